@@ -1,0 +1,139 @@
+"""The contract between the harness and a lane detector.
+
+An adapter is one `nn.Module` in one file. The harness calls it in this order: `encode_targets` in loader workers, `forward` and
+`losses` in training, `forward` and `decode` in evaluation. Methods such as SAMIRO know it only through `taps`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from detectors.meta import Configuration, DetectorMeta, Form, Normalisation
+from harness.lanes import Geometry, Lane, plain_geometry
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One backbone stage whose output a method may read or replace.
+
+    path: dotted path of the stage's module inside the detector. channels, stride: of its output. layout: `nchw`, `nhwc` or `tokens`
+    (B, N, C) with `prefix_tokens` leading tokens that have no place in the image. trainable: False where the recipe freezes the stage.
+    The module must be called exactly once in a forward.
+    """
+
+    path: str
+    channels: int
+    stride: int
+    layout: Literal["nchw", "nhwc", "tokens"] = "nchw"
+    prefix_tokens: int = 0
+    trainable: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One training batch.
+
+    images: uint8 RGB (B, 3, H, W) in network pixels, after geometry and augmentation. targets: what `encode_targets` gave, stacked to
+    (B, ...). lanes: float32 (B, M, P, 2) in network pixels, NaN where there is none; lane_counts: int64 (B,); point_counts: int64
+    (B, M). geometries and ids: one a sample, on the host.
+    """
+
+    images: Tensor
+    targets: dict[str, Tensor]
+    lanes: Tensor
+    lane_counts: Tensor
+    point_counts: Tensor
+    geometries: tuple[Geometry, ...]
+    ids: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its tensors on `device`."""
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=True),
+            targets={name: value.to(device, non_blocking=True) for name, value in self.targets.items()},
+            lanes=self.lanes.to(device, non_blocking=True),
+            lane_counts=self.lane_counts.to(device, non_blocking=True),
+            point_counts=self.point_counts.to(device, non_blocking=True),
+        )
+
+
+class Detector(nn.Module, ABC):
+    """Base of all detector adapters.
+
+    `metas` names the variants that the file offers, by name. `__init__` takes one of them (perhaps overridden by a suite) and the
+    dataset form, and draws every random weight from torch's global generator, which the harness seeds.
+    """
+
+    metas: ClassVar[dict[str, DetectorMeta]]
+
+    def __init__(self, meta: DetectorMeta, form: Form) -> None:
+        super().__init__()
+        self.meta = meta
+        self.form: Form = form
+
+    @property
+    def configuration(self) -> Configuration:
+        """Input, architecture and recipe for this detector's dataset form."""
+        return self.meta.configurations[self.form]
+
+    @abstractmethod
+    def taps(self) -> tuple[Tap, ...]:
+        """The backbone's stages, in the order in which they run."""
+
+    @abstractmethod
+    def encode_targets(self, lanes: Sequence[Lane], geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
+        """Labels of one image (original pixels, near to far) -> arrays of fixed shape and dtype. Any set of lanes is valid input.
+
+        Runs in loader workers: no torch, no device, no randomness.
+        """
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Any:
+        """uint8 RGB (B, 3, H, W) -> the detector's own outputs. Normalisation is part of it."""
+
+    @abstractmethod
+    def losses(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
+        """Scalar loss terms by name, already weighted: their sum is what is minimised. Finite also for a batch without any lane."""
+
+    @abstractmethod
+    def decode(self, outputs: Any, geometries: Sequence[Geometry]) -> list[list[Lane]]:
+        """Outputs of a batch -> lanes of each image, in its original pixels, near to far, every lane with a score in [0, 1].
+
+        Lanes are thresholded at `configuration.recipe.confidence_threshold` and have at least two points.
+        """
+
+    def geometry_of(self, original: tuple[int, int]) -> Geometry:
+        """How a frame of size `original` (height, width) enters this detector without augmentation."""
+        size = self.configuration.input
+        return plain_geometry(original, size.crop_of(original), size.network)
+
+
+def normalise(images: Tensor, normalisation: Normalisation, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 RGB (B, 3, H, W) -> normalised floats of the same shape, channels in the normalisation's order."""
+    if normalisation.order == "bgr":
+        images = images.flip(1)
+    mean = torch.tensor(normalisation.mean, device=images.device, dtype=dtype).view(1, 3, 1, 1)
+    std = torch.tensor(normalisation.std, device=images.device, dtype=dtype).view(1, 3, 1, 1)
+    return (images.to(dtype) / 255.0 - mean) / std
+
+
+def tap_module(detector: nn.Module, tap: Tap) -> nn.Module:
+    """The module that a tap names; AttributeError names the path where it doesn't exist."""
+    try:
+        return detector.get_submodule(tap.path)
+    except AttributeError as error:
+        raise AttributeError(f"tap {tap.path!r}: {type(detector).__name__} has no such module: {error}") from error
+
+
+def stack_targets(targets: Sequence[dict[str, npt.NDArray[Any]]]) -> dict[str, Tensor]:
+    """Targets of single samples -> tensors with a batch dimension in front."""
+    return {name: torch.from_numpy(np.stack([sample[name] for sample in targets])) for name in targets[0]}

@@ -1,0 +1,132 @@
+"""What is known of a detector before any of its weights exist: data only, no torch.
+
+A detector's metadata, inputs and published recipe are pydantic models, because suites override them key by key, records store them
+and `samiro-bench detectors list` prints them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Form = Literal["culane", "tusimple", "llamas"]
+"""The formats of lane datasets that a detector can be configured for."""
+
+Family = Literal["segmentation", "row-wise", "anchor", "parametric", "keypoint"]
+
+
+class Data(BaseModel):
+    """Base of all data at the seams: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Normalisation(Data):
+    """How a network turns uint8 RGB images into its float input: (x / 255 - mean) / std, channels in `order`.
+
+    `mean` and `std` are listed in that same `order`.
+    """
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    order: Literal["rgb", "bgr"] = "rgb"
+
+
+class InputSize(Data):
+    """A detector's input: the part of the frame it sees and the size it sees it at.
+
+    `crop` is (top, left, bottom, right) in pixels of a frame of size `frame` (height, width); frames of another size are cropped in
+    proportion. `network` is (height, width) of the input tensor.
+    """
+
+    frame: tuple[int, int]
+    crop: tuple[int, int, int, int]
+    network: tuple[int, int]
+
+    def crop_of(self, original: tuple[int, int]) -> tuple[int, int, int, int]:
+        """The crop in pixels of a frame of size `original` (height, width)."""
+        scale_y, scale_x = original[0] / self.frame[0], original[1] / self.frame[1]
+        top, left, bottom, right = self.crop
+        return (round(top * scale_y), round(left * scale_x), round(bottom * scale_y), round(right * scale_x))
+
+
+class Augmentation(Data):
+    """Ranges of the random changes a training sample goes through; all zero is none. The same draw serves image and labels.
+
+    `rotation` in degrees, `shift_x` and `shift_y` as a share of the frame's width and height, `scale` as a relative change, each drawn
+    uniformly from +- the value; `flip` is the probability of a mirror image; `brightness`, `contrast`, `saturation` are relative
+    changes of the colours, `hue` in degrees.
+    """
+
+    flip: float = Field(0.0, ge=0, le=1)
+    rotation: float = Field(0.0, ge=0, le=45)
+    shift_x: float = Field(0.0, ge=0, le=0.5)
+    shift_y: float = Field(0.0, ge=0, le=0.5)
+    scale: float = Field(0.0, ge=0, lt=1)
+    brightness: float = Field(0.0, ge=0, lt=1)
+    contrast: float = Field(0.0, ge=0, lt=1)
+    saturation: float = Field(0.0, ge=0, le=1)
+    hue: float = Field(0.0, ge=0, le=180)
+
+
+class Recipe(Data):
+    """How a detector is trained. Exactly one of `epochs` and `steps` is given; `batch_size` is the global batch.
+
+    `milestones` (schedule `multistep`) are shares of the whole training, 0 to 1. `warmup_steps` rise linearly from
+    `warmup_start` x learning rate. `confidence_threshold` is the published score below which a lane is not predicted.
+    """
+
+    optimizer: Literal["sgd", "adam", "adamw"]
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Literal["constant", "cosine", "multistep", "one_cycle", "poly"]
+    milestones: tuple[float, ...] = ()
+    gamma: float = Field(0.1, gt=0, le=1)
+    power: float = Field(0.9, gt=0)
+    warmup_steps: int = Field(0, ge=0)
+    warmup_start: float = Field(0.0, ge=0, le=1)
+    epochs: int | None = Field(None, gt=0)
+    steps: int | None = Field(None, gt=0)
+    batch_size: int = Field(gt=0)
+    clip_gradient_norm: float | None = Field(None, gt=0)
+    augmentation: Augmentation = Augmentation()
+    confidence_threshold: float = Field(0.5, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give exactly one of 'epochs' and 'steps'")
+        return self
+
+    def total_steps(self, images: int) -> int:
+        """Optimizer steps of the whole training on a set of `images` images; the last incomplete batch of an epoch is dropped."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return self.epochs * max(1, images // self.batch_size)
+
+
+class Configuration(Data):
+    """A detector as configured for one dataset form: input, architecture options (the detector's own keys) and published recipe."""
+
+    input: InputSize
+    architecture: dict[str, Any] = {}
+    recipe: Recipe
+
+
+class DetectorMeta(Data):
+    """Facts of one variant of a detector. `upstream`, `commit` and `licence` name the repository that the facts come from."""
+
+    name: str
+    paper: str
+    year: int
+    family: Family
+    backbone: str
+    upstream: str
+    commit: str | None = None
+    licence: str
+    normalisation: Normalisation = Normalisation()
+    configurations: dict[Form, Configuration]

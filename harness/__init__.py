@@ -1,0 +1,1 @@
+"""The benchmark harness: suites, cells, datasets, metrics, methods, records and leaderboards."""

@@ -1,0 +1,94 @@
+"""The seam of every dataset: frames, their lanes, and an identity that doesn't depend on where the files lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from harness.errors import InputError, did_you_mean
+from harness.lanes import Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One image of a split.
+
+    id: posix path of the image relative to the dataset's root, without a leading slash; unique in a split.
+    image: absolute path of the image file. scenario: e.g. "night"; None where the format or the split names none.
+    clip: the video that the image was taken from, within which images aren't independent.
+    """
+
+    id: str
+    image: Path
+    scenario: str | None
+    clip: str
+
+
+class Dataset(Protocol):
+    """What training, evaluation and reports know of a dataset. Its folder is never written."""
+
+    @property
+    def name(self) -> str:
+        """The name under which suites and leaderboards list it."""
+
+    @property
+    def form(self) -> str:
+        """The format: a key of FORMS."""
+
+    @property
+    def root(self) -> Path:
+        """The dataset's folder, absolute."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of its images in pixels."""
+
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are there, out of train, val and test."""
+
+    def frames(self, split: str) -> tuple[Frame, ...]:
+        """The images of a split in the order of its list. Raises InputError on a split that isn't there."""
+
+    def lanes(self, frame: Frame) -> list[Lane]:
+        """The labels of a frame, from near to far, in pixels of the image file.
+
+        Raises InputError on a label that is missing or damaged.
+        """
+
+    def content_key(self) -> str:
+        """sha256 over lists and labels (of rendered data: the key of its specification), wherever and whenever stored."""
+
+
+FORMS = {"culane": "harness.datasets.culane:CULane"}
+"""Format -> `module:class`, imported when first asked for."""
+
+
+def open_dataset(
+    form: str, root: Path, *, name: str | None = None, image_size: tuple[int, int] | None = None, rehash: bool = False
+) -> Dataset:
+    """Open the dataset of a format at a folder.
+
+    name: defaults to the format's. image_size: (height, width), for formats whose images may have any size; None reads it
+    from an image. rehash: read all labels afresh instead of trusting sizes and modification times. Raises InputError on an
+    unknown format and on a folder that isn't such a dataset.
+    """
+    if form not in FORMS:
+        raise InputError(f"unknown dataset format {form!r}; {did_you_mean(form, list(FORMS))}")
+    module, _, attribute = FORMS[form].partition(":")
+    dataset: Dataset = getattr(import_module(module), attribute)(
+        root, name=name or form, image_size=image_size, rehash=rehash
+    )
+    return dataset
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The bytes of a file of a dataset; InputError if it is missing or unreadable."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; restore it from the dataset's source, or take it off the list") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read ({error}); check the path and its permissions") from None

@@ -1,0 +1,215 @@
+"""CULane's layout: list/*.txt, list/test_split/test<n>_<scenario>.txt, and a .lines.txt beside each image.
+
+Rendered data and datasets of one's own in this layout are read likewise, at any image size.
+Layout: https://xingangpan.github.io/projects/CULane.html.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cached_property
+from pathlib import Path
+
+from harness.datasets.base import Frame, read_bytes
+from harness.datasets.images import read_size
+from harness.datasets.index import LabelIndex, cached_index, index_of, rebuilt_index, stat_signature
+from harness.datasets.lines import lines_text, parse_lines, write_lines_file
+from harness.errors import InputError, did_you_mean
+from harness.files import sha256_of_json
+from harness.lanes import Lane
+
+__all__ = ["CULane", "label_name", "lines_text", "read_list", "write_lines_file"]
+
+LISTS = {"train": ("train.txt", "train_gt.txt"), "val": ("val.txt", "val_gt.txt"), "test": ("test.txt",)}
+"""Split -> the names that its list may have, in list/; the first that is there is read."""
+
+RENDERING_FILE = "rendering.json"
+"""What a rendered dataset has at its root; its "dataset_key" identifies the content."""
+
+_SPLIT_FILE = re.compile(r"test\d+_(\w+)\.txt")
+
+
+def label_name(image: str) -> str:
+    """The path of an image's .lines.txt, as the official evaluator makes it: the last extension is replaced."""
+    return image.rpartition(".")[0] + ".lines.txt"
+
+
+def read_list(path: Path) -> list[str]:
+    """The image ids of a list file, in order; a leading slash and the masks and flags of a *_gt.txt are left off.
+
+    Raises InputError with file and line on a path that leaves the dataset's folder, has no extension, or is listed twice.
+    """
+    only_first_word = path.stem.endswith("_gt")
+    lines_of: dict[str, int] = {}
+    for number, raw in enumerate(read_bytes(path).removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        try:
+            line = raw.decode().strip()
+        except UnicodeDecodeError:
+            raise InputError(f"{path}:{number}: not UTF-8 text; restore the list from the dataset's source") from None
+        if not line:
+            continue
+        image = (line.split()[0] if only_first_word else line).lstrip("/")
+        parts = image.split("/")
+        if ".." in parts or not image.isprintable():
+            raise InputError(f"{path}:{number}: {line!r} isn't a path inside the dataset; correct the line")
+        if "." not in parts[-1]:
+            raise InputError(f"{path}:{number}: {line!r} isn't an image file: it has no extension; correct the line")
+        if image in lines_of:
+            raise InputError(
+                f"{path}:{number}: {image} is already on line {lines_of[image]}; delete one of the two lines"
+            )
+        lines_of[image] = number
+    return list(lines_of)
+
+
+class CULane:
+    """A dataset in CULane's layout.
+
+    Frames of the test split carry the scenario of the one test_split file that lists them; without a folder test_split they
+    carry none. Labels are read through the cached index, so that the first use reads all labels of a split and refuses
+    damaged ones before anything is trained or scored.
+    """
+
+    form = "culane"
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        name: str = "culane",
+        image_size: tuple[int, int] | None = None,
+        rehash: bool = False,
+    ) -> None:
+        """Open the folder; see `open_dataset`. Nothing but the folder's existence is checked yet."""
+        self.root = root.resolve()
+        self.name = name
+        self._image_size = image_size
+        self._rehash = rehash
+        self._frames: dict[str, tuple[Frame, ...]] = {}
+        self._rows: dict[str, dict[str, int]] = {}
+        self._indices: dict[str, LabelIndex] = {}
+        if not (self.root / "list").is_dir():
+            known = f"{self.root} isn't in CULane's layout: it has no folder list/"
+            raise InputError(f"{known}; name the folder that holds list/ and the driver_* folders")
+
+    @property
+    def labels_root(self) -> Path:
+        """The folder below which `label_name(frame.id)` is a frame's label: what the metrics call the labels."""
+        return self.root
+
+    @cached_property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels: as given when opened, else read from the first listed image."""
+        return self._image_size or read_size(self.frames(self.splits()[0])[0].image)
+
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have a list. Raises InputError if none has."""
+        found = tuple(split for split in LISTS if self._list_path(split))
+        if not found:
+            names = ", ".join(name for names in LISTS.values() for name in names)
+            raise InputError(
+                f"{self.root / 'list'} has none of the lists {names}; restore them from the dataset's source"
+            )
+        return found
+
+    def _list_path(self, split: str) -> Path | None:
+        paths = [self.root / "list" / name for name in LISTS[split]]
+        return next((path for path in paths if path.is_file()), None)
+
+    def frames(self, split: str) -> tuple[Frame, ...]:
+        """The images of a split in the order of its list. Raises InputError as `read_list` does and on an empty list."""
+        if split not in self._frames:
+            if split not in LISTS:
+                raise InputError(f"unknown split {split!r} of {self.name}; {did_you_mean(split, list(LISTS))}")
+            path = self._list_path(split)
+            if path is None:
+                expected = " or ".join(LISTS[split])
+                raise InputError(
+                    f"{self.root / 'list'}: no {expected}, the list of split {split}; restore it from the source"
+                )
+            images = read_list(path)
+            if not images:
+                raise InputError(f"{path}: no image is listed; restore the list from the dataset's source")
+            scenarios = self._scenarios(path, images) if split == "test" else {}
+            self._frames[split] = tuple(
+                Frame(image, self.root / image, scenarios.get(image), image.rpartition("/")[0]) for image in images
+            )
+            self._rows[split] = {image: row for row, image in enumerate(images)}
+        return self._frames[split]
+
+    def _scenarios(self, test_list: Path, images: list[str]) -> dict[str, str]:
+        folder = test_list.parent / "test_split"
+        if not folder.is_dir():
+            return {}
+        listed = set(images)
+        origin: dict[str, Path] = {}
+        scenarios: dict[str, str] = {}
+        for path in sorted(folder.iterdir()):
+            match = _SPLIT_FILE.fullmatch(path.name)
+            if not match:
+                continue
+            for image in read_list(path):
+                if image in origin:
+                    raise InputError(
+                        f"{path}: {image} is also in {origin[image].name}; an image has one scenario: delete one"
+                    )
+                if image not in listed:
+                    raise InputError(f"{path}: {image} isn't in {test_list}; add it there or delete it here")
+                origin[image] = path
+                scenarios[image] = match[1]
+        for image in images:
+            if image not in scenarios:
+                raise InputError(f"{test_list}: {image} is in no file of {folder}; add it to the list of its scenario")
+        return scenarios
+
+    def labels(self, split: str) -> LabelIndex:
+        """The index of a split's labels, one row a frame of `frames(split)`.
+
+        Raises InputError on a label that is missing, damaged, or has a lane of fewer than two points.
+        """
+        if split not in self._indices:
+            names = [label_name(frame.id) for frame in self.frames(split)]
+            key = sha256_of_json([names, stat_signature(self.root, names)])
+            fetch = rebuilt_index if self._rehash else cached_index
+            self._indices[split] = fetch(f"{self.form} {self.root} {split}", key, lambda: self._read_labels(names))
+        return self._indices[split]
+
+    def _read_labels(self, names: list[str]) -> LabelIndex:
+        paths = [f"{self.root}/{name}" for name in names]
+        return index_of(parse_lines(read_bytes(path), source=path, fewest_points=2) for path in paths)
+
+    def lanes(self, frame: Frame) -> list[Lane]:
+        """The labels of a frame of any split, from near to far, in pixels of the image file."""
+        # Splits that were opened already come first: a training never has to read the test labels.
+        for split in dict.fromkeys([*self._frames, *self.splits()]):
+            self.frames(split)
+            row = self._rows[split].get(frame.id)
+            if row is not None:
+                return self.labels(split).lanes(row)
+        raise InputError(f"{frame.id} is on no list of {self.root / 'list'}; add it to one or drop the frame")
+
+    def content_key(self) -> str:
+        """sha256 over lists, scenarios and parsed labels of all splits; of rendered data, its "dataset_key".
+
+        Neither the folder's place nor white space, line ends or leading slashes matter.
+        """
+        rendering = self.root / RENDERING_FILE
+        if rendering.is_file():
+            return _dataset_key(rendering)
+        return sha256_of_json(
+            {
+                split: [[[frame.id, frame.scenario] for frame in self.frames(split)], self.labels(split).content]
+                for split in self.splits()
+            }
+        )
+
+
+def _dataset_key(path: Path) -> str:
+    try:
+        key = json.loads(read_bytes(path))["dataset_key"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        key = None
+    if not isinstance(key, str) or not key:
+        raise InputError(f'{path}: no "dataset_key"; render the dataset again')
+    return key

@@ -1,0 +1,152 @@
+"""The label index: all labels of a split, parsed once, in one file outside the dataset's folder.
+
+The file is an npz with its sha256 behind it, so that damage of any kind is seen before a byte of it is believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.datasets.roots import cache_folder
+from harness.files import sha256_of_text, written_aside
+from harness.lanes import Lane, Points, near_to_far
+
+INDEX_VERSION = 1
+"""Part of every index's key: raise it when the index or the parsing of labels changes."""
+
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class LabelIndex:
+    """The lanes of all frames of a split, flat.
+
+    points: float32 (P, 2), in the files' order. lane_starts: int64 (L + 1), the first point of each lane, then P.
+    frame_starts: int64 (F + 1), the first lane of each frame, then L. content: sha256 of the three.
+    """
+
+    points: Points
+    lane_starts: npt.NDArray[np.int64]
+    frame_starts: npt.NDArray[np.int64]
+    content: str
+
+    def __len__(self) -> int:
+        return len(self.frame_starts) - 1
+
+    def lanes(self, row: int) -> list[Lane]:
+        """The lanes of one frame, each from near to far; the points are copies."""
+        first, last = self.frame_starts[row : row + 2]
+        starts = self.lane_starts[first : last + 1]
+        return [Lane(near_to_far(self.points[start:stop].copy())) for start, stop in pairwise(starts)]
+
+
+def index_of(frames: Iterable[Sequence[Points]]) -> LabelIndex:
+    """Index the lanes of frames, given as one sequence of (N, 2) arrays a frame."""
+    points: list[Points] = []
+    lanes_of_frame = []
+    for lanes in frames:
+        points.extend(lanes)
+        lanes_of_frame.append(len(lanes))
+    flat = np.concatenate(points).astype(np.float32, copy=False) if points else np.zeros((0, 2), np.float32)
+    return _with_content(flat, _starts([len(lane) for lane in points]), _starts(lanes_of_frame))
+
+
+def _starts(lengths: list[int]) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.array(lengths, dtype=np.int64))])
+
+
+def _with_content(
+    points: Points, lane_starts: npt.NDArray[np.int64], frame_starts: npt.NDArray[np.int64]
+) -> LabelIndex:
+    digest = hashlib.sha256()
+    for array, kind in ((frame_starts, "<i8"), (lane_starts, "<i8"), (points, "<f4")):
+        digest.update(np.ascontiguousarray(array, dtype=kind).data)
+    return LabelIndex(points, lane_starts, frame_starts, digest.hexdigest())
+
+
+def stat_signature(folder: Path, files: Iterable[str]) -> str:
+    """sha256 of size and modification time of files given relative to a folder; a missing file counts as size -1."""
+    prefix = f"{folder}{os.sep}"
+    facts: list[int] = []
+    for file in files:
+        try:
+            stat = os.stat(prefix + file)
+            facts += (stat.st_size, stat.st_mtime_ns)
+        except OSError:  # the build, which opens the file, says what is wrong with it
+            facts += (-1, 0)
+    return hashlib.sha256(np.array(facts, dtype="<i8").tobytes()).hexdigest()
+
+
+def cached_index(place: str, key: str, build: Callable[[], LabelIndex]) -> LabelIndex:
+    """The index of `place` from the cache if it was stored under `key`; otherwise built, stored and returned.
+
+    place: what is indexed (format, folder and split): one file each, so that an index that went stale is replaced.
+    key: what the labels depend on. A damaged file is rebuilt with a warning; a cache that can't be written is a warning too.
+    """
+    found = _read(index_path(place), key)
+    return found if found is not None else rebuilt_index(place, key, build)
+
+
+def rebuilt_index(place: str, key: str, build: Callable[[], LabelIndex]) -> LabelIndex:
+    """Like `cached_index`, but the labels are read whatever the cache holds."""
+    index = build()
+    path = index_path(place)
+    try:
+        _write(path, key, index)
+    except OSError as error:
+        warnings.warn(
+            f"label index {path} can't be stored ({error}), so the labels will be read again next time; "
+            "point XDG_CACHE_HOME at a folder with room",
+            stacklevel=2,
+        )
+    return index
+
+
+def index_path(place: str) -> Path:
+    """Where the index of `place` is cached."""
+    return cache_folder() / "labels" / f"{sha256_of_text(place)[:32]}.npz"
+
+
+def _write(path: Path, key: str, index: LabelIndex) -> None:
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        key=np.array(f"{INDEX_VERSION}:{key}"),
+        points=index.points,
+        lane_starts=index.lane_starts,
+        frame_starts=index.frame_starts,
+        content=np.array(index.content),
+    )
+    body = buffer.getbuffer()
+    with written_aside(path) as aside, open(aside, "wb") as stream:
+        stream.write(body)
+        stream.write(hashlib.sha256(body).digest())
+
+
+def _read(path: Path, key: str) -> LabelIndex | None:
+    """The stored index, or None if there is none, it is stale, or (with a warning) damaged."""
+    try:
+        data = memoryview(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        warnings.warn(f"label index {path} can't be read ({error}); reading the labels instead", stacklevel=3)
+        return None
+    body = data[:-_DIGEST_BYTES]
+    if hashlib.sha256(body).digest() != data[-_DIGEST_BYTES:]:
+        warnings.warn(f"label index {path} is damaged; reading the labels afresh", stacklevel=3)
+        return None
+    with np.load(io.BytesIO(body), allow_pickle=False) as stored:
+        if str(stored["key"]) != f"{INDEX_VERSION}:{key}":
+            return None
+        return LabelIndex(stored["points"], stored["lane_starts"], stored["frame_starts"], str(stored["content"]))

@@ -1,0 +1,202 @@
+"""Predictions on disk: the official .lines.txt layout for scorers, and a compact archive for publishing.
+
+Both hold the same values, rounded to 1/8 px and clipped to +-4,000 px.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.datasets.base import Frame, read_bytes
+from harness.datasets.culane import label_name
+from harness.datasets.lines import lines_text, parse_lines
+from harness.errors import InputError
+from harness.files import written_aside
+from harness.lanes import PIXEL_FRACTION, Lane, archived_points
+
+ARCHIVE_LIMIT = 1 << 30
+"""An archive that says it unpacks to more bytes than this is refused: 34,680 images of CULane need about 20 MB."""
+
+# What zipfile and numpy raise on damaged or hostile bytes, as fuzzing and their sources show.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def write_predictions(folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:
+    """Write predictions in CULane's layout: `folder/<image path with .lines.txt for its extension>`, one file a frame.
+
+    Plain writes: the caller makes the folder's appearance atomic. Raises ValueError on NaN coordinates, naming the frame, and
+    if there aren't as many predictions as frames.
+    """
+    made: set[Path] = set()
+    for frame, lanes in zip(frames, lanes_of_frames, strict=True):
+        path = folder / label_name(frame.id)
+        if path.parent not in made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.add(path.parent)
+        try:
+            text = lines_text(lanes)
+        except ValueError as error:
+            raise ValueError(f"prediction for {frame.id}: {error}") from None
+        path.write_bytes(text.encode("ascii"))
+
+
+def read_predictions(folder: Path, frames: Iterable[Frame]) -> list[list[Lane]]:
+    """Read what `write_predictions` wrote; lanes of any number of points, without scores.
+
+    Raises InputError on a missing or damaged file. Scorers read the raw files themselves.
+    """
+    paths = [str(folder / label_name(frame.id)) for frame in frames]
+    return [[Lane(points) for points in parse_lines(read_bytes(path), source=path, fewest_points=0)] for path in paths]
+
+
+def pack_predictions(path: Path, ids: Sequence[str], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:
+    """Write an archive of predictions, atomically; equal content gives equal bytes with one zlib.
+
+    Coordinates are int16 in 1/8 px, scores (kept only if every lane has one) float32. Raises ValueError on NaN coordinates,
+    on an id with a line end or given twice, and if there aren't as many predictions as ids.
+    """
+    quantized, points_of_lane, lanes_of_frame, scores = _flat(ids, lanes_of_frames)
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "ids": np.frombuffer("\n".join(ids).encode(), np.uint8),
+        "lanes": lanes_of_frame,
+        "points": points_of_lane,
+        # Second differences along a lane are small, so they compress several times better; int16 wraps around, which the
+        # sums undo exactly. Lanes needn't be told apart for it.
+        "coordinates": _differences(_differences(quantized)),
+    }
+    if scores is not None:
+        arrays["scores"] = scores
+    with written_aside(path) as aside, open(aside, "wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+
+def predictions_sha256(ids: Sequence[str], lanes_of_frames: Iterable[Sequence[Lane]]) -> str:
+    """sha256 of archived predictions: of ids, counts and coordinates in 1/8 px, not of scores or of any file's bytes."""
+    quantized, points_of_lane, lanes_of_frame, _ = _flat(ids, lanes_of_frames)
+    digest = hashlib.sha256("\n".join(ids).encode())
+    for array in (lanes_of_frame, points_of_lane, quantized):
+        digest.update(b"\0" + array.astype(array.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
+
+
+def unpack_predictions(path: Path) -> tuple[list[str], list[list[Lane]]]:
+    """Read an archive: ids, and the lanes of each in the same order, exactly as archived.
+
+    Safe on archives from strangers: nothing is unpickled, extracted or trusted. Raises InputError on any damage.
+    """
+    try:
+        return _unflat(_load(path))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; predict again or restore it") from None
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: not a whole archive of predictions ({reason}); predict again or restore it"
+        ) from None
+
+
+def _flat(
+    ids: Sequence[str], lanes_of_frames: Iterable[Sequence[Lane]]
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32] | None]:
+    """Coordinates (2, P) in 1/8 px, points of each lane, lanes of each frame, and the scores if every lane has one."""
+    if len(set(ids)) != len(ids) or any("\n" in name or not name for name in ids):
+        raise ValueError("ids of predictions must be different, not empty and of one line")
+    lanes: list[Lane] = []
+    lanes_of_frame = []
+    for _, found in zip(ids, lanes_of_frames, strict=True):
+        lanes.extend(found)
+        lanes_of_frame.append(len(found))
+    points = np.concatenate([np.zeros((0, 2)), *(lane.points for lane in lanes)])
+    if np.isnan(points).any():
+        raise ValueError("a prediction has NaN coordinates")
+    quantized = (archived_points(points) * PIXEL_FRACTION).astype(np.int16).T
+    scores = [lane.score for lane in lanes if lane.score is not None]
+    return (
+        np.ascontiguousarray(quantized),
+        np.array([len(lane) for lane in lanes], dtype=np.int32),
+        np.array(lanes_of_frame, dtype=np.int32),
+        np.array(scores, dtype=np.float32) if lanes and len(scores) == len(lanes) else None,
+    )
+
+
+def _differences(values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    return np.diff(values, axis=1, prepend=np.int16(0))
+
+
+def _sums(values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    return np.cumsum(values, axis=1, dtype=np.int16)
+
+
+def _load(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+    with zipfile.ZipFile(path) as archive:
+        sizes = [member.file_size for member in archive.infolist()]
+        if sum(sizes) > ARCHIVE_LIMIT:
+            raise ValueError(f"it would unpack to {sum(sizes)} bytes")
+        arrays = {}
+        for member in archive.infolist():
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{member.filename} is compressed by another method than deflate")
+            arrays[member.filename.removesuffix(".npy")] = _array(archive.read(member))
+        return arrays
+
+
+def _array(data: bytes) -> npt.NDArray[np.generic]:
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+    shape, fortran, dtype = read_header(stream)
+    if dtype.hasobject or fortran:
+        raise ValueError("an array in it is of a kind that no writer here makes")
+    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape)
+
+
+def _unflat(arrays: dict[str, npt.NDArray[np.generic]]) -> tuple[list[str], list[list[Lane]]]:
+    kinds = {"ids": np.uint8, "lanes": np.int32, "points": np.int32, "coordinates": np.int16, "scores": np.float32}
+    for name, kind in kinds.items():
+        if name in arrays and arrays[name].dtype != np.dtype(kind):
+            raise ValueError(f"{name} is of type {arrays[name].dtype}")
+    ids = bytes(arrays["ids"].tobytes()).decode().split("\n") if arrays["ids"].size else []
+    lanes_of_frame, points_of_lane = arrays["lanes"].astype(np.int64), arrays["points"].astype(np.int64)
+    quantized = _sums(_sums(arrays["coordinates"].astype(np.int16)))
+    scores = arrays.get("scores")
+    consistent = (
+        lanes_of_frame.shape == (len(ids),)
+        and points_of_lane.shape == (lanes_of_frame.sum(),)
+        and quantized.shape == (2, points_of_lane.sum())
+        and (lanes_of_frame >= 0).all()
+        and (points_of_lane >= 0).all()
+        and (scores is None or scores.shape == points_of_lane.shape)
+        and len(set(ids)) == len(ids)
+        and all(name and not name.startswith("/") and ".." not in name.split("/") for name in ids)
+    )
+    if not consistent:
+        raise ValueError("its parts contradict each other")
+    points = (quantized.T / np.float32(PIXEL_FRACTION)).astype(np.float32)
+    pieces = np.split(points, np.cumsum(points_of_lane)[:-1]) if len(points_of_lane) else []
+    values = [None] * len(pieces) if scores is None else scores.astype(np.float64).tolist()
+    lanes = [Lane(piece.copy(), score) for piece, score in zip(pieces, values, strict=True)]
+    stops = np.cumsum(lanes_of_frame).tolist()
+    return ids, [lanes[stop - count : stop] for stop, count in zip(stops, lanes_of_frame.tolist(), strict=True)]

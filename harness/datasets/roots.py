@@ -1,0 +1,87 @@
+"""Where datasets lie on this machine, and where the harness may cache what it derives from them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import yaml
+
+from harness.errors import InputError, did_you_mean
+
+SOURCES = {
+    "culane": "https://xingangpan.github.io/projects/CULane.html",
+    "tusimple": "https://github.com/TuSimple/tusimple-benchmark",
+    "llamas": "https://unsupervised-llamas.com",
+    "curvelanes": "https://github.com/SoulmateB/CurveLanes",
+}
+"""Known dataset -> the page that it is obtained from."""
+
+PATHS_FILE = "paths.yaml"
+
+
+def environment_variable(name: str) -> str:
+    """The environment variable that names a dataset's folder, e.g. SAMIRO_BENCH_DATA_CULANE."""
+    return "SAMIRO_BENCH_DATA_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def dataset_root(name: str) -> Path:
+    """The folder of a dataset: from its environment variable, else from paths.yaml in the current directory or the checkout.
+
+    A relative folder in paths.yaml is relative to that file. Raises InputError if nothing names a folder, saying how to name
+    one and where the dataset comes from, or if the folder that is named doesn't exist.
+    """
+    variable = environment_variable(name)
+    named = os.environ.get(variable)
+    if named:
+        return _existing(Path(named), f"{variable}={named}")
+    files = [file for file in _paths_files() if file.is_file()]
+    for file in files:
+        folders = read_paths(file)
+        if name in folders:
+            return _existing(folders[name], f"{file}: {name}: {folders[name]}")
+    source = f"; {name} is obtained from {SOURCES[name]}" if name in SOURCES else ""
+    raise InputError(
+        f"no folder is known for the dataset {name!r}: set {variable}=FOLDER, or write `{name}: FOLDER` into {PATHS_FILE} "
+        f"in the current directory or the checkout{source}"
+    )
+
+
+def _paths_files() -> list[Path]:
+    checkout = Path(__file__).resolve().parents[2]
+    return list(dict.fromkeys([Path.cwd() / PATHS_FILE, checkout / PATHS_FILE]))
+
+
+def read_paths(file: Path) -> dict[str, Path]:
+    """Read a paths.yaml: a mapping of known dataset names to folders. Raises InputError on anything else."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file} isn't readable YAML ({reason}); see paths.example.yaml") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(f"{file} must map dataset names to folders, one `name: FOLDER` a line; see paths.example.yaml")
+    folders = {}
+    for name, folder in content.items():
+        if name not in SOURCES:
+            raise InputError(f"{file}: unknown dataset {name!r}; {did_you_mean(str(name), list(SOURCES))}")
+        if not isinstance(folder, str) or not folder.strip():
+            raise InputError(f"{file}: {name}: must be a folder, not {folder!r}")
+        folders[str(name)] = file.parent / Path(folder).expanduser()
+    return folders
+
+
+def _existing(folder: Path, origin: str) -> Path:
+    if not folder.expanduser().is_dir():
+        raise InputError(f"{origin}: there is no such folder; correct the path or mount the disk that holds it")
+    return folder.expanduser().resolve()
+
+
+def cache_folder() -> Path:
+    """Where derived data is cached: XDG_CACHE_HOME, else ~/.cache, then samiro-bench. It may not exist yet."""
+    # The XDG base directory specification has relative values ignored.
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(named) if os.path.isabs(named) else Path.home() / ".cache") / "samiro-bench"

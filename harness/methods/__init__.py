@@ -1,0 +1,1 @@
+"""Training-time methods: what is wrapped around a detector while it learns."""

@@ -1,0 +1,20 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of official results and real material, which lies beside the checkout and is never part of it."""
+    named = os.environ.get("SAMIRO_BENCH_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parents[1].parent / "shared"
+    if (folder / "conformance").is_dir():
+        return folder
+    if named:
+        pytest.fail(f"SAMIRO_BENCH_SHARED={named} has no folder conformance/")
+    pytest.skip("official results are not at hand: set SAMIRO_BENCH_SHARED to their folder")
