@@ -181,7 +181,7 @@ class CULane:
 
     def lanes(self, frame: Frame) -> list[Lane]:
         """The labels of a frame of any split, from near to far, in pixels of the image file."""
-        # Splits that were opened already come first: a training never has to read the test labels.
+        # Splits that were opened already come first: a training never depends on the other lists.
         for split in dict.fromkeys([*self._frames, *self.splits()]):
             self.frames(split)
             row = self._rows[split].get(frame.id)

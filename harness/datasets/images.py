@@ -1,7 +1,8 @@
 """Reading images so that damage is seen, at full size or reduced while decoding.
 
-OpenCV returns a truncated JPEG with its missing part in grey and says nothing, so completeness is checked from the file's own
-structure. Orientation tags are ignored: labels are in pixels of the file as it is stored.
+OpenCV may return a truncated JPEG (from a file always, from memory where zeros follow) with its missing part in grey, so
+completeness is checked from the file's own structure; bytes changed in the middle aren't noticed. Orientation tags are
+ignored: labels are in pixels of the file as it is stored.
 """
 
 from __future__ import annotations

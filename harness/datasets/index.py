@@ -1,16 +1,17 @@
 """The label index: all labels of a split, parsed once, in one file outside the dataset's folder.
 
-The file is an npz with its sha256 behind it, so that damage of any kind is seen before a byte of it is believed.
+The file is a JSON header, the arrays as they lie in memory, and the sha256 of all that, so that it is read without parsing and
+damage of any kind is seen before a byte of it is believed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
+import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,6 +26,7 @@ INDEX_VERSION = 1
 """Part of every index's key: raise it when the index or the parsing of labels changes."""
 
 _DIGEST_BYTES = 32
+_HEADER_BYTES = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +70,20 @@ def _starts(lengths: list[int]) -> npt.NDArray[np.int64]:
 def _with_content(
     points: Points, lane_starts: npt.NDArray[np.int64], frame_starts: npt.NDArray[np.int64]
 ) -> LabelIndex:
+    index = LabelIndex(points, lane_starts, frame_starts, "")
     digest = hashlib.sha256()
-    for array, kind in ((frame_starts, "<i8"), (lane_starts, "<i8"), (points, "<f4")):
-        digest.update(np.ascontiguousarray(array, dtype=kind).data)
-    return LabelIndex(points, lane_starts, frame_starts, digest.hexdigest())
+    for array in _arrays(index):
+        digest.update(array.data)
+    return replace(index, content=digest.hexdigest())
+
+
+def _arrays(index: LabelIndex) -> list[npt.NDArray[np.generic]]:
+    """The index's arrays in the order and byte order in which they are hashed and stored."""
+    return [
+        np.ascontiguousarray(index.frame_starts, "<i8"),
+        np.ascontiguousarray(index.lane_starts, "<i8"),
+        np.ascontiguousarray(index.points, "<f4"),
+    ]
 
 
 def stat_signature(folder: Path, files: Iterable[str]) -> str:
@@ -114,39 +126,43 @@ def rebuilt_index(place: str, key: str, build: Callable[[], LabelIndex]) -> Labe
 
 def index_path(place: str) -> Path:
     """Where the index of `place` is cached."""
-    return cache_folder() / "labels" / f"{sha256_of_text(place)[:32]}.npz"
+    return cache_folder() / "labels" / f"{sha256_of_text(place)[:32]}.index"
 
 
 def _write(path: Path, key: str, index: LabelIndex) -> None:
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        key=np.array(f"{INDEX_VERSION}:{key}"),
-        points=index.points,
-        lane_starts=index.lane_starts,
-        frame_starts=index.frame_starts,
-        content=np.array(index.content),
-    )
-    body = buffer.getbuffer()
+    arrays = _arrays(index)
+    facts = {
+        "key": f"{INDEX_VERSION}:{key}",
+        "content": index.content,
+        "counts": [len(index.frame_starts), len(index.lane_starts), len(index.points)],
+    }
+    header = json.dumps(facts).encode()
+    digest = hashlib.sha256()
     with written_aside(path) as aside, open(aside, "wb") as stream:
-        stream.write(body)
-        stream.write(hashlib.sha256(body).digest())
+        for piece in [header.ljust(_HEADER_BYTES - 1) + b"\n", *(array.tobytes() for array in arrays)]:
+            digest.update(piece)
+            stream.write(piece)
+        stream.write(digest.digest())
 
 
 def _read(path: Path, key: str) -> LabelIndex | None:
     """The stored index, or None if there is none, it is stale, or (with a warning) damaged."""
     try:
-        data = memoryview(path.read_bytes())
-    except FileNotFoundError:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         warnings.warn(f"label index {path} can't be read ({error}); reading the labels instead", stacklevel=3)
         return None
-    body = data[:-_DIGEST_BYTES]
+    body = memoryview(data)[:-_DIGEST_BYTES]
     if hashlib.sha256(body).digest() != data[-_DIGEST_BYTES:]:
         warnings.warn(f"label index {path} is damaged; reading the labels afresh", stacklevel=3)
         return None
-    with np.load(io.BytesIO(body), allow_pickle=False) as stored:
-        if str(stored["key"]) != f"{INDEX_VERSION}:{key}":
-            return None
-        return LabelIndex(stored["points"], stored["lane_starts"], stored["frame_starts"], str(stored["content"]))
+    facts = json.loads(data[:_HEADER_BYTES])
+    if facts["key"] != f"{INDEX_VERSION}:{key}":
+        return None
+    frames, lanes, points = facts["counts"]
+    frame_starts = np.frombuffer(body, "<i8", frames, _HEADER_BYTES)
+    lane_starts = np.frombuffer(body, "<i8", lanes, _HEADER_BYTES + 8 * frames)
+    flat = np.frombuffer(body, "<f4", 2 * points, _HEADER_BYTES + 8 * (frames + lanes)).reshape(-1, 2)
+    return LabelIndex(flat, lane_starts, frame_starts, facts["content"])

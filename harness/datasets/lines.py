@@ -13,7 +13,7 @@ from harness.lanes import Lane, Points, archived_points
 COORDINATE_LIMIT = 1e6
 """A label further out than this many pixels is damage, not a lane that leaves the image."""
 
-_NUMBER_BYTES = b"0123456789+-.eE \t\r\n"
+_NUMBER_BYTES = b"0123456789+-.eE \t\r\n\v\f"
 
 
 def lines_text(lanes: Sequence[Lane]) -> str:

@@ -1,0 +1,113 @@
+"""Where datasets lie: environment, paths.yaml, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.datasets import roots
+from harness.datasets.roots import cache_folder, dataset_root, environment_variable, read_paths
+from harness.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current directory without paths.yaml, no environment variables, and a checkout of its own."""
+    for name in roots.SOURCES:
+        monkeypatch.delenv(environment_variable(name), raising=False)
+    here, checkout = tmp_path / "here", tmp_path / "checkout"
+    for folder in (here, checkout / "harness/datasets", tmp_path / "data", tmp_path / "other"):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(roots, "__file__", str(checkout / "harness/datasets/roots.py"))
+    return checkout
+
+
+def refusal(call, *arguments) -> str:
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_environment_wins_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("paths.yaml").write_text(f"culane: {tmp_path / 'other'}\n")
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_CULANE", str(tmp_path / "data"))
+    assert dataset_root("culane") == tmp_path / "data"
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_CULANE", "")
+    assert dataset_root("culane") == tmp_path / "other"
+
+
+def test_the_current_directory_wins_over_the_checkout(tmp_path: Path, checkout: Path) -> None:
+    (checkout / "paths.yaml").write_text("culane: ../data\nllamas: ../data\n")
+    Path("paths.yaml").write_text("culane: ../other\n")
+    assert dataset_root("culane") == tmp_path / "other"
+    assert dataset_root("llamas") == tmp_path / "data"
+
+
+def test_a_name_of_ones_own_is_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_MY_ROADS", str(tmp_path / "data"))
+    assert dataset_root("my-roads") == tmp_path / "data"
+
+
+def test_an_unknown_folder_says_both_ways_and_the_source() -> None:
+    message = refusal(dataset_root, "tusimple")
+    for part in (
+        "SAMIRO_BENCH_DATA_TUSIMPLE=",
+        "`tusimple: FOLDER`",
+        "paths.yaml",
+        "https://github.com/TuSimple/tusimple-benchmark",
+    ):
+        assert part in message
+
+
+def test_a_folder_that_doesnt_exist_is_refused_with_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("paths.yaml").write_text("culane: ../nowhere\n")
+    message = refusal(dataset_root, "culane")
+    assert "paths.yaml: culane:" in message
+    assert "nowhere" in message
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_CULANE", "/nowhere/at/all")
+    assert "SAMIRO_BENCH_DATA_CULANE=/nowhere/at/all" in refusal(dataset_root, "culane")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("cullane: /data\n", "unknown dataset 'cullane'; did you mean 'culane'?"),
+        ("- culane\n", "must map dataset names to folders"),
+        ("culane\n", "must map dataset names to folders"),
+        ("culane: [a, b]\n", "culane: must be a folder, not ['a', 'b']"),
+        ("culane:\n", "culane: must be a folder, not None"),
+        ("culane: 5\n", "culane: must be a folder, not 5"),
+        ("5: /data\n", "unknown dataset 5"),
+        ("culane: [\n", "isn't readable YAML"),
+        ("culane: !!python/object/apply:os.getcwd []\n", "isn't readable YAML"),
+        ("? [a]\n: b\n", "isn't readable YAML"),
+    ],
+)
+def test_a_broken_paths_file_is_refused(text: str, what: str) -> None:
+    Path("paths.yaml").write_text(text)
+    message = refusal(dataset_root, "culane")
+    assert "paths.yaml" in message
+    assert what in message
+
+
+def test_an_empty_paths_file_names_nothing() -> None:
+    Path("paths.yaml").write_text("# culane: /data/CULane\n")
+    assert read_paths(Path("paths.yaml")) == {}
+
+
+def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path("paths.yaml").write_text("culane: ~/data\n")
+    assert dataset_root("culane") == tmp_path / "data"
+
+
+def test_the_cache_lies_where_the_platform_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert cache_folder() == tmp_path / "cache/samiro-bench"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for value in ("", "relative"):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert cache_folder() == tmp_path / ".cache/samiro-bench"

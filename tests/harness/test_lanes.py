@@ -1,0 +1,114 @@
+"""Lane and Geometry: coordinates, archiving, order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.lanes import (
+    Geometry,
+    Lane,
+    apply_matrix,
+    archived,
+    archived_points,
+    near_to_far,
+    plain_geometry,
+    point_count,
+    resize_matrix,
+)
+
+sizes = st.tuples(st.integers(1, 3000), st.integers(1, 3000))
+coordinates = st.floats(-5000, 5000, allow_nan=False)
+clouds = st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=20)
+
+
+@st.composite
+def crops(draw: st.DrawFn) -> tuple[int, int, int, int]:
+    top, left = draw(st.integers(-50, 800)), draw(st.integers(-50, 800))
+    height, width = draw(sizes)
+    return top, left, top + height, left + width
+
+
+@given(crop=crops(), network=sizes, points=clouds)
+def test_to_network_and_back_returns_the_point(crop, network, points) -> None:
+    geometry = plain_geometry((590, 1640), crop, network)
+    back = geometry.to_original(geometry.to_network(points))
+    np.testing.assert_allclose(back, points, atol=1e-6)
+
+
+@given(crop=crops(), network=sizes)
+def test_resize_maps_outer_edges_onto_outer_edges(crop, network) -> None:
+    top, left, bottom, right = crop
+    height, width = network
+    corners = [[left - 0.5, top - 0.5], [right - 0.5, bottom - 0.5]]
+    mapped = apply_matrix(resize_matrix(crop, network), corners)
+    np.testing.assert_allclose(mapped, [[-0.5, -0.5], [width - 0.5, height - 0.5]], atol=1e-7)
+
+
+def test_resize_in_closed_form() -> None:
+    # CULane's usual crop of the upper 270 rows, 1640x320 onto 800x320: x' = (x + .5) * 800/1640 - .5, y' = y - 270.
+    matrix = resize_matrix((270, 0, 590, 1640), (320, 800))
+    np.testing.assert_allclose(
+        apply_matrix(matrix, [[0, 270], [1639, 589]]), [[0.5 * 800 / 1640 - 0.5, 0], [1639.5 * 800 / 1640 - 0.5, 319]]
+    )
+    np.testing.assert_allclose(resize_matrix((0, 0, 590, 1640), (590, 1640)), np.eye(3))
+
+
+def test_resize_refuses_an_empty_crop() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        resize_matrix((10, 0, 10, 100), (320, 800))
+
+
+def test_apply_matrix_divides_by_the_homogeneous_coordinate() -> None:
+    matrix = np.array([[2.0, 0.0, 1.0], [0.0, 3.0, -1.0], [0.01, 0.02, 1.0]])
+    x, y = 10.0, 20.0
+    depth = 0.01 * x + 0.02 * y + 1
+    np.testing.assert_allclose(apply_matrix(matrix, [x, y]), [(2 * x + 1) / depth, (3 * y - 1) / depth])
+    np.testing.assert_allclose(apply_matrix(np.diag([2.0, 4.0, 2.0]), [[3.0, 5.0]]), [[3.0, 10.0]])
+
+
+@given(points=clouds, angle=st.floats(-0.5, 0.5), tilt=st.floats(-1e-5, 1e-5))
+def test_an_augmented_geometry_is_inverted(points, angle, tilt) -> None:
+    turn = np.array([[np.cos(angle), -np.sin(angle), 30.0], [np.sin(angle), np.cos(angle), -20.0], [tilt, 0.0, 1.0]])
+    geometry = Geometry((590, 1640), (0, 0, 590, 1640), (320, 800), turn @ resize_matrix((0, 0, 590, 1640), (320, 800)))
+    np.testing.assert_allclose(geometry.to_original(geometry.to_network(points)), points, atol=1e-4)
+
+
+def test_apply_matrix_keeps_the_shape() -> None:
+    assert apply_matrix(np.eye(3), np.zeros((4, 5, 2))).shape == (4, 5, 2)
+    assert apply_matrix(np.eye(3), np.zeros((0, 2))).shape == (0, 2)
+
+
+@given(points=clouds)
+def test_archived_points_are_eighths_within_the_limit_and_stay(points) -> None:
+    once = archived_points(points)
+    assert (once * 8 == np.round(once * 8)).all()
+    assert np.abs(once).max() <= 4000
+    assert (np.abs(once - np.clip(points, -4000, 4000)) <= 1 / 16).all()
+    assert (archived_points(once) == once).all()
+    assert (once.astype(np.float32) == once).all()
+
+
+def test_archived_rounds_half_to_even_and_clips() -> None:
+    got = archived_points([[1 / 16, 3 / 16], [-4001.0, 1e9]])
+    assert got.tolist() == [[0.0, 0.25], [-4000.0, 4000.0]]
+    (lane,) = archived([Lane(np.array([[0.06, 0.07]]), score=0.5)])
+    assert lane.points.tolist() == [[0.0, 0.125]]
+    assert lane.score == 0.5
+
+
+def test_near_to_far_turns_only_lanes_that_run_downwards() -> None:
+    upwards = [[5.0, 500.0], [6.0, 400.0]]
+    assert near_to_far(upwards).tolist() == upwards
+    assert near_to_far(upwards[::-1]).tolist() == upwards
+    assert near_to_far([]).shape == (0, 2)
+
+
+def test_a_lane_carries_anything_as_float32_pairs() -> None:
+    assert Lane([]).points.shape == (0, 2)
+    lane = Lane([[1, 2], [3, 4], [5, 6]])
+    assert lane.points.dtype == np.float32
+    assert len(lane) == 3
+    assert point_count([lane, Lane([])]) == 3
