@@ -1,0 +1,250 @@
+"""One moment of a scene as an image and its exact lanes."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from harness.lanes import Lane
+from harness.rendered import background, glare, kernels, objects, road, surface, textures
+from harness.rendered.kernels import Bytes, Floats
+from harness.rendered.sampling import FRAME_SECONDS
+from harness.rendered.scene import Scene
+
+GRAIN_SHIFT = 128
+SHADE_RANGE = 110.0
+"""Beyond this many metres a vehicle's contact shadow is less than a pixel high."""
+
+
+class Frame(NamedTuple):
+    """A rendered frame: image uint8 (H, W, 3) in OpenCV's BGR order, lanes from left to right, and each lane's CULane
+    slot 0-3 (two left of the car, two right)."""
+
+    image: Bytes
+    lanes: list[Lane]
+    slots: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What all frames of a clip share and is worth keeping: the scene, its surface map, cross-section, and tone
+    curve."""
+
+    scene: Scene
+    surface: Bytes
+    scratch: Bytes
+    """A copy of `surface` that each frame lays its moving shadows on: so a stage is used by one thread at a time."""
+    section: Floats
+    curve: Bytes
+    lines: Floats
+    marks: Floats
+
+
+def prepare(scene: Scene) -> Stage:
+    """Build what the frames of a scene share."""
+    lines = [
+        (k.d, k.width / 2, k.period, k.length, k.phase, *k.color, k.worn, k.follows, k.begin, k.end)
+        for k in scene.lines
+    ]
+    marks = [(m.s, m.length, m.d, m.width, m.kind, m.period, m.bar, m.worn) for m in scene.marks]
+    ground = surface.surface_map(scene)
+    return Stage(
+        scene,
+        ground,
+        np.empty_like(ground),
+        surface.section_table(scene),
+        tone_curve(scene.camera.contrast),
+        np.array(lines, np.float32).reshape(-1, 12),
+        np.array(marks, np.float32).reshape(-1, 8),
+    )
+
+
+def tone_curve(contrast: float) -> Bytes:
+    """Bytes by the square root of exposed light over [0, 4]: a filmic shoulder and toe, then sRGB's power.
+
+    The curve is the rational fit of Narkowicz, "ACES Filmic Tone Mapping Curve" (2015).
+    """
+    light = np.square(np.linspace(0.0, 2.0, 4096))
+    x = 0.18 * np.power(light / 0.18, contrast)
+    film = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
+    return (255.0 * np.power(np.clip(film, 0.0, 1.0), 1 / 2.2) + 0.5).astype(np.uint8)
+
+
+def render_frame(stage: Stage, number: int, *, width: int, height: int) -> Frame:
+    """Render frame `number` of a clip at any size. Deterministic: equal arguments give equal bytes on one machine."""
+    scene = stage.scene
+    shake = np.random.default_rng(np.random.SeedSequence([scene.seed & 0xFFFFFFFF, scene.seed >> 32, 78, number]))
+    travelled = scene.speed * FRAME_SECONDS * number
+    view_of_road = road.view_road(scene.shape, travelled)
+    view, distortion = _camera(scene, shake, width, height)
+    weather = scene.weather
+    table, slope_start, slope_scale = road.slope_table(view_of_road, view.y, weather.haze)
+
+    image, inverse_depth = _canvas(height, width, threading.get_ident())
+    inverse_depth.fill(0.0)
+    light = _light(scene)
+    actors = objects.place_vehicles(scene, view_of_road, travelled, number * FRAME_SECONDS)
+    ground_map = stage.scratch
+    np.copyto(ground_map, stage.surface)
+    for actor in actors:
+        if actor.z > SHADE_RANGE:
+            continue
+        surface.shade_under(
+            scene, ground_map, actor.s, actor.d, actor.model.length, actor.model.width, actor.model.height
+        )
+    for mesh in objects.solid_meshes(scene, view_of_road, actors, view):
+        kernels.draw_triangles(
+            image, inverse_depth, view, *mesh, textures.facades(), objects.window_colors(weather), np.float32(0.4)
+        )
+    widening = scene.shape.widening
+    ground = background.Ground(
+        table,
+        slope_start,
+        slope_scale,
+        stage.section,
+        stage.lines,
+        stage.marks,
+        textures.glyphs(),
+        ground_map,
+        scene.span[0],
+        surface.TEXELS_S,
+        surface.TEXELS_D,
+        textures.noise_tile(),
+        textures.crack_tile(),
+        scene.cracks,
+        np.array([widening.edge, widening.amount, widening.start, widening.length], np.float32),
+    )
+    background.draw_background(image, inverse_depth, view, ground, light, _sky(scene, light))
+    boards = objects.billboards(scene, view_of_road, view, distortion)
+    kernels.draw_billboards(image, inverse_depth, boards, textures.plants(), textures.plant_spans())
+    scattered = glare.glare_image(scene, view_of_road, view, distortion, actors, inverse_depth, kernels.GLARE_SHRINK)
+    exposure = _exposure(image, scene)
+    out = np.empty((height, width, 3), np.uint8)
+    kernels.develop(image, scattered, np.float32(exposure), stage.curve, np.float32(scene.camera.vignette), out)
+    lanes, slots = frame_lanes(scene, view_of_road, view, distortion, width=width, height=height)
+    return Frame(_sensor(out, scene, shake), lanes, slots)
+
+
+def frame_lanes(
+    scene: Scene, view_of_road: road.RoadView, view: kernels.View, distortion: float, *, width: int, height: int
+) -> tuple[list[Lane], list[int]]:
+    """The labelled lanes from left to right with their slots: at most two on either side of the car, none at a
+    junction."""
+    if scene.scenario == "cross":
+        return [], []
+    lanes, slots = [], []
+    for slot, index in enumerate(range(scene.ego_lane - 1, scene.ego_lane + 3)):
+        if not 0 <= index < len(scene.boundaries):
+            continue
+        d, follows = scene.boundaries[index]
+        offset = d + scene.shape.widening.shift(view_of_road.s) if follows else d
+        lane = road.lane_points(view, distortion, view_of_road, offset, (height, width), until=np.inf)
+        if lane is not None:
+            lanes.append(lane)
+            slots.append(slot)
+    return lanes, slots
+
+
+def _camera(scene: Scene, shake: np.random.Generator, width: int, height: int) -> tuple[kernels.View, float]:
+    mount = scene.camera
+    focal = mount.focal * max(width, height)
+    # CULane's wide crop has its horizon near the middle, taller frames (16:9) have it at a third.
+    share = np.interp(width / height, [1.78, 2.78], [0.36, 0.455]) + mount.horizon
+    wanted = share * height - 0.5 * (height - 1)
+    view = road.make_view(
+        focal=focal,
+        center=(0.5 * (width - 1), 0.5 * (height - 1)),
+        eye=(scene.ego_d + mount.offset, mount.height),
+        yaw=mount.yaw + float(shake.normal(0, 0.002)),
+        pitch=-float(np.arctan2(wanted, focal)) + float(shake.normal(0, mount.shake_pitch)),
+        roll=mount.roll + float(shake.normal(0, mount.shake_roll)),
+        distortion=mount.distortion,
+    )
+    return view, mount.distortion
+
+
+def _light(scene: Scene) -> background.Light:
+    weather = scene.weather
+    flat = 1.0 if weather.night else float(np.sin(weather.elevation))
+    sun = np.array(
+        [
+            np.sin(weather.azimuth) * np.cos(weather.elevation),
+            np.sin(weather.elevation),
+            np.cos(weather.azimuth) * np.cos(weather.elevation),
+        ],
+        np.float32,
+    )
+    return background.Light(
+        np.array(weather.key, np.float32) * np.float32(flat),
+        np.array(weather.ambient, np.float32),
+        np.array(weather.horizon, np.float32),
+        sun,
+        weather.glint,
+        0.55 if weather.night else 0.0,
+    )
+
+
+def _sky(scene: Scene, light: background.Light) -> background.Sky:
+    weather = scene.weather
+    rise = np.linspace(0, 256 / 300.0, 256)[:, None]
+    share = np.power(np.clip(rise / 0.75, 0, 1), 0.55)
+    gradient = np.array(weather.horizon) * (1 - share) + np.array(weather.zenith) * share
+    distance = np.square(np.linspace(0, 1, 256))
+    sunny = 0.0 if weather.night or max(weather.key) < 0.5 else 1.0
+    aureole = sunny * (
+        0.25 * np.exp(-distance / 0.05) + (1.0 + 8 * weather.glare) * np.exp(-distance / 0.002) + 60 * (distance < 4e-5)
+    )
+    return background.Sky(
+        np.ascontiguousarray(gradient, np.float32),
+        aureole.astype(np.float32),
+        textures.cloud_tile(),
+        np.array(weather.cloud_color, np.float32),
+        weather.cloud,
+        scene.skyline,
+        scene.skyline_color,
+    )
+
+
+def _exposure(image: Floats, scene: Scene) -> float:
+    """What the camera's meter chooses: it brings the mean log light of the frame to a mid grey, less so at night."""
+    sample = image[::9, ::11].astype(np.float64)
+    light = 0.07 * sample[..., 0] + 0.72 * sample[..., 1] + 0.21 * sample[..., 2]
+    rows = light.shape[0]
+    mean = np.exp(0.35 * np.log(light[: rows // 2] + 1e-3).mean() + 0.65 * np.log(light[rows // 2 :] + 1e-3).mean())
+    target = 0.17 * scene.camera.exposure
+    gain = target / mean
+    return float(min(gain, 2.2) if scene.weather.night else np.clip(gain, 0.25, 2.5))
+
+
+def _sensor(image: Bytes, scene: Scene, generator: np.random.Generator) -> Bytes:
+    """A soft lens and the sensor's noise."""
+    height, width = image.shape[:2]
+    sigma = scene.camera.blur * max(width, height) / 1640
+    if sigma > 0.2:
+        image = np.asarray(cv2.GaussianBlur(image, (3, 3), sigma), np.uint8)
+    grain = _grain(height, width)
+    top, left = (int(generator.integers(GRAIN_SHIFT)) for _ in range(2))
+    strength = scene.camera.noise / 32
+    part = grain[top : top + height, left : left + width]
+    return np.asarray(cv2.addWeighted(image, 1.0, part, strength, -128 * strength), np.uint8)
+
+
+@lru_cache(maxsize=4)
+def _canvas(height: int, width: int, thread: int) -> tuple[Floats, Floats]:
+    """A thread's linear image and inverse depth, kept from frame to frame: fresh pages cost more than drawing on
+    them."""
+    return np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
+
+
+@lru_cache(maxsize=2)
+def _grain(height: int, width: int) -> Bytes:
+    """Noise of mean 128 and standard deviation 32, mostly common to the channels, with room to shift it about."""
+    generator = np.random.default_rng(15)
+    luma = generator.standard_normal((height + GRAIN_SHIFT, width + GRAIN_SHIFT, 1), dtype=np.float32)
+    chroma = generator.standard_normal((height + GRAIN_SHIFT, width + GRAIN_SHIFT, 3), dtype=np.float32)
+    return np.asarray(np.clip(128 + 32 * (0.8 * luma + 0.6 * chroma), 0, 255), np.uint8)

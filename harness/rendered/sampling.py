@@ -1,0 +1,471 @@
+"""Draws a clip's scene from its seed: where every number of a `Scene` comes from.
+
+Lane widths, dash lengths and colours follow Chinese practice (GB 5768.3: dashes of 6 m every 15 m on fast roads, 2 or
+4 m every 6 or 10 m
+in town, lines 10-20 cm wide), since CULane was recorded in Beijing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.rendered.meshes import VEHICLES
+from harness.rendered.road import RoadShape, Widening
+from harness.rendered.roadside import barriers, buildings, plants, poles, skyline, to_color
+from harness.rendered.scene import (
+    Camera,
+    Color,
+    Line,
+    Mark,
+    Scene,
+    Vehicle,
+    Weather,
+)
+
+Generator = np.random.Generator
+
+WHITE: Color = (0.60, 0.63, 0.64)
+YELLOW: Color = (0.10, 0.42, 0.62)
+FRAME_SECONDS = 0.5
+"""Time between two frames of a clip."""
+
+_CAR_COLORS: tuple[Color, ...] = (
+    (0.70, 0.70, 0.68),
+    (0.62, 0.62, 0.62),
+    (0.30, 0.30, 0.30),
+    (0.11, 0.11, 0.12),
+    (0.018, 0.017, 0.016),
+    (0.012, 0.012, 0.013),
+    (0.16, 0.22, 0.30),
+    (0.03, 0.03, 0.30),
+    (0.22, 0.06, 0.025),
+    (0.05, 0.16, 0.24),
+    (0.09, 0.10, 0.11),
+)
+
+
+def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Scene:
+    """The scene of a clip of `frames` frames. Equal arguments give equal scenes."""
+    generator = np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 77]))
+    style = str(generator.choice(["city", "avenue", "highway", "elevated"], p=_style_shares(scenario)))
+    fast = style in ("highway", "elevated")
+    speed = float(generator.uniform(10, 17) if fast else generator.uniform(4, 9)) * (
+        0.35 if scenario == "crowd" else 1.0
+    )
+    if scenario == "cross":
+        speed *= 0.3
+    travel = speed * FRAME_SECONDS * max(frames - 1, 0)
+    lanes = int(generator.choice([2, 3, 4], p=[0.2, 0.45, 0.35] if fast else [0.35, 0.43, 0.22]))
+    lane_width = float(generator.uniform(3.4, 3.8) if fast else generator.uniform(3.15, 3.6))
+    ego_lane = int(generator.integers(0, lanes))
+    shape = _shape(generator, scenario, difficulty, travel, lanes, lane_width)
+    left = -0.5 * lanes * lane_width
+    boundaries = tuple(
+        (left + k * lane_width, int(k == lanes and shape.widening.amount != 0)) for k in range(lanes + 1)
+    )
+    junction = (
+        (float(travel * 0.6 + generator.uniform(7, 16)), float(travel * 0.6 + generator.uniform(34, 60)))
+        if scenario == "cross"
+        else None
+    )
+    lines = _lines(generator, scenario, difficulty, boundaries, fast, shape.widening, junction)
+    weather = _weather(generator, scenario, difficulty)
+    shoulder = float(generator.uniform(0.4, 2.6) if fast else generator.uniform(0.25, 0.7))
+    section = _section(generator, style, left - (0.6 if fast else 0.35), -left + shoulder)
+    edge_left, edge_right = left - (0.9 if fast else 0.6), -left + shoulder + 0.4
+    extra = max(shape.widening.amount, 0.0)
+    rails = barriers(generator, style, edge_left, edge_right, junction)
+    houses = buildings(generator, style, travel, edge_left, edge_right + extra, junction)
+    greenery = plants(generator, scenario, style, travel, edge_left, edge_right + extra, junction)
+    outline, outline_color = skyline(generator, style, weather)
+    return Scene(
+        scenario=scenario,
+        difficulty=difficulty,
+        seed=seed,
+        shape=shape,
+        boundaries=boundaries,
+        lane_width=lane_width,
+        ego_d=left + (ego_lane + 0.5) * lane_width + float(generator.normal(0, 0.12 + 0.18 * difficulty)),
+        ego_lane=ego_lane,
+        speed=speed,
+        lines=lines,
+        marks=_marks(generator, scenario, difficulty, boundaries, travel, junction),
+        section=section,
+        tracks=float(generator.uniform(0.03, 0.15)),
+        cracks=float(generator.uniform(0, 0.3 + 0.5 * difficulty)),
+        patches=_patches(generator, difficulty, travel, lanes * lane_width),
+        vehicles=_traffic(
+            generator, scenario, difficulty, left, lanes, lane_width, ego_lane, speed, travel, style, junction
+        ),
+        plants=greenery,
+        buildings=houses,
+        poles=poles(generator, style, travel, edge_left, edge_right + extra, junction),
+        barriers=rails,
+        camera=_camera(generator, scenario, difficulty),
+        weather=weather,
+        skyline=outline,
+        skyline_color=outline_color,
+        junction=junction,
+        travel=travel,
+        seams=float((1 - difficulty) * 0.5 if scenario == "noline" else generator.uniform(0, 0.15)),
+    )
+
+
+def _style_shares(scenario: str) -> list[float]:
+    return {
+        "shadow": [0.4, 0.6, 0.0, 0.0],
+        "noline": [0.45, 0.45, 0.08, 0.02],
+        "cross": [0.6, 0.4, 0.0, 0.0],
+        "arrow": [0.45, 0.45, 0.05, 0.05],
+        "curve": [0.2, 0.3, 0.35, 0.15],
+    }.get(scenario, [0.3, 0.3, 0.2, 0.2])
+
+
+def _shape(g: Generator, scenario: str, difficulty: float, travel: float, lanes: int, lane_width: float) -> RoadShape:
+    knots = np.arange(-200.0, travel + 1200.0, 60.0)
+    if scenario == "curve":
+        radius = g.uniform(110, 240) * (1.25 - 0.75 * difficulty)
+        curvatures = g.choice([-1, 1]) / radius * g.uniform(0.85, 1.1, len(knots))
+        late = knots > travel + 150
+        curvatures[late] *= 0.3
+    elif scenario in ("cross", "arrow"):
+        curvatures = g.normal(0, 1 / 6000, len(knots))
+    else:
+        curvatures = g.normal(0, (0.3 + difficulty) / 900, len(knots)) * (g.random() < 0.75)
+        curvatures = np.convolve(curvatures, [0.25, 0.5, 0.25], mode="same")
+    hills: tuple[tuple[float, float, float], ...] = ()
+    if scenario != "cross" and g.random() < 0.25 + 0.5 * difficulty:
+        hills = (
+            (float(g.uniform(0.1, 0.5 + 1.3 * difficulty)), float(g.uniform(160, 340)), float(g.uniform(0, 6.28))),
+            (float(g.uniform(0.0, 0.12 * difficulty)), float(g.uniform(50, 90)), float(g.uniform(0, 6.28))),
+        )
+    amount, start, length = 0.0, 0.0, 60.0
+    if scenario in ("normal", "crowd", "arrow", "night", "shadow") and g.random() < 0.1 + 0.35 * difficulty:
+        amount = float(g.choice([1.0, -0.98])) * lane_width
+        if amount < 0 and lanes < 3:
+            amount = -amount
+        start, length = float(g.uniform(5, travel + 40)), float(g.uniform(35, 70))
+    return RoadShape(knots, curvatures, hills, Widening((lanes / 2 - 0.5) * lane_width, amount, start, length))
+
+
+def _lines(
+    g: Generator,
+    scenario: str,
+    difficulty: float,
+    boundaries: tuple[tuple[float, int], ...],
+    fast: bool,
+    widening: Widening,
+    junction: tuple[float, float] | None,
+) -> tuple[Line, ...]:
+    if scenario == "noline":
+        return ()
+    width = float(g.uniform(0.14, 0.2) if fast else g.uniform(0.11, 0.16))
+    period, length = ((15.0, 6.0), (10.0, 4.0), (6.0, 2.0))[
+        int(g.choice(3, p=[0.7, 0.3, 0] if fast else [0.15, 0.35, 0.5]))
+    ]
+    worn = float(np.clip(g.normal(0.12 + 0.42 * difficulty, 0.05 + 0.1 * difficulty), 0.0, 0.85))
+    fade = float(1.0 - 0.35 * difficulty * g.random())
+    lines = []
+    phase = float(g.uniform(0, period))
+    end = 1e6 if junction is None else junction[0] - 2.0
+    spans = [(-1e6, end)] if junction is None else [(-1e6, end), (junction[1] + 2.0, 1e6)]
+    for begin, finish in spans:
+        for k, (d, follows) in enumerate(boundaries):
+            own = float(np.clip(worn + g.normal(0, 0.05 + 0.05 * difficulty), 0.0, 0.9))
+            first, last = k == 0, k == len(boundaries) - 1
+            color: Color = to_color(fade * np.array(WHITE))
+            if first:
+                yellow = g.random() < 0.55
+                tint: Color = to_color(fade * np.array(YELLOW if yellow else WHITE))
+                lines.append(Line(d, width, 0.0, 0.0, 0.0, tint, own, 0, begin, finish))
+                if yellow and g.random() < 0.4:
+                    lines.append(Line(d - 2.2 * width, width, 0.0, 0.0, 0.0, tint, own, 0, begin, finish))
+            elif last:
+                lines.append(Line(d, width, 0.0, 0.0, 0.0, color, own, follows, begin, finish))
+            else:
+                solid = (junction is not None and begin < 0) or g.random() < 0.12
+                lines.append(Line(d, width, 0.0 if solid else period, length, phase, color, own, 0, begin, finish))
+    if widening.amount > 0:
+        d = boundaries[-1][0]
+        lines.append(Line(d, width, 4.0, 2.0, 0.0, WHITE, worn, 0, widening.start + 0.3 * widening.length))
+    return tuple(lines)
+
+
+def _marks(
+    g: Generator,
+    scenario: str,
+    difficulty: float,
+    boundaries: tuple[tuple[float, int], ...],
+    travel: float,
+    junction: tuple[float, float] | None,
+) -> tuple[Mark, ...]:
+    worn = float(np.clip(g.normal(0.1 + 0.4 * difficulty, 0.1), 0.0, 0.75))
+    left, right = boundaries[0][0], boundaries[-1][0]
+    marks = []
+    if junction is not None:
+        for s in (junction[0] - 1.0, junction[1] - 4.0):
+            if g.random() < 0.75:
+                marks.append(
+                    Mark(s, float(g.uniform(3.5, 5.0)), left, right - left, -1, float(g.uniform(0.9, 1.2)), 0.45, worn)
+                )
+        if g.random() < 0.6:
+            marks.append(Mark(junction[0] - 3.2, 0.4, left, right - left, -1, 0.0, 0.0, worn))
+    arrows = scenario == "arrow" or g.random() < 0.06
+    if arrows and scenario not in ("noline", "cross"):
+        lanes = len(boundaries) - 1
+        first = float(g.uniform(7, 16))
+        for row in range(int(1 + (travel + 60) // 26)):
+            for k in range(lanes):
+                if g.random() < 0.12:
+                    continue
+                kind = 0 if 0 < k < lanes - 1 else int(g.choice([0, 1, 3] if k == 0 else [0, 2, 4]))
+                middle = 0.5 * (boundaries[k][0] + boundaries[k + 1][0])
+                size = 1.25
+                marks.append(Mark(first + 26.0 * row, 6.0, middle - size / 2, size, kind, 0.0, 0.0, worn))
+    return tuple(marks)
+
+
+def _weather(g: Generator, scenario: str, difficulty: float) -> Weather:
+    azimuth, elevation = float(g.uniform(-3.1, 3.1)), float(g.uniform(0.45, 1.05))
+    if scenario == "night":
+        dark = 1.0 - 0.45 * difficulty
+        lamp = float(g.uniform(0.5, 1.0)) * dark
+        sodium = g.random() < 0.5
+        key: Color = (0.13 * lamp, 0.34 * lamp, 0.55 * lamp) if sodium else (0.42 * lamp, 0.46 * lamp, 0.48 * lamp)
+        ambient: Color = (0.020 * dark, 0.019 * dark, 0.020 * dark)
+        horizon: Color = (0.014, 0.014, 0.017)
+        return Weather(
+            azimuth,
+            0.8,
+            key,
+            ambient,
+            (0.003, 0.0025, 0.002),
+            horizon,
+            0.0015,
+            1.0,
+            horizon,
+            0.0,
+            0.0,
+            True,
+            float(g.uniform(0.08, 0.4)),
+        )
+    if scenario == "hlight":
+        azimuth, elevation = float(g.uniform(-0.32, 0.32)), float(g.uniform(0.1, 0.24))
+        warm = float(g.uniform(0, 1))
+        key = (1.7 - 0.7 * warm, 2.0 - 0.3 * warm, 2.2)
+        glare = float(g.uniform(0.8, 1.5)) * (0.8 + 0.5 * difficulty)
+        horizon = (1.15 - 0.35 * warm, 1.25 - 0.1 * warm, 1.3)
+        return Weather(
+            azimuth,
+            elevation,
+            key,
+            (0.46, 0.42, 0.40),
+            (0.75, 0.6, 0.45),
+            horizon,
+            float(g.uniform(0.0006, 0.0025)),
+            0.62,
+            horizon,
+            glare,
+            float(g.uniform(1.2, 2.6)),
+            False,
+            0.0,
+        )
+    sunny = scenario == "shadow" or g.random() < 0.55
+    if sunny:
+        if scenario == "shadow":
+            # The sun stands beside the road, so that what lines it throws its shadow across.
+            azimuth = float(g.choice([-1, 1]) * g.uniform(0.75, 2.3))
+            elevation = float(g.uniform(0.5, 0.9))
+        low = max(0.0, 0.75 - elevation)
+        power = float(g.uniform(2.4, 3.4)) * (1.1 if scenario == "shadow" else 1.0)
+        key = (power * (0.80 - 0.35 * low), power * (0.92 - 0.15 * low), power)
+        blue = float(g.uniform(0.1, 1.0))
+        zenith: Color = (0.72, 0.42 - 0.10 * blue, 0.26 - 0.14 * blue)
+        horizon = (0.98, 0.90 - 0.06 * blue, 0.80 - 0.1 * blue)
+        ambient = (0.50, 0.42, 0.36)
+        haze = float(g.uniform(0.0002, 0.0016))
+        return Weather(
+            azimuth,
+            elevation,
+            key,
+            ambient,
+            zenith,
+            horizon,
+            haze,
+            float(g.uniform(0.4, 0.85)),
+            (1.35, 1.35, 1.35),
+            0.0,
+            0.0,
+            False,
+            0.0,
+        )
+    grey = float(g.uniform(0.7, 1.1))
+    tint = float(g.uniform(-0.05, 0.05))
+    horizon = (0.98 * grey, (0.98 + tint / 2) * grey, (0.96 + tint) * grey)
+    zenith = (0.86 * grey, 0.83 * grey, 0.80 * grey)
+    key = (0.22, 0.23, 0.24)
+    return Weather(
+        azimuth,
+        elevation,
+        key,
+        (1.0, 0.98, 0.96),
+        zenith,
+        horizon,
+        float(g.uniform(0.0006, 0.0035)),
+        float(g.uniform(0.25, 0.5)),
+        (0.88 * grey, 0.88 * grey, 0.88 * grey),
+        0.0,
+        0.0,
+        False,
+        0.0,
+    )
+
+
+def _section(g: Generator, style: str, left: float, right: float) -> tuple[tuple[float, Color, float, float], ...]:
+    """Steps of the ground's cross-section: (from d, albedo, grain, asphalt share)."""
+    tone = float(g.uniform(0.085, 0.16))
+    asphalt: Color = (tone * float(g.uniform(0.95, 1.06)), tone, tone * float(g.uniform(0.97, 1.05)))
+    grass: Color = (0.05, float(g.uniform(0.11, 0.16)), float(g.uniform(0.08, 0.14)))
+    soil: Color = (0.09, 0.125, 0.155)
+    paving: Color = to_color(np.array([0.20, 0.21, 0.22]) * g.uniform(0.7, 1.1) + g.uniform(-0.01, 0.02, 3))
+    stone: Color = (0.34, 0.35, 0.36)
+    dirt: Color = (0.7 * tone, 0.72 * tone, 0.75 * tone)
+    verge = grass if g.random() < 0.65 else soil
+    far = grass if g.random() < 0.5 else soil
+    if style in ("city", "avenue"):
+        walk = float(g.uniform(2.5, 5.0))
+        strip = float(g.uniform(1.0, 2.5)) if style == "avenue" else 0.0
+        ground: Color = (0.13, 0.14, 0.15) if style == "city" else far
+        return (
+            (-99.0, asphalt if style == "avenue" else ground, 0.8, 0.0),
+            (left - walk - strip - 1.0, ground, 0.7, 0.0),
+            (left - walk - strip, paving, 0.45, 0.0),
+            (left - 0.3 - strip, verge, 1.0, 0.0),
+            (left - 0.3, stone, 0.25, 0.0),
+            (left - 0.14, (0.05, 0.05, 0.05), 0.2, 0.0),
+            (left, dirt, 0.9, 1.0),
+            (left + 0.35, asphalt, 0.75, 1.0),
+            (right - 0.35, dirt, 0.9, 1.0),
+            (right, (0.05, 0.05, 0.05), 0.2, 0.0),
+            (right + 0.14, stone, 0.25, 0.0),
+            (right + 0.3, verge, 1.0, 0.0),
+            (right + 0.3 + strip, paving, 0.45, 0.0),
+            (right + 0.3 + strip + walk, ground, 0.7, 0.0),
+        )
+    outer = far if style == "highway" else (0.10, 0.10, 0.10)
+    return (
+        (-99.0, outer, 1.1, 0.0),
+        (left - 12.0, asphalt, 0.6, 1.0),
+        (left - 1.2, verge, 1.0, 0.0),
+        (left - 0.2, dirt, 0.9, 1.0),
+        (left + 0.3, asphalt, 0.75, 1.0),
+        (right - 0.3, dirt, 1.0, 1.0),
+        (right, verge, 1.1, 0.0),
+        (right + 6.0, outer, 1.2, 0.0),
+    )
+
+
+def _patches(
+    g: Generator, difficulty: float, travel: float, width: float
+) -> tuple[tuple[float, float, float, float, float], ...]:
+    """(s, d, length, width, tone): repaired places, oil stains, manholes (length equal to width and small)."""
+    patches = []
+    for _ in range(int(g.poisson((0.5 + 2.0 * difficulty) * (1 + travel / 150)))):
+        patches.append(
+            (
+                g.uniform(3, travel + 90),
+                g.uniform(-0.5, 0.5) * width,
+                g.uniform(1.5, 14),
+                g.uniform(0.8, 3.2),
+                g.choice([g.uniform(0.62, 0.85), g.uniform(1.08, 1.2)]),
+            )
+        )
+    for _ in range(int(g.poisson(1.5 + travel / 60))):
+        patches.append((g.uniform(4, travel + 60), g.uniform(-0.45, 0.45) * width, 0.75, 0.75, g.uniform(0.45, 0.75)))
+    return tuple((float(a), float(b), float(c), float(d), float(e)) for a, b, c, d, e in patches)
+
+
+def _traffic(
+    g: Generator,
+    scenario: str,
+    difficulty: float,
+    left: float,
+    lanes: int,
+    lane_width: float,
+    ego_lane: int,
+    speed: float,
+    travel: float,
+    style: str,
+    junction: tuple[float, float] | None,
+) -> tuple[Vehicle, ...]:
+    vehicles: list[Vehicle] = []
+    density = {"crowd": 1.0, "cross": 0.3, "noline": 0.25, "hlight": 0.3, "night": 0.4}.get(scenario, 0.3) * (
+        0.65 + 0.7 * difficulty
+    )
+
+    def add(s: float, d: float, own_speed: float, turn: float) -> float:
+        kinds = g.choice(VEHICLES, p=[0.38, 0.17, 0.22, 0.09, 0.07, 0.07])
+        color = _CAR_COLORS[int(g.integers(len(_CAR_COLORS)))]
+        if kinds in ("bus", "truck"):
+            color = ((0.42, 0.12, 0.05), (0.05, 0.22, 0.5), (0.05, 0.3, 0.1), (0.6, 0.6, 0.6), (0.3, 0.3, 0.32))[
+                int(g.integers(5))
+            ]
+        vehicles.append(
+            Vehicle(str(kinds), s, d, own_speed, color, turn, bool(g.random() < (0.5 if scenario == "crowd" else 0.2)))
+        )
+        return {"bus": 11.5, "truck": 9.0}.get(str(kinds), 4.8)
+
+    for k in range(lanes):
+        middle = left + (k + 0.5) * lane_width
+        nearest = g.uniform(8, 15) - 4.0 * difficulty if scenario == "crowd" else g.uniform(14, 60)
+        s = float(nearest if k == ego_lane else g.uniform(4, 16) if scenario == "crowd" else g.uniform(6, 70))
+        lane_speed = speed * float(g.uniform(0.92, 1.12))
+        while s < 190 + travel:
+            long = 4.8
+            if g.random() < min(density * 1.15, 0.97) or (scenario == "crowd" and s < 22):
+                long = add(s + 2.4, middle + float(g.normal(0, 0.18)), lane_speed, 0.0)
+            s += long + float(g.uniform(2.5, 9) if scenario == "crowd" else g.uniform(12, 45))
+    if style in ("city", "avenue") and g.random() < 0.7 and junction is None:
+        for _ in range(int(g.integers(1, 9))):
+            add(float(g.uniform(10, 160 + travel)), left - float(g.uniform(2.6, 6.0)), -float(g.uniform(5, 10)), np.pi)
+    if style in ("highway", "elevated"):
+        for _ in range(int(g.integers(0, 8))):
+            add(float(g.uniform(15, 200 + travel)), left - float(g.uniform(4.0, 8.0)), -float(g.uniform(12, 20)), np.pi)
+    if style == "city" and g.random() < 0.4 and junction is None:
+        s = float(g.uniform(6, 30))
+        while s < 120 + travel:
+            s += add(s, left + lanes * lane_width + 1.4, 0.0, 0.0) + float(g.uniform(0.8, 14))
+    if junction is not None:
+        for _ in range(int(g.integers(0, 4))):
+            vehicles.append(
+                Vehicle(
+                    "sedan",
+                    float(g.uniform(junction[0] + 7, junction[1] - 4)),
+                    float(g.uniform(-16, 16)),
+                    0.0,
+                    _CAR_COLORS[int(g.integers(len(_CAR_COLORS)))],
+                    float(g.choice([-1, 1])) * 1.45,
+                    False,
+                )
+            )
+    return tuple(vehicles)
+
+
+def _camera(g: Generator, scenario: str, difficulty: float) -> Camera:
+    night = scenario == "night"
+    return Camera(
+        focal=float(g.uniform(0.56, 0.66)),
+        horizon=float(g.normal(0.0, 0.022)),
+        height=float(g.uniform(1.35, 1.65)),
+        offset=float(g.normal(0, 0.05)),
+        yaw=float(g.normal(0, 0.008 + 0.012 * difficulty)),
+        roll=float(g.normal(0, 0.004 + 0.01 * difficulty)),
+        distortion=float(-g.uniform(0.0, 0.02 + 0.09 * difficulty)),
+        shake_pitch=0.002 + 0.006 * difficulty,
+        shake_roll=0.001 + 0.008 * difficulty,
+        noise=float(g.uniform(3.5, 6.0 + 5.0 * difficulty) if night else g.uniform(0.8, 2.2 + difficulty)),
+        exposure=float(np.exp(g.normal(0, 0.1 + 0.15 * difficulty))),
+        contrast=float(g.uniform(1.0, 1.3)),
+        blur=float(g.uniform(0.45, 0.8)),
+        vignette=float(g.uniform(0.05, 0.22)),
+    )

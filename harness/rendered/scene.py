@@ -1,0 +1,191 @@
+"""A clip's world, sampled from its seed, scenario and difficulty: road, paint, light, plants, houses and traffic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.rendered.road import RoadShape
+
+Array = npt.NDArray[np.float64]
+Color = tuple[float, float, float]
+
+MAP_AHEAD = 170.0
+"""Shadows and stains are drawn this far ahead of a clip's last frame, metres."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A painted line at d: solid where `period` is 0; `worn` in [0, 1]; `follows` 1 if the widening moves it."""
+
+    d: float
+    width: float
+    period: float
+    length: float
+    phase: float
+    color: Color
+    worn: float
+    follows: int = 0
+    begin: float = -1e6
+    end: float = 1e6
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Paint within a rectangle from (s, d), `length` by `width`: glyph `kind` >= 0, or bars every `period` across (0:
+    full)."""
+
+    s: float
+    length: float
+    d: float
+    width: float
+    kind: int
+    period: float
+    bar: float
+    worn: float
+
+
+@dataclass(frozen=True)
+class Vehicle:
+    """A vehicle at road coordinates when the clip starts, its speed along s, and looks. `turn` is 0, or pi if it
+    comes towards us."""
+
+    model: str
+    s: float
+    d: float
+    speed: float
+    color: Color
+    turn: float
+    braking: bool
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A plant at road coordinates: its kind (see textures.plants), height and leaf albedo (BGR)."""
+
+    s: float
+    d: float
+    height: float
+    kind: int
+    mirrored: bool
+    leaf: Color
+
+
+@dataclass(frozen=True)
+class Building:
+    """A house along the road from s to s + length, its front at d, depth away from the road."""
+
+    s: float
+    length: float
+    d: float
+    depth: float
+    height: float
+    storey: float
+    bay: float
+    facade: int
+    color: Color
+
+
+@dataclass(frozen=True)
+class Pole:
+    """A street lamp or a sign post; `arm` reaches over the road (signed metres)."""
+
+    s: float
+    d: float
+    height: float
+    arm: float
+    sign: int
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """A rail or wall along the road at d: 0 guard rail, 1 concrete wall, 2 fence, 3 hedge-like planter."""
+
+    d: float
+    kind: int
+    height: float
+    begin: float
+    end: float
+    follows: int
+
+
+@dataclass(frozen=True)
+class Camera:
+    """The camera's mount and how it shakes: focal length in image widths, horizon row's share of the height, angles
+    in radians."""
+
+    focal: float
+    horizon: float
+    height: float
+    offset: float
+    yaw: float
+    roll: float
+    distortion: float
+    shake_pitch: float
+    shake_roll: float
+    noise: float
+    exposure: float
+    contrast: float
+    blur: float
+    vignette: float
+
+
+@dataclass(frozen=True)
+class Weather:
+    """Light: sun azimuth (right of the road's start, radians) and elevation, linear BGR of key and ambient light, sky
+    and haze."""
+
+    azimuth: float
+    elevation: float
+    key: Color
+    ambient: Color
+    zenith: Color
+    horizon: Color
+    haze: float
+    cloud: float
+    cloud_color: Color
+    glare: float
+    glint: float
+    night: bool
+    lit_windows: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that the frames of a clip share. `boundaries` are the (d, follows) of labelled lane boundaries, left
+    to right; `section` lists (d, BGR, grain, asphalt) steps from left to right."""
+
+    scenario: str
+    difficulty: float
+    seed: int
+    shape: RoadShape
+    boundaries: tuple[tuple[float, int], ...]
+    lane_width: float
+    ego_d: float
+    ego_lane: int
+    speed: float
+    lines: tuple[Line, ...]
+    marks: tuple[Mark, ...]
+    section: tuple[tuple[float, Color, float, float], ...]
+    tracks: float
+    cracks: float
+    patches: tuple[tuple[float, float, float, float, float], ...]
+    vehicles: tuple[Vehicle, ...]
+    plants: tuple[Plant, ...]
+    buildings: tuple[Building, ...]
+    poles: tuple[Pole, ...]
+    barriers: tuple[Barrier, ...]
+    camera: Camera
+    weather: Weather
+    skyline: npt.NDArray[np.float32]
+    skyline_color: npt.NDArray[np.float32]
+    junction: tuple[float, float] | None
+    travel: float
+    seams: float
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The range of s that has a surface map."""
+        return -12.0, self.travel + MAP_AHEAD
