@@ -1,0 +1,154 @@
+"""Lanes of any images, and pictures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from detectors.base import Detector
+from detectors.meta import DetectorMeta
+from detectors.registry import detector_class
+from harness.datasets.images import Image
+from harness.errors import InputError
+from harness.lanes import Geometry, Lane
+from harness.methods.attach import inference_model
+from harness.methods.config import method_configuration
+from harness.training.augmentation import planes, read_reduced, warped
+from harness.training.checkpoint import load_inference_checkpoint
+from harness.training.loading import batches_in_order
+from harness.training.loop import AUTOCAST, Precision
+
+COLOURS = ((0, 190, 255), (255, 176, 0), (120, 220, 60), (255, 84, 112), (178, 110, 255), (0, 224, 190))
+"""RGB of the lanes of an overlay, in turn."""
+
+_SUBPIXEL_BITS = 4
+
+
+def load_detector(path: Path) -> Detector:
+    """The finished detector of an inference checkpoint, on the host, in eval mode.
+
+    Its facts need `detector` (the registered variant), `form`, `meta` (a DetectorMeta, as the detector was trained) and `method`
+    (the method's configuration, with its `kind`). InputError where the file is broken or its parts don't fit this program.
+    """
+    checkpoint = load_inference_checkpoint(path)
+    try:
+        name, form = checkpoint.facts["detector"], checkpoint.facts["form"]
+        meta = DetectorMeta.model_validate(checkpoint.facts["meta"])
+        method = checkpoint.facts["method"]
+        configuration = method_configuration(method["kind"], method)
+        meta.configurations[form]
+        build = detector_class(name)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValidationError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: its metadata doesn't describe a detector ({reason}); train again") from None
+    detector = inference_model(build(meta, form), configuration)
+    try:
+        detector.load_state_dict(checkpoint.tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: its weights don't fit detector {name!r} ({reason}); train again") from None
+    return detector.eval()
+
+
+def network_images(
+    detector: Detector, images: Sequence[Path], *, batch_size: int = 16, workers: int = 0
+) -> Iterator[Tensor]:
+    """The images as the detector sees them without augmentation: uint8 RGB (B, 3, H, W) on the host, in order."""
+    with closing(_views(detector, images, batch_size=batch_size, workers=workers, pin_memory=False)) as views:
+        for batch in views:
+            yield batch["images"]
+
+
+def predict(
+    detector: Detector,
+    images: Sequence[Path],
+    *,
+    device: torch.device,
+    batch_size: int = 16,
+    precision: Precision = "fp32",
+    channels_last: bool = False,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[list[Lane]]:
+    """The lanes of each image, in the order of `images`, in original pixels of each, whatever its size.
+
+    Moves the detector to `device` and leaves it in the mode (train or eval) in which it was. workers: loader processes, 0 for
+    none. progress: called after every batch with (images done, images in all). Raises InputError that names an image that is
+    missing, truncated or none.
+    """
+    was_training = detector.training
+    detector.to(device).eval()
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    if channels_last:
+        detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    dtype = AUTOCAST[precision]
+    lanes: list[list[Lane]] = []
+    views = _views(detector, images, batch_size=batch_size, workers=workers, pin_memory=device.type == "cuda")
+    try:
+        with closing(views), torch.inference_mode():
+            for batch in views:
+                pixels = batch["images"].to(device, non_blocking=True).contiguous(memory_format=memory_format)
+                with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+                    outputs = detector(pixels)
+                lanes += detector.decode(outputs, batch["geometries"])
+                if progress:
+                    progress(len(lanes), len(images))
+    finally:
+        detector.train(was_training)
+    return lanes
+
+
+def _views(
+    detector: Detector, images: Sequence[Path], *, batch_size: int, workers: int, pin_memory: bool
+) -> Generator[dict[str, Any], None, None]:
+    def view(index: int) -> tuple[npt.NDArray[np.uint8], Geometry]:
+        image = read_reduced(images[index], detector.geometry_of)
+        geometry = detector.geometry_of(image.original)
+        return planes(warped(image, geometry)), geometry
+
+    return batches_in_order(
+        view, _collate, range(len(images)), batch_size=batch_size, workers=workers, pin_memory=pin_memory
+    )
+
+
+def _collate(views: list[tuple[npt.NDArray[np.uint8], Geometry]]) -> dict[str, Any]:
+    return {
+        "images": torch.from_numpy(np.stack([image for image, _ in views])),
+        "geometries": [geometry for _, geometry in views],
+    }
+
+
+def draw_lanes(image: Image, lanes: Sequence[Lane], labels: Sequence[Lane] | None = None) -> Image:
+    """A copy of an RGB image (H, W, 3) with lanes drawn in colours, left to right at their near ends, and labels as thin white lines.
+
+    Lanes are in pixels of the image; a lane of fewer than two points draws nothing.
+    """
+    canvas = np.ascontiguousarray(image).copy()
+    width = max(2, round(canvas.shape[1] / 240))
+    visible = [lane for lane in lanes if len(lane) > 1]
+    for number, lane in enumerate(sorted(visible, key=lambda lane: float(lane.points[0, 0]))):
+        # A dark edge keeps every colour readable on bright road as well as on dark.
+        _draw(canvas, lane, (20, 20, 20), width + 2)
+        _draw(canvas, lane, COLOURS[number % len(COLOURS)], width)
+    for lane in labels or ():
+        if len(lane) > 1:
+            _draw(canvas, lane, (255, 255, 255), 1)
+    return canvas
+
+
+def _draw(canvas: Image, lane: Lane, colour: tuple[int, int, int], thickness: int) -> None:
+    finite = lane.points[np.isfinite(lane.points).all(axis=1)]
+    # Far outside the picture OpenCV's fixed-point coordinates would overflow.
+    points = np.round(np.clip(finite, -1e5, 1e5) * 2**_SUBPIXEL_BITS).astype(np.int32)
+    cv2.polylines(canvas, [points[:, None]], False, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)

@@ -1,0 +1,1 @@
+"""Training: augmentation, the data stream, optimizers and schedules, checkpoints, and the loop itself."""

@@ -1,0 +1,166 @@
+"""From an image file to a network's input: reduced decoding, one warp, one colour matrix.
+
+Pixel centres lie at integers on every grid, as in harness.lanes and as `cv2.warpAffine` samples. So the same 3x3 matrix moves image
+and lanes. Training and evaluation go through the same `warped`; evaluation's geometry just has no augmentation in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from detectors.meta import Augmentation
+from harness.datasets.images import REDUCTIONS, Image, read_image, read_size, reduction_matrix
+from harness.lanes import Geometry, Matrix
+
+FrameGeometry = Callable[[tuple[int, int]], Geometry]
+"""(height, width) of a frame -> its geometry without augmentation: `Detector.geometry_of`."""
+
+LUMA = np.array([0.299, 0.587, 0.114])
+"""Weights of red, green and blue in a grey value (ITU-R BT.601)."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReducedImage:
+    """An image decoded no larger than its network needs it.
+
+    pixels: uint8 RGB (h, w, 3). original: (height, width) of the file. matrix: 3x3 from original to reduced pixels.
+    """
+
+    pixels: Image
+    original: tuple[int, int]
+    matrix: Matrix
+
+
+def read_reduced(path: Path, geometry_of: FrameGeometry) -> ReducedImage:
+    """Read an image, averaged over whole blocks so that what is left for the warp is a downscale of less than 2 on both axes.
+
+    Bilinear sampling sees every pixel below a downscale of 2, so this is all the antialiasing that there has to be. As far as
+    both axes allow it the blocks are the JPEG decoder's own (1/2, 1/4, 1/8), which is much the fastest. The scale is that of
+    the plain geometry: an augmentation that shrinks the image further doesn't change the blocks, so they can be cached.
+    Raises InputError on a file that is missing, truncated or no image.
+    """
+    original = read_size(path)
+    scale_y, scale_x = _downscale(geometry_of(original))
+    reduction = max((step for step in REDUCTIONS if step <= min(scale_y, scale_x)), default=1)
+    pixels = read_image(path, reduction)
+    block_y, block_x = max(1, int(scale_y / reduction)), max(1, int(scale_x / reduction))
+    if (block_y, block_x) != (1, 1):
+        pixels = _block_means(pixels, block_y, block_x)
+    return ReducedImage(pixels, original, _block_matrix(block_y, block_x) @ reduction_matrix(reduction))
+
+
+def augmented_geometry(plain: Geometry, augmentation: Augmentation, generator: np.random.Generator) -> Geometry:
+    """Draw flip, scale, rotation and shift, applied in this order in original pixels about the centre of the crop.
+
+    Always draws the same count of numbers, so that one setting's value doesn't change another's draws. Without augmentation
+    the matrix is `plain`'s, bit for bit.
+    """
+    flipped = generator.random() < augmentation.flip
+    turn, growth, right, down = generator.uniform(-1.0, 1.0, 4)
+    angle = math.radians(augmentation.rotation * turn)
+    scale = 1.0 + augmentation.scale * growth
+    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
+    mirror = -1.0 if flipped else 1.0
+    top, left, bottom, end = plain.crop
+    centre_x, centre_y = (left + end - 1) / 2, (top + bottom - 1) / 2
+    height, width = plain.original
+    to_centre = np.array([[1.0, 0.0, -centre_x], [0.0, 1.0, -centre_y], [0.0, 0.0, 1.0]])
+    about_centre = np.array(
+        [
+            [cosine * mirror, -sine, centre_x + augmentation.shift_x * right * width],
+            [sine * mirror, cosine, centre_y + augmentation.shift_y * down * height],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+    return replace(plain, matrix=plain.matrix @ (about_centre @ to_centre))
+
+
+def warped(image: ReducedImage, geometry: Geometry) -> Image:
+    """The network's view of an image: uint8 RGB (H, W, 3), sampled bilinearly. What lies beyond the frame is black."""
+    height, width = geometry.network
+    matrix = geometry.matrix @ np.linalg.inv(image.matrix)
+    # A view that stays inside the frame may still sample up to half a pixel outside the outermost centres: that isn't "beyond".
+    border = cv2.BORDER_REPLICATE if _inside_frame(geometry) else cv2.BORDER_CONSTANT
+    view = cv2.warpAffine(image.pixels, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
+    return np.asarray(view, dtype=np.uint8)
+
+
+def sample_colour_matrix(augmentation: Augmentation, generator: np.random.Generator) -> npt.NDArray[np.float64] | None:
+    """Draw brightness, contrast, saturation and hue; None where all four ranges are zero.
+
+    The result is a 4x4 matrix on (red, green, blue, grey of the whole image): saturation mixes a pixel with its own grey, hue
+    turns its colour about the grey axis, contrast mixes it with the image's mean grey, brightness multiplies. Always draws
+    four numbers.
+    """
+    brightness, contrast, saturation, hue = generator.uniform(-1.0, 1.0, 4)
+    if not (augmentation.brightness or augmentation.contrast or augmentation.saturation or augmentation.hue):
+        return None
+    saturation = 1.0 + augmentation.saturation * saturation
+    contrast = 1.0 + augmentation.contrast * contrast
+    colour = _hue_rotation(math.radians(augmentation.hue * hue)) @ (
+        saturation * np.eye(3) + (1.0 - saturation) * np.tile(LUMA, (3, 1))
+    )
+    matrix = np.eye(4)
+    matrix[:3, :3] = contrast * colour
+    matrix[:3, 3] = 1.0 - contrast
+    matrix[:3] *= 1.0 + augmentation.brightness * brightness
+    return matrix
+
+
+def recoloured(image: Image, matrix: npt.NDArray[np.float64] | None) -> Image:
+    """uint8 RGB (H, W, 3) after a matrix of `sample_colour_matrix`, rounded and clipped to 0..255; None leaves it as it is."""
+    if matrix is None:
+        return image
+    grey = float(LUMA @ np.asarray(cv2.mean(image)[:3]))
+    change = matrix[:3].copy()
+    change[:, 3] *= grey
+    return np.asarray(cv2.transform(image, change.astype(np.float32)), dtype=np.uint8)
+
+
+def planes(image: Image) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) -> contiguous (3, H, W), the order of a batch."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def _downscale(plain: Geometry) -> tuple[float, float]:
+    """How many original pixels make one network pixel, (vertically, horizontally)."""
+    top, left, bottom, right = plain.crop
+    return (bottom - top) / plain.network[0], (right - left) / plain.network[1]
+
+
+def _block_means(image: Image, block_y: int, block_x: int) -> Image:
+    height, width = image.shape[:2]
+    padded = cv2.copyMakeBorder(image, 0, -height % block_y, 0, -width % block_x, cv2.BORDER_REPLICATE)
+    size = (padded.shape[1] // block_x, padded.shape[0] // block_y)
+    # A bilinear sample in the middle of two pixels is their mean, and five times as fast as averaging an area.
+    how = cv2.INTER_LINEAR if max(block_y, block_x) == 2 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(padded, size, interpolation=how), dtype=np.uint8)
+
+
+def _block_matrix(block_y: int, block_x: int) -> Matrix:
+    """Block i covers pixels block*i .. block*i + block - 1, so its centre is their mean."""
+    return np.array(
+        [[1.0 / block_x, 0.0, 0.5 / block_x - 0.5], [0.0, 1.0 / block_y, 0.5 / block_y - 0.5], [0.0, 0.0, 1.0]]
+    )
+
+
+def _inside_frame(geometry: Geometry) -> bool:
+    height, width = geometry.network
+    outer = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5], [width - 0.5, height - 0.5]])
+    corners = geometry.to_original(outer)
+    limits = np.array([geometry.original[1], geometry.original[0]]) - 0.5
+    return bool((corners > -0.5 - 1e-6).all() and (corners < limits + 1e-6).all())
+
+
+def _hue_rotation(angle: float) -> npt.NDArray[np.float64]:
+    """Rotation of RGB space about (1, 1, 1) by `angle` in radians (Rodrigues' formula); greys stay."""
+    axis = np.full(3, 1.0 / math.sqrt(3.0))
+    cross = np.array([[0.0, -axis[2], axis[1]], [axis[2], 0.0, -axis[0]], [-axis[1], axis[0], 0.0]])
+    return math.cos(angle) * np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * np.outer(axis, axis)

@@ -1,0 +1,190 @@
+"""The stream of training batches: a pure function of seed and position.
+
+Position p of the stream is sample p % B of step p // B, B being the global batch size. Which image it is and how it is augmented
+follow from (seed, p) alone: not from the count of workers, nor from what ran before, so a training resumed at step s just asks for
+the batches from s on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from detectors.base import Batch, Detector, stack_targets
+from detectors.meta import Augmentation
+from harness.datasets.base import Frame
+from harness.errors import InputError
+from harness.lanes import Geometry, Lane
+from harness.training.augmentation import (
+    ReducedImage,
+    augmented_geometry,
+    planes,
+    read_reduced,
+    recoloured,
+    sample_colour_matrix,
+    warped,
+)
+from harness.training.cache import SharedImageCache
+from harness.training.loading import batches_in_order
+
+GIBIBYTE = 2**30
+
+_ORDER = 1
+"""Third word of the seeds of permutations, which keeps them apart from those of samples: [seed, position]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One augmented image with its labels: image uint8 RGB (3, H, W); lanes in network pixels, each (P, 2)."""
+
+    image: npt.NDArray[np.uint8]
+    targets: dict[str, npt.NDArray[Any]]
+    lanes: list[npt.NDArray[np.float32]]
+    geometry: Geometry
+    id: str
+
+
+class TrainingStream:
+    """Augmented samples of a split, without end, by position.
+
+    frames: the split. lanes: labels of a frame (original pixels), e.g. `Dataset.lanes`. detector: gives the plain geometry and
+    encodes targets, in the workers. augmentation and batch_size: the recipe's. seed: of order and augmentation. workers: loader
+    processes, 0 for none. cache_bytes: how much memory decoded images may fill (all workers together); what doesn't fit is
+    decoded every time, with the same result. pin_memory: page-lock batches, for CUDA. Raises InputError where there is no
+    frame, or the first image can't be read.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        lanes: Callable[[Frame], Sequence[Lane]],
+        detector: Detector,
+        *,
+        augmentation: Augmentation,
+        batch_size: int,
+        seed: int,
+        workers: int = 0,
+        cache_bytes: int = GIBIBYTE,
+        pin_memory: bool = False,
+    ) -> None:
+        if not frames:
+            raise InputError("there is no image to train on; check the dataset's list of its train split")
+        self.frames = tuple(frames)
+        self.batch_size = batch_size
+        self._lanes = lanes
+        self._detector = detector
+        self._augmentation = augmentation
+        self._seed = seed
+        self._workers = workers
+        self._pin_memory = pin_memory
+        template = read_reduced(self.frames[0].image, detector.geometry_of)
+        self._cache = SharedImageCache(template, frames=len(self.frames), byte_limit=cache_bytes)
+        self._cache.put(0, template)
+
+    def batches(self, first_step: int, last_step: int) -> Generator[Batch, None, None]:
+        """The batches of steps first_step .. last_step - 1, each of exactly `batch_size` samples, on the host.
+
+        Raises InputError that names the file where an image or a label is missing or damaged.
+        """
+        positions = range(first_step * self.batch_size, last_step * self.batch_size)
+        collated = batches_in_order(
+            self.sample,
+            _collate,
+            positions,
+            batch_size=self.batch_size,
+            workers=self._workers,
+            pin_memory=self._pin_memory,
+        )
+        with closing(collated):
+            for fields in collated:
+                yield Batch(**fields | {name: tuple(fields[name]) for name in ("geometries", "ids")})
+
+    def sample(self, position: int) -> Sample:
+        """The sample at a position of the stream."""
+        index = frame_index(len(self.frames), self.batch_size, self._seed, position)
+        frame = self.frames[index]
+        generator = np.random.default_rng([self._seed, position])
+        image = self._image(index)
+        geometry = augmented_geometry(self._detector.geometry_of(image.original), self._augmentation, generator)
+        colours = sample_colour_matrix(self._augmentation, generator)
+        lanes = list(self._lanes(frame))
+        return Sample(
+            image=planes(recoloured(warped(image, geometry), colours)),
+            targets=self._detector.encode_targets(lanes, geometry),
+            lanes=[geometry.to_network(lane.points).astype(np.float32) for lane in lanes],
+            geometry=geometry,
+            id=frame.id,
+        )
+
+    def _image(self, index: int) -> ReducedImage:
+        image = self._cache.get(index)
+        if image is None:
+            image = read_reduced(self.frames[index].image, self._detector.geometry_of)
+            self._cache.put(index, image)
+        return image
+
+
+def frame_index(frames: int, batch_size: int, seed: int, position: int) -> int:
+    """Which of `frames` images stands at a position: every epoch is a fresh permutation without its last incomplete batch.
+
+    A split smaller than one batch has nothing to drop: its permutations follow one another without a gap.
+    """
+    per_epoch = frames - frames % batch_size or frames
+    epoch, rank = divmod(position, per_epoch)
+    return int(_permutation(frames, seed, epoch)[rank])
+
+
+@lru_cache(maxsize=4)
+def _permutation(frames: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch, _ORDER]).permutation(frames)
+
+
+def padded_lanes(lanes: Sequence[Sequence[npt.NDArray[np.float32]]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Lanes of B images -> (lanes (B, M, P, 2) padded with NaN, lane counts (B,), point counts (B, M)); M and P at least 1."""
+    most_lanes = max(1, max(map(len, lanes), default=0))
+    most_points = max(1, max((len(lane) for image in lanes for lane in image), default=0))
+    padded = np.full((len(lanes), most_lanes, most_points, 2), np.nan, dtype=np.float32)
+    point_counts = np.zeros((len(lanes), most_lanes), dtype=np.int64)
+    for image, image_lanes in enumerate(lanes):
+        for number, lane in enumerate(image_lanes):
+            padded[image, number, : len(lane)] = lane
+            point_counts[image, number] = len(lane)
+    lane_counts = torch.tensor([len(image) for image in lanes], dtype=torch.int64)
+    return torch.from_numpy(padded), lane_counts, torch.from_numpy(point_counts)
+
+
+def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
+    """A batch in parts of `size` samples; the last may be smaller."""
+    for start in range(0, len(batch.ids), size):
+        part = slice(start, start + size)
+        yield Batch(
+            images=batch.images[part],
+            targets={name: value[part] for name, value in batch.targets.items()},
+            lanes=batch.lanes[part],
+            lane_counts=batch.lane_counts[part],
+            point_counts=batch.point_counts[part],
+            geometries=batch.geometries[part],
+            ids=batch.ids[part],
+        )
+
+
+def _collate(samples: list[Sample]) -> dict[str, Any]:
+    """The fields of a Batch as a plain dict, which the loader can page-lock."""
+    lanes, lane_counts, point_counts = padded_lanes([sample.lanes for sample in samples])
+    return {
+        "images": torch.from_numpy(np.stack([sample.image for sample in samples])),
+        "targets": stack_targets([sample.targets for sample in samples]),
+        "lanes": lanes,
+        "lane_counts": lane_counts,
+        "point_counts": point_counts,
+        "geometries": tuple(sample.geometry for sample in samples),
+        "ids": tuple(sample.id for sample in samples),
+    }

@@ -1,0 +1,47 @@
+"""The log of a training: one JSON object a line, whole lines only, in the order of the steps also after a resume."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from harness.files import write_text
+
+
+class TrainingLog:
+    """Appends to a JSONL file from `step` on: lines of later steps, which a resumed training writes again, are dropped first."""
+
+    def __init__(self, path: Path, *, step: int) -> None:
+        self._path = path
+        write_text(path, "".join(line + "\n" for line in _lines_until(path, step)))
+
+    def write(self, entry: dict[str, Any]) -> None:
+        """Append one entry; it has a `step`. Numbers that aren't finite become null, which JSON has."""
+        with open(self._path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(_finite(entry), ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _lines_until(path: Path, step: int) -> list[str]:
+    """The whole lines of steps up to `step`; what a kill left half-written is later than any checkpoint."""
+    if step == 0 or not path.exists():
+        return []
+    kept = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if entry["step"] > step:
+            break
+        kept.append(line)
+    return kept
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from harness.errors import InputError
+from harness.training.checkpoint import (
+    load_inference_checkpoint,
+    load_training_state,
+    save_inference_checkpoint,
+    save_training_state,
+)
+
+FACTS = {"detector": "toy", "form": "culane", "meta": {"name": "toy", "paper": "é"}, "threshold": 0.4}
+
+
+def network() -> nn.Module:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 4), nn.Linear(4, 4))
+    net[3].weight = net[2].weight
+    return net.to(memory_format=torch.channels_last)
+
+
+def test_an_inference_checkpoint_round_trips_with_its_facts(tmp_path):
+    net = network()
+    sha256 = save_inference_checkpoint(tmp_path / "a.safetensors", net, FACTS)
+    loaded = load_inference_checkpoint(tmp_path / "a.safetensors")
+    assert loaded.facts == FACTS
+    other = network()
+    other.load_state_dict(loaded.tensors)
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in net.state_dict().items())
+    assert hashlib.sha256((tmp_path / "a.safetensors").read_bytes()).hexdigest() == sha256
+
+
+def test_an_inference_checkpoint_is_plain_safetensors(tmp_path):
+    net = network()
+    save_inference_checkpoint(tmp_path / "a.safetensors", net, FACTS)
+    assert set(load_file(tmp_path / "a.safetensors")) == set(net.state_dict())
+
+
+def test_equal_detectors_give_equal_files(tmp_path):
+    net = network()
+    first = save_inference_checkpoint(tmp_path / "a", net, FACTS)
+    assert first == save_inference_checkpoint(tmp_path / "b", net, dict(reversed(FACTS.items())))
+
+
+def test_broken_inference_checkpoints_are_named(tmp_path):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(InputError, match=r"a\.safetensors is missing"):
+        load_inference_checkpoint(path)
+    save_inference_checkpoint(path, network(), FACTS)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(InputError, match=r"a\.safetensors: not a readable safetensors file"):
+        load_inference_checkpoint(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match=r"a\.safetensors: no metadata"):
+        load_inference_checkpoint(path)
+    for text in ("{", json.dumps([1])):
+        save_file({"a": torch.zeros(1)}, path, metadata={"samiro_bench": text})
+        with pytest.raises(InputError, match=r"a\.safetensors: its metadata"):
+            load_inference_checkpoint(path)
+
+
+def test_a_training_state_round_trips(tmp_path):
+    state = {"step": 3, "tensors": {"a": torch.arange(4)}, "list": [1.5, None, "text"]}
+    save_training_state(tmp_path / "a.pt", state)
+    loaded = load_training_state(tmp_path / "a.pt")
+    assert torch.equal(loaded["tensors"].pop("a"), state["tensors"].pop("a"))
+    assert loaded == state
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+class Evil:
+    def __reduce__(self):
+        return (open, ("/tmp/never", "w"))
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04 cut"])
+def test_a_broken_training_state_is_named(tmp_path, content):
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.pt: not a readable training checkpoint \([^\n]+\); delete it") as caught:
+        load_training_state(tmp_path / "a.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_training_state_runs_no_code(tmp_path):
+    torch.save({"a": Evil()}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"a\.pt: not a readable training checkpoint"):
+        load_training_state(tmp_path / "a.pt")
+
+
+def test_something_else_is_no_training_state(tmp_path):
+    torch.save([1, 2], tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"a\.pt: not a training checkpoint"):
+        load_training_state(tmp_path / "a.pt")
+
+
+def test_a_failed_write_leaves_the_old_state(tmp_path):
+    save_training_state(tmp_path / "a.pt", {"step": 1})
+    with pytest.raises(Exception, match="pickle"):
+        save_training_state(tmp_path / "a.pt", {"step": 2, "bad": lambda: None})
+    assert load_training_state(tmp_path / "a.pt") == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]

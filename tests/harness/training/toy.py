@@ -1,0 +1,160 @@
+"""A detector small enough to train in seconds: it learns where a bright line stands. Run as a script it trains, to be killed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detectors.base import Batch, Detector, Tap, normalise
+from detectors.meta import Augmentation, Configuration, DetectorMeta, InputSize, Recipe
+from harness.datasets.base import Frame
+from harness.lanes import Geometry, Lane
+from harness.methods.base import ParameterGroup, TrainingModel
+from harness.training.data import TrainingStream
+from harness.training.determinism import make_deterministic, seed_everything
+from harness.training.loop import TrainingPlan, train
+
+FRAME = (100, 200)
+CROP = (20, 0, 100, 200)
+NETWORK = (32, 64)
+AUGMENTATION = Augmentation(flip=0.5, rotation=5, shift_x=0.05, scale=0.1, brightness=0.2, saturation=0.3)
+
+
+def recipe(**changes: Any) -> Recipe:
+    values = {"optimizer": "sgd", "learning_rate": 0.05, "schedule": "cosine", "epochs": 1, "batch_size": 4}
+    return Recipe(**{**values, "augmentation": AUGMENTATION, "clip_gradient_norm": 0.5, **changes})
+
+
+def meta(network: tuple[int, int] = NETWORK) -> DetectorMeta:
+    size = InputSize(frame=FRAME, crop=CROP, network=network)
+    return DetectorMeta(
+        name="toy",
+        paper="none",
+        year=2000,
+        family="row-wise",
+        backbone="none",
+        upstream="none",
+        licence="none",
+        configurations={"culane": Configuration(input=size, recipe=recipe())},
+    )
+
+
+class ToyDetector(Detector):
+    """Where does the (mean) lane stand, as a share of the width, and is there one? Dropout makes it depend on torch's generator."""
+
+    metas: ClassVar = {"toy": meta()}
+
+    def __init__(self, meta: DetectorMeta, form: Any = "culane", *, dropout: float = 0.1) -> None:
+        super().__init__(meta, form)
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 5, stride=4, padding=2), nn.ReLU())
+        self.drop = nn.Dropout(dropout)
+        height, width = meta.configurations["culane"].input.network
+        self.head = nn.Linear(16 * (height // 4) * (width // 4), 2)
+
+    def taps(self) -> tuple[Tap, ...]:
+        return (Tap("stem", 16, 4),)
+
+    def encode_targets(self, lanes: Sequence[Lane], geometry: Geometry) -> dict[str, Any]:
+        places = [geometry.to_network(lane.points)[:, 0].mean() / geometry.network[1] for lane in lanes if len(lane)]
+        place = np.array(np.mean(places) if places else 0.0, dtype=np.float32)
+        return {"place": place, "present": np.array(bool(places), dtype=np.float32)}
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.drop(self.stem(normalise(images, self.meta.normalisation)))
+        return self.head(features.flatten(1))
+
+    def losses(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        present = batch.targets["present"]
+        square = (outputs[:, 0].float() - batch.targets["place"]) ** 2
+        presence = nn.functional.binary_cross_entropy_with_logits(outputs[:, 1].float(), present)
+        return {"place": (square * present).mean(), "presence": presence}
+
+    def decode(self, outputs: Tensor, geometries: Sequence[Geometry]) -> list[list[Lane]]:
+        lanes = []
+        for (place, presence), geometry in zip(outputs.float().tolist(), geometries, strict=True):
+            height, width = geometry.network
+            points = geometry.to_original([[place * width, height - 1], [place * width, 0]])
+            score = float(torch.sigmoid(torch.tensor(presence)))
+            lanes.append([Lane(points, score)] if score > 0.5 else [])
+        return lanes
+
+
+class ToyModel(TrainingModel):
+    """A detector with one more parameter, which pulls itself to 3 with an optimizer of its own."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+        self.extra = nn.Parameter(torch.zeros(()))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        losses = self.detector.losses(self.detector(batch.images), batch)
+        return {**losses, "extra": 100.0 * (self.extra - 3.0) ** 2}
+
+    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+        return (
+            ParameterGroup("detector", tuple(self.detector.parameters())),
+            ParameterGroup("extra", (self.extra,), "adamw", 1e-2),
+        )
+
+    def diagnostics(self) -> dict[str, float]:
+        return {"extra": self.extra.item()}
+
+    def inference_model(self) -> Detector:
+        return self.detector
+
+
+def model(*, seed: int = 0, dropout: float = 0.1) -> ToyModel:
+    seed_everything(seed)
+    return ToyModel(ToyDetector(meta(), dropout=dropout))
+
+
+class Roads:
+    """Pictures with one bright upright line each, except every fifth, written into a folder; frames and their lanes."""
+
+    def __init__(self, folder: Path, count: int = 10, suffix: str = ".jpg") -> None:
+        generator = np.random.default_rng(7)
+        height, width = FRAME
+        self.frames = []
+        self._lanes = {}
+        for number in range(count):
+            picture = generator.integers(0, 90, (height, width, 3), dtype=np.uint8)
+            x = int(generator.integers(20, width - 20))
+            name = f"{number:02}{suffix}"
+            if number % 5 < 4:
+                cv2.line(picture, (x, 20), (x, height - 1), (250, 250, 250), 5)
+                self._lanes[name] = [Lane(np.array([[x, height - 1], [x, 60], [x, 20]], dtype=np.float32))]
+            cv2.imwrite(str(folder / name), picture)
+            self.frames.append(Frame(name, folder / name, None, "clip"))
+
+    def lanes(self, frame: Frame) -> list[Lane]:
+        return self._lanes.get(frame.id, [])
+
+    def stream(self, detector: Detector, **options: Any) -> TrainingStream:
+        options = {"augmentation": AUGMENTATION, "batch_size": 4, "seed": 3, **options}
+        return TrainingStream(self.frames, self.lanes, detector, **options)
+
+
+def run(
+    images: Path, folder: Path, *, steps: int, progress: Callable[[int, int, float], None] | None = None
+) -> ToyModel:
+    """One whole training with a checkpoint every third step."""
+    roads = Roads(images)
+    trained = model()
+    plan = TrainingPlan(recipe(), steps, checkpoint_steps=3, log_every=1, diagnostics_every=4)
+    stream = roads.stream(trained.detector)
+    train(trained, stream.batches, plan, device=torch.device("cpu"), folder=folder, progress=progress)
+    return trained
+
+
+if __name__ == "__main__":
+    make_deterministic(threads=1)
+    run(Path(sys.argv[1]), Path(sys.argv[2]), steps=int(sys.argv[3]), progress=lambda *_: time.sleep(0.02))
