@@ -1,0 +1,1 @@
+"""From records and their counts to statistics, and from these to the tables people publish."""

@@ -1,0 +1,123 @@
+"""Arms: the seeds of one detector trained with one method. Which records belong together, which may be paired, which are ranked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import InputError
+from harness.files import canonical_json
+from harness.records import Evaluation, Identity, Record
+
+_OF_THE_SEED = {"seed", "threads"}
+"""What may differ between the records of an arm. Threads must agree in a pair, which is checked seed by seed."""
+
+_OF_THE_METHOD = {"method", "method_configuration", "oracle"}
+"""What differs between the two arms of a pair: everything else must be equal."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """A row of a leaderboard: one detector, one method, one training set; `records` are its seeds in order.
+
+    variant: what sets it apart from arms of the same names (`weight=0.1`), else empty. pairs_with: equal for arms that may be compared.
+    """
+
+    trained_on: str
+    detector: str
+    method: str
+    variant: str
+    is_baseline: bool
+    pairs_with: str
+    records: tuple[Record, ...]
+
+    @property
+    def name(self) -> str:
+        """How messages and notes call it."""
+        return f"{self.detector}, {self.method}{f' ({self.variant})' if self.variant else ''}"
+
+
+def arms_of(records: Sequence[Record]) -> list[Arm]:
+    """Group records into arms, in the order of names. InputError if an id, or a seed of an arm, is there twice."""
+    groups: dict[str, dict[int, Record]] = defaultdict(dict)
+    ids: set[str] = set()
+    for record in sorted(records, key=lambda record: record.id):
+        if record.id in ids:
+            raise InputError(f"{record.id}.json: given twice; leave one of the two out")
+        ids.add(record.id)
+        seeds, seed = groups[identity_without(record.identity, _OF_THE_SEED)], record.identity.seed
+        if seed in seeds:
+            raise InputError(
+                f"{record.id}.json: key 'identity.seed': seed {seed} of this row is also {seeds[seed].id}.json; "
+                "move one of the two away"
+            )
+        seeds[seed] = record
+    grouped = [tuple(seeds[seed] for seed in sorted(seeds)) for seeds in groups.values()]
+    arms = [arm_of(records, variant) for records, variant in zip(grouped, variants(grouped), strict=True)]
+    return sorted(arms, key=lambda arm: (arm.trained_on, arm.detector, not arm.is_baseline, arm.method, arm.variant))
+
+
+def arm_of(records: tuple[Record, ...], variant: str) -> Arm:
+    """One arm from its records, which differ in seed and perhaps threads only."""
+    identity = records[0].identity
+    return Arm(
+        trained_on=identity.dataset,
+        detector=identity.detector,
+        method=identity.method,
+        variant=variant,
+        is_baseline=identity.method_configuration.get("kind", identity.method) == "baseline",
+        pairs_with=identity_without(identity, _OF_THE_SEED | _OF_THE_METHOD),
+        records=records,
+    )
+
+
+def identity_without(identity: Identity, fields: set[str]) -> str:
+    """The canonical JSON of an identity without some of its fields."""
+    return canonical_json(identity.model_dump(mode="json", exclude=fields))
+
+
+def variants(groups: Sequence[tuple[Record, ...]]) -> list[str]:
+    """For each group what tells it apart from the others of the same dataset, detector and method: `key=value, ...`, mostly empty."""
+    flattened = [flat(group[0].identity.model_dump(mode="json", exclude=_OF_THE_SEED)) for group in groups]
+    namesakes: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        identity = group[0].identity
+        namesakes[identity.dataset, identity.detector, identity.method].append(index)
+    labels = [""] * len(groups)
+    for indices in namesakes.values():
+        keys = sorted({key for index in indices for key in flattened[index]})
+        differing = [key for key in keys if len({flattened[index].get(key) for index in indices}) > 1]
+        for index in indices:
+            told = [(key.partition(".")[2] or key, flattened[index].get(key, "none")) for key in differing]
+            labels[index] = ", ".join(f"{key}={value}" for key, value in told)
+    return labels
+
+
+def flat(value: Any, path: str = "") -> dict[str, str]:
+    """A nested mapping as `a.b.c` -> canonical JSON of the leaf."""
+    if not isinstance(value, dict):
+        return {path: canonical_json(value)}
+    nested = [flat(part, f"{path}.{key}" if path else str(key)) for key, part in value.items()]
+    return {key: leaf for part in nested for key, leaf in part.items()}
+
+
+def why_not_paired(method: Record, baseline: Record) -> str | None:
+    """Why two records of one seed don't make a pair, None if they do. The rest of their identities is equal already."""
+    for name, values in {
+        "threads": (method.identity.threads, baseline.identity.threads),
+        "micro-batches": (method.training.micro_batch_size, baseline.training.micro_batch_size),
+        "batches": (method.training.batch_size, baseline.training.batch_size),
+    }.items():
+        if values[0] != values[1]:
+            return f"{name} differ: {values[0]} and {values[1]}"
+    return None
+
+
+def why_not_ranked(record: Record, evaluation: Evaluation) -> list[str]:
+    """Reasons for which a record's score is shown but not ranked."""
+    reasons = list(record.flags)
+    if evaluation.dataset == record.identity.dataset and evaluation.split == record.selected_on:
+        reasons.append(f"checkpoint selected on the scored split {evaluation.split!r}")
+    return reasons

@@ -1,0 +1,268 @@
+"""The tables of a leaderboard as plain strings: what Markdown, terminal and page show alike, before any of them escapes it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.report.columns import Column
+from harness.report.costs import Timing, TimingKey
+from harness.report.leaderboard import Leaderboard, Section, Timings
+from harness.report.rows import Difference, Gain, Row, Score
+from harness.report.text import mebibytes, number, p_text, significant
+
+MARK = " †"
+"""Stands behind the method of a row that isn't ranked."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading line, column titles, rows of cells, and how many of the leading columns are text."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text_columns: int
+
+
+def score_text(column: Column, score: Score | None) -> str:
+    """A mean score: points with two decimals, counts whole or with one decimal."""
+    if score is None:
+        return ""
+    if column.factor == 1.0:
+        return number(score.mean, count_decimals(score.mean))
+    return number(score.mean * column.factor, 2)
+
+
+def difference_text(column: Column, difference: Difference | None) -> str:
+    """A paired difference and, where there is one, the half-width of its interval."""
+    if difference is None:
+        return ""
+    value, half = difference.comparison.mean * column.factor, difference.half_widths
+    decimals = count_decimals(value) if column.factor == 1.0 else 2
+    mean = number(value, decimals, sign=True)
+    return f"{mean} ± {number(half.total * column.factor, max(decimals, 1))}" if half else mean
+
+
+def count_decimals(value: float) -> int:
+    """A count is shown whole, a mean of counts with one decimal."""
+    return 0 if value.is_integer() else 1
+
+
+def method_text(item: Row | Gain) -> str:
+    """What stands in the method column of a row or a gain."""
+    variant = f" ({item.arm.variant})" if item.arm.variant else ""
+    if isinstance(item, Gain):
+        return f"Δ {item.arm.method}{variant} - {item.baseline.method}"
+    return f"{item.arm.method}{variant}{MARK if item.unranked else ''}"
+
+
+def score_table(section: Section, timings: Timings) -> Table:
+    """The main table of a section: scores, speed and size, seeds, and under each method its paired difference."""
+    header = (
+        "#",
+        "Detector",
+        "Method",
+        *(column.title for column in section.columns),
+        "FPS",
+        "p50 ms",
+        "p99 ms",
+        "GFLOPs",
+        "Params (M)",
+        "Seeds",
+        "Seed SD",
+        "Verdict",
+    )
+    rows = []
+    for item in (item for group in section.groups for item in group):
+        if isinstance(item, Row):
+            timing = timings[item.arm].get(section.timing) if section.timing else None
+            scores = [score_text(column, score) for column, score in zip(section.columns, item.scores, strict=True)]
+            sd, rank = item.headline.sd if item.headline else None, str(item.rank or "")
+            tail = (*timing_cells(timing), str(len(item.seeds)), number(sd * 100 if sd is not None else None, 2), "")
+        else:
+            scores = [
+                difference_text(column, part) for column, part in zip(section.columns, item.differences, strict=True)
+            ]
+            sd, rank = item.headline.comparison.seed_sd if item.headline else None, ""
+            tail = (
+                "",
+                "",
+                "",
+                "",
+                "",
+                str(len(item.seeds)),
+                number(sd * 100 if sd is not None else None, 2),
+                item.verdict,
+            )
+        rows.append((rank, item.arm.detector, method_text(item), *scores, *tail))
+    return Table("", header, tuple(rows), 3)
+
+
+def timing_cells(timing: Timing | None) -> tuple[str, ...]:
+    """FPS, p50, p99, GFLOPs and parameters of one arm; blanks if it wasn't timed under the table's key."""
+    if timing is None:
+        return ("",) * 5
+    gflops = f"{'≥ ' if timing.gflops_is_lower_bound else ''}{significant(timing.gflops, 3)}" if timing.gflops else ""
+    return (
+        number(timing.fps, 1),
+        number(timing.p50, 2),
+        number(timing.p99, 2),
+        gflops,
+        number(timing.parameters / 1e6, 3),
+    )
+
+
+def gain_table(section: Section) -> Table:
+    """The headline gains of a section with all their intervals, p-values and power; points."""
+    header = (
+        "Detector",
+        "Method",
+        "Pairs",
+        "Δ F1@50",
+        "95 % interval",
+        "Seed interval",
+        "Clip interval",
+        "Pooled seeds",
+        "p",
+        "p (Holm)",
+        "Verdict",
+        "Detectable",
+        "Correlation",
+    )
+    rows = []
+    for gain in section.gains:
+        comparison = gain.headline.comparison if gain.headline else None
+        half = gain.headline.half_widths if gain.headline else None
+        alone = " (clip interval alone)" if half and half.kind == "clip" else ""
+        rows.append(
+            (
+                gain.arm.detector,
+                method_text(gain),
+                str(len(gain.seeds)),
+                number(comparison.mean * 100, 2, sign=True) if comparison else "",
+                bounds(comparison.mean, half.total) + alone if comparison and half else "",
+                bounds(comparison.mean, half.seed) if comparison and half else "",
+                bounds(comparison.mean, half.clip) if comparison and half else "",
+                bounds(comparison.mean, gain.pooled_half_width) if comparison else "",
+                p_text(gain.p),
+                p_text(gain.adjusted_p),
+                gain.verdict,
+                number(gain.detectable * 100, 2) if gain.detectable is not None else "",
+                number(comparison.correlation, 2) if comparison else "",
+            )
+        )
+    return Table("Paired gains", header, tuple(rows), 2)
+
+
+def bounds(mean: float, half_width: float | None) -> str:
+    """An interval in points; blank without a half-width."""
+    if half_width is None:
+        return ""
+    return f"{number((mean - half_width) * 100, 2, sign=True)} to {number((mean + half_width) * 100, 2, sign=True)}"
+
+
+def timing_tables(board: Leaderboard) -> list[Table]:
+    """Latency: one table for each protocol, machine, thread count and precision, never two in one."""
+    header = (
+        "Trained on",
+        "Detector",
+        "Method",
+        "FPS",
+        "p50 ms",
+        "p90 ms",
+        "p95 ms",
+        "p99 ms",
+        "Model p50 ms",
+        "Post p50 ms",
+        "Relative",
+        "GFLOPs",
+        "Params (M)",
+        "Peak MiB",
+        "Cells",
+        "Iterations",
+        "Flags",
+    )
+    rows: dict[TimingKey, list[tuple[str, ...]]] = defaultdict(list)
+    for arm, timings in board.timings.items():
+        for key, timing in timings.items():
+            fps, p50, p99, gflops, parameters = timing_cells(timing)
+            middle = (number(timing.p90, 2), number(timing.p95, 2), p99)
+            regions = (number(timing.model_p50, 2), number(timing.post_p50, 2), number(timing.relative, 3))
+            size = (gflops, parameters, mebibytes(timing.peak_memory_bytes), str(timing.cells), str(timing.iterations))
+            name = (arm.trained_on, arm.detector, f"{arm.method}{f' ({arm.variant})' if arm.variant else ''}")
+            rows[key].append((*name, fps, p50, *middle, *regions, *size, ", ".join(timing.flags)))
+    return [
+        Table(
+            f"{key.protocol}, {key.precision}, {key.threads} thread{'s' if key.threads != 1 else ''}, {key.machine}",
+            header,
+            tuple(rows[key]),
+            3,
+        )
+        for key in sorted(rows)
+    ]
+
+
+def training_tables(board: Leaderboard) -> list[Table]:
+    """Training cost: one table a machine."""
+    header = (
+        "Trained on",
+        "Detector",
+        "Method",
+        "s/step",
+        "Minutes",
+        "Steps",
+        "Batch",
+        "Micro-batch",
+        "Peak MiB",
+        "Cells",
+    )
+    rows: Mapping[str, list[tuple[str, ...]]] = defaultdict(list)
+    for arm, costs in board.training.items():
+        for cost in costs:
+            rows[cost.machine].append(
+                (
+                    arm.trained_on,
+                    arm.detector,
+                    f"{arm.method}{f' ({arm.variant})' if arm.variant else ''}",
+                    number(cost.seconds_per_step, 4),
+                    number(cost.seconds / 60, 1),
+                    str(cost.steps),
+                    str(cost.batch_size),
+                    ", ".join(str(size) for size in cost.micro_batch_sizes),
+                    mebibytes(cost.peak_memory_bytes),
+                    str(cost.cells),
+                )
+            )
+    return [Table(machine, header, tuple(rows[machine]), 3) for machine in sorted(rows)]
+
+
+def summary_table(board: Leaderboard) -> Table:
+    """Methods over all detectors and datasets; points."""
+    header = (
+        "Method",
+        "Detectors",
+        "Datasets",
+        "Rows",
+        "Mean gain",
+        "Standard error",
+        "Between-row SD",
+        "95 % prediction interval",
+        "",
+    )
+    rows = [
+        (
+            summary.method,
+            str(summary.detectors),
+            str(summary.datasets),
+            str(summary.effects.rows),
+            number(summary.effects.mean * 100, 2, sign=True),
+            number(summary.effects.standard_error * 100, 2),
+            number(summary.effects.between_variance**0.5 * 100, 2),
+            f"{number(summary.effects.low * 100, 2, sign=True)} to {number(summary.effects.high * 100, 2, sign=True)}",
+            summary.verdict,
+        )
+        for summary in board.summaries
+    ]
+    return Table("Methods over all rows", header, tuple(rows), 1)

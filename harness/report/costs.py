@@ -1,0 +1,158 @@
+"""Latency and training cost of an arm over its seeds, kept apart by the machine they were measured on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import TypeVar
+
+from harness.records import Environment, Record, Throughput
+from harness.report.arms import Arm
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True, order=True)
+class TimingKey:
+    """Latencies compare only where all of this is equal."""
+
+    protocol: str
+    machine: str
+    threads: int
+    precision: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of an arm under one key: medians over its cells, milliseconds.
+
+    relative: p50 over the reference model's median in the same process. fps = 1000 / p50.
+    """
+
+    key: TimingKey
+    cells: int
+    iterations: int
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    model_p50: float
+    post_p50: float
+    relative: float
+    gflops: float | None
+    gflops_is_lower_bound: bool
+    parameters: int
+    peak_memory_bytes: int | None
+    flags: tuple[str, ...]
+
+    @property
+    def fps(self) -> float:
+        """Frames per second at batch 1."""
+        return 1000.0 / self.p50
+
+
+@dataclass(frozen=True)
+class TrainingCostOfArm:
+    """Training cost of an arm on one machine, means over its cells (peak memory: the maximum)."""
+
+    machine: str
+    cells: int
+    steps: int
+    batch_size: int
+    micro_batch_sizes: tuple[int, ...]
+    seconds_per_step: float
+    seconds: float
+    peak_memory_bytes: int | None
+
+
+def machine_of(environment: Environment, device: str) -> str:
+    """The machine and the libraries that a time depends on, as one text. `device`: what it was measured on, `cpu` or a GPU's name."""
+    on_cpu = device.lower() == "cpu"
+    parts = [
+        "CPU" if on_cpu else device,
+        f"{environment.cpu}, {environment.cores} cores",
+        environment.operating_system,
+        f"torch {environment.torch}",
+        *(
+            f"{name} {version}"
+            for name, version in (
+                ("CUDA", environment.cuda),
+                ("cuDNN", environment.cudnn),
+                ("driver", environment.driver),
+            )
+            if version and not on_cpu
+        ),
+    ]
+    return "; ".join(parts)
+
+
+def timings_of(arm: Arm) -> dict[TimingKey, Timing]:
+    """All latencies of an arm by key, in the order of keys."""
+    runs: dict[TimingKey, list[Throughput]] = defaultdict(list)
+    for record in arm.records:
+        for run in record.throughput:
+            key = TimingKey(run.protocol, machine_of(record.environment, run.device), run.threads, run.precision)
+            runs[key].append(run)
+    return {key: timing_of(key, runs[key]) for key in sorted(runs)}
+
+
+def timing_of(key: TimingKey, runs: Sequence[Throughput]) -> Timing:
+    """Summarise the runs of one arm under one key: median of medians."""
+
+    def over(figure: Callable[[Throughput], float]) -> float:
+        return float(median(figure(run) for run in runs))
+
+    return Timing(
+        key=key,
+        cells=len(runs),
+        iterations=sum(run.iterations for run in runs),
+        p50=over(lambda run: run.latency_ms.p50),
+        p90=over(lambda run: run.latency_ms.p90),
+        p95=over(lambda run: run.latency_ms.p95),
+        p99=over(lambda run: run.latency_ms.p99),
+        model_p50=over(lambda run: run.model_ms.p50),
+        post_p50=over(lambda run: run.post_ms.p50),
+        relative=over(lambda run: run.latency_ms.p50 / mean(run.reference_ms)),
+        gflops=largest(run.gflops for run in runs),
+        gflops_is_lower_bound=any(run.gflops_is_lower_bound for run in runs),
+        parameters=max(run.parameters for run in runs),
+        peak_memory_bytes=largest(run.peak_memory_bytes for run in runs),
+        flags=tuple(sorted({flag for run in runs for flag in run.flags})),
+    )
+
+
+def common_timing(timings: Sequence[Mapping[TimingKey, Timing]]) -> TimingKey | None:
+    """The key that all timed arms share: what a table may show in one column. The full protocol comes first, then the key's order."""
+    timed = [set(arm) for arm in timings if arm]
+    shared = set.intersection(*timed) if timed else set()
+    return min(shared, default=None)
+
+
+def training_costs_of(arm: Arm) -> list[TrainingCostOfArm]:
+    """What the training of an arm took, machine by machine."""
+    by_machine: dict[str, list[Record]] = defaultdict(list)
+    for record in arm.records:
+        by_machine[machine_of(record.environment, record.environment.device)].append(record)
+    return [training_cost(machine, records) for machine, records in sorted(by_machine.items())]
+
+
+def training_cost(machine: str, records: Sequence[Record]) -> TrainingCostOfArm:
+    """Summarise the trainings of one arm on one machine."""
+    runs = [record.training for record in records]
+    return TrainingCostOfArm(
+        machine=machine,
+        cells=len(runs),
+        steps=runs[0].steps,
+        batch_size=runs[0].batch_size,
+        micro_batch_sizes=tuple(sorted({run.micro_batch_size for run in runs})),
+        seconds_per_step=mean(run.seconds_per_step for run in runs),
+        seconds=mean(run.seconds for run in runs),
+        peak_memory_bytes=largest(run.peak_memory_bytes for run in runs),
+    )
+
+
+def largest(values: Iterable[Number | None]) -> Number | None:
+    """The maximum of the values that there are."""
+    return max((value for value in values if value is not None), default=None)

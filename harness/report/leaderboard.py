@@ -1,0 +1,123 @@
+"""The leaderboard as data: a pure function of records and the counts beside them.
+
+A section holds what may stand in one table: one training set, one scored split with one content, one metric, one rule each for
+the checkpoint and the confidence threshold. Within it stand rows (an arm's scores) and gains (a method's paired differences).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.records import Record
+from harness.report.arms import Arm, arms_of
+from harness.report.columns import Column, columns_of
+from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, common_timing, timings_of, training_costs_of
+from harness.report.rows import Gain, Row, gains_of, rows_of
+from harness.report.scored import SectionKey, check_same_split, scored_seeds, section_key
+from harness.report.summary import MethodSummary, method_summaries
+from harness.report.sums import Layout
+
+Timings = Mapping[Arm, Mapping[TimingKey, Timing]]
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """One table. groups: rows and gains of the arms that may be compared, baseline first; the group with the best row first.
+
+    timing: the one key under which all timed arms of the table were measured, None where there is none.
+    """
+
+    key: SectionKey
+    images: int
+    clips: int
+    columns: tuple[Column, ...]
+    groups: tuple[tuple[Row | Gain, ...], ...]
+    timing: TimingKey | None
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of all groups in order."""
+        return tuple(item for group in self.groups for item in group if isinstance(item, Row))
+
+    @property
+    def gains(self) -> tuple[Gain, ...]:
+        """The gains of all groups in order."""
+        return tuple(item for group in self.groups for item in group if isinstance(item, Gain))
+
+
+@dataclass(frozen=True, eq=False)
+class Leaderboard:
+    """Everything that tables and pages are made from. timings and training are of all arms, whatever they were scored on."""
+
+    suites: tuple[str, ...]
+    sections: tuple[Section, ...]
+    timings: Timings
+    training: Mapping[Arm, tuple[TrainingCostOfArm, ...]]
+    summaries: tuple[MethodSummary, ...]
+
+
+def leaderboard(records: Sequence[Record], folder: Path) -> Leaderboard:
+    """Build the leaderboard of some records whose counts lie in `folder`; the order of the records doesn't matter.
+
+    InputError, naming file and key: duplicate records; counts that are missing, broken, changed after they were recorded, or at odds
+    with the recorded scores; images or labels that differ under one content hash.
+    """
+    arms = arms_of(records)
+    members: dict[SectionKey, list[Arm]] = defaultdict(list)
+    for arm in arms:
+        for key in {section_key(record, evaluation) for record in arm.records for evaluation in record.evaluations}:
+            members[key].append(arm)
+    timings = {arm: timings_of(arm) for arm in arms}
+    sections = tuple(section_of(key, members[key], folder, timings) for key in sorted(members))
+    return Leaderboard(
+        suites=tuple(sorted({record.suite for record in records})),
+        sections=sections,
+        timings=timings,
+        training={arm: tuple(training_costs_of(arm)) for arm in arms},
+        summaries=method_summaries([(section.key.dataset, section.gains) for section in headline_sections(sections)]),
+    )
+
+
+def section_of(key: SectionKey, arms: Sequence[Arm], folder: Path, timings: Timings) -> Section:
+    """Build one section from the arms that were scored in it."""
+    layouts: dict[str, Layout] = {}
+    scored = {arm: scored_seeds(key, arm, folder, layouts) for arm in arms}
+    check_same_split([seed for seeds in scored.values() for seed in seeds.values()])
+    (layout,) = layouts.values()
+    columns = columns_of(layout.scenarios)
+    rows = rows_of(scored, columns)
+    gains = gains_of(scored, rows, columns, corrupted=bool(key.corruption))
+    groups: dict[str, list[Row | Gain]] = defaultdict(list)
+    for arm in arms:
+        groups[arm.pairs_with] += [rows[arm], *([gains[arm]] if arm in gains else [])]
+    return Section(
+        key=key,
+        images=layout.images,
+        clips=len(layout.clip_starts),
+        columns=columns,
+        groups=tuple(tuple(group) for group in sorted(groups.values(), key=standing)),
+        timing=common_timing([timings[arm] for arm in arms]),
+    )
+
+
+def headline_sections(sections: Sequence[Section]) -> list[Section]:
+    """One section a dataset and rule, so that no cell counts twice: its test split by the official metric where it has one."""
+    by_dataset: dict[tuple[str, ...], list[Section]] = defaultdict(list)
+    for section in sections:
+        key = section.key
+        if key.trained_on == key.dataset and not key.corruption:
+            by_dataset[key.dataset, key.dataset_sha256, key.selection, key.confidence].append(section)
+    return [
+        min(group, key=lambda section: (section.key.split != "test", not section.key.metric.endswith("/official")))
+        for group in by_dataset.values()
+    ]
+
+
+def standing(group: Sequence[Row | Gain]) -> tuple[float, str, str]:
+    """Where a group stands: by the rank of its best row, unranked groups last, then by name."""
+    ranks = [item.rank for item in group if isinstance(item, Row) and item.rank is not None]
+    first = group[0].arm
+    return (float(min(ranks, default=10**9)), first.name, first.pairs_with)

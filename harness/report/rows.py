@@ -1,0 +1,194 @@
+"""The rows of one table: an arm's scores over its seeds, and a method's paired gains over its baseline with their verdicts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from harness.errors import InputError
+from harness.files import canonical_json
+from harness.report.arms import Arm, why_not_paired, why_not_ranked
+from harness.report.columns import Column, column_estimates
+from harness.report.scored import Scored
+from harness.report.statistics import (
+    Comparison,
+    HalfWidths,
+    compare,
+    detectable_difference,
+    half_widths,
+    holm,
+    p_value,
+    pooled_half_width,
+    verdict,
+    why_no_verdict,
+)
+
+ScoredArms = Mapping[Arm, Mapping[int, Scored]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score over seeds in its stored unit: mean, and standard deviation (divisor N - 1; None for one seed)."""
+
+    mean: float
+    sd: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """An arm's scores, one a column (None: undefined there). rank: 1 is best; None with the reasons in `unranked`."""
+
+    arm: Arm
+    seeds: tuple[int, ...]
+    scores: tuple[Score | None, ...]
+    unranked: tuple[str, ...]
+    rank: int | None
+
+    @property
+    def headline(self) -> Score | None:
+        """The score that rows are ranked by."""
+        return self.scores[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """Method minus baseline in one column, with its marginal 95 % intervals (None below 10 clips)."""
+
+    comparison: Comparison
+    half_widths: HalfWidths | None
+
+
+@dataclass(frozen=True, eq=False)
+class Gain:
+    """A method's paired differences to its baseline, one a column, over the seeds that make pairs.
+
+    not_used: why other seeds don't. The rest is about the headline score. p, adjusted_p: before and after Holm, where there is a
+    verdict. verdict: better, worse, not separated, or why there is none. detectable: the gain that these seeds and clips could have
+    seen with 80 % power.
+    """
+
+    arm: Arm
+    baseline: Arm
+    seeds: tuple[int, ...]
+    not_used: tuple[str, ...]
+    differences: tuple[Difference | None, ...]
+    p: float | None = None
+    adjusted_p: float | None = None
+    verdict: str = ""
+    detectable: float | None = None
+    pooled_half_width: float | None = None
+
+    @property
+    def headline(self) -> Difference | None:
+        """The difference that the verdict is about."""
+        return self.differences[0]
+
+
+def rows_of(scored: ScoredArms, columns: Sequence[Column]) -> dict[Arm, Row]:
+    """All rows of a table with their ranks; equal scores share a rank."""
+    rows = {arm: row_of(arm, seeds, columns) for arm, seeds in scored.items()}
+    means = sorted(-row.headline.mean for row in rows.values() if row.headline and not row.unranked)
+    return {
+        arm: replace(row, rank=1 + means.index(-row.headline.mean)) if row.headline and not row.unranked else row
+        for arm, row in rows.items()
+    }
+
+
+def row_of(arm: Arm, seeds: Mapping[int, Scored], columns: Sequence[Column]) -> Row:
+    """An arm's scores over its seeds, without a rank."""
+    reasons = dict.fromkeys(
+        reason for seed in seeds.values() for reason in why_not_ranked(seed.record, seed.evaluation)
+    )
+    scores: list[Score | None] = []
+    for column in columns:
+        estimates = column_estimates(column, [seed.sums for seed in seeds.values()])
+        values = estimates.values if estimates is not None else None
+        sd = float(values.std(ddof=1)) if values is not None and len(values) > 1 else None
+        scores.append(Score(float(values.mean()), sd) if values is not None else None)
+    return Row(arm, tuple(seeds), tuple(scores), tuple(reasons), None)
+
+
+def gains_of(
+    scored: ScoredArms, rows: Mapping[Arm, Row], columns: Sequence[Column], *, corrupted: bool
+) -> dict[Arm, Gain]:
+    """The gain of every method whose baseline is there, judged. Corrupted images get intervals but no verdict."""
+    baselines: dict[str, Arm] = {}
+    for arm in scored:
+        if arm.is_baseline and baselines.setdefault(arm.pairs_with, arm) is not arm:
+            raise InputError(
+                f"{arm.records[0].id}.json: key 'identity.method': {arm.method!r} is a second baseline beside "
+                f"{baselines[arm.pairs_with].records[0].id}.json; move one of the two away"
+            )
+    families: dict[str, list[Gain]] = defaultdict(list)
+    for arm in scored:
+        if not arm.is_baseline and arm.pairs_with in baselines:
+            family = canonical_json([arm.method, arm.records[0].identity.method_configuration])
+            families[family].append(gain_of(arm, baselines[arm.pairs_with], scored, columns))
+    return {gain.arm: gain for family in families.values() for gain in judged(family, rows, corrupted=corrupted)}
+
+
+def gain_of(arm: Arm, baseline: Arm, scored: ScoredArms, columns: Sequence[Column]) -> Gain:
+    """Pair the seeds of two arms and compare them in every column; not judged yet."""
+    ours, theirs = scored[arm], scored[baseline]
+    used: list[int] = []
+    not_used: list[str] = []
+    for seed in sorted(set(ours) | set(theirs)):
+        if seed in ours and seed in theirs:
+            reason = why_not_paired(ours[seed].record, theirs[seed].record)
+        else:
+            reason = f"no record of {(baseline if seed in ours else arm).method}"
+        if reason is None:
+            used.append(seed)
+        else:
+            not_used.append(f"seed {seed}: {reason}")
+    differences: list[Difference | None] = []
+    for column in columns:
+        method = column_estimates(column, [ours[seed].sums for seed in used]) if used else None
+        base = column_estimates(column, [theirs[seed].sums for seed in used]) if used else None
+        if method is None or base is None:
+            differences.append(None)
+            continue
+        comparison = compare(method, base)
+        differences.append(Difference(comparison, half_widths(comparison)))
+    return Gain(arm, baseline, tuple(used), tuple(not_used), tuple(differences))
+
+
+def judged(family: Sequence[Gain], rows: Mapping[Arm, Row], *, corrupted: bool) -> list[Gain]:
+    """The gains of one method with p-values, verdicts (Holm over its ranked rows) and power."""
+    reasons = [why_unjudged(gain, rows, corrupted=corrupted) for gain in family]
+    comparisons = [gain.headline.comparison if gain.headline else None for gain in family]
+    p_values = [
+        p_value(comparison) if comparison and reason is None else None
+        for comparison, reason in zip(comparisons, reasons, strict=True)
+    ]
+    adjusted = iter(holm([p for p in p_values if p is not None]))
+    present = [comparison for comparison in comparisons if comparison]
+    complete = []
+    for gain, comparison, reason, p in zip(family, comparisons, reasons, p_values, strict=True):
+        adjusted_p = next(adjusted) if p is not None else None
+        told = verdict(comparison, adjusted_p) if comparison and adjusted_p is not None else reason or ""
+        complete.append(
+            replace(
+                gain,
+                p=p,
+                adjusted_p=adjusted_p,
+                verdict=told,
+                detectable=detectable_difference(comparison) if comparison else None,
+                pooled_half_width=pooled_half_width(comparison, present) if comparison else None,
+            )
+        )
+    return complete
+
+
+def why_unjudged(gain: Gain, rows: Mapping[Arm, Row], *, corrupted: bool) -> str | None:
+    """Why a gain has no verdict, None if it has one."""
+    if not gain.seeds:
+        return "no verdict: no pair"
+    if gain.headline is None:
+        return "no verdict: no labels"
+    if rows[gain.arm].unranked or rows[gain.baseline].unranked:
+        return "no verdict: not ranked"
+    if corrupted:
+        return "no verdict: corrupted images"
+    return why_no_verdict(gain.headline.comparison)

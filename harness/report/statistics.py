@@ -1,0 +1,233 @@
+"""Paired comparison of two arms over training seeds and test clips: intervals, p-values, verdicts and power.
+
+The estimand is the expected difference of a score over training seeds and over clips like those of the test. With S paired seeds, C
+clips and influences u_sc (harness.report.estimates):
+
+    V_seed = var(D_s) / S             V_clip = C/(C-1) sum_c (mean_s u_sc)^2
+    V_int  = C/(C-1) sum_sc (u_sc - mean_s u_sc)^2 / (S (S-1)),  the part of V_clip that V_seed already contains
+    D +- sqrt( t^2_{S-1} V_seed + z^2 max(V_clip - V_int, 0) )
+
+Below 50 clips z becomes t_{C-1}; below 10 there is no interval. Adding the squared half-widths (quadrature) instead of the variances
+keeps the coverage with 3 seeds, where a common Satterthwaite degree of freedom or a bootstrap does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
+
+from harness.report.estimates import Estimates, Floats, difference
+
+LEVEL = 0.95
+SIGNIFICANCE = 0.05
+POWER = 0.80
+SEEDS_FOR_A_VERDICT = 3
+CLIPS_FOR_AN_INTERVAL = 10
+CLIPS_FOR_NORMAL_QUANTILES = 50
+
+ROUNDING = 1e-12
+"""Two F1 that differ at all differ by more than this; less is floating-point noise, and counts as no difference."""
+
+Verdict = Literal["better", "worse", "not separated"]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Method minus baseline in one score and scope, over paired seeds.
+
+    differences: D_s (S,). seed_variance: V_seed, of the mean difference; None for one seed. clip_variance: V_clip; None for
+    one clip. interaction_variance: V_int, 0 for one seed. correlation: of the two arms' scores over the seeds; None where undefined.
+    clip_influence: mean_s u_sc (C,).
+    """
+
+    differences: Floats
+    clip_influence: Floats
+    seed_variance: float | None
+    clip_variance: float | None
+    interaction_variance: float
+    correlation: float | None
+
+    @property
+    def seeds(self) -> int:
+        """S, the number of paired seeds."""
+        return len(self.differences)
+
+    @property
+    def clips(self) -> int:
+        """C, the number of clips with an image in the scope."""
+        return len(self.clip_influence)
+
+    @property
+    def mean(self) -> float:
+        """D, the mean paired difference."""
+        return float(self.differences.mean())
+
+    @property
+    def seed_sd(self) -> float | None:
+        """Standard deviation of the paired differences (divisor S - 1); None for one seed."""
+        return math.sqrt(self.seed_variance * self.seeds) if self.seed_variance is not None else None
+
+    @property
+    def pure_clip_variance(self) -> float:
+        """max(V_clip - V_int, 0): what clips add beyond what V_seed already contains."""
+        beyond = (self.clip_variance or 0.0) - self.interaction_variance
+        return beyond if beyond > ROUNDING**2 else 0.0
+
+
+@dataclass(frozen=True)
+class HalfWidths:
+    """Half-widths of the marginal 95 % intervals around a mean difference, in the score's unit.
+
+    total: the interval to report; `quadrature` over seeds and clips, or `clip` where one seed leaves nothing else. seed: clips held
+    fixed (paired t over seeds), None for one seed. clip: seeds held fixed.
+    """
+
+    kind: Literal["quadrature", "clip"]
+    total: float
+    seed: float | None
+    clip: float
+
+
+def compare(method: Estimates, baseline: Estimates) -> Comparison:
+    """Compare two arms whose seeds are paired by position and whose clips are the same."""
+    paired = difference(method, baseline)
+    seeds, clips = paired.influence.shape
+    clip_means = paired.influence.mean(axis=0)
+    factor = clips / (clips - 1) if clips > 1 else None
+    interaction = 0.0
+    if seeds > 1 and factor is not None:
+        interaction = factor * float(((paired.influence - clip_means) ** 2).sum()) / (seeds * (seeds - 1))
+    return Comparison(
+        differences=paired.values,
+        clip_influence=clip_means,
+        seed_variance=variance(paired.values) / seeds if seeds > 1 else None,
+        clip_variance=factor * float((clip_means**2).sum()) if factor is not None else None,
+        interaction_variance=interaction,
+        correlation=correlation(method.values, baseline.values),
+    )
+
+
+def variance(values: Floats) -> float:
+    """The variance (divisor S - 1) of at least two values; exactly 0 where they differ by rounding only."""
+    return float(values.var(ddof=1)) if np.ptp(values) > ROUNDING else 0.0
+
+
+def correlation(one: Floats, other: Floats) -> float | None:
+    """Pearson's correlation of two arms' scores over at least 3 paired seeds; None where it is undefined."""
+    if len(one) < 3 or variance(one) == 0 or variance(other) == 0:
+        return None
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def t_quantile(tail: float, degrees: int) -> float:
+    """Upper quantile of Student's t: P(T > q) = tail."""
+    return -float(stdtrit(degrees, tail))
+
+
+def clip_quantile(tail: float, clips: int) -> float:
+    """Upper quantile for the clip part: normal, or Student's t with C - 1 degrees of freedom below 50 clips."""
+    return t_quantile(tail, clips - 1) if clips < CLIPS_FOR_NORMAL_QUANTILES else -float(ndtri(tail))
+
+
+def half_widths(comparison: Comparison) -> HalfWidths | None:
+    """The 95 % intervals of a comparison; None below 10 clips."""
+    if comparison.clips < CLIPS_FOR_AN_INTERVAL or comparison.clip_variance is None:
+        return None
+    tail = (1.0 - LEVEL) / 2
+    by_clips = clip_quantile(tail, comparison.clips)
+    clip = by_clips * math.sqrt(comparison.clip_variance)
+    if comparison.seed_variance is None:
+        return HalfWidths("clip", clip, None, clip)
+    seed = t_quantile(tail, comparison.seeds - 1) * math.sqrt(comparison.seed_variance)
+    return HalfWidths("quadrature", math.hypot(seed, by_clips * math.sqrt(comparison.pure_clip_variance)), seed, clip)
+
+
+def pooled_half_width(comparison: Comparison, family: Sequence[Comparison]) -> float | None:
+    """Half-width with the seed variance pooled over a family of rows: a sensitivity figure, never what a verdict is made from."""
+    seeded = [member for member in family if member.seed_variance is not None]
+    degrees = sum(member.seeds - 1 for member in seeded)
+    if comparison.seed_variance is None or comparison.clips < CLIPS_FOR_AN_INTERVAL or degrees == 0:
+        return None
+    single = sum((member.seeds - 1) * member.seeds * (member.seed_variance or 0.0) for member in seeded) / degrees
+    tail = (1.0 - LEVEL) / 2
+    seed = t_quantile(tail, degrees) * math.sqrt(single / comparison.seeds)
+    return math.hypot(seed, clip_quantile(tail, comparison.clips) * math.sqrt(comparison.pure_clip_variance))
+
+
+def why_no_verdict(comparison: Comparison) -> str | None:
+    """Why a comparison has no p-value and so no verdict; None if it has one."""
+    if comparison.seeds < SEEDS_FOR_A_VERDICT:
+        return f"no verdict: {comparison.seeds} seed{'s' if comparison.seeds != 1 else ''}"
+    if comparison.clips < CLIPS_FOR_AN_INTERVAL:
+        return f"no verdict: {comparison.clips} clip{'s' if comparison.clips != 1 else ''}"
+    if comparison.mean != 0 and not comparison.seed_variance and comparison.pure_clip_variance == 0:
+        return "no verdict: no variance"
+    return None
+
+
+def p_value(comparison: Comparison) -> float | None:
+    """Two-sided p: the alpha at which the 1 - alpha interval just reaches 0; None where `why_no_verdict` gives a reason.
+
+    Found on log alpha, down to 1e-100, which stands for anything smaller (further out the quantiles of scipy fail).
+    """
+    if why_no_verdict(comparison) is not None:
+        return None
+    if comparison.mean == 0:
+        return 1.0
+    seed_variance = comparison.seed_variance or 0.0
+
+    def excess(log_alpha: float) -> float:
+        tail = math.exp(log_alpha) / 2
+        seed = t_quantile(tail, comparison.seeds - 1) * math.sqrt(seed_variance)
+        clip = clip_quantile(tail, comparison.clips) * math.sqrt(comparison.pure_clip_variance)
+        return math.hypot(seed, clip) - abs(comparison.mean)
+
+    lowest = math.log(1e-100)
+    return math.exp(float(brentq(excess, lowest, 0.0, xtol=1e-12))) if excess(lowest) > 0 else math.exp(lowest)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values of one family, in the order given. Holm, Scand. J. Statist. 6 (1979) 65-70."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
+    return adjusted
+
+
+def verdict(comparison: Comparison, adjusted_p: float) -> Verdict:
+    """What a Holm-adjusted p-value says of a difference in a score where more is better."""
+    if adjusted_p >= SIGNIFICANCE:
+        return "not separated"
+    return "better" if comparison.mean > 0 else "worse"
+
+
+def detectable_difference(comparison: Comparison) -> float | None:
+    """The true difference that seeds and clips of these variances would have shown with 80 % probability at an unadjusted .05.
+
+    The estimated variances are taken for the true ones. V_seed's estimate varies as chi^2_{S-1}, over which the power is averaged; with
+    no clip variance this is the power of the paired t test. None where there is no verdict, or no variance.
+    """
+    seed_variance, clip_variance = comparison.seed_variance or 0.0, comparison.pure_clip_variance
+    spread = math.sqrt(seed_variance + clip_variance)
+    if why_no_verdict(comparison) is not None or spread == 0:
+        return None
+    tail, degrees = SIGNIFICANCE / 2, comparison.seeds - 1
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    drawn = gammaincinv(degrees / 2, (nodes + 1) / 2) / (degrees / 2)
+    seed, clip = t_quantile(tail, degrees), clip_quantile(tail, comparison.clips)
+    critical = np.sqrt(seed**2 * seed_variance * drawn + clip**2 * clip_variance)
+
+    def shortfall(true: float) -> float:
+        found = ndtr((true - critical) / spread) + ndtr((-true - critical) / spread)
+        return float((found * weights).sum() / 2) - POWER
+
+    return float(brentq(shortfall, 0.0, float(critical.max()) + 10 * spread))

@@ -1,0 +1,80 @@
+"""What a method does over all its rows, detectors and datasets alike: the number behind "consistently improves"."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.files import canonical_json
+from harness.report.random_effects import RandomEffects, averaged_within, clip_covariance, random_effects
+from harness.report.rows import Gain
+
+DETECTORS_FOR_A_VERDICT = 5
+
+
+@dataclass(frozen=True)
+class MethodSummary:
+    """Random effects of a method's headline gains. rows: (detector, dataset) pairs after averaging a detector's backbones."""
+
+    method: str
+    detectors: int
+    datasets: int
+    effects: RandomEffects
+    verdict: str
+
+
+def method_summaries(gains_by_section: Sequence[tuple[str, Sequence[Gain]]]) -> tuple[MethodSummary, ...]:
+    """Summarise every method that has judged gains in at least two rows; `gains_by_section` pairs a dataset with its gains.
+
+    Detectors of one paper count as one detector with several backbones.
+    """
+    families: dict[str, list[tuple[str, list[Gain]]]] = defaultdict(list)
+    for dataset, gains in gains_by_section:
+        here: dict[str, list[Gain]] = defaultdict(list)
+        for gain in gains:
+            if gain.p is not None:
+                identity = gain.arm.records[0].identity
+                here[canonical_json([identity.method, identity.method_configuration])].append(gain)
+        for family, members in here.items():
+            families[family].append((dataset, members))
+    summaries = [summary_of(sections) for _, sections in sorted(families.items())]
+    return tuple(summary for summary in summaries if summary is not None)
+
+
+def summary_of(sections: Sequence[tuple[str, Sequence[Gain]]]) -> MethodSummary | None:
+    """The summary of one method; None for a single row."""
+    means, blocks, papers = [], [], []
+    for _, gains in sections:
+        comparisons = [gain.headline.comparison for gain in gains if gain.headline]
+        names = [paper_of(gain) for gain in gains]
+        sigma = clip_covariance([comparison.clip_influence for comparison in comparisons])
+        sigma += np.diag([comparison.seed_variance or 0.0 for comparison in comparisons])
+        mean, covariance = averaged_within(np.array([c.mean for c in comparisons]), sigma, names)
+        means.append(mean)
+        blocks.append(covariance)
+        papers.extend(names)
+    differences = np.concatenate(means)
+    detectors = len(set(papers))
+    if len(differences) < 2:
+        return None
+    covariance = np.zeros((len(differences), len(differences)))
+    start = 0
+    for block in blocks:
+        covariance[start : start + len(block), start : start + len(block)] = block
+        start += len(block)
+    effects = random_effects(differences, covariance)
+    if detectors < DETECTORS_FOR_A_VERDICT:
+        told = f"no verdict: {detectors} detector{'s' if detectors != 1 else ''}"
+    else:
+        told = "consistently improves" if effects.low > 0 else "not consistent"
+    method = sections[0][1][0].arm.method
+    return MethodSummary(method, detectors, len({dataset for dataset, _ in sections}), effects, told)
+
+
+def paper_of(gain: Gain) -> str:
+    """The paper that a gain's detector is from: what makes two backbones one detector."""
+    identity = gain.arm.records[0].identity
+    return str(identity.detector_meta.get("paper", identity.detector))

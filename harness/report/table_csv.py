@@ -1,0 +1,186 @@
+"""The leaderboard as CSV: one line a row or gain of a section. docs/leaderboard-columns.md describes every column."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+from harness.report.columns import HEADLINE, SCENARIOS, STRICTER, Column, scenario_column
+from harness.report.costs import Timing, TrainingCostOfArm
+from harness.report.leaderboard import Leaderboard, Section
+from harness.report.rows import Difference, Gain, Row
+from harness.report.text import csv_text, number, one_line
+
+PLACE = (
+    "suites", "trained_on", "dataset", "evaluation", "split", "corruption", "metric", "selection", "confidence",
+    "dataset_sha256", "images", "clips",
+)  # fmt: skip
+NAME = ("kind", "rank", "not_ranked", "detector", "method", "variant", "seeds")
+CULANE = (HEADLINE, *(scenario_column(name) for name in SCENARIOS), *STRICTER)
+PARTS = ("", "_sd", "_low", "_high")
+GAIN = (
+    "interval", "seed_low", "seed_high", "clip_low", "clip_high", "pooled_low", "pooled_high", "p", "p_holm", "verdict",
+    "detectable", "correlation", "pairs_not_used",
+)  # fmt: skip
+TIMING = (
+    "protocol", "machine", "threads", "precision", "fps", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "model_p50_ms",
+    "post_p50_ms", "relative", "gflops", "gflops_is_lower_bound", "parameters", "inference_peak_bytes", "timing_flags",
+)  # fmt: skip
+TRAINING = (
+    "training_machine", "seconds_per_step", "training_seconds", "steps", "batch_size", "micro_batch_size", "training_peak_bytes",
+)  # fmt: skip
+TAIL = ("records",)
+
+
+def score_names(columns: Iterable[Column]) -> list[str]:
+    """The CSV columns of some scores."""
+    return [f"{column.key}{part}" for column in columns for part in PARTS]
+
+
+def header(board: Leaderboard) -> list[str]:
+    """All columns in order: always the same, but for the scenarios that CULane doesn't know, which stand after mF1."""
+    known = {column.key for column in CULANE}
+    found = {column.key: column for section in board.sections for column in section.columns if column.key not in known}
+    others = [found[key] for key in sorted(found)]
+    return [*PLACE, *NAME, *score_names([*CULANE, *others]), *GAIN, *TIMING, *TRAINING, *TAIL]
+
+
+def to_csv(board: Leaderboard) -> str:
+    """The whole leaderboard as CSV: comma separated, one header line, lines end in a line feed."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, [one_line(name) for name in header(board)], restval="", lineterminator="\n")
+    writer.writeheader()
+    for section in board.sections:
+        place = place_cells(board, section)
+        for item in (item for group in section.groups for item in group):
+            cells = row_cells(board, section, item) if isinstance(item, Row) else gain_cells(section, item)
+            writer.writerow(place | name_cells(item) | cells)
+    return stream.getvalue()
+
+
+def place_cells(board: Leaderboard, section: Section) -> dict[str, str]:
+    """What all lines of a section share."""
+    key = section.key
+    texts = {name: getattr(key, name) for name in PLACE if hasattr(key, name)} | {"suites": ";".join(board.suites)}
+    return {name: csv_text(text) for name, text in texts.items()} | {
+        "images": str(section.images),
+        "clips": str(section.clips),
+    }
+
+
+def name_cells(item: Row | Gain) -> dict[str, str]:
+    """What a line is about."""
+    kind = "gain" if isinstance(item, Gain) else "baseline" if item.arm.is_baseline else "method"
+    arm = item.arm
+    return {
+        "kind": kind,
+        "detector": csv_text(arm.detector),
+        "method": csv_text(arm.method),
+        "variant": csv_text(arm.variant),
+        "seeds": ";".join(str(seed) for seed in item.seeds),
+    }
+
+
+def row_cells(board: Leaderboard, section: Section, row: Row) -> dict[str, str]:
+    """Scores, latency and training cost of an arm."""
+    cells = {"rank": str(row.rank or ""), "not_ranked": csv_text("; ".join(row.unranked))}
+    for column, score in zip(section.columns, row.scores, strict=True):
+        if score is not None:
+            cells |= {
+                one_line(column.key): number(score.mean * column.factor, 4),
+                one_line(f"{column.key}_sd"): number(score.sd * column.factor if score.sd is not None else None, 4),
+            }
+    timings = board.timings[row.arm]
+    timing = timings.get(section.timing) if section.timing else next(iter(timings.values()), None)
+    costs = board.training[row.arm]
+    cells |= timing_cells(timing) if timing else {}
+    cells |= training_cells(costs[0]) if len(costs) == 1 else {}
+    return cells | {"records": csv_text(";".join(record.id for record in row.arm.records))}
+
+
+def timing_cells(timing: Timing) -> dict[str, str]:
+    """Latency of an arm on the machine that is named beside it."""
+    return {
+        "protocol": csv_text(timing.key.protocol),
+        "machine": csv_text(timing.key.machine),
+        "threads": str(timing.key.threads),
+        "precision": csv_text(timing.key.precision),
+        "fps": number(timing.fps, 4),
+        "p50_ms": number(timing.p50, 4),
+        "p90_ms": number(timing.p90, 4),
+        "p95_ms": number(timing.p95, 4),
+        "p99_ms": number(timing.p99, 4),
+        "model_p50_ms": number(timing.model_p50, 4),
+        "post_p50_ms": number(timing.post_p50, 4),
+        "relative": number(timing.relative, 4),
+        "gflops": number(timing.gflops, 6),
+        "gflops_is_lower_bound": str(timing.gflops_is_lower_bound).lower() if timing.gflops is not None else "",
+        "parameters": str(timing.parameters),
+        "inference_peak_bytes": number(timing.peak_memory_bytes, 0),
+        "timing_flags": csv_text("; ".join(timing.flags)),
+    }
+
+
+def training_cells(cost: TrainingCostOfArm) -> dict[str, str]:
+    """Training cost of an arm that was trained on one machine."""
+    return {
+        "training_machine": csv_text(cost.machine),
+        "seconds_per_step": number(cost.seconds_per_step, 6),
+        "training_seconds": number(cost.seconds, 3),
+        "steps": str(cost.steps),
+        "batch_size": str(cost.batch_size),
+        "micro_batch_size": ";".join(str(size) for size in cost.micro_batch_sizes),
+        "training_peak_bytes": number(cost.peak_memory_bytes, 0),
+    }
+
+
+def gain_cells(section: Section, gain: Gain) -> dict[str, str]:
+    """Paired differences with their intervals, and what the headline's verdict rests on."""
+    cells: dict[str, str] = {}
+    for column, difference in zip(section.columns, gain.differences, strict=True):
+        if difference is not None:
+            cells |= difference_cells(column, difference)
+    cells |= {
+        "verdict": csv_text(gain.verdict),
+        "p": probability(gain.p),
+        "p_holm": probability(gain.adjusted_p),
+        "detectable": number(gain.detectable * HEADLINE.factor if gain.detectable is not None else None, 4),
+        "pairs_not_used": csv_text("; ".join(gain.not_used)),
+        "records": csv_text(";".join(record.id for arm in (gain.arm, gain.baseline) for record in arm.records)),
+    }
+    if gain.headline is None:
+        return cells
+    comparison, half = gain.headline.comparison, gain.headline.half_widths
+    cells |= {"correlation": number(comparison.correlation, 4)}
+    cells |= bounds("pooled", comparison.mean, gain.pooled_half_width)
+    if half is not None:
+        cells |= {"interval": half.kind, **bounds("seed", comparison.mean, half.seed)}
+        cells |= bounds("clip", comparison.mean, half.clip)
+    return cells
+
+
+def difference_cells(column: Column, difference: Difference) -> dict[str, str]:
+    """Mean, SD and interval of a paired difference in one score."""
+    comparison, half = difference.comparison, difference.half_widths
+    sd = comparison.seed_sd
+    cells = {
+        one_line(column.key): number(comparison.mean * column.factor, 4),
+        one_line(f"{column.key}_sd"): number(sd * column.factor if sd is not None else None, 4),
+    }
+    return cells | bounds(one_line(column.key), comparison.mean, half.total if half else None, factor=column.factor)
+
+
+def bounds(name: str, mean: float, half_width: float | None, *, factor: float = HEADLINE.factor) -> dict[str, str]:
+    """`<name>_low` and `<name>_high`; nothing without a half-width."""
+    if half_width is None:
+        return {}
+    return {
+        f"{name}_low": number((mean - half_width) * factor, 4),
+        f"{name}_high": number((mean + half_width) * factor, 4),
+    }
+
+
+def probability(value: float | None) -> str:
+    """A p-value with four significant digits."""
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,158 @@
+"""The leaderboard as Markdown: stable text, so that the same records give the same bytes. The CSV is harness.report.table_csv."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from harness.files import write_text
+from harness.report.cells import Table, gain_table, score_table, summary_table, timing_tables, training_tables
+from harness.report.leaderboard import Leaderboard, Section
+from harness.report.table_csv import to_csv
+from harness.report.text import counted, markdown
+
+SELECTION = {"last": "the last step's", "val-best": "the best on the validation split"}
+CONFIDENCE = {"published": "the detector's published one", "val-best": "the best on the validation split"}
+
+HOW_TO_READ = """\
+Scores are points (x 100), means over training seeds; *Seed SD* is their standard deviation in F1@50. *cross FP*
+counts false positives on images without lanes: lower is better. `#` ranks by F1@50. A Δ row is the method minus its
+baseline over paired seeds (same initial weights, data order, augmentations, micro-batch and threads), ± the
+half-width of its marginal 95 % interval over training seeds and test clips (with one seed: over clips alone; under 10
+clips there is none); *Seed SD* is then that of the paired differences. Only F1@50 has a verdict, from 3 paired seeds
+on, at a Holm-adjusted .05 over the table's rows of one method; the other intervals are for orientation. A blank cell
+is a figure that doesn't exist."""
+
+HOW_TO_READ_GAINS = """\
+The *95 % interval* spans seeds and clips; the *seed interval* holds the clips fixed, the *clip interval* the seeds.
+*Pooled seeds* is the interval with the seed variance pooled over the rows: for sensitivity, no verdict rests on it.
+*Detectable* is the true gain that this many seeds and clips would have shown with 80 % probability. *Correlation* is
+that of the two arms' scores over the seeds."""
+
+HOW_TO_READ_TIMES = """\
+Batch 1, host to device + model + post-processing, wall clock; medians over the cells. *Relative* is p50 over the p50
+of torchvision's resnet18 at 1x3x288x800 in the same process. `lane-latency/1-short` is one process and 100
+iterations: shown, never ranked. Compare within one table only: each is one protocol on one machine."""
+
+HOW_TO_READ_TRAINING = (
+    "Means over the cells; the seconds are those of the training steps alone. Compare within one table only."
+)
+
+HOW_TO_READ_SUMMARY = """\
+Random effects over the rows' F1@50 gains (REML, Hartung-Knapp), the backbones of a detector averaged: the prediction
+interval is for the gain on a new detector. *Consistently improves* means that it lies above 0, and takes at least 5
+detectors."""
+
+
+def write_leaderboard(folder: Path, board: Leaderboard) -> tuple[Path, Path]:
+    """Write leaderboard.md and leaderboard.csv into `folder`, atomically; returns their paths."""
+    paths = (folder / "leaderboard.md", folder / "leaderboard.csv")
+    write_text(paths[0], to_markdown(board))
+    write_text(paths[1], to_csv(board))
+    return paths
+
+
+def to_markdown(board: Leaderboard) -> str:
+    """The whole leaderboard as GitHub Markdown."""
+    suites = ", ".join(markdown(suite) for suite in board.suites)
+    parts = [f"# Leaderboard{f': {suites}' if suites else ''}"]
+    if not board.sections:
+        parts.append("No records yet.")
+    else:
+        parts.append(HOW_TO_READ)
+    for section in board.sections:
+        parts += section_parts(section, board)
+    if board.summaries:
+        parts += ["## Methods over all rows", HOW_TO_READ_SUMMARY, table_text(summary_table(board))]
+    for title, text, tables in (
+        ("Latency", HOW_TO_READ_TIMES, timing_tables(board)),
+        ("Training cost", HOW_TO_READ_TRAINING, training_tables(board)),
+    ):
+        if tables:
+            parts += [f"## {title}", text]
+        for table in tables:
+            parts += [f"### {markdown(table.title)}", table_text(table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def section_parts(section: Section, board: Leaderboard) -> list[str]:
+    """One section: what it is, its table, the gains and the notes."""
+    parts = [f"## {markdown(section_title(section))}", section_text(section)]
+    parts.append(table_text(score_table(section, board.timings)))
+    notes = section_notes(section, board)
+    if notes:
+        parts.append("\n".join(f"- {note}" for note in notes))
+    if section.gains:
+        parts += ["### Paired gains in F1@50", HOW_TO_READ_GAINS, table_text(gain_table(section))]
+    return parts
+
+
+def section_title(section: Section) -> str:
+    """A section's name: dataset, split and metric, and what else sets it apart."""
+    key = section.key
+    corruption = f", {key.corruption}" if key.corruption else ""
+    trained = f", trained on {key.trained_on}" if key.trained_on != key.dataset else ""
+    return f"{key.dataset}, {key.split}{corruption}: {key.metric}{trained}"
+
+
+def section_text(section: Section) -> str:
+    """What a section's table is of."""
+    key = section.key
+    seeds = sorted({len(row.seeds) for row in section.rows})
+    machine = section.timing
+    timed = (
+        f"FPS and latency: {markdown(machine.protocol)}, {markdown(machine.precision)}, {counted(machine.threads, 'thread')}, "
+        f"{markdown(machine.machine)}."
+        if machine
+        else "FPS and latency: no protocol and machine common to all rows, see the tables below."
+    )
+    return (
+        f"{counted(section.images, 'image')} in {counted(section.clips, 'clip')} of {markdown(key.dataset)} (content "
+        f"{markdown(key.dataset_sha256[:12])}), trained on {markdown(key.trained_on)}, scored by {markdown(key.metric)}. "
+        f"Seeds a row: {' or '.join(str(number) for number in seeds)}. Checkpoint: {SELECTION[key.selection]}. Confidence "
+        f"threshold: {CONFIDENCE[key.confidence]}. {timed}"
+    )
+
+
+def section_notes(section: Section, board: Leaderboard) -> list[str]:
+    """Why rows aren't ranked, why pairs aren't used, which methods have no baseline, which times are flagged."""
+    notes = [
+        f"† {markdown(row.arm.name)}: not ranked: {markdown('; '.join(row.unranked))}."
+        for row in section.rows
+        if row.unranked
+    ]
+    notes += [
+        f"Δ {markdown(gain.arm.name)}: pairs not used: {markdown('; '.join(gain.not_used))}."
+        for gain in section.gains
+        if gain.not_used
+    ]
+    compared = {id(gain.arm) for gain in section.gains}
+    notes += [
+        f"{markdown(row.arm.name)}: no baseline of the same detector, recipe and data, so no gain."
+        for row in section.rows
+        if not row.arm.is_baseline and id(row.arm) not in compared
+    ]
+    if section.timing:
+        notes += [
+            f"{markdown(row.arm.name)}: times flagged: {markdown(', '.join(timing.flags))}."
+            for row in section.rows
+            if (timing := board.timings[row.arm].get(section.timing)) and timing.flags
+        ]
+    return notes
+
+
+def table_text(table: Table) -> str:
+    """A table in pipe syntax: text left, numbers right."""
+    escaped = [[markdown(cell) for cell in row] for row in table.rows]
+    frame = pd.DataFrame(escaped, columns=list(escape_all(table.header)), dtype=str)
+    align = ["left"] * table.text_columns + ["right"] * (len(table.header) - table.text_columns)
+    text = frame.to_markdown(index=False, disable_numparse=True, colalign=align)
+    assert isinstance(text, str)
+    return text
+
+
+def escape_all(texts: Iterable[str]) -> list[str]:
+    """Every text escaped for Markdown."""
+    return [markdown(text) for text in texts]

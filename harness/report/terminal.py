@@ -1,0 +1,67 @@
+"""The leaderboard on a terminal: the same cells as in Markdown, the verdicts in colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.segment import Segments
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from harness.report.cells import Table, score_table
+from harness.report.leaderboard import Leaderboard
+from harness.report.tables import section_title
+from harness.report.text import one_line
+
+STYLES = {"better": "green", "worse": "red", "not separated": "yellow"}
+"""Style of a line by its last cell, the verdict."""
+
+
+def print_leaderboard(board: Leaderboard, console: Console) -> None:
+    """Print every section: totals, speed and verdicts first, then the scenarios.
+
+    On a terminal, columns that don't fit beside each other go into a further table; in a file every table has its full width.
+    """
+    for section in board.sections:
+        table = score_table(section, board.timings)
+        scenarios = {column.title for column in section.columns if column.scenario is not None}
+        figures = range(table.text_columns, len(table.header))
+        totals = [index for index in figures if table.header[index] not in scenarios]
+        by_scenario = [index for index in figures if table.header[index] in scenarios]
+        console.print(Text(one_line(section_title(section)), style="bold"), soft_wrap=True)
+        for columns in (totals, by_scenario):
+            for fitting in chunks(table, columns, console.width if console.is_terminal else None):
+                show(table, fitting, console)
+
+
+def chunks(table: Table, columns: Sequence[int], width: int | None) -> list[list[int]]:
+    """Split columns so that each part, with the text columns before it, fits into `width` characters (None: no limit)."""
+    taken = [2 + max(cell_len(row[index]) for row in (table.header, *table.rows)) for index in range(len(table.header))]
+    names = sum(taken[: table.text_columns])
+    parts: list[list[int]] = []
+    for index in columns:
+        if parts and (width is None or names + sum(taken[i] for i in [*parts[-1], index]) <= width):
+            parts[-1].append(index)
+        else:
+            parts.append([index])
+    return parts
+
+
+def show(table: Table, columns: Sequence[int], console: Console) -> None:
+    """Print some columns of a table after its text columns; foreign text is shown as it is, never read as markup."""
+    grid = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    shown = [*range(table.text_columns), *columns]
+    for index in shown:
+        justify = "left" if index < table.text_columns else "right"
+        grid.add_column(Text(table.header[index]), justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for row in table.rows:
+        style = STYLES.get(row[-1], "")
+        grid.add_row(*(Text(one_line(row[index]), style=style) for index in shown))
+    wide = console.options.update(max_width=10_000)
+    width = console.measure(grid, options=wide).maximum
+    lines = console.render(grid, wide.update(width=width))
+    console.print(Segments(lines), crop=False, soft_wrap=True)
+    console.print()

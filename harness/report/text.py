@@ -1,0 +1,57 @@
+"""Numbers and names as text: how a table shows them, and how foreign text is kept from breaking it."""
+
+from __future__ import annotations
+
+import re
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+_MARKDOWN = re.compile(r"([\\`*\[\]|~])|(?<!\w)(_)|(_)(?!\w)")
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def one_line(text: str) -> str:
+    """Text without control characters and line breaks, which become single spaces."""
+    return _CONTROLS.sub(" ", text).strip()
+
+
+def markdown(text: str) -> str:
+    """Text that shows as itself in a cell or a sentence of GitHub's Markdown."""
+    harmless = "".join(_HTML.get(character, character) for character in one_line(text))
+    return _MARKDOWN.sub(lambda match: "\\" + match.group(0), harmless)
+
+
+def csv_text(text: str) -> str:
+    """Text that no spreadsheet takes for a formula: a leading quote marks what begins like one."""
+    plain = one_line(text)
+    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain
+
+
+def number(value: float | None, decimals: int, *, sign: bool = False) -> str:
+    """A number with fixed decimals, never `-0`; blank for None."""
+    if value is None:
+        return ""
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:{'+' if sign and rounded else ''}.{decimals}f}"
+
+
+def significant(value: float | None, digits: int) -> str:
+    """A positive number with so many significant digits, without an exponent; blank for None."""
+    if value is None:
+        return ""
+    decimals = max(0, digits - len(str(int(abs(value)))) if abs(value) >= 1 else digits)
+    return f"{value:.{decimals}f}"
+
+
+def mebibytes(value: int | None) -> str:
+    """Bytes as whole MiB; blank for None."""
+    return number(value / 2**20 if value is not None else None, 0)
+
+
+def p_text(value: float | None) -> str:
+    """A p-value with three decimals."""
+    return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def counted(amount: int, singular: str, plural: str | None = None) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{amount} {singular if amount == 1 else plural or singular + 's'}"

@@ -1,0 +1,5 @@
+"""How fast a trained detector is: protocol lane-latency/1 and its short form."""
+
+from harness.throughput.measurement import measure
+
+__all__ = ["measure"]

@@ -1,0 +1,124 @@
+"""Clocks of CPU and CUDA devices, the settings under which they are timed, and whether something else uses them."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+
+CPU_SHARE_OF_A_QUIET_RUN = 0.95
+"""A process that computes all the time has at least this much CPU time a second of wall time, unless others take the cores."""
+
+
+class Timer(Protocol):
+    """A device's clock. `mark` notes a point of the device's own work; `between` two marks, after `synchronise`, are nanoseconds."""
+
+    def now(self) -> int:
+        """Wall clock in nanoseconds."""
+        ...
+
+    def synchronise(self) -> None:
+        """Wait until the device has done all that it was given."""
+        ...
+
+    def mark(self) -> Any:
+        """A point in the device's work."""
+        ...
+
+    def between(self, start: Any, end: Any) -> int:
+        """Nanoseconds from one mark to another."""
+        ...
+
+
+class CpuTimer:
+    """The CPU works in step with the program: its marks are wall clock."""
+
+    def now(self) -> int:
+        """Wall clock in nanoseconds."""
+        return time.perf_counter_ns()
+
+    def synchronise(self) -> None:
+        """Nothing to wait for."""
+
+    def mark(self) -> int:
+        """The present time."""
+        return time.perf_counter_ns()
+
+    def between(self, start: int, end: int) -> int:
+        """Nanoseconds from one mark to another."""
+        return end - start
+
+
+class CudaTimer:
+    """Wall clock with synchronisation; marks are CUDA events on the current stream."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def now(self) -> int:
+        """Wall clock in nanoseconds."""
+        return time.perf_counter_ns()
+
+    def synchronise(self) -> None:
+        """Wait for all kernels of the device."""
+        torch.cuda.synchronize(self.device)
+
+    def mark(self) -> torch.cuda.Event:
+        """A recorded event."""
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self.device))
+        return event
+
+    def between(self, start: torch.cuda.Event, end: torch.cuda.Event) -> int:
+        """Nanoseconds from one event to another."""
+        return round(float(start.elapsed_time(end)) * 1e6)
+
+
+def timer_of(device: torch.device) -> Timer:
+    """The clock of a device."""
+    return CudaTimer(device) if device.type == "cuda" else CpuTimer()
+
+
+def device_name(device: torch.device) -> str:
+    """`cpu`, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+@contextmanager
+def timing_settings(*, threads: int, tf32: bool) -> Iterator[None]:
+    """Threads, TF32 and cuDNN as the protocol asks for (benchmark on, deterministic off); all put back at the end."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (torch.get_num_threads(), matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic)
+    algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        torch.set_num_threads(threads)
+        matmul.allow_tf32 = cudnn.allow_tf32 = tf32
+        cudnn.benchmark, cudnn.deterministic = True, False
+        torch.use_deterministic_algorithms(False)
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before[1:]
+        torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
+
+
+def gpu_is_shared() -> bool | None:
+    """Whether more than one process computes on the GPUs of this machine; None where nvidia-smi can't tell."""
+    command = ["nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return len(listed.split()) > 1
+
+
+def noise_flags(device: torch.device, *, cpu_seconds: float, wall_seconds: float) -> list[str]:
+    """Flags for a measurement that others disturbed: CPU time and wall time are those of the timed part."""
+    if device.type == "cuda":
+        shared = gpu_is_shared()
+        return ["noisy"] if shared else ["load of the GPU unknown"] if shared is None else []
+    return ["noisy"] if cpu_seconds < CPU_SHARE_OF_A_QUIET_RUN * wall_seconds else []

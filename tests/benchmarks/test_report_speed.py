@@ -1,0 +1,68 @@
+"""How long a leaderboard takes: run by `make benchmark`; the default test run only checks the bounds of the plain tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from harness.records import Record
+from harness.report.leaderboard import leaderboard
+from harness.report.table_csv import to_csv
+from harness.report.tables import to_markdown
+
+MAKERS = Path(__file__).resolve().parents[1] / "harness" / "report" / "conftest.py"
+
+
+def makers() -> ModuleType:
+    """The record makers of the report's tests."""
+    spec = importlib.util.spec_from_file_location("report_makers", MAKERS)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def many_rows(folder: Path, rows: int) -> list[Record]:
+    made = makers()
+    return [
+        record
+        for index in range(rows // 2)
+        for record in made.pairs(folder, 1, detector=f"detector{index:03d}", base=made.split())
+    ]
+
+
+def written(records: list[Record], folder: Path) -> None:
+    board = leaderboard(records, folder)
+    to_markdown(board)
+    to_csv(board)
+
+
+def test_five_hundred_rows_take_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.files.os.fsync", lambda descriptor: None)  # 1,500 of them aren't what is timed
+    records = many_rows(tmp_path, 500)
+    start = time.process_time()
+    written(records, tmp_path)
+    assert time.process_time() - start < 15
+
+
+@pytest.mark.benchmark(group="report")
+def test_speed_of_five_hundred_rows(benchmark: Any, tmp_path: Path) -> None:
+    records = many_rows(tmp_path, 500)
+    benchmark.pedantic(written, (records, tmp_path), rounds=2)
+
+
+@pytest.mark.benchmark(group="report")
+def test_speed_of_a_culane_size_test_set(benchmark: Any, tmp_path: Path) -> None:
+    """34,680 images, 50 rows, 5 seeds: everything from records and counts on disk."""
+    made = makers()
+    base = made.split(images=34_680, clips=250)
+    records = [
+        record for index in range(25) for record in made.pairs(tmp_path, 5, detector=f"detector{index:02d}", base=base)
+    ]
+    benchmark.pedantic(written, (records, tmp_path), rounds=1)

@@ -1,0 +1,66 @@
+"""Which records make a row, which rows a pair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import InputError
+from harness.report.arms import arms_of, why_not_paired
+
+
+def test_seeds_of_one_detector_and_method_are_one_arm_in_seed_order(made: Any, tmp_path: Path) -> None:
+    records = made.pairs(tmp_path, 3)
+    arms = arms_of(records[::-1])
+    assert [(arm.method, [record.identity.seed for record in arm.records]) for arm in arms] == [
+        ("baseline", [0, 1, 2]),
+        ("samiro", [0, 1, 2]),
+    ]
+    assert [arm.is_baseline for arm in arms] == [True, False]
+    assert arms[0].pairs_with == arms[1].pairs_with
+
+
+def test_a_baseline_by_another_name_is_still_one(made: Any, tmp_path: Path) -> None:
+    changes = {"method_configuration": {"kind": "baseline"}}
+    (arm,) = arms_of([made.record(tmp_path, made.split(), method="plain", identity_changes=changes)])
+    assert arm.is_baseline
+
+
+def test_arms_of_the_same_names_are_told_apart_by_what_differs(made: Any, tmp_path: Path) -> None:
+    records = [
+        made.record(
+            tmp_path,
+            made.split(),
+            method="samiro",
+            name=f"weight{weight}",
+            identity_changes={"method_configuration": {"kind": "samiro", "weight": weight, "taps": "all"}},
+        )
+        for weight in (0.1, 1.0)
+    ]
+    assert [arm.variant for arm in arms_of(records)] == ["weight=0.1", "weight=1.0"]
+
+
+def test_another_recipe_is_another_row_that_pairs_with_nothing_of_the_first(made: Any, tmp_path: Path) -> None:
+    base = made.record(tmp_path, made.split())
+    other = made.record(tmp_path, made.split(), method="samiro", identity_changes={"recipe": {"optimizer": "sgd"}})
+    one, two = arms_of([base, other])
+    assert one.pairs_with != two.pairs_with
+
+
+def test_a_seed_or_an_id_given_twice_is_refused_by_name(made: Any, tmp_path: Path) -> None:
+    first, second = made.record(tmp_path, made.split(), name="a"), made.record(tmp_path, made.split(), name="b")
+    with pytest.raises(InputError, match=r"b\.json: key 'identity\.seed': seed 0 of this row is also a\.json"):
+        arms_of([first, second])
+    with pytest.raises(InputError, match=r"a\.json: given twice"):
+        arms_of([first, first])
+
+
+def test_pairs_need_equal_threads_and_micro_batches(made: Any, tmp_path: Path) -> None:
+    base = made.record(tmp_path, made.split())
+    assert why_not_paired(made.record(tmp_path, made.split(), method="samiro"), base) is None
+    threads = made.record(tmp_path, made.split(), method="samiro", identity_changes={"threads": 4})
+    assert why_not_paired(threads, base) == "threads differ: 4 and 2"
+    small = made.record(tmp_path, made.split(), method="samiro", training=made.training(micro_batch_size=8))
+    assert why_not_paired(small, base) == "micro-batches differ: 8 and 16"

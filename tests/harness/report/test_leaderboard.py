@@ -1,0 +1,307 @@
+"""The leaderboard as data, from hand-made records."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.errors import InputError
+from harness.files import sha256_of_file
+from harness.records import counts_path, read_record, write_counts
+from harness.report.leaderboard import Section, leaderboard
+
+
+def only_section(records: list[Any], folder: Path) -> Section:
+    (section,) = leaderboard(records, folder).sections
+    return section
+
+
+def column(section: Section, key: str) -> int:
+    return [column.key for column in section.columns].index(key)
+
+
+def missing(counts: Any, images: slice, lanes: int = 1) -> Any:
+    """The same counts with lanes of some images neither found nor predicted."""
+    true_positives, predictions = counts.true_positives.copy(), counts.predictions.copy()
+    true_positives[images] -= lanes
+    predictions[images] -= lanes
+    return replace(counts, true_positives=true_positives, predictions=predictions)
+
+
+def test_columns_stand_in_the_fields_order(made: Any, tmp_path: Path) -> None:
+    section = only_section([made.record(tmp_path, made.split())], tmp_path)
+    assert [column.title for column in section.columns] == [
+        "F1@50", "normal", "crowded", "dazzle", "shadow", "no line", "arrow", "curve", "cross FP ↓", "night", "F1@75", "mF1",
+    ]  # fmt: skip
+    assert (section.images, section.clips) == (36, 12)
+
+
+def test_scores_are_means_over_seeds_with_their_sd(made: Any, tmp_path: Path) -> None:
+    # Two images of one scenario, 4 lanes each: all found is F1 = 1; one missed in the first is 2 * 7 / (8 + 7) = 14/15.
+    perfect = made.split(images=2, clips=2, scenarios=("normal",))
+    records = [
+        made.record(tmp_path, perfect, seed=0),
+        made.record(tmp_path, missing(perfect, slice(0, 1)), seed=1),
+    ]
+    (row,) = only_section(records, tmp_path).rows
+    assert row.seeds == (0, 1)
+    assert row.headline is not None
+    assert row.headline.mean == pytest.approx((1 + 14 / 15) / 2)
+    assert row.headline.sd == pytest.approx((1 - 14 / 15) / math.sqrt(2))
+
+
+def test_cross_counts_false_positives_and_has_no_f1(made: Any, tmp_path: Path) -> None:
+    counts = made.split()
+    predictions = counts.predictions.copy()
+    predictions[counts.scenario == "cross"] = 2
+    section = only_section([made.record(tmp_path, replace(counts, predictions=predictions))], tmp_path)
+    (row,) = section.rows
+    crossed = row.scores[column(section, "cross_fp")]
+    assert crossed is not None
+    assert crossed.mean == 8  # four of the 36 images are crossroads
+    total = row.scores[0]
+    assert total is not None
+    assert total.mean == pytest.approx(2 * 128 / (128 + 128 + 8))  # and they count in the total
+
+
+def test_a_scenario_without_labels_is_blank_rather_than_zero(made: Any, tmp_path: Path) -> None:
+    counts = made.split()
+    labels = np.where(counts.scenario == "night", 0, counts.labels).astype(np.int32)
+    empty = replace(counts, labels=labels, predictions=labels, true_positives=np.repeat(labels[:, None], 10, axis=1))
+    section = only_section([made.record(tmp_path, empty)], tmp_path)
+    assert section.rows[0].scores[column(section, "night")] is None
+
+
+def test_gain_is_the_mean_paired_difference_with_its_verdict(made: Any, tmp_path: Path) -> None:
+    base = made.split(images=360, clips=60)
+    section = only_section(made.pairs(tmp_path, 4, base=base, better=0.1), tmp_path)
+    baseline, method = section.rows
+    (gain,) = section.gains
+    assert gain.seeds == (0, 1, 2, 3)
+    assert gain.headline is not None
+    assert baseline.headline is not None
+    assert method.headline is not None
+    assert gain.headline.comparison.mean == pytest.approx(method.headline.mean - baseline.headline.mean)
+    assert gain.verdict == "better"
+    assert gain.p is not None
+    assert gain.adjusted_p == gain.p  # a family of one
+    assert [type(item).__name__ for item in section.groups[0]] == ["Row", "Row", "Gain"]
+
+
+def test_a_worse_method_is_called_worse_and_an_equal_one_not_separated(made: Any, tmp_path: Path) -> None:
+    base = made.split(images=360, clips=60)
+    assert (
+        only_section(made.pairs(tmp_path / "a", 4, base=base, better=-0.1), tmp_path / "a").gains[0].verdict == "worse"
+    )
+    assert only_section(made.pairs(tmp_path / "b", 4, base=base), tmp_path / "b").gains[0].verdict == "not separated"
+
+
+def test_holm_runs_over_the_detectors_of_one_method(made: Any, tmp_path: Path) -> None:
+    records = [*made.pairs(tmp_path, 3, better=0.02), *made.pairs(tmp_path, 3, detector="clrnet", better=0.02)]
+    gains = only_section(records, tmp_path).gains
+    low, high = sorted(gains, key=lambda gain: gain.p or 0)
+    assert low.p is not None
+    assert high.p is not None
+    assert low.adjusted_p == pytest.approx(min(1, 2 * low.p))
+    assert high.adjusted_p == pytest.approx(max(min(1, 2 * low.p), high.p))
+
+
+@pytest.mark.parametrize(("seeds", "told"), [(1, "no verdict: 1 seed"), (2, "no verdict: 2 seeds")])
+def test_below_three_seeds_there_is_an_interval_but_no_verdict(
+    made: Any, tmp_path: Path, seeds: int, told: str
+) -> None:
+    (gain,) = only_section(made.pairs(tmp_path, seeds), tmp_path).gains
+    assert (gain.verdict, gain.p, gain.detectable) == (told, None, None)
+    assert gain.headline is not None
+    assert gain.headline.half_widths is not None
+    assert gain.headline.half_widths.kind == ("clip" if seeds == 1 else "quadrature")
+
+
+def test_scenarios_with_few_clips_have_a_difference_without_an_interval(made: Any, tmp_path: Path) -> None:
+    section = only_section(made.pairs(tmp_path, 3), tmp_path)
+    night = section.gains[0].differences[column(section, "night")]
+    assert night is not None
+    assert night.comparison.clips < 10
+    assert night.half_widths is None
+
+
+def test_unequal_pairs_are_left_out_and_named(made: Any, tmp_path: Path) -> None:
+    records = made.pairs(tmp_path, 4)
+    odd = made.record(tmp_path, made.split(), method="samiro", seed=3, training=made.training(micro_batch_size=8))
+    lone = made.record(tmp_path, made.split(), seed=4)
+    (gain,) = only_section([*records[:-1], odd, lone], tmp_path).gains
+    assert gain.seeds == (0, 1, 2)
+    assert gain.not_used == ("seed 3: micro-batches differ: 8 and 16", "seed 4: no record of samiro")
+
+
+def test_pairs_of_other_threads_leave_no_gain_at_all(made: Any, tmp_path: Path) -> None:
+    base = made.record(tmp_path, made.split())
+    other = made.record(tmp_path, made.split(), method="samiro", identity_changes={"threads": 4})
+    (gain,) = only_section([base, other], tmp_path).gains
+    assert (gain.seeds, gain.verdict) == ((), "no verdict: no pair")
+    assert set(gain.differences) == {None}
+
+
+def test_flagged_rows_and_rows_selected_on_the_scored_split_are_shown_but_not_ranked(made: Any, tmp_path: Path) -> None:
+    records = [
+        *made.pairs(tmp_path, 3, detector="a"),
+        *made.pairs(tmp_path, 3, detector="b", flags=("oracle failed its gate",)),
+        *made.pairs(tmp_path, 3, detector="c", selected_on="test", identity_changes={"selection": "val-best"}),
+        *made.pairs(tmp_path, 3, detector="d", selected_on="val", identity_changes={"selection": "val-best"}),
+    ]
+    last, best = leaderboard(records, tmp_path).sections
+    assert [(row.arm.detector, row.rank is not None) for row in last.rows] == [
+        ("a", True), ("a", True), ("b", False), ("b", False),
+    ]  # fmt: skip
+    assert last.rows[2].unranked == ("oracle failed its gate",)
+    assert last.gains[1].verdict == "no verdict: not ranked"
+    assert [(row.arm.detector, row.rank) for row in best.rows if row.rank is None] == [("c", None), ("c", None)]
+    assert best.rows[-1].unranked == ("checkpoint selected on the scored split 'test'",)
+
+
+def test_groups_stand_by_their_best_row_and_equal_scores_share_a_rank(made: Any, tmp_path: Path) -> None:
+    good, poor = made.split(), missing(made.split(), slice(0, 8))
+    records = [
+        made.record(tmp_path, poor, detector="a"),
+        made.record(tmp_path, good, detector="b"),
+        made.record(tmp_path, good, detector="c"),
+    ]
+    assert [(row.arm.detector, row.rank) for row in only_section(records, tmp_path).rows] == [
+        ("b", 1), ("c", 1), ("a", 3),
+    ]  # fmt: skip
+
+
+def test_other_metrics_datasets_and_contents_never_share_a_table(made: Any, tmp_path: Path) -> None:
+    for index, changes in enumerate(
+        [{}, {"metric": "culane/clrnet"}, {"dataset_sha256": "0" * 64}, {"split": "val"}, {"corruption": "fog-3"}]
+    ):
+        made.record(tmp_path, made.split(), name=f"r{index}", seed=index, evaluation_changes=changes)
+    records = [read_record(path) for path in sorted(tmp_path.glob("*.json"))]
+    sections = leaderboard(records, tmp_path).sections
+    assert len(sections) == 5
+    assert all(len(section.rows) == 1 for section in sections)
+
+
+def test_corrupted_images_get_intervals_but_no_verdict(made: Any, tmp_path: Path) -> None:
+    records = made.pairs(tmp_path, 3, evaluation_changes={"corruption": "fog-3"})
+    assert only_section(records, tmp_path).gains[0].verdict == "no verdict: corrupted images"
+
+
+def test_a_forged_counts_file_is_refused(made: Any, tmp_path: Path) -> None:
+    records = made.pairs(tmp_path, 1)
+    write_counts(counts_path(tmp_path, records[1].id, "test"), made.split())
+    with pytest.raises(InputError, match=r"samiro-s0\.test\.counts\.npz: differs from key 'counts_sha256'"):
+        leaderboard(records, tmp_path)
+
+
+def test_a_score_that_is_not_what_the_counts_give_is_refused(made: Any, tmp_path: Path) -> None:
+    record = made.record(tmp_path, made.noisy(made.split(), 1))
+    path = tmp_path / f"{record.id}.json"
+    total = record.evaluations[0].total
+    path.write_text(path.read_text().replace(f'"f1_50": {total.f1_50}', '"f1_50": 0.99', 1))
+    with pytest.raises(InputError, match=r"key 'evaluations\.test\.total\.f1_50' says 0\.99"):
+        leaderboard([read_record(path)], tmp_path)
+
+
+def test_counts_with_the_recorded_hash_but_other_images_are_refused(made: Any, tmp_path: Path) -> None:
+    first, other = made.record(tmp_path, made.split()), made.split()
+    images = other.image.copy()
+    images[0] = "/99999.jpg"
+    second = made.record(tmp_path, replace(other, image=images), method="samiro")
+    with pytest.raises(InputError, match=r"of other images, clips or scenarios than those of"):
+        leaderboard([first, second], tmp_path)
+
+
+def test_counts_of_other_labels_are_refused(made: Any, tmp_path: Path) -> None:
+    first, second = made.record(tmp_path, made.split()), made.record(tmp_path, made.split(lanes=3), method="samiro")
+    with pytest.raises(InputError, match=r"of other labels than those of"):
+        leaderboard([first, second], tmp_path)
+
+
+def test_missing_counts_are_refused_by_name(made: Any, tmp_path: Path) -> None:
+    record = made.record(tmp_path, made.split())
+    counts_path(tmp_path, record.id, "test").unlink()
+    with pytest.raises(InputError, match=r"test\.counts\.npz: missing"):
+        leaderboard([record], tmp_path)
+
+
+def test_counts_without_images_are_refused(made: Any, tmp_path: Path) -> None:
+    nothing = made.split(images=1, clips=1)
+    empty = replace(nothing, **{name: getattr(nothing, name)[:0] for name in vars(nothing)})
+    with pytest.raises(InputError, match=r"has no images"):
+        leaderboard([made.record(tmp_path, empty)], tmp_path)
+
+
+def test_two_baselines_of_one_seed_and_recipe_are_refused(made: Any, tmp_path: Path) -> None:
+    same = {"method_configuration": {"kind": "baseline"}}
+    records = [
+        made.record(tmp_path, made.split(), method=name, identity_changes=same) for name in ("baseline", "plain")
+    ]
+    with pytest.raises(InputError, match=r"'plain' is a second baseline beside mini-ufld-baseline-s0\.json"):
+        leaderboard(records, tmp_path)
+
+
+def test_no_records_make_an_empty_leaderboard(tmp_path: Path) -> None:
+    assert leaderboard([], tmp_path).sections == ()
+
+
+def test_a_method_over_five_detectors_gets_a_verdict_and_below_none(made: Any, tmp_path: Path) -> None:
+    base = made.split(images=360, clips=60)
+    records = [
+        record
+        for index in range(5)
+        for record in made.pairs(tmp_path, 3, detector=f"detector{index}", base=base, better=0.12)
+    ]
+    (summary,) = leaderboard(records, tmp_path).summaries
+    assert (summary.detectors, summary.datasets, summary.effects.rows) == (5, 1, 5)
+    assert summary.verdict == "consistently improves"
+    assert summary.effects.low > 0
+    (fewer,) = leaderboard(records[:24], tmp_path).summaries
+    assert fewer.verdict == "no verdict: 4 detectors"
+    assert leaderboard(records[:6], tmp_path).summaries == ()
+
+
+def test_backbones_of_one_paper_are_one_detector(made: Any, tmp_path: Path) -> None:
+    changes = {"detector_meta": {"paper": "one paper"}}
+    records = [
+        record
+        for name in ("net-r18", "net-r34", "other")
+        for record in made.pairs(
+            tmp_path, 3, detector=name, identity_changes=changes if name.startswith("net") else None
+        )
+    ]
+    (summary,) = leaderboard(records, tmp_path).summaries
+    assert (summary.detectors, summary.effects.rows) == (2, 2)
+
+
+def test_the_same_cells_scored_by_two_metrics_count_once_in_the_summary(made: Any, tmp_path: Path) -> None:
+    records = []
+    for name in ("a", "b"):
+        for record in made.pairs(tmp_path, 3, detector=name):
+            path = counts_path(tmp_path, record.id, "test")
+            copy = counts_path(tmp_path, record.id, "ports")
+            copy.write_bytes(path.read_bytes())
+            changed = {"name": "ports", "metric": "culane/clrnet", "counts_file": copy.name}
+            second = record.evaluations[0].model_copy(update=changed | {"counts_sha256": sha256_of_file(copy)})
+            records.append(record.model_copy(update={"evaluations": (*record.evaluations, second)}))
+    board = leaderboard(records, tmp_path)
+    assert len(board.sections) == 2
+    assert [summary.effects.rows for summary in board.summaries] == [2]
+
+
+@pytest.mark.parametrize("flagged", ["baseline", "samiro"])
+def test_one_unranked_arm_is_enough_to_leave_a_gain_without_a_verdict(made: Any, tmp_path: Path, flagged: str) -> None:
+    base = made.split(images=360, clips=60)
+    records = [
+        record.model_copy(update={"flags": ("stale accepted",)}) if record.identity.method == flagged else record
+        for record in made.pairs(tmp_path, 3, base=base, better=0.1)
+    ]
+    (gain,) = only_section(records, tmp_path).gains
+    assert (gain.verdict, gain.p) == ("no verdict: not ranked", None)
+    assert gain.headline is not None
+    assert gain.headline.half_widths is not None

@@ -1,0 +1,84 @@
+"""Random effects against a published meta-analysis and against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.report.random_effects import averaged_within, clip_covariance, random_effects
+
+BCG = np.array(
+    [
+        [4, 119, 11, 128],
+        [6, 300, 29, 274],
+        [3, 228, 11, 209],
+        [62, 13536, 248, 12619],
+        [33, 5036, 47, 5761],
+        [180, 1361, 372, 1079],
+        [8, 2537, 10, 619],
+        [505, 87886, 499, 87892],
+        [29, 7470, 45, 7232],
+        [17, 1699, 65, 1600],
+        [186, 50448, 141, 27197],
+        [5, 2493, 3, 2338],
+        [27, 16886, 29, 17825],
+    ],
+    dtype=float,
+)
+"""Thirteen trials of the BCG vaccine (Colditz et al. 1994): cases and others among vaccinated and not vaccinated."""
+
+
+def test_the_bcg_trials_give_the_published_reml_and_hartung_knapp_figures() -> None:
+    ill, well, control_ill, control_well = BCG.T
+    ratios = np.log(ill / (ill + well)) - np.log(control_ill / (control_ill + control_well))
+    variances = 1 / ill - 1 / (ill + well) + 1 / control_ill - 1 / (control_ill + control_well)
+    result = random_effects(ratios, np.diag(variances))
+    # As R's metafor gives them for these data: rma(yi, vi, data = dat.bcg, test = "knha").
+    assert result.between_variance == pytest.approx(0.313243258137274, rel=1e-4)
+    assert result.mean == pytest.approx(-0.714532342158211, abs=1e-5)
+    half = stats.t.ppf(0.975, 12) * result.standard_error
+    assert (result.mean - half, result.mean + half) == pytest.approx((-1.10844371368566, -0.320620970630764), abs=1e-5)
+    prediction = stats.t.ppf(0.975, 12) * math.sqrt(result.between_variance + result.standard_error**2)
+    assert (result.low, result.high) == pytest.approx((result.mean - prediction, result.mean + prediction))
+
+
+def test_equal_variances_have_a_closed_form() -> None:
+    differences = np.array([0.1, 0.5, -0.2, 0.4, 0.9])
+    result = random_effects(differences, 0.01 * np.eye(5))
+    assert result.mean == pytest.approx(differences.mean())
+    assert result.between_variance == pytest.approx(differences.var(ddof=1) - 0.01, rel=1e-5)
+    assert result.standard_error == pytest.approx(math.sqrt(differences.var(ddof=1) / 5), rel=1e-6)
+
+
+def test_rows_that_differ_less_than_their_own_noise_have_no_variance_between_them() -> None:
+    result = random_effects(np.array([0.10, 0.11, 0.09, 0.10]), 0.04 * np.eye(4))
+    assert result.between_variance == 0.0
+    assert result.mean == pytest.approx(0.10)
+
+
+def test_shared_clips_are_not_counted_as_independent_evidence() -> None:
+    # Rows 1 and 2 share all of their clip noise, so together they weigh as one row, and row 3 as much as both.
+    shared = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) + 1e-6 * np.eye(3)
+    result = random_effects(np.array([0.2, 0.2, 0.8]), shared)
+    assert result.between_variance == 0.0
+    assert result.mean == pytest.approx(0.5, abs=1e-3)
+
+
+def test_rows_without_any_variance_of_their_own_are_summarised_too() -> None:
+    result = random_effects(np.array([0.1, 0.2, 0.3]), np.zeros((3, 3)))
+    assert result.mean == pytest.approx(0.2)
+    assert result.standard_error == pytest.approx(0.1 / math.sqrt(3), rel=1e-4)
+
+
+def test_clip_covariance_of_two_rows_by_hand() -> None:
+    covariance = clip_covariance([np.array([0.1, -0.1]), np.array([0.2, -0.2])])
+    assert covariance == pytest.approx(np.array([[0.04, 0.08], [0.08, 0.16]]))
+
+
+def test_backbones_are_averaged_within_a_detector_with_their_covariance() -> None:
+    mean, covariance = averaged_within(np.array([0.1, 0.3, 0.5]), np.diag([4.0, 8.0, 1.0]), ["a", "a", "b"])
+    assert mean == pytest.approx([0.2, 0.5])
+    assert covariance == pytest.approx(np.diag([3.0, 1.0]))

@@ -1,0 +1,237 @@
+"""Markdown, CSV and terminal output of hand-made records."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from harness.report.leaderboard import Leaderboard, leaderboard
+from harness.report.table_csv import header, to_csv
+from harness.report.tables import to_markdown, write_leaderboard
+from harness.report.terminal import print_leaderboard
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def tables_of(text: str) -> list[list[dict[str, str]]]:
+    """The pipe tables of a Markdown text, each a list of rows by column title."""
+    tables, current = [], []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            current.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+        elif current:
+            tables.append([dict(zip(current[0], cells, strict=True)) for cells in current[2:]])
+            current = []
+    return tables
+
+
+def lines_of(board: Leaderboard) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(to_csv(board))))
+
+
+def by_hand(made: Any, folder: Path) -> Leaderboard:
+    """Ten images of ten clips with 4 lanes each: the baseline misses 4 of 40, the method 2; one seed."""
+    perfect = made.split(images=10, clips=10, scenarios=("normal", "night"))
+
+    def missed(images: int) -> Any:
+        true_positives = perfect.true_positives.copy()
+        true_positives[:images] -= 1
+        return replace(perfect, true_positives=true_positives)
+
+    records = [
+        made.record(folder, missed(4)),
+        made.record(folder, missed(2), method="samiro", throughput=(made.throughput(8.0),)),
+    ]
+    return leaderboard(records, folder)
+
+
+def test_points_intervals_and_speeds_of_a_hand_made_board(made: Any, tmp_path: Path) -> None:
+    board = by_hand(made, tmp_path)
+    baseline, method, gain = tables_of(to_markdown(board))[0]
+    # F1 = TP / 40 here: 36/40 and 38/40. Night is every second image: 18/20 and 19/20.
+    assert (baseline["F1@50"], method["F1@50"], gain["F1@50"][:5]) == ("90.00", "95.00", "+5.00")
+    assert (baseline["night"], method["night"], gain["night"]) == ("90.00", "95.00", "+5.00")
+    assert (baseline["FPS"], baseline["p50 ms"], baseline["p99 ms"], method["FPS"]) == (
+        "100.0",
+        "10.00",
+        "13.00",
+        "125.0",
+    )
+    assert (baseline["GFLOPs"], baseline["Params (M)"], baseline["Seeds"]) == ("1.50", "0.330", "1")
+    assert (baseline["#"], method["#"], gain["#"]) == ("2", "1", "")
+    assert gain["Verdict"] == "no verdict: 1 seed"
+    # u_c = (-1/40)(-1) on the two images that only the baseline gets wrong, less the mean: .025 - .005 twice, -.005 eight times.
+    # V_clip = 10/9 (2 * .02^2 + 8 * .005^2) = 10/9 * .001; t_9 = 2.262157.
+    half = 2.262157 * (10 / 9 * 0.001) ** 0.5 * 100
+    assert gain["F1@50"] == f"+5.00 ± {half:.2f}"
+    told = tables_of(to_markdown(board))[1][0]
+    assert told["95 % interval"] == f"{5 - half:+.2f} to {5 + half:+.2f} (clip interval alone)"
+    assert (told["Seed interval"], told["p"], told["Detectable"]) == ("", "", "")
+
+
+def test_csv_holds_the_same_figures_with_four_decimals(made: Any, tmp_path: Path) -> None:
+    board = by_hand(made, tmp_path)
+    baseline, method, gain = lines_of(board)
+    assert [line["kind"] for line in (baseline, method, gain)] == ["baseline", "method", "gain"]
+    assert (baseline["f1_50"], method["f1_50"], gain["f1_50"]) == ("90.0000", "95.0000", "5.0000")
+    assert float(gain["f1_50_high"]) - 5 == pytest.approx(2.262157 * (10 / 9 * 0.001) ** 0.5 * 100, abs=1e-4)
+    assert (gain["interval"], gain["clip_low"], gain["seed_low"]) == ("clip", gain["f1_50_low"], "")
+    assert (baseline["cross_fp"], baseline["crowded"], baseline["f1_50_sd"]) == ("", "", "")
+    assert (baseline["fps"], baseline["machine"]) == ("100.0000", "CPU; Example CPU, 2 cores; Linux; torch 2.13.0")
+    assert baseline["records"] == "mini-ufld-baseline-s0"
+
+
+def test_the_same_records_in_any_order_give_the_same_bytes(made: Any, tmp_path: Path) -> None:
+    records = [*made.pairs(tmp_path, 3), *made.pairs(tmp_path, 3, detector="clrnet")]
+    first = leaderboard(records, tmp_path)
+    random.Random(4).shuffle(records)
+    again = leaderboard(records, tmp_path)
+    assert to_markdown(again) == to_markdown(first)
+    assert to_csv(again) == to_csv(first)
+
+
+def test_write_leaderboard_writes_both_files(made: Any, tmp_path: Path) -> None:
+    board = by_hand(made, tmp_path / "records")
+    paths = write_leaderboard(tmp_path / "out", board)
+    assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv"]
+    assert paths[0].read_text(encoding="utf-8") == to_markdown(board)
+    assert paths[1].read_text(encoding="utf-8") == to_csv(board)
+
+
+def test_markdown_says_what_the_table_is_of(made: Any, tmp_path: Path) -> None:
+    text = to_markdown(leaderboard(made.pairs(tmp_path, 3), tmp_path))
+    for fact in ("36 images in 12 clips", "culane/official", "dddddddddddd", "lane-latency/1-short", "the last step's"):
+        assert fact in text
+
+
+def test_unranked_rows_and_unused_pairs_are_explained_under_the_table(made: Any, tmp_path: Path) -> None:
+    records = made.pairs(tmp_path, 3, flags=("oracle failed its gate",))
+    odd = made.record(tmp_path, made.split(), seed=3, method="samiro", flags=("oracle failed its gate",))
+    text = to_markdown(leaderboard([*records, odd], tmp_path))
+    assert "- † ufld, baseline: not ranked: oracle failed its gate." in text
+    assert "- Δ ufld, samiro: pairs not used: seed 3: no record of baseline." in text
+    assert [row["Method"] for row in tables_of(text)[0]] == ["baseline †", "samiro †", "Δ samiro - baseline"]
+    assert [row["#"] for row in tables_of(text)[0]] == ["", "", ""]
+
+
+def test_a_method_without_a_baseline_is_named(made: Any, tmp_path: Path) -> None:
+    text = to_markdown(leaderboard([made.record(tmp_path, made.split(), method="samiro")], tmp_path))
+    assert "ufld, samiro: no baseline of the same detector, recipe and data, so no gain." in text
+
+
+def test_times_of_two_machines_never_share_a_table(made: Any, tmp_path: Path) -> None:
+    records = [
+        made.record(tmp_path, made.split()),
+        made.record(tmp_path, made.split(), method="samiro", environment=made.environment(cpu="Other CPU")),
+    ]
+    text = to_markdown(leaderboard(records, tmp_path))
+    tables = tables_of(text)
+    assert {row["FPS"] for row in tables[0]} == {""}
+    assert "no protocol and machine common to all rows" in text
+    assert [len(table) for table in tables if "Relative" in table[0]] == [1, 1]
+    assert [len(table) for table in tables if "s/step" in table[0]] == [1, 1]
+    assert text.count("Other CPU") == 2
+
+
+def test_short_and_full_protocols_never_share_a_table(made: Any, tmp_path: Path) -> None:
+    both = (made.throughput(10.0), made.throughput(9.0, protocol="lane-latency/1"))
+    records = [
+        made.record(tmp_path, made.split(), throughput=both),
+        made.record(tmp_path, made.split(), method="samiro", throughput=both[:1]),
+    ]
+    tables = tables_of(to_markdown(leaderboard(records, tmp_path)))
+    assert [row["FPS"] for row in tables[0]] == ["100.0", "100.0", ""]
+    assert [[row["FPS"] for row in table] for table in tables if "Relative" in table[0]] == [
+        ["111.1"],
+        ["100.0", "100.0"],
+    ]
+
+
+def test_missing_figures_are_blank(made: Any, tmp_path: Path) -> None:
+    unknown = made.throughput(10.0, gflops=None)
+    text = to_markdown(leaderboard([made.record(tmp_path, made.split(), throughput=(unknown,))], tmp_path))
+    row = tables_of(text)[0][0]
+    assert (row["GFLOPs"], row["Seed SD"], row["Verdict"]) == ("", "", "")
+    without = to_markdown(leaderboard([made.record(tmp_path, made.split(), name="x", throughput=())], tmp_path))
+    assert tables_of(without)[0][0]["FPS"] == ""
+
+
+def test_a_lower_bound_of_operations_says_so(made: Any, tmp_path: Path) -> None:
+    bound = made.throughput(10.0, gflops_is_lower_bound=True)
+    text = to_markdown(leaderboard([made.record(tmp_path, made.split(), throughput=(bound,))], tmp_path))
+    assert tables_of(text)[0][0]["GFLOPs"] == "≥ 1.50"
+
+
+HOSTILE = "=cmd|'/c calc'!A0 <script>alert(1)</script>\n# [x](y) `z` *b* _i_ \x1b[31m"
+
+
+def test_foreign_text_breaks_neither_table_nor_page_nor_spreadsheet(made: Any, tmp_path: Path) -> None:
+    records = [
+        made.record(tmp_path, made.split(), detector=HOSTILE, name=name, method=method, flags=(HOSTILE,))
+        for name, method in (("one", "baseline"), ("two", HOSTILE))
+    ]
+    board = leaderboard(records, tmp_path)
+    text = to_markdown(board)
+    assert all(len(table) in (1, 2, 3) for table in tables_of(text))  # every line still has as many cells as its header
+    assert "<script>" not in text
+    assert "\x1b" not in text
+    assert re.search(r"(?<!\\)[*`]z|\[x\]\(y\)", text) is None
+    lines = to_csv(board).splitlines()
+    assert len(lines) == 4
+    for cells in csv.reader(lines[1:]):
+        assert not any(cell.startswith(("=", "@", "+")) for cell in cells)
+    assert lines_of(board)[0]["detector"].startswith("'=cmd")
+
+
+def test_terminal_shows_the_same_figures_and_reads_no_markup(made: Any, tmp_path: Path) -> None:
+    records = made.pairs(tmp_path, 3, detector="[red]net")
+    stream = io.StringIO()
+    print_leaderboard(leaderboard(records, tmp_path), Console(file=stream, width=80))
+    shown = stream.getvalue()
+    assert "[red]net" in shown
+    row = tables_of(to_markdown(leaderboard(records, tmp_path)))[0][0]
+    for title in ("F1@50", "mF1", "night", "FPS"):
+        assert row[title] in shown
+    assert "not separated" in shown
+
+
+def test_terminal_tables_fit_the_terminal(made: Any, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    board = leaderboard(made.pairs(tmp_path, 3), tmp_path)
+    print_leaderboard(
+        board, Console(file=stream, width=90, force_terminal=True, color_system=None, legacy_windows=False)
+    )
+    lines = stream.getvalue().splitlines()
+    assert max(len(line) for line in lines) <= 90
+    for title in ("F1@50", "mF1", "night", "FPS", "Verdict"):
+        assert title in stream.getvalue()
+
+
+def test_every_csv_column_is_described_and_every_description_is_of_a_column(made: Any, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "leaderboard-columns.md").read_text(encoding="utf-8")
+    cells = re.findall(r"(?m)^\| (`[^|]*) \|", text)
+    described = [
+        f"{name}{part}"
+        for cell in cells
+        for name in re.findall(r"`(\w+)`", cell)
+        for part in (("", "_sd", "_low", "_high") if "and its parts" in cell else ("",))
+    ]
+    assert sorted(described) == sorted(header(by_hand(made, tmp_path)))
+
+
+def test_scenarios_that_culane_does_not_know_get_columns_after_its_own(made: Any, tmp_path: Path) -> None:
+    counts = made.split(scenarios=("normal", "tunnel", ""))
+    board = leaderboard([made.record(tmp_path, counts, evaluation_changes={"scenarios": {}})], tmp_path)
+    assert list(tables_of(to_markdown(board))[0][0])[3:8] == ["F1@50", "normal", "tunnel", "F1@75", "mF1"]
+    line = lines_of(board)[0]
+    assert float(line["scenario_tunnel"]) == 100
+    assert np.isclose(float(line["normal"]), 100)

@@ -1,0 +1,237 @@
+"""Records and counts on disk: what is written is read back, and what is broken is refused in one line that names file and key."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import InputError
+from harness.files import sha256_of_file
+from harness.records import (
+    Counts,
+    Record,
+    counts_path,
+    f1_score,
+    read_checked_counts,
+    read_counts,
+    read_record,
+    read_records,
+    scope_scores,
+    write_counts,
+    write_record,
+)
+
+LATENCY = {"p50": 10.0, "p90": 11.0, "p95": 12.0, "p99": 13.0, "mean": 10.5, "minimum": 9.0}
+
+
+def counts(images: int = 3) -> Counts:
+    return Counts(
+        image=np.array([f"/{index}.jpg" for index in range(images)]),
+        clip=np.array(["a", "a", "b"][:images]),
+        scenario=np.array(["normal", "cross", "normal"][:images]),
+        labels=np.array([4, 0, 2][:images], dtype=np.int32),
+        predictions=np.array([3, 1, 3][:images], dtype=np.int32),
+        true_positives=np.array([[3] * 5 + [2] * 5, [0] * 10, [1] * 10][:images], dtype=np.int32),
+    )
+
+
+def record(**changes: Any) -> Record:
+    value: dict[str, Any] = {
+        "id": "mini-net-baseline-s0",
+        "suite": "mini",
+        "identity": {
+            "detector": "net", "detector_meta": {}, "form": "culane", "method": "baseline", "method_configuration": {},
+            "oracle": None, "dataset": "mini", "dataset_key": {}, "recipe": {}, "weights": "none", "precision": "fp32",
+            "threads": 2, "selection": "last", "confidence": "published", "seed": 0,
+        },
+        "fingerprints": {"train": {"harness/training/loop.py": "a" * 64}},
+        "checkpoint_sha256": "c" * 64,
+        "selected_on": None,
+        "evaluations": [
+            {
+                "name": "test", "dataset": "mini", "dataset_sha256": "d" * 64, "split": "test", "corruption": None,
+                "metric": "culane/official", "confidence_threshold": 0.5, "total": scope_scores(counts()).model_dump(),
+                "scenarios": {}, "counts_file": "mini-net-baseline-s0.test.counts.npz", "counts_sha256": "e" * 64,
+                "predictions_sha256": "f" * 64,
+            }
+        ],
+        "throughput": [
+            {
+                "protocol": "lane-latency/1-short", "device": "cpu", "threads": 2, "precision": "fp32-strict", "images": 8,
+                "iterations": 100, "latency_ms": LATENCY, "model_ms": LATENCY, "post_ms": LATENCY, "fps": 100.0,
+                "reference_ms": [20.0, 20.0], "parameters": 1000, "gflops": 1.5, "gflops_is_lower_bound": False,
+                "peak_memory_bytes": None,
+            }
+        ],
+        "training": {
+            "steps": 10, "images": 160, "batch_size": 16, "micro_batch_size": 16, "seconds": 1.0, "seconds_per_step": 0.1,
+            "peak_memory_bytes": None, "resumed": 0, "final_losses": {}, "final_diagnostics": {},
+        },
+        "artefacts": [],
+        "environment": {
+            "device": "CPU", "cpu": "x", "cores": 2, "operating_system": "Linux", "python": "3.11", "torch": "2.13",
+            "timm": "1.0", "numpy": "2.4", "opencv": "5", "cuda": None, "cudnn": None, "driver": None,
+            "samiro_bench": "0.1.0", "commit": None,
+        },
+    }  # fmt: skip
+    return Record.model_validate_json(json.dumps(value | changes))
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    path = write_record(tmp_path, record())
+    assert path.name == "mini-net-baseline-s0.json"
+    assert read_record(path) == record()
+
+
+def test_records_of_a_folder_come_in_the_order_of_their_ids(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        write_record(tmp_path, record(id=name))
+    assert [read.id for read in read_records(tmp_path)] == ["a", "b", "c"]
+    assert read_records(tmp_path / "nowhere") == []
+
+
+def told(path: Path) -> str:
+    """The complaint about a record: one line that begins with the file."""
+    with pytest.raises(InputError) as caught:
+        read_record(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(str(path))
+    return message
+
+
+def edited(tmp_path: Path, edit: Any) -> Path:
+    path = write_record(tmp_path, record())
+    value = json.loads(path.read_text())
+    edit(value)
+    path.write_text(json.dumps(value))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("edit", "key"),
+    [
+        (lambda value: value.update(colour="red"), "'colour'"),
+        (lambda value: value["identity"].update(colour="red"), "'identity.colour'"),
+        (lambda value: value["training"].pop("steps"), "'training.steps'"),
+        (lambda value: value["training"].update(steps="many"), "'training.steps'"),
+        (lambda value: value["evaluations"][0]["total"].update(images=None), "'evaluations.0.total.images'"),
+        (lambda value: value["throughput"][0].update(protocol="mine/1"), "'throughput.0.protocol'"),
+        (lambda value: value["training"].update(seconds=float("nan")), "'training.seconds'"),
+        (lambda value: value.update(schema_version=2), "'schema_version' is 2"),
+        (lambda value: value.pop("schema_version"), "'schema_version' is None"),
+    ],
+)
+def test_a_bad_key_is_named(tmp_path: Path, edit: Any, key: str) -> None:
+    assert key in told(edited(tmp_path, edit))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema_version": 1}'])
+def test_what_is_no_record_is_refused_by_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    told(path)
+
+
+def test_a_missing_record_is_refused_by_file(tmp_path: Path) -> None:
+    told(tmp_path / "missing.json")
+
+
+def test_records_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        record().suite = "other"  # type: ignore[misc]
+
+
+def test_counts_come_back_as_they_were_written(tmp_path: Path) -> None:
+    path = counts_path(tmp_path, "x", "test")
+    write_counts(path, counts())
+    read = read_counts(path)
+    for name in Counts.__dataclass_fields__:
+        assert np.array_equal(getattr(read, name), getattr(counts(), name))
+        assert getattr(read, name).dtype == getattr(counts(), name).dtype
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        replace(counts(), clip=np.array(["a"])),
+        replace(counts(), labels=np.array([1, 2], dtype=np.int32)),
+        replace(counts(), predictions=np.zeros((3, 2), dtype=np.int32)),
+        replace(counts(), true_positives=np.zeros((3, 9), dtype=np.int32)),
+    ],
+)
+def test_counts_whose_arrays_disagree_are_refused_by_file(tmp_path: Path, broken: Counts) -> None:
+    path = tmp_path / "x.npz"
+    write_counts(path, broken)
+    with pytest.raises(InputError, match=r"x\.npz: its arrays disagree"):
+        read_counts(path)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200, -1])
+def test_truncated_counts_are_refused_by_file(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "x.npz"
+    write_counts(path, counts())
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"x\.npz: not a readable counts file"):
+        read_counts(path)
+
+
+def test_counts_without_one_array_or_with_pickled_objects_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, image=counts().image)
+    with pytest.raises(InputError, match=r"x\.npz: not a readable counts file .*clip"):
+        read_counts(path)
+    arrays = {name: getattr(counts(), name) for name in Counts.__dataclass_fields__}
+    np.savez_compressed(path, **(arrays | {"image": np.array([{}, {}, {}], dtype=object)}))
+    with pytest.raises(InputError, match=r"x\.npz: not a readable counts file"):
+        read_counts(path)
+
+
+def test_counts_are_read_only_with_the_recorded_hash(tmp_path: Path) -> None:
+    made = record()
+    evaluation = made.evaluations[0]
+    path = tmp_path / evaluation.counts_file
+    with pytest.raises(
+        InputError, match=r"npz: missing, though mini-net-baseline-s0\.json names it under 'counts_file'"
+    ):
+        read_checked_counts(tmp_path, made, evaluation)
+    write_counts(path, counts())
+    with pytest.raises(InputError, match=r"npz: differs from key 'counts_sha256' of mini-net-baseline-s0\.json"):
+        read_checked_counts(tmp_path, made, evaluation)
+    right = evaluation.model_copy(update={"counts_sha256": sha256_of_file(path)})
+    assert np.array_equal(read_checked_counts(tmp_path, made, right).labels, counts().labels)
+
+
+def test_scores_of_three_images_by_hand() -> None:
+    total = scope_scores(counts())
+    assert (total.images, total.labels, total.predictions) == (3, 6, 7)
+    assert total.true_positives == (4, 4, 4, 4, 4, 3, 3, 3, 3, 3)
+    assert total.f1_50 == pytest.approx(2 * 4 / 13)
+    assert total.f1_75 == pytest.approx(2 * 3 / 13)
+    assert total.mf1 == pytest.approx((5 * 8 / 13 + 5 * 6 / 13) / 10)
+
+
+def test_a_scope_without_labels_has_no_f1() -> None:
+    crossroads = scope_scores(counts(), counts().scenario == "cross")
+    assert (crossroads.labels, crossroads.predictions, crossroads.f1_50, crossroads.f1_75) == (0, 1, None, None)
+    assert crossroads.mf1 == 0.0
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
+def test_f1_is_the_harmonic_mean_of_precision_and_recall(found: int, missed: int, invented: int) -> None:
+    labels, predictions = found + missed, found + invented
+    f1 = f1_score(found, labels, predictions)
+    if labels == 0:
+        assert f1 is None
+    elif found == 0:
+        assert f1 == 0.0
+    else:
+        precision, recall = found / predictions, found / labels
+        assert f1 == pytest.approx(2 * precision * recall / (precision + recall))

@@ -1,0 +1,307 @@
+"""Protocol lane-latency/1: its rules with a fake clock, and a whole measurement of a small detector on the CPU."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from detectors.base import Batch, Detector, Tap
+from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
+from harness.lanes import Geometry, Lane
+from harness.throughput import measure
+from harness.throughput.devices import CpuTimer, noise_flags, timing_settings
+from harness.throughput.measurement import Pipeline, frames_of, reference_model
+from harness.throughput.operations import count_operations
+from harness.throughput.protocol import PROTOCOLS, drifted, latency_of, timed, warm_up
+
+FULL, SHORT = PROTOCOLS["lane-latency/1"], PROTOCOLS["lane-latency/1-short"]
+MILLISECOND = 1_000_000
+
+
+def steps(durations: Iterable[float]) -> Callable[[], int]:
+    """Steps that take so many milliseconds, one after the other."""
+    upcoming = iter(durations)
+    return lambda: round(next(upcoming) * MILLISECOND)
+
+
+def test_warm_up_takes_three_seconds_even_where_windows_agree_at_once() -> None:
+    warm = warm_up(steps(itertools.repeat(10.0)), FULL)
+    assert (warm.iterations, warm.stable) == (300, True)
+    assert warm.seconds == pytest.approx(3.0)
+
+
+def test_warm_up_takes_two_windows_even_where_they_last_long() -> None:
+    assert warm_up(steps(itertools.repeat(100.0)), FULL).iterations == 100
+
+
+def test_warm_up_goes_on_while_the_medians_of_windows_differ_by_two_percent() -> None:
+    # Windows of 50 at 100, 97, 95.5, 95.5 ms: 3 % and 1.5 % apart.
+    windows = [duration for duration in (100.0, 97.0, 95.5, 95.5) for _ in range(50)]
+    assert warm_up(steps(windows), FULL).iterations == 150
+
+
+def test_warm_up_is_given_up_after_a_minute_and_says_so() -> None:
+    growing = (100.0 * 1.001**index for index in itertools.count())
+    warm = warm_up(steps(growing), FULL)
+    assert not warm.stable
+    assert 60.0 <= warm.seconds < 61.0
+
+
+def test_short_warm_up_is_ten_iterations() -> None:
+    assert warm_up(steps(itertools.repeat(5.0)), SHORT).iterations == 10
+
+
+def test_full_timing_takes_512_iterations_and_ten_seconds() -> None:
+    assert len(timed(steps(itertools.repeat(100.0)), FULL)) == 512
+    assert len(timed(steps(itertools.repeat(10.0)), FULL)) == 1000
+
+
+def test_short_timing_is_a_hundred_iterations() -> None:
+    assert len(timed(steps(itertools.repeat(1.0)), SHORT)) == 100
+
+
+def test_percentiles_of_one_to_a_hundred_and_one() -> None:
+    latency = latency_of([index * MILLISECOND for index in range(101, 0, -1)])
+    assert (latency.p50, latency.p90, latency.p95, latency.p99) == pytest.approx((51, 91, 96, 100))
+    assert (latency.mean, latency.minimum) == pytest.approx((51, 1))
+
+
+@pytest.mark.parametrize(("after", "flagged"), [(103.1, True), (96.9, True), (102.9, False), (97.1, False)])
+def test_drift_is_more_than_three_percent_either_way(after: float, flagged: bool) -> None:
+    assert drifted(100.0, after) is flagged
+
+
+def test_a_process_that_did_not_get_its_cpu_is_noisy() -> None:
+    cpu = torch.device("cpu")
+    assert noise_flags(cpu, cpu_seconds=0.9, wall_seconds=1.0) == ["noisy"]
+    assert noise_flags(cpu, cpu_seconds=1.9, wall_seconds=1.0) == []
+
+
+def test_settings_are_put_back_also_after_an_error() -> None:
+    def state() -> tuple[Any, ...]:
+        cudnn = torch.backends.cudnn
+        return (
+            torch.get_num_threads(),
+            torch.backends.cuda.matmul.allow_tf32,
+            cudnn.allow_tf32,
+            cudnn.benchmark,
+            cudnn.deterministic,
+            torch.are_deterministic_algorithms_enabled(),
+        )
+
+    def fail_inside() -> None:
+        with timing_settings(threads=1, tf32=False):
+            assert state() == (1, False, False, True, False, False)
+            raise KeyError
+
+    before = state()
+    with pytest.raises(KeyError):
+        fail_inside()
+    assert state() == before
+
+
+NETWORK = (32, 64)
+
+
+class Toy(Detector):
+    """One convolution, one lane an image."""
+
+    metas = {}  # noqa: RUF012
+
+    def __init__(self, channels: int = 4) -> None:
+        size = InputSize(frame=(590, 1640), crop=(0, 0, 590, 1640), network=NETWORK)
+        recipe = Recipe(optimizer="adamw", learning_rate=1e-3, schedule="constant", steps=1, batch_size=1)
+        meta = DetectorMeta(
+            name="toy", paper="none", year=2024, family="row-wise", backbone="none", upstream="none", licence="none",
+            configurations={"culane": Configuration(input=size, recipe=recipe)},
+        )  # fmt: skip
+        super().__init__(meta, "culane")
+        self.convolution = nn.Conv2d(3, channels, 3, padding=1)
+        self.seen: list[Tensor] = []
+        self.modes: set[tuple[bool, bool]] = set()
+
+    def taps(self) -> tuple[Tap, ...]:
+        return ()
+
+    def encode_targets(self, lanes: Sequence[Lane], geometry: Geometry) -> dict[str, Any]:
+        return {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images)
+        self.modes.add((self.training, torch.is_grad_enabled()))
+        return self.convolution(images.float() / 255)
+
+    def losses(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {}
+
+    def decode(self, outputs: Tensor, geometries: Sequence[Geometry]) -> list[list[Lane]]:
+        assert outputs.shape[0] == len(geometries) == 1
+        return [[Lane(np.array([[0.0, 500.0], [1.0, 300.0]], dtype=np.float32), 0.9)]]
+
+
+def frames(count: int) -> tuple[list[np.ndarray], list[Geometry]]:
+    images = [np.full((*NETWORK, 3), index, dtype=np.uint8) for index in range(count)]
+    return images, [Toy().geometry_of((590, 1640))] * count
+
+
+@pytest.fixture
+def small_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference model on a small input: its time doesn't matter here."""
+    monkeypatch.setattr("harness.throughput.measurement.REFERENCE_INPUT", (1, 3, 32, 32))
+
+
+@pytest.mark.usefixtures("small_reference")
+def test_a_measurement_of_a_small_detector_holds_together() -> None:
+    detector = Toy().train()
+    images, geometries = frames(3)
+    threads = torch.get_num_threads()
+    generator = torch.get_rng_state()
+    result = measure(
+        detector,
+        images,
+        geometries,
+        protocol="lane-latency/1-short",
+        device=torch.device("cpu"),
+        threads=1,
+        flags=("untrained",),
+    )
+    assert (result.protocol, result.device, result.threads, result.precision) == (
+        "lane-latency/1-short", "cpu", 1, "fp32-strict",
+    )  # fmt: skip
+    assert (result.images, result.iterations) == (3, 100)
+    latency = result.latency_ms
+    assert 0 < latency.minimum <= latency.p50 <= latency.p90 <= latency.p95 <= latency.p99
+    assert result.fps == pytest.approx(1000 / latency.p50)
+    assert result.model_ms.minimum < latency.p99
+    assert min(result.reference_ms) > 0
+    assert result.parameters == 3 * 4 * 9 + 4
+    assert result.gflops == pytest.approx(2 * 32 * 64 * 9 * 3 * 4 / 1e9)
+    assert not result.gflops_is_lower_bound
+    assert result.peak_memory_bytes is None
+    assert result.flags[:2] == ("untrained", "cpu")
+    assert set(result.flags) <= {"untrained", "cpu", "noisy", "drift"}
+    assert detector.training
+    assert detector.modes == {(False, False)}
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), generator)
+
+
+@pytest.mark.usefixtures("small_reference")
+def test_the_full_protocol_in_one_process_says_that_it_is_one_of_three_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurried = replace(FULL, warm_seconds=0.0, tolerance=10.0, iterations=20, seconds=0.0, region_iterations=5)
+    monkeypatch.setitem(PROTOCOLS, "lane-latency/1", hurried)
+    images, geometries = frames(1)
+    result = measure(Toy(), images, geometries, protocol="lane-latency/1", device=torch.device("cpu"), threads=1)
+    assert "1 of 3 repeats" in result.flags
+    assert result.iterations == 20
+
+
+def test_every_iteration_takes_the_next_image_and_batch_one_uint8() -> None:
+    detector = Toy().eval()
+    images, geometries = frames(3)
+    pipeline = Pipeline(detector, frames_of(images, geometries, pin=False), torch.device("cpu"), "fp32-strict")
+    for _ in range(4):
+        pipeline.whole(CpuTimer())
+    assert [int(image[0, 0, 0, 0]) for image in detector.seen] == [0, 1, 2, 0]
+    assert {(image.dtype, tuple(image.shape)) for image in detector.seen} == {(torch.uint8, (1, 3, *NETWORK))}
+
+
+class FakeTimer:
+    """A device whose clock ticks a millisecond at every look, and that finishes its work 5 ms after it was asked to."""
+
+    def __init__(self) -> None:
+        self.time = 0
+        self.log: list[str] = []
+
+    def now(self) -> int:
+        self.log.append("now")
+        self.time += MILLISECOND
+        return self.time
+
+    def synchronise(self) -> None:
+        self.log.append("synchronise")
+        self.time += 5 * MILLISECOND
+
+    def mark(self) -> int:
+        self.time += MILLISECOND
+        return self.time
+
+    def between(self, start: int, end: int) -> int:
+        assert self.log[-1] == "synchronise"
+        return end - start
+
+
+def test_the_clock_is_read_only_after_the_device_has_finished() -> None:
+    images, geometries = frames(1)
+    pipeline = Pipeline(Toy().eval(), frames_of(images, geometries, pin=False), torch.device("cpu"), "fp32-strict")
+    timer = FakeTimer()
+    assert pipeline.whole(timer) == 6 * MILLISECOND
+    assert timer.log == ["synchronise", "now", "synchronise", "now"]
+    assert pipeline.regions(timer) == (MILLISECOND, MILLISECOND)
+
+
+def test_mixed_precision_reaches_the_network() -> None:
+    images, geometries = frames(1)
+    pipeline = Pipeline(Toy().eval(), frames_of(images, geometries, pin=False), torch.device("cpu"), "amp-bf16")
+    assert pipeline.forward(torch.zeros(1, 3, *NETWORK, dtype=torch.uint8)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("images", "geometries"),
+    [
+        ([], []),
+        ([np.zeros((*NETWORK, 3), np.uint8)], []),
+        ([np.zeros((*NETWORK, 3), np.float32)], frames(1)[1]),
+        ([np.zeros((3, *NETWORK), np.uint8)], frames(1)[1]),
+    ],
+)
+def test_images_that_do_not_fit_their_geometries_are_refused(images: list[Any], geometries: list[Any]) -> None:
+    with pytest.raises(ValueError, match="geometr"):
+        frames_of(images, geometries, pin=False)
+
+
+def test_more_channels_cost_more_operations_and_a_multiply_add_is_two() -> None:
+    image = torch.zeros(1, 3, *NETWORK, dtype=torch.uint8)
+    few, many = count_operations(Toy(4).eval(), image), count_operations(Toy(8).eval(), image)
+    assert few == (pytest.approx(2 * 32 * 64 * 27 * 4 / 1e9), False)
+    assert many[0] == pytest.approx(2 * few[0])
+
+
+def test_a_linear_layer_of_known_size_is_counted() -> None:
+    gflops, bound = count_operations(nn.Sequential(nn.Linear(10, 20, bias=False), nn.ReLU()), torch.zeros(1, 10))
+    assert (gflops, bound) == (pytest.approx(2 * 10 * 20 / 1e9), False)
+
+
+class Sampler(nn.Module):
+    """Resamples its input, which costs operations that torch's counter leaves out."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.grid_sample(images, torch.zeros(1, 4, 4, 2), align_corners=False)
+
+
+def test_operators_of_unknown_cost_make_it_a_lower_bound() -> None:
+    assert count_operations(Sampler(), torch.zeros(1, 3, 8, 8)) == (0.0, True)
+
+
+def test_the_reference_model_is_resnet18_at_ufld_size_and_always_the_same() -> None:
+    model, images = reference_model(torch.device("cpu"))
+    assert tuple(images.shape) == (1, 3, 288, 800)
+    # The parameters of ResNet-18 with 1,000 classes, as torchvision documents them.
+    assert sum(parameter.numel() for parameter in model.parameters()) == 11_689_512
+    assert torch.equal(images, reference_model(torch.device("cpu"))[1])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_measurement_on_a_gpu_reports_its_memory() -> None:
+    images, geometries = frames(2)
+    result = measure(Toy(), images, geometries, protocol="lane-latency/1-short", device=torch.device("cuda"), threads=1)
+    assert result.device == torch.cuda.get_device_name()
+    assert result.peak_memory_bytes
+    assert "cpu" not in result.flags
