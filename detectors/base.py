@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from detectors.meta import Configuration, DetectorMeta, Form, Normalisation
+from detectors.meta import Configuration, Data, DetectorMeta, Form, Normalisation
 from harness.lanes import Geometry, Lane, plain_geometry
 
 
@@ -69,11 +69,13 @@ class Batch:
 class Detector(nn.Module, ABC):
     """Base of all detector adapters.
 
-    `metas` names the variants that the file offers, by name. `__init__` takes one of them (perhaps overridden by a suite) and the
-    dataset form, and draws every random weight from torch's global generator, which the harness seeds.
+    `metas` names the variants that the file offers, by name; `architecture` is the model of their architecture options.
+    `__init__` takes one of them (perhaps overridden by a suite) and the dataset form, and draws every random weight from torch's
+    global generator, which the harness seeds.
     """
 
     metas: ClassVar[dict[str, DetectorMeta]]
+    architecture: ClassVar[type[Data]]
 
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         super().__init__()

@@ -1,0 +1,354 @@
+"""UFLDv2: Qin, Zhang, Li, "Ultra Fast Deep Lane Detection with Hybrid Anchor Driven Ordinal Classification", TPAMI 2022.
+
+Lanes are found by classification along anchors: on every row anchor (a horizontal line) the network says in which of a row of cells
+each lane lies, and whether it is there at all; on column anchors (vertical lines), which serve the flat outer lanes, likewise.
+Locations are ordinal: a focal classification over cells and the distance of the distribution's expectation are learned together.
+Facts come from the paper and from cfzd/Ultra-Fast-Lane-Detection-v2 (MIT); configurations from its configs/*.py and utils/common.py.
+
+`ufldv2_resnet18` and `ufldv2_resnet34` are the published network, losses and decoding. What differs in training: lanes are given to
+the four slots by where they cross the bottom of the augmented frame, not by the label file's lane numbers; labels end where the lane
+ends (upstream prolongs them to the lower edge, data/dali_data.py); scaling is alike in both directions; the backbone starts at
+random. Published CULane figures average test-time shifts of the features; decoding here has none.
+
+`ufldv2_micro` departs from the paper, for budgets of a few hundred steps on a CPU. The published head, two fully connected layers
+on the coarsest feature, hardly learns in so few steps (F1@50 .25 against .77 after 220 steps of 16 on rendered roads); its head is
+convolutional and reads each lane's place off a feature map of stride 8 at that place. Its cells are 21 px of a CULane frame wide, so
+labels are shared between the two nearest cells. All four lanes are found on row anchors. Backbone code, losses and decoding are
+those of the published variants.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from detectors.backbones import backbone_taps, build_backbone
+from detectors.base import Batch, Detector, Tap, normalise
+from detectors.meta import Augmentation, Configuration, Data, DetectorMeta, Form, InputSize, Recipe
+from detectors.parts.row_wise import ABSENT, LANES, Anchors, ConvolutionalHead, slots_of
+from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
+from harness.validation import validated
+
+FOCAL_GAMMA = 2.0
+SMOOTHING = 0.05
+EXPECTATION_WEIGHT = 0.05
+"""Focusing, label mass of each neighbouring cell and weight of the expectation loss: upstream's utils/factory.py and utils/loss.py."""
+
+
+class Architecture(Data):
+    """Architecture options of UFLDv2; the defaults are the published CULane configuration.
+
+    row_span: the first and last row anchor, as shares of the frame's height; column anchors span its whole width. row_lanes: slots
+    that are decoded from row anchors, the others from column anchors. row_share, column_share: a lane is predicted where it exists on
+    more than this share of its anchors. labels: `cell` (published), the cell's index with smoothing; `fraction`, the exact place,
+    shared between the two nearest cells. hidden, layer_norm: of the fully connected head; channels: of the convolutional one.
+    """
+
+    weights: str = "none"
+    head: Literal["fully_connected", "convolutional"] = "fully_connected"
+    labels: Literal["cell", "fraction"] = "cell"
+    row_anchors: int = Field(72, ge=2)
+    row_cells: int = Field(200, ge=3)
+    row_span: tuple[float, float] = (0.42, 1.0)
+    column_anchors: int = Field(81, ge=0)
+    column_cells: int = Field(100, ge=3)
+    row_lanes: tuple[int, ...] = (1, 2)
+    row_share: float = Field(0.5, ge=0, lt=1)
+    column_share: float = Field(0.25, ge=0, lt=1)
+    hidden: int = Field(2048, gt=0)
+    layer_norm: bool = True
+    channels: int = Field(48, gt=0)
+
+    @model_validator(mode="after")
+    def _decodable(self) -> Self:
+        if not set(self.row_lanes) <= set(range(LANES)):
+            raise ValueError(f"'row_lanes' names slots 0 to {LANES - 1}")
+        if len(set(self.row_lanes)) < LANES and self.column_anchors < 2:
+            raise ValueError("lanes that aren't in 'row_lanes' need at least 2 'column_anchors'")
+        return self
+
+
+def anchors_of(size: InputSize, architecture: Architecture) -> dict[str, Anchors]:
+    """The anchors of an architecture by family, `row` and, where there are any, `column`.
+
+    Anchors and cells are laid out over the whole frame, of which the network sees a part, and the last cell begins at its far edge:
+    the conventions of upstream's data/dali_data.py.
+    """
+    plain = plain_geometry(size.frame, size.crop, size.network)
+    frame = np.array([size.frame[1], size.frame[0]], dtype=np.float64)
+    origin, end = plain.to_network([0.0, 0.0]), plain.to_network(frame)
+    rows = np.linspace(*architecture.row_span, architecture.row_anchors)
+    columns = np.linspace(0.0, 1.0, architecture.column_anchors)
+    extent = end - origin
+    row_width = float(extent[0]) / (architecture.row_cells - 1)
+    families = {
+        "row": Anchors(1, origin[1] + rows * extent[1], architecture.row_cells, float(origin[0]), row_width),
+    }
+    if architecture.column_anchors:
+        width = float(extent[1]) / (architecture.column_cells - 1)
+        lines = origin[0] + columns * extent[0]
+        families["column"] = Anchors(0, lines, architecture.column_cells, float(origin[1]), width)
+    return families
+
+
+class FullyConnectedHead(nn.Module):
+    """The published head (model/model_culane.py): the coarsest feature, squeezed and flattened, through two linear layers."""
+
+    def __init__(
+        self,
+        last: Tap,
+        families: Mapping[str, Anchors],
+        network: tuple[int, int],
+        *,
+        hidden: int,
+        layer_norm: bool,
+    ) -> None:
+        super().__init__()
+        squeezed = 8
+        flattened = math.prod(math.ceil(side / last.stride) for side in network) * squeezed
+        self.shapes = {f"{name}_location": (anchors.cells, len(anchors.lines)) for name, anchors in families.items()}
+        self.shapes |= {f"{name}_existence": (2, len(anchors.lines)) for name, anchors in families.items()}
+        self.squeeze = nn.Conv2d(last.channels, squeezed, 1)
+        self.norm = nn.LayerNorm(flattened) if layer_norm else nn.Identity()
+        self.hidden = nn.Linear(flattened, hidden)
+        self.output = nn.Linear(hidden, sum(math.prod(shape) for shape in self.shapes.values()) * LANES)
+        for layer in (self.hidden, self.output):
+            nn.init.normal_(layer.weight, std=0.01)
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """Features of the backbone -> logits (B, choices, anchors, LANES) by name."""
+        flat = self.norm(self.squeeze(features[-1]).flatten(1))
+        logits = self.output(F.relu(self.hidden(flat)))
+        parts = logits.split([math.prod(shape) * LANES for shape in self.shapes.values()], dim=1)
+        return {
+            name: part.view(-1, *shape, LANES) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+
+class UFLDv2(Detector):
+    """Row-wise and column-wise ordinal classification of up to four lanes (see the module)."""
+
+    metas: ClassVar[dict[str, DetectorMeta]]
+    architecture: ClassVar[type[Data]] = Architecture
+
+    def __init__(self, meta: DetectorMeta, form: Form) -> None:
+        """Raises InputError where the configuration's architecture has unknown or impossible options."""
+        super().__init__(meta, form)
+        where = f"detector {meta.name}, architecture for {form}"
+        self.options = validated(Architecture, self.configuration.architecture, where=where)
+        self.families = anchors_of(self.configuration.input, self.options)
+        self.backbone = build_backbone(meta.backbone, weights=self.options.weights)
+        self.head = self._head()
+
+    def _head(self) -> nn.Module:
+        options, network = self.options, self.configuration.input.network
+        if options.head == "convolutional":
+            return ConvolutionalHead(self.taps(), self.families, network, channels=options.channels)
+        return FullyConnectedHead(
+            self.taps()[-1], self.families, network, hidden=options.hidden, layer_norm=options.layer_norm
+        )
+
+    def taps(self) -> tuple[Tap, ...]:
+        """The four stages of the ResNet, strides 4 to 32."""
+        return backbone_taps(self.backbone, "backbone")
+
+    def encode_targets(self, lanes: Sequence[Lane], geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
+        """`row` and, with column anchors, `column`: float32 (anchors, LANES), the lane's position in cells or ABSENT.
+
+        A lane that no anchor crosses within the frame takes no slot.
+        """
+        polylines = [geometry.to_network(lane.points[np.isfinite(lane.points).all(axis=1)]) for lane in lanes]
+        positions = [
+            {name: anchors.positions(polyline) for name, anchors in self.families.items()} for polyline in polylines
+        ]
+        seen = [index for index, found in enumerate(positions) if any((p >= 0).any() for p in found.values())]
+        targets = {
+            name: np.full((len(anchors.lines), LANES), ABSENT, dtype=np.float32)
+            for name, anchors in self.families.items()
+        }
+        for index, slot in slots_of([polylines[index] for index in seen], geometry.network).items():
+            for name, target in targets.items():
+                target[:, slot] = positions[seen[index]][name]
+        return targets
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """uint8 RGB (B, 3, H, W) -> `row_location` (B, cells, anchors, LANES), `row_existence` (B, 2, anchors, LANES), and columns."""
+        normalised = normalise(images, self.meta.normalisation)
+        features = self.backbone(normalised.contiguous(memory_format=torch.channels_last))
+        return cast(dict[str, Tensor], self.head(features))
+
+    def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """For each family of anchors: location (focal), existence (cross-entropy), expectation (.05 x smooth L1, in cells)."""
+        terms: dict[str, Tensor] = {}
+        for name in self.families:
+            positions = batch.targets[name]
+            absent, present = outputs[f"{name}_existence"].float().unbind(dim=1)
+            location, expectation = self._location_losses(outputs[f"{name}_location"].float(), positions)
+            terms[f"{name}_location"] = location
+            # The cross-entropy of two classes, in a form whose CUDA kernels are deterministic.
+            exists = (positions >= 0).float()
+            terms[f"{name}_existence"] = F.binary_cross_entropy_with_logits(present - absent, exists)
+            terms[f"{name}_expectation"] = EXPECTATION_WEIGHT * expectation
+        return terms
+
+    def _location_losses(self, logits: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, cells, anchors, LANES) and positions -> means over the anchors that a lane crosses, 0 where there are none."""
+        cells = logits.shape[1]
+        present = (positions >= 0).float()
+        count = present.sum().clamp(min=1.0)
+        position = positions.clamp(min=0.0)
+        if self.options.labels == "cell":
+            place = position.floor()
+            indices = torch.stack([place - 1, place, place + 1], dim=1)
+            shares = logits.new_tensor([SMOOTHING, 1 - 2 * SMOOTHING, SMOOTHING]).view(1, 3, 1, 1)
+        else:
+            place = (position - 0.5).clamp(0.0, cells - 1.0)
+            lower = place.floor()
+            indices = torch.stack([lower, lower + 1], dim=1)
+            shares = torch.stack([1 - (place - lower), place - lower], dim=1)
+        log_share = logits.log_softmax(dim=1)
+        gathered = log_share.gather(1, indices.long().clamp(0, cells - 1))
+        focal = -(shares * (1 - gathered.exp()) ** FOCAL_GAMMA * gathered).sum(dim=1)
+        expectation = torch.einsum("bkal,k->bal", log_share.exp(), torch.arange(cells, device=logits.device).float())
+        distance = F.smooth_l1_loss(expectation, place, reduction="none")
+        return (focal * present).sum() / count, (distance * present).sum() / count
+
+    def decode(self, outputs: dict[str, Tensor], geometries: Sequence[Geometry]) -> list[list[Lane]]:
+        """Expectation over the best cell and its neighbours, where the lane exists; a lane's score is its mean existence there.
+
+        The rules of upstream's demo.py, with existence above one half. All that leaves the device is one tensor.
+        """
+        decoded = torch.cat([_decoded(outputs, name) for name in self.families], dim=2).cpu().numpy()
+        threshold = self.configuration.recipe.confidence_threshold
+        images: list[list[Lane]] = []
+        for (positions, existence), geometry in zip(decoded, geometries, strict=True):
+            lanes = [self._lane(slot, positions[:, slot], existence[:, slot], geometry) for slot in range(LANES)]
+            images.append([lane for lane in lanes if lane is not None and (lane.score or 0.0) >= threshold])
+        return images
+
+    def _lane(
+        self,
+        slot: int,
+        positions: npt.NDArray[np.float32],
+        existence: npt.NDArray[np.float32],
+        geometry: Geometry,
+    ) -> Lane | None:
+        """The lane of a slot in original pixels, from its position and existence on every anchor of all families; None if absent."""
+        rows = self.options.row_anchors
+        by_row = slot in self.options.row_lanes
+        anchors = self.families["row" if by_row else "column"]
+        part = slice(0, rows) if by_row else slice(rows, None)
+        share = self.options.row_share if by_row else self.options.column_share
+        exists = existence[part] > 0.5
+        if exists.sum() < 2 or exists.sum() <= share * len(exists):
+            return None
+        points = geometry.to_original(anchors.points(positions[part])[exists])
+        return Lane(near_to_far(points), float(existence[part][exists].mean()))
+
+
+def _decoded(outputs: dict[str, Tensor], family: str) -> Tensor:
+    """Logits of a family -> (B, 2, anchors, LANES): position in cells and probability of existence."""
+    logits = outputs[f"{family}_location"].float()
+    around = torch.arange(-1, 2, device=logits.device).view(1, 3, 1, 1)
+    indices = logits.argmax(dim=1, keepdim=True) + around
+    inside = (indices >= 0) & (indices < logits.shape[1])
+    near = logits.gather(1, indices.clamp(0, logits.shape[1] - 1)).masked_fill(~inside, -math.inf)
+    positions = (near.softmax(dim=1) * indices).sum(dim=1) + 0.5
+    existence = outputs[f"{family}_existence"].float().softmax(dim=1)[:, 1]
+    return torch.stack([positions, existence], dim=1)
+
+
+_PAPER = "Qin, Zhang, Li: Ultra Fast Deep Lane Detection with Hybrid Anchor Driven Ordinal Classification, TPAMI 2022"
+_UPSTREAM = "https://github.com/cfzd/Ultra-Fast-Lane-Detection-v2"
+_COMMIT = "c903880678454dfd9b55a63022368db05c00bc6d"
+
+
+def _published(recipe: dict[str, Any], frame: tuple[int, int]) -> Recipe:
+    """What upstream's configs share, and the augmentation of its data/dali_data.py: 6 degrees, +-200 and +-100 px, scale .8 to 1.2."""
+    augmentation = Augmentation(rotation=6, shift_x=200 / frame[1], shift_y=100 / frame[0], scale=0.2)
+    return Recipe(
+        optimizer="sgd",
+        learning_rate=0.05,
+        weight_decay=1e-4,
+        momentum=0.9,
+        schedule="multistep",
+        gamma=0.1,
+        augmentation=augmentation,
+        **recipe,
+    )
+
+
+# Upstream resizes a CULane frame to 533 rows, of which it keeps the lower 320: 354.2 of 590.
+_CULANE = Configuration(
+    input=InputSize(frame=(590, 1640), crop=(236, 0, 590, 1640), network=(320, 1600)),
+    # The learning rate belongs to eight processes of 32 images each (upstream's README).
+    recipe=_published(
+        {"epochs": 50, "milestones": (25 / 50, 38 / 50), "warmup_steps": 695, "batch_size": 256}, (590, 1640)
+    ),
+)
+_TUSIMPLE = Configuration(
+    input=InputSize(frame=(720, 1280), crop=(144, 0, 720, 1280), network=(320, 800)),
+    architecture={
+        "row_anchors": 56,
+        "row_cells": 100,
+        "row_span": (160 / 720, 710 / 720),
+        "column_anchors": 41,
+        "layer_norm": False,
+    },
+    recipe=_published(
+        {"epochs": 100, "milestones": (50 / 100, 75 / 100), "warmup_steps": 100, "batch_size": 32}, (720, 1280)
+    ),
+)
+_MICRO = Configuration(
+    input=InputSize(frame=(590, 1640), crop=(236, 0, 590, 1640), network=(128, 320)),
+    architecture={
+        "head": "convolutional",
+        "labels": "fraction",
+        "row_anchors": 32,
+        "row_cells": 80,
+        "row_span": (0.42, 0.99),
+        "column_anchors": 0,
+        "row_lanes": (0, 1, 2, 3),
+        "row_share": 0.1,
+        "channels": 32,
+    },
+    recipe=Recipe(
+        optimizer="adamw",
+        learning_rate=8e-3,
+        weight_decay=5e-2,
+        schedule="one_cycle",
+        steps=220,
+        batch_size=16,
+        augmentation=Augmentation(
+            flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
+        ),
+        confidence_threshold=0.7,
+    ),
+)
+
+UFLDv2.metas = {
+    name: DetectorMeta(
+        name=name,
+        paper=_PAPER,
+        year=2022,
+        family="row-wise",
+        backbone=backbone,
+        upstream=_UPSTREAM,
+        commit=_COMMIT,
+        licence="MIT",
+        configurations=configurations,
+    )
+    for name, backbone, configurations in (
+        ("ufldv2_resnet18", "resnet18", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
+        ("ufldv2_resnet34", "resnet34", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
+        ("ufldv2_micro", "resnet_micro", {"culane": _MICRO}),
+    )
+}

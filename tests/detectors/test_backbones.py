@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from detectors.backbones import BACKBONES, backbone_taps, build_backbone
+from harness.errors import InputError
+
+CHANNELS = {
+    "resnet18": (64, 128, 256, 512),
+    "resnet34": (64, 128, 256, 512),
+    "resnet_micro": (16, 32, 64, 128),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_features_have_the_channels_and_strides_of_the_taps(name: str) -> None:
+    backbone = build_backbone(name)
+    taps = backbone_taps(backbone, "backbone")
+    assert [(tap.path, tap.channels, tap.stride) for tap in taps] == [
+        (f"backbone.layer{i + 1}", channels, 4 * 2**i) for i, channels in enumerate(CHANNELS[name])
+    ]
+    with torch.no_grad():
+        features = backbone(torch.zeros(2, 3, 64, 96))
+    assert [tuple(feature.shape) for feature in features] == [
+        (2, tap.channels, 64 // tap.stride, 96 // tap.stride) for tap in taps
+    ]
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("resnet18", 11_176_512), ("resnet34", 21_284_672)])
+def test_published_backbones_have_the_published_size(name: str, parameters: int) -> None:
+    # torchvision's resnet18 and resnet34 (11,689,512 and 21,797,672) without their classifier (513,000).
+    assert sum(parameter.numel() for parameter in build_backbone(name).parameters()) == parameters
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_stages_run_once_and_what_they_return_stays_as_it_was(name: str) -> None:
+    backbone = build_backbone(name).train()
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for tap in backbone_taps(backbone, "backbone"):
+        stage = backbone.get_submodule(tap.path.removeprefix("backbone."))
+        stage.register_forward_hook(lambda module, inputs, output: seen.append((output, output.detach().clone())))
+    features = backbone(torch.randn(2, 3, 64, 64))
+    assert len(seen) == len(features) == 4
+    for (output, then), feature in zip(seen, features, strict=True):
+        assert output is feature
+        assert torch.equal(output, then)
+        assert output.min() >= 0
+
+
+def test_a_stages_replaced_output_is_what_the_next_stage_gets() -> None:
+    backbone = build_backbone("resnet_micro").eval()
+    images = torch.randn(1, 3, 64, 64)
+    plain = backbone(images)
+    handle = backbone.get_submodule("layer2").register_forward_hook(lambda module, inputs, output: output * 0)
+    changed = backbone(images)
+    handle.remove()
+    assert torch.equal(changed[0], plain[0])
+    assert not changed[1].any()
+    assert not torch.equal(changed[3], plain[3])
+
+
+def test_weights_come_from_the_global_generator() -> None:
+    def weights() -> torch.Tensor:
+        torch.manual_seed(5)
+        return torch.cat([parameter.flatten() for parameter in build_backbone("resnet_micro").parameters()])
+
+    assert torch.equal(weights(), weights())
+
+
+def test_unknown_names_and_weights_are_refused() -> None:
+    with pytest.raises(InputError, match="did you mean 'resnet18'"):
+        build_backbone("resnet19")
+    with pytest.raises(InputError, match="'imagenet'"):
+        build_backbone("resnet18", weights="imagenet")
