@@ -1,0 +1,136 @@
+"""The oracle: a frozen network whose features a detector's are compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from detectors.backbones import backbone_taps, build_backbone
+from detectors.base import Tap, normalise
+from detectors.meta import Normalisation
+from harness.errors import InputError
+from harness.files import sha256_of_file, write_text, written_aside
+from harness.methods.card import OracleCard, card_path
+from harness.methods.registration import Grid, PixelTracer, blank_images, grid_of
+
+
+class Oracle(nn.Module):
+    """A backbone that is frozen, always in eval mode, and normalises for itself.
+
+    `taps` are its stages, in the order of what `forward` gives. `card` says where it comes from, None for one made in memory.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, taps: tuple[Tap, ...], normalisation: Normalisation, card: OracleCard | None = None
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.taps = taps
+        self.normalisation = normalisation
+        self.card = card
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in eval mode whatever is asked: its statistics are part of what it is."""
+        return super().train(False)
+
+    def forward(self, images: Tensor, scale: float = 1.0) -> tuple[Tensor, ...]:
+        """uint8 RGB images (B, 3, H, W) -> one (B, D, H', W') a tap, without gradient, at `scale` times the resolution.
+
+        Runs in the precision of the autocast around it.
+        """
+        with torch.no_grad():
+            floats = normalise(images, self.normalisation)
+            if scale != 1.0:
+                floats = functional.interpolate(
+                    floats, self.scaled_size(images.shape, scale), mode="bilinear", antialias=True
+                )
+            if floats.is_cuda:
+                floats = floats.contiguous(memory_format=torch.channels_last)
+            return tuple(self.backbone(floats))
+
+    def scaled_size(self, shape: tuple[int, ...], scale: float) -> tuple[int, int]:
+        """The size at which images of `shape` (..., H, W) are looked at. InputError where it isn't a whole number of pixels."""
+        height, width = shape[-2] * scale, shape[-1] * scale
+        if height != round(height) or width != round(width):
+            raise InputError(
+                f"key 'oracle_scale': {scale} of {shape[-2]} x {shape[-1]} isn't a whole number of pixels: give one that is"
+            )
+        return round(height), round(width)
+
+    def grids(self, size: tuple[int, int], scale: float = 1.0) -> tuple[Grid, ...]:
+        """Where the cells of each tap lie in an image of `size` (height, width) that is looked at at `scale`."""
+        scaled = self.scaled_size(size, scale)
+        images = blank_images(scaled, next(self.parameters()).device)
+        tracer = PixelTracer(images)
+        with tracer:
+            features = self(images)
+        return tuple(
+            grid_of(tracer.lattice(feature), (feature.shape[2], feature.shape[3]), stride=tap.stride,
+                    name=f"oracle tap {tap.path!r}").scaled(scale)
+            for tap, feature in zip(self.taps, features, strict=True)
+        )  # fmt: skip
+
+
+def drawn_backbone(name: str, seed: int) -> nn.Module:
+    """A backbone with the random weights of `seed`; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_backbone(name)
+
+
+def oracle_taps(backbone: nn.Module) -> tuple[Tap, ...]:
+    """A backbone's stages, under their names inside the oracle."""
+    return backbone_taps(backbone, "backbone")
+
+
+def save_oracle(backbone: nn.Module, card: OracleCard, path: Path) -> OracleCard:
+    """Write weights to `path` (safetensors) and then the card, with the weights' sha256, beside it. Gives the card as written."""
+    with written_aside(path) as aside:
+        save_file({name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}, aside)
+    card = card.model_copy(update={"sha256": sha256_of_file(path)})
+    write_text(card_path(path), card.model_dump_json(indent=1) + "\n")
+    return card
+
+
+def load_oracle(path: Path) -> Oracle:
+    """The oracle that `save_oracle` wrote. Raises InputError for files that are missing, damaged or don't belong together."""
+    card = load_card(path)
+    backbone = drawn_backbone(card.backbone, seed=0)
+    try:
+        backbone.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path}: not the weights of {card.backbone!r} ({reason}): delete it, it is made anew"
+        ) from error
+    return Oracle(backbone, oracle_taps(backbone), card.normalisation, card)
+
+
+def load_card(path: Path) -> OracleCard:
+    """The card of the oracle at `path`, checked against the weights' sha256."""
+    beside = card_path(path)
+    try:
+        card = OracleCard.model_validate_json(beside.read_bytes())
+        found = sha256_of_file(path)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename}: {error.strerror}: pre-train the oracle, or give the file of one"
+        ) from error
+    except ValidationError as error:
+        raise InputError(
+            f"{beside}: not an oracle's card ({error.errors()[0]['msg']}): delete it, it is made anew"
+        ) from error
+    if card.sha256 != found:
+        raise InputError(
+            f"{path}: sha256 is {found[:12]}, but its card says {card.sha256[:12]}: delete both, they are made anew"
+        )
+    return card

@@ -1,0 +1,66 @@
+"""Which of the oracle's taps each tap of a detector is compared with, and on which grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detectors.base import Detector, Tap
+from harness.errors import InputError
+from harness.methods.config import RegularizedConfiguration
+from harness.methods.oracle import Oracle
+from harness.methods.registration import Grid
+from harness.methods.resample import common_grid
+from harness.methods.taps import select_taps, tap_grids
+
+
+@dataclass(frozen=True)
+class TapPair:
+    """A detector's tap and the oracle's tap (number `index` of its outputs) that it is compared with.
+
+    `grid` and `oracle_grid` say where their cells lie in the detector's input; `common` is the coarser one, on which they meet.
+    """
+
+    tap: Tap
+    grid: Grid
+    index: int
+    oracle_tap: Tap
+    oracle_grid: Grid
+
+    @property
+    def common(self) -> Grid:
+        """The grid of the comparison."""
+        return common_grid(self.grid, self.oracle_grid)
+
+
+def tap_pairs(detector: Detector, oracle: Oracle, configuration: RegularizedConfiguration) -> tuple[TapPair, ...]:
+    """The pairs that `configuration` asks for, in the order of the detector's taps.
+
+    Costs one forward of a blank image through each network and changes neither. Raises InputError where taps don't exist, are frozen,
+    can't be registered with each other, or where depths are to be paired and their counts differ.
+    """
+    taps = select_taps(detector, configuration.taps).used
+    size = detector.configuration.input.network
+    oracle_grids = oracle.grids(size, configuration.oracle_scale)
+    indices = (
+        _by_depth(taps, oracle) if configuration.pair == "depth" else [_by_stride(tap, oracle.taps) for tap in taps]
+    )
+    return tuple(
+        TapPair(tap, grid, index, oracle.taps[index], oracle_grids[index])
+        for tap, grid, index in zip(taps, tap_grids(detector, taps), indices, strict=True)
+    )
+
+
+def _by_depth(taps: tuple[Tap, ...], oracle: Oracle) -> list[int]:
+    if len(taps) != len(oracle.taps):
+        raise InputError(
+            f"key 'pair': 'depth' needs equal counts, but there are {len(taps)} taps of the detector and {len(oracle.taps)} "
+            "of the oracle: name as many under 'taps', or give pair 'stride'"
+        )
+    return list(range(len(taps)))
+
+
+def _by_stride(tap: Tap, candidates: tuple[Tap, ...]) -> int:
+    """The tap of equal stride, else of the nearest finer one, else of the nearest coarser one; of equals the deepest."""
+    finer = [candidate.stride for candidate in candidates if candidate.stride <= tap.stride]
+    wanted = max(finer) if finer else min(candidate.stride for candidate in candidates)
+    return max(index for index, candidate in enumerate(candidates) if candidate.stride == wanted)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from detectors.meta import Normalisation
+from harness.errors import InputError
+from harness.files import sha256_of_file
+from harness.methods.card import OracleCard, card_path
+from harness.methods.oracle import Oracle, drawn_backbone, load_oracle, oracle_taps, save_oracle
+
+
+def make_card(**changes: object) -> OracleCard:
+    values: dict[str, object] = {
+        "name": "random:resnet_micro",
+        "backbone": "resnet_micro",
+        "configuration": {},
+        "data": {},
+        "seed": 0,
+        "steps": 0,
+        "threads": 1,
+        "device": "cpu",
+        "torch": "2",
+        "seconds": 1.0,
+        "normalisation": Normalisation(),
+        "taps": (),
+        "checks": {},
+    }
+    return OracleCard.model_validate(values | changes)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    path = tmp_path / "oracle.safetensors"
+    save_oracle(drawn_backbone("resnet_micro", 3), make_card(), path)
+    return path
+
+
+def test_an_oracle_comes_back_as_it_was_stored(stored: Path) -> None:
+    state = torch.get_rng_state()
+    oracle = load_oracle(stored)
+    assert torch.equal(torch.get_rng_state(), state)
+    backbone = drawn_backbone("resnet_micro", 3)
+    before = Oracle(backbone, oracle_taps(backbone), Normalisation())
+    images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    for one, other in zip(oracle(images), before(images), strict=True):
+        assert torch.equal(one, other)
+    assert oracle.card is not None
+    assert oracle.card.sha256 == sha256_of_file(stored)
+    assert [(tap.channels, tap.stride) for tap in oracle.taps] == [(16, 4), (32, 8), (64, 16), (128, 32)]
+
+
+def test_an_oracle_is_frozen_in_eval_mode_and_normalises_for_itself(toy: ModuleType) -> None:
+    oracle = toy.oracle().train()
+    assert not any(module.training for module in oracle.modules())
+    assert not any(parameter.requires_grad for parameter in oracle.parameters())
+    images = toy.batch().images
+    first = oracle(images)[0]
+    assert not first.requires_grad
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    torch.testing.assert_close(first, oracle.backbone((images / 255 - mean) / std)[0].detach())
+
+
+def test_an_oracle_may_look_at_half_the_resolution(toy: ModuleType) -> None:
+    oracle = toy.oracle()
+    even = torch.randint(0, 256, (2, 3, 16, 32), dtype=torch.uint8)
+    doubled = even.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert [tuple(feature.shape) for feature in oracle(doubled, 0.5)] == [(2, 10, 4, 8), (2, 14, 2, 4)]
+    flat = torch.full((1, 3, 32, 64), 90, dtype=torch.uint8)
+    torch.testing.assert_close(oracle(flat, 0.5)[0][:, :, 0, 0], oracle(flat)[0][:, :, 0, 0])
+
+
+def test_damaged_or_foreign_files_are_refused_in_one_line(stored: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json"):
+        load_oracle(tmp_path / "none.safetensors")
+    content = stored.read_bytes()
+    stored.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="sha256") as caught:
+        load_oracle(stored)
+    assert "\n" not in str(caught.value)
+    card = card_path(stored)
+    card.write_text("{}")
+    with pytest.raises(InputError, match="not an oracle's card"):
+        load_oracle(stored)
+
+
+def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "oracle.safetensors"
+    save_oracle(drawn_backbone("resnet_micro", 3), make_card(backbone="resnet18"), path)
+    with pytest.raises(InputError, match="not the weights of 'resnet18'") as caught:
+        load_oracle(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_seeds_draw_different_weights_and_equal_seeds_equal_ones() -> None:
+    one, same, other = (drawn_backbone("resnet_micro", seed).state_dict()["conv1.0.weight"] for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
