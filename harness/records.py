@@ -272,7 +272,9 @@ def read_counts(path: Path) -> Counts:
 def read_checked_counts(folder: Path, record: Record, evaluation: Evaluation) -> Counts:
     """The counts that a record names, refused if their sha256 isn't the recorded one."""
     if evaluation.counts_file != counts_path(folder, record.id, evaluation.name).name:
-        raise InputError(f"{record.id}.json: key 'counts_file' is {evaluation.counts_file!r}, not a file beside the record")
+        raise InputError(
+            f"{record.id}.json: key 'counts_file' is {evaluation.counts_file!r}, not a file beside the record"
+        )
     path = folder / evaluation.counts_file
     if not path.is_file():
         raise InputError(f"{path}: missing, though {record.id}.json names it under 'counts_file'; run `bench` again")

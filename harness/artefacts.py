@@ -1,0 +1,158 @@
+"""Artefacts: prerequisites that several cells share (rendered datasets, oracles, target statistics), built once under a lock.
+
+Each lies in `results/local/artefacts/<kind>/<name>-<key>/` and is a phase: whole or not there, with key and fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from harness.datasets.base import Dataset, open_dataset
+from harness.datasets.roots import dataset_root
+from harness.environment import available_cores
+from harness.errors import InputError
+from harness.files import sha256_of_json
+from harness.fingerprint import fingerprint
+from harness.phases import Phase, PhaseState, phase_state, run_phase
+from harness.progress import Event, Report
+from harness.rendered.spec import RenderSpec, dataset_key
+from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, dataset_identity, form_of
+
+ORACLE_SEED = 0
+"""One oracle serves every seed of the matrix: what differs between seeds is the detector's training."""
+
+
+def rendering_phase(results: Path, spec: RenderSpec) -> Phase:
+    """The phase that renders a dataset. Its version is part of the key, so it needs no fingerprint."""
+    key = dataset_key(spec)
+    return Phase(results / "artefacts" / "rendered" / f"{spec.form}-{key[:12]}", key, {})
+
+
+def oracle_phase(results: Path, name: str, oracle: OraclePart, dataset: DatasetPart) -> Phase:
+    """The phase that pre-trains an oracle on a dataset's training split."""
+    identity = {
+        "configuration": oracle.configuration.model_dump(mode="json"),
+        "dataset": dataset_identity(oracle.dataset, dataset),
+    }
+    key = sha256_of_json(identity)
+    modules = ("harness.training.pretraining", "harness.methods.masked_image_model", "harness.methods.oracle")
+    return Phase(results / "artefacts" / "oracle" / f"{name}-{key[:12]}", key, fingerprint(modules))
+
+
+def statistics_phase(results: Path, cell: Cell, content: str) -> Phase:
+    """The phase that takes the target statistics of a cell's oracle over its training images (content key `content`).
+
+    They depend on the oracle, on where the detector's taps lie, and on how the method normalises and pairs, not on a seed.
+    """
+    assert cell.oracle is not None
+    assert cell.oracle_dataset is not None
+    oracle = oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
+    method = cell.method.model_dump(mode="json", by_alias=True)
+    identity = {
+        "oracle": oracle.key,
+        "content": content,
+        "detector": cell.identity.detector_meta,
+        "method": {key: method[key] for key in ("taps", "normalize", "oracle_attention", "pair", "oracle_scale")},
+    }
+    key = sha256_of_json(identity)
+    return Phase(
+        results / "artefacts" / "statistics" / f"{cell.meta.name}-{key[:12]}",
+        key,
+        fingerprint(["harness.methods.statistics"]),
+    )
+
+
+def built_oracle(results: Path, cell: Cell) -> Path:
+    """The weights of a cell's oracle, which must be built."""
+    assert cell.oracle is not None
+    assert cell.oracle_dataset is not None
+    return oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset).folder / "oracle.safetensors"
+
+
+@contextmanager
+def locked(phase: Phase) -> Iterator[None]:
+    """Hold the lock of an artefact; whoever comes second waits and then finds it done."""
+    phase.folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(phase.folder.with_name(f".{phase.folder.name}.lock")):
+        yield
+
+
+def build_rendering(results: Path, spec: RenderSpec, job: str, report: Report) -> None:
+    """Render a dataset on all cores unless it is there."""
+    from harness.rendered.dataset import render_dataset
+
+    phase = rendering_phase(results, spec)
+
+    def work(folder: Path) -> None:
+        def progress(done: int, total: int) -> None:
+            report(Event(job, "render", done, total, "images"))
+
+        render_dataset(spec, folder / "dataset", workers=available_cores(), progress=progress)
+
+    with locked(phase):
+        run_phase(phase, work)
+
+
+def build_oracle(
+    results: Path, name: str, oracle: OraclePart, dataset: DatasetPart, training: TrainingPart, job: str, report: Report
+) -> None:
+    """Pre-train an oracle on a dataset's training split unless it is there. A begun pre-training goes on from its checkpoint."""
+    import torch
+
+    from harness.training.pretraining import pretrain
+
+    phase = oracle_phase(results, name, oracle, dataset)
+
+    def work(folder: Path) -> None:
+        frames = open_part(results, oracle.dataset, dataset).frames("train")
+
+        def progress(step: int, total: int, loss: float) -> None:
+            report(Event(job, "pretrain", step, total, f"loss {loss:.3f}"))
+
+        pretrain(
+            oracle.configuration,
+            [frame.image for frame in frames],
+            clips=[frame.clip for frame in frames],
+            out=folder / "oracle.safetensors",
+            device=torch.device(resolve_device(training.device)),
+            seed=ORACLE_SEED,
+            threads=training.threads,
+            workers=training.workers,
+            progress=progress,
+        )
+
+    with locked(phase):
+        run_phase(phase, work)
+
+
+def resolve_device(device: str) -> str:
+    """`auto` is the first CUDA device that this process sees, else the CPU. InputError if CUDA is asked for and not there."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("key 'training.device' is 'cuda', but no CUDA device can be used here; say 'auto' or 'cpu'")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def open_part(results: Path, name: str, part: DatasetPart) -> Dataset:
+    """Open a dataset of a suite: a rendered one where the harness put it, a real one at its root."""
+    if part.rendered is not None:
+        root = rendering_phase(results, part.rendered).folder / "dataset"
+        size = (part.rendered.height, part.rendered.width)
+        return open_dataset(part.rendered.form, root, name=name, image_size=size)
+    return open_dataset(form_of(part), dataset_root(part.root or name), name=name)
+
+
+def oracle_state(results: Path, name: str, oracle: OraclePart, dataset: DatasetPart) -> PhaseState:
+    """Where an oracle's pre-training stands."""
+    return phase_state(oracle_phase(results, name, oracle, dataset))
+
+
+def oracle_name(cell: Cell) -> str:
+    """The name under which a cell's oracle is stored: its kind and backbone."""
+    assert cell.oracle is not None
+    return cell.oracle.configuration.name.replace(":", "-").replace("/", "-")

@@ -1,0 +1,112 @@
+"""The record of a cell, assembled from its finished phases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.artefacts import oracle_name, oracle_phase
+from harness.cell import CellPhases, cell_phases, content_key, metric_of, records_folder
+from harness.files import sha256_of_file
+from harness.phases import was_accepted
+from harness.records import (
+    Artefact,
+    Environment,
+    Evaluation,
+    Record,
+    Throughput,
+    TrainingCost,
+    counts_path,
+    read_counts,
+    scope_scores,
+    write_counts,
+    write_record,
+)
+from harness.suite import Cell, EvaluationPart
+
+
+def assemble_record(results: Path, cell: Cell) -> Record:
+    """Make the record and counts of a cell whose phases are done, and write them; returns the record.
+
+    Counts go first, so that a record never names counts that aren't there.
+    """
+    phases = cell_phases(results, cell)
+    target = records_folder(results, cell.suite)
+    training = read_json(phases.train.folder / "summary.json")
+    evaluations = []
+    for name, evaluation in cell.evaluations.items():
+        evaluations.append(assemble_evaluation(results, cell, phases, name, evaluation))
+    timed = read_json(phases.time.folder / "throughput.json")
+    flags = [f"{phase.name}: kept although the code changed since" for phase in phases.all() if was_accepted(phase)]
+    artefacts = assemble_artefacts(results, cell)
+    flags += [flag for artefact in artefacts for flag in artefact.facts.get("flags", ())]
+    record = Record(
+        id=cell.id,
+        suite=cell.suite,
+        identity=cell.identity,
+        fingerprints={phase.name: read_json(phase.folder / "phase.json")["fingerprint"] for phase in phases.all()},
+        checkpoint_sha256=sha256_of_file(phases.train.folder / "checkpoint.safetensors"),
+        selected_on=None if cell.identity.selection == "last" else "val",
+        evaluations=tuple(evaluations),
+        throughput=(Throughput.model_validate(timed["throughput"]),),
+        training=TrainingCost.model_validate(training["cost"]),
+        artefacts=artefacts,
+        environment=Environment.model_validate(training["environment"]),
+        flags=tuple(flags),
+    )
+    write_record(target, record)
+    return record
+
+
+def assemble_evaluation(
+    results: Path, cell: Cell, phases: CellPhases, name: str, evaluation: EvaluationPart
+) -> Evaluation:
+    """One evaluation of a record, its counts copied beside the record."""
+    predicted = read_json(phases.predict[name].folder / "predict.json")
+    counts = read_counts(phases.score[name].folder / "counts.npz")
+    path = counts_path(records_folder(results, cell.suite), cell.id, name)
+    write_counts(path, counts)
+    scenarios = sorted(set(counts.scenario.tolist()))
+    return Evaluation(
+        name=name,
+        dataset=cell.identity.dataset,
+        dataset_sha256=content_key(results, cell.identity.dataset, cell.dataset),
+        split=evaluation.split,
+        corruption=None,
+        metric=metric_of(cell),
+        confidence_threshold=predicted["confidence_threshold"],
+        total=scope_scores(counts),
+        scenarios={scenario: scope_scores(counts, counts.scenario == scenario) for scenario in scenarios},
+        counts_file=path.name,
+        counts_sha256=sha256_of_file(path),
+        predictions_sha256=predicted["predictions_sha256"],
+    )
+
+
+def assemble_artefacts(results: Path, cell: Cell) -> tuple[Artefact, ...]:
+    """The prerequisites of a cell as its record states them."""
+    found = []
+    if cell.dataset.rendered is not None:
+        key = content_key(results, cell.identity.dataset, cell.dataset)
+        facts = {"difficulty": cell.dataset.rendered.difficulty, "seed": cell.dataset.rendered.seed}
+        found.append(Artefact(kind="rendered", name=cell.identity.dataset, key=key, sha256=key, facts=facts))
+    if cell.oracle is not None and cell.oracle_dataset is not None:
+        phase = oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
+        card = read_json(phase.folder / "oracle.json")
+        found.append(
+            Artefact(
+                kind="oracle",
+                name=cell.oracle.configuration.name,
+                key=phase.key,
+                sha256=sha256_of_file(phase.folder / "oracle.safetensors"),
+                facts=card,
+            )
+        )
+    return tuple(found)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that a finished phase holds."""
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value

@@ -1,0 +1,131 @@
+"""One cell: the phases that it runs through, their keys, and running them.
+
+The phases lie in `results/local/<suite>/cells/<id>/`; the records and counts in `results/local/<suite>/records/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from detectors.registry import detector_class
+from harness.artefacts import open_part
+from harness.files import sha256_of_json
+from harness.fingerprint import fingerprint
+from harness.phases import Phase, run_phase
+from harness.progress import Report
+from harness.rendered.spec import dataset_key
+from harness.suite import Cell, DatasetPart
+
+
+@dataclass(frozen=True)
+class CellPhases:
+    """The phases of one cell by name: `train`, `predict-<evaluation>`, `score-<evaluation>`, `time`."""
+
+    folder: Path
+    train: Phase
+    predict: Mapping[str, Phase]
+    score: Mapping[str, Phase]
+    time: Phase
+
+    def all(self) -> tuple[Phase, ...]:
+        """All phases in the order in which they run."""
+        return (self.train, *self.predict.values(), *self.score.values(), self.time)
+
+
+def cell_folder(results: Path, cell: Cell) -> Path:
+    """Where a cell's phases lie."""
+    return results / cell.suite / "cells" / cell.id
+
+
+def records_folder(results: Path, suite: str) -> Path:
+    """Where a suite's records and counts lie."""
+    return results / suite / "records"
+
+
+def cell_phases(results: Path, cell: Cell) -> CellPhases:
+    """The phases of a cell with their keys: each key covers the identity fields it uses and the key before it."""
+    folder = cell_folder(results, cell)
+    detector = cell_module(cell)
+    identity = cell.identity.model_dump(mode="json", exclude={"confidence"})
+    content = content_key(results, cell.identity.dataset, cell.dataset)
+    train = Phase(
+        folder / "train",
+        sha256_of_json({"phase": "train", "identity": identity, "content": content}),
+        code_of("harness.training.loop", "harness.training.data", "harness.methods.attach", detector),
+    )
+    predict, score = {}, {}
+    for name, evaluation in cell.evaluations.items():
+        what = {
+            "phase": "predict",
+            "before": train.key,
+            "confidence": cell.identity.confidence,
+            **evaluation.model_dump(),
+        }
+        predict[name] = Phase(
+            folder / f"predict-{name}",
+            sha256_of_json(what),
+            code_of("harness.inference", "harness.methods.attach", detector),
+        )
+        what = {"phase": "score", "before": predict[name].key, "metric": metric_of(cell)}
+        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of("harness.metrics.culane"))
+    what = {"phase": "time", "before": train.key, "protocol": cell.throughput, "device": cell.training.device}
+    time = Phase(
+        folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", detector)
+    )
+    return CellPhases(folder, train, predict, score, time)
+
+
+@cache
+def code_of(*modules: str) -> dict[str, str]:
+    """Fingerprint of the code behind some modules, read once a process."""
+    return fingerprint(modules)
+
+
+def content_key(results: Path, name: str, part: DatasetPart) -> str:
+    """The content key of a dataset; that of a rendered one is known before it is rendered."""
+    return dataset_key(part.rendered) if part.rendered is not None else open_part(results, name, part).content_key()
+
+
+def cell_module(cell: Cell) -> str:
+    """The module that holds a cell's detector."""
+    return detector_class(cell.meta.name).__module__
+
+
+def metric_of(cell: Cell) -> str:
+    """The identity of the metric that a cell is scored with."""
+    return f"{cell.form}/official"
+
+
+def run_cell(results: Path, cell: Cell, report: Report) -> None:
+    """Train, predict and score a cell, whatever of that isn't done."""
+    from harness.phase_work import predict_split, score_split, train
+
+    phases = cell_phases(results, cell)
+    dataset = open_part(results, cell.identity.dataset, cell.dataset)
+    run_phase(
+        phases.train,
+        partial(train, results, cell, content_key(results, cell.identity.dataset, cell.dataset), dataset, report),
+    )
+    for name, evaluation in cell.evaluations.items():
+        frames = dataset.frames(evaluation.split)
+        predicted = run_phase(
+            phases.predict[name],
+            partial(predict_split, cell, phases.train.folder, frames, evaluation.batch_size, report),
+        )
+        run_phase(phases.score[name], partial(score_split, cell, dataset, predicted, frames, report))
+
+
+def measure_cell(results: Path, cell: Cell, report: Report) -> None:
+    """Time a cell and assemble its record. Nothing else should run on the machine meanwhile."""
+    from harness.assembly import assemble_record
+    from harness.phase_work import time_detector, timed_frames
+
+    phases = cell_phases(results, cell)
+    dataset = open_part(results, cell.identity.dataset, cell.dataset)
+    split = next(iter(cell.evaluations.values())).split
+    frames = timed_frames(dataset, split)
+    run_phase(phases.time, partial(time_detector, cell, phases.train.folder, frames, report))
+    assemble_record(results, cell)

@@ -1,0 +1,74 @@
+"""`samiro-bench bench`: run a suite's matrix and write its leaderboard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from harness.cli.options import RESULTS, Results, Seeds, SuiteName
+
+if TYPE_CHECKING:
+    from harness.engines.base import Engine
+    from harness.matrix import Plan
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog="Example: samiro-bench bench mini --seeds 3")
+def bench(
+    suite: SuiteName = "mini",
+    seeds: Seeds = None,
+    results: Results = RESULTS,
+    engine: Annotated[Literal["local"], typer.Option(help="Where the cells run.")] = "local",
+    accept_stale: Annotated[bool, typer.Option(help="Keep results of other code, and flag their rows.")] = False,
+    redo_stale: Annotated[bool, typer.Option(help="Move results of other code aside and make them again.")] = False,
+) -> int:
+    """Run the matrix of SUITE (default mini), resume what is there, then write and print its leaderboard."""
+    from harness import matrix
+    from harness.cli.display import display_for
+    from harness.cli.leaderboard import show_leaderboard
+    from harness.errors import InputError
+    from harness.suite import load_suite
+
+    if accept_stale and redo_stale:
+        raise InputError("--accept-stale and --redo-stale exclude each other; give one")
+    console = Console()
+    loaded = load_suite(suite)
+    with matrix.sole_run(results, loaded.name):
+        plan = matrix.make_plan(loaded, results, seeds=seeds)
+        if plan.stale and not (accept_stale or redo_stale):
+            matrix.refuse_stale(plan)
+        if plan.stale:
+            (matrix.accept_stale if accept_stale else matrix.redo_stale)(plan)
+            plan = matrix.make_plan(loaded, results, seeds=seeds)
+        ready = len(plan.cells) - len(plan.pending)
+        console.print(f"{loaded.name}: {len(plan.cells)} cells, {ready} done already", highlight=False)
+        jobs = matrix.jobs_of(plan)
+        with display_for(console, len(jobs)) as display:
+            outcomes = matrix.run(plan, local_engine(plan), display)
+        failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+        for outcome in failed:
+            told = f"{outcome.job}: {outcome.message}" + (f" (log: {outcome.log})" if outcome.kind == "error" else "")
+            Console(stderr=True).print(f"samiro-bench: {told}", highlight=False, markup=False, soft_wrap=True)
+        if matrix.records_of(plan):
+            show_leaderboard(plan, console)
+        if failed:
+            console.print(
+                f"{len(failed)} of {len(jobs)} jobs failed; the same command tries them again", highlight=False
+            )
+            return 2 if all(outcome.kind == "input" for outcome in failed) else 1
+    return 0
+
+
+def local_engine(plan: Plan) -> Engine:
+    """The engine on this machine: one slot a GPU, or as many CPU slots as the suite's threads fit in."""
+    import torch
+
+    from harness.engines.local import LocalEngine, cpu_slots, gpu_slots
+
+    training = plan.suite.training
+    gpus = 0 if training.device == "cpu" else torch.cuda.device_count()
+    slots = gpu_slots(gpus) if gpus else cpu_slots(training.threads)
+    return LocalEngine(slots, plan.results / plan.suite.name / "logs", training.threads)

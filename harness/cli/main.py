@@ -1,0 +1,80 @@
+"""The console command `samiro-bench`: one module a verb, loaded when the verb is used."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from harness.errors import InputError, did_you_mean
+
+VERBS: dict[str, tuple[str, str]] = {
+    "bench": ("harness.cli.bench", "run the matrix of a suite, resume what is there, write its leaderboard"),
+    "plan": ("harness.cli.plan", "the cells of a suite and where each stands"),
+    "status": ("harness.cli.status", "what is done, what failed and why"),
+    "leaderboard": ("harness.cli.leaderboard", "rebuild the tables of a suite from its records and counts"),
+    "score": ("harness.cli.score", "score predictions in an official format"),
+    "data": ("harness.cli.data", "render datasets"),
+    "publish": ("harness.cli.publish", "copy a suite's records and tables to results/<suite>/ and the README"),
+    "env": ("harness.cli.env", "what machine and libraries these are"),
+}
+"""Verb -> the module whose `app` it is (a typer.Typer), and what it does."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns (and as a console script exits with) 0, 1 or 2 as docs and `--help` say."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in {"-h", "--help", "help"}:
+        print(overview())
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        return complain(f"unknown command {verb!r}: {did_you_mean(verb, list(VERBS))}")
+    import typer
+
+    # Newer releases of typer carry a click of their own, so its exceptions are found through typer's.
+    usage_error: type[Exception] = next(
+        kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+    )
+    app = import_module(VERBS[verb][0]).app
+    command = typer.main.get_command(app)
+    try:
+        result = command.main(args=rest, prog_name=f"samiro-bench {verb}", standalone_mode=False)
+    except InputError as error:
+        return complain(str(error))
+    except usage_error as error:
+        return complain(f"{error.format_message()} (samiro-bench {verb} --help shows the usage)")  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        return interrupted()
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`); say nothing more, or Python complains at exit.
+        sys.stderr.close()
+        return 141
+    return result if isinstance(result, int) else 0
+
+
+def overview() -> str:
+    """The menu of verbs."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:{width}}  {what}" for verb, (_, what) in VERBS.items()]
+    return "\n".join(["usage: samiro-bench VERB ...", "", *lines, "", "samiro-bench VERB --help explains a verb."])
+
+
+def complain(message: str) -> int:
+    """One line on standard error; exit code 2."""
+    print(f"samiro-bench: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def interrupted() -> int:
+    """Ctrl-C: what is finished is kept."""
+    print("samiro-bench: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+    return 130
+
+
+def console() -> None:
+    """Entry point of the console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    console()

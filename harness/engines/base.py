@@ -1,0 +1,61 @@
+"""The seam between the matrix and an engine: jobs in, outcomes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from harness.progress import Event, Report
+
+Task = Callable[[Report], None]
+"""What a job does: a picklable callable (a `functools.partial` of a module's function) that gets the report to tell its progress to."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work for one process.
+
+    needs: names of jobs that must be done before. exclusive: runs while nothing else does, because it uses every core itself or
+    because it measures time.
+    """
+
+    name: str
+    task: Task
+    needs: tuple[str, ...] = ()
+    exclusive: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended. kind: `input` is somebody's bad file or option, `error` anything else. `log` is where its output went."""
+
+    job: str
+    state: Literal["done", "failed", "skipped"]
+    seconds: float = 0.0
+    kind: Literal["input", "error"] | None = None
+    message: str = ""
+    log: str = ""
+
+
+class Listener(Protocol):
+    """Whoever shows what goes on."""
+
+    def started(self, job: Job) -> None:
+        """A job has a process now."""
+
+    def event(self, event: Event) -> None:
+        """News of a running job."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A job ended, or was skipped because one that it needs didn't end well."""
+
+
+class Engine(Protocol):
+    """Runs jobs, each when those it needs are done; one that fails doesn't stop the others."""
+
+    def run(self, jobs: Sequence[Job], listener: Listener) -> list[Outcome]:
+        """Run all jobs to their end, in an order of the engine's choosing; outcomes in the order of `jobs`.
+
+        KeyboardInterrupt stops every running job before it is passed on.
+        """

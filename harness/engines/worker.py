@@ -1,0 +1,71 @@
+"""The process of one job: reads the job from standard input, says how it goes on standard output, one JSON object a line.
+
+Whatever libraries print goes to standard error, which is the job's log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import pickle
+import signal
+import sys
+import traceback
+from dataclasses import asdict
+from typing import IO, Any
+
+from harness.errors import InputError
+from harness.progress import Event, throttled
+
+REPORT_SECONDS = 0.25
+"""At most one event of a phase in this time: a display can't show more."""
+
+
+def main() -> int:
+    """Run the job on standard input; the exit code is 0 if it is done, 1 if it failed, 130 if it was interrupted."""
+    die_with_parent()
+    said = take_standard_output()
+    job = pickle.loads(sys.stdin.buffer.read())  # our own parent's pickle, over a pipe of its own
+
+    def report(event: Event) -> None:
+        say(said, {"event": asdict(event)})
+
+    try:
+        job.task(throttled(report, REPORT_SECONDS))
+    except KeyboardInterrupt:
+        return 130
+    except InputError as error:
+        traceback.print_exc()
+        say(said, {"failed": str(error), "kind": "input"})
+        return 1
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent is told and the traceback is in the log
+        traceback.print_exc()
+        say(said, {"failed": f"{type(error).__name__}: {error}".replace("\n", " "), "kind": "error"})
+        return 1
+    say(said, {"done": True})
+    return 0
+
+
+def say(stream: IO[str], what: dict[str, Any]) -> None:
+    """Tell the parent; the line goes out at once."""
+    stream.write(json.dumps(what) + "\n")
+    stream.flush()
+
+
+def take_standard_output() -> IO[str]:
+    """Keep the pipe to the parent for ourselves, and let everybody else's prints go to standard error."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(private, "w", encoding="utf-8")
+
+
+def die_with_parent() -> None:
+    """On Linux, have the kernel interrupt this process when its parent dies, however it dies."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1  # linux/prctl.h
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

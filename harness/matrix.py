@@ -1,0 +1,265 @@
+"""The matrix of a suite: where every cell stands, what has to run, and its dispatch to an engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from harness.artefacts import build_oracle, build_rendering, oracle_name, oracle_phase, rendering_phase
+from harness.assembly import assemble_record
+from harness.cell import CellPhases, cell_phases, measure_cell, records_folder, run_cell
+from harness.engines.base import Engine, Job, Listener, Outcome
+from harness.errors import InputError
+from harness.files import write_json
+from harness.phases import Phase, PhaseState, accept, phase_state, set_aside
+from harness.records import Record, read_record
+from harness.suite import Cell, DatasetPart, Suite, cells_of
+
+
+@dataclass(frozen=True)
+class CellState:
+    """Where one cell stands: its phases in order with their states, and whether its record is there."""
+
+    cell: Cell
+    phases: CellPhases
+    states: tuple[tuple[Phase, PhaseState], ...]
+    recorded: bool
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do but perhaps the record."""
+        return all(state.state == "done" for _, state in self.states)
+
+    @property
+    def stale(self) -> list[tuple[Phase, PhaseState]]:
+        """The phases that other code made."""
+        return [(phase, state) for phase, state in self.states if state.state == "stale"]
+
+    @property
+    def summary(self) -> str:
+        """One word or two for a table: done, stale, partial from which phase, missing."""
+        if self.done:
+            return "done" if self.recorded else "done, record missing"
+        if self.stale:
+            return "stale"
+        begun = [phase.name for phase, state in self.states if state.state in {"done", "partial"}]
+        first = next(phase.name for phase, state in self.states if state.state != "done")
+        return f"partial, from {first}" if begun else "missing"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a suite with their states, and the artefacts that they need."""
+
+    suite: Suite
+    results: Path
+    cells: tuple[CellState, ...]
+    artefacts: tuple[tuple[Phase, PhaseState], ...]
+
+    @property
+    def pending(self) -> tuple[CellState, ...]:
+        """Cells with something left to run."""
+        return tuple(state for state in self.cells if not state.done)
+
+    @property
+    def stale(self) -> list[tuple[Phase, PhaseState]]:
+        """Every stale phase of cells and artefacts."""
+        found = [entry for state in self.cells for entry in state.stale]
+        return [*(entry for entry in self.artefacts if entry[1].state == "stale"), *found]
+
+
+def make_plan(suite: Suite, results: Path, *, seeds: int | None = None) -> Plan:
+    """Look at what is there; runs nothing and writes nothing."""
+    cells = cells_of(suite, seeds=seeds)
+    states = []
+    artefacts: dict[Path, tuple[Phase, PhaseState]] = {}
+    for cell in cells:
+        phases = cell_phases(results, cell)
+        record = records_folder(results, suite.name) / f"{cell.id}.json"
+        states.append(CellState(cell, phases, tuple((p, phase_state(p)) for p in phases.all()), record.is_file()))
+        for phase in prerequisites(results, cell):
+            artefacts[phase.folder] = (phase, phase_state(phase))
+    return Plan(suite, results, tuple(states), tuple(artefacts.values()))
+
+
+def prerequisites(results: Path, cell: Cell) -> list[Phase]:
+    """The artefacts of a cell in the order in which they are built."""
+    found = [
+        rendering_phase(results, part.rendered)
+        for part in (cell.dataset, cell.oracle_dataset)
+        if part is not None and part.rendered is not None
+    ]
+    if cell.oracle is not None and cell.oracle_dataset is not None:
+        found.append(oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset))
+    return found
+
+
+def refuse_stale(plan: Plan) -> None:
+    """InputError on results of other code: the user says what is to become of them, and nothing is lost meanwhile."""
+    if plan.stale:
+        phase, state = plan.stale[0]
+        more = f" (and {len(plan.stale) - 1} more phases)" if len(plan.stale) > 1 else ""
+        raise InputError(
+            f"{phase.folder / 'phase.json'}: key 'fingerprint': {state.reason}{more}; `bench --redo-stale` moves such "
+            "results aside and makes them again, `bench --accept-stale` keeps them and flags their rows"
+        )
+
+
+def accept_stale(plan: Plan) -> None:
+    """Keep every stale phase as it is; the records say so."""
+    for phase, _ in plan.stale:
+        accept(phase)
+    forget_records(plan)
+
+
+def redo_stale(plan: Plan) -> None:
+    """Move every stale phase aside, and with it the phases of its cell that were made from it."""
+    for phase, state in plan.artefacts:
+        if state.state == "stale":
+            set_aside(phase.folder)
+    stale_oracles = {phase.folder for phase, state in plan.artefacts if state.state == "stale"}
+    for cell in plan.cells:
+        rests_on_stale = any(phase.folder in stale_oracles for phase in prerequisites(plan.results, cell.cell))
+        stale = {phase.name for phase, _ in cell.stale} | ({"train"} if rests_on_stale else set())
+        for phase, _ in cell.states:
+            if phase.folder.is_dir() and (phase.name in stale or stale & before(phase.name)):
+                set_aside(phase.folder)
+    forget_records(plan)
+
+
+def before(phase: str) -> set[str]:
+    """Names of the phases whose results a phase is made from."""
+    kind, _, evaluation = phase.partition("-")
+    return {"train": set(), "predict": {"train"}, "score": {"train", f"predict-{evaluation}"}, "time": {"train"}}[kind]
+
+
+def forget_records(plan: Plan) -> None:
+    """Set aside the records of cells with stale phases: they are assembled anew."""
+    touched = any(state.state == "stale" for _, state in plan.artefacts)
+    for cell in plan.cells:
+        if cell.stale or touched:
+            record = records_folder(plan.results, plan.suite.name) / f"{cell.cell.id}.json"
+            record.unlink(missing_ok=True)
+
+
+def last_outcomes(plan: Plan) -> dict[str, str]:
+    """Job -> why it didn't end well, of the suite's last run; a cell's time measurement counts as the cell."""
+    path = plan.results / plan.suite.name / "outcomes.json"
+    if not path.is_file():
+        return {}
+    ended: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return {job.removeprefix("time "): message for job, message in reversed(ended.items())}
+
+
+def is_running(results: Path, suite: str) -> bool:
+    """Whether a `bench` holds the suite's results folder now."""
+    path = results / suite / ".bench.lock"
+    if not path.is_file():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+@contextmanager
+def sole_run(results: Path, suite: str) -> Iterator[None]:
+    """Hold a suite's results folder; InputError if another `bench` works on it."""
+    folder = results / suite
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".bench.lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{folder}: another `bench` works on this suite now; wait for it, or give another --results folder"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error}); give another --results folder") from error
+    with lock:
+        yield
+
+
+def jobs_of(plan: Plan) -> tuple[Job, ...]:
+    """What has to run, artefacts before cells, time measurements last and alone."""
+    jobs: dict[str, Job] = {}
+    for state in plan.pending:
+        cell, needs = state.cell, []
+        untrained = state.states[0][1].state != "done"
+        for name, part in datasets_of(cell):
+            job = rendering_job(plan.results, name, part)
+            if job is not None:
+                jobs.setdefault(job.name, job)
+                needs.append(job.name)
+        if untrained and cell.oracle is not None and cell.oracle_dataset is not None:
+            phase = oracle_phase(plan.results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
+            if phase_state(phase).state != "done":
+                name = f"oracle {cell.oracle.configuration.name}"
+                task = partial(
+                    build_oracle,
+                    plan.results,
+                    oracle_name(cell),
+                    cell.oracle,
+                    cell.oracle_dataset,
+                    plan.suite.training,
+                    name,
+                )
+                jobs.setdefault(name, Job(name, task, tuple(needs)))
+                needs.append(name)
+        if any(phase_state(phase).state != "done" for phase in state.phases.all()[:-1]):
+            jobs[cell.id] = Job(cell.id, partial(run_cell, plan.results, cell), tuple(needs))
+            needs.append(cell.id)
+        timing = f"time {cell.id}"
+        jobs[timing] = Job(timing, partial(measure_cell, plan.results, cell), tuple(needs), exclusive=True)
+    return tuple(jobs.values())
+
+
+def datasets_of(cell: Cell) -> list[tuple[str, DatasetPart]]:
+    """The datasets that a cell reads, by name."""
+    found = [(cell.identity.dataset, cell.dataset)]
+    if cell.oracle is not None and cell.oracle_dataset is not None and cell.oracle_dataset != cell.dataset:
+        found.append((cell.oracle.dataset, cell.oracle_dataset))
+    return found
+
+
+def rendering_job(results: Path, name: str, part: DatasetPart) -> Job | None:
+    """The job that renders a dataset, None if there is nothing to render."""
+    if part.rendered is None or phase_state(rendering_phase(results, part.rendered)).state == "done":
+        return None
+    title = f"render {name}"
+    return Job(title, partial(build_rendering, results, part.rendered, title), exclusive=True)
+
+
+def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
+    """Run what is pending, then assemble the records that are missing although their phases are done.
+
+    How each job ended is kept for `status`, in outcomes.json of the suite's folder.
+    """
+    outcomes = engine.run(jobs_of(plan), listener)
+    ended = {o.job: o.message for o in outcomes if o.state != "done"}
+    write_json(plan.results / plan.suite.name / "outcomes.json", ended)
+    for state in plan.cells:
+        record = records_folder(plan.results, plan.suite.name) / f"{state.cell.id}.json"
+        if not record.is_file() and all(phase_state(phase).state == "done" for phase in state.phases.all()):
+            assemble_record(plan.results, state.cell)
+    return outcomes
+
+
+def records_of(plan: Plan) -> list[Record]:
+    """The records of the plan's cells that are there, in the order of the cells."""
+    folder = records_folder(plan.results, plan.suite.name)
+    paths = [folder / f"{state.cell.id}.json" for state in plan.cells]
+    return [read_record(path) for path in paths if path.is_file()]
+
+
+def other_records(plan: Plan) -> int:
+    """How many records of other cells (other seeds or options) lie in the suite's folder; they are left alone."""
+    own = {f"{state.cell.id}.json" for state in plan.cells}
+    return sum(path.name not in own for path in records_folder(plan.results, plan.suite.name).glob("*.json"))

@@ -1,0 +1,247 @@
+"""What each phase of a cell does: read what the phases before it wrote, write its own files into the folder it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detectors.base import Detector
+from detectors.registry import detector_class
+from harness.artefacts import built_oracle, locked, resolve_device, statistics_phase
+from harness.datasets.base import Dataset, Frame
+from harness.datasets.images import read_size
+from harness.datasets.predictions import pack_predictions, predictions_sha256, write_predictions
+from harness.environment import environment
+from harness.files import write_json
+from harness.inference import load_detector, network_images, predict
+from harness.methods.attach import attach
+from harness.methods.base import TrainingModel
+from harness.methods.config import RegularizedConfiguration
+from harness.methods.oracle import Oracle, load_oracle
+from harness.methods.pairing import tap_pairs
+from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
+from harness.metrics.culane import score_images
+from harness.phases import run_phase
+from harness.progress import Event, Report
+from harness.records import THRESHOLDS, Counts, TrainingCost, write_counts
+from harness.suite import Cell
+from harness.throughput.measurement import Precision, measure
+from harness.training.checkpoint import save_inference_checkpoint
+from harness.training.data import TrainingStream
+from harness.training.determinism import make_deterministic, seed_everything
+from harness.training.loop import TrainingPlan
+from harness.training.loop import train as run_training
+
+TIMED_PRECISION: dict[str, Precision] = {"fp32": "fp32-strict", "bf16": "amp-bf16", "fp16": "amp-fp16"}
+"""A cell's precision -> the name that the throughput protocol has for it."""
+
+TIMED_IMAGES = 512
+"""Images of a throughput run, drawn evenly over the scenarios (protocol lane-latency/1)."""
+
+
+def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Report, folder: Path) -> None:
+    """Phase `train`: writes checkpoint.safetensors (the inference model), summary.json and the log."""
+
+    make_deterministic(threads=cell.training.threads)
+    device = torch.device(resolve_device(cell.training.device))
+    frames = dataset.frames("train")
+    recipe = cell.configuration.recipe
+    seed_everything(cell.identity.seed)
+    detector = new_detector(cell)
+    stream = TrainingStream(
+        frames,
+        dataset.lanes,
+        detector,
+        augmentation=recipe.augmentation,
+        batch_size=recipe.batch_size,
+        seed=cell.identity.seed,
+        workers=cell.training.workers,
+        pin_memory=device.type == "cuda",
+    )
+    model = attach_method(results, cell, content, detector, frames, device, report)
+    plan = TrainingPlan(recipe, recipe.total_steps(len(frames)), precision=cell.identity.precision)
+
+    def progress(step: int, total: int, loss: float) -> None:
+        report(Event(cell.id, "train", step, total, f"loss {loss:.3f}"))
+
+    # Whether target statistics were taken just now or found must not move what training draws from the global generators.
+    seed_everything(cell.identity.seed)
+    summary = run_training(model, stream.batches, plan, device=device, folder=folder, progress=progress)
+    facts = {
+        "detector": cell.meta.name,
+        "form": cell.form,
+        "meta": cell.meta.model_dump(mode="json"),
+        "method": cell.identity.method_configuration,
+    }
+    save_inference_checkpoint(folder / "checkpoint.safetensors", model.inference_model(), facts)
+    cost = {key: value for key, value in asdict(summary).items() if key in TrainingCost.model_fields}
+    write_json(folder / "summary.json", {"cost": cost, "environment": environment(str(device)).model_dump()})
+
+
+def attach_method(
+    results: Path,
+    cell: Cell,
+    content: str,
+    detector: Detector,
+    frames: tuple[Frame, ...],
+    device: torch.device,
+    report: Report,
+) -> TrainingModel:
+    """Wrap a cell's detector in its method, with the oracle and target statistics that it needs."""
+    oracle, statistics = None, None
+    if cell.oracle is not None:
+        assert isinstance(cell.method, RegularizedConfiguration)
+        oracle = load_oracle(built_oracle(results, cell))
+        if cell.method.normalize != "none":
+            statistics = load_statistics(
+                build_statistics(results, cell, content, detector, oracle, frames, device, report)
+            )
+    generator = torch.Generator().manual_seed(method_seed(cell.identity.seed))
+    total_steps = cell.configuration.recipe.total_steps(len(frames))
+    return attach(
+        detector, cell.method, oracle=oracle, statistics=statistics, generator=generator, total_steps=total_steps
+    )
+
+
+def build_statistics(
+    results: Path,
+    cell: Cell,
+    content: str,
+    detector: Detector,
+    oracle: Oracle,
+    frames: tuple[Frame, ...],
+    device: torch.device,
+    report: Report,
+) -> Path:
+    """The file of the target statistics of a cell's oracle, taps and input size, taken unless they are there."""
+    assert isinstance(cell.method, RegularizedConfiguration)
+    pairs = tap_pairs(detector, oracle, cell.method)
+    method = cell.method
+    images = evenly(frames, STATISTICS_IMAGES)
+
+    def work(folder: Path) -> None:
+        def batches() -> Iterator[torch.Tensor]:
+            views = network_images(detector, [frame.image for frame in images], batch_size=16)
+            for done, batch in enumerate(views, start=1):
+                report(Event(cell.id, "target statistics", min(16 * done, len(images)), len(images), "images"))
+                yield batch.to(device)
+
+        taken = target_statistics(oracle.to(device), pairs, method, batches())
+        save_statistics(taken, folder / "statistics.safetensors")
+
+    phase = statistics_phase(results, cell, content)
+    with locked(phase):
+        return run_phase(phase, work) / "statistics.safetensors"
+
+
+def evenly(frames: tuple[Frame, ...], count: int) -> tuple[Frame, ...]:
+    """At most `count` frames, evenly over the list."""
+    if len(frames) <= count:
+        return frames
+    return tuple(frames[index * len(frames) // count] for index in range(count))
+
+
+def predict_split(
+    cell: Cell, trained: Path, frames: tuple[Frame, ...], batch_size: int, report: Report, folder: Path
+) -> None:
+    """Phase `predict`: writes the predictions in the official layout and as one archive with scores."""
+
+    make_deterministic(threads=cell.training.threads)
+    device = torch.device(resolve_device(cell.training.device))
+    detector = load_detector(trained / "checkpoint.safetensors")
+
+    def progress(done: int, total: int) -> None:
+        report(Event(cell.id, "predict", done, total, "images"))
+
+    images = [frame.image for frame in frames]
+    lanes = predict(
+        detector,
+        images,
+        device=device,
+        batch_size=batch_size,
+        precision=cell.identity.precision,
+        workers=cell.training.workers,
+        progress=progress,
+    )
+    ids = [frame.id for frame in frames]
+    write_predictions(folder / "lanes", frames, lanes)
+    pack_predictions(folder / "predictions.npz", ids, lanes)
+    facts = {
+        "confidence_threshold": cell.configuration.recipe.confidence_threshold,
+        "predictions_sha256": predictions_sha256(ids, lanes),
+    }
+    write_json(folder / "predict.json", facts)
+
+
+def score_split(
+    cell: Cell, dataset: Dataset, predicted: Path, frames: tuple[Frame, ...], report: Report, folder: Path
+) -> None:
+    """Phase `score`: writes the counts of every image, from the predictions' and the labels' files. Anything odd is an error."""
+
+    done = 0
+
+    def progress(more: int) -> None:
+        nonlocal done
+        done += more
+        report(Event(cell.id, "score", done, len(frames), "images"))
+
+    images = [frame.id for frame in frames]
+    counted, _ = score_images(
+        dataset.root, predicted / "lanes", images, strict=True, progress=progress, workers=cell.training.threads
+    )
+    counts = Counts(
+        image=np.array(images, dtype=np.str_),
+        clip=np.array([frame.clip for frame in frames], dtype=np.str_),
+        scenario=np.array([frame.scenario or "unnamed" for frame in frames], dtype=np.str_),
+        labels=counted.n_gt.astype(np.int32),
+        predictions=counted.n_pred.astype(np.int32),
+        true_positives=counted.tp[:, : len(THRESHOLDS)].astype(np.int32),
+    )
+    write_counts(folder / "counts.npz", counts)
+
+
+def time_detector(cell: Cell, trained: Path, frames: tuple[Frame, ...], report: Report, folder: Path) -> None:
+    """Phase `time`: writes throughput.json."""
+    device = torch.device(resolve_device(cell.training.device))
+    detector = load_detector(trained / "checkpoint.safetensors")
+    report(Event(cell.id, "time", 0, 1, cell.throughput))
+    images = [frame.image for frame in frames]
+    pixels = [image.permute(1, 2, 0).numpy() for batch in network_images(detector, images) for image in batch]
+    measured = measure(
+        detector,
+        pixels,
+        [detector.geometry_of(read_size(image)) for image in images],
+        protocol=cell.throughput,
+        device=device,
+        threads=cell.training.threads,
+        precision=TIMED_PRECISION[cell.identity.precision],
+    )
+    write_json(folder / "throughput.json", {"throughput": measured.model_dump(mode="json")})
+
+
+def new_detector(cell: Cell) -> Detector:
+    """A cell's detector with fresh weights from torch's global generator."""
+    return detector_class(cell.meta.name)(cell.meta, cell.form)
+
+
+def method_seed(seed: int) -> int:
+    """The seed of a method's own generator, which is none that a detector or the data draws from."""
+    return int(np.random.default_rng([seed, 0x5A]).integers(2**62))
+
+
+def timed_frames(dataset: Dataset, split: str) -> tuple[Frame, ...]:
+    """At most TIMED_IMAGES frames of a split, taken in turn from each scenario and evenly within it."""
+    by_scenario: dict[str | None, list[Frame]] = {}
+    for frame in dataset.frames(split):
+        by_scenario.setdefault(frame.scenario, []).append(frame)
+    share = max(1, TIMED_IMAGES // max(1, len(by_scenario)))
+    picked = []
+    for frames in by_scenario.values():
+        stride = max(1, len(frames) // share)
+        picked.append(frames[::stride][:share])
+    longest = max((len(frames) for frames in picked), default=0)
+    return tuple(frames[index] for index in range(longest) for frames in picked if index < len(frames))

@@ -1,0 +1,88 @@
+"""`publish`: a suite's records, counts, predictions and tables into results/<suite>/, its table into the README."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from harness.artefacts import open_part
+from harness.cell import cell_phases, records_folder
+from harness.datasets.predictions import unpack_predictions
+from harness.errors import InputError
+from harness.files import write_text
+from harness.matrix import Plan, records_of
+from harness.publishing.pictures import median_images, overlay_sheet
+from harness.records import Record, read_checked_counts
+from harness.report.leaderboard import leaderboard
+from harness.report.tables import to_markdown, write_leaderboard
+from harness.suite import Cell
+
+
+def publish(plan: Plan, target: Path, readme: Path | None) -> list[Path]:
+    """Copy the records of a finished suite to `target` and put its table between the README's markers; returns what was written.
+
+    The folder `target` is replaced as a whole, by a rename. InputError if a cell has no record, or its README has no markers.
+    """
+    records = records_of(plan)
+    missing = [state.cell.id for state in plan.cells if not any(record.id == state.cell.id for record in records)]
+    if missing:
+        raise InputError(f"{missing[0]} has no record ({len(missing)} of {len(plan.cells)} cells); run `bench` first")
+    page = None if readme is None else with_table(readme, plan, target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        made = Path(folder) / target.name
+        fill(plan, records, made)
+        if target.exists():
+            target.rename(Path(folder) / "before")
+        made.rename(target)
+    if readme is not None and page is not None:
+        write_text(readme, page)
+    return sorted(path for path in target.rglob("*") if path.is_file()) + ([readme] if readme else [])
+
+
+def fill(plan: Plan, records: list[Record], folder: Path) -> None:
+    """Write everything that is published of a suite into a new folder."""
+    source = records_folder(plan.results, plan.suite.name)
+    (folder / "records").mkdir(parents=True)
+    (folder / "predictions").mkdir()
+    for state, record in zip(plan.cells, records, strict=True):
+        shutil.copyfile(source / f"{record.id}.json", folder / "records" / f"{record.id}.json")
+        for evaluation in record.evaluations:
+            read_checked_counts(source, record, evaluation)
+            shutil.copyfile(source / evaluation.counts_file, folder / "records" / evaluation.counts_file)
+            archive = cell_phases(plan.results, state.cell).predict[evaluation.name].folder / "predictions.npz"
+            shutil.copyfile(archive, folder / "predictions" / f"{record.id}.{evaluation.name}.npz")
+    write_leaderboard(folder, leaderboard(records, folder / "records"))
+    picture(plan, records, folder)
+
+
+def picture(plan: Plan, records: list[Record], folder: Path) -> None:
+    """The sheet of overlays, of the last cell on rendered images; other images may not be shown."""
+    shown: list[tuple[Cell, Record]] = [
+        (state.cell, record)
+        for state, record in zip(plan.cells, records, strict=True)
+        if state.cell.dataset.rendered is not None
+    ]
+    if not shown:
+        return
+    cell, record = shown[-1]
+    evaluation = record.evaluations[0]
+    dataset = open_part(plan.results, cell.identity.dataset, cell.dataset)
+    counts = read_checked_counts(folder / "records", record, evaluation)
+    ids, lanes = unpack_predictions(folder / "predictions" / f"{record.id}.{evaluation.name}.npz")
+    frames = dataset.frames(evaluation.split)
+    overlay_sheet(folder / "overlays.jpg", dataset, frames, median_images(counts), dict(zip(ids, lanes, strict=True)))
+
+
+def with_table(readme: Path, plan: Plan, target: Path) -> str:
+    """The README's text with the suite's leaderboard between its markers."""
+    begin, end = f"<!-- leaderboard:{plan.suite.name} -->", f"<!-- /leaderboard:{plan.suite.name} -->"
+    text = readme.read_text(encoding="utf-8")
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise InputError(
+            f"{readme}: needs the lines {begin} and {end}, once each and in this order; or give --no-readme"
+        )
+    board = leaderboard(records_of(plan), records_folder(plan.results, plan.suite.name))
+    table = to_markdown(board).strip()
+    return f"{text[: text.index(begin)]}{begin}\n{table}\n{text[text.index(end) :]}"

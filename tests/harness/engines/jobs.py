@@ -1,0 +1,44 @@
+"""Tasks for the engine's tests; a module of its own, because a job travels to its process as a pickle."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.progress import Event, Report
+
+
+def touch(path: Path, report: Report) -> None:
+    """Say something, print something, leave a file."""
+    print("noise on standard output")
+    report(Event(path.name, "work", 1, 1, "note"))
+    path.write_text(str(time.monotonic()))
+
+
+def wait(path: Path, seconds: float, report: Report) -> None:
+    """Leave a file with begin and end."""
+    begin = time.monotonic()
+    time.sleep(seconds)
+    path.write_text(f"{begin} {time.monotonic()}")
+
+
+def bad_input(report: Report) -> None:
+    """Somebody's file is broken."""
+    raise InputError("x.jpg: truncated; restore it")
+
+
+def bug(report: Report) -> None:
+    """Our fault."""
+    raise ZeroDivisionError("ouch")
+
+
+def die(report: Report) -> None:
+    """What the kernel does when memory is short."""
+    os.kill(os.getpid(), 9)
+
+
+def environment(path: Path, report: Report) -> None:
+    """Write down what the engine set."""
+    path.write_text(os.environ["OMP_NUM_THREADS"] + " " + os.environ.get("CUDA_VISIBLE_DEVICES", "-"))

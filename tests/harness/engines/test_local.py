@@ -1,0 +1,140 @@
+"""The local engine runs jobs in processes of their own, in the order of their needs, and tells how each ended."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from harness.engines.base import Job, Outcome
+from harness.engines.local import LocalEngine, Slot
+from harness.progress import Event
+
+
+class Notes:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.order: list[str] = []
+
+    def started(self, job: Job) -> None:
+        self.order.append(f"+{job.name}")
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def ended(self, outcome: Outcome) -> None:
+        self.order.append(f"-{outcome.job}")
+
+
+@pytest.fixture(scope="module")
+def jobs() -> ModuleType:
+    """The module of tasks, importable by the jobs' processes too."""
+    folder = str(Path(__file__).parent)
+    specification = importlib.util.spec_from_file_location("jobs", f"{folder}/jobs.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["jobs"] = module
+    specification.loader.exec_module(module)
+    os.environ["PYTHONPATH"] = folder
+    yield module
+    del os.environ["PYTHONPATH"], sys.modules["jobs"]
+
+
+def engine(tmp_path: Path, slots: int = 2) -> LocalEngine:
+    return LocalEngine(tuple(Slot(f"cpu{index}") for index in range(slots)), tmp_path / "logs", threads=1)
+
+
+def test_a_job_starts_only_when_what_it_needs_is_done(jobs: ModuleType, tmp_path: Path) -> None:
+    todo = [
+        Job("last", partial(jobs.touch, tmp_path / "last"), needs=("first", "second")),
+        Job("first", partial(jobs.touch, tmp_path / "first")),
+        Job("second", partial(jobs.touch, tmp_path / "second"), needs=("first",)),
+    ]
+    notes = Notes()
+    outcomes = engine(tmp_path).run(todo, notes)
+    assert [outcome.state for outcome in outcomes] == ["done"] * 3
+    assert notes.order == ["+first", "-first", "+second", "-second", "+last", "-last"]
+    assert {event.note for event in notes.events} == {"note"}
+    assert "noise" in (tmp_path / "logs" / "first.log").read_text()
+
+
+def test_an_exclusive_job_runs_alone(jobs: ModuleType, tmp_path: Path) -> None:
+    todo = [
+        Job("a", partial(jobs.wait, tmp_path / "a", 0.3)),
+        Job("alone", partial(jobs.wait, tmp_path / "alone", 0.3), exclusive=True),
+        Job("b", partial(jobs.wait, tmp_path / "b", 0.3)),
+    ]
+    engine(tmp_path, slots=3).run(todo, Notes())
+    begin, end = map(float, (tmp_path / "alone").read_text().split())
+    for name in "ab":
+        other_begin, other_end = map(float, (tmp_path / name).read_text().split())
+        assert other_end <= begin or other_begin >= end
+
+
+def test_a_failed_job_skips_those_behind_it_and_no_others(jobs: ModuleType, tmp_path: Path) -> None:
+    todo = [
+        Job("broken", jobs.bad_input),
+        Job("behind", partial(jobs.touch, tmp_path / "behind"), needs=("broken",)),
+        Job("further behind", partial(jobs.touch, tmp_path / "further"), needs=("behind",)),
+        Job("apart", partial(jobs.touch, tmp_path / "apart")),
+    ]
+    outcomes = engine(tmp_path).run(todo, Notes())
+    assert [outcome.state for outcome in outcomes] == ["failed", "skipped", "skipped", "done"]
+    assert (outcomes[0].kind, outcomes[0].message) == ("input", "x.jpg: truncated; restore it")
+
+
+def test_errors_and_signals_are_told_and_the_traceback_is_in_the_log(jobs: ModuleType, tmp_path: Path) -> None:
+    outcomes = engine(tmp_path).run([Job("bug", jobs.bug), Job("die", jobs.die)], Notes())
+    assert (outcomes[0].kind, outcomes[0].message) == ("error", "ZeroDivisionError: ouch")
+    assert "Traceback" in Path(outcomes[0].log).read_text()
+    assert outcomes[1].kind == "error"
+    assert "SIGKILL" in outcomes[1].message
+
+
+def test_a_job_gets_its_slots_device_and_the_suites_threads(jobs: ModuleType, tmp_path: Path) -> None:
+    slots = (Slot("gpu3", {"CUDA_VISIBLE_DEVICES": "3"}),)
+    LocalEngine(slots, tmp_path / "logs", threads=5).run(
+        [Job("env", partial(jobs.environment, tmp_path / "env"))], Notes()
+    )
+    assert (tmp_path / "env").read_text() == "5 3"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_when_the_engine_is_stopped_or_killed_its_jobs_end_too(jobs: ModuleType, tmp_path: Path, how: int) -> None:
+    program = textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from functools import partial
+        from pathlib import Path
+        import jobs
+        from harness.engines.base import Job
+        from harness.engines.local import LocalEngine, Slot
+        class Quiet:
+            def started(self, job): print("started", flush=True)
+            def event(self, event): pass
+            def ended(self, outcome): pass
+        LocalEngine((Slot("cpu0"),), Path({str(tmp_path)!r}), 1).run(
+            [Job("sleep", partial(jobs.wait, Path({str(tmp_path / "never")!r}), 2.5))], Quiet())
+    """)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    time.sleep(0.7)
+    process.send_signal(how)
+    process.wait(10)
+    time.sleep(2.5)
+    assert not (tmp_path / "never").exists()

@@ -1,0 +1,312 @@
+"""The whole way on a tiny suite: finished, resumed, killed, stale, broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.records import read_checked_counts, read_records, scope_scores
+
+TINY = """
+title: Tiny
+datasets:
+  roads:
+    rendered:
+      seed: 7
+      difficulty: 0.2
+      width: 820
+      height: 295
+      splits: {train: {frames: 18, frames_per_clip: 2}, test: {frames: 18, frames_per_clip: 2}}
+oracles:
+  small:
+    dataset: roads
+    configuration: {name: "mim:resnet_micro", steps: 4, batch_size: 4, image_size: [64, 160], recalibration_batches: 1}
+detectors:
+  ufldv2_micro:
+    recipe: {steps: 6, batch_size: 4}
+methods:
+  baseline:
+  samiro: {oracle: small}
+training: {threads: 1, device: cpu}
+throughput: lane-latency/1-short
+"""
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "harness.cli.main", *words]
+
+
+def bench(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """`samiro-bench bench` of the tiny suite in a folder."""
+    return subprocess.run(
+        command("bench", "tiny.yaml", *options), cwd=folder, text=True, capture_output=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny suite has run once."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(TINY)
+    run = bench(folder)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished folder, to be damaged."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def suite_folder(folder: Path) -> Path:
+    return folder / "results/local/tiny"
+
+
+def cell_folder(folder: Path, method: str) -> Path:
+    (found,) = (suite_folder(folder) / "cells").glob(f"*-{method}-s0-*")
+    return found
+
+
+def outcome(folder: Path) -> dict[str, tuple[object, ...]]:
+    """What must be the same however a run was disturbed: checkpoint, predictions and scores of each cell."""
+    return {
+        record.identity.method: (
+            record.checkpoint_sha256,
+            record.evaluations[0].predictions_sha256,
+            record.evaluations[0].total,
+            record.training.final_losses,
+        )
+        for record in read_records(suite_folder(folder) / "records")
+    }
+
+
+def test_a_run_leaves_a_record_with_its_counts_a_cell_and_a_leaderboard(finished: Path) -> None:
+    records = read_records(suite_folder(finished) / "records")
+    assert {record.identity.method for record in records} == {"baseline", "samiro"}
+    for record in records:
+        (evaluation,) = record.evaluations
+        counts = read_checked_counts(suite_folder(finished) / "records", record, evaluation)
+        assert scope_scores(counts) == evaluation.total
+        assert evaluation.total.images == 18
+        assert set(evaluation.scenarios) == set(counts.scenario.tolist())
+        assert record.training.steps == 6
+        assert record.throughput[0].parameters > 100_000
+    table = (suite_folder(finished) / "leaderboard.md").read_text()
+    assert "samiro" in table
+    assert "mF1" in table
+
+
+def test_only_the_regularized_cell_names_an_oracle(finished: Path) -> None:
+    kinds = {
+        record.identity.method: {artefact.kind for artefact in record.artefacts}
+        for record in read_records(suite_folder(finished) / "records")
+    }
+    assert kinds == {"baseline": {"rendered"}, "samiro": {"rendered", "oracle"}}
+
+
+def test_the_harness_counts_what_the_command_line_counts(finished: Path) -> None:
+    """The same predictions, through `score culane` and its list files."""
+    (dataset,) = (finished / "results/local/artefacts/rendered").glob("culane-*/dataset")
+    lists = [str(path) for path in sorted((dataset / "list/test_split").glob("*.txt"))]
+    predictions = cell_folder(finished, "baseline") / "predict-test/lanes"
+    run = subprocess.run(
+        command(
+            "score", "culane", "--labels", str(dataset), "--predictions", str(predictions), *lists, "--json", "--strict"
+        ),
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    said = json.loads(run.stdout)
+    record = next(r for r in read_records(suite_folder(finished) / "records") if r.identity.method == "baseline")
+    total = record.evaluations[0].total
+    assert said["iou"]["0.50"]["tp"] == total.true_positives[0]
+    assert said["iou"]["0.50"]["fp"] == total.predictions - total.true_positives[0]
+    assert said["iou"]["0.75"]["fn"] == total.labels - total.true_positives[5]
+    assert said["mf1"] == pytest.approx(total.mf1, abs=1e-12)
+
+
+def test_a_second_call_runs_nothing_and_writes_the_same_bytes(copy: Path) -> None:
+    before = {path: path.read_bytes() for path in suite_folder(copy).glob("leaderboard.*")}
+    run = bench(copy)
+    assert run.returncode == 0
+    assert "2 done already" in run.stdout
+    assert "starts" not in run.stdout
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_run_killed_in_every_phase_ends_with_the_results_of_an_undisturbed_one(
+    finished: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    shutil.copytree(finished / "results/local/artefacts/rendered", tmp_path / "results/local/artefacts/rendered")
+    waits_for = (
+        "artefacts/oracle/*.part",
+        "tiny/cells/*/train.part/training.pt",
+        "tiny/cells/*-samiro-*/predict-test*",
+    )
+    for pattern in waits_for:
+        process = subprocess.Popen(
+            command("bench", "tiny.yaml"), cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "results/local").glob(pattern)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert bench(tmp_path).returncode == 0
+    assert outcome(tmp_path) == outcome(finished)
+
+
+def test_ctrl_c_says_that_what_is_finished_is_kept(copy: Path) -> None:
+    shutil.rmtree(cell_folder(copy, "samiro") / "train")
+    process = subprocess.Popen(
+        command("bench", "tiny.yaml"), cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    while "starts" not in process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on from there" in said
+    assert "Traceback" not in said
+
+
+def test_a_second_bench_on_the_same_folder_is_refused_while_the_first_runs(copy: Path) -> None:
+    shutil.rmtree(cell_folder(copy, "samiro") / "time")
+    process = subprocess.Popen(command("bench", "tiny.yaml"), cwd=copy, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while "starts" not in process.stdout.readline():
+        pass
+    second = bench(copy)
+    assert second.returncode == 2
+    assert "another `bench` works on this suite" in second.stderr
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+
+
+def stale(folder: Path) -> None:
+    """Make the baseline's training look as if other code had made it."""
+    path = cell_folder(folder, "baseline") / "train/phase.json"
+    value = json.loads(path.read_text())
+    value["fingerprint"]["harness/training/loop.py"] = "other"
+    path.write_text(json.dumps(value))
+
+
+def test_results_of_other_code_are_refused_with_file_key_and_remedy_and_nothing_is_lost(copy: Path) -> None:
+    stale(copy)
+    before = outcome(copy)
+    run = bench(copy)
+    assert run.returncode == 2
+    assert len(run.stderr.strip().splitlines()) == 1
+    for part in ("train/phase.json", "'fingerprint'", "harness/training/loop.py", "--redo-stale", "--accept-stale"):
+        assert part in run.stderr
+    assert outcome(copy) == before
+
+
+def test_accepted_results_of_other_code_are_kept_and_flagged(copy: Path) -> None:
+    stale(copy)
+    assert bench(copy, "--accept-stale").returncode == 0
+    record = next(r for r in read_records(suite_folder(copy) / "records") if r.identity.method == "baseline")
+    assert any("code changed" in flag for flag in record.flags)
+    assert bench(copy).returncode == 0
+
+
+def test_redone_results_of_other_code_are_moved_aside_and_made_again(copy: Path) -> None:
+    stale(copy)
+    before = outcome(copy)
+    run = bench(copy, "--redo-stale")
+    assert run.returncode == 0, run.stderr
+    assert outcome(copy) == before
+    assert (cell_folder(copy, "baseline") / "superseded/train-1/checkpoint.safetensors").is_file()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "label"])
+def test_a_damaged_dataset_gives_one_line_that_names_the_file(copy: Path, damage: str) -> None:
+    shutil.rmtree(suite_folder(copy))
+    (dataset,) = (copy / "results/local/artefacts/rendered").glob("culane-*/dataset")
+    image = sorted(dataset.glob("driver_train_*/*/*.jpg"))[0]
+    victim = image if damage != "label" else image.with_suffix(".lines.txt")
+    if damage == "truncated":
+        victim.write_bytes(victim.read_bytes()[:2000])
+    elif damage == "missing":
+        victim.unlink()
+    else:
+        victim.write_text("100 200 abc 300\n")
+    run = bench(copy)
+    assert run.returncode == 2
+    assert victim.name in run.stderr
+    assert "Traceback" not in run.stderr + run.stdout
+    assert all(line.startswith("samiro-bench: ") for line in run.stderr.strip().splitlines())
+
+
+@pytest.mark.parametrize("text", ["{", '{"schema_version": 99}', '{"schema_version": 1, "id": 3}'])
+def test_a_broken_record_is_named_with_its_key(copy: Path, text: str) -> None:
+    record = sorted((suite_folder(copy) / "records").glob("*.json"))[0]
+    record.write_text(text)
+    run = bench(copy)
+    assert run.returncode == 2
+    assert record.name in run.stderr
+
+
+def test_a_lost_record_is_assembled_again_without_running_anything(copy: Path) -> None:
+    before = outcome(copy)
+    for path in (suite_folder(copy) / "records").iterdir():
+        path.unlink()
+    run = bench(copy)
+    assert run.returncode == 0
+    assert "starts" not in run.stdout
+    assert outcome(copy) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bench", "minni"], "did you mean 'mini'"),
+        (["bnch"], "did you mean 'bench'"),
+        (["bench", "mini", "--sede", "3"], "sede"),
+        (["bench", "mini", "--seeds", "0"], "seeds"),
+        (["leaderboard", "mini", "--results", "nowhere"], "no record of this suite"),
+        (["bench", "smoke", "--results", "/proc/none"], "cannot be written"),
+    ],
+)
+def test_bad_words_are_answered_in_one_line_with_exit_code_2(tmp_path: Path, words: list[str], said: str) -> None:
+    run = subprocess.run(command(*words), cwd=tmp_path, text=True, capture_output=True)
+    assert run.returncode == 2
+    assert said in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_publish_copies_what_can_be_checked_and_fills_the_readme(copy: Path) -> None:
+    (copy / "README.md").write_text("# Title\n<!-- leaderboard:tiny -->\nold\n<!-- /leaderboard:tiny -->\nend\n")
+    for _ in range(2):
+        run = subprocess.run(command("publish", "tiny.yaml"), cwd=copy, text=True, capture_output=True)
+        assert run.returncode == 0, run.stderr
+    published = copy / "results/tiny"
+    assert read_records(published / "records") == read_records(suite_folder(copy) / "records")
+    assert len(list((published / "predictions").glob("*.npz"))) == 2
+    assert (published / "overlays.jpg").stat().st_size > 10_000
+    readme = (copy / "README.md").read_text()
+    assert readme.startswith("# Title\n<!-- leaderboard:tiny -->\n")
+    assert readme.endswith("<!-- /leaderboard:tiny -->\nend\n")
+    assert "old" not in readme
+    assert "ufldv2_micro" in readme
+
+
+@pytest.mark.slow
+def test_the_smoke_suite_learns_something(tmp_path: Path) -> None:
+    run = subprocess.run(command("bench", "smoke"), cwd=tmp_path, text=True, capture_output=True)
+    assert run.returncode == 0, run.stderr
+    for record in read_records(tmp_path / "results/local/smoke/records"):
+        assert record.evaluations[0].total.f1_50 is not None
+        assert record.evaluations[0].total.f1_50 > 0.15

@@ -1,0 +1,123 @@
+"""A phase is there whole or not at all, and knows whether it still holds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.errors import InputError
+from harness.phases import Phase, accept, phase_state, run_phase, set_aside, was_accepted
+
+
+@pytest.fixture
+def phase(tmp_path: Path) -> Phase:
+    return Phase(tmp_path / "cell" / "train", "key-1", {"harness/a.py": "1"})
+
+
+def write_result(folder: Path) -> None:
+    (folder / "result.txt").write_text("42")
+
+
+def test_a_finished_phase_is_done_and_not_run_again(phase: Phase) -> None:
+    assert phase_state(phase).state == "missing"
+    run_phase(phase, write_result)
+    assert phase_state(phase).state == "done"
+    run_phase(phase, lambda folder: pytest.fail("ran again"))
+    assert (phase.folder / "result.txt").read_text() == "42"
+
+
+def test_work_that_fails_leaves_a_partial_phase_which_is_continued(phase: Phase) -> None:
+    def fails(folder: Path) -> None:
+        (folder / "half.txt").write_text("half")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        run_phase(phase, fails)
+    assert phase_state(phase).state == "partial"
+    assert not phase.folder.exists()
+    seen: list[str] = []
+    run_phase(phase, lambda folder: seen.append((folder / "half.txt").read_text()))
+    assert seen == ["half"]
+
+
+def test_a_partial_phase_of_other_code_is_set_aside_not_continued(phase: Phase) -> None:
+    def fails(folder: Path) -> None:
+        (folder / "half.txt").write_text("half")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run_phase(phase, fails)
+    run_phase(replace(phase, fingerprint={"harness/a.py": "2"}), write_result)
+    assert not (phase.folder / "half.txt").exists()
+    assert (phase.folder.parent / "superseded" / "train.part-1" / "half.txt").read_text() == "half"
+
+
+def test_changed_code_makes_a_phase_stale_and_names_the_file(phase: Phase) -> None:
+    run_phase(phase, write_result)
+    changed = replace(phase, fingerprint={"harness/a.py": "2"})
+    state = phase_state(changed)
+    assert (state.state, state.changed) == ("stale", ("harness/a.py",))
+    with pytest.raises(InputError, match="accept-stale"):
+        run_phase(changed, write_result)
+    assert (phase.folder / "result.txt").exists()
+
+
+def test_an_accepted_stale_phase_is_done_until_the_code_changes_again(phase: Phase) -> None:
+    run_phase(phase, write_result)
+    changed = replace(phase, fingerprint={"harness/a.py": "2"})
+    accept(changed)
+    assert phase_state(changed).state == "done"
+    assert was_accepted(changed)
+    assert phase_state(replace(phase, fingerprint={"harness/a.py": "3"})).state == "stale"
+
+
+def test_other_options_run_the_phase_anew_and_keep_the_old_result(phase: Phase) -> None:
+    run_phase(phase, write_result)
+    other = replace(phase, key="key-2")
+    assert phase_state(other).state == "missing"
+    run_phase(other, lambda folder: (folder / "result.txt").write_text("43"))
+    assert (other.folder / "result.txt").read_text() == "43"
+    assert (other.folder.parent / "superseded" / "train-1" / "result.txt").read_text() == "42"
+
+
+def test_setting_aside_never_overwrites(phase: Phase) -> None:
+    for number in (1, 2, 3):
+        run_phase(phase, write_result)
+        assert set_aside(phase.folder).name == f"train-{number}"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": 1, "fingerprint": {}}', '{"key": "k"}'])
+def test_a_broken_phase_file_is_named(phase: Phase, text: str) -> None:
+    run_phase(phase, write_result)
+    (phase.folder / "phase.json").write_text(text)
+    with pytest.raises(InputError, match=r"phase\.json.*move the folder"):
+        phase_state(phase)
+
+
+def test_a_kill_in_the_middle_of_the_work_leaves_no_finished_phase(tmp_path: Path) -> None:
+    program = textwrap.dedent(f"""
+        import time
+        from pathlib import Path
+        from harness.phases import Phase, run_phase
+        def work(folder):
+            (folder / "half.txt").write_text("half")
+            print("working", flush=True)
+            time.sleep(60)
+        run_phase(Phase(Path({str(tmp_path)!r}) / "train", "k", {{}}), work)
+    """)
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    phase = Phase(tmp_path / "train", "k", {})
+    assert phase_state(phase).state == "partial"
+    run_phase(phase, write_result)
+    assert phase_state(phase).state == "done"

@@ -1,0 +1,130 @@
+"""Suites: what is accepted, how cells are told apart, and what a mistake is answered with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.errors import InputError
+from harness.suite import Suite, cells_of, load_suite, suite_names
+
+MINI = {
+    "title": "test",
+    "datasets": {"roads": {"rendered": {"seed": 1, "splits": {"train": {"frames": 4}, "test": {"frames": 4}}}}},
+    "oracles": {"small": {"dataset": "roads", "configuration": {"name": "mim:resnet_micro", "steps": 2}}},
+    "detectors": {"ufldv2_micro": None},
+    "methods": {"baseline": None, "samiro": {"oracle": "small"}},
+}
+
+
+def load(tmp_path: Path, value: object) -> Suite:
+    path = tmp_path / "mine.yaml"
+    path.write_text(value if isinstance(value, str) else yaml.safe_dump(value, sort_keys=False))
+    return load_suite(str(path))
+
+
+def changed(**parts: object) -> dict[str, object]:
+    return {**MINI, **parts}
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_every_shipped_suite_loads_and_has_cells(name: str) -> None:
+    assert cells_of(load_suite(name))
+
+
+def test_cells_are_the_product_with_the_arms_of_a_seed_side_by_side(tmp_path: Path) -> None:
+    cells = cells_of(load(tmp_path, changed(seeds=2)))
+    assert [(cell.identity.method, cell.identity.seed) for cell in cells] == [
+        ("baseline", 0),
+        ("samiro", 0),
+        ("baseline", 1),
+        ("samiro", 1),
+    ]
+    assert len({cell.id for cell in cells}) == 4
+
+
+def test_the_same_suite_gives_the_same_ids_whatever_the_file_is_called_from(tmp_path: Path) -> None:
+    first = [cell.id for cell in cells_of(load(tmp_path, MINI))]
+    (tmp_path / "deeper").mkdir()
+    assert [cell.id for cell in cells_of(load(tmp_path / "deeper", MINI))] == first
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"detectors": {"ufldv2_micro": {"recipe": {"learning_rate": 0.5}}}},
+        {"training": {"threads": 2}},
+        {"training": {"precision": "bf16"}},
+        {"datasets": {"roads": {"rendered": {"seed": 2, "splits": {"train": {"frames": 4}, "test": {"frames": 4}}}}}},
+    ],
+)
+def test_what_can_change_a_result_changes_every_id(tmp_path: Path, parts: dict[str, object]) -> None:
+    before = {cell.id for cell in cells_of(load(tmp_path, MINI))}
+    assert before.isdisjoint(cell.id for cell in cells_of(load(tmp_path, changed(**parts))))
+
+
+@pytest.mark.parametrize("parts", [{"title": "other"}, {"training": {"workers": 3}}, {"seeds": 3}])
+def test_what_cannot_change_a_result_changes_no_id(tmp_path: Path, parts: dict[str, object]) -> None:
+    before = {cell.id for cell in cells_of(load(tmp_path, MINI))}
+    assert before <= {cell.id for cell in cells_of(load(tmp_path, changed(**parts)))}
+
+
+def test_an_oracle_option_changes_the_regularized_cell_only(tmp_path: Path) -> None:
+    oracle = {"small": {"dataset": "roads", "configuration": {"name": "mim:resnet_micro", "steps": 3}}}
+    before = {cell.identity.method: cell.id for cell in cells_of(load(tmp_path, MINI))}
+    after = {cell.identity.method: cell.id for cell in cells_of(load(tmp_path, changed(oracles=oracle)))}
+    assert before["baseline"] == after["baseline"]
+    assert before["samiro"] != after["samiro"]
+
+
+def test_overrides_reach_the_recipe_and_leave_the_rest(tmp_path: Path) -> None:
+    plain = cells_of(load(tmp_path, MINI))[0].configuration
+    cell = cells_of(load(tmp_path, changed(detectors={"ufldv2_micro": {"recipe": {"steps": 5}}})))[0]
+    assert cell.configuration.recipe.steps == 5
+    assert cell.configuration.recipe.epochs is None
+    assert cell.configuration.recipe.learning_rate == plain.recipe.learning_rate
+    assert cell.configuration.input == plain.input
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("title: [unclosed", r"mine\.yaml:1:\d+: not YAML"),
+        ("- a\n- b\n", "a suite is a mapping"),
+        ("title: a\ntitle: b\n", r"mine\.yaml:2:1.*'title' stands twice"),
+        ("a: !!python/object:os.system x\n", "not YAML"),
+        (changed(detektors={}), "unknown key 'detektors': did you mean 'detectors'"),
+        (changed(detectors={"ufldv2_mikro": None}), "detectors.ufldv2_mikro.*did you mean 'ufldv2_micro'"),
+        (changed(detectors={"ufldv2_micro": {"recipe": {"learning_rte": 1}}}), "learning_rte.*did you mean 'learning_rate'"),
+        (changed(detectors={"ufldv2_micro": {"architecture": {"hed": 1}}}), "hed.*did you mean 'head'"),
+        (changed(detectors={"ufldv2_micro": {"recipe": {"learning_rate": "fast"}}}), "learning_rate.*number"),
+        (changed(methods={"samiroo": {}}), "samiroo.*did you mean 'samiro'"),
+        (changed(methods={"samiro": {"oracle": "smal"}}), "unknown oracle 'smal': did you mean 'small'"),
+        (changed(methods={"samiro": {"oracle": "small", "lamda": 1}}), "lamda.*did you mean 'lambda'"),
+        (changed(methods={"samiro": 3}), "methods.samiro.*mapping"),
+        (changed(seeds=0), "seeds"),
+        (changed(datasets={}), "datasets"),
+        (changed(datasets={"roads": {}}), "datasets.roads.*'rendered'.*'form'"),
+        (changed(datasets={"roads": {"rendered": {"splits": {"train": {"frames": 1, "scenarios": {"nite": 1}}}}}}),
+         "nite.*did you mean 'night'"),
+        (changed(training={"threads": 0}), "training.threads"),
+        (changed(throughput="fast"), "throughput"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_that_names_file_and_key(tmp_path: Path, value: object, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        cells_of(load(tmp_path, value))
+    assert "\n" not in str(caught.value)
+    assert "mine" in str(caught.value)
+
+
+def test_an_unknown_suite_is_answered_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'mini'"):
+        load_suite("minni")
+
+
+def test_a_suite_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.yaml: no such suite file"):
+        load_suite(str(tmp_path / "nowhere.yaml"))
