@@ -1,12 +1,12 @@
-"""Thick lines, pixel for pixel as OpenCV 4.6 to 4.12 paints them, into bit masks.
+"""Thick lines, pixel for pixel as OpenCV 4.6 paints them, into bit masks, and what two such masks have in common.
 
 The official lane metrics are defined by `cv::line(image, p0, p1, 1, thickness)` (8-connected, integer end points). OpenCV 4.13
 and later paint another shape where such a line leaves the image, so nothing here calls OpenCV: this is the geometry of
 modules/imgproc/src/drawing.cpp (ThickLine, FillConvexPoly, Line2, Circle) in its 16.16 fixed-point numbers, overflow included.
 A line is a quadrilateral (filled, then outlined) with a disc at either end.
 
-A canvas is a uint64 array of shape (height, words + 1); pixel x of row y is bit x % 64 of word x // 64, the last column is padding.
-Beside it go `low` and `high`, int64 arrays of shape (bands,): the range of words touched in each band of 16 rows (low > high: none).
+A canvas is a uint64 array of shape (height, words); pixel x of row y is bit x % 64 of word x // 64. Beside it go its `bounds`, int64
+of shape (height, 2): the first word of each row that may be set, and the one after the last.
 """
 
 from __future__ import annotations
@@ -17,26 +17,32 @@ import numpy.typing as npt
 from harness.metrics.compiled import compiled
 
 Canvas = npt.NDArray[np.uint64]
-Ranges = npt.NDArray[np.int64]
-
-BAND = 16
-"""Rows in a band."""
+Integers = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.int32]
+Ious = npt.NDArray[np.float64]
 
 STAMP_REACH = 6
 """Segments of at most this many pixels in x and in y are stamped from a table."""
 
-WIDEST_STAMP = 48
-"""Widest line in pixels whose stamps fit into one 64-bit word a row."""
+NOWHERE = 1 << 40
+"""A column far to the right of any image: a span from here to its negative is empty."""
 
 ONE = 1 << 16
 HALF = 1 << 15
-FAR = 1 << 62
+CORNER, END, X, STEP = range(4)
+"""Columns of a chain of edges: the corner it runs to, that corner's row, its x in this row and what x gains a row."""
 
 
 @compiled
 def as_int32(value: int) -> int:
     """The low 32 bits as a signed number: what a C cast to int leaves of an int64."""
     return ((value + 2147483648) & 4294967295) - 2147483648
+
+
+@compiled
+def nearest(value: int) -> int:
+    """A fixed-point number rounded to an integer, halves upwards."""
+    return (value + HALF) >> 16
 
 
 @compiled
@@ -48,35 +54,7 @@ def quotient(numerator: int, denominator: int) -> int:
 
 
 @compiled
-def disc_half_widths(thickness: int) -> npt.NDArray[np.int64]:
-    """Half widths of the rows -radius..radius of the disc at a line's end (OpenCV's midpoint circle)."""
-    radius = (thickness * HALF + HALF) >> 16
-    half_widths = np.zeros(2 * radius + 1, np.int64)
-    error, dx, dy, plus, minus = 0, radius, 0, 1, 2 * radius - 1
-    while dx >= dy:
-        for row, half in ((dy, dx), (dx, dy)):
-            half_widths[radius - row] = max(half_widths[radius - row], half)
-            half_widths[radius + row] = max(half_widths[radius + row], half)
-        dy += 1
-        error += plus
-        plus += 2
-        if error > 0:
-            error -= minus
-            dx -= 1
-            minus -= 2
-    return half_widths
-
-
-@compiled
-def touch(low: Ranges, high: Ranges, y: int, first: int, last: int) -> None:
-    """Note that words first..last of row y may be set."""
-    band = y // BAND
-    low[band] = min(low[band], first)
-    high[band] = max(high[band], last)
-
-
-@compiled
-def set_span(canvas: Canvas, low: Ranges, high: Ranges, width: int, y: int, left: int, right: int) -> None:
+def set_span(canvas: Canvas, bounds: Integers, width: int, y: int, left: int, right: int) -> None:
     """Set the pixels left..right (inclusive) of row y, as far as they lie inside; y must."""
     left, right = max(left, 0), min(right, width - 1)
     if left > right:
@@ -92,7 +70,8 @@ def set_span(canvas: Canvas, low: Ranges, high: Ranges, width: int, y: int, left
         for word in range(first + 1, last):
             canvas[y, word] = ones
         canvas[y, last] |= last_mask
-    touch(low, high, y, first, last)
+    bounds[y, 0] = min(bounds[y, 0], first)
+    bounds[y, 1] = max(bounds[y, 1], last + 1)
 
 
 @compiled
@@ -137,9 +116,7 @@ def clipped(x1: int, y1: int, x2: int, y2: int, right: int, bottom: int) -> tupl
 
 
 @compiled
-def paint_outline(
-    canvas: Canvas, low: Ranges, high: Ranges, width: int, x1: int, y1: int, x2: int, y2: int
-) -> None:
+def paint_outline(canvas: Canvas, bounds: Integers, width: int, x1: int, y1: int, x2: int, y2: int) -> None:
     """Paint a thin line between fixed-point ends, clipped to the image first (OpenCV's Line2)."""
     height = canvas.shape[0]
     inside, x1, y1, x2, y2 = clipped(x1, y1, x2, y2, width * ONE - 1, height * ONE - 1)
@@ -149,111 +126,119 @@ def paint_outline(
     flat = abs(dx) > abs(dy)
     if (flat and dx < 0) or (not flat and dy < 0):
         x1, y1, x2, y2, dx, dy = x2, y2, x1, y1, -dx, -dy
-    x, y = (x2 + HALF) >> 16, (y2 + HALF) >> 16
+    x, y = nearest(x2), nearest(y2)
     if 0 <= x < width and 0 <= y < height:
-        set_span(canvas, low, high, width, y, x, x)
+        set_span(canvas, bounds, width, y, x, x)
     if flat:
-        step = quotient(dy << 16, dx | 1)
-        x, y = (x1 + HALF) >> 16, y1 + HALF
-        for _ in range((dx >> 16) + 1):
-            row = y >> 16
-            if 0 <= x < width and 0 <= row < height:
-                set_span(canvas, low, high, width, row, x, x)
-            x += 1
-            y += step
+        steps, x, y = (dx >> 16) + 1, nearest(x1) << 16, y1 + HALF
+        x_step, y_step = ONE, quotient(dy << 16, dx | 1)
     else:
-        step = quotient(dx << 16, dy | 1)
-        x, y = x1 + HALF, (y1 + HALF) >> 16
-        for _ in range((dy >> 16) + 1):
-            column = x >> 16
-            if 0 <= column < width and 0 <= y < height:
-                set_span(canvas, low, high, width, y, column, column)
-            x += step
-            y += 1
+        steps, x, y = (dy >> 16) + 1, x1 + HALF, nearest(y1) << 16
+        x_step, y_step = quotient(dx << 16, dy | 1), ONE
+    for _ in range(steps):
+        column, row = x >> 16, y >> 16
+        if 0 <= column < width and 0 <= row < height:
+            word = column >> 6
+            canvas[row, word] |= np.uint64(1) << np.uint64(column & 63)
+            bounds[row, 0] = min(bounds[row, 0], word)
+            bounds[row, 1] = max(bounds[row, 1], word + 1)
+        x += x_step
+        y += y_step
 
 
 @compiled
-def fill_quadrilateral(canvas: Canvas, low: Ranges, high: Ranges, width: int, corners: Ranges) -> None:
+def fill_quadrilateral(canvas: Canvas, bounds: Integers, width: int, corners: Integers) -> None:
     """Fill a convex quadrilateral and paint its outline. corners: (4, 2) fixed-point x, y (OpenCV's FillConvexPoly)."""
     height = canvas.shape[0]
     top = 0
+    x_least = x_most = corners[0, 0]
+    y_least = y_most = corners[0, 1]
     for i in range(4):
         before = (i + 3) % 4
-        paint_outline(
-            canvas, low, high, width, corners[before, 0], corners[before, 1], corners[i, 0], corners[i, 1]
-        )
-        if corners[i, 1] < corners[top, 1]:
-            top = i
-    x_least = as_int32((corners[:, 0].min() + HALF) >> 16)
-    x_most = as_int32((corners[:, 0].max() + HALF) >> 16)
-    y_least = as_int32((corners[:, 1].min() + HALF) >> 16)
-    y_most = (corners[:, 1].max() + HALF) >> 16
-    if x_most < 0 or as_int32(y_most) < 0 or x_least >= width or y_least >= height:
+        x, y = corners[i, 0], corners[i, 1]
+        paint_outline(canvas, bounds, width, corners[before, 0], corners[before, 1], x, y)
+        if y < y_least:
+            y_least, top = y, i
+        y_most = max(y_most, y)
+        x_least, x_most = min(x_least, x), max(x_most, x)
+    y_first, y_last = as_int32(nearest(y_least)), nearest(y_most)
+    if (
+        as_int32(nearest(x_most)) < 0
+        or as_int32(y_last) < 0
+        or as_int32(nearest(x_least)) >= width
+        or y_first >= height
+    ):
         return
-    y_most = as_int32(min(y_most, height - 1))
+    y_last = as_int32(min(y_last, height - 1))
 
     # Two chains of edges run down from the top corner; `end` is the row where a chain's present edge ends.
-    index = np.array([top, top])
-    turn = np.array([1, 3])
-    end = np.array([y_least, y_least])
-    x = np.array([-ONE, -ONE])
-    step = np.array([0, 0])
+    chains = np.zeros((2, 4), np.int64)
+    for side in range(2):
+        chains[side, CORNER], chains[side, END], chains[side, X] = top, y_first, -ONE
     edges = 4
-    y = y_least
+    y = y_first
     while True:
         for side in range(2):
-            if y < end[side]:
+            if y < chains[side, END]:
                 continue
-            start = index[side]
-            corner = (start + turn[side]) % 4
+            turn = 1 if side == 0 else 3
+            start = chains[side, CORNER]
+            corner = (start + turn) % 4
             while True:
                 edges -= 1
                 if edges < 0:
-                    break
-                corner_row = as_int32((corners[corner, 1] + HALF) >> 16)
+                    return
+                corner_row = as_int32(nearest(corners[corner, 1]))
                 if corner_row > y:
-                    rows = as_int32(corner_row - y)
-                    run = corners[corner, 0] - corners[start, 0]
-                    end[side] = corner_row
-                    step[side] = quotient(run * 2 + rows, as_int32(2 * rows))
-                    x[side] = corners[start, 0]
-                    index[side] = corner
                     break
-                start = corner
-                corner = (corner + turn[side]) % 4
-        if edges < 0:
-            return
+                start, corner = corner, (corner + turn) % 4
+            rows = as_int32(corner_row - y)
+            run = corners[corner, 0] - corners[start, 0]
+            chains[side, CORNER], chains[side, END], chains[side, X] = corner, corner_row, corners[start, 0]
+            chains[side, STEP] = quotient(run * 2 + rows, as_int32(2 * rows))
         rows = 1
         if y >= 0:
-            left = as_int32((min(x[0], x[1]) + HALF) >> 16)
-            right = as_int32((max(x[0], x[1]) + HALF) >> 16)
+            left = as_int32(nearest(min(chains[0, X], chains[1, X])))
+            right = as_int32(nearest(max(chains[0, X], chains[1, X])))
             if right >= 0 and left < width:
-                set_span(canvas, low, high, width, y, left, right)
+                set_span(canvas, bounds, width, y, left, right)
         else:
-            rows = min(end[0], end[1], 0) - y  # nothing happens in the rows above the image: skip to the next event
-        x += rows * step
+            rows = (
+                min(chains[0, END], chains[1, END], 0) - y
+            )  # nothing is painted above the image: on to the next event
+        for side in range(2):
+            chains[side, X] += rows * chains[side, STEP]
         y += rows
-        if y > y_most:
+        if y > y_last:
             return
 
 
 @compiled
-def paint_disc(canvas: Canvas, low: Ranges, high: Ranges, width: int, x: int, y: int, half_widths: Ranges) -> None:
+def paint_disc(canvas: Canvas, bounds: Integers, width: int, x: int, y: int, half_widths: Integers) -> None:
     """Paint the disc at a line's end."""
     radius = len(half_widths) // 2
     for row in range(max(y - radius, 0), min(y + radius, canvas.shape[0] - 1) + 1):
         half = half_widths[row - y + radius]
-        set_span(canvas, low, high, width, row, x - half, x + half)
+        set_span(canvas, bounds, width, row, x - half, x + half)
+
+
+@compiled
+def quadrilateral_reach(dx: int, dy: int, thickness: int) -> tuple[int, int]:
+    """How far the corners lie from a line's ends in x and in y, signed, in fixed point."""
+    length = np.sqrt(float(dx) * float(dx) + float(dy) * float(dy))
+    if length == 0.0:
+        return 0, 0
+    scale = (thickness * HALF + (thickness & 1) * HALF) / length
+    return int(np.rint(dy * scale)), int(np.rint(dx * scale))
 
 
 @compiled
 def paint_segment(
     canvas: Canvas,
-    low: Ranges,
-    high: Ranges,
+    bounds: Integers,
     width: int,
     thickness: int,
-    half_widths: Ranges,
+    half_widths: Integers,
     x1: int,
     y1: int,
     x2: int,
@@ -261,73 +246,175 @@ def paint_segment(
 ) -> None:
     """Paint one thick line between integer end points, each anywhere in the range of a 32-bit integer (OpenCV's ThickLine)."""
     if x1 != x2 or y1 != y2:
-        dx, dy = float(x1 - x2), float(y2 - y1)
-        scale = (thickness * HALF + (thickness & 1) * HALF) / np.sqrt(dx * dx + dy * dy)
-        across, down = int(np.rint(dy * scale)), int(np.rint(dx * scale))
+        across, down = quadrilateral_reach(x1 - x2, y2 - y1, thickness)
         corners = np.empty((4, 2), np.int64)
-        corners[0] = x1 * ONE + across, y1 * ONE + down
-        corners[1] = x1 * ONE - across, y1 * ONE - down
-        corners[2] = x2 * ONE - across, y2 * ONE - down
-        corners[3] = x2 * ONE + across, y2 * ONE + down
-        fill_quadrilateral(canvas, low, high, width, corners)
-    paint_disc(canvas, low, high, width, x1, y1, half_widths)
-    paint_disc(canvas, low, high, width, x2, y2, half_widths)
-
-
-@compiled
-def make_stamps(thickness: int, half_widths: Ranges) -> Canvas:
-    """The pixels of every short segment, one word a row: (2 reach + 1, 2 reach + 1, rows), indexed by dy and dx plus reach.
-
-    Bit 0 of row 0 lies `margin` = radius + 1 pixels to the left of and above the segment's bounding box. Away from the border a
-    segment's pixels depend on (dx, dy) alone. Lines too wide for a word get no stamps (an empty array).
-    """
-    reach = STAMP_REACH
-    if thickness > WIDEST_STAMP:
-        return np.zeros((0, 0, 0), np.uint64)
-    margin = len(half_widths) // 2 + 1
-    rows = 2 * margin + 1 + reach
-    stamps = np.zeros((2 * reach + 1, 2 * reach + 1, rows), np.uint64)
-    canvas = np.zeros((rows, 2), np.uint64)
-    low, high = np.zeros(rows // BAND + 1, np.int64), np.zeros(rows // BAND + 1, np.int64)
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            canvas[:] = np.uint64(0)
-            x, y = margin - min(dx, 0), margin - min(dy, 0)
-            paint_segment(canvas, low, high, 64, thickness, half_widths, x, y, x + dx, y + dy)
-            stamps[dy + reach, dx + reach] = canvas[:, 0]
-    return stamps
+        corners[0, 0], corners[0, 1] = x1 * ONE + across, y1 * ONE + down
+        corners[1, 0], corners[1, 1] = x1 * ONE - across, y1 * ONE - down
+        corners[2, 0], corners[2, 1] = x2 * ONE - across, y2 * ONE - down
+        corners[3, 0], corners[3, 1] = x2 * ONE + across, y2 * ONE + down
+        fill_quadrilateral(canvas, bounds, width, corners)
+    paint_disc(canvas, bounds, width, x1, y1, half_widths)
+    paint_disc(canvas, bounds, width, x2, y2, half_widths)
 
 
 @compiled
 def paint_polyline(
     canvas: Canvas,
-    low: Ranges,
-    high: Ranges,
+    bounds: Integers,
     width: int,
     thickness: int,
-    half_widths: Ranges,
-    stamps: Canvas,
-    points: npt.NDArray[np.int32],
+    half_widths: Integers,
+    stamps: Integers,
+    spans: Integers,
+    points: Pixels,
 ) -> None:
-    """Paint the thick line through (N, 2) integer points; nothing for fewer than two points."""
-    height, reach, margin = canvas.shape[0], STAMP_REACH, len(half_widths) // 2 + 1
+    """Paint the thick line through (N, 2) integer points; nothing for fewer than two points.
+
+    stamps: of `overlaps.make_stamps`; without any (an empty array) the result is the same, only slower.
+    spans: of `overlaps.new_spans`; it comes and goes empty. Short segments whose quadrilateral lies inside the image are not painted
+    one by one: in each row their spans grow into one, which is painted when a span comes that it does not meet, and at the end.
+    """
+    height, reach, radius = canvas.shape[0], STAMP_REACH, len(half_widths) // 2
     stamped = stamps.shape[0] > 0
+    left, right = spans[0], spans[1]
+    above = radius + reach  # rows of `spans` above the image
+    top, bottom = height + above, 0
     for i in range(1, len(points)):
         x1, y1, x2, y2 = int(points[i - 1, 0]), int(points[i - 1, 1]), int(points[i, 0]), int(points[i, 1])
         dx, dy = x2 - x1, y2 - y1
         if dx == 0 and dy == 0 and i > 1:
             continue  # a disc that the segment before has painted
-        x, y = min(x1, x2) - margin, min(y1, y2) - margin
-        right, bottom = max(x1, x2) + margin, max(y1, y2) + margin
-        if stamped and abs(dx) <= reach and abs(dy) <= reach and x >= 0 and y >= 0 and right < width and bottom < height:
-            word, shift = x >> 6, np.uint64(x & 63)
-            back = np.uint64(63) - shift
-            stamp = stamps[dy + reach, dx + reach]
-            for row in range(1, bottom - y):
-                canvas[y + row, word] |= stamp[row] << shift
-                canvas[y + row, word + 1] |= (stamp[row] >> np.uint64(1)) >> back
-            for row in range(y + 1, bottom, BAND):
-                touch(low, high, row, word, right >> 6)
-            touch(low, high, bottom - 1, word, right >> 6)
-        else:
-            paint_segment(canvas, low, high, width, thickness, half_widths, x1, y1, x2, y2)
+        if not (stamped and abs(dx) <= reach and abs(dy) <= reach):
+            paint_segment(canvas, bounds, width, thickness, half_widths, x1, y1, x2, y2)
+            continue
+        x_least, x_most, y_least, y_most = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
+        if x_most < -radius or y_most < -radius or x_least >= width + radius or y_least >= height + radius:
+            continue
+        rows = y_most - y_least + 2 * radius + 1
+        v, u = dy + reach, dx + reach
+        across, down = stamps[v, u, 0, rows], stamps[v, u, 1, rows]
+        if (
+            x_least * ONE - across < 0
+            or x_most * ONE + across >= width * ONE
+            or y_least * ONE - down < 0
+            or y_most * ONE + down >= height * ONE
+        ):
+            paint_segment(canvas, bounds, width, thickness, half_widths, x1, y1, x2, y2)
+            continue
+        first = y_least - radius + above
+        top, bottom = min(top, first), max(bottom, first + rows)
+        begin = np.uint64(
+            first
+        )  # unsigned, so that the loops below need no test for negative indices and become vector code
+        apart = 0
+        for row in range(rows):
+            start, end = left[begin + np.uint64(row)], right[begin + np.uint64(row)]
+            meets = int(stamps[v, u, 0, row] + x1 <= end + 1) & int(stamps[v, u, 1, row] + x1 >= start - 1)
+            apart |= int(start <= end) & (1 - meets)
+        if apart:
+            paint_spans(canvas, bounds, width, spans, first, first + rows, above)
+        for row in range(rows):
+            left[begin + np.uint64(row)] = min(left[begin + np.uint64(row)], stamps[v, u, 0, row] + x1)
+        for row in range(rows):
+            right[begin + np.uint64(row)] = max(right[begin + np.uint64(row)], stamps[v, u, 1, row] + x1)
+    paint_spans(canvas, bounds, width, spans, top, bottom, above)
+
+
+@compiled
+def paint_spans(
+    canvas: Canvas, bounds: Integers, width: int, spans: Integers, first: int, last: int, above: int
+) -> None:
+    """Paint the rows first..last - 1 of `spans` as far as they lie in the image, and empty them."""
+    for row in range(first, last):
+        if 0 <= row - above < canvas.shape[0]:
+            set_span(canvas, bounds, width, row - above, spans[0, row], spans[1, row])
+        spans[0, row], spans[1, row] = NOWHERE, -NOWHERE
+
+
+@compiled
+def set_bits(word: np.uint64) -> int:
+    """The number of ones in a word."""
+    pairs = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    nibbles = (pairs & np.uint64(0x3333333333333333)) + ((pairs >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    octets = (nibbles + (nibbles >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return int((octets * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@compiled
+def area(canvas: Canvas, bounds: Integers) -> int:
+    """The number of pixels that are set."""
+    pixels = 0
+    for y in range(canvas.shape[0]):
+        for word in range(bounds[y, 0], bounds[y, 1]):
+            pixels += set_bits(canvas[y, word])
+    return pixels
+
+
+@compiled
+def wipe(canvas: Canvas, bounds: Integers) -> None:
+    """Clear what was painted."""
+    for y in range(canvas.shape[0]):
+        for word in range(bounds[y, 0], bounds[y, 1]):
+            canvas[y, word] = np.uint64(0)
+        bounds[y, 0], bounds[y, 1] = canvas.shape[1], 0
+
+
+@compiled
+def overlap_matrix(
+    label_pixels: Pixels,
+    label_ends: Integers,
+    pixels: Pixels,
+    ends: Integers,
+    width: int,
+    thickness: int,
+    half_widths: Integers,
+    stamps: Integers,
+    spans: Integers,
+    canvas: Canvas,
+    bounds: Integers,
+) -> Ious:
+    """See `overlaps.Painter.ious`. The canvas and the spans come and go empty."""
+    labels, predictions, height = len(label_ends), len(ends), canvas.shape[0]
+    ious = np.zeros((labels, predictions))
+    if labels == 0 or predictions == 0:
+        return ious
+    # Label lanes are kept as the words within their bounds, row after row; predicted lanes only pass through the canvas.
+    areas, begins = np.zeros(labels, np.int64), np.zeros(labels, np.int64)
+    kept, kept_bounds = np.empty(canvas.size, np.uint64), np.empty((labels, height, 2), np.int64)
+    used = start = 0
+    for label in range(labels):
+        lane = label_pixels[start : label_ends[label]]
+        start = label_ends[label]
+        paint_polyline(canvas, bounds, width, thickness, half_widths, stamps, spans, lane)
+        areas[label], begins[label] = area(canvas, bounds), used
+        if used + canvas.size > len(kept):
+            grown = np.empty(2 * len(kept) + canvas.size, np.uint64)
+            for i in range(used):
+                grown[i] = kept[i]
+            kept = grown
+        for y in range(height):
+            kept_bounds[label, y, 0], kept_bounds[label, y, 1] = bounds[y, 0], bounds[y, 1]
+            for word in range(bounds[y, 0], bounds[y, 1]):
+                kept[used] = canvas[y, word]
+                used += 1
+        wipe(canvas, bounds)
+    start = 0
+    for prediction in range(predictions):
+        lane = pixels[start : ends[prediction]]
+        start = ends[prediction]
+        if len(lane) < 2:
+            continue
+        paint_polyline(canvas, bounds, width, thickness, half_widths, stamps, spans, lane)
+        painted = area(canvas, bounds)
+        for label in range(labels):
+            if label_ends[label] - (label_ends[label - 1] if label else 0) < 2:
+                continue
+            common, row = 0, begins[label]
+            for y in range(height):
+                first, last = kept_bounds[label, y, 0], kept_bounds[label, y, 1]
+                for word in range(max(bounds[y, 0], first), min(bounds[y, 1], last)):
+                    common += set_bits(canvas[y, word] & kept[row + word - first])
+                row += max(last - first, 0)
+            ious[label, prediction] = common / (areas[label] + painted - common)
+        wipe(canvas, bounds)
+    return ious

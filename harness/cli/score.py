@@ -1,0 +1,288 @@
+"""`samiro-bench score`: official metrics of predictions that lie in files, without the rest of the harness."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from harness.files import write_text
+from harness.metrics import culane, culane_ports, llamas, tusimple
+from harness.metrics.counts import Counts, Sums
+from harness.metrics.image_lists import read_lists
+from harness.metrics.image_matches import Progress as Report
+from harness.metrics.oddities import Oddity
+from harness.metrics.splits import count_splits
+
+app = typer.Typer(help="Official metrics of predictions in files.", no_args_is_help=True)
+
+SHOWN_THRESHOLDS = (0.5, 0.75)
+"""IoU thresholds that are always shown."""
+
+SHOWN_WARNINGS = 10
+"""Warnings that are spelt out on stderr; --json holds them all."""
+
+
+class CulaneMetric(StrEnum):
+    """Which evaluator's figures `score culane` gives."""
+
+    official = "official"
+    clrnet = "clrnet"
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse whatever is odd about the files instead of warning.")]
+Thresholds = Annotated[
+    list[float] | None, typer.Option("--iou", metavar="X", help="A further IoU threshold (repeatable).")
+]
+PerImage = Annotated[
+    Path | None, typer.Option("--per-image", metavar="FILE", help="Write each image's counts, as JSON lines.")
+]
+
+
+@app.callback()
+def score() -> None:
+    """Official metrics of predictions in files."""
+
+
+@app.command("culane")
+def score_culane(
+    lists: Annotated[list[Path], typer.Argument(metavar="LIST...", help="Lists of images; each is a split.")],
+    labels: Annotated[Path, typer.Option(metavar="ROOT", help="Root of the labels.")],
+    predictions: Annotated[Path, typer.Option(metavar="DIR", help="Root of the predictions.")],
+    metric: Annotated[
+        CulaneMetric, typer.Option(help="The C++ evaluator's counts or the Python ports'.")
+    ] = CulaneMetric.official,
+    iou: Thresholds = None,
+    per_image: PerImage = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score predictions in CULane's format.
+
+    Example: samiro-bench score culane --labels CULane --predictions out CULane/list/test_split/*.txt
+    """
+    splits = read_lists(lists)
+    shown = shown_thresholds(iou)
+    official = metric is CulaneMetric.official
+    name, score_them = (
+        (culane.METRIC, culane.score_images) if official else (culane_ports.METRIC, culane_ports.score_images)
+    )
+    with progress_bar(sum(len(split.images) for split in splits)) as report:
+
+        def score_images(images: Sequence[str]) -> tuple[Counts, tuple[Oddity, ...]]:
+            return score_them(labels, predictions, images, thresholds=shown, strict=strict, progress=report)
+
+        result = count_splits(splits, score_images, strict=strict)
+    if per_image is not None:
+        write_rows(
+            per_image, (row for split, counts in result.splits.items() for row in image_rows(counts, split=split))
+        )
+    say_warnings(result.warnings)
+    if as_json:
+        print_json(
+            {
+                "metric": name,
+                "images": len(result.total.images),
+                "iou": by_threshold(result.total, shown),
+                "mf1": result.total.mf1,
+                "splits": {
+                    split: {"images": len(counts.images), "iou": by_threshold(counts, shown)}
+                    for split, counts in result.splits.items()
+                },
+                "warnings": as_objects(result.warnings),
+            }
+        )
+    else:
+        print_counts(name, result.splits, result.total, shown)
+
+
+@app.command("llamas")
+def score_llamas(
+    labels: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the labels (JSON), such as labels/valid.")],
+    predictions: Annotated[Path, typer.Option(metavar="DIR", help="Root of the predictions.")],
+    iou: Thresholds = None,
+    per_image: PerImage = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score predictions for LLAMAS, in CULane's format: DIR/recording/image.lines.txt.
+
+    Example: samiro-bench score llamas --labels llamas/labels/valid --predictions out
+    """
+    shown = shown_thresholds(iou)
+    files = llamas.find_labels(labels)
+    with progress_bar(len(files)) as report:
+        counts, warnings = llamas.count_labels(files, predictions, thresholds=shown, strict=strict, progress=report)
+    if per_image is not None:
+        write_rows(per_image, image_rows(counts))
+    say_warnings(warnings)
+    if as_json:
+        print_json(
+            {
+                "metric": llamas.METRIC,
+                "images": len(counts.images),
+                "iou": by_threshold(counts, shown),
+                "mf1": counts.mf1,
+                "warnings": as_objects(warnings),
+            }
+        )
+    else:
+        print_counts(llamas.METRIC, {}, counts, shown)
+
+
+@app.command("tusimple")
+def score_tusimple(
+    labels: Annotated[Path, typer.Option(metavar="FILE", help="Labels, JSON lines.")],
+    predictions: Annotated[Path, typer.Option(metavar="FILE", help="Predictions, JSON lines.")],
+    per_image: PerImage = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score predictions in TuSimple's format.
+
+    Example: samiro-bench score tusimple --labels test_label.json --predictions out.json
+    """
+    counts, warnings = tusimple.score_file(labels, predictions, strict=strict)
+    if per_image is not None:
+        write_rows(per_image, tusimple_rows(counts))
+    say_warnings(warnings)
+    figures = {
+        "accuracy": counts.mean(counts.accuracy),
+        "fp": counts.mean(counts.fp),
+        "fn": counts.mean(counts.fn),
+        "f1_clrnet": counts.f1_clrnet,
+        "f1_matched": counts.f1_matched,
+    }
+    negative = counts.images_with_negative_fp
+    if as_json:
+        print_json(
+            {
+                "metric": tusimple.METRIC,
+                "images": counts.labelled,
+                **figures,
+                "images_with_negative_fp": negative,
+                "warnings": as_objects(warnings),
+            }
+        )
+        return
+    table = Table(title=f"{tusimple.METRIC}, {counts.labelled:,} images")
+    for heading in ("accuracy", "FP", "FN", "F1 (CLRNet)", "F1 (matched)", "images with negative FP"):
+        table.add_column(heading, justify="right")
+    table.add_row(*(percent(figure) for figure in figures.values()), str(negative))
+    Console().print(table)
+
+
+def shown_thresholds(further: Sequence[float] | None) -> tuple[float, ...]:
+    """The thresholds to show, in order and each once."""
+    return tuple(sorted({*SHOWN_THRESHOLDS, *(further or ())}))
+
+
+def threshold_name(threshold: float) -> str:
+    """Two decimals, or as many as it takes."""
+    short = f"{threshold:.2f}"
+    return short if float(short) == threshold else repr(threshold)
+
+
+def sums_object(sums: Sums) -> dict[str, float | None]:
+    """Counts and ratios for JSON; an undefined ratio is null."""
+    return {
+        "tp": sums.tp,
+        "fp": sums.fp,
+        "fn": sums.fn,
+        "precision": sums.precision,
+        "recall": sums.recall,
+        "f1": sums.f1,
+    }
+
+
+def by_threshold(counts: Counts, thresholds: Sequence[float]) -> dict[str, dict[str, float | None]]:
+    """The sums at each threshold for JSON."""
+    return {threshold_name(threshold): sums_object(counts.sums(threshold)) for threshold in thresholds}
+
+
+def image_rows(counts: Counts, **constant: str) -> Iterator[dict[str, Any]]:
+    """One object an image: its name, the lanes of labels and predictions, and tp at each threshold, mF1's included."""
+    names = {threshold_name(round(value, 12)): column for column, value in enumerate(counts.thresholds)}
+    for image, n_gt, n_pred, tp in zip(counts.images, counts.n_gt, counts.n_pred, counts.tp, strict=True):
+        found = {name: int(tp[column]) for name, column in sorted(names.items())}
+        yield {"image": image, **constant, "n_gt": int(n_gt), "n_pred": int(n_pred), "tp": found}
+
+
+def tusimple_rows(counts: tusimple.TusimpleCounts) -> Iterator[dict[str, Any]]:
+    """One object an image: its name, its official rates, and the lanes matched, labelled and predicted."""
+    for row, image in enumerate(counts.images):
+        rates = {"accuracy": float(counts.accuracy[row]), "fp": float(counts.fp[row]), "fn": float(counts.fn[row])}
+        lanes = {"matched": int(counts.matched[row]), "n_gt": int(counts.n_gt[row]), "n_pred": int(counts.n_pred[row])}
+        yield {"image": image, **rates, **lanes}
+
+
+def write_rows(file: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write objects as JSON lines."""
+    write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def as_objects(warnings: Sequence[Oddity]) -> list[dict[str, str | int | None]]:
+    """Warnings for JSON."""
+    return [{"file": str(odd.file), "line": odd.line, "what": odd.what} for odd in warnings]
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """The one object that goes to stdout."""
+    print(json.dumps(value, allow_nan=False))
+
+
+def say_warnings(warnings: Sequence[Oddity]) -> None:
+    """The first warnings on stderr, and how many there are more."""
+    for odd in warnings[:SHOWN_WARNINGS]:
+        print(f"warning: {odd}", file=sys.stderr)
+    if len(warnings) > SHOWN_WARNINGS:
+        print(f"warning: {len(warnings) - SHOWN_WARNINGS} more like these (--json lists them all)", file=sys.stderr)
+
+
+def percent(ratio: float | None) -> str:
+    """A fraction in points, or a dash where it is undefined."""
+    return "-" if ratio is None else f"{100 * ratio:.2f}"
+
+
+def print_counts(metric: str, splits: dict[str, Counts], total: Counts, thresholds: Sequence[float]) -> None:
+    """The human answer: a table with one row a split and threshold."""
+    table = Table(title=f"{metric}, {len(total.images):,} images")
+    for heading in ("split", "images", "IoU", "TP", "FP", "FN", "precision", "recall", "F1"):
+        table.add_column(heading, justify="left" if heading == "split" else "right")
+    for name, counts in [*splits.items(), ("total", total)]:
+        for threshold in thresholds:
+            sums = counts.sums(threshold)
+            table.add_row(
+                name,
+                str(len(counts.images)),
+                f"> {threshold_name(threshold)}",
+                *(str(count) for count in (sums.tp, sums.fp, sums.fn)),
+                *(percent(ratio) for ratio in (sums.precision, sums.recall, sums.f1)),
+            )
+        table.add_section()
+    console = Console()
+    console.print(table)
+    console.print(f"mF1 over .50:.05:.95: {percent(total.mf1)}")
+
+
+@contextmanager
+def progress_bar(images: int) -> Iterator[Report | None]:
+    """A bar on stderr where that is a terminal; nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    shape = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*shape, console=console, transient=True) as bar:
+        task = bar.add_task("scoring", total=images)
+        yield lambda done: bar.advance(task, done)

@@ -1,0 +1,162 @@
+"""`samiro-bench score` as its users call it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.cli.score import app
+from harness.errors import InputError
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def culane(tmp_path):
+    for name, files in {
+        "labels": {"a": "100 500 200 300 300 200\n", "b": "800 500 800 300\n", "c": ""},
+        "predictions": {
+            "a": "100 500 200 300 300 200\n",
+            "b": "805 500 805 300\n300 500 300 300\n",
+            "c": "9 9 99 99\n",
+        },
+    }.items():
+        (tmp_path / name).mkdir()
+        for image, text in files.items():
+            (tmp_path / name / f"{image}.lines.txt").write_text(text)
+    (tmp_path / "one.txt").write_text("/a.jpg\n/b.jpg\n")
+    (tmp_path / "cross.txt").write_text("c.jpg\n")
+    return tmp_path
+
+
+def culane_arguments(folder, *more):
+    roots = ("--labels", folder / "labels", "--predictions", folder / "predictions")
+    return ("culane", *roots, folder / "one.txt", folder / "cross.txt", *more)
+
+
+def test_culane_prints_one_json_object_of_the_promised_form(culane):
+    result = run(*culane_arguments(culane, "--json"))
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert list(found) == ["metric", "images", "iou", "mf1", "splits", "warnings"]
+    assert (found["metric"], found["images"], found["warnings"]) == ("culane/official", 3, [])
+    assert list(found["iou"]) == ["0.50", "0.75"]
+    assert found["iou"]["0.50"] == {"tp": 2, "fp": 2, "fn": 0, "precision": 0.5, "recall": 1.0, "f1": 2 / 3}
+    assert found["splits"]["one"]["images"] == 2
+    cross = found["splits"]["cross"]["iou"]["0.50"]
+    assert cross == {"tp": 0, "fp": 1, "fn": 0, "precision": 0.0, "recall": None, "f1": None}
+    # a and b match at .50 to .70 (IoU 26/36 of b), a alone from .75 on
+    assert found["mf1"] == pytest.approx((5 * (2 / 3) + 5 * (2 * 1 / (4 + 2))) / 10)
+
+
+def test_further_thresholds_are_shown_beside_the_two(culane):
+    found = json.loads(run(*culane_arguments(culane, "--json", "--iou", "0.6", "--iou", "0.123")).stdout)
+    assert list(found["iou"]) == ["0.123", "0.50", "0.60", "0.75"]
+
+
+def test_the_table_names_splits_and_total(culane):
+    result = run(*culane_arguments(culane))
+    assert result.exit_code == 0
+    for word in ("culane/official", "one", "cross", "total", "mF1"):
+        assert word in result.stdout
+
+
+def test_counts_of_each_image_are_written(culane):
+    run(*culane_arguments(culane, "--per-image", culane / "out" / "images.jsonl"))
+    rows = [json.loads(line) for line in (culane / "out" / "images.jsonl").read_text().splitlines()]
+    assert [(row["image"], row["split"], row["n_gt"], row["n_pred"]) for row in rows] == [
+        ("a.jpg", "one", 1, 1),
+        ("b.jpg", "one", 1, 2),
+        ("c.jpg", "cross", 0, 1),
+    ]
+    assert rows[1]["tp"]["0.70"] == 1
+    assert rows[1]["tp"]["0.75"] == 0
+
+
+def test_odd_input_warns_on_stderr_and_in_json_and_is_refused_when_strict(culane):
+    (culane / "predictions" / "b.lines.txt").write_text("805 500 805 300\n1 2 x\n")
+    result = run(*culane_arguments(culane, "--json"))
+    (warning,) = json.loads(result.stdout)["warnings"]
+    assert warning == {"file": str(culane / "predictions/b.lines.txt"), "line": 2, "what": warning["what"]}
+    assert "b.lines.txt, line 2" in result.stderr
+    strict = run(*culane_arguments(culane, "--strict"))
+    assert isinstance(strict.exception, InputError)
+    assert "b.lines.txt, line 2" in str(strict.exception)
+
+
+def test_many_warnings_are_summed_up_on_stderr(culane):
+    (culane / "predictions" / "b.lines.txt").write_text("\n" * 50)
+    result = run(*culane_arguments(culane))
+    assert len(result.stderr.splitlines()) == 11
+    assert "40 more" in result.stderr
+
+
+def test_bad_arguments_are_input_errors(culane):
+    for wrong in ((*culane_arguments(culane), "--iou", "1.5"), (*culane_arguments(culane), culane / "one.txt")):
+        assert isinstance(run(*wrong).exception, InputError)
+    assert run("culane", "--metric", "other").exit_code == 2
+
+
+def test_scoring_needs_no_torch():
+    code = "import sys, harness.cli.score; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["culane", "tusimple", "llamas"])
+def test_help_has_an_example(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert "samiro-bench score" in result.stdout
+
+
+def test_the_ports_metric_is_chosen_by_name_and_refuses_what_they_raise_on(culane):
+    found = json.loads(run(*culane_arguments(culane, "--json", "--metric", "clrnet")).stdout)
+    assert found["metric"] == "culane/clrnet"
+    assert found["iou"]["0.50"]["tp"] == 2
+    (culane / "predictions" / "c.lines.txt").unlink()
+    assert isinstance(run(*culane_arguments(culane, "--metric", "clrnet")).exception, InputError)
+
+
+def test_tusimple_prints_one_json_object_of_the_promised_form(tmp_path):
+    label = {"raw_file": "a", "lanes": [[5, 6, 7]], "h_samples": [10, 20, 30]}
+    (tmp_path / "gt.json").write_text(json.dumps(label) + "\n")
+    (tmp_path / "pred.json").write_text(json.dumps({"raw_file": "a", "lanes": [[5, 6, 7]], "run_time": 0}) + "\n")
+    arguments = ("tusimple", "--labels", tmp_path / "gt.json", "--predictions", tmp_path / "pred.json")
+    assert json.loads(run(*arguments, "--json", "--per-image", tmp_path / "images.jsonl").stdout) == {
+        "metric": "tusimple/official",
+        "images": 1,
+        "accuracy": 1.0,
+        "fp": 0.0,
+        "fn": 0.0,
+        "f1_clrnet": 1.0,
+        "f1_matched": 1.0,
+        "images_with_negative_fp": 0,
+        "warnings": [],
+    }
+    row = {"image": "a", "accuracy": 1.0, "fp": 0.0, "fn": 0.0, "matched": 1, "n_gt": 1, "n_pred": 1}
+    assert json.loads((tmp_path / "images.jsonl").read_text()) == row
+    assert "100.00" in run(*arguments).stdout
+
+
+def test_llamas_prints_one_json_object_without_splits(tmp_path):
+    ends = {"world_start": {"x": "1", "y": "1", "z": "5"}, "world_end": {"x": "1", "y": "1", "z": "9"}}
+    markers = [
+        {"pixel_start": {"x": "600", "y": "650"}, "pixel_end": {"x": "620", "y": "550"}, **ends},
+        {"pixel_start": {"x": "630", "y": "500"}, "pixel_end": {"x": "640", "y": "450"}, **ends},
+    ]
+    label = {"image_name": "i", "projection_matrix": [], "lanes": [{"lane_id": "l0", "markers": markers}]}
+    (tmp_path / "labels/r").mkdir(parents=True)
+    (tmp_path / "out/r").mkdir(parents=True)
+    (tmp_path / "labels/r/i.json").write_text(json.dumps(label))
+    (tmp_path / "out/r/i.lines.txt").write_text("587 716 600 650 620 550 640 450\n")
+    result = run("llamas", "--labels", tmp_path / "labels", "--predictions", tmp_path / "out", "--json")
+    found = json.loads(result.stdout)
+    assert list(found) == ["metric", "images", "iou", "mf1", "warnings"]
+    assert (found["metric"], found["images"]) == ("llamas/official", 1)
+    assert found["iou"]["0.75"] == {"tp": 1, "fp": 0, "fn": 0, "precision": 1.0, "recall": 1.0, "f1": 1.0}

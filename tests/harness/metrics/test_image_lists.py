@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.errors import InputError
+from harness.metrics.image_lists import lanes_file, read_list, read_lists
+
+
+def test_names_with_and_without_slash_spaces_and_carriage_returns(tmp_path):
+    file = tmp_path / "test0_normal.txt"
+    file.write_bytes(b"/a/1.jpg\r\nb/2.jpg  \n c.jpg\n")
+    split = read_list(file)
+    assert split.name == "test0_normal"
+    assert split.images == ("a/1.jpg", "b/2.jpg", "c.jpg")
+    assert split.oddities == ()
+
+
+def test_the_name_ends_at_its_last_dot(tmp_path):
+    assert lanes_file(tmp_path, "d.MP4/1.jpg") == str(tmp_path / "d.MP4/1.lines.txt")
+    assert lanes_file(tmp_path, "plain") == str(tmp_path / "plain.lines.txt")
+
+
+def test_blank_lines_and_repeated_images_are_odd(tmp_path):
+    file = tmp_path / "list.txt"
+    file.write_text("a.jpg\n\n/a.jpg\n")
+    split = read_list(file)
+    assert split.images == ("a.jpg", "a.jpg")
+    assert [odd.line for odd in split.oddities] == [2, 3]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"a.jpg\n\xff\xfe\n", b"a\0b.jpg\n"])
+def test_broken_lists_are_refused(tmp_path, content):
+    file = tmp_path / "list.txt"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"list\.txt"):
+        read_list(file)
+
+
+def test_a_missing_list_is_refused(tmp_path):
+    with pytest.raises(InputError, match="nowhere"):
+        read_lists([tmp_path / "nowhere.txt"])
+    with pytest.raises(InputError, match="at least one"):
+        read_lists([])
+
+
+def test_lists_that_overlap_or_share_a_name_are_refused(tmp_path):
+    (tmp_path / "x").mkdir()
+    one, two, same = tmp_path / "one.txt", tmp_path / "two.txt", tmp_path / "x" / "one.txt"
+    one.write_text("a.jpg\nb.jpg\n")
+    two.write_text("/b.jpg\n")
+    same.write_text("c.jpg\n")
+    with pytest.raises(InputError, match=r"b\.jpg"):
+        read_lists([one, two])
+    with pytest.raises(InputError, match="rename"):
+        read_lists([one, same])
+    assert [split.name for split in read_lists([two, same])] == ["two", "one"]
