@@ -1,0 +1,255 @@
+"""TuSimple: JSON lines with the x of each lane at given rows.
+
+Format: https://github.com/TuSimple/tusimple-benchmark/blob/master/doc/lane_detection/readme.md. Splits as the field makes them:
+train from the labels of 0313 and 0601 (3,268 frames), val from 0531 (358), test 2,782.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.datasets.base import Frame, read_bytes
+from harness.datasets.images import read_size
+from harness.datasets.index import LabelIndex, index_of
+from harness.datasets.lines import COORDINATE_LIMIT
+from harness.errors import InputError, did_you_mean
+from harness.files import sha256_of_json, write_text
+from harness.lanes import Lane, Points, archived_points
+
+Rows = npt.NDArray[np.float64]
+
+LABELS = {
+    "train": ("label_data_0313.json", "label_data_0601.json"),
+    "val": ("label_data_0531.json",),
+    "test": ("test_label.json",),
+}
+"""Split -> its label files, which lie in the root or in one of FOLDERS."""
+
+FOLDERS = ("", "train_set", "test_set")
+"""Where label files and clips/ lie: all in one folder, or as the two archives unpack."""
+
+ABSENT = -2
+"""What a file says where a lane has no point."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """One line of a label file. rows: the h_samples; xs: float64 (lanes, rows), negative where there is no point."""
+
+    raw_file: str
+    rows: Rows
+    xs: Rows
+
+
+def at_rows(lane: Lane, rows: npt.ArrayLike) -> Rows:
+    """The x of a lane at rows, linearly between its points, in 1/8 px; NaN beyond its ends.
+
+    Where a lane crosses a row more than once, the crossing nearest to its near end counts. What this gives at its own rows
+    is itself, so that archived samples are scored as they are.
+    """
+    asked = np.asarray(rows, dtype=np.float64)
+    points = lane.points.astype(np.float64)
+    if not len(points):
+        return np.full(asked.shape, np.nan)
+    starts, ends = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
+    hit = (np.minimum(starts, ends)[:, 1:] <= asked) & (asked <= np.maximum(starts, ends)[:, 1:])
+    segment = hit.argmax(axis=0)
+    (x, y), (end_x, end_y) = starts[segment].T, ends[segment].T
+    share = (asked - y) / np.where(end_y == y, np.inf, end_y - y)
+    crossing = np.where(share == 1.0, end_x, x + share * (end_x - x))
+    return archived_points(np.where(hit.any(axis=0), crossing, np.nan))
+
+
+def sampled(lanes: Sequence[Lane], rows: npt.ArrayLike) -> list[Lane]:
+    """Lanes as points at the rows that they reach, near to far: what is archived and scored. Scores stay."""
+    asked = np.sort(np.asarray(rows, dtype=np.float64))[::-1]
+    found = []
+    for lane in lanes:
+        x = at_rows(lane, asked)
+        there = ~np.isnan(x)
+        found.append(Lane(np.stack([x[there], asked[there]], axis=1).astype(np.float32), lane.score))
+    return found
+
+
+def line_text(raw_file: str, lanes: Sequence[Lane], rows: npt.ArrayLike, **more: Any) -> str:
+    """One line of a file of labels or predictions; -2 where a lane has no point or lies left of the image.
+
+    `more` is added as it is: h_samples for labels, run_time for predictions.
+    """
+    xs = [np.nan_to_num(at_rows(lane, rows), nan=ABSENT) for lane in lanes]
+    plain = [[ABSENT if x < 0 else int(x) if x == int(x) else float(x) for x in lane.tolist()] for lane in xs]
+    return json.dumps({"raw_file": raw_file, "lanes": plain, **more}, allow_nan=False) + "\n"
+
+
+def write_labels(path: Path, labelled: Iterable[tuple[str, Sequence[Lane], Sequence[int]]]) -> None:
+    """Write a label file, atomically, from (raw_file, lanes, rows) of each frame."""
+    write_text(path, "".join(line_text(name, lanes, rows, h_samples=list(rows)) for name, lanes, rows in labelled))
+
+
+def write_predictions(path: Path, predicted: Iterable[tuple[str, Sequence[Lane], npt.ArrayLike]]) -> None:
+    """Write a prediction file, atomically, from (raw_file, lanes, rows) of each frame; run_time is 0 as design has it."""
+    write_text(path, "".join(line_text(name, lanes, rows, run_time=0) for name, lanes, rows in predicted))
+
+
+def read_labels(path: Path) -> list[Labelled]:
+    """Read a label file strictly. Raises InputError with file and line on anything but what the format allows."""
+    found = []
+    lines_of: dict[str, int] = {}
+    for number, line in enumerate(read_bytes(path).removesuffix(b"\n").split(b"\n"), start=1):
+        try:
+            entry = json.loads(line)
+            labelled = _labelled(entry)
+        except (ValueError, RecursionError, OverflowError) as error:
+            reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+            raise InputError(f"{path}:{number}: {reason}; restore the file from the dataset's source") from None
+        first = lines_of.setdefault(labelled.raw_file, number)
+        if first != number:
+            raise InputError(f"{path}:{number}: {labelled.raw_file} is already on line {first}; delete one of the two")
+        found.append(labelled)
+    return found
+
+
+def _labelled(entry: object) -> Labelled:
+    if not isinstance(entry, dict):
+        raise ValueError("not a JSON object")
+    missing = [key for key in ("raw_file", "lanes", "h_samples") if key not in entry]
+    if missing:
+        raise ValueError(f"no {missing[0]!r}")
+    raw_file = entry["raw_file"]
+    if not isinstance(raw_file, str) or not raw_file.isprintable() or ".." in raw_file.split("/"):
+        raise ValueError(f"raw_file {str(raw_file)[:80]!r} isn't a path inside the dataset")
+    if not raw_file.strip("/"):
+        raise ValueError("raw_file is empty")
+    rows = _numbers(entry["h_samples"], "h_samples")
+    if not isinstance(entry["lanes"], list):
+        raise ValueError("'lanes' isn't a list")
+    xs = [_numbers(lane, f"lane {number}") for number, lane in enumerate(entry["lanes"], start=1)]
+    for number, lane in enumerate(xs, start=1):
+        if len(lane) != len(rows):
+            raise ValueError(f"lane {number} has {len(lane)} values for {len(rows)} h_samples")
+    return Labelled(raw_file.lstrip("/"), rows, np.array(xs, dtype=np.float64).reshape(len(xs), len(rows)))
+
+
+def _numbers(values: object, what: str) -> Rows:
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+        raise ValueError(f"{what} isn't a list of numbers")
+    array = np.array(values, dtype=np.float64)
+    if not (np.abs(array) <= COORDINATE_LIMIT).all():
+        raise ValueError(f"{what} has a value further out than any image")
+    return array
+
+
+def points_of(labelled: Labelled) -> list[Points]:
+    """The lanes of a line as (N, 2) points in the order of its rows; lanes without a point are left out."""
+    lanes = []
+    for xs in labelled.xs:
+        there = xs >= 0
+        if there.any():
+            lanes.append(np.stack([xs[there], labelled.rows[there]], axis=1).astype(np.float32))
+    return lanes
+
+
+class TuSimple:
+    """The TuSimple lane dataset in any of its known layouts, or rendered data in its form. Scenarios it has none."""
+
+    form = "tusimple"
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        name: str = "tusimple",
+        image_size: tuple[int, int] | None = None,
+        rehash: bool = False,
+    ) -> None:
+        """Open the folder; see `open_dataset`. Labels are always read whole, so `rehash` changes nothing."""
+        self.root = root.resolve()
+        self.name = name
+        self._image_size = image_size
+        self._labelled: dict[str, dict[str, Labelled]] = {}
+        if not any(self._label_paths(split) for split in LABELS):
+            names = ", ".join(file for files in LABELS.values() for file in files)
+            raise InputError(
+                f"{self.root} isn't TuSimple: it has none of {names}; name the folder that holds them and clips/"
+            )
+
+    def _label_paths(self, split: str) -> list[Path]:
+        """The label files of a split; none unless all of them are there."""
+        paths = [
+            next((path for folder in FOLDERS if (path := self.root / folder / file).is_file()), None)
+            for file in LABELS[split]
+        ]
+        found = [path for path in paths if path is not None]
+        return found if len(found) == len(paths) else []
+
+    @cached_property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels: as given when opened, else read from the first listed image."""
+        return self._image_size or read_size(self.frames(self.splits()[0])[0].image)
+
+    def splits(self) -> tuple[str, ...]:
+        """The splits whose label files are all there."""
+        return tuple(split for split in LABELS if self._label_paths(split))
+
+    def _read(self, split: str) -> dict[str, Labelled]:
+        """Frame id -> its line, in the files' order."""
+        if split not in LABELS:
+            raise InputError(f"unknown split {split!r} of {self.name}; {did_you_mean(split, list(LABELS))}")
+        if split not in self._labelled:
+            paths = self._label_paths(split)
+            if not paths:
+                raise InputError(
+                    f"{self.root}: no {' and '.join(LABELS[split])}, the labels of split {split}; restore them"
+                )
+            own = "test_set" if split == "test" else "train_set"
+            prefix = f"{own}/" if (self.root / own / "clips").is_dir() else ""
+            found: dict[str, Labelled] = {}
+            for path in paths:
+                for labelled in read_labels(path):
+                    if prefix + labelled.raw_file in found:
+                        raise InputError(
+                            f"{path}: {labelled.raw_file} is also in {paths[0]}; delete one of the two lines"
+                        )
+                    found[prefix + labelled.raw_file] = labelled
+            self._labelled[split] = found
+        return self._labelled[split]
+
+    def frames(self, split: str) -> tuple[Frame, ...]:
+        """The frames of a split in the order of its label files. Raises InputError on damaged labels."""
+        return tuple(Frame(image, self.root / image, None, image.rpartition("/")[0]) for image in self._read(split))
+
+    def labelled(self, frame: Frame) -> Labelled:
+        """A frame's line: its raw_file and rows are what a prediction file needs. Raises InputError on an unknown frame."""
+        for split in dict.fromkeys([*self._labelled, *self.splits()]):
+            found = self._read(split).get(frame.id)
+            if found is not None:
+                return found
+        raise InputError(f"{frame.id} is in no label file of {self.root}; add it or drop the frame")
+
+    def lanes(self, frame: Frame) -> list[Lane]:
+        """The labels of a frame from near to far; lanes of one point, which the real labels have, among them."""
+        return index_of([points_of(self.labelled(frame))]).lanes(0)
+
+    def labels(self, split: str) -> LabelIndex:
+        """All labels of a split, one row a frame of `frames(split)`."""
+        return index_of(points_of(labelled) for labelled in self._read(split).values())
+
+    def content_key(self) -> str:
+        """sha256 over raw_files, rows and lanes of all splits, wherever the files lie."""
+        return sha256_of_json(
+            {
+                split: [
+                    [[labelled.raw_file, labelled.rows.tolist()] for labelled in self._read(split).values()],
+                    self.labels(split).content,
+                ]
+                for split in self.splits()
+            }
+        )

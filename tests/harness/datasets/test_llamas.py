@@ -1,0 +1,223 @@
+"""LLAMAS: rows from markers as the official scripts give them, layout, hostile labels."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.datasets.lines import parse_lines
+from harness.datasets.llamas import LANES, LLAMAS, lane_rows, points_of, prediction_name, write_predictions
+from harness.errors import InputError
+from harness.lanes import Lane
+
+CLIP = "images-2014-12-22-12-35-10_mapping_280S_ramps"
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def marker(start: tuple[int, int], end: tuple[int, int], z: float) -> dict[str, Any]:
+    return {
+        "lane_marker_id": "m",
+        "pixel_start": {"x": str(start[0]), "y": str(start[1])},
+        "pixel_end": {"x": str(end[0]), "y": str(end[1])},
+        "world_start": {"x": "0", "y": "1.5", "z": str(z)},
+        "world_end": {"x": "0", "y": "1.5", "z": str(z + 3)},
+    }
+
+
+def label(**lanes: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "image_name": "1",
+        "projection_matrix": np.eye(3).tolist(),
+        "lanes": [{"lane_id": name, "markers": found} for name, found in lanes.items()],
+    }
+
+
+STRAIGHT = [marker((400, 600), (450, 550), 4), marker((500, 500), (520, 480), 8)]
+
+
+def refusal(call, *arguments, **more) -> str:
+    with pytest.raises(InputError) as caught:
+        call(*arguments, **more)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for split in ("train", "valid"):
+        folder = tmp_path / "labels" / split / CLIP
+        folder.mkdir(parents=True)
+        for name in ("20", "10"):
+            (folder / f"{name}.json").write_text(json.dumps(label(l0=STRAIGHT)))
+    images = tmp_path / "color_images/test" / CLIP
+    images.mkdir(parents=True)
+    (images / "5_color_rect.png").write_bytes(b"")
+    return tmp_path
+
+
+def test_rows_are_the_official_ones(shared: Path, tmp_path: Path) -> None:
+    with tarfile.open(shared / "conformance/llamas/trees.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    official = json.loads(gzip.decompress((shared / "conformance/llamas/gt_rows.json.gz").read_bytes()))
+    dataset = LLAMAS(tmp_path, image_size=(717, 1276))
+    frames = dataset.frames("val")
+    assert len(frames) == len(official) == 300
+    for frame in frames:
+        path = tmp_path / dataset.label_name(frame)
+        rows = lane_rows(path.read_bytes(), source=str(path))
+        # The official evaluator looks at rows from 300 on only.
+        got = [[[x, y] for y, x in enumerate(rows[name]) if y >= 300 and x >= 0] for name in rows]
+        want = official[f"{frame.clip}/{path.name}"]
+        assert got == want
+        seen = [[[x, y] for x, y in lane.points[::-1].tolist() if y >= 300] for lane in dataset.lanes(frame)]
+        assert seen == [np.float32(lane).tolist() for lane in want]
+    predictions = tmp_path / "pred_a"
+    names = {str(path.relative_to(predictions)) for path in predictions.rglob("*.lines.txt")}
+    assert {prediction_name(dataset.label_name(frame)) for frame in frames} == names
+
+
+def test_a_straight_lane_in_closed_form() -> None:
+    rows = lane_rows(json.dumps(label(l3=STRAIGHT)).encode(), source="x")
+    assert list(rows) == ["l0"]  # renamed from l3: the only lane on the left
+    x = rows["l0"]
+    # The nearest marker goes on along x = 1000 - y down to the last row.
+    assert x[716] == 284
+    assert [x[y] for y in (600, 575, 550, 500, 490, 480)] == [400, 425, 450, 500, 510, 520]
+    # Filled from the top: v[501] = v[500] + (v[550] - v[500]) / (550 - 501 + 1)
+    assert x[501] == 499
+    assert np.isnan(x[:480]).all()
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "border"), [((100, 600), (200, 550), (0, 650)), ((1176, 600), (1076, 550), (1276, 650))]
+)
+def test_a_lane_that_leaves_at_the_side_is_extended_to_the_side(start, end, border) -> None:
+    lane = [marker(start, end, 4), marker(end, (end[0], 500), 8)]
+    (rows,) = lane_rows(json.dumps(label(r0=lane)).encode(), source="x").values()
+    assert rows[border[1]] == border[0]
+    assert np.isnan(rows[border[1] + 1 :]).all()
+
+
+def test_short_lanes_and_single_markers_are_dropped_and_sides_renumbered() -> None:
+    short = [marker((700, 500), (710, 490), 4), marker((720, 481), (730, 470), 8)]  # starts are 19 rows apart
+    lone = [marker((700, 600), (710, 500), 4)]
+    content = label(l0=short, l1=lone, l2=STRAIGHT, r5=STRAIGHT, r3=STRAIGHT, r1=short)
+    rows = lane_rows(json.dumps(content).encode(), source="x")
+    assert sorted(rows) == ["l0", "r0", "r1"]
+    assert [len(points) for points in points_of(rows)] == [716 - 480 + 1] * 3
+
+
+def test_points_run_from_near_to_far_and_leave_out_negative_x() -> None:
+    x = np.full(717, np.nan)
+    x[[700, 650, 600]] = [-3.0, 5.0, 8.5]
+    (points,) = points_of({"r0": x})
+    assert points.tolist() == [[5.0, 650.0], [8.5, 600.0]]
+
+
+def test_splits_frames_and_lanes(root: Path) -> None:
+    dataset = LLAMAS(root)
+    assert dataset.splits() == ("train", "val", "test")
+    frames = dataset.frames("val")
+    assert [frame.id for frame in frames] == [
+        f"color_images/valid/{CLIP}/{name}_color_rect.png" for name in ("10", "20")
+    ]
+    assert frames[0].clip == CLIP
+    assert dataset.label_name(frames[0]) == f"labels/valid/{CLIP}/10.json"
+    (lane,) = dataset.lanes(frames[0])
+    assert lane.points[0].tolist() == [284, 716]
+    assert [frame.id for frame in dataset.frames("test")] == [f"color_images/test/{CLIP}/5_color_rect.png"]
+    assert "private" in refusal(dataset.labels, "test")
+    assert "has no label" in refusal(dataset.lanes, dataset.frames("test")[0])
+    assert "did you mean 'val'?" in refusal(dataset.frames, "valid")
+
+
+def test_predictions_and_submissions_lie_where_the_evaluator_looks(root: Path, tmp_path: Path) -> None:
+    dataset = LLAMAS(root)
+    lanes = [Lane([[284.06, 716], [300, 700]])]
+    for split in ("val", "test"):
+        write_predictions(tmp_path / "out", dataset.frames(split), [lanes] * len(dataset.frames(split)))
+    files = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.txt"))
+    assert files == [f"{CLIP}/{name}.lines.txt" for name in ("10", "20", "5")]
+    data = (tmp_path / "out" / files[0]).read_bytes()
+    assert parse_lines(data, source="x", fewest_points=2)[0].tolist() == [[284.0, 716.0], [300.0, 700.0]]
+
+
+def test_an_edited_label_changes_the_content_key(root: Path) -> None:
+    key = LLAMAS(root).content_key()
+    assert LLAMAS(root, rehash=True).content_key() == key
+    (root / "labels/train" / CLIP / "10.json").write_text(json.dumps(label(r0=STRAIGHT, l0=STRAIGHT)))
+    assert LLAMAS(root).content_key() != key
+
+
+def test_folders_that_arent_llamas_are_refused(tmp_path: Path) -> None:
+    assert "isn't LLAMAS" in refusal(LLAMAS, tmp_path)
+    (tmp_path / "labels/train/empty").mkdir(parents=True)
+    assert "no <clip>/*.json" in refusal(LLAMAS(tmp_path).frames, "train")
+    assert "no split val" in refusal(LLAMAS(tmp_path).frames, "val")
+
+
+def broken(**change: Any) -> dict[str, Any]:
+    return label(l0=[{**STRAIGHT[0], **change}, STRAIGHT[1]])
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("{", "Expecting"),
+        ("[" * 100_000, "nested too deeply"),
+        ([], "the label has no 'lanes'"),
+        ({"lanes": {}}, "the label has no 'lanes' that is a list"),
+        ({"lanes": [{"lane_id": "l0"}]}, "lane 1 has no 'markers'"),
+        ({"lanes": [{"markers": []}]}, "lane 1 has no 'lane_id'"),
+        (label(l0=[]), "lane 1 has no markers"),
+        (label(x0=STRAIGHT), "'x0' begins neither with l nor with r"),
+        (broken(pixel_start={"x": "99.5", "y": "600"}), "lane 1, marker 1, pixel_start: x is '99.5'"),
+        (broken(pixel_end={"x": "99"}), "lane 1, marker 1, pixel_end: y is 'None'"),
+        (broken(pixel_end=None), "lane 1, marker 1 has no 'pixel_end'"),
+        (broken(pixel_start={"x": "400", "y": "9" * 5000}), "lane 1, marker 1, pixel_start: y is"),
+        (broken(world_start={"z": "near"}), "lane 1, marker 1, world_start: z is 'near'"),
+        (broken(world_start={"z": "nan"}), "z is 'nan', not a number"),
+        (broken(pixel_start={"x": "400", "y": "717"}), "from row 717"),
+        (broken(pixel_end={"x": "450", "y": "-7"}), "to row -7"),
+        (
+            label(l0=[marker((400, 600), (400, 550), 4), marker((400, 500), (400, 480), 8)]),
+            "lane l0 has no slanted marker",
+        ),
+    ],
+)
+def test_damaged_labels_are_refused_with_lane_and_marker(root: Path, content: Any, what: str) -> None:
+    path = root / "labels/train" / CLIP / "10.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    message = refusal(LLAMAS(root).labels, "train")
+    assert message.startswith(f"{path.resolve()}: ")
+    assert what in message
+
+
+pixels = st.integers(-20, 1300)
+
+
+@given(st.lists(st.tuples(pixels, pixels, pixels, pixels, st.floats(-5, 100)), min_size=1, max_size=5))
+def test_any_markers_are_read_or_refused(found) -> None:
+    lane = [marker((a, b), (c, d), z) for a, b, c, d, z in found]
+    try:
+        rows = lane_rows(json.dumps(label(l0=lane)).encode(), source="file")
+    except InputError as error:
+        message = str(error)
+        assert message.startswith("file: ")
+        return
+    assert set(rows) <= set(LANES)
+    for x in rows.values():
+        there = np.flatnonzero(~np.isnan(x))
+        assert len(there) == 0 or len(there) == there[-1] - there[0] + 1

@@ -1,0 +1,217 @@
+"""TuSimple: real label files, sampling at rows, hostile lines."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.datasets.tusimple import (
+    TuSimple,
+    at_rows,
+    line_text,
+    points_of,
+    read_labels,
+    sampled,
+    write_labels,
+    write_predictions,
+)
+from harness.errors import InputError
+from harness.lanes import Lane
+
+ROWS = list(range(160, 720, 10))
+
+
+def refusal(call, *arguments) -> str:
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def root(shared: Path, tmp_path: Path) -> Path:
+    """The real labels under the official names."""
+    real = shared / "real/tusimple"
+    for source, name in {
+        "train_four": "label_data_0313",
+        "train_three": "label_data_0601",
+        "train_five": "label_data_0531",
+        "test_label": "test_label",
+    }.items():
+        shutil.copy(real / f"{source}.json", tmp_path / f"{name}.json")
+    return tmp_path
+
+
+def test_the_real_labels_are_read_whole(root: Path) -> None:
+    dataset = TuSimple(root, image_size=(720, 1280))
+    assert {split: len(dataset.frames(split)) for split in dataset.splits()} == {
+        "train": 2982 + 404,
+        "val": 239,
+        "test": 2782,
+    }
+    test = dataset.labels("test")
+    # metrics.md: lanes a frame 2:5 3:1740 4:468 5:569; three lanes have one point
+    counts = [len(test.lanes(row)) for row in range(len(test))]
+    assert {lanes: counts.count(lanes) for lanes in set(counts)} == {2: 5, 3: 1740, 4: 468, 5: 569}
+    assert (np.diff(test.lane_starts) == 1).sum() == 3
+    frame = dataset.frames("test")[0]
+    entry = json.loads((root / "test_label.json").read_text().splitlines()[0])
+    assert frame.id == entry["raw_file"]
+    assert frame.clip == frame.id.rpartition("/")[0]
+    assert frame.image == root.resolve() / frame.id
+    want = [[(x, y) for x, y in zip(lane, entry["h_samples"], strict=True) if x >= 0][::-1] for lane in entry["lanes"]]
+    assert [[tuple(point) for point in lane.points.tolist()] for lane in dataset.lanes(frame)] == want
+
+
+def test_real_labels_survive_writing(root: Path, tmp_path: Path) -> None:
+    labelled = read_labels(root / "test_label.json")[:300]
+    path = tmp_path / "written.json"
+    write_labels(
+        path,
+        [(one.raw_file, [Lane(p[::-1]) for p in points_of(one)], one.rows.astype(int).tolist()) for one in labelled],
+    )
+    for want, got in zip(labelled, read_labels(path), strict=True):
+        assert got.raw_file == want.raw_file
+        assert np.array_equal(got.rows, want.rows)
+        assert np.array_equal(got.xs, want.xs[(want.xs >= 0).any(axis=1)])
+
+
+def test_predictions_are_official_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "pred.json"
+    write_predictions(
+        path, [("clips/a/20.jpg", [Lane([[100, 715], [200.2, 695]])], ROWS), ("clips/b/20.jpg", [], ROWS)]
+    )
+    first, second = [json.loads(line) for line in path.read_text().splitlines()]
+    assert first == {"raw_file": "clips/a/20.jpg", "lanes": [[-2] * 54 + [175.125, 125]], "run_time": 0}
+    assert second == {"raw_file": "clips/b/20.jpg", "lanes": [], "run_time": 0}
+
+
+@pytest.mark.parametrize("prefix", ["train_set", ""])
+def test_both_layouts_of_the_archives_are_known(tmp_path: Path, prefix: str) -> None:
+    folder = tmp_path / prefix
+    (folder / "clips").mkdir(parents=True)
+    write_labels(folder / "label_data_0531.json", [("clips/a/20.jpg", [Lane([[1, 700], [2, 690]])], ROWS)])
+    dataset = TuSimple(tmp_path)
+    (frame,) = dataset.frames("val")
+    assert dataset.splits() == ("val",)
+    assert frame.image == tmp_path.resolve() / prefix / "clips/a/20.jpg"
+    assert dataset.labelled(frame).raw_file == "clips/a/20.jpg"
+
+
+def test_a_lane_is_interpolated_linearly_and_not_extrapolated() -> None:
+    lane = Lane([[100, 700], [200, 600], [200, 500]])
+    got = at_rows(lane, [705, 700, 690, 600, 550, 500, 499])
+    np.testing.assert_array_equal(got, [np.nan, 100, 110, 200, 200, 200, np.nan])
+
+
+def test_the_crossing_nearest_to_the_near_end_counts() -> None:
+    hook = Lane([[0, 700], [100, 600], [200, 650]])
+    np.testing.assert_array_equal(at_rows(hook, [650, 600, 625]), [50, 100, 75])
+
+
+def test_lanes_of_one_or_no_point_are_sampled_too() -> None:
+    np.testing.assert_array_equal(at_rows(Lane([[5, 700]]), [710, 700]), [np.nan, 5])
+    assert np.isnan(at_rows(Lane([]), [710, 700])).all()
+    np.testing.assert_array_equal(at_rows(Lane([[5, 700], [9, 700]]), [700]), [5])
+
+
+def test_points_left_of_the_image_are_written_as_absent() -> None:
+    entry = json.loads(line_text("a", [Lane([[-10, 710], [10, 690]])], [690, 700, 705, 710]))
+    assert entry["lanes"] == [[10, 0, -2, -2]]
+
+
+coordinates = st.floats(-2000, 2000, width=32)
+
+
+@given(points=st.lists(st.tuples(coordinates, st.floats(100, 800, width=32)), max_size=8))
+def test_sampling_twice_is_sampling_once(points) -> None:
+    (once,) = sampled([Lane(np.array(points, np.float32).reshape(-1, 2), 0.5)], ROWS)
+    (twice,) = sampled([once], ROWS)
+    # A lane that turns back leaves no gap that the second sampling could bridge: between two rows it reached, it reached all.
+    assert twice.points.tolist() == once.points.tolist()
+    assert twice.score == 0.5
+    assert (np.diff(once.points[:, 1]) == -10).all()
+
+
+@given(points=st.lists(st.tuples(coordinates, st.floats(100, 800, width=32)), min_size=1, max_size=6))
+def test_sampling_agrees_with_a_slow_loop(points) -> None:
+    lane = Lane(np.array(points, np.float32))
+    for row, got in zip(ROWS, at_rows(lane, ROWS), strict=True):
+        want = None
+        pairs = list(zip(lane.points, lane.points[1:], strict=False)) or [(lane.points[0], lane.points[0])]
+        for (x0, y0), (x1, y1) in pairs:
+            if min(y0, y1) <= row <= max(y0, y1):
+                share = 0.0 if y0 == y1 else (row - float(y0)) / (float(y1) - float(y0))
+                want = float(x0) + share * (float(x1) - float(x0))
+                break
+        assert np.isnan(got) if want is None else abs(got - want) <= 1 / 16 + 1e-6
+
+
+GOOD = {"raw_file": "clips/a/20.jpg", "lanes": [[-2, 5]], "h_samples": [700, 710]}
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("{", "Expecting"),
+        ("[]", "not a JSON object"),
+        ("", "Expecting value"),
+        ("[" * 100_000, "nested too deeply"),
+        (json.dumps({**GOOD, "lanes": [[-2, 5, 6]]}), "lane 1 has 3 values for 2 h_samples"),
+        (json.dumps({**GOOD, "lanes": [[-2, "5"]]}), "lane 1 isn't a list of numbers"),
+        (json.dumps({**GOOD, "lanes": [[-2, None]]}), "lane 1 isn't a list of numbers"),
+        (json.dumps({**GOOD, "lanes": [[-2, True]]}), "lane 1 isn't a list of numbers"),
+        (json.dumps({**GOOD, "lanes": [[-2, float("nan")]]}), "further out"),
+        (json.dumps({**GOOD, "lanes": [[-2, 1e30]]}), "further out"),
+        (json.dumps({**GOOD, "lanes": [[-2, 10**400]]}), "too large"),
+        (json.dumps({**GOOD, "lanes": 5}), "'lanes' isn't a list"),
+        (json.dumps({**GOOD, "raw_file": "../../etc/passwd"}), "isn't a path inside"),
+        (json.dumps({**GOOD, "raw_file": 5}), "isn't a path inside"),
+        (json.dumps({**GOOD, "raw_file": ""}), "raw_file is empty"),
+        (json.dumps({"raw_file": "a", "lanes": []}), "no 'h_samples'"),
+        (json.dumps({"raw_file": "a", "h_samples": []}), "no 'lanes'"),
+        (json.dumps(GOOD), "already on line 1"),
+    ],
+)
+def test_damaged_lines_are_refused_with_file_and_line(tmp_path: Path, line: str, what: str) -> None:
+    path = tmp_path / "test_label.json"
+    path.write_text(json.dumps(GOOD) + "\n" + line + "\n")
+    message = refusal(read_labels, path)
+    assert message.startswith(f"{path}:2: ")
+    assert what in message
+
+
+def test_a_file_cut_off_is_refused_at_its_last_line(root: Path) -> None:
+    path = root / "test_label.json"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert f"{path}:2782: " in refusal(TuSimple(root).frames, "test")
+
+
+def test_missing_files_and_unknown_names_are_refused(tmp_path: Path) -> None:
+    assert "isn't TuSimple" in refusal(TuSimple, tmp_path)
+    write_labels(tmp_path / "test_label.json", [("clips/a/20.jpg", [], ROWS)])
+    (tmp_path / "label_data_0313.json").write_text("")
+    dataset = TuSimple(tmp_path)
+    assert dataset.splits() == ("test",)
+    assert "label_data_0313.json and label_data_0601.json" in refusal(dataset.frames, "train")
+    assert "did you mean 'test'?" in refusal(dataset.frames, "tests")
+    assert "20.jpg is missing" in refusal(lambda: dataset.image_size)
+
+
+def test_the_content_key_follows_content_only(tmp_path: Path) -> None:
+    lanes = [Lane([[100, 700], [110, 690]])]
+    one, other = tmp_path / "one", tmp_path / "other/test_set"
+    (other / "clips").mkdir(parents=True)
+    for folder in (one, other):
+        folder.mkdir(exist_ok=True)
+        write_labels(folder / "test_label.json", [("clips/a/20.jpg", lanes, ROWS)])
+    key = TuSimple(one).content_key()
+    assert TuSimple(tmp_path / "other").content_key() == key
+    write_labels(one / "test_label.json", [("clips/a/20.jpg", lanes, ROWS[:-1])])
+    assert TuSimple(one).content_key() != key

@@ -1,0 +1,215 @@
+"""llamas/official and its labels against what the authors' scripts said."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.errors import InputError
+from harness.metrics.counts import LADDER
+from harness.metrics.llamas import score_folder
+from harness.metrics.llamas_labels import label_rows, read_label
+
+
+def test_labels_have_the_official_rows(shared, llamas_kit):
+    expected = json.loads(gzip.decompress((shared / "conformance/llamas/gt_rows.json.gz").read_bytes()))
+    for name, lanes in expected.items():
+        found = [
+            [[x, y] for y, x in enumerate(rows) if y >= 300 and x >= 0]
+            for rows in label_rows(llamas_kit / "labels/valid" / name)
+        ]
+        found = [lane for lane in found if lane]
+        assert len(found) == len(lanes), name
+        for ours, official in zip(found, lanes, strict=True):
+            np.testing.assert_allclose(ours, official, atol=1e-9, err_msg=name)
+
+
+def test_every_threshold_and_image_counts_as_the_official_script(shared, llamas_kit):
+    counts, odd = score_folder(llamas_kit / "labels/valid", llamas_kit / "pred_a")
+    expected = json.loads((shared / "conformance/llamas/expected.json").read_text())["pred_a"]["official"]
+    assert odd == ()
+    for threshold in LADDER:
+        sums, official = counts.sums(threshold), expected[f"{threshold:.2f}"]
+        assert (sums.tp, sums.fp, sums.fn) == (official["TP"], official["FP"], official["FN"])
+    assert counts.mf1 == pytest.approx(expected["mF1_0.50:0.95"], abs=1e-12)
+    row_of = {"/".join(image.split("/")[-2:]): row for row, image in enumerate(counts.images)}
+    with gzip.open(shared / "conformance/llamas/per_image_pred_a.jsonl.gz", "rt") as lines:
+        for line in lines:
+            image = json.loads(line)
+            row = row_of[image["label"]]
+            for column, threshold in enumerate(LADDER):
+                tp, fp, fn = image["counts"][f"{threshold:.2f}"]
+                found = counts.tp[row, column]
+                assert (found, counts.n_pred[row] - found, counts.n_gt[row] - found) == (tp, fp, fn), image["label"]
+
+
+def marker(start, end, z=(5.0, 9.0)):
+    return {
+        "lane_marker_id": "m",
+        "pixel_start": {"x": str(start[0]), "y": str(start[1])},
+        "pixel_end": {"x": str(end[0]), "y": str(end[1])},
+        "world_start": {"x": "1", "y": "1.5", "z": str(z[0])},
+        "world_end": {"x": "1", "y": "1.5", "z": str(z[1])},
+    }
+
+
+def lane(name="l0", shift=0):
+    markers = [
+        marker((600 + shift, 650), (620 + shift, 550)),
+        marker((630 + shift, 500), (640 + shift, 450), (12.0, 16.0)),
+    ]
+    return {"lane_id": name, "markers": markers}
+
+
+def label(*lanes):
+    return {"image_name": "i", "projection_matrix": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "lanes": list(lanes)}
+
+
+def write(folder: Path, content) -> Path:
+    file = folder / "labels" / "r" / "i.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    return file
+
+
+def test_the_nearest_marker_is_prolonged_to_the_bottom_row(tmp_path):
+    (rows,) = label_rows(write(tmp_path, label(lane())))
+    assert rows[716] == round(600 - 66 * 20 / 100)
+    assert rows[650] == 600
+    assert rows[449] == -1
+    # a gap is filled from above, a touch short of linear
+    assert rows[501] == pytest.approx(rows[500] + (rows[550] - rows[500]) / (550 - 501 + 1))
+
+
+def test_lanes_are_renamed_from_the_middle_out_and_only_four_are_scored(tmp_path):
+    content = label(lane("l3", -300), lane("l1", -100), lane("r2", 100), lane("r5", 300), lane("r7", 500))
+    lanes = read_label(write(tmp_path, content))
+    # sorted names: l1 -> l0, l3 -> l1; r2 -> r0, r5 -> r1, r7 -> r2 (not scored); order l1, l0, r0, r1
+    assert [points[points[:, 1] == 650, 0].item() - 600 for points in lanes] == [-300, -100, 100, 300]
+
+
+def test_small_lanes_are_dropped(tmp_path):
+    low = {"lane_id": "r0", "markers": [marker((600, 650), (610, 640)), marker((600, 660), (610, 645))]}
+    single = {"lane_id": "r1", "markers": [marker((600, 650), (620, 450))]}
+    assert len(read_label(write(tmp_path, label(lane(), low, single)))) == 1
+
+
+def changed(path, value):
+    content = label(lane())
+    target = content
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        {},
+        {"lanes": []},
+        changed(["lanes", 0, "lane_id"], "x0"),
+        changed(["lanes", 0, "lane_id"], ""),
+        changed(["lanes", 0, "markers"], []),
+        changed(["lanes", 0, "markers", 0, "pixel_start", "y"], "650.5"),
+        changed(["lanes", 0, "markers", 0, "pixel_start", "y"], "900"),
+        changed(["lanes", 0, "markers", 0, "pixel_start", "x"], "9" * 30),
+        changed(["lanes", 0, "markers", 0, "world_start", "z"], "9.0"),
+        changed(["lanes", 0, "markers", 0, "world_start"], {}),
+        label({"lane_id": "l0", "markers": [marker((600, 650), (600, 550)), marker((600, 500), (600, 450))]}),
+        label(
+            {"lane_id": "l0", "markers": [marker((600, 200), (610, 150)), marker((620, 250), (610, 240), (1.0, 1.0))]}
+        ),
+    ],
+)
+def test_labels_that_the_scripts_fail_on_are_refused(tmp_path, content):
+    with pytest.raises(InputError, match=r"i\.json: "):
+        read_label(write(tmp_path, copy.deepcopy(content)))
+
+
+@pytest.fixture
+def scene(tmp_path):
+    write(tmp_path, label(lane("l0"), lane("r0", 200)))
+    prediction = tmp_path / "predictions" / "r" / "i.lines.txt"
+    prediction.parent.mkdir(parents=True)
+    prediction.write_text("587 716 600 650 620 550 640 450\n")
+    return tmp_path / "labels", tmp_path / "predictions", prediction
+
+
+def test_a_prediction_is_found_by_the_last_two_parts_of_the_label(scene):
+    counts, odd = score_folder(*scene[:2])
+    assert odd == ()
+    sums = counts.sums(0.5)
+    assert (sums.tp, sums.fp, sums.fn) == (1, 0, 1)
+
+
+def test_dropped_points_and_lanes_are_said(scene):
+    scene[2].write_text("587 716 600 650 600 650 620 550 640 450\n\n5 5\n")
+    counts, odd = score_folder(*scene[:2])
+    assert counts.n_pred.tolist() == [1]
+    assert counts.sums(0.5).tp == 1
+    assert [o.line for o in odd] == [1, 2, 3]
+    with pytest.raises(InputError, match="line 1"):
+        score_folder(*scene[:2], strict=True)
+
+
+@pytest.mark.parametrize("text", ["1 2 3\n", "1 2 3 x\n", "5 5 5 5\n"])
+def test_predictions_that_the_script_fails_on_are_refused(scene, text):
+    scene[2].write_text(text)
+    with pytest.raises(InputError, match=r"i\.lines\.txt"):
+        score_folder(*scene[:2])
+
+
+def test_a_missing_prediction_and_missing_folders_are_refused(scene, tmp_path):
+    scene[2].unlink()
+    with pytest.raises(InputError, match=r"i\.lines\.txt"):
+        score_folder(*scene[:2])
+    with pytest.raises(InputError, match="no such folder"):
+        score_folder(tmp_path / "nowhere", scene[1])
+    with pytest.raises(InputError, match="no such folder"):
+        score_folder(scene[0], tmp_path / "nowhere")
+    with pytest.raises(InputError, match="not a single"):
+        score_folder(scene[1], scene[1])
+
+
+def test_empty_files_are_scored(scene):
+    scene[2].write_text("")
+    counts, _ = score_folder(*scene[:2])
+    assert (counts.n_gt.tolist(), counts.n_pred.tolist()) == ([2], [0])
+
+
+VALUES = st.one_of(
+    st.integers(-2000, 2000).map(str), st.floats().map(str), st.none(), st.text(max_size=3), st.integers()
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_damaged_labels_are_read_or_refused(tmp_path, data):
+    content = label(lane("l0"), lane("r0", 200))
+    for _ in range(data.draw(st.integers(1, 3))):
+        target = content["lanes"][data.draw(st.integers(0, 1))]["markers"][data.draw(st.integers(0, 1))]
+        end = data.draw(st.sampled_from(["pixel_start", "pixel_end", "world_start", "world_end"]))
+        target[end][data.draw(st.sampled_from("xyz"))] = data.draw(VALUES)
+    file = write(tmp_path, content)
+    with suppress(InputError):
+        read_label(file)
+
+
+def test_a_lane_of_nan_is_a_lane_that_matches_nothing(scene):
+    scene[2].write_text("1 2 nan 4 5 6 7 8\n")
+    counts, _ = score_folder(*scene[:2])
+    assert counts.n_pred.tolist() == [1]
+    assert not counts.tp.any()

@@ -1,0 +1,179 @@
+"""tusimple/official against what the official script said, and against a slow statement of its rules."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import InputError
+from harness.metrics.tusimple import official_slope, score_file, score_image, slopes
+
+
+@pytest.fixture(scope="session")
+def kit(shared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tusimple")
+    for name in ("gt", "pred_a"):
+        (folder / f"{name}.json").write_bytes(
+            gzip.decompress((shared / f"conformance/tusimple/{name}.json.gz").read_bytes())
+        )
+    return folder
+
+
+def test_the_means_and_every_image_are_the_official_ones(shared, kit):
+    counts, odd = score_file(kit / "gt.json", kit / "pred_a.json")
+    expected = json.loads((shared / "conformance/tusimple/expected.json").read_text())["pred_a"]
+    assert odd == ()
+    for rates, name in ((counts.accuracy, "Accuracy"), (counts.fp, "FP"), (counts.fn, "FN")):
+        assert counts.mean(rates) == pytest.approx(expected[name], abs=1e-13)
+    assert counts.images_with_negative_fp == expected["images_with_negative_fp"]
+    with gzip.open(shared / "conformance/tusimple/per_image_pred_a.jsonl.gz", "rt") as lines:
+        for row, line in enumerate(lines):
+            image, accuracy, fp, fn = json.loads(line)
+            assert counts.images[row] == image
+            assert [counts.accuracy[row], counts.fp[row], counts.fn[row]] == pytest.approx(
+                [accuracy, fp, fn], abs=1e-13
+            )
+
+
+def test_every_edge_case_is_scored_or_refused_as_officially(shared):
+    edge = shared / "conformance/tusimple/edge"
+    cases = json.loads((edge.parent / "expected.json").read_text())["edge_cases"]
+    for name, case in cases.items():
+        files = edge / f"{name}.gt.json", edge / f"{name}.pred.json"
+        if "raises" in case:
+            with pytest.raises(InputError, match=rf"{name}\.pred\.json"):
+                score_file(*files)
+            continue
+        counts, _ = score_file(*files)
+        means = [counts.mean(rates) for rates in (counts.accuracy, counts.fp, counts.fn)]
+        assert means == pytest.approx([case["result"][key] for key in ("Accuracy", "FP", "FN")], abs=1e-13), name
+
+
+def scored_slowly(lanes, label, run_time):
+    """The rules in plain Python, one after the other."""
+    rows, truths = label["h_samples"], label["lanes"]
+    if run_time > 200 or len(lanes) > len(truths) + 2:
+        return 0.0, 0.0, 1.0
+    accuracies = []
+    for truth in truths:
+        points = [(y, x) for y, x in zip(rows, truth, strict=True) if x >= 0]
+        slope = np.polyfit(*zip(*points, strict=True), 1)[0] if len(points) > 1 else 0.0
+        threshold = 20 * np.sqrt(1 + slope**2)
+        shares = [
+            sum(
+                abs((x if x >= 0 else -100) - (t if t >= 0 else -100)) < threshold
+                for x, t in zip(lane, truth, strict=True)
+            )
+            for lane in lanes
+        ]
+        accuracies.append(max(shares) / len(rows) if shares else 0.0)
+    matched = sum(accuracy >= 0.85 for accuracy in accuracies)
+    missed, kept = len(truths) - matched, sorted(accuracies)
+    if len(truths) > 4:
+        missed, kept = max(missed - 1, 0), kept[1:]
+    most = max(min(4, len(truths)), 1)
+    return sum(kept) / most, (len(lanes) - matched) / len(lanes) if lanes else 0.0, missed / most
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 6), st.integers(0, 8), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 8.0, 199.0, 200.5]))
+def test_it_follows_the_rules(n_gt, n_pred, seed, run_time):
+    generator = np.random.default_rng(seed)
+    rows = list(range(240, 720, 10))
+
+    def lanes(count, noise):
+        found = []
+        for lane in range(count):
+            xs = (
+                300
+                + 120 * lane
+                + (np.array(rows) - 400) * generator.normal(0, 1)
+                + generator.normal(0, noise, len(rows))
+            )
+            xs[generator.random(len(rows)) < 0.1] = -2
+            found.append([round(float(x), 3) if x >= 0 else -2 for x in xs])
+        return found
+
+    label = {"lanes": lanes(n_gt, 1), "h_samples": rows}
+    close = [[x + generator.normal(0, 9) if x >= 0 else x for x in lane] for lane in label["lanes"]]
+    predictions = (close + lanes(8, 3))[:n_pred]
+    found = score_image(predictions, label, run_time)
+    assert found[:3] == pytest.approx(scored_slowly(predictions, label, run_time), abs=1e-12)
+
+
+def test_a_distance_equal_to_a_vertical_threshold_does_not_count():
+    label = {"lanes": [[100] * 20], "h_samples": list(range(20))}
+    assert score_image([[120] * 20], label, 0)[0] == 0.0
+    assert score_image([[119] * 20], label, 0)[0] == 1.0
+
+
+@given(st.lists(st.integers(-2, 1280), min_size=2, max_size=56))
+def test_the_closed_form_of_the_slope_is_the_least_squares_one(xs):
+    truth, ys = np.array(xs, float), np.arange(len(xs)) * 10.0
+    assert slopes(truth[None], ys)[0] == pytest.approx(official_slope(truth, ys), rel=1e-9, abs=1e-9)
+
+
+def write(folder, predictions, labels=None):
+    label = {"raw_file": "a", "lanes": [[5, 6, 7]], "h_samples": [10, 20, 30]}
+    (folder / "gt.json").write_text("".join(json.dumps(line) + "\n" for line in labels or [label]))
+    (folder / "pred.json").write_text("".join(f"{p if isinstance(p, str) else json.dumps(p)}\n" for p in predictions))
+    return folder / "gt.json", folder / "pred.json"
+
+
+GOOD = {"raw_file": "a", "lanes": [[5, 6, 7]], "run_time": 1}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "{",
+        "[1]",
+        "7",
+        {**GOOD, "lanes": [[5, 6]]},
+        {**GOOD, "lanes": [[5, 6, "7"]]},
+        {**GOOD, "lanes": [["5", "6", "7"]]},
+        {**GOOD, "lanes": [[5, 6, None]]},
+        {**GOOD, "lanes": [5, 6, 7]},
+        {**GOOD, "lanes": None},
+        {**GOOD, "run_time": "1"},
+        {**GOOD, "raw_file": "b"},
+        {**GOOD, "raw_file": ["a"]},
+        "[" * 100000,
+    ],
+)
+def test_bad_lines_are_refused_and_named(tmp_path, line):
+    with pytest.raises(InputError, match=r"pred\.json, line 1: "):
+        score_file(*write(tmp_path, [line]))
+
+
+def test_a_repeated_image_is_odd(tmp_path):
+    label = {"lanes": [[5, 6, 7]], "h_samples": [10, 20, 30]}
+    files = write(tmp_path, [GOOD, GOOD], [{"raw_file": "a", **label}, {"raw_file": "b", **label}])
+    counts, odd = score_file(*files)
+    assert counts.labelled == 2
+    assert odd[0].line == 2
+    with pytest.raises(InputError, match="line 2"):
+        score_file(*files, strict=True)
+
+
+def test_both_f1_definitions(tmp_path):
+    far = [900, 900, 900]
+    counts, _ = score_file(*write(tmp_path, [{**GOOD, "lanes": [[5, 6, 7], far, far]}]))
+    assert counts.mean(counts.fp) == pytest.approx(2 / 3)
+    assert counts.f1_matched == pytest.approx(2 * 1 / (1 + 3))
+    precision, recall = 1 / 3, 1.0
+    assert counts.f1_clrnet == pytest.approx(2 * precision * recall / (precision + recall))
+
+
+@given(st.binary(max_size=120))
+def test_any_bytes_are_scored_or_refused(tmp_path_factory, text):
+    labels, predictions = write(tmp_path_factory.mktemp("fuzz"), [GOOD])
+    predictions.write_bytes(text)
+    with pytest.raises(InputError):
+        score_file(labels, predictions)
