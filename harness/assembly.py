@@ -81,6 +81,7 @@ def assemble_evaluation(
         counts_file=path.name,
         counts_sha256=sha256_of_file(path),
         predictions_sha256=predicted["predictions_sha256"],
+        warnings=tuple(read_json(phases.score[name].folder / "score.json")["warnings"]),
     )
 
 

@@ -25,6 +25,7 @@ from harness.methods.oracle import Oracle, load_oracle
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
 from harness.metrics.culane import score_images
+from harness.metrics.oddities import refuse
 from harness.phases import run_phase
 from harness.progress import Event, Report
 from harness.records import THRESHOLDS, Counts, TrainingCost, write_counts
@@ -180,7 +181,11 @@ def predict_split(
 def score_split(
     cell: Cell, dataset: Dataset, predicted: Path, frames: tuple[Frame, ...], report: Report, folder: Path
 ) -> None:
-    """Phase `score`: writes the counts of every image, from the predictions' and the labels' files. Anything odd is an error."""
+    """Phase `score`: writes the counts of every image, from the predictions' and the labels' files, and what was odd in them.
+
+    Odd predictions are an error, odd labels a warning of the record: real labels hold lanes of one point, which the official
+    evaluator counts.
+    """
 
     done = 0
 
@@ -190,9 +195,9 @@ def score_split(
         report(Event(cell.id, "score", done, len(frames), "images"))
 
     images = [frame.id for frame in frames]
-    counted, _ = score_images(
-        dataset.root, predicted / "lanes", images, strict=True, progress=progress, workers=cell.training.threads
-    )
+    lanes = predicted / "lanes"
+    counted, oddities = score_images(dataset.root, lanes, images, progress=progress, workers=cell.training.threads)
+    refuse(oddity for oddity in oddities if oddity.file.is_relative_to(lanes))
     counts = Counts(
         image=np.array(images, dtype=np.str_),
         clip=np.array([frame.clip for frame in frames], dtype=np.str_),
@@ -202,6 +207,8 @@ def score_split(
         true_positives=counted.tp[:, : len(THRESHOLDS)].astype(np.int32),
     )
     write_counts(folder / "counts.npz", counts)
+    warnings = [str(oddity).replace(f"{dataset.root}/", "") for oddity in oddities]
+    write_json(folder / "score.json", {"warnings": warnings})
 
 
 def time_detector(cell: Cell, trained: Path, frames: tuple[Frame, ...], report: Report, folder: Path) -> None:
