@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from harness.lanes import Lane
-from harness.rendered import background, glare, kernels, objects, road, surface, textures
+from harness.rendered import background, glare, kernels, objects, rasterizer, road, surface, textures
+from harness.rendered.ground import Ground, Light
 from harness.rendered.kernels import Bytes, Floats
 from harness.rendered.sampling import FRAME_SECONDS
 from harness.rendered.scene import Scene
@@ -98,11 +99,11 @@ def render_frame(stage: Stage, number: int, *, width: int, height: int) -> Frame
             scene, ground_map, actor.s, actor.d, actor.model.length, actor.model.width, actor.model.height
         )
     for mesh in objects.solid_meshes(scene, view_of_road, actors, view):
-        kernels.draw_triangles(
+        rasterizer.draw_triangles(
             image, inverse_depth, view, *mesh, textures.facades(), objects.window_colors(weather), np.float32(0.4)
         )
     widening = scene.shape.widening
-    ground = background.Ground(
+    ground = Ground(
         table,
         slope_start,
         slope_scale,
@@ -121,7 +122,7 @@ def render_frame(stage: Stage, number: int, *, width: int, height: int) -> Frame
     )
     background.draw_background(image, inverse_depth, view, ground, light, _sky(scene, light))
     boards = objects.billboards(scene, view_of_road, view, distortion)
-    kernels.draw_billboards(image, inverse_depth, boards, textures.plants(), textures.plant_spans())
+    rasterizer.draw_billboards(image, inverse_depth, boards, textures.plants(), textures.plant_spans())
     scattered = glare.glare_image(scene, view_of_road, view, distortion, actors, inverse_depth, kernels.GLARE_SHRINK)
     exposure = _exposure(image, scene)
     out = np.empty((height, width, 3), np.uint8)
@@ -168,7 +169,7 @@ def _camera(scene: Scene, shake: np.random.Generator, width: int, height: int) -
     return view, mount.distortion
 
 
-def _light(scene: Scene) -> background.Light:
+def _light(scene: Scene) -> Light:
     weather = scene.weather
     flat = 1.0 if weather.night else float(np.sin(weather.elevation))
     sun = np.array(
@@ -179,7 +180,7 @@ def _light(scene: Scene) -> background.Light:
         ],
         np.float32,
     )
-    return background.Light(
+    return Light(
         np.array(weather.key, np.float32) * np.float32(flat),
         np.array(weather.ambient, np.float32),
         np.array(weather.horizon, np.float32),
@@ -189,7 +190,7 @@ def _light(scene: Scene) -> background.Light:
     )
 
 
-def _sky(scene: Scene, light: background.Light) -> background.Sky:
+def _sky(scene: Scene, light: Light) -> background.Sky:
     weather = scene.weather
     rise = np.linspace(0, 256 / 300.0, 256)[:, None]
     share = np.power(np.clip(rise / 0.75, 0, 1), 0.55)

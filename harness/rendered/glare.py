@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.rendered.kernels import Floats, View
-from harness.rendered.objects import Actor, sun_direction
+from harness.rendered.objects import Actor
 from harness.rendered.road import RoadView, project
 from harness.rendered.scene import Scene
+from harness.rendered.shading import sun_direction
 
 Array = npt.NDArray[np.float64]
 

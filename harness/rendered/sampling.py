@@ -9,18 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.rendered.meshes import VEHICLES
 from harness.rendered.road import RoadShape, Widening
 from harness.rendered.roadside import barriers, buildings, plants, poles, skyline, to_color
-from harness.rendered.scene import (
-    Camera,
-    Color,
-    Line,
-    Mark,
-    Scene,
-    Vehicle,
-    Weather,
-)
+from harness.rendered.scene import Color, Line, Mark, Scene
+from harness.rendered.traffic import sample_traffic
+from harness.rendered.weather import sample_camera, sample_weather
 
 Generator = np.random.Generator
 
@@ -28,20 +21,6 @@ WHITE: Color = (0.60, 0.63, 0.64)
 YELLOW: Color = (0.10, 0.42, 0.62)
 FRAME_SECONDS = 0.5
 """Time between two frames of a clip."""
-
-_CAR_COLORS: tuple[Color, ...] = (
-    (0.70, 0.70, 0.68),
-    (0.62, 0.62, 0.62),
-    (0.30, 0.30, 0.30),
-    (0.11, 0.11, 0.12),
-    (0.018, 0.017, 0.016),
-    (0.012, 0.012, 0.013),
-    (0.16, 0.22, 0.30),
-    (0.03, 0.03, 0.30),
-    (0.22, 0.06, 0.025),
-    (0.05, 0.16, 0.24),
-    (0.09, 0.10, 0.11),
-)
 
 
 def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Scene:
@@ -69,7 +48,7 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
         else None
     )
     lines = _lines(generator, scenario, difficulty, boundaries, fast, shape.widening, junction)
-    weather = _weather(generator, scenario, difficulty)
+    weather = sample_weather(generator, scenario, difficulty)
     shoulder = float(generator.uniform(0.4, 2.6) if fast else generator.uniform(0.25, 0.7))
     section = _section(generator, style, left - (0.6 if fast else 0.35), -left + shoulder)
     edge_left, edge_right = left - (0.9 if fast else 0.6), -left + shoulder + 0.4
@@ -94,14 +73,14 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
         tracks=float(generator.uniform(0.03, 0.15)),
         cracks=float(generator.uniform(0, 0.3 + 0.5 * difficulty)),
         patches=_patches(generator, difficulty, travel, lanes * lane_width),
-        vehicles=_traffic(
+        vehicles=sample_traffic(
             generator, scenario, difficulty, left, lanes, lane_width, ego_lane, speed, travel, style, junction
         ),
         plants=greenery,
         buildings=houses,
         poles=poles(generator, style, travel, edge_left, edge_right + extra, junction),
         barriers=rails,
-        camera=_camera(generator, scenario, difficulty),
+        camera=sample_camera(generator, scenario, difficulty),
         weather=weather,
         skyline=outline,
         skyline_color=outline_color,
@@ -225,102 +204,6 @@ def _marks(
     return tuple(marks)
 
 
-def _weather(g: Generator, scenario: str, difficulty: float) -> Weather:
-    azimuth, elevation = float(g.uniform(-3.1, 3.1)), float(g.uniform(0.45, 1.05))
-    if scenario == "night":
-        dark = 1.0 - 0.45 * difficulty
-        lamp = float(g.uniform(0.5, 1.0)) * dark
-        sodium = g.random() < 0.5
-        key: Color = (0.13 * lamp, 0.34 * lamp, 0.55 * lamp) if sodium else (0.42 * lamp, 0.46 * lamp, 0.48 * lamp)
-        ambient: Color = (0.020 * dark, 0.019 * dark, 0.020 * dark)
-        horizon: Color = (0.014, 0.014, 0.017)
-        return Weather(
-            azimuth,
-            0.8,
-            key,
-            ambient,
-            (0.003, 0.0025, 0.002),
-            horizon,
-            0.0015,
-            1.0,
-            horizon,
-            0.0,
-            0.0,
-            True,
-            float(g.uniform(0.08, 0.4)),
-        )
-    if scenario == "hlight":
-        azimuth, elevation = float(g.uniform(-0.32, 0.32)), float(g.uniform(0.1, 0.24))
-        warm = float(g.uniform(0, 1))
-        key = (1.7 - 0.7 * warm, 2.0 - 0.3 * warm, 2.2)
-        glare = float(g.uniform(0.8, 1.5)) * (0.8 + 0.5 * difficulty)
-        horizon = (1.15 - 0.35 * warm, 1.25 - 0.1 * warm, 1.3)
-        return Weather(
-            azimuth,
-            elevation,
-            key,
-            (0.46, 0.42, 0.40),
-            (0.75, 0.6, 0.45),
-            horizon,
-            float(g.uniform(0.0006, 0.0025)),
-            0.62,
-            horizon,
-            glare,
-            float(g.uniform(1.2, 2.6)),
-            False,
-            0.0,
-        )
-    sunny = scenario == "shadow" or g.random() < 0.55
-    if sunny:
-        if scenario == "shadow":
-            # The sun stands beside the road, so that what lines it throws its shadow across.
-            azimuth = float(g.choice([-1, 1]) * g.uniform(0.75, 2.3))
-            elevation = float(g.uniform(0.5, 0.9))
-        low = max(0.0, 0.75 - elevation)
-        power = float(g.uniform(2.4, 3.4)) * (1.1 if scenario == "shadow" else 1.0)
-        key = (power * (0.80 - 0.35 * low), power * (0.92 - 0.15 * low), power)
-        blue = float(g.uniform(0.1, 1.0))
-        zenith: Color = (0.72, 0.42 - 0.10 * blue, 0.26 - 0.14 * blue)
-        horizon = (0.98, 0.90 - 0.06 * blue, 0.80 - 0.1 * blue)
-        ambient = (0.50, 0.42, 0.36)
-        haze = float(g.uniform(0.0002, 0.0016))
-        return Weather(
-            azimuth,
-            elevation,
-            key,
-            ambient,
-            zenith,
-            horizon,
-            haze,
-            float(g.uniform(0.4, 0.85)),
-            (1.35, 1.35, 1.35),
-            0.0,
-            0.0,
-            False,
-            0.0,
-        )
-    grey = float(g.uniform(0.7, 1.1))
-    tint = float(g.uniform(-0.05, 0.05))
-    horizon = (0.98 * grey, (0.98 + tint / 2) * grey, (0.96 + tint) * grey)
-    zenith = (0.86 * grey, 0.83 * grey, 0.80 * grey)
-    key = (0.22, 0.23, 0.24)
-    return Weather(
-        azimuth,
-        elevation,
-        key,
-        (1.0, 0.98, 0.96),
-        zenith,
-        horizon,
-        float(g.uniform(0.0006, 0.0035)),
-        float(g.uniform(0.25, 0.5)),
-        (0.88 * grey, 0.88 * grey, 0.88 * grey),
-        0.0,
-        0.0,
-        False,
-        0.0,
-    )
-
-
 def _section(g: Generator, style: str, left: float, right: float) -> tuple[tuple[float, Color, float, float], ...]:
     """Steps of the ground's cross-section: (from d, albedo, grain, asphalt share)."""
     tone = float(g.uniform(0.085, 0.16))
@@ -383,89 +266,3 @@ def _patches(
     for _ in range(int(g.poisson(1.5 + travel / 60))):
         patches.append((g.uniform(4, travel + 60), g.uniform(-0.45, 0.45) * width, 0.75, 0.75, g.uniform(0.45, 0.75)))
     return tuple((float(a), float(b), float(c), float(d), float(e)) for a, b, c, d, e in patches)
-
-
-def _traffic(
-    g: Generator,
-    scenario: str,
-    difficulty: float,
-    left: float,
-    lanes: int,
-    lane_width: float,
-    ego_lane: int,
-    speed: float,
-    travel: float,
-    style: str,
-    junction: tuple[float, float] | None,
-) -> tuple[Vehicle, ...]:
-    vehicles: list[Vehicle] = []
-    density = {"crowd": 1.0, "cross": 0.3, "noline": 0.25, "hlight": 0.3, "night": 0.4}.get(scenario, 0.3) * (
-        0.65 + 0.7 * difficulty
-    )
-
-    def add(s: float, d: float, own_speed: float, turn: float) -> float:
-        kinds = g.choice(VEHICLES, p=[0.38, 0.17, 0.22, 0.09, 0.07, 0.07])
-        color = _CAR_COLORS[int(g.integers(len(_CAR_COLORS)))]
-        if kinds in ("bus", "truck"):
-            color = ((0.42, 0.12, 0.05), (0.05, 0.22, 0.5), (0.05, 0.3, 0.1), (0.6, 0.6, 0.6), (0.3, 0.3, 0.32))[
-                int(g.integers(5))
-            ]
-        vehicles.append(
-            Vehicle(str(kinds), s, d, own_speed, color, turn, bool(g.random() < (0.5 if scenario == "crowd" else 0.2)))
-        )
-        return {"bus": 11.5, "truck": 9.0}.get(str(kinds), 4.8)
-
-    for k in range(lanes):
-        middle = left + (k + 0.5) * lane_width
-        nearest = g.uniform(8, 15) - 4.0 * difficulty if scenario == "crowd" else g.uniform(14, 60)
-        s = float(nearest if k == ego_lane else g.uniform(4, 16) if scenario == "crowd" else g.uniform(6, 70))
-        lane_speed = speed * float(g.uniform(0.92, 1.12))
-        while s < 190 + travel:
-            long = 4.8
-            if g.random() < min(density * 1.15, 0.97) or (scenario == "crowd" and s < 22):
-                long = add(s + 2.4, middle + float(g.normal(0, 0.18)), lane_speed, 0.0)
-            s += long + float(g.uniform(2.5, 9) if scenario == "crowd" else g.uniform(12, 45))
-    if style in ("city", "avenue") and g.random() < 0.7 and junction is None:
-        for _ in range(int(g.integers(1, 9))):
-            add(float(g.uniform(10, 160 + travel)), left - float(g.uniform(2.6, 6.0)), -float(g.uniform(5, 10)), np.pi)
-    if style in ("highway", "elevated"):
-        for _ in range(int(g.integers(0, 8))):
-            add(float(g.uniform(15, 200 + travel)), left - float(g.uniform(4.0, 8.0)), -float(g.uniform(12, 20)), np.pi)
-    if style == "city" and g.random() < 0.4 and junction is None:
-        s = float(g.uniform(6, 30))
-        while s < 120 + travel:
-            s += add(s, left + lanes * lane_width + 1.4, 0.0, 0.0) + float(g.uniform(0.8, 14))
-    if junction is not None:
-        for _ in range(int(g.integers(0, 4))):
-            vehicles.append(
-                Vehicle(
-                    "sedan",
-                    float(g.uniform(junction[0] + 7, junction[1] - 4)),
-                    float(g.uniform(-16, 16)),
-                    0.0,
-                    _CAR_COLORS[int(g.integers(len(_CAR_COLORS)))],
-                    float(g.choice([-1, 1])) * 1.45,
-                    False,
-                )
-            )
-    return tuple(vehicles)
-
-
-def _camera(g: Generator, scenario: str, difficulty: float) -> Camera:
-    night = scenario == "night"
-    return Camera(
-        focal=float(g.uniform(0.56, 0.66)),
-        horizon=float(g.normal(0.0, 0.022)),
-        height=float(g.uniform(1.35, 1.65)),
-        offset=float(g.normal(0, 0.05)),
-        yaw=float(g.normal(0, 0.008 + 0.012 * difficulty)),
-        roll=float(g.normal(0, 0.004 + 0.01 * difficulty)),
-        distortion=float(-g.uniform(0.0, 0.02 + 0.09 * difficulty)),
-        shake_pitch=0.002 + 0.006 * difficulty,
-        shake_roll=0.001 + 0.008 * difficulty,
-        noise=float(g.uniform(3.5, 6.0 + 5.0 * difficulty) if night else g.uniform(0.8, 2.2 + difficulty)),
-        exposure=float(np.exp(g.normal(0, 0.1 + 0.15 * difficulty))),
-        contrast=float(g.uniform(1.0, 1.3)),
-        blur=float(g.uniform(0.45, 0.8)),
-        vignette=float(g.uniform(0.05, 0.22)),
-    )

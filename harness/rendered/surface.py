@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from harness.rendered.background import SECTION_BINS, SECTION_HALF, TONE_ONE
+from harness.rendered.ground import SECTION_BINS, SECTION_HALF, TONE_ONE
 from harness.rendered.kernels import Bytes, Floats
 from harness.rendered.scene import Scene
 from harness.rendered.textures import PLANT_TEXELS, noise_tile, plants

@@ -21,24 +21,31 @@ def stages() -> list[Stage]:
     return found
 
 
-def test_rendering_costs_at_most_twenty_times_the_encoding(benchmark: BenchmarkFixture, stages: list[Stage]) -> None:
-    """CULane-sized frames of all scenarios on one core; a quiet core encodes one in about 3 ms."""
+MOST_ENCODINGS = 30
+"""About twice what was measured: only a rendering that got much slower fails."""
+
+
+def test_rendering_costs_at_most_thirty_times_the_encoding(benchmark: BenchmarkFixture, stages: list[Stage]) -> None:
+    """CULane-sized frames of all scenarios on one core; the ratio is that of the least times of several turns, since
+    other work on the machine slows both."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
-    try:
-        frames = benchmark.pedantic(
-            lambda: [render_frame(stage, 1, width=1640, height=590) for stage in stages], rounds=3, warmup_rounds=1
-        )
+    encoding, rendering = [], []
+
+    def turn() -> None:
         start = time.process_time()
+        frames = [render_frame(stage, 1, width=1640, height=590) for stage in stages]
+        rendered = time.process_time()
         for frame in frames:
             cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, 92])
-        encoding = (time.process_time() - start) / len(frames)
-        start = time.process_time()
-        for stage in stages:
-            render_frame(stage, 1, width=1640, height=590)
-        rendering = (time.process_time() - start) / len(stages)
+        rendering.append((rendered - start) / len(stages))
+        encoding.append((time.process_time() - rendered) / len(stages))
+
+    try:
+        benchmark.pedantic(turn, rounds=3, warmup_rounds=1)
     finally:
         cv2.setNumThreads(threads)
-    benchmark.extra_info["renderings_per_encoding"] = encoding / rendering
-    benchmark.extra_info["images_per_cpu_second"] = 1.0 / rendering
-    assert rendering < 20 * encoding
+    ratio = min(rendering) / min(encoding)
+    benchmark.extra_info["encodings_per_rendering"] = ratio
+    benchmark.extra_info["images_per_cpu_second"] = 1.0 / min(rendering)
+    assert ratio < MOST_ENCODINGS

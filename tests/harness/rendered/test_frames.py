@@ -120,7 +120,7 @@ def test_a_junction_has_no_lanes_and_other_scenarios_do() -> None:
             assert frame(scenario, 0.5, seed).lanes
 
 
-def mean_over(scenario: str, measure: object, difficulty: float = 0.3, seeds: range = range(6)) -> float:
+def mean_over(scenario: str, measure: object, difficulty: float = 0.5, seeds: range = range(6)) -> float:
     assert callable(measure)
     return float(np.mean([measure(frame(scenario, difficulty, seed)) for seed in seeds]))
 
