@@ -20,6 +20,10 @@ VERBS: dict[str, tuple[str, str]] = {
 """Verb -> the module whose `app` it is (a typer.Typer), and what it does."""
 
 
+INTERRUPTED = 130
+"""Exit code of a run that was stopped: 128 + SIGINT, as shells have it."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns (and as a console script exits with) 0, 1 or 2 as docs and `--help` say."""
     words = sys.argv[1:] if arguments is None else arguments
@@ -49,6 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read our output has gone (`| head`); say nothing more, or Python complains at exit.
         sys.stderr.close()
         return 141
+    # typer itself turns Ctrl-C into this exit code, and says nothing.
+    if result == INTERRUPTED:
+        return interrupted()
     return result if isinstance(result, int) else 0
 
 
@@ -68,7 +75,7 @@ def complain(message: str) -> int:
 def interrupted() -> int:
     """Ctrl-C: what is finished is kept."""
     print("samiro-bench: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
-    return 130
+    return INTERRUPTED
 
 
 def console() -> None:

@@ -288,7 +288,7 @@ def test_bad_words_are_answered_in_one_line_with_exit_code_2(tmp_path: Path, wor
 
 
 def test_publish_copies_what_can_be_checked_and_fills_the_readme(copy: Path) -> None:
-    (copy / "README.md").write_text("# Title\n<!-- leaderboard:tiny -->\nold\n<!-- /leaderboard:tiny -->\nend\n")
+    (copy / "README.md").write_text("# Title\n<!-- leaderboard:tiny -->\nyesterday\n<!-- /leaderboard:tiny -->\nend\n")
     for _ in range(2):
         run = subprocess.run(command("publish", "tiny.yaml"), cwd=copy, text=True, capture_output=True)
         assert run.returncode == 0, run.stderr
@@ -299,7 +299,7 @@ def test_publish_copies_what_can_be_checked_and_fills_the_readme(copy: Path) -> 
     readme = (copy / "README.md").read_text()
     assert readme.startswith("# Title\n<!-- leaderboard:tiny -->\n")
     assert readme.endswith("<!-- /leaderboard:tiny -->\nend\n")
-    assert "old" not in readme
+    assert "yesterday" not in readme
     assert "ufldv2_micro" in readme
 
 
