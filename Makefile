@@ -42,10 +42,10 @@ publish: .venv/.ready ## copy a suite's tables and records to results/ and the R
 	@$(BENCH) publish $(SUITE) $(if $(SEEDS),--seeds $(SEEDS))
 
 test: .venv/.ready-dev ## the default tests
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest --numprocesses auto --dist loadfile
 
 test-slow: .venv/.ready-dev ## the long tests
-	@.venv/bin/python -m pytest -m slow
+	@.venv/bin/python -m pytest --numprocesses auto --dist loadfile -m slow
 
 benchmark: .venv/.ready-dev ## the speed figures of docs/performance.md
 	@.venv/bin/python -m pytest tests/benchmarks --benchmark-only

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.artefacts import oracle_name, oracle_phase
-from harness.cell import CellPhases, cell_phases, content_key, metric_of, records_folder
+from harness.cell import CellPhases, cell_phases, content_key, metric_of, records_folder, time_cell
 from harness.files import sha256_of_file
 from harness.phases import was_accepted
+from harness.progress import Report
 from harness.records import (
     Artefact,
     Environment,
@@ -24,6 +25,12 @@ from harness.records import (
     write_record,
 )
 from harness.suite import Cell, EvaluationPart
+
+
+def time_and_record(results: Path, cell: Cell, report: Report) -> None:
+    """The last job of a cell: time it, and make its record."""
+    time_cell(results, cell, report)
+    assemble_record(results, cell)
 
 
 def assemble_record(results: Path, cell: Cell) -> Record:

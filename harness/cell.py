@@ -118,14 +118,11 @@ def run_cell(results: Path, cell: Cell, report: Report) -> None:
         run_phase(phases.score[name], partial(score_split, cell, dataset, predicted, frames, report))
 
 
-def measure_cell(results: Path, cell: Cell, report: Report) -> None:
-    """Time a cell and assemble its record. Nothing else should run on the machine meanwhile."""
-    from harness.assembly import assemble_record
+def time_cell(results: Path, cell: Cell, report: Report) -> None:
+    """Time a cell, unless that is done. Nothing else should run on the machine meanwhile."""
     from harness.phase_work import time_detector, timed_frames
 
     phases = cell_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
-    split = next(iter(cell.evaluations.values())).split
-    frames = timed_frames(dataset, split)
+    frames = timed_frames(dataset, next(iter(cell.evaluations.values())).split)
     run_phase(phases.time, partial(time_detector, cell, phases.train.folder, frames, report))
-    assemble_record(results, cell)

@@ -12,8 +12,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from harness.artefacts import build_oracle, build_rendering, oracle_name, oracle_phase, rendering_phase
-from harness.assembly import assemble_record
-from harness.cell import CellPhases, cell_phases, measure_cell, records_folder, run_cell
+from harness.assembly import assemble_record, time_and_record
+from harness.cell import CellPhases, cell_phases, records_folder, run_cell
 from harness.engines.base import Engine, Job, Listener, Outcome
 from harness.errors import InputError
 from harness.files import write_json
@@ -217,7 +217,7 @@ def jobs_of(plan: Plan) -> tuple[Job, ...]:
             jobs[cell.id] = Job(cell.id, partial(run_cell, plan.results, cell), tuple(needs))
             needs.append(cell.id)
         timing = f"time {cell.id}"
-        jobs[timing] = Job(timing, partial(measure_cell, plan.results, cell), tuple(needs), exclusive=True)
+        jobs[timing] = Job(timing, partial(time_and_record, plan.results, cell), tuple(needs), exclusive=True)
     return tuple(jobs.values())
 
 

@@ -307,7 +307,7 @@ def test_attention_is_the_convolution_of_mean_and_maximum() -> None:
     features = drawn(2, 1, 8, 9, 9)
     window = torch.stack([features[0].mean(0), features[0].amax(0)])[:, 1:8, 1:8]
     expected = 2 / (1 + math.exp(-float((window * drawn(1, 1, 2, 7, 7)[0]).sum())))
-    assert float(attention(features)[0, 0, 4, 4]) == pytest.approx(expected, rel=1e-4)
+    assert float(attention(features)[0, 0, 4, 4].detach()) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(("layout", "scale"), [("nchw", 0.5), ("nhwc", 1.0), ("tokens", 1.0)])
