@@ -47,7 +47,12 @@ def assemble_record(results: Path, cell: Cell) -> Record:
     timed = read_json(phases.time.folder / "throughput.json")
     flags = [f"{phase.name}: kept although the code changed since" for phase in phases.all() if was_accepted(phase)]
     artefacts = assemble_artefacts(results, cell)
-    flags += [flag for artefact in artefacts for flag in artefact.facts.get("flags", ())]
+    flags += [
+        f"{artefact.kind} {artefact.name}: failed its check '{check}'"
+        for artefact in artefacts
+        for check, passed in artefact.facts.get("checks", {}).items()
+        if not passed
+    ]
     record = Record(
         id=cell.id,
         suite=cell.suite,
