@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -18,14 +20,14 @@ def matched_pairs(costs: Tensor, present: Tensor) -> Tensor:
     the leading dimensions. Returns bool (..., Q, M): every label has one prediction, or every prediction one label where labels are
     more. Costs that aren't finite are as good as forbidden: it is for the loss to show them.
     """
-    shape = costs.shape
-    problems = np.nan_to_num(
-        costs.detach().reshape(-1, *shape[-2:]).double().cpu().numpy(), nan=UNUSABLE, posinf=UNUSABLE, neginf=UNUSABLE
-    )
-    labels = present.expand(*shape[:-2], shape[-1]).reshape(-1, shape[-1]).cpu().numpy()
+    *leading, predictions, places = costs.shape
+    count = math.prod(leading)
+    problems = costs.detach().reshape(count, predictions, places).cpu().double().numpy()
+    problems = np.nan_to_num(problems, nan=UNUSABLE, posinf=UNUSABLE, neginf=UNUSABLE)
+    labels = present.expand(*leading, places).reshape(count, places).cpu().numpy()
     pairs = np.zeros(problems.shape, dtype=np.bool_)
     for pair, cost, here in zip(pairs, problems, labels, strict=True):
-        places = np.flatnonzero(here)
-        predictions, chosen = linear_sum_assignment(cost[:, places])
-        pair[predictions, places[chosen]] = True
-    return torch.from_numpy(pairs).to(costs.device).reshape(shape)
+        held = np.flatnonzero(here)
+        rows, columns = linear_sum_assignment(cost[:, held])
+        pair[rows, held[columns]] = True
+    return torch.from_numpy(pairs).to(costs.device).reshape(costs.shape)
