@@ -286,8 +286,10 @@ def test_curves_fitted_to_labels_decode_to_the_labels(
     outputs = fitted_outputs(targets)
     (decoded,) = MICRO.decode(outputs, [geometry])
     labels = [geometry.to_network(lane.points) for lane in road(offset, bend)]
-    assert len(decoded) == int((targets["x"].amax(dim=-1) >= 0).sum())
-    for lane in decoded:
+    rows = [int(count) for count in (targets["x"][0] >= 0).sum(dim=-1) if count]
+    assert len(decoded) == len(rows)
+    # A curve of four coefficients is determined, also between the last row and the end, by a few rows more than that.
+    for lane in (lane for lane, count in zip(decoded, rows, strict=True) if count >= 6):
         assert lane.points[0, 1] >= lane.points[-1, 1]
         assert lane.score == pytest.approx(1.0)
         points = geometry.to_network(lane.points)
