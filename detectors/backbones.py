@@ -18,11 +18,35 @@ from harness.torchvision_guard import ensure_torchvision
 
 @dataclass(frozen=True)
 class BackboneSource:
-    """A timm model, the options it is created with, and the indices of its features at strides 4, 8, 16 and 32."""
+    """A timm model, the options it is created with, and the indices of its features at strides 4, 8, 16 and 32.
+
+    plain_stem: channels of the single 7x7 convolution of stride 2 that takes the place of timm's stem, None to keep that.
+    frozen_stem: whether the normalisation after the stem is fixed, its statistics and its scale.
+    """
 
     model: str
     options: dict[str, Any] = field(default_factory=dict)
     indices: tuple[int, ...] = (1, 2, 3, 4)
+    plain_stem: int | None = None
+    frozen_stem: bool = False
+
+
+def reduced_resnet18(expansion: int, *, frozen_stem: bool = False) -> BackboneSource:
+    """LSTR's ResNet: 16, 32, 64 and 128 channels times `expansion`, one block in the first stage, a plain stem as wide as that.
+
+    Source: liuruijin17/LSTR, config/LSTR.json and models/py_utils/kp.py (whose first normalisation is frozen);
+    voldemortX/pytorch-auto-drive, utils/models/resnet.py (`resnet18_reduced`, whose isn't). Stems that are narrower than 64 channels
+    timm knows as deep ones only, so the network is made with one of those, which is then replaced.
+    """
+    stem = 16 * expansion
+    options = {
+        "layers": (1, 2, 2, 2),
+        "channels": tuple(stem * 2**stage for stage in range(4)),
+        "stem_type": "deep",
+        "stem_width": stem // 2,
+        "zero_init_last": False,
+    }
+    return BackboneSource("resnet18", options, plain_stem=stem, frozen_stem=frozen_stem)
 
 
 BACKBONES: dict[str, BackboneSource] = {
@@ -32,6 +56,8 @@ BACKBONES: dict[str, BackboneSource] = {
     "resnet_micro": BackboneSource(
         "resnet18", {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128), "stem_type": "deep_tiered", "stem_width": 8}
     ),
+    "resnet18s": reduced_resnet18(1, frozen_stem=True),
+    "resnet18s_2x": reduced_resnet18(2),
 }
 """Backbone name -> how it is built."""
 
@@ -53,6 +79,11 @@ def build_backbone(name: str, *, weights: str = "none") -> nn.Module:
     network: nn.Module = timm.create_model(
         source.model, pretrained=False, features_only=True, out_indices=source.indices, **source.options
     )
+    if source.plain_stem is not None:
+        network.conv1 = nn.Conv2d(3, source.plain_stem, 7, stride=2, padding=3, bias=False)
+    if source.frozen_stem:
+        layers: Any = timm.layers
+        network.bn1 = layers.freeze_batch_norm_2d(network.bn1)
     return network
 
 

@@ -71,11 +71,13 @@ class Detector(nn.Module, ABC):
 
     `metas` names the variants that the file offers, by name; `architecture` is the model of their architecture options.
     `__init__` takes one of them (perhaps overridden by a suite) and the dataset form, and draws every random weight from torch's
-    global generator, which the harness seeds.
+    global generator, which the harness seeds. `checkpoint_names` says how names in upstream's checkpoints become names of this
+    detector's state dict: pairs of a regular expression and what it is replaced with (`re.sub`), all applied in their order.
     """
 
     metas: ClassVar[dict[str, DetectorMeta]]
     architecture: ClassVar[type[Data]]
+    checkpoint_names: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         super().__init__()

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from detectors.meta import DetectorMeta
 
 TABLE: dict[str, str] = {
+    "lstr_micro": "detectors.lstr:LSTR",
+    "lstr_resnet18s": "detectors.lstr:LSTR",
+    "lstr_resnet18s_2x": "detectors.lstr:LSTR",
+    "lstr_resnet34": "detectors.lstr:LSTR",
     "ufldv2_micro": "detectors.ufldv2:UFLDv2",
     "ufldv2_resnet18": "detectors.ufldv2:UFLDv2",
     "ufldv2_resnet34": "detectors.ufldv2:UFLDv2",

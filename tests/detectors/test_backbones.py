@@ -10,6 +10,8 @@ CHANNELS = {
     "resnet18": (64, 128, 256, 512),
     "resnet34": (64, 128, 256, 512),
     "resnet_micro": (16, 32, 64, 128),
+    "resnet18s": (16, 32, 64, 128),
+    "resnet18s_2x": (32, 64, 128, 256),
 }
 
 
@@ -31,6 +33,23 @@ def test_features_have_the_channels_and_strides_of_the_taps(name: str) -> None:
 def test_published_backbones_have_the_published_size(name: str, parameters: int) -> None:
     # torchvision's resnet18 and resnet34 (11,689,512 and 21,797,672) without their classifier (513,000).
     assert sum(parameter.numel() for parameter in build_backbone(name).parameters()) == parameters
+
+
+def test_reduced_backbones_have_a_plain_stem_as_wide_as_their_first_stage() -> None:
+    for name, width in (("resnet18s", 16), ("resnet18s_2x", 32)):
+        stem = build_backbone(name).get_submodule("conv1")
+        assert isinstance(stem, torch.nn.Conv2d)
+        assert (stem.weight.shape, stem.stride, stem.padding, stem.bias) == ((width, 3, 7, 7), (2, 2), (3, 3), None)
+
+
+def test_a_frozen_stem_neither_learns_nor_follows_the_data() -> None:
+    frozen, learning = build_backbone("resnet18s").train(), build_backbone("resnet18s_2x").train()
+    for backbone, changes in ((frozen, False), (learning, True)):
+        norm = backbone.get_submodule("bn1")
+        before = norm.running_mean.clone()
+        backbone(torch.randn(2, 3, 64, 64) + 1)
+        assert bool(list(norm.parameters())) == changes
+        assert torch.equal(norm.running_mean, before) != changes
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))

@@ -1,0 +1,105 @@
+"""Published checkpoints of upstream repositories as detectors of ours."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detectors.base import Detector
+from detectors.meta import Form
+from detectors.registry import detector_class, detector_meta
+from harness.errors import InputError, did_you_mean
+
+CONTAINERS = ("model", "state_dict", "net")
+"""Keys under which training programs put the state dict beside other things."""
+
+PREFIXES = ("module.", "net.", "model.")
+"""What wrappers such as DataParallel put before the name of every entry."""
+
+COUNTERS = ("total_ops", "total_params")
+"""Entries that the profiler thop leaves in a state dict that is saved after it ran."""
+
+SHOWN = 3
+"""Names that a message lists of each kind."""
+
+
+def import_checkpoint(name: str, form: Form, path: Path) -> Detector:
+    """The variant `name` as configured for `form`, on the host and in eval mode, with the weights of upstream's checkpoint.
+
+    Every entry has to have its place and every place its entry, under the names that the adapter's `checkpoint_names` gives them.
+    Raises InputError for an unknown name or form, a file that can't be read weights-only, and entries that don't fit.
+    """
+    meta = detector_meta(name)
+    if form not in meta.configurations:
+        raise InputError(f"detector {name!r} has no form {form!r}: {did_you_mean(form, list(meta.configurations))}")
+    build = detector_class(name)
+    tensors = renamed(read_state(path), build.checkpoint_names, where=path)
+    detector = build(meta, form)
+    check_fit(tensors, detector.state_dict(), where=path, what=f"{name} on {form}")
+    detector.load_state_dict(tensors, strict=True)
+    return detector.eval()
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file that torch wrote, without containers, common prefixes and a profiler's counters."""
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; give the checkpoint's file") from None
+    except pickle.UnpicklingError:
+        # Torch's own words advise to let the file run code.
+        raise InputError(f"{path}: not a file of torch that holds tensors alone; give a model's state dict") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: not readable as weights of torch ({reason}); copy it again") from None
+    for container in CONTAINERS:
+        if isinstance(stored, Mapping) and isinstance(stored.get(container), Mapping):
+            stored = stored[container]
+    if not isinstance(stored, Mapping) or not stored or not all(isinstance(value, Tensor) for value in stored.values()):
+        raise InputError(f"{path}: holds no state dict, alone or under {', '.join(CONTAINERS)}; give a model's weights")
+    tensors = {str(key): value for key, value in stored.items() if str(key).rpartition(".")[2] not in COUNTERS}
+    while prefix := next((p for p in PREFIXES if tensors and all(key.startswith(p) for key in tensors)), None):
+        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    return tensors
+
+
+def renamed(tensors: Mapping[str, Tensor], names: tuple[tuple[str, str], ...], *, where: Path) -> dict[str, Tensor]:
+    """The same tensors under our names; InputError where two get the same one."""
+    result: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        name = key
+        for pattern, replacement in names:
+            name = re.sub(pattern, replacement, name)
+        if name in result:
+            raise InputError(f"{where}: two entries stand for {name!r}, one is {key!r}; give a checkpoint of one model")
+        result[name] = value
+    return result
+
+
+def check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Any], *, where: Path, what: str) -> None:
+    """Raise an InputError that names the first entries that are missing, unknown or of another shape."""
+    shapes = [
+        f"{name} {tuple(value.shape)} instead of {tuple(expected[name].shape)}"
+        for name, value in tensors.items()
+        if name in expected and value.shape != expected[name].shape
+    ]
+    found = {
+        "of another shape": shapes,
+        "missing": [name for name in expected if name not in tensors],
+        "unknown": [name for name in tensors if name not in expected],
+    }
+    complaints = [
+        f"{len(entries)} {kind}: {', '.join(entries[:SHOWN])}{', ...' if len(entries) > SHOWN else ''}"
+        for kind, entries in found.items()
+        if entries
+    ]
+    if complaints:
+        raise InputError(
+            f"{where}: doesn't fit {what}: {'; '.join(complaints)}; name the variant that it was trained as"
+        )

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from detectors.checkpoints import import_checkpoint, read_state, renamed
+from detectors.lstr import LSTR
+from detectors.registry import detector_meta
+from harness.errors import InputError
+
+NAME, FORM = "lstr_micro", "culane"
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, Tensor]:
+    torch.manual_seed(3)
+    return LSTR(detector_meta(NAME), FORM).state_dict()
+
+
+def saved(path: Path, value: Any) -> Path:
+    torch.save(value, path)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "net.", "module.model.", "model.net.module."])
+@pytest.mark.parametrize("container", [None, "model", "state_dict", "net"])
+def test_a_state_dict_is_found_whatever_it_is_wrapped_in(
+    tmp_path: Path, weights: dict[str, Tensor], prefix: str, container: str | None
+) -> None:
+    state: Any = {prefix + name: value for name, value in weights.items()}
+    path = saved(tmp_path / "a.pt", {container: state, "epoch": 3} if container else state)
+    detector = import_checkpoint(NAME, FORM, path)
+    assert not detector.training
+    assert all(torch.equal(value, weights[name]) for name, value in detector.state_dict().items())
+
+
+def test_a_prefix_of_some_entries_only_is_part_of_their_names(tmp_path: Path) -> None:
+    one = torch.ones(1)
+    assert set(read_state(saved(tmp_path / "a.pt", {"model.a": one, "b": one}))) == {"model.a", "b"}
+
+
+def test_what_a_profiler_left_behind_is_dropped(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    counters = {f"module.{key}": torch.zeros(1) for key in ("total_ops", "backbone.total_params")}
+    path = saved(tmp_path / "a.pt", {f"module.{name}": value for name, value in weights.items()} | counters)
+    assert set(import_checkpoint(NAME, FORM, path).state_dict()) == set(weights)
+
+
+def test_names_are_replaced_in_order_and_never_merged(tmp_path: Path) -> None:
+    one = torch.ones(1)
+    rules = ((r"^a\.", "b."), (r"^b\.(\d)", r"c.\1"))
+    assert set(renamed({"a.1": one, "d": one}, rules, where=tmp_path)) == {"c.1", "d"}
+    with pytest.raises(InputError, match="two entries stand for"):
+        renamed({"a.1": one, "b.1": one}, rules, where=tmp_path)
+
+
+def test_entries_that_do_not_fit_are_named(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    state = dict(weights)
+    state["extra"] = state.pop("lane.bias")
+    state["queries"] = torch.zeros(9, 32)
+    path = saved(tmp_path / "a.pt", state)
+    with pytest.raises(InputError) as raised:
+        import_checkpoint(NAME, FORM, path)
+    message = str(raised.value)
+    assert str(path) in message
+    assert "1 of another shape: queries (9, 32) instead of (7, 32)" in message
+    assert "1 missing: lane.bias" in message
+    assert "1 unknown: extra" in message
+
+
+def test_files_that_hold_no_weights_are_refused(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    class Harmful:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "ran",))
+
+    broken = saved(tmp_path / "whole.pt", weights)
+    broken.write_bytes(broken.read_bytes()[:-2000])
+    code = tmp_path / "code.pkl"
+    code.write_bytes(pickle.dumps(Harmful(), protocol=2))
+    text = tmp_path / "text.json"
+    text.write_text('{"a": 1}')
+    numbers, empty = saved(tmp_path / "numbers.pt", {"model": 3}), saved(tmp_path / "empty.pt", {})
+    for path in (broken, code, text, numbers, empty, tmp_path / "absent.pt"):
+        with pytest.raises(InputError, match=path.name) as raised:
+            import_checkpoint(NAME, FORM, path)
+        assert "\n" not in str(raised.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_form_that_a_variant_lacks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"lstr_micro.*llamas.*culane"):
+        import_checkpoint(NAME, "llamas", tmp_path / "a.pt")
