@@ -84,7 +84,8 @@ def hostile(subject: Subject, arm: Arm) -> str:
             raise Unmet(f"encode_targets fails on {what}: {told(error)}") from error
         if found != shapes:
             raise Unmet(f"the targets of {what} have shapes {found}, not {shapes}")
-        batch = subject.batch(detector, lambda frame, lanes=lanes: lanes, 2)  # type: ignore[misc]
+        with np.errstate(invalid="ignore"):  # what isn't finite stays so on its way to network pixels
+            batch = subject.batch(detector, lambda frame, lanes=lanes: lanes, 2)  # type: ignore[misc]
         try:
             _finite_gradients(detector.losses(detector(batch.images), batch), detector)
         except Unmet as error:
@@ -155,7 +156,8 @@ def round_trip(subject: Subject, arm: Arm) -> str:
         schedule.step()
         if step % FREE_LOOKS == 0:
             with torch.no_grad():
-                lanes = detector.decode(pytree.tree_unflatten(free, tree), batch.geometries)
+                lanes = detector.eval().decode(pytree.tree_unflatten(free, tree), batch.geometries)
+            detector.train()
             _check_lanes(lanes, detector)
             f1 = _f1(subject, [lanes[index] for index in order])
             if f1 >= subject.demands.f1:

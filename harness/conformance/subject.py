@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -55,21 +55,13 @@ class Demands:
 
 @dataclass(frozen=True)
 class Subject:
-    """An adapter in one dataset form, under examination; `folder` is where it may write."""
+    """An adapter in one dataset form, under examination; made by `subject_of`. `folder` is where the checks may write."""
 
     name: str
+    adapter: Adapter
     form: Form
     folder: Path
-    demands: Demands = field(default_factory=Demands)
-
-    @cached_property
-    def adapter(self) -> Adapter:
-        """The adapter. InputError for an unknown name or form."""
-        found = find_adapter(self.name)
-        if self.form not in found.meta.configurations:
-            known = did_you_mean(self.form, list(found.meta.configurations))
-            raise InputError(f"detector {self.name!r} has no configuration for form {self.form!r}: {known}")
-        return found
+    demands: Demands
 
     @cached_property
     def samples(self) -> Samples:
@@ -151,3 +143,12 @@ class Subject:
         folder = self.folder / label
         folder.mkdir()
         train(model, self.stream(model.detector).batches, plan, device=CPU, folder=folder)
+
+
+def subject_of(name: str, form: Form, folder: Path, demands: Demands | None = None) -> Subject:
+    """The subject of a name or `path/to/file.py:Class`. InputError where there is no such adapter or form."""
+    adapter = find_adapter(name)
+    if form not in adapter.meta.configurations:
+        known = did_you_mean(form, list(adapter.meta.configurations))
+        raise InputError(f"detector {name!r} has no configuration for form {form!r}: {known}")
+    return Subject(name, adapter, form, folder, demands or Demands())
