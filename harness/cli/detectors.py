@@ -94,15 +94,14 @@ def check(
     as_json: Json = False,
 ) -> int:
     """Run the conformance battery on adapters, by themselves and as baseline and SAMIRO; exit code 1 if a check fails."""
-    from detectors.registry import TABLE, detector_meta
+    from detectors.registry import TABLE
     from harness.conformance.battery import check_adapter
-    from harness.conformance.subject import Demands
+    from harness.conformance.subject import Demands, forms_of
 
     console = Console(stderr=as_json)
     reports = []
     for name in names or [name for name in TABLE if name.endswith(MICRO)]:
-        forms: list[Any] = [form] if form is not None else list(detector_meta(name).configurations)
-        for one in forms:
+        for one in forms_of(name, form):
             with console.status(f"{name}, {one}") as status:
 
                 def report(result: CheckResult, title: str = f"{name}, {one}", shown: Any = status) -> None:

@@ -64,10 +64,10 @@ def targets(subject: Subject, arm: Arm) -> str:
         shapes = shapes or _shapes(found)
         if _shapes(found) != shapes:
             raise Unmet(f"shapes follow the labels: {shapes}, then {_shapes(found)}; pad to a fixed shape")
-        if any(not np.array_equal(found[key], again[key], equal_nan=found[key].dtype.kind == "f") for key in found):
-            raise Unmet("encode_targets gives other arrays for the same labels; it must not draw random numbers")
         if any(not np.array_equal(kept, lane.points) for kept, lane in zip(before, lanes, strict=True)):
             raise Unmet("encode_targets changes the labels in place; copy them")
+        if any(not np.array_equal(found[key], again[key], equal_nan=found[key].dtype.kind == "f") for key in found):
+            raise Unmet("encode_targets gives other arrays for the same labels; it must not draw random numbers")
     return "; ".join(f"{key} {kind} {shape}" for key, (shape, kind) in (shapes or {}).items())
 
 
@@ -304,7 +304,7 @@ def _finite_gradients(terms: dict[str, Tensor], module: nn.Module) -> None:
         raise Unmet("losses gives no term")
     for name, term in terms.items():
         if term.ndim or not bool(torch.isfinite(term)):
-            shown = f"of shape {tuple(term.shape)}" if term.ndim else str(float(term))
+            shown = f"of shape {tuple(term.shape)}" if term.ndim else str(float(term.detach()))
             raise Unmet(f"loss term {name!r} is {shown}, not a finite scalar")
     module.zero_grad()
     torch.stack([term.float() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]

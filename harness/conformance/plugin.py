@@ -61,16 +61,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def cases_of(
-    metafunc: pytest.Metafunc, name: str, *, form: Form | None = None, quick: bool = False, **demands: Any
+    metafunc: pytest.Metafunc, name: str, *, form: str | None = None, quick: bool = False, **demands: Any
 ) -> list[Case]:
     """The cases of one marker."""
-    from detectors.registry import detector_meta, rooted
+    from detectors.registry import rooted
     from harness.conformance.battery import cases
-    from harness.conformance.subject import Demands
+    from harness.conformance.subject import Demands, forms_of
 
     name = rooted(name, metafunc.definition.path.parent)
-    forms = [form] if form is not None else list(detector_meta(name).configurations)
-    return [Case(name, one, Demands(**demands), *case) for one in forms for case in cases(quick=quick)]
+    return [Case(name, one, Demands(**demands), *case) for one in forms_of(name, form) for case in cases(quick=quick)]
 
 
 def case_id(case: Case) -> str:

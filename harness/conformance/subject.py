@@ -147,8 +147,15 @@ class Subject:
 
 def subject_of(name: str, form: Form, folder: Path, demands: Demands | None = None) -> Subject:
     """The subject of a name or `path/to/file.py:Class`. InputError where there is no such adapter or form."""
-    adapter = find_adapter(name)
-    if form not in adapter.meta.configurations:
-        known = did_you_mean(form, list(adapter.meta.configurations))
-        raise InputError(f"detector {name!r} has no configuration for form {form!r}: {known}")
-    return Subject(name, adapter, form, folder, demands or Demands())
+    (form,) = forms_of(name, form)
+    return Subject(name, find_adapter(name), form, folder, demands or Demands())
+
+
+def forms_of(name: str, form: str | None) -> list[Form]:
+    """The dataset forms to examine an adapter in: the one that is asked for, else all. InputError where it has no such form."""
+    offered = list(find_adapter(name).meta.configurations)
+    if form is not None and form not in offered:
+        raise InputError(
+            f"detector {name!r} has no configuration for form {form!r}: {did_you_mean(form, list(offered))}"
+        )
+    return [one for one in offered if form in (None, one)]
