@@ -22,7 +22,7 @@ from harness.errors import InputError
 from harness.inference import load_detector, predict
 from harness.lanes import Lane
 from harness.methods.samiro import TERM
-from harness.methods.taps import as_map, select_taps, tap_grids, token_shape
+from harness.methods.taps import as_map, tap_grids, token_shape
 from harness.training.checkpoint import save_inference_checkpoint
 from harness.validation import validated
 
@@ -88,8 +88,8 @@ def hostile(subject: Subject, arm: Arm) -> str:
             batch = subject.batch(detector, lambda frame, lanes=lanes: lanes, 2)  # type: ignore[misc]
         try:
             _finite_gradients(detector.losses(detector(batch.images), batch), detector)
-        except Unmet as error:
-            raise Unmet(f"with {what}: {error}") from error
+        except Exception as error:
+            raise Unmet(f"with {what}: {told(error)}") from error
     return f"{len(sets)} kinds"
 
 
@@ -126,8 +126,7 @@ def taps(subject: Subject, arm: Arm) -> str:
         expected = (tap.channels, *(math.ceil(side / tap.stride) for side in size))
         if tuple(found.shape[1:]) != expected:
             raise Unmet(f"tap {tap.path!r} gives {tuple(found.shape[1:])} as (C, H, W), but states {expected}")
-    used = select_taps(detector, None).used
-    tap_grids(detector, used)
+    tap_grids(detector, tuple(tap for tap in stated if tap.trainable))
     return ", ".join(f"{tap.path} {tap.channels} s{tap.stride}" for tap in stated)
 
 
