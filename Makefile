@@ -7,7 +7,7 @@ BENCH := .venv/bin/samiro-bench
 PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench plan status leaderboard test test-slow benchmark lint publish
+.PHONY: help setup bench plan status leaderboard test test-slow conformance benchmark lint publish
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ test: .venv/.ready-dev ## the default tests
 
 test-slow: .venv/.ready-dev ## the long tests
 	@.venv/bin/python -m pytest --numprocesses auto --dist loadfile -m slow
+
+conformance: .venv/.ready ## the battery that every adapter must pass, on the micro detectors
+	@$(BENCH) detectors check
 
 benchmark: .venv/.ready-dev ## the speed figures of docs/performance.md
 	@.venv/bin/python -m pytest tests/benchmarks --benchmark-only

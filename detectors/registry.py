@@ -1,11 +1,25 @@
-"""Names of detectors -> the file that holds them. Listing names imports nothing."""
+"""Names of detectors -> the adapters behind them. Listing names imports nothing.
+
+A detector has a name in `TABLE`, or one that an installed package gives it under the entry-point group `samiro_bench.detectors`, or
+is called by its file: `path/to/file.py:Class`, with `@variant` behind it where the class offers several.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
+import sys
+import traceback
+from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError, did_you_mean
+from harness.files import sha256_of_json
 
 if TYPE_CHECKING:
     from detectors.base import Detector
@@ -22,16 +36,173 @@ TABLE: dict[str, str] = {
 }
 """Variant name -> "module:class" of its adapter."""
 
+ENTRY_POINTS = "samiro_bench.detectors"
+"""The group in which a package says `variant = "module:Class"`."""
+
+_FILE = re.compile(r"(?P<path>.+\.py)(?::(?P<attribute>[^:@]+))?(?:@(?P<variant>.+))?")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One variant of a detector, found and imported.
+
+    origin: None for the project's own; `distribution` of an installed package; `file` (its name, without folders) and `sha256` of an
+    adapter file. It goes into a cell's identity and into checkpoints.
+    """
+
+    detector: type[Detector]
+    meta: DetectorMeta
+    origin: dict[str, str] | None
+
+
+def detector_names() -> list[str]:
+    """The names that there are: the project's own, then those of installed packages."""
+    return [*TABLE, *(name for name in installed() if name not in TABLE)]
+
 
 def detector_class(name: str) -> type[Detector]:
-    """The adapter class behind a variant's name. Raises InputError with the nearest known name."""
-    if name not in TABLE:
-        raise InputError(f"unknown detector {name!r}: {did_you_mean(name, list(TABLE))}")
-    module, attribute = TABLE[name].split(":")
-    found: type[Detector] = getattr(import_module(module), attribute)
-    return found
+    """The adapter class behind a name or an adapter file. Raises InputError as `find_adapter` does."""
+    return find_adapter(name).detector
 
 
 def detector_meta(name: str) -> DetectorMeta:
-    """The metadata of a variant."""
-    return detector_class(name).metas[name]
+    """The metadata of the variant behind a name or an adapter file."""
+    return find_adapter(name).meta
+
+
+def find_adapter(name: str) -> Adapter:
+    """Import what a name or an adapter file stands for. Never call it with somebody else's file: that runs it.
+
+    Raises InputError for a name that there isn't (with the nearest one), that two sides lay claim to, or whose adapter is broken.
+    """
+    reference = _FILE.fullmatch(name)
+    if reference is not None:
+        return _from_file(Path(reference["path"]), reference["attribute"], reference["variant"])
+    offers = installed().get(name, ())
+    claims = [TABLE[name] + " of samiro-bench"] if name in TABLE else []
+    claims += [f"{point.value} of the package {_distribution(point)}" for point in offers]
+    if not claims:
+        raise InputError(
+            f"unknown detector {name!r}: {did_you_mean(name, detector_names())}; an adapter file is path/to/file.py:Class"
+        )
+    if len(claims) > 1:
+        raise InputError(
+            f"detector {name!r} is offered twice, as {' and as '.join(claims)}: rename one, or uninstall a package"
+        )
+    if name in TABLE:
+        module, attribute = TABLE[name].split(":")
+        return _adapter(getattr(import_module(module), attribute), name, None, where=f"detector {name!r}")
+    where = f"detector {name!r}, {claims[0]}"
+    try:
+        found = offers[0].load()
+    except Exception as error:
+        raise InputError(f"{where}: {_reason(error)}; mend the package, or uninstall it") from error
+    return _adapter(found, name, {"distribution": _distribution(offers[0])}, where=where)
+
+
+def rooted(name: str, folder: Path) -> str:
+    """A detector's name as it is; an adapter file is looked for from `folder`, and comes back with its whole path."""
+    reference = _FILE.fullmatch(name)
+    if reference is None:
+        return name
+    path = (folder / reference["path"]).resolve()
+    return f"{path}{name.removeprefix(reference['path'])}"
+
+
+def adapter_file(name: str) -> Path | None:
+    """The file in what may be the name of an adapter file; None if it is another kind of name."""
+    reference = _FILE.fullmatch(name)
+    return None if reference is None else Path(reference["path"])
+
+
+@cache
+def installed() -> dict[str, tuple[EntryPoint, ...]]:
+    """What installed packages offer, by name. Read once a process; nothing is imported."""
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        found[point.name] = (*found.get(point.name, ()), point)
+    return dict(sorted(found.items()))
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "of unknown name"
+
+
+def _from_file(path: Path, attribute: str | None, variant: str | None) -> Adapter:
+    module, digest = _load_file(path)
+    from detectors.base import Detector
+
+    offered = {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Detector) and value.__module__ == module.__name__
+    }
+    if attribute is None or attribute not in offered:
+        asked = "names no class" if attribute is None else f"has no detector class {attribute!r}"
+        raise InputError(f"{path}: {asked}: {did_you_mean(attribute or '', list(offered))}; say {path}:Class")
+    where = f"{path}:{attribute}"
+    found = offered[attribute]
+    variants = list(getattr(found, "metas", {}))
+    if variant is None and len(variants) != 1:
+        raise InputError(f"{where} has the variants {', '.join(variants) or 'none'}: say {where}@variant")
+    variant = variants[0] if variant is None else variant
+    if variant not in variants:
+        raise InputError(f"{where} has no variant {variant!r}: {did_you_mean(variant, variants)}")
+    if variant in detector_names():
+        taken = TABLE.get(variant) or ", ".join(f"{p.value} of {_distribution(p)}" for p in installed()[variant])
+        raise InputError(
+            f"{where}: its variant {variant!r} has the name of {taken}: rename it, or tables would confuse them"
+        )
+    return _adapter(found, variant, {"file": path.name, "sha256": digest}, where=where)
+
+
+def _load_file(path: Path) -> tuple[ModuleType, str]:
+    """Run an adapter file as a module of its own, once for each content; gives the module and the sha256 of the file.
+
+    The file's folder isn't searched for imports: what one file can't hold is a package with an entry point.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}; give the path of an adapter file, as path/to/file.py:Class"
+        ) from error
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"samiro_bench_adapter_{sha256_of_json([str(path.resolve()), digest])[:16]}"
+    if name in sys.modules:
+        return sys.modules[name], digest
+    module = ModuleType(name)
+    module.__file__ = str(path.resolve())
+    # Dataclasses and pydantic look a class's module up while they are made.
+    sys.modules[name] = module
+    try:
+        exec(compile(content, str(path), "exec"), vars(module))
+    except Exception as error:
+        del sys.modules[name]
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        raise InputError(f"{path}{f':{line}' if line else ''}: {_reason(error)}; mend the adapter file") from error
+    return module, digest
+
+
+def _adapter(found: object, variant: str, origin: dict[str, str] | None, *, where: str) -> Adapter:
+    """Check that what was found is an adapter that offers the variant."""
+    from detectors.base import Detector
+
+    if not (isinstance(found, type) and issubclass(found, Detector)):
+        raise InputError(f"{where}: not a subclass of detectors.base.Detector; mend the adapter")
+    missing = sorted(getattr(found, "__abstractmethods__", ()))
+    missing += [name for name in ("metas", "architecture") if not hasattr(found, name)]
+    if missing:
+        raise InputError(f"{where}: the class lacks {', '.join(missing)}; add what detectors.base.Detector asks for")
+    meta = found.metas.get(variant)
+    if meta is None or meta.name != variant:
+        raise InputError(
+            f"{where}: `metas` has no variant that is called {variant!r}, but {', '.join(found.metas) or 'none'}; "
+            "give key and name of the variant that name"
+        )
+    return Adapter(found, meta, origin)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from detectors.registry import detector_class
 from harness.artefacts import open_part
 from harness.files import sha256_of_json
 from harness.fingerprint import fingerprint
 from harness.phases import Phase, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
-from harness.suite import Cell, DatasetPart
+from harness.suite import Cell, DatasetPart, adapter_of
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def content_key(results: Path, name: str, part: DatasetPart) -> str:
 
 def cell_module(cell: Cell) -> str:
     """The module that holds a cell's detector."""
-    return detector_class(cell.meta.name).__module__
+    return adapter_of(cell).detector.__module__
 
 
 def metric_of(cell: Cell) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from detectors.base import Detector
 from detectors.meta import DetectorMeta
-from detectors.registry import detector_class
+from detectors.registry import find_adapter
 from harness.datasets.images import Image
 from harness.errors import InputError
 from harness.lanes import Geometry, Lane
@@ -33,11 +33,14 @@ COLOURS = ((0, 190, 255), (255, 176, 0), (120, 220, 60), (255, 84, 112), (178, 1
 _SUBPIXEL_BITS = 4
 
 
-def load_detector(path: Path) -> Detector:
+def load_detector(path: Path, *, adapter: str | None = None) -> Detector:
     """The finished detector of an inference checkpoint, on the host, in eval mode.
 
-    Its facts need `detector` (the registered variant), `form`, `meta` (a DetectorMeta, as the detector was trained) and `method`
-    (the method's configuration, with its `kind`). InputError where the file is broken or its parts don't fit this program.
+    Its facts need `detector` (the variant), `form`, `meta` (a DetectorMeta, as the detector was trained), `method` (the method's
+    configuration, with its `kind`), and `origin` (`detectors.registry.Adapter.origin`) where the detector isn't the project's own.
+    adapter: how the registry finds the detector, by default under the variant's name. A detector of an adapter file has to be named,
+    for a checkpoint never says which file is run. InputError where the checkpoint is broken, or its parts don't fit this program or
+    that file.
     """
     checkpoint = load_inference_checkpoint(path)
     try:
@@ -46,7 +49,7 @@ def load_detector(path: Path) -> Detector:
         method = checkpoint.facts["method"]
         configuration = method_configuration(method["kind"], method)
         meta.configurations[form]
-        build = detector_class(name)
+        build = _adapter_class(name, checkpoint.facts.get("origin") or {}, adapter)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValidationError) as error:
@@ -59,6 +62,30 @@ def load_detector(path: Path) -> Detector:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: its weights don't fit detector {name!r} ({reason}); train again") from None
     return detector.eval()
+
+
+def _adapter_class(name: str, origin: dict[str, str], adapter: str | None) -> type[Detector]:
+    """The class of a checkpoint's detector, which must be the one that it was trained with."""
+    if "file" in origin and adapter is None:
+        raise InputError(
+            f"its detector {name!r} comes from an adapter file {origin['file']}: name that file too, as "
+            f"path/to/{origin['file']}:Class; a run leaves a copy beside the checkpoint"
+        )
+    found = find_adapter(adapter or name)
+    if found.meta.name != name:
+        raise InputError(f"its detector is {name!r}, not {found.meta.name!r}; name the one that it was trained with")
+    there = found.origin or {}
+    if there.get("sha256") != origin.get("sha256"):
+        raise InputError(
+            f"its detector {name!r} was trained with other code: sha256 {origin.get('sha256', 'none'):.12}, not "
+            f"{there.get('sha256', 'none'):.12} of {adapter or name}; a run leaves a copy of the file beside the checkpoint"
+        )
+    if there.get("distribution") != origin.get("distribution"):
+        raise InputError(
+            f"its detector {name!r} was trained with {origin.get('distribution', 'samiro-bench')}, but is now found in "
+            f"{there.get('distribution', 'samiro-bench')}; install that package, or train again"
+        )
+    return found.detector
 
 
 def network_images(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from detectors.base import Detector
-from detectors.registry import detector_class
+from detectors.registry import adapter_file
 from harness.artefacts import built_oracle, locked, resolve_device, statistics_phase
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.images import read_size
@@ -29,7 +30,7 @@ from harness.metrics.oddities import refuse
 from harness.phases import run_phase
 from harness.progress import Event, Report
 from harness.records import THRESHOLDS, Counts, TrainingCost, write_counts
-from harness.suite import Cell
+from harness.suite import Cell, adapter_of
 from harness.throughput.measurement import Precision, measure
 from harness.training.checkpoint import save_inference_checkpoint
 from harness.training.data import TrainingStream
@@ -78,6 +79,12 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         "meta": cell.meta.model_dump(mode="json"),
         "method": cell.identity.method_configuration,
     }
+    origin = adapter_of(cell).origin
+    facts |= {} if origin is None else {"origin": origin}
+    file = adapter_file(cell.adapter)
+    if file is not None:
+        # Whoever edits the file later can still rebuild this detector.
+        shutil.copyfile(file, folder / file.name)
     save_inference_checkpoint(folder / "checkpoint.safetensors", model.inference_model(), facts)
     cost = {key: value for key, value in asdict(summary).items() if key in TrainingCost.model_fields}
     write_json(folder / "summary.json", {"cost": cost, "environment": environment(str(device)).model_dump()})
@@ -153,7 +160,7 @@ def predict_split(
 
     make_deterministic(threads=cell.training.threads)
     device = torch.device(resolve_device(cell.training.device))
-    detector = load_detector(trained / "checkpoint.safetensors")
+    detector = load_detector(trained / "checkpoint.safetensors", adapter=cell.adapter)
 
     def progress(done: int, total: int) -> None:
         report(Event(cell.id, "predict", done, total, "images"))
@@ -214,7 +221,7 @@ def score_split(
 def time_detector(cell: Cell, trained: Path, frames: tuple[Frame, ...], report: Report, folder: Path) -> None:
     """Phase `time`: writes throughput.json."""
     device = torch.device(resolve_device(cell.training.device))
-    detector = load_detector(trained / "checkpoint.safetensors")
+    detector = load_detector(trained / "checkpoint.safetensors", adapter=cell.adapter)
     report(Event(cell.id, "time", 0, 1, cell.throughput))
     images = [frame.image for frame in frames]
     pixels = [image.permute(1, 2, 0).numpy() for batch in network_images(detector, images) for image in batch]
@@ -232,7 +239,7 @@ def time_detector(cell: Cell, trained: Path, frames: tuple[Frame, ...], report: 
 
 def new_detector(cell: Cell) -> Detector:
     """A cell's detector with fresh weights from torch's global generator."""
-    return detector_class(cell.meta.name)(cell.meta, cell.form)
+    return adapter_of(cell).detector(cell.meta, cell.form)
 
 
 def method_seed(seed: int) -> int:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from detectors.meta import Configuration, DetectorMeta, Form
-from detectors.registry import detector_class, detector_meta
+from detectors.registry import Adapter, detector_class, detector_meta, find_adapter, rooted
 from harness.errors import InputError, did_you_mean
 from harness.files import sha256_of_json
 from harness.methods.config import (
@@ -105,11 +105,15 @@ class Suite(Part):
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of the matrix, fully resolved. `id` is readable and ends in a hash of the identity."""
+    """One point of the matrix, fully resolved. `id` is readable and ends in a hash of the identity.
+
+    `adapter` is how the registry finds the detector: its name, or the whole path of its adapter file.
+    """
 
     id: str
     suite: str
     identity: Identity
+    adapter: str
     meta: DetectorMeta
     form: Form
     method: MethodConfiguration
@@ -157,7 +161,9 @@ def load_suite(name: str) -> Suite:
     methods = value.get("methods")
     if isinstance(methods, dict):
         value = {**value, "methods": {str(key): method_part(path, key, part) for key, part in methods.items()}}
-    value = {key: blank_parts_filled(part) if key in {"detectors"} else part for key, part in value.items()}
+    value = {
+        key: rooted_keys(path, blank_parts_filled(part)) if key == "detectors" else part for key, part in value.items()
+    }
     suite = validated(Suite, {**value, "name": path.stem}, where=str(path))
     check_references(suite, path)
     return suite
@@ -202,6 +208,16 @@ def method_part(path: Path, name: object, part: object) -> MethodConfiguration:
 def blank_parts_filled(parts: object) -> object:
     """`name:` without a value in YAML is None: read it as "no overrides"."""
     return {key: {} if part is None else part for key, part in parts.items()} if isinstance(parts, dict) else parts
+
+
+def rooted_keys(path: Path, parts: object) -> object:
+    """The keys of `detectors` with adapter files where they lie from the suite's folder."""
+    if not isinstance(parts, dict):
+        return parts
+    found = {rooted(key, path.parent) if isinstance(key, str) else key: part for key, part in parts.items()}
+    if len(found) < len(parts):
+        raise InputError(f"{path}: key 'detectors': one adapter stands twice under two paths; name it once")
+    return found
 
 
 def check_references(suite: Suite, path: Path) -> None:
@@ -277,7 +293,7 @@ def cells_of(suite: Suite, *, seeds: int | None = None) -> tuple[Cell, ...]:
             meta = resolved_meta(detector_name, part, form_of(dataset), where=where)
             for seed in range(suite.seeds if seeds is None else seeds):
                 for method_name, method in suite.methods.items():
-                    cells.append(cell_of(suite, dataset_name, dataset, meta, method_name, method, seed))
+                    cells.append(cell_of(suite, dataset_name, dataset, detector_name, meta, method_name, method, seed))
     return tuple(cells)
 
 
@@ -285,6 +301,7 @@ def cell_of(
     suite: Suite,
     dataset_name: str,
     dataset: DatasetPart,
+    adapter: str,
     meta: DetectorMeta,
     method_name: str,
     method: MethodConfiguration,
@@ -298,6 +315,8 @@ def cell_of(
     configuration = meta.configurations[form]
     described = meta.model_dump(mode="json", exclude={"configurations"})
     described |= configuration.model_dump(mode="json", exclude={"recipe"})
+    origin = find_adapter(adapter).origin
+    described |= {} if origin is None else {"origin": origin}
     identity = Identity(
         detector=meta.name,
         detector_meta=described,
@@ -325,6 +344,7 @@ def cell_of(
         id=f"{dataset_name}-{meta.name}-{method_name}-s{seed}-{digest}",
         suite=suite.name,
         identity=identity,
+        adapter=adapter,
         meta=meta,
         form=form,
         method=method,
@@ -335,6 +355,14 @@ def cell_of(
         evaluations=suite.evaluations,
         throughput=suite.throughput,
     )
+
+
+def adapter_of(cell: Cell) -> Adapter:
+    """The adapter of a cell. InputError where its file isn't what it was when the cell was made."""
+    found = find_adapter(cell.adapter)
+    if found.origin != cell.identity.detector_meta.get("origin"):
+        raise InputError(f"{cell.adapter}: changed while the suite ran; run `bench` again")
+    return found
 
 
 def dataset_identity(name: str, dataset: DatasetPart) -> dict[str, Any]:

@@ -1,15 +1,146 @@
-"""`samiro-bench detectors`: the field of detectors."""
+"""`samiro-bench detectors`: the field, whether an adapter keeps its promises, and a start for a new one."""
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
 
 from harness.cli.detectors_import import EPILOG, import_published
+from harness.cli.options import Json
 
-app = typer.Typer(add_completion=False, help="The field of detectors.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from detectors.meta import Form
+    from harness.conformance.battery import CheckResult
+
+app = typer.Typer(add_completion=False, help="The detectors, their conformance, and a scaffold for a new one.")
 app.command("import", epilog=EPILOG)(import_published)
 
+LISTING_WIDTH = 200
+"""Columns of the listing where it doesn't go to a terminal."""
 
-@app.callback()
-def detectors() -> None:
-    """Keep `import` a command of its own, whatever joins it."""
+MICRO = "_micro"
+"""How the names of the variants end that are small enough to be checked on a CPU in minutes."""
+
+
+@app.command("list", epilog="Example: samiro-bench detectors list --json")
+def list_detectors(as_json: Json = False) -> None:
+    """List the detectors of the project and of installed packages."""
+    from detectors.registry import detector_names
+
+    rows = [describe(name) for name in detector_names()]
+    if as_json:
+        typer.echo(json.dumps({"detectors": rows}))
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for header in ("detector", "family", "datasets: parameters", "licence", "year", "paper"):
+        # What is asked for is the name: the rest may take more lines where the terminal is narrow.
+        table.add_column(header, no_wrap=header == "detector")
+    problems = []
+    for row in rows:
+        if "problem" in row:
+            problems.append(row["problem"])
+            continue
+        counts = ", ".join(f"{form}: {count / 1e6:.2f} M" for form, count in row["parameters"].items())
+        table.add_row(row["name"], row["family"], counts, row["licence"], str(row["year"]), row["paper"])
+    console = Console(width=None if sys.stdout.isatty() else LISTING_WIDTH)
+    console.print(table)
+    for problem in problems:
+        console.print(problem, highlight=False, markup=False, soft_wrap=True)
+
+
+def describe(name: str) -> dict[str, Any]:
+    """What is known of a detector; `problem` in place of that where its package can't be used."""
+    from detectors.registry import find_adapter
+    from harness.errors import InputError
+
+    try:
+        adapter = find_adapter(name)
+        parameters = {form: parameter_count(name, form) for form in adapter.meta.configurations}
+    except InputError as error:
+        return {"name": name, "problem": str(error)}
+    facts = adapter.meta.model_dump(mode="json", exclude={"configurations", "normalisation"})
+    found_in = (adapter.origin or {}).get("distribution", "samiro-bench")
+    return {**facts, "datasets": list(parameters), "parameters": parameters, "from": found_in}
+
+
+def parameter_count(name: str, form: Form) -> int:
+    """Parameters of a detector in one form, counted without giving any of them memory."""
+    import torch
+
+    from detectors.registry import find_adapter
+
+    adapter = find_adapter(name)
+    with torch.device("meta"):
+        detector = adapter.detector(adapter.meta, form)
+    return sum(parameter.numel() for parameter in detector.parameters())
+
+
+@app.command(epilog="Example: samiro-bench detectors check ufldv2_micro --quick")
+def check(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Names, or path/to/file.py:Class; none: every micro detector."),
+    ] = None,
+    form: Annotated[str | None, typer.Option(help="One dataset form; default: all that it is configured for.")] = None,
+    quick: Annotated[bool, typer.Option(help="Leave out the check that trains for long.")] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps to overfit in; default: the recipe's.")] = None,
+    f1: Annotated[float, typer.Option(min=0, max=1, help="F1@50 that overfitting has to reach.")] = 0.95,
+    as_json: Json = False,
+) -> int:
+    """Run the conformance battery on adapters, by themselves and as baseline and SAMIRO; exit code 1 if a check fails."""
+    from detectors.registry import TABLE
+    from harness.conformance.battery import check_adapter
+    from harness.conformance.subject import Demands, forms_of
+
+    console = Console(stderr=as_json)
+    reports = []
+    for name in names or [name for name in TABLE if name.endswith(MICRO)]:
+        for one in forms_of(name, form):
+            with console.status(f"{name}, {one}") as status:
+
+                def report(result: CheckResult, title: str = f"{name}, {one}", shown: Any = status) -> None:
+                    shown.update(f"{title}: {result.check} ({result.arm}) {result.outcome}")
+
+                results = check_adapter(name, one, quick=quick, demands=Demands(steps, f1), report=report)
+            passed = not any(result.outcome == "failed" for result in results)
+            reports.append({"detector": name, "form": one, "passed": passed, "checks": [asdict(r) for r in results]})
+            if not as_json:
+                console.print(results_table(f"{name}, {one}", results))
+    if as_json:
+        typer.echo(json.dumps({"detectors": reports}))
+    return 0 if all(entry["passed"] for entry in reports) else 1
+
+
+def results_table(title: str, results: tuple[CheckResult, ...]) -> Table:
+    """One line a check."""
+    from rich.text import Text
+
+    colours = {"passed": "green", "failed": "red", "skipped": "yellow"}
+    table = Table("check", "of", "outcome", "seconds", "seen", title=title)
+    for result in results:
+        outcome = Text(result.outcome, style=colours[result.outcome])
+        table.add_row(result.check, result.arm, outcome, f"{result.seconds:.1f}", Text(result.detail))
+    return table
+
+
+@app.command(epilog="Example: samiro-bench detectors new my_lanes --out my_lanes")
+def new(
+    name: Annotated[str, typer.Argument(help="Small letters, digits and underscores.")],
+    out: Annotated[Path, typer.Option(help="The folder to write into; made if it isn't there.")] = Path(),
+) -> None:
+    """Write a small adapter that works, a suite that runs it, and a test: put your network and head in its place."""
+    from harness.scaffold.write import write_scaffold
+
+    adapter, suite, test = write_scaffold(name, out)
+    class_name = "".join(word.capitalize() for word in name.split("_"))
+    typer.echo(f"wrote {adapter}, {suite} and {test}")
+    typer.echo(f"check it:  samiro-bench detectors check {adapter}:{class_name} --quick")
+    typer.echo(f"run it:    samiro-bench bench {suite}")

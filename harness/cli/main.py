@@ -13,7 +13,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("harness.cli.status", "what is done, what failed and why"),
     "leaderboard": ("harness.cli.leaderboard", "rebuild the tables of a suite from its records and counts"),
     "score": ("harness.cli.score", "score predictions in an official format"),
-    "detectors": ("harness.cli.detectors", "import published checkpoints"),
+    "detectors": (
+        "harness.cli.detectors",
+        "what detectors there are, conformance, a scaffold for a new one, import of checkpoints",
+    ),
     "data": ("harness.cli.data", "render datasets"),
     "publish": ("harness.cli.publish", "copy a suite's records and tables to results/<suite>/ and the README"),
     "env": ("harness.cli.env", "what machine and libraries these are"),

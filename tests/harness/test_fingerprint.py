@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from detectors.registry import find_adapter
 from harness import fingerprint as module
 from harness.errors import InputError
 from harness.fingerprint import changed_files, fingerprint
@@ -78,3 +81,54 @@ def test_the_training_phase_stands_on_the_loop_the_method_and_its_own_detector_o
     assert not any(
         name.startswith(("harness/report", "harness/cli", "harness/rendered", "harness/metrics")) for name in found
     )
+
+
+@pytest.fixture
+def outside(tree: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package outside the project that imports a neighbour, something of ours, and numpy."""
+    folder = tmp_path_factory.mktemp("outside")
+    (folder / "outside_net").mkdir()
+    write(folder, "outside_net/__init__.py", "from . import parts\n")
+    write(folder, "outside_net/parts.py", "P = 1\n")
+    write(folder, "outside_net/adapter.py", "import numpy\nfrom .parts import P\ndef f():\n    import harness.alone\n")
+    monkeypatch.syspath_prepend(str(folder))
+    for name in [name for name in sys.modules if name.split(".")[0] == "outside_net"]:
+        monkeypatch.delitem(sys.modules, name)
+    import_module("outside_net.adapter")
+    return folder
+
+
+def test_an_outside_package_is_followed_within_itself_and_into_ours(outside: Path) -> None:
+    before = fingerprint(["harness.a", "outside_net.adapter"])
+    assert set(before) - set(fingerprint(["harness.a"])) == {
+        "harness/alone.py",
+        "outside_net/adapter.py",
+        "outside_net/parts.py",
+    }
+    write(outside, "outside_net/parts.py", "P = 2\n")
+    assert changed_files(before, fingerprint(["harness.a", "outside_net.adapter"])) == ["outside_net/parts.py"]
+
+
+def test_relative_imports_of_a_package_itself_are_found(outside: Path) -> None:
+    assert set(fingerprint(["outside_net"])) == {"outside_net/__init__.py", "outside_net/parts.py"}
+
+
+def test_an_adapter_file_stands_under_its_own_name_with_what_it_imports_of_ours(tmp_path: Path) -> None:
+    from harness.scaffold.write import write_scaffold
+
+    module.read_source.cache_clear()
+    path = write_scaffold("my_lanes", tmp_path)[0]
+    found = fingerprint([find_adapter(f"{path}:MyLanes").detector.__module__])
+    assert {"my_lanes.py", "detectors/parts/row_wise.py", "detectors/backbones.py"} <= set(found)
+    path.write_text(path.read_text().replace("ROWS = 24", "ROWS = 20  # fewer"))
+    after = fingerprint([find_adapter(f"{path}:MyLanes").detector.__module__])
+    assert changed_files(found, after) == ["my_lanes.py"]
+    path.write_text(path.read_text().replace("  # fewer", ""))
+    assert fingerprint([find_adapter(f"{path}:MyLanes").detector.__module__]) == after
+
+
+def test_a_name_added_to_the_registry_makes_nothing_stale() -> None:
+    module.read_source.cache_clear()
+    found = fingerprint(["harness.inference"])
+    assert "detectors/registry.py" not in found
+    assert "detectors/base.py" in found

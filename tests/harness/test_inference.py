@@ -11,12 +11,13 @@ from torch import Tensor
 
 from detectors.base import Batch, Detector, Tap
 from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
-from detectors.registry import detector_class
+from detectors.registry import detector_class, find_adapter
 from harness.errors import InputError
 from harness.inference import draw_lanes, load_detector, network_images, predict
 from harness.lanes import Geometry, Lane
 from harness.methods.attach import attach
 from harness.methods.config import method_configuration
+from harness.scaffold.write import write_scaffold
 from harness.training.checkpoint import load_inference_checkpoint, save_inference_checkpoint
 
 CPU = torch.device("cpu")
@@ -214,6 +215,57 @@ def test_a_checkpoint_that_does_not_fit_is_named(stored, change, message):
         load_detector(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def from_file(tmp_path):
+    """The checkpoint of a detector of an adapter file, and that file."""
+    path = write_scaffold("my_lanes", tmp_path)[0]
+    found = find_adapter(f"{path}:MyLanes")
+    facts = {
+        "detector": "my_lanes",
+        "form": "culane",
+        "meta": found.meta.model_dump(mode="json"),
+        "method": {"kind": "baseline"},
+        "origin": found.origin,
+    }
+    save_inference_checkpoint(tmp_path / "a.safetensors", found.detector(found.meta, "culane"), facts)
+    return tmp_path / "a.safetensors", path
+
+
+def test_a_detector_of_a_file_is_rebuilt_when_the_file_is_named(from_file):
+    checkpoint, path = from_file
+    assert load_detector(checkpoint, adapter=f"{path}:MyLanes").meta.name == "my_lanes"
+    moved = path.rename(path.with_name("moved.py"))
+    assert load_detector(checkpoint, adapter=f"{moved}:MyLanes").meta.name == "my_lanes"
+
+
+@pytest.mark.parametrize(
+    ("adapter", "edit", "message"),
+    [
+        (None, "", "comes from an adapter file my_lanes.py: name that file too, as path/to/my_lanes.py:Class"),
+        ("{path}:MyLanes", "# more", "trained with other code: sha256 .* of .*my_lanes.py:MyLanes"),
+        ("ufldv2_micro", "", "its detector is 'my_lanes', not 'ufldv2_micro'"),
+        ("{path}:YourLanes", "", "did you mean 'MyLanes'"),
+    ],
+)
+def test_a_detector_of_a_file_is_rebuilt_with_nothing_else(from_file, adapter, edit, message):
+    checkpoint, path = from_file
+    path.write_text(path.read_text() + edit)
+    with pytest.raises(InputError, match=message) as caught:
+        load_detector(checkpoint, adapter=adapter and adapter.format(path=path))
+    assert str(caught.value).startswith(str(checkpoint))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_a_package_is_not_loaded_into_a_namesake(stored):
+    _, facts, path = stored
+    tensors = load_inference_checkpoint(path).tensors
+    holder = torch.nn.Module()
+    holder.state_dict = lambda **_: tensors
+    save_inference_checkpoint(path, holder, facts | {"origin": {"distribution": "outside-lanes"}})
+    with pytest.raises(InputError, match="was trained with outside-lanes, but is now found in samiro-bench"):
+        load_detector(path)
 
 
 def line(x: float) -> Lane:

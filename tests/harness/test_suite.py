@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from harness.errors import InputError
-from harness.suite import Suite, cells_of, load_suite, suite_names
+from harness.scaffold.write import write_scaffold
+from harness.suite import Suite, adapter_of, cells_of, load_suite, suite_names
 
 MINI = {
     "title": "test",
@@ -128,3 +129,35 @@ def test_an_unknown_suite_is_answered_with_the_nearest() -> None:
 def test_a_suite_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.yaml: no such suite file"):
         load_suite(str(tmp_path / "nowhere.yaml"))
+
+
+def with_file(folder: Path) -> Suite:
+    """A suite that names an adapter file beside it."""
+    folder.mkdir()
+    write_scaffold("my_lanes", folder)
+    return load(folder, changed(detectors={"my_lanes.py:MyLanes": None}))
+
+
+def test_an_adapter_file_lies_from_the_suites_folder_and_its_path_is_no_part_of_the_cell(tmp_path: Path) -> None:
+    cells = [cells_of(with_file(tmp_path / name)) for name in ("a", "b")]
+    assert [cell.id for cell in cells[0]] == [cell.id for cell in cells[1]]
+    assert cells[0][0].adapter == f"{tmp_path.resolve()}/a/my_lanes.py:MyLanes"
+    assert cells[0][0].identity.detector == "my_lanes"
+    assert str(tmp_path) not in cells[0][0].identity.model_dump_json()
+
+
+def test_an_edit_of_an_adapter_file_makes_other_cells_and_is_noticed_by_those_in_flight(tmp_path: Path) -> None:
+    suite = with_file(tmp_path / "a")
+    before = cells_of(suite)
+    assert adapter_of(before[0]).meta.name == "my_lanes"
+    path = tmp_path / "a" / "my_lanes.py"
+    path.write_text(path.read_text() + "# a word\n")
+    assert {cell.id for cell in before}.isdisjoint(cell.id for cell in cells_of(suite))
+    with pytest.raises(InputError, match=r"my_lanes\.py:MyLanes: changed while the suite ran"):
+        adapter_of(before[0])
+
+
+def test_one_adapter_file_under_two_paths_is_refused(tmp_path: Path) -> None:
+    write_scaffold("my_lanes", tmp_path)
+    with pytest.raises(InputError, match=r"mine\.yaml: key 'detectors': one adapter stands twice"):
+        load(tmp_path, changed(detectors={"my_lanes.py:MyLanes": None, "./my_lanes.py:MyLanes": None}))

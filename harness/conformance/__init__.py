@@ -1,0 +1,1 @@
+"""The conformance battery: what every adapter must keep of the promises that `detectors.base` states."""

@@ -1,0 +1,121 @@
+"""The battery that every adapter has to pass, by itself and in both arms: as the baseline and with SAMIRO.
+
+It needs no dataset (the frames are rendered), no trained oracle (a `random:` one regularizes) and no GPU (whose check is then
+skipped). What an adapter must promise is written in `detectors.base`; each check is one of those promises.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import torch
+
+from detectors.meta import Form
+from harness.conformance import checks
+from harness.conformance.subject import Arm, Demands, NotApplicable, Subject, subject_of
+from harness.training.determinism import make_deterministic, random_state, set_random_state
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """How one check of one arm ended. `detail` is a line: what was seen, what is wrong, or why it was skipped."""
+
+    check: str
+    arm: Arm
+    outcome: Literal["passed", "failed", "skipped"]
+    detail: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check by name, for which arms it is made, and whether it trains for long."""
+
+    name: str
+    run: Callable[[Subject, Arm], str]
+    arms: tuple[Arm, ...] = ("baseline", "samiro")
+    long: bool = False
+
+
+CHECKS = (
+    Check("metadata", checks.metadata, ("adapter",)),
+    Check("targets", checks.targets, ("adapter",)),
+    Check("hostile labels", checks.hostile, ("adapter",)),
+    Check("taps", checks.taps, ("adapter",)),
+    Check("round trip", checks.round_trip, ("adapter",)),
+    Check("forward and backward", checks.trains),
+    Check("empty labels", checks.empty_labels),
+    Check("state dict", checks.state_dict),
+    Check("batch invariance", checks.batch_invariance),
+    Check("determinism", checks.determinism),
+    Check("CPU and GPU", checks.device_agreement),
+    Check("overfits 8 images", checks.overfits, long=True),
+)
+"""The battery, in the order in which it runs."""
+
+
+def cases(*, quick: bool = False) -> tuple[tuple[Check, Arm], ...]:
+    """Every check with every arm that it is made for; `quick` leaves out those that train for long."""
+    return tuple((check, arm) for check in CHECKS for arm in check.arms if not (quick and check.long))
+
+
+def check_adapter(
+    name: str,
+    form: Form,
+    *,
+    quick: bool = False,
+    demands: Demands | None = None,
+    report: Callable[[CheckResult], None] | None = None,
+) -> tuple[CheckResult, ...]:
+    """Run the battery on an adapter (a name or `path/to/file.py:Class`) in one dataset form, on one CPU thread.
+
+    quick: without the check that trains for long. report: called after each check. Torch's settings and generators are left as they
+    were. Raises InputError where there is no such adapter or form; whatever goes wrong in the adapter is a failed check.
+    """
+    with tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder:
+        subject = subject_of(name, form, Path(folder), demands)
+        results = []
+        for check, arm in cases(quick=quick):
+            results.append(run_check(subject, check, arm))
+            if report is not None:
+                report(results[-1])
+    return tuple(results)
+
+
+def run_check(subject: Subject, check: Check, arm: Arm) -> CheckResult:
+    """Make one check; whatever the adapter raises is a failed one."""
+    started = time.monotonic()
+    outcome: Literal["passed", "failed", "skipped"]
+    try:
+        with _quiet_settings():
+            detail, outcome = check.run(subject, arm), "passed"
+    except NotApplicable as reason:
+        detail, outcome = str(reason), "skipped"
+    except Exception as error:  # noqa: BLE001 - the adapter's code may raise anything, and the table says what
+        detail, outcome = checks.told(error), "failed"
+    return CheckResult(check.name, arm, outcome, " ".join(detail.split()), time.monotonic() - started)
+
+
+@contextmanager
+def _quiet_settings() -> Iterator[None]:
+    """One thread, deterministic kernels; afterwards torch's settings and all generators are what they were."""
+    threads, cv_threads, benchmark = torch.get_num_threads(), cv2.getNumThreads(), torch.backends.cudnn.benchmark
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    before = random_state()
+    try:
+        make_deterministic(threads=1)
+        yield
+    finally:
+        set_random_state(before)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+        cv2.setNumThreads(cv_threads)
+        torch.set_num_threads(threads)

@@ -1,0 +1,106 @@
+"""docs/add-a-detector.md: its example is what `detectors new` writes, and passes its test in a repository of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from detectors.base import Detector
+from detectors.registry import ENTRY_POINTS
+from harness.conformance.battery import CHECKS, cases
+from harness.scaffold.write import write_scaffold
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/add-a-detector.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def run_pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Pytest in a folder outside this repository, with the plugin as an installed samiro-bench would have it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "", "OMP_NUM_THREADS": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "harness.conformance.plugin",
+        "-rs",
+        "-p",
+        "no:cacheprovider",
+        *options,
+    ]
+    return subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=300)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A folder with the page's two files."""
+    adapter, test = blocks("python")
+    (tmp_path / "my_lanes.py").write_text(adapter)
+    (tmp_path / "test_my_lanes.py").write_text(test)
+    return tmp_path
+
+
+def test_the_page_shows_what_the_scaffold_writes(tmp_path: Path) -> None:
+    adapter, _, test = write_scaffold("my_lanes", tmp_path)
+    assert blocks("python") == [adapter.read_text(), test.read_text()]
+
+
+def test_the_page_names_every_method_check_and_the_entry_point_group() -> None:
+    assert all(f"`{name}(" in PAGE for name in ("__init__", *Detector.__abstractmethods__))
+    table = PAGE[PAGE.index("| check | of |") :]
+    assert [check.name for check in CHECKS if check.name not in table] == []
+    (entry,) = blocks("toml")
+    assert tomllib.loads(entry)["project"]["entry-points"].keys() == {ENTRY_POINTS}
+
+
+def test_the_example_passes_its_test_where_only_samiro_bench_is_installed(package: Path) -> None:
+    run = run_pytest(package, "-v")
+    assert run.returncode == 0, run.stdout + run.stderr
+    names = re.findall(r"::test_conformance\[my_lanes.py:MyLanes-culane-(\S+)\] (\w+)", run.stdout)
+    assert [name for name, _ in names] == [f"{check.name.replace(' ', '_')}-{arm}" for check, arm in cases(quick=True)]
+    assert {outcome for _, outcome in names} <= {"PASSED", "SKIPPED"}
+
+
+def test_a_broken_adapter_fails_the_check_that_it_breaks(package: Path) -> None:
+    adapter = package / "my_lanes.py"
+    adapter.write_text(adapter.read_text().replace("exists.sum().clamp(min=1)", "exists.sum()"))
+    run = run_pytest(package, "-k", "empty or metadata")
+    assert run.returncode == 1
+    assert "2 failed, 1 passed" in run.stdout
+    assert "loss term 'place' is nan" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("my_lanes.py:MyLanes", "my_lanes.py:MyLane", "did you mean 'MyLanes'"),
+        ("quick=True", "form='moon'", "no configuration for form 'moon'"),
+        ("quick=True", "quik=True", "quik"),
+        ('@pytest.mark.lane_detector("my_lanes.py:MyLanes", quick=True)\n', "", "needs @pytest.mark.lane_detector"),
+    ],
+)
+def test_a_mistake_in_the_marker_is_told_at_collection(package: Path, old: str, new: str, said: str) -> None:
+    test = package / "test_my_lanes.py"
+    assert old in test.read_text()
+    test.write_text(test.read_text().replace(old, new))
+    run = run_pytest(package)
+    assert run.returncode == 2
+    assert said in run.stdout
+    assert "Traceback" not in run.stdout
+
+
+def test_the_plugin_is_registered_and_imports_nothing_heavy() -> None:
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"]
+    assert points == {"harness.conformance.plugin": "harness.conformance.plugin"}
+    code = "import sys, harness.conformance.plugin; sys.exit(bool({'torch', 'numpy', 'cv2'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0

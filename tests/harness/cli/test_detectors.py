@@ -1,0 +1,131 @@
+"""`samiro-bench detectors`: what there is, what passes, what a scaffold is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from detectors import registry
+from harness.cli.main import main
+from harness.conformance import battery
+from harness.conformance.battery import CheckResult
+
+
+def test_list_counts_parameters_without_building_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detectors", "list", "--json"]) == 0
+    found = {row["name"]: row for row in json.loads(capsys.readouterr().out)["detectors"]}
+    assert set(found) == set(registry.TABLE)
+    # 206.3 and 96.4 million: the published network, counted in the authors' own code.
+    assert found["ufldv2_resnet18"]["parameters"] == {"culane": 206_300_640, "tusimple": 96_369_888}
+    assert found["ufldv2_resnet18"]["datasets"] == ["culane", "tusimple"]
+    assert found["ufldv2_resnet18"]["licence"] == "MIT"
+    assert found["ufldv2_resnet18"]["year"] == 2022
+
+
+def test_list_goes_on_when_a_detector_cannot_be_had(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from importlib.metadata import EntryPoint
+
+    broken = EntryPoint("broken_lanes", "nothing_of_the_kind:Lanes", registry.ENTRY_POINTS)
+    monkeypatch.setattr(registry, "installed", lambda: {"broken_lanes": (broken,)})
+    assert main(["detectors", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "ufldv2_micro" in out
+    assert "nothing_of_the_kind" in out
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, bool]]:
+    """The battery is replaced by one whose only check fails for one name; what was asked for is kept."""
+    calls: list[tuple[str, str, bool]] = []
+
+    def check_adapter(name, form, *, quick, demands, report):
+        calls.append((name, form, quick))
+        outcome = "failed" if name == "ufldv2_resnet34" else "passed"
+        results = (CheckResult("taps", "adapter", outcome, f"{demands.f1} [red]", 0.1),)
+        report(results[0])
+        return results
+
+    monkeypatch.setattr(battery, "check_adapter", check_adapter)
+    return calls
+
+
+def test_check_without_a_name_takes_every_micro_detector(asked: list[tuple[str, str, bool]]) -> None:
+    assert main(["detectors", "check", "--quick"]) == 0
+    assert asked
+    assert [name for name, _, _ in asked] == [name for name in registry.TABLE if name.endswith("_micro")]
+    assert all(quick for _, _, quick in asked)
+
+
+def test_check_takes_every_form_unless_one_is_named(asked: list[tuple[str, str, bool]]) -> None:
+    main(["detectors", "check", "ufldv2_resnet18"])
+    main(["detectors", "check", "ufldv2_resnet18", "--form", "tusimple"])
+    assert [form for _, form, _ in asked] == ["culane", "tusimple", "tusimple"]
+
+
+def test_a_failed_check_is_exit_code_one_and_json_says_which(
+    asked: list[tuple[str, str, bool]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["detectors", "check", "ufldv2_resnet34", "ufldv2_micro", "--form", "culane", "--f1", "0.5", "--json"])
+        == 1
+    )
+    first, second = json.loads(capsys.readouterr().out)["detectors"]
+    assert (first["detector"], first["form"], first["passed"], second["passed"]) == (
+        "ufldv2_resnet34",
+        "culane",
+        False,
+        True,
+    )
+    assert first["checks"] == [
+        {"check": "taps", "arm": "adapter", "outcome": "failed", "detail": "0.5 [red]", "seconds": 0.1}
+    ]
+    assert main(["detectors", "check", "ufldv2_resnet34", "--form", "culane"]) == 1
+    assert "0.95 [red]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["check", "ufldv2_mikro"], "did you mean 'ufldv2_micro'"),
+        (["check", "ufldv2_micro", "--form", "llamas"], "no configuration for form 'llamas'"),
+        (["new", "My-Lanes"], "small letters"),
+        (["new", "ufldv2_micro"], "already"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_two(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["detectors", *words]) == 2
+    complaint = capsys.readouterr().err
+    assert said in complaint
+    assert complaint.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_writes_three_files_and_never_over_others(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["detectors", "new", "my_lanes", "--out", "mine"]) == 0
+    assert "samiro-bench detectors check mine/my_lanes.py:MyLanes --quick" in capsys.readouterr().out
+    assert sorted(path.name for path in Path("mine").iterdir()) == ["my_lanes.py", "my_lanes.yaml", "test_my_lanes.py"]
+    Path("mine/my_lanes.py").unlink()
+    assert main(["detectors", "new", "my_lanes", "--out", "mine"]) == 2
+    assert "my_lanes.yaml: exists already" in capsys.readouterr().err
+    assert not Path("mine/my_lanes.py").exists()
+
+
+def test_the_suite_of_a_scaffold_is_a_suite(tmp_path: Path) -> None:
+    from harness.suite import cells_of, load_suite
+
+    assert main(["detectors", "new", "my_lanes", "--out", str(tmp_path)]) == 0
+    cells = cells_of(load_suite(str(tmp_path / "my_lanes.yaml")))
+    assert [(cell.identity.detector, cell.identity.method) for cell in cells] == [
+        ("my_lanes", "baseline"),
+        ("my_lanes", "samiro"),
+    ]

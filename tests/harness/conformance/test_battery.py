@@ -1,0 +1,204 @@
+"""The battery passes what keeps its promises, and says of every broken promise which one it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from detectors.registry import TABLE
+from harness.conformance.battery import CHECKS, CheckResult, cases, check_adapter, run_check
+from harness.conformance.subject import Arm, Demands, subject_of
+from harness.errors import InputError
+from harness.scaffold.write import write_scaffold
+
+MICRO = [name for name in TABLE if name.endswith("_micro")]
+
+
+def changed(folder: Path, *changes: tuple[str, str]) -> str:
+    """The scaffold's adapter with some of its text replaced, as the registry finds it."""
+    path = write_scaffold("my_lanes", folder)[0]
+    text = path.read_text()
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path.write_text(text)
+    return f"{path}:MyLanes"
+
+
+def one_check(name: str, check: str, arm: Arm, folder: Path, demands: Demands | None = None) -> CheckResult:
+    """The result of one check of an adapter in CULane's form."""
+    (found,) = [entry for entry in CHECKS if entry.name == check]
+    assert arm in found.arms
+    (folder / "work").mkdir()
+    return run_check(subject_of(name, "culane", folder / "work", demands), found, arm)
+
+
+def test_a_micro_detector_passes_all_but_the_long_check_in_both_arms() -> None:
+    results = check_adapter("ufldv2_micro", "culane", quick=True)
+    assert [result for result in results if result.outcome == "failed"] == []
+    assert {result.check for result in results if result.outcome == "skipped"} <= {"CPU and GPU"}
+    assert [(result.check, result.arm) for result in results] == [(check.name, arm) for check, arm in cases(quick=True)]
+    assert {result.arm for result in results} == {"adapter", "baseline", "samiro"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MICRO)
+def test_every_micro_detector_passes_the_whole_battery(name: str) -> None:
+    results = check_adapter(name, "culane")
+    assert [result for result in results if result.outcome == "failed"] == []
+    assert sum(result.check == "overfits 8 images" for result in results) == 2
+
+
+TAPS = 'backbone_taps(self.backbone, "backbone")'
+
+BROKEN: list[tuple[str, Arm, tuple[str, str], str]] = [
+    (
+        "metadata",
+        "adapter",
+        ("recipe=Recipe(", 'architecture={"depth": 3},\n    recipe=Recipe('),
+        "unknown key 'depth'",
+    ),
+    ("metadata", "adapter", ("nn.Flatten(), ", "nn.Flatten(), undefined, "), "NameError"),
+    ("targets", "adapter", ('return {"x": target}', 'return {"x": target[: len(lanes)]}'), "shapes follow the labels"),
+    ("targets", "adapter", ('{"x": target}', '{"x": target + np.float32(np.random.rand())}'), "draw random numbers"),
+    (
+        "targets",
+        "adapter",
+        ("        target = np.full", "        lanes[0].points[0] = 0\n        target = np.full"),
+        "in place",
+    ),
+    ("targets", "adapter", ('{"x": target}', '{"x": target.tolist()}'), "not an array"),
+    (
+        "hostile labels",
+        "adapter",
+        ("for lane in lanes]\n", "for lane in lanes if lane.points[0, 0] < 1e9]\n"),
+        "without a point",
+    ),
+    (
+        "hostile labels",
+        "adapter",
+        ("exists.sum().clamp(min=1)", "exists.sum()"),
+        "with no lane: loss term 'place' is nan",
+    ),
+    ("taps", "adapter", (TAPS, "(lambda t: (t[1], t[0], *t[2:]))(" + TAPS + ")"), "fired"),
+    ("taps", "adapter", (TAPS, '(Tap("backbone.layer1", 99, 4), *' + TAPS + "[1:])"), "(16, 32, 80)"),
+    ("taps", "adapter", (TAPS, '(Tap("backbone.layer1", 16, 8), *' + TAPS + "[1:])"), "(16, 16, 40)"),
+    ("taps", "adapter", (TAPS, '(Tap("backbone.layer9", 16, 8), *' + TAPS + "[1:])"), "no such module"),
+    ("taps", "adapter", ("        logits: Tensor", "        features[-1].mul_(2)\n        logits: Tensor"), "in place"),
+    (
+        "taps",
+        "adapter",
+        ("        features =", "        self.backbone(normalise(images, self.meta.normalisation))\n        features ="),
+        "fired",
+    ),
+    (
+        "round trip",
+        "adapter",
+        ("self.rows.points(place * self.rows.cells)", "self.rows.points(place * self.rows.cells + 9)"),
+        "F1@50 0.",
+    ),
+    ("round trip", "adapter", ("20 * distance.sum()", "0 * distance.sum()"), "F1@50 0."),
+    ("round trip", "adapter", ("float(exists[seen].mean()))\n", "2.0)\n"), "score 2.0"),
+    ("round trip", "adapter", ("near_to_far(points)", "near_to_far(points)[::-1]"), "from far to near"),
+    ("forward and backward", "baseline", ("* exists\n", "* exists / 0\n"), "'place' is "),
+    ("forward and backward", "baseline", ("20 * distance.sum()", "20 * distance"), "of shape (8, 4, 24)"),
+    (
+        "forward and backward",
+        "baseline",
+        ("        features =", "        images.zero_()\n        features ="),
+        "images in place",
+    ),
+    (
+        "forward and backward",
+        "samiro",
+        (
+            "        logits: Tensor = self.head(features[-1])\n",
+            "        type(self).calls = getattr(self, 'calls', 0) + 1\n"
+            "        logits: Tensor = self.head(features[-1]) * self.calls\n",
+        ),
+        "differ from the baseline's",
+    ),
+    ("empty labels", "baseline", ("exists.sum().clamp(min=1)", "exists.sum()"), "'place' is nan"),
+    (
+        "state dict",
+        "samiro",
+        ("        squeezed =", "        self.scale = np.random.default_rng().random() + 1\n        squeezed ="),
+        "",
+    ),
+    (
+        "batch invariance",
+        "baseline",
+        ("self.head(features[-1])", "self.head(features[-1] - features[-1].mean(0))"),
+        "alone and in a batch",
+    ),
+    (
+        "determinism",
+        "baseline",
+        (
+            "        squeezed =",
+            "        nn.init.constant_(self.backbone.conv1[0].weight, np.random.default_rng().random())\n"
+            "        squeezed =",
+        ),
+        "tensors differ",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "arm", "change", "said"), BROKEN, ids=[f"{check}-{number}" for number, (check, *_) in enumerate(BROKEN)]
+)
+def test_a_broken_promise_fails_its_check(
+    tmp_path: Path, check: str, arm: Arm, change: tuple[str, str], said: str
+) -> None:
+    changes = [change]
+    if check == "state dict":
+        changes.append(("self.head(features[-1])", "self.head(features[-1]) * self.scale"))
+        said = "isn't a parameter or buffer"
+    result = one_check(changed(tmp_path, *changes), check, arm, tmp_path)
+    assert result.outcome == "failed", result
+    assert said in result.detail
+    assert "\n" not in result.detail
+
+
+def test_without_taps_there_is_nothing_to_regularize(tmp_path: Path) -> None:
+    change = (
+        '        """The stages of the backbone."""\n        return backbone_taps(self.backbone, "backbone")',
+        "        return ()",
+    )
+    name = changed(tmp_path, change, ("last = self.taps()[-1]", 'last = backbone_taps(self.backbone, "backbone")[-1]'))
+    for number, (check, arm, outcome) in enumerate(
+        [("taps", "adapter", "skipped"), ("empty labels", "samiro", "skipped"), ("empty labels", "baseline", "passed")]
+    ):
+        (tmp_path / str(number)).mkdir()
+        result = one_check(name, check, arm, tmp_path / str(number))  # type: ignore[arg-type]
+        assert result.outcome == outcome, result
+
+
+def test_a_detector_that_cannot_be_built_fails_everywhere_and_nothing_escapes(tmp_path: Path) -> None:
+    results = check_adapter(changed(tmp_path, ("squeezed = nn.Conv2d(", "squeezed = nn.Conv9d(")), "culane", quick=True)
+    assert {result.outcome for result in results} <= {"failed", "skipped"}
+    assert sum(result.outcome == "failed" for result in results) > 8
+
+
+def test_too_few_steps_or_too_high_a_demand_do_not_pass(tmp_path: Path) -> None:
+    result = one_check("ufldv2_micro", "overfits 8 images", "baseline", tmp_path, Demands(steps=1, f1=0.95))
+    assert result.outcome == "failed"
+    assert "after 1 steps, below 0.95" in result.detail
+
+
+def test_torch_is_left_as_it_was(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    one_check("ufldv2_micro", "determinism", "baseline", tmp_path)
+    after = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+
+
+def test_an_unknown_name_or_form_is_the_callers_mistake() -> None:
+    with pytest.raises(InputError, match="did you mean 'ufldv2_micro'"):
+        check_adapter("ufldv2_mikro", "culane")
+    with pytest.raises(InputError, match="no configuration for form 'llamas'"):
+        check_adapter("ufldv2_micro", "llamas")
