@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from detectors.meta import DetectorMeta
 
 TABLE: dict[str, str] = {
+    "resa_micro": "detectors.resa:RESA",
+    "resa_resnet18": "detectors.resa:RESA",
+    "resa_resnet34": "detectors.resa:RESA",
     "ufldv2_micro": "detectors.ufldv2:UFLDv2",
     "ufldv2_resnet18": "detectors.ufldv2:UFLDv2",
     "ufldv2_resnet34": "detectors.ufldv2:UFLDv2",
