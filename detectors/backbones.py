@@ -18,7 +18,7 @@ from harness.torchvision_guard import ensure_torchvision
 
 @dataclass(frozen=True)
 class BackboneSource:
-    """A timm model, the options it is created with, and the indices of its features at strides 4, 8, 16 and 32.
+    """A timm model, the options it is created with, and the indices of its features at strides 4, 8, 16 and 32 (undilated).
 
     plain_stem: channels of the single 7x7 convolution of stride 2 that takes the place of timm's stem, None to keep that.
     frozen_stem: whether the normalisation after the stem is fixed, its statistics and its scale.
@@ -62,8 +62,11 @@ BACKBONES: dict[str, BackboneSource] = {
 """Backbone name -> how it is built."""
 
 
-def build_backbone(name: str, *, weights: str = "none") -> nn.Module:
+def build_backbone(name: str, *, weights: str = "none", stages: int = 4, output_stride: int = 32) -> nn.Module:
     """A network that maps normalised images (B, 3, H, W) to the list of its features at strides 4, 8, 16 and 32.
+
+    `stages` is the number of stages that it has, the others are never built. Stages beyond `output_stride` (8, 16 or 32) keep that
+    stride, and their 3x3 convolutions are dilated instead.
 
     `weights` is `none`: drawn from torch's global generator; nothing is ever downloaded. Each stage is a module that is called once a
     forward and whose output isn't changed in place afterwards. Raises InputError for a name or weights that there aren't.
@@ -77,7 +80,12 @@ def build_backbone(name: str, *, weights: str = "none") -> nn.Module:
 
     source = BACKBONES[name]
     network: nn.Module = timm.create_model(
-        source.model, pretrained=False, features_only=True, out_indices=source.indices, **source.options
+        source.model,
+        pretrained=False,
+        features_only=True,
+        out_indices=source.indices[:stages],
+        output_stride=output_stride,
+        **source.options,
     )
     if source.plain_stem is not None:
         network.conv1 = nn.Conv2d(3, source.plain_stem, 7, stride=2, padding=3, bias=False)

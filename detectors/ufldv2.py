@@ -33,7 +33,8 @@ from torch import Tensor, nn
 from detectors.backbones import backbone_taps, build_backbone
 from detectors.base import Batch, Detector, Tap, normalise
 from detectors.meta import Augmentation, Configuration, Data, DetectorMeta, Form, InputSize, Recipe
-from detectors.parts.row_wise import ABSENT, LANES, Anchors, ConvolutionalHead, slots_of
+from detectors.parts.row_wise import ABSENT, Anchors, ConvolutionalHead
+from detectors.parts.slots import LANES, slots_of
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
 from harness.validation import validated
 

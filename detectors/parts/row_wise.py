@@ -1,4 +1,4 @@
-"""What row-wise detectors share: anchors, the order of lanes, and a head that learns locations locally.
+"""What row-wise detectors share: anchors, and a head that learns locations locally.
 
 A row-wise detector says on each of a row of parallel lines, its anchors, in which cell a lane lies.
 """
@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.base import Tap
-
-LANES = 4
-"""Slots, from left to right: outer left, ego left, ego right, outer right."""
+from detectors.parts.sampling import linear_sampling
+from detectors.parts.slots import LANES
 
 ABSENT = -1.0
 """Target position on an anchor that a lane doesn't cross."""
@@ -60,35 +59,6 @@ class Anchors:
         return np.stack([along, across] if self.axis == 1 else [across, along], axis=-1)
 
 
-def slots_of(polylines: Sequence[npt.NDArray[np.float64]], network: tuple[int, int]) -> dict[int, int]:
-    """Index of each placed polyline (network pixels, two points or more) -> its slot.
-
-    Lanes are ordered by where they cross the bottom of the frame; those left of its centre fill the slots from ego left outwards, the
-    others from ego right. Where a side has more than two, the two nearest the centre are placed.
-    """
-    height, width = network
-    offsets = np.array([_bottom_crossing(polyline, height - 0.5) for polyline in polylines]) - (width - 1) / 2
-    placed: dict[int, int] = {}
-    for side, slots in ((offsets < 0, (1, 0)), (offsets >= 0, (2, 3))):
-        nearest = sorted(np.flatnonzero(side), key=lambda index: abs(offsets[index]))
-        placed |= {int(index): slot for index, slot in zip(nearest, slots, strict=False)}
-    return placed
-
-
-def _bottom_crossing(polyline: npt.NDArray[np.float64], bottom: float) -> float:
-    """x where a polyline crosses the row `bottom`, the near end prolonged along its first stretch; its own x where that lies flat."""
-    ordered = polyline if polyline[0, 1] >= polyline[-1, 1] else polyline[::-1]
-    stretch = ordered[: max(2, len(ordered) // 4)]
-    above = ordered[:, 1] < bottom
-    if above.any() and not above[0]:
-        first = int(above.argmax())
-        stretch = ordered[first - 1 : first + 1]
-    (x0, y0), (x1, y1) = stretch[0], stretch[-1]
-    if y0 - y1 <= 1e-3 * abs(x1 - x0):
-        return float(x0)
-    return float(x0 + (bottom - y0) * (x1 - x0) / (y1 - y0))
-
-
 class ConvolutionalHead(nn.Module):
     """Not of the paper: one logit a lane and place, computed at that place.
 
@@ -118,8 +88,8 @@ class ConvolutionalHead(nn.Module):
         for name, anchors in families.items():
             centres = anchors.origin + (np.arange(anchors.cells) + 0.5) * anchors.width
             across, along = grid[1 - anchors.axis], grid[anchors.axis]
-            self.register_buffer(f"{name}_across", _linear_sampling(anchors.lines / stride, across), persistent=False)
-            self.register_buffer(f"{name}_along", _linear_sampling(centres / stride, along), persistent=False)
+            self.register_buffer(f"{name}_across", linear_sampling(anchors.lines / stride, across), persistent=False)
+            self.register_buffer(f"{name}_along", linear_sampling(centres / stride, along), persistent=False)
 
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
         """Features of the backbone -> logits (B, choices, anchors, LANES) by name."""
@@ -142,12 +112,3 @@ class ConvolutionalHead(nn.Module):
             outputs[f"{name}_location"] = torch.einsum("blhw,ah,kw->bkal", logits, across, along)
             outputs[f"{name}_existence"] = torch.einsum("blch,ah->bcal", existence, across)
         return outputs
-
-
-def _linear_sampling(places: npt.NDArray[np.float64], size: int) -> Tensor:
-    """The matrix (len(places), size) that reads a row of `size` features linearly at `places`, given in features; ends are prolonged.
-
-    The i-th feature of a convolution with padding (kernel - 1) / 2 is centred on pixel stride * i, so place = pixel / stride.
-    """
-    inside = np.clip(places, 0, size - 1)
-    return torch.from_numpy(np.maximum(0.0, 1.0 - np.abs(inside[:, None] - np.arange(size)))).float()

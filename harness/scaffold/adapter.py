@@ -17,7 +17,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from detectors.backbones import backbone_taps, build_backbone
 from detectors.base import Batch, Detector, Tap, normalise
 from detectors.meta import Augmentation, Configuration, Data, DetectorMeta, Form, InputSize, Recipe
-from detectors.parts.row_wise import ABSENT, LANES, Anchors, slots_of
+from detectors.parts.row_wise import ABSENT, Anchors
+from detectors.parts.slots import LANES, slots_of
 from harness.lanes import Geometry, Lane, near_to_far
 
 ROWS = 24

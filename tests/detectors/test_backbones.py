@@ -67,6 +67,20 @@ def test_stages_run_once_and_what_they_return_stays_as_it_was(name: str) -> None
         assert output.min() >= 0
 
 
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_dilated_stages_keep_the_output_stride_and_left_out_ones_are_not_built(name: str) -> None:
+    backbone = build_backbone(name, stages=3, output_stride=8)
+    assert [(tap.path, tap.channels, tap.stride) for tap in backbone_taps(backbone, "b")] == [
+        ("b.layer1", CHANNELS[name][0], 4),
+        ("b.layer2", CHANNELS[name][1], 8),
+        ("b.layer3", CHANNELS[name][2], 8),
+    ]
+    with torch.no_grad():
+        features = backbone(torch.zeros(2, 3, 64, 96))
+    assert [tuple(feature.shape[2:]) for feature in features] == [(16, 24), (8, 12), (8, 12)]
+    assert not any(key.startswith("layer4") for key in backbone.state_dict())
+
+
 def test_a_stages_replaced_output_is_what_the_next_stage_gets() -> None:
     backbone = build_backbone("resnet_micro").eval()
     images = torch.randn(1, 3, 64, 64)

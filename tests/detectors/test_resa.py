@@ -1,0 +1,584 @@
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from detectors.base import Batch, stack_targets, tap_module
+from detectors.meta import DetectorMeta
+from detectors.registry import TABLE, detector_meta
+from detectors.resa import RESA, Aggregator
+from harness.errors import InputError
+from harness.lanes import Geometry, Lane
+
+FRAME = (590, 1640)
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "micro": {},
+    "full resolution": {"upsamplings": 3, "channels": 16, "iterations": 2},
+    "stride 8, six slots": {"upsamplings": 0, "slots": 6, "max_lanes": 5, "iterations": 1},
+}
+
+
+def variant(**architecture: Any) -> DetectorMeta:
+    """The micro variant with some other architecture options."""
+    meta = detector_meta("resa_micro")
+    configuration = meta.configurations["culane"]
+    changed = configuration.model_copy(update={"architecture": configuration.architecture | architecture})
+    return meta.model_copy(update={"configurations": {"culane": changed}})
+
+
+def build(name: str = "micro", seed: int = 0) -> RESA:
+    torch.manual_seed(seed)
+    return RESA(variant(**ARCHITECTURES[name]), "culane")
+
+
+def batch_of(detector: RESA, images: torch.Tensor, labels: list[list[Lane]], geometries: list[Geometry]) -> Batch:
+    targets = [detector.encode_targets(lanes, geometry) for lanes, geometry in zip(labels, geometries, strict=True)]
+    size = len(labels)
+    return Batch(
+        images=images,
+        targets=stack_targets(targets),
+        lanes=torch.full((size, 1, 1, 2), math.nan),
+        lane_counts=torch.zeros(size, dtype=torch.int64),
+        point_counts=torch.zeros(size, 1, dtype=torch.int64),
+        geometries=tuple(geometries),
+        ids=tuple(str(index) for index in range(size)),
+    )
+
+
+def noise(count: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, 128, 320), dtype=torch.uint8, generator=generator)
+
+
+def road(offset: float = 0.0, bend: float = 0.0) -> list[Lane]:
+    """Four lanes in CULane's frame that meet at a vanishing point, as a camera in the middle of three lanes sees them."""
+    y = np.arange(589.0, 300.0, -10.0)
+    near = (y - 260.0) / 330.0
+    return [
+        Lane(np.stack([820 + offset + foot * near + bend * (1 - near) ** 2, y], axis=1))
+        for foot in (-1500, -420, 400, 1480)
+    ]
+
+
+def changed(detector: RESA, rotation: float, shift: tuple[float, float], scale: float, mirror: bool) -> Geometry:
+    """The detector's geometry followed by a rotation (degrees) and a scaling about the centre, a shift and perhaps a mirror."""
+    plain = detector.geometry_of(FRAME)
+    height, width = plain.network
+    centre = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
+    sine, cosine = math.sin(math.radians(rotation)) * scale, math.cos(math.radians(rotation)) * scale
+    turn = np.array([[cosine, -sine, shift[0]], [sine, cosine, shift[1]], [0, 0, 1]])
+    matrix = centre @ turn @ np.linalg.inv(centre) @ plain.matrix
+    if mirror:
+        matrix = np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
+    return Geometry(plain.original, plain.crop, plain.network, matrix)
+
+
+def crossing(points: np.ndarray, value: float) -> float | None:
+    """x where a polyline first reaches the row `value`. Segment by segment."""
+    for start, end in itertools.pairwise(points):
+        low, high = min(start[1], end[1]), max(start[1], end[1])
+        if low <= value <= high:
+            share = 0.0 if high == low else (value - start[1]) / (end[1] - start[1])
+            return float(start[0] + share * (end[0] - start[0]))
+    return None
+
+
+def distance(point: np.ndarray, polyline: np.ndarray) -> float:
+    """Distance from a point to a polyline, segment by segment."""
+    found = math.inf
+    for start, end in itertools.pairwise(polyline):
+        along = end - start
+        share = np.clip((point - start) @ along / max(along @ along, 1e-12), 0, 1)
+        found = min(found, float(np.hypot(*(point - start - share * along))))
+    return found
+
+
+def perfect_outputs(detector: RESA, targets: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What the losses ask for: the logits of each class's weighted share of the pixels, place by place of the network's own maps."""
+    shares = F.one_hot(targets["mask"].long(), 1 + detector.options.slots).permute(0, 3, 1, 2).float()
+    shares = F.avg_pool2d(shares, 8 // 2**detector.options.upsamplings)
+    shares[:, 0] *= 0.4
+    return {"mask": shares.clamp(min=1e-9).log(), "existence": targets["existence"] * 40 - 20}
+
+
+DETECTORS = {name: build(name).eval() for name in ARCHITECTURES}
+
+
+# Metadata
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "parameters"),
+    [
+        # Counted in pytorch-auto-drive (configs/lane_detection/resa/resnet18_culane.py and resnet34_tusimple.py).
+        ("resa_resnet18", "culane", 6_617_646),
+        ("resa_resnet34", "tusimple", 11_992_658),
+    ],
+)
+def test_published_variants_have_the_published_number_of_parameters(name: str, form: Any, parameters: int) -> None:
+    with torch.device("meta"):
+        detector = RESA(detector_meta(name), form)
+    assert sum(parameter.numel() for parameter in detector.parameters()) == parameters
+
+
+def test_the_registered_variants_are_those_of_the_file() -> None:
+    assert {name for name, where in TABLE.items() if where.startswith("detectors.resa:")} == set(RESA.metas)
+
+
+@pytest.mark.parametrize(
+    ("form", "frame", "rows", "maps"),
+    [
+        ("culane", (590, 1640), np.arange(589, 239, -20), (5, 288, 800)),
+        ("tusimple", (720, 1280), np.arange(710, 150, -10), (7, 360, 640)),
+    ],
+)
+def test_published_lanes_are_read_on_the_rows_of_the_dataset_from_maps_of_full_size(
+    form: Any, frame: tuple[int, int], rows: np.ndarray, maps: tuple[int, int, int]
+) -> None:
+    detector = RESA(detector_meta("resa_resnet18"), form).eval()
+    geometry = detector.geometry_of(frame)
+    found = geometry.to_original(np.stack([np.zeros(len(rows)), detector.frame_rows], axis=1))[:, 1]
+    np.testing.assert_allclose(found, rows, atol=1e-9)
+    with torch.no_grad():
+        outputs = detector(torch.zeros(1, 3, *geometry.network, dtype=torch.uint8))
+    assert outputs["mask"].shape == (1, *maps)
+    assert outputs["existence"].shape == (1, maps[0] - 1)
+
+
+def test_the_published_backbone_is_dilated_where_upstream_dilates_it() -> None:
+    with torch.device("meta"):
+        backbone = RESA(detector_meta("resa_resnet18"), "culane").backbone
+    dilated = [
+        name for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d) and module.dilation != (1, 1)
+    ]
+    assert dilated == ["layer3.1.conv1"]
+    assert backbone.get_submodule("layer3.1.conv1").dilation == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chanels": 8}, r"resa_micro.*chanels.*did you mean 'channels'"),
+        ({"channels": 12, "upsamplings": 3}, "upsamplings"),
+        ({"blur": 4}, "blur"),
+        ({"slots": 5}, "slots"),
+    ],
+)
+def test_impossible_architectures_are_refused_by_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RESA(variant(**options), "culane")
+
+
+# The aggregator
+
+
+def test_the_aggregator_adds_what_is_learned_from_shifted_maps() -> None:
+    # Written place by place: down, up, right, left, each in strides of a quarter and a half of the map.
+    torch.manual_seed(3)
+    aggregator = Aggregator(2, (5, 7), iterations=2, gain=1.5)
+    features = torch.randn(1, 2, 5, 7)
+    expected = features[0].numpy().astype(np.float64)
+    weights = [convolution.weight.detach().numpy() for convolution in aggregator.convolutions]
+    for number, (vertical, sign, k) in enumerate(itertools.product((True, False), (1, -1), (0, 1))):
+        before = expected.copy()
+        shift = sign * ((5 if vertical else 7) // 2 ** (2 - k))
+        for y, x in itertools.product(range(5), range(7)):
+            total = np.zeros(2)
+            for tap in range(9):
+                row, column = (y, x + tap - 4) if vertical else (y + tap - 4, x)
+                if not (0 <= row < 5 and 0 <= column < 7):
+                    continue
+                there = before[:, (row + shift) % 5, column] if vertical else before[:, row, (column + shift) % 7]
+                total += weights[number][:, :, 0, tap] @ there if vertical else weights[number][:, :, tap, 0] @ there
+            expected[:, y, x] = before[:, y, x] + 1.5 * np.maximum(total, 0)
+    np.testing.assert_allclose(aggregator(features)[0].detach().numpy(), expected, atol=1e-5)
+
+
+# Labels
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@settings(max_examples=25, deadline=None)
+@given(
+    offset=st.floats(-300, 300),
+    bend=st.floats(-300, 300),
+    rotation=st.floats(-8, 8),
+    shift=st.tuples(st.floats(-30, 30), st.floats(-15, 15)),
+    scale=st.floats(0.8, 1.2),
+    mirror=st.booleans(),
+)
+def test_perfect_outputs_decode_to_the_labels(
+    name: str, offset: float, bend: float, rotation: float, shift: tuple[float, float], scale: float, mirror: bool
+) -> None:
+    detector = DETECTORS[name]
+    geometry = changed(detector, rotation, shift, scale, mirror)
+    labels = road(offset, bend)
+    targets = stack_targets([detector.encode_targets(labels, geometry)])
+    (decoded,) = detector.decode(perfect_outputs(detector, targets), [geometry])
+    assert len(decoded) <= int(targets["existence"].sum())
+    polylines = [geometry.to_network(lane.points) for lane in labels]
+    # Half the drawn width and a pixel of rounding, and half a place of the map.
+    bound = detector.options.lane_width / 2 + 1 + 4 / 2**detector.options.upsamplings
+    for lane in decoded:
+        assert len(lane) >= 2
+        assert lane.points[0, 1] >= lane.points[-1, 1]
+        assert lane.score == pytest.approx(1.0)
+        points = geometry.to_network(lane.points)
+        far = [point for point in points if vanishing(point, geometry, offset, bend) > 12]
+        assert all(min(distance(point, polyline) for polyline in polylines) <= bound for point in far)
+
+
+def vanishing(point: np.ndarray, geometry: Geometry, offset: float, bend: float) -> float:
+    """Distance in network pixels of a point from where the lanes of a road end: there masks overlap."""
+    ends = geometry.to_network(np.stack([lane.points[-1] for lane in road(offset, bend)]))
+    return float(np.hypot(*(ends - point).T).min())
+
+
+@pytest.mark.parametrize(("name", "bound"), [("full resolution", 0.5), ("micro", 0.6), ("stride 8, six slots", 1.5)])
+def test_without_augmentation_every_lane_comes_back_within_a_bound_in_network_pixels(name: str, bound: float) -> None:
+    detector = DETECTORS[name]
+    geometry = detector.geometry_of(FRAME)
+    for offset, bend in ((0.0, 0.0), (150.0, 200.0), (-80.0, -250.0)):
+        labels = road(offset, bend)
+        targets = stack_targets([detector.encode_targets(labels, geometry)])
+        (decoded,) = detector.decode(perfect_outputs(detector, targets), [geometry])
+        assert len(decoded) == 4
+        for lane, label in zip(decoded, labels, strict=True):
+            polyline = geometry.to_network(label.points)
+            assert np.mean([distance(point, polyline) for point in geometry.to_network(lane.points)]) <= bound
+
+
+def test_masks_are_the_labels_drawn_in_their_slots() -> None:
+    detector = DETECTORS["micro"]
+    geometry = changed(detector, 3.0, (10.0, -5.0), 0.9, False)
+    targets = detector.encode_targets(road(), geometry)
+    assert targets["mask"].dtype == np.uint8
+    assert targets["mask"].shape == (128, 320)
+    np.testing.assert_array_equal(targets["existence"], np.ones(4, dtype=np.float32))
+    polylines = [geometry.to_network(lane.points) for lane in road()]
+    reach = detector.options.lane_width / 2
+    for y, x in itertools.product(range(0, 128, 6), range(0, 320, 5)):
+        away = [distance(np.array([x, y]), polyline) for polyline in polylines]
+        near = [slot for slot, value in enumerate(away) if value < reach - 1]
+        if near:
+            assert targets["mask"][y, x] - 1 in near
+        elif min(away) > reach + 1.5:
+            assert targets["mask"][y, x] == 0
+
+
+def test_where_lanes_cross_the_inner_one_is_seen() -> None:
+    detector = DETECTORS["micro"]
+    inner = Lane(np.array([[700.0, 589.0], [700.0, 300.0]]))
+    outer = Lane(np.array([[100.0, 589.0], [700.0, 450.0], [700.0, 300.0]]))
+    for lanes in ([inner, outer], [outer, inner]):
+        targets = detector.encode_targets(lanes, detector.geometry_of(FRAME))
+        np.testing.assert_array_equal(targets["existence"], [1, 1, 0, 0])
+        x, y = detector.geometry_of(FRAME).to_network([700.0, 350.0])
+        assert targets["mask"][round(float(y)), round(float(x))] == 2
+
+
+def straight(foot: float) -> Lane:
+    """A lane towards (820, 260) that crosses the bottom of the frame at x = foot."""
+    y = np.arange(589.0, 290.0, -10.0)
+    return Lane(np.stack([820 + (foot - 820) * (y - 260) / 329.5, y], axis=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "feet", "expected"),
+    [
+        ("micro", [-600, 400, 1200, 2200], [1, 1, 1, 1]),
+        ("micro", [400], [0, 1, 0, 0]),
+        ("micro", [1000, 1200, 2200], [0, 0, 1, 1]),
+        ("micro", [], [0, 0, 0, 0]),
+        ("stride 8, six slots", [-1200, -600, 400, 1200], [1, 1, 1, 1, 0, 0]),
+        ("stride 8, six slots", [1000, 1300, 1600, 1900], [0, 0, 0, 1, 1, 1]),
+    ],
+)
+def test_lanes_exist_from_the_centre_outwards(name: str, feet: list[float], expected: list[int]) -> None:
+    detector = DETECTORS[name]
+    targets = detector.encode_targets([straight(foot) for foot in feet], detector.geometry_of(FRAME))
+    np.testing.assert_array_equal(targets["existence"], expected)
+    assert set(np.unique(targets["mask"])) - {0} == {slot + 1 for slot, there in enumerate(expected) if there}
+
+
+def test_a_lane_outside_the_frame_takes_no_slot() -> None:
+    detector = DETECTORS["micro"]
+    outside = Lane(np.array([[1800.0, 589.0], [1790.0, 300.0]]))
+    targets = detector.encode_targets([outside, straight(1900)], detector.geometry_of(FRAME))
+    np.testing.assert_array_equal(targets["existence"], [0, 0, 1, 0])
+
+
+HOSTILE = {
+    "no points": [],
+    "one point": [[800, 500]],
+    "twice the same point": [[800, 500], [800, 500]],
+    "level": [[100, 500], [900, 500]],
+    "not a number": [[math.nan, 500], [800, math.inf], [700, 400]],
+    "far away": [[-4000, 4000], [4000, -4000]],
+    "farther than OpenCV counts": [[-3e38, 400], [820, 400], [3e38, 500]],
+    "a row crossed three times": [[300, 580], [400, 300], [500, 580], [600, 300]],
+    "from far to near": [[820, 300], [400, 589]],
+    "below the frame": [[400, 700], [500, 600]],
+}
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("points", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_lanes_encode_to_masks_of_the_usual_shape(name: str, points: Any) -> None:
+    detector = DETECTORS[name]
+    lane = Lane(np.array(points, dtype=np.float32))
+    slots = detector.options.slots
+    for lanes in ([lane], [lane] * 9, [*road(), lane]):
+        targets = detector.encode_targets(lanes, detector.geometry_of(FRAME))
+        assert (targets["mask"].shape, targets["mask"].dtype) == ((128, 320), np.uint8)
+        assert (targets["existence"].shape, targets["existence"].dtype) == ((slots,), np.float32)
+        assert targets["mask"].max() <= slots
+        assert set(np.unique(targets["existence"])) <= {0.0, 1.0}
+
+
+def test_points_that_are_no_numbers_count_as_absent() -> None:
+    detector = DETECTORS["micro"]
+    clean = straight(400)
+    holed = Lane(np.insert(clean.points, 7, [[math.nan, 500.0], [400.0, math.inf]], axis=0))
+    expected, measured = (detector.encode_targets([lane], detector.geometry_of(FRAME)) for lane in (clean, holed))
+    np.testing.assert_array_equal(measured["mask"], expected["mask"])
+
+
+# Losses
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_losses_and_gradients_are_finite_without_any_lane(name: str) -> None:
+    detector = build(name)
+    batch = batch_of(detector, noise(2), [[], []], [detector.geometry_of(FRAME)] * 2)
+    terms = detector.losses(detector(batch.images), batch)
+    sum(terms.values(), torch.zeros(())).backward()
+    assert set(terms) == {"mask", "existence"}
+    assert all(term.shape == () and torch.isfinite(term) for term in terms.values())
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in detector.parameters())
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_parameter_learns_from_a_batch_with_lanes(name: str) -> None:
+    detector = build(name)
+    batch = batch_of(detector, noise(2), [road(), road(60.0)], [detector.geometry_of(FRAME)] * 2)
+    # timm starts the last normalisation of every block at zero: one step later its convolutions get gradient, too.
+    with torch.no_grad():
+        for parameter in detector.backbone.parameters():
+            parameter.add_(0.01)
+    sum(detector.losses(detector(batch.images), batch).values(), torch.zeros(())).backward()
+    assert [n for n, p in detector.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_losses_at_full_resolution_are_the_published_ones() -> None:
+    detector = DETECTORS["full resolution"]
+    batch = batch_of(detector, noise(2), [road(), road(-100.0)[1:3]], [detector.geometry_of(FRAME)] * 2)
+    generator = torch.Generator().manual_seed(1)
+    outputs = {
+        "mask": torch.randn(2, 5, 128, 320, generator=generator) * 3,
+        "existence": torch.randn(2, 4, generator=generator),
+    }
+    terms = detector.losses(outputs, batch)
+    weight = torch.tensor([0.4, 1.0, 1.0, 1.0, 1.0])
+    expected = F.cross_entropy(outputs["mask"], batch.targets["mask"].long(), weight=weight)
+    assert float(terms["mask"]) == pytest.approx(float(expected), rel=1e-5)
+    exists = F.binary_cross_entropy_with_logits(outputs["existence"], batch.targets["existence"])
+    assert float(terms["existence"]) == pytest.approx(0.1 * float(exists), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_perfect_outputs_cost_less_than_any_others(name: str) -> None:
+    detector = DETECTORS[name]
+    batch = batch_of(detector, noise(1), [road()[1:]], [detector.geometry_of(FRAME)])
+    perfect = perfect_outputs(detector, batch.targets)
+    best = detector.losses(perfect, batch)
+    for other in (
+        {"mask": perfect["mask"].roll(3, dims=3), "existence": perfect["existence"].roll(1)},
+        {"mask": 0.5 * perfect["mask"], "existence": 0.1 * perfect["existence"]},
+    ):
+        worse = detector.losses(other, batch)
+        assert all(best[term] < worse[term] for term in best)
+
+
+# Decoding
+
+
+def test_decoding_at_full_resolution_is_that_of_upstream() -> None:
+    detector = DETECTORS["full resolution"]
+    generator = torch.Generator().manual_seed(2)
+    coarse = torch.randn(1, 5, 16, 40, generator=generator) * 4
+    outputs = {
+        "mask": F.interpolate(coarse, size=(128, 320), mode="bicubic"),
+        "existence": torch.tensor([[2.0, -1.0, 0.3, 4.0]]),
+    }
+    geometry = detector.geometry_of(FRAME)
+    (decoded,) = detector.decode(outputs, [geometry])
+    assert [lane.score for lane in decoded] == pytest.approx([1 / (1 + math.exp(-logit)) for logit in (2.0, 0.3, 4.0)])
+    probabilities = outputs["mask"][0].softmax(0).numpy()
+    for lane, slot in zip(decoded, (0, 2, 3), strict=True):
+        blurred = cv2.blur(probabilities[1 + slot], (5, 5), borderType=cv2.BORDER_REPLICATE)
+        expected = []
+        for y in range(589, 589 - 33 * 10, -10):
+            row = (y - 236 + 0.5) * 128 / 354 - 0.5
+            below = min(int(row), 126)
+            line = blurred[below] + (row - below) * (blurred[below + 1] - blurred[below])
+            if row > 127:
+                line = blurred[127]
+            if line.max() > 0.3:
+                expected.append(((line.argmax() + 0.5) * 1640 / 320 - 0.5, y))
+        np.testing.assert_allclose(lane.points, expected, atol=0.01)
+
+
+def test_only_lanes_that_exist_surely_enough_are_predicted() -> None:
+    meta = variant()
+    configuration = meta.configurations["culane"]
+    recipe = configuration.recipe.model_copy(update={"confidence_threshold": 0.9})
+    strict_meta = meta.model_copy(
+        update={"configurations": {"culane": configuration.model_copy(update={"recipe": recipe})}}
+    )
+    detector, strict = RESA(meta, "culane"), RESA(strict_meta, "culane")
+    geometry = detector.geometry_of(FRAME)
+    outputs = perfect_outputs(detector, stack_targets([detector.encode_targets(road(), geometry)]))
+    outputs["existence"] = torch.tensor([[8.0, math.log(16), math.log(4), -1.0]])
+    (all_lanes,), (sure_lanes,) = detector.decode(outputs, [geometry]), strict.decode(outputs, [geometry])
+    sure = 1 / (1 + math.exp(-8))
+    assert [lane.score for lane in all_lanes] == pytest.approx([sure, 16 / 17, 4 / 5])
+    assert [lane.score for lane in sure_lanes] == pytest.approx([sure, 16 / 17])
+
+
+def test_of_more_lanes_than_allowed_the_likeliest_are_predicted() -> None:
+    detector = DETECTORS["stride 8, six slots"]
+    geometry = detector.geometry_of(FRAME)
+    lanes = [straight(foot) for foot in (-2400, -900, 400, 1200, 2500, 4000)]
+    outputs = perfect_outputs(detector, stack_targets([detector.encode_targets(lanes, geometry)]))
+    outputs["existence"] = torch.tensor([[1.0, 2.0, 3.0, 0.5, 2.5, 1.5]])
+    (decoded,) = detector.decode(outputs, [geometry])
+    kept = [1 / (1 + math.exp(-logit)) for logit in (1.0, 2.0, 3.0, 2.5, 1.5)]
+    assert [lane.score for lane in decoded] == pytest.approx(kept)
+
+
+def test_a_lane_on_a_single_row_is_not_predicted() -> None:
+    detector = DETECTORS["full resolution"]
+    geometry = detector.geometry_of(FRAME)
+    rows = detector.frame_rows
+    mask = torch.full((1, 5, 128, 320), -20.0)
+    mask[:, 0] = 0.0
+    mask[0, 2, round(rows[10]) - 1 : round(rows[10]) + 1, 100:110] = 20.0  # rows are 3.6 pixels apart
+    mask[0, 3, round(rows[12]) - 1 : round(rows[10]) + 1, 200:210] = 20.0
+    (decoded,) = detector.decode({"mask": mask, "existence": torch.full((1, 4), 9.0)}, [geometry])
+    assert [len(lane) >= 2 for lane in decoded] == [True]
+    np.testing.assert_allclose(geometry.to_network(decoded[0].points)[:, 0], 204.5, atol=5)
+
+
+def test_no_lane_decodes_to_no_lane() -> None:
+    for detector in DETECTORS.values():
+        targets = stack_targets([detector.encode_targets([], detector.geometry_of(FRAME))] * 3)
+        outputs = perfect_outputs(detector, targets)
+        assert detector.decode(outputs, [detector.geometry_of(FRAME)] * 3) == [[], [], []]
+        outputs["existence"] = -outputs["existence"]  # said to exist, but nowhere to be seen
+        assert detector.decode(outputs, [detector.geometry_of(FRAME)] * 3) == [[], [], []]
+
+
+# The module
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_taps_fire_once_and_deliver_the_stated_shapes(name: str) -> None:
+    detector = build(name)
+    assert [tap.stride for tap in detector.taps()] == [4, 8, 8]
+    shapes: dict[str, list[tuple[int, ...]]] = {tap.path: [] for tap in detector.taps()}
+    for tap in detector.taps():
+        tap_module(detector, tap).register_forward_hook(
+            lambda module, inputs, output, path=tap.path: shapes[path].append(tuple(output.shape))
+        )
+    detector(noise(2))
+    assert shapes == {tap.path: [(2, tap.channels, 128 // tap.stride, 320 // tap.stride)] for tap in detector.taps()}
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_one_seed_gives_one_detector(name: str) -> None:
+    one, same, other = build(name).eval(), build(name).eval(), build(name, seed=1).eval()
+    with torch.no_grad():
+        for key, value in one(noise(1)).items():
+            assert torch.equal(value, same(noise(1))[key])
+            assert not torch.equal(value, other(noise(1))[key])
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_in_evaluation_an_image_is_seen_alike_in_any_batch(name: str) -> None:
+    detector = DETECTORS[name]
+    with torch.no_grad():
+        together = detector(noise(3))
+        for index in range(3):
+            alone = detector(noise(3)[index : index + 1])
+            for key, value in alone.items():
+                torch.testing.assert_close(value[0], together[key][index], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_the_state_dict_restores_a_detector_strictly(name: str) -> None:
+    source, other = build(name), build(name, seed=1)
+    source(noise(2))  # moves the running statistics
+    other.load_state_dict(source.state_dict(), strict=True)
+    with torch.no_grad():
+        before, after = source.eval()(noise(2)), other.eval()(noise(2))
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.slow
+def test_eight_images_are_learned_by_heart() -> None:
+    detector = build("micro")
+    geometry = detector.geometry_of(FRAME)
+    generator = np.random.default_rng(0)
+    labels = [road(float(generator.uniform(-120, 120)), float(generator.uniform(-150, 150))) for _ in range(8)]
+    labels[3] = labels[3][1:3]
+    labels[5] = []
+    batch = batch_of(detector, drawn(labels, geometry, generator), labels, [geometry] * 8)
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        sum(detector.losses(detector(batch.images), batch).values(), torch.zeros(())).backward()
+        optimizer.step()
+    with torch.no_grad():
+        decoded = detector.eval().decode(detector(batch.images), batch.geometries)
+    assert f1(decoded, labels) > 0.9
+
+
+def drawn(labels: list[list[Lane]], geometry: Geometry, generator: np.random.Generator) -> torch.Tensor:
+    """Noise with bright lines of 5 px where the lanes are."""
+    images = generator.integers(0, 120, (len(labels), 3, *geometry.network), dtype=np.uint8)
+    columns = np.arange(geometry.network[1])
+    for image, lanes in zip(images, labels, strict=True):
+        for points in (geometry.to_network(lane.points) for lane in lanes):
+            for row in range(geometry.network[0]):
+                place = crossing(points, float(row))
+                if place is not None:
+                    image[:, row, np.abs(columns - place) <= 2.5] = 250
+    return torch.from_numpy(images)
+
+
+def f1(predictions: list[list[Lane]], labels: list[list[Lane]]) -> float:
+    """F1 of lanes that are found within 15 px (mean distance in x over a label's rows, of which 80 % have to be there)."""
+    matched = 0
+    for found, truth in zip(predictions, labels, strict=True):
+        for lane in truth:
+            matched += any(near(candidate, lane) for candidate in found)
+    return 2 * matched / (sum(map(len, predictions)) + sum(map(len, labels)))
+
+
+def near(candidate: Lane, lane: Lane) -> bool:
+    visible = lane.points[(lane.points[:, 0] >= 0) & (lane.points[:, 0] < FRAME[1])]
+    places = [crossing(candidate.points, float(y)) for y in visible[:, 1]]
+    distances = [abs(place - x) for place, x in zip(places, visible[:, 0], strict=True) if place is not None]
+    return len(distances) >= 0.8 * len(visible) and float(np.mean(distances)) < 15
