@@ -16,9 +16,9 @@ from harness.assembly import assemble_record, time_and_record
 from harness.cell import CellPhases, cell_phases, records_folder, run_cell
 from harness.engines.base import Engine, Job, Listener, Outcome
 from harness.errors import InputError
-from harness.files import write_json
+from harness.files import sha256_of_file, write_json
 from harness.phases import Phase, PhaseState, accept, phase_state, set_aside
-from harness.records import Record, read_record
+from harness.records import Record, read_counts, read_record, scope_scores
 from harness.suite import Cell, DatasetPart, Suite, cells_of
 
 
@@ -140,12 +140,13 @@ def before(phase: str) -> set[str]:
 
 
 def forget_records(plan: Plan) -> None:
-    """Set aside the records of cells with stale phases: they are assembled anew."""
+    """Move the records of cells with stale phases to `superseded/`: they are assembled anew."""
     touched = any(state.state == "stale" for _, state in plan.artefacts)
     for cell in plan.cells:
         if cell.stale or touched:
             record = records_folder(plan.results, plan.suite.name) / f"{cell.cell.id}.json"
-            record.unlink(missing_ok=True)
+            if record.is_file():
+                set_aside(record)
 
 
 def last_outcomes(plan: Plan) -> dict[str, str]:
@@ -153,7 +154,12 @@ def last_outcomes(plan: Plan) -> dict[str, str]:
     path = plan.results / plan.suite.name / "outcomes.json"
     if not path.is_file():
         return {}
-    ended: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        ended: dict[str, str] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a readable list of outcomes ({error}); delete it, the next `bench` writes it"
+        ) from error
     return {job.removeprefix("time "): message for job, message in reversed(ended.items())}
 
 
@@ -201,7 +207,7 @@ def jobs_of(plan: Plan) -> tuple[Job, ...]:
         if untrained and cell.oracle is not None and cell.oracle_dataset is not None:
             phase = oracle_phase(plan.results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
             if phase_state(phase).state != "done":
-                name = f"oracle {cell.oracle.configuration.name}"
+                name = f"oracle {phase.name}"
                 task = partial(
                     build_oracle,
                     plan.results,
@@ -247,9 +253,23 @@ def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
     write_json(plan.results / plan.suite.name / "outcomes.json", ended)
     for state in plan.cells:
         record = records_folder(plan.results, plan.suite.name) / f"{state.cell.id}.json"
-        if not record.is_file() and all(phase_state(phase).state == "done" for phase in state.phases.all()):
+        if all(phase_state(phase).state == "done" for phase in state.phases.all()) and not holds(record):
             assemble_record(plan.results, state.cell)
     return outcomes
+
+
+def holds(path: Path) -> bool:
+    """Whether a record is there, and its counts are the ones that it names and was made from."""
+    if not path.is_file():
+        return False
+    record = read_record(path)
+    for evaluation in record.evaluations:
+        counts = path.parent / evaluation.counts_file
+        if not counts.is_file() or sha256_of_file(counts) != evaluation.counts_sha256:
+            return False
+        if scope_scores(read_counts(counts)) != evaluation.total:
+            return False
+    return True
 
 
 def records_of(plan: Plan) -> list[Record]:

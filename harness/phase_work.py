@@ -190,8 +190,8 @@ def score_split(
 ) -> None:
     """Phase `score`: writes the counts of every image, from the predictions' and the labels' files, and what was odd in them.
 
-    Odd predictions are an error, odd labels a warning of the record: real labels hold lanes of one point, which the official
-    evaluator counts.
+    Odd predictions are an error, and so is a missing label. Odd lines in labels are a warning of the record: real labels hold
+    lanes of one point, which the official evaluator counts.
     """
 
     done = 0
@@ -204,7 +204,7 @@ def score_split(
     images = [frame.id for frame in frames]
     lanes = predicted / "lanes"
     counted, oddities = score_images(dataset.root, lanes, images, progress=progress, workers=cell.training.threads)
-    refuse(oddity for oddity in oddities if oddity.file.is_relative_to(lanes))
+    refuse(oddity for oddity in oddities if oddity.file.is_relative_to(lanes) or not oddity.file.is_file())
     counts = Counts(
         image=np.array(images, dtype=np.str_),
         clip=np.array([frame.clip for frame in frames], dtype=np.str_),

@@ -90,8 +90,9 @@ def accept(phase: Phase) -> None:
 
 
 def was_accepted(phase: Phase) -> bool:
-    """Whether a finished phase was kept although the code had changed."""
-    return "accepted" in read_phase_file(phase.folder)
+    """Whether a finished phase counts as done only because it was accepted: the code differs from what made it."""
+    stored = read_phase_file(phase.folder)
+    return bool(changed_files(stored["fingerprint"], phase.fingerprint)) and accepted(phase, stored)
 
 
 def run_phase(phase: Phase, work: Callable[[Path], None]) -> Path:
@@ -140,7 +141,7 @@ def claim_partial(phase: Phase) -> None:
 
 
 def set_aside(folder: Path) -> Path:
-    """Move a phase's folder into `superseded/` beside it, under the first free number; returns where it went."""
+    """Move a phase's folder (or a record) into `superseded/` beside it, under the first free number; returns where it went."""
     target = folder.parent / "superseded"
     target.mkdir(exist_ok=True)
     number = 1

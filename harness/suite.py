@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from detectors.backbones import BACKBONES
 from detectors.meta import Configuration, DetectorMeta, Form
 from detectors.registry import Adapter, detector_class, detector_meta, find_adapter, rooted
 from harness.errors import InputError, did_you_mean
@@ -26,11 +26,17 @@ from harness.methods.config import (
 from harness.records import Identity
 from harness.rendered.spec import RenderSpec, dataset_key
 from harness.validation import validated
+from harness.yaml_files import read_yaml
 
 SUITES = Path(__file__).resolve().parents[1] / "suites"
 """Where the suites that come with the project lie."""
 
 Device = Literal["auto", "cpu", "cuda"]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
+"""A name that a suite gives: it becomes part of folders' and files' names."""
+
+RESERVED = frozenset({"local", "artefacts"})
+"""Names that a suite can't have: folders of results are called so."""
 ProtocolName = Literal["lane-latency/1", "lane-latency/1-short"]
 
 
@@ -72,34 +78,38 @@ class DetectorPart(Part):
 
 
 class TrainingPart(Part):
-    """What holds for all cells. `threads`: CPU threads of torch in every phase, part of a cell's identity."""
+    """What holds for all cells. `threads`: CPU threads of torch in every phase, part of a cell's identity.
+
+    selection: which checkpoint is scored; the last step's is the only rule so far.
+    """
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     threads: int = Field(1, ge=1, le=256)
     device: Device = "auto"
     workers: int = Field(0, ge=0, le=64)
-    selection: Literal["last", "val-best"] = "last"
+    selection: Literal["last"] = "last"
 
 
 class EvaluationPart(Part):
     """One scoring of every cell's predictions."""
 
-    split: str = "test"
+    split: Literal["train", "val", "test"] = "test"
     batch_size: int = Field(16, ge=1)
 
 
 class Suite(Part):
-    """A whole suite as its file says it."""
+    """A whole suite as its file says it; `name` and `file` say which file that is, and are no keys of it."""
 
-    name: str
+    name: Name = Field(exclude=True)
+    file: str = Field(exclude=True)
     title: str
-    datasets: dict[str, DatasetPart] = Field(min_length=1)
-    oracles: dict[str, OraclePart] = {}
+    datasets: dict[Name, DatasetPart] = Field(min_length=1)
+    oracles: dict[Name, OraclePart] = {}
     detectors: dict[str, DetectorPart] = Field(min_length=1)
-    methods: dict[str, MethodConfiguration] = Field(min_length=1)
+    methods: dict[Name, MethodConfiguration] = Field(min_length=1)
     seeds: int = Field(1, ge=1, le=1000)
     training: TrainingPart = TrainingPart()
-    evaluations: dict[str, EvaluationPart] = {"test": EvaluationPart()}
+    evaluations: dict[Name, EvaluationPart] = Field({"test": EvaluationPart()}, min_length=1)
     throughput: ProtocolName = "lane-latency/1"
 
 
@@ -156,43 +166,22 @@ def load_suite(name: str) -> Suite:
     value = read_yaml(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: a suite is a mapping with keys such as 'title', 'datasets', 'detectors', 'methods'")
-    if "name" in value:
-        raise InputError(f"{path}: unknown key 'name': a suite is named after its file, so leave it out")
+    for key in ("name", "file"):
+        if key in value:
+            raise InputError(f"{path}: unknown key {key!r}: a suite is named after its file, so leave it out")
     methods = value.get("methods")
     if isinstance(methods, dict):
         value = {**value, "methods": {str(key): method_part(path, key, part) for key, part in methods.items()}}
     value = {
         key: rooted_keys(path, blank_parts_filled(part)) if key == "detectors" else part for key, part in value.items()
     }
-    suite = validated(Suite, {**value, "name": path.stem}, where=str(path))
+    if path.stem in RESERVED:
+        raise InputError(
+            f"{path}: a suite can't be called {path.stem!r}, which is a folder of results; rename the file"
+        )
+    suite = validated(Suite, {**value, "name": path.stem, "file": str(path)}, where=str(path))
     check_references(suite, path)
     return suite
-
-
-def read_yaml(path: Path) -> Any:
-    """Safe-load a YAML file; InputError names file, line and column of a syntax error, and repeated keys."""
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise InputError(f"{path}{line}: not YAML: {error.problem}; mend that line") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML: {error}".replace("\n", " ")) from error
-
-
-class UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, which also refuses a key that stands twice in one mapping."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping, refusing repeated keys."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def method_part(path: Path, name: object, part: object) -> MethodConfiguration:
@@ -221,8 +210,13 @@ def rooted_keys(path: Path, parts: object) -> object:
 
 
 def check_references(suite: Suite, path: Path) -> None:
-    """Every name that a suite uses is one it defines."""
+    """Every name that a suite uses is one it defines, and every split that it needs is one that will be there."""
+    check_splits(suite, path)
     for name, oracle in suite.oracles.items():
+        if oracle.configuration.backbone not in BACKBONES:
+            unknown = oracle.configuration.backbone
+            raise InputError(f"{path}: key 'oracles.{name}.configuration.name': unknown backbone {unknown!r}: "
+                             f"{did_you_mean(unknown, list(BACKBONES))}")  # fmt: skip
         if oracle.dataset not in suite.datasets:
             raise InputError(f"{path}: key 'oracles.{name}.dataset': unknown dataset {oracle.dataset!r}: "
                              f"{did_you_mean(oracle.dataset, list(suite.datasets))}")  # fmt: skip
@@ -241,6 +235,21 @@ def check_references(suite: Suite, path: Path) -> None:
                 raise InputError(
                     f"{path}: key 'detectors.{name}': has no configuration for form {form_of(dataset)!r} of dataset "
                     f"{dataset_name!r}; it has {', '.join(meta.configurations)}"
+                )
+
+
+def check_splits(suite: Suite, path: Path) -> None:
+    """A rendered dataset has the splits that training and the evaluations read."""
+    for name, dataset in suite.datasets.items():
+        if dataset.rendered is None:
+            continue
+        there = dataset.rendered.splits
+        wanted = {"train": "training"} | {part.split: f"evaluations.{key}" for key, part in suite.evaluations.items()}
+        for split, user in wanted.items():
+            if split not in there:
+                raise InputError(
+                    f"{path}: key 'datasets.{name}.rendered.splits': has no {split!r}, which {user} reads; it has "
+                    f"{', '.join(there)}: add it"
                 )
 
 
@@ -289,7 +298,7 @@ def cells_of(suite: Suite, *, seeds: int | None = None) -> tuple[Cell, ...]:
     cells = []
     for dataset_name, dataset in suite.datasets.items():
         for detector_name, part in suite.detectors.items():
-            where = f"{suite.name}: detectors.{detector_name}"
+            where = f"{suite.file}: detectors.{detector_name}"
             meta = resolved_meta(detector_name, part, form_of(dataset), where=where)
             for seed in range(suite.seeds if seeds is None else seeds):
                 for method_name, method in suite.methods.items():

@@ -47,7 +47,15 @@ def known_keys(model: type[BaseModel], location: Sequence[int | str]) -> list[st
             if field is not None:
                 inner += models_within(field.annotation)
         models = inner or models
-    return sorted({field.alias or name for candidate in models for name, field in candidate.model_fields.items()})
+    # What a model leaves out of its dumps isn't written by users either.
+    return sorted(
+        {
+            field.alias or name
+            for candidate in models
+            for name, field in candidate.model_fields.items()
+            if not field.exclude
+        }
+    )
 
 
 def models_within(annotation: Any) -> list[type[BaseModel]]:

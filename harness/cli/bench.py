@@ -66,9 +66,11 @@ def local_engine(plan: Plan) -> Engine:
     """The engine on this machine: one slot a GPU, or as many CPU slots as the suite's threads fit in."""
     import torch
 
+    from harness.artefacts import resolve_device
     from harness.engines.local import LocalEngine, cpu_slots, gpu_slots
 
     training = plan.suite.training
+    resolve_device(training.device)
     gpus = 0 if training.device == "cpu" else torch.cuda.device_count()
     slots = gpu_slots(gpus) if gpus else cpu_slots(training.threads)
     return LocalEngine(slots, plan.results / plan.suite.name / "logs", training.threads)

@@ -57,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read our output has gone (`| head`); say nothing more, or Python complains at exit.
         sys.stderr.close()
         return 141
+    except OSError as error:
+        return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     # typer itself turns Ctrl-C into this exit code, and says nothing.
     if result == INTERRUPTED:
         return interrupted()

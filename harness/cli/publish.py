@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import RESULTS, Results, Seeds, SuiteName
+from harness.errors import InputError
 
 app = typer.Typer(add_completion=False)
 
@@ -28,11 +29,16 @@ def publish(
 
     loaded = load_suite(suite)
     plan = make_plan(loaded, results, seeds=seeds)
-    page = None if no_readme or not has_markers(readme, loaded.name) else readme
+    page = readme_page(readme, loaded.name) if not no_readme else None
     for path in publish_plan(plan, out / loaded.name, page):
         typer.echo(f"wrote {path}")
 
 
-def has_markers(readme: Path, suite: str) -> bool:
-    """Whether a README shows this suite at all."""
-    return readme.is_file() and f"<!-- leaderboard:{suite} -->" in readme.read_text(encoding="utf-8")
+def readme_page(readme: Path, suite: str) -> Path | None:
+    """The README, if it shows this suite; one that doesn't is left alone, and that is said."""
+    if not readme.is_file():
+        raise InputError(f"{readme}: no such file; give --readme another one, or --no-readme")
+    if f"<!-- leaderboard:{suite} -->" in readme.read_text(encoding="utf-8"):
+        return readme
+    typer.echo(f"{readme} has no line <!-- leaderboard:{suite} --> and is left as it is")
+    return None

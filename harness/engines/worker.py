@@ -12,6 +12,7 @@ import pickle
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, Any
 
@@ -36,15 +37,21 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     except InputError as error:
-        traceback.print_exc()
         say(said, {"failed": str(error), "kind": "input"})
+        log_traceback()
         return 1
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent is told and the traceback is in the log
-        traceback.print_exc()
         say(said, {"failed": f"{type(error).__name__}: {error}".replace("\n", " "), "kind": "error"})
+        log_traceback()
         return 1
     say(said, {"done": True})
     return 0
+
+
+def log_traceback() -> None:
+    """Put the traceback into the log; where the disk is full there is no log, and the parent knows what happened."""
+    with suppress(OSError):
+        traceback.print_exc()
 
 
 def say(stream: IO[str], what: dict[str, Any]) -> None:

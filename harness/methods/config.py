@@ -59,6 +59,12 @@ class RegularizedConfiguration(Options):
     pair: Literal["stride", "depth"] = "stride"
     oracle_scale: float = Field(1.0, gt=0, le=1)
 
+    @field_validator("mi_attention", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: object) -> object:
+        # YAML reads a bare `off` as false.
+        return "off" if value is False else value
+
     @field_validator("oracle_attention", mode="before")
     @classmethod
     def _no_learned_target(cls, value: object) -> object:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.artefacts import open_part
 from harness.cell import cell_phases, records_folder
-from harness.datasets.predictions import unpack_predictions
+from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.errors import InputError
 from harness.files import write_text
 from harness.matrix import Plan, records_of
@@ -18,16 +18,21 @@ from harness.report.leaderboard import leaderboard
 from harness.report.tables import to_markdown, write_leaderboard
 from harness.suite import Cell
 
+PUBLISHED = frozenset({"leaderboard.md", "leaderboard.csv", "records", "predictions", "overlays.jpg"})
+"""What a publication consists of; a folder that holds more isn't replaced."""
+
 
 def publish(plan: Plan, target: Path, readme: Path | None) -> list[Path]:
     """Copy the records of a finished suite to `target` and put its table between the README's markers; returns what was written.
 
-    The folder `target` is replaced as a whole, by a rename. InputError if a cell has no record, or its README has no markers.
+    The folder `target` is replaced as a whole, by a rename. InputError if a cell has no record, if its archived predictions are not
+    the recorded ones, if `target` holds anything that isn't a publication, or if the README has no markers.
     """
     records = records_of(plan)
     missing = [state.cell.id for state in plan.cells if not any(record.id == state.cell.id for record in records)]
     if missing:
         raise InputError(f"{missing[0]} has no record ({len(missing)} of {len(plan.cells)} cells); run `bench` first")
+    check_target(plan, target)
     page = None if readme is None else with_table(readme, plan, target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
@@ -41,6 +46,18 @@ def publish(plan: Plan, target: Path, readme: Path | None) -> list[Path]:
     return sorted(path for path in target.rglob("*") if path.is_file()) + ([readme] if readme else [])
 
 
+def check_target(plan: Plan, target: Path) -> None:
+    """InputError unless `target` may be replaced: it isn't where runs live, and holds nothing but an earlier publication."""
+    place, runs = target.resolve(), plan.results.resolve()
+    if place == runs or place in runs.parents or runs in place.parents:
+        raise InputError(f"{target}: runs live there or below ({plan.results}); give --out another folder")
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target}: is a file; give --out another folder")
+    strange = sorted({path.name for path in target.iterdir()} - PUBLISHED) if target.is_dir() else []
+    if strange:
+        raise InputError(f"{target / strange[0]}: no part of a publication, and would be lost; move it away")
+
+
 def fill(plan: Plan, records: list[Record], folder: Path) -> None:
     """Write everything that is published of a suite into a new folder."""
     source = records_folder(plan.results, plan.suite.name)
@@ -52,6 +69,11 @@ def fill(plan: Plan, records: list[Record], folder: Path) -> None:
             read_checked_counts(source, record, evaluation)
             shutil.copyfile(source / evaluation.counts_file, folder / "records" / evaluation.counts_file)
             archive = cell_phases(plan.results, state.cell).predict[evaluation.name].folder / "predictions.npz"
+            if predictions_sha256(*unpack_predictions(archive)) != evaluation.predictions_sha256:
+                raise InputError(
+                    f"{archive}: differs from key 'predictions_sha256' of {record.id}.json; move its folder away and "
+                    "run `bench` again"
+                )
             shutil.copyfile(archive, folder / "predictions" / f"{record.id}.{evaluation.name}.npz")
     write_leaderboard(folder, leaderboard(records, folder / "records"))
     picture(plan, records, folder)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from harness.errors import InputError, did_you_mean
+from harness.errors import did_you_mean
 from harness.files import sha256_of_json
 
 RENDERER_VERSION = "4"
@@ -53,11 +53,11 @@ class SplitSpec(BaseModel):
             return None
         for name, weight in weights.items():
             if name not in SCENARIOS:
-                raise InputError(f"scenarios: unknown scenario {name!r}: {did_you_mean(name, list(SCENARIOS))}")
+                raise ValueError(f"unknown scenario {name!r}: {did_you_mean(name, list(SCENARIOS))}")
             if not 0.0 <= weight < float("inf"):
-                raise InputError(f"scenarios.{name}: the weight is {weight}: give a finite number >= 0")
+                raise ValueError(f"{name}: the weight is {weight}: give a finite number >= 0")
         if not sum(weights.values()) > 0:
-            raise InputError("scenarios: no scenario has a weight above 0: give at least one")
+            raise ValueError("no scenario has a weight above 0: give at least one")
         return weights
 
     @property
@@ -86,9 +86,9 @@ class RenderSpec(BaseModel):
     def _known_splits(cls, splits: dict[str, SplitSpec]) -> dict[str, SplitSpec]:
         for name in splits:
             if name not in SPLITS:
-                raise InputError(f"splits: unknown split {name!r}: {did_you_mean(name, list(SPLITS))}")
+                raise ValueError(f"unknown split {name!r}: {did_you_mean(name, list(SPLITS))}")
         if not splits:
-            raise InputError("splits: none is given: name at least one of train, val, test")
+            raise ValueError("none is given: name at least one of train, val, test")
         return splits
 
 

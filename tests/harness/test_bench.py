@@ -287,6 +287,53 @@ def test_bad_words_are_answered_in_one_line_with_exit_code_2(tmp_path: Path, wor
     assert len(run.stderr.strip().splitlines()) == 1
 
 
+def test_publish_never_replaces_a_folder_of_runs_or_of_anything_else(copy: Path) -> None:
+    for out in ("results/local", "results"):
+        run = subprocess.run(
+            command("publish", "tiny.yaml", "--out", out, "--no-readme"), cwd=copy, text=True, capture_output=True
+        )
+        (copy / "results/tiny").mkdir(exist_ok=True)
+        (copy / "results/tiny/mine.txt").write_text("precious")
+        if out == "results/local":
+            assert (run.returncode, "runs live there" in run.stderr) == (2, True)
+    run = subprocess.run(command("publish", "tiny.yaml", "--no-readme"), cwd=copy, text=True, capture_output=True)
+    assert (run.returncode, "would be lost" in run.stderr) == (2, True)
+    assert (copy / "results/tiny/mine.txt").read_text() == "precious"
+    assert cell_folder(copy, "samiro").is_dir()
+
+
+def test_publish_refuses_predictions_that_are_not_the_recorded_ones(copy: Path) -> None:
+    archives = [cell_folder(copy, method) / "predict-test/predictions.npz" for method in ("baseline", "samiro")]
+    archive, other = archives
+    packed = other.read_bytes()
+    if outcome(copy)["baseline"][1] == outcome(copy)["samiro"][1]:
+        packed = b"junk"
+    archive.write_bytes(packed)
+    run = subprocess.run(command("publish", "tiny.yaml", "--no-readme"), cwd=copy, text=True, capture_output=True)
+    assert run.returncode == 2
+    assert "predictions.npz" in run.stderr
+    assert not (copy / "results/tiny").exists()
+
+
+def test_damaged_counts_are_made_again_from_the_scored_phase(copy: Path) -> None:
+    before = outcome(copy)
+    for path in (suite_folder(copy) / "records").glob("*.npz"):
+        path.write_bytes(b"")
+    run = bench(copy)
+    assert (run.returncode, outcome(copy)) == (0, before), run.stderr
+
+
+def test_a_missing_test_label_stops_the_scoring(copy: Path) -> None:
+    for method in ("baseline", "samiro"):
+        shutil.rmtree(cell_folder(copy, method) / "score-test")
+    (dataset,) = (copy / "results/local/artefacts/rendered").glob("culane-*/dataset")
+    label = sorted(dataset.glob("driver_test_*/*/*.lines.txt"))[0]
+    label.unlink()
+    run = bench(copy)
+    assert run.returncode == 2
+    assert label.name in run.stderr
+
+
 def test_publish_copies_what_can_be_checked_and_fills_the_readme(copy: Path) -> None:
     (copy / "README.md").write_text("# Title\n<!-- leaderboard:tiny -->\nyesterday\n<!-- /leaderboard:tiny -->\nend\n")
     for _ in range(2):

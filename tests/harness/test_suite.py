@@ -112,6 +112,18 @@ def test_overrides_reach_the_recipe_and_leave_the_rest(tmp_path: Path) -> None:
          "nite.*did you mean 'night'"),
         (changed(training={"threads": 0}), "training.threads"),
         (changed(throughput="fast"), "throughput"),
+        (changed(training={"selection": "val-best"}), "training.selection"),
+        (changed(evaluations={}), "evaluations"),
+        (changed(evaluations={"a/../b": {}}), "evaluations"),
+        (changed(evaluations={"test": {"split": "tets"}}), "evaluations.test.split"),
+        (changed(evaluations={"val": {"split": "val"}}), "rendered.splits.*has no 'val', which evaluations.val reads"),
+        (changed(methods={"../baseline": {"kind": "baseline"}}), "methods"),
+        (changed(name="mine"), "unknown key 'name'"),
+        ("title: a\n? [1, 2]\n: b\n", "a key is a plain word"),
+        (changed(oracles={"small": {"dataset": "roads", "configuration": {"name": "mim:resnet_mcro"}}}),
+         "oracles.small.configuration.name.*did you mean 'resnet_micro'"),
+        (changed(datasets={"roads": {"rendered": {"splits": {"tset": {"frames": 1}}}}}),
+         "datasets.roads.rendered.splits.*did you mean 'test'"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_that_names_file_and_key(tmp_path: Path, value: object, said: str) -> None:
@@ -119,6 +131,18 @@ def test_a_mistake_is_one_line_that_names_file_and_key(tmp_path: Path, value: ob
         cells_of(load(tmp_path, value))
     assert "\n" not in str(caught.value)
     assert "mine" in str(caught.value)
+
+
+def test_a_suite_cannot_be_called_as_a_folder_of_results(tmp_path: Path) -> None:
+    path = tmp_path / "local.yaml"
+    path.write_text(yaml.safe_dump(MINI))
+    with pytest.raises(InputError, match="rename the file"):
+        load_suite(str(path))
+
+
+def test_a_bare_off_in_yaml_is_the_word(tmp_path: Path) -> None:
+    suite = load(tmp_path, changed(methods={"samiro": {"oracle": "small", "mi_attention": False}}))
+    assert suite.methods["samiro"].model_dump()["mi_attention"] == "off"
 
 
 def test_an_unknown_suite_is_answered_with_the_nearest() -> None:

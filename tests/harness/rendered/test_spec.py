@@ -5,30 +5,29 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from harness.errors import InputError
 from harness.rendered.dataset import plan_clips
 from harness.rendered.spec import SCENARIOS, RenderSpec, SplitSpec, dataset_key
 
 
 def test_an_unknown_scenario_is_refused_with_the_nearest_known_one() -> None:
-    with pytest.raises(InputError, match=r"scenarios: unknown scenario 'nigth': did you mean 'night'\?"):
+    with pytest.raises(ValidationError, match=r"unknown scenario 'nigth': did you mean 'night'\?"):
         SplitSpec(frames=3, scenarios={"nigth": 1.0})
 
 
 def test_an_unknown_split_is_refused() -> None:
-    with pytest.raises(InputError, match=r"splits: unknown split 'vall': did you mean 'val'\?"):
+    with pytest.raises(ValidationError, match=r"unknown split 'vall': did you mean 'val'\?"):
         RenderSpec(splits={"vall": SplitSpec(frames=1)})
 
 
 @pytest.mark.parametrize("weights", [{"normal": 0.0}, {}])
 def test_weights_without_any_above_zero_are_refused(weights: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="no scenario has a weight above 0"):
+    with pytest.raises(ValidationError, match="no scenario has a weight above 0"):
         SplitSpec(frames=3, scenarios=weights)
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_weights_that_are_no_shares_are_refused(weight: float) -> None:
-    with pytest.raises(InputError, match=r"scenarios\.night: the weight is"):
+    with pytest.raises(ValidationError, match=r"night: the weight is"):
         SplitSpec(frames=3, scenarios={"night": weight})
 
 

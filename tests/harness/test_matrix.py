@@ -1,0 +1,43 @@
+"""What has to run, and what has to run before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from harness.matrix import jobs_of, make_plan
+from harness.suite import load_suite
+
+
+def oracle(steps: int) -> dict[str, object]:
+    return {"dataset": "roads", "configuration": {"name": "mim:resnet_micro", "steps": steps}}
+
+
+def test_two_oracles_of_one_backbone_are_two_jobs_and_each_cell_waits_for_its_own(tmp_path: Path) -> None:
+    suite = {
+        "title": "two",
+        "datasets": {"roads": {"rendered": {"splits": {"train": {"frames": 4}, "test": {"frames": 4}}}}},
+        "oracles": {"small": oracle(2), "big": oracle(3)},
+        "detectors": {"ufldv2_micro": None},
+        "methods": {
+            "baseline": None,
+            "samiro": {"oracle": "small"},
+            "samiro_big": {"kind": "samiro", "oracle": "big"},
+        },
+    }
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
+    jobs = {job.name: job for job in jobs_of(make_plan(load_suite(str(tmp_path / "two.yaml")), tmp_path / "results"))}
+    oracles = {name for name in jobs if name.startswith("oracle ")}
+    assert len(oracles) == 2
+    needs = {name: set(job.needs) for name, job in jobs.items() if name.startswith("roads-")}
+    waits = {method: needs[name] & oracles for name in needs for method in [name.split("-")[2]]}
+    assert waits["baseline"] == set()
+    assert len(waits["samiro"]) == len(waits["samiro_big"]) == 1
+    assert waits["samiro"] != waits["samiro_big"]
+    assert all("render roads" in found for found in needs.values())
+
+
+def test_a_plan_writes_nothing(tmp_path: Path) -> None:
+    make_plan(load_suite("mini"), tmp_path / "results")
+    assert not (tmp_path / "results").exists()
