@@ -106,5 +106,6 @@ def with_table(readme: Path, plan: Plan, target: Path) -> str:
             f"{readme}: needs the lines {begin} and {end}, once each and in this order; or give --no-readme"
         )
     board = leaderboard(records_of(plan), records_folder(plan.results, plan.suite.name))
-    table = to_markdown(board).strip()
+    # The page has a title of its own.
+    table = to_markdown(board).split("\n", 1)[1].strip()
     return f"{text[: text.index(begin)]}{begin}\n{table}\n{text[text.index(end) :]}"
