@@ -4,7 +4,8 @@ SUITE ?= mini
 SEEDS ?=
 ENGINE ?= local
 BENCH := .venv/bin/samiro-bench
-PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input
+# Byte-compiling all of torch and scipy up front takes longer than everything else; Python compiles what it imports.
+INSTALL := .venv/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench plan status leaderboard test test-slow conformance benchmark lint publish
@@ -19,11 +20,11 @@ setup: .venv/.ready ## make .venv with the pinned environment
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer, or name one with PYTHON=..."; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: name a newer one with PYTHON=..."; exit 2; }
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 2; }
-	$(PIP) install --quiet --constraint constraints.txt --editable .
+	$(INSTALL) --editable .
 	@touch $@
 
 .venv/.ready-dev: .venv/.ready
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 bench: .venv/.ready ## run a suite's matrix and write its leaderboard
