@@ -109,7 +109,8 @@ def test_a_killed_training_leaves_a_whole_checkpoint_and_resumes_bit_for_bit(toy
     process = subprocess.Popen(command, env=environment)
     try:
         deadline = time.monotonic() + 60
-        while len((folder / "training.jsonl").read_text().splitlines() if folder.exists() else []) < 10:
+        log = folder / "training.jsonl"
+        while len(log.read_text().splitlines() if log.exists() else []) < 10:
             assert process.poll() is None, "the training ended before it could be killed"
             assert time.monotonic() < deadline, "the training didn't start"
             time.sleep(0.02)
