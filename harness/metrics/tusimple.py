@@ -2,33 +2,34 @@
 
 Source: TuSimple/tusimple-benchmark, evaluate/lane.py. A predicted lane is compared with a label at every row of the label's
 h_samples; the share of rows within 20 px (measured across the lane) is its accuracy, and 85 % make a match.
+Ordinary lanes are compared by compiled code. Whatever else the script has an answer for, or whose answer hangs on the last digit,
+is compared as it does it, value by value (`tusimple_lanes.careful_accuracies`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import lstsq
 
 from harness.errors import InputError
-from harness.metrics.compiled import compiled
 from harness.metrics.oddities import Oddity, refuse
+from harness.metrics.tusimple_lanes import accuracies
 
 METRIC = "tusimple/official"
 
-PIXEL_THRESHOLD = 20.0
 MATCH_ACCURACY = 0.85
 RUN_TIME_LIMIT = 200
 """Milliseconds; a slower frame counts as one without a right lane."""
 
-DOUBT = 1e-9
-"""Pixels: a distance this near to the threshold is decided with the official script's own arithmetic."""
+MANTISSA = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![eE])(-?)(\d*)(\.?)(\d*)(?![\d.])', re.DOTALL)
+"""A JSON text, or what could be the mantissa of a number: sign, digits, point, digits."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -53,8 +54,8 @@ class TusimpleCounts:
     labelled: int
 
     def mean(self, rates: Floats) -> float:
-        """The official mean of one of the rates, summed in order."""
-        return float(sum(rates.tolist()) / self.labelled)
+        """The official mean of one of the rates, summed in order. NaN where a label without rows has lanes predicted."""
+        return float(np.cumsum(rates)[-1] / self.labelled)
 
     @property
     def f1_clrnet(self) -> float | None:
@@ -85,7 +86,7 @@ def score_file(labels: Path, predictions: Path, *, strict: bool = False) -> tupl
     of values than its label's h_samples, a value that is no number.
     """
     predicted = list(json_lines(predictions, ("raw_file", "lanes", "run_time")))
-    labelled = list(json_lines(labels, ("raw_file", "lanes", "h_samples")))
+    labelled = list(json_lines(labels, ("raw_file",)))
     if len(predicted) != len(labelled):
         raise InputError(
             f"{predictions}: {len(predicted)} lines for the {len(labelled)} of {labels}: give one line an image"
@@ -94,7 +95,7 @@ def score_file(labels: Path, predictions: Path, *, strict: bool = False) -> tupl
         raise InputError(f"{labels}: no line: give the labels as JSON lines")
     label_of = {label["raw_file"]: label for label in labelled}
     oddities = []
-    seen: set[str] = set()
+    seen: set[Hashable] = set()
     rows = []
     for line, prediction in enumerate(predicted, start=1):
         name = prediction["raw_file"]
@@ -105,10 +106,17 @@ def score_file(labels: Path, predictions: Path, *, strict: bool = False) -> tupl
                 Oddity(predictions, line, f"{name} is predicted again: it is counted again, and another is missing")
             )
         seen.add(name)
+        label = label_of[name]
+        missing = [key for key in ("lanes", "h_samples") if key not in label]
+        if missing:
+            raise InputError(f"{labels}: the line of {name} has no key {missing[0]!r}: add it")
         try:
-            rows.append(score_image(prediction["lanes"], label_of[name], prediction["run_time"]))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{predictions}, line {line}: {error}: correct the lanes of {name}") from error
+            rows.append(score_image(prediction["lanes"], label, prediction["run_time"]))
+        except (ValueError, TypeError, IndexError, KeyError, ArithmeticError) as error:
+            what = f"{error}: correct the lanes of {name} here, or in {labels}"
+            raise InputError(f"{predictions}, line {line}: {' '.join(what.split())}") from error
+        if np.isnan(rows[-1][0]):
+            oddities.append(Oddity(predictions, line, f"{name} has no h_samples: its accuracy is undefined"))
     if strict:
         refuse(oddities)
     accuracy, fp, fn, matched, n_gt, n_pred = zip(*rows, strict=True)
@@ -131,7 +139,7 @@ def json_lines(file: Path, keys: tuple[str, ...]) -> Iterator[Object]:
         with open(file, encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    value = json.loads(line)
+                    value = parsed(line)
                 except (ValueError, RecursionError) as error:
                     raise InputError(f"{file}, line {number}: not JSON ({error}): write one object a line") from error
                 if not isinstance(value, dict):
@@ -139,7 +147,7 @@ def json_lines(file: Path, keys: tuple[str, ...]) -> Iterator[Object]:
                 missing = [key for key in keys if key not in value]
                 if missing:
                     raise InputError(f"{file}, line {number}: no key {missing[0]!r}: add it")
-                if not isinstance(value["raw_file"], str):
+                if not isinstance(value["raw_file"], Hashable):
                     raise InputError(f"{file}, line {number}: raw_file is no text: give the image's path")
                 yield value
     except OSError as error:
@@ -148,98 +156,42 @@ def json_lines(file: Path, keys: tuple[str, ...]) -> Iterator[Object]:
         raise InputError(f"{file}: not UTF-8 text: give a file of JSON lines") from error
 
 
+def parsed(line: str) -> Any:
+    """A line of JSON, read as leniently as ujson 6 does, which the official script uses. Raises ValueError for any other line.
+
+    ujson takes control characters in texts, and numbers with leading zeros, with a sign but no digit, or with none after the point.
+    """
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return json.loads(MANTISSA.sub(plain_mantissa, line), strict=False)
+
+
+def plain_mantissa(match: re.Match[str]) -> str:
+    """The same number as JSON has it; texts, and what is no number for ujson either, as they are."""
+    sign, whole, point, rest = match.groups()
+    no_digit = not whole and not rest and (point or match.string[match.end() : match.end() + 1] in ("e", "E"))
+    if no_digit or (not sign and not whole):
+        return match.group()
+    return f"{sign}{whole.lstrip('0') or '0'}{point}{rest or ('0' if point else '')}"
+
+
 def score_image(lanes: Any, label: Object, run_time: Any) -> tuple[float, float, float, int, int, int]:
-    """Accuracy, fp, fn, matched, n_gt and n_pred of one image. Raises ValueError or TypeError for what cannot be scored."""
-    rows, label_lanes = label["h_samples"], label["lanes"]
-    n_gt, n_pred, height = len(label_lanes), len(lanes), len(rows)
+    """Accuracy, fp, fn, matched, n_gt and n_pred of one image. Raises what Python and numpy raise on what cannot be scored."""
+    rows, truths = label["h_samples"], label["lanes"]
+    height = len(rows)
     for lane in lanes:
         if len(lane) != height:
             raise ValueError(f"a lane of {len(lane)} values for {height} rows")
+    n_gt, n_pred = len(truths), len(lanes)
     if run_time > RUN_TIME_LIMIT or n_pred > n_gt + 2:
         return 0.0, 0.0, 1.0, 0, n_gt, n_pred
-    if n_gt == 0:
-        return 0.0, (1.0 if n_pred else 0.0), 0.0, 0, 0, n_pred
-    if height == 0:
-        raise ValueError("a label without h_samples")
-    ys, truths = numbers(rows, "h_samples", (height,)), numbers(label_lanes, "label lanes", (n_gt, height))
-    predictions = numbers(lanes, "lanes", (n_pred, height))
-    best, doubtful = best_accuracies(predictions, truths, ys, slopes(truths, ys))
-    if doubtful:
-        exact = np.array([official_slope(truth, ys) for truth in truths])
-        best, _ = best_accuracies(predictions, truths, ys, exact)
-    accuracies = best.tolist()
-    matched = sum(not accuracy < MATCH_ACCURACY for accuracy in accuracies)
-    missed = n_gt - matched
-    total = sum(accuracies)
+    best = accuracies(lanes, truths, rows) if n_gt else []
+    matched = sum(not accuracy < MATCH_ACCURACY for accuracy in best)
+    missed, most, total = n_gt - matched, max(min(4, n_gt), 1), 0.0
+    for accuracy in best:
+        total += accuracy
     if n_gt > 4:
         missed -= missed > 0
-        total -= min(accuracies)
-    return (
-        total / min(4, n_gt),
-        (n_pred - matched) / n_pred if n_pred else 0.0,
-        missed / min(4, n_gt),
-        matched,
-        n_gt,
-        n_pred,
-    )
-
-
-def numbers(values: Any, what: str, shape: tuple[int, ...]) -> Floats:
-    """The values as an array of that shape. Raises ValueError if they are anything but numbers, or of another shape."""
-    array = np.array(values) if len(values) else np.zeros(shape)
-    if array.dtype.kind not in "iufb" or array.shape != shape:
-        raise ValueError(f"{what} that are not numbers, or not {shape[-1]} each")
-    return array.astype(np.float64)
-
-
-@compiled
-def slopes(truths: Floats, ys: Floats) -> Floats:
-    """The slope dx/dy of each label's least-squares line through its points with x >= 0; 0 for fewer than two."""
-    found = np.zeros(len(truths))
-    for lane in range(len(truths)):
-        count, x_mean, y_mean = 0, 0.0, 0.0
-        for row in range(len(ys)):
-            if truths[lane, row] >= 0:
-                count += 1
-                x_mean += truths[lane, row]
-                y_mean += ys[row]
-        if count < 2:
-            continue
-        x_mean /= count
-        y_mean /= count
-        products = squares = 0.0
-        for row in range(len(ys)):
-            if truths[lane, row] >= 0:
-                products += (truths[lane, row] - x_mean) * (ys[row] - y_mean)
-                squares += (ys[row] - y_mean) ** 2
-        found[lane] = products / squares if squares > 0 else 0.0
-    return found
-
-
-def official_slope(truth: Floats, ys: Floats) -> float:
-    """The same slope with the arithmetic of scikit-learn's LinearRegression, which the official script uses."""
-    valid = truth >= 0
-    if valid.sum() < 2:
-        return 0.0
-    columns, xs = ys[valid][:, None], truth[valid]
-    centred = columns - np.average(columns, axis=0)
-    return float(lstsq(centred, xs - np.average(xs))[0][0])
-
-
-@compiled
-def best_accuracies(predictions: Floats, truths: Floats, ys: Floats, slope: Floats) -> tuple[Floats, bool]:
-    """For each label the accuracy of the prediction that fits it best (0 without predictions), and whether a row was in doubt."""
-    best = np.zeros(len(truths))
-    doubtful = False
-    for lane in range(len(truths)):
-        threshold = PIXEL_THRESHOLD / np.cos(np.arctan(slope[lane]))
-        for other in range(len(predictions)):
-            right = 0
-            for row in range(len(ys)):
-                truth = truths[lane, row] if truths[lane, row] >= 0 else -100.0
-                found = predictions[other, row] if predictions[other, row] >= 0 else -100.0
-                distance = abs(found - truth)
-                right += int(distance < threshold)
-                doubtful |= slope[lane] != 0.0 and abs(distance - threshold) < DOUBT
-            best[lane] = max(best[lane], right / len(ys))
-    return best, doubtful
+        total -= min(best)
+    return total / most, (n_pred - matched) / n_pred if n_pred else 0.0, missed / most, matched, n_gt, n_pred
