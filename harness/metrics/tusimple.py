@@ -9,6 +9,7 @@ is compared as it does it, value by value (`tusimple_lanes.careful_accuracies`).
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ MATCH_ACCURACY = 0.85
 RUN_TIME_LIMIT = 200
 """Milliseconds; a slower frame counts as one without a right lane."""
 
-MANTISSA = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![eE])(-?)(\d*)(\.?)(\d*)(?![\d.])', re.DOTALL)
+MANTISSA = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\w.+-])(-?)(\d*)(\.?)(\d*)(?![\d.])', re.DOTALL)
 """A JSON text, or what could be the mantissa of a number: sign, digits, point, digits."""
 
 Floats = npt.NDArray[np.float64]
@@ -99,7 +100,7 @@ def score_file(labels: Path, predictions: Path, *, strict: bool = False) -> tupl
     rows = []
     for line, prediction in enumerate(predicted, start=1):
         name = prediction["raw_file"]
-        if name not in label_of:
+        if name not in label_of or (isinstance(name, float) and math.isnan(name)):  # no NaN is another
             raise InputError(f"{predictions}, line {line}: raw_file {name!r} is not in {labels}: remove the line")
         if name in seen:
             oddities.append(
@@ -170,7 +171,7 @@ def parsed(line: str) -> Any:
 def plain_mantissa(match: re.Match[str]) -> str:
     """The same number as JSON has it; texts, and what is no number for ujson either, as they are."""
     sign, whole, point, rest = match.groups()
-    no_digit = not whole and not rest and (point or match.string[match.end() : match.end() + 1] in ("e", "E"))
+    no_digit = not whole and not rest and (point or match.string[match.end() : match.end() + 1].isalpha())
     if no_digit or (not sign and not whole):
         return match.group()
     return f"{sign}{whole.lstrip('0') or '0'}{point}{rest or ('0' if point else '')}"

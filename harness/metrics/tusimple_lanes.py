@@ -113,14 +113,14 @@ def fitted_slope(truth: Floats, ys: Floats) -> float:
 
 def careful_accuracies(lanes: Any, truths: Any, rows: Any) -> list[float]:
     """The same for whatever JSON can hold, as numpy and scikit-learn take it in the official script, to the last digit."""
-    ys = np.array(rows)
-    labels = [np.array(truth) for truth in truths]
-    thresholds = [PIXEL_THRESHOLD / np.cos(np.arctan(official_slope(truth, ys))) for truth in labels]
     best = []
-    for truth, threshold in zip(labels, thresholds, strict=True):
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        ys = np.array(rows)
+        labels = [np.array(truth) for truth in truths]
+        thresholds = [PIXEL_THRESHOLD / np.cos(np.arctan(official_slope(truth, ys))) for truth in labels]
+        for truth, threshold in zip(labels, thresholds, strict=True):
             shares = [right_share(np.array(lane), truth, threshold) for lane in lanes]
-        best.append(float(np.max(shares)) if shares else 0.0)
+            best.append(float(np.max(shares)) if shares else 0.0)
     return best
 
 

@@ -166,6 +166,7 @@ def test_odd_values_that_numpy_fails_on_are_errors(truth, lane, rows):
     [
         ("[01, -007.5, 5., -, -.5, 1.e2, 00]", [1, -7.5, 5.0, 0, -0.5, 100.0, 0]),
         ('["a\tb", "01."]', ["a\tb", "01."]),
+        ("[-Infinity, 1e400, 1e-005, -]", [-np.inf, np.inf, 1e-5, 0]),
         ("[NaN]", None),
         ("[.5]", ValueError),
         ("[1..2]", ValueError),
