@@ -71,14 +71,14 @@ def test_tusimple(tmp_path):
 
 
 def test_llamas(tmp_path):
-    for number, case in enumerate(cases("llamas")):
-        roots = tmp_path / f"{number}/labels", tmp_path / f"{number}/predictions"
-        roots[1].mkdir(parents=True)
-        lay_out(roots[0] / "r/i.json", case["label"], "utf-8")
-        lay_out(roots[1] / "r/i.lines.txt", case["prediction"], "utf-8")
-        if case["official"] == "raises":
-            with pytest.raises(InputError, match=r"i\.(json|lines\.txt)"):
-                llamas.score_folder(*roots, workers=1)
-            continue
-        counts, _ = llamas.score_folder(*roots, workers=1)
-        assert image_counts(counts, 0) == case["official"], case["case"]
+    labels, predictions, found = tmp_path / "labels", tmp_path / "predictions", cases("llamas")
+    for number, case in enumerate(found):
+        lay_out(labels / f"{number}/i.json", case["label"], "utf-8")
+        lay_out(predictions / f"{number}/i.lines.txt", case["prediction"], "utf-8")
+    scored = [number for number, case in enumerate(found) if case["official"] != "raises"]
+    counts, _ = llamas.count_labels([f"{labels}/{number}/i.json" for number in scored], predictions)
+    for row, number in enumerate(scored):
+        assert image_counts(counts, row) == found[number]["official"], found[number]["case"]
+    for number in sorted(set(range(len(found))) - set(scored)):
+        with pytest.raises(InputError, match=rf"{number}/i\.(json|lines\.txt)"):
+            llamas.count_labels([f"{labels}/{number}/i.json"], predictions, workers=1)
