@@ -1,0 +1,23 @@
+"""Suites: a YAML file becomes a validated Suite, and a Suite becomes Cells.
+
+A suite names datasets, oracles, detectors, methods and seeds; its cells are their product, in the order in which the file names them.
+"""
+
+from harness.suite.cells import Cell, adapter_of, cells_of, dataset_identity
+from harness.suite.load import load_suite, suite_names
+from harness.suite.schema import DatasetPart, EvaluationPart, OraclePart, Suite, TrainingPart, form_of
+
+__all__ = [
+    "Cell",
+    "DatasetPart",
+    "EvaluationPart",
+    "OraclePart",
+    "Suite",
+    "TrainingPart",
+    "adapter_of",
+    "cells_of",
+    "dataset_identity",
+    "form_of",
+    "load_suite",
+    "suite_names",
+]
