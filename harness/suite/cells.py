@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from harness.files import sha256_of_json
 from harness.methods.config import MethodConfiguration
 from harness.records import Identity
 from harness.rendered.spec import dataset_key
+from harness.suite.axes import Point, points_of, select
+from harness.suite.evaluations import evaluations_of
 from harness.suite.overrides import resolved_meta
 from harness.suite.schema import (
     DatasetPart,
@@ -30,7 +32,8 @@ from harness.suite.schema import (
 class Cell:
     """One point of the matrix, fully resolved. `id` is readable and ends in a hash of the identity.
 
-    `adapter` is how the registry finds the detector: its name, or the whole path of its adapter file.
+    `adapter` is how the registry finds the detector: its name, or the whole path of its adapter file. `datasets`: all that it reads
+    (its own, its oracle's, its evaluations') by name. `evaluations`: `dataset` is None where it is the cell's own.
     """
 
     id: str
@@ -41,6 +44,7 @@ class Cell:
     form: Form
     method: MethodConfiguration
     dataset: DatasetPart
+    datasets: Mapping[str, DatasetPart]
     oracle: OraclePart | None
     oracle_dataset: DatasetPart | None
     training: TrainingPart
@@ -53,77 +57,100 @@ class Cell:
         return self.meta.configurations[self.form]
 
 
-def cells_of(suite: Suite, *, seeds: int | None = None) -> tuple[Cell, ...]:
-    """All cells of a suite: dataset, then detector, then seed, then method, so that the cells of a pair stand side by side."""
+def cells_of(suite: Suite, *, seeds: int | None = None, only: Sequence[str] = ()) -> tuple[Cell, ...]:
+    """The cells of a suite in the order of `points_of`.
+
+    seeds: takes the place of the suite's numbers. only: conditions (`parse_condition`) of which one has to fit; InputError where one
+    fits no cell.
+    """
+    metas: dict[tuple[str, Form], DetectorMeta] = {}
     cells = []
-    for dataset_name, dataset in suite.datasets.items():
-        for detector_name, part in suite.detectors.items():
-            where = f"{suite.file}: detectors.{detector_name}"
-            meta = resolved_meta(detector_name, part, form_of(dataset), where=where)
-            for seed in range(suite.seeds if seeds is None else seeds):
-                for method_name, method in suite.methods.items():
-                    cells.append(cell_of(suite, dataset_name, dataset, detector_name, meta, method_name, method, seed))
+    for point in select(suite, points_of(suite, seeds), only):
+        form = form_of(suite.datasets[point.dataset])
+        if (point.detector, form) not in metas:
+            metas[point.detector, form] = resolved_meta(suite, point.detector, form)
+        cells.append(cell_of(suite, point, metas[point.detector, form]))
     return tuple(cells)
 
 
-def cell_of(
-    suite: Suite,
-    dataset_name: str,
-    dataset: DatasetPart,
-    adapter: str,
-    meta: DetectorMeta,
-    method_name: str,
-    method: MethodConfiguration,
-    seed: int,
-) -> Cell:
+def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
     """Resolve one point of the matrix."""
+    dataset, method = suite.datasets[point.dataset], suite.methods[point.method]
     form = form_of(dataset)
     oracle_name = oracle_of(method)
-    oracle = suite.oracles[oracle_name] if oracle_name is not None else None
-    oracle_dataset = suite.datasets[oracle.dataset] if oracle is not None else None
-    configuration = meta.configurations[form]
-    described = meta.model_dump(mode="json", exclude={"configurations"})
-    described |= configuration.model_dump(mode="json", exclude={"recipe"})
-    origin = find_adapter(adapter).origin
-    described |= {} if origin is None else {"origin": origin}
+    oracle = None if oracle_name is None else oracle_for(suite, oracle_name, point.dataset)
+    evaluations = {
+        name: part if part.dataset != point.dataset else part.model_copy(update={"dataset": None})
+        for name, part in evaluations_of(suite, point.dataset).items()
+    }
     identity = Identity(
         detector=meta.name,
-        detector_meta=described,
+        detector_meta=described(meta, form, point.detector),
         form=form,
-        method=method_name,
+        method=point.method,
         method_configuration=method.model_dump(mode="json", by_alias=True),
-        oracle=None
-        if oracle is None or oracle_dataset is None
-        else {
-            "configuration": oracle.configuration.model_dump(mode="json"),
-            "dataset": dataset_identity(oracle.dataset, oracle_dataset),
-        },
-        dataset=dataset_name,
-        dataset_key=dataset_identity(dataset_name, dataset),
-        recipe=configuration.recipe.model_dump(mode="json"),
+        oracle=None if oracle is None else oracle_identity(suite, oracle, point.dataset),
+        dataset=point.dataset,
+        dataset_key=dataset_identity(point.dataset, dataset),
+        recipe=meta.configurations[form].recipe.model_dump(mode="json"),
         weights="none",
         precision=suite.training.precision,
         threads=suite.training.threads,
         selection=suite.training.selection,
         confidence="published",
-        seed=seed,
+        seed=point.seed,
     )
     digest = identity_hash(identity)[:10]
+    names = (
+        point.dataset,
+        None if oracle is None else oracle.dataset,
+        *(part.dataset for part in evaluations.values()),
+    )
     return Cell(
-        id=f"{dataset_name}-{meta.name}-{method_name}-s{seed}-{digest}",
+        id=f"{point.dataset}-{meta.name}-{point.method}-s{point.seed}-{digest}",
         suite=suite.name,
         identity=identity,
-        adapter=adapter,
+        adapter=point.detector,
         meta=meta,
         form=form,
         method=method,
         dataset=dataset,
+        datasets={name: suite.datasets[name] for name in names if name is not None},
         oracle=oracle,
-        oracle_dataset=oracle_dataset,
+        oracle_dataset=None if oracle is None or oracle.dataset is None else suite.datasets[oracle.dataset],
         training=suite.training,
-        evaluations=suite.evaluations,
+        evaluations=evaluations,
         throughput=suite.throughput,
     )
+
+
+def described(meta: DetectorMeta, form: Form, adapter: str) -> dict[str, Any]:
+    """What a cell's identity says of its detector: facts, input and architecture, and where an adapter from outside comes from."""
+    facts = meta.model_dump(mode="json", exclude={"configurations"})
+    facts |= meta.configurations[form].model_dump(mode="json", exclude={"recipe"})
+    origin = find_adapter(adapter).origin
+    return facts if origin is None else facts | {"origin": origin}
+
+
+def oracle_for(suite: Suite, name: str, dataset: str) -> OraclePart:
+    """An oracle as cells that train on `dataset` have it: one that is made of images says of which."""
+    oracle = suite.oracles[name]
+    if oracle.dataset is None and oracle.configuration.made_of_images:
+        return oracle.model_copy(update={"dataset": dataset})
+    return oracle
+
+
+def oracle_identity(suite: Suite, oracle: OraclePart, dataset: str) -> dict[str, Any]:
+    """What identifies an oracle of a cell that trains on `dataset`."""
+    configuration = oracle.configuration
+    if oracle.dataset is not None:
+        return {
+            "configuration": configuration.model_dump(mode="json"),
+            "dataset": dataset_identity(oracle.dataset, suite.datasets[oracle.dataset]),
+        }
+    if configuration.kind == "shuffled":
+        return {"shuffled": oracle_identity(suite, oracle_for(suite, configuration.backbone, dataset), dataset)}
+    return {"configuration": {"name": configuration.name}}
 
 
 def adapter_of(cell: Cell) -> Adapter:
