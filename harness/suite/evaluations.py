@@ -1,10 +1,10 @@
-"""Which scorings a cell gets: those of the suite that are for its dataset, one a severity."""
+"""Which scorings a cell gets, one a severity, and which splits of which datasets that takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.suite.axes import fitting
+from harness.suite.axes import fitting, points_of
 from harness.suite.schema import EvaluationPart, Suite
 
 
@@ -26,3 +26,21 @@ def single_evaluations(key: str, part: EvaluationPart) -> Iterator[tuple[str, Ev
     for severity in part.corruption.severities:
         corruption = part.corruption.model_copy(update={"severities": (severity,)})
         yield f"{key}-{severity}", part.model_copy(update={"corruption": corruption})
+
+
+def trained_on(suite: Suite) -> tuple[str, ...]:
+    """The datasets that some cell trains on."""
+    return tuple(dict.fromkeys(point.dataset for point in points_of(suite)))
+
+
+def splits_read(suite: Suite) -> dict[str, dict[str, str]]:
+    """Dataset -> the splits that cells read of it, each with the key of the suite that asks for it first."""
+    found: dict[str, dict[str, str]] = {name: {} for name in suite.datasets}
+    for name in trained_on(suite):
+        found[name]["train"] = "training"
+        for key, part in evaluations_of(suite, name).items():
+            found[part.dataset or name].setdefault(part.split, f"evaluations.{key}")
+    for key, oracle in suite.oracles.items():
+        if oracle.dataset is not None:
+            found[oracle.dataset].setdefault("train", f"oracles.{key}")
+    return found

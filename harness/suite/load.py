@@ -12,7 +12,7 @@ from detectors.registry import detector_meta, rooted
 from harness.errors import InputError, did_you_mean
 from harness.methods.config import MethodConfiguration, method_configuration
 from harness.suite.axes import check_axes, fitting, points_of
-from harness.suite.evaluations import evaluations_of, single_evaluations
+from harness.suite.evaluations import evaluations_of, single_evaluations, splits_read, trained_on
 from harness.suite.overrides import resolved_meta, start_of
 from harness.suite.schema import Suite, form_of, oracle_of
 from harness.validation import validated
@@ -66,11 +66,11 @@ def load_suite(name: str) -> Suite:
         value["detectors"] = rooted_keys(path, detectors)
     suite = validated(Suite, value, where=str(path))
     check_oracles(suite)
-    check_evaluations(suite)
-    check_splits(suite)
     check_detectors(suite)
     check_axes(suite)
     check_configurations(suite)
+    check_evaluations(suite)
+    check_splits(suite)
     return suite
 
 
@@ -116,7 +116,7 @@ def check_oracles(suite: Suite) -> None:
 
 
 def check_evaluations(suite: Suite) -> None:
-    """Every dataset that an evaluation names is one of the suite's, no two evaluations come to one name, and every dataset has one."""
+    """Every dataset that an evaluation names is one of the suite's, no two evaluations come to one name, and no cell is without one."""
     names = Counter(name for key, part in suite.evaluations.items() for name, _ in single_evaluations(key, part))
     twice = [name for name, count in names.items() if count > 1]
     if twice:
@@ -130,7 +130,7 @@ def check_evaluations(suite: Suite) -> None:
         for pattern in part.trained_on or ():
             if not fitting({name: name for name in suite.datasets}, (pattern,)):
                 refuse_unknown(suite, f"evaluations.{key}.trained_on", "dataset", pattern, suite.datasets)
-    for name in suite.datasets:
+    for name in trained_on(suite):
         if not evaluations_of(suite, name):
             raise InputError(
                 f"{suite.file}: key 'evaluations': none is for cells trained on {name!r}: add one, or widen a 'trained_on'"
@@ -138,18 +138,14 @@ def check_evaluations(suite: Suite) -> None:
 
 
 def check_splits(suite: Suite) -> None:
-    """A rendered dataset has the splits that training and the evaluations read."""
-    wanted = {name: {"train": "training"} for name in suite.datasets}
-    for name in suite.datasets:
-        for key, part in evaluations_of(suite, name).items():
-            wanted[part.dataset or name][part.split] = f"evaluations.{key}"
-    for name, dataset in suite.datasets.items():
-        there = wanted[name] if dataset.rendered is None else dataset.rendered.splits
-        for split, user in wanted[name].items():
-            if split not in there:
+    """A rendered dataset has the splits that are read of it."""
+    for name, splits in splits_read(suite).items():
+        spec = suite.datasets[name].rendered
+        for split, user in splits.items():
+            if spec is not None and split not in spec.splits:
                 raise InputError(
                     f"{suite.file}: key 'datasets.{name}.rendered.splits': has no {split!r}, which {user} reads; it has "
-                    f"{', '.join(there)}: add it"
+                    f"{', '.join(spec.splits)}: add it"
                 )
 
 

@@ -12,6 +12,7 @@ from harness.cell import cell_phases
 from harness.errors import InputError
 from harness.matrix import jobs_of, make_plan
 from harness.suite import Cell, Suite, cells_of
+from harness.suite.evaluations import splits_read
 
 SPLITS = {"train": {"frames": 4}, "test": {"frames": 4}}
 TWO = {name: {"rendered": {"seed": seed, "splits": SPLITS}} for seed, name in enumerate(("near", "far"))}
@@ -129,3 +130,18 @@ def test_what_a_control_oracle_is_a_control_of_is_in_the_identity(loading: Calla
 def test_a_mistake_names_its_key(loading: Callable[..., Suite], parts: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         loading(**parts)
+
+
+def test_a_dataset_that_is_only_tested_on_needs_no_training_split(loading: Callable[..., Suite]) -> None:
+    far = {"rendered": {"seed": 3, "splits": {"test": {"frames": 4}}}}
+    parts: dict[str, Any] = {
+        "datasets": {"near": TWO["near"], "far": far},
+        "oracles": {},
+        "methods": {"baseline": None},
+        "evaluations": {"other": {"dataset": "far"}},
+    }
+    with pytest.raises(InputError, match=r"datasets\.far\.rendered\.splits': has no 'train', which training reads"):
+        loading(**parts)
+    suite = loading(**parts, exclude=[{"dataset": "far"}])
+    assert splits_read(suite) == {"near": {"train": "training"}, "far": {"test": "evaluations.other"}}
+    assert {cell.identity.dataset for cell in cells_of(suite)} == {"near"}
