@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from harness.artefacts import open_part
 from harness.files import sha256_of_json
@@ -16,7 +17,7 @@ from harness.fingerprint import fingerprint
 from harness.phases import Phase, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
-from harness.suite import Cell, DatasetPart, adapter_of
+from harness.suite import Cell, DatasetPart, EvaluationPart, adapter_of
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,19 @@ def records_folder(results: Path, suite: str) -> Path:
     return results / suite / "records"
 
 
-def cell_phases(results: Path, cell: Cell) -> CellPhases:
-    """The phases of a cell with their keys: each key covers the identity fields it uses and the key before it."""
+def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = None) -> CellPhases:
+    """The phases of a cell with their keys: each key covers the identity fields it uses and the key before it.
+
+    contents: content keys of the cell's datasets by name, for whoever has looked them up already; without, the datasets are opened.
+    """
+    if contents is None:
+        contents = {name: content_key(results, name, cell.datasets[name]) for name in scored_datasets(cell)}
     folder = cell_folder(results, cell)
     detector = cell_module(cell)
     identity = cell.identity.model_dump(mode="json", exclude={"confidence"})
-    content = content_key(results, cell.identity.dataset, cell.dataset)
     train = Phase(
         folder / "train",
-        sha256_of_json({"phase": "train", "identity": identity, "content": content}),
+        sha256_of_json({"phase": "train", "identity": identity, "content": contents[cell.identity.dataset]}),
         code_of("harness.training.loop", "harness.training.data", "harness.methods.attach", detector),
     )
     predict, score = {}, {}
@@ -61,7 +66,7 @@ def cell_phases(results: Path, cell: Cell) -> CellPhases:
             "phase": "predict",
             "before": train.key,
             "confidence": cell.identity.confidence,
-            **evaluation.model_dump(),
+            **evaluation_identity(evaluation, contents),
         }
         predict[name] = Phase(
             folder / f"predict-{name}",
@@ -75,6 +80,22 @@ def cell_phases(results: Path, cell: Cell) -> CellPhases:
         folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", detector)
     )
     return CellPhases(folder, train, predict, score, time)
+
+
+def scored_datasets(cell: Cell) -> list[str]:
+    """The names of the datasets that a cell is trained or scored on."""
+    others = (part.dataset for part in cell.evaluations.values() if part.dataset is not None)
+    return list(dict.fromkeys((cell.identity.dataset, *others)))
+
+
+def evaluation_identity(evaluation: EvaluationPart, contents: Mapping[str, str]) -> dict[str, Any]:
+    """What identifies the images of an evaluation, beyond the cell's own dataset."""
+    found = evaluation.model_dump(mode="json", include={"split", "batch_size"})
+    if evaluation.dataset is not None:
+        found |= {"dataset": evaluation.dataset, "content": contents[evaluation.dataset]}
+    if evaluation.corruption is not None:
+        found |= {"corruption": evaluation.corruption.model_dump(mode="json")}
+    return found
 
 
 @cache

@@ -13,6 +13,7 @@ from harness.datasets.base import Dataset
 from harness.datasets.images import read_size
 from harness.errors import InputError
 from harness.suite import DatasetPart, Suite
+from harness.suite.evaluations import splits_read
 
 BYTES_A_PIXEL = 0.27
 """Of a rendered dataset on the disk, masks and labels included: 157 MB for the mini suite's 630 frames of 1640x590."""
@@ -35,18 +36,9 @@ class DataNeed(Need):
     images: Mapping[str, int]
 
 
-def splits_of(suite: Suite) -> dict[str, set[str]]:
-    """Dataset -> the splits that the suite reads of it."""
-    scored = {evaluation.split for evaluation in suite.evaluations.values()}
-    wanted = {name: {"train"} | scored for name in suite.datasets}
-    for oracle in suite.oracles.values():
-        wanted[oracle.dataset].add("train")
-    return wanted
-
-
 def data_needs(suite: Suite, results: Path) -> list[DataNeed]:
     """Every dataset of a suite: a rendered one is made when it is needed, a real one has to be there with all splits that are read."""
-    return [data_need(name, suite.datasets[name], splits, results) for name, splits in splits_of(suite).items()]
+    return [data_need(name, suite.datasets[name], splits, results) for name, splits in splits_read(suite).items()]
 
 
 def data_need(name: str, part: DatasetPart, splits: Iterable[str], results: Path) -> DataNeed:
