@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.counts import Counts, OverlapCounts, scope_scores, write_counts
 from harness.files import sha256_of_file
 from harness.records import (
-    Counts,
     Environment,
     Evaluation,
     Identity,
@@ -19,19 +19,17 @@ from harness.records import (
     Throughput,
     TrainingCost,
     counts_path,
-    scope_scores,
-    write_counts,
     write_record,
 )
 
 SCENARIOS = ("normal", "crowd", "hlight", "shadow", "noline", "arrow", "curve", "cross", "night")
 
 
-def split(images: int = 36, clips: int = 12, scenarios: tuple[str, ...] = SCENARIOS, lanes: int = 4) -> Counts:
+def split(images: int = 36, clips: int = 12, scenarios: tuple[str, ...] = SCENARIOS, lanes: int = 4) -> OverlapCounts:
     """A split whose labels are found without a fault; crossroads have no labels."""
     scenario = np.array([scenarios[index % len(scenarios)] for index in range(images)])
     labels = np.where(scenario == "cross", 0, lanes).astype(np.int32)
-    return Counts(
+    return OverlapCounts(
         image=np.array([f"/{index:05d}.jpg" for index in range(images)]),
         clip=np.array([f"clip{index * clips // images:03d}" for index in range(images)]),
         scenario=scenario,
@@ -41,7 +39,7 @@ def split(images: int = 36, clips: int = 12, scenarios: tuple[str, ...] = SCENAR
     )
 
 
-def noisy(counts: Counts, seed: int, found: float = 0.8, spurious: float = 0.3) -> Counts:
+def noisy(counts: OverlapCounts, seed: int, found: float = 0.8, spurious: float = 0.3) -> OverlapCounts:
     """The same split with lanes missed and invented at random; fewer are found at higher thresholds."""
     rng = np.random.default_rng(seed)
     at_50 = rng.binomial(counts.labels, found)
@@ -49,7 +47,7 @@ def noisy(counts: Counts, seed: int, found: float = 0.8, spurious: float = 0.3) 
     for _ in range(9):
         falling.append(rng.binomial(falling[-1], 0.9))
     invented = rng.poisson(spurious, len(counts.labels))
-    return Counts(
+    return OverlapCounts(
         counts.image,
         counts.clip,
         counts.scenario,
@@ -192,7 +190,7 @@ def pairs(
     *,
     detector: str = "ufld",
     method: str = "samiro",
-    base: Counts | None = None,
+    base: OverlapCounts | None = None,
     better: float = 0.0,
     **changes: Any,
 ) -> list[Record]:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.counts import write_counts
 from harness.errors import InputError
 from harness.files import sha256_of_file
-from harness.records import counts_path, read_record, write_counts
+from harness.records import counts_path, read_record
 from harness.report.leaderboard import Section, leaderboard
 
 
