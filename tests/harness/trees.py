@@ -35,7 +35,7 @@ def picture(path: Path, found: list[Lane], size: tuple[int, int]) -> None:
     for lane in found:
         cv2.polylines(image, [np.round(lane.points).astype(np.int32)], False, (255, 255, 255), 12, cv2.LINE_AA)
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert cv2.imwrite(str(path), image)
 
 
 def write_tusimple(root: Path, frames: dict[str, int], size: tuple[int, int] = (720, 1280)) -> None:
