@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.scoring import SCORINGS
 from harness.suite.axes import fitting, points_of
-from harness.suite.schema import EvaluationPart, Suite
+from harness.suite.schema import EvaluationPart, Suite, form_of
 
 
 def evaluations_of(suite: Suite, dataset: str) -> dict[str, EvaluationPart]:
-    """The evaluations, by name, of cells that were trained on a dataset; each has one severity at most."""
+    """The evaluations, by name, of cells that were trained on a dataset; each has one severity at most.
+
+    Where a suite says nothing it is the split that the form's field scores: test, but val of LLAMAS.
+    """
+    if not suite.evaluations:
+        split = SCORINGS[form_of(suite.datasets[dataset])].split
+        return {split: EvaluationPart(split=split)}
     return {
         name: single
         for key, part in suite.evaluations.items()

@@ -192,7 +192,8 @@ class Suite(Part):
     training: TrainingPart = TrainingPart()
     evaluations: dict[
         Name, Annotated[EvaluationPart, BeforeValidator(filled, json_schema_input_type=EvaluationPart | None)]
-    ] = Field({"test": EvaluationPart()}, min_length=1)
+    ] = {}
+    """Scorings by name; none given: the split that the form's field scores (test, but val of LLAMAS)."""
     throughput: ProtocolName = "lane-latency/1"
 
 
