@@ -72,6 +72,19 @@ def test_a_form_without_configuration_starts_like_another_and_a_published_one_is
     assert kept.input == configurations["culane"].input
 
 
+def test_a_detectors_own_start_wins_over_that_of_the_defaults(loading: Callable[..., Suite]) -> None:
+    suite = loading(
+        datasets=LLAMAS,
+        oracles={},
+        methods={"baseline": None},
+        defaults={"forms": {"llamas": {"like": "culane"}}},
+        detectors={"resa_resnet18": {"forms": {"llamas": {"like": "tusimple"}}}, "resa_resnet34": None},
+    )
+    forms = ("tusimple", "culane")
+    for detector, form in zip(suite.detectors, forms, strict=True):
+        assert configuration(suite, detector).input == detector_meta(detector).configurations[form].input
+
+
 def test_a_form_without_configuration_is_answered_with_the_line_to_write(loading: Callable[..., Suite]) -> None:
     parts: dict[str, Any] = {
         "datasets": {"c": {"form": "culane"}, "t": {"form": "tusimple"}},
