@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from detectors.meta import Form
 from harness.artefacts import open_part
 from harness.datasets.base import FORMS
 from harness.files import sha256_of_json
@@ -18,8 +19,8 @@ from harness.fingerprint import fingerprint
 from harness.phases import Phase, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
-from harness.scoring import SCORINGS, Scoring
-from harness.suite import Cell, DatasetPart, EvaluationPart, adapter_of
+from harness.scoring import SCORINGS
+from harness.suite import Cell, DatasetPart, EvaluationPart, adapter_of, form_of
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     )
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
+        form = scored_form(cell, evaluation)
         what = {
             "phase": "predict",
             "before": train.key,
@@ -73,10 +75,10 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
         predict[name] = Phase(
             folder / f"predict-{name}",
             sha256_of_json(what),
-            code_of("harness.inference", "harness.methods.attach", detector, writer_of(cell)),
+            code_of("harness.inference", "harness.methods.attach", detector, FORMS[form].partition(":")[0]),
         )
-        what = {"phase": "score", "before": predict[name].key, "metric": scoring_of(cell).metric}
-        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of(scoring_of(cell).module))
+        what = {"phase": "score", "before": predict[name].key, "metric": SCORINGS[form].metric}
+        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of(SCORINGS[form].module))
     what = {"phase": "time", "before": train.key, "protocol": cell.throughput, "device": cell.training.device}
     time = Phase(
         folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", detector)
@@ -116,14 +118,9 @@ def cell_module(cell: Cell) -> str:
     return adapter_of(cell).detector.__module__
 
 
-def scoring_of(cell: Cell) -> Scoring:
-    """How a cell is scored: the metric's name and the module of the scorer."""
-    return SCORINGS[cell.form]
-
-
-def writer_of(cell: Cell) -> str:
-    """The module of the dataset that writes a cell's predictions."""
-    return FORMS[cell.form].partition(":")[0]
+def scored_form(cell: Cell, evaluation: EvaluationPart) -> Form:
+    """The form of the dataset that an evaluation scores."""
+    return form_of(cell.dataset if evaluation.dataset is None else cell.datasets[evaluation.dataset])
 
 
 def run_cell(results: Path, cell: Cell, report: Report) -> None:

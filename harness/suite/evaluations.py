@@ -12,14 +12,12 @@ from harness.suite.schema import EvaluationPart, Suite, form_of
 def evaluations_of(suite: Suite, dataset: str) -> dict[str, EvaluationPart]:
     """The evaluations, by name, of cells that were trained on a dataset; each has one severity at most.
 
-    Where a suite says nothing it is the split that the form's field scores: test, but val of LLAMAS.
+    Where a suite names none: the split that the field scores of the dataset's form, under its own name.
     """
-    if not suite.evaluations:
-        split = SCORINGS[form_of(suite.datasets[dataset])].split
-        return {split: EvaluationPart(split=split)}
+    split = SCORINGS[form_of(suite.datasets[dataset])].split
     return {
         name: single
-        for key, part in suite.evaluations.items()
+        for key, part in (suite.evaluations or {split: EvaluationPart(split=split)}).items()
         if part.trained_on is None or fitting({dataset: dataset}, part.trained_on)
         for name, single in single_evaluations(key, part)
     }

@@ -192,8 +192,8 @@ class Suite(Part):
     training: TrainingPart = TrainingPart()
     evaluations: dict[
         Name, Annotated[EvaluationPart, BeforeValidator(filled, json_schema_input_type=EvaluationPart | None)]
-    ] = {}
-    """Scorings by name; none given: the split that the form's field scores (test, but val of LLAMAS)."""
+    ] = Field({}, min_length=1)
+    """By default one, of the split that the field scores: `test`, but of LLAMAS, whose test labels are private, `val`."""
     throughput: ProtocolName = "lane-latency/1"
 
 

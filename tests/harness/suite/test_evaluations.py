@@ -27,6 +27,20 @@ def keys(suite: Suite) -> dict[str, str]:
     return {phase.name: phase.key for phase in cell_phases(Path("results"), first(suite)).all()}
 
 
+@pytest.mark.parametrize(("form", "split"), [("culane", "test"), ("tusimple", "test"), ("llamas", "val")])
+def test_without_evaluations_the_split_that_the_field_scores_is_scored(
+    loading: Callable[..., Suite], form: str, split: str
+) -> None:
+    suite = loading(
+        datasets={"real": {"form": form}},
+        oracles={},
+        methods={"baseline": None},
+        detectors={"ufldv2_resnet18": {"forms": {"llamas": {"like": "tusimple"}}}},
+    )
+    assert {name: part.split for name, part in first(suite).evaluations.items()} == {split: split}
+    assert splits_read(suite)["real"] == {"train": "training", split: f"evaluations.{split}"}
+
+
 def test_a_corruption_is_one_evaluation_a_severity(loading: Callable[..., Suite]) -> None:
     suite = loading(
         evaluations={

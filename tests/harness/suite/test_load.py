@@ -113,6 +113,7 @@ def test_overrides_reach_the_recipe_and_leave_the_rest(tmp_path: Path) -> None:
         (changed(training={"threads": 0}), "training.threads"),
         (changed(throughput="fast"), "throughput"),
         (changed(training={"selection": "val-best"}), "training.selection"),
+        (changed(evaluations={}), "evaluations"),
         (changed(evaluations={"a/../b": {}}), "evaluations"),
         (changed(evaluations={"test": {"split": "tets"}}), "evaluations.test.split"),
         (changed(evaluations={"val": {"split": "val"}}), "rendered.splits.*has no 'val', which evaluations.val reads"),
