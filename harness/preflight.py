@@ -1,17 +1,20 @@
-"""What a suite needs before anything runs: data, weights, room on the disk. Each need is looked at; nothing is made."""
+"""What a plan needs before anything runs (data, weights, room on the disk) and what it costs. Nothing is made."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.artefacts import open_part
+from harness.artefacts import open_part, rendering_phase
 from harness.datasets.base import Dataset
 from harness.datasets.images import read_size
 from harness.errors import InputError
+from harness.matrix import Plan
+from harness.phases import phase_state
+from harness.pricing import Price, Rates, priced, recorded_rates
 from harness.suite import DatasetPart, Suite
 from harness.suite.evaluations import splits_read
 
@@ -34,6 +37,54 @@ class DataNeed(Need):
     """A dataset. images: of each split that the suite reads, as far as they could be counted."""
 
     images: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """All needs of a plan, and the prices of the cells that are still to be trained. problems: lines on what couldn't be looked at."""
+
+    needs: tuple[Need, ...]
+    prices: Mapping[str, Price]
+    problems: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[Need, ...]:
+        """What has to be there before anything can run."""
+        return tuple(need for need in self.needs if need.missing)
+
+
+def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
+    """Look at everything that a plan needs, and price its cells by a probe (if one was made) and the records of earlier ones."""
+    data = data_needs(plan.suite, plan.results)
+    recorded = recorded_rates(plan.results)
+    untrained = [state.cell for state in plan.cells if state.states[0][1].state != "done"]
+    untrained += [cell for cell, _ in plan.unavailable]
+    prices = priced(
+        untrained,
+        {need.name: need.images["train"] for need in data if "train" in need.images},
+        [recorded] if probed is None else [probed, recorded],
+        {need.name: sum(count for split, count in need.images.items() if split != "train") for need in data},
+    )
+    disk = disk_need(plan.suite, plan.results, sum(price.disk_bytes for price in prices.values()))
+    return Preflight((*data, disk), prices, recorded.problems)
+
+
+def cost_line(prices: Sequence[Price], suite: str) -> str:
+    """What is still to be trained and what that takes, in a line."""
+    known = [price.seconds for price in prices if price.seconds is not None]
+    told = f"to train: {len(prices)} cells"
+    if known:
+        bases = {basis: sum(price.basis == basis for price in prices) for basis in ("records", "probe")}
+        sources = ", ".join(f"{count} by {basis}" for basis, count in bases.items() if count)
+        told += f"; {hours(sum(known))} of training on this machine for {len(known)} of them ({sources})"
+    if len(known) < len(prices):
+        told += f"; {len(prices) - len(known)} without a price: `samiro-bench plan {suite} --probe` times a few steps of each kind"
+    return told
+
+
+def hours(seconds: float) -> str:
+    """A time as people plan with it."""
+    return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
 
 
 def data_needs(suite: Suite, results: Path) -> list[DataNeed]:
@@ -68,9 +119,6 @@ def checked_split(dataset: Dataset, split: str) -> int:
 
 def disk_need(suite: Suite, results: Path, cells_bytes: int) -> Need:
     """Room for the cells that are still to run and for the datasets that are still to be rendered."""
-    from harness.artefacts import rendering_phase
-    from harness.phases import phase_state
-
     specs = [part.rendered for part in suite.datasets.values() if part.rendered is not None]
     rendered = sum(
         BYTES_A_PIXEL * spec.width * spec.height * sum(split.frames for split in spec.splits.values())

@@ -33,6 +33,7 @@ def bench(
     from harness.cli.leaderboard import show_leaderboard
     from harness.cli.plan import show_plan
     from harness.errors import InputError
+    from harness.preflight import preflight
     from harness.suite import cells_of, load_suite, refuse_not_yet
 
     if accept_stale and redo_stale:
@@ -40,12 +41,14 @@ def bench(
     console = Console()
     loaded = load_suite(suite)
     if dry_run:
-        show_plan(matrix.make_plan(loaded, results, seeds=seeds, only=only or ()), console)
+        plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
+        show_plan(plan, preflight(plan), console)
         return 0
     refuse_not_yet(loaded, cells_of(loaded, seeds=seeds, only=only or ()))
+    if lacking(matrix.make_plan(loaded, results, seeds=seeds, only=only or ())):
+        return 2
     with matrix.sole_run(results, loaded.name):
         plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
-        matrix.refuse_unavailable(plan)
         if plan.stale and not (accept_stale or redo_stale):
             matrix.refuse_stale(plan)
         if plan.stale:
@@ -70,6 +73,23 @@ def bench(
             )
             return 2 if all(outcome.kind == "input" for outcome in failed) else 1
     return 0
+
+
+def lacking(plan: Plan) -> bool:
+    """Whether something that a plan needs isn't there; each such thing is told in a line, with where it comes from."""
+    from harness.preflight import cost_line, preflight
+
+    if not (plan.pending or plan.unavailable):
+        return False
+    looked = preflight(plan)
+    if not looked.missing:
+        return False
+    told = [f"{need.kind} missing: {need.name}: {need.detail}" for need in looked.missing]
+    names = ", ".join(need.name for need in looked.missing)
+    told += [f"samiro-bench: {plan.suite.name}: nothing was run, for this is missing: {names}"]
+    for line in [*looked.problems, cost_line(list(looked.prices.values()), plan.suite.name), *told]:
+        Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
+    return True
 
 
 def local_engine(plan: Plan) -> Engine:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from harness.cli.main import main
 from harness.preflight import BYTES_A_PIXEL, data_needs, disk_need
 from harness.suite import Suite, load_suite
 
@@ -87,3 +89,31 @@ def test_a_disk_without_room_is_told_beforehand(tmp_path: Path, monkeypatch: pyt
     need = disk_need(smoke, place, int(2e6))
     assert need.missing
     assert "--results" in need.detail
+
+
+def test_bench_tells_everything_that_is_missing_and_makes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("CULANE", "TUSIMPLE", "LLAMAS"):
+        monkeypatch.delenv(f"SAMIRO_BENCH_DATA_{name}", raising=False)
+    monkeypatch.chdir(tmp_path)
+    text = REAL.replace("culane: {form: culane}", "culane: {form: culane}\n  tusimple: {form: tusimple}")
+    (tmp_path / "two.yaml").write_text(text.replace("ufldv2_micro", "ufldv2_resnet18"))
+    assert main(["bench", "two.yaml"]) == 2
+    said = capsys.readouterr().err
+    for name in ("CULANE", "TUSIMPLE"):
+        assert f"SAMIRO_BENCH_DATA_{name}=FOLDER" in said
+    assert "nothing was run, for this is missing: culane, tusimple" in said
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_plan_shows_needs_and_price_as_json(
+    suite: Suite, culane: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", suite.file, "--results", str(tmp_path / "results"), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [(need["kind"], need["missing"]) for need in shown["needs"]] == [("data", False), ("disk", False)]
+    ((name, price),) = shown["prices"].items()
+    assert name == shown["cells"][0]["name"]
+    assert price["basis"] == "unknown"
+    assert price["disk_bytes"] > 0
