@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from harness.datasets.base import read_bytes
 from harness.errors import InputError
+from harness.files import written_aside
 from harness.lanes import Matrix
 
 Image = npt.NDArray[np.uint8]
@@ -59,6 +60,15 @@ def read_image(path: Path, reduction: int = 1) -> Image:
         raise InputError(f"{path}: not an image that can be decoded; restore it from the dataset's source")
     image = np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     return image if jpeg or reduction == 1 else _block_means(image, reduction)
+
+
+def write_jpeg(path: Path, image: Image, quality: int) -> None:
+    """Write an image, uint8 RGB (H, W, 3), atomically; quality in 1 to 100."""
+    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise OSError(f"{path}: OpenCV could not encode the picture")
+    with written_aside(path) as aside:
+        aside.write_bytes(encoded.tobytes())
 
 
 def reduction_matrix(reduction: int) -> Matrix:
