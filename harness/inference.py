@@ -22,7 +22,7 @@ from harness.errors import InputError
 from harness.lanes import Geometry, Lane
 from harness.methods.attach import inference_model
 from harness.methods.config import method_configuration
-from harness.training.augmentation import ReducedImage, planes, read_reduced, warped
+from harness.training.augmentation import planes, read_reduced, warped
 from harness.training.checkpoint import load_inference_checkpoint
 from harness.training.loading import batches_in_order
 from harness.training.loop import AUTOCAST, Precision
@@ -107,12 +107,6 @@ def _adapter_class(name: str, origin: dict[str, str], adapter: str | None) -> ty
     return found.detector
 
 
-def view_of(detector: Detector, image: ReducedImage) -> tuple[npt.NDArray[np.uint8], Geometry]:
-    """What the detector sees of an image without augmentation, uint8 RGB (3, H, W), and how it came about."""
-    geometry = detector.geometry_of(image.original)
-    return planes(warped(image, geometry)), geometry
-
-
 def network_images(
     detector: Detector, images: Sequence[Path], *, batch_size: int = 16, workers: int = 0
 ) -> Iterator[Tensor]:
@@ -165,7 +159,9 @@ def _views(
     detector: Detector, images: Sequence[Path], *, batch_size: int, workers: int, pin_memory: bool
 ) -> Generator[dict[str, Any], None, None]:
     def view(index: int) -> tuple[npt.NDArray[np.uint8], Geometry]:
-        return view_of(detector, read_reduced(images[index], detector.geometry_of))
+        image = read_reduced(images[index], detector.geometry_of)
+        geometry = detector.geometry_of(image.original)
+        return planes(warped(image, geometry)), geometry
 
     return batches_in_order(
         view, _collate, range(len(images)), batch_size=batch_size, workers=workers, pin_memory=pin_memory

@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from harness.cli.options import Crop
+
 app = typer.Typer(add_completion=False, help="Datasets: rendered ones, and labels made from masks.")
 
 
@@ -64,6 +66,7 @@ def masks(
         str,
         typer.Option("--masks", metavar="PATTERN", help="A mask's path from IMAGES, {name} being its image's name."),
     ] = "gt_instance_{name}.png",
+    crop: Crop = None,
 ) -> None:
     """Turn images and instance masks (a grey value a lane) into a dataset in CULane's format, to predict and score on.
 
@@ -71,5 +74,5 @@ def masks(
     """
     from harness.datasets.instance_masks import find_masks, write_culane_labels
 
-    labels = write_culane_labels(find_masks(images, pattern), out)
+    labels = write_culane_labels(find_masks(images, pattern), out, part=crop)
     typer.echo(f"wrote {len(labels)} images with {sum(map(len, labels))} lanes to {out}")

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from harness.cli.options import Json
+from harness.cli.options import Crop, Json
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def predict(
         bool, typer.Option("--overlay", help="Draw the lanes as well: NAME.overlay.jpg, of a video NAME.overlay.mp4.")
     ] = False,
     every: Annotated[int, typer.Option(min=1, help="Of a video, take every so-manieth frame.")] = 1,
+    crop: Crop = None,
     root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Name outputs by the images' paths below this folder.")
     ] = None,
@@ -58,7 +59,10 @@ def predict(
 ) -> None:
     """Find the lanes in images and videos, in pixels of each, whatever its size.
 
-    An image of another size than the detector was trained on is cropped in proportion. NAME is a file's path below the folder that
+    A detector sees the share of each picture that it saw of its dataset's frames, stretched to its input. Where pictures have
+    another shape or horizon than those, --crop a part that has the same: it matters much. Lanes are in pixels of the whole picture.
+
+    NAME is a file's path below the folder that
     was given, or its bare name; where two would share one, all get their paths below the folder that holds all. Frame 25 of a video
     is NAME/000025. A damaged file is passed over and told at the end, with exit code 2.
     """
@@ -82,6 +86,7 @@ def predict(
             device=chosen,
             batch_size=batch_size,
             every=every,
+            part=crop,
             progress=lambda done, known: bar.update(task, completed=done, total=known),
         )
     if as_json:

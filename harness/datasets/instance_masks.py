@@ -22,7 +22,7 @@ from harness.datasets.images import read_image
 from harness.datasets.lines import write_lines_file
 from harness.errors import InputError
 from harness.files import sync_folder
-from harness.lanes import Lane, apply_matrix, resize_matrix
+from harness.lanes import Lane, Part, apply_matrix, resize_matrix
 
 Mask = npt.NDArray[np.integer]
 
@@ -101,12 +101,12 @@ def find_masks(folder: Path, pattern: str = MASK_PATTERN) -> list[tuple[Path, Pa
 
 
 def write_culane_labels(
-    pairs: Sequence[tuple[Path, Path]], out: Path, size: tuple[int, int] = CULANE_SIZE
+    pairs: Sequence[tuple[Path, Path]], out: Path, *, size: tuple[int, int] = CULANE_SIZE, part: Part | None = None
 ) -> list[list[Lane]]:
     """Write images and the lanes of their masks as the test split of a dataset in CULane's layout; returns the labels.
 
     Images are stretched to `size` (height, width) and stored as PNG, lanes with them, so that CULane's metric, which paints 30 pixels
-    on 1640x590, measures them. All of `out` appears or nothing. Raises InputError if `out` exists, for two images of one name, and for
+    on 1640x590, measures them. part: what of each image and mask is taken; by default all. All of `out` appears or nothing. Raises InputError if `out` exists, for two images of one name, and for
     an image or mask that is damaged, doesn't fit the other, or isn't a mask.
     """
     if out.exists():
@@ -120,7 +120,7 @@ def write_culane_labels(
         (aside / IMAGE_FOLDER).mkdir()
         labels = []
         for name, (image, mask) in zip(names, pairs, strict=True):
-            picture, lanes = _stretched(image, mask, size)
+            picture, lanes = _stretched(image, mask, size, part)
             if not cv2.imwrite(str(aside / name), picture):
                 raise OSError(f"{out / name}: could not be written: is the disk full?")
             write_lines_file(aside / label_name(name), lanes)
@@ -135,18 +135,24 @@ def write_culane_labels(
     return labels
 
 
-def _stretched(image: Path, mask_file: Path, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], list[Lane]]:
-    """An image in OpenCV's order of channels and the lanes of its mask, both at `size`."""
+def _stretched(
+    image: Path, mask_file: Path, size: tuple[int, int], part: Part | None
+) -> tuple[npt.NDArray[np.uint8], list[Lane]]:
+    """An image (or a part) in OpenCV's order of channels and the lanes of its mask, both at `size`."""
     picture, mask = read_image(image), read_mask(mask_file)
-    height, width = mask.shape
-    if picture.shape[:2] != (height, width):
-        sizes = f"{width}x{height}, not {picture.shape[1]}x{picture.shape[0]}"
+    if picture.shape[:2] != mask.shape:
+        sizes = f"{mask.shape[1]}x{mask.shape[0]}, not {picture.shape[1]}x{picture.shape[0]}"
         raise InputError(f"{mask_file}: is {sizes} like {image}; give the mask of this image")
+    part = part or Part(mask.shape[1], mask.shape[0], 0, 0)
+    if not part.fits(mask.shape):
+        raise InputError(f"{image}: {mask.shape[1]}x{mask.shape[0]} pixels, too small for the crop {part}")
+    inside = slice(part.top, part.top + part.height), slice(part.left, part.left + part.width)
+    picture, mask = picture[inside], mask[inside]
     try:
         lanes = mask_lanes(mask)
     except ValueError as error:
         raise InputError(f"{mask_file}: {error}; give a mask with one grey value a lane") from None
-    matrix = resize_matrix((0, 0, height, width), size)
+    matrix = resize_matrix((0, 0, part.height, part.width), size)
     stretched = cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     drawn = [Lane(apply_matrix(matrix, lane.points).astype(np.float32)) for lane in lanes]
     return np.asarray(cv2.cvtColor(stretched, cv2.COLOR_RGB2BGR), dtype=np.uint8), drawn

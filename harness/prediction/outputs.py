@@ -104,6 +104,6 @@ def tusimple_rows(height: int) -> list[int]:
 
 def tusimple_text(picture: Picture, lanes: Sequence[Lane]) -> str:
     """A picture's line, with the rows that its lanes are sampled at; a lane that reaches none of them is left out."""
-    rows = tusimple_rows(picture.image.original[0])
+    rows = tusimple_rows(picture.geometry.original[0])
     seen = [lane for lane, (found,) in ((lane, sampled([lane], rows)) for lane in lanes) if len(found)]
     return line_text(picture.file, seen, rows, h_samples=rows, run_time=0)

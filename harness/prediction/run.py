@@ -12,7 +12,8 @@ from harness.datasets.images import Image, write_jpeg
 from harness.datasets.videos import Video, written_video
 from harness.errors import InputError
 from harness.inference import draw_lanes
-from harness.prediction.frames import Picture, image_files, lanes_of, video_frames
+from harness.lanes import Part
+from harness.prediction.frames import Picture, Viewer, lanes_of
 from harness.prediction.outputs import Outputs
 from harness.prediction.sources import Source
 
@@ -58,9 +59,12 @@ def predict_sources(
     device: torch.device,
     batch_size: int = 16,
     every: int = 1,
+    part: Part | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Predict images, then videos (every `every`-th frame), and write what `outputs` says; memory holds a batch at most.
+
+    part: what the detector is shown of each picture, by default all of it; lanes are in pixels of the whole picture either way.
 
     A damaged image or video is passed over, or as much of it kept as can be read, and told in the result. progress: called after
     every picture with (pictures done, pictures known of: a video's frames count from when it is opened). Moves the detector to
@@ -69,6 +73,7 @@ def predict_sources(
     detector.to(device).eval()
     result = Result()
     images = [source for source in sources if not source.is_video]
+    viewer = Viewer(detector.geometry_of, part)
     known = len(images)
 
     def follow(pictures: Iterable[Picture | InputError], show: Show | None) -> None:
@@ -85,14 +90,14 @@ def predict_sources(
         write_jpeg(outputs.overlay_of(picture.source), drawn, OVERLAY_QUALITY)
 
     def follow_video(source: Source, video: Video) -> None:
-        frames = video_frames(source, video, detector.geometry_of, every)
+        frames = viewer.frames(source, video, every)
         if not outputs.overlay:
             return follow(frames, None)
         with written_video(outputs.overlay_of(source), video.rate / every) as take:
             follow(frames, lambda _, drawn: take(drawn))
 
     with outputs.writer() as write:
-        follow(image_files(images, detector.geometry_of), show_image if outputs.overlay else None)
+        follow(viewer.images(images), show_image if outputs.overlay else None)
         for source in (source for source in sources if source.is_video):
             try:
                 video = Video(source.path)
