@@ -77,7 +77,8 @@ def predict(
     chosen = chosen_device(device)
     detector = load_detector(checkpoint, adapter=name, confidence_threshold=threshold)
     outputs.prepare(sources, overwrite=overwrite)
-    with Progress(*BAR, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*BAR, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("predicting", total=None)
         result = predict_sources(
             detector,

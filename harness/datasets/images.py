@@ -37,6 +37,15 @@ _SCAN = 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
+def whole_bytes(path: Path) -> bytes:
+    """The bytes of an image file. Raises InputError on one that is missing, empty, or a JPEG or PNG that is cut short."""
+    data = read_bytes(path)
+    fault = _incomplete(data)
+    if fault:
+        raise InputError(f"{path}: {fault}; restore the image from the dataset's source")
+    return data
+
+
 def read_image(path: Path, reduction: int = 1) -> Image:
     """Read an image as uint8 RGB of shape (H, W, 3).
 
@@ -46,10 +55,7 @@ def read_image(path: Path, reduction: int = 1) -> Image:
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction is {reduction}, not one of {sorted(REDUCTIONS)}")
-    data = read_bytes(path)
-    fault = _incomplete(data)
-    if fault:
-        raise InputError(f"{path}: {fault}; restore the image from the dataset's source")
+    data = whole_bytes(path)
     jpeg = data.startswith(_JPEG)
     flags = REDUCTIONS[reduction if jpeg else 1] | cv2.IMREAD_IGNORE_ORIENTATION
     try:

@@ -16,9 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from harness.datasets.base import read_bytes
 from harness.datasets.culane import label_name
-from harness.datasets.images import read_image
+from harness.datasets.images import read_image, whole_bytes
 from harness.datasets.lines import write_lines_file
 from harness.errors import InputError
 from harness.files import sync_folder
@@ -68,9 +67,7 @@ def mask_lanes(mask: Mask) -> list[Lane]:
 
 def read_mask(path: Path) -> Mask:
     """Read a mask of one channel, 8 or 16 bit. InputError if it is missing, damaged, or has colours."""
-    mask = (
-        cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
-    )
+    mask = cv2.imdecode(np.frombuffer(whole_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
     if mask is None:
         raise InputError(f"{path}: not an image that can be decoded; restore it from its source")
     if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer):
@@ -106,8 +103,9 @@ def write_culane_labels(
     """Write images and the lanes of their masks as the test split of a dataset in CULane's layout; returns the labels.
 
     Images are stretched to `size` (height, width) and stored as PNG, lanes with them, so that CULane's metric, which paints 30 pixels
-    on 1640x590, measures them. part: what of each image and mask is taken; by default all. All of `out` appears or nothing. Raises InputError if `out` exists, for two images of one name, and for
-    an image or mask that is damaged, doesn't fit the other, or isn't a mask.
+    on 1640x590, measures them. part: what of each image and mask is taken; by default all. All of `out` appears or nothing. Raises
+    InputError if `out` exists, for two images of one name, and for an image or mask that is damaged, doesn't fit the other or the
+    part, or isn't a mask.
     """
     if out.exists():
         raise InputError(f"{out}: exists already; give a folder that doesn't, or move that one away")
