@@ -44,7 +44,7 @@ def predict(
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Draw the lanes as well: NAME.overlay.jpg, of a video NAME.overlay.mp4.")
     ] = False,
-    every: Annotated[int, typer.Option(min=1, help="Of a video, take every so-manieth frame.")] = 1,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Of a video, take every N-th frame.")] = 1,
     crop: Crop = None,
     root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Name outputs by the images' paths below this folder.")
@@ -60,7 +60,8 @@ def predict(
     """Find the lanes in images and videos, in pixels of each, whatever its size.
 
     A detector sees the share of each picture that it saw of its dataset's frames, stretched to its input. Where pictures have
-    another shape or horizon than those, --crop a part that has the same: it matters much. Lanes are in pixels of the whole picture.
+    another shape or horizon than those, --crop a part that has the same: it matters much (docs/results.md). Lanes stay in pixels of
+    the whole picture.
 
     NAME is a file's path below the folder that
     was given, or its bare name; where two would share one, all get their paths below the folder that holds all. Frame 25 of a video

@@ -26,7 +26,7 @@ from harness.lanes import Lane, Part, apply_matrix, resize_matrix
 Mask = npt.NDArray[np.integer]
 
 ROW_STEP = 8
-"""A lane is sampled on every so-manieth row of a mask."""
+"""Rows of a mask from one sample of a lane to the next."""
 
 MOST_LANES = 20
 """A mask with more values than this isn't one of instances: it was resampled, or is a picture."""

@@ -29,7 +29,7 @@ def clip(tmp_path):
 
 
 @pytest.mark.parametrize(("step", "numbers"), [(1, list(range(12))), (5, [0, 5, 10]), (99, [0])])
-def test_every_so_manieth_frame_comes_with_its_number_and_picture(clip, step, numbers):
+def test_every_nth_frame_comes_with_its_number_and_picture(clip, step, numbers):
     video = Video(clip)
     assert (video.frames, video.rate) == (12, 10.0)
     found = list(video.every(step))
