@@ -13,10 +13,11 @@ from pathlib import Path
 from harness.artefacts import open_part
 from harness.files import sha256_of_json
 from harness.fingerprint import fingerprint
-from harness.phases import Phase, run_phase
+from harness.phases import Phase, phase_state, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
 from harness.suite import Cell, DatasetPart, adapter_of
+from harness.weights.cache import required, weights_state
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,25 @@ def records_folder(results: Path, suite: str) -> Path:
 
 
 def cell_phases(results: Path, cell: Cell) -> CellPhases:
-    """The phases of a cell with their keys: each key covers the identity fields it uses and the key before it."""
+    """The phases of a cell with their keys: each key covers the identity fields it uses and the key before it.
+
+    That of `train` covers the content of the dataset and of the backbone's weights as well.
+    """
     folder = cell_folder(results, cell)
     detector = cell_module(cell)
     identity = cell.identity.model_dump(mode="json", exclude={"confidence"})
     content = content_key(results, cell.identity.dataset, cell.dataset)
+    weights = weights_state(cell.meta, cell.form).sha256
     train = Phase(
         folder / "train",
-        sha256_of_json({"phase": "train", "identity": identity, "content": content}),
-        code_of("harness.training.loop", "harness.training.data", "harness.methods.attach", detector),
+        sha256_of_json({"phase": "train", "identity": identity, "content": content, "weights": weights}),
+        code_of(
+            "harness.training.loop",
+            "harness.training.data",
+            "harness.methods.attach",
+            "detectors.pretrained",
+            detector,
+        ),
     )
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
@@ -103,6 +114,9 @@ def run_cell(results: Path, cell: Cell, report: Report) -> None:
     from harness.phase_work import predict_split, score_split, train
 
     phases = cell_phases(results, cell)
+    if phase_state(phases.train).state != "done":
+        # Without them the phase's key is another one: what was trained with them would be moved aside for nothing.
+        required(weights_state(cell.meta, cell.form))
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
     run_phase(
         phases.train,

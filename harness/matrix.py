@@ -20,6 +20,7 @@ from harness.files import sha256_of_file, write_json
 from harness.phases import Phase, PhaseState, accept, phase_state, set_aside
 from harness.records import Record, read_counts, read_record, scope_scores
 from harness.suite import Cell, DatasetPart, Suite, cells_of
+from harness.weights.cache import WeightsState, weights_state
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ class Plan:
     results: Path
     cells: tuple[CellState, ...]
     artefacts: tuple[tuple[Phase, PhaseState], ...]
+
+    @property
+    def weights(self) -> tuple[WeightsState, ...]:
+        """Where the weights stand that the cells' backbones start from, each once."""
+        states = (weights_state(state.cell.meta, state.cell.form) for state in self.cells)
+        return tuple({state.path: state for state in states if state.state != "none"}.values())
 
     @property
     def pending(self) -> tuple[CellState, ...]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from detectors.backbones import BACKBONES
-from detectors.meta import Configuration, DetectorMeta, Form
+from detectors.meta import Configuration, DetectorMeta, Form, Weights
 from detectors.registry import Adapter, detector_class, detector_meta, find_adapter, rooted
 from harness.errors import InputError, did_you_mean
 from harness.files import sha256_of_json
@@ -26,6 +26,7 @@ from harness.methods.config import (
 from harness.records import Identity
 from harness.rendered.spec import RenderSpec, dataset_key
 from harness.validation import validated
+from harness.weights.cache import rooted_weights, weights_state
 from harness.yaml_files import read_yaml
 
 SUITES = Path(__file__).resolve().parents[1] / "suites"
@@ -70,10 +71,14 @@ class OraclePart(Part):
 
 
 class DetectorPart(Part):
-    """Overrides of a detector's published configuration, key by key; what is not named stays."""
+    """Overrides of a detector's published configuration, key by key; what is not named stays.
+
+    weights: what the backbone starts from; the path of `file:PATH` starts at the suite's folder.
+    """
 
     input: dict[str, Any] = {}
     architecture: dict[str, Any] = {}
+    weights: Weights | None = None
     recipe: dict[str, Any] = {}
 
 
@@ -200,13 +205,23 @@ def blank_parts_filled(parts: object) -> object:
 
 
 def rooted_keys(path: Path, parts: object) -> object:
-    """The keys of `detectors` with adapter files where they lie from the suite's folder."""
+    """The entries of `detectors` with adapter files and files of weights where they lie from the suite's folder."""
     if not isinstance(parts, dict):
         return parts
-    found = {rooted(key, path.parent) if isinstance(key, str) else key: part for key, part in parts.items()}
+    found = {
+        rooted(key, path.parent) if isinstance(key, str) else key: rooted_part(path, part)
+        for key, part in parts.items()
+    }
     if len(found) < len(parts):
         raise InputError(f"{path}: key 'detectors': one adapter stands twice under two paths; name it once")
     return found
+
+
+def rooted_part(path: Path, part: object) -> object:
+    """The options of a detector with the file of its weights where it lies from the suite's folder."""
+    if not isinstance(part, dict) or not isinstance(part.get("weights"), str):
+        return part
+    return {**part, "weights": rooted_weights(part["weights"], path.parent)}
 
 
 def check_references(suite: Suite, path: Path) -> None:
@@ -280,8 +295,14 @@ def resolved_meta(name: str, part: DetectorPart, form: Form, *, where: str) -> D
     options = merged(configuration.architecture, part.architecture)
     architecture = validated(detector_class(name).architecture, options, where=f"{where}.architecture")
     value["architecture"] = architecture.model_dump(mode="json")
+    value["weights"] = configuration.weights if part.weights is None else part.weights
     overridden = validated(Configuration, value, where=where)
-    return meta.model_copy(update={"configurations": {form: overridden}})
+    resolved = meta.model_copy(update={"configurations": {form: overridden}})
+    try:
+        weights_state(resolved, form)
+    except InputError as error:
+        raise InputError(f"{where}.weights: {error}") from error
+    return resolved
 
 
 def merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -323,7 +344,7 @@ def cell_of(
     oracle_dataset = suite.datasets[oracle.dataset] if oracle is not None else None
     configuration = meta.configurations[form]
     described = meta.model_dump(mode="json", exclude={"configurations"})
-    described |= configuration.model_dump(mode="json", exclude={"recipe"})
+    described |= configuration.model_dump(mode="json", exclude={"recipe", "weights"})
     origin = find_adapter(adapter).origin
     described |= {} if origin is None else {"origin": origin}
     identity = Identity(
@@ -341,7 +362,7 @@ def cell_of(
         dataset=dataset_name,
         dataset_key=dataset_identity(dataset_name, dataset),
         recipe=configuration.recipe.model_dump(mode="json"),
-        weights="none",
+        weights=weights_state(meta, form).name,
         precision=suite.training.precision,
         threads=suite.training.threads,
         selection=suite.training.selection,

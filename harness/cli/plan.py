@@ -20,9 +20,10 @@ def plan(suite: SuiteName = "mini", seeds: Seeds = None, results: Results = RESU
     from harness.suite import load_suite
 
     made = make_plan(load_suite(suite), results, seeds=seeds)
-    artefacts = [
+    artefacts: list[tuple[str, str, str]] = [
         (f"{phase.folder.parent.name} {phase.name}", state.state, state.reason) for phase, state in made.artefacts
     ]
+    artefacts += [(f"weights {weights.name}", weights.state, weights.fix) for weights in made.weights]
     cells = [
         (state.cell.id, state.summary, "; ".join(f"{p.name}: {s.reason}" for p, s in state.states if s.reason))
         for state in made.cells
