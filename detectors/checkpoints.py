@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -61,9 +60,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError:
         # Torch's own words advise to let the file run code.
         raise InputError(f"{path}: not a file of torch that holds tensors alone; give a model's state dict") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, SafetensorError) as error:
+    except (
+        Exception
+    ) as error:  # for broken files torch raises a dozen unrelated types, struct.error and IndexError among them
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: not readable as weights ({reason}); copy it again") from None
+        raise InputError(f"{path}: not readable as weights ({reason}); copy it again") from error
     for container in CONTAINERS:
         if isinstance(stored, Mapping) and isinstance(stored.get(container), Mapping):
             stored = stored[container]

@@ -136,11 +136,9 @@ def required(state: WeightsState) -> WeightsState:
 
 def rooted_weights(weights: str, folder: Path) -> str:
     """`file:PATH` with the path looked for from `folder`; anything else as it is."""
-    return (
-        f"{FILE}{(folder / Path(weights.removeprefix(FILE)).expanduser()).resolve()}"
-        if weights.startswith(FILE)
-        else weights
-    )
+    if not weights.startswith(FILE) or weights == FILE:
+        return weights
+    return f"{FILE}{(folder / Path(weights.removeprefix(FILE)).expanduser()).resolve()}"
 
 
 def content_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Backbones that start from weights: what they take, what they leave alone, what they refuse. All weights here are drawn, none fetched."""
+"""Backbones that start from weights: what they take, what they leave alone, what they refuse. All weights are drawn here."""
 
 from __future__ import annotations
 
@@ -200,5 +200,5 @@ def test_an_adapter_with_a_network_of_its_own_takes_exactly_its_entries() -> Non
     tensors = {name: value + 1 for name, value in detector.reduce.state_dict().items()}
     assert start_backbone(detector, tensors, where=FILE) == Start(5, 0)
     assert torch.equal(detector.reduce[0].weight, tensors["0.weight"])
-    with pytest.raises(InputError, match="1 unknown: fc.weight"):
+    with pytest.raises(InputError, match=r"1 unknown: fc\.weight"):
         start_backbone(detector, tensors | {"fc.weight": torch.zeros(2)}, where=FILE)
