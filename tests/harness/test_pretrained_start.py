@@ -51,11 +51,6 @@ def command(verb: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_cells_train_from_the_file_say_so_and_never_where_it_lay(tmp_path: Path) -> None:
     (tmp_path / "started.yaml").write_text(SUITE)
-    run = command("bench", tmp_path)
-    assert run.returncode == 2, run.stdout + run.stderr
-    assert "start.pth: there is no such file" in run.stderr
-    assert not list(tmp_path.glob("results/local/started/cells/*/train*"))
-
     torch.manual_seed(9)
     start = build_backbone("resnet_micro").state_dict()
     torch.save(start, tmp_path / "start.pth")

@@ -14,11 +14,12 @@ from torch import Tensor
 from detectors.meta import DetectorMeta
 from detectors.registry import detector_meta
 from detectors.resa import RESA
-from harness.cell import cell_phases
+from harness.cell import cell_phases, run_cell
 from harness.errors import InputError
 from harness.files import sha256_of_file
 from harness.matrix import make_plan
 from harness.phase_work import meta_without_path
+from harness.phases import phase_state, run_phase
 from harness.suite import Cell, cells_of, load_suite
 from harness.weights.cache import cached_path, card_path, required, start_detector, weights_state
 from harness.weights.fetch import add
@@ -247,6 +248,19 @@ def test_training_rests_on_the_content_of_the_weights(downloads: Path, tmp_path:
     add("resnet18", downloads / "resnet18.safetensors")
     assert keys() == found[1]
     assert len({key for pair in found for key in pair}) == 6
+
+
+def test_a_cell_without_its_weights_does_not_train_and_loses_nothing(downloads: Path, tmp_path: Path) -> None:
+    (cell, *_) = cells(tmp_path, None)
+    add("resnet18", downloads / "resnet18.pth")
+    trained = run_phase(cell_phases(tmp_path / "results", cell).train, lambda folder: None)
+    cached_path(NAME).unlink()
+    with pytest.raises(InputError, match=r"resnet18\.tv_in1k.*weights fetch resnet18"):
+        run_cell(tmp_path / "results", cell, lambda event: None)
+    assert trained.is_dir()
+    assert not (trained.parent / "superseded").exists()
+    add("resnet18", downloads / "resnet18.safetensors")
+    assert phase_state(cell_phases(tmp_path / "results", cell).train).state == "done"
 
 
 def test_both_arms_of_a_seed_start_from_the_same_weights(downloads: Path, tmp_path: Path) -> None:
