@@ -49,7 +49,7 @@ def assemble_record(results: Path, cell: Cell) -> Record:
             submissions.append(assemble_submission(results, cell, phases, name, evaluation))
     timed = read_json(phases.time.folder / "throughput.json")
     flags = [f"{phase.name}: kept although the code changed since" for phase in phases.all() if was_accepted(phase)]
-    artefacts = assemble_artefacts(results, cell)
+    artefacts = assemble_artefacts(results, cell, training["weights"])
     flags += [
         f"{artefact.kind} {artefact.name}: failed its check '{check}'"
         for artefact in artefacts
@@ -118,9 +118,9 @@ def assemble_submission(
     )
 
 
-def assemble_artefacts(results: Path, cell: Cell) -> tuple[Artefact, ...]:
-    """The prerequisites of a cell as its record states them."""
-    found = []
+def assemble_artefacts(results: Path, cell: Cell, weights: dict[str, Any] | None) -> tuple[Artefact, ...]:
+    """The prerequisites of a cell as its record states them. weights: what training started from, as it wrote it down."""
+    found = [] if weights is None else [Artefact.model_validate(weights)]
     if cell.dataset.rendered is not None:
         key = content_key(results, cell.identity.dataset, cell.dataset)
         facts = {"difficulty": cell.dataset.rendered.difficulty, "seed": cell.dataset.rendered.seed}

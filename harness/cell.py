@@ -16,11 +16,12 @@ from harness.artefacts import open_part
 from harness.datasets.base import FORMS
 from harness.files import sha256_of_json
 from harness.fingerprint import fingerprint
-from harness.phases import Phase, run_phase
+from harness.phases import Phase, phase_state, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
 from harness.scoring import SCORINGS
 from harness.suite import Cell, DatasetPart, EvaluationPart, adapter_of, form_of
+from harness.weights.cache import required, weights_state
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def records_folder(results: Path, suite: str) -> Path:
 def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = None) -> CellPhases:
     """The phases of a cell with their keys: each key covers the identity fields it uses and the key before it.
 
+    That of `train` covers the content of the dataset and of the backbone's weights as well.
     contents: content keys of the cell's datasets by name, for whoever has looked them up already; without, the datasets are opened.
     """
     if contents is None:
@@ -58,10 +60,20 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     folder = cell_folder(results, cell)
     detector = cell_module(cell)
     identity = cell.identity.model_dump(mode="json", exclude={"confidence"})
+    what: dict[str, Any] = {"phase": "train", "identity": identity, "content": contents[cell.identity.dataset]}
+    weights = weights_state(cell.meta, cell.form)
+    if weights.state != "none":
+        what["weights"] = weights.sha256
     train = Phase(
         folder / "train",
-        sha256_of_json({"phase": "train", "identity": identity, "content": contents[cell.identity.dataset]}),
-        code_of("harness.training.loop", "harness.training.data", "harness.methods.attach", detector),
+        sha256_of_json(what),
+        code_of(
+            "harness.training.loop",
+            "harness.training.data",
+            "harness.methods.attach",
+            "detectors.pretrained",
+            detector,
+        ),
     )
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
@@ -128,6 +140,9 @@ def run_cell(results: Path, cell: Cell, report: Report) -> None:
     from harness.phase_work import pack_submission, predict_split, score_split, train
 
     phases = cell_phases(results, cell)
+    if phase_state(phases.train).state != "done":
+        # Without them the phase's key is another one: what was trained with them would be moved aside for nothing.
+        required(weights_state(cell.meta, cell.form))
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
     run_phase(
         phases.train,

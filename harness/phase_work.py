@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from detectors.base import Detector
+from detectors.meta import FILE, DetectorMeta
 from detectors.registry import adapter_file
 from harness.artefacts import built_oracle, locked, resolve_device, statistics_phase
 from harness.counts import write_counts
@@ -38,6 +39,7 @@ from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
 from harness.training.loop import TrainingPlan
 from harness.training.loop import train as run_training
+from harness.weights.cache import start_detector
 
 TIMED_PRECISION: dict[str, Precision] = {"fp32": "fp32-strict", "bf16": "amp-bf16", "fp16": "amp-fp16"}
 """A cell's precision -> the name that the throughput protocol has for it."""
@@ -58,6 +60,7 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
     recipe = cell.configuration.recipe
     seed_everything(cell.identity.seed)
     detector = new_detector(cell)
+    weights = start_detector(detector)
     stream = TrainingStream(
         frames,
         dataset.lanes,
@@ -80,7 +83,7 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
     facts = {
         "detector": cell.meta.name,
         "form": cell.form,
-        "meta": cell.meta.model_dump(mode="json"),
+        "meta": meta_without_path(cell).model_dump(mode="json"),
         "method": cell.identity.method_configuration,
     }
     origin = adapter_of(cell).origin
@@ -91,7 +94,12 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         shutil.copyfile(file, folder / file.name)
     save_inference_checkpoint(folder / "checkpoint.safetensors", model.inference_model(), facts)
     cost = {key: value for key, value in asdict(summary).items() if key in TrainingCost.model_fields}
-    write_json(folder / "summary.json", {"cost": cost, "environment": environment(str(device)).model_dump()})
+    summary_facts = {
+        "cost": cost,
+        "environment": environment(str(device)).model_dump(),
+        "weights": None if weights is None else weights.model_dump(mode="json"),
+    }
+    write_json(folder / "summary.json", summary_facts)
 
 
 def attach_method(
@@ -238,6 +246,14 @@ def time_detector(cell: Cell, trained: Path, frames: tuple[Frame, ...], report: 
 def new_detector(cell: Cell) -> Detector:
     """A cell's detector with fresh weights from torch's global generator."""
     return adapter_of(cell).detector(cell.meta, cell.form)
+
+
+def meta_without_path(cell: Cell) -> DetectorMeta:
+    """A cell's metadata as its checkpoint states it: a file of weights by its sha256, not by where it lay."""
+    configuration = cell.configuration
+    if configuration.weights.startswith(FILE):
+        configuration = configuration.model_copy(update={"weights": cell.identity.weights})
+    return cell.meta.model_copy(update={"configurations": {cell.form: configuration}})
 
 
 def method_seed(seed: int) -> int:

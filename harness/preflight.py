@@ -15,8 +15,9 @@ from harness.errors import InputError
 from harness.matrix import Plan
 from harness.phases import phase_state
 from harness.pricing import Price, Rates, priced, recorded_rates
-from harness.suite import DatasetPart, Suite
+from harness.suite import Cell, DatasetPart, Suite
 from harness.suite.evaluations import splits_read
+from harness.weights.cache import weights_state
 
 BYTES_A_PIXEL = 0.27
 """Of a rendered dataset on the disk, masks and labels included: 157 MB for the mini suite's 630 frames of 1640x590."""
@@ -66,7 +67,18 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
         {need.name: sum(count for split, count in need.images.items() if split != "train") for need in data},
     )
     disk = disk_need(plan.suite, plan.results, sum(price.disk_bytes for price in prices.values()))
-    return Preflight((*data, disk), prices, recorded.problems)
+    return Preflight((*data, *weights_needs(untrained), disk), prices, recorded.problems)
+
+
+def weights_needs(cells: Iterable[Cell]) -> list[Need]:
+    """The weights that the backbones of some cells start from, each once."""
+    needs: dict[str, Need] = {}
+    for cell in cells:
+        state = weights_state(cell.meta, cell.form)
+        if state.state != "none":
+            detail = state.fix or f"{state.path}, sha256 {state.sha256}"
+            needs.setdefault(state.name, Need("weights", state.name, state.state == "missing", detail))
+    return list(needs.values())
 
 
 def cost_line(prices: Sequence[Price], suite: str) -> str:

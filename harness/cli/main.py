@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "harness.cli.detectors",
         "what detectors there are, conformance, a scaffold for a new one, import of checkpoints",
     ),
+    "weights": ("harness.cli.weights", "pretrained backbone weights: what there are, and into the cache with them"),
     "data": ("harness.cli.data", "render datasets"),
     "publish": ("harness.cli.publish", "copy a suite's records and tables to results/<suite>/ and the README"),
     "suite": ("harness.cli.suite", "the JSON Schema of suites"),

@@ -26,6 +26,7 @@ from harness.suite.schema import (
     form_of,
     oracle_of,
 )
+from harness.weights.cache import weights_state
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         dataset=point.dataset,
         dataset_key=dataset_identity(point.dataset, dataset),
         recipe=meta.configurations[form].recipe.model_dump(mode="json"),
-        weights="none",
+        weights=weights_state(meta, form).name,
         precision=suite.training.precision,
         threads=suite.training.threads,
         selection=suite.training.selection,
@@ -127,7 +128,7 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
 def described(meta: DetectorMeta, form: Form, adapter: str) -> dict[str, Any]:
     """What a cell's identity says of its detector: facts, input and architecture, and where an adapter from outside comes from."""
     facts = meta.model_dump(mode="json", exclude={"configurations"})
-    facts |= meta.configurations[form].model_dump(mode="json", exclude={"recipe"})
+    facts |= meta.configurations[form].model_dump(mode="json", exclude={"recipe", "weights"})
     origin = find_adapter(adapter).origin
     return facts if origin is None else facts | {"origin": origin}
 

@@ -10,6 +10,7 @@ from detectors.registry import detector_class, detector_meta
 from harness.errors import InputError
 from harness.suite.schema import FormOverrides, Overrides, Suite
 from harness.validation import validated
+from harness.weights.cache import weights_state
 
 
 def layers(suite: Suite, detector: str, form: Form) -> list[tuple[str, Overrides]]:
@@ -57,12 +58,20 @@ def resolved_meta(suite: Suite, detector: str, form: Form) -> DetectorMeta:
             value["recipe"]["steps"] = None
         for name in ("input", "architecture", "recipe"):
             value[name] = merged(value[name], getattr(part, name))
+        value["weights"] = value["weights"] if part.weights is None else part.weights
         # Each layer is checked by itself, so that a message names the key at which the mistake stands.
         validated(options, value["architecture"], where=suite.file, under=f"{key}.architecture")
         validated(Configuration, value, where=suite.file, under=key)
     architecture = validated(options, value["architecture"], where=suite.file, under=f"detectors.{detector}")
     value["architecture"] = architecture.model_dump(mode="json")
-    return detector_meta(detector).model_copy(update={"configurations": {form: Configuration.model_validate(value)}})
+    resolved = detector_meta(detector).model_copy(
+        update={"configurations": {form: Configuration.model_validate(value)}}
+    )
+    try:
+        weights_state(resolved, form)
+    except InputError as error:
+        raise InputError(f"{suite.file}: key 'detectors.{detector}.weights': {error}") from error
+    return resolved
 
 
 def merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from detectors.meta import Form
+from detectors.meta import Form, Weights
 from harness.methods.config import BaselineConfiguration, MethodConfiguration, OracleConfiguration
 from harness.rendered.spec import RenderSpec
 
@@ -85,6 +85,8 @@ class Overrides(Part):
     """Frame, crop and network size."""
     architecture: dict[str, Any] = {}
     """Options of the detector's own."""
+    weights: Weights | None = None
+    """What the backbone starts from: `imagenet`, `none` or `file:PATH`, a path that starts at the suite's folder."""
     recipe: dict[str, Any] = {}
     """How it is trained. `steps` takes the place of `epochs`, and the other way round."""
 
