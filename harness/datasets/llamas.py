@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
-from harness.datasets.index import LabelIndex, cached_index, index_of, rebuilt_index, stat_signature
+from harness.datasets.index import LabelIndex, cached_index, index_of_files, rebuilt_index, stat_signature
 from harness.datasets.lines import COORDINATE_LIMIT, lines_text
 from harness.datasets.rendering import rendered_key, scenarios_of
 from harness.errors import InputError, did_you_mean
@@ -196,6 +196,11 @@ def points_of(rows: dict[str, npt.NDArray[np.float64]]) -> list[Points]:
     return lanes
 
 
+def read_points(path: str) -> list[Points]:
+    """The lanes of a label file as `points_of` gives them. Raises InputError as `lane_rows` does."""
+    return points_of(lane_rows(read_bytes(path), source=path))
+
+
 def write_predictions(folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:
     """Write predictions as the official evaluator reads them (and its server, for test): `folder/<clip>/<name>.lines.txt`.
 
@@ -312,8 +317,7 @@ class LLAMAS:
         return self._indices[split]
 
     def _read_labels(self, names: list[str]) -> LabelIndex:
-        paths = [f"{self.root}/{name}" for name in names]
-        return index_of(points_of(lane_rows(read_bytes(path), source=path)) for path in paths)
+        return index_of_files([f"{self.root}/{name}" for name in names], read_points)
 
     @cached_property
     def _rows(self) -> dict[str, tuple[str, int]]:
