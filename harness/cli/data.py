@@ -9,12 +9,18 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-app = typer.Typer(add_completion=False, help="Rendered datasets.")
+from harness.cli import data_doctor, data_index
+
+app = typer.Typer(add_completion=False, help="Datasets: render them, examine them, index them.")
 
 
 @app.callback()
 def data() -> None:
     """Keep `render` a command of its own, whatever joins it."""
+
+
+app.command(epilog=data_doctor.EPILOG)(data_doctor.doctor)
+app.command(epilog=data_index.EPILOG)(data_index.index)
 
 
 @app.command(epilog="Example: samiro-bench data render roads --train 360 --val 60 --test 180 --difficulty 0.5")

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import InputError, did_you_mean
 from harness.lanes import Lane
+
+if TYPE_CHECKING:
+    from harness.datasets.index import LabelIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,9 @@ class Dataset(Protocol):
 
         Raises InputError on a label that is missing or damaged.
         """
+
+    def labels(self, split: str) -> LabelIndex:
+        """All labels of a split, one row a frame of `frames(split)`. Raises InputError on a label that is missing or damaged."""
 
     def has_labels(self, split: str) -> bool:
         """Whether a split that is there can be scored here: LLAMAS keeps the labels of its test split to itself."""
