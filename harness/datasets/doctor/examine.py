@@ -11,18 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.datasets.base import Frame, read_bytes
-from harness.datasets.culane import FEWEST_POINTS
 from harness.datasets.doctor.findings import Finding, Health
 from harness.datasets.doctor.forms import FORMS, Contents, broken_labels
-from harness.datasets.doctor.labels import label_findings
+from harness.datasets.doctor.labels import label_findings, order_findings
 from harness.datasets.doctor.layouts import Place, recognise
 from harness.datasets.doctor.pictures import decoded, image_findings, sample, write_sheet
 from harness.datasets.doctor.sources import IMAGE_SIZES, IMAGES, SCENARIOS
-from harness.datasets.index import LabelIndex
+from harness.datasets.index import LabelIndex, joined
 from harness.datasets.rendering import RENDERING_FILE
 from harness.errors import InputError
-
-__all__ = ["FEWEST_POINTS", "examine"]
 
 OPENED_IMAGES = 200
 
@@ -50,8 +47,11 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
         findings += wrong
     with _timed(seconds, "labels"):
         indices = dict(_indices(found, place.root, findings))
-        for split, index in indices.items():
-            findings += label_findings(index, found.labels[split], size)
+        whole = joined(list(indices.values()))
+        names = [name for split in indices for name in found.labels[split]]
+        findings += label_findings(whole, names, size)
+        if place.form == "culane":
+            findings += order_findings(whole, names)
     if sheet is not None:
         if found.dataset is None:
             raise InputError(f"--sheet: {root} can't be opened as a dataset: first do what the findings say")
@@ -65,8 +65,8 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
         image_size=size,
         images={split: len(frames) for split, frames in found.frames.items()},
         scenarios=dict(Counter(frame.scenario for frame in found.frames.get("test", ()) if frame.scenario)),
-        labels=sum(map(len, indices.values())),
-        lanes=sum(len(index.lane_starts) - 1 for index in indices.values()),
+        labels=len(whole),
+        lanes=len(whole.lane_starts) - 1,
         decoded=len(opened),
         findings=tuple(findings),
         seconds={step: round(value, 2) for step, value in seconds.items()},
@@ -122,7 +122,7 @@ def _counts(place: Place, found: Contents, spec: dict[str, object] | None) -> li
     if (
         found.dataset is not None
         and missing
-        and all(f.kind not in ("no-labels", "list", "broken-label") for f in found.findings)
+        and all(f.kind not in ("no-labels", "list", "broken-label", "case") for f in found.findings)
     ):
         what = f"there is no split {' and no split '.join(missing)}"
         findings.append(

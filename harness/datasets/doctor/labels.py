@@ -20,29 +20,12 @@ LOWEST_NEAR_END, HIGHEST = 0.6, 1.1
 
 
 def label_findings(index: LabelIndex, names: Sequence[str], size: tuple[int, int] | None) -> list[Finding]:
-    """Findings on the labels of a split. names: the label file of each frame. size: (height, width) of the images."""
-    frame_of_lane = np.repeat(np.arange(len(index)), np.diff(index.frame_starts))
+    """Short lanes, points far outside, a wrong size. names: the label file of each frame. size: (height, width) of the images."""
     lengths = np.diff(index.lane_starts)
-    lane_of_point = np.repeat(np.arange(len(lengths)), lengths)
-
-    def files(lanes: npt.NDArray[np.bool_]) -> list[str]:
-        return [names[frame] for frame in np.unique(frame_of_lane[lanes])]
-
-    found = []
     short = lengths < 2
-    found += grouped(
-        "note", "short-lane", files(short), f"labels hold {int(short.sum()):,} lanes of fewer than two points",
+    found = grouped(
+        "note", "short-lane", _files(index, names, short), f"labels hold {int(short.sum()):,} lanes of fewer than two points",
         "nothing: the official evaluator counts them as lanes, training leaves them out",
-    )  # fmt: skip
-    upward = _steps(index, lane_of_point, lambda rise: rise < 0, len(lengths))
-    downward = _steps(index, lane_of_point, lambda rise: rise > 0, len(lengths))
-    found += grouped(
-        "warning", "reversed-lane", files(downward & ~upward), "labels hold lanes from top to bottom",
-        "the harness turns them round; write lanes from the near end to the far end for the official tools",
-    )  # fmt: skip
-    found += grouped(
-        "warning", "zigzag-lane", files(downward & upward), "labels hold lanes whose points go up and down again",
-        "look at them (--sheet FILE); sort the points if they are in a wrong order",
     )  # fmt: skip
     if size is None or not len(index.points):
         return found
@@ -52,17 +35,39 @@ def label_findings(index: LabelIndex, names: Sequence[str], size: tuple[int, int
     x, y = index.points.T
     height, width = size
     out = (np.abs(x - width / 2) > (0.5 + OUTSIDE) * width) | (np.abs(y - height / 2) > (0.5 + OUTSIDE) * height)
+    far = np.bincount(_lane_of_point(index)[out], minlength=len(lengths)) > 0
     return found + grouped(
-        "warning", "far-out", files(np.bincount(lane_of_point[out], minlength=len(lengths)) > 0),
+        "warning", "far-out", _files(index, names, far),
         "labels hold points more than an image's size outside the image", "look at them (--sheet FILE) and correct them",
     )  # fmt: skip
 
 
-def _steps(index: LabelIndex, lane_of_point, which, lanes: int) -> npt.NDArray[np.bool_]:  # type: ignore[no-untyped-def]
-    """Whether each lane has a step from point to point whose change of row fulfils `which`."""
-    inside = lane_of_point[1:] == lane_of_point[:-1]
-    chosen = inside & which(np.diff(index.points[:, 1]))
-    return np.bincount(lane_of_point[1:][chosen], minlength=lanes) > 0
+def order_findings(index: LabelIndex, names: Sequence[str]) -> list[Finding]:
+    """Lanes whose points don't go up the image from the near end, for forms that leave the order to whoever writes the labels."""
+    lanes = _lane_of_point(index)
+    inside = lanes[1:] == lanes[:-1]
+    rise = np.diff(index.points[:, 1])
+    count = len(index.lane_starts) - 1
+    upward, downward = (np.bincount(lanes[1:][inside & step], minlength=count) > 0 for step in (rise < 0, rise > 0))
+    return grouped(
+        "warning", "reversed-lane", _files(index, names, downward & ~upward), "labels hold lanes from top to bottom",
+        "the harness turns them round; write lanes from the near end to the far end for the official tools",
+    ) + grouped(
+        "warning", "zigzag-lane", _files(index, names, downward & upward),
+        "labels hold lanes whose points go up and down again",
+        "look at them (--sheet FILE); sort the points if they are in a wrong order",
+    )  # fmt: skip
+
+
+def _lane_of_point(index: LabelIndex) -> npt.NDArray[np.int64]:
+    lengths = np.diff(index.lane_starts)
+    return np.repeat(np.arange(len(lengths)), lengths)
+
+
+def _files(index: LabelIndex, names: Sequence[str], lanes: npt.NDArray[np.bool_]) -> list[str]:
+    """The label files that hold some of the lanes, each once, in the order of the frames."""
+    frame_of_lane = np.repeat(np.arange(len(index)), np.diff(index.frame_starts))
+    return list(dict.fromkeys(names[frame] for frame in frame_of_lane[lanes]))
 
 
 def _wrong_size(index: LabelIndex, names: Sequence[str], size: tuple[int, int]) -> list[Finding]:
