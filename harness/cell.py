@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from harness.artefacts import open_part
+from harness.artefacts import image_size_of, open_part
 from harness.datasets.base import FORMS
 from harness.files import sha256_of_json
 from harness.fingerprint import fingerprint
 from harness.phases import Phase, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
-from harness.scoring import SCORINGS, Scoring
+from harness.scoring import LANE_WIDTH, SCORINGS, Scoring, scoring_on
 from harness.suite import Cell, DatasetPart, adapter_of
 
 
@@ -97,7 +97,11 @@ def cell_module(cell: Cell) -> str:
 
 def scoring_of(cell: Cell) -> Scoring:
     """How a cell is scored: the metric's name and the module of the scorer."""
-    return SCORINGS[cell.form]
+    scoring = SCORINGS[cell.form]
+    size = image_size_of(cell.dataset)
+    if cell.form != "culane" or size is None:
+        return scoring
+    return scoring_on(scoring, size, cell.dataset.lane_width or LANE_WIDTH)
 
 
 def writer_of(cell: Cell) -> str:

@@ -53,6 +53,10 @@ class DatasetPart(Part):
     rendered: RenderSpec | None = None
     form: Form | None = None
     root: str | None = None
+    image_size: tuple[int, int] | None = None
+    """(height, width) of the images of a dataset in CULane's form; default: CULane's own, [590, 1640]."""
+    lane_width: int | None = Field(None, ge=1, le=1000)
+    """Pixels that lanes are painted wide when a dataset in CULane's form is scored; default: the official 30, whatever the size."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -60,6 +64,10 @@ class DatasetPart(Part):
             raise ValueError("give either 'rendered' (a specification) or 'form' (culane, tusimple, llamas), not both")
         if self.rendered is not None and self.root is not None:
             raise ValueError("'root' is for real datasets; a rendered one lies where the harness put it")
+        if self.form != "culane" and (self.image_size or self.lane_width):
+            raise ValueError("'image_size' and 'lane_width' are for real datasets of form culane: leave them out")
+        if self.image_size is not None and min(self.image_size) < 1:
+            raise ValueError("'image_size' is [height, width] in pixels, both at least 1")
         return self
 
 
@@ -389,7 +397,9 @@ def dataset_identity(name: str, dataset: DatasetPart) -> dict[str, Any]:
     """
     if dataset.rendered is not None:
         return {"rendered": dataset_key(dataset.rendered)}
-    return {"real": dataset.root or name, "form": dataset.form}
+    own = {"image_size": dataset.image_size, "lane_width": dataset.lane_width}
+    declared = {key: value for key, value in own.items() if value is not None}
+    return {"real": dataset.root or name, "form": dataset.form, **declared}
 
 
 def identity_hash(identity: Identity) -> str:

@@ -27,6 +27,9 @@ __all__ = ["CULane", "label_name", "lines_text", "read_list", "write_lines_file"
 LISTS = {"train": ("train.txt", "train_gt.txt"), "val": ("val.txt", "val_gt.txt"), "test": ("test.txt",)}
 """Split -> the names that its list may have, in list/; the first that is there is read."""
 
+IMAGE_SIZE = (590, 1640)
+"""(height, width) of CULane's own images in pixels."""
+
 FEWEST_POINTS = 2
 """A label of fewer points is no curve: nothing can be trained on it."""
 
@@ -78,8 +81,10 @@ class CULane:
         name: str = "culane",
         image_size: tuple[int, int] | None = None,
         rehash: bool = False,
+        lane_width: int | None = None,
     ) -> None:
         """Open the folder; see `open_dataset`. Nothing but the folder's existence is checked yet."""
+        self.lane_width = lane_width
         self.root = root.resolve()
         self.name = name
         self._image_size = image_size
@@ -100,6 +105,19 @@ class CULane:
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels: as given when opened, else read from the first listed image."""
         return self._image_size or read_size(self.frames(self.splits()[0])[0].image)
+
+    def check_sizes(self, frames: Iterable[Frame]) -> None:
+        """Raise InputError on the first image that is there and isn't of the dataset's size: it would be scored wrongly."""
+        for frame in frames:
+            if not frame.image.is_file():
+                continue
+            size = read_size(frame.image)
+            if size != self.image_size:
+                (height, width), (expected_height, expected_width) = size, self.image_size
+                raise InputError(
+                    f"{frame.image}: {width} x {height} pixels, but the dataset's images are {expected_width} x "
+                    f"{expected_height}; say `image_size: [{height}, {width}]` in the suite, or leave other sizes out"
+                )
 
     def splits(self) -> tuple[str, ...]:
         """The splits that have a list. Raises InputError if none has."""

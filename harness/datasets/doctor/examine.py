@@ -122,7 +122,7 @@ def _counts(place: Place, found: Contents, spec: dict[str, object] | None) -> li
     if (
         found.dataset is not None
         and missing
-        and all(f.kind not in ("no-labels", "list", "broken-label", "case") for f in found.findings)
+        and all(f.kind not in ("no-labels", "list", "broken-label", "case") for f in (*place.findings, *found.findings))
     ):
         what = f"there is no split {' and no split '.join(missing)}"
         findings.append(
