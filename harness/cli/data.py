@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from harness.cli import data_doctor, data_index
+from harness.cli import data_convert, data_doctor, data_index
 
-app = typer.Typer(add_completion=False, help="Datasets: render them, examine them, index them.")
+app = typer.Typer(add_completion=False, help="Datasets: render them, examine, index and convert them.")
 
 
 @app.callback()
@@ -21,6 +21,7 @@ def data() -> None:
 
 app.command(epilog=data_doctor.EPILOG)(data_doctor.doctor)
 app.command(epilog=data_index.EPILOG)(data_index.index)
+app.command(epilog=data_convert.EPILOG)(data_convert.convert)
 
 
 @app.command(epilog="Example: samiro-bench data render roads --train 360 --val 60 --test 180 --difficulty 0.5")

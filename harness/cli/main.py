@@ -17,7 +17,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "harness.cli.detectors",
         "what detectors there are, conformance, a scaffold for a new one, import of checkpoints",
     ),
-    "data": ("harness.cli.data", "render, examine and index datasets"),
+    "data": ("harness.cli.data", "render, examine, index and convert datasets"),
     "publish": ("harness.cli.publish", "copy a suite's records and tables to results/<suite>/ and the README"),
     "env": ("harness.cli.env", "what machine and libraries these are"),
 }

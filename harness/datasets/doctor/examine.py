@@ -99,7 +99,7 @@ def _size(place: Place, spec: dict[str, object] | None) -> tuple[int, int] | Non
     if spec is not None:
         height, width = spec.get("height"), spec.get("width")
         return (height, width) if isinstance(height, int) and isinstance(width, int) else None
-    return None if place.layout == "CULane's layout" else IMAGE_SIZES.get(place.form)
+    return None if place.own else IMAGE_SIZES.get(place.form)
 
 
 def _counts(place: Place, found: Contents, spec: dict[str, object] | None) -> list[Finding]:
@@ -110,7 +110,7 @@ def _counts(place: Place, found: Contents, spec: dict[str, object] | None) -> li
         splits = spec.get("splits")
         for split, part in splits.items() if isinstance(splits, dict) else ():
             known[split] = part["frames"]
-    elif place.layout != "CULane's layout":
+    elif not place.own:
         known = IMAGES.get(place.form, {})
         scenarios = SCENARIOS if place.form == "culane" else {}
     findings = []

@@ -185,7 +185,13 @@ def tusimple(place: Place) -> Contents:
         if lost:
             what = f"the labels of split {split} aren't there ({', '.join(lost)})"
             found.findings.append(
-                Finding("error", "no-labels", lost[0], what, f"get {TUSIMPLE_LABELS_FROM[split]}: {TUSIMPLE_PAGE}")
+                Finding(
+                    "note" if place.own else "error",
+                    "no-labels",
+                    lost[0],
+                    what,
+                    f"get {TUSIMPLE_LABELS_FROM[split]}: {TUSIMPLE_PAGE}",
+                )
             )
     try:
         found.dataset = dataset = TuSimple(root)

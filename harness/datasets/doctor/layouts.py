@@ -14,6 +14,9 @@ from harness.datasets.tusimple import LABELS
 TUSIMPLE_LABELS = tuple(name for names in LABELS.values() for name in names)
 TUSIMPLE_TASKS = "test_tasks_0627.json"
 
+OWN_CULANE = "CULane's layout"
+OWN_TUSIMPLE = "TuSimple's form"
+
 LOOKED_FOR = (
     "list/ with train.txt, val.txt or test.txt (CULane); label_data_*.json, test_label.json or clips/, there or in train_set/ "
     "and test_set/ (TuSimple); labels/train or color_images/train (LLAMAS); train/train.txt with train/labels (CurveLanes)"
@@ -29,6 +32,11 @@ class Place:
     form: str
     layout: str
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def own(self) -> bool:
+        """Whether it is somebody's own dataset, which is held to no known size."""
+        return self.layout in (OWN_CULANE, OWN_TUSIMPLE)
 
 
 def recognise(root: Path, form: str | None = None) -> Place | None:
@@ -77,7 +85,7 @@ def _culane(folder: Path) -> str | None:
     names = _lower(folder)
     if "list" in names:
         official = any(driver in names for driver in CULANE_DRIVERS)
-        return "CULane" if official else "CULane's layout"
+        return "CULane" if official else OWN_CULANE
     if any(name in CULANE_DRIVERS or name.startswith(("list.tar", "driver_")) for name in names):
         return "CULane without its lists"
     return None
@@ -89,7 +97,9 @@ def _tusimple(folder: Path) -> str | None:
     marks = {*TUSIMPLE_LABELS, TUSIMPLE_TASKS, "clips"}
     if marks & {*inside}:
         return "TuSimple as its archives unpack (train_set/, test_set/)"
-    return "TuSimple in one folder" if marks & {*names} else None
+    if "clips" in names:
+        return "TuSimple in one folder"
+    return OWN_TUSIMPLE if marks & {*names} else None
 
 
 def _llamas(folder: Path) -> str | None:
