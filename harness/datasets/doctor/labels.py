@@ -25,7 +25,7 @@ def label_findings(index: LabelIndex, names: Sequence[str], size: tuple[int, int
     short = lengths < 2
     found = grouped(
         "note", "short-lane", _files(index, names, short), f"labels hold {int(short.sum()):,} lanes of fewer than two points",
-        "nothing: the official evaluator counts them as lanes, training leaves them out",
+        "nothing: the official evaluators count them as lanes; nothing can be trained on them",
     )  # fmt: skip
     if size is None or not len(index.points):
         return found
