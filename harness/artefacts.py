@@ -24,7 +24,7 @@ from harness.rendered.spec import RenderSpec, dataset_key
 from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, dataset_identity, form_of
 
 CHECKED_IMAGES = 50
-"""Images a split whose size is looked at when a dataset in CULane's form is opened."""
+"""Images whose size is looked at when a dataset in CULane's form is opened."""
 
 ORACLE_SEED = 0
 """One oracle serves every seed of the matrix: what differs between seeds is the detector's training."""
@@ -38,6 +38,7 @@ def rendering_phase(results: Path, spec: RenderSpec) -> Phase:
 
 def oracle_phase(results: Path, name: str, oracle: OraclePart, dataset: DatasetPart) -> Phase:
     """The phase that pre-trains an oracle on a dataset's training split."""
+    assert oracle.dataset is not None
     identity = {
         "configuration": oracle.configuration.model_dump(mode="json"),
         "dataset": dataset_identity(oracle.dataset, dataset),
@@ -110,9 +111,11 @@ def build_oracle(
     from harness.training.pretraining import pretrain
 
     phase = oracle_phase(results, name, oracle, dataset)
+    source = oracle.dataset
+    assert source is not None
 
     def work(folder: Path) -> None:
-        frames = open_part(results, oracle.dataset, dataset).frames("train")
+        frames = open_part(results, source, dataset).frames("train")
 
         def progress(step: int, total: int, loss: float) -> None:
             report(Event(job, "pretrain", step, total, f"loss {loss:.3f}"))
@@ -151,9 +154,9 @@ def open_part(results: Path, name: str, part: DatasetPart) -> Dataset:
     if part.form != "culane":
         return open_dataset(form_of(part), root, name=name)
     dataset = CULane(root, name=name, image_size=image_size_of(part), lane_width=part.lane_width)
-    for split in dataset.splits():
-        # A few now, so that no training is lost to a wrong size; scoring looks at every image.
-        dataset.check_sizes(dataset.frames(split)[:: max(1, len(dataset.frames(split)) // CHECKED_IMAGES)])
+    # A few now, so that no training is lost to a wrong size; scoring looks at every image that is scored.
+    frames = dataset.frames(dataset.splits()[0])
+    dataset.check_sizes(frames[:: max(1, len(frames) // CHECKED_IMAGES)])
     return dataset
 
 

@@ -89,7 +89,7 @@ def assemble_evaluation(
         dataset_sha256=content_key(results, cell.identity.dataset, cell.dataset),
         split=evaluation.split,
         corruption=None,
-        metric=scoring_of(cell).metric,
+        metric=scoring_of(cell, evaluation).metric,
         confidence_threshold=predicted["confidence_threshold"],
         total=scope_scores(counts),
         scenarios={scenario: scope_scores(counts, counts.scenario == scenario) for scenario in scenarios},

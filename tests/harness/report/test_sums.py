@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from harness.counts import OverlapCounts, scope_scores
 from harness.report.scored import scores_of
@@ -44,6 +45,17 @@ def test_scores_from_sums_are_those_that_records_hold(made: Any) -> None:
     sums = sums_of(counts, layout_of(counts, counts_digest(counts)))
     assert scores_of(sums, None) == scope_scores(counts)
     assert scores_of(sums, "cross") == scope_scores(counts, counts.scenario == "cross")
+
+
+def test_scores_of_tusimple_from_sums_are_those_that_records_hold(made: Any) -> None:
+    counts = made.shaken(made.rated(images=200, clips=17, scenarios=("a", "b")), 5)
+    counts = replace(counts, fp=np.where(np.arange(200) % 7 == 0, -0.25, counts.fp))
+    sums = sums_of(counts, layout_of(counts, counts_digest(counts)))
+    for scenario, rows in ((None, slice(None)), ("b", counts.scenario == "b")):
+        summed, plain = scores_of(sums, scenario), scope_scores(counts, rows)
+        assert summed.model_dump() == pytest.approx(plain.model_dump(), abs=1e-14)
+        assert plain.images_with_negative_fp == (counts.fp[rows] < 0).sum()
+        assert plain.accuracy == pytest.approx(counts.accuracy[rows].mean())
 
 
 def test_digest_tells_another_order_or_another_clip_but_not_other_predictions(made: Any) -> None:
