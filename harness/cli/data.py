@@ -9,14 +9,23 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from harness.cli import data_convert, data_doctor, data_index
 from harness.cli.options import Crop
 
-app = typer.Typer(add_completion=False, help="Datasets: rendered ones, and labels made from masks.")
+app = typer.Typer(
+    add_completion=False,
+    help="Datasets: render them, make labels from masks, examine, index and convert them.",
+)
 
 
 @app.callback()
 def data() -> None:
     """Keep `render` a command of its own, whatever joins it."""
+
+
+app.command(epilog=data_doctor.EPILOG)(data_doctor.doctor)
+app.command(epilog=data_index.EPILOG)(data_index.index)
+app.command(epilog=data_convert.EPILOG)(data_convert.convert)
 
 
 @app.command(epilog="Example: samiro-bench data render roads --train 360 --val 60 --test 180 --difficulty 0.5")

@@ -19,7 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "what detectors there are, conformance, a scaffold for a new one, import of checkpoints",
     ),
     "weights": ("harness.cli.weights", "pretrained backbone weights: what there are, and into the cache with them"),
-    "data": ("harness.cli.data", "render datasets"),
+    "data": ("harness.cli.data", "render, examine, index and convert datasets"),
     "publish": ("harness.cli.publish", "copy a suite's records and tables to results/<suite>/ and the README"),
     "suite": ("harness.cli.suite", "the JSON Schema of suites"),
     "env": ("harness.cli.env", "what machine and libraries these are"),
