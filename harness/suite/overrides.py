@@ -70,7 +70,8 @@ def resolved_meta(suite: Suite, detector: str, form: Form) -> DetectorMeta:
     try:
         weights_state(resolved, form)
     except InputError as error:
-        raise InputError(f"{suite.file}: key 'detectors.{detector}.weights': {error}") from error
+        said = [key for key, part in layers(suite, detector, form) if part.weights is not None]
+        raise InputError(f"{suite.file}: key '{[f'detectors.{detector}', *said][-1]}.weights': {error}") from error
     return resolved
 
 

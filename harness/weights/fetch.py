@@ -137,7 +137,7 @@ def backbones_of(name: str) -> list[str]:
         published_name(meta.backbone)
         return [meta.backbone]
     if name in suite_names() or name.endswith((".yaml", ".yml")):
-        cells: tuple[Cell, ...] = cells_of(load_suite(name), seeds=1)
+        cells: tuple[Cell, ...] = cells_of(load_suite(name))
         found = [cell.meta.backbone for cell in cells if cell.configuration.weights == "imagenet"]
         return list(dict.fromkeys(found))
     known = [*(name for name, source in BACKBONES.items() if source.imagenet), *detector_names(), *suite_names()]

@@ -75,6 +75,6 @@ def test_cells_train_from_the_file_say_so_and_never_where_it_lay(tmp_path: Path)
     (tmp_path / "start.pth").rename(tmp_path / "moved.pth")
     run = command("plan --json", tmp_path)
     assert run.returncode == 0
-    (row,) = [row for row in json.loads(run.stdout)["artefacts"] if row["name"].startswith("weights ")]
-    assert row["state"] == "missing"
-    assert "start.pth: there is no such file" in row["why"]
+    (need,) = [need for need in json.loads(run.stdout)["needs"] if need["kind"] == "weights"]
+    assert need["missing"]
+    assert "start.pth: there is no such file" in need["detail"]

@@ -20,6 +20,7 @@ from harness.files import sha256_of_file
 from harness.matrix import make_plan
 from harness.phase_work import meta_without_path
 from harness.phases import phase_state, run_phase
+from harness.preflight import preflight
 from harness.suite import Cell, cells_of, load_suite
 from harness.weights.cache import cached_path, card_path, required, start_detector, weights_state
 from harness.weights.fetch import add
@@ -41,8 +42,11 @@ def built(weights: str) -> RESA:
     return RESA(resa(weights), "culane")
 
 
-def cells(folder: Path, options: dict[str, Any] | None, detector: str = "resa_resnet18") -> tuple[Cell, ...]:
+def cells(
+    folder: Path, options: dict[str, Any] | None, detector: str = "resa_resnet18", **parts: Any
+) -> tuple[Cell, ...]:
     suite = {
+        **parts,
         "title": "test",
         "datasets": {"roads": {"rendered": {"splits": {"train": {"frames": 4}, "test": {"frames": 4}}}}},
         "oracles": {"small": {"dataset": "roads", "configuration": {"name": "mim:resnet_micro", "steps": 2}}},
@@ -219,18 +223,30 @@ def test_a_start_that_there_is_not_is_refused_with_file_and_key(
 
 
 def test_a_plan_shows_missing_weights_and_goes_on(downloads: Path, tmp_path: Path) -> None:
-    cells(tmp_path, None)
-    suite = load_suite(str(tmp_path / "mine.yaml"))
-    (weights,) = make_plan(suite, tmp_path / "results").weights
-    assert (weights.name, weights.state) == (NAME, "missing")
+    def needs(options: dict[str, Any] | None) -> list[tuple[str, bool]]:
+        cells(tmp_path, options)
+        plan = make_plan(load_suite(str(tmp_path / "mine.yaml")), tmp_path / "results")
+        found = [need for need in preflight(plan).needs if need.kind == "weights"]
+        assert all(need.detail for need in found)
+        return [(need.name, need.missing) for need in found]
+
+    assert needs(None) == [(NAME, True)]
     add("resnet18", downloads / "resnet18.pth")
-    (weights,) = make_plan(suite, tmp_path / "results").weights
-    assert weights.state == "present"
-    cells(tmp_path, {"weights": "file:gone.pth"})
-    (weights,) = make_plan(load_suite(str(tmp_path / "mine.yaml")), tmp_path / "results").weights
-    assert (weights.name, weights.state) == ("file:missing", "missing")
-    cells(tmp_path, {"weights": "none"})
-    assert make_plan(load_suite(str(tmp_path / "mine.yaml")), tmp_path / "results").weights == ()
+    assert needs(None) == [(NAME, False)]
+    assert needs({"weights": "file:gone.pth"}) == [("file:missing", True)]
+    assert needs({"weights": "none"}) == []
+
+
+def test_an_override_for_one_form_or_for_all_detectors_is_rooted_and_blamed_where_it_stands(
+    downloads: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "start.pth").write_bytes((downloads / "resnet18.pth").read_bytes())
+    (cell, *_) = cells(tmp_path, {"weights": "none", "forms": {"culane": {"weights": "file:start.pth"}}})
+    assert cell.configuration.weights == f"file:{tmp_path.resolve() / 'start.pth'}"
+    (cell, *_) = cells(tmp_path, None, defaults={"weights": "file:start.pth"})
+    assert cell.configuration.weights == f"file:{tmp_path.resolve() / 'start.pth'}"
+    with pytest.raises(InputError, match=r"key 'defaults\.weights': there are no published ImageNet weights"):
+        cells(tmp_path, None, "resa_micro", defaults={"weights": "imagenet"})
 
 
 def test_training_rests_on_the_content_of_the_weights(downloads: Path, tmp_path: Path) -> None:
