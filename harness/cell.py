@@ -11,11 +11,13 @@ from functools import cache, partial
 from pathlib import Path
 
 from harness.artefacts import open_part
+from harness.datasets.base import FORMS
 from harness.files import sha256_of_json
 from harness.fingerprint import fingerprint
 from harness.phases import Phase, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
+from harness.scoring import SCORINGS, Scoring
 from harness.suite import Cell, DatasetPart, adapter_of
 
 
@@ -66,10 +68,10 @@ def cell_phases(results: Path, cell: Cell) -> CellPhases:
         predict[name] = Phase(
             folder / f"predict-{name}",
             sha256_of_json(what),
-            code_of("harness.inference", "harness.methods.attach", detector),
+            code_of("harness.inference", "harness.methods.attach", detector, writer_of(cell)),
         )
-        what = {"phase": "score", "before": predict[name].key, "metric": metric_of(cell)}
-        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of("harness.metrics.culane"))
+        what = {"phase": "score", "before": predict[name].key, "metric": scoring_of(cell).metric}
+        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of(scoring_of(cell).module))
     what = {"phase": "time", "before": train.key, "protocol": cell.throughput, "device": cell.training.device}
     time = Phase(
         folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", detector)
@@ -93,14 +95,19 @@ def cell_module(cell: Cell) -> str:
     return adapter_of(cell).detector.__module__
 
 
-def metric_of(cell: Cell) -> str:
-    """The identity of the metric that a cell is scored with."""
-    return f"{cell.form}/official"
+def scoring_of(cell: Cell) -> Scoring:
+    """How a cell is scored: the metric's name and the module of the scorer."""
+    return SCORINGS[cell.form]
+
+
+def writer_of(cell: Cell) -> str:
+    """The module of the dataset that writes a cell's predictions."""
+    return FORMS[cell.form].partition(":")[0]
 
 
 def run_cell(results: Path, cell: Cell, report: Report) -> None:
     """Train, predict and score a cell, whatever of that isn't done."""
-    from harness.phase_work import predict_split, score_split, train
+    from harness.phase_work import pack_submission, predict_split, score_split, train
 
     phases = cell_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
@@ -109,12 +116,11 @@ def run_cell(results: Path, cell: Cell, report: Report) -> None:
         partial(train, results, cell, content_key(results, cell.identity.dataset, cell.dataset), dataset, report),
     )
     for name, evaluation in cell.evaluations.items():
-        frames = dataset.frames(evaluation.split)
         predicted = run_phase(
-            phases.predict[name],
-            partial(predict_split, cell, phases.train.folder, frames, evaluation.batch_size, report),
+            phases.predict[name], partial(predict_split, cell, phases.train.folder, dataset, evaluation, report)
         )
-        run_phase(phases.score[name], partial(score_split, cell, dataset, predicted, frames, report))
+        score = score_split if dataset.has_labels(evaluation.split) else pack_submission
+        run_phase(phases.score[name], partial(score, cell, dataset, evaluation.split, predicted, report))
 
 
 def time_cell(results: Path, cell: Cell, report: Report) -> None:

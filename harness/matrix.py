@@ -14,11 +14,12 @@ from filelock import FileLock, Timeout
 from harness.artefacts import build_oracle, build_rendering, oracle_name, oracle_phase, rendering_phase
 from harness.assembly import assemble_record, time_and_record
 from harness.cell import CellPhases, cell_phases, records_folder, run_cell
+from harness.counts import read_counts, scope_scores
 from harness.engines.base import Engine, Job, Listener, Outcome
 from harness.errors import InputError
 from harness.files import sha256_of_file, write_json
 from harness.phases import Phase, PhaseState, accept, phase_state, set_aside
-from harness.records import Record, read_counts, read_record, scope_scores
+from harness.records import Record, read_record
 from harness.suite import Cell, DatasetPart, Suite, cells_of
 
 

@@ -25,6 +25,7 @@ from harness.methods.config import (
 )
 from harness.records import Identity
 from harness.rendered.spec import RenderSpec, dataset_key
+from harness.scoring import SCORINGS
 from harness.validation import validated
 from harness.yaml_files import read_yaml
 
@@ -109,7 +110,7 @@ class Suite(Part):
     methods: dict[Name, MethodConfiguration] = Field(min_length=1)
     seeds: int = Field(1, ge=1, le=1000)
     training: TrainingPart = TrainingPart()
-    evaluations: dict[Name, EvaluationPart] = Field({"test": EvaluationPart()}, min_length=1)
+    evaluations: dict[Name, EvaluationPart] = {}
     throughput: ProtocolName = "lane-latency/1"
 
 
@@ -244,13 +245,20 @@ def check_splits(suite: Suite, path: Path) -> None:
         if dataset.rendered is None:
             continue
         there = dataset.rendered.splits
-        wanted = {"train": "training"} | {part.split: f"evaluations.{key}" for key, part in suite.evaluations.items()}
+        evaluations = evaluations_of(suite, form_of(dataset))
+        wanted = {"train": "training"} | {part.split: f"evaluations.{key}" for key, part in evaluations.items()}
         for split, user in wanted.items():
             if split not in there:
                 raise InputError(
                     f"{path}: key 'datasets.{name}.rendered.splits': has no {split!r}, which {user} reads; it has "
                     f"{', '.join(there)}: add it"
                 )
+
+
+def evaluations_of(suite: Suite, form: Form) -> Mapping[str, EvaluationPart]:
+    """What a suite scores; where it doesn't say, the split that the form's field scores (test, but val of LLAMAS)."""
+    split = SCORINGS[form].split
+    return suite.evaluations or {split: EvaluationPart(split=split)}
 
 
 def oracle_of(method: MethodConfiguration) -> str | None:
@@ -361,7 +369,7 @@ def cell_of(
         oracle=oracle,
         oracle_dataset=oracle_dataset,
         training=suite.training,
-        evaluations=suite.evaluations,
+        evaluations=evaluations_of(suite, form),
         throughput=suite.throughput,
     )
 

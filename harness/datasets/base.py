@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,9 +16,10 @@ from harness.lanes import Lane
 class Frame:
     """One image of a split.
 
-    id: posix path of the image relative to the dataset's root, without a leading slash; unique in a split.
-    image: absolute path of the image file. scenario: e.g. "night"; None where the format or the split names none.
-    clip: the video that the image was taken from, within which images aren't independent.
+    id: posix path of the image as the format names it, without a leading slash; unique in a split, and the same wherever and
+    in whatever layout the files lie. image: absolute path of the image file. scenario: e.g. "night"; None where the format or
+    the split names none. clip: the stretch of video that the image is from, within which images aren't independent: the
+    cluster of intervals.
     """
 
     id: str
@@ -57,11 +59,30 @@ class Dataset(Protocol):
         Raises InputError on a label that is missing or damaged.
         """
 
+    def has_labels(self, split: str) -> bool:
+        """Whether a split that is there can be scored here: LLAMAS keeps the labels of its test split to itself."""
+
+    def archived(self, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> list[list[Lane]]:
+        """Predictions as `write_predictions` will write them, so that the archive holds what is scored; scores stay."""
+
+    def write_predictions(
+        self, folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]
+    ) -> None:
+        """Write predictions into a folder of their own as the official evaluator reads them.
+
+        Plain writes: the caller makes the folder's appearance atomic. Raises ValueError on NaN coordinates and if there aren't as
+        many predictions as frames.
+        """
+
     def content_key(self) -> str:
         """sha256 over lists and labels (of rendered data: the key of its specification), wherever and whenever stored."""
 
 
-FORMS = {"culane": "harness.datasets.culane:CULane"}
+FORMS = {
+    "culane": "harness.datasets.culane:CULane",
+    "tusimple": "harness.datasets.tusimple:TuSimple",
+    "llamas": "harness.datasets.llamas:LLAMAS",
+}
 """Format -> `module:class`, imported when first asked for."""
 
 

@@ -6,33 +6,27 @@ Layout: https://xingangpan.github.io/projects/CULane.html.
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
 from harness.datasets.index import LabelIndex, cached_index, index_of, rebuilt_index, stat_signature
-from harness.datasets.lines import lines_text, parse_lines, write_lines_file
+from harness.datasets.lines import label_name, lines_text, parse_lines, write_lines_file
+from harness.datasets.predictions import write_predictions
+from harness.datasets.rendering import rendered_key
 from harness.errors import InputError, did_you_mean
 from harness.files import sha256_of_json
-from harness.lanes import Lane
+from harness.lanes import Lane, archived
 
 __all__ = ["CULane", "label_name", "lines_text", "read_list", "write_lines_file"]
 
 LISTS = {"train": ("train.txt", "train_gt.txt"), "val": ("val.txt", "val_gt.txt"), "test": ("test.txt",)}
 """Split -> the names that its list may have, in list/; the first that is there is read."""
 
-RENDERING_FILE = "rendering.json"
-"""What a rendered dataset has at its root; its "dataset_key" identifies the content."""
-
 _SPLIT_FILE = re.compile(r"test\d+_(\w+)\.txt")
-
-
-def label_name(image: str) -> str:
-    """The path of an image's .lines.txt, as the official evaluator makes it: the last extension is replaced."""
-    return image.rpartition(".")[0] + ".lines.txt"
 
 
 def read_list(path: Path) -> list[str]:
@@ -189,27 +183,28 @@ class CULane:
                 return self.labels(split).lanes(row)
         raise InputError(f"{frame.id} is on no list of {self.root / 'list'}; add it to one or drop the frame")
 
+    def has_labels(self, split: str) -> bool:
+        """Always: CULane's labels are public."""
+        return True
+
+    def archived(self, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> list[list[Lane]]:
+        """The decoded points themselves, in 1/8 px."""
+        return [archived(lanes) for _, lanes in zip(frames, lanes_of_frames, strict=True)]
+
+    def write_predictions(
+        self, folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]
+    ) -> None:
+        """One .lines.txt a frame: `folder/<image path with .lines.txt for its extension>`."""
+        write_predictions(folder, frames, lanes_of_frames)
+
     def content_key(self) -> str:
         """sha256 over lists, scenarios and parsed labels of all splits; of rendered data, its "dataset_key".
 
         Neither the folder's place nor white space, line ends or leading slashes matter.
         """
-        rendering = self.root / RENDERING_FILE
-        if rendering.is_file():
-            return _dataset_key(rendering)
-        return sha256_of_json(
+        return rendered_key(self.root) or sha256_of_json(
             {
                 split: [[[frame.id, frame.scenario] for frame in self.frames(split)], self.labels(split).content]
                 for split in self.splits()
             }
         )
-
-
-def _dataset_key(path: Path) -> str:
-    try:
-        key = json.loads(read_bytes(path))["dataset_key"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        key = None
-    if not isinstance(key, str) or not key:
-        raise InputError(f'{path}: no "dataset_key"; render the dataset again')
-    return key

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import read_checked_counts, read_records, scope_scores
+from harness.counts import scope_scores
+from harness.records import read_checked_counts, read_records
 
 TINY = """
 title: Tiny

@@ -1,0 +1,56 @@
+"""How each form of dataset is scored in the matrix: by which metric, by whose code, and on which split.
+
+The predictions that are scored are the files that the dataset wrote (`Dataset.write_predictions`), and the scoring is strict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Literal, Protocol
+
+from harness.counts import Counts
+from harness.datasets.base import Dataset
+from harness.metrics.oddities import Oddity
+from harness.scoring.images import Progress
+
+
+class Scorer(Protocol):
+    """Scores predictions of a split that lie in the official format."""
+
+    def __call__(
+        self, dataset: Dataset, split: str, predictions: Path, *, progress: Progress, workers: int
+    ) -> tuple[Counts, tuple[Oddity, ...]]:
+        """Counts of `dataset.frames(split)` in their order, and what is odd about the labels.
+
+        Raises InputError for a missing label and for anything odd about the predictions. Odd labels are no error: the real ones hold
+        lanes of one point, which the official evaluators count.
+        """
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """metric: the name of the official metric. module: where its scorer lives, a function `score`, imported when first asked for.
+
+    split: the one that is scored where a suite names none.
+    """
+
+    metric: str
+    module: str
+    split: Literal["val", "test"]
+
+    @property
+    def scorer(self) -> Scorer:
+        """The function that scores."""
+        found: Scorer = import_module(self.module).score
+        return found
+
+
+SCORINGS = {
+    "culane": Scoring("culane/official", "harness.scoring.culane", "test"),
+    "tusimple": Scoring("tusimple/official", "harness.scoring.tusimple", "test"),
+    # The labels of LLAMAS's test split are private.
+    "llamas": Scoring("llamas/official", "harness.scoring.llamas", "val"),
+}
+"""Form -> how it is scored."""
