@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from harness.datasets.llamas import IMAGE_SUFFIX, SPLITS
+from harness.datasets.rendering import SCENARIOS_FILE
+from harness.files import write_json
 from harness.rendered.clip import Clip
 from harness.rendered.frame import Shot, aim, draw, labelled_curves, prepare
 from harness.rendered.highway import DASH, Recording, sample_highway
@@ -53,6 +55,11 @@ def folder(split: str, number: int, digest: str) -> str:
 def names(clip: Clip) -> list[str]:
     """The names of a clip's frames without ending: seconds and nanoseconds, as the real ones."""
     return [f"{1400000000 + 60 * clip.number + n // 2}_{n % 2 * 500000000:010d}" for n in range(clip.frames)]
+
+
+def images(clip: Clip) -> list[str]:
+    """The images of a clip, relative to the root."""
+    return [f"{clip.folder}/{name}{IMAGE_SUFFIX}" for name in names(clip)]
 
 
 def scene_of(clip: Clip, difficulty: float) -> Scene:
@@ -122,16 +129,18 @@ def render_clip(clip: Clip, spec: RenderSpec, root: Path) -> None:
     scene = scene_of(clip, spec.difficulty)
     stage = prepare(scene)
     beside = root / clip.folder.replace("color_images", "labels", 1)
-    for made in (root / clip.folder, beside):
-        if made is not beside or clip.split != "test":
-            made.mkdir(parents=True)
-    for number, name in enumerate(names(clip)):
+    labelled = clip.split != "test"
+    (root / clip.folder).mkdir(parents=True)
+    if labelled:
+        beside.mkdir(parents=True)
+    for number, (name, image) in enumerate(zip(names(clip), images(clip), strict=True)):
         shot = aim(scene, number, width=spec.width, height=spec.height)
-        write_png(root / clip.folder / f"{name}{IMAGE_SUFFIX}", draw(stage, shot))
-        if clip.split != "test":
+        write_png(root / image, draw(stage, shot))
+        if labelled:
             text = json.dumps(label(scene, shot, name), indent=1, allow_nan=False)
             (beside / f"{name}.json").write_text(f"{text}\n", encoding="ascii")
 
 
 def finish(splits: list[str], clips: list[Clip], facts: dict[str, None], root: Path) -> None:
-    """Nothing is left to write: LLAMAS has no lists."""
+    """Write the scenarios; LLAMAS has no lists."""
+    write_json(root / SCENARIOS_FILE, {image: clip.scenario for clip in clips for image in images(clip)})

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.datasets.rendering import SCENARIOS_FILE
 from harness.datasets.tusimple import write_labels
+from harness.files import write_json
 from harness.lanes import Lane
 from harness.rendered.clip import Clip
 from harness.rendered.frame import Shot, aim, draw, labelled_curves, prepare
@@ -65,6 +67,11 @@ def folder(split: str, number: int, digest: str) -> str:
     return f"clips/{'0530' if split == 'test' else day(split, number)}/{number:04d}_{digest[:4]}"
 
 
+def labelled_image(clip: Clip) -> str:
+    """The one image of a clip that is labelled, relative to the root."""
+    return f"{clip.folder}/{CLIP_FRAMES}.jpg"
+
+
 def scene_of(clip: Clip, difficulty: float) -> Scene:
     """The world of a clip."""
     return sample_highway(RECORDING, LABELLED[clip.split], clip.scenario, difficulty, clip.seed, CLIP_FRAMES)
@@ -105,8 +112,9 @@ def render_clip(clip: Clip, spec: RenderSpec, root: Path) -> list[Lane]:
 
 
 def finish(splits: list[str], clips: list[Clip], lanes: dict[str, list[Lane]], root: Path) -> None:
-    """Write the label files, from the labels of each clip's folder."""
+    """Write the label files, from the labels of each clip's folder, and the scenarios."""
     for name, file in LABEL_FILES.items():
         mine = [clip for clip in clips if day(clip.split, clip.number) == name]
         if mine:
-            write_labels(root / file, [(f"{c.folder}/{CLIP_FRAMES}.jpg", lanes[c.folder], ROWS) for c in mine])
+            write_labels(root / file, [(labelled_image(clip), lanes[clip.folder], ROWS) for clip in mine])
+    write_json(root / SCENARIOS_FILE, {labelled_image(clip): clip.scenario for clip in clips})
