@@ -35,7 +35,7 @@ class Recording:
     horizon: row of the vanishing point of a level road as a share of the height, less the .36 of `frame`'s 16:9 frames. focal: range,
     in image widths. height, offset (right of the car's middle), place (of the car, right of its lane's middle): metres. yaw: radians.
     distortion: the most of the lens at difficulty 1. reach: median of the labels' metres ahead, and standard deviation of its
-    logarithm; fallen_short: the share of lanes whose label ends nearer, at .4 to 1 of that. frame_seconds: between frames.
+    logarithm; fallen_short: the share of lanes whose label ends nearer, at .25 to 1 of that. frame_seconds: between frames.
     bend: standard deviation of a straight road's curvature (1/m) at difficulty .5; curve_radius: range of a curve's radius (m) there;
     curved: the share of clips of any scenario that lie in a curve.
     """
@@ -72,7 +72,7 @@ def sample_highway(
     left = -0.5 * lanes * lane_width
     boundaries = tuple((left + k * lane_width, 0) for k in range(lanes + 1))
     reach = recording.reach[0] * float(np.exp(g.normal(0, recording.reach[1])))
-    reaches = [reach * (float(g.uniform(0.4, 1.0)) if g.random() < recording.fallen_short else 1.0) for _ in window]
+    reaches = [reach * (float(g.uniform(0.25, 1.0)) if g.random() < recording.fallen_short else 1.0) for _ in window]
     weather = sample_weather(g, scenario, difficulty)
     concrete = g.random() < 0.5
     inner, shoulder = float(g.uniform(0.6, 2.6)), float(g.uniform(1.2, 3.2))

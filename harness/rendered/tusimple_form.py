@@ -33,12 +33,12 @@ RECORDING = Recording(
     place=(0.0, 0.32),
     yaw=(-0.015, 0.017),
     distortion=0.03,
-    reach=(140.0, 0.5),
-    fallen_short=0.45,
+    reach=(138.0, 0.5),
+    fallen_short=0.55,
     frame_seconds=0.05,
     bend=1 / 5000,
     curve_radius=(140.0, 700.0),
-    curved=0.12,
+    curved=0.14,
 )
 
 LABELLED: dict[str, dict[int, float]] = {

@@ -16,7 +16,7 @@ Labels = dict[str, list[list[Lane]]]
 
 @pytest.fixture(scope="module")
 def labels() -> Labels:
-    return rendered_labels(600, seed=41)
+    return rendered_labels(1000, seed=41)
 
 
 @pytest.mark.parametrize("quantity", REAL)
