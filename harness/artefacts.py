@@ -34,6 +34,7 @@ def rendering_phase(results: Path, spec: RenderSpec) -> Phase:
 
 def oracle_phase(results: Path, name: str, oracle: OraclePart, dataset: DatasetPart) -> Phase:
     """The phase that pre-trains an oracle on a dataset's training split."""
+    assert oracle.dataset is not None
     identity = {
         "configuration": oracle.configuration.model_dump(mode="json"),
         "dataset": dataset_identity(oracle.dataset, dataset),
@@ -106,9 +107,11 @@ def build_oracle(
     from harness.training.pretraining import pretrain
 
     phase = oracle_phase(results, name, oracle, dataset)
+    source = oracle.dataset
+    assert source is not None
 
     def work(folder: Path) -> None:
-        frames = open_part(results, oracle.dataset, dataset).frames("train")
+        frames = open_part(results, source, dataset).frames("train")
 
         def progress(step: int, total: int, loss: float) -> None:
             report(Event(job, "pretrain", step, total, f"loss {loss:.3f}"))

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
+from detectors.meta import Form
 from harness.artefacts import open_part
 from harness.datasets.base import FORMS
 from harness.files import sha256_of_json
@@ -17,8 +19,8 @@ from harness.fingerprint import fingerprint
 from harness.phases import Phase, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
-from harness.scoring import SCORINGS, Scoring
-from harness.suite import Cell, DatasetPart, adapter_of
+from harness.scoring import SCORINGS
+from harness.suite import Cell, DatasetPart, EvaluationPart, adapter_of, form_of
 
 
 @dataclass(frozen=True)
@@ -46,37 +48,58 @@ def records_folder(results: Path, suite: str) -> Path:
     return results / suite / "records"
 
 
-def cell_phases(results: Path, cell: Cell) -> CellPhases:
-    """The phases of a cell with their keys: each key covers the identity fields it uses and the key before it."""
+def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = None) -> CellPhases:
+    """The phases of a cell with their keys: each key covers the identity fields it uses and the key before it.
+
+    contents: content keys of the cell's datasets by name, for whoever has looked them up already; without, the datasets are opened.
+    """
+    if contents is None:
+        contents = {name: content_key(results, name, cell.datasets[name]) for name in scored_datasets(cell)}
     folder = cell_folder(results, cell)
     detector = cell_module(cell)
     identity = cell.identity.model_dump(mode="json", exclude={"confidence"})
-    content = content_key(results, cell.identity.dataset, cell.dataset)
     train = Phase(
         folder / "train",
-        sha256_of_json({"phase": "train", "identity": identity, "content": content}),
+        sha256_of_json({"phase": "train", "identity": identity, "content": contents[cell.identity.dataset]}),
         code_of("harness.training.loop", "harness.training.data", "harness.methods.attach", detector),
     )
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
+        form = scored_form(cell, evaluation)
         what = {
             "phase": "predict",
             "before": train.key,
             "confidence": cell.identity.confidence,
-            **evaluation.model_dump(),
+            **evaluation_identity(evaluation, contents),
         }
         predict[name] = Phase(
             folder / f"predict-{name}",
             sha256_of_json(what),
-            code_of("harness.inference", "harness.methods.attach", detector, writer_of(cell)),
+            code_of("harness.inference", "harness.methods.attach", detector, FORMS[form].partition(":")[0]),
         )
-        what = {"phase": "score", "before": predict[name].key, "metric": scoring_of(cell).metric}
-        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of(scoring_of(cell).module))
+        what = {"phase": "score", "before": predict[name].key, "metric": SCORINGS[form].metric}
+        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of(SCORINGS[form].module))
     what = {"phase": "time", "before": train.key, "protocol": cell.throughput, "device": cell.training.device}
     time = Phase(
         folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", detector)
     )
     return CellPhases(folder, train, predict, score, time)
+
+
+def scored_datasets(cell: Cell) -> list[str]:
+    """The names of the datasets that a cell is trained or scored on."""
+    others = (part.dataset for part in cell.evaluations.values() if part.dataset is not None)
+    return list(dict.fromkeys((cell.identity.dataset, *others)))
+
+
+def evaluation_identity(evaluation: EvaluationPart, contents: Mapping[str, str]) -> dict[str, Any]:
+    """What identifies the images of an evaluation, beyond the cell's own dataset."""
+    found = evaluation.model_dump(mode="json", include={"split", "batch_size"})
+    if evaluation.dataset is not None:
+        found |= {"dataset": evaluation.dataset, "content": contents[evaluation.dataset]}
+    if evaluation.corruption is not None:
+        found |= {"corruption": evaluation.corruption.model_dump(mode="json")}
+    return found
 
 
 @cache
@@ -95,14 +118,9 @@ def cell_module(cell: Cell) -> str:
     return adapter_of(cell).detector.__module__
 
 
-def scoring_of(cell: Cell) -> Scoring:
-    """How a cell is scored: the metric's name and the module of the scorer."""
-    return SCORINGS[cell.form]
-
-
-def writer_of(cell: Cell) -> str:
-    """The module of the dataset that writes a cell's predictions."""
-    return FORMS[cell.form].partition(":")[0]
+def scored_form(cell: Cell, evaluation: EvaluationPart) -> Form:
+    """The form of the dataset that an evaluation scores."""
+    return form_of(cell.dataset if evaluation.dataset is None else cell.datasets[evaluation.dataset])
 
 
 def run_cell(results: Path, cell: Cell, report: Report) -> None:

@@ -200,7 +200,7 @@ def score_split(cell: Cell, dataset: Dataset, split: str, predicted: Path, repor
         done += more
         report(Event(cell.id, "score", done, total, "images"))
 
-    scorer = SCORINGS[cell.form].scorer
+    scorer = SCORINGS[dataset.form].scorer
     counts, oddities = scorer(dataset, split, predicted / "lanes", progress=progress, workers=cell.training.threads)
     write_counts(folder / "counts.npz", counts)
     warnings = [str(oddity).replace(f"{dataset.root}/", "") for oddity in oddities]

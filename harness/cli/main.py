@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "data": ("harness.cli.data", "render datasets"),
     "publish": ("harness.cli.publish", "copy a suite's records and tables to results/<suite>/ and the README"),
+    "suite": ("harness.cli.suite", "the JSON Schema of suites"),
     "env": ("harness.cli.env", "what machine and libraries these are"),
 }
 """Verb -> the module whose `app` it is (a typer.Typer), and what it does."""

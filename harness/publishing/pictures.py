@@ -15,8 +15,8 @@ from harness.files import written_aside
 from harness.inference import draw_lanes
 from harness.lanes import Lane
 
-TILE = (230, 640)
-"""(height, width) of one frame in the sheet."""
+TILE_WIDTH = 640
+"""Of one frame in the sheet; its height is in proportion."""
 
 COLUMNS = 3
 JPEG_QUALITY = 88
@@ -45,7 +45,7 @@ def overlay_sheet(
     """Write one JPEG with the chosen frame of every scenario: predicted lanes in colour, labels as thin white lines."""
     by_id = {frame.id: frame for frame in frames}
     tiles = [tile(dataset, by_id[image], scenario, lanes_of[image]) for scenario, image in chosen.items()]
-    blank = np.full((*TILE, 3), 255, np.uint8)
+    blank = np.full_like(tiles[0], 255)
     tiles += [blank] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
     done, encoded = cv2.imencode(
@@ -60,7 +60,8 @@ def overlay_sheet(
 def tile(dataset: Dataset, frame: Frame, scenario: str, lanes: Sequence[Lane]) -> Image:
     """One frame with its lanes and the scenario's name."""
     drawn = draw_lanes(read_image(frame.image), lanes, dataset.lanes(frame))
-    small = cv2.resize(drawn, (TILE[1], TILE[0]), interpolation=cv2.INTER_AREA)
+    height = round(TILE_WIDTH * drawn.shape[0] / drawn.shape[1])
+    small = cv2.resize(drawn, (TILE_WIDTH, height), interpolation=cv2.INTER_AREA)
     told = "" if scenario == UNNAMED else scenario
     for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(small, told, (10, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, thickness, cv2.LINE_AA)

@@ -11,7 +11,7 @@ from harness.cell import cell_phases, records_folder
 from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.errors import InputError
 from harness.files import write_text
-from harness.matrix import Plan, records_of
+from harness.matrix import Plan, records_of, refuse_unavailable
 from harness.publishing.pictures import median_images, overlay_sheet
 from harness.records import Evaluation, Record, Submission, read_checked_counts
 from harness.report.leaderboard import leaderboard
@@ -28,6 +28,7 @@ def publish(plan: Plan, target: Path, readme: Path | None) -> list[Path]:
     The folder `target` is replaced as a whole, by a rename. InputError if a cell has no record, if its archived predictions are not
     the recorded ones, if `target` holds anything that isn't a publication, or if the README has no markers.
     """
+    refuse_unavailable(plan)
     records = records_of(plan)
     missing = [state.cell.id for state in plan.cells if not any(record.id == state.cell.id for record in records)]
     if missing:

@@ -145,6 +145,15 @@ def test_a_second_call_runs_nothing_and_writes_the_same_bytes(copy: Path) -> Non
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_choice_of_cells_runs_those_and_the_tables_are_of_the_whole_suite(copy: Path) -> None:
+    before = {path: path.read_bytes() for path in suite_folder(copy).glob("leaderboard.*")}
+    shutil.rmtree(cell_folder(copy, "samiro") / "time")
+    run = bench(copy, "--only", "method=baseline")
+    assert (run.returncode, "1 cells, 1 done already" in run.stdout) == (0, True), run.stderr
+    assert not (cell_folder(copy, "samiro") / "time").exists()
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_a_run_killed_in_every_phase_ends_with_the_results_of_an_undisturbed_one(
     finished: Path, tmp_path: Path
 ) -> None:

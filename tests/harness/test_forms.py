@@ -24,6 +24,7 @@ from harness.counts import AccuracyCounts, OverlapCounts, scope_scores
 from harness.datasets.base import open_dataset
 from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.matrix import make_plan
+from harness.preflight import data_needs
 from harness.publishing.publish import publish
 from harness.records import Latency, Record, Throughput, read_checked_counts, read_records
 from harness.report.leaderboard import Leaderboard, leaderboard
@@ -226,6 +227,11 @@ def test_a_split_whose_labels_are_private_gets_a_submission_instead_of_a_score(p
     print_leaderboard(board, Console(file=stream, width=80))
     assert "llamas, test: small, baseline: unscored: labels private" in stream.getvalue()
     assert len(csv_lines(board)) == 1
+
+
+def test_a_split_without_labels_is_nothing_that_a_suite_lacks(place: Path) -> None:
+    (need,) = data_needs(load_suite(str(place / "server.yaml")), place / "results/local")
+    assert (need.missing, need.images) == (False, {"test": 3, "train": 4, "val": 6})
 
 
 def test_publish_copies_records_counts_and_predictions_and_no_licensed_picture(place: Path, tmp_path: Path) -> None:

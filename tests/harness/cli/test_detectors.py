@@ -87,6 +87,22 @@ def test_a_failed_check_is_exit_code_one_and_json_says_which(
     assert "0.95 [red]" in capsys.readouterr().out
 
 
+def test_the_page_holds_every_check_and_no_detail_ends_a_cell(
+    asked: list[tuple[str, str, bool]], tmp_path: Path
+) -> None:
+    from harness.conformance import table
+    from harness.conformance.battery import CheckResult
+
+    page = tmp_path / "page.md"
+    assert main(["detectors", "check", "ufldv2_micro", "--table", str(page)]) in {0, 1}
+    assert "0.95 [red]" in page.read_text()
+    skipped = CheckResult("CPU and GPU", "samiro", "skipped", "no | GPU", 0.1)
+    text = table.page([table.Report("mine", "culane", (skipped,))], "a machine")
+    assert "| mine       | culane |        0 |        0 |         1 |" in text
+    assert "no \\| GPU" in text
+    assert "0.1" not in text
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
