@@ -375,6 +375,16 @@ _MICRO = Configuration(
         confidence_threshold=0.5,
     ),
 )
+_MICRO_TUSIMPLE = Configuration(
+    input=InputSize(frame=(720, 1280), crop=(200, 0, 720, 1280), network=(128, 320)),
+    architecture={**_MICRO.architecture, "slots": 6, "max_lanes": 5, "bottom_row": 710, "rows": 51},
+    recipe=_MICRO.recipe,
+)
+_MICRO_LLAMAS = Configuration(
+    input=InputSize(frame=(717, 1276), crop=(280, 0, 717, 1276), network=(128, 320)),
+    architecture={**_MICRO.architecture, "bottom_row": 716, "rows": 42},
+    recipe=_MICRO.recipe,
+)
 
 RESA.metas = {
     name: DetectorMeta(
@@ -391,6 +401,10 @@ RESA.metas = {
     for name, backbone, configurations in (
         ("resa_resnet18", "resnet18", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
         ("resa_resnet34", "resnet34", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
-        ("resa_micro", "resnet_micro", {"culane": _MICRO}),
+        (
+            "resa_micro",
+            "resnet_micro",
+            {"culane": _MICRO, "tusimple": _MICRO_TUSIMPLE, "llamas": _MICRO_LLAMAS},
+        ),
     )
 }

@@ -336,6 +336,17 @@ _MICRO = Configuration(
         confidence_threshold=0.7,
     ),
 )
+# Rows are those that TuSimple scores, from above its highest horizons down.
+_MICRO_TUSIMPLE = Configuration(
+    input=InputSize(frame=(720, 1280), crop=(200, 0, 720, 1280), network=(128, 320)),
+    architecture={**_MICRO.architecture, "row_anchors": 51, "row_span": (210 / 720, 710 / 720)},
+    recipe=_MICRO.recipe,
+)
+_MICRO_LLAMAS = Configuration(
+    input=InputSize(frame=(717, 1276), crop=(280, 0, 717, 1276), network=(128, 320)),
+    architecture={**_MICRO.architecture, "row_anchors": 42, "row_span": (300 / 717, 710 / 717)},
+    recipe=_MICRO.recipe,
+)
 
 UFLDv2.metas = {
     name: DetectorMeta(
@@ -352,6 +363,10 @@ UFLDv2.metas = {
     for name, backbone, configurations in (
         ("ufldv2_resnet18", "resnet18", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
         ("ufldv2_resnet34", "resnet34", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
-        ("ufldv2_micro", "resnet_micro", {"culane": _MICRO}),
+        (
+            "ufldv2_micro",
+            "resnet_micro",
+            {"culane": _MICRO, "tusimple": _MICRO_TUSIMPLE, "llamas": _MICRO_LLAMAS},
+        ),
     )
 }

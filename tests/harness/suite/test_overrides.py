@@ -115,8 +115,8 @@ def test_a_form_without_configuration_is_answered_with_the_line_to_write(loading
         ({"detectors": {"resa_micro": {"forms": {"culane": {"input": {"nework": [1, 2]}}}}}},
          "unknown key 'detectors.resa_micro.forms.culane.input.nework': did you mean 'network'"),
         ({"detectors": {"resa_micro": {"recipe": {"steps": 0}}}}, "key 'detectors.resa_micro.recipe.steps'"),
-        ({"datasets": LLAMAS, "defaults": {"forms": {"llamas": {"like": "tusimple"}}}},
-         "key 'defaults.forms.llamas.like'.*ufldv2_micro has no configuration for 'tusimple' either; it has culane"),
+        ({"datasets": LLAMAS, "detectors": {"lstr_resnet34": None}, "defaults": {"forms": {"llamas": {"like": "tusimple"}}}},
+         "key 'defaults.forms.llamas.like'.*lstr_resnet34 has no configuration for 'tusimple' either; it has culane"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_an_override_is_told_where_it_stands(
