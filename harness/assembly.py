@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.artefacts import oracle_name, oracle_phase
-from harness.cell import CellPhases, cell_phases, content_key, records_folder, scored_form, time_cell
+from harness.cell import CellPhases, cell_phases, content_key, records_folder, scoring_of, time_cell
 from harness.counts import UNNAMED, read_counts, scope_scores, write_counts
 from harness.files import sha256_of_file
 from harness.phases import was_accepted
@@ -23,7 +23,6 @@ from harness.records import (
     counts_path,
     write_record,
 )
-from harness.scoring import SCORINGS
 from harness.suite import Cell, EvaluationPart
 
 
@@ -90,7 +89,7 @@ def assemble_evaluation(
         dataset_sha256=content_key(results, cell.identity.dataset, cell.dataset),
         split=evaluation.split,
         corruption=None,
-        metric=SCORINGS[scored_form(cell, evaluation)].metric,
+        metric=scoring_of(cell, evaluation).metric,
         confidence_threshold=predicted["confidence_threshold"],
         total=scope_scores(counts),
         scenarios={scenario: scope_scores(counts, counts.scenario == scenario) for scenario in scenarios},

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from detectors.meta import Form
-from harness.artefacts import open_part
+from harness.artefacts import image_size_of, open_part
 from harness.datasets.base import FORMS
 from harness.files import sha256_of_json
 from harness.fingerprint import fingerprint
 from harness.phases import Phase, phase_state, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
-from harness.scoring import SCORINGS
+from harness.scoring import LANE_WIDTH, SCORINGS, Scoring, scoring_on
 from harness.suite import Cell, DatasetPart, EvaluationPart, adapter_of, form_of
 from harness.weights.cache import required, weights_state
 
@@ -52,29 +52,32 @@ def records_folder(results: Path, suite: str) -> Path:
 def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = None) -> CellPhases:
     """The phases of a cell with their keys: each key covers the identity fields it uses and the key before it.
 
-    That of `train` covers the content of the dataset and of the backbone's weights as well. contents: content keys of the cell's
-    datasets by name, for whoever has looked them up already; without, the datasets are opened.
+    That of `train` covers the content of the dataset and of the backbone's weights as well.
+    contents: content keys of the cell's datasets by name, for whoever has looked them up already; without, the datasets are opened.
     """
     if contents is None:
         contents = {name: content_key(results, name, cell.datasets[name]) for name in scored_datasets(cell)}
     folder = cell_folder(results, cell)
     detector = cell_module(cell)
     identity = cell.identity.model_dump(mode="json", exclude={"confidence"})
-    what = {
-        "phase": "train",
-        "identity": identity,
-        "content": contents[cell.identity.dataset],
-        "weights": weights_state(cell.meta, cell.form).sha256,
-    }
-    trained = ("harness.training.loop", "harness.training.data", "harness.methods.attach", "detectors.pretrained")
+    what: dict[str, Any] = {"phase": "train", "identity": identity, "content": contents[cell.identity.dataset]}
+    weights = weights_state(cell.meta, cell.form)
+    if weights.state != "none":
+        what["weights"] = weights.sha256
     train = Phase(
         folder / "train",
         sha256_of_json(what),
-        code_of(*trained, detector),
+        code_of(
+            "harness.training.loop",
+            "harness.training.data",
+            "harness.methods.attach",
+            "detectors.pretrained",
+            detector,
+        ),
     )
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
-        form = scored_form(cell, evaluation)
+        scoring = scoring_of(cell, evaluation)
         what = {
             "phase": "predict",
             "before": train.key,
@@ -84,10 +87,15 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
         predict[name] = Phase(
             folder / f"predict-{name}",
             sha256_of_json(what),
-            code_of("harness.inference", "harness.methods.attach", detector, FORMS[form].partition(":")[0]),
+            code_of(
+                "harness.inference",
+                "harness.methods.attach",
+                detector,
+                FORMS[scored_form(cell, evaluation)].partition(":")[0],
+            ),
         )
-        what = {"phase": "score", "before": predict[name].key, "metric": SCORINGS[form].metric}
-        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of(SCORINGS[form].module))
+        what = {"phase": "score", "before": predict[name].key, "metric": scoring.metric}
+        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of(scoring.module))
     what = {"phase": "time", "before": train.key, "protocol": cell.throughput, "device": cell.training.device}
     time = Phase(
         folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", detector)
@@ -129,7 +137,22 @@ def cell_module(cell: Cell) -> str:
 
 def scored_form(cell: Cell, evaluation: EvaluationPart) -> Form:
     """The form of the dataset that an evaluation scores."""
-    return form_of(cell.dataset if evaluation.dataset is None else cell.datasets[evaluation.dataset])
+    return form_of(scored_part(cell, evaluation))
+
+
+def scored_part(cell: Cell, evaluation: EvaluationPart) -> DatasetPart:
+    """The dataset that an evaluation scores."""
+    return cell.dataset if evaluation.dataset is None else cell.datasets[evaluation.dataset]
+
+
+def scoring_of(cell: Cell, evaluation: EvaluationPart) -> Scoring:
+    """How an evaluation is scored: the metric's name, which tells sizes of one's own, and the module of the scorer."""
+    part = scored_part(cell, evaluation)
+    size = image_size_of(part)
+    scoring = SCORINGS[form_of(part)]
+    if form_of(part) != "culane" or size is None:
+        return scoring
+    return scoring_on(scoring, size, part.lane_width or LANE_WIDTH)
 
 
 def run_cell(results: Path, cell: Cell, report: Report) -> None:

@@ -70,6 +70,17 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
     return Preflight((*data, *weights_needs(untrained), disk), prices, recorded.problems)
 
 
+def weights_needs(cells: Iterable[Cell]) -> list[Need]:
+    """The weights that the backbones of some cells start from, each once."""
+    needs: dict[str, Need] = {}
+    for cell in cells:
+        state = weights_state(cell.meta, cell.form)
+        if state.state != "none":
+            detail = state.fix or f"{state.path}, sha256 {state.sha256}"
+            needs.setdefault(state.name, Need("weights", state.name, state.state == "missing", detail))
+    return list(needs.values())
+
+
 def cost_line(prices: Sequence[Price], suite: str) -> str:
     """What is still to be trained and what that takes, in a line."""
     known = [price.seconds for price in prices if price.seconds is not None]
@@ -116,16 +127,6 @@ def checked_split(dataset: Dataset, split: str) -> int:
     if dataset.has_labels(split):
         dataset.lanes(frames[0])
     return len(frames)
-
-
-def weights_needs(untrained: Iterable[Cell]) -> list[Need]:
-    """The pretrained weights that the backbones of cells which are still to be trained start from, each once."""
-    states = (weights_state(cell.meta, cell.form) for cell in untrained)
-    return [
-        Need("weights", state.name, state.state == "missing", state.fix or str(state.path))
-        for state in dict.fromkeys(states)
-        if state.state != "none"
-    ]
 
 
 def disk_need(suite: Suite, results: Path, cells_bytes: int) -> Need:

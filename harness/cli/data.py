@@ -9,12 +9,23 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-app = typer.Typer(add_completion=False, help="Rendered datasets.")
+from harness.cli import data_convert, data_doctor, data_index
+from harness.cli.options import Crop
+
+app = typer.Typer(
+    add_completion=False,
+    help="Datasets: render them, make labels from masks, examine, index and convert them.",
+)
 
 
 @app.callback()
 def data() -> None:
     """Keep `render` a command of its own, whatever joins it."""
+
+
+app.command(epilog=data_doctor.EPILOG)(data_doctor.doctor)
+app.command(epilog=data_index.EPILOG)(data_index.index)
+app.command(epilog=data_convert.EPILOG)(data_convert.convert)
 
 
 @app.command(epilog="Example: samiro-bench data render roads --train 360 --val 60 --test 180 --difficulty 0.5")
@@ -54,3 +65,23 @@ def render(
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     typer.echo(f"wrote {train + val + test} frames to {out}")
+
+
+@app.command(epilog="Example: samiro-bench data masks frames six --masks gt_instance_{name}.png")
+def masks(
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="The folder of the images.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that doesn't exist yet.")],
+    pattern: Annotated[
+        str,
+        typer.Option("--masks", metavar="PATTERN", help="A mask's path from IMAGES, {name} being its image's name."),
+    ] = "gt_instance_{name}.png",
+    crop: Crop = None,
+) -> None:
+    """Turn images and instance masks (a grey value a lane) into a dataset in CULane's format, to predict and score on.
+
+    Images without a mask are left out; images and lanes are stretched to 1640x590, the frame of CULane's metric.
+    """
+    from harness.datasets.instance_masks import find_masks, write_culane_labels
+
+    labels = write_culane_labels(find_masks(images, pattern), out, part=crop)
+    typer.echo(f"wrote {len(labels)} images with {sum(map(len, labels))} lanes to {out}")

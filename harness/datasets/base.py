@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import InputError, did_you_mean
 from harness.lanes import Lane
+
+if TYPE_CHECKING:
+    from harness.datasets.index import LabelIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,9 @@ class Dataset(Protocol):
         Raises InputError on a label that is missing or damaged.
         """
 
+    def labels(self, split: str) -> LabelIndex:
+        """All labels of a split, one row a frame of `frames(split)`. Raises InputError on a label that is missing or damaged."""
+
     def has_labels(self, split: str) -> bool:
         """Whether a split that is there can be scored here: LLAMAS keeps the labels of its test split to itself."""
 
@@ -87,19 +93,27 @@ FORMS = {
 
 
 def open_dataset(
-    form: str, root: Path, *, name: str | None = None, image_size: tuple[int, int] | None = None, rehash: bool = False
+    form: str,
+    root: Path,
+    *,
+    name: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    rehash: bool = False,
+    lane_width: int | None = None,
 ) -> Dataset:
     """Open the dataset of a format at a folder.
 
     name: defaults to the format's. image_size: (height, width), for formats whose images may have any size; None reads it
-    from an image. rehash: read all labels afresh instead of trusting sizes and modification times. Raises InputError on an
-    unknown format and on a folder that isn't such a dataset.
+    from an image. rehash: read all labels afresh instead of trusting sizes and modification times. lane_width: pixels that
+    lanes are painted wide when a dataset of form culane is scored. Raises InputError on an unknown format and on a folder that
+    isn't such a dataset.
     """
     if form not in FORMS:
         raise InputError(f"unknown dataset format {form!r}; {did_you_mean(form, list(FORMS))}")
     module, _, attribute = FORMS[form].partition(":")
+    own = {} if lane_width is None else {"lane_width": lane_width}
     dataset: Dataset = getattr(import_module(module), attribute)(
-        root, name=name or form, image_size=image_size, rehash=rehash
+        root, name=name or form, image_size=image_size, rehash=rehash, **own
     )
     return dataset
 

@@ -7,19 +7,19 @@ labels of the test split are private.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
-from harness.datasets.index import LabelIndex, cached_index, index_of, rebuilt_index, stat_signature
+from harness.datasets.index import LabelIndex, cached_index, index_of_files, rebuilt_index, stat_signature
 from harness.datasets.lines import COORDINATE_LIMIT, lines_text
 from harness.datasets.rendering import rendered_key, scenarios_of
 from harness.errors import InputError, did_you_mean
@@ -47,8 +47,7 @@ _FEWEST_MARKERS = 2
 _TALL_MARKER = 2  # markers of more rows than this contribute all their rows
 
 
-@dataclass(frozen=True)
-class Marker:
+class Marker(NamedTuple):
     """One painted dash: image points (x, y) of its near and far end in whole pixels, and the depth of its near end in metres."""
 
     start: tuple[int, int]
@@ -86,9 +85,12 @@ def _named_lanes(content: object) -> dict[str, list[Marker]]:
     for number, lane in enumerate(lanes, start=1):
         where = f"lane {number}"
         name = _field(lane, "lane_id", str, where)
-        markers = [
-            _marker(marker, f"{where}, marker {k}") for k, marker in enumerate(_field(lane, "markers", list, where), 1)
-        ]
+        markers = []
+        for place, marker in enumerate(_field(lane, "markers", list, where), start=1):
+            try:
+                markers.append(_marker(marker))
+            except ValueError as error:  # said here, because there are hundreds of markers a file and rarely a fault
+                raise ValueError(f"{where}, marker {place}{error}") from None
         if not markers:
             raise ValueError(f"{where} has no markers")
         starts = [marker.start[1] for marker in markers]
@@ -111,19 +113,19 @@ def _field(value: object, key: str, kind: type[Kind], where: str) -> Kind:
     return found
 
 
-def _marker(marker: object, where: str) -> Marker:
-    ends = []
-    for key in ("pixel_start", "pixel_end"):
-        point = _field(marker, key, dict, where)
-        ends.append((_whole(point, "x", f"{where}, {key}"), _whole(point, "y", f"{where}, {key}")))
-    depth = _decimal(_field(marker, "world_start", dict, where), "z", f"{where}, world_start")
-    return Marker(ends[0], ends[1], depth)
+def _marker(marker: object) -> Marker:
+    start, end = _field(marker, "pixel_start", dict, ""), _field(marker, "pixel_end", dict, "")
+    return Marker(
+        (_whole(start, "x", ", pixel_start"), _whole(start, "y", ", pixel_start")),
+        (_whole(end, "x", ", pixel_end"), _whole(end, "y", ", pixel_end")),
+        _decimal(_field(marker, "world_start", dict, ""), "z", ", world_start"),
+    )
 
 
 def _whole(point: dict[str, object], key: str, where: str) -> int:
     text = point.get(key)
     try:
-        value = int(text) if isinstance(text, str | int) else None
+        value = int(text) if isinstance(text, (str, int)) else None
     except ValueError:
         value = None
     if value is None or abs(value) > COORDINATE_LIMIT:
@@ -134,10 +136,10 @@ def _whole(point: dict[str, object], key: str, where: str) -> int:
 def _decimal(point: dict[str, object], key: str, where: str) -> float:
     text = point.get(key)
     try:
-        value = float(text) if isinstance(text, str | int | float) else np.nan
+        value = float(text) if isinstance(text, (str, int, float)) else math.nan
     except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
+        value = math.nan
+    if not math.isfinite(value):
         raise ValueError(f"{where}: {key} is {str(text)[:40]!r}, not a number")
     return value
 
@@ -194,6 +196,11 @@ def points_of(rows: dict[str, npt.NDArray[np.float64]]) -> list[Points]:
             if len(y) > 1:
                 lanes.append(np.stack([rows[name][y], y], axis=1).astype(np.float32))
     return lanes
+
+
+def read_points(path: str) -> list[Points]:
+    """The lanes of a label file as `points_of` gives them. Raises InputError as `lane_rows` does."""
+    return points_of(lane_rows(read_bytes(path), source=path))
 
 
 def write_predictions(folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:
@@ -312,8 +319,7 @@ class LLAMAS:
         return self._indices[split]
 
     def _read_labels(self, names: list[str]) -> LabelIndex:
-        paths = [f"{self.root}/{name}" for name in names]
-        return index_of(points_of(lane_rows(read_bytes(path), source=path)) for path in paths)
+        return index_of_files([f"{self.root}/{name}" for name in names], read_points)
 
     @cached_property
     def _rows(self) -> dict[str, tuple[str, int]]:

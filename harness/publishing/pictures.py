@@ -10,8 +10,7 @@ import numpy as np
 
 from harness.counts import UNNAMED, Counts
 from harness.datasets.base import Dataset, Frame
-from harness.datasets.images import Image, read_image
-from harness.files import written_aside
+from harness.datasets.images import Image, read_image, write_jpeg
 from harness.inference import draw_lanes
 from harness.lanes import Lane
 
@@ -48,13 +47,7 @@ def overlay_sheet(
     blank = np.full_like(tiles[0], 255)
     tiles += [blank] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
-    done, encoded = cv2.imencode(
-        ".jpg", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
-    if not done:
-        raise OSError(f"{path}: OpenCV could not encode the picture")
-    with written_aside(path) as aside:
-        aside.write_bytes(encoded.tobytes())
+    write_jpeg(path, np.asarray(np.vstack(rows), dtype=np.uint8), JPEG_QUALITY)
 
 
 def tile(dataset: Dataset, frame: Frame, scenario: str, lanes: Sequence[Lane]) -> Image:

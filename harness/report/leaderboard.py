@@ -138,7 +138,7 @@ def headline_sections(sections: Sequence[Section]) -> list[Section]:
         if key.trained_on == key.dataset and not key.corruption:
             by_dataset[key.dataset, key.dataset_sha256, key.selection, key.confidence].append(section)
     return [
-        min(group, key=lambda section: (section.key.split != "test", not section.key.metric.endswith("/official")))
+        min(group, key=lambda section: (section.key.split != "test", "/official" not in section.key.metric))
         for group in by_dataset.values()
     ]
 

@@ -5,13 +5,14 @@ The predictions that are scored are the files that the dataset wrote (`Dataset.w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol
 
 from harness.counts import Counts
 from harness.datasets.base import Dataset
+from harness.datasets.culane import IMAGE_SIZE
 from harness.metrics.oddities import Oddity
 from harness.scoring.images import Progress
 
@@ -45,6 +46,18 @@ class Scoring:
         """The function that scores."""
         found: Scorer = import_module(self.module).score
         return found
+
+
+LANE_WIDTH = 30
+"""Pixels that `culane/official` paints lanes wide unless a suite says otherwise: the official evaluator's own width on 1640x590."""
+
+
+def scoring_on(scoring: Scoring, image_size: tuple[int, int], lane_width: int) -> Scoring:
+    """A scoring on images of a size of their own: the metric's name says so wherever it isn't what CULane itself is scored with."""
+    if (image_size, lane_width) == (IMAGE_SIZE, LANE_WIDTH):
+        return scoring
+    height, width = image_size
+    return replace(scoring, metric=f"{scoring.metric} ({width}x{height}, lanes {lane_width} px wide)")
 
 
 SCORINGS = {

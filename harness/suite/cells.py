@@ -169,7 +169,9 @@ def dataset_identity(name: str, dataset: DatasetPart) -> dict[str, Any]:
     """
     if dataset.rendered is not None:
         return {"rendered": dataset_key(dataset.rendered)}
-    return {"real": dataset.root or name, "form": dataset.form}
+    own = {"image_size": dataset.image_size, "lane_width": dataset.lane_width}
+    declared = {key: value for key, value in own.items() if value is not None}
+    return {"real": dataset.root or name, "form": dataset.form, **declared}
 
 
 def identity_hash(identity: Identity) -> str:

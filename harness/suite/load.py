@@ -64,7 +64,7 @@ def load_suite(name: str) -> Suite:
     if isinstance(methods, dict):
         value["methods"] = {str(key): method_part(path, key, part) for key, part in methods.items()}
     if isinstance(detectors, dict):
-        value["detectors"] = {key: rooted_part(path, part) for key, part in rooted_keys(path, detectors).items()}
+        value["detectors"] = rooted_keys(path, detectors)
     if "defaults" in value:
         value["defaults"] = rooted_part(path, value["defaults"])
     suite = validated(Suite, value, where=str(path))
@@ -88,22 +88,25 @@ def method_part(path: Path, name: object, part: object) -> MethodConfiguration:
 
 
 def rooted_keys(path: Path, parts: dict[Any, Any]) -> dict[Any, Any]:
-    """The keys of `detectors` with adapter files where they lie from the suite's folder."""
-    found = {rooted(key, path.parent) if isinstance(key, str) else key: part for key, part in parts.items()}
+    """The entries of `detectors` with adapter files and files of weights where they lie from the suite's folder."""
+    found = {
+        rooted(key, path.parent) if isinstance(key, str) else key: rooted_part(path, part)
+        for key, part in parts.items()
+    }
     if len(found) < len(parts):
         raise InputError(f"{path}: key 'detectors': one adapter stands twice under two paths; name it once")
     return found
 
 
-def rooted_part(path: Path, part: object) -> object:
-    """Overrides, and those for single forms, with files of weights where they lie from the suite's folder."""
+def rooted_part(path: Path, part: Any) -> Any:
+    """Overrides, those of forms among them, with the file of their weights where it lies from the suite's folder."""
     if not isinstance(part, dict):
         return part
     found = dict(part)
     if isinstance(part.get("weights"), str):
         found["weights"] = rooted_weights(part["weights"], path.parent)
     if isinstance(part.get("forms"), dict):
-        found["forms"] = {form: rooted_part(path, inner) for form, inner in part["forms"].items()}
+        found["forms"] = {form: rooted_part(path, over) for form, over in part["forms"].items()}
     return found
 
 

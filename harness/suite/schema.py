@@ -52,6 +52,10 @@ class DatasetPart(Part):
     form: Form | None = None
     root: str | None = None
     """The name under which paths.yaml and the environment know a real dataset's folder; default: the dataset's own name."""
+    image_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    """Height and width of the images of a real dataset of form culane; default: CULane's own, 590 and 1640."""
+    lane_width: int | None = Field(None, ge=1, le=1000)
+    """Pixels that lanes are painted wide when a real dataset of form culane is scored; default: the official 30, whatever the size."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -59,6 +63,8 @@ class DatasetPart(Part):
             raise ValueError("give either 'rendered' (a specification) or 'form' (culane, tusimple, llamas), not both")
         if self.rendered is not None and self.root is not None:
             raise ValueError("'root' is for real datasets; a rendered one lies where the harness put it")
+        if self.form != "culane" and (self.image_size or self.lane_width):
+            raise ValueError("'image_size' and 'lane_width' are for real datasets of form culane: leave them out")
         return self
 
 
@@ -85,10 +91,10 @@ class Overrides(Part):
     """Frame, crop and network size."""
     architecture: dict[str, Any] = {}
     """Options of the detector's own."""
+    weights: Weights | None = None
+    """What the backbone starts from: `imagenet`, `none` or `file:PATH`, a path that starts at the suite's folder."""
     recipe: dict[str, Any] = {}
     """How it is trained. `steps` takes the place of `epochs`, and the other way round."""
-    weights: Weights | None = None
-    """What the backbone starts from: `imagenet`, `none`, or `file:PATH` with a path from the suite's folder; default: as published."""
 
 
 class FormOverrides(Overrides):

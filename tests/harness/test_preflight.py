@@ -16,7 +16,7 @@ from harness.suite import Suite, load_suite
 REAL = """
 title: Real
 datasets:
-  culane: {form: culane}
+  culane: {form: culane, image_size: [59, 164]}
 detectors:
   ufldv2_micro:
 methods:
@@ -97,7 +97,7 @@ def test_bench_tells_everything_that_is_missing_and_makes_no_folder(
     for name in ("CULANE", "TUSIMPLE", "LLAMAS"):
         monkeypatch.delenv(f"SAMIRO_BENCH_DATA_{name}", raising=False)
     monkeypatch.chdir(tmp_path)
-    text = REAL.replace("culane: {form: culane}", "culane: {form: culane}\n  tusimple: {form: tusimple}")
+    text = REAL.replace("detectors:", "  tusimple: {form: tusimple}\ndetectors:")
     (tmp_path / "two.yaml").write_text(text.replace("ufldv2_micro", "ufldv2_resnet18"))
     assert main(["bench", "two.yaml"]) == 2
     said = capsys.readouterr().err
