@@ -103,7 +103,7 @@ def weights_state(meta: DetectorMeta, form: Form) -> WeightsState:
         return file_state(weights)
     name = published_name(meta.backbone)
     path = cached_path(name)
-    fetch = f"run `samiro-bench weights fetch {meta.backbone}`, or say `weights: none` or `weights: file:PATH` for {meta.name}"
+    fetch = f"run `samiro-bench weights fetch {meta.backbone}`, or say `weights: none` or `weights: file:PATH` for the detector"
     card = read_card(path)
     if card is None:
         return WeightsState(name, "missing", path, fix=f"{path} isn't there: {fetch}")
