@@ -4,7 +4,9 @@ SUITE ?= mini
 SEEDS ?=
 ENGINE ?= local
 BENCH := .venv/bin/samiro-bench
-# Byte-compiling all of torch and scipy up front takes longer than everything else; Python compiles what it imports.
+# Byte-compiling all of torch and scipy up front takes longer than everything else. One import of what the harness uses compiles just
+# that, and keeps it even where the environment tells Python not to: every process of a cell would compile it again.
+COMPILE := env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c 'from harness.torchvision_guard import ensure_torchvision as ready; ready(); import harness.phase_work, harness.probe, harness.publishing.publish, harness.training.pretraining, timm'
 INSTALL := .venv/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -21,10 +23,12 @@ setup: .venv/.ready ## make .venv with the pinned environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: name a newer one with PYTHON=..."; exit 2; }
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 2; }
 	$(INSTALL) --editable .
+	@$(COMPILE)
 	@touch $@
 
 .venv/.ready-dev: .venv/.ready
 	$(INSTALL) --editable '.[dev]'
+	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest --version >/dev/null
 	@touch $@
 
 bench: .venv/.ready ## run a suite's matrix and write its leaderboard

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 from detectors.base import Tap
@@ -21,7 +22,8 @@ class BackboneSource:
     """A timm model, the options it is created with, and the indices of its features at strides 4, 8, 16 and 32 (undilated).
 
     plain_stem: channels of the single 7x7 convolution of stride 2 that takes the place of timm's stem, None to keep that.
-    frozen_stem: whether the normalisation after the stem is fixed, its statistics and its scale.
+    frozen_stem: whether the normalisation after the stem is fixed, its statistics and its scale. imagenet: what `weights: imagenet`
+    stands for, as timm calls it, None where nobody published such weights.
     """
 
     model: str
@@ -29,6 +31,7 @@ class BackboneSource:
     indices: tuple[int, ...] = (1, 2, 3, 4)
     plain_stem: int | None = None
     frozen_stem: bool = False
+    imagenet: str | None = None
 
 
 def reduced_resnet18(expansion: int, *, frozen_stem: bool = False) -> BackboneSource:
@@ -50,8 +53,10 @@ def reduced_resnet18(expansion: int, *, frozen_stem: bool = False) -> BackboneSo
 
 
 BACKBONES: dict[str, BackboneSource] = {
-    "resnet18": BackboneSource("resnet18"),
-    "resnet34": BackboneSource("resnet34"),
+    # timm's copies of torchvision's IMAGENET1K_V1, which is what upstream recipes get by `pretrained=True`: UFLDv2's model/backbone.py,
+    # pytorch-auto-drive's utils/models/resnet.py.
+    "resnet18": BackboneSource("resnet18", imagenet="resnet18.tv_in1k"),
+    "resnet34": BackboneSource("resnet34", imagenet="resnet34.tv_in1k"),
     # timm's plain stem is 64 channels wide whatever the stages are, its deep one twice `stem_width`: 16 here, like the first stage.
     "resnet_micro": BackboneSource(
         "resnet18", {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128), "stem_type": "deep_tiered", "stem_width": 8}
@@ -62,19 +67,17 @@ BACKBONES: dict[str, BackboneSource] = {
 """Backbone name -> how it is built."""
 
 
-def build_backbone(name: str, *, weights: str = "none", stages: int = 4, output_stride: int = 32) -> nn.Module:
+def build_backbone(name: str, *, stages: int = 4, output_stride: int = 32) -> nn.Module:
     """A network that maps normalised images (B, 3, H, W) to the list of its features at strides 4, 8, 16 and 32.
 
     `stages` is the number of stages that it has, the others are never built. Stages beyond `output_stride` (8, 16 or 32) keep that
     stride, and their 3x3 convolutions are dilated instead.
 
-    `weights` is `none`: drawn from torch's global generator; nothing is ever downloaded. Each stage is a module that is called once a
-    forward and whose output isn't changed in place afterwards. Raises InputError for a name or weights that there aren't.
+    Its weights are drawn from torch's global generator: `detectors.pretrained` gives them another start. Each stage is a module that is
+    called once a forward and whose output isn't changed in place afterwards. Raises InputError for a name that there isn't.
     """
     if name not in BACKBONES:
         raise InputError(f"unknown backbone {name!r}: {did_you_mean(name, list(BACKBONES))}")
-    if weights != "none":
-        raise InputError(f"unknown backbone weights {weights!r}: give 'none', which is a random initialisation")
     ensure_torchvision()
     import timm
 
@@ -92,6 +95,16 @@ def build_backbone(name: str, *, weights: str = "none", stages: int = 4, output_
     if source.frozen_stem:
         layers: Any = timm.layers
         network.bn1 = layers.freeze_batch_norm_2d(network.bn1)
+    return network
+
+
+def whole_network(name: str) -> nn.Module:
+    """The timm network that a backbone is a part of, classifier included, without memory for its weights: names and shapes."""
+    ensure_torchvision()
+    import timm
+
+    with torch.device("meta"):
+        network: nn.Module = timm.create_model(BACKBONES[name].model, pretrained=False, **BACKBONES[name].options)
     return network
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from detectors.base import Detector
@@ -47,17 +48,23 @@ def import_checkpoint(name: str, form: Form, path: Path) -> Detector:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file that torch wrote, without containers, common prefixes and a profiler's counters."""
+    """The state dict in a file of torch or safetensors, without containers, common prefixes and a profiler's counters."""
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        stored = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except FileNotFoundError:
         raise InputError(f"{path} is missing; give the checkpoint's file") from None
     except pickle.UnpicklingError:
         # Torch's own words advise to let the file run code.
         raise InputError(f"{path}: not a file of torch that holds tensors alone; give a model's state dict") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (
+        Exception
+    ) as error:  # for broken files torch raises a dozen unrelated types, struct.error and IndexError among them
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: not readable as weights of torch ({reason}); copy it again") from None
+        raise InputError(f"{path}: not readable as weights ({reason}); copy it again") from error
     for container in CONTAINERS:
         if isinstance(stored, Mapping) and isinstance(stored.get(container), Mapping):
             stored = stored[container]
@@ -82,8 +89,15 @@ def renamed(tensors: Mapping[str, Tensor], names: tuple[tuple[str, str], ...], *
     return result
 
 
-def check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Any], *, where: Path, what: str) -> None:
-    """Raise an InputError that names the first entries that are missing, unknown or of another shape."""
+def check_fit(
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, Any],
+    *,
+    where: Path,
+    what: str,
+    fix: str = "name the variant that it was trained as",
+) -> None:
+    """Raise an InputError that names the first entries that are missing, unknown or of another shape, and says what is the `fix`."""
     shapes = [
         f"{name} {tuple(value.shape)} instead of {tuple(expected[name].shape)}"
         for name, value in tensors.items()
@@ -100,6 +114,4 @@ def check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Any], *, whe
         if entries
     ]
     if complaints:
-        raise InputError(
-            f"{where}: doesn't fit {what}: {'; '.join(complaints)}; name the variant that it was trained as"
-        )
+        raise InputError(f"{where}: doesn't fit {what}: {'; '.join(complaints)}; {fix}")

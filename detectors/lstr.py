@@ -12,7 +12,7 @@ liuruijin17/LSTR (BSD-3); those on CULane from voldemortX/pytorch-auto-drive (BS
 
 `lstr_resnet18s` on TuSimple is the original, whose published weights import strictly; upstream has no other dataset, and its form
 CULane is this network with pytorch-auto-drive's input and recipe, which that publishes for twice the width only. `lstr_resnet18s_2x`
-and `lstr_resnet34` are pytorch-auto-drive's (the latter there starts from ImageNet).
+and `lstr_resnet34` are pytorch-auto-drive's. The reduced networks start at random in both repositories, `lstr_resnet34` from ImageNet.
 
 What differs in training: labels are read on equally spaced rows of the network's view instead of at the label file's points; where
 rotation leaves a part of the view empty, upstream hides that part from the attention; crops of nine tenths at a random place
@@ -37,7 +37,17 @@ from torch import Tensor, nn
 
 from detectors.backbones import backbone_taps, build_backbone
 from detectors.base import Batch, Detector, Tap, normalise
-from detectors.meta import Augmentation, Configuration, Data, DetectorMeta, Form, InputSize, Normalisation, Recipe
+from detectors.meta import (
+    Augmentation,
+    Configuration,
+    Data,
+    DetectorMeta,
+    Form,
+    InputSize,
+    Normalisation,
+    Recipe,
+    Weights,
+)
 from detectors.parts.matching import matched_pairs
 from detectors.parts.row_wise import ABSENT, Anchors
 from detectors.parts.transformer import MultilayerPerceptron, Transformer, sine_positions
@@ -59,7 +69,6 @@ class Architecture(Data):
     many lanes are predicted, those with the highest scores.
     """
 
-    weights: str = "none"
     queries: int = Field(7, ge=1)
     width: int = Field(32, ge=4, multiple_of=4)
     heads: int = Field(2, ge=1)
@@ -112,7 +121,7 @@ class LSTR(Detector):
         where = f"detector {meta.name}, architecture for {form}"
         self.options = options = validated(Architecture, self.configuration.architecture, where=where)
         self.frame = frame_of(self.configuration.input, options.rows)
-        self.backbone = build_backbone(meta.backbone, weights=options.weights)
+        self.backbone = build_backbone(meta.backbone)
         last = self.taps()[-1]
         self.projection = nn.Conv2d(last.channels, options.width, 1)
         self.queries = nn.Parameter(torch.randn(options.queries, options.width))
@@ -277,11 +286,12 @@ _TUSIMPLE = Configuration(
 )
 
 
-def _culane(**architecture: Any) -> Configuration:
+def _culane(weights: Weights = "none", **architecture: Any) -> Configuration:
     """pytorch-auto-drive's configs/lane_detection/lstr/resnet18s_culane_aug.py and resnet34_culane_aug.py."""
     return Configuration(
         input=InputSize(frame=(590, 1640), crop=(0, 0, 590, 1640), network=(288, 800)),
         architecture={"rows": 60, "max_lanes": 4, **architecture},
+        weights=weights,
         recipe=Recipe(
             optimizer="adam",
             learning_rate=2.5e-4,
@@ -341,7 +351,7 @@ LSTR.metas = {
             "resnet34",
             _AUTO_DRIVE,
             Normalisation(),
-            {"culane": _culane(width=128, feed_forward=512)},
+            {"culane": _culane("imagenet", width=128, feed_forward=512)},
         ),
         ("lstr_micro", "resnet_micro", _ORIGINAL, Normalisation(), {"culane": _MICRO}),
     )

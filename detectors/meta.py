@@ -6,14 +6,29 @@ and `samiro-bench detectors list` prints them.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Form = Literal["culane", "tusimple", "llamas"]
 """The formats of lane datasets that a detector can be configured for."""
 
 Family = Literal["segmentation", "row-wise", "anchor", "parametric", "keypoint"]
+
+
+FILE = "file:"
+"""What weights begin with that lie in a file."""
+
+
+def _known_start(weights: str) -> str:
+    if weights in {"none", "imagenet"} or (weights.startswith(FILE) and weights != FILE):
+        return weights
+    raise ValueError(f"{weights!r} is no start for a backbone: give imagenet, none or file:PATH")
+
+
+Weights = Annotated[str, AfterValidator(_known_start)]
+"""What a backbone starts from: `imagenet`, the published weights of `detectors.backbones.BACKBONES`; `file:PATH`, a state dict under
+the names of that backbone; `none`, random weights. Where a detector was trained already, `file:` is followed by the file's sha256."""
 
 
 class Data(BaseModel):
@@ -110,10 +125,14 @@ class Recipe(Data):
 
 
 class Configuration(Data):
-    """A detector as configured for one dataset form: input, architecture options (the detector's own keys) and published recipe."""
+    """A detector as configured for one dataset form: input, architecture options (the detector's own keys) and published recipe.
+
+    `weights` is what the backbone starts from in that recipe. A detector is built with random weights whatever it says.
+    """
 
     input: InputSize
     architecture: dict[str, Any] = {}
+    weights: Weights = "none"
     recipe: Recipe
 
 

@@ -10,8 +10,8 @@ voldemortX/pytorch-auto-drive (BSD-3).
 features, five iterations, the bilateral decoder on CULane too, a larger existence head, no crop. What differs in training: masks are
 drawn from the labels in network pixels and lanes are given to slots by where they cross the bottom of the augmented frame, not by the
 label file's lane numbers; lanes beyond the slots are background, upstream ignores them; the warm-up multiplies the polynomial decay,
-which upstream starts only after it; the backbone starts at random. Decoding reads the probabilities at exactly the rows of the frame
-and gives pixel centres, where upstream truncates both to whole pixels.
+which upstream starts only after it. Decoding reads the probabilities at exactly the rows of the frame and gives pixel centres, where
+upstream truncates both to whole pixels.
 
 `resa_micro` is the same code with other numbers, for budgets of a few hundred steps on a CPU. Its maps have stride 4, and what the
 aggregator adds counts a tenth: with the published weight of 2, a network that starts at random learns where lanes usually lie and
@@ -63,7 +63,6 @@ class Architecture(Data):
     `probability`.
     """
 
-    weights: str = "none"
     slots: int = Field(4, ge=2, multiple_of=2)
     max_lanes: int = Field(4, ge=1)
     channels: int = Field(128, gt=0)
@@ -201,7 +200,7 @@ class RESA(Detector):
         self.options = validated(Architecture, self.configuration.architecture, where=where)
         options, size = self.options, self.configuration.input
         grid = (math.ceil(size.network[0] / STRIDE), math.ceil(size.network[1] / STRIDE))
-        self.backbone = build_backbone(meta.backbone, weights=options.weights, stages=3, output_stride=STRIDE)
+        self.backbone = build_backbone(meta.backbone, stages=3, output_stride=STRIDE)
         _dilate_first_convolutions_only(self.backbone)
         self.reduce = nn.Sequential(
             nn.Conv2d(self.taps()[-1].channels, options.channels, 1, bias=False),
@@ -340,11 +339,13 @@ def _published(epochs: int, warmup_steps: int) -> Recipe:
 # CULane's masks are drawn 16 px wide in frames of 1640 (laneseg_label_w16), TuSimple's 15 px in frames of 1280.
 _CULANE = Configuration(
     input=InputSize(frame=(590, 1640), crop=(0, 0, 590, 1640), network=(288, 800)),
+    weights="imagenet",
     recipe=_published(epochs=12, warmup_steps=500),
 )
 _TUSIMPLE = Configuration(
     input=InputSize(frame=(720, 1280), crop=(0, 0, 720, 1280), network=(360, 640)),
     architecture={"slots": 6, "max_lanes": 5, "bottom_row": 710, "row_step": 10, "rows": 56},
+    weights="imagenet",
     recipe=_published(epochs=50, warmup_steps=200),
 )
 _MICRO = Configuration(
@@ -374,6 +375,16 @@ _MICRO = Configuration(
         confidence_threshold=0.5,
     ),
 )
+_MICRO_TUSIMPLE = Configuration(
+    input=InputSize(frame=(720, 1280), crop=(200, 0, 720, 1280), network=(128, 320)),
+    architecture={**_MICRO.architecture, "slots": 6, "max_lanes": 5, "bottom_row": 710, "rows": 51},
+    recipe=_MICRO.recipe,
+)
+_MICRO_LLAMAS = Configuration(
+    input=InputSize(frame=(717, 1276), crop=(280, 0, 717, 1276), network=(128, 320)),
+    architecture={**_MICRO.architecture, "bottom_row": 716, "rows": 42},
+    recipe=_MICRO.recipe,
+)
 
 RESA.metas = {
     name: DetectorMeta(
@@ -390,6 +401,10 @@ RESA.metas = {
     for name, backbone, configurations in (
         ("resa_resnet18", "resnet18", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
         ("resa_resnet34", "resnet34", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
-        ("resa_micro", "resnet_micro", {"culane": _MICRO}),
+        (
+            "resa_micro",
+            "resnet_micro",
+            {"culane": _MICRO, "tusimple": _MICRO_TUSIMPLE, "llamas": _MICRO_LLAMAS},
+        ),
     )
 }

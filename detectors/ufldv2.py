@@ -7,8 +7,8 @@ Facts come from the paper and from cfzd/Ultra-Fast-Lane-Detection-v2 (MIT); conf
 
 `ufldv2_resnet18` and `ufldv2_resnet34` are the published network, losses and decoding. What differs in training: lanes are given to
 the four slots by where they cross the bottom of the augmented frame, not by the label file's lane numbers; labels end where the lane
-ends (upstream prolongs them to the lower edge, data/dali_data.py); scaling is alike in both directions; the backbone starts at
-random. Published CULane figures average test-time shifts of the features; decoding here has none.
+ends (upstream prolongs them to the lower edge, data/dali_data.py); scaling is alike in both directions. Published CULane figures
+average test-time shifts of the features; decoding here has none.
 
 `ufldv2_micro` departs from the paper, for budgets of a few hundred steps on a CPU. The published head, two fully connected layers
 on the coarsest feature, hardly learns in so few steps (F1@50 .25 against .77 after 220 steps of 16 on rendered roads); its head is
@@ -53,7 +53,6 @@ class Architecture(Data):
     shared between the two nearest cells. hidden, layer_norm: of the fully connected head; channels: of the convolutional one.
     """
 
-    weights: str = "none"
     head: Literal["fully_connected", "convolutional"] = "fully_connected"
     labels: Literal["cell", "fraction"] = "cell"
     row_anchors: int = Field(72, ge=2)
@@ -146,7 +145,7 @@ class UFLDv2(Detector):
         where = f"detector {meta.name}, architecture for {form}"
         self.options = validated(Architecture, self.configuration.architecture, where=where)
         self.families = anchors_of(self.configuration.input, self.options)
-        self.backbone = build_backbone(meta.backbone, weights=self.options.weights)
+        self.backbone = build_backbone(meta.backbone)
         self.head = self._head()
 
     def _head(self) -> nn.Module:
@@ -287,9 +286,11 @@ def _published(recipe: dict[str, Any], frame: tuple[int, int]) -> Recipe:
     )
 
 
+# `get_model` of upstream's model/model_*.py asks for pretrained weights whatever the config says.
 # Upstream resizes a CULane frame to 533 rows, of which it keeps the lower 320: 354.2 of 590.
 _CULANE = Configuration(
     input=InputSize(frame=(590, 1640), crop=(236, 0, 590, 1640), network=(320, 1600)),
+    weights="imagenet",
     # The learning rate belongs to eight processes of 32 images each (upstream's README).
     recipe=_published(
         {"epochs": 50, "milestones": (25 / 50, 38 / 50), "warmup_steps": 695, "batch_size": 256}, (590, 1640)
@@ -304,6 +305,7 @@ _TUSIMPLE = Configuration(
         "column_anchors": 41,
         "layer_norm": False,
     },
+    weights="imagenet",
     recipe=_published(
         {"epochs": 100, "milestones": (50 / 100, 75 / 100), "warmup_steps": 100, "batch_size": 32}, (720, 1280)
     ),
@@ -334,6 +336,17 @@ _MICRO = Configuration(
         confidence_threshold=0.7,
     ),
 )
+# Rows are those that TuSimple scores, from above its highest horizons down.
+_MICRO_TUSIMPLE = Configuration(
+    input=InputSize(frame=(720, 1280), crop=(200, 0, 720, 1280), network=(128, 320)),
+    architecture={**_MICRO.architecture, "row_anchors": 51, "row_span": (210 / 720, 710 / 720)},
+    recipe=_MICRO.recipe,
+)
+_MICRO_LLAMAS = Configuration(
+    input=InputSize(frame=(717, 1276), crop=(280, 0, 717, 1276), network=(128, 320)),
+    architecture={**_MICRO.architecture, "row_anchors": 42, "row_span": (300 / 717, 710 / 717)},
+    recipe=_MICRO.recipe,
+)
 
 UFLDv2.metas = {
     name: DetectorMeta(
@@ -350,6 +363,10 @@ UFLDv2.metas = {
     for name, backbone, configurations in (
         ("ufldv2_resnet18", "resnet18", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
         ("ufldv2_resnet34", "resnet34", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
-        ("ufldv2_micro", "resnet_micro", {"culane": _MICRO}),
+        (
+            "ufldv2_micro",
+            "resnet_micro",
+            {"culane": _MICRO, "tusimple": _MICRO_TUSIMPLE, "llamas": _MICRO_LLAMAS},
+        ),
     )
 }

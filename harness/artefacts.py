@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from harness.datasets.base import Dataset, open_dataset
+from harness.datasets.culane import IMAGE_SIZE, CULane
 from harness.datasets.roots import dataset_root
 from harness.environment import available_cores
 from harness.errors import InputError
@@ -21,6 +22,9 @@ from harness.phases import Phase, PhaseState, phase_state, run_phase
 from harness.progress import Event, Report
 from harness.rendered.spec import RenderSpec, dataset_key
 from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, dataset_identity, form_of
+
+CHECKED_IMAGES = 50
+"""Images whose size is looked at when a dataset in CULane's form is opened."""
 
 ORACLE_SEED = 0
 """One oracle serves every seed of the matrix: what differs between seeds is the detector's training."""
@@ -34,6 +38,7 @@ def rendering_phase(results: Path, spec: RenderSpec) -> Phase:
 
 def oracle_phase(results: Path, name: str, oracle: OraclePart, dataset: DatasetPart) -> Phase:
     """The phase that pre-trains an oracle on a dataset's training split."""
+    assert oracle.dataset is not None
     identity = {
         "configuration": oracle.configuration.model_dump(mode="json"),
         "dataset": dataset_identity(oracle.dataset, dataset),
@@ -106,9 +111,11 @@ def build_oracle(
     from harness.training.pretraining import pretrain
 
     phase = oracle_phase(results, name, oracle, dataset)
+    source = oracle.dataset
+    assert source is not None
 
     def work(folder: Path) -> None:
-        frames = open_part(results, oracle.dataset, dataset).frames("train")
+        frames = open_part(results, source, dataset).frames("train")
 
         def progress(step: int, total: int, loss: float) -> None:
             report(Event(job, "pretrain", step, total, f"loss {loss:.3f}"))
@@ -142,9 +149,22 @@ def open_part(results: Path, name: str, part: DatasetPart) -> Dataset:
     """Open a dataset of a suite: a rendered one where the harness put it, a real one at its root."""
     if part.rendered is not None:
         root = rendering_phase(results, part.rendered).folder / "dataset"
-        size = (part.rendered.height, part.rendered.width)
-        return open_dataset(part.rendered.form, root, name=name, image_size=size)
-    return open_dataset(form_of(part), dataset_root(part.root or name), name=name)
+        return open_dataset(part.rendered.form, root, name=name, image_size=image_size_of(part))
+    root = dataset_root(part.root or name)
+    if part.form != "culane":
+        return open_dataset(form_of(part), root, name=name)
+    dataset = CULane(root, name=name, image_size=image_size_of(part), lane_width=part.lane_width)
+    # A few now, so that no training is lost to a wrong size; scoring looks at every image that is scored.
+    frames = dataset.frames(dataset.splits()[0])
+    dataset.check_sizes(frames[:: max(1, len(frames) // CHECKED_IMAGES)])
+    return dataset
+
+
+def image_size_of(part: DatasetPart) -> tuple[int, int] | None:
+    """(height, width) of the images of a dataset, as far as its form or the suite says it; None is read from an image."""
+    if part.rendered is not None:
+        return part.rendered.height, part.rendered.width
+    return part.image_size or (IMAGE_SIZE if part.form == "culane" else None)
 
 
 def oracle_state(results: Path, name: str, oracle: OraclePart, dataset: DatasetPart) -> PhaseState:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.artefacts import oracle_name, oracle_phase
-from harness.cell import CellPhases, cell_phases, content_key, metric_of, records_folder, time_cell
+from harness.cell import CellPhases, cell_phases, content_key, records_folder, scoring_of, time_cell
+from harness.counts import UNNAMED, read_counts, scope_scores, write_counts
 from harness.files import sha256_of_file
 from harness.phases import was_accepted
 from harness.progress import Report
@@ -16,12 +17,10 @@ from harness.records import (
     Environment,
     Evaluation,
     Record,
+    Submission,
     Throughput,
     TrainingCost,
     counts_path,
-    read_counts,
-    scope_scores,
-    write_counts,
     write_record,
 )
 from harness.suite import Cell, EvaluationPart
@@ -41,12 +40,15 @@ def assemble_record(results: Path, cell: Cell) -> Record:
     phases = cell_phases(results, cell)
     target = records_folder(results, cell.suite)
     training = read_json(phases.train.folder / "summary.json")
-    evaluations = []
+    evaluations, submissions = [], []
     for name, evaluation in cell.evaluations.items():
-        evaluations.append(assemble_evaluation(results, cell, phases, name, evaluation))
+        if (phases.score[name].folder / "counts.npz").is_file():
+            evaluations.append(assemble_evaluation(results, cell, phases, name, evaluation))
+        else:
+            submissions.append(assemble_submission(results, cell, phases, name, evaluation))
     timed = read_json(phases.time.folder / "throughput.json")
     flags = [f"{phase.name}: kept although the code changed since" for phase in phases.all() if was_accepted(phase)]
-    artefacts = assemble_artefacts(results, cell)
+    artefacts = assemble_artefacts(results, cell, training["weights"])
     flags += [
         f"{artefact.kind} {artefact.name}: failed its check '{check}'"
         for artefact in artefacts
@@ -61,6 +63,7 @@ def assemble_record(results: Path, cell: Cell) -> Record:
         checkpoint_sha256=sha256_of_file(phases.train.folder / "checkpoint.safetensors"),
         selected_on=None if cell.identity.selection == "last" else "val",
         evaluations=tuple(evaluations),
+        submissions=tuple(submissions),
         throughput=(Throughput.model_validate(timed["throughput"]),),
         training=TrainingCost.model_validate(training["cost"]),
         artefacts=artefacts,
@@ -79,14 +82,14 @@ def assemble_evaluation(
     counts = read_counts(phases.score[name].folder / "counts.npz")
     path = counts_path(records_folder(results, cell.suite), cell.id, name)
     write_counts(path, counts)
-    scenarios = sorted(set(counts.scenario.tolist()))
+    scenarios = sorted(set(counts.scenario.tolist()) - {UNNAMED})
     return Evaluation(
         name=name,
         dataset=cell.identity.dataset,
         dataset_sha256=content_key(results, cell.identity.dataset, cell.dataset),
         split=evaluation.split,
         corruption=None,
-        metric=metric_of(cell),
+        metric=scoring_of(cell, evaluation).metric,
         confidence_threshold=predicted["confidence_threshold"],
         total=scope_scores(counts),
         scenarios={scenario: scope_scores(counts, counts.scenario == scenario) for scenario in scenarios},
@@ -97,9 +100,26 @@ def assemble_evaluation(
     )
 
 
-def assemble_artefacts(results: Path, cell: Cell) -> tuple[Artefact, ...]:
-    """The prerequisites of a cell as its record states them."""
-    found = []
+def assemble_submission(
+    results: Path, cell: Cell, phases: CellPhases, name: str, evaluation: EvaluationPart
+) -> Submission:
+    """Predictions of a record on a split whose labels are private."""
+    predicted = read_json(phases.predict[name].folder / "predict.json")
+    return Submission(
+        name=name,
+        dataset=cell.identity.dataset,
+        dataset_sha256=content_key(results, cell.identity.dataset, cell.dataset),
+        split=evaluation.split,
+        corruption=None,
+        why="labels private",
+        confidence_threshold=predicted["confidence_threshold"],
+        predictions_sha256=predicted["predictions_sha256"],
+    )
+
+
+def assemble_artefacts(results: Path, cell: Cell, weights: dict[str, Any] | None) -> tuple[Artefact, ...]:
+    """The prerequisites of a cell as its record states them. weights: what training started from, as it wrote it down."""
+    found = [] if weights is None else [Artefact.model_validate(weights)]
     if cell.dataset.rendered is not None:
         key = content_key(results, cell.identity.dataset, cell.dataset)
         facts = {"difficulty": cell.dataset.rendered.difficulty, "seed": cell.dataset.rendered.seed}

@@ -9,14 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
-from harness.artefacts import open_part
+from detectors.meta import Form
+from harness.artefacts import image_size_of, open_part
+from harness.datasets.base import FORMS
 from harness.files import sha256_of_json
 from harness.fingerprint import fingerprint
-from harness.phases import Phase, run_phase
+from harness.phases import Phase, phase_state, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
-from harness.suite import Cell, DatasetPart, adapter_of
+from harness.scoring import LANE_WIDTH, SCORINGS, Scoring, scoring_on
+from harness.suite import Cell, DatasetPart, EvaluationPart, adapter_of, form_of
+from harness.weights.cache import required, weights_state
 
 
 @dataclass(frozen=True)
@@ -44,37 +49,74 @@ def records_folder(results: Path, suite: str) -> Path:
     return results / suite / "records"
 
 
-def cell_phases(results: Path, cell: Cell) -> CellPhases:
-    """The phases of a cell with their keys: each key covers the identity fields it uses and the key before it."""
+def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = None) -> CellPhases:
+    """The phases of a cell with their keys: each key covers the identity fields it uses and the key before it.
+
+    That of `train` covers the content of the dataset and of the backbone's weights as well.
+    contents: content keys of the cell's datasets by name, for whoever has looked them up already; without, the datasets are opened.
+    """
+    if contents is None:
+        contents = {name: content_key(results, name, cell.datasets[name]) for name in scored_datasets(cell)}
     folder = cell_folder(results, cell)
     detector = cell_module(cell)
     identity = cell.identity.model_dump(mode="json", exclude={"confidence"})
-    content = content_key(results, cell.identity.dataset, cell.dataset)
+    what: dict[str, Any] = {"phase": "train", "identity": identity, "content": contents[cell.identity.dataset]}
+    weights = weights_state(cell.meta, cell.form)
+    if weights.state != "none":
+        what["weights"] = weights.sha256
     train = Phase(
         folder / "train",
-        sha256_of_json({"phase": "train", "identity": identity, "content": content}),
-        code_of("harness.training.loop", "harness.training.data", "harness.methods.attach", detector),
+        sha256_of_json(what),
+        code_of(
+            "harness.training.loop",
+            "harness.training.data",
+            "harness.methods.attach",
+            "detectors.pretrained",
+            detector,
+        ),
     )
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
+        scoring = scoring_of(cell, evaluation)
         what = {
             "phase": "predict",
             "before": train.key,
             "confidence": cell.identity.confidence,
-            **evaluation.model_dump(),
+            **evaluation_identity(evaluation, contents),
         }
         predict[name] = Phase(
             folder / f"predict-{name}",
             sha256_of_json(what),
-            code_of("harness.inference", "harness.methods.attach", detector),
+            code_of(
+                "harness.inference",
+                "harness.methods.attach",
+                detector,
+                FORMS[scored_form(cell, evaluation)].partition(":")[0],
+            ),
         )
-        what = {"phase": "score", "before": predict[name].key, "metric": metric_of(cell)}
-        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of("harness.metrics.culane"))
+        what = {"phase": "score", "before": predict[name].key, "metric": scoring.metric}
+        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of(scoring.module))
     what = {"phase": "time", "before": train.key, "protocol": cell.throughput, "device": cell.training.device}
     time = Phase(
         folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", detector)
     )
     return CellPhases(folder, train, predict, score, time)
+
+
+def scored_datasets(cell: Cell) -> list[str]:
+    """The names of the datasets that a cell is trained or scored on."""
+    others = (part.dataset for part in cell.evaluations.values() if part.dataset is not None)
+    return list(dict.fromkeys((cell.identity.dataset, *others)))
+
+
+def evaluation_identity(evaluation: EvaluationPart, contents: Mapping[str, str]) -> dict[str, Any]:
+    """What identifies the images of an evaluation, beyond the cell's own dataset."""
+    found = evaluation.model_dump(mode="json", include={"split", "batch_size"})
+    if evaluation.dataset is not None:
+        found |= {"dataset": evaluation.dataset, "content": contents[evaluation.dataset]}
+    if evaluation.corruption is not None:
+        found |= {"corruption": evaluation.corruption.model_dump(mode="json")}
+    return found
 
 
 @cache
@@ -93,28 +135,45 @@ def cell_module(cell: Cell) -> str:
     return adapter_of(cell).detector.__module__
 
 
-def metric_of(cell: Cell) -> str:
-    """The identity of the metric that a cell is scored with."""
-    return f"{cell.form}/official"
+def scored_form(cell: Cell, evaluation: EvaluationPart) -> Form:
+    """The form of the dataset that an evaluation scores."""
+    return form_of(scored_part(cell, evaluation))
+
+
+def scored_part(cell: Cell, evaluation: EvaluationPart) -> DatasetPart:
+    """The dataset that an evaluation scores."""
+    return cell.dataset if evaluation.dataset is None else cell.datasets[evaluation.dataset]
+
+
+def scoring_of(cell: Cell, evaluation: EvaluationPart) -> Scoring:
+    """How an evaluation is scored: the metric's name, which tells sizes of one's own, and the module of the scorer."""
+    part = scored_part(cell, evaluation)
+    size = image_size_of(part)
+    scoring = SCORINGS[form_of(part)]
+    if form_of(part) != "culane" or size is None:
+        return scoring
+    return scoring_on(scoring, size, part.lane_width or LANE_WIDTH)
 
 
 def run_cell(results: Path, cell: Cell, report: Report) -> None:
     """Train, predict and score a cell, whatever of that isn't done."""
-    from harness.phase_work import predict_split, score_split, train
+    from harness.phase_work import pack_submission, predict_split, score_split, train
 
     phases = cell_phases(results, cell)
+    if phase_state(phases.train).state != "done":
+        # Without them the phase's key is another one: what was trained with them would be moved aside for nothing.
+        required(weights_state(cell.meta, cell.form))
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
     run_phase(
         phases.train,
         partial(train, results, cell, content_key(results, cell.identity.dataset, cell.dataset), dataset, report),
     )
     for name, evaluation in cell.evaluations.items():
-        frames = dataset.frames(evaluation.split)
         predicted = run_phase(
-            phases.predict[name],
-            partial(predict_split, cell, phases.train.folder, frames, evaluation.batch_size, report),
+            phases.predict[name], partial(predict_split, cell, phases.train.folder, dataset, evaluation, report)
         )
-        run_phase(phases.score[name], partial(score_split, cell, dataset, predicted, frames, report))
+        score = score_split if dataset.has_labels(evaluation.split) else pack_submission
+        run_phase(phases.score[name], partial(score, cell, dataset, evaluation.split, predicted, report))
 
 
 def time_cell(results: Path, cell: Cell, report: Report) -> None:

@@ -33,14 +33,21 @@ COLOURS = ((0, 190, 255), (255, 176, 0), (120, 220, 60), (255, 84, 112), (178, 1
 _SUBPIXEL_BITS = 4
 
 
-def load_detector(path: Path, *, adapter: str | None = None) -> Detector:
+def chosen_device(name: str) -> torch.device:
+    """The device that `auto`, `cpu` or `cuda` stands for here. InputError for one that can't be used."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: no CUDA device can be used here; say auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def load_detector(path: Path, *, adapter: str | None = None, confidence_threshold: float | None = None) -> Detector:
     """The finished detector of an inference checkpoint, on the host, in eval mode.
 
     Its facts need `detector` (the variant), `form`, `meta` (a DetectorMeta, as the detector was trained), `method` (the method's
     configuration, with its `kind`), and `origin` (`detectors.registry.Adapter.origin`) where the detector isn't the project's own.
     adapter: how the registry finds the detector, by default under the variant's name. A detector of an adapter file has to be named,
-    for a checkpoint never says which file is run. InputError where the checkpoint is broken, or its parts don't fit this program or
-    that file.
+    for a checkpoint never says which file is run. confidence_threshold: in place of the recipe's. InputError where the checkpoint is
+    broken, or its parts don't fit this program or that file.
     """
     checkpoint = load_inference_checkpoint(path)
     try:
@@ -48,6 +55,8 @@ def load_detector(path: Path, *, adapter: str | None = None) -> Detector:
         meta = DetectorMeta.model_validate(checkpoint.facts["meta"])
         method = checkpoint.facts["method"]
         configuration = method_configuration(method["kind"], method)
+        if confidence_threshold is not None:
+            meta = with_confidence_threshold(meta, confidence_threshold)
         meta.configurations[form]
         build = _adapter_class(name, checkpoint.facts.get("origin") or {}, adapter)
     except InputError as error:
@@ -62,6 +71,16 @@ def load_detector(path: Path, *, adapter: str | None = None) -> Detector:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: its weights don't fit detector {name!r} ({reason}); train again") from None
     return detector.eval()
+
+
+def with_confidence_threshold(meta: DetectorMeta, threshold: float) -> DetectorMeta:
+    """The same detector with another confidence threshold, in [0, 1], in the recipes of all its forms."""
+    change = {"confidence_threshold": threshold}
+    configurations = {
+        form: one.model_copy(update={"recipe": one.recipe.model_copy(update=change)})
+        for form, one in meta.configurations.items()
+    }
+    return meta.model_copy(update={"configurations": configurations})
 
 
 def _adapter_class(name: str, origin: dict[str, str], adapter: str | None) -> type[Detector]:

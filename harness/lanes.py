@@ -84,6 +84,33 @@ def plain_geometry(original: tuple[int, int], crop: tuple[int, int, int, int], n
     return Geometry(original, crop, network, resize_matrix(crop, network))
 
 
+@dataclass(frozen=True)
+class Part:
+    """A rectangle of a picture, `width` x `height` pixels with its first one at column `left` and row `top`."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}+{self.left}+{self.top}"
+
+    def fits(self, size: tuple[int, int]) -> bool:
+        """Whether it lies wholly in a picture of `size` (height, width)."""
+        return 0 < self.height <= size[0] - self.top and 0 < self.width <= size[1] - self.left
+
+    def geometry(self, inside: Geometry, original: tuple[int, int]) -> Geometry:
+        """The geometry of a whole picture of which a detector is shown this part as if it were a frame of its own.
+
+        inside: the geometry of that frame.
+        """
+        shift = np.array([[1.0, 0.0, -self.left], [0.0, 1.0, -self.top], [0.0, 0.0, 1.0]])
+        top, left, bottom, right = inside.crop
+        crop = (top + self.top, left + self.left, bottom + self.top, right + self.left)
+        return Geometry(original, crop, inside.network, inside.matrix @ shift)
+
+
 def apply_matrix(matrix: npt.NDArray[np.float64], points: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Apply a homogeneous 3x3 matrix to points of shape (..., 2)."""
     array = np.asarray(points, dtype=np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +13,13 @@ from filelock import FileLock, Timeout
 
 from harness.artefacts import build_oracle, build_rendering, oracle_name, oracle_phase, rendering_phase
 from harness.assembly import assemble_record, time_and_record
-from harness.cell import CellPhases, cell_phases, records_folder, run_cell
+from harness.cell import CellPhases, cell_phases, content_key, records_folder, run_cell
+from harness.counts import read_counts, scope_scores
 from harness.engines.base import Engine, Job, Listener, Outcome
 from harness.errors import InputError
 from harness.files import sha256_of_file, write_json
 from harness.phases import Phase, PhaseState, accept, phase_state, set_aside
-from harness.records import Record, read_counts, read_record, scope_scores
+from harness.records import Record, read_record
 from harness.suite import Cell, DatasetPart, Suite, cells_of
 
 
@@ -55,12 +56,21 @@ class CellState:
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a suite with their states, and the artefacts that they need."""
+    """All cells of a suite with their states, and the artefacts that they need.
+
+    unavailable: cells whose data isn't at hand, so that nobody can say where they stand, each with the reason in a line.
+    """
 
     suite: Suite
     results: Path
     cells: tuple[CellState, ...]
     artefacts: tuple[tuple[Phase, PhaseState], ...]
+    unavailable: tuple[tuple[Cell, str], ...] = ()
+
+    @property
+    def all_cells(self) -> tuple[Cell, ...]:
+        """Every cell, whether its data is at hand or not."""
+        return (*(state.cell for state in self.cells), *(cell for cell, _ in self.unavailable))
 
     @property
     def pending(self) -> tuple[CellState, ...]:
@@ -74,27 +84,46 @@ class Plan:
         return [*(entry for entry in self.artefacts if entry[1].state == "stale"), *found]
 
 
-def make_plan(suite: Suite, results: Path, *, seeds: int | None = None) -> Plan:
-    """Look at what is there; runs nothing and writes nothing."""
-    cells = cells_of(suite, seeds=seeds)
-    states = []
+def make_plan(suite: Suite, results: Path, *, seeds: int | None = None, only: Sequence[str] = ()) -> Plan:
+    """Look at what is there; runs nothing and writes nothing. `seeds` and `only` as for `cells_of`."""
+    cells = cells_of(suite, seeds=seeds, only=only)
+    contents, problems = look_up_contents(suite, results, cells)
+    states, unavailable = [], []
     artefacts: dict[Path, tuple[Phase, PhaseState]] = {}
     for cell in cells:
-        phases = cell_phases(results, cell)
+        lacking = [problems[name] for name in cell.datasets if name in problems]
+        if lacking:
+            unavailable.append((cell, lacking[0]))
+            continue
+        phases = cell_phases(results, cell, contents)
         record = records_folder(results, suite.name) / f"{cell.id}.json"
         states.append(CellState(cell, phases, tuple((p, phase_state(p)) for p in phases.all()), record.is_file()))
         for phase in prerequisites(results, cell):
-            artefacts[phase.folder] = (phase, phase_state(phase))
-    return Plan(suite, results, tuple(states), tuple(artefacts.values()))
+            if phase.folder not in artefacts:
+                artefacts[phase.folder] = (phase, phase_state(phase))
+    return Plan(suite, results, tuple(states), tuple(artefacts.values()), tuple(unavailable))
+
+
+def look_up_contents(suite: Suite, results: Path, cells: Sequence[Cell]) -> tuple[dict[str, str], dict[str, str]]:
+    """The content keys of the datasets that some cells read, each opened once, and what is wrong with those that can't be."""
+    contents, problems = {}, {}
+    for name in dict.fromkeys(name for cell in cells for name in cell.datasets):
+        try:
+            contents[name] = content_key(results, name, suite.datasets[name])
+        except InputError as error:
+            problems[name] = str(error)
+    return contents, problems
+
+
+def refuse_unavailable(plan: Plan) -> None:
+    """InputError if the data of some cells isn't at hand."""
+    if plan.unavailable:
+        raise InputError(plan.unavailable[0][1])
 
 
 def prerequisites(results: Path, cell: Cell) -> list[Phase]:
     """The artefacts of a cell in the order in which they are built."""
-    found = [
-        rendering_phase(results, part.rendered)
-        for part in (cell.dataset, cell.oracle_dataset)
-        if part is not None and part.rendered is not None
-    ]
+    found = [rendering_phase(results, part.rendered) for part in cell.datasets.values() if part.rendered is not None]
     if cell.oracle is not None and cell.oracle_dataset is not None:
         found.append(oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset))
     return found
@@ -199,7 +228,7 @@ def jobs_of(plan: Plan) -> tuple[Job, ...]:
     for state in plan.pending:
         cell, needs = state.cell, []
         untrained = state.states[0][1].state != "done"
-        for name, part in datasets_of(cell):
+        for name, part in cell.datasets.items():
             job = rendering_job(plan.results, name, part)
             if job is not None:
                 jobs.setdefault(job.name, job)
@@ -225,14 +254,6 @@ def jobs_of(plan: Plan) -> tuple[Job, ...]:
         timing = f"time {cell.id}"
         jobs[timing] = Job(timing, partial(time_and_record, plan.results, cell), tuple(needs), exclusive=True)
     return tuple(jobs.values())
-
-
-def datasets_of(cell: Cell) -> list[tuple[str, DatasetPart]]:
-    """The datasets that a cell reads, by name."""
-    found = [(cell.identity.dataset, cell.dataset)]
-    if cell.oracle is not None and cell.oracle_dataset is not None and cell.oracle_dataset != cell.dataset:
-        found.append((cell.oracle.dataset, cell.oracle_dataset))
-    return found
 
 
 def rendering_job(results: Path, name: str, part: DatasetPart) -> Job | None:
@@ -273,13 +294,13 @@ def holds(path: Path) -> bool:
 
 
 def records_of(plan: Plan) -> list[Record]:
-    """The records of the plan's cells that are there, in the order of the cells."""
+    """The records of the plan's cells that are there, in the order of the cells; those whose data isn't at hand come last."""
     folder = records_folder(plan.results, plan.suite.name)
-    paths = [folder / f"{state.cell.id}.json" for state in plan.cells]
+    paths = [folder / f"{cell.id}.json" for cell in plan.all_cells]
     return [read_record(path) for path in paths if path.is_file()]
 
 
 def other_records(plan: Plan) -> int:
     """How many records of other cells (other seeds or options) lie in the suite's folder; they are left alone."""
-    own = {f"{state.cell.id}.json" for state in plan.cells}
+    own = {f"{cell.id}.json" for cell in plan.all_cells}
     return sum(path.name not in own for path in records_folder(plan.results, plan.suite.name).glob("*.json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import torch
 
 from detectors.base import Detector
+from detectors.meta import FILE, DetectorMeta
 from detectors.registry import adapter_file
 from harness.artefacts import built_oracle, locked, resolve_device, statistics_phase
+from harness.counts import write_counts
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.images import read_size
-from harness.datasets.predictions import pack_predictions, predictions_sha256, write_predictions
+from harness.datasets.predictions import pack_predictions, predictions_sha256
 from harness.environment import environment
 from harness.files import write_json
 from harness.inference import load_detector, network_images, predict
@@ -25,21 +28,24 @@ from harness.methods.config import RegularizedConfiguration
 from harness.methods.oracle import Oracle, load_oracle
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
-from harness.metrics.culane import score_images
-from harness.metrics.oddities import refuse
 from harness.phases import run_phase
 from harness.progress import Event, Report
-from harness.records import THRESHOLDS, Counts, TrainingCost, write_counts
-from harness.suite import Cell, adapter_of
+from harness.records import TrainingCost
+from harness.scoring import SCORINGS
+from harness.suite import Cell, EvaluationPart, adapter_of
 from harness.throughput.measurement import Precision, measure
 from harness.training.checkpoint import save_inference_checkpoint
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
 from harness.training.loop import TrainingPlan
 from harness.training.loop import train as run_training
+from harness.weights.cache import start_detector
 
 TIMED_PRECISION: dict[str, Precision] = {"fp32": "fp32-strict", "bf16": "amp-bf16", "fp16": "amp-fp16"}
 """A cell's precision -> the name that the throughput protocol has for it."""
+
+SUBMISSION_FILE = "submission.zip"
+"""Predictions on a split whose labels are private."""
 
 TIMED_IMAGES = 512
 """Images of a throughput run, drawn evenly over the scenarios (protocol lane-latency/1)."""
@@ -54,6 +60,7 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
     recipe = cell.configuration.recipe
     seed_everything(cell.identity.seed)
     detector = new_detector(cell)
+    weights = start_detector(detector)
     stream = TrainingStream(
         frames,
         dataset.lanes,
@@ -76,7 +83,7 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
     facts = {
         "detector": cell.meta.name,
         "form": cell.form,
-        "meta": cell.meta.model_dump(mode="json"),
+        "meta": meta_without_path(cell).model_dump(mode="json"),
         "method": cell.identity.method_configuration,
     }
     origin = adapter_of(cell).origin
@@ -87,7 +94,12 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         shutil.copyfile(file, folder / file.name)
     save_inference_checkpoint(folder / "checkpoint.safetensors", model.inference_model(), facts)
     cost = {key: value for key, value in asdict(summary).items() if key in TrainingCost.model_fields}
-    write_json(folder / "summary.json", {"cost": cost, "environment": environment(str(device)).model_dump()})
+    summary_facts = {
+        "cost": cost,
+        "environment": environment(str(device)).model_dump(),
+        "weights": None if weights is None else weights.model_dump(mode="json"),
+    }
+    write_json(folder / "summary.json", summary_facts)
 
 
 def attach_method(
@@ -154,9 +166,9 @@ def evenly(frames: tuple[Frame, ...], count: int) -> tuple[Frame, ...]:
 
 
 def predict_split(
-    cell: Cell, trained: Path, frames: tuple[Frame, ...], batch_size: int, report: Report, folder: Path
+    cell: Cell, trained: Path, dataset: Dataset, evaluation: EvaluationPart, report: Report, folder: Path
 ) -> None:
-    """Phase `predict`: writes the predictions in the official layout and as one archive with scores."""
+    """Phase `predict`: writes the predictions in the official format, in lanes/, and as one archive with scores."""
 
     make_deterministic(threads=cell.training.threads)
     device = torch.device(resolve_device(cell.training.device))
@@ -165,18 +177,19 @@ def predict_split(
     def progress(done: int, total: int) -> None:
         report(Event(cell.id, "predict", done, total, "images"))
 
-    images = [frame.image for frame in frames]
-    lanes = predict(
+    frames = dataset.frames(evaluation.split)
+    found = predict(
         detector,
-        images,
+        [frame.image for frame in frames],
         device=device,
-        batch_size=batch_size,
+        batch_size=evaluation.batch_size,
         precision=cell.identity.precision,
         workers=cell.training.workers,
         progress=progress,
     )
     ids = [frame.id for frame in frames]
-    write_predictions(folder / "lanes", frames, lanes)
+    lanes = dataset.archived(frames, found)
+    dataset.write_predictions(folder / "lanes", frames, lanes)
     pack_predictions(folder / "predictions.npz", ids, lanes)
     facts = {
         "confidence_threshold": cell.configuration.recipe.confidence_threshold,
@@ -185,37 +198,30 @@ def predict_split(
     write_json(folder / "predict.json", facts)
 
 
-def score_split(
-    cell: Cell, dataset: Dataset, predicted: Path, frames: tuple[Frame, ...], report: Report, folder: Path
-) -> None:
-    """Phase `score`: writes the counts of every image, from the predictions' and the labels' files, and what was odd in them.
+def score_split(cell: Cell, dataset: Dataset, split: str, predicted: Path, report: Report, folder: Path) -> None:
+    """Phase `score`: writes the counts of every image, from the predictions' and the labels' files, and what was odd in the labels."""
 
-    Odd predictions are an error, and so is a missing label. Odd lines in labels are a warning of the record: real labels hold
-    lanes of one point, which the official evaluator counts.
-    """
-
-    done = 0
+    done, total = 0, len(dataset.frames(split))
 
     def progress(more: int) -> None:
         nonlocal done
         done += more
-        report(Event(cell.id, "score", done, len(frames), "images"))
+        report(Event(cell.id, "score", done, total, "images"))
 
-    images = [frame.id for frame in frames]
-    lanes = predicted / "lanes"
-    counted, oddities = score_images(dataset.root, lanes, images, progress=progress, workers=cell.training.threads)
-    refuse(oddity for oddity in oddities if oddity.file.is_relative_to(lanes) or not oddity.file.is_file())
-    counts = Counts(
-        image=np.array(images, dtype=np.str_),
-        clip=np.array([frame.clip for frame in frames], dtype=np.str_),
-        scenario=np.array([frame.scenario or "unnamed" for frame in frames], dtype=np.str_),
-        labels=counted.n_gt.astype(np.int32),
-        predictions=counted.n_pred.astype(np.int32),
-        true_positives=counted.tp[:, : len(THRESHOLDS)].astype(np.int32),
-    )
+    scorer = SCORINGS[dataset.form].scorer
+    counts, oddities = scorer(dataset, split, predicted / "lanes", progress=progress, workers=cell.training.threads)
     write_counts(folder / "counts.npz", counts)
     warnings = [str(oddity).replace(f"{dataset.root}/", "") for oddity in oddities]
     write_json(folder / "score.json", {"warnings": warnings})
+
+
+def pack_submission(cell: Cell, dataset: Dataset, split: str, predicted: Path, report: Report, folder: Path) -> None:
+    """Phase `score` of a split whose labels are private: writes submission.zip, the predictions as its server reads them."""
+    files = sorted(path for path in (predicted / "lanes").rglob("*") if path.is_file())
+    with zipfile.ZipFile(folder / SUBMISSION_FILE, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files:
+            archive.write(path, path.relative_to(predicted / "lanes").as_posix())
+    report(Event(cell.id, "score", len(files), len(files), f"{split} can't be scored here: labels private"))
 
 
 def time_detector(cell: Cell, trained: Path, frames: tuple[Frame, ...], report: Report, folder: Path) -> None:
@@ -240,6 +246,14 @@ def time_detector(cell: Cell, trained: Path, frames: tuple[Frame, ...], report: 
 def new_detector(cell: Cell) -> Detector:
     """A cell's detector with fresh weights from torch's global generator."""
     return adapter_of(cell).detector(cell.meta, cell.form)
+
+
+def meta_without_path(cell: Cell) -> DetectorMeta:
+    """A cell's metadata as its checkpoint states it: a file of weights by its sha256, not by where it lay."""
+    configuration = cell.configuration
+    if configuration.weights.startswith(FILE):
+        configuration = configuration.model_copy(update={"weights": cell.identity.weights})
+    return cell.meta.model_copy(update={"configurations": {cell.form: configuration}})
 
 
 def method_seed(seed: int) -> int:

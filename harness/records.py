@@ -7,27 +7,16 @@ fractions and plain counts; points (x 100) exist only in tables.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
+from harness.counts import AccuracyCounts, AccuracyScores, Counts, OverlapScores, Stored, read_counts
 from harness.errors import InputError
-from harness.files import sha256_of_file, write_text, written_aside
+from harness.files import sha256_of_file, write_text
 
 SCHEMA_VERSION = 1
-
-THRESHOLDS: tuple[float, ...] = (0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95)
-"""The IoU thresholds of the columns of `Counts.true_positives`: COCO's ten, as CLRNet's mF1 uses them."""
-
-
-class Stored(BaseModel):
-    """Base of all stored models: frozen, unknown keys refused, NaN and infinity refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Identity(Stored):
@@ -54,23 +43,23 @@ class Identity(Stored):
     seed: int
 
 
-class ScopeScores(Stored):
-    """Sums over one scope (the whole split or one scenario) and the fractions made of them; None is undefined (0/0).
+def _tag(value: Any) -> str:
+    """Which kind of scores a stored mapping, or a model, is."""
+    accurate = "accuracy" in value if isinstance(value, dict) else isinstance(value, AccuracyScores)
+    return "<accuracy>" if accurate else "<overlap>"
 
-    true_positives: at the ten THRESHOLDS. mf1 is the mean of the ten F1, an undefined one counting 0.
-    """
 
-    images: int
-    labels: int
-    predictions: int
-    true_positives: tuple[int, ...]
-    f1_50: float | None
-    f1_75: float | None
-    mf1: float
+Scores = Annotated[
+    Annotated[OverlapScores, Tag("<overlap>")] | Annotated[AccuracyScores, Tag("<accuracy>")], Discriminator(_tag)
+]
 
 
 class Evaluation(Stored):
-    """One scoring of a cell's predictions. `confidence_threshold` is the one that was used, in the detector's own scores."""
+    """One scoring of a cell's predictions. `confidence_threshold` is the one that was used, in the detector's own scores.
+
+    The metric's family, what stands before the `/` of its name, says which kind of scores it has: `tusimple` has AccuracyScores, every
+    other OverlapScores.
+    """
 
     name: str
     dataset: str
@@ -79,12 +68,32 @@ class Evaluation(Stored):
     corruption: str | None
     metric: str
     confidence_threshold: float
-    total: ScopeScores
-    scenarios: dict[str, ScopeScores]
+    total: Scores
+    scenarios: dict[str, Scores]
     counts_file: str
     counts_sha256: str
     predictions_sha256: str
     warnings: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _scores_of_the_metric(self) -> Self:
+        kind = AccuracyScores if self.metric.partition("/")[0] == "tusimple" else OverlapScores
+        if not all(isinstance(scores, kind) for scores in (self.total, *self.scenarios.values())):
+            raise ValueError(f"scores of another kind than metric {self.metric!r} gives")
+        return self
+
+
+class Submission(Stored):
+    """Predictions on a split that can't be scored here, written for whoever can. `why`: labels that only a server has."""
+
+    name: str
+    dataset: str
+    dataset_sha256: str
+    split: str
+    corruption: str | None
+    why: Literal["labels private"]
+    confidence_threshold: float
+    predictions_sha256: str
 
 
 class Latency(Stored):
@@ -145,7 +154,7 @@ class Artefact(Stored):
     name: str
     key: str
     sha256: str
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = Field(default={})
 
 
 class Environment(Stored):
@@ -178,27 +187,13 @@ class Record(Stored):
     checkpoint_sha256: str
     selected_on: str | None
     evaluations: tuple[Evaluation, ...]
+    submissions: tuple[Submission, ...] = ()
     throughput: tuple[Throughput, ...]
     training: TrainingCost
     artefacts: tuple[Artefact, ...]
     environment: Environment
     flags: tuple[str, ...] = ()
     """Why a row isn't ranked or a pair isn't used (`stale accepted`, `oracle failed its gate`, ...): plain words."""
-
-
-@dataclass(frozen=True, eq=False)
-class Counts:
-    """Counts of one evaluation, one row an image.
-
-    image, clip, scenario: str arrays (N,). labels, predictions: int32 (N,). true_positives: int32 (N, 10) at THRESHOLDS.
-    """
-
-    image: npt.NDArray[np.str_]
-    clip: npt.NDArray[np.str_]
-    scenario: npt.NDArray[np.str_]
-    labels: npt.NDArray[np.int32]
-    predictions: npt.NDArray[np.int32]
-    true_positives: npt.NDArray[np.int32]
 
 
 def write_record(folder: Path, record: Record) -> Path:
@@ -225,7 +220,7 @@ def read_record(path: Path) -> Record:
         return Record.model_validate_json(json.dumps(value))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part) for part in first["loc"] if part not in ("<overlap>", "<accuracy>"))
         raise InputError(f"{path}: key '{key}': {first['msg']}; move the file away and run `bench` again") from error
 
 
@@ -239,38 +234,8 @@ def counts_path(folder: Path, record_id: str, evaluation: str) -> Path:
     return folder / f"{record_id}.{evaluation}.counts.npz"
 
 
-def write_counts(path: Path, counts: Counts) -> None:
-    """Write counts atomically, compressed."""
-    with written_aside(path) as aside, open(aside, "wb") as stream:
-        np.savez_compressed(
-            stream,
-            image=counts.image,
-            clip=counts.clip,
-            scenario=counts.scenario,
-            labels=counts.labels,
-            predictions=counts.predictions,
-            true_positives=counts.true_positives,
-        )
-
-
-def read_counts(path: Path) -> Counts:
-    """Read counts; InputError names the file where it is missing, broken, or its arrays disagree in length or type."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            counts = Counts(**{name: archive[name] for name in Counts.__dataclass_fields__})
-    except Exception as error:  # numpy raises half a dozen unrelated types for a broken archive
-        raise InputError(
-            f"{path}: not a readable counts file ({error}); run `bench` again to score the cell"
-        ) from error
-    images = len(counts.image)
-    arrays = (counts.clip, counts.scenario, counts.labels, counts.predictions)
-    if any(array.shape != (images,) for array in arrays) or counts.true_positives.shape != (images, len(THRESHOLDS)):
-        raise InputError(f"{path}: its arrays disagree in length; run `bench` again to score the cell")
-    return counts
-
-
 def read_checked_counts(folder: Path, record: Record, evaluation: Evaluation) -> Counts:
-    """The counts that a record names, refused if their sha256 isn't the recorded one."""
+    """The counts that a record names, refused if their sha256 isn't the recorded one or they are of another kind than its scores."""
     if evaluation.counts_file != counts_path(folder, record.id, evaluation.name).name:
         raise InputError(
             f"{record.id}.json: key 'counts_file' is {evaluation.counts_file!r}, not a file beside the record"
@@ -282,25 +247,9 @@ def read_checked_counts(folder: Path, record: Record, evaluation: Evaluation) ->
         raise InputError(
             f"{path}: differs from key 'counts_sha256' of {record.id}.json; run `bench` again to score the cell"
         )
-    return read_counts(path)
-
-
-def f1_score(true_positives: int, labels: int, predictions: int) -> float | None:
-    """F1 = 2 TP / (labels + predictions); None where there is nothing to find: there only false positives mean something."""
-    return 2.0 * true_positives / (labels + predictions) if labels else None
-
-
-def scope_scores(counts: Counts, rows: npt.NDArray[np.bool_] | slice = slice(None)) -> ScopeScores:
-    """Micro-averaged scores over some images of `counts`."""
-    labels, predictions = int(counts.labels[rows].sum()), int(counts.predictions[rows].sum())
-    true_positives = tuple(int(value) for value in counts.true_positives[rows].sum(axis=0))
-    scores = [f1_score(value, labels, predictions) for value in true_positives]
-    return ScopeScores(
-        images=len(counts.image[rows]),
-        labels=labels,
-        predictions=predictions,
-        true_positives=true_positives,
-        f1_50=scores[0],
-        f1_75=scores[5],
-        mf1=sum(value or 0.0 for value in scores) / len(scores),
-    )
+    counts = read_counts(path)
+    if isinstance(evaluation.total, AccuracyScores) != isinstance(counts, AccuracyCounts):
+        raise InputError(
+            f"{path}: counts of another metric than {evaluation.metric}; run `bench` again to score the cell"
+        )
+    return counts

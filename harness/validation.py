@@ -2,57 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar, get_args
+from collections.abc import Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from harness.errors import InputError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
+KEY = "key '"
+"""How a message that names a key begins."""
 
-def validated(model: type[Model], value: object, *, where: str) -> Model:
-    """`value` as `model`, or an InputError that begins with `where` (a file, or a file and a key) and names the first bad key."""
+
+def validated(model: type[Model], value: object, *, where: str, under: str = "") -> Model:
+    """`value` as `model`, or an InputError that begins with `where` (a file, or a file and a key) and names the first bad key.
+
+    under: the key at which `value` stands in the file, so that the message names the whole path.
+    """
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise InputError(f"{where}: {first_complaint(model, error)}") from error
+        raise InputError(f"{where}: {first_complaint(model, error, under=under)}") from error
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 
 
-def first_complaint(model: type[BaseModel], error: ValidationError) -> str:
-    """The first error of a validation in words; for an unknown key the nearest known one."""
-    complaint = error.errors()[0]
-    location = complaint["loc"]
-    key = ".".join(str(part) for part in location)
+def first_complaint(model: type[BaseModel], error: ValidationError, *, under: str = "") -> str:
+    """The first error of a validation in words, an unknown key before any other: a misspelt key is often missed as well."""
+    complaints = error.errors()
+    complaint = next((found for found in complaints if found["type"] == "extra_forbidden"), complaints[0])
+    keys, _ = followed(model, complaint["loc"])
+    path = ".".join([under, *keys] if under else keys)
     if complaint["type"] == "extra_forbidden":
-        known = known_keys(model, location[:-1])
-        return f"unknown key '{key}': {did_you_mean(str(location[-1]), known)}"
+        _, parent = followed(model, complaint["loc"][:-1])
+        return f"unknown key '{path}': {did_you_mean(keys[-1], known_keys(parent))}"
     message = complaint["msg"].removeprefix("Value error, ")
     shown = "" if complaint["type"] in {"missing", "value_error"} else f" (it is {complaint['input']!r:.80})"
-    return f"key '{key}': {message}{shown}" if key else f"{message}{shown}"
+    if path and message.startswith(KEY):
+        # A model's own check names a key inside the model.
+        return f"{KEY}{path}.{message.removeprefix(KEY)}{shown}"
+    return f"{KEY}{path}': {message}{shown}" if path else f"{message}{shown}"
 
 
-def known_keys(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """The field names (as YAML writes them) of the model that lies at `location` inside `model`."""
-    models = [model]
+def followed(annotation: Any, location: Sequence[int | str]) -> tuple[list[str], Any]:
+    """The keys that a user wrote on the way to an error's `location`, and the type annotation that stands there.
+
+    Pydantic's location also names the member of a union that it tried, and marks a bad key of a mapping: no user wrote those.
+    """
+    keys: list[str] = []
     for part in location:
-        inner: list[type[BaseModel]] = []
-        for candidate in models:
-            field = candidate.model_fields.get(str(part)) or next(
-                (f for f in candidate.model_fields.values() if f.alias == part), None
-            )
-            if field is not None:
-                inner += models_within(field.annotation)
-        models = inner or models
+        annotation, written = below(annotation, part)
+        keys += [str(part)] if written else []
+    return keys, annotation
+
+
+def below(annotation: Any, part: int | str) -> tuple[Any, bool]:
+    """The type annotation one part of a location further in, and whether that part is a key of the file's."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = field_named(annotation, part)
+        return (None if field is None else field.annotation), part != "[key]"
+    origin, arguments = get_origin(annotation), [kind for kind in get_args(annotation) if kind is not NoneType]
+    if origin is Annotated or (origin in {Union, UnionType} and len(arguments) == 1):
+        return below(arguments[0], part)
+    if origin in {Union, UnionType}:
+        return annotation, False
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return arguments[1], True
+    return (arguments[0] if arguments else None), part != "[key]"
+
+
+def field_named(model: type[BaseModel], name: int | str) -> FieldInfo | None:
+    """The field that YAML writes as `name`."""
+    return model.model_fields.get(str(name)) or next((f for f in model.model_fields.values() if f.alias == name), None)
+
+
+def known_keys(annotation: Any) -> list[str]:
+    """The keys, as YAML writes them, of the models in a type annotation."""
     # What a model leaves out of its dumps isn't written by users either.
     return sorted(
         {
             field.alias or name
-            for candidate in models
-            for name, field in candidate.model_fields.items()
+            for model in models_within(annotation)
+            for name, field in model.model_fields.items()
             if not field.exclude
         }
     )

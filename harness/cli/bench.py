@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from harness.cli.options import RESULTS, Results, Seeds, SuiteName
+from harness.cli.options import RESULTS, Only, Results, Seeds, SuiteName
 
 if TYPE_CHECKING:
     from harness.engines.base import Engine
@@ -20,29 +20,40 @@ app = typer.Typer(add_completion=False)
 def bench(
     suite: SuiteName = "mini",
     seeds: Seeds = None,
+    only: Only = None,
     results: Results = RESULTS,
     engine: Annotated[Literal["local"], typer.Option(help="Where the cells run.")] = "local",
     accept_stale: Annotated[bool, typer.Option(help="Keep results of other code, and flag their rows.")] = False,
     redo_stale: Annotated[bool, typer.Option(help="Move results of other code aside and make them again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what `plan` prints, and stop.")] = False,
 ) -> int:
     """Run the matrix of SUITE (default mini), resume what is there, then write and print its leaderboard."""
     from harness import matrix
     from harness.cli.display import display_for
     from harness.cli.leaderboard import show_leaderboard
+    from harness.cli.plan import show_plan
     from harness.errors import InputError
-    from harness.suite import load_suite
+    from harness.preflight import preflight
+    from harness.suite import cells_of, load_suite, refuse_not_yet
 
     if accept_stale and redo_stale:
         raise InputError("--accept-stale and --redo-stale exclude each other; give one")
     console = Console()
     loaded = load_suite(suite)
+    if dry_run:
+        plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
+        show_plan(plan, preflight(plan), console)
+        return 0
+    refuse_not_yet(loaded, cells_of(loaded, seeds=seeds, only=only or ()))
+    if lacking(matrix.make_plan(loaded, results, seeds=seeds, only=only or ())):
+        return 2
     with matrix.sole_run(results, loaded.name):
-        plan = matrix.make_plan(loaded, results, seeds=seeds)
+        plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
         if plan.stale and not (accept_stale or redo_stale):
             matrix.refuse_stale(plan)
         if plan.stale:
             (matrix.accept_stale if accept_stale else matrix.redo_stale)(plan)
-            plan = matrix.make_plan(loaded, results, seeds=seeds)
+            plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
         ready = len(plan.cells) - len(plan.pending)
         console.print(f"{loaded.name}: {len(plan.cells)} cells, {ready} done already", highlight=False)
         jobs = matrix.jobs_of(plan)
@@ -52,14 +63,33 @@ def bench(
         for outcome in failed:
             told = f"{outcome.job}: {outcome.message}" + (f" (log: {outcome.log})" if outcome.kind == "error" else "")
             Console(stderr=True).print(f"samiro-bench: {told}", highlight=False, markup=False, soft_wrap=True)
-        if matrix.records_of(plan):
-            show_leaderboard(plan, console)
+        # The tables are of the whole suite, whichever of its cells have just run.
+        whole = matrix.make_plan(loaded, results, seeds=seeds) if only else plan
+        if matrix.records_of(whole):
+            show_leaderboard(whole, console)
         if failed:
             console.print(
                 f"{len(failed)} of {len(jobs)} jobs failed; the same command tries them again", highlight=False
             )
             return 2 if all(outcome.kind == "input" for outcome in failed) else 1
     return 0
+
+
+def lacking(plan: Plan) -> bool:
+    """Whether something that a plan needs isn't there; each such thing is told in a line, with where it comes from."""
+    from harness.preflight import cost_line, preflight
+
+    if not (plan.pending or plan.unavailable):
+        return False
+    looked = preflight(plan)
+    if not looked.missing:
+        return False
+    told = [f"{need.kind} missing: {need.name}: {need.detail}" for need in looked.missing]
+    names = ", ".join(need.name for need in looked.missing)
+    told += [f"samiro-bench: {plan.suite.name}: nothing was run, for this is missing: {names}"]
+    for line in [*looked.problems, cost_line(list(looked.prices.values()), plan.suite.name), *told]:
+        Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
+    return True
 
 
 def local_engine(plan: Plan) -> Engine:

@@ -93,15 +93,19 @@ def check(
     quick: Annotated[bool, typer.Option(help="Leave out the check that trains for long.")] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps to overfit in; default: the recipe's.")] = None,
     f1: Annotated[float, typer.Option(min=0, max=1, help="F1@50 that overfitting has to reach.")] = 0.95,
+    table: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page of markdown tables.")] = None,
     as_json: Json = False,
 ) -> int:
     """Run the conformance battery on adapters, by themselves and as baseline and SAMIRO; exit code 1 if a check fails."""
     from detectors.registry import TABLE
     from harness.conformance.battery import check_adapter
     from harness.conformance.subject import Demands, forms_of
+    from harness.conformance.table import Report, page
+    from harness.environment import environment
+    from harness.files import write_text
 
     console = Console(stderr=as_json)
-    reports = []
+    reports: list[Report] = []
     for name in names or [name for name in TABLE if name.endswith(MICRO)]:
         for one in forms_of(name, form):
             with console.status(f"{name}, {one}") as status:
@@ -110,13 +114,21 @@ def check(
                     shown.update(f"{title}: {result.check} ({result.arm}) {result.outcome}")
 
                 results = check_adapter(name, one, quick=quick, demands=Demands(steps, f1), report=report)
-            passed = not any(result.outcome == "failed" for result in results)
-            reports.append({"detector": name, "form": one, "passed": passed, "checks": [asdict(r) for r in results]})
+            reports.append(Report(name, one, results))
             if not as_json:
                 console.print(results_table(f"{name}, {one}", results))
+    if table is not None:
+        import torch
+
+        here = environment("cuda" if torch.cuda.is_available() else "cpu")
+        write_text(table, page(reports, f"{here.cpu} and {here.device}, torch {here.torch}"))
     if as_json:
-        typer.echo(json.dumps({"detectors": reports}))
-    return 0 if all(entry["passed"] for entry in reports) else 1
+        entries = [
+            {"detector": r.detector, "form": r.form, "passed": r.passed, "checks": [asdict(c) for c in r.results]}
+            for r in reports
+        ]
+        typer.echo(json.dumps({"detectors": entries}))
+    return 0 if all(report.passed for report in reports) else 1
 
 
 def results_table(title: str, results: tuple[CheckResult, ...]) -> Table:

@@ -14,6 +14,9 @@ from rich.progress import TimeRemainingColumn as EtaColumn
 from harness.engines.base import Job, Outcome
 from harness.progress import Event
 
+DATA_MISSING = "data missing"
+"""The state of a cell whose data isn't at hand."""
+
 LINE_SECONDS = 15.0
 """In a log, a running phase says something this often."""
 

@@ -13,12 +13,15 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("harness.cli.status", "what is done, what failed and why"),
     "leaderboard": ("harness.cli.leaderboard", "rebuild the tables of a suite from its records and counts"),
     "score": ("harness.cli.score", "score predictions in an official format"),
+    "predict": ("harness.cli.predict", "lanes of any images and videos, and pictures of them"),
     "detectors": (
         "harness.cli.detectors",
         "what detectors there are, conformance, a scaffold for a new one, import of checkpoints",
     ),
-    "data": ("harness.cli.data", "render datasets"),
+    "weights": ("harness.cli.weights", "pretrained backbone weights: what there are, and into the cache with them"),
+    "data": ("harness.cli.data", "render, examine, index and convert datasets"),
     "publish": ("harness.cli.publish", "copy a suite's records and tables to results/<suite>/ and the README"),
+    "suite": ("harness.cli.suite", "the JSON Schema of suites"),
     "env": ("harness.cli.env", "what machine and libraries these are"),
 }
 """Verb -> the module whose `app` it is (a typer.Typer), and what it does."""
@@ -52,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     except usage_error as error:
         return complain(f"{error.format_message()} (samiro-bench {verb} --help shows the usage)")  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
-        return interrupted()
+        return interrupted(verb)
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`); say nothing more, or Python complains at exit.
         sys.stderr.close()
@@ -61,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     # typer itself turns Ctrl-C into this exit code, and says nothing.
     if result == INTERRUPTED:
-        return interrupted()
+        return interrupted(verb)
     return result if isinstance(result, int) else 0
 
 
@@ -78,9 +81,10 @@ def complain(message: str) -> int:
     return 2
 
 
-def interrupted() -> int:
+def interrupted(verb: str) -> int:
     """Ctrl-C: what is finished is kept."""
-    print("samiro-bench: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+    then = "--overwrite makes it again" if verb == "predict" else "the same command goes on from there"
+    print(f"samiro-bench: stopped; what is finished is kept, and {then}", file=sys.stderr)
     return INTERRUPTED
 
 

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from harness.lanes import Part
+
 SuiteName = Annotated[str, typer.Argument(metavar="[SUITE]", help="A suite's name, or the path of its YAML file.")]
 Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Seeds 0 to N-1 instead of the suite's own number.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="EXPR",
+        help="Only cells that fit key=pattern,key=pattern (dataset, detector, method, seed); repeated: those that fit any.",
+    ),
+]
 Results = Annotated[Path, typer.Option("--results", help="The folder of runs.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, and nothing else there.")]
 
 RESULTS = Path("results/local")
 """Where runs live, from the folder in which the command is called."""
+
+
+def picture_part(text: str) -> Part:
+    """WIDTHxHEIGHT+LEFT+TOP in pixels, such as 1280x460+0+71."""
+    match = re.fullmatch(r"(\d+)x(\d+)\+(\d+)\+(\d+)", text)
+    if not match or not all(map(int, match.groups()[:2])):
+        raise typer.BadParameter(f"{text!r} isn't WIDTHxHEIGHT+LEFT+TOP in pixels, such as 1280x460+0+71")
+    return Part(*map(int, match.groups()))
+
+
+Crop = Annotated[
+    Part | None,
+    typer.Option(
+        "--crop", metavar="WxH+X+Y", parser=picture_part, help="The part of each picture to take for a frame."
+    ),
+]

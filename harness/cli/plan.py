@@ -3,37 +3,89 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.cli.options import RESULTS, Json, Results, Seeds, SuiteName
+from harness.cli.display import DATA_MISSING
+from harness.cli.options import RESULTS, Json, Only, Results, Seeds, SuiteName
+
+if TYPE_CHECKING:
+    from harness.matrix import Plan
+    from harness.preflight import Preflight
 
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Example: samiro-bench plan mini --seeds 3")
-def plan(suite: SuiteName = "mini", seeds: Seeds = None, results: Results = RESULTS, as_json: Json = False) -> None:
-    """List the cells and artefacts of SUITE with their states; runs nothing."""
+@app.command(epilog="Example: samiro-bench plan paper --only 'dataset=culane,detector=resa_*'")
+def plan(
+    suite: SuiteName = "mini",
+    seeds: Seeds = None,
+    only: Only = None,
+    results: Results = RESULTS,
+    probe: Annotated[bool, typer.Option("--probe", help="Time a few training steps of each kind of cell.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the cells and artefacts of SUITE with their states, what it needs, and what it costs; runs nothing but a probe."""
     from harness.matrix import make_plan
-    from harness.suite import load_suite
+    from harness.preflight import preflight
+    from harness.suite import load_suite, not_yet
 
-    made = make_plan(load_suite(suite), results, seeds=seeds)
-    artefacts = [
-        (f"{phase.folder.parent.name} {phase.name}", state.state, state.reason) for phase, state in made.artefacts
-    ]
-    cells = [
-        (state.cell.id, state.summary, "; ".join(f"{p.name}: {s.reason}" for p, s in state.states if s.reason))
-        for state in made.cells
-    ]
+    made = make_plan(load_suite(suite), results, seeds=seeds, only=only or ())
+    probed = None
+    if probe:
+        from harness.probe import probed_rates
+
+        untrained = [state.cell for state in made.cells if state.states[0][1].state != "done"]
+        with Console(stderr=True).status("probing") as status:
+            cells = [*untrained, *(cell for cell, _ in made.unavailable)]
+            probed = probed_rates(cells, lambda cell: status.update(f"probing {cell}"))
+    looked = preflight(made, probed)
     if as_json:
-        rows = [{"name": name, "state": state, "why": why} for name, state, why in (*artefacts, *cells)]
-        typer.echo(
-            json.dumps({"suite": made.suite.name, "artefacts": rows[: len(artefacts)], "cells": rows[len(artefacts) :]})
-        )
-        return
-    table = Table("what", "state", "why", title=f"{made.suite.name}: {made.suite.title}")
-    for row in (*artefacts, *cells):
-        table.add_row(*row)
-    Console().print(table)
+        missing = [{"key": part.key, "why": part.why} for part in not_yet(made.suite, made.all_cells)]
+        rows = {"artefacts": artefact_rows(made), "cells": cell_rows(made)}
+        needs = [
+            {"kind": need.kind, "name": need.name, "missing": need.missing, "detail": need.detail}
+            for need in looked.needs
+        ]
+        prices = {name: asdict(price) for name, price in looked.prices.items()}
+        whole = {"suite": made.suite.name, "not_yet": missing, "needs": needs, "prices": prices, **rows}
+        typer.echo(json.dumps({**whole, "warnings": looked.problems}))
+    else:
+        show_plan(made, looked, Console())
+
+
+def artefact_rows(plan: Plan) -> list[dict[str, str]]:
+    """Name, state and reason of every artefact."""
+    return [
+        {"name": f"{phase.folder.parent.name} {phase.name}", "state": state.state, "why": state.reason}
+        for phase, state in plan.artefacts
+    ]
+
+
+def cell_rows(plan: Plan) -> list[dict[str, str]]:
+    """Name, state and reason of every cell."""
+    rows = []
+    for state in plan.cells:
+        why = "; ".join(f"{phase.name}: {found.reason}" for phase, found in state.states if found.reason)
+        rows.append({"name": state.cell.id, "state": state.summary, "why": why})
+    return rows + [{"name": cell.id, "state": DATA_MISSING, "why": why} for cell, why in plan.unavailable]
+
+
+def show_plan(plan: Plan, looked: Preflight, console: Console) -> None:
+    """Print a plan: first what can't be run yet and what is missing, then the table, then what it costs."""
+    from harness.preflight import cost_line
+    from harness.suite import not_yet
+
+    told = [f"not yet: {part}" for part in not_yet(plan.suite, plan.all_cells)]
+    told += [f"{need.kind}{' missing' if need.missing else ''}: {need.name}: {need.detail}" for need in looked.needs]
+    for line in [*told, *looked.problems]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    table = Table("what", "state", "why", title=f"{plan.suite.name}: {plan.suite.title}")
+    for row in (*artefact_rows(plan), *cell_rows(plan)):
+        table.add_row(row["name"], row["state"], "" if row["state"] == DATA_MISSING else row["why"])
+    console.print(table)
+    console.print(cost_line(list(looked.prices.values()), plan.suite.name), highlight=False, soft_wrap=True)

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from harness.cli.display import DATA_MISSING
 from harness.cli.options import RESULTS, Json, Results, Seeds, SuiteName
 
 app = typer.Typer(add_completion=False)
@@ -30,6 +31,7 @@ def status(suite: SuiteName = "mini", seeds: Seeds = None, results: Results = RE
         }
         for state in plan.cells
     ]
+    rows += [{"cell": cell.id, "state": DATA_MISSING, "last": why} for cell, why in plan.unavailable]
     if as_json:
         typer.echo(json.dumps({"suite": plan.suite.name, "running": running, "cells": rows}))
         return

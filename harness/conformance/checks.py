@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from detectors.backbones import whole_network
 from detectors.base import Detector, tap_module
 from detectors.meta import Data, DetectorMeta
+from detectors.pretrained import start_backbone
 from harness.conformance.samples import hostile_labels
 from harness.conformance.subject import CPU, Arm, NotApplicable, Subject, Unmet
 from harness.errors import InputError
@@ -25,6 +27,7 @@ from harness.methods.samiro import TERM
 from harness.methods.taps import as_map, tap_grids, token_shape
 from harness.training.checkpoint import save_inference_checkpoint
 from harness.validation import validated
+from harness.weights.cache import published_name
 
 STEPS = 300
 """Steps to overfit in, where the adapter's recipe is in epochs: those of a whole dataset say nothing about eight images."""
@@ -41,7 +44,7 @@ RELATIVE_ERROR = 1e-3
 
 
 def metadata(subject: Subject, arm: Arm) -> str:
-    """The metadata survives JSON, the architecture options are known ones, and the detector can be built."""
+    """The metadata survives JSON, the architecture options are known ones, the detector can be built and its backbone started."""
     meta = subject.adapter.meta
     written = meta.model_dump_json()
     if DetectorMeta.model_validate_json(written).model_dump_json() != written:
@@ -49,7 +52,14 @@ def metadata(subject: Subject, arm: Arm) -> str:
     architecture: type[Data] = subject.adapter.detector.architecture
     validated(architecture, subject.configuration.architecture, where="architecture")
     detector = subject.build()
-    return f"{sum(parameter.numel() for parameter in detector.parameters()):,} parameters"
+    count = f"{sum(parameter.numel() for parameter in detector.parameters()):,} parameters"
+    if subject.configuration.weights != "imagenet":
+        return count
+    # Whether the adapter's part of the published network has its places needs no weights to tell.
+    name = published_name(meta.backbone)
+    shapes = {key: value.shape for key, value in whole_network(meta.backbone).state_dict().items()}
+    start_backbone(detector, {key: torch.zeros(shape) for key, shape in shapes.items()}, where=Path(name))
+    return f"{count}, starts from {name}"
 
 
 def targets(subject: Subject, arm: Arm) -> str:

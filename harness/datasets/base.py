@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import InputError, did_you_mean
 from harness.lanes import Lane
+
+if TYPE_CHECKING:
+    from harness.datasets.index import LabelIndex
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One image of a split.
 
-    id: posix path of the image relative to the dataset's root, without a leading slash; unique in a split.
-    image: absolute path of the image file. scenario: e.g. "night"; None where the format or the split names none.
-    clip: the video that the image was taken from, within which images aren't independent.
+    id: posix path of the image as the format names it, without a leading slash; unique in a split, and the same wherever and
+    in whatever layout the files lie. image: absolute path of the image file. scenario: e.g. "night"; None where the format or
+    the split names none. clip: the stretch of video that the image is from, within which images aren't independent: the
+    cluster of intervals.
     """
 
     id: str
@@ -57,28 +62,58 @@ class Dataset(Protocol):
         Raises InputError on a label that is missing or damaged.
         """
 
+    def labels(self, split: str) -> LabelIndex:
+        """All labels of a split, one row a frame of `frames(split)`. Raises InputError on a label that is missing or damaged."""
+
+    def has_labels(self, split: str) -> bool:
+        """Whether a split that is there can be scored here: LLAMAS keeps the labels of its test split to itself."""
+
+    def archived(self, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> list[list[Lane]]:
+        """Predictions as `write_predictions` will write them, so that the archive holds what is scored; scores stay."""
+
+    def write_predictions(
+        self, folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]
+    ) -> None:
+        """Write predictions into a folder of their own as the official evaluator reads them.
+
+        Plain writes: the caller makes the folder's appearance atomic. Raises ValueError on NaN coordinates and if there aren't as
+        many predictions as frames.
+        """
+
     def content_key(self) -> str:
         """sha256 over lists and labels (of rendered data: the key of its specification), wherever and whenever stored."""
 
 
-FORMS = {"culane": "harness.datasets.culane:CULane"}
+FORMS = {
+    "culane": "harness.datasets.culane:CULane",
+    "tusimple": "harness.datasets.tusimple:TuSimple",
+    "llamas": "harness.datasets.llamas:LLAMAS",
+}
 """Format -> `module:class`, imported when first asked for."""
 
 
 def open_dataset(
-    form: str, root: Path, *, name: str | None = None, image_size: tuple[int, int] | None = None, rehash: bool = False
+    form: str,
+    root: Path,
+    *,
+    name: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    rehash: bool = False,
+    lane_width: int | None = None,
 ) -> Dataset:
     """Open the dataset of a format at a folder.
 
     name: defaults to the format's. image_size: (height, width), for formats whose images may have any size; None reads it
-    from an image. rehash: read all labels afresh instead of trusting sizes and modification times. Raises InputError on an
-    unknown format and on a folder that isn't such a dataset.
+    from an image. rehash: read all labels afresh instead of trusting sizes and modification times. lane_width: pixels that
+    lanes are painted wide when a dataset of form culane is scored. Raises InputError on an unknown format and on a folder that
+    isn't such a dataset.
     """
     if form not in FORMS:
         raise InputError(f"unknown dataset format {form!r}; {did_you_mean(form, list(FORMS))}")
     module, _, attribute = FORMS[form].partition(":")
+    own = {} if lane_width is None else {"lane_width": lane_width}
     dataset: Dataset = getattr(import_module(module), attribute)(
-        root, name=name or form, image_size=image_size, rehash=rehash
+        root, name=name or form, image_size=image_size, rehash=rehash, **own
     )
     return dataset
 

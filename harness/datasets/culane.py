@@ -6,33 +6,34 @@ Layout: https://xingangpan.github.io/projects/CULane.html.
 
 from __future__ import annotations
 
-import json
 import re
+import warnings
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
 from harness.datasets.index import LabelIndex, cached_index, index_of, rebuilt_index, stat_signature
-from harness.datasets.lines import lines_text, parse_lines, write_lines_file
+from harness.datasets.lines import label_name, lines_text, parse_lines, write_lines_file
+from harness.datasets.predictions import write_predictions
+from harness.datasets.rendering import rendered_key
 from harness.errors import InputError, did_you_mean
 from harness.files import sha256_of_json
-from harness.lanes import Lane
+from harness.lanes import Lane, archived
 
 __all__ = ["CULane", "label_name", "lines_text", "read_list", "write_lines_file"]
 
 LISTS = {"train": ("train.txt", "train_gt.txt"), "val": ("val.txt", "val_gt.txt"), "test": ("test.txt",)}
 """Split -> the names that its list may have, in list/; the first that is there is read."""
 
-RENDERING_FILE = "rendering.json"
-"""What a rendered dataset has at its root; its "dataset_key" identifies the content."""
+IMAGE_SIZE = (590, 1640)
+"""(height, width) of CULane's own images in pixels."""
+
+FEWEST_POINTS = 2
+"""A label of fewer points is no curve: nothing can be trained on it."""
 
 _SPLIT_FILE = re.compile(r"test\d+_(\w+)\.txt")
-
-
-def label_name(image: str) -> str:
-    """The path of an image's .lines.txt, as the official evaluator makes it: the last extension is replaced."""
-    return image.rpartition(".")[0] + ".lines.txt"
 
 
 def read_list(path: Path) -> list[str]:
@@ -80,8 +81,10 @@ class CULane:
         name: str = "culane",
         image_size: tuple[int, int] | None = None,
         rehash: bool = False,
+        lane_width: int | None = None,
     ) -> None:
         """Open the folder; see `open_dataset`. Nothing but the folder's existence is checked yet."""
+        self.lane_width = lane_width
         self.root = root.resolve()
         self.name = name
         self._image_size = image_size
@@ -103,6 +106,19 @@ class CULane:
         """(height, width) in pixels: as given when opened, else read from the first listed image."""
         return self._image_size or read_size(self.frames(self.splits()[0])[0].image)
 
+    def check_sizes(self, frames: Iterable[Frame]) -> None:
+        """Raise InputError on the first image that is there and isn't of the dataset's size: it would be scored wrongly."""
+        for frame in frames:
+            if not frame.image.is_file():
+                continue
+            size = read_size(frame.image)
+            if size != self.image_size:
+                (height, width), (expected_height, expected_width) = size, self.image_size
+                raise InputError(
+                    f"{frame.image}: {width} x {height} pixels, but the dataset's images are {expected_width} x "
+                    f"{expected_height}; say `image_size: [{height}, {width}]` in the suite, or leave other sizes out"
+                )
+
     def splits(self) -> tuple[str, ...]:
         """The splits that have a list. Raises InputError if none has."""
         found = tuple(split for split in LISTS if self._list_path(split))
@@ -117,25 +133,35 @@ class CULane:
         paths = [self.root / "list" / name for name in LISTS[split]]
         return next((path for path in paths if path.is_file()), None)
 
-    def frames(self, split: str) -> tuple[Frame, ...]:
-        """The images of a split in the order of its list. Raises InputError as `read_list` does and on an empty list."""
-        if split not in self._frames:
-            if split not in LISTS:
-                raise InputError(f"unknown split {split!r} of {self.name}; {did_you_mean(split, list(LISTS))}")
-            path = self._list_path(split)
-            if path is None:
-                expected = " or ".join(LISTS[split])
-                raise InputError(
-                    f"{self.root / 'list'}: no {expected}, the list of split {split}; restore it from the source"
-                )
+    def images(self, split: str) -> list[str]:
+        """The ids of a split's frames in the order of its list. Raises InputError as `read_list` does and on an empty list."""
+        if split not in self._rows:
+            path = self._existing_list(split)
             images = read_list(path)
             if not images:
                 raise InputError(f"{path}: no image is listed; restore the list from the dataset's source")
-            scenarios = self._scenarios(path, images) if split == "test" else {}
+            self._rows[split] = {image: row for row, image in enumerate(images)}
+        return list(self._rows[split])
+
+    def _existing_list(self, split: str) -> Path:
+        if split not in LISTS:
+            raise InputError(f"unknown split {split!r} of {self.name}; {did_you_mean(split, list(LISTS))}")
+        path = self._list_path(split)
+        if path is None:
+            expected = " or ".join(LISTS[split])
+            raise InputError(
+                f"{self.root / 'list'}: no {expected}, the list of split {split}; restore it from the source"
+            )
+        return path
+
+    def frames(self, split: str) -> tuple[Frame, ...]:
+        """The images of a split in the order of its list. Raises InputError as `images` does."""
+        if split not in self._frames:
+            images = self.images(split)
+            scenarios = self._scenarios(self._existing_list(split), images) if split == "test" else {}
             self._frames[split] = tuple(
                 Frame(image, self.root / image, scenarios.get(image), image.rpartition("/")[0]) for image in images
             )
-            self._rows[split] = {image: row for row, image in enumerate(images)}
         return self._frames[split]
 
     def _scenarios(self, test_list: Path, images: list[str]) -> dict[str, str]:
@@ -164,52 +190,58 @@ class CULane:
         return scenarios
 
     def labels(self, split: str) -> LabelIndex:
-        """The index of a split's labels, one row a frame of `frames(split)`.
+        """The index of a split's labels, one row a frame of `frames(split)`, with every line of every file.
 
-        Raises InputError on a label that is missing, damaged, or has a lane of fewer than two points.
+        Real labels hold blank lines and lanes of one point, which the official evaluator counts as lanes: the index has them, a
+        warning says how many there are, and `lanes` leaves them out. Raises InputError on a label that is missing or damaged.
         """
         if split not in self._indices:
-            names = [label_name(frame.id) for frame in self.frames(split)]
+            names = [label_name(image) for image in self.images(split)]
             key = sha256_of_json([names, stat_signature(self.root, names)])
             fetch = rebuilt_index if self._rehash else cached_index
-            self._indices[split] = fetch(f"{self.form} {self.root} {split}", key, lambda: self._read_labels(names))
+            index = fetch(f"{self.form} {self.root} {split}", key, lambda: self._read_labels(names))
+            if short := index.short_lanes():
+                what = f"{short} lanes of split {split} have fewer than two points: they aren't trained on, but scored"
+                warnings.warn(f"{self.root}: {what}", stacklevel=2)
+            self._indices[split] = index
         return self._indices[split]
 
     def _read_labels(self, names: list[str]) -> LabelIndex:
         paths = [f"{self.root}/{name}" for name in names]
-        return index_of(parse_lines(read_bytes(path), source=path, fewest_points=2) for path in paths)
+        return index_of(parse_lines(read_bytes(path), source=path, fewest_points=0) for path in paths)
 
     def lanes(self, frame: Frame) -> list[Lane]:
-        """The labels of a frame of any split, from near to far, in pixels of the image file."""
+        """The labels of a frame of any split that have two points or more, from near to far, in pixels of the image file."""
         # Splits that were opened already come first: a training never depends on the other lists.
-        for split in dict.fromkeys([*self._frames, *self.splits()]):
-            self.frames(split)
+        for split in dict.fromkeys([*self._rows, *self.splits()]):
+            self.images(split)
             row = self._rows[split].get(frame.id)
             if row is not None:
-                return self.labels(split).lanes(row)
+                return [lane for lane in self.labels(split).lanes(row) if len(lane) >= FEWEST_POINTS]
         raise InputError(f"{frame.id} is on no list of {self.root / 'list'}; add it to one or drop the frame")
+
+    def has_labels(self, split: str) -> bool:
+        """Always: CULane's labels are public."""
+        return True
+
+    def archived(self, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> list[list[Lane]]:
+        """The decoded points themselves, in 1/8 px."""
+        return [archived(lanes) for _, lanes in zip(frames, lanes_of_frames, strict=True)]
+
+    def write_predictions(
+        self, folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]
+    ) -> None:
+        """One .lines.txt a frame: `folder/<image path with .lines.txt for its extension>`."""
+        write_predictions(folder, frames, lanes_of_frames)
 
     def content_key(self) -> str:
         """sha256 over lists, scenarios and parsed labels of all splits; of rendered data, its "dataset_key".
 
         Neither the folder's place nor white space, line ends or leading slashes matter.
         """
-        rendering = self.root / RENDERING_FILE
-        if rendering.is_file():
-            return _dataset_key(rendering)
-        return sha256_of_json(
+        return rendered_key(self.root) or sha256_of_json(
             {
                 split: [[[frame.id, frame.scenario] for frame in self.frames(split)], self.labels(split).content]
                 for split in self.splits()
             }
         )
-
-
-def _dataset_key(path: Path) -> str:
-    try:
-        key = json.loads(read_bytes(path))["dataset_key"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        key = None
-    if not isinstance(key, str) or not key:
-        raise InputError(f'{path}: no "dataset_key"; render the dataset again')
-    return key

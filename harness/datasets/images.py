@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from harness.datasets.base import read_bytes
 from harness.errors import InputError
+from harness.files import written_aside
 from harness.lanes import Matrix
 
 Image = npt.NDArray[np.uint8]
@@ -36,6 +37,15 @@ _SCAN = 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
+def whole_bytes(path: Path) -> bytes:
+    """The bytes of an image file. Raises InputError on one that is missing, empty, or a JPEG or PNG that is cut short."""
+    data = read_bytes(path)
+    fault = _incomplete(data)
+    if fault:
+        raise InputError(f"{path}: {fault}; restore the image from the dataset's source")
+    return data
+
+
 def read_image(path: Path, reduction: int = 1) -> Image:
     """Read an image as uint8 RGB of shape (H, W, 3).
 
@@ -45,10 +55,7 @@ def read_image(path: Path, reduction: int = 1) -> Image:
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction is {reduction}, not one of {sorted(REDUCTIONS)}")
-    data = read_bytes(path)
-    fault = _incomplete(data)
-    if fault:
-        raise InputError(f"{path}: {fault}; restore the image from the dataset's source")
+    data = whole_bytes(path)
     jpeg = data.startswith(_JPEG)
     flags = REDUCTIONS[reduction if jpeg else 1] | cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -59,6 +66,15 @@ def read_image(path: Path, reduction: int = 1) -> Image:
         raise InputError(f"{path}: not an image that can be decoded; restore it from the dataset's source")
     image = np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     return image if jpeg or reduction == 1 else _block_means(image, reduction)
+
+
+def write_jpeg(path: Path, image: Image, quality: int) -> None:
+    """Write an image, uint8 RGB (H, W, 3), atomically; quality in 1 to 100."""
+    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise OSError(f"{path}: OpenCV could not encode the picture")
+    with written_aside(path) as aside:
+        aside.write_bytes(encoded.tobytes())
 
 
 def reduction_matrix(reduction: int) -> Matrix:

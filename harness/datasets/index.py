@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,9 +24,13 @@ from harness.datasets.roots import cache_folder
 from harness.files import sha256_of_text, written_aside
 from harness.lanes import Lane, Points, near_to_far
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Part of every index's key: raise it when the index or the parsing of labels changes."""
 
+_CHUNK = 512
+"""Label files a task: arrays of some hundred kB travel back."""
+_MANY_FILES = 4096
+"""Fewer files than this are read before other processes have started."""
 _DIGEST_BYTES = 32
 _HEADER_BYTES = 512
 
@@ -45,6 +51,10 @@ class LabelIndex:
     def __len__(self) -> int:
         return len(self.frame_starts) - 1
 
+    def short_lanes(self) -> int:
+        """How many lanes have fewer than two points."""
+        return int((np.diff(self.lane_starts) < 2).sum())
+
     def lanes(self, row: int) -> list[Lane]:
         """The lanes of one frame, each from near to far; the points are copies."""
         first, last = self.frame_starts[row : row + 2]
@@ -63,8 +73,43 @@ def index_of(frames: Iterable[Sequence[Points]]) -> LabelIndex:
     return _with_content(flat, _starts([len(lane) for lane in points]), _starts(lanes_of_frame))
 
 
-def _starts(lengths: list[int]) -> npt.NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.array(lengths, dtype=np.int64))])
+def joined(parts: Sequence[LabelIndex]) -> LabelIndex:
+    """One index of the frames of several, in order."""
+    if not parts:
+        return index_of([])
+    return _with_content(
+        np.concatenate([part.points for part in parts]),
+        _starts(np.concatenate([np.diff(part.lane_starts) for part in parts])),
+        _starts(np.concatenate([np.diff(part.frame_starts) for part in parts])),
+    )
+
+
+def index_of_files(paths: Sequence[str], read: Callable[[str], Sequence[Points]]) -> LabelIndex:
+    """Index label files, on all cores where there are many; the fault of the first damaged file is raised.
+
+    read: the lanes of one file, as (N, 2) arrays; a function of a module, so that other processes find it.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
+    # A daemon may have no children of its own.
+    if cores < 2 or len(paths) < _MANY_FILES or multiprocessing.current_process().daemon:
+        return joined([_index_of_chunk(chunk, read) for chunk in chunks])
+    # Fresh processes: a fork of one that runs threads (torch, numba, OpenCV) may hang.
+    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
+        tasks = [pool.submit(_index_of_chunk, chunk, read) for chunk in chunks]
+        try:
+            return joined([task.result() for task in tasks])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _index_of_chunk(paths: Sequence[str], read: Callable[[str], Sequence[Points]]) -> LabelIndex:
+    return index_of(read(path) for path in paths)
+
+
+def _starts(lengths: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.asarray(lengths, dtype=np.int64))])
 
 
 def _with_content(

@@ -16,6 +16,11 @@ COORDINATE_LIMIT = 1e6
 _NUMBER_BYTES = b"0123456789+-.eE \t\r\n\v\f"
 
 
+def label_name(image: str) -> str:
+    """The path of an image's .lines.txt, as the official evaluator makes it: the last extension is replaced."""
+    return image.rpartition(".")[0] + ".lines.txt"
+
+
 def lines_text(lanes: Sequence[Lane]) -> str:
     """The text of a .lines.txt: one lane a line, archived to 1/8 px, at most three decimals, no trailing zeros.
 

@@ -7,23 +7,24 @@ labels of the test split are private.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
-from harness.datasets.index import LabelIndex, cached_index, index_of, rebuilt_index, stat_signature
+from harness.datasets.index import LabelIndex, cached_index, index_of_files, rebuilt_index, stat_signature
 from harness.datasets.lines import COORDINATE_LIMIT, lines_text
+from harness.datasets.rendering import rendered_key, scenarios_of
 from harness.errors import InputError, did_you_mean
 from harness.files import sha256_of_json
-from harness.lanes import Lane, Points
+from harness.lanes import Lane, Points, archived
 
 Kind = TypeVar("Kind")
 
@@ -38,13 +39,15 @@ SPLITS = {"train": "train", "val": "valid", "test": "test"}
 
 IMAGE_SUFFIX = "_color_rect.png"
 
+FRAMES_OF_A_CLIP = 100
+"""Consecutive frames of a recording that count as one clip."""
+
 _SHORTEST_LANE = 20  # rows between the nearest and the farthest marker start: official _filter_lanes_by_size
 _FEWEST_MARKERS = 2
 _TALL_MARKER = 2  # markers of more rows than this contribute all their rows
 
 
-@dataclass(frozen=True)
-class Marker:
+class Marker(NamedTuple):
     """One painted dash: image points (x, y) of its near and far end in whole pixels, and the depth of its near end in metres."""
 
     start: tuple[int, int]
@@ -82,9 +85,12 @@ def _named_lanes(content: object) -> dict[str, list[Marker]]:
     for number, lane in enumerate(lanes, start=1):
         where = f"lane {number}"
         name = _field(lane, "lane_id", str, where)
-        markers = [
-            _marker(marker, f"{where}, marker {k}") for k, marker in enumerate(_field(lane, "markers", list, where), 1)
-        ]
+        markers = []
+        for place, marker in enumerate(_field(lane, "markers", list, where), start=1):
+            try:
+                markers.append(_marker(marker))
+            except ValueError as error:  # said here, because there are hundreds of markers a file and rarely a fault
+                raise ValueError(f"{where}, marker {place}{error}") from None
         if not markers:
             raise ValueError(f"{where} has no markers")
         starts = [marker.start[1] for marker in markers]
@@ -107,19 +113,19 @@ def _field(value: object, key: str, kind: type[Kind], where: str) -> Kind:
     return found
 
 
-def _marker(marker: object, where: str) -> Marker:
-    ends = []
-    for key in ("pixel_start", "pixel_end"):
-        point = _field(marker, key, dict, where)
-        ends.append((_whole(point, "x", f"{where}, {key}"), _whole(point, "y", f"{where}, {key}")))
-    depth = _decimal(_field(marker, "world_start", dict, where), "z", f"{where}, world_start")
-    return Marker(ends[0], ends[1], depth)
+def _marker(marker: object) -> Marker:
+    start, end = _field(marker, "pixel_start", dict, ""), _field(marker, "pixel_end", dict, "")
+    return Marker(
+        (_whole(start, "x", ", pixel_start"), _whole(start, "y", ", pixel_start")),
+        (_whole(end, "x", ", pixel_end"), _whole(end, "y", ", pixel_end")),
+        _decimal(_field(marker, "world_start", dict, ""), "z", ", world_start"),
+    )
 
 
 def _whole(point: dict[str, object], key: str, where: str) -> int:
     text = point.get(key)
     try:
-        value = int(text) if isinstance(text, str | int) else None
+        value = int(text) if isinstance(text, (str, int)) else None
     except ValueError:
         value = None
     if value is None or abs(value) > COORDINATE_LIMIT:
@@ -130,10 +136,10 @@ def _whole(point: dict[str, object], key: str, where: str) -> int:
 def _decimal(point: dict[str, object], key: str, where: str) -> float:
     text = point.get(key)
     try:
-        value = float(text) if isinstance(text, str | int | float) else np.nan
+        value = float(text) if isinstance(text, (str, int, float)) else math.nan
     except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
+        value = math.nan
+    if not math.isfinite(value):
         raise ValueError(f"{where}: {key} is {str(text)[:40]!r}, not a number")
     return value
 
@@ -192,6 +198,11 @@ def points_of(rows: dict[str, npt.NDArray[np.float64]]) -> list[Points]:
     return lanes
 
 
+def read_points(path: str) -> list[Points]:
+    """The lanes of a label file as `points_of` gives them. Raises InputError as `lane_rows` does."""
+    return points_of(lane_rows(read_bytes(path), source=path))
+
+
 def write_predictions(folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:
     """Write predictions as the official evaluator reads them (and its server, for test): `folder/<clip>/<name>.lines.txt`.
 
@@ -203,8 +214,23 @@ def write_predictions(folder: Path, frames: Sequence[Frame], lanes_of_frames: It
         path.write_bytes(lines_text(lanes).encode("ascii"))
 
 
+def clips_of(images: Sequence[str]) -> list[str]:
+    """The clip of each image of a split, which is in the order of recordings and names: `<recording>/<number of the hundred>`."""
+    seen: dict[str, int] = {}
+    clips = []
+    for image in images:
+        recording = image.split("/")[2]
+        place = seen[recording] = seen.get(recording, -1) + 1
+        clips.append(f"{recording}/{place // FRAMES_OF_A_CLIP}")
+    return clips
+
+
 class LLAMAS:
-    """The LLAMAS dataset, or rendered data in its form. Scenarios it has none; a clip is a recording's folder."""
+    """The LLAMAS dataset, or rendered data in its form.
+
+    Scenarios it has none, rendered data may (scenarios.json). A clip is 100 consecutive frames of a recording's folder. The labels of
+    the test split are private; rendered data may have them, in labels/test.
+    """
 
     form = "llamas"
 
@@ -239,8 +265,13 @@ class LLAMAS:
         return self._image_size or read_size(self.frames(self.splits()[0])[0].image)
 
     def _source(self, split: str) -> Path:
-        """The folder that a split is listed from: its labels, or for test its images."""
-        return self.root / ("color_images" if split == "test" else "labels") / SPLITS[split]
+        """The folder that a split is listed from: its labels, or for test without labels its images."""
+        labels = self.root / "labels" / SPLITS[split]
+        return self.root / "color_images" / SPLITS[split] if split == "test" and not labels.is_dir() else labels
+
+    def has_labels(self, split: str) -> bool:
+        """Whether a split has a folder of labels: test has none but in rendered data."""
+        return (self.root / "labels" / SPLITS[split]).is_dir()
 
     def splits(self) -> tuple[str, ...]:
         """The splits whose labels (of test: images) are there."""
@@ -252,7 +283,7 @@ class LLAMAS:
             raise InputError(f"unknown split {split!r} of {self.name}; {did_you_mean(split, list(SPLITS))}")
         if split not in self._frames:
             source = self._source(split)
-            ending = IMAGE_SUFFIX if split == "test" else ".json"
+            ending = ".json" if self.has_labels(split) else IMAGE_SUFFIX
             clips = sorted(path for path in source.iterdir() if path.is_dir()) if source.is_dir() else []
             names = [
                 f"{clip.name}/{file.name.removesuffix(ending)}"
@@ -265,7 +296,11 @@ class LLAMAS:
                     f"{source}: no <clip>/*{ending}, so there is no split {split}; restore it from the source"
                 )
             images = [f"color_images/{SPLITS[split]}/{name}{IMAGE_SUFFIX}" for name in names]
-            self._frames[split] = tuple(Frame(image, self.root / image, None, image.split("/")[2]) for image in images)
+            scenarios, parts = scenarios_of(self.root, images), clips_of(images)
+            self._frames[split] = tuple(
+                Frame(image, self.root / image, scenarios[image], clip)
+                for image, clip in zip(images, parts, strict=True)
+            )
         return self._frames[split]
 
     def label_name(self, frame: Frame) -> str:
@@ -274,8 +309,8 @@ class LLAMAS:
 
     def labels(self, split: str) -> LabelIndex:
         """The index of a split's labels, one row a frame of `frames(split)`. Raises InputError on damage and for test."""
-        if split == "test":
-            raise InputError(f"{self.name}: the labels of the test split are private; score val instead")
+        if not self.has_labels(split):
+            raise InputError(f"{self.name}: the labels of the {split} split are private; score val instead")
         if split not in self._indices:
             names = [self.label_name(frame) for frame in self.frames(split)]
             key = sha256_of_json([names, stat_signature(self.root, names)])
@@ -284,15 +319,14 @@ class LLAMAS:
         return self._indices[split]
 
     def _read_labels(self, names: list[str]) -> LabelIndex:
-        paths = [f"{self.root}/{name}" for name in names]
-        return index_of(points_of(lane_rows(read_bytes(path), source=path)) for path in paths)
+        return index_of_files([f"{self.root}/{name}" for name in names], read_points)
 
     @cached_property
     def _rows(self) -> dict[str, tuple[str, int]]:
         return {
             frame.id: (split, row)
             for split in self.splits()
-            if split != "test"
+            if self.has_labels(split)
             for row, frame in enumerate(self.frames(split))
         }
 
@@ -303,13 +337,23 @@ class LLAMAS:
         split, row = self._rows[frame.id]
         return self.labels(split).lanes(row)
 
+    def archived(self, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> list[list[Lane]]:
+        """The decoded points themselves, in 1/8 px."""
+        return [archived(lanes) for _, lanes in zip(frames, lanes_of_frames, strict=True)]
+
+    def write_predictions(
+        self, folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]
+    ) -> None:
+        """One .lines.txt a frame: `folder/<recording>/<name>.lines.txt`, for val as for the server of test."""
+        write_predictions(folder, frames, lanes_of_frames)
+
     def content_key(self) -> str:
-        """sha256 over frames and labels of train and val, and over the frames of test."""
-        return sha256_of_json(
+        """sha256 over frames and labels of train and val, and over the frames of test; of rendered data its "dataset_key"."""
+        return rendered_key(self.root) or sha256_of_json(
             {
                 split: [
                     [frame.id for frame in self.frames(split)],
-                    "" if split == "test" else self.labels(split).content,
+                    self.labels(split).content if self.has_labels(split) else "",
                 ]
                 for split in self.splits()
             }

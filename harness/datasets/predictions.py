@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.base import Frame, read_bytes
-from harness.datasets.culane import label_name
-from harness.datasets.lines import lines_text, parse_lines
+from harness.datasets.lines import label_name, lines_text, parse_lines
 from harness.errors import InputError
 from harness.files import written_aside
 from harness.lanes import PIXEL_FRACTION, Lane, archived_points

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
 
-from harness.errors import InputError, did_you_mean
+from harness.errors import InputError
 
 SOURCES = {
     "culane": "https://xingangpan.github.io/projects/CULane.html",
@@ -19,6 +20,9 @@ SOURCES = {
 """Known dataset -> the page that it is obtained from."""
 
 PATHS_FILE = "paths.yaml"
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")  # what a suite may call a dataset
+_NEAR = 0.85  # one letter too many, too few or exchanged; "culane-night" isn't that near
 
 
 def environment_variable(name: str) -> str:
@@ -54,7 +58,10 @@ def _paths_files() -> list[Path]:
 
 
 def read_paths(file: Path) -> dict[str, Path]:
-    """Read a paths.yaml: a mapping of known dataset names to folders. Raises InputError on anything else."""
+    """Read a paths.yaml: a mapping of dataset names to folders; names of one's own are welcome.
+
+    Raises InputError on anything else, and on a name that is nearly a known dataset's, which would never be looked up.
+    """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
@@ -66,8 +73,12 @@ def read_paths(file: Path) -> dict[str, Path]:
         raise InputError(f"{file} must map dataset names to folders, one `name: FOLDER` a line; see paths.example.yaml")
     folders = {}
     for name, folder in content.items():
-        if name not in SOURCES:
-            raise InputError(f"{file}: unknown dataset {name!r}; {did_you_mean(str(name), list(SOURCES))}")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise InputError(f"{file}: {name!r} can't be a dataset's name; use letters, digits and any of _ . + -")
+        if name not in SOURCES and (near := get_close_matches(name.lower(), SOURCES, n=1, cutoff=_NEAR)):
+            raise InputError(
+                f"{file}: unknown dataset {name!r}; did you mean {near[0]!r}? a dataset of your own needs another name"
+            )
         if not isinstance(folder, str) or not folder.strip():
             raise InputError(f"{file}: {name}: must be a folder, not {folder!r}")
         folders[str(name)] = file.parent / Path(folder).expanduser()

@@ -7,6 +7,7 @@ train from the labels of 0313 and 0601 (3,268 frames), val from 0531 (358), test
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
 from harness.datasets.index import LabelIndex, index_of
 from harness.datasets.lines import COORDINATE_LIMIT
+from harness.datasets.rendering import rendered_key, scenarios_of
 from harness.errors import InputError, did_you_mean
 from harness.files import sha256_of_json, write_text
 from harness.lanes import Lane, Points, archived_points
@@ -39,10 +41,20 @@ FOLDERS = ("", "train_set", "test_set")
 ABSENT = -2
 """What a file says where a lane has no point."""
 
+PREDICTIONS_FILE = "predictions.json"
+"""What `TuSimple.write_predictions` calls its file."""
+
+CLIP_GAP = 30 * 10**9
+"""Nanoseconds without a labelled frame that part two clips: the test set's 2,782 frames are 98 drives then."""
+
+_TIMESTAMP = re.compile(r"(\d{19})(?:_\d+)?")
+"""A clip's folder that is named after its time in nanoseconds since 1970, as 1492626760788443246_0."""
+
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """One line of a label file. rows: the h_samples; xs: float64 (lanes, rows), negative where there is no point."""
+    """One line of a label file. raw_file: as the line has it. rows: the h_samples. xs: float64 (lanes, rows), negative where there is
+    no point."""
 
     raw_file: str
     rows: Rows
@@ -135,7 +147,7 @@ def _labelled(entry: object) -> Labelled:
     for number, lane in enumerate(xs, start=1):
         if len(lane) != len(rows):
             raise ValueError(f"lane {number} has {len(lane)} values for {len(rows)} h_samples")
-    return Labelled(raw_file.lstrip("/"), rows, np.array(xs, dtype=np.float64).reshape(len(xs), len(rows)))
+    return Labelled(raw_file, rows, np.array(xs, dtype=np.float64).reshape(len(xs), len(rows)))
 
 
 def _numbers(values: object, what: str) -> Rows:
@@ -157,8 +169,28 @@ def points_of(labelled: Labelled) -> list[Points]:
     return lanes
 
 
+def clips_of(images: Sequence[str]) -> dict[str, str]:
+    """Image -> clip of a split: folders named after the time are parted where none follows within CLIP_GAP, on whatever day's folder
+    they lie, and named after the first; any other folder is a clip by itself."""
+    clips = {image: image.rpartition("/")[0] for image in images}
+    timed = {
+        folder: match[1] for folder in clips.values() if (match := _TIMESTAMP.fullmatch(folder.rpartition("/")[2]))
+    }
+    first_of: dict[str, str] = {}
+    before = first = ""
+    for stamp in sorted(set(timed.values())):
+        if not before or int(stamp) - int(before) > CLIP_GAP:
+            first = stamp
+        first_of[stamp], before = first, stamp
+    return {image: first_of[timed[folder]] if folder in timed else folder for image, folder in clips.items()}
+
+
 class TuSimple:
-    """The TuSimple lane dataset in any of its known layouts, or rendered data in its form. Scenarios it has none."""
+    """The TuSimple lane dataset in any of its known layouts, or rendered data in its form.
+
+    A frame's id is its raw_file, in every layout. Scenarios it has none, rendered data may (scenarios.json). A clip is a stretch of
+    driving without a gap over 30 s between labelled frames, where folders are named after the time; elsewhere it is the folder.
+    """
 
     form = "tusimple"
 
@@ -175,6 +207,7 @@ class TuSimple:
         self.name = name
         self._image_size = image_size
         self._labelled: dict[str, dict[str, Labelled]] = {}
+        self._frames: dict[str, tuple[Frame, ...]] = {}
         if not any(self._label_paths(split) for split in LABELS):
             names = ", ".join(file for files in LABELS.values() for file in files)
             raise InputError(
@@ -209,28 +242,39 @@ class TuSimple:
                 raise InputError(
                     f"{self.root}: no {' and '.join(LABELS[split])}, the labels of split {split}; restore them"
                 )
-            own = "test_set" if split == "test" else "train_set"
-            prefix = f"{own}/" if (self.root / own / "clips").is_dir() else ""
             found: dict[str, Labelled] = {}
             for path in paths:
                 for labelled in read_labels(path):
-                    if prefix + labelled.raw_file in found:
-                        raise InputError(
-                            f"{path}: {labelled.raw_file} is also in {paths[0]}; delete one of the two lines"
-                        )
-                    found[prefix + labelled.raw_file] = labelled
+                    name = labelled.raw_file.lstrip("/")
+                    if name in found:
+                        raise InputError(f"{path}: {name} is also in {paths[0]}; delete one of the two lines")
+                    found[name] = labelled
             self._labelled[split] = found
         return self._labelled[split]
 
+    def _images(self, split: str) -> Path:
+        """The folder that the raw_files of a split are relative to."""
+        own = self.root / ("test_set" if split == "test" else "train_set")
+        return own if (own / "clips").is_dir() else self.root
+
+    def label_files(self, split: str) -> list[Path]:
+        """The label files of a split. Raises InputError on a split that isn't there or is damaged."""
+        self._read(split)
+        return self._label_paths(split)
+
     def frames(self, split: str) -> tuple[Frame, ...]:
         """The frames of a split in the order of its label files. Raises InputError on damaged labels."""
-        return tuple(Frame(image, self.root / image, None, image.rpartition("/")[0]) for image in self._read(split))
+        if split not in self._frames:
+            names = list(self._read(split))
+            scenarios, clips, folder = scenarios_of(self.root, names), clips_of(names), self._images(split)
+            self._frames[split] = tuple(Frame(name, folder / name, scenarios[name], clips[name]) for name in names)
+        return self._frames[split]
 
     def labelled(self, frame: Frame) -> Labelled:
         """A frame's line: its raw_file and rows are what a prediction file needs. Raises InputError on an unknown frame."""
         for split in dict.fromkeys([*self._labelled, *self.splits()]):
             found = self._read(split).get(frame.id)
-            if found is not None:
+            if found is not None and self._images(split) / frame.id == frame.image:
                 return found
         raise InputError(f"{frame.id} is in no label file of {self.root}; add it or drop the frame")
 
@@ -242,12 +286,29 @@ class TuSimple:
         """All labels of a split, one row a frame of `frames(split)`."""
         return index_of(points_of(labelled) for labelled in self._read(split).values())
 
+    def has_labels(self, split: str) -> bool:
+        """Always: a split is there only with its labels."""
+        return True
+
+    def archived(self, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> list[list[Lane]]:
+        """The lanes at the rows of each frame's label, linearly between their points and never beyond them."""
+        pairs = zip(frames, lanes_of_frames, strict=True)
+        return [sampled(lanes, self.labelled(frame).rows) for frame, lanes in pairs]
+
+    def write_predictions(
+        self, folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]
+    ) -> None:
+        """All in one file of JSON lines, `folder/predictions.json`, at the rows of each frame's label."""
+        labelled = [self.labelled(frame) for frame in frames]
+        pairs = zip(labelled, lanes_of_frames, strict=True)
+        write_predictions(folder / PREDICTIONS_FILE, ((one.raw_file, lanes, one.rows) for one, lanes in pairs))
+
     def content_key(self) -> str:
-        """sha256 over raw_files, rows and lanes of all splits, wherever the files lie."""
-        return sha256_of_json(
+        """sha256 over frames, rows and lanes of all splits, wherever the files lie; of rendered data its "dataset_key"."""
+        return rendered_key(self.root) or sha256_of_json(
             {
                 split: [
-                    [[labelled.raw_file, labelled.rows.tolist()] for labelled in self._read(split).values()],
+                    [[name, labelled.rows.tolist()] for name, labelled in self._read(split).items()],
                     self.labels(split).content,
                 ]
                 for split in self.splits()

@@ -172,29 +172,44 @@ KINDS: dict[str, type[BaselineConfiguration] | type[RegularizedConfiguration]] =
 """Kind of method -> its configuration."""
 
 
-def method_configuration(name: str, mapping: Mapping[str, Any] | None) -> MethodConfiguration:
+def method_configuration(name: str, mapping: Mapping[str, Any] | None, *, under: str = "") -> MethodConfiguration:
     """The configuration that a suite gives under `methods.<name>`; `kind` defaults to the name, None is "all defaults".
 
-    Raises InputError in one line that names the key and the fix.
+    Raises InputError in one line that names the key (as one that stands under the key `under`) and the fix.
     """
     options = dict(mapping or {})
     kind = options.setdefault("kind", name)
     if not isinstance(kind, str) or kind not in KINDS:
-        raise InputError(f"key 'kind': unknown kind of method {kind!r}: {did_you_mean(str(kind), list(KINDS))}")
+        key = f"{under}.kind" if under else "kind"
+        raise InputError(f"key '{key}': unknown kind of method {kind!r}: {did_you_mean(str(kind), list(KINDS))}")
     model: Any = KINDS[kind]
     try:
         configuration: MethodConfiguration = model.model_validate(options)
     except ValidationError as error:
-        raise InputError(first_complaint(model, error)) from error
+        raise InputError(first_complaint(model, error, under=under)) from error
     return configuration
 
 
-ORACLE_KINDS = ("mim", "random")
-"""Kinds of oracle that the harness can make."""
+ORACLE_KINDS: dict[str, str] = {
+    "mim": "backbone",
+    "random": "backbone",
+    "timm": "model",
+    "supervised": "model",
+    "shuffled": "oracle",
+    "init": "",
+}
+"""Kind of oracle -> what stands behind the colon of its name; nothing for `init`."""
+
+MADE_OF_IMAGES = ("mim", "random")
+"""Kinds whose weights the harness makes from a dataset's training images. The options below are theirs."""
 
 
 class OracleConfiguration(Options):
     """An oracle: `mim:<backbone>` is pre-trained by masked image modelling, `random:<backbone>` is left as it was drawn.
+
+    `timm:<model>` has the weights that timm publishes under that name, `supervised:<model>` those of a supervised training. `init` is
+    a frozen copy of the detector's own start; `shuffled:<oracle>`, another oracle of the suite, looks at another image. These have no
+    options: what follows is for the first two.
 
     The defaults are for a small convnet and a machine with a GPU; a suite for a CPU gives fewer `steps`, a smaller `batch_size` and
     fewer `recalibration_batches`. image_size: (height, width) of the crops. mask_ratio: share of units hidden, a unit being
@@ -223,13 +238,24 @@ class OracleConfiguration(Options):
     @field_validator("name")
     @classmethod
     def _known_kind(cls, value: str) -> str:
-        kind, separator, backbone = value.partition(":")
-        if kind not in ORACLE_KINDS or not separator or not backbone:
+        kind, _, rest = value.partition(":")
+        names = [f"{known}:<{what}>" if what else known for known, what in ORACLE_KINDS.items()]
+        if kind not in ORACLE_KINDS:
             raise ValueError(
-                f"{value!r} is no oracle that can be made here: give mim:<backbone> (pre-trained by the harness) or "
-                "random:<backbone>"
+                f"{value!r} names no kind of oracle: {did_you_mean(kind, list(ORACLE_KINDS))}; give {', '.join(names)}"
             )
+        if bool(rest) != bool(ORACLE_KINDS[kind]):
+            raise ValueError(f"{value!r}: give {names[list(ORACLE_KINDS).index(kind)]}")
         return value
+
+    @model_validator(mode="after")
+    def _options_that_mean_something(self) -> Self:
+        options = sorted(self.model_fields_set - {"name"})
+        if not self.made_of_images and options:
+            raise ValueError(
+                f"key '{options[0]}': means nothing for {self.name!r}, which isn't trained here: leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -253,6 +279,11 @@ class OracleConfiguration(Options):
         return self.name.partition(":")[0]
 
     @property
+    def made_of_images(self) -> bool:
+        """Whether the harness makes it from a dataset's training images."""
+        return self.kind in MADE_OF_IMAGES
+
+    @property
     def backbone(self) -> str:
-        """What stands behind the colon of the name."""
+        """What stands behind the colon of the name: a backbone of ours, a model of timm's, another oracle, or nothing."""
         return self.name.partition(":")[2]

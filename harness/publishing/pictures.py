@@ -8,27 +8,26 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from harness.counts import UNNAMED, Counts
 from harness.datasets.base import Dataset, Frame
-from harness.datasets.images import Image, read_image
-from harness.files import written_aside
+from harness.datasets.images import Image, read_image, write_jpeg
 from harness.inference import draw_lanes
 from harness.lanes import Lane
-from harness.records import Counts
 
-TILE = (230, 640)
-"""(height, width) of one frame in the sheet."""
+TILE_WIDTH = 640
+"""Of one frame in the sheet; its height is in proportion."""
 
 COLUMNS = 3
 JPEG_QUALITY = 88
 
 
 def median_images(counts: Counts) -> dict[str, str]:
-    """Scenario -> the image whose F1@50 is the median of its scenario (of equals the first in the list)."""
+    """Scenario -> the image whose F1@50, or accuracy, is the median of its scenario (of equals the first in the list)."""
     found = {}
+    quality = counts.quality()
     for scenario in dict.fromkeys(counts.scenario.tolist()):
         rows = np.flatnonzero(counts.scenario == scenario)
-        total = counts.labels[rows] + counts.predictions[rows]
-        score = np.where(total > 0, 2.0 * counts.true_positives[rows, 0] / np.maximum(total, 1), 1.0)
+        score = quality[rows]
         order = np.argsort(score, kind="stable")
         middle = score[order[(len(order) - 1) // 2]]
         found[str(scenario)] = str(counts.image[rows[np.flatnonzero(score == middle)[0]]])
@@ -45,22 +44,18 @@ def overlay_sheet(
     """Write one JPEG with the chosen frame of every scenario: predicted lanes in colour, labels as thin white lines."""
     by_id = {frame.id: frame for frame in frames}
     tiles = [tile(dataset, by_id[image], scenario, lanes_of[image]) for scenario, image in chosen.items()]
-    blank = np.full((*TILE, 3), 255, np.uint8)
+    blank = np.full_like(tiles[0], 255)
     tiles += [blank] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
-    done, encoded = cv2.imencode(
-        ".jpg", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
-    if not done:
-        raise OSError(f"{path}: OpenCV could not encode the picture")
-    with written_aside(path) as aside:
-        aside.write_bytes(encoded.tobytes())
+    write_jpeg(path, np.asarray(np.vstack(rows), dtype=np.uint8), JPEG_QUALITY)
 
 
 def tile(dataset: Dataset, frame: Frame, scenario: str, lanes: Sequence[Lane]) -> Image:
     """One frame with its lanes and the scenario's name."""
     drawn = draw_lanes(read_image(frame.image), lanes, dataset.lanes(frame))
-    small = cv2.resize(drawn, (TILE[1], TILE[0]), interpolation=cv2.INTER_AREA)
+    height = round(TILE_WIDTH * drawn.shape[0] / drawn.shape[1])
+    small = cv2.resize(drawn, (TILE_WIDTH, height), interpolation=cv2.INTER_AREA)
+    told = "" if scenario == UNNAMED else scenario
     for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(small, scenario, (10, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, thickness, cv2.LINE_AA)
+        cv2.putText(small, told, (10, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, thickness, cv2.LINE_AA)
     return np.asarray(small, dtype=np.uint8)

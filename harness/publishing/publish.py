@@ -11,9 +11,9 @@ from harness.cell import cell_phases, records_folder
 from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.errors import InputError
 from harness.files import write_text
-from harness.matrix import Plan, records_of
+from harness.matrix import Plan, records_of, refuse_unavailable
 from harness.publishing.pictures import median_images, overlay_sheet
-from harness.records import Record, read_checked_counts
+from harness.records import Evaluation, Record, Submission, read_checked_counts
 from harness.report.leaderboard import leaderboard
 from harness.report.tables import to_markdown, write_leaderboard
 from harness.suite import Cell
@@ -28,6 +28,7 @@ def publish(plan: Plan, target: Path, readme: Path | None) -> list[Path]:
     The folder `target` is replaced as a whole, by a rename. InputError if a cell has no record, if its archived predictions are not
     the recorded ones, if `target` holds anything that isn't a publication, or if the README has no markers.
     """
+    refuse_unavailable(plan)
     records = records_of(plan)
     missing = [state.cell.id for state in plan.cells if not any(record.id == state.cell.id for record in records)]
     if missing:
@@ -68,13 +69,15 @@ def fill(plan: Plan, records: list[Record], folder: Path) -> None:
         for evaluation in record.evaluations:
             read_checked_counts(source, record, evaluation)
             shutil.copyfile(source / evaluation.counts_file, folder / "records" / evaluation.counts_file)
-            archive = cell_phases(plan.results, state.cell).predict[evaluation.name].folder / "predictions.npz"
-            if predictions_sha256(*unpack_predictions(archive)) != evaluation.predictions_sha256:
+        everything: list[Evaluation | Submission] = [*record.evaluations, *record.submissions]
+        for predicted in everything:
+            archive = cell_phases(plan.results, state.cell).predict[predicted.name].folder / "predictions.npz"
+            if predictions_sha256(*unpack_predictions(archive)) != predicted.predictions_sha256:
                 raise InputError(
                     f"{archive}: differs from key 'predictions_sha256' of {record.id}.json; move its folder away and "
                     "run `bench` again"
                 )
-            shutil.copyfile(archive, folder / "predictions" / f"{record.id}.{evaluation.name}.npz")
+            shutil.copyfile(archive, folder / "predictions" / f"{record.id}.{predicted.name}.npz")
     write_leaderboard(folder, leaderboard(records, folder / "records"))
     picture(plan, records, folder)
 
@@ -84,7 +87,7 @@ def picture(plan: Plan, records: list[Record], folder: Path) -> None:
     shown: list[tuple[Cell, Record]] = [
         (state.cell, record)
         for state, record in zip(plan.cells, records, strict=True)
-        if state.cell.dataset.rendered is not None
+        if state.cell.dataset.rendered is not None and record.evaluations
     ]
     if not shown:
         return

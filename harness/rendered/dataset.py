@@ -1,4 +1,4 @@
-"""Writes a rendered dataset as a CULane dataset: folders, images, labels, lists; all of it or nothing under the final
+"""Writes a rendered dataset in any of the forms: folders, images, labels, lists; all of it or nothing under the final
 name."""
 
 from __future__ import annotations
@@ -14,39 +14,31 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 
-from harness.datasets.culane import write_lines_file
+from harness.datasets.rendering import RENDERING_FILE
 from harness.errors import InputError
-from harness.files import sha256_of_json, sync_folder, write_json, write_text
-from harness.lanes import Lane
-from harness.rendered.frame import prepare, render_frame
-from harness.rendered.sampling import sample_scene
-from harness.rendered.spec import RENDERER_VERSION, SCENARIOS, RenderSpec, dataset_key
-
-JPEG_QUALITY = 92
-CLIPS_PER_DRIVER = 20
-FRAME_STEP = 30
-"""CULane keeps every 30th frame of its recordings and names the files so."""
-MASK_FOLDER = "laneseg_label_w16"
-MASK_WIDTH = 16
-"""CULane's lane masks are 16 px wide at 590 rows."""
-RENDERING_FILE = "rendering.json"
+from harness.files import sha256_of_json, sync_folder, write_json
+from harness.rendered import culane_form, llamas_form, tusimple_form
+from harness.rendered.clip import Clip
+from harness.rendered.spec import FORMS, SCENARIOS, Form, RenderSpec, dataset_key
 
 
 @dataclass(frozen=True)
-class Clip:
-    """One clip to render: its split, folder (relative, no leading slash), scenario, seed and number of frames."""
+class FormWriter:
+    """How a form is written. `folder` names a clip's folder from its split, number and digest; `render` writes a clip's frames
+    and returns what `finish` needs of it, a picklable value; `finish` writes what the clips of all splits share, from the
+    splits' names, the clips, and those values by folder."""
 
-    split: str
-    folder: str
-    scenario: str
-    seed: int
-    frames: int
+    folder: Callable[[str, int, str], str]
+    render: Callable[[Clip, RenderSpec, Path], Any]
+    finish: Callable[[list[str], list[Clip], dict[str, Any], Path], None]
 
-    def images(self) -> list[str]:
-        """The image paths relative to the root."""
-        return [f"{self.folder}/{FRAME_STEP * number:05d}.jpg" for number in range(self.frames)]
+
+WRITERS: dict[Form, FormWriter] = {
+    "culane": FormWriter(culane_form.folder, culane_form.render_clip, culane_form.finish),
+    "tusimple": FormWriter(tusimple_form.folder, tusimple_form.render_clip, tusimple_form.finish),
+    "llamas": FormWriter(llamas_form.folder, llamas_form.render_clip, llamas_form.finish),
+}
 
 
 def plan_clips(spec: RenderSpec) -> list[Clip]:
@@ -56,14 +48,14 @@ def plan_clips(spec: RenderSpec) -> list[Clip]:
     clips = []
     for split, wanted in spec.splits.items():
         count = -(-wanted.frames // wanted.frames_per_clip)
-        order = _spread(_quotas(wanted.shares, count))
+        order = _spread(_quotas(wanted.shares(spec.form), count))
         left = wanted.frames
         for number, scenario in enumerate(order):
             digest = sha256_of_json({"seed": spec.seed, "split": split, "clip": number})
-            folder = f"driver_{split}_{number // CLIPS_PER_DRIVER:02d}/{number:04d}_{digest[:4]}.MP4"
+            folder = WRITERS[spec.form].folder(split, number, digest)
             frames = min(wanted.frames_per_clip, left)
             left -= frames
-            clips.append(Clip(split, folder, scenario, int(digest[:15], 16), frames))
+            clips.append(Clip(split, number, folder, scenario, int(digest[:15], 16), frames))
     return clips
 
 
@@ -90,40 +82,6 @@ def _spread(quotas: dict[str, int]) -> list[str]:
     return [name for _, name in sorted(slots, key=lambda slot: (slot[0], order[slot[1]]))]
 
 
-def render_clip(clip: Clip, spec: RenderSpec, root: Path) -> list[list[int]]:
-    """Render one clip's images, labels and lane masks under `root`; returns each frame's four existence flags."""
-    scene = sample_scene(clip.scenario, spec.difficulty, clip.seed, clip.frames)
-    stage = prepare(scene)
-    flags = []
-    (root / clip.folder).mkdir(parents=True, exist_ok=True)
-    masks = clip.split in ("train", "val")
-    if masks:
-        (root / MASK_FOLDER / clip.folder).mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(clip.images()):
-        frame = render_frame(stage, number, width=spec.width, height=spec.height)
-        path = root / image
-        if not cv2.imwrite(str(path), frame.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
-            raise OSError(f"{path}: could not be written: is the disk full?")
-        write_lines_file(path.with_suffix("").with_suffix(".lines.txt"), frame.lanes)
-        if masks:
-            mask = lane_mask(frame.lanes, frame.slots, (spec.height, spec.width))
-            target = (root / MASK_FOLDER / image).with_suffix(".png")
-            if not cv2.imwrite(str(target), mask, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-                raise OSError(f"{target}: could not be written: is the disk full?")
-        flags.append([int(slot in frame.slots) for slot in range(4)])
-    return flags
-
-
-def lane_mask(lanes: list[Lane], slots: list[int], size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """CULane's training mask: 0 for background, slot + 1 along each lane."""
-    mask = np.zeros(size, np.uint8)
-    thickness = max(round(MASK_WIDTH * size[0] / 590), 1)
-    for lane, slot in zip(lanes, slots, strict=True):
-        points = np.round(lane.points * 16).astype(np.int32)
-        cv2.polylines(mask, [points], False, slot + 1, thickness, cv2.LINE_8, 4)
-    return mask
-
-
 def render_dataset(
     spec: RenderSpec, root: Path, *, workers: int, progress: Callable[[int, int], None] | None = None
 ) -> None:
@@ -145,14 +103,14 @@ def render_dataset(
     try:
         clips = plan_clips(spec)
         total = sum(clip.frames for clip in clips)
-        flags: dict[str, list[list[int]]] = {}
+        facts: dict[str, Any] = {}
         done = 0
         for clip, found in _rendered(clips, spec, aside, workers):
-            flags[clip.folder] = found
+            facts[clip.folder] = found
             done += clip.frames
             if progress is not None:
                 progress(done, total)
-        _write_lists(spec, clips, flags, aside)
+        WRITERS[spec.form].finish(list(spec.splits), clips, facts, aside)
         write_json(aside / RENDERING_FILE, _rendering(spec, clips))
         umask = os.umask(0)
         os.umask(umask)
@@ -165,14 +123,15 @@ def render_dataset(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _rendered(clips: list[Clip], spec: RenderSpec, root: Path, workers: int) -> Iterator[tuple[Clip, list[list[int]]]]:
-    """Clips with their flags as they get done: in this process for one worker, else in fresh ones."""
+def _rendered(clips: list[Clip], spec: RenderSpec, root: Path, workers: int) -> Iterator[tuple[Clip, Any]]:
+    """Clips with what is to be kept of them, as they get done: in this process for one worker, else in fresh ones."""
+    render = WRITERS[spec.form].render
     if workers <= 1:
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
         try:
             for clip in clips:
-                yield clip, render_clip(clip, spec, root)
+                yield clip, render(clip, spec, root)
         finally:
             cv2.setNumThreads(threads)
         return
@@ -180,10 +139,10 @@ def _rendered(clips: list[Clip], spec: RenderSpec, root: Path, workers: int) -> 
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(clips)), mp_context=context, initializer=_start_worker)
     try:
-        pending: dict[Future[list[list[int]]], Clip] = {}
+        pending: dict[Future[Any], Clip] = {}
         waiting = iter(clips)
         for clip in waiting:
-            pending[pool.submit(render_clip, clip, spec, root)] = clip
+            pending[pool.submit(render, clip, spec, root)] = clip
             if len(pending) >= 2 * workers:
                 break
         while pending:
@@ -192,7 +151,7 @@ def _rendered(clips: list[Clip], spec: RenderSpec, root: Path, workers: int) -> 
                 yield pending.pop(future), future.result()
                 following = next(waiting, None)
                 if following is not None:
-                    pending[pool.submit(render_clip, following, spec, root)] = following
+                    pending[pool.submit(render, following, spec, root)] = following
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -223,30 +182,9 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _write_lists(spec: RenderSpec, clips: list[Clip], flags: dict[str, list[list[int]]], root: Path) -> None:
-    for split in spec.splits:
-        mine = [clip for clip in clips if clip.split == split]
-        write_text(root / "list" / f"{split}.txt", "".join(f"/{image}\n" for clip in mine for image in clip.images()))
-        if split == "test":
-            for number, scenario in enumerate(SCENARIOS):
-                images = [image for clip in mine if clip.scenario == scenario for image in clip.images()]
-                # An empty list isn't written: a split without images has no score.
-                if images:
-                    write_text(
-                        root / "list" / "test_split" / f"test{number}_{scenario}.txt",
-                        "".join(f"{image}\n" for image in images),
-                    )
-            continue
-        rows = []
-        for clip in mine:
-            for image, exist in zip(clip.images(), flags[clip.folder], strict=True):
-                rows.append(f"/{image} /{MASK_FOLDER}/{image.removesuffix('.jpg')}.png {' '.join(map(str, exist))}\n")
-        write_text(root / "list" / f"{split}_gt.txt", "".join(rows))
-
-
 def _rendering(spec: RenderSpec, clips: list[Clip]) -> dict[str, Any]:
     return {
-        "renderer": RENDERER_VERSION,
+        "renderer": FORMS[spec.form].version,
         "dataset_key": dataset_key(spec),
         "spec": spec.model_dump(mode="json"),
         "clips": [asdict(clip) for clip in clips],

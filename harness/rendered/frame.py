@@ -14,7 +14,6 @@ from harness.lanes import Lane
 from harness.rendered import background, glare, kernels, objects, rasterizer, road, surface, textures
 from harness.rendered.ground import Ground, Light
 from harness.rendered.kernels import Bytes, Floats
-from harness.rendered.sampling import FRAME_SECONDS
 from harness.rendered.scene import Scene
 
 GRAIN_SHIFT = 128
@@ -29,6 +28,20 @@ class Frame(NamedTuple):
     image: Bytes
     lanes: list[Lane]
     slots: list[int]
+
+
+class Shot(NamedTuple):
+    """One moment of a clip through its camera: the road ahead, view and lens, metres travelled and seconds passed since the
+    clip began, where the sensor's noise is taken from, and the frame's size in pixels."""
+
+    road: road.RoadView
+    view: kernels.View
+    distortion: float
+    travelled: float
+    seconds: float
+    grain: tuple[int, int]
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,20 +89,33 @@ def tone_curve(contrast: float) -> Bytes:
     return (255.0 * np.power(np.clip(film, 0.0, 1.0), 1 / 2.2) + 0.5).astype(np.uint8)
 
 
-def render_frame(stage: Stage, number: int, *, width: int, height: int) -> Frame:
-    """Render frame `number` of a clip at any size. Deterministic: equal arguments give equal bytes on one machine."""
-    scene = stage.scene
+def aim(scene: Scene, number: int, *, width: int, height: int) -> Shot:
+    """Frame `number` of a clip before it is drawn, which is all that labels need."""
     shake = np.random.default_rng(np.random.SeedSequence([scene.seed & 0xFFFFFFFF, scene.seed >> 32, 78, number]))
-    travelled = scene.speed * FRAME_SECONDS * number
-    view_of_road = road.view_road(scene.shape, travelled)
+    seconds = number * scene.frame_seconds
+    travelled = scene.speed * scene.frame_seconds * number
     view, distortion = _camera(scene, shake, width, height)
-    weather = scene.weather
+    grain = (int(shake.integers(GRAIN_SHIFT)), int(shake.integers(GRAIN_SHIFT)))
+    return Shot(road.view_road(scene.shape, travelled), view, distortion, travelled, seconds, grain, width, height)
+
+
+def render_frame(stage: Stage, number: int, *, width: int, height: int) -> Frame:
+    """Render frame `number` of a clip at any size, labelled as CULane's. Deterministic: equal arguments give equal bytes on
+    one machine."""
+    shot = aim(stage.scene, number, width=width, height=height)
+    return Frame(draw(stage, shot), *culane_lanes(stage.scene, shot))
+
+
+def draw(stage: Stage, shot: Shot) -> Bytes:
+    """The image of a moment: uint8 (H, W, 3) in OpenCV's BGR order."""
+    scene, weather = stage.scene, stage.scene.weather
+    view_of_road, view, distortion, travelled, seconds, grain, width, height = shot
     table, slope_start, slope_scale = road.slope_table(view_of_road, view.y, weather.haze)
 
     image, inverse_depth = _canvas(height, width, threading.get_ident())
     inverse_depth.fill(0.0)
     light = _light(scene)
-    actors = objects.place_vehicles(scene, view_of_road, travelled, number * FRAME_SECONDS)
+    actors = objects.place_vehicles(scene, view_of_road, travelled, seconds)
     ground_map = stage.scratch
     np.copyto(ground_map, stage.surface)
     for actor in actors:
@@ -127,27 +153,29 @@ def render_frame(stage: Stage, number: int, *, width: int, height: int) -> Frame
     exposure = _exposure(image, scene)
     out = np.empty((height, width, 3), np.uint8)
     kernels.develop(image, scattered, np.float32(exposure), stage.curve, np.float32(scene.camera.vignette), out)
-    lanes, slots = frame_lanes(scene, view_of_road, view, distortion, width=width, height=height)
-    return Frame(_sensor(out, scene, shake), lanes, slots)
+    return _sensor(out, scene, grain)
 
 
-def frame_lanes(
-    scene: Scene, view_of_road: road.RoadView, view: kernels.View, distortion: float, *, width: int, height: int
-) -> tuple[list[Lane], list[int]]:
-    """The labelled lanes from left to right with their slots: at most two on either side of the car, none at a
-    junction."""
-    if scene.scenario == "cross":
-        return [], []
-    lanes, slots = [], []
-    for slot, index in enumerate(range(scene.ego_lane - 1, scene.ego_lane + 3)):
-        if not 0 <= index < len(scene.boundaries):
-            continue
+def labelled_curves(scene: Scene, shot: Shot) -> list[tuple[int, road.Curve]]:
+    """The labelled boundaries that are seen, from left to right: index into `scene.boundaries` and curve."""
+    found = []
+    for index, reach in scene.labelled:
         d, follows = scene.boundaries[index]
-        offset = d + scene.shape.widening.shift(view_of_road.s) if follows else d
-        lane = road.lane_points(view, distortion, view_of_road, offset, (height, width), until=np.inf)
+        offset = d + scene.shape.widening.shift(shot.road.s) if follows else d
+        curve = road.lane_curve(shot.view, shot.distortion, shot.road, offset, reach=reach)
+        if curve is not None:
+            found.append((index, curve))
+    return found
+
+
+def culane_lanes(scene: Scene, shot: Shot) -> tuple[list[Lane], list[int]]:
+    """The lanes from left to right as CULane labels them, with their slots."""
+    lanes, slots = [], []
+    for index, curve in labelled_curves(scene, shot):
+        lane = road.culane_points(curve, (shot.height, shot.width))
         if lane is not None:
             lanes.append(lane)
-            slots.append(slot)
+            slots.append(index - scene.ego_lane + 1)
     return lanes, slots
 
 
@@ -222,14 +250,14 @@ def _exposure(image: Floats, scene: Scene) -> float:
     return float(min(gain, 2.2) if scene.weather.night else np.clip(gain, 0.25, 2.5))
 
 
-def _sensor(image: Bytes, scene: Scene, generator: np.random.Generator) -> Bytes:
+def _sensor(image: Bytes, scene: Scene, shift: tuple[int, int]) -> Bytes:
     """A soft lens and the sensor's noise."""
     height, width = image.shape[:2]
     sigma = scene.camera.blur * max(width, height) / 1640
     if sigma > 0.2:
         image = np.asarray(cv2.GaussianBlur(image, (3, 3), sigma), np.uint8)
     grain = _grain(height, width)
-    top, left = (int(generator.integers(GRAIN_SHIFT)) for _ in range(2))
+    top, left = shift
     strength = scene.camera.noise / 32
     part = grain[top : top + height, left : left + width]
     return np.asarray(cv2.addWeighted(image, 1.0, part, strength, -128 * strength), np.uint8)

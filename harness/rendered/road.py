@@ -1,13 +1,14 @@
 """The road's shape, the camera over it, and where lanes fall in the image.
 
 One description serves pixels and labels: the tables of `RoadView` are what the ground kernel looks up, and
-`lane_points` projects the
+`lane_curve` projects the
 same curves forwards, so that a label lies on its paint by construction.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ Array = npt.NDArray[np.float64]
 
 STEP = 0.5
 AHEAD = 700.0
-LABEL_RANGE = 95.0
+CULANE_REACH = 95.0
 """Lanes are labelled up to this many metres ahead: about where CULane's annotators stop."""
 ROWS = 59
 """CULane labels a point every 10 rows of 590; other heights are cut into as many steps."""
@@ -177,18 +178,22 @@ def project(view: View, distortion: float, x: Array, y: Array, z: Array) -> tupl
     return view.center_x + view.focal * u * scale, view.center_y + view.focal * v * scale, depth
 
 
-def lane_points(
-    view: View, distortion: float, road: RoadView, offset: Array | float, size: tuple[int, int], *, until: float
-) -> Lane | None:
-    """The lane boundary at d = offset (a value, or one per sample of `road.s`) as CULane labels it, or None if it is
-    hardly seen.
+class Curve(NamedTuple):
+    """A lane boundary on the ground, densely from near to far: local x, y, z, the s at which its paint lies, and where it
+    falls in the image. Only what the camera can see: ahead of it, before the first crest, before the lens folds over."""
 
-    Points lie on CULane-like rows (every 10 of 590) from the bottom up, kept behind vehicles, cut where a crest hides
-    the road, at
-    s = until, and one point outside the image's sides.
-    """
-    height, width = size
-    z = 1.0 / np.linspace(1.0 / 1.2, 1.0 / LABEL_RANGE, 1500)
+    x: Array
+    y: Array
+    z: Array
+    s: Array
+    column: Array
+    row: Array
+
+
+def lane_curve(view: View, distortion: float, road: RoadView, offset: Array | float, *, reach: float) -> Curve | None:
+    """The boundary at d = offset (a value, or one per sample of `road.s`) up to `reach` metres ahead; None if nothing of it
+    is seen. Rows fall strictly."""
+    z = 1.0 / np.linspace(1.0 / 1.2, 1.0 / reach, 1500)
     s = np.interp(z, road.z, road.s)
     heading = np.interp(z, road.z, road.heading)
     d = np.interp(s, road.s, offset) if isinstance(offset, np.ndarray) else np.full_like(z, offset)
@@ -196,7 +201,7 @@ def lane_points(
     y = np.interp(z, road.z, road.y)
     slope = (y - view.y) / z
     hidden = slope < np.maximum.accumulate(slope) - 1e-9
-    stop = np.flatnonzero(hidden | (s > until))
+    stop = np.flatnonzero(hidden)
     last = int(stop[0]) if len(stop) else len(z)
     column, row, depth = project(view, distortion, x, y, z)
     # Far off its axis a barrel lens folds the image over itself; what is near the car and far to the side is left out.
@@ -204,15 +209,24 @@ def lane_points(
     right, up, _ = np.tensordot(view.rotation.astype(np.float64).T, local, axes=1) / np.maximum(depth, 1e-3)
     fold = 0.9 / (-3.0 * distortion) if distortion < -0.02 else 9.0
     first = int(np.argmax((depth > 0.3) & (right * right + up * up < min(fold, 9.0))))
-    column, row = column[first:last], row[first:last]
-    if len(row) < 2:
+    rising = np.flatnonzero(np.diff(row[first:last]) >= 0)
+    last = min(last, first + int(rising[0]) + 1) if len(rising) else last
+    if last - first < 2:
         return None
-    rising = np.flatnonzero(np.diff(row) >= 0)
-    if len(rising):
-        column, row = column[: rising[0] + 1], row[: rising[0] + 1]
+    part = slice(first, last)
+    return Curve(x[part], y[part], z[part], (s + d * np.tan(heading))[part], column[part], row[part])
+
+
+def culane_points(curve: Curve, size: tuple[int, int]) -> Lane | None:
+    """A boundary as CULane labels it, or None if it is hardly seen.
+
+    Points lie on CULane-like rows (every 10 of 590) from the bottom up, kept behind vehicles, and one point outside the
+    image's sides.
+    """
+    height, width = size
     rows = height * (ROWS - np.arange(ROWS)) / ROWS
-    rows = rows[(rows <= row[0]) & (rows >= row[-1])]
-    columns = np.interp(-rows, -row, column)
+    rows = rows[(rows <= curve.row[0]) & (rows >= curve.row[-1])]
+    columns = np.interp(-rows, -curve.row, curve.column)
     inside = np.flatnonzero((columns >= -0.5) & (columns <= width - 0.5))
     if len(inside) < 4:
         return None

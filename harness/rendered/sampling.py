@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.rendered.road import RoadShape, Widening
+from harness.rendered.road import CULANE_REACH, RoadShape, Widening
 from harness.rendered.roadside import barriers, buildings, plants, poles, skyline, to_color
 from harness.rendered.scene import Color, Line, Mark, Scene
 from harness.rendered.traffic import sample_traffic
@@ -19,6 +19,7 @@ Generator = np.random.Generator
 
 WHITE: Color = (0.60, 0.63, 0.64)
 YELLOW: Color = (0.10, 0.42, 0.62)
+ASPHALT = (0.085, 0.16)
 FRAME_SECONDS = 0.5
 """Time between two frames of a clip."""
 
@@ -50,7 +51,7 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
     lines = _lines(generator, scenario, difficulty, boundaries, fast, shape.widening, junction)
     weather = sample_weather(generator, scenario, difficulty)
     shoulder = float(generator.uniform(0.4, 2.6) if fast else generator.uniform(0.25, 0.7))
-    section = _section(generator, style, left - (0.6 if fast else 0.35), -left + shoulder)
+    ground = section(generator, style, left - (0.6 if fast else 0.35), -left + shoulder)
     edge_left, edge_right = left - (0.9 if fast else 0.6), -left + shoulder + 0.4
     extra = max(shape.widening.amount, 0.0)
     rails = barriers(generator, style, edge_left, edge_right, junction)
@@ -63,16 +64,18 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
         seed=seed,
         shape=shape,
         boundaries=boundaries,
+        labelled=_labelled(scenario, ego_lane, lanes),
         lane_width=lane_width,
         ego_d=left + (ego_lane + 0.5) * lane_width + float(generator.normal(0, 0.12 + 0.18 * difficulty)),
         ego_lane=ego_lane,
         speed=speed,
+        frame_seconds=FRAME_SECONDS,
         lines=lines,
         marks=_marks(generator, scenario, difficulty, boundaries, travel, junction),
-        section=section,
+        section=ground,
         tracks=float(generator.uniform(0.03, 0.15)),
         cracks=float(generator.uniform(0, 0.3 + 0.5 * difficulty)),
-        patches=_patches(generator, difficulty, travel, lanes * lane_width),
+        patches=patches(generator, difficulty, travel, lanes * lane_width),
         vehicles=sample_traffic(
             generator, scenario, difficulty, left, lanes, lane_width, ego_lane, speed, travel, style, junction
         ),
@@ -88,6 +91,13 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
         travel=travel,
         seams=float((1 - difficulty) * 0.5 if scenario == "noline" else generator.uniform(0, 0.15)),
     )
+
+
+def _labelled(scenario: str, ego_lane: int, lanes: int) -> tuple[tuple[int, float], ...]:
+    """As CULane labels them: at most two boundaries on either side of the car, none at a junction."""
+    if scenario == "cross":
+        return ()
+    return tuple((index, CULANE_REACH) for index in range(max(ego_lane - 1, 0), min(ego_lane + 3, lanes + 1)))
 
 
 def _style_shares(scenario: str) -> list[float]:
@@ -204,9 +214,12 @@ def _marks(
     return tuple(marks)
 
 
-def _section(g: Generator, style: str, left: float, right: float) -> tuple[tuple[float, Color, float, float], ...]:
-    """Steps of the ground's cross-section: (from d, albedo, grain, asphalt share)."""
-    tone = float(g.uniform(0.085, 0.16))
+def section(
+    g: Generator, style: str, left: float, right: float, tones: tuple[float, float] = ASPHALT
+) -> tuple[tuple[float, Color, float, float], ...]:
+    """Steps of the ground's cross-section: (from d, albedo, grain, asphalt share). `tones`: least and greatest albedo of the
+    road."""
+    tone = float(g.uniform(*tones))
     asphalt: Color = (tone * float(g.uniform(0.95, 1.06)), tone, tone * float(g.uniform(0.97, 1.05)))
     grass: Color = (0.05, float(g.uniform(0.11, 0.16)), float(g.uniform(0.08, 0.14)))
     soil: Color = (0.09, 0.125, 0.155)
@@ -248,13 +261,13 @@ def _section(g: Generator, style: str, left: float, right: float) -> tuple[tuple
     )
 
 
-def _patches(
+def patches(
     g: Generator, difficulty: float, travel: float, width: float
 ) -> tuple[tuple[float, float, float, float, float], ...]:
     """(s, d, length, width, tone): repaired places, oil stains, manholes (length equal to width and small)."""
-    patches = []
+    found = []
     for _ in range(int(g.poisson((0.5 + 2.0 * difficulty) * (1 + travel / 150)))):
-        patches.append(
+        found.append(
             (
                 g.uniform(3, travel + 90),
                 g.uniform(-0.5, 0.5) * width,
@@ -264,5 +277,5 @@ def _patches(
             )
         )
     for _ in range(int(g.poisson(1.5 + travel / 60))):
-        patches.append((g.uniform(4, travel + 60), g.uniform(-0.45, 0.45) * width, 0.75, 0.75, g.uniform(0.45, 0.75)))
-    return tuple((float(a), float(b), float(c), float(d), float(e)) for a, b, c, d, e in patches)
+        found.append((g.uniform(4, travel + 60), g.uniform(-0.45, 0.45) * width, 0.75, 0.75, g.uniform(0.45, 0.75)))
+    return tuple((float(a), float(b), float(c), float(d), float(e)) for a, b, c, d, e in found)

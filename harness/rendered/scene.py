@@ -90,7 +90,8 @@ class Building:
 
 @dataclass(frozen=True)
 class Pole:
-    """A street lamp or a sign post; `arm` reaches over the road (signed metres)."""
+    """A street lamp (sign 0), a sign post (1 blue, 2 red, 3 green) or a gantry (4 blue, 5 green); `arm` reaches over the road
+    (signed metres)."""
 
     s: float
     d: float
@@ -154,18 +155,21 @@ class Weather:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that the frames of a clip share. `boundaries` are the (d, follows) of labelled lane boundaries, left
-    to right; `section` lists (d, BGR, grain, asphalt) steps from left to right."""
+    """Everything that the frames of a clip share. `boundaries` are the (d, follows) of lane boundaries, left to right;
+    `labelled` says which of them are labelled, as (index, metres ahead), left to right; `section` lists (d, BGR, grain,
+    asphalt) steps from left to right. `frame_seconds` is the time between two frames."""
 
     scenario: str
     difficulty: float
     seed: int
     shape: RoadShape
     boundaries: tuple[tuple[float, int], ...]
+    labelled: tuple[tuple[int, float], ...]
     lane_width: float
     ego_d: float
     ego_lane: int
     speed: float
+    frame_seconds: float
     lines: tuple[Line, ...]
     marks: tuple[Mark, ...]
     section: tuple[tuple[float, Color, float, float], ...]

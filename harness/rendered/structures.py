@@ -202,6 +202,7 @@ def _upright(
 
 
 _SIGNS = ((0.45, 0.20, 0.03), (0.06, 0.06, 0.50), (0.12, 0.30, 0.04), (0.36, 0.16, 0.02))
+_GANTRIES = {4: (0.36, 0.14, 0.02), 5: (0.07, 0.16, 0.02)}
 
 
 def pole_mesh(scene: Scene, road: RoadView, view: View) -> Mesh | None:
@@ -242,11 +243,11 @@ def pole_mesh(scene: Scene, road: RoadView, view: View) -> Mesh | None:
             add(
                 tip - up * 0.09, tip + arm * 0.28 - up * 0.06, tip + arm * 0.28 + up * 0.03, tip + up * 0.06, grey * 0.6
             )
-        elif pole.sign == 4:
+        elif pole.sign in _GANTRIES:
             add(head - up * 0.1, head + arm - up * 0.1, head + arm + up * 0.1, head + up * 0.1, grey)
             a, b = head + arm * 0.45 - up * 1.0, head + arm * 0.95 - up * 1.0
             lift = np.array([0, 0, -0.1])
-            add(a + lift, b + lift, b + up * 2.2 + lift, a + up * 2.2 + lift, (0.36, 0.14, 0.02))
+            add(a + lift, b + lift, b + up * 2.2 + lift, a + up * 2.2 + lift, _GANTRIES[pole.sign])
             for row in (0.55, 1.2):
                 p, q = a + (b - a) * 0.12 + up * row, a + (b - a) * 0.8 + up * row
                 add(p + 2 * lift, q + 2 * lift, q + up * 0.28 + 2 * lift, p + up * 0.28 + 2 * lift, (0.6, 0.6, 0.6))

@@ -109,10 +109,16 @@ def why_not_paired(method: Record, baseline: Record) -> str | None:
         "threads": (method.identity.threads, baseline.identity.threads),
         "micro-batches": (method.training.micro_batch_size, baseline.training.micro_batch_size),
         "batches": (method.training.batch_size, baseline.training.batch_size),
+        "backbone weights": (backbone_weights(method), backbone_weights(baseline)),
     }.items():
         if values[0] != values[1]:
             return f"{name} differ: {values[0]} and {values[1]}"
     return None
+
+
+def backbone_weights(record: Record) -> str | None:
+    """How the sha256 of the weights begins that a record's backbone started from, None where it started at random."""
+    return next((artefact.sha256[:12] for artefact in record.artefacts if artefact.kind == "backbone weights"), None)
 
 
 def why_not_ranked(record: Record, evaluation: Evaluation) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.report.columns import Column
 from harness.report.costs import Timing, TimingKey
-from harness.report.leaderboard import Leaderboard, Section, Timings
+from harness.report.leaderboard import Leaderboard, Section, Timings, Unscored
 from harness.report.rows import Difference, Gain, Row, Score
 from harness.report.text import mebibytes, number, p_text, significant
 
@@ -50,12 +50,12 @@ def count_decimals(value: float) -> int:
     return 0 if value.is_integer() else 1
 
 
-def method_text(item: Row | Gain) -> str:
-    """What stands in the method column of a row or a gain."""
+def method_text(item: Row | Gain | Unscored) -> str:
+    """What stands in the method column of a row, a gain or unscored predictions."""
     variant = f" ({item.arm.variant})" if item.arm.variant else ""
     if isinstance(item, Gain):
         return f"Δ {item.arm.method}{variant} - {item.baseline.method}"
-    return f"{item.arm.method}{variant}{MARK if item.unranked else ''}"
+    return f"{item.arm.method}{variant}{MARK if isinstance(item, Row) and item.unranked else ''}"
 
 
 def score_table(section: Section, timings: Timings) -> Table:
@@ -120,7 +120,7 @@ def gain_table(section: Section) -> Table:
         "Detector",
         "Method",
         "Pairs",
-        "Δ F1@50",
+        f"Δ {section.headline.title}",
         "95 % interval",
         "Seed interval",
         "Clip interval",
@@ -266,3 +266,19 @@ def summary_table(board: Leaderboard) -> Table:
         for summary in board.summaries
     ]
     return Table("Methods over all rows", header, tuple(rows), 1)
+
+
+def unscored_table(board: Leaderboard) -> Table:
+    """What there are predictions but no scores of, and why."""
+    rows = [
+        (
+            item.dataset,
+            item.split,
+            item.arm.detector,
+            method_text(item),
+            ", ".join(str(seed) for seed in item.seeds),
+            item.why,
+        )
+        for item in board.unscored
+    ]
+    return Table("Not scored here", ("Dataset", "Split", "Detector", "Method", "Seeds", "Why"), tuple(rows), 6)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from harness.records import THRESHOLDS
-from harness.report.estimates import Estimates, f1_estimates, mean_estimates, mean_f1_estimates
-from harness.report.sums import Sums
+from harness.counts import THRESHOLDS, UNNAMED, AccuracyCounts, Counts, OverlapCounts
+from harness.report.estimates import (
+    Estimates,
+    Floats,
+    clrnet_f1_estimates,
+    f1_estimates,
+    mean_estimates,
+    mean_f1_estimates,
+)
+from harness.report.sums import ScopeSums, Sums
 
-Kind = Literal["f1_50", "f1_75", "mf1", "false_positives"]
+Kind = Literal[
+    "f1_50", "f1_75", "mf1", "false_positives", "accuracy", "fp", "fn", "f1_clrnet", "f1_matched", "unmatched", "negative_fp"
+]  # fmt: skip
+
+COUNTED = frozenset({"false_positives", "unmatched", "negative_fp"})
+"""The kinds that are counts, not fractions."""
 
 EMPTY_SCENARIO = "cross"
 """CULane's crossroads have no lanes by definition, so only false positives mean something there."""
@@ -43,38 +55,128 @@ class Column:
     @property
     def factor(self) -> float:
         """What a stored value is multiplied by to be shown: fractions become points, counts stay."""
-        return 1.0 if self.kind == "false_positives" else 100.0
+        return 1.0 if self.kind in COUNTED else 100.0
 
 
-HEADLINE = Column("f1_50", "F1@50", "f1_50")
-"""The score that rows are ranked by and verdicts are about."""
+@dataclass(frozen=True)
+class Family:
+    """The columns of one kind of counts: the headline, which rows are ranked by and verdicts are about, then those of the scenarios in
+    the same score, then the rest. `empty` is the kind of a scenario without lanes."""
 
-STRICTER = (Column("f1_75", "F1@75", "f1_75"), Column("mf1", "mF1", "mf1"))
+    headline: Column
+    rest: tuple[Column, ...]
+    empty: Kind
+
+    def scenario_column(self, scenario: str) -> Column:
+        """The column of one scenario; those that CULane doesn't know are named after themselves."""
+        key, title = SCENARIOS.get(scenario, (f"scenario_{scenario}", scenario))
+        return Column(key, title, self.empty if scenario == EMPTY_SCENARIO else self.headline.kind, scenario)
 
 
-def scenario_column(scenario: str) -> Column:
-    """The column of one scenario; those that CULane doesn't know are named after themselves."""
-    key, title = SCENARIOS.get(scenario, (f"scenario_{scenario}", scenario))
-    return Column(key, title, "false_positives" if scenario == EMPTY_SCENARIO else "f1_50", scenario)
+OVERLAP = Family(
+    Column("f1_50", "F1@50", "f1_50"),
+    (Column("f1_75", "F1@75", "f1_75"), Column("mf1", "mF1", "mf1")),
+    "false_positives",
+)
+ACCURACY = Family(
+    Column("accuracy", "accuracy", "accuracy"),
+    (
+        Column("f1_clrnet", "F1 (CLRNet)", "f1_clrnet"),
+        Column("f1_matched", "F1 (matched)", "f1_matched"),
+        Column("fp", "FP ↓", "fp"),
+        Column("fn", "FN ↓", "fn"),
+        Column("images_with_negative_fp", "FP < 0", "negative_fp"),
+    ),
+    "unmatched",
+)
+FAMILIES: Mapping[type[Counts], Family] = {OverlapCounts: OVERLAP, AccuracyCounts: ACCURACY}
 
 
-def columns_of(scenarios: Sequence[str]) -> tuple[Column, ...]:
-    """All score columns of a split with these scenarios: CULane's in the field's order, then others by name."""
+def columns_of(kind: type[Counts], scenarios: Sequence[str]) -> tuple[Column, ...]:
+    """All score columns of a split with these scenarios: CULane's in the field's order, then others by name.
+
+    A split whose images have no scenario at all has only the columns of the whole.
+    """
+    family = FAMILIES[kind]
     known = [name for name in SCENARIOS if name in scenarios]
     others = sorted(name for name in set(scenarios) - set(SCENARIOS) if name)
-    return (HEADLINE, *(scenario_column(name) for name in [*known, *others]), *STRICTER)
+    named = [] if others == [UNNAMED] and not known else [*known, *others]
+    return (family.headline, *(family.scenario_column(name) for name in named), *family.rest)
 
 
 def column_estimates(column: Column, seeds: Sequence[Sums]) -> Estimates | None:
     """One arm's score in a column, over its seeds; None where it is undefined (no labels in the scope)."""
-    scopes = [sums.scope(column.scenario) for sums in seeds]
-    images, labels = scopes[0].images, scopes[0].labels
-    predictions = np.stack([scope.predictions for scope in scopes])
-    true_positives = np.stack([scope.true_positives for scope in scopes])
-    at_50 = true_positives[:, :, THRESHOLDS.index(0.50)]
-    if column.kind == "false_positives":
-        return mean_estimates(predictions - at_50, images).scaled(float(images.sum()))
-    if column.kind == "mf1":
-        return mean_f1_estimates(true_positives, labels, predictions)
-    at_75 = true_positives[:, :, THRESHOLDS.index(0.75)]
-    return f1_estimates(at_50 if column.kind == "f1_50" else at_75, labels, predictions)
+    return ESTIMATES[column.kind]([sums.scope(column.scenario) for sums in seeds])
+
+
+def stacked(scopes: Sequence[ScopeSums], name: str) -> Floats:
+    """One summand of every seed, (S, C) or (S, C, T)."""
+    return np.stack([scope[name] for scope in scopes]).astype(np.float64)
+
+
+def f1_at(threshold: float) -> Callable[[Sequence[ScopeSums]], Estimates | None]:
+    """The estimator of F1 at one of the IoU thresholds."""
+    index = THRESHOLDS.index(threshold)
+
+    def estimates(scopes: Sequence[ScopeSums]) -> Estimates | None:
+        true_positives = stacked(scopes, "true_positives")[:, :, index]
+        return f1_estimates(true_positives, scopes[0]["labels"], stacked(scopes, "predictions"))
+
+    return estimates
+
+
+def mean_f1(scopes: Sequence[ScopeSums]) -> Estimates | None:
+    """mF1."""
+    return mean_f1_estimates(stacked(scopes, "true_positives"), scopes[0]["labels"], stacked(scopes, "predictions"))
+
+
+def false_positives(scopes: Sequence[ScopeSums]) -> Estimates:
+    """The number of predictions that match nothing at IoU 0.50."""
+    at_50 = stacked(scopes, "true_positives")[:, :, THRESHOLDS.index(0.50)]
+    return number_of(stacked(scopes, "predictions") - at_50, scopes)
+
+
+def unmatched(scopes: Sequence[ScopeSums]) -> Estimates:
+    """The number of predictions beyond the matched lanes of the labels."""
+    return number_of(stacked(scopes, "predictions") - stacked(scopes, "matched"), scopes)
+
+
+def negative_fp(scopes: Sequence[ScopeSums]) -> Estimates:
+    """The number of images whose FP is negative."""
+    return number_of(stacked(scopes, "negative_fp"), scopes)
+
+
+def number_of(values: Floats, scopes: Sequence[ScopeSums]) -> Estimates:
+    """A count over all images of the scope, from its sums by clip (S, C)."""
+    images = scopes[0]["images"]
+    return mean_estimates(values, images).scaled(float(images.sum()))
+
+
+def mean_of(name: str) -> Callable[[Sequence[ScopeSums]], Estimates]:
+    """The estimator of the mean over images of one of TuSimple's rates."""
+    return lambda scopes: mean_estimates(stacked(scopes, name), scopes[0]["images"])
+
+
+def f1_clrnet(scopes: Sequence[ScopeSums]) -> Estimates:
+    """TuSimple's F1 as CLRNet computes it."""
+    return clrnet_f1_estimates(mean_of("fp")(scopes), mean_of("fn")(scopes))
+
+
+def f1_matched(scopes: Sequence[ScopeSums]) -> Estimates | None:
+    """TuSimple's F1 of the pooled lanes."""
+    return f1_estimates(stacked(scopes, "matched"), scopes[0]["labels"], stacked(scopes, "predictions"))
+
+
+ESTIMATES: Mapping[Kind, Callable[[Sequence[ScopeSums]], Estimates | None]] = {
+    "f1_50": f1_at(0.50),
+    "f1_75": f1_at(0.75),
+    "mf1": mean_f1,
+    "false_positives": false_positives,
+    "accuracy": mean_of("accuracy"),
+    "fp": mean_of("fp"),
+    "fn": mean_of("fn"),
+    "f1_clrnet": f1_clrnet,
+    "f1_matched": f1_matched,
+    "unmatched": unmatched,
+    "negative_fp": negative_fp,
+}

@@ -38,6 +38,11 @@ class Section:
     timing: TimingKey | None
 
     @property
+    def headline(self) -> Column:
+        """The score that rows are ranked by and verdicts are about."""
+        return self.columns[0]
+
+    @property
     def rows(self) -> tuple[Row, ...]:
         """The rows of all groups in order."""
         return tuple(item for group in self.groups for item in group if isinstance(item, Row))
@@ -49,11 +54,23 @@ class Section:
 
 
 @dataclass(frozen=True, eq=False)
+class Unscored:
+    """Predictions of an arm's seeds on a split that can't be scored here, and why."""
+
+    arm: Arm
+    dataset: str
+    split: str
+    seeds: tuple[int, ...]
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
 class Leaderboard:
     """Everything that tables and pages are made from. timings and training are of all arms, whatever they were scored on."""
 
     suites: tuple[str, ...]
     sections: tuple[Section, ...]
+    unscored: tuple[Unscored, ...]
     timings: Timings
     training: Mapping[Arm, tuple[TrainingCostOfArm, ...]]
     summaries: tuple[MethodSummary, ...]
@@ -75,10 +92,20 @@ def leaderboard(records: Sequence[Record], folder: Path) -> Leaderboard:
     return Leaderboard(
         suites=tuple(sorted({record.suite for record in records})),
         sections=sections,
+        unscored=tuple(item for arm in arms for item in unscored_of(arm)),
         timings=timings,
         training={arm: tuple(training_costs_of(arm)) for arm in arms},
         summaries=method_summaries([(section.key.dataset, section.gains) for section in headline_sections(sections)]),
     )
+
+
+def unscored_of(arm: Arm) -> list[Unscored]:
+    """The splits that an arm has predictions for and no scores, with the seeds that have them."""
+    seeds: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for record in arm.records:
+        for submission in record.submissions:
+            seeds[submission.dataset, submission.split, submission.why].append(record.identity.seed)
+    return [Unscored(arm, dataset, split, tuple(found), why) for (dataset, split, why), found in sorted(seeds.items())]
 
 
 def section_of(key: SectionKey, arms: Sequence[Arm], folder: Path, timings: Timings) -> Section:
@@ -87,7 +114,7 @@ def section_of(key: SectionKey, arms: Sequence[Arm], folder: Path, timings: Timi
     scored = {arm: scored_seeds(key, arm, folder, layouts) for arm in arms}
     check_same_split([seed for seeds in scored.values() for seed in seeds.values()])
     (layout,) = layouts.values()
-    columns = columns_of(layout.scenarios)
+    columns = columns_of(next(iter(next(iter(scored.values())).values())).sums.kind, layout.scenarios)
     rows = rows_of(scored, columns)
     gains = gains_of(scored, rows, columns, corrupted=bool(key.corruption))
     groups: dict[str, list[Row | Gain]] = defaultdict(list)
@@ -111,7 +138,7 @@ def headline_sections(sections: Sequence[Section]) -> list[Section]:
         if key.trained_on == key.dataset and not key.corruption:
             by_dataset[key.dataset, key.dataset_sha256, key.selection, key.confidence].append(section)
     return [
-        min(group, key=lambda section: (section.key.split != "test", not section.key.metric.endswith("/official")))
+        min(group, key=lambda section: (section.key.split != "test", "/official" not in section.key.metric))
         for group in by_dataset.values()
     ]
 

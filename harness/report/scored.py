@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from harness.counts import ScopeScores
 from harness.errors import InputError
-from harness.records import Evaluation, Record, ScopeScores, f1_score, read_checked_counts
+from harness.records import Evaluation, Record, read_checked_counts
 from harness.report.arms import Arm
-from harness.report.sums import Layout, ScopeSums, Sums, counts_digest, layout_of, sums_of
+from harness.report.statistics import ROUNDING
+from harness.report.sums import Layout, Sums, counts_digest, layout_of, sums_of
 
 
 @dataclass(frozen=True, order=True)
@@ -86,29 +89,25 @@ def check_scores(scored: Scored) -> None:
     for path, (scenario, scores) in recorded.items():
         if scenario is not None and scenario not in sums.layout.scenarios:
             raise InputError(f"{where}.{path}': {evaluation.counts_file} has no such scenario; run `bench` again")
-        made = scores_of(sums.scope(scenario))
-        for field in ScopeScores.model_fields:
-            if getattr(made, field) != getattr(scores, field):
+        made = scores_of(sums, scenario)
+        for field in type(scores).model_fields:
+            if not same(getattr(made, field), getattr(scores, field)):
                 raise InputError(
                     f"{where}.{path}.{field}' says {getattr(scores, field)}, but {evaluation.counts_file} gives "
                     f"{getattr(made, field)}: one of them was changed; run `bench` again to score the cell"
                 )
 
 
-def scores_of(scope: ScopeSums) -> ScopeScores:
-    """The scores of a scope from its sums, as `harness.records.scope_scores` makes them from the images."""
-    labels, predictions = int(scope.labels.sum()), int(scope.predictions.sum())
-    true_positives = tuple(int(value) for value in scope.true_positives.sum(axis=0))
-    f1 = [f1_score(value, labels, predictions) for value in true_positives]
-    return ScopeScores(
-        images=int(scope.images.sum()),
-        labels=labels,
-        predictions=predictions,
-        true_positives=true_positives,
-        f1_50=f1[0],
-        f1_75=f1[5],
-        mf1=sum(value or 0.0 for value in f1) / len(f1),
-    )
+def same(made: object, recorded: object) -> bool:
+    """Equal, or fractions that differ by the order in which they were summed."""
+    if isinstance(made, float) and isinstance(recorded, float):
+        return math.isclose(made, recorded, rel_tol=0.0, abs_tol=ROUNDING)
+    return made == recorded
+
+
+def scores_of(sums: Sums, scenario: str | None) -> ScopeScores:
+    """The scores of a scope from its sums, as `harness.counts.scope_scores` makes them from the images."""
+    return sums.kind.scores({name: values.sum(axis=0) for name, values in sums.scope(scenario).items()})
 
 
 def check_same_split(scored: Sequence[Scored]) -> None:
@@ -116,7 +115,7 @@ def check_same_split(scored: Sequence[Scored]) -> None:
     first = scored[0]
     for other in scored[1:]:
         same_images = other.sums.layout.digest == first.sums.layout.digest
-        if not same_images or not np.array_equal(other.sums.table[:, :2], first.sums.table[:, :2]):
+        if not same_images or not np.array_equal(other.sums.parts["labels"], first.sums.parts["labels"]):
             raise InputError(
                 f"{other.record.id}.json: key 'evaluations.{other.evaluation.name}': its counts are of other "
                 f"{'labels' if same_images else 'images, clips or scenarios'} than those of {first.record.id}.json, though "

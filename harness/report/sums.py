@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.records import Counts
-
-Integers = npt.NDArray[np.int64]
+from harness.counts import Counts, Values
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,33 +29,25 @@ class Layout:
     part_scenario: npt.NDArray[np.intp]
 
 
-@dataclass(frozen=True, eq=False)
-class ScopeSums:
-    """Sums by clip within one scope (the whole split or a scenario); only clips with an image in it.
-
-    images, labels, predictions: (C,); true_positives: (C, T).
-    """
-
-    images: Integers
-    labels: Integers
-    predictions: Integers
-    true_positives: Integers
+ScopeSums = Mapping[str, Values]
+"""Summand (`Counts.summands`) -> its sums by clip within one scope, (C,) or (C, T); only clips with an image in the scope."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Sums by part of one evaluation: rows are parts, columns images, labels, predictions and the T true positives."""
+    """Sums by part of one evaluation, (Q,) or (Q, T), of each summand of its kind of counts."""
 
     layout: Layout
-    table: Integers
+    kind: type[Counts]
+    parts: Mapping[str, Values]
 
     def scope(self, scenario: str | None) -> ScopeSums:
         """The sums by clip of one scenario, of the whole split for None."""
         if scenario is None:
-            rows = np.add.reduceat(self.table, self.layout.clip_starts, axis=0)
-        else:
-            rows = self.table[self.layout.part_scenario == self.layout.scenarios.index(scenario)]
-        return ScopeSums(rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3:])
+            starts = self.layout.clip_starts
+            return {name: np.add.reduceat(values, starts, axis=0) for name, values in self.parts.items()}
+        inside = self.layout.part_scenario == self.layout.scenarios.index(scenario)
+        return {name: values[inside] for name, values in self.parts.items()}
 
 
 def counts_digest(counts: Counts) -> str:
@@ -88,6 +79,7 @@ def layout_of(counts: Counts, digest: str) -> Layout:
 
 def sums_of(counts: Counts, layout: Layout) -> Sums:
     """Sum counts whose digest is the layout's."""
-    columns = (np.ones_like(counts.labels), counts.labels, counts.predictions)
-    table = np.column_stack([*columns, counts.true_positives])
-    return Sums(layout, np.add.reduceat(table[layout.order], layout.starts, axis=0, dtype=np.int64))
+    parts = {
+        name: np.add.reduceat(values[layout.order], layout.starts, axis=0) for name, values in counts.summands().items()
+    }
+    return Sums(layout, type(counts), parts)

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable
 
-from harness.report.columns import HEADLINE, SCENARIOS, STRICTER, Column, scenario_column
+from harness.report.columns import ACCURACY, OVERLAP, SCENARIOS, Column
 from harness.report.costs import Timing, TrainingCostOfArm
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Difference, Gain, Row
@@ -17,7 +17,9 @@ PLACE = (
     "dataset_sha256", "images", "clips",
 )  # fmt: skip
 NAME = ("kind", "rank", "not_ranked", "detector", "method", "variant", "seeds")
-CULANE = (HEADLINE, *(scenario_column(name) for name in SCENARIOS), *STRICTER)
+SCORES = (
+    OVERLAP.headline, *(OVERLAP.scenario_column(name) for name in SCENARIOS), *OVERLAP.rest, ACCURACY.headline, *ACCURACY.rest,
+)  # fmt: skip
 PARTS = ("", "_sd", "_low", "_high")
 GAIN = (
     "interval", "seed_low", "seed_high", "clip_low", "clip_high", "pooled_low", "pooled_high", "p", "p_holm", "verdict",
@@ -39,11 +41,11 @@ def score_names(columns: Iterable[Column]) -> list[str]:
 
 
 def header(board: Leaderboard) -> list[str]:
-    """All columns in order: always the same, but for the scenarios that CULane doesn't know, which stand after mF1."""
-    known = {column.key for column in CULANE}
+    """All columns in order: always the same, but for the scenarios that CULane doesn't know, which stand after the other scores."""
+    known = {column.key for column in SCORES}
     found = {column.key: column for section in board.sections for column in section.columns if column.key not in known}
     others = [found[key] for key in sorted(found)]
-    return [*PLACE, *NAME, *score_names([*CULANE, *others]), *GAIN, *TIMING, *TRAINING, *TAIL]
+    return [*PLACE, *NAME, *score_names([*SCORES, *others]), *GAIN, *TIMING, *TRAINING, *TAIL]
 
 
 def to_csv(board: Leaderboard) -> str:
@@ -145,7 +147,7 @@ def gain_cells(section: Section, gain: Gain) -> dict[str, str]:
         "verdict": csv_text(gain.verdict),
         "p": probability(gain.p),
         "p_holm": probability(gain.adjusted_p),
-        "detectable": number(gain.detectable * HEADLINE.factor if gain.detectable is not None else None, 4),
+        "detectable": number(gain.detectable * section.headline.factor if gain.detectable is not None else None, 4),
         "pairs_not_used": csv_text("; ".join(gain.not_used)),
         "records": csv_text(";".join(record.id for arm in (gain.arm, gain.baseline) for record in arm.records)),
     }
@@ -171,7 +173,7 @@ def difference_cells(column: Column, difference: Difference) -> dict[str, str]:
     return cells | bounds(one_line(column.key), comparison.mean, half.total if half else None, factor=column.factor)
 
 
-def bounds(name: str, mean: float, half_width: float | None, *, factor: float = HEADLINE.factor) -> dict[str, str]:
+def bounds(name: str, mean: float, half_width: float | None, *, factor: float = 100.0) -> dict[str, str]:
     """`<name>_low` and `<name>_high`; nothing without a half-width."""
     if half_width is None:
         return {}

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from harness.files import write_text
-from harness.report.cells import Table, gain_table, score_table, summary_table, timing_tables, training_tables
+from harness.report.cells import (
+    Table,
+    gain_table,
+    score_table,
+    summary_table,
+    timing_tables,
+    training_tables,
+    unscored_table,
+)
+from harness.report.columns import ACCURACY, EMPTY_SCENARIO, OVERLAP
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.table_csv import to_csv
 from harness.report.text import counted, markdown
@@ -16,14 +26,24 @@ from harness.report.text import counted, markdown
 SELECTION = {"last": "the last step's", "val-best": "the best on the validation split"}
 CONFIDENCE = {"published": "the detector's published one", "val-best": "the best on the validation split"}
 
-HOW_TO_READ = """\
-Scores are points (x 100), means over training seeds; *Seed SD* is their standard deviation in F1@50. *cross FP*
-counts false positives on images without lanes: lower is better. `#` ranks by F1@50. A Δ row is the method minus its
-baseline over paired seeds (same initial weights, data order, augmentations, micro-batch and threads), ± the
-half-width of its marginal 95 % interval over training seeds and test clips (with one seed: over clips alone; under 10
-clips there is none); *Seed SD* is then that of the paired differences. Only F1@50 has a verdict, from 3 paired seeds
-on, at a Holm-adjusted .05 over the table's rows of one method; the other intervals are for orientation. A blank cell
+HOW_TO_READ = """
+Scores are points (x 100), means over training seeds; *Seed SD* is their standard deviation in {headline}. {scores} `#` ranks by
+{headline}. A Δ row is the method minus its baseline over paired seeds (same initial weights, data order, augmentations,
+micro-batch and threads), ± the half-width of its marginal 95 % interval over training seeds and test clips (with one seed: over
+clips alone; under 10 clips there is none); *Seed SD* is then that of the paired differences. Only {headline} has a verdict, from 3
+paired seeds on, at a Holm-adjusted .05 over the table's rows of one method; the other intervals are for orientation. A blank cell
 is a figure that doesn't exist."""
+
+HOW_TO_READ_CROSS = "*cross FP* counts false positives on images without lanes: lower is better."
+
+HOW_TO_READ_ACCURACY = """
+*accuracy*, *FP* and *FN* are TuSimple's official means over images; of FP and FN, lower is better. *F1 (CLRNet)* is made from those
+means, *F1 (matched)* from all lanes together. One prediction may match several lanes of a label, which makes an image's FP negative:
+*FP < 0* counts such images."""
+
+HOW_TO_READ_UNSCORED = """\
+Predictions on splits whose labels only the benchmark's own server has. Each cell's folder holds them as its server reads
+them, in `score-<evaluation>/submission.zip`."""
 
 HOW_TO_READ_GAINS = """\
 The *95 % interval* spans seeds and clips; the *seed interval* holds the clips fixed, the *clip interval* the seeds.
@@ -41,9 +61,9 @@ HOW_TO_READ_TRAINING = (
 )
 
 HOW_TO_READ_SUMMARY = """\
-Random effects over the rows' F1@50 gains (REML, Hartung-Knapp), the backbones of a detector averaged: the prediction
-interval is for the gain on a new detector. *Consistently improves* means that it lies above 0, and takes at least 5
-detectors."""
+Random effects over the rows' gains in {headline} (REML, Hartung-Knapp), the backbones of a detector averaged: the
+prediction interval is for the gain on a new detector. *Consistently improves* means that it lies above 0, and takes at
+least 5 detectors."""
 
 
 def write_leaderboard(folder: Path, board: Leaderboard) -> tuple[Path, Path]:
@@ -58,14 +78,17 @@ def to_markdown(board: Leaderboard) -> str:
     """The whole leaderboard as GitHub Markdown."""
     suites = ", ".join(markdown(suite) for suite in board.suites)
     parts = [f"# Leaderboard{f': {suites}' if suites else ''}"]
-    if not board.sections:
+    if not board.sections and not board.unscored:
         parts.append("No records yet.")
-    else:
-        parts.append(HOW_TO_READ)
+    if board.sections:
+        parts.append(how_to_read(board))
     for section in board.sections:
         parts += section_parts(section, board)
     if board.summaries:
-        parts += ["## Methods over all rows", HOW_TO_READ_SUMMARY, table_text(summary_table(board))]
+        read = HOW_TO_READ_SUMMARY.format(headline=headlines(board))
+        parts += ["## Methods over all rows", read, table_text(summary_table(board))]
+    if board.unscored:
+        parts += ["## Not scored here", HOW_TO_READ_UNSCORED, table_text(unscored_table(board))]
     for title, text, tables in (
         ("Latency", HOW_TO_READ_TIMES, timing_tables(board)),
         ("Training cost", HOW_TO_READ_TRAINING, training_tables(board)),
@@ -77,6 +100,21 @@ def to_markdown(board: Leaderboard) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def headlines(board: Leaderboard) -> str:
+    """The scores that rows are ranked by: TuSimple has one of its own."""
+    titles = sorted({section.headline.title for section in board.sections})
+    return titles[0] if len(titles) == 1 else f"{OVERLAP.headline.title} (TuSimple: {ACCURACY.headline.title})"
+
+
+def how_to_read(board: Leaderboard) -> str:
+    """What the columns of the board's tables are, in lines of 118 characters."""
+    columns = {column for section in board.sections for column in section.columns}
+    told = [HOW_TO_READ_CROSS] if any(column.scenario == EMPTY_SCENARIO for column in columns) else []
+    told += [HOW_TO_READ_ACCURACY] if ACCURACY.headline in columns else []
+    text = HOW_TO_READ.format(headline=headlines(board), scores=" ".join(told))
+    return textwrap.fill(" ".join(text.split()), 118, break_long_words=False, break_on_hyphens=False)
+
+
 def section_parts(section: Section, board: Leaderboard) -> list[str]:
     """One section: what it is, its table, the gains and the notes."""
     parts = [f"## {markdown(section_title(section))}", section_text(section)]
@@ -85,7 +123,7 @@ def section_parts(section: Section, board: Leaderboard) -> list[str]:
     if notes:
         parts.append("\n".join(f"- {note}" for note in notes))
     if section.gains:
-        parts += ["### Paired gains in F1@50", HOW_TO_READ_GAINS, table_text(gain_table(section))]
+        parts += [f"### Paired gains in {section.headline.title}", HOW_TO_READ_GAINS, table_text(gain_table(section))]
     return parts
 
 

@@ -35,6 +35,9 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
         for columns in (totals, by_scenario):
             for fitting in chunks(table, columns, console.width if console.is_terminal else None):
                 show(table, fitting, console)
+    for item in board.unscored:
+        told = f"{item.dataset}, {item.split}: {item.arm.name}: unscored: {item.why}; see submission.zip in its cells"
+        console.print(Text(one_line(told)), soft_wrap=True)
 
 
 def chunks(table: Table, columns: Sequence[int], width: int | None) -> list[list[int]]:

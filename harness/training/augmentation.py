@@ -47,10 +47,19 @@ def read_reduced(path: Path, geometry_of: FrameGeometry) -> ReducedImage:
     Raises InputError on a file that is missing, truncated or no image.
     """
     original = read_size(path)
-    scale_y, scale_x = _downscale(geometry_of(original))
-    reduction = max((step for step in REDUCTIONS if step <= min(scale_y, scale_x)), default=1)
-    pixels = read_image(path, reduction)
-    block_y, block_x = max(1, int(scale_y / reduction)), max(1, int(scale_x / reduction))
+    scale = _downscale(geometry_of(original))
+    reduction = max((step for step in REDUCTIONS if step <= min(scale)), default=1)
+    return _reduced(read_image(path, reduction), reduction, original, scale)
+
+
+def reduced(picture: Image, geometry_of: FrameGeometry) -> ReducedImage:
+    """A picture in memory, uint8 RGB (H, W, 3), averaged over whole blocks as `read_reduced` does."""
+    original = (picture.shape[0], picture.shape[1])
+    return _reduced(picture, 1, original, _downscale(geometry_of(original)))
+
+
+def _reduced(pixels: Image, reduction: int, original: tuple[int, int], scale: tuple[float, float]) -> ReducedImage:
+    block_y, block_x = (max(1, int(along / reduction)) for along in scale)
     if (block_y, block_x) != (1, 1):
         pixels = _block_means(pixels, block_y, block_x)
     return ReducedImage(pixels, original, _block_matrix(block_y, block_x) @ reduction_matrix(reduction))

@@ -63,6 +63,10 @@ def pretrain(
     InputError for images that are missing or broken, options that don't fit the backbone, and a checkpoint of another
     pre-training; FloatingPointError with the step and its files where the loss isn't finite.
     """
+    if not configuration.made_of_images:
+        raise InputError(
+            f"oracle {configuration.name!r} isn't made from images: give mim:<backbone> or random:<backbone>"
+        )
     started = time.monotonic()
     clip_names = [path.parent.name for path in images] if clips is None else list(clips)
     training, held_out = held_out_split(clip_names, configuration.held_out, configuration.held_out_images)

@@ -79,12 +79,20 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path, weights: dict[st
 
     broken = saved(tmp_path / "whole.pt", weights)
     broken.write_bytes(broken.read_bytes()[:-2000])
+    # The layout before torch 1.6, which older downloads have, breaks in ways of its own.
+    older = tmp_path / "older.pt"
+    torch.save(weights, older, _use_new_zipfile_serialization=False)
+    whole = older.read_bytes()
+    cuts = []
+    for size in (1, 20, len(whole) // 3, len(whole) - 2000, len(whole) - 3):
+        cuts.append(tmp_path / f"older-{size}.pt")
+        cuts[-1].write_bytes(whole[:size])
     code = tmp_path / "code.pkl"
     code.write_bytes(pickle.dumps(Harmful(), protocol=2))
     text = tmp_path / "text.json"
     text.write_text('{"a": 1}')
     numbers, empty = saved(tmp_path / "numbers.pt", {"model": 3}), saved(tmp_path / "empty.pt", {})
-    for path in (broken, code, text, numbers, empty, tmp_path / "absent.pt"):
+    for path in (broken, *cuts, code, text, numbers, empty, tmp_path / "absent.pt"):
         with pytest.raises(InputError, match=path.name) as raised:
             import_checkpoint(NAME, FORM, path)
         assert "\n" not in str(raised.value)

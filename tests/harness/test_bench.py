@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import read_checked_counts, read_records, scope_scores
+from harness.counts import scope_scores
+from harness.records import read_checked_counts, read_records
 
 TINY = """
 title: Tiny
@@ -141,6 +142,15 @@ def test_a_second_call_runs_nothing_and_writes_the_same_bytes(copy: Path) -> Non
     assert run.returncode == 0
     assert "2 done already" in run.stdout
     assert "starts" not in run.stdout
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_choice_of_cells_runs_those_and_the_tables_are_of_the_whole_suite(copy: Path) -> None:
+    before = {path: path.read_bytes() for path in suite_folder(copy).glob("leaderboard.*")}
+    shutil.rmtree(cell_folder(copy, "samiro") / "time")
+    run = bench(copy, "--only", "method=baseline")
+    assert (run.returncode, "1 cells, 1 done already" in run.stdout) == (0, True), run.stderr
+    assert not (cell_folder(copy, "samiro") / "time").exists()
     assert {path: path.read_bytes() for path in before} == before
 
 

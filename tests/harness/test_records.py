@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +12,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import InputError
-from harness.files import sha256_of_file
-from harness.records import (
+from harness.counts import (
+    AccuracyCounts,
+    AccuracyScores,
     Counts,
-    Record,
-    counts_path,
+    OverlapCounts,
+    clrnet_f1,
     f1_score,
-    read_checked_counts,
     read_counts,
-    read_record,
-    read_records,
     scope_scores,
     write_counts,
-    write_record,
 )
+from harness.errors import InputError
+from harness.files import sha256_of_file
+from harness.records import Record, counts_path, read_checked_counts, read_record, read_records, write_record
 
+ROOT = Path(__file__).resolve().parents[2]
+ARRAYS = [field.name for field in fields(OverlapCounts)]
 LATENCY = {"p50": 10.0, "p90": 11.0, "p95": 12.0, "p99": 13.0, "mean": 10.5, "minimum": 9.0}
 
 
 def counts(images: int = 3) -> Counts:
-    return Counts(
+    return OverlapCounts(
         image=np.array([f"/{index}.jpg" for index in range(images)]),
         clip=np.array(["a", "a", "b"][:images]),
         scenario=np.array(["normal", "cross", "normal"][:images]),
@@ -153,7 +154,7 @@ def test_counts_come_back_as_they_were_written(tmp_path: Path) -> None:
     path = counts_path(tmp_path, "x", "test")
     write_counts(path, counts())
     read = read_counts(path)
-    for name in Counts.__dataclass_fields__:
+    for name in ARRAYS:
         assert np.array_equal(getattr(read, name), getattr(counts(), name))
         assert getattr(read, name).dtype == getattr(counts(), name).dtype
 
@@ -188,7 +189,7 @@ def test_counts_without_one_array_or_with_pickled_objects_are_refused(tmp_path: 
     np.savez_compressed(path, image=counts().image)
     with pytest.raises(InputError, match=r"x\.npz: not a readable counts file .*clip"):
         read_counts(path)
-    arrays = {name: getattr(counts(), name) for name in Counts.__dataclass_fields__}
+    arrays = {name: getattr(counts(), name) for name in ARRAYS}
     np.savez_compressed(path, **(arrays | {"image": np.array([{}, {}, {}], dtype=object)}))
     with pytest.raises(InputError, match=r"x\.npz: not a readable counts file"):
         read_counts(path)
@@ -235,3 +236,104 @@ def test_f1_is_the_harmonic_mean_of_precision_and_recall(found: int, missed: int
     else:
         precision, recall = found / predictions, found / labels
         assert f1 == pytest.approx(2 * precision * recall / (precision + recall))
+
+
+def rates() -> AccuracyCounts:
+    return AccuracyCounts(
+        image=np.array(["clips/0/20.jpg", "clips/1/20.jpg", "clips/2/20.jpg"]),
+        clip=np.array(["a", "a", "b"]),
+        scenario=np.array(["unnamed"] * 3),
+        labels=np.array([4, 5, 2], dtype=np.int32),
+        predictions=np.array([4, 4, 1], dtype=np.int32),
+        matched=np.array([3, 4, 2], dtype=np.int32),
+        accuracy=np.array([0.9, 0.95, 1.0]),
+        fp=np.array([0.25, 0.0, -1.0]),
+        fn=np.array([0.25, 0.0, 0.0]),
+    )
+
+
+def test_tusimples_counts_come_back_as_they_were_written(tmp_path: Path) -> None:
+    write_counts(tmp_path / "x.npz", rates())
+    read = read_counts(tmp_path / "x.npz")
+    assert isinstance(read, AccuracyCounts)
+    for field in fields(read):
+        assert np.array_equal(getattr(read, field.name), getattr(rates(), field.name))
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (replace(rates(), fp=np.array([0.0, np.nan, 0.0])), "'fp' holds something else"),
+        (replace(rates(), fn=np.zeros(2)), "disagree in length"),
+        (replace(rates(), matched=np.zeros(3)), "'matched' holds something else"),
+        (replace(counts(), clip=np.zeros(3)), "'clip' holds something else"),
+    ],
+)
+def test_counts_of_other_types_are_refused_by_file(tmp_path: Path, broken: Any, said: str) -> None:
+    write_counts(tmp_path / "x.npz", broken)
+    with pytest.raises(InputError, match=rf"x\.npz: .*{said}"):
+        read_counts(tmp_path / "x.npz")
+
+
+def test_scores_of_three_tusimple_images_by_hand() -> None:
+    total = scope_scores(rates())
+    assert isinstance(total, AccuracyScores)
+    assert (total.images, total.labels, total.predictions, total.matched) == (3, 11, 9, 9)
+    assert total.accuracy == pytest.approx(2.85 / 3)
+    assert (total.fp, total.fn) == (pytest.approx(-0.25), pytest.approx(0.25 / 3))
+    assert total.f1_matched == pytest.approx(18 / 20)
+    # a = 1.25: 2 a / (a + FN + 1)
+    assert total.f1_clrnet == pytest.approx(2.5 / (1.25 + 0.25 / 3 + 1))
+    assert total.images_with_negative_fp == 1
+    assert clrnet_f1(1.0, 1.0) is None
+
+
+def of_tusimple() -> Record:
+    evaluation = record().evaluations[0].model_dump()
+    evaluation |= {"metric": "tusimple/official", "total": scope_scores(rates()).model_dump()}
+    return record(evaluations=[evaluation])
+
+
+def test_a_record_of_tusimple_comes_back_with_scores_of_its_kind(tmp_path: Path) -> None:
+    path = write_record(tmp_path, of_tusimple())
+    read = read_record(path)
+    assert read == of_tusimple()
+    assert isinstance(read.evaluations[0].total, AccuracyScores)
+
+
+def test_bad_keys_of_tusimples_scores_are_named_and_kinds_never_mixed(tmp_path: Path) -> None:
+    path = write_record(tmp_path, of_tusimple())
+    value = json.loads(path.read_text())
+    total = value["evaluations"][0]["total"]
+    for change, key in (
+        ({"accuracy": "much"}, "'evaluations.0.total.accuracy'"),
+        ({"mf1": 0.5}, "'evaluations.0.total.mf1'"),
+    ):
+        value["evaluations"][0]["total"] = total | change
+        path.write_text(json.dumps(value))
+        assert key in told(path)
+    value["evaluations"][0] |= {"total": total, "metric": "culane/official"}
+    path.write_text(json.dumps(value))
+    assert "scores of another kind than metric 'culane/official' gives" in told(path)
+
+
+def test_counts_of_another_metric_than_the_scores_are_refused(tmp_path: Path) -> None:
+    made = record()
+    path = tmp_path / made.evaluations[0].counts_file
+    write_counts(path, rates())
+    evaluation = made.evaluations[0].model_copy(update={"counts_sha256": sha256_of_file(path)})
+    with pytest.raises(InputError, match="counts of another metric than culane/official"):
+        read_checked_counts(tmp_path, made, evaluation)
+
+
+def test_records_published_before_there_were_submissions_are_still_read() -> None:
+    """Version 1 has only grown: results/mini was written without what came later."""
+    folder = ROOT / "results/mini/records"
+    published = read_records(folder)
+    assert published
+    for one in published:
+        for evaluation in one.evaluations:
+            assert scope_scores(read_checked_counts(folder, one, evaluation)) == evaluation.total
+    value = json.loads(record().model_dump_json())
+    del value["submissions"]
+    assert Record.model_validate_json(json.dumps(value)) == record()

@@ -56,7 +56,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, bool]]:
 def test_check_without_a_name_takes_every_micro_detector(asked: list[tuple[str, str, bool]]) -> None:
     assert main(["detectors", "check", "--quick"]) == 0
     assert asked
-    assert [name for name, _, _ in asked] == [name for name in registry.TABLE if name.endswith("_micro")]
+    names = [name for name in registry.TABLE if name.endswith("_micro")]
+    forms = {name: list(registry.detector_meta(name).configurations) for name in names}
+    assert [(name, form) for name, form, _ in asked] == [(name, form) for name in names for form in forms[name]]
     assert all(quick for _, _, quick in asked)
 
 
@@ -87,11 +89,27 @@ def test_a_failed_check_is_exit_code_one_and_json_says_which(
     assert "0.95 [red]" in capsys.readouterr().out
 
 
+def test_the_page_holds_every_check_and_no_detail_ends_a_cell(
+    asked: list[tuple[str, str, bool]], tmp_path: Path
+) -> None:
+    from harness.conformance import table
+    from harness.conformance.battery import CheckResult
+
+    page = tmp_path / "page.md"
+    assert main(["detectors", "check", "ufldv2_micro", "--table", str(page)]) in {0, 1}
+    assert "0.95 [red]" in page.read_text()
+    skipped = CheckResult("CPU and GPU", "samiro", "skipped", "no | GPU", 0.1)
+    text = table.page([table.Report("mine", "culane", (skipped,))], "a machine")
+    assert "| mine       | culane |        0 |        0 |         1 |" in text
+    assert "no \\| GPU" in text
+    assert "0.1" not in text
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["check", "ufldv2_mikro"], "did you mean 'ufldv2_micro'"),
-        (["check", "ufldv2_micro", "--form", "llamas"], "no configuration for form 'llamas'"),
+        (["check", "lstr_micro", "--form", "llamas"], "no configuration for form 'llamas'"),
         (["new", "My-Lanes"], "small letters"),
         (["new", "ufldv2_micro"], "already"),
     ],

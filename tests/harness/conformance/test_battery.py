@@ -61,6 +61,12 @@ BROKEN: list[tuple[str, Arm, tuple[str, str], str]] = [
         "unknown key 'depth'",
     ),
     ("metadata", "adapter", ("nn.Flatten(), ", "nn.Flatten(), undefined, "), "NameError"),
+    (
+        "metadata",
+        "adapter",
+        ("recipe=Recipe(", 'weights="imagenet",\n    recipe=Recipe('),
+        "no published ImageNet weights",
+    ),
     ("targets", "adapter", ('return {"x": target}', 'return {"x": target[: len(lanes)]}'), "shapes follow the labels"),
     ("targets", "adapter", ('{"x": target}', '{"x": target + np.float32(np.random.rand())}'), "draw random numbers"),
     (
@@ -144,6 +150,23 @@ BROKEN: list[tuple[str, Arm, tuple[str, str], str]] = [
         "tensors differ",
     ),
 ]
+
+
+def test_an_adapter_that_uses_a_published_backbone_can_start_from_its_weights(tmp_path: Path) -> None:
+    start = ("recipe=Recipe(", 'weights="imagenet",\n    recipe=Recipe(')
+    adapter = changed(tmp_path, ('backbone="resnet_micro"', 'backbone="resnet18"'), start)
+    result = one_check(adapter, "metadata", "adapter", tmp_path)
+    assert result.outcome == "passed", result
+    assert "starts from resnet18.tv_in1k" in result.detail
+    renamed = adapter.replace("my_lanes.py", "renamed.py")
+    text = (
+        (tmp_path / "my_lanes.py").read_text().replace("self.backbone", "self.body").replace('"backbone")', '"body")')
+    )
+    (tmp_path / "renamed.py").write_text(text)
+    (tmp_path / "again").mkdir()
+    result = one_check(renamed, "metadata", "adapter", tmp_path / "again")
+    assert result.outcome == "failed"
+    assert "`backbone_path`" in result.detail
 
 
 @pytest.mark.parametrize(

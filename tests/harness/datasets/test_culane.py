@@ -187,12 +187,22 @@ def test_a_missing_or_damaged_label_is_refused_with_its_path(tree: Path) -> None
     label = tree / CLIP / "00030.lines.txt"
     label.write_text("1 2 3 4\n1 2 3\n")
     assert f"{label}:2: 3 numbers, an odd count" in refusal(CULane(tree).labels, "train")
-    label.write_text("1 2 3 4\n1 2\n")
-    assert f"{label}:2: 1 points, but a lane has at least 2" in refusal(CULane(tree).labels, "train")
     label.unlink()
     assert f"{label} is missing" in refusal(CULane(tree).labels, "train")
     label.mkdir()
     assert f"{label} can't be read" in refusal(CULane(tree).labels, "train")
+
+
+def test_blank_lines_and_lanes_of_one_point_are_kept_out_of_training_and_counted(tree: Path) -> None:
+    key = CULane(tree).content_key()
+    (tree / CLIP / "00000.lines.txt").write_text(LABEL + "\n700 500\n")
+    dataset = CULane(tree)
+    frame = dataset.frames("train")[0]
+    with pytest.warns(UserWarning, match="2 lanes of split train have fewer than two points"):
+        assert [len(lane) for lane in dataset.lanes(frame)] == [3, 2]
+    assert len(dataset.labels("train").lanes(0)) == 4
+    with pytest.warns(UserWarning, match="fewer than two"):
+        assert CULane(tree).content_key() != key  # they are scored
 
 
 def test_folders_and_splits_that_arent_there_are_refused(tree: Path, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from harness.datasets import culane
+from harness.datasets import index as index_module
+from harness.datasets.base import read_bytes
 from harness.datasets.culane import CULane
-from harness.datasets.index import cached_index, index_of, index_path
+from harness.datasets.index import cached_index, index_of, index_of_files, index_path
+from harness.errors import InputError
 from harness.lanes import near_to_far
 
 frames_of_lanes = st.lists(
@@ -75,6 +81,65 @@ def test_only_equal_labels_have_equal_content(one, other) -> None:
         return [[lane.view(np.int32).tolist() for lane in lanes] for lanes in frames]
 
     assert (index_of(one).content == index_of(other).content) == (plain(one) == plain(other))
+
+
+def numbered(path: str) -> list[np.ndarray]:
+    """The "label" of the file n: n % 4 lanes of n points; a module's function, as other processes need it."""
+    number = int(Path(path).name)
+    if number == 1234:
+        raise InputError(f"{path}:7: damaged")
+    return [np.full((number % 7, 2), number, np.float32)] * (number % 4)
+
+
+@pytest.mark.parametrize("many", [100, 10**9])
+def test_files_are_indexed_in_their_order_in_one_process_or_several(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "_MANY_FILES", many)
+    monkeypatch.setattr(index_module, "_CHUNK", 64)
+    paths = [f"/x/{number}" for number in range(200)]
+    assert index_of_files(paths, numbered).content == index_of(map(numbered, paths)).content
+    with pytest.raises(InputError, match="/x/1234:7"):
+        index_of_files([*paths, "/x/1234"], numbered)
+
+
+def test_no_file_makes_an_empty_index() -> None:
+    assert len(index_of_files([], numbered)) == 0
+
+
+def test_a_cached_index_opens_no_label(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = CULane(tree).labels("train").content
+    opened: list[str] = []
+    monkeypatch.setattr(culane, "read_bytes", lambda path: opened.append(str(path)) or read_bytes(path))
+    assert CULane(tree).labels("train").content == content
+    assert opened == [str(tree / "list/train.txt")]
+
+
+def test_a_writer_that_is_killed_leaves_the_old_index_or_none(tree: Path, tmp_path: Path) -> None:
+    """Killed at the moment when all is written and nothing renamed yet."""
+    script = (
+        "import os, sys, harness.files as files\n"
+        "from pathlib import Path\n"
+        "from harness.datasets.culane import CULane\n"
+        "files.os.fsync = lambda descriptor: (print('writing', flush=True), sys.stdin.read())\n"
+        "CULane(Path(sys.argv[1])).labels('train')\n"
+    )
+    old = CULane(tree).labels("train").content
+    for present in (True, False):
+        (path,) = index_path("x").parent.glob("*.index")
+        before = path.read_bytes()
+        (tree / "a.lines.txt").write_text(f"1 20 3 10 {1 + present} 5\n")
+        if not present:
+            path.unlink()
+        writer = subprocess.Popen(
+            [sys.executable, "-c", script, str(tree)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "writing\n"
+        writer.kill()
+        writer.communicate()
+        assert (path.read_bytes() == before) if present else not path.exists()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert CULane(tree).labels("train").content != old
 
 
 def test_labels_are_read_once(tree: Path, reads: list[str]) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.datasets.lines import parse_lines
-from harness.datasets.llamas import LANES, LLAMAS, lane_rows, points_of, prediction_name, write_predictions
+from harness.datasets.llamas import LANES, LLAMAS, clips_of, lane_rows, points_of, prediction_name, write_predictions
 from harness.errors import InputError
 from harness.lanes import Lane
 
@@ -79,7 +79,7 @@ def test_rows_are_the_official_ones(shared: Path, tmp_path: Path) -> None:
         rows = lane_rows(path.read_bytes(), source=str(path))
         # The official evaluator looks at rows from 300 on only.
         got = [[[x, y] for y, x in enumerate(rows[name]) if y >= 300 and x >= 0] for name in rows]
-        want = official[f"{frame.clip}/{path.name}"]
+        want = official[f"{path.parent.name}/{path.name}"]
         assert got == want
         seen = [[[x, y] for x, y in lane.points[::-1].tolist() if y >= 300] for lane in dataset.lanes(frame)]
         assert seen == [np.float32(lane).tolist() for lane in want]
@@ -133,7 +133,8 @@ def test_splits_frames_and_lanes(root: Path) -> None:
     assert [frame.id for frame in frames] == [
         f"color_images/valid/{CLIP}/{name}_color_rect.png" for name in ("10", "20")
     ]
-    assert frames[0].clip == CLIP
+    assert frames[0].clip == f"{CLIP}/0"
+    assert [dataset.has_labels(split) for split in dataset.splits()] == [True, True, False]
     assert dataset.label_name(frames[0]) == f"labels/valid/{CLIP}/10.json"
     (lane,) = dataset.lanes(frames[0])
     assert lane.points[0].tolist() == [284, 716]
@@ -141,6 +142,30 @@ def test_splits_frames_and_lanes(root: Path) -> None:
     assert "private" in refusal(dataset.labels, "test")
     assert "has no label" in refusal(dataset.lanes, dataset.frames("test")[0])
     assert "did you mean 'val'?" in refusal(dataset.frames, "valid")
+
+
+def test_a_clip_is_a_hundred_consecutive_frames_of_a_recording() -> None:
+    images = [
+        f"color_images/valid/{name}/{frame:05d}.png" for name, size in (("a", 250), ("b", 3)) for frame in range(size)
+    ]
+    clips = clips_of(images)
+    assert [(clip, clips.count(clip)) for clip in dict.fromkeys(clips)] == [
+        ("a/0", 100), ("a/1", 100), ("a/2", 50), ("b/0", 3),
+    ]  # fmt: skip
+
+
+def test_rendered_data_may_have_labels_of_test_and_scenarios(root: Path) -> None:
+    folder = root / "labels/test" / CLIP
+    folder.mkdir(parents=True)
+    (folder / "5.json").write_text(json.dumps(label(l0=STRAIGHT)))
+    (root / "scenarios.json").write_text(json.dumps({f"color_images/test/{CLIP}/5_color_rect.png": "night"}))
+    (root / "rendering.json").write_text(json.dumps({"dataset_key": "k" * 64}))
+    dataset = LLAMAS(root)
+    (frame,) = dataset.frames("test")
+    assert dataset.has_labels("test")
+    assert (frame.scenario, len(dataset.lanes(frame))) == ("night", 1)
+    assert dataset.content_key() == "k" * 64
+    assert {frame.scenario for frame in dataset.frames("val")} == {None}
 
 
 def test_predictions_and_submissions_lie_where_the_evaluator_looks(root: Path, tmp_path: Path) -> None:

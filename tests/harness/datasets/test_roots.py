@@ -51,6 +51,12 @@ def test_a_name_of_ones_own_is_named_by_the_environment(tmp_path: Path, monkeypa
     assert dataset_root("my-roads") == tmp_path / "data"
 
 
+@pytest.mark.parametrize("name", ["my-roads", "culane-night", "roads2", "llama_valley"])
+def test_a_name_of_ones_own_is_named_by_a_file(tmp_path: Path, name: str) -> None:
+    Path("paths.yaml").write_text(f"{name}: ../data\nculane: ../other\n")
+    assert dataset_root(name) == tmp_path / "data"
+
+
 def test_an_unknown_folder_says_both_ways_and_the_source() -> None:
     message = refusal(dataset_root, "tusimple")
     for part in (
@@ -80,7 +86,9 @@ def test_a_folder_that_doesnt_exist_is_refused_with_its_origin(monkeypatch: pyte
         ("culane: [a, b]\n", "culane: must be a folder, not ['a', 'b']"),
         ("culane:\n", "culane: must be a folder, not None"),
         ("culane: 5\n", "culane: must be a folder, not 5"),
-        ("5: /data\n", "unknown dataset 5"),
+        ("5: /data\n", "5 can't be a dataset's name"),
+        ("CULane: /data\n", "unknown dataset 'CULane'; did you mean 'culane'?"),
+        ("my/roads: /data\n", "can't be a dataset's name"),
         ("culane: [\n", "isn't readable YAML"),
         ("culane: !!python/object/apply:os.getcwd []\n", "isn't readable YAML"),
         ("? [a]\n: b\n", "isn't readable YAML"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.datasets.predictions import pack_predictions, unpack_predictions
 from harness.datasets.tusimple import (
     TuSimple,
     at_rows,
+    clips_of,
     line_text,
     points_of,
     read_labels,
@@ -63,10 +66,79 @@ def test_the_real_labels_are_read_whole(root: Path) -> None:
     frame = dataset.frames("test")[0]
     entry = json.loads((root / "test_label.json").read_text().splitlines()[0])
     assert frame.id == entry["raw_file"]
-    assert frame.clip == frame.id.rpartition("/")[0]
     assert frame.image == root.resolve() / frame.id
     want = [[(x, y) for x, y in zip(lane, entry["h_samples"], strict=True) if x >= 0][::-1] for lane in entry["lanes"]]
     assert [[tuple(point) for point in lane.points.tolist()] for lane in dataset.lanes(frame)] == want
+
+
+def test_the_real_test_set_is_98_clips(root: Path) -> None:
+    """The figure of the benchmark's statistics: days' folders overlap in time, so clips run across them."""
+    frames = TuSimple(root, image_size=(720, 1280)).frames("test")
+    assert len({frame.clip for frame in frames}) == 98
+    times: dict[str, list[int]] = {}
+    for frame in frames:
+        times.setdefault(frame.clip, []).append(int(frame.id.split("/")[2].split("_")[0]))
+    spans = sorted((min(found), max(found)) for found in times.values())
+    assert min(later[0] - earlier[1] for earlier, later in pairwise(spans)) > 30 * 10**9
+    assert max(b - a for found in times.values() for a, b in pairwise(sorted(found))) <= 30 * 10**9
+
+
+def test_folders_without_a_time_are_clips_by_themselves() -> None:
+    stamp = 1492626760788443246
+    images = [
+        "clips/0313-1/24360/20.jpg",
+        f"clips/0531/{stamp + 31 * 10**9}/20.jpg",
+        f"clips/0530/{stamp}_0/20.jpg",
+        f"clips/0601/{stamp + 30 * 10**9}/20.jpg",
+        f"clips/0601/{stamp + 62 * 10**9}/20.jpg",
+    ]
+    drive = str(stamp)
+    assert list(clips_of(images).values()) == ["clips/0313-1/24360", drive, drive, drive, str(stamp + 62 * 10**9)]
+
+
+def test_archived_predictions_are_written_again_as_they_were(root: Path, tmp_path: Path) -> None:
+    dataset = TuSimple(root, image_size=(720, 1280))
+    frames = dataset.frames("test")[:40]
+    rng = np.random.default_rng(3)
+    lanes = [
+        [Lane(lane.points + rng.normal(0, 9, 2).astype(np.float32)) for lane in dataset.lanes(frame)]
+        for frame in frames
+    ]
+    archived = dataset.archived(frames, lanes)
+    pack_predictions(tmp_path / "a.npz", [frame.id for frame in frames], archived)
+    ids, unpacked = unpack_predictions(tmp_path / "a.npz")
+    assert ids == [frame.id for frame in frames]
+    texts = []
+    for number, found in enumerate((lanes, archived, unpacked)):
+        dataset.write_predictions(tmp_path / str(number), frames, found)
+        texts.append((tmp_path / str(number) / "predictions.json").read_bytes())
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_scenarios_of_rendered_data_come_from_a_file_beside_it(tmp_path: Path) -> None:
+    write_labels(tmp_path / "test_label.json", [("clips/a/20.jpg", [], ROWS), ("/clips/b/20.jpg", [], ROWS)])
+    assert [frame.scenario for frame in TuSimple(tmp_path).frames("test")] == [None, None]
+    beside = tmp_path / "scenarios.json"
+    beside.write_text('{"clips/a/20.jpg": "night", "clips/b/20.jpg": "curve"}')
+    assert [frame.scenario for frame in TuSimple(tmp_path).frames("test")] == ["night", "curve"]
+    for text, what in (
+        ("{", "not JSON"),
+        ("[1]", "not an object"),
+        ('{"clips/a/20.jpg": 3}', "the scenario is 3"),
+        ('{"clips/a/20.jpg": "night"}', "no scenario for clips/b/20.jpg"),
+    ):
+        beside.write_text(text)
+        message = refusal(TuSimple(tmp_path).frames, "test")
+        assert message.startswith(str(beside))
+        assert what in message
+
+
+def test_rendered_data_is_identified_by_its_statement(tmp_path: Path) -> None:
+    write_labels(tmp_path / "test_label.json", [("clips/a/20.jpg", [], ROWS)])
+    (tmp_path / "rendering.json").write_text('{"dataset_key": "abc"}')
+    assert TuSimple(tmp_path).content_key() == "abc"
+    (tmp_path / "rendering.json").write_text("{}")
+    assert 'no "dataset_key"' in refusal(TuSimple(tmp_path).content_key)
 
 
 def test_real_labels_survive_writing(root: Path, tmp_path: Path) -> None:

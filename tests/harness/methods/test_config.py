@@ -101,7 +101,10 @@ def test_attention_alone_has_no_lambda() -> None:
     "options",
     [
         {"name": "mim"},
-        {"name": "timm:resnet18"},
+        {"name": "tim:resnet18"},
+        {"name": "timm"},
+        {"name": "init:resnet18"},
+        {"name": "timm:resnet18", "steps": 3},
         {"name": "mim:resnet_micro", "image_size": [100, 320], "patch_unit": 32},
         {"name": "mim:resnet_micro", "crop_scale": [0.9, 0.4]},
         {"name": "mim:resnet_micro", "mask_ratio": 1.0},

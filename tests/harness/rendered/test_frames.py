@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -10,11 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from harness.datasets.llamas import lane_rows, points_of
 from harness.lanes import Lane
-from harness.rendered.frame import Frame, Stage, prepare, render_frame
+from harness.rendered import llamas_form, tusimple_form
+from harness.rendered.clip import Clip
+from harness.rendered.frame import Frame, Shot, Stage, aim, draw, prepare, render_frame
 from harness.rendered.sampling import sample_scene
 from harness.rendered.scene import Scene
-from harness.rendered.spec import SCENARIOS
+from harness.rendered.spec import FORMS, SCENARIOS, Form
 
 WIDTH, HEIGHT = 1640, 590
 
@@ -79,6 +84,71 @@ def test_the_centre_of_visible_paint_lies_within_two_pixels_of_the_label(scenari
     assert len(seen) >= 15
     assert np.quantile(seen[:, 1], 0.98) < 2.0
     assert np.median(seen[:, 1]) < 0.7
+
+
+def tusimple_labels(scene: Scene, shot: Shot) -> list[Lane]:
+    return tusimple_form.labels(scene, shot)
+
+
+def llamas_labels(scene: Scene, shot: Shot) -> list[Lane]:
+    """What the reader makes of the markers."""
+    data = json.dumps(llamas_form.label(scene, shot, "any")).encode()
+    return [Lane(points) for points in points_of(lane_rows(data, source="label"))]
+
+
+HIGHWAYS: dict[str, tuple[Callable[[Clip, float], Scene], Callable[[Scene, Shot], list[Lane]], float]] = {
+    "tusimple": (tusimple_form.scene_of, tusimple_labels, -0.05),
+    "llamas": (llamas_form.scene_of, llamas_labels, 0.0),
+}
+"""Form -> its scenes, its labels, and a lens harder than its own."""
+
+
+@pytest.mark.parametrize("form", HIGHWAYS)
+@pytest.mark.parametrize("scenario", ["normal", "curve"])
+def test_on_highways_too_the_centre_of_paint_lies_within_two_pixels_of_the_label(form: Form, scenario: str) -> None:
+    scene_of, labels_of, distortion = HIGHWAYS[form]
+    facts = FORMS[form]
+    found = []
+    for seed in (1, 2, 3, 4):
+        scene = bare(scene_of(Clip("train", 0, "clip", scenario, seed, 1), 0.0))
+        scene = replace(scene, camera=replace(scene.camera, roll=0.02, distortion=distortion, noise=0.5))
+        shot = aim(scene, 0, width=facts.width, height=facts.height)
+        image = draw(prepare(scene), shot)
+        lanes = labels_of(scene, shot)
+        assert len(lanes) >= 3
+        for lane in lanes:
+            stripes, points = ridges(image, lane), lane.points.astype(np.float64)
+            # Across the lane, not along the row: both forms round to whole pixels, LLAMAS rows too.
+            slope = np.median(np.diff(points[:, 0]) / np.diff(points[:, 1]))
+            found.append(stripes * [1.0, 1.0 / np.hypot(1.0, slope)])
+    seen = np.concatenate(found)
+    seen = seen[seen[:, 0] > 45]
+    assert len(seen) >= 100
+    assert np.quantile(seen[:, 1], 0.98) < 1.5
+    assert np.median(seen[:, 1]) < 0.6
+
+
+@pytest.mark.parametrize("form", HIGHWAYS)
+def test_difficulty_wears_the_paint_of_highways_and_bends_them(form: Form) -> None:
+    scene_of, labels_of, _ = HIGHWAYS[form]
+    facts = FORMS[form]
+
+    def scenes(difficulty: float, scenario: str) -> list[Scene]:
+        return [scene_of(Clip("train", 0, "clip", scenario, seed, 1), difficulty) for seed in range(8)]
+
+    def contrast(difficulty: float) -> float:
+        values = []
+        for scene in scenes(difficulty, "normal")[:4]:
+            plain = bare(scene)
+            shot = aim(plain, 0, width=facts.width, height=facts.height)
+            values.append(paint_contrast(Frame(draw(prepare(plain), shot), labels_of(plain, shot), [])))
+        return float(np.mean(values))
+
+    def curvature(difficulty: float) -> float:
+        return float(np.mean([np.abs(scene.shape.curvatures).mean() for scene in scenes(difficulty, "curve")]))
+
+    assert contrast(1.0) < 0.85 * contrast(0.0)
+    assert curvature(1.0) > 2.0 * curvature(0.0)
 
 
 def test_labels_go_on_behind_vehicles() -> None:

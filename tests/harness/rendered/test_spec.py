@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from harness.rendered.dataset import plan_clips
-from harness.rendered.spec import SCENARIOS, RenderSpec, SplitSpec, dataset_key
+from harness.rendered.spec import HIGHWAY_SHARES, SCENARIOS, RenderSpec, SplitSpec, dataset_key
+from harness.suite import load_suite
 
 
 def test_an_unknown_scenario_is_refused_with_the_nearest_known_one() -> None:
@@ -75,3 +76,55 @@ def test_no_scene_is_shared_between_clips_splits_or_seeds() -> None:
         spec = RenderSpec(seed=seed, splits={"train": split, "val": split, "test": split})
         seeds += [clip.seed for clip in plan_clips(spec)]
     assert len(set(seeds)) == len(seeds) == 120
+
+
+def test_the_mini_suites_roads_are_those_that_its_published_records_name() -> None:
+    rendered = load_suite("mini").datasets["roads"].rendered
+    assert rendered is not None
+    assert dataset_key(rendered) == "e62e88e563008963df93211feaeef533641a9a0ecbbe1e3469d47a1b1e43c291"
+
+
+def test_sizes_and_clip_lengths_are_those_of_the_form_unless_given() -> None:
+    for form, size, length in (("culane", (1640, 590), 6), ("tusimple", (1280, 720), 1), ("llamas", (1276, 717), 6)):
+        for split in ({"frames": 9}, SplitSpec(frames=9)):
+            spec = RenderSpec.model_validate({"form": form, "splits": {"val": split}})
+            assert (spec.width, spec.height) == size
+            assert spec.splits["val"].frames_per_clip == length
+    spec = RenderSpec.model_validate({"form": "llamas", "splits": {"val": {"frames": 9, "frames_per_clip": 3}}})
+    assert spec.splits["val"].frames_per_clip == 3
+    assert RenderSpec.model_validate(spec.model_dump()) == spec
+
+
+def test_the_key_tells_forms_and_their_options_apart() -> None:
+    splits = {"val": {"frames": 4, "frames_per_clip": 1}}
+    specs = [
+        {"form": "tusimple", "splits": splits},
+        {"form": "tusimple", "splits": splits, "unlabelled_frames": True},
+        {"form": "llamas", "splits": splits},
+        {"form": "culane", "width": 1276, "height": 717, "splits": splits},
+    ]
+    assert len({dataset_key(RenderSpec.model_validate(spec)) for spec in specs}) == len(specs)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"form": "tusimple", "width": 640, "splits": {"val": {"frames": 1}}}, "form tusimple is 1280x720"),
+        ({"form": "llamas", "height": 590, "splits": {"val": {"frames": 1}}}, "form llamas is 1276x717"),
+        ({"form": "tusimple", "splits": {"val": {"frames": 8, "frames_per_clip": 4}}}, "one labelled frame"),
+        ({"form": "tusimple", "splits": {"train": {"frames": 1}}}, "at least 2 frames"),
+        ({"form": "llamas", "splits": {"val": {"frames": 1, "scenarios": {"cross": 1}}}}, "has no scenario 'cross'"),
+        ({"form": "culane", "unlabelled_frames": True, "splits": {"val": {"frames": 1}}}, "is for form tusimple"),
+        ({"form": "tusimpel", "splits": {"val": {"frames": 1}}}, "'culane', 'tusimple' or 'llamas'"),
+    ],
+)
+def test_what_a_form_cannot_be_is_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        RenderSpec.model_validate(wrong)
+
+
+def test_highways_have_scenarios_of_their_own() -> None:
+    spec = RenderSpec(form="tusimple", splits={"test": SplitSpec(frames=200)})
+    names = [clip.scenario for clip in plan_clips(spec)]
+    for name, share in HIGHWAY_SHARES.items():
+        assert names.count(name) == pytest.approx(200 * share, abs=2)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.counts import AccuracyCounts, Counts, OverlapCounts, scope_scores, write_counts
 from harness.files import sha256_of_file
 from harness.records import (
-    Counts,
     Environment,
     Evaluation,
     Identity,
@@ -19,19 +20,17 @@ from harness.records import (
     Throughput,
     TrainingCost,
     counts_path,
-    scope_scores,
-    write_counts,
     write_record,
 )
 
 SCENARIOS = ("normal", "crowd", "hlight", "shadow", "noline", "arrow", "curve", "cross", "night")
 
 
-def split(images: int = 36, clips: int = 12, scenarios: tuple[str, ...] = SCENARIOS, lanes: int = 4) -> Counts:
+def split(images: int = 36, clips: int = 12, scenarios: tuple[str, ...] = SCENARIOS, lanes: int = 4) -> OverlapCounts:
     """A split whose labels are found without a fault; crossroads have no labels."""
     scenario = np.array([scenarios[index % len(scenarios)] for index in range(images)])
     labels = np.where(scenario == "cross", 0, lanes).astype(np.int32)
-    return Counts(
+    return OverlapCounts(
         image=np.array([f"/{index:05d}.jpg" for index in range(images)]),
         clip=np.array([f"clip{index * clips // images:03d}" for index in range(images)]),
         scenario=scenario,
@@ -41,7 +40,7 @@ def split(images: int = 36, clips: int = 12, scenarios: tuple[str, ...] = SCENAR
     )
 
 
-def noisy(counts: Counts, seed: int, found: float = 0.8, spurious: float = 0.3) -> Counts:
+def noisy(counts: OverlapCounts, seed: int, found: float = 0.8, spurious: float = 0.3) -> OverlapCounts:
     """The same split with lanes missed and invented at random; fewer are found at higher thresholds."""
     rng = np.random.default_rng(seed)
     at_50 = rng.binomial(counts.labels, found)
@@ -49,13 +48,47 @@ def noisy(counts: Counts, seed: int, found: float = 0.8, spurious: float = 0.3) 
     for _ in range(9):
         falling.append(rng.binomial(falling[-1], 0.9))
     invented = rng.poisson(spurious, len(counts.labels))
-    return Counts(
+    return OverlapCounts(
         counts.image,
         counts.clip,
         counts.scenario,
         counts.labels,
         (at_50 + invented).astype(np.int32),
         np.stack(falling, axis=1).astype(np.int32),
+    )
+
+
+def rated(
+    images: int = 36, clips: int = 12, lanes: int = 4, scenarios: tuple[str, ...] = ("unnamed",)
+) -> AccuracyCounts:
+    """A split of TuSimple whose labels are found without a fault."""
+    full = np.full(images, lanes, np.int32)
+    return AccuracyCounts(
+        image=np.array([f"clips/{index:05d}/20.jpg" for index in range(images)]),
+        clip=np.array([f"clip{index * clips // images:03d}" for index in range(images)]),
+        scenario=np.array([scenarios[index % len(scenarios)] for index in range(images)]),
+        labels=full,
+        predictions=full.copy(),
+        matched=full.copy(),
+        accuracy=np.ones(images),
+        fp=np.zeros(images),
+        fn=np.zeros(images),
+    )
+
+
+def shaken(counts: AccuracyCounts, seed: int, found: float = 0.8, spurious: float = 0.3) -> AccuracyCounts:
+    """The same split with lanes missed and invented at random; what is missed has an accuracy of a half."""
+    rng = np.random.default_rng(seed)
+    matched = rng.binomial(counts.labels, found).astype(np.int32)
+    predictions = (matched + rng.poisson(spurious, len(matched))).astype(np.int32)
+    share = matched / counts.labels
+    return replace(
+        counts,
+        predictions=predictions,
+        matched=matched,
+        accuracy=share + 0.5 * (1 - share),
+        fp=(predictions - matched) / np.maximum(predictions, 1),
+        fn=1 - share,
     )
 
 
@@ -160,7 +193,7 @@ def record(
         "dataset_sha256": "d" * 64,
         "split": "test",
         "corruption": None,
-        "metric": "culane/official",
+        "metric": "tusimple/official" if isinstance(counts, AccuracyCounts) else "culane/official",
         "confidence_threshold": 0.5,
         "total": scope_scores(counts),
         "scenarios": {str(key): scope_scores(counts, counts.scenario == key) for key in np.unique(counts.scenario)},
@@ -202,7 +235,9 @@ def pairs(
     return [
         record(
             folder,
-            noisy(base, offset + 10 * seed + arm, found=0.8 + arm * better),
+            (shaken if isinstance(base, AccuracyCounts) else noisy)(  # type: ignore[operator]
+                base, offset + 10 * seed + arm, found=0.8 + arm * better
+            ),
             detector=detector,
             method=name,
             seed=seed,
@@ -218,6 +253,8 @@ class Made:
 
     split = staticmethod(split)
     noisy = staticmethod(noisy)
+    rated = staticmethod(rated)
+    shaken = staticmethod(shaken)
     throughput = staticmethod(throughput)
     environment = staticmethod(environment)
     training = staticmethod(training)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness.errors import InputError
+from harness.records import Artefact, Record
 from harness.report.arms import arms_of, why_not_paired
 
 
@@ -64,3 +65,14 @@ def test_pairs_need_equal_threads_and_micro_batches(made: Any, tmp_path: Path) -
     assert why_not_paired(threads, base) == "threads differ: 4 and 2"
     small = made.record(tmp_path, made.split(), method="samiro", training=made.training(micro_batch_size=8))
     assert why_not_paired(small, base) == "micro-batches differ: 8 and 16"
+
+
+def test_pairs_need_one_start_of_the_backbone(made: Any, tmp_path: Path) -> None:
+    def started(method: str, digest: str) -> Record:
+        weights = Artefact(kind="backbone weights", name="resnet18.tv_in1k", key=digest, sha256=digest)
+        return made.record(tmp_path, made.split(), method=method, artefacts=(weights,))
+
+    base = started("baseline", "a" * 64)
+    assert why_not_paired(started("samiro", "a" * 64), base) is None
+    assert why_not_paired(started("samiro", "b" * 64), base) == f"backbone weights differ: {'b' * 12} and {'a' * 12}"
+    assert why_not_paired(made.record(tmp_path, made.split()), base) == f"backbone weights differ: None and {'a' * 12}"

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.counts import read_counts, write_counts
 from harness.errors import InputError
 from harness.files import sha256_of_file
-from harness.records import counts_path, read_record, write_counts
+from harness.records import counts_path, read_record
 from harness.report.leaderboard import Section, leaderboard
 
 
@@ -91,6 +92,56 @@ def test_gain_is_the_mean_paired_difference_with_its_verdict(made: Any, tmp_path
     assert gain.p is not None
     assert gain.adjusted_p == gain.p  # a family of one
     assert [type(item).__name__ for item in section.groups[0]] == ["Row", "Row", "Gain"]
+
+
+def test_tusimple_is_judged_by_accuracy(made: Any, tmp_path: Path) -> None:
+    base = made.rated(images=360, clips=60)
+    section = only_section(made.pairs(tmp_path, 4, base=base, better=0.1), tmp_path)
+    baseline, method = section.rows
+    (gain,) = section.gains
+    assert section.headline.key == "accuracy"
+    assert baseline.headline is not None
+    assert method.headline is not None
+    assert gain.headline is not None
+    assert gain.headline.comparison.mean == pytest.approx(method.headline.mean - baseline.headline.mean)
+    # Half of what is missed is accurate: .1 more lanes found are .05 more.
+    assert gain.headline.comparison.mean == pytest.approx(0.05, abs=0.01)
+    assert (gain.verdict, gain.headline.comparison.clips) == ("better", 60)
+    assert [column.key for column in section.columns] == [
+        "accuracy", "f1_clrnet", "f1_matched", "fp", "fn", "images_with_negative_fp",
+    ]  # fmt: skip
+
+
+def test_u_sc_of_a_mean_over_images_by_hand(made: Any, tmp_path: Path) -> None:
+    """u_sc = sum over the images of a clip of (d_si - D_s) / N."""
+    base = made.rated(images=60, clips=12)
+    section = only_section(made.pairs(tmp_path, 3, base=base, better=0.05), tmp_path)
+    comparison = section.gains[0].headline.comparison
+    read = {record.name: read_counts(record) for record in tmp_path.glob("*.npz")}
+    paired = np.stack(
+        [
+            read[f"mini-ufld-samiro-s{seed}.test.counts.npz"].accuracy
+            - read[f"mini-ufld-baseline-s{seed}.test.counts.npz"].accuracy
+            for seed in range(3)
+        ]
+    )
+    influence = (paired - paired.mean(axis=1, keepdims=True)) / 60
+    by_clip = np.stack([influence[:, base.clip == clip].sum(axis=1) for clip in np.unique(base.clip)], axis=1)
+    assert comparison.differences == pytest.approx(paired.mean(axis=1))
+    assert comparison.clip_influence == pytest.approx(by_clip.mean(axis=0))
+    assert comparison.clip_variance == pytest.approx(12 / 11 * (by_clip.mean(axis=0) ** 2).sum())
+
+
+def test_a_row_of_llamas_selected_on_the_scored_val_split_is_never_ranked(made: Any, tmp_path: Path) -> None:
+    record = made.record(
+        tmp_path,
+        made.split(scenarios=("unnamed",)),
+        selected_on="val",
+        evaluation_changes={"metric": "llamas/official", "split": "val", "scenarios": {}},
+        identity_changes={"selection": "val-best"},
+    )
+    (row,) = only_section([record], tmp_path).rows
+    assert (row.rank, row.unranked) == (None, ("checkpoint selected on the scored split 'val'",))
 
 
 def test_a_worse_method_is_called_worse_and_an_equal_one_not_separated(made: Any, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from harness.records import Submission
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.table_csv import header, to_csv
 from harness.report.tables import to_markdown, write_leaderboard
@@ -235,3 +236,123 @@ def test_scenarios_that_culane_does_not_know_get_columns_after_its_own(made: Any
     line = lines_of(board)[0]
     assert float(line["scenario_tunnel"]) == 100
     assert np.isclose(float(line["normal"]), 100)
+
+
+def missed(perfect: Any, images: int) -> Any:
+    """The same counts of TuSimple with one of four lanes missed, and half found by nobody, in the first images."""
+    matched, accuracy, fn = perfect.matched.copy(), perfect.accuracy.copy(), perfect.fn.copy()
+    matched[:images] -= 1
+    accuracy[:images], fn[:images] = 0.75, 0.25
+    return replace(perfect, matched=matched, predictions=matched.copy(), accuracy=accuracy, fn=fn)
+
+
+def test_the_table_of_tusimple_by_hand(made: Any, tmp_path: Path) -> None:
+    """Ten images of ten clips with 4 lanes each: the baseline misses one in 4 images, the method in 2; one seed."""
+    perfect = made.rated(images=10, clips=10)
+    worse, better = missed(perfect, 4), missed(perfect, 2)
+    # One prediction too few for what it matched: two labels lay under one.
+    predictions, fp = better.predictions.copy(), better.fp.copy()
+    predictions[9], fp[9] = 3, -1 / 3
+    records = [
+        made.record(tmp_path, worse),
+        made.record(tmp_path, replace(better, predictions=predictions, fp=fp), method="samiro"),
+    ]
+    board = leaderboard(records, tmp_path)
+    text = to_markdown(board)
+    baseline, method, gain = tables_of(text)[0]
+    scores = ["accuracy", "F1 (CLRNet)", "F1 (matched)", "FP ↓", "FN ↓", "FP &lt; 0"]
+    assert list(baseline)[3 : 3 + len(scores)] == scores
+    # Baseline: FP = 0, FN = .1: F1 = 2 / 2.1; 36 of 40 lanes found by 36 predictions: 72 / 76.
+    assert [baseline[name] for name in scores] == ["90.00", "95.24", "94.74", "0.00", "10.00", "0"]
+    # Method: FP = -1/30, FN = .05: F1 = 2 a / (a + 1.05), a = 31/30; 38 of 40 found by 37 predictions: 76 / 77.
+    assert [method[name] for name in scores] == ["95.00", "99.20", "98.70", "-3.33", "5.00", "1"]
+    half = 2.262157 * (10 / 9 * 0.001) ** 0.5 * 100
+    assert gain["accuracy"] == f"+5.00 ± {half:.2f}"
+    assert gain["FP &lt; 0"].startswith("+1 ± ")
+    assert (baseline["#"], method["#"], gain["Verdict"]) == ("2", "1", "no verdict: 1 seed")
+    told = tables_of(text)[1][0]
+    assert told["Δ accuracy"] == "+5.00"
+    assert told["95 % interval"] == f"{5 - half:+.2f} to {5 + half:+.2f} (clip interval alone)"
+    for fact in ("### Paired gains in accuracy", "`#` ranks by accuracy", "lower is better", "tusimple/official"):
+        assert fact in " ".join(text.split())
+    assert "cross FP" not in text
+    assert "F1@50" not in text
+    lines = lines_of(board)
+    assert [line["accuracy"] for line in lines] == ["90.0000", "95.0000", "5.0000"]
+    assert [line["f1_clrnet"] for line in lines] == ["95.2381", "99.2000", "3.9619"]
+    assert [line["images_with_negative_fp"] for line in lines] == ["0.0000", "1.0000", "1.0000"]
+    assert {line["f1_50"] for line in lines} == {""}
+    assert lines[2]["detectable"] == ""
+    assert float(lines[2]["accuracy_high"]) == pytest.approx(5 + half, abs=1e-4)
+
+
+def test_the_table_of_llamas_has_the_whole_splits_columns(made: Any, tmp_path: Path) -> None:
+    perfect = made.split(images=10, clips=10, scenarios=("unnamed",))
+    true_positives = perfect.true_positives.copy()
+    true_positives[:4, 5:] -= 1
+    changes = {"metric": "llamas/official", "dataset": "llamas", "split": "val", "scenarios": {}}
+    record = made.record(tmp_path, replace(perfect, true_positives=true_positives), evaluation_changes=changes)
+    (row,) = tables_of(to_markdown(leaderboard([record], tmp_path)))[0]
+    assert list(row)[:7] == ["#", "Detector", "Method", "F1@50", "F1@75", "mF1", "FPS"]
+    assert (row["F1@50"], row["F1@75"], row["mF1"]) == ("100.00", "90.00", "95.00")
+
+
+def test_several_datasets_stand_in_one_leaderboard_each_in_its_own_table(made: Any, tmp_path: Path) -> None:
+    named = {
+        "identity_changes": {"dataset": "tusimple", "form": "tusimple"},
+        "evaluation_changes": {"dataset": "tusimple"},
+    }
+    records = [
+        *made.pairs(tmp_path / "records", 3),
+        *[
+            record.model_copy(update={"id": f"t-{record.id}"})
+            for record in made.pairs(tmp_path / "other", 3, base=made.rated(), **named)
+        ],
+    ]
+    for path in (tmp_path / "other").glob("*.npz"):
+        path.rename(tmp_path / "records" / f"t-{path.name}")
+    renamed = [
+        record
+        if not record.id.startswith("t-")
+        else record.model_copy(
+            update={
+                "evaluations": tuple(
+                    evaluation.model_copy(update={"counts_file": f"t-{evaluation.counts_file}"})
+                    for evaluation in record.evaluations
+                )
+            }
+        )
+        for record in records
+    ]
+    board = leaderboard(renamed, tmp_path / "records")
+    assert [section.headline.title for section in board.sections] == ["F1@50", "accuracy"]
+    text = to_markdown(board)
+    assert "ranks by F1@50 (TuSimple: accuracy)" in " ".join(text.split())
+    assert [bool(line["f1_50"]) for line in lines_of(board)] == [True] * 3 + [False] * 3
+    assert [bool(line["accuracy"]) for line in lines_of(board)] == [False] * 3 + [True] * 3
+    stream = io.StringIO()
+    print_leaderboard(board, Console(file=stream, width=200))
+    assert "F1 (CLRNet)" in stream.getvalue()
+
+
+def test_scenarios_of_rendered_tusimple_hold_accuracy(made: Any, tmp_path: Path) -> None:
+    counts = made.rated(images=12, scenarios=("normal", "cross", "tunnel"))
+    predictions = counts.predictions.copy()
+    predictions[counts.scenario == "cross"] += 2
+    board = leaderboard([made.record(tmp_path, replace(counts, predictions=predictions))], tmp_path)
+    line = lines_of(board)[0]
+    assert (line["normal"], line["cross_fp"], line["scenario_tunnel"]) == ("100.0000", "8.0000", "100.0000")
+
+
+def test_predictions_without_scores_are_listed_with_the_reason(made: Any, tmp_path: Path) -> None:
+    submission = Submission(
+        name="server", dataset="llamas", dataset_sha256="d" * 64, split="test", corruption=None, why="labels private",
+        confidence_threshold=0.5, predictions_sha256="e" * 64,
+    )  # fmt: skip
+    records = [
+        made.record(tmp_path, made.split(), seed=seed, evaluations=(), submissions=(submission,)) for seed in (0, 1)
+    ]
+    text = to_markdown(leaderboard(records, tmp_path))
+    (table,) = [table for table in tables_of(text) if "Why" in table[0]]
+    assert [list(row.values()) for row in table] == [["llamas", "test", "ufld", "baseline", "0, 1", "labels private"]]
+    assert "No records yet" not in text

@@ -1,0 +1,170 @@
+"""The examination of a folder: recognise it, check its files, its labels and a sample of its images."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.datasets.base import Frame, read_bytes
+from harness.datasets.doctor.findings import Finding, Health
+from harness.datasets.doctor.forms import FORMS, Contents, broken_labels
+from harness.datasets.doctor.labels import label_findings, order_findings
+from harness.datasets.doctor.layouts import Place, recognise
+from harness.datasets.doctor.pictures import decoded, image_findings, sample, write_sheet
+from harness.datasets.doctor.sources import IMAGE_SIZES, IMAGES, SCENARIOS
+from harness.datasets.index import LabelIndex, joined
+from harness.datasets.rendering import RENDERING_FILE
+from harness.errors import InputError
+
+OPENED_IMAGES = 200
+
+
+def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES, sheet: Path | None = None) -> Health:
+    """Examine a folder. form: what it should be; None finds out. images: how many are opened (0: all). sheet: a JPEG to write.
+
+    Raises InputError if the folder doesn't exist, or if a sheet is asked for and no image is there.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: there is no such folder; name the folder of a dataset")
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "files"):
+        place = recognise(root.resolve(), form)
+        if place is None:
+            return Health(root, None, None)
+        found = FORMS[place.form](place)
+    spec = rendering_spec(place.root)
+    findings = [*place.findings, *found.findings, *_counts(place, found, spec)]
+    with _timed(seconds, "images"):
+        expected = _size(place, spec)
+        chosen = _chosen(found, images)
+        opened = decoded(chosen)
+        wrong, size = image_findings(opened, expected)
+        findings += wrong
+    with _timed(seconds, "labels"):
+        indices = dict(_indices(found, place.root, findings))
+        whole = joined(list(indices.values()))
+        names = [name for split in indices for name in found.labels[split]]
+        findings += label_findings(whole, names, size)
+        if place.form == "culane":
+            findings += order_findings(whole, names)
+    if sheet is not None:
+        if found.dataset is None:
+            raise InputError(f"--sheet: {root} can't be opened as a dataset: first do what the findings say")
+        with _timed(seconds, "sheet"):
+            write_sheet(sheet, found.dataset, [frame for frame in chosen if _labelled(found, frame)] or chosen)
+    return Health(
+        root=place.root,
+        form=place.form,
+        layout=place.layout,
+        rendered=spec is not None,
+        image_size=size,
+        images={split: len(frames) for split, frames in found.frames.items()},
+        scenarios=dict(Counter(frame.scenario for frame in found.frames.get("test", ()) if frame.scenario)),
+        labels=len(whole),
+        lanes=len(whole.lane_starts) - 1,
+        decoded=len(opened),
+        findings=tuple(findings),
+        seconds={step: round(value, 2) for step, value in seconds.items()},
+    )
+
+
+def rendering_spec(root: Path) -> dict[str, object] | None:
+    """What a rendered dataset was asked to be; None for any other."""
+    path = root / RENDERING_FILE
+    if not path.is_file():
+        return None
+    try:
+        spec = json.loads(read_bytes(path))["spec"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        spec = None
+    if not isinstance(spec, dict):
+        raise InputError(f'{path}: no "spec" that is an object; render the dataset again')
+    return spec
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    seconds[step] = time.monotonic() - begun
+
+
+def _size(place: Place, spec: dict[str, object] | None) -> tuple[int, int] | None:
+    """(height, width) that the images must have; None where any size will do."""
+    if spec is not None:
+        height, width = spec.get("height"), spec.get("width")
+        return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    return None if place.own else IMAGE_SIZES.get(place.form)
+
+
+def _counts(place: Place, found: Contents, spec: dict[str, object] | None) -> list[Finding]:
+    """Splits and scenarios whose size isn't the known one."""
+    known: dict[str, int] = {}
+    scenarios: dict[str, int] = {}
+    if spec is not None:
+        splits = spec.get("splits")
+        for split, part in splits.items() if isinstance(splits, dict) else ():
+            known[split] = part["frames"]
+    elif not place.own:
+        known = IMAGES.get(place.form, {})
+        scenarios = SCENARIOS if place.form == "culane" else {}
+    findings = []
+    for split, frames in found.frames.items():
+        if split in known and len(frames) != known[split]:
+            what = f"split {split} has {len(frames):,} images instead of {known[split]:,}"
+            findings.append(Finding("warning", "count", split, what, "restore its list or labels from the source"))
+    missing = [split for split in known if split not in found.frames]
+    if (
+        found.dataset is not None
+        and missing
+        and all(f.kind not in ("no-labels", "list", "broken-label", "case") for f in (*place.findings, *found.findings))
+    ):
+        what = f"there is no split {' and no split '.join(missing)}"
+        findings.append(
+            Finding("warning", "no-split", missing[0], what, "nothing if you don't need it; else restore it")
+        )
+    named = Counter(frame.scenario for frame in found.frames.get("test", ()) if frame.scenario)
+    if scenarios and len(found.frames.get("test", ())) == known.get("test"):
+        if not named and all(f.kind != "test-split" for f in found.findings):
+            what, fix = "the lists of the scenarios aren't there", "unpack list.tar.gz again: list/test_split"
+            findings.append(Finding("warning", "no-scenarios", "list/test_split", what, fix))
+        for scenario, count in named.items():
+            if count != scenarios.get(scenario):
+                what = f"scenario {scenario} has {count:,} images instead of {scenarios.get(scenario, 0):,}"
+                findings.append(
+                    Finding("warning", "count", "list/test_split", what, "restore the list from the source")
+                )
+    return findings
+
+
+def _chosen(found: Contents, images: int) -> list[Frame]:
+    """The images to open: of every split its share, one a clip as far as they go."""
+    there = {split: [frame for frame in frames] for split, frames in found.frames.items()}
+    total = sum(map(len, there.values()))
+    chosen = []
+    for frames in there.values():
+        share = max(1, round(images * len(frames) / max(1, total))) if images else 0
+        chosen += [frame for frame in sample(frames, share) if frame.image.is_file()]
+    return chosen
+
+
+def _labelled(found: Contents, frame: Frame) -> bool:
+    return any(frame in found.frames[split] for split in found.labels)
+
+
+def _indices(found: Contents, root: Path, findings: list[Finding]) -> Iterator[tuple[str, LabelIndex]]:
+    """The label index of each split that can be read; what can't goes to the findings."""
+    if found.dataset is None:
+        return
+    for split in found.labels:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what they say is a finding of its own
+                yield split, found.dataset.labels(split)
+        except InputError:
+            findings.extend(broken_labels(found, split, root))

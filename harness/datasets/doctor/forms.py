@@ -1,0 +1,293 @@
+"""What differs between the forms: their lists, which files belong to an image, and what is known to go wrong with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.datasets.base import Dataset, Frame, read_bytes
+from harness.datasets.culane import CULane, label_name
+from harness.datasets.doctor.findings import Finding, grouped
+from harness.datasets.doctor.layouts import Place
+from harness.datasets.doctor.sources import (
+    CULANE_DRIVERS,
+    CULANE_MASKS,
+    CULANE_PAGE,
+    CURVELANES_PAGE,
+    LLAMAS_ARCHIVES,
+    LLAMAS_PAGE,
+    TUSIMPLE_PAGE,
+    culane_source,
+)
+from harness.datasets.doctor.tree import archives, entries, files_below, mangled
+from harness.datasets.lines import parse_lines
+from harness.datasets.llamas import IMAGE_SUFFIX, LLAMAS, SPLITS, read_points
+from harness.datasets.tusimple import LABELS, TuSimple
+from harness.errors import InputError
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+LABEL_ENDING = ".lines.txt"
+
+
+@dataclass
+class Contents:
+    """What a form's check found. dataset is None where none can be opened.
+
+    frames: of the splits that can be listed. labels: split -> the label file of each of its frames, relative to the root, for
+    forms with a file an image. read_label: reads one of them, by its whole path, or raises InputError.
+    """
+
+    dataset: Dataset | None = None
+    frames: dict[str, tuple[Frame, ...]] = field(default_factory=dict)
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    read_label: Callable[[str], object] | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+
+def refused(error: InputError, root: Path, kind: str) -> Finding:
+    """A reader's own refusal as a finding."""
+    text = str(error).replace(f"{root}/", "")
+    what, _, fix = text.rpartition("; ")
+    return Finding(
+        "error", kind, text.partition(": ")[0].split(":")[0], what or text, fix or "restore it from its source"
+    )
+
+
+def culane(place: Place) -> Contents:
+    """CULane and datasets in its layout."""
+    root, found = place.root, Contents(read_label=_read_lines)
+    for name in archives(root):
+        stem = name.lower().partition(".t")[0].removesuffix(".zip").removesuffix(".rar")
+        if stem not in entries(root) and (stem == "list" or stem in CULANE_DRIVERS):
+            found.findings.append(Finding("error", "packed", name, "the archive isn't unpacked", f"tar xf {name}"))
+    packed = {finding.file.partition(".")[0].lower() for finding in found.findings}
+    if not (root / "list").is_dir():
+        if not place.findings and "list" not in packed:
+            what, fix = "there is no folder list/", f"unpack list.tar.gz from {CULANE_PAGE} into the root"
+            found.findings.append(Finding("error", "no-lists", "list", what, fix))
+        return found
+    dataset = CULane(root)
+    try:
+        splits = dataset.splits()
+    except InputError as error:
+        found.findings.append(refused(error, root, "no-lists"))
+        return found
+    found.dataset = dataset
+    for split in splits:
+        try:
+            dataset.images(split)
+        except InputError as error:
+            found.findings.append(refused(error, root, "list"))
+            continue
+        try:
+            found.frames[split] = dataset.frames(split)
+        except InputError as error:
+            found.findings.append(refused(error, root, "test-split"))
+            found.frames[split] = tuple(
+                Frame(name, root / name, None, name.rpartition("/")[0]) for name in dataset.images(split)
+            )
+        found.labels[split] = [label_name(frame.id) for frame in found.frames[split]]
+    listed = sorted(str(path.relative_to(root)) for path in (root / "list").rglob("*.txt"))
+    found.findings += grouped(
+        "warning", "crlf", [name for name in listed if b"\r" in read_bytes(root / name)],
+        "lists have Windows line ends", "the harness reads them, the official evaluator doesn't: sed -i 's/\\r$//' FILE",
+    )  # fmt: skip
+    found.findings += _culane_files(place, found, whole=len(found.frames) == len(splits), packed=packed)
+    if place.layout == "CULane" and CULANE_MASKS not in entries(root):
+        what = "the folder of lane masks isn't there"
+        found.findings.append(
+            Finding("note", "no-masks", CULANE_MASKS, what, "nothing: the harness makes its own targets")
+        )
+    return found
+
+
+def _read_lines(path: str) -> object:
+    return parse_lines(read_bytes(path), source=path, fewest_points=0)
+
+
+def _culane_files(place: Place, found: Contents, *, whole: bool, packed: set[str]) -> list[Finding]:
+    """Images and labels that are missing, and, where all lists could be read, those that are on no list."""
+    root = place.root
+    images = {frame.id for frames in found.frames.values() for frame in frames}
+    folders = {name.partition("/")[0] for name in images if "/" in name}
+    there = entries(root)
+    # Besides the listed folders only those that look like CULane's hold images that a list should name.
+    walked = folders | {name for name, is_folder in there.items() if is_folder and name.startswith("driver_")}
+    on_disk = set(files_below(root, sorted(walked))) | {name for name, is_folder in there.items() if not is_folder}
+    missing = sorted(images - on_disk)
+    findings: list[Finding] = []
+    explained: set[str] = set()
+    for folder in sorted(folders):
+        if folder not in there:
+            explained.add(folder)
+            if folder not in packed and folder not in mangled(there, [folder]):
+                count = sum(name.startswith(f"{folder}/") for name in missing)
+                what = f"the folder isn't there: {count:,} images of the lists lie in it"
+                findings.append(Finding("error", "missing-folder", folder, what, culane_source(folder)))
+        elif entries(root / folder).get(folder):
+            explained.add(folder)
+            what = f"its images lie one folder too deep, in {folder}/{folder}"
+            findings.append(
+                Finding("error", "nested", folder, what, f"move what is in {folder}/{folder} up into {folder}")
+            )
+    missing = [name for name in missing if name.partition("/")[0] not in explained]
+    found_case = mangled(on_disk, missing)
+    findings += grouped(
+        "error", "case", sorted(found_case), "images of the lists differ from the files in upper and lower case",
+        "rename the files as the lists have them",
+    )  # fmt: skip
+    findings += grouped(
+        "error", "missing-image", [name for name in missing if name not in found_case],
+        "images of the lists aren't there", f"restore them from the dataset's source ({CULANE_PAGE} for CULane)",
+    )  # fmt: skip
+    wanted = {name for names in found.labels.values() for name in names}
+    without = [name for name in sorted(wanted - on_disk) if name.partition("/")[0] not in explained]
+    findings += grouped(
+        "error", "missing-label", without, "images of the lists have no label file",
+        f"restore them (annotations_new.tar.gz of {CULANE_PAGE} for CULane); an image without lanes has an empty file",
+    )  # fmt: skip
+    if not whole or explained or found_case:
+        return findings
+    extra = [name for name in on_disk - images if name.lower().endswith(IMAGE_ENDINGS)]
+    findings += grouped(
+        "warning", "orphan-image", sorted(extra), "images are on no list", "add them to a list, or take them away"
+    )
+    # The label of an image on no list is no fault of its own.
+    lone = on_disk - wanted - {label_name(name) for name in extra}
+    findings += grouped(
+        "warning", "orphan-label", sorted(name for name in lone if name.endswith(LABEL_ENDING)),
+        "labels belong to no image of the lists", "add their images to a list, or take them away",
+    )  # fmt: skip
+    return findings
+
+
+TUSIMPLE_LABELS_FROM = {
+    "train": "train_set.zip, which holds label_data_*.json",
+    "val": "train_set.zip, which holds label_data_*.json",
+    "test": "test_label.json, a file of its own that isn't in test_set.zip (whose test_tasks_0627.json has no labels)",
+}
+"""Split -> where TuSimple's labels come from."""
+
+
+def tusimple(place: Place) -> Contents:
+    """TuSimple in one folder or as its archives unpack."""
+    root, found = place.root, Contents()
+    missing = [
+        name
+        for name in (label for labels in LABELS.values() for label in labels)
+        if not any((root / folder / name).is_file() for folder in ("", "train_set", "test_set"))
+    ]
+    called_otherwise = {finding.fix.rpartition(" ")[2] for finding in place.findings if finding.kind == "case"}
+    for split, labels in LABELS.items():
+        lost = [name for name in labels if name in missing and name not in called_otherwise]
+        if lost:
+            what = f"the labels of split {split} aren't there ({', '.join(lost)})"
+            found.findings.append(
+                Finding(
+                    "note" if place.own else "error",
+                    "no-labels",
+                    lost[0],
+                    what,
+                    f"get {TUSIMPLE_LABELS_FROM[split]}: {TUSIMPLE_PAGE}",
+                )
+            )
+    try:
+        found.dataset = dataset = TuSimple(root)
+    except InputError:
+        return found
+    for split in dataset.splits():
+        try:
+            found.frames[split] = dataset.frames(split)
+        except InputError as error:
+            found.findings.append(refused(error, root, "broken-label"))
+            continue
+        found.labels[split] = [
+            str(path.relative_to(root)) for path in dataset.label_files(split)[:1] for _ in found.frames[split]
+        ]
+        absent = [os.path.relpath(frame.image, root) for frame in found.frames[split] if not frame.image.is_file()]
+        archive = "test_set.zip" if split == "test" else "train_set.zip"
+        found.findings += grouped(
+            "error",
+            "missing-image",
+            absent,
+            f"images of split {split} aren't there",
+            f"unpack {archive} from {TUSIMPLE_PAGE}",
+        )
+    return found
+
+
+def llamas(place: Place) -> Contents:
+    """LLAMAS; that the labels of its test split are missing is as it should be."""
+    root, found = place.root, Contents(read_label=read_points)
+    there = entries(root)
+    called_otherwise = {finding.fix.rpartition(" ")[2] for finding in place.findings if finding.kind == "case"}
+    for folder, archive in LLAMAS_ARCHIVES.items():
+        if folder not in there and folder not in called_otherwise:
+            what, fix = "the folder isn't there", f"unpack {archive} from {LLAMAS_PAGE} into the root"
+            found.findings.append(Finding("error", "missing-folder", folder, what, fix))
+    try:
+        found.dataset = dataset = LLAMAS(root)
+    except InputError:
+        return found
+    for split in dataset.splits():
+        try:
+            found.frames[split] = dataset.frames(split)
+        except InputError as error:
+            found.findings.append(refused(error, root, "list"))
+            continue
+        if dataset.has_labels(split):
+            found.labels[split] = [dataset.label_name(frame) for frame in found.frames[split]]
+        if "color_images" not in there:
+            continue
+        folder = f"color_images/{SPLITS[split]}"
+        on_disk = set(files_below(root, [folder]))
+        wanted = {frame.id for frame in found.frames[split]}
+        found.findings += grouped(
+            "error", "missing-image", sorted(wanted - on_disk), f"images of split {split} aren't there",
+            f"unpack {LLAMAS_ARCHIVES['color_images']} from {LLAMAS_PAGE}",
+        )  # fmt: skip
+        extra = sorted(name for name in on_disk - wanted if name.endswith(IMAGE_SUFFIX))
+        found.findings += grouped(
+            "warning", "orphan-image", extra, f"images of split {split} have no label",
+            f"unpack {LLAMAS_ARCHIVES['labels']} from {LLAMAS_PAGE}",
+        )  # fmt: skip
+    return found
+
+
+def curvelanes(place: Place) -> Contents:
+    """CurveLanes as it unpacks, which is no form that is trained on or scored."""
+    what = f"CurveLanes' own layout ({CURVELANES_PAGE}) isn't one that is trained on"
+    fix = "write it in CULane's layout: samiro-bench data convert ROOT OUT --to culane"
+    return Contents(findings=[Finding("error", "convert", ".", what, fix)])
+
+
+FORMS: dict[str, Callable[[Place], Contents]] = {
+    "culane": culane,
+    "tusimple": tusimple,
+    "llamas": llamas,
+    "curvelanes": curvelanes,
+}
+"""Form -> its check."""
+
+
+def broken_labels(found: Contents, split: str, root: Path) -> list[Finding]:
+    """All label files of a split that can't be read, though they are there."""
+    assert found.read_label is not None
+    broken: dict[str, str] = {}
+    for name in found.labels[split]:
+        try:
+            found.read_label(f"{root}/{name}")
+        except InputError as error:
+            if (root / name).is_file():
+                broken[name] = str(error).replace(f"{root}/", "").rpartition("; ")[0]
+    return grouped(
+        "error", "broken-label", list(broken), f"label files are refused ({next(iter(broken.values()), '')})",
+        "correct them or restore them from the dataset's source",
+    )  # fmt: skip
+
+
+def pictures_of(frames: Sequence[Frame]) -> list[Frame]:
+    """The frames whose image is there."""
+    return [frame for frame in frames if frame.image.is_file()]

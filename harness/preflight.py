@@ -1,0 +1,151 @@
+"""What a plan needs before anything runs (data, weights, room on the disk) and what it costs. Nothing is made."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.artefacts import open_part, rendering_phase
+from harness.datasets.base import Dataset
+from harness.datasets.images import read_size
+from harness.errors import InputError
+from harness.matrix import Plan
+from harness.phases import phase_state
+from harness.pricing import Price, Rates, priced, recorded_rates
+from harness.suite import Cell, DatasetPart, Suite
+from harness.suite.evaluations import splits_read
+from harness.weights.cache import weights_state
+
+BYTES_A_PIXEL = 0.27
+"""Of a rendered dataset on the disk, masks and labels included: 157 MB for the mini suite's 630 frames of 1640x590."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that has to be there. `detail` says what was found or, if it is missing, what to do about it."""
+
+    kind: Literal["data", "weights", "disk"]
+    name: str
+    missing: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class DataNeed(Need):
+    """A dataset. images: of each split that the suite reads, as far as they could be counted."""
+
+    images: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """All needs of a plan, and the prices of the cells that are still to be trained. problems: lines on what couldn't be looked at."""
+
+    needs: tuple[Need, ...]
+    prices: Mapping[str, Price]
+    problems: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[Need, ...]:
+        """What has to be there before anything can run."""
+        return tuple(need for need in self.needs if need.missing)
+
+
+def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
+    """Look at everything that a plan needs, and price its cells by a probe (if one was made) and the records of earlier ones."""
+    data = data_needs(plan.suite, plan.results)
+    recorded = recorded_rates(plan.results)
+    untrained = [state.cell for state in plan.cells if state.states[0][1].state != "done"]
+    untrained += [cell for cell, _ in plan.unavailable]
+    prices = priced(
+        untrained,
+        {need.name: need.images["train"] for need in data if "train" in need.images},
+        [recorded] if probed is None else [probed, recorded],
+        {need.name: sum(count for split, count in need.images.items() if split != "train") for need in data},
+    )
+    disk = disk_need(plan.suite, plan.results, sum(price.disk_bytes for price in prices.values()))
+    return Preflight((*data, *weights_needs(untrained), disk), prices, recorded.problems)
+
+
+def weights_needs(cells: Iterable[Cell]) -> list[Need]:
+    """The weights that the backbones of some cells start from, each once."""
+    needs: dict[str, Need] = {}
+    for cell in cells:
+        state = weights_state(cell.meta, cell.form)
+        if state.state != "none":
+            detail = state.fix or f"{state.path}, sha256 {state.sha256}"
+            needs.setdefault(state.name, Need("weights", state.name, state.state == "missing", detail))
+    return list(needs.values())
+
+
+def cost_line(prices: Sequence[Price], suite: str) -> str:
+    """What is still to be trained and what that takes, in a line."""
+    known = [price.seconds for price in prices if price.seconds is not None]
+    told = f"to train: {len(prices)} cells"
+    if known:
+        bases = {basis: sum(price.basis == basis for price in prices) for basis in ("records", "probe")}
+        sources = ", ".join(f"{count} by {basis}" for basis, count in bases.items() if count)
+        told += f"; {hours(sum(known))} of training on this machine for {len(known)} of them ({sources})"
+    if len(known) < len(prices):
+        told += f"; {len(prices) - len(known)} without a price: `samiro-bench plan {suite} --probe` times a few steps of each kind"
+    return told
+
+
+def hours(seconds: float) -> str:
+    """A time as people plan with it."""
+    return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+
+
+def data_needs(suite: Suite, results: Path) -> list[DataNeed]:
+    """Every dataset of a suite: a rendered one is made when it is needed, a real one has to be there with all splits that are read."""
+    return [data_need(name, suite.datasets[name], splits, results) for name, splits in splits_read(suite).items()]
+
+
+def data_need(name: str, part: DatasetPart, splits: Iterable[str], results: Path) -> DataNeed:
+    """Look at one dataset: its folder, its lists, and the first image and label of each split."""
+    if part.rendered is not None:
+        images = {split: spec.frames for split, spec in part.rendered.splits.items()}
+        return DataNeed("data", name, False, "rendered when it is needed", images)
+    images = {}
+    try:
+        dataset = open_part(results, name, part)
+        for split in sorted(splits):
+            images[split] = checked_split(dataset, split)
+    except InputError as error:
+        return DataNeed("data", name, True, str(error), images)
+    counts = ", ".join(f"{split} {count:,}" for split, count in images.items())
+    return DataNeed("data", name, False, f"{dataset.root}: {counts} images", images)
+
+
+def checked_split(dataset: Dataset, split: str) -> int:
+    """Images of a split. InputError where the first of them can't be read, or has no label where the split has any."""
+    frames = dataset.frames(split)
+    read_size(frames[0].image)
+    if dataset.has_labels(split):
+        dataset.lanes(frames[0])
+    return len(frames)
+
+
+def disk_need(suite: Suite, results: Path, cells_bytes: int) -> Need:
+    """Room for the cells that are still to run and for the datasets that are still to be rendered."""
+    specs = [part.rendered for part in suite.datasets.values() if part.rendered is not None]
+    rendered = sum(
+        BYTES_A_PIXEL * spec.width * spec.height * sum(split.frames for split in spec.splits.values())
+        for spec in specs
+        if phase_state(rendering_phase(results, spec)).state != "done"
+    )
+    wanted = cells_bytes + int(rendered)
+    place = next(folder for folder in (results.absolute(), *results.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(place).free
+    told = f"about {gigabytes(wanted)} will be written below {results}, {gigabytes(free)} are free"
+    if wanted > free:
+        told += "; make room, or give another --results folder"
+    return Need("disk", str(results), wanted > free, told)
+
+
+def gigabytes(count: int) -> str:
+    """A number of bytes as people say it."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{max(1, round(count / 1e6))} MB"

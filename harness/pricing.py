@@ -1,0 +1,122 @@
+"""What cells will cost on this machine: training time as records or a short probe show it, and room on the disk.
+
+Nothing here guesses: a cell that no record is like, and that wasn't probed, has no price in time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+from harness.environment import cpu_name
+from harness.files import sha256_of_json
+from harness.suite import Cell, adapter_of
+
+MOMENTS = {"sgd": 1, "adam": 2, "adamw": 2}
+"""Tensors of a parameter's size that an optimizer keeps in a training's checkpoint."""
+
+BYTES_A_WEIGHT = 4
+BYTES_A_PREDICTION = 4096 + 512
+"""Of one image on the disk: its .lines.txt fills one block of a usual file system, and its share of the archive is small."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one cell costs: seconds of training (None: unknown) and where that figure comes from; bytes it will keep on the disk."""
+
+    seconds: float | None
+    basis: Literal["records", "probe", "unknown"]
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds a training step by `step_key`. problems: records that couldn't be read, one line each."""
+
+    seconds: Mapping[str, float]
+    basis: Literal["records", "probe"]
+    problems: tuple[str, ...] = ()
+
+
+def step_key(identity: Mapping[str, Any], machine: str) -> str:
+    """What a step's time depends on, as one hash; `identity` is the JSON form of `records.Identity`."""
+    parts = {
+        key: identity[key]
+        for key in ("detector_meta", "form", "method_configuration", "oracle", "precision", "threads")
+    }
+    return sha256_of_json({**parts, "batch": identity["recipe"]["batch_size"], "machine": machine})
+
+
+def machine_name(device: str, cpu: str) -> str:
+    """The part of a machine that a step's time depends on most: the GPU, or the processor where there is none."""
+    return cpu if device.lower() == "cpu" else device
+
+
+def this_machine(device: str) -> str:
+    """The machine name of this process for a suite's `training.device`."""
+    import torch
+
+    from harness.artefacts import resolve_device
+
+    resolved = resolve_device(device)
+    return machine_name("CPU" if resolved == "cpu" else torch.cuda.get_device_name(), cpu_name())
+
+
+def recorded_rates(results: Path) -> Rates:
+    """The rates that the records of all suites in a folder of runs show: the median over records of one key."""
+    found: dict[str, list[float]] = defaultdict(list)
+    problems = []
+    for path in sorted(results.glob("*/records/*.json")):
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            environment = value["environment"]
+            machine = machine_name(environment["device"], environment["cpu"])
+            found[step_key(value["identity"], machine)].append(float(value["training"]["seconds_per_step"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problems.append(f"{path}: no price can be read from it ({type(error).__name__}: {error})")
+    return Rates({key: median(values) for key, values in found.items()}, "records", tuple(problems))
+
+
+def priced(
+    cells: Iterable[Cell], training_images: Mapping[str, int], rates: Sequence[Rates], evaluated: Mapping[str, int]
+) -> dict[str, Price]:
+    """The price of each cell by its id.
+
+    training_images and evaluated: images of a dataset's training split, and of all splits that are predicted, by the dataset's name; a
+    dataset that isn't named there is unknown. rates: the first that knows a cell's step counts.
+    """
+    prices: dict[str, Price] = {}
+    machines: dict[str, str] = {}
+    weights: dict[str, int] = {}
+    for cell in cells:
+        device = cell.training.device
+        if device not in machines:
+            machines[device] = this_machine(device)
+        key = step_key(cell.identity.model_dump(mode="json"), machines[device])
+        known = next((rate for rate in rates if key in rate.seconds), None)
+        images = training_images.get(cell.identity.dataset)
+        kind = f"{cell.adapter} {cell.form} {sha256_of_json(cell.configuration.architecture)}"
+        if kind not in weights:
+            weights[kind] = parameters(cell)
+        copies = 2 + MOMENTS[cell.configuration.recipe.optimizer]
+        disk = weights[kind] * BYTES_A_WEIGHT * copies + evaluated.get(cell.identity.dataset, 0) * BYTES_A_PREDICTION
+        if known is None or images is None:
+            prices[cell.id] = Price(None, "unknown", disk)
+        else:
+            steps = cell.configuration.recipe.total_steps(images)
+            prices[cell.id] = Price(steps * known.seconds[key], known.basis, disk)
+    return prices
+
+
+def parameters(cell: Cell) -> int:
+    """Parameters of a cell's detector, counted without giving any of them memory."""
+    import torch
+
+    with torch.device("meta"):
+        detector = adapter_of(cell).detector(cell.meta, cell.form)
+    return sum(parameter.numel() for parameter in detector.parameters())

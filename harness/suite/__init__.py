@@ -1,0 +1,27 @@
+"""Suites: a YAML file becomes a validated Suite, and a Suite becomes Cells.
+
+A suite names datasets, oracles, detectors, methods and seeds; its cells are the points of their product, less what it excludes, and
+what it includes besides.
+"""
+
+from harness.suite.cells import Cell, adapter_of, cells_of, dataset_identity
+from harness.suite.load import load_suite, suite_names
+from harness.suite.not_yet import not_yet, refuse_not_yet
+from harness.suite.schema import DatasetPart, EvaluationPart, OraclePart, Suite, TrainingPart, form_of
+
+__all__ = [
+    "Cell",
+    "DatasetPart",
+    "EvaluationPart",
+    "OraclePart",
+    "Suite",
+    "TrainingPart",
+    "adapter_of",
+    "cells_of",
+    "dataset_identity",
+    "form_of",
+    "load_suite",
+    "not_yet",
+    "refuse_not_yet",
+    "suite_names",
+]

@@ -1,0 +1,170 @@
+"""The matrix of a suite: the product of its axes without what it excludes and with what it includes.
+
+A condition fits a point that fits every key that it names. A pattern is a shell pattern of names (`resa_*`); of several any will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import product
+from typing import NamedTuple
+
+from detectors.registry import detector_meta
+from harness.errors import InputError, did_you_mean
+from harness.suite.schema import Condition, Inclusion, Suite
+from harness.validation import validated
+
+
+class Point(NamedTuple):
+    """One point of the matrix: names as the suite gives them, the detector by its key there."""
+
+    dataset: str
+    detector: str
+    seed: int
+    method: str
+
+
+class Region(NamedTuple):
+    """A sub-product of the matrix, its axes in the order of a point's."""
+
+    datasets: Collection[str]
+    detectors: Collection[str]
+    seeds: Collection[int]
+    methods: Collection[str]
+
+    def points(self) -> Iterable[Point]:
+        """Its points, in order."""
+        return map(Point._make, product(*self))
+
+    def holds(self, point: Point) -> bool:
+        """Whether a point lies in it."""
+        return all(value in axis for value, axis in zip(point, self, strict=True))
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The names on each axis in the order of the suite's file: key in the suite -> the name that conditions and tables know."""
+
+    dataset: Mapping[str, str]
+    detector: Mapping[str, str]
+    method: Mapping[str, str]
+
+    def region(self, part: Condition | Inclusion, seeds: Collection[int]) -> Region:
+        """What a part of a suite means, over some seeds."""
+        return Region(
+            fitting(self.dataset, part.dataset), fitting(self.detector, part.detector), seeds,
+            fitting(self.method, part.method),
+        )  # fmt: skip
+
+    def check(self, part: Condition | Inclusion, where: str, key: str = "") -> None:
+        """InputError, naming the key, on a pattern that fits no name."""
+        for axis in ("dataset", "detector", "method"):
+            names = list(getattr(self, axis).values())
+            for pattern in getattr(part, axis) or ():
+                if not any(fnmatchcase(name, pattern) for name in names):
+                    at = f"key '{key}.{axis}'" if key else f"key '{axis}'"
+                    raise InputError(f"{where}: {at}: no {axis} is called {pattern!r}: {did_you_mean(pattern, names)}")
+
+
+def fitting(names: Mapping[str, str], patterns: Sequence[str] | None) -> tuple[str, ...]:
+    """The keys whose names fit one of the patterns, in order; all where there are none."""
+    if patterns is None:
+        return tuple(names)
+    return tuple(key for key, name in names.items() if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def axes_of(suite: Suite) -> Axes:
+    """The axes of a suite. InputError as `detector_meta` on a detector that there isn't."""
+    return Axes(
+        {name: name for name in suite.datasets},
+        {key: detector_meta(key).name for key in suite.detectors},
+        {name: name for name in suite.methods},
+    )
+
+
+def points_of(suite: Suite, seeds: int | None = None) -> tuple[Point, ...]:
+    """The points of a suite's matrix, each once: dataset, then detector, then seed, then method, so that a pair stands side by side.
+
+    seeds: takes the place of every number of seeds in the suite; of seeds that an inclusion lists, those below it stay.
+    """
+    axes = axes_of(suite)
+    count = suite.seeds if seeds is None else seeds
+    whole = Region(tuple(axes.dataset), tuple(axes.detector), range(count), tuple(axes.method))
+    excluded = [axes.region(part, range(count) if part.seed is None else part.seed) for part in suite.exclude]
+    found = {point for point in whole.points() if not any(region.holds(point) for region in excluded)}
+    for part in suite.include:
+        found.update(axes.region(part, seeds_of(part, suite, seeds)).points())
+    places = [{name: place for place, name in enumerate(axis)} for axis in (axes.dataset, axes.detector, axes.method)]
+    datasets, detectors, methods = places
+    return tuple(sorted(found, key=lambda p: (datasets[p.dataset], detectors[p.detector], p.seed, methods[p.method])))
+
+
+def seeds_of(part: Inclusion, suite: Suite, seeds: int | None = None) -> Collection[int]:
+    """The seeds of an inclusion."""
+    if isinstance(part.seeds, tuple):
+        return [seed for seed in part.seeds if seeds is None or seed < seeds]
+    return range(seeds if seeds is not None else part.seeds if part.seeds is not None else suite.seeds)
+
+
+def check_axes(suite: Suite) -> None:
+    """InputError on an exclusion or inclusion that names what there isn't or changes nothing, and where no cell is left."""
+    axes = axes_of(suite)
+    for number, condition in enumerate(suite.exclude):
+        axes.check(condition, suite.file, f"exclude.{number}")
+        for seed in condition.seed or ():
+            if seed >= suite.seeds:
+                raise InputError(
+                    f"{suite.file}: key 'exclude.{number}.seed': there is no seed {seed}: the suite has 0 to {suite.seeds - 1}"
+                )
+    without = set(points_of(suite.model_copy(update={"include": ()})))
+    for number, inclusion in enumerate(suite.include):
+        axes.check(inclusion, suite.file, f"include.{number}")
+        added = set(axes.region(inclusion, seeds_of(inclusion, suite)).points())
+        if added <= without:
+            raise InputError(
+                f"{suite.file}: key 'include.{number}': adds no cell that isn't there already: widen it or take it out"
+            )
+        without |= added
+    if not without:
+        raise InputError(f"{suite.file}: key 'exclude': leaves no cell: take a condition out")
+
+
+def parse_condition(expression: str) -> Condition:
+    """The condition that a command line writes as `key=pattern,key=pattern`, a comma being "and"."""
+    where = f"--only {expression!r}"
+    found: dict[str, str] = {}
+    for term in expression.split(","):
+        key, separator, pattern = (part.strip() for part in term.partition("="))
+        if not separator or not pattern:
+            raise InputError(f"{where}: {term.strip()!r} isn't key=pattern; write detector=resa_*,method=samiro")
+        if key in found:
+            raise InputError(f"{where}: key '{key}' stands twice; for either of two give --only twice")
+        found[key] = pattern
+    return validated(Condition, found, where=where)
+
+
+def select(suite: Suite, points: Sequence[Point], expressions: Sequence[str]) -> tuple[Point, ...]:
+    """The points that one of the expressions fits, in their order; all of them without expressions.
+
+    InputError on an expression that names what there isn't or fits no point.
+    """
+    if not expressions:
+        return tuple(points)
+    axes, seeds = axes_of(suite), sorted({point.seed for point in points})
+    chosen: set[Point] = set()
+    for expression in expressions:
+        condition, where = parse_condition(expression), f"--only {expression!r}"
+        axes.check(condition, where)
+        unknown = [seed for seed in condition.seed or () if seed not in seeds]
+        if unknown:
+            raise InputError(f"{where}: key 'seed': there is no seed {unknown[0]}; known: {', '.join(map(str, seeds))}")
+        region = axes.region(condition, seeds if condition.seed is None else condition.seed)
+        fits = {point for point in points if region.holds(point)}
+        if not fits:
+            raise InputError(
+                f"{where}: no cell of {suite.name} is all of that: name fewer keys, or see `plan {suite.name}`"
+            )
+        chosen |= fits
+    return tuple(point for point in points if point in chosen)

@@ -1,0 +1,179 @@
+"""A Suite becomes Cells: the points of its matrix, fully resolved, each with its identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from detectors.meta import Configuration, DetectorMeta, Form
+from detectors.registry import Adapter, find_adapter
+from harness.errors import InputError
+from harness.files import sha256_of_json
+from harness.methods.config import MethodConfiguration
+from harness.records import Identity
+from harness.rendered.spec import dataset_key
+from harness.suite.axes import Point, points_of, select
+from harness.suite.evaluations import evaluations_of
+from harness.suite.overrides import resolved_meta
+from harness.suite.schema import (
+    DatasetPart,
+    EvaluationPart,
+    OraclePart,
+    ProtocolName,
+    Suite,
+    TrainingPart,
+    form_of,
+    oracle_of,
+)
+from harness.weights.cache import weights_state
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the matrix, fully resolved. `id` is readable and ends in a hash of the identity.
+
+    `adapter` is how the registry finds the detector: its name, or the whole path of its adapter file. `datasets`: all that it reads
+    (its own, its oracle's, its evaluations') by name. `evaluations`: `dataset` is None where it is the cell's own.
+    """
+
+    id: str
+    suite: str
+    identity: Identity
+    adapter: str
+    meta: DetectorMeta
+    form: Form
+    method: MethodConfiguration
+    dataset: DatasetPart
+    datasets: Mapping[str, DatasetPart]
+    oracle: OraclePart | None
+    oracle_dataset: DatasetPart | None
+    training: TrainingPart
+    evaluations: Mapping[str, EvaluationPart]
+    throughput: ProtocolName
+
+    @property
+    def configuration(self) -> Configuration:
+        """The detector's configuration for this cell's dataset form."""
+        return self.meta.configurations[self.form]
+
+
+def cells_of(suite: Suite, *, seeds: int | None = None, only: Sequence[str] = ()) -> tuple[Cell, ...]:
+    """The cells of a suite in the order of `points_of`.
+
+    seeds: takes the place of the suite's numbers. only: conditions (`parse_condition`) of which one has to fit; InputError where one
+    fits no cell.
+    """
+    metas: dict[tuple[str, Form], DetectorMeta] = {}
+    cells = []
+    for point in select(suite, points_of(suite, seeds), only):
+        form = form_of(suite.datasets[point.dataset])
+        if (point.detector, form) not in metas:
+            metas[point.detector, form] = resolved_meta(suite, point.detector, form)
+        cells.append(cell_of(suite, point, metas[point.detector, form]))
+    return tuple(cells)
+
+
+def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
+    """Resolve one point of the matrix."""
+    dataset, method = suite.datasets[point.dataset], suite.methods[point.method]
+    form = form_of(dataset)
+    oracle_name = oracle_of(method)
+    oracle = None if oracle_name is None else oracle_for(suite, oracle_name, point.dataset)
+    evaluations = {
+        name: part if part.dataset != point.dataset else part.model_copy(update={"dataset": None})
+        for name, part in evaluations_of(suite, point.dataset).items()
+    }
+    identity = Identity(
+        detector=meta.name,
+        detector_meta=described(meta, form, point.detector),
+        form=form,
+        method=point.method,
+        method_configuration=method.model_dump(mode="json", by_alias=True),
+        oracle=None if oracle is None else oracle_identity(suite, oracle, point.dataset),
+        dataset=point.dataset,
+        dataset_key=dataset_identity(point.dataset, dataset),
+        recipe=meta.configurations[form].recipe.model_dump(mode="json"),
+        weights=weights_state(meta, form).name,
+        precision=suite.training.precision,
+        threads=suite.training.threads,
+        selection=suite.training.selection,
+        confidence="published",
+        seed=point.seed,
+    )
+    digest = identity_hash(identity)[:10]
+    names = (
+        point.dataset,
+        None if oracle is None else oracle.dataset,
+        *(part.dataset for part in evaluations.values()),
+    )
+    return Cell(
+        id=f"{point.dataset}-{meta.name}-{point.method}-s{point.seed}-{digest}",
+        suite=suite.name,
+        identity=identity,
+        adapter=point.detector,
+        meta=meta,
+        form=form,
+        method=method,
+        dataset=dataset,
+        datasets={name: suite.datasets[name] for name in names if name is not None},
+        oracle=oracle,
+        oracle_dataset=None if oracle is None or oracle.dataset is None else suite.datasets[oracle.dataset],
+        training=suite.training,
+        evaluations=evaluations,
+        throughput=suite.throughput,
+    )
+
+
+def described(meta: DetectorMeta, form: Form, adapter: str) -> dict[str, Any]:
+    """What a cell's identity says of its detector: facts, input and architecture, and where an adapter from outside comes from."""
+    facts = meta.model_dump(mode="json", exclude={"configurations"})
+    facts |= meta.configurations[form].model_dump(mode="json", exclude={"recipe", "weights"})
+    origin = find_adapter(adapter).origin
+    return facts if origin is None else facts | {"origin": origin}
+
+
+def oracle_for(suite: Suite, name: str, dataset: str) -> OraclePart:
+    """An oracle as cells that train on `dataset` have it: one that is made of images says of which."""
+    oracle = suite.oracles[name]
+    if oracle.dataset is None and oracle.configuration.made_of_images:
+        return oracle.model_copy(update={"dataset": dataset})
+    return oracle
+
+
+def oracle_identity(suite: Suite, oracle: OraclePart, dataset: str) -> dict[str, Any]:
+    """What identifies an oracle of a cell that trains on `dataset`."""
+    configuration = oracle.configuration
+    if oracle.dataset is not None:
+        return {
+            "configuration": configuration.model_dump(mode="json"),
+            "dataset": dataset_identity(oracle.dataset, suite.datasets[oracle.dataset]),
+        }
+    if configuration.kind == "shuffled":
+        return {"shuffled": oracle_identity(suite, oracle_for(suite, configuration.backbone, dataset), dataset)}
+    return {"configuration": {"name": configuration.name}}
+
+
+def adapter_of(cell: Cell) -> Adapter:
+    """The adapter of a cell. InputError where its file isn't what it was when the cell was made."""
+    found = find_adapter(cell.adapter)
+    if found.origin != cell.identity.detector_meta.get("origin"):
+        raise InputError(f"{cell.adapter}: changed while the suite ran; run `bench` again")
+    return found
+
+
+def dataset_identity(name: str, dataset: DatasetPart) -> dict[str, Any]:
+    """What identifies a dataset before it is opened: the key of a rendered one, the name of a real one.
+
+    The content of a real dataset is part of the phases' keys, once it is at hand.
+    """
+    if dataset.rendered is not None:
+        return {"rendered": dataset_key(dataset.rendered)}
+    own = {"image_size": dataset.image_size, "lane_width": dataset.lane_width}
+    declared = {key: value for key, value in own.items() if value is not None}
+    return {"real": dataset.root or name, "form": dataset.form, **declared}
+
+
+def identity_hash(identity: Identity) -> str:
+    """The sha256 that a cell's id ends in the beginning of."""
+    return sha256_of_json(identity.model_dump(mode="json"))

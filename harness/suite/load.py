@@ -1,0 +1,195 @@
+"""A YAML file becomes a Suite: read, validated, and every name that it uses looked up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from detectors.backbones import BACKBONES
+from detectors.registry import detector_meta, rooted
+from harness.errors import InputError, did_you_mean
+from harness.methods.config import MethodConfiguration, method_configuration
+from harness.suite.axes import check_axes, fitting, points_of
+from harness.suite.evaluations import evaluations_of, single_evaluations, splits_read, trained_on
+from harness.suite.overrides import resolved_meta, start_of
+from harness.suite.schema import Suite, form_of, oracle_of
+from harness.validation import validated
+from harness.weights.cache import rooted_weights
+from harness.yaml_files import read_yaml
+
+SUITES = Path(__file__).resolve().parents[2] / "suites"
+"""Where the suites that come with the project lie."""
+
+RESERVED = frozenset({"local", "artefacts"})
+"""Names that a suite can't have: folders of results are called so."""
+
+
+def suite_names() -> list[str]:
+    """The suites that come with the project."""
+    return sorted(path.stem for path in SUITES.glob("*.yaml"))
+
+
+def suite_path(name: str) -> Path:
+    """The file behind a suite's name or path. InputError names the nearest known suite."""
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise InputError(
+                f"{name}: no such suite file; give a path that exists, or one of {', '.join(suite_names())}"
+            )
+        return path
+    known = SUITES / f"{name}.yaml"
+    if not known.is_file():
+        raise InputError(f"unknown suite {name!r}: {did_you_mean(name, suite_names())}")
+    return known
+
+
+def load_suite(name: str) -> Suite:
+    """Read and validate a suite by name or path. InputError names file, line or key, and the fix."""
+    path = suite_path(name)
+    if path.stem in RESERVED:
+        raise InputError(
+            f"{path}: a suite can't be called {path.stem!r}, which is a folder of results; rename the file"
+        )
+    value = read_yaml(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a suite is a mapping with keys such as 'title', 'datasets', 'detectors', 'methods'")
+    for key in ("name", "file"):
+        if key in value:
+            raise InputError(f"{path}: unknown key {key!r}: a suite is named after its file, so leave it out")
+    value = {**value, "name": path.stem, "file": str(path)}
+    methods, detectors = value.get("methods"), value.get("detectors")
+    if isinstance(methods, dict):
+        value["methods"] = {str(key): method_part(path, key, part) for key, part in methods.items()}
+    if isinstance(detectors, dict):
+        value["detectors"] = rooted_keys(path, detectors)
+    if "defaults" in value:
+        value["defaults"] = rooted_part(path, value["defaults"])
+    suite = validated(Suite, value, where=str(path))
+    check_oracles(suite)
+    check_detectors(suite)
+    check_axes(suite)
+    check_configurations(suite)
+    check_evaluations(suite)
+    check_splits(suite)
+    return suite
+
+
+def method_part(path: Path, name: object, part: object) -> MethodConfiguration:
+    """One entry of `methods`, whose `kind` defaults to its name."""
+    if part is not None and not isinstance(part, dict):
+        raise InputError(f"{path}: key 'methods.{name}': a mapping of options or nothing, not {part!r:.60}")
+    try:
+        return method_configuration(str(name), part, under=f"methods.{name}")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def rooted_keys(path: Path, parts: dict[Any, Any]) -> dict[Any, Any]:
+    """The entries of `detectors` with adapter files and files of weights where they lie from the suite's folder."""
+    found = {
+        rooted(key, path.parent) if isinstance(key, str) else key: rooted_part(path, part)
+        for key, part in parts.items()
+    }
+    if len(found) < len(parts):
+        raise InputError(f"{path}: key 'detectors': one adapter stands twice under two paths; name it once")
+    return found
+
+
+def rooted_part(path: Path, part: Any) -> Any:
+    """Overrides, those of forms among them, with the file of their weights where it lies from the suite's folder."""
+    if not isinstance(part, dict):
+        return part
+    found = dict(part)
+    if isinstance(part.get("weights"), str):
+        found["weights"] = rooted_weights(part["weights"], path.parent)
+    if isinstance(part.get("forms"), dict):
+        found["forms"] = {form: rooted_part(path, over) for form, over in part["forms"].items()}
+    return found
+
+
+def refuse_unknown(suite: Suite, key: str, kind: str, name: str, known: Collection[str]) -> None:
+    """InputError, naming the key, where a name isn't known."""
+    if name not in known:
+        raise InputError(f"{suite.file}: key '{key}': unknown {kind} {name!r}: {did_you_mean(name, list(known))}")
+
+
+def check_oracles(suite: Suite) -> None:
+    """Every oracle is of something that there is, and every method's oracle is one of the suite's."""
+    for name, oracle in suite.oracles.items():
+        configuration, key = oracle.configuration, f"oracles.{name}.configuration.name"
+        if configuration.made_of_images:
+            refuse_unknown(suite, key, "backbone", configuration.backbone, BACKBONES)
+        if configuration.kind == "shuffled":
+            others = [other for other, part in suite.oracles.items() if part.configuration.kind != "shuffled"]
+            refuse_unknown(suite, key, "oracle", configuration.backbone, others)
+        if oracle.dataset is not None:
+            refuse_unknown(suite, f"oracles.{name}.dataset", "dataset", oracle.dataset, suite.datasets)
+    for name, method in suite.methods.items():
+        wanted = oracle_of(method)
+        if wanted is not None:
+            refuse_unknown(suite, f"methods.{name}.oracle", "oracle", wanted, suite.oracles)
+
+
+def check_evaluations(suite: Suite) -> None:
+    """Every dataset that an evaluation names is one of the suite's, no two evaluations come to one name, and no cell is without one."""
+    names = Counter(name for key, part in suite.evaluations.items() for name, _ in single_evaluations(key, part))
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{suite.file}: key 'evaluations': {twice[0]!r} is the name of two, for severities make names of their own: "
+            "rename one"
+        )
+    for key, part in suite.evaluations.items():
+        if part.dataset is not None:
+            refuse_unknown(suite, f"evaluations.{key}.dataset", "dataset", part.dataset, suite.datasets)
+        for pattern in part.trained_on or ():
+            if not fitting({name: name for name in suite.datasets}, (pattern,)):
+                refuse_unknown(suite, f"evaluations.{key}.trained_on", "dataset", pattern, suite.datasets)
+    for name in trained_on(suite):
+        if not evaluations_of(suite, name):
+            raise InputError(
+                f"{suite.file}: key 'evaluations': none is for cells trained on {name!r}: add one, or widen a 'trained_on'"
+            )
+
+
+def check_splits(suite: Suite) -> None:
+    """A rendered dataset has the splits that are read of it."""
+    for name, splits in splits_read(suite).items():
+        spec = suite.datasets[name].rendered
+        for split, user in splits.items():
+            if spec is not None and split not in spec.splits:
+                raise InputError(
+                    f"{suite.file}: key 'datasets.{name}.rendered.splits': has no {split!r}, which {user} reads; it has "
+                    f"{', '.join(spec.splits)}: add it"
+                )
+
+
+def check_detectors(suite: Suite) -> None:
+    """Every detector is one that there is."""
+    for name in suite.detectors:
+        try:
+            detector_meta(name)
+        except InputError as error:
+            raise InputError(f"{suite.file}: key 'detectors.{name}': {error}") from error
+
+
+def check_configurations(suite: Suite) -> None:
+    """Every detector has a configuration for every dataset that it meets, and every override fits it."""
+    pairs = dict.fromkeys((point.dataset, point.detector) for point in points_of(suite))
+    lacking: dict[str, list[str]] = {}
+    for dataset, detector in pairs:
+        if start_of(suite, detector, form_of(suite.datasets[dataset])) is None:
+            lacking.setdefault(dataset, []).append(detector)
+    for dataset, detectors in lacking.items():
+        form, names = form_of(suite.datasets[dataset]), [detector_meta(detector).name for detector in detectors]
+        there = ", ".join(detector_meta(detectors[0]).configurations)
+        raise InputError(
+            f"{suite.file}: key 'detectors.{detectors[0]}': has no configuration for form {form!r} of dataset {dataset!r}, "
+            f"but for {there}; write under 'exclude' the line `- {{dataset: {dataset}, detector: [{', '.join(names)}]}}`, "
+            f"or under 'defaults' `forms: {{{form}: {{like: {there.split(', ')[0]}}}}}`"
+        )
+    for detector, form in dict.fromkeys((detector, form_of(suite.datasets[dataset])) for dataset, detector in pairs):
+        resolved_meta(suite, detector, form)

@@ -1,0 +1,86 @@
+"""What a suite may ask for already although this program can't do it yet. `plan` says so, `bench` refuses before it begins.
+
+When a part comes to exist, its line in the tables below goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.datasets.base import FORMS
+from harness.errors import InputError
+from harness.suite.cells import Cell
+from harness.suite.evaluations import single_evaluations
+from harness.suite.schema import Suite, form_of, oracle_of
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """One part that can't be run: the key at which a suite asks for it, and a sentence."""
+
+    key: str
+    why: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"key '{self.key}': {self.why}"
+
+
+ORACLES = {
+    "timm": "weights that timm publishes can't be an oracle yet",
+    "supervised": "weights of a supervised training can't be an oracle yet",
+    "shuffled": "an oracle can't look at another image yet",
+    "init": "a detector's own start can't be its oracle yet",
+}
+"""Kind of oracle -> why cells with it can't be run."""
+
+EVALUATIONS = {
+    "dataset": "a detector can't be tested on another dataset than it was trained on yet",
+    "corruption": "test images can't be corrupted yet",
+}
+"""Key of an evaluation -> why one that has it can't be run."""
+
+
+def not_yet(suite: Suite, cells: Sequence[Cell]) -> tuple[NotYet, ...]:
+    """What some cells of a suite need and the program can't do yet, in the order of the suite's keys."""
+    return (*dataset_parts(suite, cells), *oracle_parts(suite, cells), *evaluation_parts(suite, cells))
+
+
+def dataset_parts(suite: Suite, cells: Sequence[Cell]) -> Iterator[NotYet]:
+    """Datasets of forms that aren't read yet."""
+    used = {name for cell in cells for name in cell.datasets}
+    for name, dataset in suite.datasets.items():
+        if name in used and form_of(dataset) not in FORMS:
+            key = f"datasets.{name}.form" if dataset.rendered is None else f"datasets.{name}.rendered.form"
+            yield NotYet(key, f"nothing can be trained or scored on datasets of form {form_of(dataset)!r} yet")
+
+
+def oracle_parts(suite: Suite, cells: Sequence[Cell]) -> Iterator[NotYet]:
+    """Oracles of kinds that can't be had yet."""
+    used = {oracle_of(cell.method) for cell in cells}
+    for name, oracle in suite.oracles.items():
+        if name in used and oracle.configuration.kind in ORACLES:
+            yield NotYet(f"oracles.{name}.configuration.name", ORACLES[oracle.configuration.kind])
+
+
+def evaluation_parts(suite: Suite, cells: Sequence[Cell]) -> Iterator[NotYet]:
+    """Evaluations that ask for what can't be done yet."""
+    used = {
+        (name, key)
+        for cell in cells
+        for name, part in cell.evaluations.items()
+        for key in EVALUATIONS
+        if getattr(part, key) is not None
+    }
+    for name, part in suite.evaluations.items():
+        for key, why in EVALUATIONS.items():
+            if any((single, key) in used for single, _ in single_evaluations(name, part)):
+                yield NotYet(f"evaluations.{name}.{key}", why)
+
+
+def refuse_not_yet(suite: Suite, cells: Sequence[Cell]) -> None:
+    """InputError, in one line, if some cells need what can't be done yet."""
+    found = not_yet(suite, cells)
+    if found:
+        raise InputError(f"{suite.file}: {'; '.join(map(str, found))}; --only runs cells without")

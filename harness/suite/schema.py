@@ -1,0 +1,217 @@
+"""What a suite's file may say: one pydantic model a part. Unknown keys are refused, and what stands under a key explains it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from detectors.meta import Form, Weights
+from harness.methods.config import BaselineConfiguration, MethodConfiguration, OracleConfiguration
+from harness.rendered.spec import RenderSpec
+
+Device = Literal["auto", "cpu", "cuda"]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
+"""A name that a suite gives: it becomes part of folders' and files' names."""
+
+ProtocolName = Literal["lane-latency/1", "lane-latency/1-short"]
+
+CorruptionName = Literal["fog", "rain", "blur", "low_light", "compression"]
+"""What can befall the images of an evaluation, each in severities from 1 (slight) to 5."""
+
+
+def listed(value: object) -> object:
+    """One thing is a list of one."""
+    return value if isinstance(value, list | tuple | None) else (value,)
+
+
+def filled(value: object) -> object:
+    """`name:` without a value in YAML is None: all defaults."""
+    return {} if value is None else value
+
+
+Patterns = Annotated[
+    tuple[str, ...], Field(min_length=1), BeforeValidator(listed, json_schema_input_type=str | list[str])
+]
+"""Names, or shell patterns of names such as `resa_*`; any of them will do."""
+
+Seed = Annotated[int, Field(ge=0, lt=1000)]
+Severity = Annotated[int, Field(ge=1, le=5)]
+
+
+class Part(BaseModel):
+    """Base of all parts of a suite: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DatasetPart(Part):
+    """A dataset: either `rendered` (made here) or real, of a `form`."""
+
+    rendered: RenderSpec | None = None
+    form: Form | None = None
+    root: str | None = None
+    """The name under which paths.yaml and the environment know a real dataset's folder; default: the dataset's own name."""
+    image_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    """Height and width of the images of a real dataset of form culane; default: CULane's own, 590 and 1640."""
+    lane_width: int | None = Field(None, ge=1, le=1000)
+    """Pixels that lanes are painted wide when a real dataset of form culane is scored; default: the official 30, whatever the size."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.rendered is None) == (self.form is None):
+            raise ValueError("give either 'rendered' (a specification) or 'form' (culane, tusimple, llamas), not both")
+        if self.rendered is not None and self.root is not None:
+            raise ValueError("'root' is for real datasets; a rendered one lies where the harness put it")
+        if self.form != "culane" and (self.image_size or self.lane_width):
+            raise ValueError("'image_size' and 'lane_width' are for real datasets of form culane: leave them out")
+        return self
+
+
+class OraclePart(Part):
+    """An oracle: what `configuration` says."""
+
+    dataset: str | None = None
+    """Whose training split the harness makes it from; default: that of the dataset which a cell trains on."""
+    configuration: OracleConfiguration
+
+    @model_validator(mode="after")
+    def _images_for_a_purpose(self) -> Self:
+        if self.dataset is not None and not self.configuration.made_of_images:
+            raise ValueError(
+                f"key 'dataset': {self.configuration.name!r} isn't made from a dataset's images: leave it out"
+            )
+        return self
+
+
+class Overrides(Part):
+    """What differs from a detector's published configuration, key by key; what is not named stays."""
+
+    input: dict[str, Any] = {}
+    """Frame, crop and network size."""
+    architecture: dict[str, Any] = {}
+    """Options of the detector's own."""
+    weights: Weights | None = None
+    """What the backbone starts from: `imagenet`, `none` or `file:PATH`, a path that starts at the suite's folder."""
+    recipe: dict[str, Any] = {}
+    """How it is trained. `steps` takes the place of `epochs`, and the other way round."""
+
+
+class FormOverrides(Overrides):
+    """Overrides that hold on datasets of one form."""
+
+    like: Form | None = None
+    """The form whose configuration is the start, where the detector has none for this one."""
+
+
+class DetectorPart(Overrides):
+    """Overrides of a detector's published configurations."""
+
+    forms: dict[Form, FormOverrides] = {}
+    """Overrides for one form of dataset, laid over those for all."""
+
+
+class TrainingPart(Part):
+    """What holds for all cells."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    threads: int = Field(1, ge=1, le=256)
+    """CPU threads of torch in every phase; part of a cell's identity."""
+    device: Device = "auto"
+    workers: int = Field(0, ge=0, le=64)
+    """Processes that load data."""
+    selection: Literal["last"] = "last"
+    """Which checkpoint is scored; the last step's is the only rule so far."""
+
+
+class CorruptionPart(Part):
+    """What befalls the test images, once in every severity: each is an evaluation of its own, `<evaluation>-<severity>`."""
+
+    name: CorruptionName
+    severities: Annotated[
+        tuple[Severity, ...], Field(min_length=1), BeforeValidator(listed, json_schema_input_type=int | list[int])
+    ] = (1, 2, 3, 4, 5)
+
+
+class EvaluationPart(Part):
+    """One scoring of the cells' predictions."""
+
+    split: Literal["train", "val", "test"] = "test"
+    batch_size: int = Field(16, ge=1)
+    dataset: str | None = None
+    """The dataset that is predicted and scored; default: the one that a cell was trained on."""
+    corruption: CorruptionPart | None = None
+    trained_on: Patterns | None = None
+    """Only cells that were trained on these datasets; default: all."""
+
+
+class Condition(Part):
+    """Which cells are meant: those that fit every key that is given."""
+
+    dataset: Patterns | None = None
+    detector: Patterns | None = None
+    """Names of variants, as tables show them."""
+    method: Patterns | None = None
+    seed: (
+        Annotated[
+            tuple[Seed, ...], Field(min_length=1), BeforeValidator(listed, json_schema_input_type=int | list[int])
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _not_everything(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("names nothing: give at least one of dataset, detector, method, seed")
+        return self
+
+
+class Inclusion(Part):
+    """Cells that join the matrix after all exclusions: the product of what is named here, an axis left out being whole."""
+
+    dataset: Patterns | None = None
+    detector: Patterns | None = None
+    method: Patterns | None = None
+    seeds: Annotated[int, Field(ge=1, le=1000)] | Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
+    """How many, from 0 on, or a list of which; default: the suite's."""
+
+
+class Suite(Part):
+    """A whole suite as its file says it; `name` and `file` say which file that is, and are no keys of it."""
+
+    name: Name = Field(exclude=True)
+    file: str = Field(exclude=True)
+    title: str
+    datasets: dict[Name, DatasetPart] = Field(min_length=1)
+    oracles: dict[Name, OraclePart] = {}
+    defaults: DetectorPart = DetectorPart()
+    """What every detector's own overrides are laid over."""
+    detectors: dict[
+        str, Annotated[DetectorPart, BeforeValidator(filled, json_schema_input_type=DetectorPart | None)]
+    ] = Field(min_length=1)
+    """Names, or path/to/file.py:Class from the suite's folder, with overrides or nothing."""
+    methods: dict[Name, MethodConfiguration] = Field(min_length=1)
+    """Names with options; `kind` defaults to the name."""
+    seeds: int = Field(1, ge=1, le=1000)
+    """How many: 0 to seeds - 1."""
+    exclude: tuple[Condition, ...] = ()
+    """Points of datasets x detectors x methods x seeds that are left out."""
+    include: tuple[Inclusion, ...] = ()
+    training: TrainingPart = TrainingPart()
+    evaluations: dict[
+        Name, Annotated[EvaluationPart, BeforeValidator(filled, json_schema_input_type=EvaluationPart | None)]
+    ] = Field({}, min_length=1)
+    """By default one, of the split that the field scores: `test`, but of LLAMAS, whose test labels are private, `val`."""
+    throughput: ProtocolName = "lane-latency/1"
+
+
+def oracle_of(method: MethodConfiguration) -> str | None:
+    """The name of the oracle that a method needs, None if it needs none."""
+    return None if isinstance(method, BaselineConfiguration) or method.lambda_ == 0 else method.oracle
+
+
+def form_of(dataset: DatasetPart) -> Form:
+    """The format of a dataset."""
+    form = dataset.form if dataset.rendered is None else dataset.rendered.form
+    assert form is not None
+    return form

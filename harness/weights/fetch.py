@@ -1,0 +1,202 @@
+"""Getting published backbone weights into the cache: from the addresses that timm knows, or from a file that was carried here."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from filelock import FileLock
+
+from detectors.backbones import BACKBONES, build_backbone
+from harness.errors import InputError, did_you_mean
+from harness.files import sha256_of_file, write_text, written_aside
+from harness.torchvision_guard import ensure_torchvision
+from harness.weights.cache import WeightsCard, cached_path, card_path, published_name, read_card
+
+if TYPE_CHECKING:
+    from harness.suite import Cell
+
+DATA = "ImageNet-1k (ILSVRC 2012)"
+"""What every network that `weights: imagenet` stands for was trained on."""
+
+PATIENCE = 15.0
+"""Seconds without a byte after which a source is given up. No source is asked twice."""
+
+PIECE = 1 << 20
+HUB_FILE = "model.safetensors"
+"""The file of a model of timm's on the Hugging Face hub."""
+
+Progress = Callable[[int, int | None], None]
+"""Called with (bytes so far, bytes in all where that is known)."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where published weights can be had. digest: how the file's sha256 begins, where its address says so, else empty."""
+
+    url: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """What timm's registry says of published weights; the first source is the one that shows by its name that it is whole."""
+
+    name: str
+    licence: str | None
+    sources: tuple[Source, ...]
+
+
+def published(backbone: str) -> Published:
+    """What is known of the weights that `weights: imagenet` stands for. InputError for a backbone without."""
+    name = published_name(backbone)
+    ensure_torchvision()
+    import timm
+    from huggingface_hub import hf_hub_url
+
+    facts: Any = timm.get_pretrained_cfg(name)
+    # PyTorch's convention, which torch.hub checks as well: NAME-<first eight digits of the sha256>.pth.
+    digest = re.search(r"-([0-9a-f]{8})\.\w+$", facts.url or "")
+    sources = [Source(facts.url, digest[1])] if digest else []
+    sources += [Source(hf_hub_url(facts.hf_hub_id, HUB_FILE), "")] if facts.hf_hub_id else []
+    return Published(name, facts.license, tuple(sources))
+
+
+def fetch(backbone: str, progress: Progress | None = None) -> WeightsCard:
+    """Get published weights into the cache unless they are there, and give their card.
+
+    InputError that names the ways out where no source can be reached, after PATIENCE seconds of silence each.
+    """
+    what = published(backbone)
+    with _locked(what.name):
+        card = read_card(cached_path(what.name))
+        if card is not None and sha256_of_file(cached_path(what.name)) == card.sha256:
+            return card
+        reasons = []
+        with tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder:
+            for source in what.sources:
+                file = Path(folder) / Path(urlsplit(source.url).path).name
+                try:
+                    download(source.url, file, progress)
+                    if not sha256_of_file(file).startswith(source.digest):
+                        raise InputError("what came isn't the published file")
+                    return _store(backbone, what, file, source=source.url, published=True)
+                except (OSError, HTTPException, InputError) as error:
+                    reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+                    reasons.append(f"{urlsplit(source.url).hostname}: {reason}")
+    raise InputError(f"{what.name} cannot be fetched ({'; '.join(reasons)}): {ways_out(backbone, what)}")
+
+
+def add(backbone: str, file: Path) -> WeightsCard:
+    """Put a file that was downloaded elsewhere into the cache: a state dict of torch, or a .safetensors; gives its card.
+
+    InputError where it can't be read, isn't that network's, or the cache holds other weights under the name.
+    """
+    what = published(backbone)
+    if not file.is_file():
+        raise InputError(f"--from {file}: there is no such file; {ways_out(backbone, what)}")
+    digest = sha256_of_file(file)
+    certain = any(source.digest and digest.startswith(source.digest) for source in what.sources)
+    with _locked(what.name):
+        return _store(backbone, what, file, source=file.name, published=certain)
+
+
+def ways_out(backbone: str, what: Published) -> str:
+    """What can be done where nothing can be fetched."""
+    address = what.sources[0].url
+    name = Path(urlsplit(address).path).name
+    return (
+        f"download {address} where there is a network and run `samiro-bench weights fetch {backbone} --from {name}`, or say "
+        f"`weights: file:{name}` or `weights: none` for the detector in the suite"
+    )
+
+
+def backbones_of(name: str) -> list[str]:
+    """The backbones behind a backbone's name, a detector's or a suite's, as far as they start from published weights.
+
+    InputError for a name that is none of these, a backbone without such weights, and a detector that never starts from them.
+    """
+    from detectors.registry import adapter_file, detector_names, find_adapter
+    from harness.suite import cells_of, load_suite, suite_names
+
+    if name in BACKBONES:
+        published_name(name)
+        return [name]
+    if name in detector_names() or adapter_file(name) is not None:
+        meta = find_adapter(name).meta
+        if all(configuration.weights != "imagenet" for configuration in meta.configurations.values()):
+            raise InputError(f"{name} starts from random weights in every configuration: there is nothing to fetch")
+        published_name(meta.backbone)
+        return [meta.backbone]
+    if name in suite_names() or name.endswith((".yaml", ".yml")):
+        cells: tuple[Cell, ...] = cells_of(load_suite(name))
+        found = [cell.meta.backbone for cell in cells if cell.configuration.weights == "imagenet"]
+        return list(dict.fromkeys(found))
+    known = [*(name for name, source in BACKBONES.items() if source.imagenet), *detector_names(), *suite_names()]
+    raise InputError(f"{name!r} is no backbone, detector or suite: {did_you_mean(name, known)}")
+
+
+def download(url: str, file: Path, progress: Progress | None = None) -> None:
+    """Write what lies at an address to `file`. OSError (a URLError mostly) where it can't be had, or less came than was announced."""
+    request = Request(url, headers={"User-Agent": "samiro-bench"})
+    with urlopen(request, timeout=PATIENCE) as answer, open(file, "wb") as stream:
+        announced = answer.headers.get("Content-Length")
+        total = int(announced) if announced else None
+        done = 0
+        while piece := answer.read(PIECE):
+            stream.write(piece)
+            done += len(piece)
+            if progress is not None:
+                progress(done, total)
+    if total is not None and done != total:
+        raise OSError(f"the connection broke after {done:,} of {total:,} bytes")
+
+
+def _store(backbone: str, what: Published, file: Path, *, source: str, published: bool) -> WeightsCard:
+    """Check that a file holds the weights of a backbone, and put it into the cache. The lock is held."""
+    from safetensors.torch import save_file
+
+    from detectors.checkpoints import read_state
+    from detectors.pretrained import is_counter, start_network
+
+    tensors = {name: value for name, value in read_state(file).items() if not is_counter(name)}
+    start_network(build_backbone(backbone), backbone, tensors, where=file, what=f"the backbone {backbone}")
+    target = cached_path(what.name)
+    before = read_card(target)
+    with written_aside(target) as aside:
+        save_file({name: tensors[name].contiguous().clone() for name in sorted(tensors)}, aside)
+        card = WeightsCard(
+            name=what.name,
+            backbone=backbone,
+            sha256=sha256_of_file(aside),
+            source=source,
+            source_sha256=sha256_of_file(file),
+            published=published,
+            licence=what.licence,
+            data=DATA,
+            entries=len(tensors),
+        )
+        if before is not None and before.sha256 != card.sha256:
+            raise InputError(
+                f"{target}: other weights are cached under this name (sha256 {before.sha256[:12]}, not {card.sha256[:12]}), and "
+                "cells may rest on them: move them away first"
+            )
+    write_text(card_path(target), card.model_dump_json(indent=1) + "\n")
+    return card
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """Hold the cache's lock of a name; whoever comes second waits, and then finds the weights there."""
+    target = cached_path(name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f".{name}.lock")):
+        yield

@@ -1,0 +1,82 @@
+"""docs/suites.md: its example loads and is what the page says, and the page names every key and every suite."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from detectors.meta import Data
+from harness.cli.main import main
+from harness.methods.config import KINDS, ORACLE_KINDS
+from harness.suite import load_suite, suite_names
+from harness.suite.schema import (
+    Condition,
+    CorruptionPart,
+    DatasetPart,
+    DetectorPart,
+    EvaluationPart,
+    FormOverrides,
+    Inclusion,
+    Suite,
+    TrainingPart,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/suites.md").read_text()
+(EXAMPLE,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_the_example_loads_and_has_the_cells_that_the_page_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(EXAMPLE)
+    assert main(["plan", str(path), "--results", str(tmp_path / "results"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    counted = re.search(r"That is (\d+) cells", PAGE)
+    assert counted is not None
+    assert len(told["cells"]) == int(counted[1])
+    assert {cell["state"] for cell in told["cells"]} == {"missing"}
+    assert told["not_yet"] == []
+    suite = load_suite(str(path))
+    assert [part.recipe["steps"] for part in (suite.defaults, suite.detectors["resa_micro"])] == [220, 300]
+
+
+def test_the_commands_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(EXAMPLE)
+    monkeypatch.chdir(tmp_path)
+    dry = ["bench", "mine.yaml", "--only", "detector=resa_*,method=samiro", "--only", "seed=0", "--dry-run"]
+    assert " ".join(dry).replace("detector=resa_*,method=samiro", "'detector=resa_*,method=samiro'") in PAGE
+    assert main(dry) == 0
+    assert len(re.findall(r"roads-\w+-\w+-s\d-", capsys.readouterr().out)) == 3 + 3 - 1 + 2
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Suite,
+        DatasetPart,
+        DetectorPart,
+        FormOverrides,
+        TrainingPart,
+        EvaluationPart,
+        CorruptionPart,
+        Condition,
+        Inclusion,
+    ],
+)
+def test_the_page_names_every_key(part: type[Data]) -> None:
+    keys = [name for name, field in part.model_fields.items() if not field.exclude]
+    # The only choice there is needs no explanation.
+    assert [key for key in keys if not re.search(rf"\b{key}\b", PAGE) and key != "selection"] == []
+
+
+def test_the_page_names_every_kind_and_every_suite() -> None:
+    assert [kind for kind in KINDS if kind not in PAGE] == []
+    assert [kind for kind, what in ORACLE_KINDS.items() if f"`{kind}{f':<{what}>' if what else ''}`" not in PAGE] == []
+    assert [name for name in suite_names() if f"`{name}`" not in PAGE] == []

@@ -1,0 +1,344 @@
+"""The doctor on small trees: a whole one has no finding, and each fault has exactly its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from harness.cli.main import main
+from harness.datasets.doctor import examine as examine_module
+from harness.datasets.doctor.examine import examine
+from harness.errors import InputError
+
+CLIP = "roads/0001"
+WIDTH, HEIGHT = 320, 160
+LABEL = "40 159 60 120 80 90\n280 159 250 120 220 90\n"
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def write_image(path: Path, size: tuple[int, int] = (HEIGHT, WIDTH)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((*size, 3), 90, np.uint8))
+
+
+@pytest.fixture
+def culane(tmp_path: Path) -> Path:
+    """Six images in CULane's layout: three to train, one val, two test in two scenarios."""
+    root = tmp_path / "culane"
+    (root / "list/test_split").mkdir(parents=True)
+    names = [f"{CLIP}/{number:05d}" for number in range(6)]
+    for name in names:
+        write_image(root / f"{name}.jpg")
+        (root / f"{name}.lines.txt").write_text(LABEL)
+    for split, chosen in {"train": names[:3], "val": names[3:4], "test": names[4:]}.items():
+        (root / f"list/{split}.txt").write_text("".join(f"/{name}.jpg\n" for name in chosen))
+    (root / "list/test_split/test0_normal.txt").write_text(f"{names[4]}.jpg\n")
+    (root / "list/test_split/test8_night.txt").write_text(f"{names[5]}.jpg\n")
+    return root
+
+
+def line(name: str, lanes: list[list[int]], rows: list[int]) -> str:
+    return json.dumps({"raw_file": name, "lanes": lanes, "h_samples": rows}) + "\n"
+
+
+@pytest.fixture
+def tusimple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One clip a label file, all in one folder."""
+    monkeypatch.setitem(examine_module.IMAGES, "tusimple", {"train": 2, "val": 1, "test": 1})
+    monkeypatch.setitem(examine_module.IMAGE_SIZES, "tusimple", (HEIGHT, WIDTH))
+    root = tmp_path / "tusimple"
+    days = {
+        "label_data_0313": "0313-1",
+        "label_data_0601": "0601",
+        "label_data_0531": "0531",
+        "test_label": "0530",
+    }
+    for file, day in days.items():
+        name = f"clips/{day}/60/20.jpg"
+        write_image(root / name)
+        (root / f"{file}.json").write_text(line(name, [[90, 60, 40], [-2, 250, 290]], [80, 120, 158]))
+    return root
+
+
+def marker_label() -> str:
+    markers = [
+        {
+            "lane_marker_id": str(number),
+            "pixel_start": {"x": str(600 - 4 * y), "y": str(700 - 40 * y)},
+            "pixel_end": {"x": str(600 - 4 * y - 1), "y": str(690 - 40 * y)},
+            "world_start": {"x": "1", "y": "1", "z": str(5 + y)},
+            "world_end": {"x": "1", "y": "1", "z": str(6 + y)},
+        }
+        for number, y in enumerate(range(8))
+    ]
+    return json.dumps({"image_name": "x", "projection_matrix": [], "lanes": [{"lane_id": "l0", "markers": markers}]})
+
+
+@pytest.fixture
+def llamas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two training frames, one val, one test without a label, as it should be."""
+    monkeypatch.setitem(examine_module.IMAGES, "llamas", {"train": 2, "val": 1, "test": 1})
+    root = tmp_path / "llamas"
+    for split, numbers in {"train": (1, 2), "valid": (3,), "test": (4,)}.items():
+        for number in numbers:
+            write_image(root / f"color_images/{split}/images-1/{number}_color_rect.png", (717, 1276))
+            if split != "test":
+                (root / f"labels/{split}/images-1").mkdir(parents=True, exist_ok=True)
+                (root / f"labels/{split}/images-1/{number}.json").write_text(marker_label())
+    return root
+
+
+def kinds(root: Path, **options) -> list[tuple[str, str]]:
+    return [(finding.severity, finding.kind) for finding in examine(root, **options).findings]
+
+
+def test_a_whole_tree_has_no_finding(culane: Path, tusimple: Path, llamas: Path) -> None:
+    for root, form, images in (
+        (culane, "culane", {"train": 3, "val": 1, "test": 2}),
+        (tusimple, "tusimple", {"train": 2, "val": 1, "test": 1}),
+        (llamas, "llamas", {"train": 2, "val": 1, "test": 1}),
+    ):
+        health = examine(root)
+        assert health.findings == ()
+        assert health.healthy
+        assert (health.form, health.images) == (form, images)
+        assert health.decoded == sum(images.values())
+
+
+def edit(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:
+    return lambda root: (root / name).write_text(change((root / name).read_text()))
+
+
+def first_label(text: str) -> Callable[[Path], None]:
+    return edit(f"{CLIP}/00000.lines.txt", lambda _: text)
+
+
+def all_labels(change: Callable[[str], str]) -> Callable[[Path], None]:
+    return lambda root: [path.write_text(change(path.read_text())) for path in root.rglob("*.lines.txt")] and None
+
+
+def doubled(text: str) -> str:
+    return "\n".join(" ".join(str(2 * float(word)) for word in row.split()) for row in text.splitlines()) + "\n"
+
+
+def truncate(root: Path) -> None:
+    path = root / f"{CLIP}/00001.jpg"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def pack(root: Path) -> None:
+    shutil.rmtree(root / "list")
+    (root / "list.tar.gz").write_bytes(b"")
+
+
+def move_down(root: Path) -> None:
+    (root / "roads").rename(root / "inside")
+    (root / "roads").mkdir()
+    (root / "inside").rename(root / "roads/roads")
+
+
+CULANE_FAULTS = {
+    "an image listed twice": (edit("list/train.txt", lambda text: text + f"/{CLIP}/00000.jpg\n"), "error", "list"),
+    "an empty list": (edit("list/val.txt", lambda _: ""), "error", "list"),
+    "a scenario missing": (edit("list/test_split/test8_night.txt", lambda _: ""), "error", "test-split"),
+    "a scenario twice": (edit("list/test_split/test8_night.txt", lambda t: t + f"{CLIP}/00004.jpg\n"), "error", "test-split"),
+    "a scenario of an unlisted image": (edit("list/test_split/test8_night.txt", lambda t: t + "x/9.jpg\n"), "error", "test-split"),
+    "Windows line ends": (lambda root: (root / "list/val.txt").write_bytes(f"/{CLIP}/00003.jpg\r\n".encode()), "warning", "crlf"),
+    "an image gone": (lambda root: (root / f"{CLIP}/00001.jpg").unlink(), "error", "missing-image"),
+    "a label gone": (lambda root: (root / f"{CLIP}/00001.lines.txt").unlink(), "error", "missing-label"),
+    "a folder gone": (lambda root: shutil.rmtree(root / "roads"), "error", "missing-folder"),
+    "a folder too deep": (move_down, "error", "nested"),
+    "capitals": (lambda root: (root / f"{CLIP}/00001.jpg").rename(root / f"{CLIP}/00001.JPG"), "error", "case"),
+    "an image on no list": (lambda root: write_image(root / f"{CLIP}/00099.jpg"), "warning", "orphan-image"),
+    "a label without image": (lambda root: (root / f"{CLIP}/00099.lines.txt").write_text(LABEL), "warning", "orphan-label"),
+    "a truncated image": (truncate, "error", "broken-image"),
+    "an image that is text": (lambda root: (root / f"{CLIP}/00001.jpg").write_text("no image"), "error", "broken-image"),
+    "an image of another size": (lambda root: write_image(root / f"{CLIP}/00001.jpg", (180, 320)), "error", "image-size"),
+    "an odd count": (first_label("1 2 3\n"), "error", "broken-label"),
+    "a word": (first_label("1 2 three 4\n"), "error", "broken-label"),
+    "a lane of one point": (first_label(LABEL + "100 100\n"), "note", "short-lane"),
+    "a blank line": (first_label("\n" + LABEL), "note", "short-lane"),
+    "a lane from top to bottom": (first_label("80 90 60 120 40 159\n"), "warning", "reversed-lane"),
+    "points out of order": (first_label("40 159 80 90 60 120\n"), "warning", "zigzag-lane"),
+    "a point far out": (first_label("-5000 159 60 120\n"), "warning", "far-out"),
+    "labels of another size": (all_labels(doubled), "error", "label-size"),
+    "lists not unpacked": (pack, "error", "packed"),
+    "List": (lambda root: (root / "list").rename(root / "List"), "error", "case"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CULANE_FAULTS)
+def test_each_fault_of_culanes_layout_has_its_finding_alone(culane: Path, name: str) -> None:
+    inflict, severity, kind = CULANE_FAULTS[name]
+    inflict(culane)
+    assert kinds(culane) == [(severity, kind)]
+
+
+TUSIMPLE_FAULTS = {
+    "no test labels": (lambda root: (root / "test_label.json").rename(root / "test_tasks_0627.json"), "error", "no-labels"),
+    "no training labels": (lambda root: (root / "label_data_0313.json").unlink(), "error", "no-labels"),
+    "an image gone": (lambda root: (root / "clips/0601/60/20.jpg").unlink(), "error", "missing-image"),
+    "a broken line": (edit("label_data_0531.json", lambda text: text[:-9] + "\n"), "error", "broken-label"),
+    "a frame too many": (edit("label_data_0531.json", lambda text: text + text.replace("/60/", "/61/")), "warning", "count"),
+    "a lane of one point": (edit("test_label.json", lambda text: text.replace("[90, 60, 40]", "[-2, -2, 40]")), "note", "short-lane"),
+    "capitals": (lambda root: (root / "test_label.json").rename(root / "Test_Label.json"), "error", "case"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TUSIMPLE_FAULTS)
+def test_each_fault_of_tusimple_has_its_finding_alone(tusimple: Path, name: str) -> None:
+    inflict, severity, kind = TUSIMPLE_FAULTS[name]
+    inflict(tusimple)
+    if name == "a frame too many":
+        write_image(tusimple / "clips/0531/61/20.jpg")
+    assert kinds(tusimple) == [(severity, kind)]
+
+
+def test_tusimple_as_its_archives_unpack_is_whole_too(tusimple: Path) -> None:
+    for folder, days, labels in (
+        ("train_set", ("0313-1", "0601", "0531"), "label_data_*.json"),
+        ("test_set", ("0530",), "none"),
+    ):
+        for day in days:
+            (tusimple / folder / "clips").mkdir(parents=True, exist_ok=True)
+            (tusimple / "clips" / day).rename(tusimple / folder / "clips" / day)
+        for path in tusimple.glob(labels):
+            path.rename(tusimple / folder / path.name)
+    (tusimple / "clips").rmdir()
+    health = examine(tusimple)
+    assert health.findings == ()
+    assert health.layout == "TuSimple as its archives unpack (train_set/, test_set/)"
+
+
+LLAMAS_FAULTS = {
+    "no images": (lambda root: shutil.rmtree(root / "color_images"), "error", "missing-folder"),
+    "an image gone": (lambda root: (root / "color_images/train/images-1/1_color_rect.png").unlink(), "error", "missing-image"),
+    "a broken label": (edit("labels/train/images-1/1.json", lambda text: text[:-5]), "error", "broken-label"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LLAMAS_FAULTS)
+def test_each_fault_of_llamas_has_its_finding(llamas: Path, name: str) -> None:
+    inflict, severity, kind = LLAMAS_FAULTS[name]
+    inflict(llamas)
+    found = kinds(llamas)
+    # Without its images there is no test split either: a consequence that is told as well.
+    assert found == [(severity, kind)] + ([("warning", "no-split")] if name == "no images" else [])
+
+
+def test_an_image_without_label_is_an_orphan_of_llamas(llamas: Path) -> None:
+    write_image(llamas / "color_images/train/images-1/9_color_rect.png", (717, 1276))
+    assert kinds(llamas) == [("warning", "orphan-image")]
+
+
+def test_a_dataset_one_folder_down_is_found_there(culane: Path) -> None:
+    outer = culane.with_name("outer")
+    outer.mkdir()
+    culane.rename(outer / "CULane")
+    health = examine(outer)
+    assert [(finding.kind, finding.file) for finding in health.findings] == [("nested", "CULane")]
+    assert health.root == outer / "CULane"
+    assert health.images["train"] == 3
+
+
+def test_culanes_own_folders_are_held_to_its_known_counts(culane: Path) -> None:
+    (culane / "driver_23_30frame").mkdir()
+    health = examine(culane)
+    found = {finding.kind for finding in health.findings}
+    assert found == {"count", "image-size", "label-size", "no-masks"}
+    assert any("3 images instead of 88,880" in finding.what for finding in health.findings)
+
+
+def test_a_missing_driver_names_its_archive(culane: Path) -> None:
+    (culane / "list/val.txt").write_text("/driver_37_30frame/1/00000.jpg\n")
+    (culane / f"{CLIP}/00003.jpg").unlink()
+    (culane / f"{CLIP}/00003.lines.txt").unlink()
+    (finding,) = examine(culane).findings
+    assert finding.kind == "missing-folder"
+    assert "driver_37_30frame.tar.gz from https://xingangpan.github.io" in finding.fix
+
+
+def test_curvelanes_own_layout_is_known_and_to_be_converted(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        (tmp_path / split / "labels").mkdir(parents=True)
+    health = examine(tmp_path)
+    assert (health.form, [finding.kind for finding in health.findings]) == ("curvelanes", ["convert"])
+
+
+def test_the_real_lists_hold_culanes_known_scenarios(shared: Path, tmp_path: Path) -> None:
+    (tmp_path / "list").symlink_to(shared / "real/culane/list")
+    (tmp_path / "driver_23_30frame").mkdir()
+    health = examine(tmp_path)
+    assert health.images == {"test": 34_680}
+    assert {finding.kind for finding in health.findings} == {
+        "missing-folder",
+        "missing-label",
+        "no-split",
+        "no-masks",
+    } - {"missing-label"}
+    assert "count" not in {finding.kind for finding in health.findings}
+
+
+def test_a_few_images_are_opened_one_a_clip(culane: Path) -> None:
+    assert examine(culane, images=2).decoded == 3  # of every split one
+    assert examine(culane, images=0).decoded == 6
+
+
+def test_the_command_says_what_to_do_and_how_it_went(culane: Path, tmp_path: Path, capsys) -> None:
+    assert main(["data", "doctor", str(culane), "--sheet", str(tmp_path / "sheet.jpg")]) == 0
+    assert cv2.imread(str(tmp_path / "sheet.jpg")).shape[1] == 4 * 480
+    capsys.readouterr()
+    (culane / f"{CLIP}/00001.jpg").unlink()
+    assert main(["data", "doctor", str(culane), "--json"]) == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["healthy"] is False
+    assert [(one["kind"], one["file"]) for one in printed["findings"]] == [("missing-image", f"{CLIP}/00001.jpg")]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for words, expected in (
+        ([str(empty)], "looked for list/"),
+        ([str(tmp_path / "nowhere")], "no such folder"),
+        ([str(culane), "--form", "llamas"], "no dataset of form llamas"),
+        ([str(culane), "--form", "culan"], "did you mean 'culane'"),
+    ):
+        assert main(["data", "doctor", *words]) == 2
+        assert expected in capsys.readouterr().err
+
+
+def test_labels_show_on_the_sheet(culane: Path, tmp_path: Path) -> None:
+    examine(culane, sheet=tmp_path / "with.jpg")
+    for path in culane.rglob("*.lines.txt"):
+        path.write_text("")
+    examine(culane, sheet=tmp_path / "without.jpg")
+    pictures = [cv2.imread(str(tmp_path / name)).astype(int) for name in ("with.jpg", "without.jpg")]
+    assert (np.abs(pictures[0] - pictures[1]).max(axis=2) > 60).sum() > 1000
+
+
+def test_the_index_command_prints_counts_and_rehashes(culane: Path, capsys) -> None:
+    assert main(["data", "index", str(culane), "--json"]) == 0
+    splits = {row["split"]: row for row in json.loads(capsys.readouterr().out)["splits"]}
+    assert {name: (row["images"], row["lanes"]) for name, row in splits.items()} == {
+        "train": (3, 6),
+        "val": (1, 2),
+        "test": (2, 4),
+    }
+    assert main(["data", "index", str(culane), "--rehash"]) == 0
+    assert "train: 3 images, 6 lanes" in capsys.readouterr().out
+    (culane / f"{CLIP}/00001.lines.txt").write_text("1 2 3\n")
+    assert main(["data", "index", str(culane)]) == 2
+    assert "00001.lines.txt:1: 3 numbers, an odd count" in capsys.readouterr().err
+
+
+def test_a_folder_that_isnt_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        examine(tmp_path / "nowhere")

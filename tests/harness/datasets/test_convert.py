@@ -1,0 +1,198 @@
+"""One form into another: what is kept, what is said to be lost, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.cli.main import main
+from harness.datasets import convert as conversion
+from harness.datasets.convert import convert, rows_of
+from harness.datasets.culane import CULane, label_name
+from harness.datasets.curvelanes import CurveLanes
+from harness.datasets.doctor.examine import examine
+from harness.datasets.lines import write_lines_file
+from harness.datasets.tusimple import TuSimple, at_rows
+from harness.errors import InputError
+from harness.lanes import Lane
+
+HEIGHT, WIDTH = 295, 820
+NAMES = {"train": ("d/1/0.jpg", "d/1/1.jpg", "d/2/0.jpg"), "val": ("d/3/0.jpg",), "test": ("d/4/0.jpg", "d/5/0.jpg")}
+LANE = [[100.0, 290.0], [150.5, 200.0], [180.0, 100.0]]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def culane_tree(root: Path, lanes_of: dict[str, list[Lane]]) -> Path:
+    (root / "list/test_split").mkdir(parents=True)
+    for split, names in NAMES.items():
+        (root / f"list/{split}.txt").write_text("".join(f"/{name}\n" for name in names))
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(root / name), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+            write_lines_file(root / label_name(name), lanes_of.get(name, [Lane(LANE)]))
+    for file, name in {"test8_night": "d/4/0.jpg", "test6_curve": "d/5/0.jpg"}.items():
+        (root / f"list/test_split/{file}.txt").write_text(f"{name}\n")
+    return root
+
+
+@pytest.fixture
+def culane(tmp_path: Path) -> Path:
+    return culane_tree(tmp_path / "culane", {})
+
+
+def points(dataset, split: str) -> list[list[list[list[float]]]]:
+    return [[lane.points.tolist() for lane in dataset.lanes(frame)] for frame in dataset.frames(split)]
+
+
+def test_a_dataset_becomes_tusimple_and_back(culane: Path, tmp_path: Path) -> None:
+    assert convert(CULane(culane), tmp_path / "tusimple", "tusimple") == []
+    between = TuSimple(tmp_path / "tusimple")
+    assert {split: tuple(frame.id for frame in between.frames(split)) for split in between.splits()} == NAMES
+    assert [frame.scenario for frame in between.frames("test")] == ["night", "curve"]
+    assert (tmp_path / "tusimple/d/1/0.jpg").samefile(culane / "d/1/0.jpg")
+    assert convert(between, tmp_path / "back", "culane") == []
+    back = CULane(tmp_path / "back")
+    assert {split: tuple(frame.id for frame in back.frames(split)) for split in back.splits()} == NAMES
+    assert [frame.scenario for frame in back.frames("test")] == ["night", "curve"]
+    assert sorted(path.name for path in (tmp_path / "back/list/test_split").iterdir()) == [
+        "test6_curve.txt",
+        "test8_night.txt",
+    ]
+    assert points(back, "train") == points(between, "train")
+    for root in (tmp_path / "back", tmp_path / "tusimple"):
+        assert examine(root).findings == ()
+
+
+lane_points = st.integers(6, 29).flatmap(
+    lambda count: st.tuples(st.just(count), st.floats(0, 800), st.floats(-6, 6), st.floats(-0.02, 0.02))
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(shapes=st.lists(lane_points, min_size=1, max_size=4))
+def test_lanes_with_points_at_tusimples_rows_come_back_to_an_eighth_of_a_pixel(
+    shapes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Other points lie on the line between their neighbours at those rows: the form has no room for more."""
+    folder = tmp_path_factory.mktemp("round")
+    rows = np.array(rows_of(HEIGHT)[::-1], dtype=float)
+    lanes = []
+    for count, near, slope, bend in shapes:
+        y = rows[: min(count, len(rows))]
+        x = near + slope * (y[0] - y) + bend * (y[0] - y) ** 2
+        keep = (x >= 0) & (x <= 3000)
+        stop = len(keep) if keep.all() else int(np.argmin(keep))
+        if stop > 1:
+            lanes.append(Lane(np.stack([x, y], axis=1)[:stop]))
+    source = CULane(culane_tree(folder / "a", {"d/1/0.jpg": lanes}))
+    convert(source, folder / "b", "tusimple")
+    convert(TuSimple(folder / "b"), folder / "c", "culane")
+    back = CULane(folder / "c")
+    found = back.lanes(back.frames("train")[0])
+    assert len(found) == len(lanes)
+    for lane, other in zip(lanes, found, strict=True):
+        assert other.points.shape == lane.points.shape
+        assert np.abs(other.points - lane.points).max() <= 1 / 16 + 1e-4  # rounded to 1/8 px
+
+
+def test_between_its_points_a_lane_is_interpolated_and_never_drawn_out(culane: Path, tmp_path: Path) -> None:
+    convert(CULane(culane), tmp_path / "out", "tusimple")
+    dataset = TuSimple(tmp_path / "out")
+    (lane,) = dataset.lanes(dataset.frames("val")[0])
+    assert lane.points[0].tolist() == [100, 290]
+    assert lane.points[-1].tolist() == [180, 100]
+    assert np.array_equal(lane.points[:, 0], at_rows(Lane(LANE), lane.points[:, 1]).astype(np.float32))
+
+
+def test_rows_are_tusimples_own_on_its_own_height() -> None:
+    assert rows_of(720) == list(range(160, 711, 10))
+    assert rows_of(590) == list(range(130, 590, 10))
+
+
+def test_what_tusimple_cant_hold_is_said(tmp_path: Path) -> None:
+    lanes = {"d/3/0.jpg": [Lane([[-20, 290], [30, 190]]), Lane([[5, 40], [9, 20]])]}
+    said = convert(CULane(culane_tree(tmp_path / "in", lanes)), tmp_path / "out", "tusimple")
+    assert said[0].startswith("1 lanes left out")
+    assert "points left out: they lie left of the image" in said[1]
+
+
+def curvelanes_tree(root: Path) -> Path:
+    for part, sizes in {"train": [(144, 256), (66, 157)], "valid": [(144, 256)]}.items():
+        for folder in ("images", "labels"):
+            (root / part / folder).mkdir(parents=True)
+        for number, size in enumerate(sizes):
+            cv2.imwrite(str(root / part / f"images/{number}.jpg"), np.zeros((*size, 3), np.uint8))
+            lane = [{"y": "139.0", "x": "20.41"}, {"y": "60.08", "x": "78.19"}]
+            (root / part / f"labels/{number}.lines.json").write_text(json.dumps({"Lines": [lane]}))
+        (root / part / f"{part}.txt").write_text("".join(f"images/{number}.jpg\n" for number in range(len(sizes))))
+    return root
+
+
+def test_curvelanes_becomes_culanes_layout_of_one_size(tmp_path: Path) -> None:
+    said = convert(CurveLanes(curvelanes_tree(tmp_path / "in")), tmp_path / "out", "culane", size=(144, 256))
+    assert said == ["split train: 1 images of another size left out"]
+    dataset = CULane(tmp_path / "out")
+    assert dataset.splits() == ("train", "val")
+    assert points(dataset, "train") == [[[[20.375, 139.0], [78.25, 60.125]]]]
+    assert examine(tmp_path / "out").findings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("{", "not lanes of CurveLanes"),
+        ("[]", "not lanes of CurveLanes"),
+        ("{}", "no 'Lines'"),
+        ('{"Lines": [[{"x": "1"}]]}', "no 'y'"),
+        ('{"Lines": [[{"x": "nan", "y": "1"}]]}', "lane 1 has a point further out"),
+        ('{"Lines": 5}', "not lanes of CurveLanes"),
+    ],
+)
+def test_damaged_labels_of_curvelanes_are_refused(tmp_path: Path, text: str, what: str) -> None:
+    root = curvelanes_tree(tmp_path / "in")
+    (root / "valid/labels/0.lines.json").write_text(text)
+    with pytest.raises(InputError, match=what):
+        CurveLanes(root).labels("val")
+
+
+def test_nothing_is_left_behind_when_it_fails(culane: Path, tmp_path: Path) -> None:
+    (culane / "d/5/0.jpg").unlink()
+    with pytest.raises(InputError, match="is missing; restore it"):
+        convert(CULane(culane), tmp_path / "made/out", "culane")
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+@pytest.mark.parametrize("images", ["copy", "symlink"])
+def test_images_are_copied_or_linked_as_asked(culane: Path, tmp_path: Path, images) -> None:
+    convert(CULane(culane), tmp_path / "out", "tusimple", images=images)
+    made = tmp_path / "out/d/1/0.jpg"
+    assert made.is_symlink() == (images == "symlink")
+    assert made.read_bytes() == (culane / "d/1/0.jpg").read_bytes()
+    assert made.stat().st_nlink == 1
+
+
+def test_the_command_converts_and_refuses(culane: Path, tmp_path: Path, capsys) -> None:
+    assert main(["data", "convert", str(culane), str(tmp_path / "out"), "--to", "tusimple"]) == 0
+    assert "wrote CULane's layout as tusimple" in capsys.readouterr().out
+    for words, expected in (
+        ([str(culane), "x", "--to", "llamas"], "world coordinates"),
+        ([str(culane), "x", "--to", "tusimpel"], "did you mean 'tusimple'"),
+        ([str(culane), "x", "--to", "culane"], "already"),
+        ([str(culane), str(tmp_path / "out"), "--to", "tusimple"], "exists already"),
+        ([str(culane), "x", "--to", "tusimple", "--size", "big"], "height and width"),
+        ([str(culane), str(tmp_path / "x"), "--to", "tusimple", "--size", "5x5"], "no labelled image is left"),
+        ([str(tmp_path / "nowhere"), "x", "--to", "culane"], "data doctor"),
+    ):
+        assert main(["data", "convert", *words]) == 2
+        assert expected in capsys.readouterr().err
+    assert set(conversion.REFUSED) == {"llamas"}

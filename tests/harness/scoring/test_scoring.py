@@ -1,0 +1,181 @@
+"""Every form's predictions are written, archived and scored alike: what the official metric says of the files is what is counted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.counts import AccuracyScores, OverlapScores, scope_scores
+from harness.datasets.base import FORMS, Dataset, open_dataset
+from harness.datasets.lines import write_lines_file
+from harness.datasets.predictions import pack_predictions, unpack_predictions
+from harness.errors import InputError
+from harness.fingerprint import fingerprint
+from harness.lanes import Lane
+from harness.metrics.llamas import score_folder
+from harness.metrics.tusimple import score_file
+from harness.scoring import SCORINGS
+
+SIZES = {"culane": (590, 1640), "tusimple": (720, 1280), "llamas": (717, 1276)}
+
+
+@pytest.fixture(autouse=True)
+def _labels_alone(trees: ModuleType, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scoring looks at no image."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(trees, "picture", lambda path, found, size: None)
+
+
+def tree(trees: ModuleType, form: str, root: Path) -> Dataset:
+    """A dataset of a form with ten frames in the split that is scored."""
+    if form == "tusimple":
+        trees.write_tusimple(root, {"train": 2, "test": 10})
+    elif form == "llamas":
+        trees.write_llamas(root, {"valid": 10})
+    else:
+        names = [f"driver_0/a.MP4/{number:05d}.jpg" for number in range(10)]
+        (root / "list").mkdir(parents=True)
+        (root / "list/test.txt").write_text("".join(f"/{name}\n" for name in names))
+        for number, name in enumerate(names):
+            path = root / name.replace(".jpg", ".lines.txt")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_lines_file(path, trees.lanes(number, SIZES[form]))
+    return open_dataset(form, root, image_size=SIZES[form])
+
+
+def predictions(dataset: Dataset, split: str, seed: int = 3) -> list[list[Lane]]:
+    """The labels, shaken; some frames lack a lane, some have one too many."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number, frame in enumerate(dataset.frames(split)):
+        lanes = [
+            Lane(lane.points + rng.normal(0, 8, 2).astype(np.float32), 0.5 + 0.1 * k)
+            for k, lane in enumerate(dataset.lanes(frame))
+        ]
+        if number % 3 == 0:
+            lanes = lanes[1:]
+        if number % 4 == 0:
+            lanes.append(Lane([[700, 690], [640.3, 500], [600, 400]], 0.3))
+        found.append(lanes)
+    return found
+
+
+def scored(dataset: Dataset, lanes: list[list[Lane]], folder: Path) -> Any:
+    scoring = SCORINGS[dataset.form]
+    dataset.write_predictions(folder, dataset.frames(scoring.split), lanes)
+    done: list[int] = []
+    counts, oddities = scoring.scorer(dataset, scoring.split, folder, progress=done.append, workers=1)
+    assert sum(done) == len(counts.image)
+    assert oddities == ()
+    return counts
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_scored_is_what_is_archived(trees: ModuleType, tmp_path: Path, form: str) -> None:
+    """Unpacked, written and scored again, an archive gives the same counts, image by image."""
+    dataset = tree(trees, form, tmp_path / "data")
+    frames, lanes = dataset.frames(SCORINGS[form].split), predictions(dataset, SCORINGS[form].split)
+    first = scored(dataset, lanes, tmp_path / "first")
+    pack_predictions(tmp_path / "a.npz", [frame.id for frame in frames], dataset.archived(frames, lanes))
+    ids, unpacked = unpack_predictions(tmp_path / "a.npz")
+    again = scored(dataset, unpacked, tmp_path / "again")
+    assert ids == first.image.tolist()
+    for field in fields(first):
+        assert getattr(first, field.name).tolist() == getattr(again, field.name).tolist(), field.name
+    files = [path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()]
+    assert len(files) == (1 if form == "tusimple" else 10)
+    for file in files:
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+    assert set(first.scenario.tolist()) == {"unnamed"}
+    assert first.clip.tolist() == [frame.clip for frame in frames]
+
+
+def test_tusimples_scores_are_those_of_the_official_metric(trees: ModuleType, tmp_path: Path) -> None:
+    dataset = tree(trees, "tusimple", tmp_path / "data")
+    counts = scored(dataset, predictions(dataset, "test"), tmp_path / "out")
+    official, _ = score_file(tmp_path / "data/test_label.json", tmp_path / "out/predictions.json")
+    scores = scope_scores(counts)
+    assert isinstance(scores, AccuracyScores)
+    assert (scores.accuracy, scores.fp, scores.fn) == (
+        official.mean(official.accuracy), official.mean(official.fp), official.mean(official.fn),
+    )  # fmt: skip
+    assert (scores.f1_clrnet, scores.f1_matched) == (official.f1_clrnet, official.f1_matched)
+    assert scores.images_with_negative_fp == official.images_with_negative_fp
+    assert 0 < scores.fn < 1
+    assert 0.5 < scores.accuracy < 1
+    clips = counts.clip.tolist()
+    assert [one == other for one, other in pairwise(clips)] == [True, False] * 4 + [True]
+
+
+def test_llamas_scores_are_those_of_the_official_metric(trees: ModuleType, tmp_path: Path) -> None:
+    dataset = tree(trees, "llamas", tmp_path / "data")
+    counts = scored(dataset, predictions(dataset, "val"), tmp_path / "out")
+    official, _ = score_folder(tmp_path / "data/labels/valid", tmp_path / "out")
+    scores = scope_scores(counts)
+    assert isinstance(scores, OverlapScores)
+    assert scores.true_positives == tuple(official.tp.sum(axis=0).tolist())
+    assert (scores.labels, scores.predictions) == (int(official.n_gt.sum()), int(official.n_pred.sum()))
+    assert scores.f1_50 == pytest.approx(official.sums(0.5).f1)
+    assert scores.mf1 == pytest.approx(official.mf1)
+    assert scores.f1_75 is not None
+    assert scores.f1_50 is not None
+    assert 0 < scores.f1_75 < scores.f1_50 < 1
+
+
+def test_the_two_label_files_of_tusimples_training_set_are_scored_as_one(trees: ModuleType, tmp_path: Path) -> None:
+    dataset = tree(trees, "tusimple", tmp_path / "data")
+    frames = dataset.frames("train")
+    dataset.write_predictions(tmp_path / "out", frames, [dataset.lanes(frame) for frame in frames])
+    counts, _ = SCORINGS["tusimple"].scorer(dataset, "train", tmp_path / "out", progress=lambda done: None, workers=1)
+    assert len(counts.image) == 3
+    assert counts.quality().tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_prediction_that_is_missing_is_refused(trees: ModuleType, tmp_path: Path, form: str) -> None:
+    dataset = tree(trees, form, tmp_path / "data")
+    scored(dataset, predictions(dataset, SCORINGS[form].split), tmp_path / "out")
+    victim = sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())[0]
+    if form == "tusimple":
+        victim.write_text(victim.read_text().split("\n", 1)[1])
+    else:
+        victim.unlink()
+    with pytest.raises(InputError, match=victim.name):
+        SCORINGS[form].scorer(dataset, SCORINGS[form].split, tmp_path / "out", progress=lambda done: None, workers=1)
+
+
+def test_a_frame_predicted_twice_is_refused_in_tusimple(trees: ModuleType, tmp_path: Path) -> None:
+    dataset = tree(trees, "tusimple", tmp_path / "data")
+    scored(dataset, predictions(dataset, "test"), tmp_path / "out")
+    path = tmp_path / "out/predictions.json"
+    first, _, *others = path.read_text().splitlines()
+    path.write_text("\n".join([first, first, *others]) + "\n")
+    with pytest.raises(InputError, match=r"predictions\.json, line 2: .* predicted again"):
+        SCORINGS["tusimple"].scorer(dataset, "test", tmp_path / "out", progress=lambda done: None, workers=1)
+
+
+def test_run_time_is_zero_so_that_no_frame_is_too_slow(trees: ModuleType, tmp_path: Path) -> None:
+    dataset = tree(trees, "tusimple", tmp_path / "data")
+    scored(dataset, predictions(dataset, "test"), tmp_path / "out")
+    lines = [json.loads(line) for line in (tmp_path / "out/predictions.json").read_text().splitlines()]
+    assert {line["run_time"] for line in lines} == {0}
+    assert all(x == -2 or (8 * x).is_integer() for line in lines for lane in line["lanes"] for x in map(float, lane))
+
+
+def test_each_forms_code_is_its_own() -> None:
+    """A change in one metric makes no other form's scores stale."""
+    for form, scoring in SCORINGS.items():
+        files = fingerprint([scoring.module])
+        assert f"harness/metrics/{form}.py" in files
+        for other in set(SCORINGS) - {form}:
+            assert f"harness/metrics/{other}.py" not in files
+            assert f"harness/datasets/{other}.py" not in files
+        assert set(SCORINGS) == set(FORMS)
+        assert scoring.metric == f"{form}/official"

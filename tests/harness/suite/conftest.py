@@ -1,0 +1,36 @@
+"""A small suite, and reading a changed one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.suite import Suite, load_suite
+
+SPLITS = {"train": {"frames": 4}, "test": {"frames": 4}}
+
+PLAIN: dict[str, Any] = {
+    "title": "test",
+    "datasets": {"roads": {"rendered": {"seed": 1, "splits": SPLITS}}},
+    "oracles": {"small": {"dataset": "roads", "configuration": {"name": "mim:resnet_micro", "steps": 2}}},
+    "detectors": {"ufldv2_micro": None, "resa_micro": None},
+    "methods": {"baseline": None, "samiro": {"oracle": "small"}},
+}
+
+Loading = Callable[..., Suite]
+
+
+@pytest.fixture(scope="session")
+def loading(tmp_path_factory: pytest.TempPathFactory) -> Loading:
+    """Reads the small suite with some of its parts replaced."""
+    path: Path = tmp_path_factory.mktemp("suite") / "mine.yaml"
+
+    def load(**parts: object) -> Suite:
+        path.write_text(yaml.safe_dump({**PLAIN, **parts}, sort_keys=False))
+        return load_suite(str(path))
+
+    return load

@@ -1,0 +1,110 @@
+"""Parts that can be asked for before they can be run: told by `plan`, refused by `bench`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli.main import main
+from harness.matrix import make_plan
+from harness.suite import Suite, cells_of, load_suite, not_yet, suite_names
+
+ASKS_FOR_MUCH: dict[str, Any] = {
+    "oracles": {
+        "small": {"configuration": {"name": "mim:resnet_micro", "steps": 2}},
+        "other": {"configuration": {"name": "shuffled:small"}},
+    },
+    "methods": {"baseline": None, "samiro": {"oracle": "small"}, "samiro_other": {"kind": "samiro", "oracle": "other"}},
+    "evaluations": {"test": None, "fog": {"corruption": {"name": "fog"}}},
+}
+
+
+def keys(suite: Suite, **choice: Any) -> list[str]:
+    return [part.key for part in not_yet(suite, cells_of(suite, **choice))]
+
+
+def test_only_what_the_chosen_cells_need_is_told(loading: Callable[..., Suite]) -> None:
+    suite = loading(**ASKS_FOR_MUCH)
+    assert keys(suite) == ["oracles.other.configuration.name", "evaluations.fog.corruption"]
+    assert keys(suite, only=["method=samiro"]) == ["evaluations.fog.corruption"]
+    assert keys(loading()) == []
+
+
+def test_bench_refuses_with_the_sentences_of_plan_before_any_work(
+    loading: Callable[..., Suite], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = loading(**ASKS_FOR_MUCH)
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", suite.file, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["not_yet"]
+    assert [part["key"] for part in told] == keys(suite)
+    assert main(["plan", suite.file]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split("'")[1] for line in shown[: len(told)]] == keys(suite)
+    assert main(["bench", suite.file]) == 2
+    (refusal,) = capsys.readouterr().err.splitlines()
+    assert all(part["key"] in refusal and part["why"] in refusal for part in told)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_every_shipped_suite_plans_without_any_dataset(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("CULANE", "TUSIMPLE", "LLAMAS"):
+        monkeypatch.setenv(f"SAMIRO_BENCH_DATA_{variable}", str(tmp_path / "nowhere"))
+    suite = load_suite(name)
+    plan = make_plan(suite, tmp_path / "results")
+    assert {cell.id for cell in plan.all_cells} == {cell.id for cell in cells_of(suite)}
+    real = {dataset for dataset, part in suite.datasets.items() if part.rendered is None}
+    assert {cell.identity.dataset for cell, _ in plan.unavailable} == real
+    assert all("nowhere: there is no such folder" in why for _, why in plan.unavailable)
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_every_shipped_suite_says_what_it_shows_and_how_many_trainings_it_costs(name: str) -> None:
+    suite = load_suite(name)
+    head = [
+        line for line in Path(suite.file).read_text().split("\ntitle:")[0].splitlines() if not line.startswith("# yaml")
+    ]
+    assert len(head) >= 1
+    assert all(line.startswith("# ") for line in head)
+    cells = len(cells_of(suite))
+    assert cells <= 4 or f"# Costs {cells} trainings" in "\n".join(head)
+
+
+def test_missing_data_is_a_state_of_a_plan_and_refused_by_bench(
+    loading: Callable[..., Suite], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_ROADS_ABROAD", str(tmp_path / "nowhere"))
+    rendered = {"rendered": {"seed": 1, "splits": {"train": {"frames": 4}, "test": {"frames": 4}}}}
+    datasets = {"here": rendered, "abroad": {"form": "culane", "root": "roads_abroad"}}
+    suite = loading(datasets=datasets, oracles={}, methods={"baseline": None}, detectors={"ufldv2_micro": None})
+    assert main(["plan", suite.file, "--json"]) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    assert [cell["state"] for cell in cells] == ["missing", "data missing"]
+    assert str(tmp_path / "nowhere") in cells[1]["why"]
+    assert main(["status", suite.file, "--json"]) == 0
+    assert [cell["state"] for cell in json.loads(capsys.readouterr().out)["cells"]] == ["missing", "data missing"]
+    assert main(["bench", suite.file]) == 2
+    assert "nowhere: there is no such folder" in capsys.readouterr().err
+    assert not list((tmp_path / "results").rglob("phase.json"))
+
+
+def test_a_dry_run_is_a_plan_and_leaves_nothing(
+    loading: Callable[..., Suite], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = loading()
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", suite.file, "--only", "method=samiro"]) == 0
+    planned = capsys.readouterr().out
+    assert main(["bench", suite.file, "--only", "method=samiro", "--dry-run"]) == 0
+    assert capsys.readouterr().out == planned
+    assert "-samiro-" in planned
+    assert "-baseline-" not in planned
+    assert list(tmp_path.iterdir()) == []

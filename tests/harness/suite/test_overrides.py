@@ -1,0 +1,128 @@
+"""Overrides: what wins over what, and where a mistake is told to stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from detectors.meta import Configuration
+from detectors.registry import detector_meta
+from harness.errors import InputError
+from harness.suite import Suite, cells_of
+
+LLAMAS = {"road": {"form": "llamas"}}
+
+
+def configuration(suite: Suite, detector: str) -> Configuration:
+    """That of a detector's first cell."""
+    return next(cell.configuration for cell in cells_of(suite) if cell.identity.detector == detector)
+
+
+def test_a_detectors_own_override_lies_over_the_defaults_and_those_over_what_is_published(
+    loading: Callable[..., Suite],
+) -> None:
+    suite = loading(
+        defaults={
+            "recipe": {"batch_size": 8, "augmentation": {"flip": 0.25}},
+            "forms": {"culane": {"recipe": {"steps": 9}}},
+        },
+        detectors={"ufldv2_micro": {"recipe": {"batch_size": 4, "augmentation": {"rotation": 1}}}, "resa_micro": None},
+    )
+    published = detector_meta("ufldv2_micro").configurations["culane"].recipe
+    recipe = configuration(suite, "ufldv2_micro").recipe
+    assert (recipe.batch_size, recipe.steps, recipe.learning_rate) == (4, 9, published.learning_rate)
+    assert (recipe.augmentation.flip, recipe.augmentation.rotation) == (0.25, 1)
+    assert recipe.augmentation.scale == published.augmentation.scale
+    assert configuration(suite, "resa_micro").recipe.batch_size == 8
+
+
+def test_steps_and_epochs_take_each_others_place_layer_by_layer(loading: Callable[..., Suite]) -> None:
+    suite = loading(
+        defaults={"recipe": {"steps": 60}}, detectors={"ufldv2_micro": {"recipe": {"epochs": 2}}, "resa_micro": None}
+    )
+    assert [(r.steps, r.epochs) for r in (configuration(suite, d).recipe for d in suite.detectors)] == [
+        (None, 2),
+        (60, None),
+    ]
+
+
+def test_overrides_for_a_form_hold_on_its_datasets_alone(loading: Callable[..., Suite]) -> None:
+    both = {"c": {"form": "culane"}, "t": {"form": "tusimple"}}
+    forms = {"tusimple": {"recipe": {"epochs": 7}}}
+    suite = loading(
+        datasets=both, oracles={}, methods={"baseline": None}, detectors={"resa_resnet18": {"forms": forms}}
+    )
+    published = detector_meta("resa_resnet18").configurations["culane"].recipe.epochs
+    assert [cell.configuration.recipe.epochs for cell in cells_of(suite)] == [published, 7]
+
+
+def test_a_form_without_configuration_starts_like_another_and_a_published_one_is_kept(
+    loading: Callable[..., Suite],
+) -> None:
+    like = {"forms": {"llamas": {"like": "tusimple", "recipe": {"epochs": 3}}, "culane": {"like": "tusimple"}}}
+    only = {"methods": {"baseline": None}, "oracles": {}, "detectors": {"resa_resnet18": None}, "defaults": like}
+    configurations = detector_meta("resa_resnet18").configurations
+    made = configuration(loading(datasets=LLAMAS, **only), "resa_resnet18")
+    assert made.recipe.epochs == 3
+    assert made.input == configurations["tusimple"].input
+    assert made.architecture["bottom_row"] == 710
+    kept = configuration(loading(datasets={"road": {"form": "culane"}}, **only), "resa_resnet18")
+    assert kept.input == configurations["culane"].input
+
+
+def test_a_detectors_own_start_wins_over_that_of_the_defaults(loading: Callable[..., Suite]) -> None:
+    suite = loading(
+        datasets=LLAMAS,
+        oracles={},
+        methods={"baseline": None},
+        defaults={"forms": {"llamas": {"like": "culane"}}},
+        detectors={"resa_resnet18": {"forms": {"llamas": {"like": "tusimple"}}}, "resa_resnet34": None},
+    )
+    forms = ("tusimple", "culane")
+    for detector, form in zip(suite.detectors, forms, strict=True):
+        assert configuration(suite, detector).input == detector_meta(detector).configurations[form].input
+
+
+def test_a_form_without_configuration_is_answered_with_the_line_to_write(loading: Callable[..., Suite]) -> None:
+    parts: dict[str, Any] = {
+        "datasets": {"c": {"form": "culane"}, "t": {"form": "tusimple"}},
+        "oracles": {},
+        "methods": {"baseline": None},
+        "detectors": dict.fromkeys(["resa_resnet18", "lstr_resnet34", "lstr_resnet18s_2x"]),
+    }
+    line = r"- \{dataset: t, detector: \[lstr_resnet34, lstr_resnet18s_2x\]\}"
+    with pytest.raises(
+        InputError, match=f"'detectors.lstr_resnet34': has no configuration for form 'tusimple'.*{line}"
+    ):
+        loading(**parts)
+    cells = cells_of(loading(**parts, exclude=[{"dataset": "t", "detector": ["lstr_resnet34", "lstr_resnet18s_2x"]}]))
+    assert [(c.identity.dataset, c.identity.detector) for c in cells][-2:] == [
+        ("c", "lstr_resnet18s_2x"),
+        ("t", "resa_resnet18"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"defaults": {"recipe": {"learning_rte": 1}}}, "unknown key 'defaults.recipe.learning_rte': did you mean 'learning_rate'"),
+        ({"defaults": {"forms": {"culane": {"recipe": {"augmentation": {"flipp": 1}}}}}},
+         "unknown key 'defaults.forms.culane.recipe.augmentation.flipp': did you mean 'flip'"),
+        ({"defaults": {"architecture": {"head": "convolutional"}}}, "unknown key 'defaults.architecture.head'"),
+        ({"defaults": {"forms": {"kulane": {}}}}, "key 'defaults.forms.kulane'.*'culane'"),
+        ({"detectors": {"resa_micro": {"forms": {"culane": {"input": {"nework": [1, 2]}}}}}},
+         "unknown key 'detectors.resa_micro.forms.culane.input.nework': did you mean 'network'"),
+        ({"detectors": {"resa_micro": {"recipe": {"steps": 0}}}}, "key 'detectors.resa_micro.recipe.steps'"),
+        ({"datasets": LLAMAS, "detectors": {"lstr_resnet34": None}, "defaults": {"forms": {"llamas": {"like": "tusimple"}}}},
+         "key 'defaults.forms.llamas.like'.*lstr_resnet34 has no configuration for 'tusimple' either; it has culane"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_an_override_is_told_where_it_stands(
+    loading: Callable[..., Suite], parts: dict[str, Any], said: str
+) -> None:
+    if "datasets" in parts:
+        parts = {**parts, "oracles": {}, "methods": {"baseline": None}}
+    with pytest.raises(InputError, match=said):
+        loading(**parts)

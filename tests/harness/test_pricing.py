@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.pricing import BYTES_A_WEIGHT, Rates, parameters, priced, recorded_rates, step_key, this_machine
+from harness.suite import Cell, cells_of, load_suite
+
+
+@pytest.fixture(scope="module")
+def cells() -> tuple[Cell, ...]:
+    return cells_of(load_suite("smoke"))
+
+
+def record_of(cell: Cell, seconds: float, **changes: Any) -> dict[str, Any]:
+    """The part of a record that prices are read from."""
+    machine = {"device": "CPU", "cpu": this_machine("cpu")} | changes
+    return {
+        "identity": cell.identity.model_dump(mode="json"),
+        "training": {"seconds_per_step": seconds},
+        "environment": machine,
+    }
+
+
+def write(results: Path, name: str, record: dict[str, Any]) -> None:
+    path = results / "some suite" / "records" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+
+
+def test_a_cell_is_priced_by_the_median_of_the_records_that_are_like_it(
+    tmp_path: Path, cells: tuple[Cell, ...]
+) -> None:
+    baseline, samiro = cells
+    for number, seconds in enumerate((0.5, 0.2, 0.3)):
+        write(tmp_path, f"like {number}", record_of(baseline, seconds))
+    write(tmp_path, "of another machine", record_of(baseline, 9.0, device="NVIDIA H100"))
+    other = record_of(baseline, 9.0)
+    other["identity"]["recipe"]["batch_size"] += 1
+    write(tmp_path, "of another batch", other)
+    rates = recorded_rates(tmp_path)
+    prices = priced(cells, {"roads": 72}, [rates], {"roads": 36})
+    assert prices[baseline.id].seconds == pytest.approx(60 * 0.3)
+    assert prices[baseline.id].basis == "records"
+    assert prices[samiro.id].seconds is None
+    assert prices[samiro.id].basis == "unknown"
+
+
+def test_a_recipe_in_epochs_has_no_price_without_the_number_of_images(cells: tuple[Cell, ...]) -> None:
+    baseline = cells[0]
+    rates = Rates({step_key(baseline.identity.model_dump(mode="json"), this_machine("cpu")): 2.0}, "probe")
+    assert priced([baseline], {}, [rates], {})[baseline.id].basis == "unknown"
+    assert priced([baseline], {"roads": 72}, [rates], {})[baseline.id].basis == "probe"
+
+
+def test_a_record_that_cannot_be_read_is_named_and_the_others_count(tmp_path: Path, cells: tuple[Cell, ...]) -> None:
+    write(tmp_path, "whole", record_of(cells[0], 0.25))
+    (tmp_path / "some suite" / "records" / "broken.json").write_text("{")
+    rates = recorded_rates(tmp_path)
+    assert list(rates.seconds.values()) == [0.25]
+    (problem,) = rates.problems
+    assert "broken.json" in problem
+
+
+def test_room_on_the_disk_is_that_of_weights_moments_and_predictions(cells: tuple[Cell, ...]) -> None:
+    few, many = (priced(cells[:1], {}, [], {"roads": images})[cells[0].id].disk_bytes for images in (0, 1000))
+    # adamw: the weights, their two moments and the exported weights.
+    assert few == parameters(cells[0]) * BYTES_A_WEIGHT * 4
+    assert many > few + 4096 * 1000
+
+
+def test_a_probe_takes_steps_of_the_very_cell_and_leaves_nothing_behind(
+    tmp_path: Path, cells: tuple[Cell, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.probe import probed_rates
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    asked: list[str] = []
+    rates = probed_rates([*cells, *cells], asked.append)
+    assert asked == [cell.id for cell in cells]
+    prices = priced(cells, {"roads": 72}, [rates], {})
+    assert all(price.basis == "probe" and price.seconds and price.seconds > 0 for price in prices.values())
