@@ -12,13 +12,23 @@ import numpy.typing as npt
 from scipy.linalg import lstsq
 
 from harness.metrics.compiled import compiled
+from harness.metrics.tusimple_text import (
+    LANE_COUNT,
+    LANE_SIZE,
+    LANES,
+    ORDINARY,
+    ROW_COUNT,
+    ROWS,
+    RUN_TIME,
+    Lines,
+)
 
 PIXEL_THRESHOLD = 20.0
 
 ABSENT = -100.0
 """What every negative x becomes before lanes are compared."""
 
-ORDINARY = 1e5
+MODEST = 1e5
 """Lanes with values beyond this many pixels are compared carefully."""
 
 DOUBT = 1e-9
@@ -26,6 +36,47 @@ DOUBT = 1e-9
 
 Floats = npt.NDArray[np.float64]
 Anything = npt.NDArray[Any]
+
+
+def ordinary_accuracies(
+    predicted: Lines, labelled: Lines, pairs: npt.NDArray[np.int64]
+) -> tuple[list[float], list[int], list[bool]]:
+    """`accuracies` of each predicted line with the label on the line `pairs` names: flat, where each line's end, which are certain.
+
+    A line is not certain if it or its label is not ordinary, lacks a key or has lanes of a wrong length, or if the last digit matters.
+    """
+    columns = [ORDINARY, LANES, LANE_COUNT, LANE_SIZE]
+    ours, theirs = predicted.table, labelled.table[pairs]
+    places = np.concatenate([ours[:, [*columns, RUN_TIME]], theirs[:, [*columns, ROWS, ROW_COUNT]]], axis=1)
+    best, ends, certain = accuracies_of_lines(np.ascontiguousarray(places), predicted.values, labelled.values)
+    return best.tolist(), ends.tolist(), certain.tolist()
+
+
+@compiled
+def accuracies_of_lines(
+    places: npt.NDArray[np.int64], found: Floats, sought: Floats
+) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """See `ordinary_accuracies`; places: its columns, in order."""
+    ends, certain = np.zeros(len(places), np.int64), np.zeros(len(places), np.bool_)
+    best = np.zeros(max(places[:, 7].sum() + len(places), 1))  # -1 lanes where there are none
+    used = 0
+    for line in range(len(places)):
+        at, count, size = places[line, 1], places[line, 2], places[line, 3]
+        truth_at, truth_count, truth_size = places[line, 6], places[line, 7], places[line, 8]
+        rows_at, height = places[line, 9], places[line, 10]
+        complete = (
+            min(places[line, 0], places[line, 5]) == 1 and min(places[line, 4], min(at, min(truth_at, rows_at))) >= 0
+        )
+        if complete and (count == 0 or size == height) and (truth_count == 0 or truth_size == height):
+            lanes = found[at : at + count * height].reshape(count, height)
+            truths = sought[truth_at : truth_at + truth_count * height].reshape(truth_count, height)
+            accurate, sure = best_accuracies(lanes, truths, sought[rows_at : rows_at + height])
+            certain[line] = sure
+            for lane in range(truth_count):
+                best[used] = accurate[lane]
+                used += 1
+        ends[line] = used
+    return best, ends, certain
 
 
 def accuracies(lanes: Any, truths: Any, rows: Any) -> list[float]:
@@ -53,7 +104,7 @@ def ordinary(values: Any, dimensions: int) -> Floats | None:
     if array.dtype.kind not in "if" or array.ndim != dimensions or array.size == 0:
         return None
     numbers = np.ascontiguousarray(array, np.float64)
-    return numbers if np.abs(numbers).max() <= ORDINARY else None
+    return numbers if np.abs(numbers).max() <= MODEST else None
 
 
 @compiled
@@ -64,7 +115,7 @@ def best_accuracies(lanes: Floats, truths: Floats, ys: Floats) -> tuple[Floats, 
     for lane in range(len(truths)):
         slope = fitted_slope(truths[lane], ys)
         threshold = PIXEL_THRESHOLD / np.cos(np.arctan(slope))
-        doubt = DOUBT * threshold if slope != 0.0 else -1.0
+        doubt = DOUBT * threshold
         for other in range(len(lanes)):
             right = doubtful = 0
             for row in range(len(ys)):

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.metrics.tusimple import parsed, score_file, score_image
+from harness.metrics.tusimple import score_file, score_image
 from harness.metrics.tusimple_lanes import accuracies, careful_accuracies, fitted_slope, official_slope
+from harness.metrics.tusimple_text import parsed
 
 
 @pytest.fixture(scope="session")
@@ -195,7 +196,7 @@ def test_only_labels_that_are_asked_for_need_their_keys(tmp_path):
     label = {"raw_file": "a", "lanes": [[5, 6, 7]], "h_samples": [10, 20, 30]}
     counts, _ = score_file(*write(tmp_path, [GOOD, GOOD], [label, {"raw_file": "b"}]))
     assert counts.labelled == 2
-    with pytest.raises(InputError, match=r"gt\.json: the line of b has no key 'lanes'"):
+    with pytest.raises(InputError, match=r"gt\.json, line 2: no key 'lanes'"):
         score_file(*write(tmp_path, [GOOD, {**GOOD, "raw_file": "b"}], [label, {"raw_file": "b"}]))
 
 
