@@ -239,16 +239,32 @@ def scan_lanes(
 
 @compiled
 def scan_list(text: Bytes, at: int, stop: int, powers: Floats, values: Floats, used: int) -> tuple[int, int]:
-    """Read a list of one number and more: where it ends (-1 if it is none), and how many values there are then."""
+    """Read a list of one number and more: where it ends (-1 if it is none), and how many values there are then.
+
+    Short whole numbers, which most are, are read here, since calls cost more than digits; the others by `scan_number`.
+    """
     if at == stop or text[at] != 91:
         return -1, used
     while True:
-        at = past_space(text, at + 1, stop)
-        at, values[used] = scan_number(text, at, stop, powers)
+        at += 1
+        while at < stop and (text[at] == 32 or text[at] == 9):
+            at += 1
+        first = at + int(at < stop and text[at] == 45)
+        place, whole = first, 0
+        while place < stop and place < first + 5 and 48 <= text[place] <= 57:
+            whole = whole * 10 + (int(text[place]) - 48)
+            place += 1
+        plain = place < stop and (text[place] == 44 or text[place] == 93) and place > first
+        if plain and (text[first] != 48 or place == first + 1):
+            values[used] = -float(whole) if first > at else float(whole)
+            at = place
+        else:
+            at, values[used] = scan_number(text, at, stop, powers)
+            if at < 0:
+                return -1, used
+            while at < stop and (text[at] == 32 or text[at] == 9):
+                at += 1
         used += 1
-        if at < 0:
-            return -1, used
-        at = past_space(text, at, stop)
         if at == stop or (text[at] != 44 and text[at] != 93):
             return -1, used
         if text[at] == 93:
@@ -268,9 +284,11 @@ def scan_number(text: Bytes, at: int, stop: int, powers: Floats) -> tuple[int, f
     while at < stop:
         digit = int(text[at]) - 48
         if 0 <= digit <= 9:
-            kept = mantissa < DIGITS
-            mantissa = mantissa * 10 + digit if kept else mantissa
-            places += int(kept and point >= 0) - int(not kept and point < 0)
+            if mantissa < DIGITS:
+                mantissa = mantissa * 10 + digit
+                places += int(point >= 0)
+            elif point < 0:
+                places -= 1
         elif text[at] == 46 and point < 0 and at > first:
             point = at
         else:
@@ -281,5 +299,5 @@ def scan_number(text: Bytes, at: int, stop: int, powers: Floats) -> tuple[int, f
         return -1, 0.0
     if at < stop and (text[at] == 101 or text[at] == 69):
         return -1, 0.0
-    value = float(mantissa) / powers[places]
+    value = float(mantissa) / powers[places] if places else float(mantissa)
     return (at if value <= LARGEST else -1), (-value if negative else value)
