@@ -70,7 +70,7 @@ def read_phase_file(folder: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value["key"], str) or not isinstance(value["fingerprint"], dict):
             raise TypeError("keys 'key' and 'fingerprint' are a text and a mapping")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: not a readable phase file ({error}); move the folder {folder} away and run `bench` again"
         ) from error

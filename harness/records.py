@@ -207,7 +207,7 @@ def read_record(path: Path) -> Record:
     """Read one record. InputError names the file and key for anything that isn't a record of this schema."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not a readable record ({error}); restore it or delete it and run `bench` again"
         ) from error

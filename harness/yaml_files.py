@@ -18,7 +18,9 @@ def read_yaml(path: Path) -> Any:
         mark = error.problem_mark
         line = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise InputError(f"{path}{line}: not YAML: {error.problem}; mend that line") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply for YAML; write it with fewer brackets") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML: {error}".replace("\n", " ")) from error
 
 

@@ -64,7 +64,7 @@ def read_paths(file: Path) -> dict[str, Path]:
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{file} isn't readable YAML ({reason}); see paths.example.yaml") from None
     if content is None:
