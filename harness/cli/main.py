@@ -81,8 +81,11 @@ def complain(message: str) -> int:
     return 2
 
 
-def interrupted(verb: str) -> int:
-    """Ctrl-C: what is finished is kept."""
+def interrupted(verb: str | None) -> int:
+    """Ctrl-C: what is finished is kept, if the verb (None: it had not begun) keeps anything."""
+    if verb in (None, "score"):
+        print("samiro-bench: stopped", file=sys.stderr)
+        return INTERRUPTED
     then = "--overwrite makes it again" if verb == "predict" else "the same command goes on from there"
     print(f"samiro-bench: stopped; what is finished is kept, and {then}", file=sys.stderr)
     return INTERRUPTED
@@ -90,7 +93,11 @@ def interrupted(verb: str) -> int:
 
 def console() -> None:
     """Entry point of the console script."""
-    sys.exit(main())
+    try:
+        code = main()
+    except KeyboardInterrupt:  # while modules were loaded
+        code = interrupted(None)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from rich.table import Table
 from harness.files import write_text
 from harness.metrics import culane, culane_ports, llamas, tusimple
 from harness.metrics.counts import Counts, Sums
-from harness.metrics.image_lists import read_lists
+from harness.metrics.image_lists import listed_images, read_lists
 from harness.metrics.image_matches import Progress as Report
 from harness.metrics.oddities import Oddity
 from harness.metrics.splits import count_splits
@@ -71,9 +72,9 @@ def score_culane(
 
     Example: samiro-bench score culane --labels CULane --predictions out CULane/list/test_split/*.txt
     """
-    splits = read_lists(lists)
-    shown = shown_thresholds(iou)
     official = metric is CulaneMetric.official
+    splits = read_lists(lists, listed_images if official else culane_ports.listed_images)
+    shown = shown_thresholds(iou)
     name, score_them = (
         (culane.METRIC, culane.score_images) if official else (culane_ports.METRIC, culane_ports.score_images)
     )
@@ -157,7 +158,7 @@ def score_tusimple(
         write_rows(per_image, tusimple_rows(counts))
     say_warnings(warnings)
     figures = {
-        "accuracy": counts.mean(counts.accuracy),
+        "accuracy": defined(counts.mean(counts.accuracy)),
         "fp": counts.mean(counts.fp),
         "fn": counts.mean(counts.fn),
         "f1_clrnet": counts.f1_clrnet,
@@ -180,6 +181,11 @@ def score_tusimple(
         table.add_column(heading, justify="right")
     table.add_row(*(percent(figure) for figure in figures.values()), str(negative))
     Console().print(table)
+
+
+def defined(rate: float) -> float | None:
+    """A rate for JSON; null for NaN."""
+    return None if math.isnan(rate) else float(rate)
 
 
 def shown_thresholds(further: Sequence[float] | None) -> tuple[float, ...]:
@@ -221,7 +227,7 @@ def image_rows(counts: Counts, **constant: str) -> Iterator[dict[str, Any]]:
 def tusimple_rows(counts: tusimple.TusimpleCounts) -> Iterator[dict[str, Any]]:
     """One object an image: its name, its official rates, and the lanes matched, labelled and predicted."""
     for row, image in enumerate(counts.images):
-        rates = {"accuracy": float(counts.accuracy[row]), "fp": float(counts.fp[row]), "fn": float(counts.fn[row])}
+        rates = {"accuracy": defined(counts.accuracy[row]), "fp": float(counts.fp[row]), "fn": float(counts.fn[row])}
         lanes = {"matched": int(counts.matched[row]), "n_gt": int(counts.n_gt[row]), "n_pred": int(counts.n_pred[row])}
         yield {"image": image, **rates, **lanes}
 

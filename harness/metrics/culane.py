@@ -8,7 +8,7 @@ strictly greater than the threshold. The figures here are those of that program 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,8 @@ IMAGE_SIZE = (590, 1640)
 LANE_WIDTH = 30
 """Width in pixels that lanes are painted with (XingangPan/SCNN, tools/lane_evaluation/run.sh)."""
 
+CRASH = "a lane that the official program crashes on"
+
 Ious = npt.NDArray[np.float64]
 
 
@@ -50,17 +52,20 @@ def score_images(
     """Count the matched lanes of each image, with all cores (or `workers` threads), and note what was odd.
 
     thresholds: IoU thresholds beyond .50:.05:.95. image_size: (height, width) in pixels. A missing file means no lanes, and is
-    odd. Raises InputError for a root that is no folder, for a folder of labels without a label, for a file that cannot be read,
-    and, when strict, for anything odd.
+    odd. Raises InputError for a root that is no folder, for a folder of labels without a label, for a lane that the official
+    program crashes on (a segment that ends 2**31 rows above row 0) and, when strict, for anything odd.
     """
-    check_roots(labels, predictions, images)
+    check_roots(labels, predictions, images, lanes_file)
     painters = Painters(image_size, lane_width)
 
     def match(image: str) -> ImageMatch:
         label_file, prediction_file = lanes_file(labels, image), lanes_file(predictions, image)
         label_text, label_oddities = read_file(label_file)
         prediction_text, prediction_oddities = read_file(prediction_file)
-        ious = lane_ious(label_text, prediction_text, painters.painter)
+        try:
+            ious = lane_ious(label_text, prediction_text, painters.painter)
+        except ZeroDivisionError as error:
+            raise InputError(f"{prediction_file}, or {label_file}: {CRASH}: {error}: correct the lane") from error
         matched = match_lanes(ious)
         oddities = [*label_oddities, *prediction_oddities]
         if np.isnan(ious).any():
@@ -80,20 +85,20 @@ def lane_ious(labels: LaneText, predictions: LaneText, painter: Painter) -> Ious
 
 
 def read_file(file: str) -> tuple[LaneText, list[Oddity]]:
-    """The lanes of a file and what is odd about them; a file that isn't there has none. Raises InputError if it can't be read."""
+    """The lanes of a file and what is odd about them; a file that isn't there, or can't be opened, has none."""
     try:
         with open(file, "rb", buffering=0) as stream:
             text = stream.read()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return read_lanes(b""), [Oddity(Path(file), None, "there is no such file: it counts as no lanes")]
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror}: make it readable") from error
+        return read_lanes(b""), [Oddity(Path(file), None, f"{error.strerror}: it counts as no lanes")]
     lanes = read_lanes(text)
     odd_lines = np.flatnonzero(lanes.odd)
     return lanes, [Oddity(Path(file), int(line) + 1, ODDITIES[int(lanes.odd[line])]) for line in odd_lines]
 
 
-def check_roots(labels: Path, predictions: Path, images: Sequence[str]) -> None:
+def check_roots(labels: Path, predictions: Path, images: Sequence[str], lanes_file: Callable[[Path, str], str]) -> None:
     """Raise InputError unless both roots are folders and the labels' holds a label (of one of the images, or any at all)."""
     for root, role in ((labels, "labels"), (predictions, "predictions")):
         if not root.is_dir():

@@ -7,20 +7,19 @@ those repositories are in this metric. Source: Turoad/CLRNet, clrnet/utils/culan
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from harness.errors import InputError
 from harness.metrics.counts import Counts, columns
-from harness.metrics.culane import IMAGE_SIZE, LANE_WIDTH, check_roots
-from harness.metrics.image_lists import lanes_file
+from harness.metrics.culane import CRASH, IMAGE_SIZE, LANE_WIDTH, check_roots
+from harness.metrics.image_lists import LANES_SUFFIX
 from harness.metrics.image_matches import ImageMatch, Painters, Progress, count_images
 from harness.metrics.oddities import Oddity
 from harness.metrics.overlaps import Polylines, polylines
-from harness.metrics.python_lanes import Points, curve, matched_ious, read_points
+from harness.metrics.python_lanes import Points, curve, matched_ious, read_points, truncated
 
 METRIC = "culane/clrnet"
 
@@ -45,7 +44,7 @@ def score_images(
     Raises InputError for whatever the ports raise on: a missing file, text or an odd count of numbers in it, two equal points in a
     row, a label and a prediction that both lie wholly outside the image.
     """
-    check_roots(labels, predictions, images)
+    check_roots(labels, predictions, images, lanes_file)
     painters = Painters(image_size, lane_width)
 
     def match(image: str) -> ImageMatch:
@@ -54,6 +53,8 @@ def score_images(
         annotated, predicted = curves(label_lanes, files[0]), curves(predicted_lanes, files[1])
         try:
             ious = matched_ious(painters.painter.ious(annotated, predicted).T)
+        except ZeroDivisionError as error:
+            raise InputError(f"{files[1]}, or {files[0]}: {CRASH}: {error}: correct the lane") from error
         except ValueError as error:
             raise InputError(
                 f"{files[1]}: a lane and one of {files[0]} lie wholly outside the image: remove it"
@@ -63,6 +64,31 @@ def score_images(
     return count_images(
         images, match, thresholds=columns(thresholds), strict=strict, progress=progress, workers=workers
     )
+
+
+def lanes_file(root: Path, image: str) -> str:
+    """The path of an image's lanes: every `.jpg` in the name becomes `.lines.txt`, and no other suffix does."""
+    return os.path.join(root, image.replace(".jpg", LANES_SUFFIX))
+
+
+def listed_images(text: bytes) -> list[str]:
+    """The image of each line of a list as the ports take it: UTF-8, any kind of line end, no more than one slash cut off.
+
+    Raises ValueError, worded to follow the list's name, for a blank line, a NUL and other text than UTF-8.
+    """
+    images = []
+    try:
+        lines = io.StringIO(text.decode(), newline=None).readlines()
+    except UnicodeDecodeError as error:
+        bad = 1 + error.object[: error.start].count(b"\n")
+        raise ValueError(f", line {bad}: not UTF-8 text: give a list with one image path a line") from error
+    for number, line in enumerate(lines, start=1):
+        image = line.removeprefix("/").rstrip()
+        if not image or "\0" in image:
+            what = "a NUL" if image else "a blank line"
+            raise ValueError(f", line {number}: {what}, which the ports fail on: remove it")
+        images.append(image)
+    return images
 
 
 def kept_lanes(file: Path) -> tuple[list[Points], list[Oddity]]:
@@ -76,15 +102,8 @@ def kept_lanes(file: Path) -> tuple[list[Points], list[Oddity]]:
 def curves(lanes: Sequence[Points], file: Path) -> Polylines:
     """The pixels that are joined by lines, all lanes one after the other."""
     try:
-        drawn = np.array([curve(lane, samples_an_interval=SAMPLES_AN_INTERVAL) for lane in lanes], dtype=object)
-        with np.errstate(invalid="ignore"):
-            return polylines([truncated(lane) for lane in drawn])
+        return polylines(truncated([curve(lane, samples_an_interval=SAMPLES_AN_INTERVAL) for lane in lanes]))
     except (ValueError, OverflowError) as error:
         raise InputError(
             f"{file}: a lane that the ports fail on ({error}): remove repeated points and wild values"
         ) from error
-
-
-def truncated(lane: npt.NDArray[np.object_]) -> npt.NDArray[np.int32]:
-    """Cut off fractions. The ports' lanes are Python numbers, which refuse to overflow, if all in a file have equally many points."""
-    return np.asarray(lane.astype(np.int32))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from harness.errors import InputError
 from harness.metrics.oddities import Oddity
 
 LANES_SUFFIX = ".lines.txt"
+
+Entries = Callable[[bytes], list[str]]
+"""From the bytes of a list to the image of each line; raises ValueError, worded to follow the file's name, where it can't."""
 
 
 @dataclass(frozen=True)
@@ -24,35 +27,45 @@ class ImageList:
 
 
 def lanes_file(root: Path, image: str) -> str:
-    """The path of an image's lanes: the name up to its last dot, then `.lines.txt`, below the root."""
-    return os.path.join(root, image.rpartition(".")[0] or image) + LANES_SUFFIX
+    """The path of an image's lanes: the name up to its last dot, then `.lines.txt`, below the root.
+
+    As in the C++ evaluator the dot may stand in a folder's name, and a NUL ends the path.
+    """
+    stem = image[: image.rfind(".")] if "." in image else image
+    return f"{root}{os.sep}{stem}{LANES_SUFFIX}".partition("\0")[0]
 
 
-def read_list(file: Path) -> ImageList:
+def listed_images(text: bytes) -> list[str]:
+    """The image of each line of a list as the C++ evaluator takes it: the bytes of the line up to its end, "" for a blank line.
+
+    What follows the suffix is of no account and is cut off if it is white space; so are slashes at the front.
+    """
+    lines = text.removesuffix(b"\n").split(b"\n")
+    names = [line.rstrip() if b"." in line or not line.strip() else line for line in lines]
+    return [os.fsdecode(name.lstrip(b"/")) for name in names]
+
+
+def read_list(file: Path, entries: Entries = listed_images) -> ImageList:
     """Read a list: one image a line, relative to the dataset's root, with or without a leading slash.
 
-    Blank lines are passed over and repeated images counted again, both as oddities. Raises InputError for a file that is missing,
-    unreadable, not UTF-8 or without an image.
+    entries: from the bytes of a list to the images of its lines, "" for none. Blank lines are passed over and repeated images
+    counted again, both as oddities. Raises InputError for a file that is missing, unreadable or without an image.
     """
     try:
-        text = file.read_bytes().decode()
+        names = entries(file.read_bytes())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}: give the path of a list of images") from error
-    except UnicodeDecodeError as error:
-        bad = 1 + error.object[: error.start].count(b"\n")
-        raise InputError(f"{file}, line {bad}: not UTF-8 text: give a list with one image path a line") from error
+    except ValueError as error:
+        raise InputError(f"{file}{error}") from error
     images: list[str] = []
     oddities: list[Oddity] = []
     seen: set[str] = set()
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
-        image = line.strip().lstrip("/")
+    for number, image in enumerate(names, start=1):
         if not image:
             oddities.append(Oddity(file, number, "a blank line: it is passed over"))
             continue
         if "\0" in image:
-            raise InputError(
-                f"{file}, line {number}: a NUL in the name of an image: give a list with one image path a line"
-            )
+            oddities.append(Oddity(file, number, "a NUL: the path of the lanes ends there"))
         if image in seen:
             oddities.append(Oddity(file, number, f"{image} is listed again: it is counted again"))
         seen.add(image)
@@ -62,11 +75,11 @@ def read_list(file: Path) -> ImageList:
     return ImageList(file.stem, file, tuple(images), tuple(oddities))
 
 
-def read_lists(files: Sequence[Path]) -> list[ImageList]:
-    """Read several splits. Raises InputError for two of one name and for an image that is in two of them."""
+def read_lists(files: Sequence[Path], entries: Entries = listed_images) -> list[ImageList]:
+    """Read several splits, each with `read_list`. Raises InputError for two of one name and for an image that is in two of them."""
     if not files:
         raise InputError("no list of images: give at least one")
-    lists = [read_list(file) for file in files]
+    lists = [read_list(file, entries) for file in files]
     by_name: dict[str, Path] = {}
     by_image: dict[str, Path] = {}
     for split in lists:

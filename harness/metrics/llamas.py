@@ -19,7 +19,7 @@ from harness.metrics.image_matches import ImageMatch, Painters, Progress, count_
 from harness.metrics.llamas_labels import HEIGHT, WIDTH, read_label
 from harness.metrics.oddities import Oddity
 from harness.metrics.overlaps import Polylines, polylines
-from harness.metrics.python_lanes import Points, curve, matched_ious, read_points
+from harness.metrics.python_lanes import Points, curve, matched_ious, read_points, truncated
 
 METRIC = "llamas/official"
 
@@ -68,9 +68,11 @@ def count_labels(
         if not annotated or not lanes:
             return ImageMatch(len(annotated), len(lanes), np.zeros(0), tuple(oddities))
         try:
-            ious = matched_ious(painters.painter.ious(curves(lanes), polylines(annotated)))
-        except ValueError as error:
-            raise InputError(f"{file}: lanes that the official script fails on ({error}): correct them") from error
+            ious = matched_ious(painters.painter.ious(curves(lanes), polylines(truncated(annotated))))
+        except (ValueError, ArithmeticError) as error:
+            raise InputError(
+                f"{file}, or {label}: lanes that the official script fails on ({error}): correct them"
+            ) from error
         return ImageMatch(len(annotated), len(lanes), ious, tuple(oddities))
 
     return count_images(

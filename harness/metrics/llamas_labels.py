@@ -31,11 +31,11 @@ MISSING = -1.0
 
 Object = dict[str, Any]
 Rows = npt.NDArray[np.float64]
-Markers = npt.NDArray[np.int64]
+Markers = npt.NDArray[np.float64]
 
 
-def read_label(file: Path) -> list[npt.NDArray[np.int32]]:
-    """The scored lanes of a label as pixels (N, 2), top to bottom. Raises InputError where the official scripts raise."""
+def read_label(file: Path) -> list[Rows]:
+    """The scored lanes of a label as points (N, 2), top to bottom. Raises InputError where the official scripts raise."""
     lanes = []
     for rows in label_rows(file):
         if (rows >= 0).sum() <= 1:
@@ -43,15 +43,15 @@ def read_label(file: Path) -> list[npt.NDArray[np.int32]]:
         ys = FIRST_ROW + np.flatnonzero(rows[FIRST_ROW:] >= 0)
         if len(ys) < 2:
             raise InputError(f"{file}: a lane with fewer than two rows from {FIRST_ROW} down: remove it")
-        lanes.append(np.stack([rows[ys].astype(np.int32), ys.astype(np.int32)], axis=1))
+        lanes.append(np.stack([rows[ys], ys], axis=1))
     return lanes
 
 
 def label_rows(file: Path) -> list[Rows]:
     """x in each of the 717 rows (-1: none) for l1, l0, r0 and r1, of those that the label has."""
     try:
-        content = json.loads(file.read_bytes())
-        rows = {name: sampled_rows(extended(lane)) for name, lane in named_lanes(content).items()}
+        content = json.loads(file.read_bytes().decode())  # as text: json would take UTF-16 and a byte order mark
+        rows = {name: sampled_rows(extended(lane)) for name, lane in named_lanes(content)}
         return [rows[name] for name in SCORED_LANES if name in rows]
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}: make the label readable") from error
@@ -61,8 +61,11 @@ def label_rows(file: Path) -> list[Rows]:
         raise InputError(f"{file}: {error}: the official scripts fail on this label, correct it") from error
 
 
-def named_lanes(content: Object) -> dict[str, list[Object]]:
-    """The markers, as numbers, of each lane that is large enough; l* and r* are counted from 0 in the order of their names."""
+def named_lanes(content: Object) -> list[tuple[str, list[Object]]]:
+    """Name and markers, as numbers, of each lane that is large enough; l* and r* are counted from 0 in the order of their names.
+
+    Lanes of one name both get the name that the last of them is due.
+    """
     kept = []
     content["projection_matrix"]
     for lane in content["lanes"]:
@@ -76,7 +79,7 @@ def named_lanes(content: Object) -> dict[str, list[Object]]:
         if side in counted:
             name_of[name] = f"{side}{counted[side]}"
             counted[side] += 1
-    return {name_of[lane["lane_id"]]: [with_numbers(marker) for marker in lane["markers"]] for lane in kept}
+    return [(name_of[lane["lane_id"]], [with_numbers(marker) for marker in lane["markers"]]) for lane in kept]
 
 
 def with_numbers(marker: Object) -> Object:
@@ -103,7 +106,8 @@ def extended(markers: list[Object]) -> Markers:
     nearest = min(slanted, key=lambda marker: marker["world_start"]["z"])
     rows = [(*pixel(marker["pixel_start"]), *pixel(marker["pixel_end"])) for marker in markers]
     if not nearest["world_start"]["z"] < 0:
-        if nearest["world_end"]["z"] == nearest["world_start"]["z"]:
+        start, end = ([nearest[which][axis] for axis in ("z", "x", "y")] for which in ("world_start", "world_end"))
+        if end[0] - start[0] == 0:
             raise ZeroDivisionError("a marker without depth")
         x, y = pixel(nearest["pixel_start"])
         end_x, end_y = pixel(nearest["pixel_end"])
@@ -113,7 +117,12 @@ def extended(markers: list[Object]) -> Markers:
             border_x = 0 if border_x < 0 else WIDTH
             border_y = y + (border_x - x) * ((end_y - y) / (end_x - x))
         rows.insert(0, (round(border_x), round(border_y), x, y))
-    return np.array(rows, np.int64)
+    return np.array([[x, bounded(y), end_x, bounded(end_y)] for x, y, end_x, end_y in rows], np.float64)
+
+
+def bounded(row: int) -> int:
+    """The same row, or one that is as far beyond the image for every purpose."""
+    return max(-10 * HEIGHT, min(row, 10 * HEIGHT))
 
 
 def pixel(point: Object) -> tuple[int, int]:
@@ -138,7 +147,7 @@ def fill_rows(markers: Markers, rows: Rows) -> bool:
     size = len(rows)
     sums, counts = np.zeros(size), np.zeros(size, np.int64)
     for marker in range(len(markers)):
-        x, y, end_x, end_y = markers[marker, 0], markers[marker, 1], markers[marker, 2], markers[marker, 3]
+        x, y, end_x, end_y = markers[marker, 0], int(markers[marker, 1]), markers[marker, 2], int(markers[marker, 3])
         height = y - end_y
         if not -size <= y < size or (height > 2 and end_y < -size):
             return False

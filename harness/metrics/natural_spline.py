@@ -23,6 +23,22 @@ def rounded(value: np.float32) -> int:
 
 
 @compiled
+def cube(value: float) -> float:
+    """value ** 3 as a good C library rounds it (pow), which two multiplications don't: the exact product, then rounded once."""
+    square = value * value
+    product = square * value
+    scale = 134217729.0  # 2**27 + 1 halves a double's digits, so that products of halves are exact (Dekker 1971)
+    value_high, square_high = scale * value - (scale * value - value), scale * square - (scale * square - square)
+    value_low, square_low = value - value_high, square - square_high
+    square_lost = value_low * value_low - (square - value_high * value_high - 2.0 * value_high * value_low)
+    product_lost = square_low * value_low - (
+        product - square_high * value_high - square_low * value_high - square_high * value_low
+    )
+    exact = product + (product_lost + square_lost * value)
+    return exact if np.isfinite(exact) else product
+
+
+@compiled
 def curve_pixels(points: Floats) -> Pixels:
     """The pixels to be joined by lines, int32 (M, 2), for float32 points (N, 2).
 
@@ -39,15 +55,15 @@ def curve_pixels(points: Floats) -> Pixels:
 
     chord = np.empty(n - 1)
     for i in range(n - 1):
-        dx, dy = float(points[i + 1, 0] - points[i, 0]), float(points[i + 1, 1] - points[i, 1])
+        dx, dy = np.float64(points[i + 1, 0] - points[i, 0]), np.float64(points[i + 1, 1] - points[i, 1])
         chord[i] = np.sqrt(dx * dx + dy * dy)
     pixels = np.empty(((n - 1) * STEPS + 1, 2), np.int32)
     upper, right, bend = np.empty(n - 2), np.empty(n - 2), np.empty(n)
     for axis in range(2):
         # Second derivatives `bend` at the points: a tridiagonal system, by Thomas's algorithm.
         for i in range(n - 2):
-            slope = float(points[i + 1, axis] - points[i, axis]) / chord[i]
-            next_slope = float(points[i + 2, axis] - points[i + 1, axis]) / chord[i + 1]
+            slope = np.float64(points[i + 1, axis] - points[i, axis]) / chord[i]
+            next_slope = np.float64(points[i + 2, axis] - points[i + 1, axis]) / chord[i + 1]
             pivot = 2 * (chord[i] + chord[i + 1])
             right[i] = 6 * (next_slope - slope)
             if i > 0:
@@ -61,14 +77,14 @@ def curve_pixels(points: Floats) -> Pixels:
             bend[i] = right[i - 1] if i == n - 2 else right[i - 1] - upper[i - 1] * bend[i + 1]
         for i in range(n - 1):
             h = chord[i]
-            a = float(points[i, axis])
-            b = float(points[i + 1, axis] - points[i, axis]) / h - (2 * h * bend[i] + h * bend[i + 1]) / 6
+            a = np.float64(points[i, axis])
+            b = np.float64(points[i + 1, axis] - points[i, axis]) / h - (2 * h * bend[i] + h * bend[i + 1]) / 6
             c = bend[i] / 2
             d = (bend[i + 1] - bend[i]) / (6 * h)
             step = h / STEPS
             for k in range(STEPS):
                 t = step * k
-                pixels[i * STEPS + k, axis] = rounded(np.float32(a + b * t + c * (t * t) + d * (t * t * t)))
+                pixels[i * STEPS + k, axis] = rounded(np.float32(a + b * t + c * (t * t) + d * cube(t)))
         pixels[(n - 1) * STEPS, axis] = rounded(points[n - 1, axis])
     return pixels
 

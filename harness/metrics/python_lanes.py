@@ -6,6 +6,7 @@ is raised here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,20 @@ def curve(points: Points, *, samples_an_interval: int | None = None, samples: in
     if samples_an_interval is not None:
         samples = (len(parameters) - 1) * samples_an_interval + 1
     return np.array(splev(np.linspace(0.0, 1.0, samples), spline)).T
+
+
+def truncated(lanes: Sequence[Floats]) -> list[npt.NDArray[np.int32]]:
+    """Lanes with the fractions of their coordinates cut off, to be drawn.
+
+    Lanes of equally many points become one array of Python numbers in the evaluators, and those refuse to overflow: OverflowError;
+    elsewhere what a 32-bit integer cannot hold becomes its least value.
+    """
+    whole = [np.trunc(lane) for lane in lanes]
+    numbers_fit = all(((lane >= -(2.0**31)) & (lane < 2.0**31)).all() for lane in whole)
+    if len({len(lane) for lane in lanes}) == 1 and not numbers_fit:
+        raise OverflowError("a coordinate beyond the range of an integer")
+    with np.errstate(invalid="ignore"):
+        return [lane.astype(np.int32) for lane in whole]
 
 
 def matched_ious(ious: Floats) -> Floats:

@@ -193,6 +193,8 @@ def fill_quadrilateral(canvas: Canvas, bounds: Integers, width: int, corners: In
                     break
                 start, corner = corner, (corner + turn) % 4
             rows = as_int32(corner_row - y)
+            if as_int32(2 * rows) == 0:
+                raise ZeroDivisionError("OpenCV divides by zero on a line that is 2**31 rows high")
             run = corners[corner, 0] - corners[start, 0]
             chains[side, CORNER], chains[side, END], chains[side, X] = corner, corner_row, corners[start, 0]
             chains[side, STEP] = quotient(run * 2 + rows, as_int32(2 * rows))

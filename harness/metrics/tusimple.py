@@ -2,37 +2,39 @@
 
 Source: TuSimple/tusimple-benchmark, evaluate/lane.py. A predicted lane is compared with a label at every row of the label's
 h_samples; the share of rows within 20 px (measured across the lane) is its accuracy, and 85 % make a match.
+Ordinary lines are read and compared by compiled code. Whatever else the script has an answer for, or whose answer hangs on the last
+digit, is compared as it does it, value by value (`tusimple_lanes.careful_accuracies`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import lstsq
 
 from harness.errors import InputError
-from harness.metrics.compiled import compiled
 from harness.metrics.oddities import Oddity, refuse
+from harness.metrics.tusimple_lanes import accuracies, ordinary_accuracies
+from harness.metrics.tusimple_text import LANE_COUNT, RUN_TIME, Lines, Object, read_lines
 
 METRIC = "tusimple/official"
 
-PIXEL_THRESHOLD = 20.0
 MATCH_ACCURACY = 0.85
 RUN_TIME_LIMIT = 200
 """Milliseconds; a slower frame counts as one without a right lane."""
 
 DOUBT = 1e-9
-"""Pixels: a distance this near to the threshold is decided with the official script's own arithmetic."""
+"""Milliseconds: run times that are nearer to the limit are compared with care."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Object = dict[str, Any]
+Row = tuple[float, float, float, int, int, int]
+"""Accuracy, fp and fn of an image, and its lanes matched, labelled and predicted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +55,8 @@ class TusimpleCounts:
     labelled: int
 
     def mean(self, rates: Floats) -> float:
-        """The official mean of one of the rates, summed in order."""
-        return float(sum(rates.tolist()) / self.labelled)
+        """The official mean of one of the rates, summed in order. NaN where a label without rows has lanes predicted."""
+        return float(np.cumsum(rates)[-1] / self.labelled)
 
     @property
     def f1_clrnet(self) -> float | None:
@@ -84,162 +86,104 @@ def score_file(labels: Path, predictions: Path, *, strict: bool = False) -> tupl
     That is: unequal numbers of lines, a line that is no JSON object or lacks a key, an unknown raw_file, a lane with another number
     of values than its label's h_samples, a value that is no number.
     """
-    predicted = list(json_lines(predictions, ("raw_file", "lanes", "run_time")))
-    labelled = list(json_lines(labels, ("raw_file", "lanes", "h_samples")))
+    predicted, labelled = read_lines(predictions), read_lines(labels)
     if len(predicted) != len(labelled):
         raise InputError(
             f"{predictions}: {len(predicted)} lines for the {len(labelled)} of {labels}: give one line an image"
         )
-    if not labelled:
+    if not labelled.names:
         raise InputError(f"{labels}: no line: give the labels as JSON lines")
-    label_of = {label["raw_file"]: label for label in labelled}
-    oddities = []
-    seen: set[str] = set()
+    line_of = {name: line for line, name in enumerate(labelled.names)}
+    pairs, oddities = paired(predicted, line_of, labels)
+    best, ends, certain = ordinary_accuracies(predicted, labelled, np.array(pairs))
+    run_times = predicted.values[predicted.table[:, RUN_TIME]].tolist() if len(predicted.values) else []
+    n_preds, start = predicted.table[:, LANE_COUNT].tolist(), 0
     rows = []
-    for line, prediction in enumerate(predicted, start=1):
-        name = prediction["raw_file"]
-        if name not in label_of:
-            raise InputError(f"{predictions}, line {line}: raw_file {name!r} is not in {labels}: remove the line")
-        if name in seen:
-            oddities.append(
-                Oddity(predictions, line, f"{name} is predicted again: it is counted again, and another is missing")
-            )
-        seen.add(name)
-        try:
-            rows.append(score_image(prediction["lanes"], label_of[name], prediction["run_time"]))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{predictions}, line {line}: {error}: correct the lanes of {name}") from error
+    for line, (label_line, end, sure) in enumerate(zip(pairs, ends, certain, strict=True)):
+        found = best[start:end]
+        start = end
+        if sure and abs(run_times[line] - RUN_TIME_LIMIT) > DOUBT:
+            rows.append(rates(found, len(found), n_preds[line], run_times[line]))
+        else:
+            rows.append(score_lines(predicted, line, labelled, label_line))
+        if math.isnan(rows[-1][0]):
+            what = f"{predicted.names[line]} has no h_samples: its accuracy is undefined"
+            oddities.append(Oddity(predictions, line + 1, what))
     if strict:
         refuse(oddities)
     accuracy, fp, fn, matched, n_gt, n_pred = zip(*rows, strict=True)
     counts = TusimpleCounts(
-        images=tuple(str(prediction["raw_file"]) for prediction in predicted),
+        images=tuple(map(str, predicted.names)),
         accuracy=np.array(accuracy, np.float64),
         fp=np.array(fp, np.float64),
         fn=np.array(fn, np.float64),
         matched=np.array(matched, np.int64),
         n_gt=np.array(n_gt, np.int64),
         n_pred=np.array(n_pred, np.int64),
-        labelled=len(label_of),
+        labelled=len(line_of),
     )
     return counts, tuple(oddities)
 
 
-def json_lines(file: Path, keys: tuple[str, ...]) -> Iterator[Object]:
-    """The objects of a file of JSON lines, each with the given keys. Raises InputError for any other line."""
+def paired(predicted: Lines, line_of: dict[Hashable, int], labels: Path) -> tuple[list[int], list[Oddity]]:
+    """The line of the label of each predicted image, and a word on images that are predicted again."""
+    pairs, oddities = [], []
+    seen: set[Hashable] = set()
+    for line, name in enumerate(predicted.names, start=1):
+        if name not in line_of or (isinstance(name, float) and math.isnan(name)):  # no NaN is another
+            raise InputError(f"{predicted.file}, line {line}: raw_file {name!r} is not in {labels}: remove the line")
+        if name in seen:
+            what = f"{name} is predicted again: it is counted again, and another is missing"
+            oddities.append(Oddity(predicted.file, line, what))
+        seen.add(name)
+        pairs.append(line_of[name])
+    return pairs, oddities
+
+
+def score_lines(predicted: Lines, line: int, labelled: Lines, label_line: int) -> Row:
+    """Score a line that is not ordinary, or whose label isn't. Raises InputError where it lacks a key or can't be scored."""
+    prediction, label = predicted.content(line), labelled.content(label_line)
+    for lines, number, content, keys in (
+        (predicted, line, prediction, ("lanes", "run_time")),
+        (labelled, label_line, label, ("lanes", "h_samples")),
+    ):
+        missing = [key for key in keys if key not in content]
+        if missing:
+            raise InputError(f"{lines.file}, line {number + 1}: no key {missing[0]!r}: add it")
     try:
-        with open(file, encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    value = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise InputError(f"{file}, line {number}: not JSON ({error}): write one object a line") from error
-                if not isinstance(value, dict):
-                    raise InputError(f"{file}, line {number}: not a JSON object: write one object a line")
-                missing = [key for key in keys if key not in value]
-                if missing:
-                    raise InputError(f"{file}, line {number}: no key {missing[0]!r}: add it")
-                if not isinstance(value["raw_file"], str):
-                    raise InputError(f"{file}, line {number}: raw_file is no text: give the image's path")
-                yield value
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}: give a file of JSON lines") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8 text: give a file of JSON lines") from error
+        return score_image(prediction["lanes"], label, prediction["run_time"])
+    except (ValueError, TypeError, IndexError, KeyError, ArithmeticError) as error:
+        what = f"{error}: correct the lanes here, or in {labelled.file}, line {label_line + 1}"
+        raise InputError(f"{predicted.file}, line {line + 1}: {' '.join(what.split())}") from error
 
 
-def score_image(lanes: Any, label: Object, run_time: Any) -> tuple[float, float, float, int, int, int]:
-    """Accuracy, fp, fn, matched, n_gt and n_pred of one image. Raises ValueError or TypeError for what cannot be scored."""
-    rows, label_lanes = label["h_samples"], label["lanes"]
-    n_gt, n_pred, height = len(label_lanes), len(lanes), len(rows)
+def score_image(lanes: Any, label: Object, run_time: Any) -> Row:
+    """Accuracy, fp, fn, matched, n_gt and n_pred of one image. Raises what Python and numpy raise on what cannot be scored."""
+    rows, truths = label["h_samples"], label["lanes"]
+    height = len(rows)
     for lane in lanes:
         if len(lane) != height:
             raise ValueError(f"a lane of {len(lane)} values for {height} rows")
-    if run_time > RUN_TIME_LIMIT or n_pred > n_gt + 2:
+    n_gt, n_pred = len(truths), len(lanes)
+    best = [] if n_gt == 0 or failed(n_gt, n_pred, run_time) else accuracies(lanes, truths, rows)
+    return rates(best, n_gt, n_pred, run_time)
+
+
+def failed(n_gt: int, n_pred: int, run_time: Any) -> bool:
+    """Whether an image counts as one without a right lane: it took too long, or has too many lanes."""
+    return bool(run_time > RUN_TIME_LIMIT or n_pred > n_gt + 2)
+
+
+def rates(best: list[float], n_gt: int, n_pred: int, run_time: Any) -> Row:
+    """What follows from the accuracy of the best prediction for each label."""
+    if failed(n_gt, n_pred, run_time):
         return 0.0, 0.0, 1.0, 0, n_gt, n_pred
-    if n_gt == 0:
-        return 0.0, (1.0 if n_pred else 0.0), 0.0, 0, 0, n_pred
-    if height == 0:
-        raise ValueError("a label without h_samples")
-    ys, truths = numbers(rows, "h_samples", (height,)), numbers(label_lanes, "label lanes", (n_gt, height))
-    predictions = numbers(lanes, "lanes", (n_pred, height))
-    best, doubtful = best_accuracies(predictions, truths, ys, slopes(truths, ys))
-    if doubtful:
-        exact = np.array([official_slope(truth, ys) for truth in truths])
-        best, _ = best_accuracies(predictions, truths, ys, exact)
-    accuracies = best.tolist()
-    matched = sum(not accuracy < MATCH_ACCURACY for accuracy in accuracies)
-    missed = n_gt - matched
-    total = sum(accuracies)
+    matched, total = 0, 0.0
+    for accuracy in best:
+        matched += not accuracy < MATCH_ACCURACY
+        total += accuracy
+    missed, most = n_gt - matched, max(min(4, n_gt), 1)
     if n_gt > 4:
         missed -= missed > 0
-        total -= min(accuracies)
-    return (
-        total / min(4, n_gt),
-        (n_pred - matched) / n_pred if n_pred else 0.0,
-        missed / min(4, n_gt),
-        matched,
-        n_gt,
-        n_pred,
-    )
-
-
-def numbers(values: Any, what: str, shape: tuple[int, ...]) -> Floats:
-    """The values as an array of that shape. Raises ValueError if they are anything but numbers, or of another shape."""
-    array = np.array(values) if len(values) else np.zeros(shape)
-    if array.dtype.kind not in "iufb" or array.shape != shape:
-        raise ValueError(f"{what} that are not numbers, or not {shape[-1]} each")
-    return array.astype(np.float64)
-
-
-@compiled
-def slopes(truths: Floats, ys: Floats) -> Floats:
-    """The slope dx/dy of each label's least-squares line through its points with x >= 0; 0 for fewer than two."""
-    found = np.zeros(len(truths))
-    for lane in range(len(truths)):
-        count, x_mean, y_mean = 0, 0.0, 0.0
-        for row in range(len(ys)):
-            if truths[lane, row] >= 0:
-                count += 1
-                x_mean += truths[lane, row]
-                y_mean += ys[row]
-        if count < 2:
-            continue
-        x_mean /= count
-        y_mean /= count
-        products = squares = 0.0
-        for row in range(len(ys)):
-            if truths[lane, row] >= 0:
-                products += (truths[lane, row] - x_mean) * (ys[row] - y_mean)
-                squares += (ys[row] - y_mean) ** 2
-        found[lane] = products / squares if squares > 0 else 0.0
-    return found
-
-
-def official_slope(truth: Floats, ys: Floats) -> float:
-    """The same slope with the arithmetic of scikit-learn's LinearRegression, which the official script uses."""
-    valid = truth >= 0
-    if valid.sum() < 2:
-        return 0.0
-    columns, xs = ys[valid][:, None], truth[valid]
-    centred = columns - np.average(columns, axis=0)
-    return float(lstsq(centred, xs - np.average(xs))[0][0])
-
-
-@compiled
-def best_accuracies(predictions: Floats, truths: Floats, ys: Floats, slope: Floats) -> tuple[Floats, bool]:
-    """For each label the accuracy of the prediction that fits it best (0 without predictions), and whether a row was in doubt."""
-    best = np.zeros(len(truths))
-    doubtful = False
-    for lane in range(len(truths)):
-        threshold = PIXEL_THRESHOLD / np.cos(np.arctan(slope[lane]))
-        for other in range(len(predictions)):
-            right = 0
-            for row in range(len(ys)):
-                truth = truths[lane, row] if truths[lane, row] >= 0 else -100.0
-                found = predictions[other, row] if predictions[other, row] >= 0 else -100.0
-                distance = abs(found - truth)
-                right += int(distance < threshold)
-                doubtful |= slope[lane] != 0.0 and abs(distance - threshold) < DOUBT
-            best[lane] = max(best[lane], right / len(ys))
-    return best, doubtful
+        total -= min(best)
+    return total / most, (n_pred - matched) / n_pred if n_pred else 0.0, missed / most, matched, n_gt, n_pred

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -101,6 +103,17 @@ def test_bad_arguments_are_input_errors(culane):
     for wrong in ((*culane_arguments(culane), "--iou", "1.5"), (*culane_arguments(culane), culane / "one.txt")):
         assert isinstance(run(*wrong).exception, InputError)
     assert run("culane", "--metric", "other").exit_code == 2
+
+
+def test_ctrl_c_ends_it_with_one_line(culane):
+    """A run of many seconds, stopped in its midst (or, on a slow machine, while modules are loaded: the same is promised)."""
+    (culane / "one.txt").write_text("a.jpg\n" * 400_000)
+    command = [sys.executable, "-m", "harness.cli.main", "score", *map(str, culane_arguments(culane))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "samiro-bench: stopped\n")
 
 
 def test_scoring_needs_no_torch():

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from harness.errors import InputError
-from harness.metrics.culane_ports import score_images
+from harness.metrics.culane_ports import lanes_file, listed_images, score_images
 from harness.metrics.image_lists import read_lists
 from harness.metrics.splits import count_splits
 
@@ -67,3 +67,31 @@ def test_short_lanes_are_dropped_and_said(tmp_path):
     assert sorted(o.line for o in odd) == [2, 2, 3, 3]
     with pytest.raises(InputError, match="line 2"):
         score_images(tmp_path, tmp_path, ["a.jpg"], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "images"),
+    [
+        (b"/a.jpg\nb.jpg \r\nc.jpg\rd.jpg", ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]),
+        ("a.jpg\u00a0\n".encode(), ["a.jpg"]),
+    ],
+)
+def test_lists_are_read_as_the_ports_read_them(text, images):
+    assert listed_images(text) == images
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [(b"a.jpg\n\nb.jpg\n", "line 2: a blank"), (b"a.jpg\n\xff\n", "line 2: not UTF-8"), (b"a\0.jpg", "line 1: a NUL")],
+)
+def test_lists_that_the_ports_fail_on_are_refused(tmp_path, text, word):
+    (tmp_path / "list.txt").write_bytes(text)
+    with pytest.raises(InputError, match=rf"list\.txt, {word}"):
+        read_lists([tmp_path / "list.txt"], listed_images)
+
+
+def test_only_jpg_stands_for_a_file_of_lanes(tmp_path):
+    assert lanes_file(tmp_path, "a.jpg") == str(tmp_path / "a.lines.txt")
+    (tmp_path / "a.lines.txt").write_text("1 2 3 4\n")
+    with pytest.raises(InputError, match=r"a\.png"):
+        score_images(tmp_path, tmp_path, ["a.png"])

@@ -125,7 +125,10 @@ def changed(path, value):
         changed(["lanes", 0, "markers"], []),
         changed(["lanes", 0, "markers", 0, "pixel_start", "y"], "650.5"),
         changed(["lanes", 0, "markers", 0, "pixel_start", "y"], "900"),
-        changed(["lanes", 0, "markers", 0, "pixel_start", "x"], "9" * 30),
+        changed(["lanes", 0, "markers", 0, "pixel_start", "x"], "9" * 400),
+        changed(["lanes", 0, "markers", 0, "world_end"], {"z": "9.0"}),
+        "\ufeff" + json.dumps(label(lane())),
+        label({**lane(), "markers": [*lane()["markers"], marker((600, 900), (601, 899))]}, lane()),
         changed(["lanes", 0, "markers", 0, "world_start", "z"], "9.0"),
         changed(["lanes", 0, "markers", 0, "world_start"], {}),
         label({"lane_id": "l0", "markers": [marker((600, 650), (600, 550)), marker((600, 500), (600, 450))]}),
@@ -170,6 +173,23 @@ def test_predictions_that_the_script_fails_on_are_refused(scene, text):
     scene[2].write_text(text)
     with pytest.raises(InputError, match=r"i\.lines\.txt"):
         score_folder(*scene[:2])
+
+
+def test_a_far_pixel_is_refused_only_where_all_lanes_have_as_many_rows(scene):
+    far = changed(["lanes", 0, "markers", 0, "pixel_end", "x"], "9" * 30)
+    write(scene[0].parent, far)
+    with pytest.raises(InputError, match="beyond the range of an integer"):
+        score_folder(*scene[:2])
+    longer = lane("r0", 200)
+    longer["markers"][1]["pixel_end"]["y"] = "430"
+    write(scene[0].parent, {**far, "lanes": [*far["lanes"], longer]})
+    assert score_folder(*scene[:2])[0].n_gt.tolist() == [2]
+
+
+def test_lanes_of_one_name_both_count_in_the_names_but_the_last_is_scored(tmp_path):
+    lanes = read_label(write(tmp_path, label(lane("l0"), lane("l0", 50))))
+    (rows,) = lanes  # both are named l1
+    assert rows[rows[:, 1] == 650, 0].item() == 650
 
 
 def test_a_missing_prediction_and_missing_folders_are_refused(scene, tmp_path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import CubicSpline
 
-from harness.metrics.natural_spline import STEPS, curve_pixels, curves, rounded
+from harness.metrics.natural_spline import STEPS, cube, curve_pixels, curves, rounded
 
 INT_MIN = -(2**31)
 
@@ -31,6 +33,24 @@ def test_it_is_the_natural_spline_over_the_chord_length(points):
 def test_halves_are_rounded_to_even():
     pixels = curve_pixels(np.array([[100.5, 101.5], [-0.5, -1.5]], np.float32))
     assert pixels.tolist() == [[100, 102], [0, -2]]
+
+
+def test_chords_are_double_though_points_are_single():
+    """The official program's pixels for lanes whose squared chord no float32 holds; in the second, not to the last digit."""
+    far = curve_pixels(np.array([[10, 20], [1e30, 30], [40, 50]], np.float32))
+    assert far[0].tolist() == [10, 20]
+    assert far[50].tolist() == [INT_MIN, 30]
+
+
+@given(st.floats(1e-60, 1e90))
+def test_cubes_are_rounded_once(value):
+    assert cube(value) == float(Fraction(value) ** 3)
+
+
+def test_cubes_of_wild_numbers():
+    assert np.isnan(cube(np.nan))
+    assert cube(1e150) == cube(np.inf) == np.inf
+    assert cube(0.0) == cube(5e-324) == 0.0
 
 
 def test_two_points_are_joined_by_a_straight_line():

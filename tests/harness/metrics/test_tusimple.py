@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.metrics.tusimple import official_slope, score_file, score_image, slopes
+from harness.metrics.tusimple import score_file, score_image
+from harness.metrics.tusimple_lanes import accuracies, careful_accuracies, fitted_slope, official_slope
+from harness.metrics.tusimple_text import parsed
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +117,87 @@ def test_a_distance_equal_to_a_vertical_threshold_does_not_count():
 @given(st.lists(st.integers(-2, 1280), min_size=2, max_size=56))
 def test_the_closed_form_of_the_slope_is_the_least_squares_one(xs):
     truth, ys = np.array(xs, float), np.arange(len(xs)) * 10.0
-    assert slopes(truth[None], ys)[0] == pytest.approx(official_slope(truth, ys), rel=1e-9, abs=1e-9)
+    assert fitted_slope(truth, ys) == pytest.approx(official_slope(truth, ys), rel=1e-9, abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_the_careful_way_gives_the_same(seed):
+    generator = np.random.default_rng(seed)
+    rows = list(range(240, 720, 20))
+    truths = [[int(300 + 9 * y * generator.normal() / 20) for y in range(24)] for _ in range(3)]
+    lanes = [[x + int(generator.integers(-30, 30)) for x in lane] for lane in truths]
+    assert accuracies(lanes, truths, rows) == careful_accuracies(lanes, truths, rows)
+
+
+@pytest.mark.parametrize(
+    ("truth", "lane", "expected"),
+    [
+        # official answers for what is no lane of numbers, and yet none it fails on
+        ([5, 6, 7], [True, 6, 7], [1.0]),
+        ([5, 6, 7], [[5], [6], [7]], [3.0]),
+        ([5, 6, 7], [float("nan"), 6, 7], [2 / 3]),
+        ([5, 6, 2**70], [5, 6, 2**70], [1.0]),
+        ([0, 1, 0], [0, 1, 0], [1.0]),
+    ],
+)
+def test_odd_values_are_taken_as_numpy_takes_them(truth, lane, expected):
+    assert accuracies([lane], [truth], [10, 20, 30]) == expected
+
+
+@pytest.mark.parametrize(
+    ("truth", "lane", "rows"),
+    [
+        ([True, True, False], [True, True, False], [10, 20, 30]),
+        ([5, 6, float("inf")], [5, 6, 7], [10, 20, 30]),
+        ([5, 6, 7], [5, 6, 7], ["10", "20", "30"]),
+        ([5, 6, 7], [5, 6, 7], [float("nan")] * 3),
+        ([5, 6], [5, 6, 7], [10, 20, 30]),
+        ([5, 6, 7], [5, 6, None], [10, 20, 30]),
+        ([5, 6, 7], [5, 6, [7, 8]], [10, 20, 30]),
+    ],
+)
+def test_odd_values_that_numpy_fails_on_are_errors(truth, lane, rows):
+    with pytest.raises((ValueError, TypeError, IndexError)):
+        accuracies([lane], [truth], rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[01, -007.5, 5., -, -.5, 1.e2, 00]", [1, -7.5, 5.0, 0, -0.5, 100.0, 0]),
+        ('["a\tb", "01."]', ["a\tb", "01."]),
+        ("[-Infinity, 1e400, 1e-005, -]", [-np.inf, np.inf, 1e-5, 0]),
+        ("[NaN]", None),
+        ("[.5]", ValueError),
+        ("[1..2]", ValueError),
+        ("[-e5]", ValueError),
+        ("[1,]", ValueError),
+    ],
+)
+def test_json_is_read_as_leniently_as_by_ujson(text, value):
+    if value is ValueError:
+        with pytest.raises(ValueError, match="char"):
+            parsed(text)
+    else:
+        assert value is None or parsed(text) == value
+
+
+def test_labels_without_rows_have_no_accuracy(tmp_path):
+    label = {"raw_file": "a", "lanes": [[]], "h_samples": []}
+    counts, odd = score_file(*write(tmp_path, [{**GOOD, "lanes": [[]]}], [label]))
+    assert np.isnan(counts.mean(counts.accuracy))
+    assert "undefined" in odd[0].what
+    counts, odd = score_file(*write(tmp_path, [{**GOOD, "lanes": []}], [label]))
+    assert (counts.mean(counts.accuracy), counts.mean(counts.fn), odd) == (0.0, 1.0, ())
+
+
+def test_only_labels_that_are_asked_for_need_their_keys(tmp_path):
+    label = {"raw_file": "a", "lanes": [[5, 6, 7]], "h_samples": [10, 20, 30]}
+    counts, _ = score_file(*write(tmp_path, [GOOD, GOOD], [label, {"raw_file": "b"}]))
+    assert counts.labelled == 2
+    with pytest.raises(InputError, match=r"gt\.json, line 2: no key 'lanes'"):
+        score_file(*write(tmp_path, [GOOD, {**GOOD, "raw_file": "b"}], [label, {"raw_file": "b"}]))
 
 
 def write(folder, predictions, labels=None):
@@ -144,6 +226,10 @@ GOOD = {"raw_file": "a", "lanes": [[5, 6, 7]], "run_time": 1}
         {**GOOD, "run_time": "1"},
         {**GOOD, "raw_file": "b"},
         {**GOOD, "raw_file": ["a"]},
+        {**GOOD, "run_time": None},
+        {**GOOD, "lanes": [[[5, 5], [6, 6], [7, 7]]]},
+        '{"raw_file": "a", "lanes": [[5, 6, .5]], "run_time": 1}',
+        "\ufeff{}",
         "[" * 100000,
     ],
 )
