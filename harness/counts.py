@@ -6,6 +6,7 @@ There are two kinds, after what a metric counts: matched lanes at ten overlaps (
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -129,7 +130,7 @@ class OverlapCounts(Counts):
             true_positives=true_positives,
             f1_50=f1[THRESHOLDS.index(0.50)],
             f1_75=f1[THRESHOLDS.index(0.75)],
-            mf1=sum(value or 0.0 for value in f1) / len(f1),
+            mf1=math.fsum(value or 0.0 for value in f1) / len(f1),
         )
 
     def quality(self) -> npt.NDArray[np.float64]:

@@ -139,7 +139,11 @@ def disk_need(suite: Suite, results: Path, cells_bytes: int) -> Need:
     )
     wanted = cells_bytes + int(rendered)
     place = next(folder for folder in (results.absolute(), *results.absolute().parents) if folder.is_dir())
-    free = shutil.disk_usage(place).free
+    disk = shutil.disk_usage(place)
+    if not disk.total:
+        told = f"{results} cannot be written: {place} is no folder on a disk; give another --results folder"
+        return Need("disk", str(results), True, told)
+    free = disk.free
     told = f"about {gigabytes(wanted)} will be written below {results}, {gigabytes(free)} are free"
     if wanted > free:
         told += "; make room, or give another --results folder"

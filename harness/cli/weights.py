@@ -75,10 +75,11 @@ def fetch(
 ) -> None:
     """Get the published weights of NAME into the cache, checked; what is there stays."""
     from harness.errors import InputError
+    from harness.needed_weights import backbones_of
     from harness.weights import fetch as getting
     from harness.weights.cache import cached_path
 
-    backbones = getting.backbones_of(name)
+    backbones = backbones_of(name)
     if file is not None and len(backbones) != 1:
         raise InputError(f"--from {file}: {name} needs {', '.join(backbones) or 'no weights'}: name one backbone")
     cards = [fetch_shown(backbone) if file is None else getting.add(backbone, file) for backbone in backbones]

@@ -9,20 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from filelock import FileLock
 
-from detectors.backbones import BACKBONES, build_backbone
-from harness.errors import InputError, did_you_mean
+from detectors.backbones import build_backbone
+from harness.errors import InputError
 from harness.files import sha256_of_file, write_text, written_aside
 from harness.torchvision_guard import ensure_torchvision
 from harness.weights.cache import WeightsCard, cached_path, card_path, published_name, read_card
-
-if TYPE_CHECKING:
-    from harness.suite import Cell
 
 DATA = "ImageNet-1k (ILSVRC 2012)"
 """What every network that `weights: imagenet` stands for was trained on."""
@@ -117,31 +114,6 @@ def ways_out(backbone: str, what: Published) -> str:
         f"download {address} where there is a network and run `samiro-bench weights fetch {backbone} --from {name}`, or say "
         f"`weights: file:{name}` or `weights: none` for the detector in the suite"
     )
-
-
-def backbones_of(name: str) -> list[str]:
-    """The backbones behind a backbone's name, a detector's or a suite's, as far as they start from published weights.
-
-    InputError for a name that is none of these, a backbone without such weights, and a detector that never starts from them.
-    """
-    from detectors.registry import adapter_file, detector_names, find_adapter
-    from harness.suite import cells_of, load_suite, suite_names
-
-    if name in BACKBONES:
-        published_name(name)
-        return [name]
-    if name in detector_names() or adapter_file(name) is not None:
-        meta = find_adapter(name).meta
-        if all(configuration.weights != "imagenet" for configuration in meta.configurations.values()):
-            raise InputError(f"{name} starts from random weights in every configuration: there is nothing to fetch")
-        published_name(meta.backbone)
-        return [meta.backbone]
-    if name in suite_names() or name.endswith((".yaml", ".yml")):
-        cells: tuple[Cell, ...] = cells_of(load_suite(name))
-        found = [cell.meta.backbone for cell in cells if cell.configuration.weights == "imagenet"]
-        return list(dict.fromkeys(found))
-    known = [*(name for name, source in BACKBONES.items() if source.imagenet), *detector_names(), *suite_names()]
-    raise InputError(f"{name!r} is no backbone, detector or suite: {did_you_mean(name, known)}")
 
 
 def download(url: str, file: Path, progress: Progress | None = None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -210,6 +210,8 @@ def test_the_aggregator_adds_what_is_learned_from_shifted_maps() -> None:
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 @settings(max_examples=25, deadline=None)
+@example(offset=-231.0, bend=0.0, rotation=0.0, shift=(-30.0, 12.0), scale=0.9375, mirror=False)
+@example(offset=-119.0, bend=0.0, rotation=1.0, shift=(-30.0, -13.0), scale=1.15625, mirror=False)
 @given(
     offset=st.floats(-300, 300),
     bend=st.floats(-300, 300),
@@ -228,15 +230,20 @@ def test_perfect_outputs_decode_to_the_labels(
     (decoded,) = detector.decode(perfect_outputs(detector, targets), [geometry])
     assert len(decoded) <= int(targets["existence"].sum())
     polylines = [geometry.to_network(lane.points) for lane in labels]
-    # Half the drawn width and a pixel of rounding, and half a place of the map.
-    bound = detector.options.lane_width / 2 + 1 + 4 / 2**detector.options.upsamplings
+    # Half the drawn width and a pixel of rounding, and half a place of the map; a whole one where a lane leaves the map, which
+    # cuts its mask off there.
+    place = 8 / 2**detector.options.upsamplings
+    bound = detector.options.lane_width / 2 + 1 + place / 2
+    width = geometry.network[1]
     for lane in decoded:
         assert len(lane) >= 2
         assert lane.points[0, 1] >= lane.points[-1, 1]
         assert lane.score == pytest.approx(1.0)
         points = geometry.to_network(lane.points)
         far = [point for point in points if vanishing(point, geometry, offset, bend) > 12]
-        assert all(min(distance(point, polyline) for polyline in polylines) <= bound for point in far)
+        for point in far:
+            cut_off = not place < point[0] < width - 1 - place
+            assert min(distance(point, polyline) for polyline in polylines) <= bound + cut_off * place / 2
 
 
 def vanishing(point: np.ndarray, geometry: Geometry, offset: float, bend: float) -> float:

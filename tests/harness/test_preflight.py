@@ -84,7 +84,7 @@ def test_a_disk_without_room_is_told_beforehand(tmp_path: Path, monkeypatch: pyt
     assert not disk_need(smoke, place, 0).missing
     wanted = BYTES_A_PIXEL * 1640 * 590 * (72 + 36)
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(0, 0, int(wanted + 1e6)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1, 0, int(wanted + 1e6)))
     assert not disk_need(smoke, place, 0).missing
     need = disk_need(smoke, place, int(2e6))
     assert need.missing

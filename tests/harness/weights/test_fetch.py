@@ -20,9 +20,10 @@ from detectors.pretrained import is_counter
 from harness.cli.main import main
 from harness.errors import InputError
 from harness.files import sha256_of_file
+from harness.needed_weights import backbones_of
 from harness.weights import fetch as module
 from harness.weights.cache import WeightsCard, cached_path, card_path
-from harness.weights.fetch import Published, Source, add, backbones_of, fetch, published
+from harness.weights.fetch import Published, Source, add, fetch, published
 
 NAME = "resnet18.tv_in1k"
 
