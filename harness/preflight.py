@@ -10,6 +10,7 @@ from typing import Literal
 
 from harness.artefacts import open_part, rendering_phase
 from harness.datasets.base import Dataset
+from harness.datasets.doctor.sources import IMAGES
 from harness.datasets.images import read_size
 from harness.errors import InputError
 from harness.matrix import Plan
@@ -35,7 +36,7 @@ class Need:
 
 @dataclass(frozen=True)
 class DataNeed(Need):
-    """A dataset. images: of each split that the suite reads, as far as they could be counted."""
+    """A dataset. images: of each split that the suite reads, counted; of a published dataset that isn't there, as published."""
 
     images: Mapping[str, int]
 
@@ -115,7 +116,11 @@ def data_need(name: str, part: DatasetPart, splits: Iterable[str], results: Path
         for split in sorted(splits):
             images[split] = checked_split(dataset, split)
     except InputError as error:
-        return DataNeed("data", name, True, str(error), images)
+        # What the published dataset holds is enough to say what it will cost.
+        published = images or IMAGES.get(part.root or name, {})
+        return DataNeed(
+            "data", name, True, str(error), {split: published[split] for split in splits if split in published}
+        )
     counts = ", ".join(f"{split} {count:,}" for split, count in images.items())
     return DataNeed("data", name, False, f"{dataset.root}: {counts} images", images)
 

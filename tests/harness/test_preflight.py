@@ -54,6 +54,7 @@ def test_a_dataset_without_a_folder_is_missing_and_says_where_it_comes_from(
     (need,) = data_needs(suite, tmp_path)
     assert need.missing
     assert "SAMIRO_BENCH_DATA_CULANE" in need.detail
+    assert need.images == {"train": 88_880, "test": 34_680}  # as published: enough to price a training
     assert "xingangpan.github.io" in need.detail
 
 
