@@ -59,6 +59,16 @@ class InputSize(Data):
     crop: tuple[int, int, int, int]
     network: tuple[int, int]
 
+    @model_validator(mode="after")
+    def _something_to_see(self) -> Self:
+        top, left, bottom, right = self.crop
+        height, width = self.frame
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise ValueError(
+                f"crop {list(self.crop)} is no part of a frame of {height}x{width}: give [top, left, bottom, right] inside it"
+            )
+        return self
+
     def crop_of(self, original: tuple[int, int]) -> tuple[int, int, int, int]:
         """The crop in pixels of a frame of size `original` (height, width)."""
         scale_y, scale_x = original[0] / self.frame[0], original[1] / self.frame[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from harness.matrix import Plan
 from harness.phases import phase_state
 from harness.pricing import Price, Rates, priced, recorded_rates
 from harness.suite import Cell, DatasetPart, Suite
-from harness.suite.evaluations import splits_read
 from harness.weights.cache import weights_state
 
 BYTES_A_PIXEL = 0.27
@@ -57,7 +57,8 @@ class Preflight:
 
 def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
     """Look at everything that a plan needs, and price its cells by a probe (if one was made) and the records of earlier ones."""
-    data = data_needs(plan.suite, plan.results)
+    left = [*(state.cell for state in plan.pending), *(cell for cell, _ in plan.unavailable)]
+    data = data_needs(plan.suite, left, plan.results)
     recorded = recorded_rates(plan.results)
     untrained = [state.cell for state in plan.cells if state.states[0][1].state != "done"]
     untrained += [cell for cell, _ in plan.unavailable]
@@ -67,7 +68,7 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
         [recorded] if probed is None else [probed, recorded],
         {need.name: sum(count for split, count in need.images.items() if split != "train") for need in data},
     )
-    disk = disk_need(plan.suite, plan.results, sum(price.disk_bytes for price in prices.values()))
+    disk = disk_need(plan.suite, left, plan.results, sum(price.disk_bytes for price in prices.values()))
     return Preflight((*data, *weights_needs(untrained), disk), prices, recorded.problems)
 
 
@@ -100,9 +101,22 @@ def hours(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
 
 
-def data_needs(suite: Suite, results: Path) -> list[DataNeed]:
-    """Every dataset of a suite: a rendered one is made when it is needed, a real one has to be there with all splits that are read."""
-    return [data_need(name, suite.datasets[name], splits, results) for name, splits in splits_read(suite).items()]
+def data_needs(suite: Suite, cells: Sequence[Cell], results: Path) -> list[DataNeed]:
+    """Every dataset that some cells read: a rendered one is made when it is needed, a real one has to be there with those splits."""
+    read = splits_of(cells)
+    return [data_need(name, part, read[name], results) for name, part in suite.datasets.items() if name in read]
+
+
+def splits_of(cells: Iterable[Cell]) -> dict[str, set[str]]:
+    """Dataset -> the splits that some cells read of it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for cell in cells:
+        found[cell.identity.dataset].add("train")
+        if cell.oracle is not None and cell.oracle.dataset is not None:
+            found[cell.oracle.dataset].add("train")
+        for part in cell.evaluations.values():
+            found[part.dataset or cell.identity.dataset].add(part.split)
+    return found
 
 
 def data_need(name: str, part: DatasetPart, splits: Iterable[str], results: Path) -> DataNeed:
@@ -134,9 +148,10 @@ def checked_split(dataset: Dataset, split: str) -> int:
     return len(frames)
 
 
-def disk_need(suite: Suite, results: Path, cells_bytes: int) -> Need:
-    """Room for the cells that are still to run and for the datasets that are still to be rendered."""
-    specs = [part.rendered for part in suite.datasets.values() if part.rendered is not None]
+def disk_need(suite: Suite, cells: Iterable[Cell], results: Path, cells_bytes: int) -> Need:
+    """Room for some cells, which are to keep so many bytes, and for those of their datasets that are still to be rendered."""
+    parts = [suite.datasets[name] for name in splits_of(cells)]
+    specs = [part.rendered for part in parts if part.rendered is not None]
     rendered = sum(
         BYTES_A_PIXEL * spec.width * spec.height * sum(split.frames for split in spec.splits.values())
         for spec in specs

@@ -6,6 +6,7 @@ Nothing here guesses: a cell that no record is like, and that wasn't probed, has
 from __future__ import annotations
 
 import json
+import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from statistics import median
 from typing import Any, Literal
 
 from harness.environment import cpu_name
+from harness.errors import InputError
 from harness.files import sha256_of_json
 from harness.suite import Cell, adapter_of
 
@@ -114,9 +116,19 @@ def priced(
 
 
 def parameters(cell: Cell) -> int:
-    """Parameters of a cell's detector, counted without giving any of them memory."""
+    """Parameters of a cell's detector, counted without giving any of them memory. InputError, in a line, where it can't be built."""
     import torch
 
-    with torch.device("meta"):
-        detector = adapter_of(cell).detector(cell.meta, cell.form)
+    adapter = adapter_of(cell)
+    try:
+        with torch.device("meta"):
+            detector = adapter.detector(cell.meta, cell.form)
+    except InputError:
+        raise
+    except Exception as error:  # an adapter's code may raise anything
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(
+            f"{cell.adapter}: can't be built for form {cell.form!r} ({type(error).__name__}: {error}; {last.filename}:{last.lineno}); "
+            f"mend it, `samiro-bench detectors check {cell.adapter}` says what else is wrong"
+        ) from error
     return sum(parameter.numel() for parameter in detector.parameters())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from harness.datasets.base import FORMS
 from harness.errors import InputError
-from harness.suite.cells import Cell
+from harness.suite.cells import Cell, cells_of
 from harness.suite.evaluations import single_evaluations
 from harness.suite.schema import Suite, form_of, oracle_of
 
@@ -83,4 +83,6 @@ def refuse_not_yet(suite: Suite, cells: Sequence[Cell]) -> None:
     """InputError, in one line, if some cells need what can't be done yet."""
     found = not_yet(suite, cells)
     if found:
-        raise InputError(f"{suite.file}: {'; '.join(map(str, found))}; --only runs cells without")
+        others = any(not not_yet(suite, (cell,)) for cell in cells_of(suite))
+        advice = "--only runs cells without" if others else "every cell asks for it: take it out in a copy of the suite"
+        raise InputError(f"{suite.file}: {'; '.join(map(str, found))}; {advice}")

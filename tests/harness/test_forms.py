@@ -31,7 +31,7 @@ from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.table_csv import to_csv
 from harness.report.tables import to_markdown
 from harness.report.terminal import print_leaderboard
-from harness.suite import load_suite
+from harness.suite import cells_of, load_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -230,7 +230,8 @@ def test_a_split_whose_labels_are_private_gets_a_submission_instead_of_a_score(p
 
 
 def test_a_split_without_labels_is_nothing_that_a_suite_lacks(place: Path) -> None:
-    (need,) = data_needs(load_suite(str(place / "server.yaml")), place / "results/local")
+    suite = load_suite(str(place / "server.yaml"))
+    (need,) = data_needs(suite, cells_of(suite), place / "results/local")
     assert (need.missing, need.images) == (False, {"test": 3, "train": 4, "val": 6})
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from harness.cli.main import main
-from harness.preflight import BYTES_A_PIXEL, data_needs, disk_need
-from harness.suite import Suite, load_suite
+from harness.errors import InputError
+from harness.matrix import make_plan
+from harness.preflight import BYTES_A_PIXEL, data_needs, disk_need, preflight
+from harness.suite import Suite, cells_of, load_suite
 
 REAL = """
 title: Real
@@ -51,7 +53,7 @@ def test_a_dataset_without_a_folder_is_missing_and_says_where_it_comes_from(
 ) -> None:
     monkeypatch.delenv("SAMIRO_BENCH_DATA_CULANE", raising=False)
     monkeypatch.chdir(tmp_path)
-    (need,) = data_needs(suite, tmp_path)
+    (need,) = data_needs(suite, cells_of(suite), tmp_path)
     assert need.missing
     assert "SAMIRO_BENCH_DATA_CULANE" in need.detail
     assert need.images == {"train": 88_880, "test": 34_680}  # as published: enough to price a training
@@ -59,7 +61,7 @@ def test_a_dataset_without_a_folder_is_missing_and_says_where_it_comes_from(
 
 
 def test_a_whole_dataset_is_there_with_its_counts(suite: Suite, culane: Path, tmp_path: Path) -> None:
-    (need,) = data_needs(suite, tmp_path)
+    (need,) = data_needs(suite, cells_of(suite), tmp_path)
     assert not need.missing
     assert need.images == {"test": 1, "train": 1}
 
@@ -69,25 +71,26 @@ def test_a_whole_dataset_is_there_with_its_counts(suite: Suite, culane: Path, tm
 )
 def test_what_is_missing_of_a_dataset_is_named(suite: Suite, culane: Path, tmp_path: Path, broken: str) -> None:
     (culane / broken).unlink()
-    (need,) = data_needs(suite, tmp_path)
+    (need,) = data_needs(suite, cells_of(suite), tmp_path)
     assert need.missing
     assert Path(broken).name in need.detail
 
 
 def test_rendered_data_is_made_and_never_missing(tmp_path: Path) -> None:
-    (need,) = data_needs(load_suite("smoke"), tmp_path)
+    smoke = load_suite("smoke")
+    (need,) = data_needs(smoke, cells_of(smoke), tmp_path)
     assert not need.missing
     assert need.images == {"train": 72, "test": 36}
 
 
 def test_a_disk_without_room_is_told_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     smoke, place = load_suite("smoke"), tmp_path / "not" / "there" / "yet"
-    assert not disk_need(smoke, place, 0).missing
+    assert not disk_need(smoke, cells_of(smoke), place, 0).missing
     wanted = BYTES_A_PIXEL * 1640 * 590 * (72 + 36)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1, 0, int(wanted + 1e6)))
-    assert not disk_need(smoke, place, 0).missing
-    need = disk_need(smoke, place, int(2e6))
+    assert not disk_need(smoke, cells_of(smoke), place, 0).missing
+    need = disk_need(smoke, cells_of(smoke), place, int(2e6))
     assert need.missing
     assert "--results" in need.detail
 
@@ -118,3 +121,37 @@ def test_a_plan_shows_needs_and_price_as_json(
     assert name == shown["cells"][0]["name"]
     assert price["basis"] == "unknown"
     assert price["disk_bytes"] > 0
+
+
+def test_only_what_the_chosen_cells_read_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SAMIRO_BENCH_DATA_CULANE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    splits = "{train: {frames: 4}, test: {frames: 2}}"
+    text = REAL.replace("detectors:", f"  roads: {{rendered: {{splits: {splits}}}}}\ndetectors:")
+    (tmp_path / "two.yaml").write_text(text)
+    both = load_suite("two.yaml")
+    whole = preflight(make_plan(both, tmp_path / "results"))
+    assert [need.name for need in whole.missing] == ["culane"]
+    assert not preflight(make_plan(both, tmp_path / "results", only=("dataset=roads",))).missing
+
+
+def test_an_adapter_that_cannot_be_built_is_one_line_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["detectors", "new", "my_lanes"]) == 0
+    adapter = tmp_path / "my_lanes.py"
+    adapter.write_text(adapter.read_text().replace("= build_backbone(", "= bild_backbone("))
+    capsys.readouterr()
+    assert main(["plan", "my_lanes.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "bild_backbone" in said
+    assert "my_lanes.py:" in said
+
+
+@pytest.mark.parametrize("crop", ["[500, 0, 100, 1640]", "[0, 0, 590, 1641]", "[-1, 0, 590, 1640]"])
+def test_a_crop_that_shows_nothing_of_the_frame_is_refused_by_its_key(tmp_path: Path, crop: str) -> None:
+    (tmp_path / "crop.yaml").write_text(REAL.replace("ufldv2_micro:", f"ufldv2_micro: {{input: {{crop: {crop}}}}}"))
+    with pytest.raises(InputError, match=r"detectors.ufldv2_micro.input.*no part of a frame of 590x1640"):
+        cells_of(load_suite(str(tmp_path / "crop.yaml")))
