@@ -50,24 +50,41 @@ def start_backbone(detector: Detector, tensors: Mapping[str, Tensor], *, where: 
     ignored and counted; any other entry shows that they are the weights of another network. where: the file that messages name.
     Raises InputError, and then the detector is as it was.
     """
-    network = backbone_of(detector)
-    return start_network(
-        network, detector.meta.backbone, tensors, where=where, what=f"the backbone of {detector.meta.name}"
-    )
+    kept = fitting_detector(detector, tensors, where=where)
+    return _started(backbone_of(detector), kept, tensors, where=where)
+
+
+def fitting_detector(detector: Detector, tensors: Mapping[str, Tensor], *, where: Path) -> dict[str, Tensor]:
+    """The entries that `start_backbone` would copy, by names and shapes alone, so that no tensor needs memory. InputError as there."""
+    what = f"the backbone of {detector.meta.name}"
+    return fitting(backbone_of(detector), detector.meta.backbone, tensors, where=where, what=what)
 
 
 def start_network(network: nn.Module, backbone: str, tensors: Mapping[str, Tensor], *, where: Path, what: str) -> Start:
     """The same for a network that is (a part of) the backbone of that name, or one of an adapter's own. what: how messages call it."""
+    return _started(network, fitting(network, backbone, tensors, where=where, what=what), tensors, where=where)
+
+
+def fitting(
+    network: nn.Module, backbone: str, tensors: Mapping[str, Tensor], *, where: Path, what: str
+) -> dict[str, Tensor]:
+    """The entries that `start_network` would copy, by names and shapes alone. InputError where they don't fit."""
     ours = {name: value for name, value in network.state_dict().items() if not is_counter(name)}
     whole = whole_network(backbone).state_dict() if backbone in BACKBONES else {}
     given = {name: value for name, value in tensors.items() if not is_counter(name)}
     kept = {name: value for name, value in given.items() if name in ours or name not in whole}
     check_fit(kept, ours, where=where, what=what, fix=FIX)
+    return kept
+
+
+def _started(network: nn.Module, kept: dict[str, Tensor], tensors: Mapping[str, Tensor], *, where: Path) -> Start:
+    """Copy the entries that fit, once their values are looked at."""
     for name, value in kept.items():
         if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
             raise InputError(f"{where}: entry {name!r} doesn't hold finite floating-point numbers; {FIX}")
     network.load_state_dict(kept, strict=False)
-    return Start(len(kept), len(given) - len(kept))
+    given = sum(not is_counter(name) for name in tensors)
+    return Start(len(kept), given - len(kept))
 
 
 def is_counter(name: str) -> bool:

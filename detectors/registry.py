@@ -98,7 +98,7 @@ def find_adapter(name: str) -> Adapter:
     where = f"detector {name!r}, {claims[0]}"
     try:
         found = offers[0].load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{where}: {_reason(error)}; mend the package, or uninstall it") from error
     return _adapter(found, name, {"distribution": _distribution(offers[0])}, where=where)
 
@@ -180,7 +180,10 @@ def _load_file(path: Path) -> tuple[ModuleType, str]:
     sys.modules[name] = module
     try:
         exec(compile(content, str(path), "exec"), vars(module))
-    except Exception as error:
+    except KeyboardInterrupt:
+        del sys.modules[name]
+        raise
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
@@ -207,5 +210,7 @@ def _adapter(found: object, variant: str, origin: dict[str, str] | None, *, wher
     return Adapter(found, meta, origin)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"ends the program while it is imported (SystemExit: {error.code})"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

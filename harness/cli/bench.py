@@ -68,10 +68,12 @@ def bench(
         if matrix.records_of(whole):
             show_leaderboard(whole, console)
         if failed:
+            fault = all(outcome.kind == "input" for outcome in failed)
+            then = "mend what is named above, then the same command tries" if fault else "the same command tries"
             console.print(
-                f"{len(failed)} of {len(jobs)} jobs failed; the same command tries them again", highlight=False
+                f"{len(failed)} of {len(jobs)} jobs failed; {then} them again", highlight=False, soft_wrap=True
             )
-            return 2 if all(outcome.kind == "input" for outcome in failed) else 1
+            return 2 if fault else 1
     return 0
 
 

@@ -29,6 +29,8 @@ def import_published(
     from harness.methods.config import method_configuration
     from harness.training.checkpoint import save_inference_checkpoint
 
+    if out.is_dir():
+        raise InputError(f"--out {out}: this is a folder; give the name of a file in it, as {out / name}.safetensors")
     forms = list(get_args(Form))
     if form is not None and form not in forms:
         raise InputError(f"--form {form}: no such form: {did_you_mean(form, forms)}")

@@ -77,6 +77,7 @@ def predict(
     outputs = Outputs(out, output_format, overlay)
     chosen = chosen_device(device)
     detector = load_detector(checkpoint, adapter=name, confidence_threshold=threshold)
+    made = not out.exists()
     outputs.prepare(sources, overwrite=overwrite)
     console = Console(stderr=True)
     with Progress(*BAR, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -102,10 +103,15 @@ def predict(
         typer.echo(json.dumps(facts | summary(result, outputs)))
     else:
         lanes = f"{result.total.lanes:,} lanes in {result.total.pictures:,} pictures of {len(result.of):,} files"
-        typer.echo(f"{lanes}; wrote {out}")
+        typer.echo(f"{lanes}; wrote {out}" if result.total.pictures else f"{lanes}; wrote nothing")
+    if not result.total.pictures:
+        outputs.withdraw(made)
     if result.faults:
         more = f" (and {len(result.faults) - 1} more like it)" if len(result.faults) > 1 else ""
-        raise InputError(f"{result.faults[0]}{more}; the lanes of what could be read are written")
+        kept = (
+            "the lanes of what could be read are" if result.total.pictures else "nothing could be read, and nothing is"
+        )
+        raise InputError(f"{result.faults[0]}{more}; {kept} written")
 
 
 def summary(result: Result, outputs: Outputs) -> dict[str, Any]:

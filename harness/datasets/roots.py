@@ -7,9 +7,8 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
-import yaml
-
 from harness.errors import InputError
+from harness.yaml_files import read_yaml
 
 SOURCES = {
     "culane": "https://xingangpan.github.io/projects/CULane.html",
@@ -40,15 +39,20 @@ def dataset_root(name: str) -> Path:
     named = os.environ.get(variable)
     if named:
         return _existing(Path(named), f"{variable}={named}")
-    files = [file for file in _paths_files() if file.is_file()]
-    for file in files:
-        folders = read_paths(file)
+    known: dict[str, Path] = {}
+    for file in _paths_files():
+        # A link that leads nowhere is told when it is read, not passed over.
+        folders = read_paths(file) if os.path.lexists(file) else {}
         if name in folders:
             return _existing(folders[name], f"{file}: {name}: {folders[name]}")
+        known |= dict.fromkeys(folders, file)
+    empty = f" ({variable} is set, but empty)" if named is not None else ""
+    near = get_close_matches(name, known, n=1) if name not in SOURCES else []
+    guess = f"did you mean {near[0]!r}, which {known[near[0]]} names? else " if near else ""
     source = f"; {name} is obtained from {SOURCES[name]}" if name in SOURCES else ""
     raise InputError(
-        f"no folder is known for the dataset {name!r}: set {variable}=FOLDER, or write `{name}: FOLDER` into {PATHS_FILE} "
-        f"in the current directory or the checkout{source}"
+        f"no folder is known for the dataset {name!r}{empty}: {guess}set {variable}=FOLDER, or write "
+        f"`{name}: FOLDER` into {PATHS_FILE} in the current directory or the checkout{source}"
     )
 
 
@@ -60,13 +64,12 @@ def _paths_files() -> list[Path]:
 def read_paths(file: Path) -> dict[str, Path]:
     """Read a paths.yaml: a mapping of dataset names to folders; names of one's own are welcome.
 
-    Raises InputError on anything else, and on a name that is nearly a known dataset's, which would never be looked up.
+    Raises InputError on anything else, on a name that stands twice, and on one that is nearly a known dataset's, which would never be
+    looked up.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file} isn't readable YAML ({reason}); see paths.example.yaml") from None
+    if file.is_dir():
+        raise InputError(f"{file} is a folder, not a file of YAML; move it away, and see paths.example.yaml")
+    content = read_yaml(file)
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -86,6 +89,8 @@ def read_paths(file: Path) -> dict[str, Path]:
 
 
 def _existing(folder: Path, origin: str) -> Path:
+    if folder.expanduser().is_file():
+        raise InputError(f"{origin}: this is a file; give the folder that the dataset lies in")
     if not folder.expanduser().is_dir():
         raise InputError(f"{origin}: there is no such folder; correct the path or mount the disk that holds it")
     return folder.expanduser().resolve()

@@ -79,6 +79,13 @@ class Outputs:
         except OSError as error:
             raise InputError(f"--out {self.folder}: can't be written ({error.strerror}); give another folder") from None
 
+    def withdraw(self, made: bool) -> None:
+        """Take back what a run without a single picture left: the list without a line and, where it `made` it, the empty folder."""
+        if self.format == "tusimple":
+            (self.folder / JSON_FILE).unlink(missing_ok=True)
+        if made and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
     @contextmanager
     def writer(self) -> Iterator[Write]:
         """Yield what takes each picture with its lanes. A .lines.txt appears at once; the JSON lines all at the end."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keyword
+import os
 import re
 from pathlib import Path
 
@@ -75,6 +77,8 @@ def write_scaffold(name: str, folder: Path) -> tuple[Path, Path, Path]:
         raise InputError(
             f"{name!r} can't name a detector: give small letters, digits and single underscores, as my_lanes"
         )
+    if keyword.iskeyword(name):
+        raise InputError(f"{name!r} is a word of Python's, which no module can be called; give another name")
     if name in detector_names():
         raise InputError(f"there is a detector {name!r} already; give another name")
     class_name = "".join(word.capitalize() for word in name.split("_"))
@@ -84,6 +88,8 @@ def write_scaffold(name: str, folder: Path) -> tuple[Path, Path, Path]:
         folder / f"{name}.yaml": SUITE.format(name=name, class_name=class_name),
         folder / f"test_{name}.py": TEST.format(name=name, class_name=class_name),
     }
+    if not folder.is_dir() and os.path.lexists(folder):
+        raise InputError(f"--out {folder}: this is no folder; give one to write into, or a name that isn't taken")
     for path in texts:
         if path.exists():
             raise InputError(f"{path}: exists already; give another name or folder (--out), or move it away")

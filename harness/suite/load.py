@@ -13,8 +13,9 @@ from harness.errors import InputError, did_you_mean
 from harness.methods.config import MethodConfiguration, method_configuration
 from harness.suite.axes import check_axes, fitting, points_of
 from harness.suite.evaluations import evaluations_of, single_evaluations, splits_read, trained_on
-from harness.suite.overrides import resolved_meta, start_of
+from harness.suite.overrides import start_of
 from harness.suite.schema import Suite, form_of, oracle_of
+from harness.suite.trial import check_input, check_start
 from harness.validation import validated
 from harness.weights.cache import rooted_weights
 from harness.yaml_files import read_yaml
@@ -35,6 +36,8 @@ def suite_path(name: str) -> Path:
     """The file behind a suite's name or path. InputError names the nearest known suite."""
     path = Path(name)
     if path.suffix in {".yaml", ".yml"}:
+        if path.is_dir():
+            raise InputError(f"{name}: this is a folder; give the path of a suite's file")
         if not path.is_file():
             raise InputError(
                 f"{name}: no such suite file; give a path that exists, or one of {', '.join(suite_names())}"
@@ -192,4 +195,5 @@ def check_configurations(suite: Suite) -> None:
             f"or under 'defaults' `forms: {{{form}: {{like: {there.split(', ')[0]}}}}}`"
         )
     for detector, form in dict.fromkeys((detector, form_of(suite.datasets[dataset])) for dataset, detector in pairs):
-        resolved_meta(suite, detector, form)
+        check_start(suite, detector, form)
+        check_input(suite, detector, form)

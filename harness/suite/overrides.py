@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from detectors.meta import Configuration, DetectorMeta, Form
 from detectors.registry import detector_class, detector_meta
@@ -70,9 +70,14 @@ def resolved_meta(suite: Suite, detector: str, form: Form) -> DetectorMeta:
     try:
         weights_state(resolved, form)
     except InputError as error:
-        said = [key for key, part in layers(suite, detector, form) if part.weights is not None]
-        raise InputError(f"{suite.file}: key '{[f'detectors.{detector}', *said][-1]}.weights': {error}") from error
+        raise InputError(f"{suite.file}: key '{stated_at(suite, detector, form, 'weights')}': {error}") from error
     return resolved
+
+
+def stated_at(suite: Suite, detector: str, form: Form, name: Literal["input", "weights"]) -> str:
+    """The key of the last override that says something of `name`; the detector's own where none does."""
+    said = [key for key, part in layers(suite, detector, form) if getattr(part, name)]
+    return f"{[f'detectors.{detector}', *said][-1]}.{name}"
 
 
 def merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,11 @@ def load_inference_checkpoint(path: Path) -> InferenceCheckpoint:
     except FileNotFoundError:
         raise InputError(f"{path} is missing; give the checkpoint of a finished cell") from None
     except (SafetensorError, OSError) as error:
+        if path.is_file() and _begins_as_torch_writes(path):
+            raise InputError(
+                f"{path}: a file as torch writes it, not a checkpoint of this program; make one of it by "
+                f"`samiro-bench detectors import NAME {path} --out {path.stem}.safetensors`"
+            ) from None
         raise InputError(f"{path}: not a readable safetensors file ({error}); copy it again or train again") from None
     try:
         facts = json.loads(metadata[METADATA_KEY])
@@ -82,3 +87,10 @@ def load_inference_checkpoint(path: Path) -> InferenceCheckpoint:
     if not isinstance(facts, dict):
         raise InputError(f"{path}: its metadata {METADATA_KEY!r} isn't a JSON object; copy it again")
     return InferenceCheckpoint(tensors, facts)
+
+
+def _begins_as_torch_writes(path: Path) -> bool:
+    """Whether a file begins as a zip archive or as a pickle of protocol 2 or later does: `torch.save`, today and before 1.6."""
+    with open(path, "rb") as stream:
+        start = stream.read(4)
+    return start == b"PK\x03\x04" or (start[:1] == pickle.PROTO and start[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"})

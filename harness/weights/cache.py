@@ -122,9 +122,10 @@ def file_state(weights: str) -> WeightsState:
         return WeightsState(f"{FILE}{digest}", "present", path, digest)
     if _FILE_IDENTITY.fullmatch(weights):
         return WeightsState(weights, "missing", fix=f"say where the file with sha256 {weights.removeprefix(FILE)} lies")
-    return WeightsState(
-        f"{FILE}{MISSING}", "missing", path, fix=f"{path}: there is no such file; correct `weights: file:`"
+    there = (
+        "that is a folder, give the file in it" if path.is_dir() else "there is no such file; correct `weights: file:`"
     )
+    return WeightsState(f"{FILE}{MISSING}", "missing", path, fix=f"{path}: {there}")
 
 
 def required(state: WeightsState) -> WeightsState:
@@ -168,6 +169,28 @@ def read_card(weights: Path) -> WeightsCard | None:
         raise InputError(
             f"{beside}: not the card of backbone weights ({error.errors()[0]['msg']}): delete it and fetch them again"
         ) from error
+
+
+def check_file(detector: Detector) -> None:
+    """InputError where `start_detector` would find by names and shapes that the detector's file isn't its backbone's weights.
+
+    A file is read once as long as it isn't touched, and no value is looked at, so that the detector may be one without memory. Says
+    nothing of weights that don't come from a file, or of one that isn't there.
+    """
+    from detectors.pretrained import fitting_detector
+
+    state = weights_state(detector.meta, detector.form)
+    if state.name.startswith(FILE) and state.path is not None and state.sha256 is not None:
+        stat = state.path.stat()
+        fitting_detector(detector, _shapes_of(state.path, stat.st_size, stat.st_mtime_ns), where=state.path)
+
+
+@lru_cache(maxsize=64)
+def _shapes_of(path: Path, size: int, modified: int) -> dict[str, Tensor]:
+    """What a file of weights holds, as tensors without memory."""
+    from detectors.checkpoints import read_state
+
+    return {name: value.to("meta") for name, value in read_state(path).items()}
 
 
 def start_detector(detector: Detector) -> Artefact | None:

@@ -98,6 +98,8 @@ def add(backbone: str, file: Path) -> WeightsCard:
     InputError where it can't be read, isn't that network's, or the cache holds other weights under the name.
     """
     what = published(backbone)
+    if file.is_dir():
+        raise InputError(f"--from {file}: this is a folder; give the file in it that holds the weights")
     if not file.is_file():
         raise InputError(f"--from {file}: there is no such file; {ways_out(backbone, what)}")
     digest = sha256_of_file(file)

@@ -94,6 +94,7 @@ def test_two_claims_to_one_name_are_refused_with_both_sides(install: Callable[..
     [
         ("import nothing_of_the_kind\n", "nothing_of_the_kind"),
         ("MyLanes = 3\n", "not a subclass"),
+        ("import sys\nsys.exit('no GPU')\n", "SystemExit: no GPU"),
         (
             "from detectors.base import Detector\nclass MyLanes(Detector): pass\n",
             "the class lacks decode, encode_targets",
@@ -157,6 +158,11 @@ def test_a_file_does_not_see_its_neighbours(adapter: Path) -> None:
     ("old", "new", "said"),
     [
         ("ROWS = 24", "ROWS = = 24", "my_lanes.py:24: SyntaxError"),
+        (
+            "ROWS = 24",
+            "raise SystemExit(3)",
+            "my_lanes.py:24: ends the program while it is imported (SystemExit: 3); mend",
+        ),
         ("ROWS = 24", "ROWS = 1 / 0", "my_lanes.py:24: ZeroDivisionError: division by zero; mend the adapter file"),
         ('"my_lanes": DetectorMeta', '"mine": DetectorMeta', "no variant that is called 'mine'"),
         ('"my_lanes"', '"ufldv2_micro"', "has the name of detectors.ufldv2:UFLDv2"),

@@ -112,6 +112,7 @@ def test_the_page_holds_every_check_and_no_detail_ends_a_cell(
         (["check", "lstr_micro", "--form", "llamas"], "no configuration for form 'llamas'"),
         (["new", "My-Lanes"], "small letters"),
         (["new", "ufldv2_micro"], "already"),
+        (["new", "class"], "'class' is a word of Python's"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_two(
@@ -136,6 +137,12 @@ def test_new_writes_three_files_and_never_over_others(
     assert main(["detectors", "new", "my_lanes", "--out", "mine"]) == 2
     assert "my_lanes.yaml: exists already" in capsys.readouterr().err
     assert not Path("mine/my_lanes.py").exists()
+
+
+def test_new_into_a_file_says_that_it_is_no_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert main(["detectors", "new", "my_lanes", "--out", str(tmp_path / "file")]) == 2
+    assert "file: this is no folder; give one to write into" in capsys.readouterr().err
 
 
 def test_the_suite_of_a_scaffold_is_a_suite(tmp_path: Path) -> None:

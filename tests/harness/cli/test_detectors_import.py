@@ -67,3 +67,10 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert complaint in shown
     assert shown.count("\n") == 1
     assert not out.exists()
+
+
+def test_a_folder_to_write_into_is_answered_with_a_file_in_it(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("lstr_resnet18s", checkpoint, "--out", tmp_path) == 2
+    assert f"this is a folder; give the name of a file in it, as {tmp_path}/lstr_resnet18s" in capsys.readouterr().err

@@ -284,6 +284,19 @@ def test_a_damaged_file_is_told_and_the_others_are_done(tmp_path, detector, pict
     assert files(out) == ["200.lines.txt", "200.overlay.jpg", "sub/300.lines.txt", "sub/300.overlay.jpg"]
 
 
+@pytest.mark.parametrize("form", ["lines", "tusimple"])
+def test_where_nothing_can_be_read_nothing_is_left_and_nothing_claimed(tmp_path, detector, capsys, form):
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "there").mkdir()
+    for folder in ("out", "there"):
+        assert run(*detector, "--out", tmp_path / folder, tmp_path / "empty.png", "--format", form) == 2
+        shown = capsys.readouterr()
+        assert "wrote nothing" in shown.out
+        assert "nothing could be read, and nothing is written" in shown.err
+    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "there").iterdir()) == []
+
+
 def test_a_video_that_ends_early_keeps_its_frames(tmp_path, detector, capsys):
     path = tmp_path / "long.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5.0, SIZE[::-1])

@@ -89,9 +89,10 @@ def test_a_folder_that_doesnt_exist_is_refused_with_its_origin(monkeypatch: pyte
         ("5: /data\n", "5 can't be a dataset's name"),
         ("CULane: /data\n", "unknown dataset 'CULane'; did you mean 'culane'?"),
         ("my/roads: /data\n", "can't be a dataset's name"),
-        ("culane: [\n", "isn't readable YAML"),
-        ("culane: !!python/object/apply:os.getcwd []\n", "isn't readable YAML"),
-        ("? [a]\n: b\n", "isn't readable YAML"),
+        ("culane: [\n", "not YAML"),
+        ("culane: !!python/object/apply:os.getcwd []\n", "not YAML"),
+        ("? [a]\n: b\n", "a key is a plain word"),
+        ("culane: ../data\nculane: ../other\n", "paths.yaml:2:1: not YAML: key 'culane' stands twice"),
     ],
 )
 def test_a_broken_paths_file_is_refused(text: str, what: str) -> None:
@@ -99,6 +100,32 @@ def test_a_broken_paths_file_is_refused(text: str, what: str) -> None:
     message = refusal(dataset_root, "culane")
     assert "paths.yaml" in message
     assert what in message
+
+
+def test_a_folder_or_a_dead_link_in_place_of_a_paths_file_is_not_passed_over(checkout: Path) -> None:
+    (checkout / "paths.yaml").mkdir()
+    assert "paths.yaml is a folder" in refusal(dataset_root, "culane")
+    Path("paths.yaml").symlink_to("nowhere.yaml")
+    assert "paths.yaml: cannot be read" in refusal(dataset_root, "culane")
+
+
+def test_a_file_is_no_folder_of_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "culane.zip").touch()
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_CULANE", str(tmp_path / "culane.zip"))
+    assert "culane.zip: this is a file" in refusal(dataset_root, "culane")
+
+
+def test_a_name_that_is_nearly_one_of_the_file_is_answered_with_that(checkout: Path) -> None:
+    (checkout / "paths.yaml").write_text("my_roads: ../data\n")
+    message = refusal(dataset_root, "my-road")
+    assert f"did you mean 'my_roads', which {checkout / 'paths.yaml'} names?" in message
+    assert "did you mean" not in refusal(dataset_root, "culane")
+
+
+def test_a_variable_without_a_value_is_told_where_nothing_else_names_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "empty" not in refusal(dataset_root, "culane")
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_CULANE", "")
+    assert "(SAMIRO_BENCH_DATA_CULANE is set, but empty)" in refusal(dataset_root, "culane")
 
 
 def test_an_empty_paths_file_names_nothing() -> None:

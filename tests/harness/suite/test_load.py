@@ -155,6 +155,12 @@ def test_a_suite_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_suite(str(tmp_path / "nowhere.yaml"))
 
 
+def test_a_folder_is_no_suite_file(tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(InputError, match=r"folder\.yaml: this is a folder"):
+        load_suite(str(tmp_path / "folder.yaml"))
+
+
 def with_file(folder: Path) -> Suite:
     """A suite that names an adapter file beside it."""
     folder.mkdir()

@@ -65,6 +65,14 @@ def test_broken_inference_checkpoints_are_named(tmp_path):
             load_inference_checkpoint(path)
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_of_torch_is_answered_with_the_way_to_import_it(tmp_path, zipped):
+    path = tmp_path / "official.pkl"
+    torch.save(network().state_dict(), path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(InputError, match=r"detectors import NAME .*official\.pkl --out official\.safetensors"):
+        load_inference_checkpoint(path)
+
+
 def test_a_training_state_round_trips(tmp_path):
     state = {"step": 3, "tensors": {"a": torch.arange(4)}, "list": [1.5, None, "text"]}
     save_training_state(tmp_path / "a.pt", state)

@@ -293,6 +293,15 @@ def test_both_arms_of_a_seed_start_from_the_same_weights(downloads: Path, tmp_pa
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
+def test_a_folder_of_weights_is_missing_and_called_a_folder(tmp_path: Path) -> None:
+    state = weights_state(resa(f"file:{tmp_path}"), "culane")
+    assert (state.name, state.state, state.fix) == (
+        "file:missing",
+        "missing",
+        f"{tmp_path}: that is a folder, give the file in it",
+    )
+
+
 def test_planning_reads_a_file_of_weights_once(downloads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.weights import cache as module
 

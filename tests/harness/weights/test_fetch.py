@@ -232,3 +232,5 @@ def test_the_command_takes_a_file_and_lists_what_is_there(downloads: Path, capsy
     assert "bsd-3-clause" in capsys.readouterr().out
     assert main(["weights", "fetch", "mini", "--from", str(downloads / "resnet18.pth")]) == 2
     assert "name one backbone" in capsys.readouterr().err
+    assert main(["weights", "fetch", "resnet18", "--from", str(downloads)]) == 2
+    assert "this is a folder; give the file in it" in capsys.readouterr().err

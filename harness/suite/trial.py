@@ -1,0 +1,80 @@
+"""What a suite changes of a detector is tried before anything runs: its start from a file, and its network at another input."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from detectors.meta import FILE, DetectorMeta, Form
+from detectors.registry import detector_class, detector_meta
+from harness.errors import InputError
+from harness.suite.overrides import resolved_meta, stated_at
+from harness.suite.schema import Suite
+from harness.weights.cache import check_file
+
+if TYPE_CHECKING:
+    from detectors.base import Detector
+
+
+def check_start(suite: Suite, detector: str, form: Form) -> None:
+    """The file that a detector's backbone starts from, where it is there, holds the weights of that backbone.
+
+    InputError names the key. Published weights were looked at when they came into the cache; a file that isn't there is told by plans.
+    """
+    meta = resolved_meta(suite, detector, form)
+    if not meta.configurations[form].weights.startswith(FILE):
+        return
+    try:
+        check_file(built(detector, meta, form))
+    except InputError as error:
+        raise InputError(f"{suite.file}: key '{stated_at(suite, detector, form, 'weights')}': {error}") from error
+
+
+def check_input(suite: Suite, detector: str, form: Form) -> None:
+    """The network of a detector whose input a suite changes can take images of that size. InputError names the key."""
+    meta = resolved_meta(suite, detector, form)
+    size = meta.configurations[form].input.network
+    published = detector_meta(detector).configurations.get(form)
+    if published is not None and published.input.network == size:
+        return
+    key = f"{stated_at(suite, detector, form, 'input')}.network"
+    if min(size) < 1:
+        raise InputError(f"{suite.file}: key '{key}': {list(size)} is no height and width; give two positive numbers")
+    try:
+        run_once(detector, meta, form)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{suite.file}: key '{key}': the network of {meta.name} can't take images of {size[0]}x{size[1]} (height x width) "
+            f"({type(error).__name__}: {reason:.200}); give a larger size"
+        ) from error
+
+
+def built(detector: str, meta: DetectorMeta, form: Form) -> Detector:
+    """A detector without memory for its weights, or one with them where it can't be had without; no generator is moved on."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            return detector_class(detector)(meta, form)
+    except Exception:  # noqa: BLE001 - an adapter's own code; what is really wrong shows when it is built in earnest
+        with torch.random.fork_rng(devices=[]):
+            return detector_class(detector)(meta, form)
+
+
+def run_once(detector: str, meta: DetectorMeta, form: Form) -> None:
+    """Two black images through a new detector in training. Raises whatever its code raises.
+
+    Without memory first, which costs next to nothing. Not every operation can be run like that, so what fails is run in earnest.
+    """
+    import torch
+
+    shape = (2, 3, *meta.configurations[form].input.network)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            with torch.device("meta"):
+                detector_class(detector)(meta, form).train()(torch.zeros(shape, dtype=torch.uint8))
+        except Exception:  # noqa: BLE001 - see above
+            with torch.random.fork_rng(devices=[]):
+                detector_class(detector)(meta, form).train()(torch.zeros(shape, dtype=torch.uint8))
