@@ -8,8 +8,9 @@ from pathlib import Path
 
 from harness.datasets.culane import LISTS
 from harness.datasets.doctor.findings import Finding
-from harness.datasets.doctor.sources import CULANE_DRIVERS, CULANE_MASKS
+from harness.datasets.doctor.sources import CULANE_DRIVERS, CULANE_MASKS, RENDER_AGAIN
 from harness.datasets.doctor.tree import entries, mangled
+from harness.datasets.rendering import RENDERING_FILE
 from harness.datasets.tusimple import LABELS
 
 TUSIMPLE_LABELS = tuple(name for names in LABELS.values() for name in names)
@@ -40,6 +41,15 @@ class Place:
     def own(self) -> bool:
         """Whether it is somebody's own dataset, which is held to no known size."""
         return self.layout in (OWN_CULANE, OWN_TUSIMPLE)
+
+    @property
+    def rendered(self) -> bool:
+        """Whether it was rendered here, so that no public archive holds what is missing."""
+        return (self.root / RENDERING_FILE).is_file()
+
+    def restore(self, public: str) -> str:
+        """How to get back what is missing. public: how, if it is the public dataset's."""
+        return RENDER_AGAIN if self.rendered else public
 
 
 def recognise(root: Path, form: str | None = None) -> Place | None:
