@@ -472,6 +472,33 @@ def test_the_index_command_prints_counts_and_rehashes(culane: Path, capsys) -> N
     assert "00001.lines.txt:1: 3 numbers, an odd count" in capsys.readouterr().err
 
 
+def test_an_index_that_cant_be_stored_is_one_clean_line_and_never_called_cached(
+    culane: Path, tusimple: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    first_label(LABEL + "100 100\n")(culane)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert main(["data", "index", str(culane)]) == 0
+    printed = capsys.readouterr()
+    lines = printed.err.splitlines()
+    assert len(lines) == 2  # three splits, one cache; and the short lane
+    assert lines[0].startswith(f"warning: the label index can't be stored in {tmp_path / 'file/samiro-bench/labels'} (")
+    assert lines[1].startswith(f"warning: {culane}: 1 lanes of split train have fewer than two points")
+    assert "cached in" not in printed.out
+    assert "not cached, read again next time: train, val, test" in printed.out
+    assert main(["data", "index", str(culane), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["cache"] is None
+    assert [row["cached"] for row in told["splits"]] == [False] * 3
+    assert told["warnings"] == [line.removeprefix("warning: ") for line in lines]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "good"))
+    assert main(["data", "index", str(culane)]) == 0
+    assert f"cached in {tmp_path / 'good/samiro-bench/labels'}\n" in capsys.readouterr().out
+    # TuSimple has no index in the cache, so none is claimed.
+    assert main(["data", "index", str(tusimple)]) == 0
+    assert "\ncached" not in capsys.readouterr().out
+
+
 def test_a_folder_that_isnt_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         examine(tmp_path / "nowhere")
