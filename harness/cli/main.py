@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
-from harness.errors import InputError, did_you_mean
+from harness.errors import InputError, InputWarning, did_you_mean
 
 VERBS: dict[str, tuple[str, str]] = {
     "bench": ("harness.cli.bench", "run the matrix of a suite, resume what is there, write its leaderboard"),
@@ -49,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     app = import_module(VERBS[verb][0]).app
     command = typer.main.get_command(app)
     try:
-        result = command.main(args=rest, prog_name=f"samiro-bench {verb}", standalone_mode=False)
+        with clean_warnings():
+            result = command.main(args=rest, prog_name=f"samiro-bench {verb}", standalone_mode=False)
     except InputError as error:
         return complain(str(error))
     except usage_error as error:
@@ -66,6 +71,25 @@ def main(arguments: list[str] | None = None) -> int:
     if result == INTERRUPTED:
         return interrupted(verb)
     return result if isinstance(result, int) else 0
+
+
+@contextmanager
+def clean_warnings() -> Iterator[None]:
+    """Print each InputWarning once, as one line on standard error; others, such as those of libraries, as Python does."""
+    said: set[str] = set()
+    with warnings.catch_warnings():
+        theirs = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, InputWarning):
+                theirs(message, category, *where, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                print(f"warning: {message}", file=sys.stderr)
+
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = show
+        yield
 
 
 def overview() -> str:

@@ -49,6 +49,10 @@ REFUSED = {
 class Source(Protocol):
     """What conversion needs of a dataset."""
 
+    @property
+    def root(self) -> Path:
+        """The dataset's folder, absolute."""
+
     def splits(self) -> tuple[str, ...]:
         """The splits that are there."""
 
@@ -68,8 +72,12 @@ def convert(
     """Write a dataset at `out`, all of it or nothing; returns what was left out, in words, one line each.
 
     size: take only images of this (height, width), for sources of mixed sizes. Raises InputError if `out` exists, if an image is
-    missing or can't be linked, on damaged labels, and if nothing is left.
+    missing or can't be linked, on damaged labels, if nothing is left, and if `out` lies in the source or the source in `out`.
     """
+    if out.resolve().is_relative_to(source.root):
+        raise InputError(f"{out}: lies in its source {source.root}, which is never written; give a folder outside")
+    if source.root.is_relative_to(out.resolve()):
+        raise InputError(f"{out}: its source {source.root} lies in it; give a folder outside")
     if out.exists():
         raise InputError(f"{out}: exists already; give a folder that doesn't, or move that one away")
     said = [

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
-from harness.datasets.index import LabelIndex, cached_index, index_of, rebuilt_index, stat_signature
+from harness.datasets.index import LabelIndex, cached_index, index_of, place_of, rebuilt_index, stat_signature
 from harness.datasets.lines import label_name, lines_text, parse_lines, write_lines_file
 from harness.datasets.predictions import write_predictions
 from harness.datasets.rendering import rendered_key
-from harness.errors import InputError, did_you_mean
+from harness.errors import InputError, InputWarning, did_you_mean
 from harness.files import sha256_of_json
 from harness.lanes import Lane, archived
 
@@ -199,10 +199,10 @@ class CULane:
             names = [label_name(image) for image in self.images(split)]
             key = sha256_of_json([names, stat_signature(self.root, names)])
             fetch = rebuilt_index if self._rehash else cached_index
-            index = fetch(f"{self.form} {self.root} {split}", key, lambda: self._read_labels(names))
+            index = fetch(place_of(self.form, self.root, split), key, lambda: self._read_labels(names))
             if short := index.short_lanes():
                 what = f"{short} lanes of split {split} have fewer than two points: they aren't trained on, but scored"
-                warnings.warn(f"{self.root}: {what}", stacklevel=2)
+                warnings.warn(f"{self.root}: {what}", InputWarning, stacklevel=2)
             self._indices[split] = index
         return self._indices[split]
 

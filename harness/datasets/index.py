@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.roots import cache_folder
+from harness.errors import InputWarning
 from harness.files import sha256_of_text, written_aside
 from harness.lanes import Lane, Points, near_to_far
 
@@ -33,6 +34,10 @@ _MANY_FILES = 4096
 """Fewer files than this are read before other processes have started."""
 _DIGEST_BYTES = 32
 _HEADER_BYTES = 512
+
+
+class NotStoredWarning(InputWarning):
+    """An index was built and is good, but the cache couldn't take it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,11 +167,17 @@ def rebuilt_index(place: str, key: str, build: Callable[[], LabelIndex]) -> Labe
         _write(path, key, index)
     except OSError as error:
         warnings.warn(
-            f"label index {path} can't be stored ({error}), so the labels will be read again next time; "
-            "point XDG_CACHE_HOME at a folder with room",
+            f"the label index can't be stored in {path.parent} ({error.strerror or error}), so the labels will be read again "
+            "next time; point XDG_CACHE_HOME at a folder with room",
+            NotStoredWarning,
             stacklevel=2,
         )
     return index
+
+
+def place_of(form: str, root: Path, split: str) -> str:
+    """The `place` of a split's index."""
+    return f"{form} {root} {split}"
 
 
 def index_path(place: str) -> Path:
@@ -197,11 +208,13 @@ def _read(path: Path, key: str) -> LabelIndex | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        warnings.warn(f"label index {path} can't be read ({error}); reading the labels instead", stacklevel=3)
+        warnings.warn(
+            f"label index {path} can't be read ({error}); reading the labels instead", InputWarning, stacklevel=3
+        )
         return None
     body = memoryview(data)[:-_DIGEST_BYTES]
     if hashlib.sha256(body).digest() != data[-_DIGEST_BYTES:]:
-        warnings.warn(f"label index {path} is damaged; reading the labels afresh", stacklevel=3)
+        warnings.warn(f"label index {path} is damaged; reading the labels afresh", InputWarning, stacklevel=3)
         return None
     facts = json.loads(data[:_HEADER_BYTES])
     if facts["key"] != f"{INDEX_VERSION}:{key}":

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
-from harness.datasets.index import LabelIndex, cached_index, index_of_files, rebuilt_index, stat_signature
+from harness.datasets.index import LabelIndex, cached_index, index_of_files, place_of, rebuilt_index, stat_signature
 from harness.datasets.lines import COORDINATE_LIMIT, lines_text
 from harness.datasets.rendering import rendered_key, scenarios_of
 from harness.errors import InputError, did_you_mean
@@ -315,7 +315,7 @@ class LLAMAS:
             names = [self.label_name(frame) for frame in self.frames(split)]
             key = sha256_of_json([names, stat_signature(self.root, names)])
             fetch = rebuilt_index if self._rehash else cached_index
-            self._indices[split] = fetch(f"{self.form} {self.root} {split}", key, lambda: self._read_labels(names))
+            self._indices[split] = fetch(place_of(self.form, self.root, split), key, lambda: self._read_labels(names))
         return self._indices[split]
 
     def _read_labels(self, names: list[str]) -> LabelIndex:

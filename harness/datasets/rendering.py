@@ -30,6 +30,20 @@ def rendered_key(root: Path) -> str | None:
     return key
 
 
+def rendering_spec(root: Path) -> dict[str, object] | None:
+    """What a rendered dataset was asked to be; None for any other. InputError on a damaged statement."""
+    path = root / RENDERING_FILE
+    if not path.is_file():
+        return None
+    try:
+        spec = json.loads(read_bytes(path))["spec"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        spec = None
+    if not isinstance(spec, dict):
+        raise InputError(f'{path}: no "spec" that is an object; render the dataset again')
+    return spec
+
+
 def read_scenarios(root: Path) -> dict[str, str]:
     """Frame id -> scenario; empty without the file. InputError unless it maps texts to texts that aren't empty."""
     path = root / SCENARIOS_FILE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections import Counter
@@ -10,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.datasets.base import Frame, read_bytes
+from harness.datasets.base import Frame
 from harness.datasets.doctor.findings import Finding, Health
 from harness.datasets.doctor.forms import FORMS, Contents, broken_labels
-from harness.datasets.doctor.labels import label_findings, order_findings
+from harness.datasets.doctor.labels import empty_findings, label_findings, order_findings
 from harness.datasets.doctor.layouts import Place, recognise
 from harness.datasets.doctor.pictures import decoded, image_findings, sample, write_sheet
-from harness.datasets.doctor.sources import IMAGE_SIZES, IMAGES, SCENARIOS
+from harness.datasets.doctor.sources import IMAGE_SIZES
+from harness.datasets.doctor.splits import count_findings, shared_images
 from harness.datasets.index import LabelIndex, joined
-from harness.datasets.rendering import RENDERING_FILE
+from harness.datasets.rendering import rendering_spec
 from harness.errors import InputError
 
 OPENED_IMAGES = 200
@@ -38,7 +38,7 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
             return Health(root, None, None)
         found = FORMS[place.form](place)
     spec = rendering_spec(place.root)
-    findings = [*place.findings, *found.findings, *_counts(place, found, spec)]
+    findings = [*place.findings, *found.findings, *count_findings(place, found, spec), *shared_images(found)]
     with _timed(seconds, "images"):
         expected = _size(place, spec)
         chosen = _chosen(found, images)
@@ -50,6 +50,8 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
         whole = joined(list(indices.values()))
         names = [name for split in indices for name in found.labels[split]]
         findings += label_findings(whole, names, size)
+        for split, index in indices.items():
+            findings += empty_findings(place, split, index, found.labels[split], found.frames[split])
         if place.form == "culane":
             findings += order_findings(whole, names)
     if sheet is not None:
@@ -73,20 +75,6 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
     )
 
 
-def rendering_spec(root: Path) -> dict[str, object] | None:
-    """What a rendered dataset was asked to be; None for any other."""
-    path = root / RENDERING_FILE
-    if not path.is_file():
-        return None
-    try:
-        spec = json.loads(read_bytes(path))["spec"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        spec = None
-    if not isinstance(spec, dict):
-        raise InputError(f'{path}: no "spec" that is an object; render the dataset again')
-    return spec
-
-
 @contextmanager
 def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
     begun = time.monotonic()
@@ -100,46 +88,6 @@ def _size(place: Place, spec: dict[str, object] | None) -> tuple[int, int] | Non
         height, width = spec.get("height"), spec.get("width")
         return (height, width) if isinstance(height, int) and isinstance(width, int) else None
     return None if place.own else IMAGE_SIZES.get(place.form)
-
-
-def _counts(place: Place, found: Contents, spec: dict[str, object] | None) -> list[Finding]:
-    """Splits and scenarios whose size isn't the known one."""
-    known: dict[str, int] = {}
-    scenarios: dict[str, int] = {}
-    if spec is not None:
-        splits = spec.get("splits")
-        for split, part in splits.items() if isinstance(splits, dict) else ():
-            known[split] = part["frames"]
-    elif not place.own:
-        known = IMAGES.get(place.form, {})
-        scenarios = SCENARIOS if place.form == "culane" else {}
-    findings = []
-    for split, frames in found.frames.items():
-        if split in known and len(frames) != known[split]:
-            what = f"split {split} has {len(frames):,} images instead of {known[split]:,}"
-            findings.append(Finding("warning", "count", split, what, "restore its list or labels from the source"))
-    missing = [split for split in known if split not in found.frames]
-    if (
-        found.dataset is not None
-        and missing
-        and all(f.kind not in ("no-labels", "list", "broken-label", "case") for f in (*place.findings, *found.findings))
-    ):
-        what = f"there is no split {' and no split '.join(missing)}"
-        findings.append(
-            Finding("warning", "no-split", missing[0], what, "nothing if you don't need it; else restore it")
-        )
-    named = Counter(frame.scenario for frame in found.frames.get("test", ()) if frame.scenario)
-    if scenarios and len(found.frames.get("test", ())) == known.get("test"):
-        if not named and all(f.kind != "test-split" for f in found.findings):
-            what, fix = "the lists of the scenarios aren't there", "unpack list.tar.gz again: list/test_split"
-            findings.append(Finding("warning", "no-scenarios", "list/test_split", what, fix))
-        for scenario, count in named.items():
-            if count != scenarios.get(scenario):
-                what = f"scenario {scenario} has {count:,} images instead of {scenarios.get(scenario, 0):,}"
-                findings.append(
-                    Finding("warning", "count", "list/test_split", what, "restore the list from the source")
-                )
-    return findings
 
 
 def _chosen(found: Contents, images: int) -> list[Frame]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.datasets.base import Dataset, Frame, read_bytes
-from harness.datasets.culane import CULane, label_name
+from harness.datasets.culane import LISTS, CULane, label_name, read_list
 from harness.datasets.doctor.findings import Finding, grouped
 from harness.datasets.doctor.layouts import Place
 from harness.datasets.doctor.sources import (
@@ -24,6 +24,7 @@ from harness.datasets.doctor.sources import (
 from harness.datasets.doctor.tree import archives, entries, files_below, mangled
 from harness.datasets.lines import parse_lines
 from harness.datasets.llamas import IMAGE_SUFFIX, LLAMAS, SPLITS, read_points
+from harness.datasets.rendering import rendering_spec
 from harness.datasets.tusimple import LABELS, TuSimple
 from harness.errors import InputError
 
@@ -65,7 +66,10 @@ def culane(place: Place) -> Contents:
     packed = {finding.file.partition(".")[0].lower() for finding in found.findings}
     if not (root / "list").is_dir():
         if not place.findings and "list" not in packed:
-            what, fix = "there is no folder list/", f"unpack list.tar.gz from {CULANE_PAGE} into the root"
+            what, fix = (
+                "there is no folder list/",
+                place.restore(f"unpack list.tar.gz from {CULANE_PAGE} into the root"),
+            )
             found.findings.append(Finding("error", "no-lists", "list", what, fix))
         return found
     dataset = CULane(root)
@@ -89,6 +93,7 @@ def culane(place: Place) -> Contents:
                 Frame(name, root / name, None, name.rpartition("/")[0]) for name in dataset.images(split)
             )
         found.labels[split] = [label_name(frame.id) for frame in found.frames[split]]
+    found.findings += _second_lists(root)
     listed = sorted(str(path.relative_to(root)) for path in (root / "list").rglob("*.txt"))
     found.findings += grouped(
         "warning", "crlf", [name for name in listed if b"\r" in read_bytes(root / name)],
@@ -101,6 +106,24 @@ def culane(place: Place) -> Contents:
             Finding("note", "no-masks", CULANE_MASKS, what, "nothing: the harness makes its own targets")
         )
     return found
+
+
+def _second_lists(root: Path) -> list[Finding]:
+    """Second lists of a split, which the harness doesn't read, that name other images than the first."""
+    findings = []
+    for names in LISTS.values():
+        read, *others = [name for name in names if (root / "list" / name).is_file()] or [""]
+        for other in others:
+            try:
+                first, second = ({*read_list(root / "list" / name)} for name in (read, other))
+            except InputError as error:
+                findings.append(replace(refused(error, root, "list"), severity="warning"))
+                continue
+            if first != second:
+                what = f"it names {len(second):,} images and {read} names {len(first):,}: {len(first & second):,} are on both"
+                fix = f"the harness reads {read}: make {other} name the same, or take away the one that is wrong"
+                findings.append(Finding("warning", "lists-differ", f"list/{other}", what, fix))
+    return findings
 
 
 def _read_lines(path: str) -> object:
@@ -125,7 +148,7 @@ def _culane_files(place: Place, found: Contents, *, whole: bool, packed: set[str
             if folder not in packed and folder not in mangled(there, [folder]):
                 count = sum(name.startswith(f"{folder}/") for name in missing)
                 what = f"the folder isn't there: {count:,} images of the lists lie in it"
-                findings.append(Finding("error", "missing-folder", folder, what, culane_source(folder)))
+                findings.append(Finding("error", "missing-folder", folder, what, place.restore(culane_source(folder))))
         elif entries(root / folder).get(folder):
             explained.add(folder)
             what = f"its images lie one folder too deep, in {folder}/{folder}"
@@ -140,13 +163,15 @@ def _culane_files(place: Place, found: Contents, *, whole: bool, packed: set[str
     )  # fmt: skip
     findings += grouped(
         "error", "missing-image", [name for name in missing if name not in found_case],
-        "images of the lists aren't there", f"restore them from the dataset's source ({CULANE_PAGE} for CULane)",
+        "images of the lists aren't there", place.restore(f"restore them from the dataset's source ({CULANE_PAGE} for CULane)"),
     )  # fmt: skip
     wanted = {name for names in found.labels.values() for name in names}
     without = [name for name in sorted(wanted - on_disk) if name.partition("/")[0] not in explained]
     findings += grouped(
         "error", "missing-label", without, "images of the lists have no label file",
-        f"restore them (annotations_new.tar.gz of {CULANE_PAGE} for CULane); an image without lanes has an empty file",
+        place.restore(
+            f"restore them (annotations_new.tar.gz of {CULANE_PAGE} for CULane); an image without lanes has an empty file"
+        ),
     )  # fmt: skip
     if not whole or explained or found_case:
         return findings
@@ -180,17 +205,23 @@ def tusimple(place: Place) -> Contents:
         if not any((root / folder / name).is_file() for folder in ("", "train_set", "test_set"))
     ]
     called_otherwise = {finding.fix.rpartition(" ")[2] for finding in place.findings if finding.kind == "case"}
+    asked = _rendered_splits(root)
     for split, labels in LABELS.items():
+        if asked is not None and split not in asked:
+            continue
         lost = [name for name in labels if name in missing and name not in called_otherwise]
         if lost:
-            what = f"the labels of split {split} aren't there ({', '.join(lost)})"
+            there = [name for name in labels if name not in missing]
+            only = f"; with {', '.join(there)} alone the split can't be opened" if there else ""
+            what = f"the labels of split {split} aren't there ({', '.join(lost)}){only}"
             found.findings.append(
                 Finding(
-                    "note" if place.own else "error",
+                    # A dataset of one's own may do without a split, but not with half of its labels.
+                    "note" if place.own and not place.rendered and set(labels) <= {*missing} else "error",
                     "no-labels",
                     lost[0],
                     what,
-                    f"get {TUSIMPLE_LABELS_FROM[split]}: {TUSIMPLE_PAGE}",
+                    place.restore(f"get {TUSIMPLE_LABELS_FROM[split]}: {TUSIMPLE_PAGE}"),
                 )
             )
     try:
@@ -213,9 +244,16 @@ def tusimple(place: Place) -> Contents:
             "missing-image",
             absent,
             f"images of split {split} aren't there",
-            f"unpack {archive} from {TUSIMPLE_PAGE}",
+            place.restore(f"unpack {archive} from {TUSIMPLE_PAGE}"),
         )
     return found
+
+
+def _rendered_splits(root: Path) -> set[str] | None:
+    """The splits that a rendered dataset was asked for; None for any other."""
+    spec = rendering_spec(root)
+    splits = spec.get("splits") if spec is not None else None
+    return {*splits} if isinstance(splits, dict) else None
 
 
 def llamas(place: Place) -> Contents:
@@ -225,8 +263,10 @@ def llamas(place: Place) -> Contents:
     called_otherwise = {finding.fix.rpartition(" ")[2] for finding in place.findings if finding.kind == "case"}
     for folder, archive in LLAMAS_ARCHIVES.items():
         if folder not in there and folder not in called_otherwise:
-            what, fix = "the folder isn't there", f"unpack {archive} from {LLAMAS_PAGE} into the root"
+            what, fix = "the folder isn't there", place.restore(f"unpack {archive} from {LLAMAS_PAGE} into the root")
             found.findings.append(Finding("error", "missing-folder", folder, what, fix))
+    if "labels" in there:
+        found.findings += _llamas_without_labels(place)
     try:
         found.dataset = dataset = LLAMAS(root)
     except InputError:
@@ -246,14 +286,29 @@ def llamas(place: Place) -> Contents:
         wanted = {frame.id for frame in found.frames[split]}
         found.findings += grouped(
             "error", "missing-image", sorted(wanted - on_disk), f"images of split {split} aren't there",
-            f"unpack {LLAMAS_ARCHIVES['color_images']} from {LLAMAS_PAGE}",
+            place.restore(f"unpack {LLAMAS_ARCHIVES['color_images']} from {LLAMAS_PAGE}"),
         )  # fmt: skip
         extra = sorted(name for name in on_disk - wanted if name.endswith(IMAGE_SUFFIX))
         found.findings += grouped(
             "warning", "orphan-image", extra, f"images of split {split} have no label",
-            f"unpack {LLAMAS_ARCHIVES['labels']} from {LLAMAS_PAGE}",
+            place.restore(f"unpack {LLAMAS_ARCHIVES['labels']} from {LLAMAS_PAGE}"),
         )  # fmt: skip
     return found
+
+
+def _llamas_without_labels(place: Place) -> list[Finding]:
+    """Splits whose images are there and whose folder of labels isn't; test, whose labels are private, aside."""
+    findings = []
+    for split, folder in SPLITS.items():
+        if split == "test" or (place.root / "labels" / folder).is_dir():
+            continue
+        images = f"color_images/{folder}"
+        count = sum(name.endswith(IMAGE_SUFFIX) for name in files_below(place.root, [images]))
+        if count:
+            what = f"the labels of split {split} aren't there, but {count:,} images in {images} are"
+            fix = place.restore(f"unpack {LLAMAS_ARCHIVES['labels']} from {LLAMAS_PAGE} into the root")
+            findings.append(Finding("error", "no-labels", f"labels/{folder}", what, fix))
+    return findings
 
 
 def curvelanes(place: Place) -> Contents:

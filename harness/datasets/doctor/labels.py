@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from harness.datasets.base import Frame
 from harness.datasets.doctor.findings import Finding, grouped
+from harness.datasets.doctor.layouts import Place
+from harness.datasets.doctor.sources import CULANE_PAGE
 from harness.datasets.index import LabelIndex
 
 OUTSIDE = 1.0
@@ -17,6 +20,12 @@ TYPICAL = 0.99
 """The quantile of the points that tells for which image size labels were made."""
 LOWEST_NEAR_END, HIGHEST = 0.6, 1.1
 """Where, in heights and widths of the image, that quantile lies if the size is right."""
+
+EMPTY_SHARE = 0.5
+"""Of the labels of a split, at most so many are empty in a dataset of roads."""
+
+EMPTY_SCENARIO = "cross"
+"""CULane's scenario whose images have no lanes."""
 
 
 def label_findings(index: LabelIndex, names: Sequence[str], size: tuple[int, int] | None) -> list[Finding]:
@@ -40,6 +49,25 @@ def label_findings(index: LabelIndex, names: Sequence[str], size: tuple[int, int
         "warning", "far-out", _files(index, names, far),
         "labels hold points more than an image's size outside the image", "look at them (--sheet FILE) and correct them",
     )  # fmt: skip
+
+
+def empty_findings(
+    place: Place, split: str, index: LabelIndex, names: Sequence[str], frames: Sequence[Frame]
+) -> list[Finding]:
+    """A split most of whose labels hold no lane of two points or more; frames at crossings, which have none, aside."""
+    lanes = np.repeat(np.arange(len(index)), np.diff(index.frame_starts))[np.diff(index.lane_starts) >= 2]
+    held = np.bincount(lanes, minlength=len(index)) > 0
+    rows = [row for row, frame in enumerate(frames) if frame.scenario != EMPTY_SCENARIO]
+    empty = [names[row] for row in rows if not held[row]]
+    if not empty or len(empty) <= EMPTY_SHARE * len(rows):
+        return []
+    what = f"{len(empty):,} of the {len(rows):,} labels of split {split} hold no lane"
+    public = "look at them (--sheet FILE) and restore the labels from the dataset's source"
+    if place.form == "culane":
+        public += (
+            f"; CULane's from before 16 April 2018 were wrong: unpack annotations_new.tar.gz of {CULANE_PAGE} over them"
+        )
+    return [Finding("warning", "empty-labels", empty[0], what, place.restore(public))]
 
 
 def order_findings(index: LabelIndex, names: Sequence[str]) -> list[Finding]:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.datasets.culane import LISTS
 from harness.datasets.doctor.findings import Finding
-from harness.datasets.doctor.sources import CULANE_DRIVERS, CULANE_MASKS
+from harness.datasets.doctor.sources import CULANE_DRIVERS, CULANE_MASKS, RENDER_AGAIN
 from harness.datasets.doctor.tree import entries, mangled
+from harness.datasets.rendering import RENDERING_FILE
 from harness.datasets.tusimple import LABELS
 
 TUSIMPLE_LABELS = tuple(name for names in LABELS.values() for name in names)
@@ -22,6 +24,8 @@ LOOKED_FOR = (
     "and test_set/ (TuSimple); labels/train or color_images/train (LLAMAS); train/train.txt with train/labels (CurveLanes)"
 )
 """What `recognise` goes by, in words."""
+
+_LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,20 @@ class Place:
         """Whether it is somebody's own dataset, which is held to no known size."""
         return self.layout in (OWN_CULANE, OWN_TUSIMPLE)
 
+    @property
+    def rendered(self) -> bool:
+        """Whether it was rendered here, so that no public archive holds what is missing."""
+        return (self.root / RENDERING_FILE).is_file()
+
+    def restore(self, public: str) -> str:
+        """How to get back what is missing. public: how, if it is the public dataset's."""
+        return RENDER_AGAIN if self.rendered else public
+
 
 def recognise(root: Path, form: str | None = None) -> Place | None:
     """The dataset at a folder or in the one folder inside it; None if there is none (of the form, if one is given)."""
     for folder in (root, *_only_folders(root)):
-        for name, layout_of in LAYOUTS.items():
+        for name, layout_of in (*LAYOUTS.items(), ("culane", _culane_without_lists)):
             layout = layout_of(folder) if form in (None, name) else None
             if layout:
                 return Place(folder, name, layout, tuple(_nested(root, folder) + _misspelt(folder, name)))
@@ -83,9 +96,26 @@ def _lower(folder: Path) -> dict[str, bool]:
 
 def _culane(folder: Path) -> str | None:
     names = _lower(folder)
-    if "list" in names:
-        official = any(driver in names for driver in CULANE_DRIVERS)
-        return "CULane" if official else OWN_CULANE
+    if "list" not in names:
+        return None
+    official = any(driver in names for driver in CULANE_DRIVERS) or _lists_culane(folder / "list")
+    return "CULane" if official else OWN_CULANE
+
+
+def _lists_culane(lists: Path) -> bool:
+    """Whether a list begins with an image in one of CULane's folders, which may be missing yet."""
+    for path in (lists / name for names in LISTS.values() for name in names):
+        if path.is_file():
+            with open(path, "rb") as stream:
+                first = stream.readline(_LONGEST_PATH).lstrip(b"\xef\xbb\xbf/ ")
+            if first.partition(b"/")[0].decode(errors="replace") in CULANE_DRIVERS:
+                return True
+    return False
+
+
+def _culane_without_lists(folder: Path) -> str | None:
+    """The last resort: images of any form may lie in folders of these names, as those of a converted dataset do."""
+    names = _lower(folder)
     if any(name in CULANE_DRIVERS or name.startswith(("list.tar", "driver_")) for name in names):
         return "CULane without its lists"
     return None
@@ -121,7 +151,7 @@ LAYOUTS: dict[str, Callable[[Path], str | None]] = {
     "llamas": _llamas,
     "curvelanes": _curvelanes,
 }
-"""Form -> what says in which of its layouts a folder is, None if in none."""
+"""Form -> what says by its lists and labels in which of its layouts a folder is, None if in none."""
 
 EXPECTED: dict[str, tuple[str, ...]] = {
     "culane": ("list", CULANE_MASKS, *CULANE_DRIVERS),

@@ -47,6 +47,9 @@ LLAMAS_ARCHIVES = {"labels": "labels.zip", "color_images": "color_images.zip"}
 ARCHIVE_SUFFIXES = (".tar.gz", ".tar.gzt", ".tgz", ".zip", ".rar", ".tar")
 """How unopened archives end; `.tar.gzt` is a misprint of widespread instructions for CULane's driver_193_90frame.tar.gz."""
 
+RENDER_AGAIN = "render the dataset again, as its rendering.json says: samiro-bench data render"
+"""Where what is missing of rendered data comes from."""
+
 
 def culane_source(folder: str) -> str:
     """Where a missing folder of CULane comes from."""

@@ -32,16 +32,18 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
-def culane_tree(root: Path, lanes_of: dict[str, list[Lane]]) -> Path:
+def culane_tree(root: Path, lanes_of: dict[str, list[Lane]], below: str = "") -> Path:
+    """below: what the images' paths begin with."""
     (root / "list/test_split").mkdir(parents=True)
-    for split, names in NAMES.items():
+    for split, plain in NAMES.items():
+        names = [below + name for name in plain]
         (root / f"list/{split}.txt").write_text("".join(f"/{name}\n" for name in names))
         for name in names:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(root / name), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
             write_lines_file(root / label_name(name), lanes_of.get(name, [Lane(LANE)]))
     for file, name in {"test8_night": "d/4/0.jpg", "test6_curve": "d/5/0.jpg"}.items():
-        (root / f"list/test_split/{file}.txt").write_text(f"{name}\n")
+        (root / f"list/test_split/{file}.txt").write_text(f"{below}{name}\n")
     return root
 
 
@@ -71,6 +73,34 @@ def test_a_dataset_becomes_tusimple_and_back(culane: Path, tmp_path: Path) -> No
     assert points(back, "train") == points(between, "train")
     for root in (tmp_path / "back", tmp_path / "tusimple"):
         assert examine(root).findings == ()
+
+
+@pytest.mark.parametrize("below", ["", "driver_train_00/", "driver_23_30frame/", "labels/train/"])
+def test_the_commands_know_what_convert_wrote_whatever_its_folders_are_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], below: str
+) -> None:
+    source, between, back = culane_tree(tmp_path / "in", {}, below), tmp_path / "tusimple", tmp_path / "back"
+    assert main(["data", "convert", str(source), str(between), "--to", "tusimple"]) == 0
+    assert main(["data", "index", str(between), "--json"]) == 0
+    assert main(["data", "convert", str(between), str(back), "--to", "culane"]) == 0
+    capsys.readouterr()
+    assert main(["data", "doctor", str(between), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["form"] == "tusimple"
+    dataset = CULane(back)
+    assert {split: [frame.id for frame in dataset.frames(split)] for split in dataset.splits()} == {
+        split: [below + name for name in names] for split, names in NAMES.items()
+    }
+    assert [frame.scenario for frame in dataset.frames("test")] == ["night", "curve"]
+
+
+@pytest.mark.parametrize("out", ["in/sub", "in/new/sub", "in/../in/sub", "linked/sub", "in", "."])
+def test_a_source_is_never_written_into(tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str) -> None:
+    source = culane_tree(tmp_path / "in", {})
+    (tmp_path / "linked").symlink_to(source)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["data", "convert", str(source), str(tmp_path / out), "--to", "tusimple"]) == 2
+    assert "give a folder outside" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 lane_points = st.integers(6, 29).flatmap(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness.cli.main import main
-from harness.datasets.doctor import examine as examine_module
+from harness.datasets.doctor import sources
 from harness.datasets.doctor.examine import examine
 from harness.errors import InputError
 
@@ -54,8 +54,8 @@ def line(name: str, lanes: list[list[int]], rows: list[int]) -> str:
 @pytest.fixture
 def tusimple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One clip a label file, all in one folder."""
-    monkeypatch.setitem(examine_module.IMAGES, "tusimple", {"train": 2, "val": 1, "test": 1})
-    monkeypatch.setitem(examine_module.IMAGE_SIZES, "tusimple", (HEIGHT, WIDTH))
+    monkeypatch.setitem(sources.IMAGES, "tusimple", {"train": 2, "val": 1, "test": 1})
+    monkeypatch.setitem(sources.IMAGE_SIZES, "tusimple", (HEIGHT, WIDTH))
     root = tmp_path / "tusimple"
     days = {
         "label_data_0313": "0313-1",
@@ -87,7 +87,7 @@ def marker_label() -> str:
 @pytest.fixture
 def llamas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two training frames, one val, one test without a label, as it should be."""
-    monkeypatch.setitem(examine_module.IMAGES, "llamas", {"train": 2, "val": 1, "test": 1})
+    monkeypatch.setitem(sources.IMAGES, "llamas", {"train": 2, "val": 1, "test": 1})
     root = tmp_path / "llamas"
     for split, numbers in {"train": (1, 2), "valid": (3,), "test": (4,)}.items():
         for number in numbers:
@@ -141,6 +141,18 @@ def pack(root: Path) -> None:
     (root / "list.tar.gz").write_bytes(b"")
 
 
+def keep_only_test(root: Path) -> None:
+    for split in ("train", "val"):
+        (root / f"list/{split}.txt").unlink()
+    for path in (root / CLIP).glob("0000[0-3].*"):
+        path.unlink()
+
+
+def empty_train(root: Path) -> None:
+    for number in (0, 1):
+        (root / f"{CLIP}/{number:05d}.lines.txt").write_text("")
+
+
 def move_down(root: Path) -> None:
     (root / "roads").rename(root / "inside")
     (root / "roads").mkdir()
@@ -150,6 +162,11 @@ def move_down(root: Path) -> None:
 CULANE_FAULTS = {
     "an image listed twice": (edit("list/train.txt", lambda text: text + f"/{CLIP}/00000.jpg\n"), "error", "list"),
     "an empty list": (edit("list/val.txt", lambda _: ""), "error", "list"),
+    "a test image to train on": (edit("list/train.txt", lambda text: text + f"/{CLIP}/00005.jpg\n"), "error", "two-splits"),
+    "another train_gt.txt": (lambda root: (root / "list/train_gt.txt").write_text("a/0.jpg /x.png 1\n"), "warning", "lists-differ"),
+    "a damaged val_gt.txt": (lambda root: (root / "list/val_gt.txt").write_text("/../a.jpg 1\n"), "warning", "list"),
+    "most labels empty": (empty_train, "warning", "empty-labels"),
+    "only a test list": (keep_only_test, "note", "no-split"),
     "a scenario missing": (edit("list/test_split/test8_night.txt", lambda _: ""), "error", "test-split"),
     "a scenario twice": (edit("list/test_split/test8_night.txt", lambda t: t + f"{CLIP}/00004.jpg\n"), "error", "test-split"),
     "a scenario of an unlisted image": (edit("list/test_split/test8_night.txt", lambda t: t + "x/9.jpg\n"), "error", "test-split"),
@@ -251,6 +268,123 @@ def test_a_dataset_one_folder_down_is_found_there(culane: Path) -> None:
     assert health.images["train"] == 3
 
 
+def findings(root: Path, kind: str) -> list[tuple[str, str, str, str]]:
+    return [(one.severity, one.file, one.what, one.fix) for one in examine(root).findings if one.kind == kind]
+
+
+def test_shared_images_are_named_and_counted(culane: Path) -> None:
+    edit("list/val.txt", lambda text: text + f"/{CLIP}/00004.jpg\n/{CLIP}/00005.jpg\n")(culane)
+    ((severity, file, what, _),) = findings(culane, "two-splits")
+    assert (severity, file) == ("error", f"{CLIP}/00004.jpg")
+    assert what.startswith("2 images are in split val and in split test")
+
+
+def test_lists_that_differ_are_counted_and_equal_ones_are_not_told(culane: Path) -> None:
+    gt = culane / "list/train_gt.txt"
+    gt.write_text("".join(f"/{CLIP}/{number:05d}.jpg /mask.png 1 1 1 1\n" for number in range(3)))
+    assert examine(culane).findings == ()
+    gt.write_text(gt.read_text() + "/x/1.jpg /mask.png 1 1 1 1\n")
+    ((_, file, what, fix),) = findings(culane, "lists-differ")
+    assert file == "list/train_gt.txt"
+    assert what == "it names 4 images and train.txt names 3: 3 are on both"
+    assert "reads train.txt" in fix
+
+
+def test_empty_labels_point_to_culanes_new_ones_and_crossings_may_have_none(culane: Path) -> None:
+    empty_train(culane)
+    ((_, file, what, fix),) = findings(culane, "empty-labels")
+    assert (file, what) == (f"{CLIP}/00000.lines.txt", "2 of the 3 labels of split train hold no lane")
+    assert "annotations_new.tar.gz" in fix
+    first_label(LABEL)(culane)
+    assert findings(culane, "empty-labels") == []
+    for number in (4, 5):
+        (culane / f"{CLIP}/{number:05d}.lines.txt").write_text("")
+    assert "2 of the 2 labels of split test" in findings(culane, "empty-labels")[0][2]
+    (culane / "list/test_split/test0_normal.txt").unlink()
+    (culane / "list/test_split/test8_night.txt").unlink()
+    (culane / "list/test_split/test7_cross.txt").write_text(f"{CLIP}/00004.jpg\n{CLIP}/00005.jpg\n")
+    assert findings(culane, "empty-labels") == []
+
+
+def test_a_known_test_list_without_its_scenarios_is_told(culane: Path) -> None:
+    shutil.rmtree(culane / "list/test_split")
+    assert examine(culane).findings == ()  # one's own data needs none
+    (culane / "driver_23_30frame").mkdir()
+    ((severity, file, _, fix),) = findings(culane, "no-scenarios")
+    assert (severity, file) == ("warning", "list/test_split")
+    assert "list.tar.gz" in fix
+
+
+def test_a_test_list_of_culane_alone_says_where_the_other_lists_are(tmp_path: Path) -> None:
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/test.txt").write_text("/driver_37_30frame/1/00000.jpg\n")
+    ((severity, _, what, fix),) = findings(tmp_path, "no-split")
+    assert (severity, what) == ("warning", "there is no split train and no split val, only test")
+    assert "list.tar.gz from https://xingangpan.github.io" in fix
+
+
+@pytest.mark.parametrize("clips", [True, False])
+@pytest.mark.parametrize("gone", [("0601",), ("0601", "0531")])
+def test_half_of_tusimples_training_labels_are_an_error(tusimple: Path, clips: bool, gone: tuple[str, ...]) -> None:
+    for day in gone:
+        (tusimple / f"label_data_{day}.json").unlink()
+    if not clips:  # as in a dataset of one's own
+        shutil.rmtree(tusimple / "clips")
+    first = findings(tusimple, "no-labels")[0]
+    assert first[:2] == ("error", "label_data_0601.json")
+    assert "with label_data_0313.json alone the split can't be opened" in first[2]
+
+
+def test_labels_of_llamas_that_are_gone_are_named_with_their_images(llamas: Path) -> None:
+    shutil.rmtree(llamas / "labels/valid")
+    ((severity, file, what, fix),) = findings(llamas, "no-labels")
+    assert (severity, file) == ("error", "labels/valid")
+    assert what == "the labels of split val aren't there, but 1 images in color_images/valid are"
+    assert "labels.zip" in fix
+    assert findings(llamas, "no-split") == []
+
+
+def rendered(root: Path, height: int, width: int, **splits: int) -> Path:
+    spec = {"height": height, "width": width, "splits": {name: {"frames": count} for name, count in splits.items()}}
+    (root / "rendering.json").write_text(json.dumps({"dataset_key": "k", "spec": spec}))
+    return root
+
+
+def test_rendered_data_is_rendered_again_and_never_restored_from_public_archives(
+    culane: Path, tusimple: Path, llamas: Path
+) -> None:
+    rendered(culane, HEIGHT, WIDTH, train=3, val=1, test=3)
+    (culane / f"{CLIP}/00001.jpg").unlink()
+    (culane / f"{CLIP}/00002.lines.txt").unlink()
+    (culane / "list/val.txt").unlink()
+    shutil.rmtree(culane / "list/test_split")
+    rendered(tusimple, HEIGHT, WIDTH, train=2, val=1, test=1)
+    (tusimple / "label_data_0313.json").unlink()
+    (tusimple / "clips/0530/60/20.jpg").unlink()
+    rendered(llamas, 717, 1276, train=2, val=1, test=1)
+    shutil.rmtree(llamas / "labels/valid")
+    write_image(llamas / "color_images/train/images-1/9_color_rect.png", (717, 1276))
+    (llamas / "color_images/train/images-1/1_color_rect.png").unlink()
+    told = {"missing-image", "missing-label", "no-split", "no-scenarios", "no-labels", "count"}
+    seen = set()
+    for root in (culane, tusimple, llamas):
+        for finding in examine(root).findings:
+            assert "http" not in finding.fix + finding.what, finding
+            seen.add(finding.kind)
+            if finding.kind in told:
+                assert "render the dataset again" in finding.fix, finding
+    assert told < seen
+
+
+def test_rendered_data_lacks_no_split_that_wasnt_asked_for(tusimple: Path) -> None:
+    rendered(tusimple, HEIGHT, WIDTH, train=2, test=1)
+    (tusimple / "label_data_0531.json").unlink()
+    (tusimple / "scenarios.json").write_text(
+        json.dumps({f"clips/{day}/60/20.jpg": "night" for day in ("0313-1", "0601", "0530")})
+    )
+    assert examine(tusimple).findings == ()
+
+
 def test_culanes_own_folders_are_held_to_its_known_counts(culane: Path) -> None:
     (culane / "driver_23_30frame").mkdir()
     health = examine(culane)
@@ -263,8 +397,7 @@ def test_a_missing_driver_names_its_archive(culane: Path) -> None:
     (culane / "list/val.txt").write_text("/driver_37_30frame/1/00000.jpg\n")
     (culane / f"{CLIP}/00003.jpg").unlink()
     (culane / f"{CLIP}/00003.lines.txt").unlink()
-    (finding,) = examine(culane).findings
-    assert finding.kind == "missing-folder"
+    (finding,) = (finding for finding in examine(culane).findings if finding.kind == "missing-folder")
     assert "driver_37_30frame.tar.gz from https://xingangpan.github.io" in finding.fix
 
 
@@ -337,6 +470,33 @@ def test_the_index_command_prints_counts_and_rehashes(culane: Path, capsys) -> N
     (culane / f"{CLIP}/00001.lines.txt").write_text("1 2 3\n")
     assert main(["data", "index", str(culane)]) == 2
     assert "00001.lines.txt:1: 3 numbers, an odd count" in capsys.readouterr().err
+
+
+def test_an_index_that_cant_be_stored_is_one_clean_line_and_never_called_cached(
+    culane: Path, tusimple: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    first_label(LABEL + "100 100\n")(culane)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert main(["data", "index", str(culane)]) == 0
+    printed = capsys.readouterr()
+    lines = printed.err.splitlines()
+    assert len(lines) == 2  # three splits, one cache; and the short lane
+    assert lines[0].startswith(f"warning: the label index can't be stored in {tmp_path / 'file/samiro-bench/labels'} (")
+    assert lines[1].startswith(f"warning: {culane}: 1 lanes of split train have fewer than two points")
+    assert "cached in" not in printed.out
+    assert "not cached, read again next time: train, val, test" in printed.out
+    assert main(["data", "index", str(culane), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["cache"] is None
+    assert [row["cached"] for row in told["splits"]] == [False] * 3
+    assert told["warnings"] == [line.removeprefix("warning: ") for line in lines]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "good"))
+    assert main(["data", "index", str(culane)]) == 0
+    assert f"cached in {tmp_path / 'good/samiro-bench/labels'}\n" in capsys.readouterr().out
+    # TuSimple has no index in the cache, so none is claimed.
+    assert main(["data", "index", str(tusimple)]) == 0
+    assert "\ncached" not in capsys.readouterr().out
 
 
 def test_a_folder_that_isnt_there_is_refused(tmp_path: Path) -> None:

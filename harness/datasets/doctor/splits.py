@@ -1,0 +1,91 @@
+"""What is odd about the splits of any form: which are missing, how large they are, and which images two of them share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+
+from harness.datasets.doctor.findings import Finding, grouped
+from harness.datasets.doctor.forms import Contents
+from harness.datasets.doctor.layouts import Place
+from harness.datasets.doctor.sources import CULANE_PAGE, IMAGES, LLAMAS_ARCHIVES, LLAMAS_PAGE, SCENARIOS
+from harness.datasets.llamas import SPLITS as LLAMAS_FOLDERS
+from harness.datasets.rendering import SCENARIOS_FILE
+
+SPLITS_FROM = {
+    "culane": f"unpack list.tar.gz from {CULANE_PAGE} into the root",
+    "llamas": f"unpack {' and '.join(LLAMAS_ARCHIVES.values())} from {LLAMAS_PAGE} into the root",
+}
+"""Form -> where its splits come from; TuSimple's missing labels are findings of their own."""
+
+
+def count_findings(place: Place, found: Contents, spec: dict[str, object] | None) -> list[Finding]:
+    """Splits and scenarios whose size isn't the known one."""
+    known: dict[str, int] = {}
+    scenarios: dict[str, int] = {}
+    if spec is not None:
+        splits = spec.get("splits")
+        for split, part in splits.items() if isinstance(splits, dict) else ():
+            known[split] = part["frames"]
+    elif not place.own:
+        known = IMAGES.get(place.form, {})
+        scenarios = SCENARIOS if place.form == "culane" else {}
+    findings = []
+    for split, frames in found.frames.items():
+        if split in known and len(frames) != known[split]:
+            what = f"split {split} has {len(frames):,} images instead of {known[split]:,}"
+            findings.append(
+                Finding("warning", "count", split, what, place.restore("restore its list or labels from the source"))
+            )
+    findings += _missing_splits(place, found, known)
+    named = Counter(frame.scenario for frame in found.frames.get("test", ()) if frame.scenario)
+    if found.frames.get("test") and not named and (scenarios or spec is not None):
+        findings += _no_scenarios(place, found)
+    elif scenarios and len(found.frames.get("test", ())) == known.get("test"):
+        for scenario, count in named.items():
+            if count != scenarios.get(scenario):
+                what = f"scenario {scenario} has {count:,} images instead of {scenarios.get(scenario, 0):,}"
+                findings.append(
+                    Finding("warning", "count", "list/test_split", what, "restore the list from the source")
+                )
+    return findings
+
+
+def _missing_splits(place: Place, found: Contents, known: dict[str, int]) -> list[Finding]:
+    """Splits that should be there, unless another finding says why they aren't; of one's own data that train isn't is a note."""
+    earlier = (*place.findings, *found.findings)
+    if found.dataset is None or place.form not in SPLITS_FROM or any(finding.kind == "case" for finding in earlier):
+        return []
+    there = found.dataset.splits()
+    said = {finding.file for finding in earlier if finding.kind == "no-labels"}
+    expected = known or (IMAGES[place.form] if "train" not in there else {})
+    missing = [split for split in expected if split not in there and f"labels/{LLAMAS_FOLDERS[split]}" not in said]
+    if not missing:
+        return []
+    what = f"there is no split {' and no split '.join(missing)}, only {', '.join(there)}"
+    whose = "" if known else "if it is the public dataset's, "
+    fix = place.restore(f"nothing if you don't need it; else {whose}{SPLITS_FROM[place.form]}")
+    file = f"list/{missing[0]}.txt" if place.form == "culane" else f"labels/{LLAMAS_FOLDERS[missing[0]]}"
+    return [Finding("warning" if known else "note", "no-split", file, what, fix)]
+
+
+def _no_scenarios(place: Place, found: Contents) -> list[Finding]:
+    if any(finding.kind == "test-split" for finding in found.findings):
+        return []
+    file = "list/test_split" if place.form == "culane" else SCENARIOS_FILE
+    what = "the scenarios of split test aren't there: their columns will be missing from every table"
+    fix = place.restore(f"unpack list.tar.gz from {CULANE_PAGE} into the root again")
+    return [Finding("warning", "no-scenarios", file, what, fix)]
+
+
+def shared_images(found: Contents) -> list[Finding]:
+    """Images of two splits: whoever trains on one has seen the other."""
+    findings = []
+    for one, other in combinations(found.frames, 2):
+        seen = {frame.image for frame in found.frames[one]}
+        both = [frame.id for frame in found.frames[other] if frame.image in seen]
+        findings += grouped(
+            "error", "two-splits", both, f"images are in split {one} and in split {other}",
+            f"take them out of one of the two: what is trained on {one} would have seen images of {other}",
+        )  # fmt: skip
+    return findings
