@@ -78,7 +78,7 @@ def bench(
 
 
 def lacking(plan: Plan) -> bool:
-    """Whether something that a plan needs isn't there; each such thing is told in a line, with where it comes from."""
+    """Whether something that a plan needs isn't there. Each such thing is told in a line on stderr, the cost on stdout."""
     from harness.preflight import cost_line, preflight
 
     if not (plan.pending or plan.unavailable):
@@ -87,10 +87,15 @@ def lacking(plan: Plan) -> bool:
     if not looked.missing:
         return False
     told = [f"{need.kind} missing: {need.name}: {need.detail}" for need in looked.missing]
-    names = ", ".join(need.name for need in looked.missing)
-    told += [f"samiro-bench: {plan.suite.name}: nothing was run, for this is missing: {names}"]
-    for line in [*looked.problems, cost_line(list(looked.prices.values()), plan.suite.name), *told]:
+    if len(told) == 1:
+        told = [f"samiro-bench: {plan.suite.name}: nothing was run: {told[0]}"]
+    else:
+        names = ", ".join(need.name for need in looked.missing)
+        told.append(f"samiro-bench: {plan.suite.name}: nothing was run, for this is missing: {names}")
+    for line in [*looked.problems, *told]:
         Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
+    cost = cost_line(list(looked.prices.values()), plan.suite.name)
+    Console().print(cost, highlight=False, markup=False, soft_wrap=True)
     return True
 
 
