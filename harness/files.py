@@ -5,21 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from harness.errors import InputError
 
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success fsync it and rename it onto `path`, else remove it.
 
-    A reader of `path` sees the old content or the new one, never half of it, also after a kill or on a full disk.
+    A reader of `path` sees the old content or the new one, never half of it, also after a kill or on a full disk. A symbolic link
+    is followed, and what it points to is replaced. Raises InputError, naming `path`, as `replaceable` does and where the folder
+    takes no file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    target = replaceable(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    except OSError as error:
+        raise InputError(
+            f"{path}: {target.parent} takes no file ({error.strerror}): give a file in a folder that can be written"
+        ) from error
     os.close(handle)
     aside = Path(name)
     try:
@@ -29,10 +40,39 @@ def written_aside(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         aside.chmod(0o666 & ~umask)
-        aside.replace(path)
-        sync_folder(path.parent)
+        aside.replace(replaceable(target))
+        sync_folder(target.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def replaceable(path: Path) -> Path:
+    """The file, there already or not, that writing to `path` replaces: `path` itself, or what it links to.
+
+    Raises InputError for what a rename would destroy or can't replace: a folder, a pipe, a device, a link that leads to itself, and
+    the file that this process's standard output or error goes to (`/dev/stdout`, redirected).
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        there = path.stat()  # not of `target`: what /proc/self/fd links to need not be a path
+    except (FileNotFoundError, NotADirectoryError):
+        return target
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}: give a file in a folder that can be written") from error
+    if stat.S_ISDIR(there.st_mode):
+        raise InputError(f"{path}: a folder, which can't be replaced by a file: give the path of a file")
+    if not stat.S_ISREG(there.st_mode) or is_output(there):
+        raise InputError(f"{path}: a pipe, a device or this program's own output: give the path of a file")
+    return target
+
+
+def is_output(there: os.stat_result) -> bool:
+    """Whether a file is the one that this process's standard output or error goes to."""
+    for descriptor in (1, 2):
+        with suppress(OSError):  # closed
+            if os.path.samestat(os.fstat(descriptor), there):
+                return True
+    return False
 
 
 def sync_folder(folder: Path) -> None:

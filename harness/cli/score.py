@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from harness.files import write_text
+from harness.files import replaceable, write_text
 from harness.metrics import culane, culane_ports, llamas, tusimple
 from harness.metrics.counts import Counts, Sums
 from harness.metrics.image_lists import listed_images, read_lists
@@ -40,13 +40,23 @@ class CulaneMetric(StrEnum):
     clrnet = "clrnet"
 
 
+def fit_to_write(file: Path | None) -> Path | None:
+    """The file given, refused at once rather than after the scoring if it can't be written (`harness.files.replaceable`)."""
+    if file is not None:
+        replaceable(file)
+    return file
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse whatever is odd about the files instead of warning.")]
 Thresholds = Annotated[
     list[float] | None, typer.Option("--iou", metavar="X", help="A further IoU threshold (repeatable).")
 ]
 PerImage = Annotated[
-    Path | None, typer.Option("--per-image", metavar="FILE", help="Write each image's counts, as JSON lines.")
+    Path | None,
+    typer.Option(
+        "--per-image", metavar="FILE", callback=fit_to_write, help="Write each image's counts, as JSON lines."
+    ),
 ]
 
 

@@ -89,7 +89,9 @@ def read_file(file: str) -> tuple[LaneText, list[Oddity]]:
     try:
         with open(file, "rb", buffering=0) as stream:
             text = stream.read()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except IsADirectoryError:
+        return read_lanes(b""), [Oddity(Path(file), None, "a folder, not a file: it counts as no lanes")]
+    except (FileNotFoundError, NotADirectoryError):
         return read_lanes(b""), [Oddity(Path(file), None, "there is no such file: it counts as no lanes")]
     except OSError as error:
         return read_lanes(b""), [Oddity(Path(file), None, f"{error.strerror}: it counts as no lanes")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,11 @@ def listed_images(text: bytes) -> list[str]:
     return [os.fsdecode(name.lstrip(b"/")) for name in names]
 
 
+def same_path(image: str) -> str:
+    """One text for all spellings of an image's path, by which images are compared, never opened."""
+    return posixpath.normpath(image)
+
+
 def read_list(file: Path, entries: Entries = listed_images) -> ImageList:
     """Read a list: one image a line, relative to the dataset's root, with or without a leading slash.
 
@@ -66,9 +72,9 @@ def read_list(file: Path, entries: Entries = listed_images) -> ImageList:
             continue
         if "\0" in image:
             oddities.append(Oddity(file, number, "a NUL: the path of the lanes ends there"))
-        if image in seen:
+        if same_path(image) in seen:
             oddities.append(Oddity(file, number, f"{image} is listed again: it is counted again"))
-        seen.add(image)
+        seen.add(same_path(image))
         images.append(image)
     if not images:
         raise InputError(f"{file}: no image in this list: give one image path a line")
@@ -76,7 +82,10 @@ def read_list(file: Path, entries: Entries = listed_images) -> ImageList:
 
 
 def read_lists(files: Sequence[Path], entries: Entries = listed_images) -> list[ImageList]:
-    """Read several splits, each with `read_list`. Raises InputError for two of one name and for an image that is in two of them."""
+    """Read several splits, each with `read_list`. Raises InputError for two of one name and for an image that is in two of them.
+
+    Spellings of one path (`a//1.jpg`, `./a/1.jpg`) are one image.
+    """
     if not files:
         raise InputError("no list of images: give at least one")
     lists = [read_list(file, entries) for file in files]
@@ -89,8 +98,6 @@ def read_lists(files: Sequence[Path], entries: Entries = listed_images) -> list[
             )
         by_name[split.name] = split.file
         for image in split.images:
-            if by_image.setdefault(image, split.file) != split.file:
-                raise InputError(
-                    f"{split.file}: {image} is in {by_image[image]} too: lists that overlap cannot be summed"
-                )
+            if (other := by_image.setdefault(same_path(image), split.file)) != split.file:
+                raise InputError(f"{split.file}: {image} is in {other} too: lists that overlap cannot be summed")
     return lists

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from harness.errors import InputError
 from harness.files import (
     canonical_json,
     sha256_of_file,
@@ -65,6 +70,65 @@ def test_a_writer_may_replace_the_temporary_file(tmp_path: Path) -> None:
         other.write_bytes(b"content")
         other.replace(aside)
     assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_a_link_is_followed_and_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "file").write_text("old")
+    for link, target in (("link", "far/file"), ("new", "far/other"), ("again", "link")):
+        (tmp_path / link).symlink_to(target)
+        write_text(tmp_path / link, link)
+        assert (tmp_path / link).is_symlink()
+        assert (tmp_path / target).read_text() == link
+    assert sorted(os.listdir(tmp_path / "far")) == ["file", "other"]
+
+
+def test_what_is_no_regular_file_is_refused_and_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    before = sorted(os.listdir(tmp_path))
+    for name in ("pipe", "folder", "link", "loop"):
+        with pytest.raises(InputError, match=rf"^{tmp_path / name}: .*: give "):
+            write_text(tmp_path / name, "text")
+    assert sorted(os.listdir(tmp_path)) == before
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_folder_that_appears_meanwhile_is_refused_by_name(tmp_path: Path) -> None:
+    def write_late() -> None:
+        with written_aside(tmp_path / "file"):
+            (tmp_path / "file").mkdir()
+
+    with pytest.raises(InputError, match=rf"^{tmp_path / 'file'}: a folder"):
+        write_late()
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_file_that_the_own_output_goes_to_is_refused(tmp_path: Path) -> None:
+    code = "from pathlib import Path; from harness.files import write_text; write_text(Path('/proc/self/fd/1'), 'x')"
+    with open(tmp_path / "out", "w") as out:
+        done = subprocess.run([sys.executable, "-c", code], stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+    piped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    for told in (done.stderr, piped.stderr):
+        assert "InputError: /proc/self/fd/1: a pipe, a device or this program's own output: give " in told
+    assert (tmp_path / "out").read_text() == piped.stdout == ""
+
+
+def test_a_folder_that_takes_no_file_is_told_with_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(InputError, match=rf"^{tmp_path / 'file' / 'below'}: {tmp_path / 'file'} takes no file"):
+        write_text(tmp_path / "file" / "below", "text")
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / ".x.part"))
+
+    monkeypatch.setattr(tempfile, "mkstemp", refused)  # permissions don't bind root
+    with pytest.raises(
+        InputError, match=rf"^{tmp_path / 'file'}: {tmp_path} takes no file \(Permission denied\): give"
+    ):
+        write_text(tmp_path / "file", "text")
 
 
 def test_text_keeps_its_line_ends_and_is_utf8(tmp_path: Path) -> None:

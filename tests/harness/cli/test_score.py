@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -79,6 +81,15 @@ def test_counts_of_each_image_are_written(culane):
     ]
     assert rows[1]["tp"]["0.70"] == 1
     assert rows[1]["tp"]["0.75"] == 0
+
+
+def test_counts_are_not_written_over_what_is_no_file_and_scoring_does_not_begin(culane):
+    os.mkfifo(culane / "pipe")
+    for name in ("pipe", "labels"):
+        result = run(*culane_arguments(culane, "--predictions", culane / "nowhere", "--per-image", culane / name))
+        assert isinstance(result.exception, InputError)
+        assert str(result.exception).startswith(f"{culane / name}: ")
+    assert stat.S_ISFIFO((culane / "pipe").stat().st_mode)
 
 
 def test_odd_input_warns_on_stderr_and_in_json_and_is_refused_when_strict(culane):

@@ -167,7 +167,7 @@ def test_a_folder_in_place_of_a_file_is_no_lanes(roots):
     (roots[1] / "a.lines.txt").mkdir()
     counts, odd = score_images(*roots, ["a.jpg"])
     assert counted(counts.sums(0.5)) == [0, 0, 1]
-    assert len(odd) == 1
+    assert [o.what for o in odd] == ["a folder, not a file: it counts as no lanes"]
 
 
 def test_a_file_that_cannot_be_opened_is_no_lanes(roots):

@@ -78,3 +78,16 @@ def test_lists_that_overlap_or_share_a_name_are_refused(tmp_path):
     with pytest.raises(InputError, match="rename"):
         read_lists([one, same])
     assert [split.name for split in read_lists([two, same])] == ["two", "one"]
+
+
+@pytest.mark.parametrize("spelling", ["./a/1.jpg", "a//1.jpg", "/./a/1.jpg", "a/../a/1.jpg", "b/.././a/1.jpg"])
+def test_another_spelling_of_a_path_is_the_same_image_and_read_as_written(tmp_path, spelling):
+    one, two, both = tmp_path / "one.txt", tmp_path / "two.txt", tmp_path / "both.txt"
+    one.write_text("a/1.jpg\n")
+    two.write_text(f"a/2.jpg\n{spelling}\n")
+    both.write_text(f"a/1.jpg\n{spelling}\n")
+    with pytest.raises(InputError, match=r"two\.txt: .*1\.jpg is in .*one\.txt too"):
+        read_lists([one, two])
+    split = read_list(both)
+    assert split.images == ("a/1.jpg", spelling.removeprefix("/"))
+    assert [(odd.line, "listed again" in odd.what) for odd in split.oddities] == [(2, True)]
