@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.roots import cache_folder
-from harness.errors import InputWarning
+from harness.errors import InputError, InputWarning
 from harness.files import sha256_of_text, written_aside
 from harness.lanes import Lane, Points, near_to_far
 
@@ -165,9 +165,12 @@ def rebuilt_index(place: str, key: str, build: Callable[[], LabelIndex]) -> Labe
     path = index_path(place)
     try:
         _write(path, key, index)
-    except OSError as error:
+    except (OSError, InputError) as error:
+        # A folder that takes no file is refused by name; what the system said of it is the cause.
+        cause = error if isinstance(error, OSError) else error.__cause__
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else error
         warnings.warn(
-            f"the label index can't be stored in {path.parent} ({error.strerror or error}), so the labels will be read again "
+            f"the label index can't be stored in {path.parent} ({reason}), so the labels will be read again "
             "next time; point XDG_CACHE_HOME at a folder with room",
             NotStoredWarning,
             stacklevel=2,
