@@ -9,6 +9,7 @@ digit, is compared as it does it, value by value (`tusimple_lanes.careful_accura
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ import numpy.typing as npt
 from harness.errors import InputError
 from harness.metrics.oddities import Oddity, refuse
 from harness.metrics.tusimple_lanes import accuracies, ordinary_accuracies
-from harness.metrics.tusimple_text import LANE_COUNT, RUN_TIME, Lines, Object, read_lines
+from harness.metrics.tusimple_oddities import kind
+from harness.metrics.tusimple_text import LANE_COUNT, RUN_TIME, Lines, read_lines
 
 METRIC = "tusimple/official"
 
@@ -30,6 +32,9 @@ RUN_TIME_LIMIT = 200
 
 DOUBT = 1e-9
 """Milliseconds: run times that are nearer to the limit are compared with care."""
+
+LABEL_KEYS, PREDICTION_KEYS = ("lanes", "h_samples"), ("lanes", "run_time")
+"""The keys beside raw_file that count."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -86,7 +91,7 @@ def score_file(labels: Path, predictions: Path, *, strict: bool = False) -> tupl
     That is: unequal numbers of lines, a line that is no JSON object or lacks a key, an unknown raw_file, a lane with another number
     of values than its label's h_samples, a value that is no number.
     """
-    predicted, labelled = read_lines(predictions), read_lines(labels)
+    predicted, labelled = read_lines(predictions, PREDICTION_KEYS), read_lines(labels, LABEL_KEYS)
     if len(predicted) != len(labelled):
         raise InputError(
             f"{predictions}: {len(predicted)} lines for the {len(labelled)} of {labels}: give one line an image"
@@ -94,7 +99,8 @@ def score_file(labels: Path, predictions: Path, *, strict: bool = False) -> tupl
     if not labelled.names:
         raise InputError(f"{labels}: no line: give the labels as JSON lines")
     line_of = {name: line for line, name in enumerate(labelled.names)}
-    pairs, oddities = paired(predicted, line_of, labels)
+    pairs, repeated = paired(predicted, line_of, labels)
+    oddities = [*labelled.oddities, *repeated_labels(labelled, line_of), *predicted.oddities, *repeated]
     best, ends, certain = ordinary_accuracies(predicted, labelled, np.array(pairs))
     run_times = predicted.values[predicted.table[:, RUN_TIME]].tolist() if len(predicted.values) else []
     n_preds, start = predicted.table[:, LANE_COUNT].tolist(), 0
@@ -103,9 +109,14 @@ def score_file(labels: Path, predictions: Path, *, strict: bool = False) -> tupl
         found = best[start:end]
         start = end
         if sure and abs(run_times[line] - RUN_TIME_LIMIT) > DOUBT:
-            rows.append(rates(found, len(found), n_preds[line], run_times[line]))
+            run_time = run_times[line]
+            rows.append(rates(found, len(found), n_preds[line], run_time))
         else:
-            rows.append(score_lines(predicted, line, labelled, label_line))
+            run_time, row = score_lines(predicted, line, labelled, label_line)
+            rows.append(row)
+        if run_time > RUN_TIME_LIMIT:
+            what = f"run_time {reprlib.repr(run_time)} is above {RUN_TIME_LIMIT}: the image counts as one without a right lane"
+            oddities.append(Oddity(predictions, line + 1, what))
         if math.isnan(rows[-1][0]):
             what = f"{predicted.names[line]} has no h_samples: its accuracy is undefined"
             oddities.append(Oddity(predictions, line + 1, what))
@@ -140,24 +151,45 @@ def paired(predicted: Lines, line_of: dict[Hashable, int], labels: Path) -> tupl
     return pairs, oddities
 
 
-def score_lines(predicted: Lines, line: int, labelled: Lines, label_line: int) -> Row:
-    """Score a line that is not ordinary, or whose label isn't. Raises InputError where it lacks a key or can't be scored."""
+def repeated_labels(labelled: Lines, line_of: dict[Hashable, int]) -> list[Oddity]:
+    """A word on labels that are given again further down."""
+    if len(line_of) == len(labelled):
+        return []
+    lines = enumerate(labelled.names)
+    what = "{} is labelled again on line {}: the last label counts"
+    return [
+        Oddity(labelled.file, line + 1, what.format(name, line_of[name] + 1))
+        for line, name in lines
+        if line_of[name] != line
+    ]
+
+
+def score_lines(predicted: Lines, line: int, labelled: Lines, label_line: int) -> tuple[float, Row]:
+    """The run time and the score of a line that is not ordinary, or whose label isn't.
+
+    Raises InputError where it lacks a key or can't be scored.
+    """
     prediction, label = predicted.content(line), labelled.content(label_line)
     for lines, number, content, keys in (
-        (predicted, line, prediction, ("lanes", "run_time")),
-        (labelled, label_line, label, ("lanes", "h_samples")),
+        (predicted, line, prediction, PREDICTION_KEYS),
+        (labelled, label_line, label, LABEL_KEYS),
     ):
         missing = [key for key in keys if key not in content]
         if missing:
             raise InputError(f"{lines.file}, line {number + 1}: no key {missing[0]!r}: add it")
+    run_time = prediction["run_time"]
+    if not isinstance(run_time, (int, float)):
+        raise InputError(
+            f"{predicted.file}, line {line + 1}: run_time is {kind(run_time)}, not a number: give milliseconds"
+        )
     try:
-        return score_image(prediction["lanes"], label, prediction["run_time"])
+        return run_time, score_image(prediction["lanes"], label, run_time)
     except (ValueError, TypeError, IndexError, KeyError, ArithmeticError) as error:
         what = f"{error}: correct the lanes here, or in {labelled.file}, line {label_line + 1}"
         raise InputError(f"{predicted.file}, line {line + 1}: {' '.join(what.split())}") from error
 
 
-def score_image(lanes: Any, label: Object, run_time: Any) -> Row:
+def score_image(lanes: Any, label: dict[str, Any], run_time: Any) -> Row:
     """Accuracy, fp, fn, matched, n_gt and n_pred of one image. Raises what Python and numpy raise on what cannot be scored."""
     rows, truths = label["h_samples"], label["lanes"]
     height = len(rows)

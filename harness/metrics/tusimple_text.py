@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ import numpy.typing as npt
 
 from harness.errors import InputError
 from harness.metrics.compiled import compiled
+from harness.metrics.oddities import Oddity
+from harness.metrics.tusimple_oddities import KeyedObject, odd_parts
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Object = dict[str, Any]
 
 BEGIN, STOP, ORDINARY, NAME, NAME_STOP, LANES, LANE_COUNT, LANE_SIZE, ROWS, ROW_COUNT, RUN_TIME = range(11)
 """Columns of the table of lines: where a line begins and stops in the text, whether it is ordinary, where its raw_file does, and where
@@ -46,24 +47,31 @@ MANTISSA = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\w.+-])(-?)(\d*)(\.?)(\d*)(?![\d.
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """The lines of a file. names: the raw_file of each. table: int64 (lines, 11), see `BEGIN`. values: float64, all their numbers."""
+    """The lines of a file. names: the raw_file of each. table: int64 (lines, 11), see `BEGIN`. values: float64, all their numbers.
+
+    oddities: what is odd about the lines that are not ordinary.
+    """
 
     file: Path
     text: bytes
     names: list[Hashable]
     table: Integers
     values: Floats
+    oddities: list[Oddity]
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def content(self, line: int) -> Object:
+    def content(self, line: int) -> KeyedObject:
         """The object on a line, counted from 0. Raises InputError if there is none."""
         return json_object(self.text[self.table[line, BEGIN] : self.table[line, STOP]].decode(), self.file, line)
 
 
-def read_lines(file: Path) -> Lines:
-    """Read a file of JSON lines. Raises InputError, naming file and line, for a line that is no object with a raw_file."""
+def read_lines(file: Path, keys: Sequence[str]) -> Lines:
+    """Read a file of JSON lines. Raises InputError, naming file and line, for a line that is no object with a raw_file.
+
+    keys: those whose values count, and are noted where they are odd.
+    """
     try:
         text = file.read_bytes()
         if not text.isascii():
@@ -75,21 +83,25 @@ def read_lines(file: Path) -> Lines:
     if b"\r" in text:  # any line end is one, as for Python
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     table, values = scan(np.frombuffer(text, np.uint8), KEYS, POWERS)
-    lines = Lines(file, text, [], table, values)
+    lines = Lines(file, text, [], table, values, [])
     for line, row in enumerate(table.tolist()):
-        name: Any = text[row[NAME] : row[NAME_STOP]].decode() if row[ORDINARY] else lines.content(line)["raw_file"]
-        lines.names.append(name)
+        if row[ORDINARY]:
+            lines.names.append(text[row[NAME] : row[NAME_STOP]].decode())
+        else:
+            content = lines.content(line)
+            lines.names.append(content["raw_file"])
+            lines.oddities.extend(Oddity(file, line + 1, what) for what in odd_parts(content, keys))
     return lines
 
 
-def json_object(text: str, file: Path, line: int) -> Object:
+def json_object(text: str, file: Path, line: int) -> KeyedObject:
     """The object in a text. Raises InputError, naming file and line (counted from 0), if it is none or has no usable raw_file."""
     where = f"{file}, line {line + 1}"
     try:
         value = parsed(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON ({error}): write one object a line") from error
-    if not isinstance(value, dict):
+    if not isinstance(value, KeyedObject):
         raise InputError(f"{where}: not a JSON object: write one object a line")
     if "raw_file" not in value:
         raise InputError(f"{where}: no key 'raw_file': add it")
@@ -104,9 +116,9 @@ def parsed(line: str) -> Any:
     ujson takes control characters in texts, and numbers with leading zeros, with a sign but no digit, or with none after the point.
     """
     try:
-        return json.loads(line)
+        return json.loads(line, object_pairs_hook=KeyedObject)
     except json.JSONDecodeError:
-        return json.loads(MANTISSA.sub(plain_mantissa, line), strict=False)
+        return json.loads(MANTISSA.sub(plain_mantissa, line), strict=False, object_pairs_hook=KeyedObject)
 
 
 def plain_mantissa(match: re.Match[str]) -> str:

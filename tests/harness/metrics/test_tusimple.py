@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 
 import numpy as np
 import pytest
@@ -207,6 +208,7 @@ def write(folder, predictions, labels=None):
     return folder / "gt.json", folder / "pred.json"
 
 
+LABEL = {"raw_file": "a", "lanes": [[5, 6, 7]], "h_samples": [10, 20, 30]}
 GOOD = {"raw_file": "a", "lanes": [[5, 6, 7]], "run_time": 1}
 
 
@@ -236,6 +238,87 @@ GOOD = {"raw_file": "a", "lanes": [[5, 6, 7]], "run_time": 1}
 def test_bad_lines_are_refused_and_named(tmp_path, line):
     with pytest.raises(InputError, match=r"pred\.json, line 1: "):
         score_file(*write(tmp_path, [line]))
+
+
+@pytest.mark.parametrize("run_time", ["1", None, [1], {}])
+def test_a_run_time_that_is_no_number_is_named(tmp_path, run_time):
+    with pytest.raises(InputError, match=r"pred\.json, line 1: run_time is .*, not a number: give milliseconds"):
+        score_file(*write(tmp_path, [{**GOOD, "run_time": run_time}]))
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("line", "what", "accuracy"),
+    [
+        # values that the official script has these answers for
+        ({**GOOD, "run_time": 200.5}, "run_time 200.5 is above 200", 0.0),
+        ({**GOOD, "run_time": 10**400}, "run_time 1000.*000 is above 200", 0.0),
+        ({**GOOD, "run_time": 201, "more": 1}, "run_time 201 is above 200", 0.0),
+        ({**GOOD, "run_time": NAN}, "run_time: nan is not finite", 1.0),
+        ({**GOOD, "run_time": True}, "run_time: a truth value", 1.0),
+        ({**GOOD, "lanes": [[5, 6, NAN]]}, "lanes: nan is not finite", 2 / 3),
+        ({**GOOD, "lanes": [[5, 6, 7], [True, 6, 7]]}, "lanes: a truth value", 1.0),
+        ({**GOOD, "lanes": [[[5], [6], [7]]]}, "lanes: a list, not a number", 3.0),
+        ({**GOOD, "lanes": {}}, "lanes: an object, not a list of lanes", 0.0),
+        ({**GOOD, "lanes": ""}, "lanes: a text, not a list of lanes", 0.0),
+        (
+            '{"raw_file": "a", "lanes": [[9, 9, 9]], "run_time": 1, "lanes": [[5, 6, 7]]}',
+            "key 'lanes' .* more than",
+            1.0,
+        ),
+        ('{"raw_file": "b", "lanes": [[5, 6, 7]], "run_time": 1, "raw_file": "a"}', "key 'raw_file' .* more than", 1.0),
+    ],
+)
+def test_odd_predictions_are_counted_and_said_and_refused_when_strict(tmp_path, line, what, accuracy):
+    files = write(tmp_path, [GOOD, line], [LABEL, {**LABEL, "raw_file": "c"}])
+    counts, odd = score_file(*files)
+    assert counts.accuracy.tolist() == pytest.approx([1.0, accuracy])
+    (oddity,) = (one for one in odd if "predicted again" not in one.what)
+    assert (oddity.file, oddity.line) == (files[1], 2)
+    assert re.match(what, oddity.what)
+    files = write(tmp_path, [line])
+    with pytest.raises(InputError, match=rf"pred\.json, line 1: {what}"):
+        score_file(*files, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("label", "what"),
+    [
+        ({"lanes": [[5, 6, False]]}, "lanes: a truth value"),
+        ({"h_samples": [10, 20, True]}, "h_samples: a truth value"),
+        ({"h_samples": "abc", "lanes": []}, "h_samples: a text"),
+    ],
+)
+def test_odd_labels_are_counted_and_said(tmp_path, label, what):
+    files = write(tmp_path, [GOOD], [{**LABEL, **label}])
+    _, (oddity,) = score_file(*files)
+    assert (oddity.file, oddity.line) == (files[0], 1)
+    assert oddity.what.startswith(what)
+
+
+def test_of_repeated_labels_the_last_counts_and_that_is_said(tmp_path):
+    files = write(tmp_path, [GOOD, GOOD], [{**LABEL, "lanes": [[900, 900, 900]]}, LABEL])
+    counts, odd = score_file(*files)
+    assert counts.accuracy.tolist() == [1.0, 1.0]
+    assert (odd[0].file, odd[0].line) == (files[0], 1)
+    assert "labelled again on line 2" in odd[0].what
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        GOOD,
+        {**GOOD, "run_time": 200},
+        {**GOOD, "lanes": []},
+        {**GOOD, "more": [True, None, "x"], "h_samples": "any"},
+        {**GOOD, "lanes": [[5.0, 6.5, -2]]},
+        '{"raw_file": "a", "lanes": [[05, 6e0, 7.]], "run_time": 1e-1}',
+    ],
+)
+def test_nothing_is_said_of_what_is_not_odd(tmp_path, line):
+    assert score_file(*write(tmp_path, [line]), strict=True)[1] == ()
 
 
 def test_a_repeated_image_is_odd(tmp_path):

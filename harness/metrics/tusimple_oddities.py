@@ -1,0 +1,73 @@
+"""What is odd about a line of TuSimple's JSON, though the official script has an answer for it.
+
+Source of the answers: TuSimple/tusimple-benchmark, evaluate/lane.py, which takes whatever Python compares and numpy subtracts.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+COUNTED = "the official script counts with it all the same"
+
+KINDS = {bool: "a truth value", str: "a text", list: "a list", type(None): "null"}
+
+
+class KeyedObject(dict[str, Any]):
+    """A JSON object that knows which keys its text has more than once; of their values it holds the last."""
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.repeated: tuple[str, ...] = ()
+        if len(self) < len(pairs):
+            keys = [key for key, _ in pairs]
+            self.repeated = tuple(key for key in self if keys.count(key) > 1)
+
+
+def odd_parts(content: KeyedObject, keys: Sequence[str]) -> Iterator[str]:
+    """A word on each key of an object with a raw_file that is there twice, and on each of `keys` that holds what it should not.
+
+    keys: of lanes, h_samples and run_time; one that is missing is passed over.
+    """
+    for key in content.repeated:
+        yield f"key {reprlib.repr(key)} is there more than once: the last one counts"
+    if not isinstance(content["raw_file"], str):
+        yield f"raw_file is {reprlib.repr(content['raw_file'])}, not a text: {COUNTED}"
+    for key in keys:
+        if key in content:
+            what = ODD_VALUES[key](content[key])
+            if what is not None:
+                yield f"{key}: {what}: {COUNTED}"
+
+
+def odd_number(value: Any) -> str | None:
+    """What is odd about a value that should be a finite number; None for nothing."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"{kind(value)}, not a number"
+    return None if isinstance(value, int) or math.isfinite(value) else f"{value} is not finite"
+
+
+def odd_numbers(values: Any) -> str | None:
+    """What is odd about a value that should be a list of finite numbers; None for nothing."""
+    if not isinstance(values, list):
+        return f"{kind(values)}, not a list of numbers"
+    if all(type(value) is int or (type(value) is float and math.isfinite(value)) for value in values):
+        return None
+    return next(filter(None, map(odd_number, values)))
+
+
+def odd_lanes(lanes: Any) -> str | None:
+    """What is odd about a value that should be a list of lists of finite numbers; None for nothing."""
+    if not isinstance(lanes, list):
+        return f"{kind(lanes)}, not a list of lanes"
+    return next(filter(None, map(odd_numbers, lanes)), None)
+
+
+ODD_VALUES = {"lanes": odd_lanes, "h_samples": odd_numbers, "run_time": odd_number}
+
+
+def kind(value: Any) -> str:
+    """What a value of JSON that is no number is."""
+    return KINDS.get(type(value), "an object")
