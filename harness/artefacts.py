@@ -18,7 +18,7 @@ from harness.environment import available_cores
 from harness.errors import InputError
 from harness.files import sha256_of_json
 from harness.fingerprint import fingerprint
-from harness.phases import Phase, PhaseState, phase_state, run_phase
+from harness.phases import Phase, run_phase
 from harness.progress import Event, Report
 from harness.rendered.spec import RenderSpec, dataset_key
 from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, dataset_identity, form_of
@@ -165,11 +165,6 @@ def image_size_of(part: DatasetPart) -> tuple[int, int] | None:
     if part.rendered is not None:
         return part.rendered.height, part.rendered.width
     return part.image_size or (IMAGE_SIZE if part.form == "culane" else None)
-
-
-def oracle_state(results: Path, name: str, oracle: OraclePart, dataset: DatasetPart) -> PhaseState:
-    """Where an oracle's pre-training stands."""
-    return phase_state(oracle_phase(results, name, oracle, dataset))
 
 
 def oracle_name(cell: Cell) -> str:
