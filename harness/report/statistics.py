@@ -125,7 +125,7 @@ def correlation(one: Floats, other: Floats) -> float | None:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def t_quantile(tail: float, degrees: int) -> float:
+def t_quantile(tail: float, degrees: float) -> float:
     """Upper quantile of Student's t: P(T > q) = tail."""
     return -float(stdtrit(degrees, tail))
 
