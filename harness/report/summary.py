@@ -85,4 +85,4 @@ def covariance_of(comparisons: Sequence[Comparison]) -> Floats:
 def paper_of(gain: Gain) -> str:
     """The paper that a gain's detector is from: what makes two backbones one detector."""
     identity = gain.arm.records[0].identity
-    return str(identity.detector_meta.get("paper", identity.detector))
+    return str(identity.detector_meta.get("paper") or identity.detector)

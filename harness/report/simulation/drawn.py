@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.report.estimates import Estimates, Floats, difference, f1_estimates
+from harness.report.estimates import Estimates, difference, f1_estimates
 from harness.report.statistics import Comparison, compare
 
 LANES = 4
