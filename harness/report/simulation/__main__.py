@@ -91,7 +91,7 @@ def one(matrices: int, seed: int) -> Lines:
 def powers(matrices: int, seed: int) -> Lines:
     """Whether the detectable difference is seen four times in five."""
     yield *SETTING, "detectable", "true gain", "told from 0"
-    for setting in GRID:
+    for setting in (setting for setting in GRID if setting.clips == 60):
         found = power(setting, matrices // 4, seed)
         yield (
             *setting_cells(setting),
