@@ -29,6 +29,10 @@ class Part(StrEnum):
 Lines = Iterator[Sequence[str]]
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog="Example: python -m harness.report.simulation grid --matrices 500")
 def main(
     part: Annotated[Part, typer.Argument(help="Which table.")] = Part.all,
     matrices: Annotated[int, typer.Option(min=8, help="Simulated test sets a setting.")] = 2000,
@@ -137,4 +141,4 @@ def points(found: Found) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
