@@ -61,7 +61,8 @@ def test_reasons_and_flags_are_the_codes_own_words() -> None:
     assert len(unranked) == 3
     code = texts_of(WHERE["† "])
     assert all(text in code for text in unranked)
-    flags = re.findall(r"`([^`]+)`", PAGE[PAGE.index("carry a flag") : PAGE.index("`lane-latency/1-short` (one")])
+    flagged = PAGE[PAGE.index("carry a flag") : PAGE.index("`lane-latency/1-short` (one")]
+    flags = [" ".join(flag.split()) for flag in re.findall(r"`([^`]+)`", flagged)]
     assert len(flags) == 6
     code = texts_of(WHERE["times"])
     assert [flag for flag in flags if flag not in code.splitlines()] == ["1 of 3 repeats"]
