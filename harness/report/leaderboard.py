@@ -17,6 +17,7 @@ from harness.report.columns import Column, columns_of
 from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, common_timing, timings_of, training_costs_of
 from harness.report.rows import Gain, Row, gains_of, rows_of
 from harness.report.scored import SectionKey, check_same_split, scored_seeds, section_key
+from harness.report.statistics import effective_clips
 from harness.report.summary import MethodSummary, method_summaries
 from harness.report.sums import Layout
 
@@ -27,12 +28,14 @@ Timings = Mapping[Arm, Mapping[TimingKey, Timing]]
 class Section:
     """One table. groups: rows and gains of the arms that may be compared, baseline first; the group with the best row first.
 
+    effective_clips: how many clips of one size would weigh as much as these.
     timing: the one key under which all timed arms of the table were measured, None where there is none.
     """
 
     key: SectionKey
     images: int
     clips: int
+    effective_clips: float
     columns: tuple[Column, ...]
     groups: tuple[tuple[Row | Gain, ...], ...]
     timing: TimingKey | None
@@ -141,6 +144,7 @@ def section_of(
         key=key,
         images=layout.images,
         clips=len(layout.clip_starts),
+        effective_clips=effective_clips(layout.clip_images),
         columns=columns,
         groups=tuple(tuple(group) for group in sorted(groups.values(), key=standing)),
         timing=common_timing([timings[arm] for arm in arms]),

@@ -28,6 +28,11 @@ class Layout:
     clip_starts: npt.NDArray[np.intp]
     part_scenario: npt.NDArray[np.intp]
 
+    @property
+    def clip_images(self) -> npt.NDArray[np.int64]:
+        """Images of each clip (C,)."""
+        return np.diff([*self.starts[self.clip_starts], self.images]).astype(np.int64)
+
 
 ScopeSums = Mapping[str, Values]
 """Summand (`Counts.summands`) -> its sums by clip within one scope, (C,) or (C, T); only clips with an image in the scope."""

@@ -20,6 +20,7 @@ from harness.report.cells import (
 )
 from harness.report.columns import ACCURACY, EMPTY_SCENARIO, OVERLAP
 from harness.report.leaderboard import Leaderboard, Section
+from harness.report.statistics import CLIPS_FOR_NORMAL_QUANTILES
 from harness.report.table_csv import to_csv
 from harness.report.text import counted, markdown
 
@@ -171,6 +172,11 @@ def section_notes(section: Section, board: Leaderboard) -> list[str]:
         for gain in section.gains
         if gain.not_used
     ]
+    if section.gains and section.effective_clips < min(CLIPS_FOR_NORMAL_QUANTILES, section.clips / 2):
+        notes.append(
+            f"The {section.clips} clips are so uneven that they weigh as {section.effective_clips:.0f} equal ones: where clips matter "
+            "more than seeds, intervals cover less than 95 % and verdicts come too easily (docs/statistics.md)."
+        )
     compared = {id(gain.arm) for gain in section.gains}
     notes += [
         f"{markdown(row.arm.name)}: no baseline of the same detector, recipe and data, so no gain."
