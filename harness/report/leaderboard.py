@@ -13,12 +13,17 @@ from pathlib import Path
 
 from harness.records import Record
 from harness.report.arms import Arm, arms_of
+from harness.report.beside import Reproduction, reproductions
 from harness.report.columns import Column, columns_of
 from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, common_timing, timings_of, training_costs_of
+from harness.report.published import Published
 from harness.report.rows import Gain, Row, gains_of, rows_of
 from harness.report.scored import SectionKey, check_same_split, scored_seeds, section_key
 from harness.report.summary import MethodSummary, method_summaries
 from harness.report.sums import Layout
+
+NOTHING = Published()
+"""No published figures."""
 
 Timings = Mapping[Arm, Mapping[TimingKey, Timing]]
 
@@ -27,7 +32,8 @@ Timings = Mapping[Arm, Mapping[TimingKey, Timing]]
 class Section:
     """One table. groups: rows and gains of the arms that may be compared, baseline first; the group with the best row first.
 
-    timing: the one key under which all timed arms of the table were measured, None where there is none.
+    timing: the one key under which all timed arms of the table were measured, None where there is none. reproductions: the rows that
+    somebody published figures of, with these figures; they take no part in ranks and gains.
     """
 
     key: SectionKey
@@ -36,6 +42,7 @@ class Section:
     columns: tuple[Column, ...]
     groups: tuple[tuple[Row | Gain, ...], ...]
     timing: TimingKey | None
+    reproductions: tuple[Reproduction, ...]
 
     @property
     def headline(self) -> Column:
@@ -76,8 +83,10 @@ class Leaderboard:
     summaries: tuple[MethodSummary, ...]
 
 
-def leaderboard(records: Sequence[Record], folder: Path) -> Leaderboard:
+def leaderboard(records: Sequence[Record], folder: Path, published: Published = NOTHING) -> Leaderboard:
     """Build the leaderboard of some records whose counts lie in `folder`; the order of the records doesn't matter.
+
+    `published` figures stand beside the rows of the datasets that they are about.
 
     InputError, naming file and key: duplicate records; counts that are missing, broken, changed after they were recorded, or at odds
     with the recorded scores; images or labels that differ under one content hash.
@@ -88,7 +97,7 @@ def leaderboard(records: Sequence[Record], folder: Path) -> Leaderboard:
         for key in {section_key(record, evaluation) for record in arm.records for evaluation in record.evaluations}:
             members[key].append(arm)
     timings = {arm: timings_of(arm) for arm in arms}
-    sections = tuple(section_of(key, members[key], folder, timings) for key in sorted(members))
+    sections = tuple(section_of(key, members[key], folder, timings, published) for key in sorted(members))
     return Leaderboard(
         suites=tuple(sorted({record.suite for record in records})),
         sections=sections,
@@ -108,7 +117,7 @@ def unscored_of(arm: Arm) -> list[Unscored]:
     return [Unscored(arm, dataset, split, tuple(found), why) for (dataset, split, why), found in sorted(seeds.items())]
 
 
-def section_of(key: SectionKey, arms: Sequence[Arm], folder: Path, timings: Timings) -> Section:
+def section_of(key: SectionKey, arms: Sequence[Arm], folder: Path, timings: Timings, published: Published) -> Section:
     """Build one section from the arms that were scored in it."""
     layouts: dict[str, Layout] = {}
     scored = {arm: scored_seeds(key, arm, folder, layouts) for arm in arms}
@@ -120,13 +129,16 @@ def section_of(key: SectionKey, arms: Sequence[Arm], folder: Path, timings: Timi
     groups: dict[str, list[Row | Gain]] = defaultdict(list)
     for arm in arms:
         groups[arm.pairs_with] += [rows[arm], *([gains[arm]] if arm in gains else [])]
+    ordered = tuple(tuple(group) for group in sorted(groups.values(), key=standing))
+    shown = [item for group in ordered for item in group if isinstance(item, Row)]
     return Section(
         key=key,
         images=layout.images,
         clips=len(layout.clip_starts),
         columns=columns,
-        groups=tuple(tuple(group) for group in sorted(groups.values(), key=standing)),
+        groups=ordered,
         timing=common_timing([timings[arm] for arm in arms]),
+        reproductions=reproductions(key, layout.images, columns, shown, published),
     )
 
 

@@ -345,16 +345,27 @@ def test_a_missing_test_label_stops_the_scoring(copy: Path) -> None:
 
 
 def test_publish_copies_what_can_be_checked_and_fills_the_readme(copy: Path) -> None:
-    (copy / "README.md").write_text("# Title\n<!-- leaderboard:tiny -->\nyesterday\n<!-- /leaderboard:tiny -->\nend\n")
+    (copy / "README.md").write_text(
+        "# Title\n<!-- badge:tiny -->\n<!-- /badge:tiny -->\n<!-- leaderboard:tiny -->\nyesterday\n<!-- /leaderboard:tiny -->\nend\n"
+    )
+    published, texts = copy / "results/tiny", []
     for _ in range(2):
         run = subprocess.run(command("publish", "tiny.yaml"), cwd=copy, text=True, capture_output=True)
         assert run.returncode == 0, run.stderr
-    published = copy / "results/tiny"
+        files = [copy / "README.md", *sorted(path for path in published.rglob("*") if path.is_file())]
+        texts.append({path: path.read_bytes() for path in files})
+    assert texts[0] == texts[1]
+    assert {path.name for path in published.iterdir()} == {
+        "leaderboard.md", "leaderboard.csv", "leaderboard.tex", "badge.svg", "overlays.jpg", "records", "predictions",
+    }  # fmt: skip
     assert read_records(published / "records") == read_records(suite_folder(copy) / "records")
     assert len(list((published / "predictions").glob("*.npz"))) == 2
     assert (published / "overlays.jpg").stat().st_size > 10_000
     readme = (copy / "README.md").read_text()
-    assert readme.startswith("# Title\n<!-- leaderboard:tiny -->\n")
+    badge = "[![samiro: 1 row, no verdict: 1 seed](results/tiny/badge.svg)](results/tiny/leaderboard.md)"
+    assert readme.startswith(
+        f"# Title\n<!-- badge:tiny -->\n{badge}\n<!-- /badge:tiny -->\n<!-- leaderboard:tiny -->\n"
+    )
     assert readme.endswith("<!-- /leaderboard:tiny -->\nend\n")
     assert "yesterday" not in readme
     assert "ufldv2_micro" in readme

@@ -14,7 +14,7 @@ import pytest
 from detectors.backbones import BACKBONES as OWN_BACKBONES
 from detectors.registry import TABLE, detector_meta
 from harness.errors import InputError
-from harness.report.published import BACKBONES, PUBLISHED, Published, read_figures, read_published
+from harness.report.published import BACKBONES, COLUMNS, PUBLISHED, Published, read_figures, read_published
 
 FILES = {
     "CULane": "culane",
@@ -40,6 +40,11 @@ def test_every_line_has_a_source_and_known_names() -> None:
     published = read_published()
     assert {figure.dataset for figure in published.figures} == {"culane", "tusimple", "llamas", "curvelanes", "models"}
     assert all(re.search(r"\.md|arXiv|abstract", figure.source) for figure in published.figures)
+
+
+def test_every_column_of_the_files_is_described() -> None:
+    text = (PUBLISHED.parents[1] / "docs" / "published.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"(?m)^\| `(\w+)` \|", text)) == COLUMNS
 
 
 def test_backbones_are_spelled_as_the_registry_spells_them() -> None:
