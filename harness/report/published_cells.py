@@ -12,7 +12,7 @@ from harness.report.text import counted, number
 def published_table(section: Section) -> Table:
     """Published figures and the rows that reproduce them, with the differences; only columns that something was published in.
 
-    *Note* is a place in `published_notes`.
+    *Note* is a number of `published_notes`.
     """
     everything = [row for item in section.reproductions for row in item.published]
     shown = [
@@ -21,7 +21,8 @@ def published_table(section: Section) -> Table:
         if index == 0 or any(row.values[index] is not None for row in everything)
     ]
     undefined = any(row.f1 is not None for row in everything)
-    titles = (*(column.title for _, column in shown), *(("F1 (not defined)",) if undefined else ()))
+    titles = (*(column.title for _, column in shown), *(("F1 (definition not stated)",) if undefined else ()))
+    notes = published_notes(section)
     rows = []
     for item in section.reproductions:
         name = (item.row.arm.detector, method_text(item.row))
@@ -31,21 +32,17 @@ def published_table(section: Section) -> Table:
         for row in item.published:
             values = [published_text(column, row.values[index]) for index, column in shown]
             f1 = (number(row.f1, 2),) if undefined else ()
-            rows.append((*name, f"published: {published_name(row)}", *values, *f1, str(note_number(section, row))))
+            rows.append((*name, f"published: {published_name(row)}", *values, *f1, str(notes[published_note(row)])))
             if any(difference is not None for difference in row.differences):
                 gaps = [gap_text(column, row.differences[index]) for index, column in shown]
                 rows.append((*name, "reproduced - published", *gaps, *blank, ""))
     return Table("Published beside reproduced", ("Detector", "Method", "Figures", *titles, "Note"), tuple(rows), 3)
 
 
-def published_notes(section: Section) -> list[str]:
-    """Where a section's published figures are from and what they aren't, in the order of the table, each once."""
-    return list(dict.fromkeys(published_note(row) for item in section.reproductions for row in item.published))
-
-
-def note_number(section: Section, row: PublishedRow) -> int:
-    """The place of a row's note, from 1."""
-    return 1 + published_notes(section).index(published_note(row))
+def published_notes(section: Section) -> dict[str, int]:
+    """Where a section's published figures are from and what they aren't, each once, numbered from 1 in the order of the table."""
+    notes = dict.fromkeys(published_note(row) for item in section.reproductions for row in item.published)
+    return {note: number for number, note in enumerate(notes, 1)}
 
 
 def published_note(row: PublishedRow) -> str:

@@ -22,7 +22,7 @@ from harness.report.cells import (
 )
 from harness.report.columns import LOWER_IS_BETTER, Column
 from harness.report.leaderboard import Leaderboard, Section, Timings
-from harness.report.published_cells import note_number, published_name, published_notes, published_text
+from harness.report.published_cells import published_name, published_note, published_notes, published_text
 from harness.report.rows import Difference, Gain, Row
 from harness.report.section_text import section_notes, section_text, section_title
 from harness.report.text import latex, number
@@ -154,6 +154,7 @@ def half_width_cell(column: Column, difference: Difference | None) -> str:
 
 def published_lines(section: Section) -> list[str]:
     """What others published, a line a run; the number behind it is its note's."""
+    notes = published_notes(section)
     lines = []
     for item in section.reproductions:
         for row in item.published:
@@ -161,7 +162,7 @@ def published_lines(section: Section) -> list[str]:
                 signed(published_text(column, value)) for column, value in zip(section.columns, row.values, strict=True)
             ]
             arm = "" if item.row.arm.is_baseline else f"{item.row.arm.detector}, {method_text(item.row)}: "
-            name = f"{latex(arm + published_name(row))}$^{{{note_number(section, row)}}}$"
+            name = f"{latex(arm + published_name(row))}$^{{{notes[published_note(row)]}}}$"
             lines.append(cells_line((rf"\multicolumn{{2}}{{l}}{{{name}}}", *values, *("",) * 5)))
     return lines
 
@@ -169,7 +170,7 @@ def published_lines(section: Section) -> list[str]:
 def section_remarks(section: Section, board: Leaderboard) -> list[str]:
     """The notes under a section's table, each a paragraph."""
     notes = [latex(note) for note in section_notes(section, board)]
-    notes += [f"$^{{{index}}}$ {latex(note)}" for index, note in enumerate(published_notes(section), 1)]
+    notes += [f"$^{{{place}}}$ {latex(note)}" for note, place in published_notes(section).items()]
     return [f"{note}\\par" for note in notes]
 
 

@@ -131,8 +131,7 @@ def section_parts(section: Section, board: Leaderboard) -> list[str]:
         parts += [f"### Paired gains in {section.headline.title}", HOW_TO_READ_GAINS, table_text(gain_table(section))]
     if section.reproductions:
         parts += ["### Published beside reproduced", HOW_TO_READ_PUBLISHED, table_text(published_table(section))]
-        numbered = enumerate(published_notes(section), 1)
-        parts.append("\n".join(f"{number}. {markdown(note)}" for number, note in numbered))
+        parts.append("\n".join(f"{place}. {markdown(note)}" for note, place in published_notes(section).items()))
     return parts
 
 
