@@ -13,13 +13,18 @@ from pathlib import Path
 
 from harness.records import Record
 from harness.report.arms import Arm, arms_of
+from harness.report.beside import Reproduction, reproductions
 from harness.report.columns import Column, columns_of
 from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, common_timing, timings_of, training_costs_of
+from harness.report.published import Published
 from harness.report.rows import Gain, Row, gains_of, rows_of
 from harness.report.scored import SectionKey, check_same_split, scored_seeds, section_key
 from harness.report.statistics import effective_clips
 from harness.report.summary import MethodSummary, method_summaries
 from harness.report.sums import Layout
+
+NOTHING = Published()
+"""No published figures."""
 
 Timings = Mapping[Arm, Mapping[TimingKey, Timing]]
 
@@ -28,8 +33,9 @@ Timings = Mapping[Arm, Mapping[TimingKey, Timing]]
 class Section:
     """One table. groups: rows and gains of the arms that may be compared, baseline first; the group with the best row first.
 
-    effective_clips: how many clips of one size would weigh as much as these.
-    timing: the one key under which all timed arms of the table were measured, None where there is none.
+    effective_clips: how many clips of one size would weigh as much as these. timing: the one key under which all timed arms of the
+    table were measured, None where there is none. reproductions: the rows that somebody published figures of, with these figures; they
+    take no part in ranks and gains.
     """
 
     key: SectionKey
@@ -39,6 +45,7 @@ class Section:
     columns: tuple[Column, ...]
     groups: tuple[tuple[Row | Gain, ...], ...]
     timing: TimingKey | None
+    reproductions: tuple[Reproduction, ...]
 
     @property
     def headline(self) -> Column:
@@ -83,10 +90,13 @@ class Leaderboard:
     failed: tuple[str, ...] = ()
 
 
-def leaderboard(records: Sequence[Record], folder: Path, *, failed: Sequence[str] = ()) -> Leaderboard:
+def leaderboard(
+    records: Sequence[Record], folder: Path, published: Published = NOTHING, *, failed: Sequence[str] = ()
+) -> Leaderboard:
     """Build the leaderboard of some records whose counts lie in `folder`; the order of the records doesn't matter.
 
-    failed: what ended without a record (`harness.matrix.failed_seeds`), which the leaderboard reports.
+    `published` figures stand beside the rows of the datasets that they are about. `failed` is what ended without a record
+    (`harness.matrix.failed_seeds`).
 
     InputError, naming file and key: duplicate records; counts that are missing, broken, changed after they were recorded, or at odds
     with the recorded scores; images or labels that differ under one content hash.
@@ -98,21 +108,14 @@ def leaderboard(records: Sequence[Record], folder: Path, *, failed: Sequence[str
             members[key].append(arm)
     timings = {arm: timings_of(arm) for arm in arms}
     judged = headline_keys(members)
-    sections = tuple(section_of(key, members[key], folder, timings, judged) for key in sorted(members))
-    headlines = [section for section in sections if section.key in judged]
+    sections = tuple(section_of(key, members[key], folder, timings, judged, published) for key in sorted(members))
     return Leaderboard(
         suites=tuple(sorted({record.suite for record in records})),
         sections=sections,
         unscored=tuple(item for arm in arms for item in unscored_of(arm)),
         timings=timings,
         training={arm: tuple(training_costs_of(arm)) for arm in arms},
-        summaries=method_summaries(
-            [
-                (section.key.dataset, section.gains)
-                for section in headlines
-                if section.key.trained_on == section.key.dataset
-            ]
-        ),
+        summaries=method_summaries([(section.key.dataset, section.gains) for section in headline_sections(sections)]),
         failed=tuple(failed),
     )
 
@@ -127,7 +130,12 @@ def unscored_of(arm: Arm) -> list[Unscored]:
 
 
 def section_of(
-    key: SectionKey, arms: Sequence[Arm], folder: Path, timings: Timings, judged: Collection[SectionKey]
+    key: SectionKey,
+    arms: Sequence[Arm],
+    folder: Path,
+    timings: Timings,
+    judged: Collection[SectionKey],
+    published: Published,
 ) -> Section:
     """Build one section from the arms that were scored in it. `judged` are the sections that have verdicts."""
     layouts: dict[str, Layout] = {}
@@ -140,14 +148,17 @@ def section_of(
     groups: dict[str, list[Row | Gain]] = defaultdict(list)
     for arm in arms:
         groups[arm.pairs_with] += [rows[arm], *([gains[arm]] if arm in gains else [])]
+    ordered = tuple(tuple(group) for group in sorted(groups.values(), key=standing))
+    shown = [item for group in ordered for item in group if isinstance(item, Row)]
     return Section(
         key=key,
         images=layout.images,
         clips=len(layout.clip_starts),
         effective_clips=effective_clips(layout.clip_images),
         columns=columns,
-        groups=tuple(tuple(group) for group in sorted(groups.values(), key=standing)),
+        groups=ordered,
         timing=common_timing([timings[arm] for arm in arms]),
+        reproductions=reproductions(key, layout.images, columns, shown, published),
     )
 
 
@@ -164,6 +175,12 @@ def headline_keys(keys: Collection[SectionKey]) -> set[SectionKey]:
         min(group, key=lambda key: (key.split != "test", "/official" not in key.metric))
         for group in by_dataset.values()
     }
+
+
+def headline_sections(sections: Sequence[Section]) -> list[Section]:
+    """The judged sections of networks on the dataset that they were trained on: each cell counts in one of them."""
+    judged = headline_keys([section.key for section in sections])
+    return [section for section in sections if section.key in judged and section.key.trained_on == section.key.dataset]
 
 
 def why_not_judged(key: SectionKey, judged: Collection[SectionKey]) -> str | None:
