@@ -64,7 +64,7 @@ OF_500 = (
     Mix("interaction", 0.02, 0.17, 0.59),
     Mix("all alike", 0.032, 0.32, 0.35),
 )
-"""By which part dominates: at 3 seeds it is about 80 % of the variance of a mean difference, and each of the others 10 %."""
+"""By which part dominates: at 3 seeds it is 70 to 80 % of the variance of a mean difference, and the others are 10 to 20 % each."""
 
 GRID = (
     *(Setting(seeds, 60, "uneven", mix) for seeds, mix in itertools.product((3, 5), OF_60)),
