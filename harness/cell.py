@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from detectors.meta import Form
-from harness.artefacts import image_size_of, open_part
+from harness.artefacts import adapter_module, image_size_of, open_part
 from harness.datasets.base import FORMS
 from harness.files import sha256_of_json
 from harness.fingerprint import fingerprint
@@ -20,7 +20,7 @@ from harness.phases import Phase, phase_state, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
 from harness.scoring import LANE_WIDTH, SCORINGS, Scoring, scoring_on
-from harness.suite import Cell, DatasetPart, EvaluationPart, adapter_of, form_of
+from harness.suite import Cell, DatasetPart, EvaluationPart, form_of
 from harness.weights.cache import required, weights_state
 
 
@@ -58,7 +58,7 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     if contents is None:
         contents = {name: content_key(results, name, cell.datasets[name]) for name in scored_datasets(cell)}
     folder = cell_folder(results, cell)
-    detector = cell_module(cell)
+    detector = adapter_module(cell)
     identity = cell.identity.model_dump(mode="json", exclude={"confidence"})
     what: dict[str, Any] = {"phase": "train", "identity": identity, "content": contents[cell.identity.dataset]}
     weights = weights_state(cell.meta, cell.form)
@@ -128,11 +128,6 @@ def code_of(*modules: str) -> dict[str, str]:
 def content_key(results: Path, name: str, part: DatasetPart) -> str:
     """The content key of a dataset; that of a rendered one is known before it is rendered."""
     return dataset_key(part.rendered) if part.rendered is not None else open_part(results, name, part).content_key()
-
-
-def cell_module(cell: Cell) -> str:
-    """The module that holds a cell's detector."""
-    return adapter_of(cell).detector.__module__
 
 
 def scored_form(cell: Cell, evaluation: EvaluationPart) -> Form:

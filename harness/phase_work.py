@@ -14,7 +14,8 @@ import torch
 from detectors.base import Detector
 from detectors.meta import FILE, DetectorMeta
 from detectors.registry import adapter_file
-from harness.artefacts import built_oracle, locked, resolve_device, statistics_phase
+from harness.artefacts import locked, resolve_device, statistics_phase
+from harness.cell_oracle import as_seen, oracle_artefact, source_oracle
 from harness.counts import write_counts
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.images import read_size
@@ -25,7 +26,7 @@ from harness.inference import load_detector, network_images, predict
 from harness.methods.attach import attach
 from harness.methods.base import TrainingModel
 from harness.methods.config import RegularizedConfiguration
-from harness.methods.oracle import Oracle, load_oracle
+from harness.methods.oracle import Oracle
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
 from harness.phases import run_phase
@@ -71,6 +72,7 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         workers=cell.training.workers,
         pin_memory=device.type == "cuda",
     )
+    oracle = oracle_artefact(results, cell, detector)
     model = attach_method(results, cell, content, detector, frames, device, report)
     plan = TrainingPlan(recipe, recipe.total_steps(len(frames)), precision=cell.identity.precision)
 
@@ -98,6 +100,7 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         "cost": cost,
         "environment": environment(str(device)).model_dump(),
         "weights": None if weights is None else weights.model_dump(mode="json"),
+        "oracle": None if oracle is None else oracle.model_dump(mode="json"),
     }
     write_json(folder / "summary.json", summary_facts)
 
@@ -115,11 +118,12 @@ def attach_method(
     oracle, statistics = None, None
     if cell.oracle is not None:
         assert isinstance(cell.method, RegularizedConfiguration)
-        oracle = load_oracle(built_oracle(results, cell))
+        oracle = source_oracle(results, cell, detector)
         if cell.method.normalize != "none":
             statistics = load_statistics(
                 build_statistics(results, cell, content, detector, oracle, frames, device, report)
             )
+        oracle = as_seen(cell, oracle)
     generator = torch.Generator().manual_seed(method_seed(cell.identity.seed))
     total_steps = cell.configuration.recipe.total_steps(len(frames))
     return attach(

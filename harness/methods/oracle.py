@@ -74,6 +74,15 @@ class Oracle(nn.Module):
         noise = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(device)
         self.backbone = folded(self.backbone, noise)
 
+    def partner(self, tap: Tap) -> int:
+        """Which of the taps is compared with a detector's under `pair: stride`, by its number.
+
+        That of equal stride, else of the nearest finer one, else of the nearest coarser one; of equals the deepest.
+        """
+        finer = [own.stride for own in self.taps if own.stride <= tap.stride]
+        wanted = max(finer) if finer else min(own.stride for own in self.taps)
+        return max(index for index, own in enumerate(self.taps) if own.stride == wanted)
+
     def grids(self, size: tuple[int, int], scale: float = 1.0) -> tuple[Grid, ...]:
         """Where the cells of each tap lie in an image of `size` (height, width) that is looked at at `scale`."""
         scaled = self.scaled_size(size, scale)

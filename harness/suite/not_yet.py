@@ -30,8 +30,6 @@ class NotYet:
 ORACLES = {
     "timm": "weights that timm publishes can't be an oracle yet",
     "supervised": "weights of a supervised training can't be an oracle yet",
-    "shuffled": "an oracle can't look at another image yet",
-    "init": "a detector's own start can't be its oracle yet",
 }
 """Kind of oracle -> why cells with it can't be run."""
 

@@ -16,7 +16,7 @@ from harness.suite import Suite, cells_of, load_suite, not_yet, suite_names
 ASKS_FOR_MUCH: dict[str, Any] = {
     "oracles": {
         "small": {"configuration": {"name": "mim:resnet_micro", "steps": 2}},
-        "other": {"configuration": {"name": "shuffled:small"}},
+        "other": {"configuration": {"name": "timm:resnet18"}},
     },
     "methods": {"baseline": None, "samiro": {"oracle": "small"}, "samiro_other": {"kind": "samiro", "oracle": "other"}},
     "evaluations": {"test": None, "fog": {"corruption": {"name": "fog"}}},
