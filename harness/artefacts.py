@@ -23,6 +23,7 @@ from harness.progress import Event, Report
 from harness.rendered.spec import RenderSpec, dataset_key
 from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, adapter_of, dataset_identity, form_of
 from harness.weights.cache import weights_state
+from harness.weights.oracles import oracle_state
 
 CHECKED_IMAGES = 50
 """Images whose size is looked at when a dataset in CULane's form is opened."""
@@ -41,7 +42,7 @@ def oracle_phase(results: Path, name: str, oracle: OraclePart, dataset: DatasetP
     """The phase that pre-trains an oracle on a dataset's training split."""
     assert oracle.dataset is not None
     identity = {
-        "configuration": oracle.configuration.model_dump(mode="json"),
+        "configuration": oracle.configuration.model_dump(mode="json", exclude={"file"}),
         "dataset": dataset_identity(oracle.dataset, dataset),
     }
     key = sha256_of_json(identity)
@@ -77,10 +78,13 @@ def statistics_phase(results: Path, cell: Cell, content: str) -> Phase:
 
 
 def oracle_key(results: Path, cell: Cell) -> str:
-    """What the features of a cell's oracle follow from, as one hash: the key of its pre-training, or of the detector's start."""
+    """What the features of a cell's oracle follow from, as one hash: its pre-training, its weights, or the detector's start."""
     assert cell.oracle is not None
+    configuration = cell.oracle.configuration
     if cell.oracle_dataset is not None:
         return oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset).key
+    if configuration.has_weights:
+        return sha256_of_json({"name": configuration.name, "weights": oracle_state(configuration).sha256})
     start = {
         "detector": cell.identity.detector_meta,
         "form": cell.form,

@@ -22,6 +22,7 @@ from harness.rendered.spec import dataset_key
 from harness.scoring import LANE_WIDTH, SCORINGS, Scoring, scoring_on
 from harness.suite import Cell, DatasetPart, EvaluationPart, form_of
 from harness.weights.cache import required, weights_state
+from harness.weights.oracles import oracle_state
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def records_folder(results: Path, suite: str) -> Path:
 def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = None) -> CellPhases:
     """The phases of a cell with their keys: each key covers the identity fields it uses and the key before it.
 
-    That of `train` covers the content of the dataset and of the backbone's weights as well.
+    That of `train` covers the content of the dataset, of the backbone's weights and of an oracle's as well.
     contents: content keys of the cell's datasets by name, for whoever has looked them up already; without, the datasets are opened.
     """
     if contents is None:
@@ -64,6 +65,8 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     weights = weights_state(cell.meta, cell.form)
     if weights.state != "none":
         what["weights"] = weights.sha256
+    if cell.oracle is not None and cell.oracle.configuration.has_weights:
+        what["oracle"] = oracle_state(cell.oracle.configuration).sha256
     train = Phase(
         folder / "train",
         sha256_of_json(what),
@@ -158,6 +161,8 @@ def run_cell(results: Path, cell: Cell, report: Report) -> None:
     if phase_state(phases.train).state != "done":
         # Without them the phase's key is another one: what was trained with them would be moved aside for nothing.
         required(weights_state(cell.meta, cell.form))
+        if cell.oracle is not None and cell.oracle.configuration.has_weights:
+            required(oracle_state(cell.oracle.configuration), "oracle weights")
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
     run_phase(
         phases.train,

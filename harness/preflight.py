@@ -19,6 +19,7 @@ from harness.phases import phase_state
 from harness.pricing import Price, Rates, priced, recorded_rates
 from harness.suite import Cell, DatasetPart, Suite
 from harness.weights.cache import weights_state
+from harness.weights.oracles import oracle_state
 
 BYTES_A_PIXEL = 0.27
 """Of a rendered dataset on the disk, masks and labels included: 157 MB for the mini suite's 630 frames of 1640x590."""
@@ -73,10 +74,21 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
 
 
 def weights_needs(cells: Iterable[Cell]) -> list[Need]:
-    """The weights that the backbones of some cells start from, each once."""
+    """The weights that the backbones of some cells start from, and those of their oracles, each once."""
     needs: dict[str, Need] = {}
-    for cell in cells:
-        state = weights_state(cell.meta, cell.form)
+    states = [
+        state
+        for cell in cells
+        for state in (
+            weights_state(cell.meta, cell.form),
+            *(
+                [oracle_state(cell.oracle.configuration)]
+                if cell.oracle and cell.oracle.configuration.has_weights
+                else []
+            ),
+        )
+    ]
+    for state in states:
         if state.state != "none":
             detail = state.fix or f"{state.path}, sha256 {state.sha256}"
             needs.setdefault(state.name, Need("weights", state.name, state.state == "missing", detail))

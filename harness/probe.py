@@ -13,12 +13,11 @@ import torch
 
 from detectors.base import Detector
 from harness.artefacts import resolve_device
+from harness.cell_oracle import as_seen, oracle_like
 from harness.conformance.samples import write_samples
 from harness.methods.attach import attach
 from harness.methods.base import TrainingModel
 from harness.methods.config import RegularizedConfiguration
-from harness.methods.control_oracles import OwnStart, Shuffled
-from harness.methods.oracle import Oracle, drawn_backbone, oracle_taps
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import target_statistics
 from harness.pricing import Rates, step_key, this_machine
@@ -84,24 +83,15 @@ def in_method(cell: Cell, detector: Detector, stream: TrainingStream, device: to
     """A detector in its cell's method, with an oracle of random weights: what it costs doesn't depend on them."""
     oracle, statistics = None, None
     if cell.oracle is not None and isinstance(cell.method, RegularizedConfiguration):
-        oracle = drawn_oracle(cell, detector).to(device)
+        oracle = oracle_like(cell, detector).to(device)
         if cell.method.normalize != "none":
             images = next(stream.batches(0, 1)).images.to(device)
             statistics = target_statistics(oracle, tap_pairs(detector, oracle, cell.method), cell.method, [images])
     return attach(
         detector,
         cell.method,
-        oracle=Shuffled(oracle) if oracle is not None and cell.shuffled else oracle,
+        oracle=None if oracle is None else as_seen(cell, oracle),
         statistics=statistics,
         generator=torch.Generator().manual_seed(0),
         total_steps=STEPS,
     )
-
-
-def drawn_oracle(cell: Cell, detector: Detector) -> Oracle:
-    """A network like a cell's oracle."""
-    assert cell.oracle is not None
-    if cell.oracle.configuration.kind == "init":
-        return OwnStart(detector)
-    backbone = drawn_backbone(cell.oracle.configuration.backbone, 0)
-    return Oracle(backbone, oracle_taps(backbone), cell.meta.normalisation)

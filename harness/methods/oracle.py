@@ -90,6 +90,12 @@ class Oracle(nn.Module):
         tracer = PixelTracer(images)
         with tracer:
             features = self(images)
+        for tap, feature in zip(self.taps, features, strict=True):
+            if feature.ndim != 4 or feature.shape[1] != tap.channels:
+                raise InputError(
+                    f"oracle tap {tap.path!r}: states {tap.channels} channels, but gives features of shape "
+                    f"{tuple(feature.shape)}: give the oracle that belongs to its taps"
+                )
         return tuple(
             grid_of(tracer.lattice(feature), (feature.shape[2], feature.shape[3]), stride=tap.stride,
                     name=f"oracle tap {tap.path!r}").scaled(scale)

@@ -27,6 +27,7 @@ from harness.suite.schema import (
     oracle_of,
 )
 from harness.weights.cache import weights_state
+from harness.weights.oracles import oracle_state
 
 
 @dataclass(frozen=True)
@@ -151,12 +152,13 @@ def oracle_identity(suite: Suite, oracle: OraclePart, dataset: str) -> dict[str,
     configuration = oracle.configuration
     if oracle.dataset is not None:
         return {
-            "configuration": configuration.model_dump(mode="json"),
+            "configuration": configuration.model_dump(mode="json", exclude={"file"}),
             "dataset": dataset_identity(oracle.dataset, suite.datasets[oracle.dataset]),
         }
     if configuration.kind == "shuffled":
         return {"shuffled": oracle_identity(suite, oracle_for(suite, configuration.backbone, dataset), dataset)}
-    return {"configuration": {"name": configuration.name}}
+    named = {"configuration": {"name": configuration.name}}
+    return named | {"weights": oracle_state(configuration).name} if configuration.has_weights else named
 
 
 def adapter_of(cell: Cell) -> Adapter:
