@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -39,7 +40,16 @@ EPOCHS = 3
 ROUNDS = 5
 INPUT = InputSize(frame=(HEIGHT, WIDTH), crop=(CUT, 0, HEIGHT, WIDTH), network=NETWORK)
 AUGMENTATION = Augmentation(
-    flip=0.5, rotation=10, shift_x=0.1, shift_y=0.1, scale=0.2, brightness=0.15, saturation=0.1, hue=20
+    flip=0.5,
+    rotation=10,
+    shift_x=0.1,
+    shift_y=0.1,
+    scale=0.2,
+    brightness=0.15,
+    saturation=0.1,
+    hue=20,
+    blur=0.2,
+    blur_length=5,
 )
 
 
@@ -66,7 +76,7 @@ def roads(tmp_path_factory):
 class Rows(Detector):
     """Targets as CLRNet's: a mask of the lanes and their places on 72 rows. There is no network."""
 
-    metas = {}
+    metas: ClassVar = {}
     architecture = Data
 
     def __init__(self) -> None:
@@ -118,7 +128,9 @@ def plain_sample(path: Path, lanes, generator):
         image = image[:, :, generator.permutation(3)]
     if generator.random() < 0.6:
         hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-        hsv[:, :, 2] = cv2.convertScaleAbs(hsv[:, :, 2], alpha=generator.uniform(0.85, 1.15), beta=generator.uniform(-10, 10))
+        hsv[:, :, 2] = cv2.convertScaleAbs(
+            hsv[:, :, 2], alpha=generator.uniform(0.85, 1.15), beta=generator.uniform(-10, 10)
+        )
         image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
     if generator.random() < 0.7:
         hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
@@ -186,7 +198,13 @@ def cpu_seconds(work) -> float:
 def stream_of(roads, detector, augmentation, batch_size=BATCH, **options):
     frames, lanes = roads
     return TrainingStream(
-        frames, lambda frame: lanes[frame.id], detector, augmentation=augmentation, batch_size=batch_size, seed=1, **options
+        frames,
+        lambda frame: lanes[frame.id],
+        detector,
+        augmentation=augmentation,
+        batch_size=batch_size,
+        seed=1,
+        **options,
     )
 
 
