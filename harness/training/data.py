@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
-from detectors.base import Batch, Detector
+from detectors.base import Batch, Detector, stack_targets
 from detectors.meta import Augmentation
 from harness.datasets.base import Frame
 from harness.errors import InputError
@@ -129,7 +128,7 @@ class TrainingStream:
         return {
             "views": self._views.collated([sample.image for sample in samples]),
             "labels": {
-                "targets": default_collate([sample.targets for sample in samples]),
+                "targets": stack_targets([sample.targets for sample in samples]),
                 "lanes": lanes,
                 "lane_counts": lane_counts,
                 "point_counts": point_counts,
