@@ -35,11 +35,13 @@ from harness.records import TrainingCost
 from harness.scoring import SCORINGS
 from harness.suite import Cell, EvaluationPart, adapter_of
 from harness.throughput.measurement import Precision, measure
+from harness.training.cache import GIGABYTE
 from harness.training.checkpoint import save_inference_checkpoint
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
 from harness.training.loop import TrainingPlan
 from harness.training.loop import train as run_training
+from harness.training.views import augmenting_device
 from harness.weights.cache import start_detector
 
 TIMED_PRECISION: dict[str, Precision] = {"fp32": "fp32-strict", "bf16": "amp-bf16", "fp16": "amp-fp16"}
@@ -70,7 +72,9 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         batch_size=recipe.batch_size,
         seed=cell.identity.seed,
         workers=cell.training.workers,
+        cache_bytes=round(cell.training.cache_gigabytes * GIGABYTE),
         pin_memory=device.type == "cuda",
+        augment_on=augmenting_device(device),
     )
     oracle = oracle_artefact(results, cell, detector)
     model = attach_method(results, cell, content, detector, frames, device, report)

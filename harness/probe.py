@@ -25,6 +25,7 @@ from harness.suite import Cell, adapter_of
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
 from harness.training.loop import TrainingPlan, train
+from harness.training.views import augmenting_device
 
 STEPS = 4
 """Steps of a probe; the figure is the median of the time between the ends of two, so the first, which warms up, isn't in it."""
@@ -66,6 +67,7 @@ def probe(cell: Cell) -> float:
             augmentation=recipe.augmentation,
             batch_size=images,
             seed=0,
+            augment_on=augmenting_device(device),
         )
         changes = {"epochs": None, "steps": STEPS, "batch_size": images, "warmup_steps": 0}
         train(

@@ -120,6 +120,8 @@ class TrainingPart(Part):
     device: Device = "auto"
     workers: int = Field(0, ge=0, le=64)
     """Processes that load data."""
+    cache_gigabytes: float = Field(1.0, ge=0, le=100_000, allow_inf_nan=False)
+    """Memory for decoded training images, of all loader processes of a cell together. What doesn't fit is decoded each time."""
     selection: Literal["last"] = "last"
     """Which checkpoint is scored; the last step's is the only rule so far."""
 
