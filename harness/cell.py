@@ -64,17 +64,16 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     weights = weights_state(cell.meta, cell.form)
     if weights.state != "none":
         what["weights"] = weights.sha256
-    train = Phase(
-        folder / "train",
-        sha256_of_json(what),
-        code_of(
-            "harness.training.loop",
-            "harness.training.data",
-            "harness.methods.attach",
-            "detectors.pretrained",
-            detector,
-        ),
-    )
+    modules = [
+        "harness.training.loop",
+        "harness.training.data",
+        "harness.methods.attach",
+        "detectors.pretrained",
+        detector,
+    ]
+    if cell.identity.selection == "val-best":
+        modules += ["harness.selection", SCORINGS[cell.form].module, FORMS[cell.form].partition(":")[0]]
+    train = Phase(folder / "train", sha256_of_json(what), code_of(*modules))
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
         scoring = scoring_of(cell, evaluation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -32,13 +33,14 @@ from harness.phases import run_phase
 from harness.progress import Event, Report
 from harness.records import TrainingCost
 from harness.scoring import SCORINGS
+from harness.selection import check_selectable, split_score
 from harness.suite import Cell, EvaluationPart, adapter_of
 from harness.throughput.measurement import Precision, measure
 from harness.training.checkpoint import save_inference_checkpoint
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
-from harness.training.loop import TrainingPlan
 from harness.training.loop import train as run_training
+from harness.training.plan import TrainingPlan, Validation
 from harness.weights.cache import start_detector
 
 TIMED_PRECISION: dict[str, Precision] = {"fp32": "fp32-strict", "bf16": "amp-bf16", "fp16": "amp-fp16"}
@@ -72,14 +74,17 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         pin_memory=device.type == "cuda",
     )
     model = attach_method(results, cell, content, detector, frames, device, report)
-    plan = TrainingPlan(recipe, recipe.total_steps(len(frames)), precision=cell.identity.precision)
+    plan = training_plan(cell, recipe.total_steps(len(frames)))
 
     def progress(step: int, total: int, loss: float) -> None:
         report(Event(cell.id, "train", step, total, f"loss {loss:.3f}"))
 
     # Whether target statistics were taken just now or found must not move what training draws from the global generators.
     seed_everything(cell.identity.seed)
-    summary = run_training(model, stream.batches, plan, device=device, folder=folder, progress=progress)
+    validation = validation_of(cell, dataset, plan.total_steps, device, report)
+    summary = run_training(
+        model, stream.batches, plan, device=device, folder=folder, validation=validation, progress=progress
+    )
     facts = {
         "detector": cell.meta.name,
         "form": cell.form,
@@ -100,6 +105,47 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         "weights": None if weights is None else weights.model_dump(mode="json"),
     }
     write_json(folder / "summary.json", summary_facts)
+
+
+def training_plan(cell: Cell, total_steps: int) -> TrainingPlan:
+    """How a cell is trained, as its identity says it."""
+    identity = cell.identity
+    return TrainingPlan(
+        cell.configuration.recipe,
+        total_steps,
+        precision=identity.precision,
+        micro_batch_size=identity.micro_batch_size,
+        channels_last=identity.channels_last,
+        compiled=identity.compiled,
+        tensorboard=cell.training.tensorboard,
+    )
+
+
+def validation_of(
+    cell: Cell, dataset: Dataset, total_steps: int, device: torch.device, report: Report
+) -> Validation | None:
+    """How a cell's training is validated, evenly over its steps; None where the last step is scored whatever comes."""
+    count = cell.identity.validations
+    if count is None:
+        return None
+    check_selectable(dataset, "training.selection")
+
+    def progress(done: int, total: int) -> None:
+        report(Event(cell.id, "validate", done, total, "images"))
+
+    def score(model: TrainingModel) -> float:
+        return split_score(
+            model,
+            dataset,
+            device=device,
+            precision=cell.identity.precision,
+            channels_last=cell.identity.channels_last,
+            workers=cell.training.workers,
+            threads=cell.training.threads,
+            progress=progress,
+        )
+
+    return Validation(math.ceil(total_steps / count), score)
 
 
 def attach_method(
@@ -184,6 +230,7 @@ def predict_split(
         device=device,
         batch_size=evaluation.batch_size,
         precision=cell.identity.precision,
+        channels_last=cell.identity.channels_last,
         workers=cell.training.workers,
         progress=progress,
     )

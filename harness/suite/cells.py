@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detectors.meta import Configuration, DetectorMeta, Form
+from detectors.meta import Configuration, DetectorMeta, Form, Recipe
 from detectors.registry import Adapter, find_adapter
 from harness.errors import InputError
 from harness.files import sha256_of_json
@@ -100,6 +100,7 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         selection=suite.training.selection,
         confidence="published",
         seed=point.seed,
+        **arithmetic(suite.training, meta.configurations[form].recipe),
     )
     digest = identity_hash(identity)[:10]
     names = (
@@ -123,6 +124,17 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         evaluations=evaluations,
         throughput=suite.throughput,
     )
+
+
+def arithmetic(training: TrainingPart, recipe: Recipe) -> dict[str, Any]:
+    """The options of a training that change what it computes, as an identity says them; a micro-batch of a whole batch is none."""
+    micro = training.micro_batch_size
+    return {
+        "micro_batch_size": None if micro is None or micro >= recipe.batch_size else micro,
+        "channels_last": training.channels_last,
+        "compiled": training.compile,
+        "validations": None if training.selection == "last" else training.validations,
+    }
 
 
 def described(meta: DetectorMeta, form: Form, adapter: str) -> dict[str, Any]:

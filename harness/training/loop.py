@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,110 +20,36 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from detectors.base import Batch
-from detectors.meta import Recipe
 from harness.errors import InputError
 from harness.methods.base import TrainingModel
 from harness.methods.samiro import gradient_ratios
+from harness.training.average import MovingAverage
+from harness.training.board import Board
 from harness.training.checkpoint import load_training_state, save_training_state
 from harness.training.data import micro_batches
 from harness.training.determinism import random_state, set_random_state
 from harness.training.log import TrainingLog
 from harness.training.optimization import build_optimization
-
-Precision = Literal["fp32", "bf16", "fp16"]
-
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Precision -> dtype of autocast; parameters and their updates stay fp32 in all of them."""
+from harness.training.plan import AUTOCAST, TrainingDiverged, TrainingPlan, TrainingSummary, Validation
 
 RATIO_SHARES = (0.01, 0.1, 0.5, 1.0)
 """Where in a training the ratio of the method's gradients to the detector's is measured, as shares of its steps."""
 
+SKIPS_IN_A_ROW = 32
+"""After so many fp16 steps without an update in a row a training has diverged: halved as often, the scaler's first scale of 65,536 is
+1.5e-5, and gradients that overflow even there aren't finite."""
+
 STATE_FILE = "training.pt"
 BEST_FILE = "best.pt"
 LOG_FILE = "training.jsonl"
+BOARD_FOLDER = "tensorboard"
 
 
 BatchesOfSteps = Callable[[int, int], Generator[Batch, None, None]]
 """`TrainingStream.batches`: (first, last) -> the batches of steps first .. last - 1, closed where they are left early."""
 
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How one training runs.
-
-    recipe: its batch_size is the global batch. total_steps: optimizer steps in all. micro_batch_size: how many samples go
-    through the model at once, None for all; gradients of a batch are the mean over its samples either way, but a loss that is
-    normalised within a batch, and batch normalization, see the micro-batch. checkpoint_seconds, checkpoint_steps: a checkpoint
-    is written when either has passed since the last. log_every, diagnostics_every: in steps; the last step has both.
-    loss_limit: a total loss above it is a divergence.
-    """
-
-    recipe: Recipe
-    total_steps: int
-    precision: Precision = "fp32"
-    micro_batch_size: int | None = None
-    channels_last: bool = False
-    checkpoint_seconds: float = 60.0
-    checkpoint_steps: int | None = None
-    log_every: int = 10
-    diagnostics_every: int = 50
-    loss_limit: float = 1e6
-
-    def arithmetic(self) -> dict[str, Any]:
-        """What the weights depend on: a checkpoint is continued only where all of it is the same."""
-        return {
-            "recipe": self.recipe.model_dump(mode="json"),
-            "total_steps": self.total_steps,
-            "precision": self.precision,
-            "micro_batch_size": self.micro_batch_size or self.recipe.batch_size,
-            "channels_last": self.channels_last,
-        }
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Choice of the best step: `score` (higher is better) of the model, in eval mode, every `every` steps and at the last."""
-
-    every: int
-    score: Callable[[TrainingModel], float]
-
-
-@dataclass(frozen=True)
-class TrainingSummary:
-    """What a training took and where it ended, over all its resumed parts.
-
-    seconds: wall time of the steps, waiting for data included, validation and checkpoints not; of the steps that the final weights
-    went through: work lost to a kill isn't in it. seconds_per_step: the median. peak_memory_bytes: of tensors on a CUDA device,
-    None on a CPU. resumed: how often it was continued. clip_rate: share of steps whose gradient was clipped, None without
-    clipping. final_losses and final_diagnostics: of the last step; with a regularizer, `gradient_ratio/<tap>` among them is the
-    norm of its gradient over that of the detector's losses. best_step, best_score: None without validation.
-    """
-
-    steps: int
-    images: int
-    batch_size: int
-    micro_batch_size: int
-    seconds: float
-    seconds_per_step: float
-    peak_memory_bytes: int | None
-    resumed: int
-    clip_rate: float | None
-    final_losses: dict[str, float]
-    final_diagnostics: dict[str, float]
-    best_step: int | None
-    best_score: float | None
-
-
-class TrainingDiverged(Exception):
-    """A loss or gradient that isn't finite, or a loss above the limit. The message is one line.
-
-    step: counted from 1. losses: the terms. ids: of the batch's samples.
-    """
-
-    def __init__(self, step: int, reason: str, losses: dict[str, float], ids: tuple[str, ...]) -> None:
-        terms = ", ".join(f"{name} {value:g}" for name, value in losses.items())
-        super().__init__(f"training diverged at step {step}: {reason}; losses: {terms}; batch: {', '.join(ids)}")
-        self.step, self.reason, self.losses, self.ids = step, reason, losses, ids
+Progress = Callable[[int, int, float], None]
+"""Called after every step with (steps done, steps in all, total loss)."""
 
 
 @dataclass
@@ -134,6 +60,8 @@ class _Course:
     resumed: int = 0
     seconds: list[float] = field(default_factory=list)
     clipped: list[float] = field(default_factory=list)
+    skipped: int = 0
+    skipped_in_a_row: int = 0
     losses: dict[str, float] = field(default_factory=dict)
     diagnostics: dict[str, float] = field(default_factory=dict)
     peak_memory: int | None = None
@@ -149,13 +77,14 @@ def train(
     device: torch.device,
     folder: Path,
     validation: Validation | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> TrainingSummary:
     """Train a model to the plan's last step, from the checkpoint in `folder` where there is one.
 
     Moves the model to `device`. It ends with the weights of the last step or, with `validation`, of the best one (the earliest of
-    equals), in train mode. `folder` gets `training.jsonl` and `training.pt`, with validation `best.pt`; a folder whose training is
-    complete gives model and summary back without a step. progress: called after every step with (steps done, steps in all, total loss).
+    equals), in train mode; where the recipe averages weights, those of the inference model are the average. `folder` gets
+    `training.jsonl` and `training.pt`, with validation `best.pt`; a folder whose training is complete gives model and summary back
+    without a step.
 
     Raises TrainingDiverged; InputError where the checkpoint is broken or of another training, and what the batches raise.
     """
@@ -163,15 +92,18 @@ def train(
     training.restore()
     course = training.course
     if course.step < plan.total_steps:
-        log = TrainingLog(folder / LOG_FILE, step=course.step)
-        if course.step:
-            course.resumed += 1
-            log.write({"step": course.step, "resumed": course.resumed})
+        board = Board(folder / BOARD_FOLDER, step=course.step) if plan.tensorboard else None
+        log = TrainingLog(folder / LOG_FILE, step=course.step, board=board)
         # Closing the generator ends its workers now, whatever ended the loop.
-        with closing(batches(course.step, plan.total_steps)) as coming:
+        with closing(log), closing(batches(course.step, plan.total_steps)) as coming:
+            if course.step:
+                course.resumed += 1
+                log.write({"step": course.step, "resumed": course.resumed})
             training.run(coming, log, validation, progress or (lambda step, total, loss: None))
     if course.best_step is not None:
         model.load_state_dict(load_training_state(folder / BEST_FILE)["model"])
+    elif training.average:
+        training.average.put_in_place()
     return _summary(plan, course)
 
 
@@ -185,17 +117,18 @@ class _Training:
         if plan.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         model.train()
+        if plan.compiled:
+            # In place, after the method has hooked its taps: neither names nor hooks change, the bare detector stays as it is.
+            model.compile()
         self.optimization = build_optimization(plan.recipe, model.parameter_groups(), model)
         self.scaler = GradScaler(device.type, enabled=plan.precision == "fp16")
+        decay = plan.recipe.ema_decay
+        self.average = None if decay is None else MovingAverage(model, decay)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
     def run(
-        self,
-        batches: Iterator[Batch],
-        log: TrainingLog,
-        validation: Validation | None,
-        progress: Callable[[int, int, float], None],
+        self, batches: Iterator[Batch], log: TrainingLog, validation: Validation | None, progress: Progress
     ) -> None:
         """All steps that are left."""
         course, plan = self.course, self.plan
@@ -206,7 +139,7 @@ class _Training:
             reading = self.step(batch)
             course.seconds.append(time.perf_counter() - started)
             last = course.step == plan.total_steps
-            if fault := _fault(reading, plan):
+            if fault := _fault(reading, course, plan):
                 log.write(self.entry(reading) | {"diverged": fault, "batch": list(batch.ids)})
                 raise TrainingDiverged(course.step, fault, reading.losses, batch.ids)
             if last or course.step % plan.diagnostics_every == 0 or course.step in ratio_steps:
@@ -239,6 +172,20 @@ class _Training:
             self.scaler.scale(total * share).backward()  # type: ignore[no-untyped-call]
             for name, term in terms.items():
                 losses[name] = losses.get(name, 0.0) + term.detach().float() * share
+        norm, clipped = self.update()
+        self.course.step += 1
+        if self.average:
+            self.average.update(self.course.step)
+        # The one synchronisation of a step: all that is read of it comes over at once.
+        values = torch.stack([*losses.values(), norm.float(), clipped.float()]).tolist()
+        reading = _Reading(dict(zip(losses, values, strict=False)), values[-2], rates)
+        self.course.clipped.append(values[-1])
+        self.course.losses = reading.losses
+        return reading
+
+    def update(self) -> tuple[Tensor, Tensor]:
+        """One step of the optimizers; gives the norm of the gradients, and whether they were clipped."""
+        optimization, scale = self.optimization, self.scaler.get_scale()
         for optimizer in optimization.optimizers.values():
             self.scaler.unscale_(optimizer)
         norm = optimization.gradient_norm().to(self.device)
@@ -246,13 +193,11 @@ class _Training:
         for optimizer in optimization.optimizers.values():
             self.scaler.step(optimizer)
         self.scaler.update()
-        self.course.step += 1
-        # The one synchronisation of a step: all that is read of it comes over at once.
-        values = torch.stack([*losses.values(), norm.float(), clipped.float()]).tolist()
-        reading = _Reading(dict(zip(losses, values, strict=False)), values[-2], rates)
-        self.course.clipped.append(values[-1])
-        self.course.losses = reading.losses
-        return reading
+        # The scaler lowers its scale where it left a step out, and at no other time.
+        skipped = self.scaler.get_scale() < scale
+        self.course.skipped += skipped
+        self.course.skipped_in_a_row = self.course.skipped_in_a_row + 1 if skipped else 0
+        return norm, clipped
 
     def placed(self, batch: Batch) -> Batch:
         """A batch on the device, in the plan's memory layout."""
@@ -290,20 +235,20 @@ class _Training:
     def validate(self, validation: Validation) -> float:
         """Score the model without leaving a trace in its training, and keep it if it is the best so far."""
         before = random_state()
-        self.model.eval()
-        with self.unmeasured():
+        with self.unmeasured(), self.average.in_place() if self.average else nullcontext():
+            self.model.eval()
             score = float(validation.score(self.model))
-        self.model.train()
+            self.model.train()
+            if self.course.best_score is None or score > self.course.best_score:
+                self.course.best_step, self.course.best_score = self.course.step, score
+                save_training_state(self.folder / BEST_FILE, {"model": self.model.state_dict()})
         set_random_state(before)
-        if self.course.best_score is None or score > self.course.best_score:
-            self.course.best_step, self.course.best_score = self.course.step, score
-            save_training_state(self.folder / BEST_FILE, {"model": self.model.state_dict()})
         return score
 
     def entry(self, reading: _Reading) -> dict[str, Any]:
         """A line of the log: `clip_rate` and `step_seconds` are means over the steps since the last multiple of `log_every`."""
         recent = (self.course.step - 1) % self.plan.log_every + 1
-        return {
+        found = {
             "step": self.course.step,
             "loss": reading.loss,
             "losses": reading.losses,
@@ -312,6 +257,7 @@ class _Training:
             "clip_rate": float(np.mean(self.course.clipped[-recent:])),
             "step_seconds": float(np.mean(self.course.seconds[-recent:])),
         }
+        return found | ({"skipped_steps": self.course.skipped} if self.scaler.is_enabled() else {})
 
     def save(self) -> None:
         """Write the checkpoint: all that the next step depends on."""
@@ -322,6 +268,7 @@ class _Training:
             "model": self.model.state_dict(),
             "optimizers": self.optimization.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "average": self.average.state_dict() if self.average else {},
             "random": random_state(),
         }
         save_training_state(self.folder / STATE_FILE, state)
@@ -341,6 +288,8 @@ class _Training:
             self.model.load_state_dict(state["model"])
             self.optimization.load_state_dict(state["optimizers"])
             self.scaler.load_state_dict(state["scaler"])
+            if self.average:
+                self.average.load_state_dict(state["average"])
             self.course = _Course(**state["course"])
             set_random_state(state["random"])
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
@@ -361,7 +310,7 @@ class _Reading:
         return sum(self.losses.values())
 
 
-def _fault(reading: _Reading, plan: TrainingPlan) -> str | None:
+def _fault(reading: _Reading, course: _Course, plan: TrainingPlan) -> str | None:
     if not math.isfinite(reading.loss):
         return "the loss isn't finite"
     if reading.loss > plan.loss_limit:
@@ -369,6 +318,8 @@ def _fault(reading: _Reading, plan: TrainingPlan) -> str | None:
     # With fp16 the scaler skips steps whose gradients overflow: that is how it finds its scale.
     if plan.precision != "fp16" and not math.isfinite(reading.gradient_norm):
         return "the gradient isn't finite"
+    if course.skipped_in_a_row >= SKIPS_IN_A_ROW:
+        return f"the gradient wasn't finite in {SKIPS_IN_A_ROW} steps in a row, whatever the scale of the loss"
     return None
 
 
@@ -383,6 +334,7 @@ def _summary(plan: TrainingPlan, course: _Course) -> TrainingSummary:
         peak_memory_bytes=course.peak_memory,
         resumed=course.resumed,
         clip_rate=None if plan.recipe.clip_gradient_norm is None else float(np.mean(course.clipped)),
+        skipped_steps=course.skipped,
         final_losses=course.losses,
         final_diagnostics=course.diagnostics,
         best_step=course.best_step,

@@ -20,7 +20,8 @@ from harness.lanes import Geometry, Lane
 from harness.methods.base import ParameterGroup, TrainingModel
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
-from harness.training.loop import TrainingPlan, train
+from harness.training.loop import train
+from harness.training.plan import TrainingPlan
 
 FRAME = (100, 200)
 CROP = (20, 0, 100, 200)
