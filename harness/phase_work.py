@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from detectors.base import Detector
 from detectors.meta import FILE, DetectorMeta
 from detectors.registry import adapter_file
-from harness.artefacts import built_oracle, locked, resolve_device, statistics_phase
+from harness.artefacts import built_oracle, locked, open_part, resolve_device, statistics_phase
 from harness.counts import write_counts
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.images import read_size
@@ -31,7 +32,7 @@ from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
 from harness.phases import run_phase
 from harness.progress import Event, Report
-from harness.records import TrainingCost
+from harness.records import Artefact, TrainingCost
 from harness.scoring import SCORINGS
 from harness.selection import check_selectable, split_score
 from harness.suite import Cell, EvaluationPart, adapter_of
@@ -39,8 +40,10 @@ from harness.throughput.measurement import Precision, measure
 from harness.training.checkpoint import save_inference_checkpoint
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
+from harness.training.launch import launch
 from harness.training.loop import train as run_training
-from harness.training.plan import TrainingPlan, Validation
+from harness.training.plan import TrainingPlan, TrainingSummary, Validation
+from harness.training.ranks import ALONE, Ranks
 from harness.weights.cache import start_detector
 
 TIMED_PRECISION: dict[str, Precision] = {"fp32": "fp32-strict", "bf16": "amp-bf16", "fp16": "amp-fp16"}
@@ -55,7 +58,24 @@ TIMED_IMAGES = 512
 
 def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Report, folder: Path) -> None:
     """Phase `train`: writes checkpoint.safetensors (the inference model), summary.json and the log."""
+    processes = cell.identity.processes
+    if processes == 1:
+        train_share(results, cell, content, dataset, folder, ALONE, report)
+        return
+    cuda = resolve_device(cell.training.device) == "cuda"
+    launch(partial(train_in_process, results, cell, content, folder), processes, report, cuda=cuda)
 
+
+def train_in_process(results: Path, cell: Cell, content: str, folder: Path, ranks: Ranks, report: Report) -> None:
+    """What each of the processes of a training does."""
+    dataset = open_part(results, cell.identity.dataset, cell.dataset)
+    train_share(results, cell, content, dataset, folder, ranks, report)
+
+
+def train_share(
+    results: Path, cell: Cell, content: str, dataset: Dataset, folder: Path, ranks: Ranks, report: Report
+) -> None:
+    """Train a cell on this process's share of every batch; the first process writes."""
     make_deterministic(threads=cell.training.threads)
     device = torch.device(resolve_device(cell.training.device))
     frames = dataset.frames("train")
@@ -72,6 +92,7 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         seed=cell.identity.seed,
         workers=cell.training.workers,
         pin_memory=device.type == "cuda",
+        share=(ranks.rank, ranks.count),
     )
     model = attach_method(results, cell, content, detector, frames, device, report)
     plan = training_plan(cell, recipe.total_steps(len(frames)))
@@ -80,11 +101,31 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         report(Event(cell.id, "train", step, total, f"loss {loss:.3f}"))
 
     # Whether target statistics were taken just now or found must not move what training draws from the global generators.
-    seed_everything(cell.identity.seed)
+    seed_everything(ranks.seed(cell.identity.seed))
     validation = validation_of(cell, dataset, plan.total_steps, device, report)
     summary = run_training(
-        model, stream.batches, plan, device=device, folder=folder, validation=validation, progress=progress
+        model,
+        stream.batches,
+        plan,
+        device=device,
+        folder=folder,
+        validation=validation,
+        progress=progress,
+        ranks=ranks,
     )
+    if ranks.first:
+        keep_trained(cell, model, summary, weights, device, folder)
+
+
+def keep_trained(
+    cell: Cell,
+    model: TrainingModel,
+    summary: TrainingSummary,
+    weights: Artefact | None,
+    device: torch.device,
+    folder: Path,
+) -> None:
+    """Write what a training came to: the inference model, and what the record will say of it."""
     facts = {
         "detector": cell.meta.name,
         "form": cell.form,
@@ -167,9 +208,11 @@ def attach_method(
                 build_statistics(results, cell, content, detector, oracle, frames, device, report)
             )
     generator = torch.Generator().manual_seed(method_seed(cell.identity.seed))
-    total_steps = cell.configuration.recipe.total_steps(len(frames))
+    recipe, identity = cell.configuration.recipe, cell.identity
+    share = recipe.batch_size // identity.processes
+    forwards = recipe.total_steps(len(frames)) * math.ceil(share / (identity.micro_batch_size or share))
     return attach(
-        detector, cell.method, oracle=oracle, statistics=statistics, generator=generator, total_steps=total_steps
+        detector, cell.method, oracle=oracle, statistics=statistics, generator=generator, total_steps=forwards
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detectors.meta import Configuration, DetectorMeta, Form, Recipe
+from detectors.meta import Configuration, DetectorMeta, Form
 from detectors.registry import Adapter, find_adapter
 from harness.errors import InputError
 from harness.files import sha256_of_json
@@ -100,7 +100,7 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         selection=suite.training.selection,
         confidence="published",
         seed=point.seed,
-        **arithmetic(suite.training, meta.configurations[form].recipe),
+        **arithmetic(suite, meta, form),
     )
     digest = identity_hash(identity)[:10]
     names = (
@@ -126,13 +126,23 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
     )
 
 
-def arithmetic(training: TrainingPart, recipe: Recipe) -> dict[str, Any]:
-    """The options of a training that change what it computes, as an identity says them; a micro-batch of a whole batch is none."""
+def arithmetic(suite: Suite, meta: DetectorMeta, form: Form) -> dict[str, Any]:
+    """The options of a training that change what it computes, as an identity says them; a micro-batch of a whole share is none.
+
+    InputError where its processes can't share a batch evenly.
+    """
+    training, batch = suite.training, meta.configurations[form].recipe.batch_size
+    if batch % training.processes:
+        raise InputError(
+            f"{suite.file}: key 'training.processes': {training.processes} can't share a batch of {batch} ({meta.name}) evenly: "
+            "give a number that divides it, or the recipe another 'batch_size'"
+        )
     micro = training.micro_batch_size
     return {
-        "micro_batch_size": None if micro is None or micro >= recipe.batch_size else micro,
+        "micro_batch_size": None if micro is None or micro >= batch // training.processes else micro,
         "channels_last": training.channels_last,
         "compiled": training.compile,
+        "processes": training.processes,
         "validations": None if training.selection == "last" else training.validations,
     }
 

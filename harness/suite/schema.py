@@ -121,6 +121,8 @@ class TrainingPart(Part):
     """Whether the training runs through torch.compile."""
     micro_batch_size: int | None = Field(None, ge=1)
     """Samples that go through the model at once, of each process's share of a batch; default: all. The gradients are accumulated."""
+    processes: int = Field(1, ge=1, le=64)
+    """Among how many processes each batch of a training is shared out, with a GPU each where there are GPUs; it divides the batch."""
     threads: int = Field(1, ge=1, le=256)
     """CPU threads of torch in every phase, in each process."""
     device: Device = "auto"

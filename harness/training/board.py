@@ -8,6 +8,12 @@ from typing import Any
 
 from harness.errors import InputError
 
+BOARD_MISSING = (
+    "key 'training.tensorboard': the package tensorboard isn't installed: pip install 'samiro-bench[tensorboard]', or leave "
+    "the key out"
+)
+"""What is said where it can't be written."""
+
 
 class Board:
     """Writes every number of the log's entries as a scalar, under its path in the entry (`losses/place`, `learning_rate/detector`).
@@ -20,10 +26,7 @@ class Board:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise InputError(
-                "key 'training.tensorboard': the package tensorboard isn't installed: pip install 'samiro-bench[tensorboard]', "
-                "or leave the key out"
-            ) from None
+            raise InputError(BOARD_MISSING) from None
         self._writer = SummaryWriter(str(folder), purge_step=step + 1)  # type: ignore[no-untyped-call]
 
     def write(self, entry: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from harness.training.determinism import random_state, set_random_state
 from harness.training.log import TrainingLog
 from harness.training.optimization import build_optimization
 from harness.training.plan import AUTOCAST, TrainingDiverged, TrainingPlan, TrainingSummary, Validation
+from harness.training.ranks import ALONE, Ranks
 
 RATIO_SHARES = (0.01, 0.1, 0.5, 1.0)
 """Where in a training the ratio of the method's gradients to the detector's is measured, as shares of its steps."""
@@ -78,41 +80,56 @@ def train(
     folder: Path,
     validation: Validation | None = None,
     progress: Progress | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingSummary:
     """Train a model to the plan's last step, from the checkpoint in `folder` where there is one.
 
     Moves the model to `device`. It ends with the weights of the last step or, with `validation`, of the best one (the earliest of
     equals), in train mode; where the recipe averages weights, those of the inference model are the average. `folder` gets
     `training.jsonl` and `training.pt`, with validation `best.pt`; a folder whose training is complete gives model and summary back
-    without a step.
+    without a step. Of several processes (`ranks`) each gives its own model and its share of the batches; the first alone validates,
+    writes and tells its progress, and ends with the weights as above.
 
     Raises TrainingDiverged; InputError where the checkpoint is broken or of another training, and what the batches raise.
     """
-    training = _Training(model, plan, device, folder)
+    training = _Training(model, plan, device, folder, ranks)
     training.restore()
     course = training.course
     if course.step < plan.total_steps:
-        board = Board(folder / BOARD_FOLDER, step=course.step) if plan.tensorboard else None
-        log = TrainingLog(folder / LOG_FILE, step=course.step, board=board)
+        log = _log(plan, folder, course.step) if ranks.first else None
         # Closing the generator ends its workers now, whatever ended the loop.
-        with closing(log), closing(batches(course.step, plan.total_steps)) as coming:
+        with closing(log) if log else nullcontext(), closing(batches(course.step, plan.total_steps)) as coming:
+            training.log = log
             if course.step:
                 course.resumed += 1
-                log.write({"step": course.step, "resumed": course.resumed})
-            training.run(coming, log, validation, progress or (lambda step, total, loss: None))
-    if course.best_step is not None:
+                training.note({"resumed": course.resumed})
+            training.run(coming, validation, progress if progress and ranks.first else _silent)
+    if course.best_step is not None and ranks.first:
         model.load_state_dict(load_training_state(folder / BEST_FILE)["model"])
     elif training.average:
         training.average.put_in_place()
-    return _summary(plan, course)
+    return _summary(plan, course, ranks)
+
+
+def _log(plan: TrainingPlan, folder: Path, step: int) -> TrainingLog:
+    board = Board(folder / BOARD_FOLDER, step=step) if plan.tensorboard else None
+    return TrainingLog(folder / LOG_FILE, step=step, board=board)
+
+
+def _silent(step: int, total: int, loss: float) -> None:
+    pass
 
 
 class _Training:
     """One training in flight: a model, its optimizers, and what has happened so far."""
 
-    def __init__(self, model: TrainingModel, plan: TrainingPlan, device: torch.device, folder: Path) -> None:
-        self.model, self.plan, self.device, self.folder = model, plan, device, folder
+    def __init__(
+        self, model: TrainingModel, plan: TrainingPlan, device: torch.device, folder: Path, ranks: Ranks
+    ) -> None:
+        self.model, self.plan, self.device, self.folder, self.ranks = model, plan, device, folder, ranks
         self.course = _Course()
+        self.log: TrainingLog | None = None
+        self.saved_at, self.saved_step = time.monotonic(), 0
         model.to(device)
         if plan.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -124,39 +141,44 @@ class _Training:
         self.scaler = GradScaler(device.type, enabled=plan.precision == "fp16")
         decay = plan.recipe.ema_decay
         self.average = None if decay is None else MovingAverage(model, decay)
+        self.network = ranks.network(model)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
-    def run(
-        self, batches: Iterator[Batch], log: TrainingLog, validation: Validation | None, progress: Progress
-    ) -> None:
+    def run(self, batches: Iterator[Batch], validation: Validation | None, progress: Progress) -> None:
         """All steps that are left."""
         course, plan = self.course, self.plan
         ratio_steps = {math.ceil(share * plan.total_steps) for share in RATIO_SHARES}
-        saved_at, saved_step = time.monotonic(), course.step
+        self.saved_at, self.saved_step = time.monotonic(), course.step
         started = time.perf_counter()
         for batch in batches:
             reading = self.step(batch)
             course.seconds.append(time.perf_counter() - started)
             last = course.step == plan.total_steps
             if fault := _fault(reading, course, plan):
-                log.write(self.entry(reading) | {"diverged": fault, "batch": list(batch.ids)})
-                raise TrainingDiverged(course.step, fault, reading.losses, batch.ids)
+                ids = tuple(name for share in self.ranks.of_all(batch.ids) for name in share)
+                entry = self.entry(reading) | {"diverged": fault, "batch": list(ids)}
+                # Whoever is first to raise ends all: not before it is written.
+                self.ranks.from_first(partial(self.note, entry))
+                raise TrainingDiverged(course.step, fault, reading.losses, ids)
             if last or course.step % plan.diagnostics_every == 0 or course.step in ratio_steps:
                 course.diagnostics = self.model.diagnostics()
                 if course.step in ratio_steps:
                     course.diagnostics |= self.gradient_ratios(batch)
-                log.write(self.entry(reading) | {"diagnostics": course.diagnostics})
+                self.note(self.entry(reading) | {"diagnostics": course.diagnostics})
             elif course.step == 1 or course.step % plan.log_every == 0:
-                log.write(self.entry(reading))
+                self.note(self.entry(reading))
             progress(course.step, plan.total_steps, reading.loss)
             if validation and (last or course.step % validation.every == 0):
-                log.write({"step": course.step, "validation": self.validate(validation)})
-            due = plan.checkpoint_steps is not None and course.step - saved_step >= plan.checkpoint_steps
-            if last or due or time.monotonic() - saved_at >= plan.checkpoint_seconds:
+                self.note({"validation": self.validate(validation)})
+            if last or reading.due:
                 self.save()
-                saved_at, saved_step = time.monotonic(), course.step
             started = time.perf_counter()
+
+    def note(self, entry: dict[str, Any]) -> None:
+        """Write a line of the log, in the process that has one."""
+        if self.log:
+            self.log.write({"step": self.course.step, **entry})
 
     def step(self, batch: Batch) -> _Reading:
         """One optimizer step on one batch, in micro-batches."""
@@ -164,24 +186,32 @@ class _Training:
         rates = optimization.set_learning_rates(self.course.step, plan.total_steps)
         optimization.zero_grad()
         losses: dict[str, Tensor] = {}
-        for part in micro_batches(batch, plan.micro_batch_size or len(batch.ids)):
+        parts = list(micro_batches(batch, plan.micro_batch_size or len(batch.ids)))
+        for part in parts:
             share = len(part.ids) / len(batch.ids)
-            with self.precision():
-                terms: dict[str, Tensor] = self.model(self.placed(part))
-            total = torch.stack([term.float() for term in terms.values()]).sum()
-            self.scaler.scale(total * share).backward()  # type: ignore[no-untyped-call]
+            with self.ranks.accumulating(self.network, last=part is parts[-1]):
+                with self.precision():
+                    terms: dict[str, Tensor] = self.network(self.placed(part))
+                total = torch.stack([term.float() for term in terms.values()]).sum()
+                self.scaler.scale(total * share).backward()  # type: ignore[no-untyped-call]
             for name, term in terms.items():
                 losses[name] = losses.get(name, 0.0) + term.detach().float() * share
         norm, clipped = self.update()
         self.course.step += 1
         if self.average:
             self.average.update(self.course.step)
-        # The one synchronisation of a step: all that is read of it comes over at once.
-        values = torch.stack([*losses.values(), norm.float(), clipped.float()]).tolist()
-        reading = _Reading(dict(zip(losses, values, strict=False)), values[-2], rates)
-        self.course.clipped.append(values[-1])
-        self.course.losses = reading.losses
-        return reading
+        # The one synchronisation of a step: all that is read of it comes over at once, and of all processes.
+        shown = torch.stack([*losses.values(), norm.float(), clipped.float(), norm.new_tensor(self.due()).float()])
+        *values, gradient_norm, was_clipped, due = self.ranks.mean(shown).tolist()
+        self.course.clipped.append(was_clipped)
+        self.course.losses = dict(zip(losses, values, strict=True))
+        return _Reading(self.course.losses, gradient_norm, rates, due=due > 0)
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint; clocks differ, so one process's word is enough for all."""
+        plan = self.plan
+        steps = plan.checkpoint_steps is not None and self.course.step - self.saved_step >= plan.checkpoint_steps
+        return steps or time.monotonic() - self.saved_at >= plan.checkpoint_seconds
 
     def update(self) -> tuple[Tensor, Tensor]:
         """One step of the optimizers; gives the norm of the gradients, and whether they were clipped."""
@@ -237,11 +267,12 @@ class _Training:
         before = random_state()
         with self.unmeasured(), self.average.in_place() if self.average else nullcontext():
             self.model.eval()
-            score = float(validation.score(self.model))
+            score = self.ranks.from_first(lambda: float(validation.score(self.model)))
             self.model.train()
             if self.course.best_score is None or score > self.course.best_score:
                 self.course.best_step, self.course.best_score = self.course.step, score
-                save_training_state(self.folder / BEST_FILE, {"model": self.model.state_dict()})
+                if self.ranks.first:
+                    save_training_state(self.folder / BEST_FILE, {"model": self.model.state_dict()})
         set_random_state(before)
         return score
 
@@ -249,7 +280,6 @@ class _Training:
         """A line of the log: `clip_rate` and `step_seconds` are means over the steps since the last multiple of `log_every`."""
         recent = (self.course.step - 1) % self.plan.log_every + 1
         found = {
-            "step": self.course.step,
             "loss": reading.loss,
             "losses": reading.losses,
             "learning_rate": reading.learning_rates,
@@ -260,18 +290,26 @@ class _Training:
         return found | ({"skipped_steps": self.course.skipped} if self.scaler.is_enabled() else {})
 
     def save(self) -> None:
-        """Write the checkpoint: all that the next step depends on."""
+        """Write the checkpoint: all that the next step depends on, in every process."""
         self.note_peak_memory()
+        self.saved_at, self.saved_step = time.monotonic(), self.course.step
+        random_states = self.ranks.of_all(random_state())
+        if not self.ranks.first:
+            return
         state = {
-            "arithmetic": self.plan.arithmetic(),
+            "arithmetic": self.arithmetic(),
             "course": asdict(self.course),
             "model": self.model.state_dict(),
             "optimizers": self.optimization.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": self.average.state_dict() if self.average else {},
-            "random": random_state(),
+            "random": random_states,
         }
         save_training_state(self.folder / STATE_FILE, state)
+
+    def arithmetic(self) -> dict[str, Any]:
+        """What the weights depend on."""
+        return self.plan.arithmetic() | {"processes": self.ranks.count}
 
     def restore(self) -> None:
         """Take up the checkpoint, if there is one. InputError where it doesn't belong to this training."""
@@ -281,7 +319,7 @@ class _Training:
         state = load_training_state(path)
         advice = "train in another folder, or delete it to train again"
         theirs = state.get("arithmetic")
-        for key, value in self.plan.arithmetic().items():
+        for key, value in self.arithmetic().items():
             if not isinstance(theirs, dict) or theirs.get(key) != value:
                 raise InputError(f"{path}: a checkpoint of another training, its {key!r} differs; {advice}")
         try:
@@ -291,7 +329,7 @@ class _Training:
             if self.average:
                 self.average.load_state_dict(state["average"])
             self.course = _Course(**state["course"])
-            set_random_state(state["random"])
+            set_random_state(state["random"][self.ranks.rank])
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: a checkpoint of another model ({reason}); {advice}") from error
@@ -299,11 +337,12 @@ class _Training:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What one step showed, on the host."""
+    """What one step showed, on the host, of all processes. due: whether a checkpoint is."""
 
     losses: dict[str, float]
     gradient_norm: float
     learning_rates: dict[str, float]
+    due: bool
 
     @property
     def loss(self) -> float:
@@ -323,12 +362,12 @@ def _fault(reading: _Reading, course: _Course, plan: TrainingPlan) -> str | None
     return None
 
 
-def _summary(plan: TrainingPlan, course: _Course) -> TrainingSummary:
+def _summary(plan: TrainingPlan, course: _Course, ranks: Ranks) -> TrainingSummary:
     return TrainingSummary(
         steps=course.step,
         images=course.step * plan.recipe.batch_size,
         batch_size=plan.recipe.batch_size,
-        micro_batch_size=plan.micro_batch_size or plan.recipe.batch_size,
+        micro_batch_size=plan.micro_batch_size or plan.recipe.batch_size // ranks.count,
         seconds=float(np.sum(course.seconds)),
         seconds_per_step=float(np.median(course.seconds)),
         peak_memory_bytes=course.peak_memory,
