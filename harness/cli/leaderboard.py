@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command(epilog="Example: samiro-bench leaderboard mini")
 def leaderboard(suite: SuiteName = "mini", seeds: Seeds = None, results: Results = RESULTS) -> None:
-    """Rebuild leaderboard.md and leaderboard.csv of SUITE and print the table."""
+    """Rebuild leaderboard.md, leaderboard.csv and leaderboard.tex of SUITE and print the table."""
     from harness.errors import InputError
     from harness.matrix import make_plan, records_of
     from harness.suite import load_suite
@@ -34,13 +34,15 @@ def leaderboard(suite: SuiteName = "mini", seeds: Seeds = None, results: Results
 def show_leaderboard(plan: Plan, console: Console) -> None:
     """Write the tables of a plan's records, print them, and name the files."""
     from harness.cell import records_folder
-    from harness.matrix import other_records, records_of
+    from harness.matrix import failed_seeds, other_records, records_of
     from harness.report.leaderboard import leaderboard
+    from harness.report.published import read_published
     from harness.report.tables import write_leaderboard
     from harness.report.terminal import print_leaderboard
 
     folder = plan.results / plan.suite.name
-    board = leaderboard(records_of(plan), records_folder(plan.results, plan.suite.name))
+    place = records_folder(plan.results, plan.suite.name)
+    board = leaderboard(records_of(plan), place, read_published(), failed=failed_seeds(plan))
     written = write_leaderboard(folder, board)
     print_leaderboard(board, console)
     others = other_records(plan)

@@ -54,6 +54,7 @@ def attach(
         pairs, statistics.matching(pairs) if standardised and statistics is not None else None, configuration
     )
     add_attention(detector, configuration, generator)
+    oracle.quicken(oracle.scaled_size(detector.configuration.input.network, configuration.oracle_scale))
     inside = configuration.attention == "spatial" and configuration.site == "regularizer"
     return RegularizedModel(
         detector,

@@ -1,10 +1,12 @@
-"""`publish`: a suite's records, counts, predictions and tables into results/<suite>/, its table into the README."""
+"""`publish`: a suite's records, counts, predictions and tables into results/<suite>/, its table and badge into the README."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 from harness.artefacts import open_part
 from harness.cell import cell_phases, records_folder
@@ -14,16 +16,21 @@ from harness.files import write_text
 from harness.matrix import Plan, records_of, refuse_unavailable
 from harness.publishing.pictures import median_images, overlay_sheet
 from harness.records import Evaluation, Record, Submission, read_checked_counts
+from harness.report.badge import badge_text, to_badge
 from harness.report.leaderboard import leaderboard
+from harness.report.published import read_published
 from harness.report.tables import to_markdown, write_leaderboard
+from harness.report.text import markdown
 from harness.suite import Cell
 
-PUBLISHED = frozenset({"leaderboard.md", "leaderboard.csv", "records", "predictions", "overlays.jpg"})
+PUBLISHED = frozenset(
+    {"leaderboard.md", "leaderboard.csv", "leaderboard.tex", "badge.svg", "records", "predictions", "overlays.jpg"}
+)
 """What a publication consists of; a folder that holds more isn't replaced."""
 
 
 def publish(plan: Plan, target: Path, readme: Path | None) -> list[Path]:
-    """Copy the records of a finished suite to `target` and put its table between the README's markers; returns what was written.
+    """Copy the records of a finished suite to `target`, its table and badge between the README's markers; returns what was written.
 
     The folder `target` is replaced as a whole, by a rename. InputError if a cell has no record, if its archived predictions are not
     the recorded ones, if `target` holds anything that isn't a publication, or if the README has no markers.
@@ -78,7 +85,9 @@ def fill(plan: Plan, records: list[Record], folder: Path) -> None:
                     "run `bench` again"
                 )
             shutil.copyfile(archive, folder / "predictions" / f"{record.id}.{predicted.name}.npz")
-    write_leaderboard(folder, leaderboard(records, folder / "records"))
+    board = leaderboard(records, folder / "records", read_published())
+    write_leaderboard(folder, board)
+    write_text(folder / "badge.svg", to_badge(board))
     picture(plan, records, folder)
 
 
@@ -101,14 +110,23 @@ def picture(plan: Plan, records: list[Record], folder: Path) -> None:
 
 
 def with_table(readme: Path, plan: Plan, target: Path) -> str:
-    """The README's text with the suite's leaderboard between its markers."""
-    begin, end = f"<!-- leaderboard:{plan.suite.name} -->", f"<!-- /leaderboard:{plan.suite.name} -->"
-    text = readme.read_text(encoding="utf-8")
+    """The README's text with the suite's leaderboard between its markers, and its badge where it has markers for one."""
+    board = leaderboard(records_of(plan), records_folder(plan.results, plan.suite.name), read_published())
+    # The page has a title of its own.
+    table = to_markdown(board).split("\n", 1)[1].strip()
+    text = between(readme, readme.read_text(encoding="utf-8"), f"leaderboard:{plan.suite.name}", table)
+    if f"<!-- badge:{plan.suite.name} -->" not in text:
+        return text
+    folder = quote(Path(os.path.relpath(target, readme.parent)).as_posix())
+    badge = f"[![{markdown(badge_text(board))}]({folder}/badge.svg)]({folder}/leaderboard.md)"
+    return between(readme, text, f"badge:{plan.suite.name}", badge)
+
+
+def between(readme: Path, text: str, name: str, content: str) -> str:
+    """The README's text with other content between a pair of markers; InputError unless each stands there once, in order."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise InputError(
             f"{readme}: needs the lines {begin} and {end}, once each and in this order; or give --no-readme"
         )
-    board = leaderboard(records_of(plan), records_folder(plan.results, plan.suite.name))
-    # The page has a title of its own.
-    table = to_markdown(board).split("\n", 1)[1].strip()
-    return f"{text[: text.index(begin)]}{begin}\n{table}\n{text[text.index(end) :]}"
+    return f"{text[: text.index(begin)]}{begin}\n{content}\n{text[text.index(end) :]}"

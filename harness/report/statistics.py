@@ -32,7 +32,7 @@ CLIPS_FOR_AN_INTERVAL = 10
 CLIPS_FOR_NORMAL_QUANTILES = 50
 
 ROUNDING = 1e-12
-"""Two F1 that differ at all differ by more than this; less is floating-point noise, and counts as no difference."""
+"""Two scores that differ at all differ by more than this; less is floating-point noise, and counts as no difference."""
 
 Verdict = Literal["better", "worse", "not separated"]
 
@@ -125,7 +125,7 @@ def correlation(one: Floats, other: Floats) -> float | None:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def t_quantile(tail: float, degrees: int) -> float:
+def t_quantile(tail: float, degrees: float) -> float:
     """Upper quantile of Student's t: P(T > q) = tail."""
     return -float(stdtrit(degrees, tail))
 
@@ -166,7 +166,7 @@ def why_no_verdict(comparison: Comparison) -> str | None:
         return f"no verdict: {comparison.seeds} seed{'s' if comparison.seeds != 1 else ''}"
     if comparison.clips < CLIPS_FOR_AN_INTERVAL:
         return f"no verdict: {comparison.clips} clip{'s' if comparison.clips != 1 else ''}"
-    if comparison.mean != 0 and not comparison.seed_variance and comparison.pure_clip_variance == 0:
+    if abs(comparison.mean) > ROUNDING and not comparison.seed_variance and comparison.pure_clip_variance == 0:
         return "no verdict: no variance"
     return None
 
@@ -178,7 +178,7 @@ def p_value(comparison: Comparison) -> float | None:
     """
     if why_no_verdict(comparison) is not None:
         return None
-    if comparison.mean == 0:
+    if abs(comparison.mean) <= ROUNDING:
         return 1.0
     seed_variance = comparison.seed_variance or 0.0
 
