@@ -67,17 +67,16 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
         what["weights"] = weights.sha256
     if cell.oracle is not None and cell.oracle.configuration.has_weights:
         what["oracle"] = oracle_state(cell.oracle.configuration).sha256
-    train = Phase(
-        folder / "train",
-        sha256_of_json(what),
-        code_of(
-            "harness.training.loop",
-            "harness.training.data",
-            "harness.methods.attach",
-            "detectors.pretrained",
-            detector,
-        ),
-    )
+    modules = [
+        "harness.training.loop",
+        "harness.training.data",
+        "harness.methods.attach",
+        "detectors.pretrained",
+        detector,
+    ]
+    if cell.identity.selection == "val-best":
+        modules += ["harness.selection", SCORINGS[cell.form].module, FORMS[cell.form].partition(":")[0]]
+    train = Phase(folder / "train", sha256_of_json(what), code_of(*modules))
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
         scoring = scoring_of(cell, evaluation)

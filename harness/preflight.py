@@ -159,6 +159,8 @@ def splits_of(cells: Iterable[Cell]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for cell in cells:
         found[cell.identity.dataset].add("train")
+        if cell.identity.selection == "val-best":
+            found[cell.identity.dataset].add("val")
         if cell.oracle is not None and cell.oracle.dataset is not None:
             found[cell.oracle.dataset].add("train")
         for part in cell.evaluations.values():

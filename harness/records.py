@@ -19,11 +19,18 @@ from harness.files import sha256_of_file, write_text
 SCHEMA_VERSION = 1
 
 
+def _unused(default: Any) -> Any:
+    """A field that is left out where it has its default: what was stored before there was such an option keeps its hash."""
+    return Field(default, exclude_if=lambda value: value == default)
+
+
 class Identity(Stored):
     """What makes a cell the cell it is. Never paths, engine or worker counts.
 
     Each of detector, method, dataset, recipe, selection and confidence is fully resolved (no defaults left open). `threads` are the CPU
-    threads of torch. `weights` names the start of the backbone.
+    threads of torch. `weights` names the start of the backbone. `micro_batch_size`: samples that went through the model at once, None
+    for all of a process's. `processes`: among how many a batch was shared out. `validations`: how often a training was validated
+    to choose its best step.
     """
 
     detector: str
@@ -41,6 +48,11 @@ class Identity(Stored):
     selection: Literal["last", "val-best"]
     confidence: Literal["published", "val-best"]
     seed: int
+    micro_batch_size: int | None = _unused(None)
+    channels_last: bool = _unused(False)
+    compiled: bool = _unused(False)
+    processes: int = _unused(1)
+    validations: int | None = _unused(None)
 
 
 def _tag(value: Any) -> str:
@@ -133,7 +145,11 @@ class Throughput(Stored):
 
 
 class TrainingCost(Stored):
-    """What the training took. Seconds are wall time of the steps alone, over all resumed parts."""
+    """What the training took. Seconds are wall time of the steps alone, over all resumed parts.
+
+    skipped_steps: those without an update, because fp16 gradients overflowed. best_step, best_score: of a training whose best step on
+    the validation split was chosen, in fractions of the headline metric.
+    """
 
     steps: int
     images: int
@@ -145,6 +161,9 @@ class TrainingCost(Stored):
     resumed: int
     final_losses: dict[str, float]
     final_diagnostics: dict[str, float]
+    skipped_steps: int = _unused(0)
+    best_step: int | None = _unused(None)
+    best_score: float | None = _unused(None)
 
 
 class Artefact(Stored):

@@ -105,6 +105,7 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         selection=suite.training.selection,
         confidence="published",
         seed=point.seed,
+        **arithmetic(suite, meta, form),
     )
     digest = identity_hash(identity)[:10]
     names = (
@@ -129,6 +130,27 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         evaluations=evaluations,
         throughput=suite.throughput,
     )
+
+
+def arithmetic(suite: Suite, meta: DetectorMeta, form: Form) -> dict[str, Any]:
+    """The options of a training that change what it computes, as an identity says them; a micro-batch of a whole share is none.
+
+    InputError where its processes can't share a batch evenly.
+    """
+    training, batch = suite.training, meta.configurations[form].recipe.batch_size
+    if batch % training.processes:
+        raise InputError(
+            f"{suite.file}: key 'training.processes': {training.processes} can't share a batch of {batch} ({meta.name}) evenly: "
+            "give a number that divides it, or the recipe another 'batch_size'"
+        )
+    micro = training.micro_batch_size
+    return {
+        "micro_batch_size": None if micro is None or micro >= batch // training.processes else micro,
+        "channels_last": training.channels_last,
+        "compiled": training.compile,
+        "processes": training.processes,
+        "validations": None if training.selection == "last" else training.validations,
+    }
 
 
 def described(meta: DetectorMeta, form: Form, adapter: str) -> dict[str, Any]:
