@@ -166,6 +166,31 @@ class TrainingCost(Stored):
     best_score: float | None = _unused(None)
 
 
+class StepCost(Stored):
+    """Time of a training step with the method over that without, both at the same precision, measured in turns in one process.
+
+    The protocol is described in harness/training/step_cost.py. ratio: median over `blocks`, ratio_low and ratio_high the lowest and
+    highest of them. seconds_per_step: medians. Peak memory: of tensors on a CUDA device, each arm as if it were alone; None on a CPU,
+    where torch doesn't count it.
+    """
+
+    protocol: Literal["step-cost/1"]
+    device: str
+    threads: int
+    precision: Literal["fp32", "bf16", "fp16"]
+    batch_size: int
+    micro_batch_size: int
+    blocks: int
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    seconds_per_step: float
+    baseline_seconds_per_step: float
+    peak_memory_bytes: int | None
+    baseline_peak_memory_bytes: int | None
+    flags: tuple[str, ...] = ()
+
+
 class Artefact(Stored):
     """A prerequisite that was built or fetched: rendered dataset, oracle, target statistics, backbone weights."""
 
@@ -209,6 +234,8 @@ class Record(Stored):
     submissions: tuple[Submission, ...] = ()
     throughput: tuple[Throughput, ...]
     training: TrainingCost
+    step_cost: StepCost | None = None
+    """None for the baseline, and in records from before it was measured."""
     artefacts: tuple[Artefact, ...]
     environment: Environment
     flags: tuple[str, ...] = ()

@@ -64,7 +64,8 @@ of torchvision's resnet18 at 1x3x288x800 in the same process. `lane-latency/1-sh
 iterations: shown, never ranked. Compare within one table only: each is one protocol on one machine."""
 
 HOW_TO_READ_TRAINING = (
-    "Means over the cells; the seconds are those of the training steps alone. Compare within one table only."
+    "Means over the cells; the seconds are those of the training steps alone. Compare within one table only. *Step × baseline* is a "
+    "step's time over the baseline's, both in turns in one process: the median of its blocks (the lowest to the highest)."
 )
 
 HOW_TO_READ_SUMMARY = """\
