@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
 
 from harness.counts import AccuracyCounts, AccuracyScores, Counts, OverlapScores, Stored, read_counts
 from harness.errors import InputError
 from harness.files import sha256_of_file, sha256_of_json, written_aside
 from harness.record_text import read_text, with_hash
+
+FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00-\x1f]+$")]
+"""A name that is part of a file's name: it can't lead out of a folder."""
 
 
 class Identity(Stored):
@@ -61,10 +64,10 @@ class Evaluation(Stored):
     other OverlapScores.
     """
 
-    name: str
-    dataset: str
+    name: FileName
+    dataset: FileName
     dataset_sha256: str
-    split: str
+    split: FileName
     corruption: str | None
     metric: str
     confidence_threshold: float
@@ -86,10 +89,10 @@ class Evaluation(Stored):
 class Submission(Stored):
     """Predictions on a split that can't be scored here, written for whoever can. `why`: labels that only a server has."""
 
-    name: str
-    dataset: str
+    name: FileName
+    dataset: FileName
     dataset_sha256: str
-    split: str
+    split: FileName
     corruption: str | None
     why: Literal["labels private"]
     confidence_threshold: float
@@ -180,7 +183,7 @@ class Record(Stored):
     """Everything that one cell showed. `selected_on`: the split its checkpoint was chosen on, None for the last step."""
 
     schema_version: Literal[2] = 2
-    id: str
+    id: FileName
     suite: str
     identity: Identity
     fingerprints: dict[str, dict[str, str]]

@@ -20,17 +20,25 @@ def publish(
     results: Results = RESULTS,
     out: Annotated[Path, typer.Option(help="The folder that holds the published suites.")] = Path("results"),
     readme: Annotated[Path, typer.Option(help="The page whose markers get the table.")] = Path("README.md"),
+    tables: Annotated[
+        bool,
+        typer.Option("--tables", help="Make only the tables of OUT/SUITE again, from the records published there."),
+    ] = False,
     no_readme: Annotated[bool, typer.Option("--no-readme", help="Leave the README as it is.")] = False,
 ) -> None:
-    """Copy SUITE's records, counts, predictions and tables to OUT/SUITE, and its table into the README."""
+    """Copy SUITE's records, counts, predictions, rendered labels and tables to OUT/SUITE, and its table into the README."""
     from harness.matrix import make_plan
     from harness.publishing.publish import publish as publish_plan
+    from harness.publishing.publish import publish_tables
     from harness.suite import load_suite
 
     loaded = load_suite(suite)
-    plan = make_plan(loaded, results, seeds=seeds)
     page = readme_page(readme, loaded.name) if not no_readme else None
-    for path in publish_plan(plan, out / loaded.name, page):
+    target = out / loaded.name
+    written = (
+        publish_tables(target, page) if tables else publish_plan(make_plan(loaded, results, seeds=seeds), target, page)
+    )
+    for path in written:
         typer.echo(f"wrote {path}")
 
 
