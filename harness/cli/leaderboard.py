@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command(epilog="Example: samiro-bench leaderboard mini")
 def leaderboard(suite: SuiteName = "mini", seeds: Seeds = None, results: Results = RESULTS) -> int:
-    """Rebuild leaderboard.md and leaderboard.csv of SUITE and print the table. Exit code 1 if a record was left out."""
+    """Rebuild leaderboard.{md,csv,tex} of SUITE and print the table. Exit code 1 if a record was left out."""
     from harness.errors import InputError
     from harness.matrix import make_plan, record_paths
     from harness.suite import load_suite
@@ -39,13 +39,14 @@ def show_leaderboard(plan: Plan, console: Console) -> bool:
     from harness.cell import records_folder
     from harness.matrix import missing_seeds, other_records, sound_records_of
     from harness.report.leaderboard import leaderboard
+    from harness.report.published import read_published
     from harness.report.tables import write_leaderboard
     from harness.report.terminal import print_leaderboard
 
     folder = plan.results / plan.suite.name
     records, faults = sound_records_of(plan)
     place = records_folder(plan.results, plan.suite.name)
-    board = leaderboard(records, place, faults=faults, missing=missing_seeds(plan))
+    board = leaderboard(records, place, read_published(), faults=faults, missing=missing_seeds(plan))
     written = write_leaderboard(folder, board)
     print_leaderboard(board, console)
     others = other_records(plan)

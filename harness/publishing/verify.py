@@ -24,10 +24,11 @@ from harness.publishing.rescoring import (
     scored_again,
 )
 from harness.publishing.sums import changed_files, read_sums
+from harness.publishing.tables import write_tables
 from harness.record_text import SCHEMA_VERSION, read_text
 from harness.records import Evaluation, ReadRecord, Record, Submission, read_any_record
 from harness.report.leaderboard import leaderboard
-from harness.report.tables import write_leaderboard
+from harness.report.published import read_published
 
 SHOWN = 60
 """Characters of a line that differs which are shown, from shortly before the first that does."""
@@ -166,11 +167,11 @@ def submission_row(folder: Path, record: Record, submission: Submission, about: 
 def checked_tables(folder: Path, records: list[Record]) -> tuple[Checked, ...]:
     """The tables made again from the published records and counts, each held against the published one byte by byte."""
     try:
-        board = leaderboard(records, folder / "records")
+        board = leaderboard(records, folder / "records", read_published())
     except InputError as error:
         return (Checked("leaderboard", "", "differs", (inside(folder, str(error)),)),)
     with tempfile.TemporaryDirectory() as place:
-        tables = write_leaderboard(Path(place), board)
+        tables = write_tables(Path(place), board)
         return tuple(checked_table(folder / made.name, made, board.left_out) for made in tables)
 
 

@@ -26,6 +26,9 @@ Kind = Literal[
 COUNTED = frozenset({"false_positives", "unmatched", "negative_fp"})
 """The kinds that are counts, not fractions."""
 
+LOWER_IS_BETTER = COUNTED | {"fp", "fn"}
+"""The kinds that count or share mistakes."""
+
 EMPTY_SCENARIO = "cross"
 """CULane's crossroads have no lanes by definition, so only false positives mean something there."""
 

@@ -13,11 +13,16 @@ from pathlib import Path
 
 from harness.records import Record
 from harness.report.arms import Arm, arms_of
+from harness.report.beside import Reproduction, reproductions
 from harness.report.columns import Column, arm_estimates, columns_of
 from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, common_timing, timings_of, training_costs_of
+from harness.report.published import Published
 from harness.report.rows import Gain, Row, gains_of, rows_of
 from harness.report.scored import ScoredRecord, SectionKey, scored_records
 from harness.report.summary import MethodSummary, method_summaries
+
+NOTHING = Published()
+"""No published figures."""
 
 Timings = Mapping[Arm, Mapping[TimingKey, Timing]]
 
@@ -26,7 +31,8 @@ Timings = Mapping[Arm, Mapping[TimingKey, Timing]]
 class Section:
     """One table. groups: rows and gains of the arms that may be compared, baseline first; the group with the best row first.
 
-    timing: the one key under which all timed arms of the table were measured, None where there is none.
+    timing: the one key under which all timed arms of the table were measured, None where there is none. reproductions: the rows that
+    somebody published figures of, with these figures; they take no part in ranks and gains.
     """
 
     key: SectionKey
@@ -35,6 +41,7 @@ class Section:
     columns: tuple[Column, ...]
     groups: tuple[tuple[Row | Gain, ...], ...]
     timing: TimingKey | None
+    reproductions: tuple[Reproduction, ...]
 
     @property
     def headline(self) -> Column:
@@ -81,9 +88,16 @@ class Leaderboard:
 
 
 def leaderboard(
-    records: Sequence[Record], folder: Path, *, faults: Sequence[str] = (), missing: Sequence[str] = ()
+    records: Sequence[Record],
+    folder: Path,
+    published: Published = NOTHING,
+    *,
+    faults: Sequence[str] = (),
+    missing: Sequence[str] = (),
 ) -> Leaderboard:
     """Build the leaderboard of some records whose counts lie in `folder`; the order of the records doesn't matter.
+
+    `published` figures stand beside the rows of the datasets that they are about.
 
     Records that are there twice are left out, and so are those whose counts are missing, broken, changed after they were recorded,
     at odds with the recorded scores, or of other images or labels than those of most records under one content hash. What is wrong
@@ -98,7 +112,7 @@ def leaderboard(
         for key in {key for record in arm.records for key in scored[record.id]}:
             members[key].append(arm)
     timings = {arm: timings_of(arm) for arm in arms}
-    sections = tuple(section_of(key, members[key], scored, timings) for key in sorted(members))
+    sections = tuple(section_of(key, members[key], scored, timings, published) for key in sorted(members))
     told = [line.replace(f"{folder}/", "") for line in (*faults, *doubled, *broken)]
     return Leaderboard(
         suites=tuple(sorted({record.suite for record in records})),
@@ -129,7 +143,13 @@ def unscored_of(arm: Arm) -> list[Unscored]:
     return [Unscored(arm, dataset, split, tuple(found), why) for (dataset, split, why), found in sorted(seeds.items())]
 
 
-def section_of(key: SectionKey, arms: Sequence[Arm], records: Mapping[str, ScoredRecord], timings: Timings) -> Section:
+def section_of(
+    key: SectionKey,
+    arms: Sequence[Arm],
+    records: Mapping[str, ScoredRecord],
+    timings: Timings,
+    published: Published,
+) -> Section:
     """Build one section from the arms that were scored in it."""
     scored = {
         arm: {record.identity.seed: records[record.id][key] for record in arm.records if key in records[record.id]}
@@ -144,13 +164,16 @@ def section_of(key: SectionKey, arms: Sequence[Arm], records: Mapping[str, Score
     groups: dict[str, list[Row | Gain]] = defaultdict(list)
     for arm in arms:
         groups[arm.pairs_with] += [rows[arm], *([gains[arm]] if arm in gains else [])]
+    ordered = tuple(tuple(group) for group in sorted(groups.values(), key=standing))
+    shown = [item for group in ordered for item in group if isinstance(item, Row)]
     return Section(
         key=key,
         images=layout.images,
         clips=len(layout.clip_starts),
         columns=columns,
-        groups=tuple(tuple(group) for group in sorted(groups.values(), key=standing)),
+        groups=ordered,
         timing=common_timing([timings[arm] for arm in arms]),
+        reproductions=reproductions(key, layout.images, columns, shown, published),
     )
 
 

@@ -20,11 +20,11 @@ from harness.report.cells import (
 )
 from harness.report.columns import ACCURACY, EMPTY_SCENARIO, OVERLAP
 from harness.report.leaderboard import Leaderboard, Section
+from harness.report.published_cells import published_notes, published_table
+from harness.report.section_text import section_notes, section_text, section_title
 from harness.report.table_csv import to_csv
-from harness.report.text import counted, markdown
-
-SELECTION = {"last": "the last step's", "val-best": "the best on the validation split"}
-CONFIDENCE = {"published": "the detector's published one", "val-best": "the best on the validation split"}
+from harness.report.table_latex import to_latex
+from harness.report.text import markdown
 
 HOW_TO_READ = """
 Scores are points (x 100), means over training seeds; *Seed SD* is their standard deviation in {headline}. {scores} `#` ranks by
@@ -55,6 +55,10 @@ The *95 % interval* spans seeds and clips; the *seed interval* holds the clips f
 *Detectable* is the true gain that this many seeds and clips would have shown with 80 % probability. *Correlation* is
 that of the two arms' scores over the seeds."""
 
+HOW_TO_READ_PUBLISHED = """\
+What others published of the same detector and backbone, as results/published/ has it: never ranked, and in no Δ above.
+The notes below the table name each source and what is known to differ from the measurement here, or isn't stated."""
+
 HOW_TO_READ_TIMES = """\
 Batch 1, host to device + model + post-processing, wall clock; medians over the cells. *Relative* is p50 over the p50
 of torchvision's resnet18 at 1x3x288x800 in the same process. `lane-latency/1-short` is one process and 100
@@ -70,12 +74,13 @@ prediction interval is for the gain on a new detector. *Consistently improves* m
 least 5 detectors."""
 
 
-def write_leaderboard(folder: Path, board: Leaderboard) -> tuple[Path, Path]:
-    """Write leaderboard.md and leaderboard.csv into `folder`, atomically; returns their paths."""
-    paths = (folder / "leaderboard.md", folder / "leaderboard.csv")
-    write_text(paths[0], to_markdown(board))
-    write_text(paths[1], to_csv(board))
-    return paths
+def write_leaderboard(folder: Path, board: Leaderboard) -> tuple[Path, ...]:
+    """Write leaderboard.md, leaderboard.csv and leaderboard.tex into `folder`, each atomically; returns their paths."""
+    texts = {"md": to_markdown(board), "csv": to_csv(board), "tex": to_latex(board)}
+    paths = {folder / f"leaderboard.{ending}": text for ending, text in texts.items()}
+    for path, text in paths.items():
+        write_text(path, text)
+    return tuple(paths)
 
 
 def to_markdown(board: Leaderboard) -> str:
@@ -133,69 +138,18 @@ def how_to_read(board: Leaderboard) -> str:
 
 
 def section_parts(section: Section, board: Leaderboard) -> list[str]:
-    """One section: what it is, its table, the gains and the notes."""
-    parts = [f"## {markdown(section_title(section))}", section_text(section)]
+    """One section: what it is, its table, the notes, the gains and the published figures."""
+    parts = [f"## {markdown(section_title(section))}", markdown(section_text(section))]
     parts.append(table_text(score_table(section, board.timings)))
     notes = section_notes(section, board)
     if notes:
-        parts.append("\n".join(f"- {note}" for note in notes))
+        parts.append("\n".join(f"- {markdown(note)}" for note in notes))
     if section.gains:
         parts += [f"### Paired gains in {section.headline.title}", HOW_TO_READ_GAINS, table_text(gain_table(section))]
+    if section.reproductions:
+        parts += ["### Published beside reproduced", HOW_TO_READ_PUBLISHED, table_text(published_table(section))]
+        parts.append("\n".join(f"{place}. {markdown(note)}" for note, place in published_notes(section).items()))
     return parts
-
-
-def section_title(section: Section) -> str:
-    """A section's name: dataset, split and metric, and what else sets it apart."""
-    key = section.key
-    corruption = f", {key.corruption}" if key.corruption else ""
-    trained = f", trained on {key.trained_on}" if key.trained_on != key.dataset else ""
-    return f"{key.dataset}, {key.split}{corruption}: {key.metric}{trained}"
-
-
-def section_text(section: Section) -> str:
-    """What a section's table is of."""
-    key = section.key
-    seeds = sorted({len(row.seeds) for row in section.rows})
-    machine = section.timing
-    timed = (
-        f"FPS and latency: {markdown(machine.protocol)}, {markdown(machine.precision)}, {counted(machine.threads, 'thread')}, "
-        f"{markdown(machine.machine)}."
-        if machine
-        else "FPS and latency: no protocol and machine common to all rows, see the tables below."
-    )
-    return (
-        f"{counted(section.images, 'image')} in {counted(section.clips, 'clip')} of {markdown(key.dataset)} (content "
-        f"{markdown(key.dataset_sha256[:12])}), trained on {markdown(key.trained_on)}, scored by {markdown(key.metric)}. "
-        f"Seeds a row: {' or '.join(str(number) for number in seeds)}. Checkpoint: {SELECTION[key.selection]}. Confidence "
-        f"threshold: {CONFIDENCE[key.confidence]}. {timed}"
-    )
-
-
-def section_notes(section: Section, board: Leaderboard) -> list[str]:
-    """Why rows aren't ranked, why pairs aren't used, which methods have no baseline, which times are flagged."""
-    notes = [
-        f"† {markdown(row.arm.name)}: not ranked: {markdown('; '.join(row.unranked))}."
-        for row in section.rows
-        if row.unranked
-    ]
-    notes += [
-        f"Δ {markdown(gain.arm.name)}: pairs not used: {markdown('; '.join(gain.not_used))}."
-        for gain in section.gains
-        if gain.not_used
-    ]
-    compared = {id(gain.arm) for gain in section.gains}
-    notes += [
-        f"{markdown(row.arm.name)}: no baseline of the same detector, recipe and data, so no gain."
-        for row in section.rows
-        if not row.arm.is_baseline and id(row.arm) not in compared
-    ]
-    if section.timing:
-        notes += [
-            f"{markdown(row.arm.name)}: times flagged: {markdown(', '.join(timing.flags))}."
-            for row in section.rows
-            if (timing := board.timings[row.arm].get(section.timing)) and timing.flags
-        ]
-    return notes
 
 
 def table_text(table: Table) -> str:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from harness.report.cells import Table, score_table
 from harness.report.leaderboard import Leaderboard
-from harness.report.tables import section_title
+from harness.report.section_text import section_title
 from harness.report.text import one_line
 
 STYLES = {"better": "green", "worse": "red", "not separated": "yellow"}

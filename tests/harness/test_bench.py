@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -345,16 +346,26 @@ def test_a_missing_test_label_stops_the_scoring(copy: Path) -> None:
 
 
 def test_publish_copies_what_can_be_checked_and_fills_the_readme(copy: Path) -> None:
-    (copy / "README.md").write_text("# Title\n<!-- leaderboard:tiny -->\nyesterday\n<!-- /leaderboard:tiny -->\nend\n")
+    (copy / "README.md").write_text(
+        "# Title\n<!-- badge:tiny -->\n<!-- /badge:tiny -->\n<!-- leaderboard:tiny -->\nyesterday\n<!-- /leaderboard:tiny -->\nend\n"
+    )
+    published, texts = copy / "results/tiny", []
     for _ in range(2):
         run = subprocess.run(command("publish", "tiny.yaml"), cwd=copy, text=True, capture_output=True)
         assert run.returncode == 0, run.stderr
-    published = copy / "results/tiny"
+        files = [copy / "README.md", *sorted(path for path in published.rglob("*") if path.is_file())]
+        texts.append({path: path.read_bytes() for path in files})
+    assert texts[0] == texts[1]
+    assert {path.name for path in published.iterdir()} == {
+        "leaderboard.md", "leaderboard.csv", "leaderboard.tex", "badge.svg", "overlays.jpg", "records", "predictions",
+    }  # fmt: skip
     assert read_records(published / "records") == read_records(suite_folder(copy) / "records")
     assert len(list((published / "predictions").glob("*.npz"))) == 2
     assert (published / "overlays.jpg").stat().st_size > 10_000
     readme = (copy / "README.md").read_text()
-    assert readme.startswith("# Title\n<!-- leaderboard:tiny -->\n")
+    badge = r"\[!\[samiro: 1 row, no verdict: [a-z0-9 ]+\]\(results/tiny/badge\.svg\)\]\(results/tiny/leaderboard\.md\)"
+    start = f"# Title\n<!-- badge:tiny -->\n{badge}\n<!-- /badge:tiny -->\n<!-- leaderboard:tiny -->\n"
+    assert re.match(start, readme)
     assert readme.endswith("<!-- /leaderboard:tiny -->\nend\n")
     assert "yesterday" not in readme
     assert "ufldv2_micro" in readme

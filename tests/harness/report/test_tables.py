@@ -103,7 +103,7 @@ def test_the_same_records_in_any_order_give_the_same_bytes(made: Any, tmp_path: 
 def test_write_leaderboard_writes_both_files(made: Any, tmp_path: Path) -> None:
     board = by_hand(made, tmp_path / "records")
     paths = write_leaderboard(tmp_path / "out", board)
-    assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv"]
+    assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.tex"]
     assert paths[0].read_text(encoding="utf-8") == to_markdown(board)
     assert paths[1].read_text(encoding="utf-8") == to_csv(board)
 
