@@ -18,7 +18,7 @@ from harness.errors import InputError
 from harness.files import sha256_of_file, sha256_of_json, written_aside
 from harness.record_text import read_text, with_hash
 
-FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00-\x1f]+$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+$")]
 """A name that is part of a file's name: it can't lead out of a folder."""
 
 
