@@ -9,9 +9,8 @@ from typing import Any
 from detectors.meta import Configuration, DetectorMeta, Form
 from detectors.registry import Adapter, find_adapter
 from harness.errors import InputError
-from harness.files import sha256_of_json
 from harness.methods.config import MethodConfiguration
-from harness.records import Identity
+from harness.records import Identity, identity_hash
 from harness.rendered.spec import dataset_key
 from harness.suite.axes import Point, points_of, select
 from harness.suite.evaluations import evaluations_of
@@ -201,8 +200,3 @@ def dataset_identity(name: str, dataset: DatasetPart) -> dict[str, Any]:
     own = {"image_size": dataset.image_size, "lane_width": dataset.lane_width}
     declared = {key: value for key, value in own.items() if value is not None}
     return {"real": dataset.root or name, "form": dataset.form, **declared}
-
-
-def identity_hash(identity: Identity) -> str:
-    """The sha256 that a cell's id ends in the beginning of."""
-    return sha256_of_json(identity.model_dump(mode="json"))

@@ -125,7 +125,7 @@ def steps_of(model: TrainingModel, plan: TrainingPlan, *, device: torch.device, 
 
     Moves the model to `device`; nothing is written to `folder`.
     """
-    return _Training(model, plan, device, folder).step
+    return _Training(model, plan, device, folder, ALONE).step
 
 
 class _Training:

@@ -27,7 +27,8 @@ from harness.methods.base import TrainingModel
 from harness.records import StepCost
 from harness.throughput.devices import Timer, device_name, noise_flags, timer_of
 from harness.training.determinism import make_deterministic, random_state, set_random_state
-from harness.training.loop import TrainingPlan, steps_of
+from harness.training.loop import steps_of
+from harness.training.plan import TrainingPlan
 
 WARM_STEPS = 2
 BLOCKS = 6
