@@ -19,6 +19,7 @@ from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, common_ti
 from harness.report.published import Published
 from harness.report.rows import Gain, Row, gains_of, rows_of
 from harness.report.scored import ScoredRecord, SectionKey, scored_records
+from harness.report.statistics import effective_clips
 from harness.report.summary import MethodSummary, method_summaries
 
 NOTHING = Published()
@@ -31,13 +32,15 @@ Timings = Mapping[Arm, Mapping[TimingKey, Timing]]
 class Section:
     """One table. groups: rows and gains of the arms that may be compared, baseline first; the group with the best row first.
 
-    timing: the one key under which all timed arms of the table were measured, None where there is none. reproductions: the rows that
-    somebody published figures of, with these figures; they take no part in ranks and gains.
+    effective_clips: how many clips of one size would weigh as much as these. timing: the one key under which all timed arms of the
+    table were measured, None where there is none. reproductions: the rows that somebody published figures of, with these figures; they
+    take no part in ranks and gains.
     """
 
     key: SectionKey
     images: int
     clips: int
+    effective_clips: float
     columns: tuple[Column, ...]
     groups: tuple[tuple[Row | Gain, ...], ...]
     timing: TimingKey | None
@@ -118,7 +121,6 @@ def leaderboard(
     timings = {arm: timings_of(arm) for arm in arms}
     judged = headline_keys(members)
     sections = tuple(section_of(key, members[key], scored, timings, published, judged) for key in sorted(members))
-    headlines = [section for section in sections if section.key in judged]
     told = [line.replace(f"{folder}/", "") for line in (*faults, *doubled, *broken)]
     return Leaderboard(
         suites=tuple(sorted({record.suite for record in records})),
@@ -126,13 +128,7 @@ def leaderboard(
         unscored=tuple(item for arm in arms for item in unscored_of(arm)),
         timings=timings,
         training={arm: tuple(training_costs_of(arm)) for arm in arms},
-        summaries=method_summaries(
-            [
-                (section.key.dataset, section.gains)
-                for section in headlines
-                if section.key.trained_on == section.key.dataset
-            ]
-        ),
+        summaries=method_summaries([(section.key.dataset, section.gains) for section in headline_sections(sections)]),
         left_out=tuple(sorted(told)),
         missing=tuple(missing),
         failed=tuple(failed),
@@ -184,6 +180,7 @@ def section_of(
         key=key,
         images=layout.images,
         clips=len(layout.clip_starts),
+        effective_clips=effective_clips(layout.clip_images),
         columns=columns,
         groups=ordered,
         timing=common_timing([timings[arm] for arm in arms]),
@@ -204,6 +201,12 @@ def headline_keys(keys: Collection[SectionKey]) -> set[SectionKey]:
         min(group, key=lambda key: (key.split != "test", "/official" not in key.metric))
         for group in by_dataset.values()
     }
+
+
+def headline_sections(sections: Sequence[Section]) -> list[Section]:
+    """The judged sections of networks on the dataset that they were trained on: each cell counts in one of them."""
+    judged = headline_keys([section.key for section in sections])
+    return [section for section in sections if section.key in judged and section.key.trained_on == section.key.dataset]
 
 
 def why_not_judged(key: SectionKey, judged: Collection[SectionKey]) -> str | None:

@@ -20,6 +20,7 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
@@ -135,6 +136,11 @@ def t_quantile(tail: float, degrees: float) -> float:
 def clip_quantile(tail: float, clips: int) -> float:
     """Upper quantile for the clip part: normal, or Student's t with C - 1 degrees of freedom below 50 clips."""
     return t_quantile(tail, clips - 1) if clips < CLIPS_FOR_NORMAL_QUANTILES else -float(ndtri(tail))
+
+
+def effective_clips(images: npt.NDArray[np.int64]) -> float:
+    """How many equal clips weigh as much as clips of these numbers of images, (sum n)^2 / sum n^2. Kish, Survey Sampling (1965)."""
+    return float(images.sum()) ** 2 / float((images.astype(np.float64) ** 2).sum())
 
 
 def half_widths(comparison: Comparison) -> HalfWidths | None:
