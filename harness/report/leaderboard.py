@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.records import Record
 from harness.report.arms import Arm, arms_of
 from harness.report.beside import Reproduction, reproductions
-from harness.report.columns import Column, columns_of
+from harness.report.columns import Column, arm_estimates, columns_of
 from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, common_timing, timings_of, training_costs_of
 from harness.report.published import Published
 from harness.report.rows import Gain, Row, gains_of, rows_of
-from harness.report.scored import SectionKey, check_same_split, scored_seeds, section_key
+from harness.report.scored import ScoredRecord, SectionKey, scored_records
 from harness.report.statistics import effective_clips
 from harness.report.summary import MethodSummary, method_summaries
-from harness.report.sums import Layout
 
 NOTHING = Published()
 """No published figures."""
@@ -78,6 +77,7 @@ class Unscored:
 class Leaderboard:
     """Everything that tables and pages are made from. timings and training are of all arms, whatever they were scored on.
 
+    left_out: what is wrong with the records that no figure rests on, a line each. missing: seeds of rows that have no record.
     failed: cells that were run and ended without a record, a line each with the reason.
     """
 
@@ -87,28 +87,41 @@ class Leaderboard:
     timings: Timings
     training: Mapping[Arm, tuple[TrainingCostOfArm, ...]]
     summaries: tuple[MethodSummary, ...]
+    left_out: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
 
 
 def leaderboard(
-    records: Sequence[Record], folder: Path, published: Published = NOTHING, *, failed: Sequence[str] = ()
+    records: Sequence[Record],
+    folder: Path,
+    published: Published = NOTHING,
+    *,
+    faults: Sequence[str] = (),
+    missing: Sequence[str] = (),
+    failed: Sequence[str] = (),
 ) -> Leaderboard:
     """Build the leaderboard of some records whose counts lie in `folder`; the order of the records doesn't matter.
 
-    `published` figures stand beside the rows of the datasets that they are about. `failed` is what ended without a record
-    (`harness.matrix.failed_seeds`).
+    `published` figures stand beside the rows of the datasets that they are about. failed: what ended without a record
+    (`harness.matrix.failed_seeds`), which the leaderboard reports.
 
-    InputError, naming file and key: duplicate records; counts that are missing, broken, changed after they were recorded, or at odds
-    with the recorded scores; images or labels that differ under one content hash.
+    Records that are there twice are left out, and so are those whose counts are missing, broken, changed after they were recorded,
+    at odds with the recorded scores, or of other images or labels than those of most records under one content hash. What is wrong
+    with them joins `faults` (records that couldn't be read) in `left_out`. missing: what the suite has besides. InputError on two
+    baselines that would pair with one method.
     """
-    arms = arms_of(records)
+    grouped, doubled = arms_of(records)
+    scored, broken = scored_records([record for arm in grouped for record in arm.records], folder)
+    arms = [sound for arm in grouped if (sound := arm_with(arm, scored)) is not None]
     members: dict[SectionKey, list[Arm]] = defaultdict(list)
     for arm in arms:
-        for key in {section_key(record, evaluation) for record in arm.records for evaluation in record.evaluations}:
+        for key in {key for record in arm.records for key in scored[record.id]}:
             members[key].append(arm)
     timings = {arm: timings_of(arm) for arm in arms}
     judged = headline_keys(members)
-    sections = tuple(section_of(key, members[key], folder, timings, judged, published) for key in sorted(members))
+    sections = tuple(section_of(key, members[key], scored, timings, published, judged) for key in sorted(members))
+    told = [line.replace(f"{folder}/", "") for line in (*faults, *doubled, *broken)]
     return Leaderboard(
         suites=tuple(sorted({record.suite for record in records})),
         sections=sections,
@@ -116,8 +129,18 @@ def leaderboard(
         timings=timings,
         training={arm: tuple(training_costs_of(arm)) for arm in arms},
         summaries=method_summaries([(section.key.dataset, section.gains) for section in headline_sections(sections)]),
+        left_out=tuple(sorted(told)),
+        missing=tuple(missing),
         failed=tuple(failed),
     )
+
+
+def arm_with(arm: Arm, scored: Mapping[str, ScoredRecord]) -> Arm | None:
+    """An arm with those of its records alone that are scored; None if none is."""
+    kept = tuple(record for record in arm.records if record.id in scored)
+    if len(kept) == len(arm.records):
+        return arm
+    return replace(arm, records=kept) if kept else None
 
 
 def unscored_of(arm: Arm) -> list[Unscored]:
@@ -132,19 +155,22 @@ def unscored_of(arm: Arm) -> list[Unscored]:
 def section_of(
     key: SectionKey,
     arms: Sequence[Arm],
-    folder: Path,
+    records: Mapping[str, ScoredRecord],
     timings: Timings,
-    judged: Collection[SectionKey],
     published: Published,
+    judged: Collection[SectionKey],
 ) -> Section:
     """Build one section from the arms that were scored in it. `judged` are the sections that have verdicts."""
-    layouts: dict[str, Layout] = {}
-    scored = {arm: scored_seeds(key, arm, folder, layouts) for arm in arms}
-    check_same_split([seed for seeds in scored.values() for seed in seeds.values()])
-    (layout,) = layouts.values()
-    columns = columns_of(next(iter(next(iter(scored.values())).values())).sums.kind, layout.scenarios)
-    rows = rows_of(scored, columns)
-    gains = gains_of(scored, rows, columns, unjudged=why_not_judged(key, judged))
+    scored = {
+        arm: {record.identity.seed: records[record.id][key] for record in arm.records if key in records[record.id]}
+        for arm in arms
+    }
+    first = next(iter(next(iter(scored.values())).values())).sums
+    layout = first.layout
+    columns = columns_of(first.kind, layout.scenarios)
+    estimates = {arm: arm_estimates(columns, [seed.sums for seed in seeds.values()]) for arm, seeds in scored.items()}
+    rows = rows_of(scored, estimates)
+    gains = gains_of(scored, rows, estimates, unjudged=why_not_judged(key, judged))
     groups: dict[str, list[Row | Gain]] = defaultdict(list)
     for arm in arms:
         groups[arm.pairs_with] += [rows[arm], *([gains[arm]] if arm in gains else [])]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -123,7 +124,8 @@ def correlation(one: Floats, other: Floats) -> float | None:
     """Pearson's correlation of two arms' scores over at least 3 paired seeds; None where it is undefined."""
     if len(one) < 3 or variance(one) == 0 or variance(other) == 0:
         return None
-    return float(np.corrcoef(one, other)[0, 1])
+    across, along = one - one.mean(), other - other.mean()
+    return float(across @ along / math.sqrt((across @ across) * (along @ along)))
 
 
 def t_quantile(tail: float, degrees: float) -> float:
@@ -216,6 +218,13 @@ def verdict(comparison: Comparison, adjusted_p: float) -> Verdict:
     return "better" if comparison.mean > 0 else "worse"
 
 
+@cache
+def drawn_variances(degrees: int) -> tuple[Floats, Floats]:
+    """Where an estimated variance of so many degrees of freedom lies, in units of the true one, at 64 nodes, and the nodes' weights."""
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    return gammaincinv(degrees / 2, (nodes + 1) / 2) / (degrees / 2), weights
+
+
 def detectable_difference(comparison: Comparison) -> float | None:
     """The true difference that seeds and clips of these variances would have shown with 80 % probability at an unadjusted .05.
 
@@ -227,8 +236,7 @@ def detectable_difference(comparison: Comparison) -> float | None:
     if why_no_verdict(comparison) is not None or spread == 0:
         return None
     tail, degrees = SIGNIFICANCE / 2, comparison.seeds - 1
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    drawn = gammaincinv(degrees / 2, (nodes + 1) / 2) / (degrees / 2)
+    drawn, weights = drawn_variances(degrees)
     seed, clip = t_quantile(tail, degrees), clip_quantile(tail, comparison.clips)
     critical = np.sqrt(seed**2 * seed_variance * drawn + clip**2 * clip_variance)
 
