@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.report.estimates import Estimates, difference, f1_estimates
-from harness.report.statistics import Comparison, compare
+from harness.report.statistics import EFFECTIVE_CLIPS_FOR_AN_INTERVAL, Comparison, compare, effective_clips
 
 LANES = 4
 LABELLED = (0.1, 0.05, 0.15, 0.3, 0.4)
@@ -29,7 +29,7 @@ FALSE_LANES = -1.2
 """Logit of a false lane in an image."""
 
 Sizes = Literal["even", "uneven", "very uneven", "of TuSimple's sizes"]
-"""How many images the clips of a test set have: see `sizes_of_clips`."""
+"""How many images the clips of a test set have: see `drawn_sizes`."""
 
 TUSIMPLE = (
     668, 373, 314, 229, 147, 147, 121, 107, 96, 96, 49, 32, 28, 27, 24, 23, 20, 18, 17, 13, 12, 11, 9, *[8] * 3, *[7] * 2, *[6] * 2,
@@ -137,7 +137,14 @@ def draw(rng: np.random.Generator, setting: Setting, rows: int, gain: float = 0.
 
 
 def sizes_of_clips(rng: np.random.Generator, setting: Setting) -> Integers:
-    """Images of each clip (C,), at least one.
+    """Images of each clip (C,). Sizes that leave no interval, for nearly all images are of one clip, are drawn anew."""
+    while effective_clips(images := drawn_sizes(rng, setting)) < EFFECTIVE_CLIPS_FOR_AN_INTERVAL:
+        pass
+    return images
+
+
+def drawn_sizes(rng: np.random.Generator, setting: Setting) -> Integers:
+    """One draw of the images of each clip (C,), at least one.
 
     even: Poisson. uneven: from 10 on with Pareto's tail of index 2.5; their standard deviation is about .9 of their mean, where it is
     .74 for CULane's test set and .66 to 2.7 within its scenarios. very uneven: lognormal, so that 98 weigh as about 13 equal ones.

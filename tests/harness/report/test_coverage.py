@@ -113,7 +113,7 @@ def test_intervals_of_very_uneven_clips_cover_and_their_families_err_in_at_most_
 @pytest.mark.parametrize("setting", [setting for setting in ONE_SEED if setting.clips >= 60], ids=name_of)
 @pytest.mark.parametrize("gain", [0.0, 0.3])
 def test_the_clip_interval_of_one_seed_covers_what_that_seeds_networks_score(setting: Setting, gain: float) -> None:
-    assert lies(measure(setting, 250, seed=102, gain=gain).ours.coverage, 0.92, 0.98)
+    assert lies(measure(setting, 250, seed=102, gain=gain).ours.coverage, 0.93, 0.98)
 
 
 @pytest.mark.slow
