@@ -130,7 +130,7 @@ def normalise(images: Tensor, normalisation: Normalisation, dtype: torch.dtype =
     mean = torch.tensor(normalisation.mean, device=images.device, dtype=dtype).view(1, 3, 1, 1)
     std = torch.tensor(normalisation.std, device=images.device, dtype=dtype).view(1, 3, 1, 1)
     # In place: three more maps of the images' size would cost more than the arithmetic.
-    return images.to(dtype).div_(255.0).sub_(mean).div_(std)
+    return images.to(dtype, copy=True).div_(255.0).sub_(mean).div_(std)
 
 
 def tap_module(detector: nn.Module, tap: Tap) -> nn.Module:

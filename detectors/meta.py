@@ -126,7 +126,8 @@ class Recipe(Data):
     """How a detector is trained. Exactly one of `epochs` and `steps` is given; `batch_size` is the global batch.
 
     `milestones` (schedule `multistep`) are shares of the whole training, 0 to 1. `warmup_steps` rise linearly from
-    `warmup_start` x learning rate. `confidence_threshold` is the published score below which a lane is not predicted.
+    `warmup_start` x learning rate. `ema_decay` has the detector deployed with a moving average of its weights, of that decay in the
+    long run; None with the weights of a step. `confidence_threshold` is the published score below which a lane is not predicted.
     """
 
     optimizer: Literal["sgd", "adam", "adamw"]
@@ -144,6 +145,8 @@ class Recipe(Data):
     steps: int | None = Field(None, gt=0)
     batch_size: int = Field(gt=0)
     clip_gradient_norm: float | None = Field(None, gt=0)
+    # Left out where it is off, so that recipes without it, and the identities made of them, stay what they were.
+    ema_decay: float | None = Field(None, gt=0, lt=1, exclude_if=lambda decay: decay is None)
     augmentation: Augmentation = Augmentation()
     confidence_threshold: float = Field(0.5, ge=0, le=1)
 

@@ -22,6 +22,7 @@ from harness.suite import Cell, DatasetPart, Suite
 from harness.training.augmentation import reduced_size
 from harness.training.cache import GIGABYTE
 from harness.weights.cache import weights_state
+from harness.weights.oracles import oracle_state
 
 BYTES_A_PIXEL = 0.27
 """Of a rendered dataset on the disk, masks and labels included: 157 MB for the mini suite's 630 frames of 1640x590."""
@@ -79,10 +80,21 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
 
 
 def weights_needs(cells: Iterable[Cell]) -> list[Need]:
-    """The weights that the backbones of some cells start from, each once."""
+    """The weights that the backbones of some cells start from, and those of their oracles, each once."""
     needs: dict[str, Need] = {}
-    for cell in cells:
-        state = weights_state(cell.meta, cell.form)
+    states = [
+        state
+        for cell in cells
+        for state in (
+            weights_state(cell.meta, cell.form),
+            *(
+                [oracle_state(cell.oracle.configuration)]
+                if cell.oracle and cell.oracle.configuration.has_weights
+                else []
+            ),
+        )
+    ]
+    for state in states:
         if state.state != "none":
             detail = state.fix or f"{state.path}, sha256 {state.sha256}"
             needs.setdefault(state.name, Need("weights", state.name, state.state == "missing", detail))
@@ -147,6 +159,8 @@ def splits_of(cells: Iterable[Cell]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for cell in cells:
         found[cell.identity.dataset].add("train")
+        if cell.identity.selection == "val-best":
+            found[cell.identity.dataset].add("val")
         if cell.oracle is not None and cell.oracle.dataset is not None:
             found[cell.oracle.dataset].add("train")
         for part in cell.evaluations.values():

@@ -50,8 +50,8 @@ class TrainingStream:
     encodes targets, in the workers. augmentation and batch_size: the recipe's. seed: of order and augmentation. workers: loader
     processes, 0 for none. cache_bytes: how much memory decoded images may fill (all workers together); what doesn't fit is
     decoded every time, with the same result. pin_memory: page-lock batches, for CUDA. augment_on: a device that makes the images
-    of a batch, on which they then lie; None: the workers make them, on the host. Raises InputError where there is no frame, or the
-    first image can't be read.
+    of a batch, on which they then lie; None: the workers make them, on the host. share: (k, n) gives the k-th n-th of every batch,
+    from 0 on; n divides the batch. Raises InputError where there is no frame, or the first image can't be read.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class TrainingStream:
         cache_bytes: int = GIGABYTE,
         pin_memory: bool = False,
         augment_on: torch.device | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if not frames:
             raise InputError("there is no image to train on; check the dataset's list of its train split")
@@ -78,22 +79,31 @@ class TrainingStream:
         self._seed = seed
         self._workers = workers
         self._pin_memory = pin_memory
+        self._share = share
         template = read_reduced(self.frames[0].image, detector.geometry_of)
         self._views = views_on(augment_on, detector.configuration.input.network)
         self._cache = SharedImageCache(template, frames=len(self.frames), byte_limit=cache_bytes)
         self._cache.put(0, template)
 
     def batches(self, first_step: int, last_step: int) -> Generator[Batch, None, None]:
-        """The batches of steps first_step .. last_step - 1, each of exactly `batch_size` samples, all but images on the host.
+        """The batches of steps first_step .. last_step - 1, each of exactly `batch_size` samples (or a share of them).
+
+        All but images that a device makes lie on the host.
 
         Raises InputError that names the file where an image or a label is missing or damaged.
         """
-        positions = range(first_step * self.batch_size, last_step * self.batch_size)
+        part, parts = self._share
+        size = self.batch_size // parts
+
+        def own(place: int) -> Sample:
+            step, rank = divmod(place, size)
+            return self.sample(step * self.batch_size + part * size + rank)
+
         collated = batches_in_order(
-            self.sample,
+            own,
             self._collated,
-            positions,
-            batch_size=self.batch_size,
+            range(first_step * size, last_step * size),
+            batch_size=size,
             workers=self._workers,
             pin_memory=self._pin_memory,
         )

@@ -282,3 +282,12 @@ def test_a_label_without_points_counts_as_a_lane_without_points(roads, detector)
     batch = next(roads.stream(detector).batches(0, 1))
     assert batch.lane_counts.tolist() == [1] * 4
     assert batch.point_counts.tolist() == [[0]] * 4
+
+
+def test_shares_of_a_batch_are_its_neighbours_in_order(toy, roads):
+    detector = toy.model().detector
+    whole = list(roads.stream(detector).batches(1, 3))
+    shares = [list(roads.stream(detector, share=(part, 2)).batches(1, 3)) for part in (0, 1)]
+    for batch, first, second in zip(whole, *shares, strict=True):
+        assert batch.ids == first.ids + second.ids
+        assert torch.equal(batch.images, torch.cat([first.images, second.images]))
