@@ -18,6 +18,7 @@ from harness.records import (
     Environment,
     Evaluation,
     Record,
+    StepCost,
     Submission,
     Throughput,
     TrainingCost,
@@ -68,12 +69,19 @@ def assemble_record(results: Path, cell: Cell) -> Record:
         submissions=tuple(submissions),
         throughput=(Throughput.model_validate(timed["throughput"]),),
         training=TrainingCost.model_validate(training["cost"]),
+        step_cost=step_cost_of(phases.time.folder / "step_cost.json"),
         artefacts=artefacts,
         environment=Environment.model_validate(training["environment"]),
         flags=tuple(flags),
     )
     write_record(target, record)
     return record
+
+
+def step_cost_of(path: Path) -> StepCost | None:
+    """What a method costs a step; None for the baseline, and for cells that were timed before it was measured."""
+    measured = read_json(path)["step_cost"] if path.is_file() else None
+    return None if measured is None else StepCost.model_validate(measured)
 
 
 def assemble_evaluation(

@@ -14,7 +14,7 @@ from typing import Any
 from detectors.meta import Form
 from harness.artefacts import adapter_module, image_size_of, open_part
 from harness.datasets.base import FORMS
-from harness.files import sha256_of_json
+from harness.files import sha256_of_json, write_json
 from harness.fingerprint import fingerprint
 from harness.phases import Phase, phase_state, run_phase
 from harness.progress import Report
@@ -67,17 +67,16 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
         what["weights"] = weights.sha256
     if cell.oracle is not None and cell.oracle.configuration.has_weights:
         what["oracle"] = oracle_state(cell.oracle.configuration).sha256
-    train = Phase(
-        folder / "train",
-        sha256_of_json(what),
-        code_of(
-            "harness.training.loop",
-            "harness.training.data",
-            "harness.methods.attach",
-            "detectors.pretrained",
-            detector,
-        ),
-    )
+    modules = [
+        "harness.training.loop",
+        "harness.training.data",
+        "harness.methods.attach",
+        "detectors.pretrained",
+        detector,
+    ]
+    if cell.identity.selection == "val-best":
+        modules += ["harness.selection", SCORINGS[cell.form].module, FORMS[cell.form].partition(":")[0]]
+    train = Phase(folder / "train", sha256_of_json(what), code_of(*modules))
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
         scoring = scoring_of(cell, evaluation)
@@ -100,8 +99,9 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
         what = {"phase": "score", "before": predict[name].key, "metric": scoring.metric}
         score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of(scoring.module))
     what = {"phase": "time", "before": train.key, "protocol": cell.throughput, "device": cell.training.device}
+    steps = () if cell.method.kind == "baseline" else ("harness.training.step_cost",)
     time = Phase(
-        folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", detector)
+        folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", *steps, detector)
     )
     return CellPhases(folder, train, predict, score, time)
 
@@ -178,9 +178,17 @@ def run_cell(results: Path, cell: Cell, report: Report) -> None:
 
 def time_cell(results: Path, cell: Cell, report: Report) -> None:
     """Time a cell, unless that is done. Nothing else should run on the machine meanwhile."""
+    from harness.cell_cost import cell_step_cost
     from harness.phase_work import time_detector, timed_frames
 
     phases = cell_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
     frames = timed_frames(dataset, next(iter(cell.evaluations.values())).split)
-    run_phase(phases.time, partial(time_detector, cell, phases.train.folder, frames, report))
+    content = content_key(results, cell.identity.dataset, cell.dataset)
+
+    def work(folder: Path) -> None:
+        time_detector(cell, phases.train.folder, frames, report, folder)
+        cost = cell_step_cost(results, cell, content, dataset, report)
+        write_json(folder / "step_cost.json", {"step_cost": None if cost is None else cost.model_dump(mode="json")})
+
+    run_phase(phases.time, work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -20,11 +21,13 @@ from harness.methods.base import TrainingModel
 from harness.methods.config import RegularizedConfiguration
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import target_statistics
+from harness.phase_work import training_plan
 from harness.pricing import Rates, step_key, this_machine
 from harness.suite import Cell, adapter_of
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
-from harness.training.loop import TrainingPlan, train
+from harness.training.loop import train
+from harness.training.views import augmenting_device
 
 STEPS = 4
 """Steps of a probe; the figure is the median of the time between the ends of two, so the first, which warms up, isn't in it."""
@@ -66,12 +69,13 @@ def probe(cell: Cell) -> float:
             augmentation=recipe.augmentation,
             batch_size=images,
             seed=0,
+            augment_on=augmenting_device(device),
         )
         changes = {"epochs": None, "steps": STEPS, "batch_size": images, "warmup_steps": 0}
         train(
             in_method(cell, detector, stream, device),
             stream.batches,
-            TrainingPlan(recipe.model_copy(update=changes), STEPS, precision=cell.identity.precision),
+            replace(training_plan(cell, STEPS), recipe=recipe.model_copy(update=changes), tensorboard=False),
             device=device,
             folder=Path(folder),
             progress=lambda step, total, loss: ends.append(time.perf_counter()),

@@ -18,6 +18,7 @@ from detectors.meta import Normalisation
 from harness.errors import InputError
 from harness.files import sha256_of_file, write_text, written_aside
 from harness.methods.card import OracleCard, card_path
+from harness.methods.folding import channels_last_is_safe, folded
 from harness.methods.registration import Grid, PixelTracer, blank_images, grid_of
 
 
@@ -35,6 +36,7 @@ class Oracle(nn.Module):
         self.taps = taps
         self.normalisation = normalisation
         self.card = card
+        self.channels_last = channels_last_is_safe(backbone)
         self.requires_grad_(False)
         self.train(False)
 
@@ -53,7 +55,7 @@ class Oracle(nn.Module):
                 floats = functional.interpolate(
                     floats, self.scaled_size(images.shape, scale), mode="bilinear", antialias=True
                 )
-            if floats.is_cuda:
+            if floats.is_cuda or self.channels_last:
                 floats = floats.contiguous(memory_format=torch.channels_last)
             return tuple(self.backbone(floats))
 
@@ -65,6 +67,13 @@ class Oracle(nn.Module):
                 f"key 'oracle_scale': {scale} of {shape[-2]} x {shape[-1]} isn't a whole number of pixels: give one that is"
             )
         return round(height), round(width)
+
+    def quickened(self, size: tuple[int, int], scale: float = 1.0) -> Self:
+        """A copy that is equal but for rounding and runs faster; found on noise of `size` (height, width), of use for any images."""
+        device = next(self.parameters()).device
+        # Two images, for those oracles that need another one.
+        noise = torch.randint(0, 256, (2, 3, *size), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+        return folded(self, lambda oracle: oracle(noise.to(device), scale))
 
     def partner(self, tap: Tap) -> int:
         """Which of the taps is compared with a detector's under `pair: stride`, by its number.

@@ -16,9 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
@@ -32,7 +34,7 @@ CLIPS_FOR_AN_INTERVAL = 10
 CLIPS_FOR_NORMAL_QUANTILES = 50
 
 ROUNDING = 1e-12
-"""Two F1 that differ at all differ by more than this; less is floating-point noise, and counts as no difference."""
+"""Two scores that differ at all differ by more than this; less is floating-point noise, and counts as no difference."""
 
 Verdict = Literal["better", "worse", "not separated"]
 
@@ -122,10 +124,11 @@ def correlation(one: Floats, other: Floats) -> float | None:
     """Pearson's correlation of two arms' scores over at least 3 paired seeds; None where it is undefined."""
     if len(one) < 3 or variance(one) == 0 or variance(other) == 0:
         return None
-    return float(np.corrcoef(one, other)[0, 1])
+    across, along = one - one.mean(), other - other.mean()
+    return float(across @ along / math.sqrt((across @ across) * (along @ along)))
 
 
-def t_quantile(tail: float, degrees: int) -> float:
+def t_quantile(tail: float, degrees: float) -> float:
     """Upper quantile of Student's t: P(T > q) = tail."""
     return -float(stdtrit(degrees, tail))
 
@@ -133,6 +136,11 @@ def t_quantile(tail: float, degrees: int) -> float:
 def clip_quantile(tail: float, clips: int) -> float:
     """Upper quantile for the clip part: normal, or Student's t with C - 1 degrees of freedom below 50 clips."""
     return t_quantile(tail, clips - 1) if clips < CLIPS_FOR_NORMAL_QUANTILES else -float(ndtri(tail))
+
+
+def effective_clips(images: npt.NDArray[np.int64]) -> float:
+    """How many equal clips weigh as much as clips of these numbers of images, (sum n)^2 / sum n^2. Kish, Survey Sampling (1965)."""
+    return float(images.sum()) ** 2 / float((images.astype(np.float64) ** 2).sum())
 
 
 def half_widths(comparison: Comparison) -> HalfWidths | None:
@@ -166,7 +174,7 @@ def why_no_verdict(comparison: Comparison) -> str | None:
         return f"no verdict: {comparison.seeds} seed{'s' if comparison.seeds != 1 else ''}"
     if comparison.clips < CLIPS_FOR_AN_INTERVAL:
         return f"no verdict: {comparison.clips} clip{'s' if comparison.clips != 1 else ''}"
-    if comparison.mean != 0 and not comparison.seed_variance and comparison.pure_clip_variance == 0:
+    if abs(comparison.mean) > ROUNDING and not comparison.seed_variance and comparison.pure_clip_variance == 0:
         return "no verdict: no variance"
     return None
 
@@ -178,7 +186,7 @@ def p_value(comparison: Comparison) -> float | None:
     """
     if why_no_verdict(comparison) is not None:
         return None
-    if comparison.mean == 0:
+    if abs(comparison.mean) <= ROUNDING:
         return 1.0
     seed_variance = comparison.seed_variance or 0.0
 
@@ -210,6 +218,13 @@ def verdict(comparison: Comparison, adjusted_p: float) -> Verdict:
     return "better" if comparison.mean > 0 else "worse"
 
 
+@cache
+def drawn_variances(degrees: int) -> tuple[Floats, Floats]:
+    """Where an estimated variance of so many degrees of freedom lies, in units of the true one, at 64 nodes, and the nodes' weights."""
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    return gammaincinv(degrees / 2, (nodes + 1) / 2) / (degrees / 2), weights
+
+
 def detectable_difference(comparison: Comparison) -> float | None:
     """The true difference that seeds and clips of these variances would have shown with 80 % probability at an unadjusted .05.
 
@@ -221,8 +236,7 @@ def detectable_difference(comparison: Comparison) -> float | None:
     if why_no_verdict(comparison) is not None or spread == 0:
         return None
     tail, degrees = SIGNIFICANCE / 2, comparison.seeds - 1
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    drawn = gammaincinv(degrees / 2, (nodes + 1) / 2) / (degrees / 2)
+    drawn, weights = drawn_variances(degrees)
     seed, clip = t_quantile(tail, degrees), clip_quantile(tail, comparison.clips)
     critical = np.sqrt(seed**2 * seed_variance * drawn + clip**2 * clip_variance)
 

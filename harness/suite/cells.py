@@ -9,9 +9,8 @@ from typing import Any
 from detectors.meta import Configuration, DetectorMeta, Form
 from detectors.registry import Adapter, find_adapter
 from harness.errors import InputError
-from harness.files import sha256_of_json
 from harness.methods.config import MethodConfiguration
-from harness.records import Identity
+from harness.records import Identity, identity_hash
 from harness.rendered.spec import dataset_key
 from harness.suite.axes import Point, points_of, select
 from harness.suite.evaluations import evaluations_of
@@ -105,6 +104,7 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         selection=suite.training.selection,
         confidence="published",
         seed=point.seed,
+        **arithmetic(suite, meta, form),
     )
     digest = identity_hash(identity)[:10]
     names = (
@@ -129,6 +129,27 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         evaluations=evaluations,
         throughput=suite.throughput,
     )
+
+
+def arithmetic(suite: Suite, meta: DetectorMeta, form: Form) -> dict[str, Any]:
+    """The options of a training that change what it computes, as an identity says them; a micro-batch of a whole share is none.
+
+    InputError where its processes can't share a batch evenly.
+    """
+    training, batch = suite.training, meta.configurations[form].recipe.batch_size
+    if batch % training.processes:
+        raise InputError(
+            f"{suite.file}: key 'training.processes': {training.processes} can't share a batch of {batch} ({meta.name}) evenly: "
+            "give a number that divides it, or the recipe another 'batch_size'"
+        )
+    micro = training.micro_batch_size
+    return {
+        "micro_batch_size": None if micro is None or micro >= batch // training.processes else micro,
+        "channels_last": training.channels_last,
+        "compiled": training.compile,
+        "processes": training.processes,
+        "validations": None if training.selection == "last" else training.validations,
+    }
 
 
 def described(meta: DetectorMeta, form: Form, adapter: str) -> dict[str, Any]:
@@ -179,8 +200,3 @@ def dataset_identity(name: str, dataset: DatasetPart) -> dict[str, Any]:
     own = {"image_size": dataset.image_size, "lane_width": dataset.lane_width}
     declared = {key: value for key, value in own.items() if value is not None}
     return {"real": dataset.root or name, "form": dataset.form, **declared}
-
-
-def identity_hash(identity: Identity) -> str:
-    """The sha256 that a cell's id ends in the beginning of."""
-    return sha256_of_json(identity.model_dump(mode="json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -101,9 +102,14 @@ def test_a_run_leaves_a_record_with_its_counts_a_cell_and_a_leaderboard(finished
         assert set(evaluation.scenarios) == set(counts.scenario.tolist())
         assert record.training.steps == 6
         assert record.throughput[0].parameters > 100_000
+        assert (record.step_cost is None) == (record.identity.method == "baseline")
+        if record.step_cost is not None:
+            assert 0 < record.step_cost.ratio_low <= record.step_cost.ratio <= record.step_cost.ratio_high
     table = (suite_folder(finished) / "leaderboard.md").read_text()
     assert "samiro" in table
     assert "mF1" in table
+    (ratio,) = [record.step_cost.ratio for record in records if record.step_cost is not None]
+    assert f"{ratio:.2f} (" in table
 
 
 def test_only_the_regularized_cell_names_an_oracle(finished: Path) -> None:
@@ -345,16 +351,26 @@ def test_a_missing_test_label_stops_the_scoring(copy: Path) -> None:
 
 
 def test_publish_copies_what_can_be_checked_and_fills_the_readme(copy: Path) -> None:
-    (copy / "README.md").write_text("# Title\n<!-- leaderboard:tiny -->\nyesterday\n<!-- /leaderboard:tiny -->\nend\n")
+    (copy / "README.md").write_text(
+        "# Title\n<!-- badge:tiny -->\n<!-- /badge:tiny -->\n<!-- leaderboard:tiny -->\nyesterday\n<!-- /leaderboard:tiny -->\nend\n"
+    )
+    published, texts = copy / "results/tiny", []
     for _ in range(2):
         run = subprocess.run(command("publish", "tiny.yaml"), cwd=copy, text=True, capture_output=True)
         assert run.returncode == 0, run.stderr
-    published = copy / "results/tiny"
+        files = [copy / "README.md", *sorted(path for path in published.rglob("*") if path.is_file())]
+        texts.append({path: path.read_bytes() for path in files})
+    assert texts[0] == texts[1]
+    assert {path.name for path in published.iterdir()} == {
+        "leaderboard.md", "leaderboard.csv", "leaderboard.tex", "badge.svg", "overlays.jpg", "records", "predictions",
+    }  # fmt: skip
     assert read_records(published / "records") == read_records(suite_folder(copy) / "records")
     assert len(list((published / "predictions").glob("*.npz"))) == 2
     assert (published / "overlays.jpg").stat().st_size > 10_000
     readme = (copy / "README.md").read_text()
-    assert readme.startswith("# Title\n<!-- leaderboard:tiny -->\n")
+    badge = r"\[!\[samiro: 1 row, no verdict: [a-z0-9 ]+\]\(results/tiny/badge\.svg\)\]\(results/tiny/leaderboard\.md\)"
+    start = f"# Title\n<!-- badge:tiny -->\n{badge}\n<!-- /badge:tiny -->\n<!-- leaderboard:tiny -->\n"
+    assert re.match(start, readme)
     assert readme.endswith("<!-- /leaderboard:tiny -->\nend\n")
     assert "yesterday" not in readme
     assert "ufldv2_micro" in readme

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
 from harness.artefacts import statistics_phase
-from harness.matrix import jobs_of, make_plan, prerequisites
+from harness.engines.base import Job, Listener, Outcome
+from harness.matrix import failed_seeds, jobs_of, make_plan, prerequisites, run
 from harness.suite import cells_of, load_suite
 
 
@@ -42,6 +44,34 @@ def test_two_oracles_of_one_backbone_are_two_jobs_and_each_cell_waits_for_its_ow
 def test_a_plan_writes_nothing(tmp_path: Path) -> None:
     make_plan(load_suite("mini"), tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+class Failing:
+    """An engine on which the jobs whose names hold a text fail, and none of the others runs."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def run(self, jobs: Sequence[Job], listener: Listener) -> list[Outcome]:
+        return [
+            Outcome(job.name, "failed", kind="error", message=f"broke at step 7 of {self.text}")
+            if self.text in job.name
+            else Outcome(job.name, "done")
+            for job in jobs
+        ]
+
+
+def test_failed_seeds_stay_told_until_they_run_again(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    plan = make_plan(load_suite("mini"), results, seeds=2)
+    assert failed_seeds(plan) == []
+    run(plan, Failing("ufldv2_micro-samiro-s1"), None)  # type: ignore[arg-type]
+    told = ["ufldv2_micro, samiro on roads, seed 1: broke at step 7 of ufldv2_micro-samiro-s1"]
+    assert failed_seeds(plan) == told
+    run(make_plan(load_suite("mini"), results, seeds=2, only=["seed=0"]), Failing("nothing"), None)  # type: ignore[arg-type]
+    assert failed_seeds(plan) == told
+    run(plan, Failing("nothing"), None)  # type: ignore[arg-type]
+    assert failed_seeds(plan) == []
 
 
 def test_controls_need_no_oracle_of_their_own_and_share_what_they_can(tmp_path: Path) -> None:

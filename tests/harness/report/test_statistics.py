@@ -24,6 +24,7 @@ from harness.report.statistics import (
     verdict,
     why_no_verdict,
 )
+from harness.report.tables import HOW_TO_READ_GAINS
 
 
 def comparison(
@@ -244,3 +245,18 @@ def test_clip_variance_is_that_of_ten_thousand_clip_resamples() -> None:
     drawn = resampled(ours, ours_predicted) - resampled(theirs, theirs_predicted)
     # 10,000 draws give a variance to about 1.4 %; the jackknife's linear form is a little off too.
     assert compare(one, other).clip_variance == pytest.approx(float(drawn.var(ddof=1)), rel=0.06)
+
+
+def test_a_difference_of_rounding_alone_is_no_difference() -> None:
+    assert p_value(comparison([1e-17, 1e-17, 1e-17])) == 1.0
+    assert why_no_verdict(comparison([1e-17, 1e-17, 1e-17])) is None
+
+
+@pytest.mark.parametrize(("seeds", "told"), [(3, ".58"), (5, ".31")])
+def test_the_correlation_from_which_pairing_pays_is_where_the_paired_t_is_as_narrow_as_the_unpaired(
+    seeds: int, told: str
+) -> None:
+    # t_{S-1} sqrt(2 (1 - rho) / S) = t_{2S-2} sqrt(2 / S), for arms of equal variance.
+    rho = 1 - (stats.t.ppf(0.975, 2 * seeds - 2) / stats.t.ppf(0.975, seeds - 1)) ** 2
+    assert f"{rho:.2f}"[1:] == told
+    assert f"{told} with {seeds}" in " ".join(HOW_TO_READ_GAINS.split())
