@@ -47,7 +47,8 @@ def measure_step_cost(
 ) -> StepCost:
     """Time both arms, made by the functions given, by step-cost/1 on batches that are taken in turn.
 
-    Runs under training's settings (deterministic kernels), and leaves those and the global generators as they were. Flags that it sets: `noisy` (others used the device). ValueError without a batch.
+    Runs under training's settings (deterministic kernels), and leaves those and the global generators as they were. Flags that
+    it sets: `noisy` (others used the device). ValueError without a batch.
     """
     if not batches:
         raise ValueError("no batch: give at least one")

@@ -19,6 +19,7 @@ from harness.report.statistics import (
     holm,
     p_value,
     pooled_half_width,
+    seed_pool,
     t_quantile,
     variance,
     verdict,
@@ -97,7 +98,7 @@ def test_under_ten_clips_there_is_no_interval_no_verdict_and_no_power() -> None:
     assert half_widths(few) is None
     assert p_value(few) is None
     assert detectable_difference(few) is None
-    assert pooled_half_width(few, [few]) is None
+    assert pooled_half_width(few, seed_pool([few])) is None
     assert why_no_verdict(few) == "no verdict: 9 clips"
     assert half_widths(comparison([0.1, 0.2, 0.3], clip_sd=0.05, clips=10)) is not None
 
@@ -110,7 +111,7 @@ def test_one_seed_has_the_clip_interval_alone() -> None:
     assert half.total == half.clip == pytest.approx(1.959964 * 0.05, rel=1e-6)
     assert p_value(one) is None
     assert why_no_verdict(one) == "no verdict: 1 seed"
-    assert pooled_half_width(one, [one]) is None
+    assert pooled_half_width(one, seed_pool([one])) is None
 
 
 def test_two_seeds_have_an_interval_but_no_verdict() -> None:
@@ -215,7 +216,7 @@ def test_pooled_interval_uses_the_mean_seed_variance_and_all_its_degrees_of_free
     first, second = comparison([0.0, 0.1, 0.2]), comparison([0.0, 0.3, 0.6])
     pooled = (np.var([0.0, 0.1, 0.2], ddof=1) + np.var([0.0, 0.3, 0.6], ddof=1)) / 2
     expected = stats.t.ppf(0.975, 4) * math.sqrt(pooled / 3)
-    assert pooled_half_width(first, [first, second]) == pytest.approx(expected)
+    assert pooled_half_width(first, seed_pool([first, second])) == pytest.approx(expected)
 
 
 def test_correlation_of_paired_seeds_is_pearsons() -> None:
