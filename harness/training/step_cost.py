@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -25,7 +26,8 @@ import torch
 from detectors.base import Batch
 from harness.methods.base import TrainingModel
 from harness.records import StepCost
-from harness.throughput.devices import Timer, device_name, noise_flags, timer_of
+from harness.throughput.devices import device_name, noise_flags, timer_of
+from harness.throughput.interleaved import turns
 from harness.training.determinism import make_deterministic, random_state, set_random_state
 from harness.training.loop import TrainingPlan, steps_of
 
@@ -60,7 +62,8 @@ def measure_step_cost(
             (base, base_peak), (with_method, peak) = arms
             cpu_start, wall_start = time.process_time(), time.perf_counter()
             blocks = [
-                _block(base, with_method, batch, timer) for batch, _ in zip(cycle(batches), range(BLOCKS), strict=False)
+                turns(partial(base, batch), partial(with_method, batch), timer)
+                for batch, _ in zip(cycle(batches), range(BLOCKS), strict=False)
             ]
             cpu_seconds, wall_seconds = time.process_time() - cpu_start, time.perf_counter() - wall_start
         finally:
@@ -111,22 +114,6 @@ def _warm(
         for batch, _ in zip(cycle(batches), range(WARM_STEPS), strict=False):
             step(batch)
     return step, peaks[0]
-
-
-def _block(baseline: Step, method: Step, batch: Batch, timer: Timer) -> tuple[list[int], list[int]]:
-    """Nanoseconds of the baseline's and of the method's steps of one block."""
-    theirs, ours = [_timed(baseline, batch, timer)], [_timed(method, batch, timer)]
-    ours.append(_timed(method, batch, timer))
-    theirs.append(_timed(baseline, batch, timer))
-    return theirs, ours
-
-
-def _timed(step: Step, batch: Batch, timer: Timer) -> int:
-    timer.synchronise()
-    start = timer.now()
-    step(batch)
-    timer.synchronise()
-    return timer.now() - start
 
 
 @contextmanager
