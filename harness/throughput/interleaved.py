@@ -15,7 +15,7 @@ def turns(first: Callable[[], Any], second: Callable[[], Any], timer: Timer) -> 
 
 
 def timed(run: Callable[[], Any], timer: Timer) -> int:
-    """Wall time of one run in nanoseconds, the device idle before and after."""
+    """The timer's nanoseconds of one run, the device idle before and after."""
     timer.synchronise()
     start = timer.now()
     run()

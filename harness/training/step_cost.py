@@ -2,8 +2,9 @@
 
 Both arms, the method and the baseline, train side by side in one process on one fixed list of batches. After WARM_STEPS steps each they
 take turns, one step at a time, in BLOCKS blocks of baseline, method, method, baseline: a drift of the machine falls on both alike.
-A block's ratio is that of its two sums of wall time. Reported are the median over the blocks, and their lowest and highest value,
-between which the true median lies with probability 1 - 2 / 2^BLOCKS, which is 96.9 %, whatever the distribution.
+A block's ratio is that of its two sums of time: wall time, but CPU time where all runs on one CPU thread. Reported are the median over
+the blocks, and their lowest and highest value, between which the true median lies with probability 1 - 2 / 2^BLOCKS, which is 96.9 %,
+whatever the distribution.
 
 A step is all that the training loop does for a batch that lies in host memory: transfer, forward, backward, clipping and optimizers.
 Loading and augmentation of images, logs, diagnostics and checkpoints aren't part of it.
@@ -26,7 +27,7 @@ import torch
 from detectors.base import Batch
 from harness.methods.base import TrainingModel
 from harness.records import StepCost
-from harness.throughput.devices import device_name, noise_flags, timer_of
+from harness.throughput.devices import device_name, noise_flags, ratio_timer_of
 from harness.throughput.interleaved import turns
 from harness.training.determinism import make_deterministic, random_state, set_random_state
 from harness.training.loop import TrainingPlan, steps_of
@@ -54,7 +55,7 @@ def measure_step_cost(
     if not batches:
         raise ValueError("no batch: give at least one")
     before, settings = random_state(), _settings()
-    timer = timer_of(device)
+    timer = ratio_timer_of(device, threads)
     with tempfile.TemporaryDirectory() as nowhere:
         try:
             make_deterministic(threads=threads)

@@ -24,7 +24,7 @@ from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle, drawn_backbone, oracle_taps
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import target_statistics
-from harness.throughput.devices import timer_of
+from harness.throughput.devices import ratio_timer_of
 from harness.throughput.interleaved import turns
 from harness.training.loop import TrainingPlan
 from harness.training.step_cost import measure_step_cost
@@ -96,7 +96,7 @@ def test_an_inference_with_attention_over_one_without(
     images = torch.randint(0, 256, (count, 3, *shown.configuration.input.network)).to(torch.uint8).to(DEVICE)
     plain = shown.build().eval().to(DEVICE)
     attended: Detector = samiro(shown, images[:1].cpu(), 1.0).inference_model().eval().to(DEVICE)
-    timer, threads = timer_of(DEVICE), torch.get_num_threads()
+    timer, threads = ratio_timer_of(DEVICE, THREADS), torch.get_num_threads()
 
     def measured() -> list[float]:
         torch.set_num_threads(THREADS)
