@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def assemble_record(results: Path, cell: Cell) -> Record:
     timed = read_json(phases.time.folder / "throughput.json")
     flags = [f"{phase.name}: kept although the code changed since" for phase in phases.all() if was_accepted(phase)]
     # Trainings that were kept from before backbones had a start say nothing of one.
-    artefacts = assemble_artefacts(results, cell, training.get("weights"))
+    artefacts = assemble_artefacts(results, cell, [training.get("weights"), training.get("oracle")])
     flags += [
         f"{artefact.kind} {artefact.name}: failed its check '{check}'"
         for artefact in artefacts
@@ -126,9 +127,9 @@ def assemble_submission(
     )
 
 
-def assemble_artefacts(results: Path, cell: Cell, weights: dict[str, Any] | None) -> tuple[Artefact, ...]:
-    """The prerequisites of a cell as its record states them. weights: what training started from, as it wrote it down."""
-    found = [] if weights is None else [Artefact.model_validate(weights)]
+def assemble_artefacts(results: Path, cell: Cell, met: Sequence[dict[str, Any] | None]) -> tuple[Artefact, ...]:
+    """The prerequisites of a cell as its record states them. met: those that training found, as it wrote them down."""
+    found = [Artefact.model_validate(one) for one in met if one is not None]
     if cell.dataset.rendered is not None:
         key = content_key(results, cell.identity.dataset, cell.dataset)
         facts = {"difficulty": cell.dataset.rendered.difficulty, "seed": cell.dataset.rendered.seed}

@@ -12,13 +12,12 @@ from harness.datasets.base import Dataset
 from harness.methods.attach import attach
 from harness.methods.base import TrainingModel
 from harness.methods.config import BaselineConfiguration
-from harness.phase_work import attach_method, new_detector
+from harness.phase_work import attach_method, new_detector, training_plan
 from harness.progress import Event, Report
 from harness.records import StepCost
 from harness.suite import Cell
 from harness.training.data import TrainingStream
 from harness.training.determinism import seed_everything
-from harness.training.loop import TrainingPlan
 from harness.training.step_cost import measure_step_cost
 
 BATCHES = 2
@@ -57,5 +56,5 @@ def cell_step_cost(results: Path, cell: Cell, content: str, dataset: Dataset, re
     )
     with closing(stream.batches(0, BATCHES)) as coming:
         batches = list(coming)
-    plan = TrainingPlan(recipe, recipe.total_steps(len(frames)), precision=cell.identity.precision)
+    plan = training_plan(cell, recipe.total_steps(len(frames)))
     return measure_step_cost(baseline, method, batches, plan, device=device, threads=cell.training.threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -114,3 +115,36 @@ def sha256_of_file(path: Path) -> str:
     """Hex sha256 of a file's bytes, read in pieces."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes.
+
+    Raises InputError on a larger file, and on a folder, a pipe or a device, which would be read without end; OSError as `open` does.
+    """
+    there = path.stat()
+    if stat.S_ISDIR(there.st_mode):
+        raise InputError(f"{path}: a folder, not a file: move it away")
+    if not stat.S_ISREG(there.st_mode):
+        raise InputError(f"{path}: a pipe or a device, not a file: move it away")
+    if there.st_size > limit:
+        raise InputError(
+            f"{path}: {there.st_size} bytes, and the limit is {limit}: this is something else; move it away"
+        )
+    with open(path, "rb") as stream:
+        return stream.read(limit + 1)
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep Python's collector of reference cycles from walking thousands of objects again and again while more are made.
+
+    With 10,000 records, most of the time of reading them was spent so.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -19,18 +19,31 @@ def publish(
     seeds: Seeds = None,
     results: Results = RESULTS,
     out: Annotated[Path, typer.Option(help="The folder that holds the published suites.")] = Path("results"),
-    readme: Annotated[Path, typer.Option(help="The page whose markers get the table.")] = Path("README.md"),
+    readme: Annotated[Path, typer.Option(help="The page whose markers get the table and the badge.")] = Path(
+        "README.md"
+    ),
+    tables: Annotated[
+        bool,
+        typer.Option("--tables", help="Make only the tables of OUT/SUITE again, from the records published there."),
+    ] = False,
     no_readme: Annotated[bool, typer.Option("--no-readme", help="Leave the README as it is.")] = False,
 ) -> None:
-    """Copy SUITE's records, counts, predictions and tables to OUT/SUITE, and its table into the README."""
+    """Copy SUITE's records, counts, predictions, labels and tables to OUT/SUITE, its table and badge into the README.
+
+    Labels of licensed datasets are never copied.
+    """
     from harness.matrix import make_plan
     from harness.publishing.publish import publish as publish_plan
+    from harness.publishing.publish import publish_tables
     from harness.suite import load_suite
 
     loaded = load_suite(suite)
-    plan = make_plan(loaded, results, seeds=seeds)
     page = readme_page(readme, loaded.name) if not no_readme else None
-    for path in publish_plan(plan, out / loaded.name, page):
+    target = out / loaded.name
+    written = (
+        publish_tables(target, page) if tables else publish_plan(make_plan(loaded, results, seeds=seeds), target, page)
+    )
+    for path in written:
         typer.echo(f"wrote {path}")
 
 
@@ -38,7 +51,10 @@ def readme_page(readme: Path, suite: str) -> Path | None:
     """The README, if it shows this suite; one that doesn't is left alone, and that is said."""
     if not readme.is_file():
         raise InputError(f"{readme}: no such file; give --readme another one, or --no-readme")
-    if f"<!-- leaderboard:{suite} -->" in readme.read_text(encoding="utf-8"):
+    text = readme.read_text(encoding="utf-8")
+    if f"<!-- leaderboard:{suite} -->" in text:
+        if f"<!-- badge:{suite} -->" not in text:
+            typer.echo(f"{readme} has no line <!-- badge:{suite} --> and gets no badge")
         return readme
     typer.echo(f"{readme} has no line <!-- leaderboard:{suite} --> and is left as it is")
     return None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import InputError
-from harness.files import canonical_json
 from harness.report.arms import Arm, why_not_paired, why_not_ranked
-from harness.report.columns import Column, column_estimates
+from harness.report.estimates import Estimates
 from harness.report.scored import Scored
 from harness.report.statistics import (
     Comparison,
@@ -20,11 +20,15 @@ from harness.report.statistics import (
     holm,
     p_value,
     pooled_half_width,
+    seed_pool,
     verdict,
     why_no_verdict,
 )
 
 ScoredArms = Mapping[Arm, Mapping[int, Scored]]
+
+ArmEstimates = Mapping[Arm, Sequence[Estimates | None]]
+"""Each arm's scores over its seeds, in their order, one a column."""
 
 
 @dataclass(frozen=True)
@@ -85,34 +89,36 @@ class Gain:
         return self.differences[0]
 
 
-def rows_of(scored: ScoredArms, columns: Sequence[Column]) -> dict[Arm, Row]:
+def rows_of(scored: ScoredArms, estimates: ArmEstimates) -> dict[Arm, Row]:
     """All rows of a table with their ranks; equal scores share a rank."""
-    rows = {arm: row_of(arm, seeds, columns) for arm, seeds in scored.items()}
+    rows = {arm: row_of(arm, seeds, estimates[arm]) for arm, seeds in scored.items()}
     means = sorted(-row.headline.mean for row in rows.values() if row.headline and not row.unranked)
     return {
-        arm: replace(row, rank=1 + means.index(-row.headline.mean)) if row.headline and not row.unranked else row
+        arm: replace(row, rank=1 + bisect_left(means, -row.headline.mean)) if row.headline and not row.unranked else row
         for arm, row in rows.items()
     }
 
 
-def row_of(arm: Arm, seeds: Mapping[int, Scored], columns: Sequence[Column]) -> Row:
+def row_of(arm: Arm, seeds: Mapping[int, Scored], estimates: Sequence[Estimates | None]) -> Row:
     """An arm's scores over its seeds, without a rank."""
     reasons = dict.fromkeys(
         reason for seed in seeds.values() for reason in why_not_ranked(seed.record, seed.evaluation)
     )
     scores: list[Score | None] = []
-    for column in columns:
-        estimates = column_estimates(column, [seed.sums for seed in seeds.values()])
-        values = estimates.values if estimates is not None else None
+    for estimate in estimates:
+        values = estimate.values if estimate is not None else None
         sd = float(values.std(ddof=1)) if values is not None and len(values) > 1 else None
         scores.append(Score(float(values.mean()), sd) if values is not None else None)
     return Row(arm, tuple(seeds), tuple(scores), tuple(reasons), None)
 
 
 def gains_of(
-    scored: ScoredArms, rows: Mapping[Arm, Row], columns: Sequence[Column], *, corrupted: bool
+    scored: ScoredArms, rows: Mapping[Arm, Row], estimates: ArmEstimates, *, unjudged: str | None
 ) -> dict[Arm, Gain]:
-    """The gain of every method whose baseline is there, judged. Corrupted images get intervals but no verdict."""
+    """The gain of every method whose baseline is there, judged. unjudged: why none of them has a verdict but only intervals.
+
+    The variants of a method are one family: who tries several pays for it.
+    """
     baselines: dict[str, Arm] = {}
     for arm in scored:
         if arm.is_baseline and baselines.setdefault(arm.pairs_with, arm) is not arm:
@@ -123,12 +129,11 @@ def gains_of(
     families: dict[str, list[Gain]] = defaultdict(list)
     for arm in scored:
         if not arm.is_baseline and arm.pairs_with in baselines:
-            family = canonical_json([arm.method, arm.records[0].identity.method_configuration])
-            families[family].append(gain_of(arm, baselines[arm.pairs_with], scored, columns))
-    return {gain.arm: gain for family in families.values() for gain in judged(family, rows, corrupted=corrupted)}
+            families[arm.method].append(gain_of(arm, baselines[arm.pairs_with], scored, estimates))
+    return {gain.arm: gain for family in families.values() for gain in judged(family, rows, unjudged)}
 
 
-def gain_of(arm: Arm, baseline: Arm, scored: ScoredArms, columns: Sequence[Column]) -> Gain:
+def gain_of(arm: Arm, baseline: Arm, scored: ScoredArms, estimates: ArmEstimates) -> Gain:
     """Pair the seeds of two arms and compare them in every column; not judged yet."""
     ours, theirs = scored[arm], scored[baseline]
     used: list[int] = []
@@ -142,28 +147,27 @@ def gain_of(arm: Arm, baseline: Arm, scored: ScoredArms, columns: Sequence[Colum
             used.append(seed)
         else:
             not_used.append(f"seed {seed}: {reason}")
+    our_places, their_places = ([list(seeds).index(seed) for seed in used] for seeds in (ours, theirs))
     differences: list[Difference | None] = []
-    for column in columns:
-        method = column_estimates(column, [ours[seed].sums for seed in used]) if used else None
-        base = column_estimates(column, [theirs[seed].sums for seed in used]) if used else None
-        if method is None or base is None:
+    for method, base in zip(estimates[arm], estimates[baseline], strict=True):
+        if not used or method is None or base is None:
             differences.append(None)
             continue
-        comparison = compare(method, base)
+        comparison = compare(method.take(our_places), base.take(their_places))
         differences.append(Difference(comparison, half_widths(comparison)))
     return Gain(arm, baseline, tuple(used), tuple(not_used), tuple(differences))
 
 
-def judged(family: Sequence[Gain], rows: Mapping[Arm, Row], *, corrupted: bool) -> list[Gain]:
+def judged(family: Sequence[Gain], rows: Mapping[Arm, Row], unjudged: str | None) -> list[Gain]:
     """The gains of one method with p-values, verdicts (Holm over its ranked rows) and power."""
-    reasons = [why_unjudged(gain, rows, corrupted=corrupted) for gain in family]
+    reasons = [why_unjudged(gain, rows, unjudged) for gain in family]
     comparisons = [gain.headline.comparison if gain.headline else None for gain in family]
     p_values = [
         p_value(comparison) if comparison and reason is None else None
         for comparison, reason in zip(comparisons, reasons, strict=True)
     ]
     adjusted = iter(holm([p for p in p_values if p is not None]))
-    present = [comparison for comparison in comparisons if comparison]
+    pool = seed_pool([comparison for comparison in comparisons if comparison])
     complete = []
     for gain, comparison, reason, p in zip(family, comparisons, reasons, p_values, strict=True):
         adjusted_p = next(adjusted) if p is not None else None
@@ -175,13 +179,13 @@ def judged(family: Sequence[Gain], rows: Mapping[Arm, Row], *, corrupted: bool) 
                 adjusted_p=adjusted_p,
                 verdict=told,
                 detectable=detectable_difference(comparison) if comparison else None,
-                pooled_half_width=pooled_half_width(comparison, present) if comparison else None,
+                pooled_half_width=pooled_half_width(comparison, pool) if comparison else None,
             )
         )
     return complete
 
 
-def why_unjudged(gain: Gain, rows: Mapping[Arm, Row], *, corrupted: bool) -> str | None:
+def why_unjudged(gain: Gain, rows: Mapping[Arm, Row], unjudged: str | None) -> str | None:
     """Why a gain has no verdict, None if it has one."""
     if not gain.seeds:
         return "no verdict: no pair"
@@ -189,6 +193,6 @@ def why_unjudged(gain: Gain, rows: Mapping[Arm, Row], *, corrupted: bool) -> str
         return "no verdict: no labels"
     if rows[gain.arm].unranked or rows[gain.baseline].unranked:
         return "no verdict: not ranked"
-    if corrupted:
-        return "no verdict: corrupted images"
+    if unjudged is not None:
+        return unjudged
     return why_no_verdict(gain.headline.comparison)

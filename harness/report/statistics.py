@@ -16,9 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
@@ -32,7 +34,7 @@ CLIPS_FOR_AN_INTERVAL = 10
 CLIPS_FOR_NORMAL_QUANTILES = 50
 
 ROUNDING = 1e-12
-"""Two F1 that differ at all differ by more than this; less is floating-point noise, and counts as no difference."""
+"""Two scores that differ at all differ by more than this; less is floating-point noise, and counts as no difference."""
 
 Verdict = Literal["better", "worse", "not separated"]
 
@@ -122,10 +124,11 @@ def correlation(one: Floats, other: Floats) -> float | None:
     """Pearson's correlation of two arms' scores over at least 3 paired seeds; None where it is undefined."""
     if len(one) < 3 or variance(one) == 0 or variance(other) == 0:
         return None
-    return float(np.corrcoef(one, other)[0, 1])
+    across, along = one - one.mean(), other - other.mean()
+    return float(across @ along / math.sqrt((across @ across) * (along @ along)))
 
 
-def t_quantile(tail: float, degrees: int) -> float:
+def t_quantile(tail: float, degrees: float) -> float:
     """Upper quantile of Student's t: P(T > q) = tail."""
     return -float(stdtrit(degrees, tail))
 
@@ -133,6 +136,11 @@ def t_quantile(tail: float, degrees: int) -> float:
 def clip_quantile(tail: float, clips: int) -> float:
     """Upper quantile for the clip part: normal, or Student's t with C - 1 degrees of freedom below 50 clips."""
     return t_quantile(tail, clips - 1) if clips < CLIPS_FOR_NORMAL_QUANTILES else -float(ndtri(tail))
+
+
+def effective_clips(images: npt.NDArray[np.int64]) -> float:
+    """How many equal clips weigh as much as clips of these numbers of images, (sum n)^2 / sum n^2. Kish, Survey Sampling (1965)."""
+    return float(images.sum()) ** 2 / float((images.astype(np.float64) ** 2).sum())
 
 
 def half_widths(comparison: Comparison) -> HalfWidths | None:
@@ -148,15 +156,30 @@ def half_widths(comparison: Comparison) -> HalfWidths | None:
     return HalfWidths("quadrature", math.hypot(seed, by_clips * math.sqrt(comparison.pure_clip_variance)), seed, clip)
 
 
-def pooled_half_width(comparison: Comparison, family: Sequence[Comparison]) -> float | None:
-    """Half-width with the seed variance pooled over a family of rows: a sensitivity figure, never what a verdict is made from."""
+@dataclass(frozen=True)
+class SeedPool:
+    """The seed variance of a single score difference, pooled over a family of rows, and its degrees of freedom."""
+
+    variance: float
+    degrees: int
+
+
+def seed_pool(family: Sequence[Comparison]) -> SeedPool | None:
+    """The pool of a family; None if none of its rows has two seeds."""
     seeded = [member for member in family if member.seed_variance is not None]
     degrees = sum(member.seeds - 1 for member in seeded)
-    if comparison.seed_variance is None or comparison.clips < CLIPS_FOR_AN_INTERVAL or degrees == 0:
+    if degrees == 0:
         return None
-    single = sum((member.seeds - 1) * member.seeds * (member.seed_variance or 0.0) for member in seeded) / degrees
+    total = sum((member.seeds - 1) * member.seeds * (member.seed_variance or 0.0) for member in seeded)
+    return SeedPool(total / degrees, degrees)
+
+
+def pooled_half_width(comparison: Comparison, pool: SeedPool | None) -> float | None:
+    """Half-width with the seed variance pooled over a family of rows: a sensitivity figure, never what a verdict is made from."""
+    if pool is None or comparison.seed_variance is None or comparison.clips < CLIPS_FOR_AN_INTERVAL:
+        return None
     tail = (1.0 - LEVEL) / 2
-    seed = t_quantile(tail, degrees) * math.sqrt(single / comparison.seeds)
+    seed = t_quantile(tail, pool.degrees) * math.sqrt(pool.variance / comparison.seeds)
     return math.hypot(seed, clip_quantile(tail, comparison.clips) * math.sqrt(comparison.pure_clip_variance))
 
 
@@ -166,7 +189,7 @@ def why_no_verdict(comparison: Comparison) -> str | None:
         return f"no verdict: {comparison.seeds} seed{'s' if comparison.seeds != 1 else ''}"
     if comparison.clips < CLIPS_FOR_AN_INTERVAL:
         return f"no verdict: {comparison.clips} clip{'s' if comparison.clips != 1 else ''}"
-    if comparison.mean != 0 and not comparison.seed_variance and comparison.pure_clip_variance == 0:
+    if abs(comparison.mean) > ROUNDING and not comparison.seed_variance and comparison.pure_clip_variance == 0:
         return "no verdict: no variance"
     return None
 
@@ -178,7 +201,7 @@ def p_value(comparison: Comparison) -> float | None:
     """
     if why_no_verdict(comparison) is not None:
         return None
-    if comparison.mean == 0:
+    if abs(comparison.mean) <= ROUNDING:
         return 1.0
     seed_variance = comparison.seed_variance or 0.0
 
@@ -210,6 +233,13 @@ def verdict(comparison: Comparison, adjusted_p: float) -> Verdict:
     return "better" if comparison.mean > 0 else "worse"
 
 
+@cache
+def drawn_variances(degrees: int) -> tuple[Floats, Floats]:
+    """Where an estimated variance of so many degrees of freedom lies, in units of the true one, at 64 nodes, and the nodes' weights."""
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    return gammaincinv(degrees / 2, (nodes + 1) / 2) / (degrees / 2), weights
+
+
 def detectable_difference(comparison: Comparison) -> float | None:
     """The true difference that seeds and clips of these variances would have shown with 80 % probability at an unadjusted .05.
 
@@ -221,8 +251,7 @@ def detectable_difference(comparison: Comparison) -> float | None:
     if why_no_verdict(comparison) is not None or spread == 0:
         return None
     tail, degrees = SIGNIFICANCE / 2, comparison.seeds - 1
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    drawn = gammaincinv(degrees / 2, (nodes + 1) / 2) / (degrees / 2)
+    drawn, weights = drawn_variances(degrees)
     seed, clip = t_quantile(tail, degrees), clip_quantile(tail, comparison.clips)
     critical = np.sqrt(seed**2 * seed_variance * drawn + clip**2 * clip_variance)
 

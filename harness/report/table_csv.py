@@ -1,11 +1,12 @@
-"""The leaderboard as CSV: one line a row or gain of a section. docs/leaderboard-columns.md describes every column."""
+"""The leaderboard as CSV: one line a row, a gain or published figures of a section. docs/leaderboard-columns.md has every column."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from harness.report.beside import PublishedRow
 from harness.report.columns import ACCURACY, OVERLAP, SCENARIOS, Column
 from harness.report.costs import Timing, TrainingCostOfArm
 from harness.report.leaderboard import Leaderboard, Section
@@ -33,6 +34,10 @@ TRAINING = (
     "training_machine", "seconds_per_step", "training_seconds", "steps", "batch_size", "micro_batch_size", "training_peak_bytes",
     "step_ratio", "step_ratio_low", "step_ratio_high",
 )  # fmt: skip
+PUBLISHED = (
+    "published_as", "implementation", "published_variant", "published_kind", "evaluator", "published_selection", "caveats",
+    "published_f1", "source",
+)  # fmt: skip
 TAIL = ("records",)
 
 
@@ -46,7 +51,7 @@ def header(board: Leaderboard) -> list[str]:
     known = {column.key for column in SCORES}
     found = {column.key: column for section in board.sections for column in section.columns if column.key not in known}
     others = [found[key] for key in sorted(found)]
-    return [*PLACE, *NAME, *score_names([*SCORES, *others]), *GAIN, *TIMING, *TRAINING, *TAIL]
+    return [*PLACE, *NAME, *score_names([*SCORES, *others]), *GAIN, *TIMING, *TRAINING, *PUBLISHED, *TAIL]
 
 
 def to_csv(board: Leaderboard) -> str:
@@ -59,6 +64,10 @@ def to_csv(board: Leaderboard) -> str:
         for item in (item for group in section.groups for item in group):
             cells = row_cells(board, section, item) if isinstance(item, Row) else gain_cells(section, item)
             writer.writerow(place | name_cells(item) | cells)
+        for reproduction in section.reproductions:
+            for row in reproduction.published:
+                for cells in published_cells(section, reproduction.row, row):
+                    writer.writerow(place | cells)
     return stream.getvalue()
 
 
@@ -100,6 +109,34 @@ def row_cells(board: Leaderboard, section: Section, row: Row) -> dict[str, str]:
     cells |= timing_cells(timing) if timing else {}
     cells |= training_cells(costs[0]) if len(costs) == 1 else {}
     return cells | {"records": csv_text(";".join(record.id for record in row.arm.records))}
+
+
+def published_cells(section: Section, row: Row, published: PublishedRow) -> Iterator[dict[str, str]]:
+    """A line of published figures and, where there are any, one of their differences to the row that reproduces them."""
+    name = name_cells(row) | {"seeds": ""}
+    about = {
+        "published_as": csv_text(f"{published.detector} {published.backbone}"),
+        "implementation": csv_text(published.implementation),
+        "published_variant": csv_text(published.variant),
+        "published_kind": csv_text(published.kind),
+        "evaluator": csv_text(published.evaluator),
+        "published_selection": csv_text(published.selection),
+        "caveats": csv_text("; ".join(published.caveats)),
+        "source": csv_text("; ".join(published.sources)),
+    }
+    yield (
+        name
+        | about
+        | figures(section, published.values)
+        | {"kind": "published", "published_f1": number(published.f1, 4)}
+    )
+    if any(difference is not None for difference in published.differences):
+        yield name | about | figures(section, published.differences) | {"kind": "reproduced_minus_published"}
+
+
+def figures(section: Section, values: Iterable[float | None]) -> dict[str, str]:
+    """Figures in the columns of a section's scores."""
+    return {one_line(column.key): number(value, 4) for column, value in zip(section.columns, values, strict=True)}
 
 
 def timing_cells(timing: Timing) -> dict[str, str]:

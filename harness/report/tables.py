@@ -20,11 +20,11 @@ from harness.report.cells import (
 )
 from harness.report.columns import ACCURACY, EMPTY_SCENARIO, OVERLAP
 from harness.report.leaderboard import Leaderboard, Section
+from harness.report.published_cells import published_notes, published_table
+from harness.report.section_text import section_notes, section_text, section_title
 from harness.report.table_csv import to_csv
-from harness.report.text import counted, markdown
-
-SELECTION = {"last": "the last step's", "val-best": "the best on the validation split"}
-CONFIDENCE = {"published": "the detector's published one", "val-best": "the best on the validation split"}
+from harness.report.table_latex import to_latex
+from harness.report.text import markdown
 
 HOW_TO_READ = """
 Scores are points (x 100), means over training seeds; *Seed SD* is their standard deviation in {headline}. {scores} `#` ranks by
@@ -45,11 +45,22 @@ HOW_TO_READ_UNSCORED = """\
 Predictions on splits whose labels only the benchmark's own server has. Each cell's folder holds them as its server reads
 them, in `score-<evaluation>/submission.zip`."""
 
+HOW_TO_READ_LEFT_OUT = "Records on which no figure of this page rests, and why."
+
+HOW_TO_READ_MISSING = "Rows of fewer seeds than the suite has, and the seeds that have no record."
+
 HOW_TO_READ_GAINS = """\
 The *95 % interval* spans seeds and clips; the *seed interval* holds the clips fixed, the *clip interval* the seeds.
 *Pooled seeds* is the interval with the seed variance pooled over the rows: for sensitivity, no verdict rests on it.
 *Detectable* is the true gain that this many seeds and clips would have shown with 80 % probability. *Correlation* is
-that of the two arms' scores over the seeds."""
+that of the two arms' scores over the seeds: sharing seeds narrows the seed interval only where it exceeds .58 with 3
+pairs, or .31 with 5."""
+
+HOW_TO_READ_FAILED = "Cells that were run and gave no result, and why."
+
+HOW_TO_READ_PUBLISHED = """\
+What others published of the same detector and backbone, as results/published/ has it: never ranked, and in no Δ above.
+The notes below the table name each source and what is known to differ from the measurement here, or isn't stated."""
 
 HOW_TO_READ_TIMES = """\
 Batch 1, host to device + model + post-processing, wall clock; medians over the cells. *Relative* is p50 over the p50
@@ -67,12 +78,13 @@ prediction interval is for the gain on a new detector. *Consistently improves* m
 least 5 detectors."""
 
 
-def write_leaderboard(folder: Path, board: Leaderboard) -> tuple[Path, Path]:
-    """Write leaderboard.md and leaderboard.csv into `folder`, atomically; returns their paths."""
-    paths = (folder / "leaderboard.md", folder / "leaderboard.csv")
-    write_text(paths[0], to_markdown(board))
-    write_text(paths[1], to_csv(board))
-    return paths
+def write_leaderboard(folder: Path, board: Leaderboard) -> tuple[Path, ...]:
+    """Write leaderboard.md, leaderboard.csv and leaderboard.tex into `folder`, each atomically; returns their paths."""
+    texts = {"md": to_markdown(board), "csv": to_csv(board), "tex": to_latex(board)}
+    paths = {folder / f"leaderboard.{ending}": text for ending, text in texts.items()}
+    for path, text in paths.items():
+        write_text(path, text)
+    return tuple(paths)
 
 
 def to_markdown(board: Leaderboard) -> str:
@@ -88,8 +100,11 @@ def to_markdown(board: Leaderboard) -> str:
     if board.summaries:
         read = HOW_TO_READ_SUMMARY.format(headline=headlines(board))
         parts += ["## Methods over all rows", read, table_text(summary_table(board))]
+    if board.failed:
+        parts += ["## Failed seeds", HOW_TO_READ_FAILED, "\n".join(f"- {markdown(line)}" for line in board.failed)]
     if board.unscored:
         parts += ["## Not scored here", HOW_TO_READ_UNSCORED, table_text(unscored_table(board))]
+    parts += left_out_parts(board)
     for title, text, tables in (
         ("Latency", HOW_TO_READ_TIMES, timing_tables(board)),
         ("Training cost", HOW_TO_READ_TRAINING, training_tables(board)),
@@ -99,6 +114,18 @@ def to_markdown(board: Leaderboard) -> str:
         for table in tables:
             parts += [f"### {markdown(table.title)}", table_text(table)]
     return "\n\n".join(parts) + "\n"
+
+
+def left_out_parts(board: Leaderboard) -> list[str]:
+    """What is wrong with records that no figure rests on, and which seeds of a row there are none of."""
+    parts = []
+    for title, text, lines in (
+        ("Not used", HOW_TO_READ_LEFT_OUT, board.left_out),
+        ("Missing seeds", HOW_TO_READ_MISSING, board.missing),
+    ):
+        if lines:
+            parts += [f"## {title}", text, "\n".join(f"- {markdown(line)}" for line in lines)]
+    return parts
 
 
 def headlines(board: Leaderboard) -> str:
@@ -117,69 +144,18 @@ def how_to_read(board: Leaderboard) -> str:
 
 
 def section_parts(section: Section, board: Leaderboard) -> list[str]:
-    """One section: what it is, its table, the gains and the notes."""
-    parts = [f"## {markdown(section_title(section))}", section_text(section)]
+    """One section: what it is, its table, the notes, the gains and the published figures."""
+    parts = [f"## {markdown(section_title(section))}", markdown(section_text(section))]
     parts.append(table_text(score_table(section, board.timings)))
     notes = section_notes(section, board)
     if notes:
-        parts.append("\n".join(f"- {note}" for note in notes))
+        parts.append("\n".join(f"- {markdown(note)}" for note in notes))
     if section.gains:
         parts += [f"### Paired gains in {section.headline.title}", HOW_TO_READ_GAINS, table_text(gain_table(section))]
+    if section.reproductions:
+        parts += ["### Published beside reproduced", HOW_TO_READ_PUBLISHED, table_text(published_table(section))]
+        parts.append("\n".join(f"{place}. {markdown(note)}" for note, place in published_notes(section).items()))
     return parts
-
-
-def section_title(section: Section) -> str:
-    """A section's name: dataset, split and metric, and what else sets it apart."""
-    key = section.key
-    corruption = f", {key.corruption}" if key.corruption else ""
-    trained = f", trained on {key.trained_on}" if key.trained_on != key.dataset else ""
-    return f"{key.dataset}, {key.split}{corruption}: {key.metric}{trained}"
-
-
-def section_text(section: Section) -> str:
-    """What a section's table is of."""
-    key = section.key
-    seeds = sorted({len(row.seeds) for row in section.rows})
-    machine = section.timing
-    timed = (
-        f"FPS and latency: {markdown(machine.protocol)}, {markdown(machine.precision)}, {counted(machine.threads, 'thread')}, "
-        f"{markdown(machine.machine)}."
-        if machine
-        else "FPS and latency: no protocol and machine common to all rows, see the tables below."
-    )
-    return (
-        f"{counted(section.images, 'image')} in {counted(section.clips, 'clip')} of {markdown(key.dataset)} (content "
-        f"{markdown(key.dataset_sha256[:12])}), trained on {markdown(key.trained_on)}, scored by {markdown(key.metric)}. "
-        f"Seeds a row: {' or '.join(str(number) for number in seeds)}. Checkpoint: {SELECTION[key.selection]}. Confidence "
-        f"threshold: {CONFIDENCE[key.confidence]}. {timed}"
-    )
-
-
-def section_notes(section: Section, board: Leaderboard) -> list[str]:
-    """Why rows aren't ranked, why pairs aren't used, which methods have no baseline, which times are flagged."""
-    notes = [
-        f"† {markdown(row.arm.name)}: not ranked: {markdown('; '.join(row.unranked))}."
-        for row in section.rows
-        if row.unranked
-    ]
-    notes += [
-        f"Δ {markdown(gain.arm.name)}: pairs not used: {markdown('; '.join(gain.not_used))}."
-        for gain in section.gains
-        if gain.not_used
-    ]
-    compared = {id(gain.arm) for gain in section.gains}
-    notes += [
-        f"{markdown(row.arm.name)}: no baseline of the same detector, recipe and data, so no gain."
-        for row in section.rows
-        if not row.arm.is_baseline and id(row.arm) not in compared
-    ]
-    if section.timing:
-        notes += [
-            f"{markdown(row.arm.name)}: times flagged: {markdown(', '.join(timing.flags))}."
-            for row in section.rows
-            if (timing := board.timings[row.arm].get(section.timing)) and timing.flags
-        ]
-    return notes
 
 
 def table_text(table: Table) -> str:

@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _MARKDOWN = re.compile(r"([\\`*\[\]|~])|(?<!\w)(_)|(_)(?!\w)")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    '"': "''",
+    "`": r"\`{}",
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "Δ": r"$\Delta$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "↓": r"$\downarrow$",
+    "≥": r"$\geq$",
+    "†": r"$\dagger$",
+}
+"""How LaTeX writes what it would read as a command, an option behind a line's end, or not at all."""
+
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
@@ -18,6 +41,13 @@ def markdown(text: str) -> str:
     """Text that shows as itself in a cell or a sentence of GitHub's Markdown."""
     harmless = "".join(_HTML.get(character, character) for character in one_line(text))
     return _MARKDOWN.sub(lambda match: "\\" + match.group(0), harmless)
+
+
+def latex(text: str) -> str:
+    """Text that shows as itself in LaTeX, in ASCII: letters lose their accents, and what LaTeX has no plain word for becomes `?`."""
+    bare = (sign for sign in unicodedata.normalize("NFKD", one_line(text)) if not unicodedata.combining(sign))
+    written = "".join(_LATEX.get(sign, sign if sign.isascii() else "?") for sign in bare)
+    return written.replace("--", "-{}-").replace("--", "-{}-")
 
 
 def csv_text(text: str) -> str:

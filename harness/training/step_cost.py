@@ -30,7 +30,8 @@ from harness.records import StepCost
 from harness.throughput.devices import device_name, noise_flags, ratio_timer_of
 from harness.throughput.interleaved import turns
 from harness.training.determinism import make_deterministic, random_state, set_random_state
-from harness.training.loop import TrainingPlan, steps_of
+from harness.training.loop import steps_of
+from harness.training.plan import TrainingPlan
 
 WARM_STEPS = 2
 BLOCKS = 6

@@ -19,11 +19,13 @@ from harness.report.statistics import (
     holm,
     p_value,
     pooled_half_width,
+    seed_pool,
     t_quantile,
     variance,
     verdict,
     why_no_verdict,
 )
+from harness.report.tables import HOW_TO_READ_GAINS
 
 
 def comparison(
@@ -96,7 +98,7 @@ def test_under_ten_clips_there_is_no_interval_no_verdict_and_no_power() -> None:
     assert half_widths(few) is None
     assert p_value(few) is None
     assert detectable_difference(few) is None
-    assert pooled_half_width(few, [few]) is None
+    assert pooled_half_width(few, seed_pool([few])) is None
     assert why_no_verdict(few) == "no verdict: 9 clips"
     assert half_widths(comparison([0.1, 0.2, 0.3], clip_sd=0.05, clips=10)) is not None
 
@@ -109,7 +111,7 @@ def test_one_seed_has_the_clip_interval_alone() -> None:
     assert half.total == half.clip == pytest.approx(1.959964 * 0.05, rel=1e-6)
     assert p_value(one) is None
     assert why_no_verdict(one) == "no verdict: 1 seed"
-    assert pooled_half_width(one, [one]) is None
+    assert pooled_half_width(one, seed_pool([one])) is None
 
 
 def test_two_seeds_have_an_interval_but_no_verdict() -> None:
@@ -214,7 +216,7 @@ def test_pooled_interval_uses_the_mean_seed_variance_and_all_its_degrees_of_free
     first, second = comparison([0.0, 0.1, 0.2]), comparison([0.0, 0.3, 0.6])
     pooled = (np.var([0.0, 0.1, 0.2], ddof=1) + np.var([0.0, 0.3, 0.6], ddof=1)) / 2
     expected = stats.t.ppf(0.975, 4) * math.sqrt(pooled / 3)
-    assert pooled_half_width(first, [first, second]) == pytest.approx(expected)
+    assert pooled_half_width(first, seed_pool([first, second])) == pytest.approx(expected)
 
 
 def test_correlation_of_paired_seeds_is_pearsons() -> None:
@@ -244,3 +246,18 @@ def test_clip_variance_is_that_of_ten_thousand_clip_resamples() -> None:
     drawn = resampled(ours, ours_predicted) - resampled(theirs, theirs_predicted)
     # 10,000 draws give a variance to about 1.4 %; the jackknife's linear form is a little off too.
     assert compare(one, other).clip_variance == pytest.approx(float(drawn.var(ddof=1)), rel=0.06)
+
+
+def test_a_difference_of_rounding_alone_is_no_difference() -> None:
+    assert p_value(comparison([1e-17, 1e-17, 1e-17])) == 1.0
+    assert why_no_verdict(comparison([1e-17, 1e-17, 1e-17])) is None
+
+
+@pytest.mark.parametrize(("seeds", "told"), [(3, ".58"), (5, ".31")])
+def test_the_correlation_from_which_pairing_pays_is_where_the_paired_t_is_as_narrow_as_the_unpaired(
+    seeds: int, told: str
+) -> None:
+    # t_{S-1} sqrt(2 (1 - rho) / S) = t_{2S-2} sqrt(2 / S), for arms of equal variance.
+    rho = 1 - (stats.t.ppf(0.975, 2 * seeds - 2) / stats.t.ppf(0.975, seeds - 1)) ** 2
+    assert f"{rho:.2f}"[1:] == told
+    assert f"{told} with {seeds}" in " ".join(HOW_TO_READ_GAINS.split())

@@ -103,7 +103,7 @@ def test_the_same_records_in_any_order_give_the_same_bytes(made: Any, tmp_path: 
 def test_write_leaderboard_writes_both_files(made: Any, tmp_path: Path) -> None:
     board = by_hand(made, tmp_path / "records")
     paths = write_leaderboard(tmp_path / "out", board)
-    assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv"]
+    assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.tex"]
     assert paths[0].read_text(encoding="utf-8") == to_markdown(board)
     assert paths[1].read_text(encoding="utf-8") == to_csv(board)
 
@@ -356,3 +356,26 @@ def test_predictions_without_scores_are_listed_with_the_reason(made: Any, tmp_pa
     (table,) = [table for table in tables_of(text) if "Why" in table[0]]
     assert [list(row.values()) for row in table] == [["llamas", "test", "ufld", "baseline", "0, 1", "labels private"]]
     assert "No records yet" not in text
+
+
+def test_failed_seeds_are_told_in_the_table_and_on_the_terminal(made: Any, tmp_path: Path) -> None:
+    told = "ufld, samiro on mini, seed 2: ValueError: loss is nan | at step 7"
+    board = leaderboard(made.pairs(tmp_path, 2), tmp_path, failed=[told])
+    text = to_markdown(board)
+    assert "## Failed seeds" in text
+    assert "- ufld, samiro on mini, seed 2: ValueError: loss is nan \\| at step 7" in text
+    stream = io.StringIO()
+    print_leaderboard(board, Console(file=stream, width=200))
+    assert f"failed: {told}" in stream.getvalue()
+    assert "Failed" not in to_markdown(leaderboard(made.pairs(tmp_path, 2), tmp_path))
+
+
+def test_clips_so_uneven_that_few_of_them_count_are_told(made: Any, tmp_path: Path) -> None:
+    """One clip of 49 images and 11 of one: 60^2 / (49^2 + 11) = 1.49."""
+    base = replace(made.split(images=60), clip=np.array([f"c{max(0, index - 48):02d}" for index in range(60)]))
+    uneven = leaderboard(made.pairs(tmp_path / "uneven", 1, base=base), tmp_path / "uneven")
+    assert uneven.sections[0].effective_clips == pytest.approx(3600 / (49**2 + 11))
+    assert "The 12 clips are so uneven that they weigh as 1 equal ones" in to_markdown(uneven)
+    even = leaderboard(made.pairs(tmp_path / "even", 1), tmp_path / "even")
+    assert even.sections[0].effective_clips == pytest.approx(12)
+    assert "uneven" not in to_markdown(even)

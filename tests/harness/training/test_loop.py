@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from harness.methods.oracle import Oracle
 from harness.training.checkpoint import load_training_state
 from harness.training.data import micro_batches
 from harness.training.determinism import seed_everything
-from harness.training.loop import TrainingDiverged, TrainingPlan, Validation, train
+from harness.training.loop import train
+from harness.training.plan import TrainingDiverged, TrainingPlan, Validation
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -209,6 +211,57 @@ def test_a_gradient_that_is_not_finite_stops_in_its_own_step(toy, roads, tmp_pat
         train(model, roads.stream(model.detector).batches, TrainingPlan(toy.recipe(), 3), device=CPU, folder=tmp_path)
 
 
+class Overflowing(torch.autograd.Function):
+    """A loss whose gradient overflows as long as the scaled loss is above a limit."""
+
+    @staticmethod
+    def forward(context, value, limit):
+        context.limit = limit
+        return value.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        return (gradient * math.inf if float(gradient) > context.limit else gradient), None
+
+
+def overflowing(toy, limit: float):
+    model = toy.model()
+    losses = model.detector.losses
+    model.detector.losses = lambda outputs, batch: {
+        name: Overflowing.apply(term, limit) for name, term in losses(outputs, batch).items()
+    }
+    return model
+
+
+def test_steps_that_overflow_in_fp16_are_skipped_and_counted(toy, roads, tmp_path):
+    model = overflowing(toy, 65536 / 8)
+    plan = TrainingPlan(toy.recipe(), 6, precision="fp16", log_every=1)
+    before = model.detector.head.weight.clone()
+    seen = []
+
+    def progress(step: int, total: int, loss: float) -> None:
+        seen.append(torch.equal(model.detector.head.weight, before))
+
+    batches = roads.stream(model.detector).batches
+    summary = train(model, batches, plan, device=CPU, folder=tmp_path, progress=progress)
+    assert seen == [True, True, True, False, False, False]
+    assert summary.skipped_steps == 3
+    assert [line["skipped_steps"] for line in log_lines(tmp_path)] == [1, 2, 3, 3, 3, 3]
+
+
+def test_a_gradient_that_overflows_at_any_scale_is_a_divergence(toy, roads, tmp_path):
+    model = overflowing(toy, 0.0)
+    plan = TrainingPlan(toy.recipe(), 40, precision="fp16")
+    with pytest.raises(TrainingDiverged, match="step 32: the gradient wasn't finite in 32 steps in a row"):
+        train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
+
+
+def test_a_divergence_names_a_few_images_and_survives_pickling():
+    error = TrainingDiverged(3, "why", {"a": math.nan}, tuple(f"{number}.jpg" for number in range(40)))
+    assert str(error).endswith("14.jpg, 15.jpg and 24 more (in the training's log)")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
 def test_a_loss_above_the_limit_stops(toy, roads, tmp_path):
     model = toy.model()
     plan = TrainingPlan(toy.recipe(), 3, loss_limit=100.0)
@@ -367,3 +420,26 @@ def test_a_regularized_training_resumes_alike_without_its_oracle_in_the_checkpoi
         for name in ("undisturbed", "resumed")
     )
     assert clean == resumed
+
+
+@pytest.mark.slow
+def test_a_compiled_training_with_a_regularizer_follows_the_eager_one(toy, roads, tmp_path):
+    """Hooks and names are as without: the checkpoint of one loads into the other's model."""
+    configuration = method_configuration("samiro", {"oracle": "any", "normalize": "none"})
+    found = {}
+    for compiled in (False, True):
+        detector = toy.model(dropout=0.0).detector
+        oracle = Oracle(torch.nn.Sequential(OneMap()), (Tap("0", 6, 4),), Normalisation())
+        generator = torch.Generator().manual_seed(2)
+        model = attach(detector, configuration, oracle=oracle, statistics=None, generator=generator)
+        plan = TrainingPlan(toy.recipe(), 8, compiled=compiled, log_every=1, checkpoint_steps=4)
+        batches = roads.stream(detector).batches
+        train(model, batches, plan, device=CPU, folder=tmp_path / str(compiled))
+        found[compiled] = model
+    eager, compiled = (model.state_dict() for model in found.values())
+    assert eager.keys() == compiled.keys()
+    for name, value in eager.items():
+        assert torch.allclose(value, compiled[name], rtol=1e-4, atol=1e-5), name
+    losses = [[line["losses"] for line in log_lines(tmp_path / str(kind))] for kind in (False, True)]
+    for one, other in zip(*losses, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)

@@ -1,0 +1,63 @@
+"""What a section of a leaderboard is of, and what must be said about its rows: plain text, which Markdown and LaTeX escape."""
+
+from __future__ import annotations
+
+from harness.report.leaderboard import Leaderboard, Section
+from harness.report.statistics import CLIPS_FOR_NORMAL_QUANTILES
+from harness.report.text import counted
+
+SELECTION = {"last": "the last step's", "val-best": "the best on the validation split"}
+CONFIDENCE = {"published": "the detector's published one", "val-best": "the best on the validation split"}
+
+
+def section_title(section: Section) -> str:
+    """A section's name: dataset, split and metric, and what else sets it apart."""
+    key = section.key
+    corruption = f", {key.corruption}" if key.corruption else ""
+    trained = f", trained on {key.trained_on}" if key.trained_on != key.dataset else ""
+    return f"{key.dataset}, {key.split}{corruption}: {key.metric}{trained}"
+
+
+def section_text(section: Section) -> str:
+    """What a section's table is of."""
+    key = section.key
+    seeds = sorted({len(row.seeds) for row in section.rows})
+    machine = section.timing
+    timed = (
+        f"FPS and latency: {machine.protocol}, {machine.precision}, {counted(machine.threads, 'thread')}, "
+        f"{machine.machine}."
+        if machine
+        else "FPS and latency: no protocol and machine common to all rows, see the tables below."
+    )
+    return (
+        f"{counted(section.images, 'image')} in {counted(section.clips, 'clip')} of {key.dataset} (content "
+        f"{key.dataset_sha256[:12]}), trained on {key.trained_on}, scored by {key.metric}. "
+        f"Seeds a row: {' or '.join(str(number) for number in seeds)}. Checkpoint: {SELECTION[key.selection]}. Confidence "
+        f"threshold: {CONFIDENCE[key.confidence]}. {timed}"
+    )
+
+
+def section_notes(section: Section, board: Leaderboard) -> list[str]:
+    """Why rows aren't ranked, why pairs aren't used, which methods have no baseline, which times are flagged."""
+    notes = [f"† {row.arm.name}: not ranked: {'; '.join(row.unranked)}." for row in section.rows if row.unranked]
+    notes += [
+        f"Δ {gain.arm.name}: pairs not used: {'; '.join(gain.not_used)}." for gain in section.gains if gain.not_used
+    ]
+    if section.gains and section.effective_clips < min(CLIPS_FOR_NORMAL_QUANTILES, section.clips / 2):
+        notes.append(
+            f"The {section.clips} clips are so uneven that they weigh as {section.effective_clips:.0f} equal ones: where clips matter "
+            "more than seeds, intervals cover less than 95 % and verdicts come too easily (docs/statistics.md)."
+        )
+    compared = {id(gain.arm) for gain in section.gains}
+    notes += [
+        f"{row.arm.name}: no baseline of the same detector, recipe and data, so no gain."
+        for row in section.rows
+        if not row.arm.is_baseline and id(row.arm) not in compared
+    ]
+    if section.timing:
+        notes += [
+            f"{row.arm.name}: times flagged: {', '.join(timing.flags)}."
+            for row in section.rows
+            if (timing := board.timings[row.arm].get(section.timing)) and timing.flags
+        ]
+    return notes
