@@ -1,7 +1,7 @@
 """A finished detector's network as an ONNX file: what is deployed, without the harness.
 
-Input `images`: uint8 RGB (batch, 3, H, W), frames cropped and resized to the network's size; normalisation is part of the graph, and the
-batch is of any size. Outputs have the names that the adapter gives them. The file's metadata says the rest: `METADATA`.
+Input `images`: uint8 RGB (batch, 3, H, W), frames cropped and resized to the network's size; normalisation is part of the graph, and
+the batch is of any size. Outputs have the names that the adapter gives them. The file's metadata says the rest: `METADATA`.
 """
 
 from __future__ import annotations
@@ -129,8 +129,14 @@ def _check(path: Path, images: Tensor, expected: dict[str, Tensor], name: str) -
     """InputError unless onnxruntime gives the network's outputs, at another batch size than it was exported with."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = session.run(list(expected), {"images": images.numpy()})
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        found = session.run(list(expected), {"images": images.numpy()})
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{name}: onnxruntime doesn't run the exported graph ({reason}); mend the adapter's forward"
+        ) from error
     for (key, wanted), got in zip(expected.items(), found, strict=True):
         bound = TOLERANCE * max(1.0, float(wanted.abs().max()))
         if got.shape != tuple(wanted.shape) or not np.abs(got - wanted.numpy()).max() <= bound:

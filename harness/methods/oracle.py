@@ -19,7 +19,7 @@ from harness.errors import InputError
 from harness.files import sha256_of_file, write_text, written_aside
 from harness.methods.card import OracleCard, card_path
 from harness.methods.folding import channels_last_is_safe, folded
-from harness.methods.registration import Grid, PixelTracer, blank_images, grid_of
+from harness.methods.registration import Grid, PixelTracer, blank_images, grid_of, merged
 
 
 class Oracle(nn.Module):
@@ -98,8 +98,8 @@ class Oracle(nn.Module):
                     f"{tuple(feature.shape)}: give the oracle that belongs to its taps"
                 )
         return tuple(
-            grid_of(tracer.lattice(feature), (feature.shape[2], feature.shape[3]), stride=tap.stride,
-                    name=f"oracle tap {tap.path!r}").scaled(scale)
+            grid_of(merged(tracer.lattice(feature), (feature.shape[2], feature.shape[3]), scaled),
+                    (feature.shape[2], feature.shape[3]), stride=tap.stride, name=f"oracle tap {tap.path!r}").scaled(scale)
             for tap, feature in zip(self.taps, features, strict=True)
         )  # fmt: skip
 
