@@ -10,7 +10,7 @@ COMPILE := env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c 'from harness.torc
 INSTALL := .venv/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench plan status leaderboard test test-slow conformance benchmark lint publish
+.PHONY: help setup bench plan status leaderboard test test-slow conformance benchmark lint publish verify
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ leaderboard: .venv/.ready ## rebuild a suite's tables from its records
 
 publish: .venv/.ready ## copy a suite's tables and records to results/ and the README
 	@$(BENCH) publish $(SUITE) $(if $(SEEDS),--seeds $(SEEDS))
+
+verify: .venv/.ready ## score every published row of a suite again
+	@$(BENCH) verify $(SUITE)
 
 test: .venv/.ready-dev ## the default tests
 	@.venv/bin/python -m pytest --numprocesses auto --dist loadfile

@@ -76,14 +76,29 @@ class InputSize(Data):
         return (round(top * scale_y), round(left * scale_x), round(bottom * scale_y), round(right * scale_x))
 
 
+def _never(value: float) -> bool:
+    return value == 0.0
+
+
+def _always(value: float) -> bool:
+    return value == 1.0
+
+
 class Augmentation(Data):
     """Ranges of the random changes a training sample goes through; all zero is none. The same draw serves image and labels.
 
     `rotation` in degrees, `shift_x` and `shift_y` as a share of the frame's width and height, `scale` as a relative change, each drawn
     uniformly from +- the value; `flip` is the probability of a mirror image; `brightness`, `contrast`, `saturation` are relative
     changes of the colours, `hue` in degrees.
+
+    `crop` is the largest share of its height and width that a random crop takes from the view, which keeps its aspect. `blur` is the
+    probability of a blur, which is Gaussian with a standard deviation up to `blur_sigma` or of motion along a streak of up to
+    `blur_length`, in network pixels; where both are given, either as often. `geometric_probability` (of rotation, shift, scale and
+    crop together) and `colour_probability` are the shares of samples that are changed so; the others keep geometry or colours.
     """
 
+    # Settings with `exclude_if` came after the first records: at their defaults dumps leave them out, so that the identities of cells
+    # made without them hold.
     flip: float = Field(0.0, ge=0, le=1)
     rotation: float = Field(0.0, ge=0, le=45)
     shift_x: float = Field(0.0, ge=0, le=0.5)
@@ -93,6 +108,18 @@ class Augmentation(Data):
     contrast: float = Field(0.0, ge=0, lt=1)
     saturation: float = Field(0.0, ge=0, le=1)
     hue: float = Field(0.0, ge=0, le=180)
+    crop: float = Field(0.0, ge=0, lt=1, exclude_if=_never)
+    blur: float = Field(0.0, ge=0, le=1, exclude_if=_never)
+    blur_sigma: float = Field(0.0, ge=0, le=5, exclude_if=_never)
+    blur_length: float = Field(0.0, ge=0, le=31, exclude_if=_never)
+    geometric_probability: float = Field(1.0, ge=0, le=1, exclude_if=_always)
+    colour_probability: float = Field(1.0, ge=0, le=1, exclude_if=_always)
+
+    @model_validator(mode="after")
+    def _a_blur_of_some_size(self) -> Self:
+        if (self.blur > 0) != (max(self.blur_sigma, self.blur_length) > 0):
+            raise ValueError("'blur' is how often, 'blur_sigma' or 'blur_length' how much: give both or neither")
+        return self
 
 
 class Recipe(Data):

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.errors import InputError
 from harness.files import written_aside
+from harness.stored_arrays import DAMAGE, read_arrays
 
 THRESHOLDS: tuple[float, ...] = (0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95)
 """The IoU thresholds of the columns of `OverlapCounts.true_positives`: COCO's ten, as CLRNet's mF1 uses them."""
@@ -227,12 +228,13 @@ def write_counts(path: Path, counts: Counts) -> None:
 def read_counts(path: Path) -> Counts:
     """Read counts of either kind; InputError names the file where it is missing, broken, or its arrays disagree in length or type."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            kind: type[Counts] = AccuracyCounts if "accuracy" in archive.files else OverlapCounts
-            counts = kind(**{field.name: archive[field.name] for field in fields(kind)})
-    except Exception as error:  # numpy raises half a dozen unrelated types for a broken archive
+        arrays = read_arrays(path)
+        kind: type[Counts] = AccuracyCounts if "accuracy" in arrays else OverlapCounts
+        counts = kind(**{field.name: arrays[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: not a readable counts file ({error}); run `bench` again to score the cell"
+            f"{path}: not a readable counts file ({reason}); run `bench` again to score the cell"
         ) from error
     for field in fields(counts):
         array = getattr(counts, field.name)

@@ -114,3 +114,21 @@ def sha256_of_file(path: Path) -> str:
     """Hex sha256 of a file's bytes, read in pieces."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes.
+
+    Raises InputError on a larger file, and on a folder, a pipe or a device, which would be read without end; OSError as `open` does.
+    """
+    there = path.stat()
+    if stat.S_ISDIR(there.st_mode):
+        raise InputError(f"{path}: a folder, not a file: move it away")
+    if not stat.S_ISREG(there.st_mode):
+        raise InputError(f"{path}: a pipe or a device, not a file: move it away")
+    if there.st_size > limit:
+        raise InputError(
+            f"{path}: {there.st_size} bytes, and the limit is {limit}: this is something else; move it away"
+        )
+    with open(path, "rb") as stream:
+        return stream.read(limit + 1)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +19,10 @@ from harness.assembly import assemble_record, time_and_record
 from harness.cell import CellPhases, cell_phases, content_key, records_folder, run_cell
 from harness.counts import read_counts, scope_scores
 from harness.engines.base import Engine, Job, Listener, Outcome
-from harness.errors import InputError
+from harness.errors import InputError, InputWarning
 from harness.files import sha256_of_file, write_json
 from harness.phases import Phase, PhaseState, accept, phase_state, set_aside
-from harness.records import Record, read_record
+from harness.records import Record, read_record, read_sound_records
 from harness.suite import Cell, DatasetPart, Suite, cells_of
 
 
@@ -299,10 +302,18 @@ def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
 
 
 def holds(path: Path) -> bool:
-    """Whether a record is there, and its counts are the ones that it names and was made from."""
-    if not path.is_file():
+    """Whether a record is there, and its counts are the ones that it names and was made from.
+
+    One that can't be read, or was changed, is moved to `superseded/`, and a warning says why: it is assembled again.
+    """
+    if not os.path.lexists(path):
         return False
-    record = read_record(path)
+    try:
+        record = read_record(path)
+    except InputError as error:
+        aside = set_aside(path)
+        warnings.warn(f"{error}; it lies in {aside} now and was made again from its phases", InputWarning, stacklevel=2)
+        return False
     for evaluation in record.evaluations:
         counts = path.parent / evaluation.counts_file
         if not counts.is_file() or sha256_of_file(counts) != evaluation.counts_sha256:
@@ -314,9 +325,38 @@ def holds(path: Path) -> bool:
 
 def records_of(plan: Plan) -> list[Record]:
     """The records of the plan's cells that are there, in the order of the cells; those whose data isn't at hand come last."""
+    return [read_record(path) for path in record_paths(plan)]
+
+
+def sound_records_of(plan: Plan) -> tuple[list[Record], list[str]]:
+    """Those records of the plan that can be read, and for each of the others what is wrong with it, in a line."""
+    return read_sound_records(record_paths(plan))
+
+
+def record_paths(plan: Plan) -> list[Path]:
+    """Where the records of the plan's cells lie that are there, sound or not."""
     folder = records_folder(plan.results, plan.suite.name)
     paths = [folder / f"{cell.id}.json" for cell in plan.all_cells]
-    return [read_record(path) for path in paths if path.is_file()]
+    return [path for path in paths if os.path.lexists(path)]
+
+
+def missing_seeds(plan: Plan) -> list[str]:
+    """The rows that have records of some seeds and none of others, a line each; `failed_seeds` tells those that ended badly."""
+    recorded = {path.name for path in record_paths(plan)}
+    failed = last_outcomes(plan)
+    rows: dict[str, dict[int, bool]] = defaultdict(dict)
+    for cell in plan.all_cells:
+        identity = cell.identity
+        row = f"{identity.detector}, {identity.method} on {identity.dataset}"
+        rows[row][identity.seed] = f"{cell.id}.json" in recorded or cell.id in failed
+    told = []
+    for row, seeds in rows.items():
+        lacking = [str(seed) for seed, there in sorted(seeds.items()) if not there]
+        if lacking and len(lacking) < len(seeds):
+            told.append(
+                f"{row}: no record of seed{'s' if len(lacking) > 1 else ''} {', '.join(lacking)} of {len(seeds)}"
+            )
+    return told
 
 
 def other_records(plan: Plan) -> int:

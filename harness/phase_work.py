@@ -16,7 +16,8 @@ import torch
 from detectors.base import Detector
 from detectors.meta import FILE, DetectorMeta
 from detectors.registry import adapter_file
-from harness.artefacts import built_oracle, locked, open_part, resolve_device, statistics_phase
+from harness.artefacts import locked, open_part, resolve_device, statistics_phase
+from harness.cell_oracle import as_seen, oracle_artefact, source_oracle
 from harness.counts import write_counts
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.images import read_size
@@ -27,7 +28,7 @@ from harness.inference import load_detector, network_images, predict
 from harness.methods.attach import attach
 from harness.methods.base import TrainingModel
 from harness.methods.config import RegularizedConfiguration
-from harness.methods.oracle import Oracle, load_oracle
+from harness.methods.oracle import Oracle
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
 from harness.phases import run_phase
@@ -37,6 +38,7 @@ from harness.scoring import SCORINGS
 from harness.selection import check_selectable, split_score
 from harness.suite import Cell, EvaluationPart, adapter_of
 from harness.throughput.measurement import Precision, measure
+from harness.training.cache import GIGABYTE
 from harness.training.checkpoint import save_inference_checkpoint
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
@@ -44,6 +46,7 @@ from harness.training.launch import launch
 from harness.training.loop import train as run_training
 from harness.training.plan import TrainingPlan, TrainingSummary, Validation
 from harness.training.ranks import ALONE, Ranks
+from harness.training.views import augmenting_device
 from harness.weights.cache import start_detector
 
 TIMED_PRECISION: dict[str, Precision] = {"fp32": "fp32-strict", "bf16": "amp-bf16", "fp16": "amp-fp16"}
@@ -91,9 +94,12 @@ def train_share(
         batch_size=recipe.batch_size,
         seed=cell.identity.seed,
         workers=cell.training.workers,
+        cache_bytes=round(cell.training.cache_gigabytes * GIGABYTE),
         pin_memory=device.type == "cuda",
+        augment_on=augmenting_device(device),
         share=(ranks.rank, ranks.count),
     )
+    oracle = oracle_artefact(results, cell, detector)
     model = attach_method(results, cell, content, detector, frames, device, report)
     plan = training_plan(cell, recipe.total_steps(len(frames)))
 
@@ -114,7 +120,7 @@ def train_share(
         ranks=ranks,
     )
     if ranks.first:
-        keep_trained(cell, model, summary, weights, device, folder)
+        keep_trained(cell, model, summary, weights, oracle, device, folder)
 
 
 def keep_trained(
@@ -122,6 +128,7 @@ def keep_trained(
     model: TrainingModel,
     summary: TrainingSummary,
     weights: Artefact | None,
+    oracle: Artefact | None,
     device: torch.device,
     folder: Path,
 ) -> None:
@@ -144,6 +151,7 @@ def keep_trained(
         "cost": cost,
         "environment": environment(str(device)).model_dump(),
         "weights": None if weights is None else weights.model_dump(mode="json"),
+        "oracle": None if oracle is None else oracle.model_dump(mode="json"),
     }
     write_json(folder / "summary.json", summary_facts)
 
@@ -202,11 +210,12 @@ def attach_method(
     oracle, statistics = None, None
     if cell.oracle is not None:
         assert isinstance(cell.method, RegularizedConfiguration)
-        oracle = load_oracle(built_oracle(results, cell))
+        oracle = source_oracle(results, cell, detector)
         if cell.method.normalize != "none":
             statistics = load_statistics(
                 build_statistics(results, cell, content, detector, oracle, frames, device, report)
             )
+        oracle = as_seen(cell, oracle)
     generator = torch.Generator().manual_seed(method_seed(cell.identity.seed))
     recipe, identity = cell.configuration.recipe, cell.identity
     share = recipe.batch_size // identity.processes

@@ -1,22 +1,25 @@
 """Records: what one cell showed, and the counts per image that every figure of a leaderboard is made from.
 
-A record is one JSON file, `<id>.json`; beside it lies one `<id>.<evaluation>.counts.npz` an evaluation. Records and counts hold
-fractions and plain counts; points (x 100) exist only in tables.
+A record is one JSON file, `<id>.json`, that carries a hash of itself (`harness.record_text`); beside it lies one
+`<id>.<evaluation>.counts.npz` an evaluation. Records and counts hold fractions and plain counts; points (x 100) exist only in tables.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
 
 from harness.counts import AccuracyCounts, AccuracyScores, Counts, OverlapScores, Stored, read_counts
 from harness.errors import InputError
-from harness.files import sha256_of_file, write_text
+from harness.files import sha256_of_file, sha256_of_json, written_aside
+from harness.record_text import read_text, with_hash
 
-SCHEMA_VERSION = 1
+FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+$")]
+"""A name that is part of a file's name: it can't lead out of a folder."""
 
 
 def _unused(default: Any) -> Any:
@@ -73,10 +76,10 @@ class Evaluation(Stored):
     other OverlapScores.
     """
 
-    name: str
-    dataset: str
+    name: FileName
+    dataset: FileName
     dataset_sha256: str
-    split: str
+    split: FileName
     corruption: str | None
     metric: str
     confidence_threshold: float
@@ -98,10 +101,10 @@ class Evaluation(Stored):
 class Submission(Stored):
     """Predictions on a split that can't be scored here, written for whoever can. `why`: labels that only a server has."""
 
-    name: str
-    dataset: str
+    name: FileName
+    dataset: FileName
     dataset_sha256: str
-    split: str
+    split: FileName
     corruption: str | None
     why: Literal["labels private"]
     confidence_threshold: float
@@ -166,6 +169,31 @@ class TrainingCost(Stored):
     best_score: float | None = _unused(None)
 
 
+class StepCost(Stored):
+    """Time of a training step with the method over that without, both at the same precision, measured in turns in one process.
+
+    The protocol is described in harness/training/step_cost.py. ratio: median over `blocks`, ratio_low and ratio_high the lowest and
+    highest of them. seconds_per_step: medians. Peak memory: of tensors on a CUDA device, each arm as if it were alone; None on a CPU,
+    where torch doesn't count it.
+    """
+
+    protocol: Literal["step-cost/1"]
+    device: str
+    threads: int
+    precision: Literal["fp32", "bf16", "fp16"]
+    batch_size: int
+    micro_batch_size: int
+    blocks: int
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    seconds_per_step: float
+    baseline_seconds_per_step: float
+    peak_memory_bytes: int | None
+    baseline_peak_memory_bytes: int | None
+    flags: tuple[str, ...] = ()
+
+
 class Artefact(Stored):
     """A prerequisite that was built or fetched: rendered dataset, oracle, target statistics, backbone weights."""
 
@@ -198,8 +226,8 @@ class Environment(Stored):
 class Record(Stored):
     """Everything that one cell showed. `selected_on`: the split its checkpoint was chosen on, None for the last step."""
 
-    schema_version: Literal[1] = 1
-    id: str
+    schema_version: Literal[2] = 2
+    id: FileName
     suite: str
     identity: Identity
     fingerprints: dict[str, dict[str, str]]
@@ -209,43 +237,73 @@ class Record(Stored):
     submissions: tuple[Submission, ...] = ()
     throughput: tuple[Throughput, ...]
     training: TrainingCost
+    step_cost: StepCost | None = None
+    """None for the baseline, and in records from before it was measured."""
     artefacts: tuple[Artefact, ...]
     environment: Environment
     flags: tuple[str, ...] = ()
     """Why a row isn't ranked or a pair isn't used (`stale accepted`, `oracle failed its gate`, ...): plain words."""
 
 
+@dataclass(frozen=True)
+class ReadRecord:
+    """A record that was read. fault: why no figure may rest on it all the same, None if nothing is wrong."""
+
+    record: Record
+    version: int
+    fault: str | None
+
+
+def identity_hash(identity: Identity) -> str:
+    """The sha256 that a cell's id ends in the beginning of."""
+    return sha256_of_json(identity.model_dump(mode="json"))
+
+
 def write_record(folder: Path, record: Record) -> Path:
-    """Write `<id>.json` atomically; returns its path."""
+    """Write `<id>.json` with its hash, atomically; returns its path."""
     path = folder / f"{record.id}.json"
-    write_text(path, record.model_dump_json(indent=1) + "\n")
+    with written_aside(path) as aside:
+        aside.write_bytes(with_hash(record.model_dump_json(indent=1) + "\n"))
     return path
 
 
-def read_record(path: Path) -> Record:
-    """Read one record. InputError names the file and key for anything that isn't a record of this schema."""
+def read_any_record(path: Path) -> ReadRecord:
+    """Read one record, also one that was changed after it was written. InputError for anything that isn't a record."""
+    text = read_text(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: not a readable record ({error}); restore it or delete it and run `bench` again"
-        ) from error
-    if isinstance(value, dict) and value.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: key 'schema_version' is {value.get('schema_version')!r}, this program reads {SCHEMA_VERSION}; "
-            "use the version that wrote it, or move the file away and run `bench` again"
-        )
-    try:
-        return Record.model_validate_json(json.dumps(value))
+        record = Record.model_validate_json(text.body)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if part not in ("<overlap>", "<accuracy>"))
         raise InputError(f"{path}: key '{key}': {first['msg']}; move the file away and run `bench` again") from error
+    fault = text.fault
+    if fault is None and f"{record.id}.json" != path.name:
+        fault = f"key 'id' is {record.id!r}, so the file is a copy or was renamed"
+    return ReadRecord(record, text.version, fault)
+
+
+def read_record(path: Path) -> Record:
+    """Read one record. InputError names the file and key for anything that isn't a record, or isn't as it was written."""
+    read = read_any_record(path)
+    if read.fault is not None:
+        raise InputError(f"{path}: {read.fault}; restore it, or move it away and run `bench` again")
+    return read.record
 
 
 def read_records(folder: Path) -> list[Record]:
     """All records of a folder, in the order of their ids; an empty or missing folder gives none."""
     return [read_record(path) for path in sorted(folder.glob("*.json"))]
+
+
+def read_sound_records(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
+    """The records that can be read, in the order given, and for each of the others what is wrong with it, in a line."""
+    records, faults = [], []
+    for path in paths:
+        try:
+            records.append(read_record(path))
+        except InputError as error:
+            faults.append(str(error))
+    return records, faults
 
 
 def counts_path(folder: Path, record_id: str, evaluation: str) -> Path:

@@ -66,8 +66,7 @@ def bench(
             Console(stderr=True).print(f"samiro-bench: {told}", highlight=False, markup=False, soft_wrap=True)
         # The tables are of the whole suite, whichever of its cells have just run.
         whole = matrix.make_plan(loaded, results, seeds=seeds) if only else plan
-        if matrix.records_of(whole):
-            show_leaderboard(whole, console)
+        sound = show_leaderboard(whole, console) if matrix.record_paths(whole) else True
         if failed:
             fault = all(outcome.kind == "input" for outcome in failed)
             then = "mend what is named above, then the same command tries" if fault else "the same command tries"
@@ -75,7 +74,7 @@ def bench(
                 f"{len(failed)} of {len(jobs)} jobs failed; {then} them again", highlight=False, soft_wrap=True
             )
             return 2 if fault else 1
-    return 0
+    return 0 if sound else 1
 
 
 def lacking(plan: Plan) -> bool:

@@ -16,33 +16,39 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command(epilog="Example: samiro-bench leaderboard mini")
-def leaderboard(suite: SuiteName = "mini", seeds: Seeds = None, results: Results = RESULTS) -> None:
-    """Rebuild leaderboard.md, leaderboard.csv and leaderboard.tex of SUITE and print the table."""
+def leaderboard(suite: SuiteName = "mini", seeds: Seeds = None, results: Results = RESULTS) -> int:
+    """Rebuild leaderboard.{md,csv,tex} of SUITE and print the table. Exit code 1 if a record was left out."""
     from harness.errors import InputError
-    from harness.matrix import make_plan, records_of
+    from harness.matrix import make_plan, record_paths
     from harness.suite import load_suite
 
     loaded = load_suite(suite)
     plan = make_plan(loaded, results, seeds=seeds)
-    if not records_of(plan):
+    if not record_paths(plan):
         raise InputError(
             f"{results / loaded.name / 'records'}: no record of this suite; run `samiro-bench bench {suite}`"
         )
-    show_leaderboard(plan, Console())
+    return 0 if show_leaderboard(plan, Console()) else 1
 
 
-def show_leaderboard(plan: Plan, console: Console) -> None:
-    """Write the tables of a plan's records, print them, and name the files."""
+def show_leaderboard(plan: Plan, console: Console) -> bool:
+    """Write the tables of a plan's records, print them, and name the files; whether every record could be used.
+
+    What is wrong with the others goes to standard error, a line each.
+    """
     from harness.cell import records_folder
-    from harness.matrix import failed_seeds, other_records, records_of
+    from harness.matrix import failed_seeds, missing_seeds, other_records, sound_records_of
     from harness.report.leaderboard import leaderboard
     from harness.report.published import read_published
     from harness.report.tables import write_leaderboard
     from harness.report.terminal import print_leaderboard
 
     folder = plan.results / plan.suite.name
+    records, faults = sound_records_of(plan)
     place = records_folder(plan.results, plan.suite.name)
-    board = leaderboard(records_of(plan), place, read_published(), failed=failed_seeds(plan))
+    board = leaderboard(
+        records, place, read_published(), faults=faults, missing=missing_seeds(plan), failed=failed_seeds(plan)
+    )
     written = write_leaderboard(folder, board)
     print_leaderboard(board, console)
     others = other_records(plan)
@@ -50,4 +56,10 @@ def show_leaderboard(plan: Plan, console: Console) -> None:
         console.print(
             f"{others} records of other seeds or options lie beside them and were left alone", highlight=False
         )
+    told = Console(stderr=True)
+    for line in board.missing:
+        told.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
+    for line in board.left_out:
+        told.print(f"samiro-bench: not used: {place}/{line}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"wrote {' and '.join(str(path) for path in written)}", highlight=False, soft_wrap=True)
+    return not board.left_out

@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "weights": ("harness.cli.weights", "pretrained backbone weights: what there are, and into the cache with them"),
     "data": ("harness.cli.data", "render, examine, index and convert datasets"),
     "publish": ("harness.cli.publish", "copy a suite's records and tables to results/<suite>/ and the README"),
+    "verify": ("harness.cli.verify", "score every published row again and make its tables again"),
     "suite": ("harness.cli.suite", "the JSON Schema of suites"),
     "env": ("harness.cli.env", "what machine and libraries these are"),
 }

@@ -22,17 +22,28 @@ def publish(
     readme: Annotated[Path, typer.Option(help="The page whose markers get the table and the badge.")] = Path(
         "README.md"
     ),
+    tables: Annotated[
+        bool,
+        typer.Option("--tables", help="Make only the tables of OUT/SUITE again, from the records published there."),
+    ] = False,
     no_readme: Annotated[bool, typer.Option("--no-readme", help="Leave the README as it is.")] = False,
 ) -> None:
-    """Copy SUITE's records, counts, predictions and tables to OUT/SUITE, and its table and badge into the README."""
+    """Copy SUITE's records, counts, predictions, labels and tables to OUT/SUITE, its table and badge into the README.
+
+    Labels of licensed datasets are never copied.
+    """
     from harness.matrix import make_plan
     from harness.publishing.publish import publish as publish_plan
+    from harness.publishing.publish import publish_tables
     from harness.suite import load_suite
 
     loaded = load_suite(suite)
-    plan = make_plan(loaded, results, seeds=seeds)
     page = readme_page(readme, loaded.name) if not no_readme else None
-    for path in publish_plan(plan, out / loaded.name, page):
+    target = out / loaded.name
+    written = (
+        publish_tables(target, page) if tables else publish_plan(make_plan(loaded, results, seeds=seeds), target, page)
+    )
+    for path in written:
         typer.echo(f"wrote {path}")
 
 

@@ -80,6 +80,13 @@ class Dataset(Protocol):
         many predictions as frames.
         """
 
+    def scored_files(self, split: str) -> list[str]:
+        """What scoring a split reads of the dataset, as paths below `root`: lists, scenarios and labels, never images.
+
+        A folder that holds these alone is opened and scored like the whole, given the images' size. Raises InputError on a split
+        that isn't there.
+        """
+
     def content_key(self) -> str:
         """sha256 over lists and labels (of rendered data: the key of its specification), wherever and whenever stored."""
 

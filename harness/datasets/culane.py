@@ -165,16 +165,12 @@ class CULane:
         return self._frames[split]
 
     def _scenarios(self, test_list: Path, images: list[str]) -> dict[str, str]:
-        folder = test_list.parent / "test_split"
-        if not folder.is_dir():
+        if not (test_list.parent / "test_split").is_dir():
             return {}
         listed = set(images)
         origin: dict[str, Path] = {}
         scenarios: dict[str, str] = {}
-        for path in sorted(folder.iterdir()):
-            match = _SPLIT_FILE.fullmatch(path.name)
-            if not match:
-                continue
+        for path in self._split_files(test_list):
             for image in read_list(path):
                 if image in origin:
                     raise InputError(
@@ -183,11 +179,18 @@ class CULane:
                 if image not in listed:
                     raise InputError(f"{path}: {image} isn't in {test_list}; add it there or delete it here")
                 origin[image] = path
-                scenarios[image] = match[1]
+                scenarios[image] = path.stem.partition("_")[2]
         for image in images:
             if image not in scenarios:
-                raise InputError(f"{test_list}: {image} is in no file of {folder}; add it to the list of its scenario")
+                raise InputError(
+                    f"{test_list}: {image} is in no file of {test_list.parent / 'test_split'}; add it to the list of its scenario"
+                )
         return scenarios
+
+    def _split_files(self, test_list: Path) -> list[Path]:
+        """The lists of scenarios, sorted; none without the folder of them."""
+        folder = test_list.parent / "test_split"
+        return sorted(path for path in folder.iterdir() if _SPLIT_FILE.fullmatch(path.name)) if folder.is_dir() else []
 
     def labels(self, split: str) -> LabelIndex:
         """The index of a split's labels, one row a frame of `frames(split)`, with every line of every file.
@@ -233,6 +236,13 @@ class CULane:
     ) -> None:
         """One .lines.txt a frame: `folder/<image path with .lines.txt for its extension>`."""
         write_predictions(folder, frames, lanes_of_frames)
+
+    def scored_files(self, split: str) -> list[str]:
+        """The split's list, for test the lists of scenarios, and the labels."""
+        lists = [self._existing_list(split)]
+        if split == "test":
+            lists += self._split_files(lists[0])
+        return [*(path.relative_to(self.root).as_posix() for path in lists), *map(label_name, self.images(split))]
 
     def content_key(self) -> str:
         """sha256 over lists, scenarios and parsed labels of all splits; of rendered data, its "dataset_key".

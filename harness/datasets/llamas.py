@@ -21,7 +21,7 @@ from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
 from harness.datasets.index import LabelIndex, cached_index, index_of_files, place_of, rebuilt_index, stat_signature
 from harness.datasets.lines import COORDINATE_LIMIT, lines_text
-from harness.datasets.rendering import rendered_key, scenarios_of
+from harness.datasets.rendering import SCENARIOS_FILE, rendered_key, scenarios_of
 from harness.errors import InputError, did_you_mean
 from harness.files import sha256_of_json
 from harness.lanes import Lane, Points, archived
@@ -346,6 +346,13 @@ class LLAMAS:
     ) -> None:
         """One .lines.txt a frame: `folder/<recording>/<name>.lines.txt`, for val as for the server of test."""
         write_predictions(folder, frames, lanes_of_frames)
+
+    def scored_files(self, split: str) -> list[str]:
+        """The split's labels, and the scenarios where there are any. InputError for a split whose labels are private."""
+        if not self.has_labels(split):
+            raise InputError(f"{self.name}: the labels of the {split} split are private; score val instead")
+        scenarios = [SCENARIOS_FILE] if (self.root / SCENARIOS_FILE).is_file() else []
+        return [*scenarios, *(self.label_name(frame) for frame in self.frames(split))]
 
     def content_key(self) -> str:
         """sha256 over frames and labels of train and val, and over the frames of test; of rendered data its "dataset_key"."""

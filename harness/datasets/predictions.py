@@ -6,11 +6,6 @@ Both hold the same values, rounded to 1/8 px and clipped to +-4,000 px.
 from __future__ import annotations
 
 import hashlib
-import io
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,25 +17,7 @@ from harness.datasets.lines import label_name, lines_text, parse_lines
 from harness.errors import InputError
 from harness.files import written_aside
 from harness.lanes import PIXEL_FRACTION, Lane, archived_points
-
-ARCHIVE_LIMIT = 1 << 30
-"""An archive that says it unpacks to more bytes than this is refused: 34,680 images of CULane need about 20 MB."""
-
-# What zipfile and numpy raise on damaged or hostile bytes, as fuzzing and their sources show.
-_DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    OverflowError,
-    SyntaxError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+from harness.stored_arrays import DAMAGE, Arrays, read_arrays
 
 
 def write_predictions(folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:
@@ -78,7 +55,7 @@ def pack_predictions(path: Path, ids: Sequence[str], lanes_of_frames: Iterable[S
     on an id with a line end or given twice, and if there aren't as many predictions as ids.
     """
     quantized, points_of_lane, lanes_of_frame, scores = _flat(ids, lanes_of_frames)
-    arrays: dict[str, npt.NDArray[np.generic]] = {
+    arrays: Arrays = {
         "ids": np.frombuffer("\n".join(ids).encode(), np.uint8),
         "lanes": lanes_of_frame,
         "points": points_of_lane,
@@ -107,10 +84,10 @@ def unpack_predictions(path: Path) -> tuple[list[str], list[list[Lane]]]:
     Safe on archives from strangers: nothing is unpickled, extracted or trusted. Raises InputError on any damage.
     """
     try:
-        return _unflat(_load(path))
+        return _unflat(read_arrays(path))
     except FileNotFoundError:
         raise InputError(f"{path} is missing; predict again or restore it") from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path}: not a whole archive of predictions ({reason}); predict again or restore it"
@@ -149,30 +126,7 @@ def _sums(values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     return np.cumsum(values, axis=1, dtype=np.int16)
 
 
-def _load(path: Path) -> dict[str, npt.NDArray[np.generic]]:
-    with zipfile.ZipFile(path) as archive:
-        sizes = [member.file_size for member in archive.infolist()]
-        if sum(sizes) > ARCHIVE_LIMIT:
-            raise ValueError(f"it would unpack to {sum(sizes)} bytes")
-        arrays = {}
-        for member in archive.infolist():
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"{member.filename} is compressed by another method than deflate")
-            arrays[member.filename.removesuffix(".npy")] = _array(archive.read(member))
-        return arrays
-
-
-def _array(data: bytes) -> npt.NDArray[np.generic]:
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-    shape, fortran, dtype = read_header(stream)
-    if dtype.hasobject or fortran:
-        raise ValueError("an array in it is of a kind that no writer here makes")
-    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape)
-
-
-def _unflat(arrays: dict[str, npt.NDArray[np.generic]]) -> tuple[list[str], list[list[Lane]]]:
+def _unflat(arrays: Arrays) -> tuple[list[str], list[list[Lane]]]:
     kinds = {"ids": np.uint8, "lanes": np.int32, "points": np.int32, "coordinates": np.int16, "scores": np.float32}
     for name, kind in kinds.items():
         if name in arrays and arrays[name].dtype != np.dtype(kind):

@@ -21,7 +21,7 @@ from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
 from harness.datasets.index import LabelIndex, index_of
 from harness.datasets.lines import COORDINATE_LIMIT
-from harness.datasets.rendering import rendered_key, scenarios_of
+from harness.datasets.rendering import SCENARIOS_FILE, rendered_key, scenarios_of
 from harness.errors import InputError, did_you_mean
 from harness.files import sha256_of_json, write_text
 from harness.lanes import Lane, Points, archived_points
@@ -302,6 +302,12 @@ class TuSimple:
         labelled = [self.labelled(frame) for frame in frames]
         pairs = zip(labelled, lanes_of_frames, strict=True)
         write_predictions(folder / PREDICTIONS_FILE, ((one.raw_file, lanes, one.rows) for one, lanes in pairs))
+
+    def scored_files(self, split: str) -> list[str]:
+        """The split's label files, and the scenarios where there are any."""
+        scenarios = self.root / SCENARIOS_FILE
+        files = [*self.label_files(split), *([scenarios] if scenarios.is_file() else [])]
+        return [path.relative_to(self.root).as_posix() for path in files]
 
     def content_key(self) -> str:
         """sha256 over frames, rows and lanes of all splits, wherever the files lie; of rendered data its "dataset_key"."""

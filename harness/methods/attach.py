@@ -54,12 +54,11 @@ def attach(
         pairs, statistics.matching(pairs) if standardised and statistics is not None else None, configuration
     )
     add_attention(detector, configuration, generator)
-    oracle.quicken(oracle.scaled_size(detector.configuration.input.network, configuration.oracle_scale))
     inside = configuration.attention == "spatial" and configuration.site == "regularizer"
     return RegularizedModel(
         detector,
         taps,
-        oracle=oracle,
+        oracle=oracle.quickened(detector.configuration.input.network, configuration.oracle_scale),
         oracle_scale=configuration.oracle_scale,
         regularizer=regularizer,
         gates=[SpatialAttention(configuration.gate, generator) for _ in taps.used if inside],

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 from detectors.base import Detector, Tap, tap_module
 from harness.errors import InputError
@@ -45,15 +46,13 @@ class SpatialAttention(nn.Module):
         weight = self.convolution.weight
         pooled = torch.cat([features.mean(1, keepdim=True), features.amax(1, keepdim=True)], 1)
         # What is deployed, and exported, is a plain convolution.
-        convolved = _SameConvolution.apply(pooled, weight) if torch.is_grad_enabled() else self.convolution(pooled)
+        convolved = same_convolution(pooled, weight) if torch.is_grad_enabled() else self.convolution(pooled)
         gates: Tensor = self.amplitude * functional.sigmoid(convolved)
         return gates
 
 
 class _SameConvolution(torch.autograd.Function):
-    """A convolution of odd kernel without bias that keeps the map's size.
-
-    The gradient of its input is the convolution with the mirrored kernel, and is computed as one: oneDNN's own kernel for it takes
+    """The gradient of its input is the convolution with the mirrored kernel, and is computed as one: oneDNN's own kernel for it takes
     eighteen times as long for two channels.
     """
 
@@ -71,8 +70,14 @@ class _SameConvolution(torch.autograd.Function):
         mirrored = weight.to(kind).flip(2, 3).transpose(0, 1)
         return (
             functional.conv2d(gradient, mirrored, padding=padding).to(maps.dtype),
-            nn.grad.conv2d_weight(maps.to(kind), weight.shape, gradient, padding=padding).to(weight.dtype),
+            conv2d_weight(maps.to(kind), weight.shape, gradient, padding=padding).to(weight.dtype),  # type: ignore[no-untyped-call]
         )
+
+
+def same_convolution(maps: Tensor, weight: Tensor) -> Tensor:
+    """A convolution (B, C, H, W) -> (B, D, H, W) by an odd kernel (D, C, K, K), differentiable once and without bias."""
+    convolved: Tensor = _SameConvolution.apply(maps, weight)  # type: ignore[no-untyped-call]
+    return convolved
 
 
 class StreamAttention(SpatialAttention):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,27 +15,32 @@ TOLERANCE = 1e-3
 """A folded network's outputs may differ from the network's by this share of their largest value; rounding gives 1e-6."""
 
 
+Network = TypeVar("Network", bound=nn.Module)
+
+
 @torch.no_grad()
-def folded(network: nn.Module, images: Tensor) -> nn.Module:
+def folded(network: Network, run: Callable[[Network], Sequence[Tensor]]) -> Network:
     """A copy of a frozen network in eval mode with its batch normalisations folded into convolutions, its weights laid out for speed.
 
-    Which follows which is seen in one forward of `images`, what the network takes. Equal but for rounding: where a convolution's
-    result is used besides its normalisation, the outputs on `images` show it, and nothing is folded. Names of modules stay.
+    `run` takes it, or a copy, through one forward, always of the same images, and gives its outputs: in it is seen which follows which. Equal but for rounding:
+    where a convolution's result is used besides its normalisation, the outputs show it, and nothing is folded. Names of modules stay.
     """
-    before = _outputs(network, images)
+    before = _outputs(network, run)
     candidate = copy.deepcopy(network)
-    for convolution, normalization in _followed(candidate, images):
+    for convolution, normalization in _followed(candidate, run):
         found = dict(candidate.named_modules())
         fused = fuse_conv_bn_eval(found[convolution], found[normalization])  # type: ignore[type-var]
         candidate.set_submodule(convolution, fused.requires_grad_(False))
         candidate.set_submodule(normalization, nn.Identity())
-    after = _outputs(candidate, images)
+    after = _outputs(candidate, run)
     same = all(
         float((one - other).abs().max()) <= TOLERANCE * float(one.abs().max())
         for one, other in zip(before, after, strict=True)
     )
     result = candidate if same else copy.deepcopy(network)
-    return result.to(memory_format=torch.channels_last) if channels_last_is_safe(result) else result  # type: ignore[call-overload, no-any-return]
+    if channels_last_is_safe(result):
+        result.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return result
 
 
 def channels_last_is_safe(network: nn.Module) -> bool:
@@ -50,12 +55,12 @@ def channels_last_is_safe(network: nn.Module) -> bool:
     )
 
 
-def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
+def _outputs(network: Network, run: Callable[[Network], Sequence[Tensor]]) -> list[Tensor]:
     # Copies: later layers may work in place on what was read before them.
-    return [output.clone() for output in network(images)]
+    return [output.clone() for output in run(network)]
 
 
-def _followed(network: nn.Module, images: Tensor) -> list[tuple[str, str]]:
+def _followed(network: Network, run: Callable[[Network], Any]) -> list[tuple[str, str]]:
     """Names of each convolution and of the batch normalisation that takes its result, both called once."""
     results: dict[int, tuple[str, Tensor]] = {}
     pairs: list[tuple[str, str]] = []
@@ -70,7 +75,7 @@ def _followed(network: nn.Module, images: Tensor) -> list[tuple[str, str]]:
             pairs.append((results[id(inputs[0])][0], name))
 
     with _noting(network, note):
-        network(images)
+        run(network)
     return [pair for pair in pairs if calls.count(pair[0]) == calls.count(pair[1]) == 1]
 
 

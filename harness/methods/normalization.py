@@ -25,7 +25,7 @@ def normalized(features: Tensor, kind: Normalization) -> Tensor:
     """
     features = features.float()
     if kind == "channel_layernorm":
-        normal: Tensor = _ChannelLayerNorm.apply(features)
+        normal: Tensor = _ChannelLayerNorm.apply(features)  # type: ignore[no-untyped-call]
         return normal
     if kind == "l2":
         return features * (features.square().mean(1, keepdim=True) + EPSILON).rsqrt()

@@ -68,11 +68,21 @@ class Oracle(nn.Module):
             )
         return round(height), round(width)
 
-    def quicken(self, size: tuple[int, int]) -> None:
-        """Run faster from here on, equal but for rounding, on images of `size` (height, width) and others; see `folded`."""
+    def quickened(self, size: tuple[int, int], scale: float = 1.0) -> Self:
+        """A copy that is equal but for rounding and runs faster; found on noise of `size` (height, width), of use for any images."""
         device = next(self.parameters()).device
-        noise = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(device)
-        self.backbone = folded(self.backbone, noise)
+        # Two images, for those oracles that need another one.
+        noise = torch.randint(0, 256, (2, 3, *size), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+        return folded(self, lambda oracle: oracle(noise.to(device), scale))
+
+    def partner(self, tap: Tap) -> int:
+        """Which of the taps is compared with a detector's under `pair: stride`, by its number.
+
+        That of equal stride, else of the nearest finer one, else of the nearest coarser one; of equals the deepest.
+        """
+        finer = [own.stride for own in self.taps if own.stride <= tap.stride]
+        wanted = max(finer) if finer else min(own.stride for own in self.taps)
+        return max(index for index, own in enumerate(self.taps) if own.stride == wanted)
 
     def grids(self, size: tuple[int, int], scale: float = 1.0) -> tuple[Grid, ...]:
         """Where the cells of each tap lie in an image of `size` (height, width) that is looked at at `scale`."""
@@ -81,6 +91,12 @@ class Oracle(nn.Module):
         tracer = PixelTracer(images)
         with tracer:
             features = self(images)
+        for tap, feature in zip(self.taps, features, strict=True):
+            if feature.ndim != 4 or feature.shape[1] != tap.channels:
+                raise InputError(
+                    f"oracle tap {tap.path!r}: states {tap.channels} channels, but gives features of shape "
+                    f"{tuple(feature.shape)}: give the oracle that belongs to its taps"
+                )
         return tuple(
             grid_of(tracer.lattice(feature), (feature.shape[2], feature.shape[3]), stride=tap.stride,
                     name=f"oracle tap {tap.path!r}").scaled(scale)

@@ -14,17 +14,31 @@ from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.errors import InputError
 from harness.files import write_text
 from harness.matrix import Plan, records_of, refuse_unavailable
+from harness.publishing.labels import labels_name, pack_labels
 from harness.publishing.pictures import median_images, overlay_sheet
-from harness.records import Evaluation, Record, Submission, read_checked_counts
-from harness.report.badge import badge_text, to_badge
-from harness.report.leaderboard import leaderboard
+from harness.publishing.sums import SUMS_FILE, write_sums
+from harness.publishing.tables import write_tables
+from harness.publishing.verify import verify
+from harness.records import Evaluation, Record, Submission, read_checked_counts, read_records, write_record
+from harness.report.badge import badge_text
+from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.published import read_published
-from harness.report.tables import to_markdown, write_leaderboard
+from harness.report.tables import to_markdown
 from harness.report.text import markdown
 from harness.suite import Cell
 
 PUBLISHED = frozenset(
-    {"leaderboard.md", "leaderboard.csv", "leaderboard.tex", "badge.svg", "records", "predictions", "overlays.jpg"}
+    {
+        "leaderboard.md",
+        "leaderboard.csv",
+        "leaderboard.tex",
+        "badge.svg",
+        "overlays.jpg",
+        "records",
+        "predictions",
+        "labels",
+        SUMS_FILE,
+    }
 )
 """What a publication consists of; a folder that holds more isn't replaced."""
 
@@ -41,11 +55,14 @@ def publish(plan: Plan, target: Path, readme: Path | None) -> list[Path]:
     if missing:
         raise InputError(f"{missing[0]} has no record ({len(missing)} of {len(plan.cells)} cells); run `bench` first")
     check_target(plan, target)
-    page = None if readme is None else with_table(readme, plan, target)
+    board = leaderboard(records, records_folder(plan.results, plan.suite.name), read_published())
+    if board.left_out:
+        raise InputError(f"{records_folder(plan.results, plan.suite.name)}/{board.left_out[0]}")
+    page = None if readme is None else with_table(readme, plan.suite.name, board, target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         made = Path(folder) / target.name
-        fill(plan, records, made)
+        fill(plan, records, board, made)
         if target.exists():
             target.rename(Path(folder) / "before")
         made.rename(target)
@@ -66,13 +83,14 @@ def check_target(plan: Plan, target: Path) -> None:
         raise InputError(f"{target / strange[0]}: no part of a publication, and would be lost; move it away")
 
 
-def fill(plan: Plan, records: list[Record], folder: Path) -> None:
+def fill(plan: Plan, records: list[Record], board: Leaderboard, folder: Path) -> None:
     """Write everything that is published of a suite into a new folder."""
     source = records_folder(plan.results, plan.suite.name)
     (folder / "records").mkdir(parents=True)
     (folder / "predictions").mkdir()
     for state, record in zip(plan.cells, records, strict=True):
-        shutil.copyfile(source / f"{record.id}.json", folder / "records" / f"{record.id}.json")
+        # Written, not copied: one of an older version gets its hash.
+        write_record(folder / "records", record)
         for evaluation in record.evaluations:
             read_checked_counts(source, record, evaluation)
             shutil.copyfile(source / evaluation.counts_file, folder / "records" / evaluation.counts_file)
@@ -85,10 +103,21 @@ def fill(plan: Plan, records: list[Record], folder: Path) -> None:
                     "run `bench` again"
                 )
             shutil.copyfile(archive, folder / "predictions" / f"{record.id}.{predicted.name}.npz")
-    board = leaderboard(records, folder / "records", read_published())
-    write_leaderboard(folder, board)
-    write_text(folder / "badge.svg", to_badge(board))
+    archive_labels(plan, records, folder)
+    write_tables(folder, board)
     picture(plan, records, folder)
+    write_sums(folder)
+
+
+def archive_labels(plan: Plan, records: list[Record], folder: Path) -> None:
+    """The labels of every rendered split that a record was scored on; those of licensed datasets are never published."""
+    for state, record in zip(plan.cells, records, strict=True):
+        for evaluation in record.evaluations:
+            part = state.cell.datasets[evaluation.dataset]
+            target = folder / "labels" / labels_name(evaluation.dataset, evaluation.split, evaluation.dataset_sha256)
+            if part.rendered is not None and not target.exists():
+                dataset = open_part(plan.results, evaluation.dataset, part)
+                pack_labels(target, dataset, evaluation.split, evaluation.dataset_sha256)
 
 
 def picture(plan: Plan, records: list[Record], folder: Path) -> None:
@@ -109,17 +138,16 @@ def picture(plan: Plan, records: list[Record], folder: Path) -> None:
     overlay_sheet(folder / "overlays.jpg", dataset, frames, median_images(counts), dict(zip(ids, lanes, strict=True)))
 
 
-def with_table(readme: Path, plan: Plan, target: Path) -> str:
+def with_table(readme: Path, suite: str, board: Leaderboard, target: Path) -> str:
     """The README's text with the suite's leaderboard between its markers, and its badge where it has markers for one."""
-    board = leaderboard(records_of(plan), records_folder(plan.results, plan.suite.name), read_published())
     # The page has a title of its own.
     table = to_markdown(board).split("\n", 1)[1].strip()
-    text = between(readme, readme.read_text(encoding="utf-8"), f"leaderboard:{plan.suite.name}", table)
-    if f"<!-- badge:{plan.suite.name} -->" not in text:
+    text = between(readme, readme.read_text(encoding="utf-8"), f"leaderboard:{suite}", table)
+    if f"<!-- badge:{suite} -->" not in text:
         return text
     folder = quote(Path(os.path.relpath(target, readme.parent)).as_posix())
     badge = f"[![{markdown(badge_text(board))}]({folder}/badge.svg)]({folder}/leaderboard.md)"
-    return between(readme, text, f"badge:{plan.suite.name}", badge)
+    return between(readme, text, f"badge:{suite}", badge)
 
 
 def between(readme: Path, text: str, name: str, content: str) -> str:
@@ -130,3 +158,25 @@ def between(readme: Path, text: str, name: str, content: str) -> str:
             f"{readme}: needs the lines {begin} and {end}, once each and in this order; or give --no-readme"
         )
     return f"{text[: text.index(begin)]}{begin}\n{content}\n{text[text.index(end) :]}"
+
+
+def publish_tables(target: Path, readme: Path | None) -> list[Path]:
+    """Make the tables of a publication again from the records in it, after the code of the tables changed; returns what was written.
+
+    Nothing of a run is needed. InputError unless every row is what its predictions and labels give, and every file but the tables
+    is as it was published.
+    """
+    found = verify(target)
+    tables = {table.name for table in found.tables}
+    fault = next(
+        (item for item in (*found.rows, *found.files) if item.outcome == "differs" and item.name not in tables), None
+    )
+    if fault is not None:
+        raise InputError(f"{target}: {fault.name}: {fault.told[0]}; `verify` tells all; publish again from the run")
+    board = leaderboard(read_records(target / "records"), target / "records", read_published())
+    page = None if readme is None else with_table(readme, target.name, board, target)
+    written = list(write_tables(target, board))
+    write_sums(target)
+    if readme is not None and page is not None:
+        write_text(readme, page)
+    return [*written, target / SUMS_FILE, *([readme] if readme else [])]

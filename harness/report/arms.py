@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import InputError
 from harness.files import canonical_json
 from harness.records import Evaluation, Identity, Record
 
@@ -39,24 +38,33 @@ class Arm:
         return f"{self.detector}, {self.method}{f' ({self.variant})' if self.variant else ''}"
 
 
-def arms_of(records: Sequence[Record]) -> list[Arm]:
-    """Group records into arms, in the order of names. InputError if an id, or a seed of an arm, is there twice."""
-    groups: dict[str, dict[int, Record]] = defaultdict(dict)
-    ids: set[str] = set()
-    for record in sorted(records, key=lambda record: record.id):
-        if record.id in ids:
-            raise InputError(f"{record.id}.json: given twice; leave one of the two out")
-        ids.add(record.id)
-        seeds, seed = groups[identity_without(record.identity, _OF_THE_SEED)], record.identity.seed
-        if seed in seeds:
-            raise InputError(
-                f"{record.id}.json: key 'identity.seed': seed {seed} of this row is also {seeds[seed].id}.json; "
-                "move one of the two away"
-            )
-        seeds[seed] = record
-    grouped = [tuple(seeds[seed] for seed in sorted(seeds)) for seeds in groups.values()]
+def arms_of(records: Sequence[Record]) -> tuple[list[Arm], list[str]]:
+    """Group records into arms, in the order of names; and what is wrong with those left out, a line each.
+
+    Left out are all records of an id or of a seed of one arm that is there more than once: nothing says which of them is right.
+    """
+    by_id: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_id[record.id].append(record)
+    faults = [f"{name}.json: given twice; leave one of the two out" for name, same in by_id.items() if len(same) > 1]
+    groups: dict[str, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for _, same in sorted(by_id.items()):
+        if len(same) == 1:
+            identity = same[0].identity
+            groups[identity_without(identity, _OF_THE_SEED)][identity.seed].append(same[0])
+    grouped = []
+    for seeds in groups.values():
+        for seed, same in seeds.items():
+            for record, other in zip(same, [*same[1:], same[0]], strict=True) if len(same) > 1 else ():
+                faults.append(
+                    f"{record.id}.json: key 'identity.seed': seed {seed} of this row is also {other.id}.json; "
+                    "move one of the two away"
+                )
+        alone = tuple(seeds[seed][0] for seed in sorted(seeds) if len(seeds[seed]) == 1)
+        grouped += [alone] if alone else []
     arms = [arm_of(records, variant) for records, variant in zip(grouped, variants(grouped), strict=True)]
-    return sorted(arms, key=lambda arm: (arm.trained_on, arm.detector, not arm.is_baseline, arm.method, arm.variant))
+    arms.sort(key=lambda arm: (arm.trained_on, arm.detector, not arm.is_baseline, arm.method, arm.variant))
+    return arms, faults
 
 
 def arm_of(records: tuple[Record, ...], variant: str) -> Arm:
@@ -80,13 +88,16 @@ def identity_without(identity: Identity, fields: set[str]) -> str:
 
 def variants(groups: Sequence[tuple[Record, ...]]) -> list[str]:
     """For each group what tells it apart from the others of the same dataset, detector and method: `key=value, ...`, mostly empty."""
-    flattened = [flat(group[0].identity.model_dump(mode="json", exclude=_OF_THE_SEED)) for group in groups]
     namesakes: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
         identity = group[0].identity
         namesakes[identity.dataset, identity.detector, identity.method].append(index)
     labels = [""] * len(groups)
     for indices in namesakes.values():
+        if len(indices) == 1:
+            continue
+        dumped = {index: groups[index][0].identity.model_dump(mode="json", exclude=_OF_THE_SEED) for index in indices}
+        flattened = {index: flat(identity) for index, identity in dumped.items()}
         keys = sorted({key for index in indices for key in flattened[index]})
         differing = [key for key in keys if len({flattened[index].get(key) for index in indices}) > 1]
         for index in indices:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from xml.sax.saxutils import escape
 
-from harness.report.leaderboard import Leaderboard, Section, headline_keys
+from harness.report.leaderboard import Leaderboard, headline_sections
 from harness.report.rows import Gain
 from harness.report.text import counted, one_line
 
@@ -20,16 +20,10 @@ WITH_VERDICT, WITHOUT_VERDICT = "#007ec6", "#8a8a8a"
 def badge_text(board: Leaderboard) -> str:
     """The verdicts of every method over its rows; each dataset counts once, by its test split and official metric."""
     gains: dict[str, list[Gain]] = defaultdict(list)
-    for section in judged_sections(board):
+    for section in headline_sections(board.sections):
         for gain in section.gains:
             gains[gain.arm.method].append(gain)
     return "; ".join(f"{one_line(method)}: {told(gains[method])}" for method in sorted(gains)) or "no method compared"
-
-
-def judged_sections(board: Leaderboard) -> list[Section]:
-    """The sections that have verdicts."""
-    judged = headline_keys([section.key for section in board.sections])
-    return [section for section in board.sections if section.key in judged]
 
 
 def told(gains: list[Gain]) -> str:
@@ -47,7 +41,7 @@ def to_badge(board: Leaderboard) -> str:
     """The badge as SVG: stable text, everything foreign escaped."""
     label, text = f"SAMIRO-Bench {', '.join(one_line(suite) for suite in board.suites)}".strip(), badge_text(board)
     left, right = (round(len(part) * CHARACTER) + 2 * PADDING for part in (label, text))
-    decided = any(gain.verdict in VERDICTS for section in judged_sections(board) for gain in section.gains)
+    decided = any(gain.verdict in VERDICTS for section in headline_sections(board.sections) for gain in section.gains)
     parts = [
         f'<rect width="{left}" height="20" fill="#444"/>',
         f'<rect x="{left}" width="{right}" height="20" fill="{WITH_VERDICT if decided else WITHOUT_VERDICT}"/>',

@@ -17,7 +17,7 @@ from harness.report.estimates import (
     mean_estimates,
     mean_f1_estimates,
 )
-from harness.report.sums import ScopeSums, Sums
+from harness.report.sums import Sums, by_clip
 
 Kind = Literal[
     "f1_50", "f1_75", "mf1", "false_positives", "accuracy", "fp", "fn", "f1_clrnet", "f1_matched", "unmatched", "negative_fp"
@@ -107,70 +107,73 @@ def columns_of(kind: type[Counts], scenarios: Sequence[str]) -> tuple[Column, ..
     return (family.headline, *(family.scenario_column(name) for name in named), *family.rest)
 
 
-def column_estimates(column: Column, seeds: Sequence[Sums]) -> Estimates | None:
-    """One arm's score in a column, over its seeds; None where it is undefined (no labels in the scope)."""
-    return ESTIMATES[column.kind]([sums.scope(column.scenario) for sums in seeds])
+def arm_estimates(columns: Sequence[Column], seeds: Sequence[Sums]) -> tuple[Estimates | None, ...]:
+    """One arm's scores over its seeds, one a column; None where a score is undefined (no labels in the scope)."""
+    layout = seeds[0].layout
+    stacked = {name: np.stack([sums.parts[name] for sums in seeds]).astype(np.float64) for name in seeds[0].parts}
+    scopes = {
+        scenario: {name: by_clip(layout, values, scenario, axis=1) for name, values in stacked.items()}
+        for scenario in {column.scenario for column in columns}
+    }
+    return tuple(ESTIMATES[column.kind](scopes[column.scenario]) for column in columns)
 
 
-def stacked(scopes: Sequence[ScopeSums], name: str) -> Floats:
-    """One summand of every seed, (S, C) or (S, C, T)."""
-    return np.stack([scope[name] for scope in scopes]).astype(np.float64)
+Scope = Mapping[str, Floats]
+"""Summand -> its sums by clip within one scope for every seed, (S, C) or (S, C, T). Labels and images are the same for all seeds."""
 
 
-def f1_at(threshold: float) -> Callable[[Sequence[ScopeSums]], Estimates | None]:
+def f1_at(threshold: float) -> Callable[[Scope], Estimates | None]:
     """The estimator of F1 at one of the IoU thresholds."""
     index = THRESHOLDS.index(threshold)
 
-    def estimates(scopes: Sequence[ScopeSums]) -> Estimates | None:
-        true_positives = stacked(scopes, "true_positives")[:, :, index]
-        return f1_estimates(true_positives, scopes[0]["labels"], stacked(scopes, "predictions"))
+    def estimates(scope: Scope) -> Estimates | None:
+        return f1_estimates(scope["true_positives"][:, :, index], scope["labels"][0], scope["predictions"])
 
     return estimates
 
 
-def mean_f1(scopes: Sequence[ScopeSums]) -> Estimates | None:
+def mean_f1(scope: Scope) -> Estimates | None:
     """mF1."""
-    return mean_f1_estimates(stacked(scopes, "true_positives"), scopes[0]["labels"], stacked(scopes, "predictions"))
+    return mean_f1_estimates(scope["true_positives"], scope["labels"][0], scope["predictions"])
 
 
-def false_positives(scopes: Sequence[ScopeSums]) -> Estimates:
+def false_positives(scope: Scope) -> Estimates:
     """The number of predictions that match nothing at IoU 0.50."""
-    at_50 = stacked(scopes, "true_positives")[:, :, THRESHOLDS.index(0.50)]
-    return number_of(stacked(scopes, "predictions") - at_50, scopes)
+    return number_of(scope["predictions"] - scope["true_positives"][:, :, THRESHOLDS.index(0.50)], scope)
 
 
-def unmatched(scopes: Sequence[ScopeSums]) -> Estimates:
+def unmatched(scope: Scope) -> Estimates:
     """The number of predictions beyond the matched lanes of the labels."""
-    return number_of(stacked(scopes, "predictions") - stacked(scopes, "matched"), scopes)
+    return number_of(scope["predictions"] - scope["matched"], scope)
 
 
-def negative_fp(scopes: Sequence[ScopeSums]) -> Estimates:
+def negative_fp(scope: Scope) -> Estimates:
     """The number of images whose FP is negative."""
-    return number_of(stacked(scopes, "negative_fp"), scopes)
+    return number_of(scope["negative_fp"], scope)
 
 
-def number_of(values: Floats, scopes: Sequence[ScopeSums]) -> Estimates:
+def number_of(values: Floats, scope: Scope) -> Estimates:
     """A count over all images of the scope, from its sums by clip (S, C)."""
-    images = scopes[0]["images"]
+    images = scope["images"][0]
     return mean_estimates(values, images).scaled(float(images.sum()))
 
 
-def mean_of(name: str) -> Callable[[Sequence[ScopeSums]], Estimates]:
+def mean_of(name: str) -> Callable[[Scope], Estimates]:
     """The estimator of the mean over images of one of TuSimple's rates."""
-    return lambda scopes: mean_estimates(stacked(scopes, name), scopes[0]["images"])
+    return lambda scope: mean_estimates(scope[name], scope["images"][0])
 
 
-def f1_clrnet(scopes: Sequence[ScopeSums]) -> Estimates:
+def f1_clrnet(scope: Scope) -> Estimates:
     """TuSimple's F1 as CLRNet computes it."""
-    return clrnet_f1_estimates(mean_of("fp")(scopes), mean_of("fn")(scopes))
+    return clrnet_f1_estimates(mean_of("fp")(scope), mean_of("fn")(scope))
 
 
-def f1_matched(scopes: Sequence[ScopeSums]) -> Estimates | None:
+def f1_matched(scope: Scope) -> Estimates | None:
     """TuSimple's F1 of the pooled lanes."""
-    return f1_estimates(stacked(scopes, "matched"), scopes[0]["labels"], stacked(scopes, "predictions"))
+    return f1_estimates(scope["matched"], scope["labels"][0], scope["predictions"])
 
 
-ESTIMATES: Mapping[Kind, Callable[[Sequence[ScopeSums]], Estimates | None]] = {
+ESTIMATES: Mapping[Kind, Callable[[Scope], Estimates | None]] = {
     "f1_50": f1_at(0.50),
     "f1_75": f1_at(0.75),
     "mf1": mean_f1,

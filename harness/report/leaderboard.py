@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.records import Record
 from harness.report.arms import Arm, arms_of
 from harness.report.beside import Reproduction, reproductions
-from harness.report.columns import Column, columns_of
+from harness.report.columns import Column, arm_estimates, columns_of
 from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, common_timing, timings_of, training_costs_of
 from harness.report.published import Published
 from harness.report.rows import Gain, Row, gains_of, rows_of
-from harness.report.scored import SectionKey, check_same_split, scored_seeds, section_key
+from harness.report.scored import ScoredRecord, SectionKey, scored_records
+from harness.report.statistics import effective_clips
 from harness.report.summary import MethodSummary, method_summaries
-from harness.report.sums import Layout
 
 NOTHING = Published()
 """No published figures."""
@@ -32,13 +32,15 @@ Timings = Mapping[Arm, Mapping[TimingKey, Timing]]
 class Section:
     """One table. groups: rows and gains of the arms that may be compared, baseline first; the group with the best row first.
 
-    timing: the one key under which all timed arms of the table were measured, None where there is none. reproductions: the rows that
-    somebody published figures of, with these figures; they take no part in ranks and gains.
+    effective_clips: how many clips of one size would weigh as much as these. timing: the one key under which all timed arms of the
+    table were measured, None where there is none. reproductions: the rows that somebody published figures of, with these figures; they
+    take no part in ranks and gains.
     """
 
     key: SectionKey
     images: int
     clips: int
+    effective_clips: float
     columns: tuple[Column, ...]
     groups: tuple[tuple[Row | Gain, ...], ...]
     timing: TimingKey | None
@@ -75,6 +77,7 @@ class Unscored:
 class Leaderboard:
     """Everything that tables and pages are made from. timings and training are of all arms, whatever they were scored on.
 
+    left_out: what is wrong with the records that no figure rests on, a line each. missing: seeds of rows that have no record.
     failed: cells that were run and ended without a record, a line each with the reason.
     """
 
@@ -84,44 +87,60 @@ class Leaderboard:
     timings: Timings
     training: Mapping[Arm, tuple[TrainingCostOfArm, ...]]
     summaries: tuple[MethodSummary, ...]
+    left_out: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
 
 
 def leaderboard(
-    records: Sequence[Record], folder: Path, published: Published = NOTHING, *, failed: Sequence[str] = ()
+    records: Sequence[Record],
+    folder: Path,
+    published: Published = NOTHING,
+    *,
+    faults: Sequence[str] = (),
+    missing: Sequence[str] = (),
+    failed: Sequence[str] = (),
 ) -> Leaderboard:
     """Build the leaderboard of some records whose counts lie in `folder`; the order of the records doesn't matter.
 
     `published` figures stand beside the rows of the datasets that they are about. failed: what ended without a record
     (`harness.matrix.failed_seeds`), which the leaderboard reports.
 
-    InputError, naming file and key: duplicate records; counts that are missing, broken, changed after they were recorded, or at odds
-    with the recorded scores; images or labels that differ under one content hash.
+    Records that are there twice are left out, and so are those whose counts are missing, broken, changed after they were recorded,
+    at odds with the recorded scores, or of other images or labels than those of most records under one content hash. What is wrong
+    with them joins `faults` (records that couldn't be read) in `left_out`. missing: what the suite has besides. InputError on two
+    baselines that would pair with one method.
     """
-    arms = arms_of(records)
+    grouped, doubled = arms_of(records)
+    scored, broken = scored_records([record for arm in grouped for record in arm.records], folder)
+    arms = [sound for arm in grouped if (sound := arm_with(arm, scored)) is not None]
     members: dict[SectionKey, list[Arm]] = defaultdict(list)
     for arm in arms:
-        for key in {section_key(record, evaluation) for record in arm.records for evaluation in record.evaluations}:
+        for key in {key for record in arm.records for key in scored[record.id]}:
             members[key].append(arm)
     timings = {arm: timings_of(arm) for arm in arms}
     judged = headline_keys(members)
-    sections = tuple(section_of(key, members[key], folder, timings, published, judged) for key in sorted(members))
-    headlines = [section for section in sections if section.key in judged]
+    sections = tuple(section_of(key, members[key], scored, timings, published, judged) for key in sorted(members))
+    told = [line.replace(f"{folder}/", "") for line in (*faults, *doubled, *broken)]
     return Leaderboard(
         suites=tuple(sorted({record.suite for record in records})),
         sections=sections,
         unscored=tuple(item for arm in arms for item in unscored_of(arm)),
         timings=timings,
         training={arm: tuple(training_costs_of(arm)) for arm in arms},
-        summaries=method_summaries(
-            [
-                (section.key.dataset, section.gains)
-                for section in headlines
-                if section.key.trained_on == section.key.dataset
-            ]
-        ),
+        summaries=method_summaries([(section.key.dataset, section.gains) for section in headline_sections(sections)]),
+        left_out=tuple(sorted(told)),
+        missing=tuple(missing),
         failed=tuple(failed),
     )
+
+
+def arm_with(arm: Arm, scored: Mapping[str, ScoredRecord]) -> Arm | None:
+    """An arm with those of its records alone that are scored; None if none is."""
+    kept = tuple(record for record in arm.records if record.id in scored)
+    if len(kept) == len(arm.records):
+        return arm
+    return replace(arm, records=kept) if kept else None
 
 
 def unscored_of(arm: Arm) -> list[Unscored]:
@@ -136,19 +155,22 @@ def unscored_of(arm: Arm) -> list[Unscored]:
 def section_of(
     key: SectionKey,
     arms: Sequence[Arm],
-    folder: Path,
+    records: Mapping[str, ScoredRecord],
     timings: Timings,
     published: Published,
     judged: Collection[SectionKey],
 ) -> Section:
     """Build one section from the arms that were scored in it. `judged` are the sections that have verdicts."""
-    layouts: dict[str, Layout] = {}
-    scored = {arm: scored_seeds(key, arm, folder, layouts) for arm in arms}
-    check_same_split([seed for seeds in scored.values() for seed in seeds.values()])
-    (layout,) = layouts.values()
-    columns = columns_of(next(iter(next(iter(scored.values())).values())).sums.kind, layout.scenarios)
-    rows = rows_of(scored, columns)
-    gains = gains_of(scored, rows, columns, unjudged=why_not_judged(key, judged))
+    scored = {
+        arm: {record.identity.seed: records[record.id][key] for record in arm.records if key in records[record.id]}
+        for arm in arms
+    }
+    first = next(iter(next(iter(scored.values())).values())).sums
+    layout = first.layout
+    columns = columns_of(first.kind, layout.scenarios)
+    estimates = {arm: arm_estimates(columns, [seed.sums for seed in seeds.values()]) for arm, seeds in scored.items()}
+    rows = rows_of(scored, estimates)
+    gains = gains_of(scored, rows, estimates, unjudged=why_not_judged(key, judged))
     groups: dict[str, list[Row | Gain]] = defaultdict(list)
     for arm in arms:
         groups[arm.pairs_with] += [rows[arm], *([gains[arm]] if arm in gains else [])]
@@ -158,6 +180,7 @@ def section_of(
         key=key,
         images=layout.images,
         clips=len(layout.clip_starts),
+        effective_clips=effective_clips(layout.clip_images),
         columns=columns,
         groups=ordered,
         timing=common_timing([timings[arm] for arm in arms]),
@@ -178,6 +201,12 @@ def headline_keys(keys: Collection[SectionKey]) -> set[SectionKey]:
         min(group, key=lambda key: (key.split != "test", "/official" not in key.metric))
         for group in by_dataset.values()
     }
+
+
+def headline_sections(sections: Sequence[Section]) -> list[Section]:
+    """The judged sections of networks on the dataset that they were trained on: each cell counts in one of them."""
+    judged = headline_keys([section.key for section in sections])
+    return [section for section in sections if section.key in judged and section.key.trained_on == section.key.dataset]
 
 
 def why_not_judged(key: SectionKey, judged: Collection[SectionKey]) -> str | None:

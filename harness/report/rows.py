@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import InputError
 from harness.report.arms import Arm, why_not_paired, why_not_ranked
-from harness.report.columns import Column, column_estimates
+from harness.report.estimates import Estimates
 from harness.report.scored import Scored
 from harness.report.statistics import (
     Comparison,
@@ -24,6 +25,9 @@ from harness.report.statistics import (
 )
 
 ScoredArms = Mapping[Arm, Mapping[int, Scored]]
+
+ArmEstimates = Mapping[Arm, Sequence[Estimates | None]]
+"""Each arm's scores over its seeds, in their order, one a column."""
 
 
 @dataclass(frozen=True)
@@ -84,32 +88,31 @@ class Gain:
         return self.differences[0]
 
 
-def rows_of(scored: ScoredArms, columns: Sequence[Column]) -> dict[Arm, Row]:
+def rows_of(scored: ScoredArms, estimates: ArmEstimates) -> dict[Arm, Row]:
     """All rows of a table with their ranks; equal scores share a rank."""
-    rows = {arm: row_of(arm, seeds, columns) for arm, seeds in scored.items()}
+    rows = {arm: row_of(arm, seeds, estimates[arm]) for arm, seeds in scored.items()}
     means = sorted(-row.headline.mean for row in rows.values() if row.headline and not row.unranked)
     return {
-        arm: replace(row, rank=1 + means.index(-row.headline.mean)) if row.headline and not row.unranked else row
+        arm: replace(row, rank=1 + bisect_left(means, -row.headline.mean)) if row.headline and not row.unranked else row
         for arm, row in rows.items()
     }
 
 
-def row_of(arm: Arm, seeds: Mapping[int, Scored], columns: Sequence[Column]) -> Row:
+def row_of(arm: Arm, seeds: Mapping[int, Scored], estimates: Sequence[Estimates | None]) -> Row:
     """An arm's scores over its seeds, without a rank."""
     reasons = dict.fromkeys(
         reason for seed in seeds.values() for reason in why_not_ranked(seed.record, seed.evaluation)
     )
     scores: list[Score | None] = []
-    for column in columns:
-        estimates = column_estimates(column, [seed.sums for seed in seeds.values()])
-        values = estimates.values if estimates is not None else None
+    for estimate in estimates:
+        values = estimate.values if estimate is not None else None
         sd = float(values.std(ddof=1)) if values is not None and len(values) > 1 else None
         scores.append(Score(float(values.mean()), sd) if values is not None else None)
     return Row(arm, tuple(seeds), tuple(scores), tuple(reasons), None)
 
 
 def gains_of(
-    scored: ScoredArms, rows: Mapping[Arm, Row], columns: Sequence[Column], *, unjudged: str | None
+    scored: ScoredArms, rows: Mapping[Arm, Row], estimates: ArmEstimates, *, unjudged: str | None
 ) -> dict[Arm, Gain]:
     """The gain of every method whose baseline is there, judged. unjudged: why none of them has a verdict but only intervals.
 
@@ -125,11 +128,11 @@ def gains_of(
     families: dict[str, list[Gain]] = defaultdict(list)
     for arm in scored:
         if not arm.is_baseline and arm.pairs_with in baselines:
-            families[arm.method].append(gain_of(arm, baselines[arm.pairs_with], scored, columns))
+            families[arm.method].append(gain_of(arm, baselines[arm.pairs_with], scored, estimates))
     return {gain.arm: gain for family in families.values() for gain in judged(family, rows, unjudged)}
 
 
-def gain_of(arm: Arm, baseline: Arm, scored: ScoredArms, columns: Sequence[Column]) -> Gain:
+def gain_of(arm: Arm, baseline: Arm, scored: ScoredArms, estimates: ArmEstimates) -> Gain:
     """Pair the seeds of two arms and compare them in every column; not judged yet."""
     ours, theirs = scored[arm], scored[baseline]
     used: list[int] = []
@@ -143,14 +146,13 @@ def gain_of(arm: Arm, baseline: Arm, scored: ScoredArms, columns: Sequence[Colum
             used.append(seed)
         else:
             not_used.append(f"seed {seed}: {reason}")
+    our_places, their_places = ([list(seeds).index(seed) for seed in used] for seeds in (ours, theirs))
     differences: list[Difference | None] = []
-    for column in columns:
-        method = column_estimates(column, [ours[seed].sums for seed in used]) if used else None
-        base = column_estimates(column, [theirs[seed].sums for seed in used]) if used else None
-        if method is None or base is None:
+    for method, base in zip(estimates[arm], estimates[baseline], strict=True):
+        if not used or method is None or base is None:
             differences.append(None)
             continue
-        comparison = compare(method, base)
+        comparison = compare(method.take(our_places), base.take(their_places))
         differences.append(Difference(comparison, half_widths(comparison)))
     return Gain(arm, baseline, tuple(used), tuple(not_used), tuple(differences))
 

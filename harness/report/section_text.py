@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.report.leaderboard import Leaderboard, Section
+from harness.report.statistics import CLIPS_FOR_NORMAL_QUANTILES
 from harness.report.text import counted
 
 SELECTION = {"last": "the last step's", "val-best": "the best on the validation split"}
@@ -42,6 +43,11 @@ def section_notes(section: Section, board: Leaderboard) -> list[str]:
     notes += [
         f"Δ {gain.arm.name}: pairs not used: {'; '.join(gain.not_used)}." for gain in section.gains if gain.not_used
     ]
+    if section.gains and section.effective_clips < min(CLIPS_FOR_NORMAL_QUANTILES, section.clips / 2):
+        notes.append(
+            f"The {section.clips} clips are so uneven that they weigh as {section.effective_clips:.0f} equal ones: where clips matter "
+            "more than seeds, intervals cover less than 95 % and verdicts come too easily (docs/statistics.md)."
+        )
     compared = {id(gain.arm) for gain in section.gains}
     notes += [
         f"{row.arm.name}: no baseline of the same detector, recipe and data, so no gain."

@@ -16,9 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
@@ -122,7 +124,8 @@ def correlation(one: Floats, other: Floats) -> float | None:
     """Pearson's correlation of two arms' scores over at least 3 paired seeds; None where it is undefined."""
     if len(one) < 3 or variance(one) == 0 or variance(other) == 0:
         return None
-    return float(np.corrcoef(one, other)[0, 1])
+    across, along = one - one.mean(), other - other.mean()
+    return float(across @ along / math.sqrt((across @ across) * (along @ along)))
 
 
 def t_quantile(tail: float, degrees: float) -> float:
@@ -133,6 +136,11 @@ def t_quantile(tail: float, degrees: float) -> float:
 def clip_quantile(tail: float, clips: int) -> float:
     """Upper quantile for the clip part: normal, or Student's t with C - 1 degrees of freedom below 50 clips."""
     return t_quantile(tail, clips - 1) if clips < CLIPS_FOR_NORMAL_QUANTILES else -float(ndtri(tail))
+
+
+def effective_clips(images: npt.NDArray[np.int64]) -> float:
+    """How many equal clips weigh as much as clips of these numbers of images, (sum n)^2 / sum n^2. Kish, Survey Sampling (1965)."""
+    return float(images.sum()) ** 2 / float((images.astype(np.float64) ** 2).sum())
 
 
 def half_widths(comparison: Comparison) -> HalfWidths | None:
@@ -210,6 +218,13 @@ def verdict(comparison: Comparison, adjusted_p: float) -> Verdict:
     return "better" if comparison.mean > 0 else "worse"
 
 
+@cache
+def drawn_variances(degrees: int) -> tuple[Floats, Floats]:
+    """Where an estimated variance of so many degrees of freedom lies, in units of the true one, at 64 nodes, and the nodes' weights."""
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    return gammaincinv(degrees / 2, (nodes + 1) / 2) / (degrees / 2), weights
+
+
 def detectable_difference(comparison: Comparison) -> float | None:
     """The true difference that seeds and clips of these variances would have shown with 80 % probability at an unadjusted .05.
 
@@ -221,8 +236,7 @@ def detectable_difference(comparison: Comparison) -> float | None:
     if why_no_verdict(comparison) is not None or spread == 0:
         return None
     tail, degrees = SIGNIFICANCE / 2, comparison.seeds - 1
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    drawn = gammaincinv(degrees / 2, (nodes + 1) / 2) / (degrees / 2)
+    drawn, weights = drawn_variances(degrees)
     seed, clip = t_quantile(tail, degrees), clip_quantile(tail, comparison.clips)
     critical = np.sqrt(seed**2 * seed_variance * drawn + clip**2 * clip_variance)
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.counts import Counts, Values
+
+Summed = TypeVar("Summed", bound=npt.NDArray[Any])
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +21,8 @@ class Layout:
     """How the images of a split fall into clips and scenarios. Equal digests: the same images in the same order.
 
     A part is one clip within one scenario; parts are ordered by clip, then scenario. `order` sorts images (N,) by part, `starts` (Q,)
-    are the parts' first positions in that order, `clip_starts` (C,) the clips' first parts, `part_scenario` (Q,) indexes `scenarios`.
+    are the parts' first positions in that order, `clip_starts` (C,) the clips' first parts. `scenario_parts` (Q,) are the parts by
+    scenario, `scenario_starts` each scenario's first position among them.
     """
 
     digest: str
@@ -26,11 +31,23 @@ class Layout:
     order: npt.NDArray[np.intp]
     starts: npt.NDArray[np.intp]
     clip_starts: npt.NDArray[np.intp]
-    part_scenario: npt.NDArray[np.intp]
+    scenario_parts: npt.NDArray[np.intp]
+    scenario_starts: npt.NDArray[np.intp]
+
+    def parts_of(self, scenario: str) -> npt.NDArray[np.intp]:
+        """The parts of a scenario, in the order of clips."""
+        place = self.scenarios.index(scenario)
+        stop = self.scenario_starts[place + 1] if place + 1 < len(self.scenarios) else None
+        return self.scenario_parts[self.scenario_starts[place] : stop]
+
+    @property
+    def clip_images(self) -> npt.NDArray[np.int64]:
+        """Images of each clip (C,)."""
+        return np.diff([*self.starts[self.clip_starts], self.images]).astype(np.int64)
 
 
 ScopeSums = Mapping[str, Values]
-"""Summand (`Counts.summands`) -> its sums by clip within one scope, (C,) or (C, T); only clips with an image in the scope."""
+"""Summand (`Counts.summands`) -> its sums by clip within one scope; only clips with an image in the scope."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +59,24 @@ class Sums:
     parts: Mapping[str, Values]
 
     def scope(self, scenario: str | None) -> ScopeSums:
-        """The sums by clip of one scenario, of the whole split for None."""
-        if scenario is None:
-            starts = self.layout.clip_starts
-            return {name: np.add.reduceat(values, starts, axis=0) for name, values in self.parts.items()}
-        inside = self.layout.part_scenario == self.layout.scenarios.index(scenario)
-        return {name: values[inside] for name, values in self.parts.items()}
+        """The sums by clip of one scenario, of the whole split for None: (C,) or (C, T)."""
+        return {name: by_clip(self.layout, values, scenario, axis=0) for name, values in self.parts.items()}
+
+    @cached_property
+    def by_scenario(self) -> Mapping[str, Values]:
+        """The sums over all clips of each of the layout's scenarios, (K,) or (K, T)."""
+        order, starts = self.layout.scenario_parts, self.layout.scenario_starts
+        return {name: np.add.reduceat(values[order], starts, axis=0) for name, values in self.parts.items()}
+
+
+def by_clip(layout: Layout, values: Summed, scenario: str | None, *, axis: int) -> Summed:
+    """Sums by part, along an axis, added up to sums by clip of one scenario, of the whole split for None."""
+    found: Any = (
+        np.add.reduceat(values, layout.clip_starts, axis=axis)
+        if scenario is None
+        else np.take(values, layout.parts_of(scenario), axis=axis)
+    )
+    return cast("Summed", found)
 
 
 def counts_digest(counts: Counts) -> str:
@@ -66,6 +95,8 @@ def layout_of(counts: Counts, digest: str) -> Layout:
     part = clip * len(scenarios) + scenario
     order = np.argsort(part, kind="stable")
     parts, starts = np.unique(part[order], return_index=True)
+    part_scenario = parts % len(scenarios)
+    by_scenario = np.argsort(part_scenario, kind="stable")
     return Layout(
         digest=digest,
         images=len(counts.image),
@@ -73,7 +104,8 @@ def layout_of(counts: Counts, digest: str) -> Layout:
         order=order,
         starts=starts,
         clip_starts=np.searchsorted(parts // len(scenarios), np.arange(len(clips))),
-        part_scenario=parts % len(scenarios),
+        scenario_parts=by_scenario,
+        scenario_starts=np.searchsorted(part_scenario[by_scenario], np.arange(len(scenarios))),
     )
 
 

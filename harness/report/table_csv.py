@@ -32,6 +32,7 @@ TIMING = (
 )  # fmt: skip
 TRAINING = (
     "training_machine", "seconds_per_step", "training_seconds", "steps", "batch_size", "micro_batch_size", "training_peak_bytes",
+    "step_ratio", "step_ratio_low", "step_ratio_high",
 )  # fmt: skip
 PUBLISHED = (
     "published_as", "implementation", "published_variant", "published_kind", "evaluator", "published_selection", "caveats",
@@ -171,6 +172,12 @@ def training_cells(cost: TrainingCostOfArm) -> dict[str, str]:
         "batch_size": str(cost.batch_size),
         "micro_batch_size": ";".join(str(size) for size in cost.micro_batch_sizes),
         "training_peak_bytes": number(cost.peak_memory_bytes, 0),
+        **{
+            name: number(value, 4)
+            for name, value in zip(
+                ("step_ratio", "step_ratio_low", "step_ratio_high"), cost.step_ratio or (), strict=False
+            )
+        },
     }
 
 

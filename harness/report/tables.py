@@ -45,6 +45,10 @@ HOW_TO_READ_UNSCORED = """\
 Predictions on splits whose labels only the benchmark's own server has. Each cell's folder holds them as its server reads
 them, in `score-<evaluation>/submission.zip`."""
 
+HOW_TO_READ_LEFT_OUT = "Records on which no figure of this page rests, and why."
+
+HOW_TO_READ_MISSING = "Rows of fewer seeds than the suite has, and the seeds that have no record."
+
 HOW_TO_READ_GAINS = """\
 The *95 % interval* spans seeds and clips; the *seed interval* holds the clips fixed, the *clip interval* the seeds.
 *Pooled seeds* is the interval with the seed variance pooled over the rows: for sensitivity, no verdict rests on it.
@@ -64,7 +68,8 @@ of torchvision's resnet18 at 1x3x288x800 in the same process. `lane-latency/1-sh
 iterations: shown, never ranked. Compare within one table only: each is one protocol on one machine."""
 
 HOW_TO_READ_TRAINING = (
-    "Means over the cells; the seconds are those of the training steps alone. Compare within one table only."
+    "Means over the cells; the seconds are those of the training steps alone. Compare within one table only. *Step × baseline* is a "
+    "step's time over the baseline's, both in turns in one process: the median of its blocks (the lowest to the highest)."
 )
 
 HOW_TO_READ_SUMMARY = """\
@@ -99,6 +104,7 @@ def to_markdown(board: Leaderboard) -> str:
         parts += ["## Failed seeds", HOW_TO_READ_FAILED, "\n".join(f"- {markdown(line)}" for line in board.failed)]
     if board.unscored:
         parts += ["## Not scored here", HOW_TO_READ_UNSCORED, table_text(unscored_table(board))]
+    parts += left_out_parts(board)
     for title, text, tables in (
         ("Latency", HOW_TO_READ_TIMES, timing_tables(board)),
         ("Training cost", HOW_TO_READ_TRAINING, training_tables(board)),
@@ -108,6 +114,18 @@ def to_markdown(board: Leaderboard) -> str:
         for table in tables:
             parts += [f"### {markdown(table.title)}", table_text(table)]
     return "\n\n".join(parts) + "\n"
+
+
+def left_out_parts(board: Leaderboard) -> list[str]:
+    """What is wrong with records that no figure rests on, and which seeds of a row there are none of."""
+    parts = []
+    for title, text, lines in (
+        ("Not used", HOW_TO_READ_LEFT_OUT, board.left_out),
+        ("Missing seeds", HOW_TO_READ_MISSING, board.missing),
+    ):
+        if lines:
+            parts += [f"## {title}", text, "\n".join(f"- {markdown(line)}" for line in lines)]
+    return parts
 
 
 def headlines(board: Leaderboard) -> str:

@@ -128,6 +128,8 @@ class TrainingPart(Part):
     device: Device = "auto"
     workers: int = Field(0, ge=0, le=64)
     """Processes that load data."""
+    cache_gigabytes: float = Field(1.0, ge=0, le=100_000, allow_inf_nan=False)
+    """Memory for decoded training images, of all loader processes of a cell together. What doesn't fit is decoded each time."""
     selection: Literal["last", "val-best"] = "last"
     """Which step's weights are scored: the last, or the best on the validation split of the dataset that a cell trains on."""
     validations: int = Field(10, ge=1, le=1000)

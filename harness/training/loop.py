@@ -120,6 +120,14 @@ def _silent(step: int, total: int, loss: float) -> None:
     pass
 
 
+def steps_of(model: TrainingModel, plan: TrainingPlan, *, device: torch.device, folder: Path) -> Callable[[Batch], Any]:
+    """What takes a model through the plan's steps one by one, a batch each, as `train` does, but without log and checkpoints.
+
+    Moves the model to `device`; nothing is written to `folder`.
+    """
+    return _Training(model, plan, device, folder, ALONE).step
+
+
 class _Training:
     """One training in flight: a model, its optimizers, and what has happened so far."""
 

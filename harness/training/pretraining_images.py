@@ -15,9 +15,10 @@ from torch import Tensor
 
 from harness.datasets.images import Image, read_image, read_size
 from harness.methods.config import OracleConfiguration
+from harness.training.cache import GIGABYTE, SharedPixels
 
-CACHE_BYTES = 2 << 30
-"""Decoded images are kept in memory up to this much; the rest is read again each time."""
+CACHE_BYTES = 2 * GIGABYTE
+"""Decoded images are kept in memory up to this much, by all loader workers together; the rest is read again each time."""
 
 
 class Pictures:
@@ -33,8 +34,7 @@ class Pictures:
         # At this size the smallest crop still has as many pixels as it is resized to.
         enlarged = 1 / math.sqrt(self.crop_scale[0])
         self.kept_size = (math.ceil(self.size[0] * enlarged), math.ceil(self.size[1] * enlarged))
-        self._kept: dict[int, Image] = {}
-        self._room = CACHE_BYTES // (self.kept_size[0] * self.kept_size[1] * 3)
+        self._kept = SharedPixels((*self.kept_size, 3), images=len(self.files), byte_limit=CACHE_BYTES)
         self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def crop(self, position: int) -> Image:
@@ -65,12 +65,12 @@ class Pictures:
         return int(self._order[1][place])
 
     def _frame(self, index: int) -> Image:
-        if index in self._kept:
-            return self._kept[index]
+        kept = self._kept.get(index)
+        if kept is not None:
+            return kept
         path = self.files[index]
         frame = resized(read_image(path, reduction=self._reduction(path)), self.kept_size)
-        if len(self._kept) < self._room:
-            self._kept[index] = frame
+        self._kept.put(index, frame)
         return frame
 
     def _reduction(self, path: Path) -> int:

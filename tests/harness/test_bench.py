@@ -102,9 +102,14 @@ def test_a_run_leaves_a_record_with_its_counts_a_cell_and_a_leaderboard(finished
         assert set(evaluation.scenarios) == set(counts.scenario.tolist())
         assert record.training.steps == 6
         assert record.throughput[0].parameters > 100_000
+        assert (record.step_cost is None) == (record.identity.method == "baseline")
+        if record.step_cost is not None:
+            assert 0 < record.step_cost.ratio_low <= record.step_cost.ratio <= record.step_cost.ratio_high
     table = (suite_folder(finished) / "leaderboard.md").read_text()
     assert "samiro" in table
     assert "mF1" in table
+    (ratio,) = [record.step_cost.ratio for record in records if record.step_cost is not None]
+    assert f"{ratio:.2f} (" in table
 
 
 def test_only_the_regularized_cell_names_an_oracle(finished: Path) -> None:

@@ -156,7 +156,7 @@ READERS = {
     ),
     "predictions": ("predictions.npz", archive, unpack_predictions),
     "counts": ("a.counts.npz", stored_counts, read_counts),
-    "record": ("record.json", RECORD.read_bytes(), read_record),
+    "record": (RECORD.name, RECORD.read_bytes(), read_record),
     "phase": ("phase.json", b'{"key": "abc", "fingerprint": {"a.py": "0"}}', lambda path: read_phase_file(path.parent)),
     "suite": ("small.yaml", (SUITES / "mini.yaml").read_bytes(), lambda path: load_suite(str(path))),
     "paths": ("paths.yaml", b"culane: /data/CULane\ntusimple: ../tusimple\n", read_paths),

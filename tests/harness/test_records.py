@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,16 @@ from harness.counts import (
 )
 from harness.errors import InputError
 from harness.files import sha256_of_file
-from harness.records import Record, counts_path, read_checked_counts, read_record, read_records, write_record
+from harness.record_text import RECORD_LIMIT, with_hash
+from harness.records import (
+    Record,
+    counts_path,
+    read_checked_counts,
+    read_record,
+    read_records,
+    read_sound_records,
+    write_record,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 ARRAYS = [field.name for field in fields(OverlapCounts)]
@@ -112,8 +123,15 @@ def edited(tmp_path: Path, edit: Any) -> Path:
     path = write_record(tmp_path, record())
     value = json.loads(path.read_text())
     edit(value)
-    path.write_text(json.dumps(value))
+    hashed_again(path, value)
     return path
+
+
+def hashed_again(path: Path, value: dict[str, Any]) -> None:
+    """Write a record's value as the store lays it out, with the hash that belongs to it."""
+    value.pop("content_sha256", None)
+    text = json.dumps(value, indent=1) + "\n"
+    path.write_bytes(with_hash(text) if value.get("schema_version") == 2 else text.encode())
 
 
 @pytest.mark.parametrize(
@@ -126,7 +144,7 @@ def edited(tmp_path: Path, edit: Any) -> Path:
         (lambda value: value["evaluations"][0]["total"].update(images=None), "'evaluations.0.total.images'"),
         (lambda value: value["throughput"][0].update(protocol="mine/1"), "'throughput.0.protocol'"),
         (lambda value: value["training"].update(seconds=float("nan")), "'training.seconds'"),
-        (lambda value: value.update(schema_version=2), "'schema_version' is 2"),
+        (lambda value: value.update(schema_version=3), "'schema_version' is 3"),
         (lambda value: value.pop("schema_version"), "'schema_version' is None"),
     ],
 )
@@ -139,6 +157,84 @@ def test_what_is_no_record_is_refused_by_file(tmp_path: Path, content: bytes) ->
     path = tmp_path / "x.json"
     path.write_bytes(content)
     told(path)
+
+
+def test_a_record_carries_the_hash_of_its_other_lines(tmp_path: Path) -> None:
+    path = write_record(tmp_path, record())
+    lines = path.read_bytes().splitlines(keepends=True)
+    others = b"".join(line for line in lines if not line.startswith(b' "content_sha256"'))
+    assert json.loads(path.read_text())["content_sha256"] == hashlib.sha256(others).hexdigest()
+    assert Record.model_validate_json(others) == record()
+
+
+@pytest.mark.parametrize(
+    ("sound", "edited"),
+    [
+        ('"f1_50": 0', '"f1_50": 1'),
+        ('"confidence_threshold": 0.5', '"confidence_threshold": 0.6'),
+        ('"p50": 10.0', '"p50": 19.0'),
+        ('"seconds": 1.0', '"seconds": 7.0'),
+        ('"seed": 0', '"seed": 1'),
+        ('"torch": "2.13"', '"torch": "2.12"'),
+        (f'"{"c" * 64}"', f'"{"c" * 63}d"'),
+        ('"content_sha256": "', '"content_sha256": "0'),
+    ],
+)
+def test_one_changed_digit_anywhere_is_found(tmp_path: Path, sound: str, edited: str) -> None:
+    path = write_record(tmp_path, record())
+    text = path.read_text()
+    assert sound in text
+    path.write_text(text.replace(sound, edited, 1))
+    assert "content_sha256" in told(path)
+
+
+def test_a_record_that_was_laid_out_anew_or_lost_its_hash_is_refused(tmp_path: Path) -> None:
+    path = write_record(tmp_path, record())
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps(value))
+    assert "not laid out as it was written" in told(path)
+    del value["content_sha256"]
+    path.write_text(json.dumps(value, indent=1))
+    assert "no line for key 'content_sha256'" in told(path)
+
+
+def test_a_record_of_version_1_is_still_read(tmp_path: Path) -> None:
+    path = write_record(tmp_path, record())
+    value = json.loads(path.read_text()) | {"schema_version": 1}
+    del value["content_sha256"]
+    path.write_text(json.dumps(value, indent=1))
+    assert read_record(path) == record()
+
+
+def test_a_copy_under_another_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "copy.json"
+    path.write_bytes(write_record(tmp_path, record()).read_bytes())
+    assert "'mini-net-baseline-s0', so the file is a copy" in told(path)
+
+
+def test_a_record_of_100_mb_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    with open(path, "wb") as stream:
+        stream.truncate(100_000_000)
+    assert f"100000000 bytes, and the limit is {RECORD_LIMIT}" in told(path)
+
+
+def test_what_lies_beside_sound_records_is_named_and_they_are_read(tmp_path: Path) -> None:
+    """A folder, a pipe, an empty file, NaN, deep nesting, a file that may not be read, an unknown version."""
+    sound = write_record(tmp_path, record())
+    (tmp_path / "folder.json").mkdir()
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "link.json").symlink_to("nowhere")
+    for name, text in {
+        "empty": "", "nan": '{"schema_version": NaN}', "deep": "[" * 100_000, "deeper": '{"schema_version": 2, "id": ' + "[" * 100_000,
+        "newer": '{"schema_version": 99}',
+    }.items():  # fmt: skip
+        (tmp_path / f"{name}.json").write_text(text)
+    paths = sorted(tmp_path.glob("*.json"))
+    records, faults = read_sound_records(paths)
+    assert records == [record()]
+    assert [line.split(":")[0] for line in faults] == [str(path) for path in paths if path != sound]
+    assert not any("\n" in line for line in faults)
 
 
 def test_a_missing_record_is_refused_by_file(tmp_path: Path) -> None:
@@ -310,10 +406,10 @@ def test_bad_keys_of_tusimples_scores_are_named_and_kinds_never_mixed(tmp_path: 
         ({"mf1": 0.5}, "'evaluations.0.total.mf1'"),
     ):
         value["evaluations"][0]["total"] = total | change
-        path.write_text(json.dumps(value))
+        hashed_again(path, value)
         assert key in told(path)
     value["evaluations"][0] |= {"total": total, "metric": "culane/official"}
-    path.write_text(json.dumps(value))
+    hashed_again(path, value)
     assert "scores of another kind than metric 'culane/official' gives" in told(path)
 
 

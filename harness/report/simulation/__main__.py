@@ -10,8 +10,9 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from harness.report.simulation.drawn import FEW_CLIPS, GRID, ONE_SEED, Setting
+from harness.report.simulation.drawn import FEW_CLIPS, GRID, ONE_SEED, UNEVEN_CLIPS, Setting
 from harness.report.simulation.measured import REGIMES, Found, Measured, Share, measure, power, predicted
+from harness.report.simulation.rivals import EFFECTIVE
 
 
 class Part(StrEnum):
@@ -21,6 +22,7 @@ class Part(StrEnum):
     rivals = "rivals"
     few = "few"
     one = "one"
+    uneven = "uneven"
     power = "power"
     prediction = "prediction"
     all = "all"
@@ -35,7 +37,7 @@ app = typer.Typer(add_completion=False)
 @app.command(epilog="Example: python -m harness.report.simulation grid --matrices 500")
 def main(
     part: Annotated[Part, typer.Argument(help="Which table.")] = Part.all,
-    matrices: Annotated[int, typer.Option(min=8, help="Simulated test sets a setting.")] = 2000,
+    matrices: Annotated[int, typer.Option(min=16, help="Simulated test sets a setting.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 0,
 ) -> None:
     """Simulate, and print the tables as Markdown. The same numbers and seed give the same bytes."""
@@ -92,6 +94,16 @@ def one(matrices: int, seed: int) -> Lines:
         yield *setting_cells(setting), *(percent(one.ours.coverage) for one in found)
 
 
+def uneven(matrices: int, seed: int) -> Lines:
+    """Where the grid ends: clips that are all that matters, and very uneven ones; beside the interval by effective clips."""
+    yield *SETTING, "coverage", "family-wise error", "by effective clips: coverage", "family-wise error "
+    for setting in UNEVEN_CLIPS:
+        found = measure(setting, matrices // 2, seed, rivals=matrices // 2)
+        other = found.rivals[EFFECTIVE]
+        shares = (found.ours.coverage, found.ours.family_error, other.coverage, other.family_error)
+        yield *setting_cells(setting), *(percent(share) for share in shares)
+
+
 def powers(matrices: int, seed: int) -> Lines:
     """Whether the detectable difference is seen four times in five."""
     yield *SETTING, "detectable", "true gain", "told from 0"
@@ -120,6 +132,7 @@ TABLES: Mapping[Part, Callable[[int, int], Lines]] = {
     Part.rivals: rivals,
     Part.few: few,
     Part.one: one,
+    Part.uneven: uneven,
     Part.power: powers,
     Part.prediction: prediction,
 }

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.report.estimates import Floats
 from harness.report.simulation.drawn import Drawn
-from harness.report.statistics import clip_quantile, t_quantile
+from harness.report.statistics import clip_quantile, effective_clips, t_quantile
 
 RESAMPLES = 1000
 
@@ -64,15 +64,34 @@ def pooled(rows: Sequence[Drawn], level: float) -> Intervals:
     return around(rows, [math.hypot(by_seeds, by_clips * math.sqrt(row.comparison.pure_clip_variance)) for row in rows])
 
 
+def by_effective_clips(rows: Sequence[Drawn], level: float) -> Intervals:
+    """As the leaderboard's, with as many degrees of freedom for the clips as equal ones would have that weigh the same."""
+    tail, degrees = (1 - level) / 2, effective_clips(rows[0].images) - 1
+    by_seeds, by_clips = t_quantile(tail, rows[0].comparison.seeds - 1), t_quantile(tail, degrees)
+    return around(
+        rows,
+        [
+            math.hypot(
+                by_seeds * math.sqrt(row.comparison.seed_variance or 0.0),
+                by_clips * math.sqrt(row.comparison.pure_clip_variance),
+            )
+            for row in rows
+        ],
+    )
+
+
 def around(rows: Sequence[Drawn], half_widths: Sequence[float]) -> Intervals:
     """Symmetric intervals around the rows' mean differences."""
     means, halves = np.array([row.comparison.mean for row in rows]), np.array(half_widths)
     return np.stack([means - halves, means + halves], axis=1)
 
 
+EFFECTIVE = "quadrature, t by the effective number of clips"
+
 RIVALS: Mapping[str, Callable[[Sequence[Drawn], float], Intervals]] = {
     "percentile bootstrap, seeds and clips crossed": bootstrap,
     "paired t over seeds": paired_t,
     "sum of variances, Satterthwaite": satterthwaite,
     "quadrature, seed variance pooled over 8 rows": pooled,
+    EFFECTIVE: by_effective_clips,
 }

@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from harness.errors import InputError
 from harness.records import Artefact, Record
 from harness.report.arms import arms_of, why_not_paired
 
 
 def test_seeds_of_one_detector_and_method_are_one_arm_in_seed_order(made: Any, tmp_path: Path) -> None:
     records = made.pairs(tmp_path, 3)
-    arms = arms_of(records[::-1])
+    arms, _ = arms_of(records[::-1])
     assert [(arm.method, [record.identity.seed for record in arm.records]) for arm in arms] == [
         ("baseline", [0, 1, 2]),
         ("samiro", [0, 1, 2]),
@@ -25,7 +22,7 @@ def test_seeds_of_one_detector_and_method_are_one_arm_in_seed_order(made: Any, t
 
 def test_a_baseline_by_another_name_is_still_one(made: Any, tmp_path: Path) -> None:
     changes = {"method_configuration": {"kind": "baseline"}}
-    (arm,) = arms_of([made.record(tmp_path, made.split(), method="plain", identity_changes=changes)])
+    ((arm,), _) = arms_of([made.record(tmp_path, made.split(), method="plain", identity_changes=changes)])
     assert arm.is_baseline
 
 
@@ -40,22 +37,27 @@ def test_arms_of_the_same_names_are_told_apart_by_what_differs(made: Any, tmp_pa
         )
         for weight in (0.1, 1.0)
     ]
-    assert [arm.variant for arm in arms_of(records)] == ["weight=0.1", "weight=1.0"]
+    assert [arm.variant for arm in arms_of(records)[0]] == ["weight=0.1", "weight=1.0"]
 
 
 def test_another_recipe_is_another_row_that_pairs_with_nothing_of_the_first(made: Any, tmp_path: Path) -> None:
     base = made.record(tmp_path, made.split())
     other = made.record(tmp_path, made.split(), method="samiro", identity_changes={"recipe": {"optimizer": "sgd"}})
-    one, two = arms_of([base, other])
+    (one, two), _ = arms_of([base, other])
     assert one.pairs_with != two.pairs_with
 
 
-def test_a_seed_or_an_id_given_twice_is_refused_by_name(made: Any, tmp_path: Path) -> None:
-    first, second = made.record(tmp_path, made.split(), name="a"), made.record(tmp_path, made.split(), name="b")
-    with pytest.raises(InputError, match=r"b\.json: key 'identity\.seed': seed 0 of this row is also a\.json"):
-        arms_of([first, second])
-    with pytest.raises(InputError, match=r"a\.json: given twice"):
-        arms_of([first, first])
+def test_a_seed_or_an_id_given_twice_is_left_out_by_name(made: Any, tmp_path: Path) -> None:
+    first, second, third = (made.record(tmp_path, made.split(), name=name) for name in ("a", "b", "c"))
+    other = made.record(tmp_path, made.split(), name="d", seed=1)
+    arms, faults = arms_of([first, second, third, other])
+    assert [arm.records for arm in arms] == [(other,)]
+    assert [line.split("; ")[0] for line in faults] == [
+        "a.json: key 'identity.seed': seed 0 of this row is also b.json",
+        "b.json: key 'identity.seed': seed 0 of this row is also c.json",
+        "c.json: key 'identity.seed': seed 0 of this row is also a.json",
+    ]
+    assert arms_of([first, first]) == ([], ["a.json: given twice; leave one of the two out"])
 
 
 def test_pairs_need_equal_threads_and_micro_batches(made: Any, tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.report.simulation.__main__ import app
-from harness.report.simulation.drawn import FEW_CLIPS, GRID, MIXES, ONE_SEED, Setting, draw
+from harness.report.simulation.drawn import CLIPS_ALONE, FEW_CLIPS, GRID, OF_60, OF_500, ONE_SEED, Setting, draw
 from harness.report.simulation.measured import REGIMES, ROWS, Regime, Share, measure, power, predicted
 
-SEEDS_DOMINATE = Setting(3, 60, "heavy-tailed", MIXES[0])
-CLIPS_DOMINATE = Setting(5, 60, "heavy-tailed", MIXES[1])
+SEEDS_DOMINATE = Setting(3, 60, "uneven", OF_60[0])
+CLIPS_DOMINATE = Setting(5, 60, "uneven", OF_60[1])
 
 
 def lies(share: Share, low: float, high: float) -> bool:
@@ -29,7 +29,7 @@ def name_of(setting: Setting) -> str:
 
 
 def test_simulated_rows_have_no_true_difference_and_vary_by_what_they_should() -> None:
-    for setting, dominant in ((SEEDS_DOMINATE, 0), (CLIPS_DOMINATE, 1), (Setting(3, 60, "even", MIXES[2]), 2)):
+    for setting, dominant in ((SEEDS_DOMINATE, 0), (CLIPS_DOMINATE, 1), (Setting(3, 60, "uneven", OF_60[2]), 2)):
         found = measure(setting, 30, seed=4)
         assert int(np.argmax(found.variance_shares)) == dominant
     rng = np.random.default_rng(7)
@@ -39,7 +39,7 @@ def test_simulated_rows_have_no_true_difference_and_vary_by_what_they_should() -
 
 
 def test_a_gain_of_the_simulation_moves_the_difference_up() -> None:
-    (row,) = draw(np.random.default_rng(1), Setting(3, 500, "even", MIXES[1]), 1, gain=1.0)
+    (row,) = draw(np.random.default_rng(1), Setting(3, 500, "even", OF_500[1]), 1, gain=1.0)
     assert row.comparison.mean > 0.05
 
 
@@ -52,14 +52,14 @@ def test_intervals_cover_with_three_seeds_in_a_small_simulation() -> None:
 def test_the_usual_recipes_would_not_have_covered() -> None:
     by_seeds = measure(SEEDS_DOMINATE, 60, seed=2, rivals=60).rivals
     assert by_seeds["percentile bootstrap, seeds and clips crossed"].coverage.value < 0.9
-    by_clips = measure(CLIPS_DOMINATE, 60, seed=2, rivals=60).rivals
+    by_clips = measure(Setting(5, 60, "uneven", CLIPS_ALONE), 60, seed=2, rivals=60).rivals
     assert by_clips["paired t over seeds"].coverage.value < 0.8
     assert by_clips["paired t over seeds"].family_error.value > 0.2
 
 
 def test_the_command_prints_the_same_table_for_the_same_seed() -> None:
     texts = [
-        CliRunner().invoke(app, ["prediction", "--matrices", "8", "--seed", str(seed)]).stdout for seed in (1, 1, 2)
+        CliRunner().invoke(app, ["prediction", "--matrices", "16", "--seed", str(seed)]).stdout for seed in (1, 1, 2)
     ]
     assert texts[0] == texts[1] != texts[2]
     assert "| detectors" in texts[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,21 @@ from harness.counts import read_counts, write_counts
 from harness.errors import InputError
 from harness.files import sha256_of_file
 from harness.records import counts_path, read_record
-from harness.report.leaderboard import Section, leaderboard
+from harness.report.leaderboard import Leaderboard, Section, leaderboard
 from harness.report.statistics import holm
+from harness.report.tables import to_markdown
 
 
 def only_section(records: list[Any], folder: Path) -> Section:
     (section,) = leaderboard(records, folder).sections
     return section
+
+
+def assert_left_out(board: Leaderboard, *patterns: str) -> None:
+    """Whether as many records as there are patterns were left out, and why."""
+    assert len(board.left_out) == len(patterns)
+    for line, pattern in zip(board.left_out, patterns, strict=True):
+        assert re.search(pattern, line), line
 
 
 def column(section: Section, key: str) -> int:
@@ -244,49 +253,73 @@ def test_corrupted_images_get_intervals_but_no_verdict(made: Any, tmp_path: Path
     assert only_section(records, tmp_path).gains[0].verdict == "no verdict: corrupted images"
 
 
-def test_a_forged_counts_file_is_refused(made: Any, tmp_path: Path) -> None:
+def test_a_forged_counts_file_is_left_out_and_the_rest_reported(made: Any, tmp_path: Path) -> None:
     records = made.pairs(tmp_path, 1)
     write_counts(counts_path(tmp_path, records[1].id, "test"), made.split())
-    with pytest.raises(InputError, match=r"samiro-s0\.test\.counts\.npz: differs from key 'counts_sha256'"):
-        leaderboard(records, tmp_path)
+    board = leaderboard(records, tmp_path)
+    assert_left_out(board, r"mini-ufld-samiro-s0\.test\.counts\.npz: differs from key 'counts_sha256'")
+    assert [row.arm.method for row in board.sections[0].rows] == ["baseline"]
+    assert [arm.method for arm in board.timings] == ["baseline"]
 
 
-def test_a_score_that_is_not_what_the_counts_give_is_refused(made: Any, tmp_path: Path) -> None:
+def test_a_score_that_is_not_what_the_counts_give_is_left_out(made: Any, tmp_path: Path) -> None:
     record = made.record(tmp_path, made.noisy(made.split(), 1))
-    path = tmp_path / f"{record.id}.json"
-    total = record.evaluations[0].total
-    path.write_text(path.read_text().replace(f'"f1_50": {total.f1_50}', '"f1_50": 0.99', 1))
-    with pytest.raises(InputError, match=r"key 'evaluations\.test\.total\.f1_50' says 0\.99"):
-        leaderboard([read_record(path)], tmp_path)
+    total = record.evaluations[0].total.model_copy(update={"f1_50": 0.99})
+    evaluation = record.evaluations[0].model_copy(update={"total": total})
+    board = leaderboard([record.model_copy(update={"evaluations": (evaluation,)})], tmp_path)
+    assert_left_out(board, r"key 'evaluations\.test\.total\.f1_50' says 0\.99")
 
 
-def test_counts_with_the_recorded_hash_but_other_images_are_refused(made: Any, tmp_path: Path) -> None:
-    first, other = made.record(tmp_path, made.split()), made.split()
-    images = other.image.copy()
+def renamed(made: Any) -> Any:
+    """A split of which one image has another name."""
+    counts = made.split()
+    images = counts.image.copy()
     images[0] = "/99999.jpg"
-    second = made.record(tmp_path, replace(other, image=images), method="samiro")
-    with pytest.raises(InputError, match=r"of other images, clips or scenarios than those of"):
-        leaderboard([first, second], tmp_path)
+    return replace(counts, image=images)
 
 
-def test_counts_of_other_labels_are_refused(made: Any, tmp_path: Path) -> None:
+def test_counts_with_the_recorded_hash_but_other_images_than_most_are_left_out(made: Any, tmp_path: Path) -> None:
+    records = [
+        *(made.record(tmp_path, made.split(), seed=seed) for seed in range(2)),
+        made.record(tmp_path, renamed(made), method="samiro"),
+    ]
+    board = leaderboard(records, tmp_path)
+    assert_left_out(board, r"samiro-s0\.json: .* of other images, clips or scenarios than those of mini-ufld-baseline")
+    assert [row.seeds for row in board.sections[0].rows] == [(0, 1)]
+
+
+def test_of_two_splits_that_differ_neither_is_known_to_be_right(made: Any, tmp_path: Path) -> None:
+    first, second = made.record(tmp_path, made.split()), made.record(tmp_path, renamed(made), method="samiro")
+    assert_left_out(leaderboard([first, second], tmp_path), *[r"of other images, clips or scenarios than those of"] * 2)
+
+
+def test_counts_of_other_labels_are_left_out(made: Any, tmp_path: Path) -> None:
     first, second = made.record(tmp_path, made.split()), made.record(tmp_path, made.split(lanes=3), method="samiro")
-    with pytest.raises(InputError, match=r"of other labels than those of"):
-        leaderboard([first, second], tmp_path)
+    assert_left_out(leaderboard([first, second], tmp_path), *[r"of other labels than those of"] * 2)
 
 
-def test_missing_counts_are_refused_by_name(made: Any, tmp_path: Path) -> None:
+def test_missing_counts_are_named(made: Any, tmp_path: Path) -> None:
     record = made.record(tmp_path, made.split())
     counts_path(tmp_path, record.id, "test").unlink()
-    with pytest.raises(InputError, match=r"test\.counts\.npz: missing"):
-        leaderboard([record], tmp_path)
+    assert_left_out(leaderboard([record], tmp_path), r"test\.counts\.npz: missing")
 
 
-def test_counts_without_images_are_refused(made: Any, tmp_path: Path) -> None:
+def test_counts_without_images_are_named(made: Any, tmp_path: Path) -> None:
     nothing = made.split(images=1, clips=1)
     empty = replace(nothing, **{name: getattr(nothing, name)[:0] for name in vars(nothing)})
-    with pytest.raises(InputError, match=r"has no images"):
-        leaderboard([made.record(tmp_path, empty)], tmp_path)
+    assert_left_out(leaderboard([made.record(tmp_path, empty)], tmp_path), r"has no images")
+
+
+def test_what_is_left_out_and_missing_stands_in_the_page_without_the_folder(made: Any, tmp_path: Path) -> None:
+    record = made.record(tmp_path, made.split())
+    counts_path(tmp_path, record.id, "test").write_bytes(b"")
+    faults = [f"{tmp_path}/x.json: not a readable record (*)"]
+    page = to_markdown(leaderboard([record], tmp_path, faults=faults, missing=["ufld: no record of seed 1 of 2"]))
+    assert "## Not used" in page
+    assert "- mini-ufld-baseline-s0.test.counts.npz: differs" in page
+    assert "- x.json: not a readable record (\\*)" in page
+    assert "- ufld: no record of seed 1 of 2" in page
+    assert str(tmp_path) not in page
 
 
 def test_two_baselines_of_one_seed_and_recipe_are_refused(made: Any, tmp_path: Path) -> None:

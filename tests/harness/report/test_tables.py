@@ -368,3 +368,14 @@ def test_failed_seeds_are_told_in_the_table_and_on_the_terminal(made: Any, tmp_p
     print_leaderboard(board, Console(file=stream, width=200))
     assert f"failed: {told}" in stream.getvalue()
     assert "Failed" not in to_markdown(leaderboard(made.pairs(tmp_path, 2), tmp_path))
+
+
+def test_clips_so_uneven_that_few_of_them_count_are_told(made: Any, tmp_path: Path) -> None:
+    """One clip of 49 images and 11 of one: 60^2 / (49^2 + 11) = 1.49."""
+    base = replace(made.split(images=60), clip=np.array([f"c{max(0, index - 48):02d}" for index in range(60)]))
+    uneven = leaderboard(made.pairs(tmp_path / "uneven", 1, base=base), tmp_path / "uneven")
+    assert uneven.sections[0].effective_clips == pytest.approx(3600 / (49**2 + 11))
+    assert "The 12 clips are so uneven that they weigh as 1 equal ones" in to_markdown(uneven)
+    even = leaderboard(made.pairs(tmp_path / "even", 1), tmp_path / "even")
+    assert even.sections[0].effective_clips == pytest.approx(12)
+    assert "uneven" not in to_markdown(even)

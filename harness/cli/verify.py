@@ -1,0 +1,60 @@
+"""`samiro-bench verify`: whether published rows are what their archived predictions and labels give."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import Json, SuiteName
+
+if TYPE_CHECKING:
+    from harness.publishing.verify import Verification
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog="Example: samiro-bench verify mini")
+def verify(
+    suite: SuiteName = "mini",
+    published: Annotated[Path, typer.Option(help="The folder that holds the published suites.")] = Path("results"),
+    as_json: Json = False,
+) -> int:
+    """Score every published row of SUITE again and make its tables again; exit code 1 if a digit differs.
+
+    Rows on labels that may not be shipped are scored on your own copy of the dataset where paths.yaml or the environment names it;
+    elsewhere their counts are checked, and they are said to be unverified here.
+    """
+    from harness.publishing.verify import verify as verify_folder
+
+    found = verify_folder(published / Path(suite).stem)
+    if as_json:
+        print(json.dumps({"suite": Path(suite).stem, "sound": found.sound, **asdict(found)}, indent=1))
+    else:
+        for line in lines_of(found):
+            typer.echo(line)
+    return 0 if found.sound else 1
+
+
+def lines_of(found: Verification) -> list[str]:
+    """What was found: a line a row and a table, one a fault below it, and a summary."""
+    from harness.report.text import one_line
+
+    lines = []
+    for checked in (*found.rows, *found.tables, *found.files):
+        name = f"{checked.name}, {checked.evaluation}" if checked.evaluation else checked.name
+        if len(checked.told) == 1:
+            lines.append(f"{name}: {checked.outcome}: {checked.told[0]}")
+        else:
+            lines += [f"{name}: {checked.outcome}", *(f"    {line}" for line in checked.told)]
+    outcomes = [row.outcome for row in found.rows]
+    tables = sum(table.outcome == "verified" for table in found.tables)
+    lines.append(
+        f"{outcomes.count('verified')} of {len(outcomes)} rows verified, {outcomes.count('differs')} differ, "
+        f"{outcomes.count('unverified')} unverified here; {tables} of {len(found.tables)} tables as made again; "
+        f"{len(found.files)} files at fault"
+    )
+    return [one_line(line) if not line.startswith("    ") else f"    {one_line(line)}" for line in lines]

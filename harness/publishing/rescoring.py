@@ -1,0 +1,188 @@
+"""Scoring a published row again, from its archived predictions and the labels it was scored on."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from harness.counts import UNNAMED, Counts, ScopeScores, read_counts, scope_scores
+from harness.datasets.base import Dataset, open_dataset
+from harness.datasets.predictions import predictions_sha256, unpack_predictions
+from harness.datasets.roots import dataset_root
+from harness.errors import InputError
+from harness.files import sha256_of_file
+from harness.lanes import Lane
+from harness.publishing.labels import labels_name, laid_out, unpack_labels
+from harness.records import Evaluation, Record, Submission, counts_path
+from harness.scoring import LANE_WIDTH, SCORINGS, scoring_on
+
+Outcome = Literal["verified", "differs", "unverified"]
+
+ABSENT = "labels absent: counts checked, row unverified here"
+
+
+class LabelSource:
+    """The datasets, opened once each, that the rows of a publication are scored on.
+
+    A context: archived labels lie in a temporary folder meanwhile.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """folder: the publication's, with its archives in labels/."""
+        self.folder = folder / "labels"
+        self._opened: dict[tuple[str, ...], Dataset | str] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> LabelSource:
+        self._temporary = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def dataset(self, record: Record, evaluation: Evaluation) -> Dataset | str:
+        """The labels of a row, or why they aren't at hand. InputError if archived labels are damaged or missing."""
+        name = labels_name(evaluation.dataset, evaluation.split, evaluation.dataset_sha256)
+        rendered = "rendered" in record.identity.dataset_key and evaluation.dataset == record.identity.dataset
+        key = (name,) if rendered else (name, record.identity.dataset)
+        if key not in self._opened:
+            self._opened[key] = self._archived(name, evaluation) if rendered else at_hand(record, evaluation)
+        return self._opened[key]
+
+    def _archived(self, name: str, evaluation: Evaluation) -> Dataset:
+        labels = unpack_labels(self.folder / name)
+        facts = labels.facts
+        stated = {"dataset": facts.dataset, "split": facts.split, "dataset_sha256": facts.dataset_sha256}
+        for fact, value in stated.items():
+            if value != getattr(evaluation, fact):
+                raise InputError(
+                    f"{self.folder / name}: its {fact} is {value[:80]!r}, not {getattr(evaluation, fact)!r}; publish again"
+                )
+        place = self._temporary / str(len(self._opened))
+        place.mkdir()
+        return laid_out(labels, place)
+
+
+def at_hand(record: Record, evaluation: Evaluation) -> Dataset | str:
+    """A licensed dataset on this machine with the content that a row was scored on, or why there is none."""
+    key = record.identity.dataset_key
+    if evaluation.dataset != record.identity.dataset or "real" not in key:
+        return f"{ABSENT} (the record doesn't say where {evaluation.dataset} is from)"
+    size = key.get("image_size")
+    try:
+        dataset = open_dataset(
+            record.identity.form,
+            dataset_root(str(key["real"])),
+            name=evaluation.dataset,
+            image_size=None if size is None else (int(size[0]), int(size[1])),
+            lane_width=key.get("lane_width"),
+        )
+        content = dataset.content_key()
+    except InputError as error:
+        return f"{ABSENT} ({error})"
+    if content != evaluation.dataset_sha256:
+        return f"{ABSENT} ({dataset.root} has other content: {content[:12]}, not {evaluation.dataset_sha256[:12]})"
+    return dataset
+
+
+def check_predictions(
+    folder: Path, record: Record, predicted: Evaluation | Submission
+) -> tuple[list[str], list[list[Lane]]]:
+    """Ids and lanes of an archive of predictions. InputError if it isn't the one that the record names."""
+    path = folder / "predictions" / f"{record.id}.{predicted.name}.npz"
+    ids, lanes = unpack_predictions(path)
+    made = predictions_sha256(ids, lanes)
+    if made != predicted.predictions_sha256:
+        raise InputError(
+            f"{path}: key 'predictions_sha256' of {record.id}.json is {predicted.predictions_sha256[:12]}, the archive gives "
+            f"{made[:12]}"
+        )
+    return ids, lanes
+
+
+def check_counts(folder: Path, record: Record, evaluation: Evaluation) -> tuple[Counts | None, list[str]]:
+    """The published counts of a row, None if they can't be read; and all that is wrong with them, a line each."""
+    name = counts_path(folder, record.id, evaluation.name).name
+    if evaluation.counts_file != name:
+        return None, [f"key 'counts_file' is {evaluation.counts_file[:80]!r}, not {name!r}"]
+    path = folder / "records" / name
+    try:
+        counts = read_counts(path)
+        made = sha256_of_file(path)
+    except (InputError, OSError) as error:
+        return None, [str(error)]
+    wrong = []
+    if made != evaluation.counts_sha256:
+        wrong.append(f"{path}: key 'counts_sha256' is {evaluation.counts_sha256[:12]}, the file gives {made[:12]}")
+    return counts, wrong
+
+
+def scored_again(dataset: Dataset, evaluation: Evaluation, ids: list[str], lanes: list[list[Lane]]) -> Counts:
+    """The counts of archived predictions by the metric that the record names. InputError if they can't be scored by it."""
+    frames = dataset.frames(evaluation.split)
+    if [frame.id for frame in frames] != ids:
+        raise InputError("the archived predictions are of other images than the labels, or in another order")
+    metric = metric_of(dataset)
+    if metric != evaluation.metric:
+        raise InputError(f"key 'metric' is {evaluation.metric!r}, but these labels are scored by {metric!r}")
+    with tempfile.TemporaryDirectory() as place:
+        dataset.write_predictions(Path(place), frames, lanes)
+        counts, _ = SCORINGS[dataset.form].scorer(
+            dataset, evaluation.split, Path(place), progress=lambda done: None, workers=1
+        )
+    return counts
+
+
+def metric_of(dataset: Dataset) -> str:
+    """The name of the metric that a dataset's labels are scored by in the matrix."""
+    scoring = SCORINGS[dataset.form]
+    if dataset.form != "culane":
+        return scoring.metric
+    return scoring_on(scoring, dataset.image_size, getattr(dataset, "lane_width", None) or LANE_WIDTH).metric
+
+
+def different_counts(recorded: Counts, made: Counts) -> list[str]:
+    """Where two counts aren't equal bit by bit, a line an array that names the first image."""
+    if type(recorded) is not type(made):
+        return ["counts: of another metric than scoring gives"]
+    if len(recorded.image) != len(made.image):
+        return [f"counts: recorded of {len(recorded.image)} images, re-scored of {len(made.image)}"]
+    told = []
+    for field in fields(recorded):
+        one, other = getattr(recorded, field.name), getattr(made, field.name)
+        unequal = (one != other).reshape(len(one), -1).any(axis=1)
+        if unequal.any():
+            row = int(np.flatnonzero(unequal)[0])
+            told.append(
+                f"counts of {made.image[row]}: {field.name}: recorded {plain(one[row])}, re-scored {plain(other[row])} "
+                f"({int(unequal.sum())} images differ)"
+            )
+    return told
+
+
+def plain(value: Any) -> Any:
+    """A number, text or list of numbers out of numpy."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def different_scores(evaluation: Evaluation, counts: Counts, made_by: str) -> list[str]:
+    """The recorded scores that aren't exactly what counts give, a line a key: recorded and made."""
+    told = []
+    recorded: dict[str, tuple[str | None, ScopeScores]] = {"total": (None, evaluation.total)}
+    recorded |= {f"scenarios.{name}": (name, scores) for name, scores in evaluation.scenarios.items()}
+    for path, (scenario, scores) in recorded.items():
+        rows = slice(None) if scenario is None else counts.scenario == scenario
+        made = scope_scores(counts, rows)
+        if type(made) is not type(scores):
+            return [f"evaluations.{evaluation.name}.{path}: scores of another metric than {made_by} gives"]
+        for field in type(scores).model_fields:
+            one, other = getattr(scores, field), getattr(made, field)
+            if one != other:
+                told.append(f"evaluations.{evaluation.name}.{path}.{field}: recorded {one}, {made_by} {other}")
+    lacking = sorted(set(counts.scenario.tolist()) - {UNNAMED} - set(evaluation.scenarios))
+    return [*told, *(f"evaluations.{evaluation.name}.scenarios.{name}: not recorded" for name in lacking)]

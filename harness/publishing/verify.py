@@ -1,0 +1,201 @@
+"""`verify`: whether a publication is what its predictions and labels give, down to the last digit.
+
+Nothing is trained, rendered or fetched. Every row is scored again by the metric that its record names, the tables are made again from
+the records, and every file is held against SHA256SUMS. What is wrong with one of them is told, and the rest is looked at all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.files import sha256_of_json
+from harness.publishing.rescoring import (
+    LabelSource,
+    Outcome,
+    check_counts,
+    check_predictions,
+    different_counts,
+    different_scores,
+    scored_again,
+)
+from harness.publishing.sums import changed_files, read_sums
+from harness.publishing.tables import write_tables
+from harness.record_text import SCHEMA_VERSION, read_text
+from harness.records import Evaluation, ReadRecord, Record, Submission, read_any_record
+from harness.report.leaderboard import leaderboard
+from harness.report.published import read_published
+
+SHOWN = 60
+"""Characters of a line that differs which are shown, from shortly before the first that does."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A row, a table or a file, and what was found. evaluation: of a row, else empty. told: what differs, or why it is unverified."""
+
+    name: str
+    evaluation: str
+    outcome: Outcome
+    told: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Everything that was looked at. rows: every evaluation of every record. tables: those made again. files: only those at fault."""
+
+    rows: tuple[Checked, ...]
+    tables: tuple[Checked, ...]
+    files: tuple[Checked, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing differs; a row whose labels aren't at hand doesn't."""
+        return not any(checked.outcome == "differs" for checked in (*self.rows, *self.tables, *self.files))
+
+
+def verify(folder: Path) -> Verification:
+    """Verify the publication in a folder. InputError if there is none."""
+    if not (folder / "records").is_dir():
+        raise InputError(f"{folder}: no publication: it has no folder records/; `publish` makes one")
+    files = checked_files(folder)
+    unsafe = {checked.name for checked in files if not (folder / checked.name).is_file()} | links(folder)
+    rows: list[Checked] = []
+    records: list[Record] = []
+    with LabelSource(folder) as labels:
+        for path in sorted((folder / "records").glob("*.json")) if "records" not in unsafe else ():
+            try:
+                if f"records/{path.name}" in unsafe:
+                    raise InputError(f"{path}: no plain file")
+                read = read_any_record(path)
+            except InputError as error:
+                rows.append(Checked(path.stem, "", "differs", (inside(folder, str(error)),)))
+                continue
+            records.append(read.record)
+            rows += rows_of(folder, path, read, labels)
+    return Verification(tuple(rows), checked_tables(folder, records), files)
+
+
+def links(folder: Path) -> set[str]:
+    """The links below a folder, as paths in it."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink()}
+
+
+def inside(folder: Path, text: str) -> str:
+    """A message without the folder's own path."""
+    return text.replace(f"{folder}/", "")
+
+
+def checked_files(folder: Path) -> tuple[Checked, ...]:
+    """What is wrong with files beside SHA256SUMS; only those at fault."""
+    try:
+        stated = read_sums(folder)
+    except InputError as error:
+        return (Checked("SHA256SUMS", "", "differs", (inside(folder, str(error)),)),)
+    return tuple(Checked(name, "", "differs", (fault,)) for name, fault in changed_files(folder, stated).items())
+
+
+def rows_of(folder: Path, path: Path, read: ReadRecord, labels: LabelSource) -> Iterator[Checked]:
+    """Every evaluation and submission of a record, checked."""
+    record = read.record
+    about = record_faults(path, read)
+    if not record.evaluations and not record.submissions:
+        yield Checked(path.stem, "", "differs" if about else "verified", tuple(about))
+    if record.id != path.stem:
+        yield Checked(path.stem, "", "differs", tuple(about))
+        return
+    for evaluation in record.evaluations:
+        told, absent = row_faults(folder, record, evaluation, labels)
+        told = [*about, *(inside(folder, line) for line in told)]
+        outcome: Outcome = "differs" if told else "unverified" if absent else "verified"
+        yield Checked(record.id, evaluation.name, outcome, tuple(told or ([absent] if absent else [])))
+    for submission in record.submissions:
+        yield submission_row(folder, record, submission, about)
+
+
+def record_faults(path: Path, read: ReadRecord) -> list[str]:
+    """What is wrong with a record whatever it scored."""
+    faults = [] if read.fault is None else [read.fault]
+    if read.version != SCHEMA_VERSION:
+        faults.append(f"key 'schema_version' is {read.version}, which carries no hash; publish again")
+    identity = json.loads(read_text(path).body)["identity"]
+    made = sha256_of_json(identity)[:10]
+    if read.record.id.rpartition("-")[2] != made:
+        faults.append(f"key 'identity' gives an id that ends in {made}, not in {read.record.id.rpartition('-')[2]}")
+    return faults
+
+
+def row_faults(
+    folder: Path, record: Record, evaluation: Evaluation, labels: LabelSource
+) -> tuple[list[str], str | None]:
+    """All that is wrong with a row, a line each; and why it can't be scored again, None if it was."""
+    counts, told = check_counts(folder, record, evaluation)
+    if counts is not None:
+        told += different_scores(evaluation, counts, "its counts give")
+    try:
+        ids, lanes = check_predictions(folder, record, evaluation)
+    except InputError as error:
+        return [*told, str(error)], None
+    try:
+        dataset = labels.dataset(record, evaluation)
+        if isinstance(dataset, str):
+            return told, dataset
+        made = scored_again(dataset, evaluation, ids, lanes)
+    except InputError as error:
+        return [*told, str(error)], None
+    if counts is not None:
+        told += different_counts(counts, made)
+    return [*told, *different_scores(evaluation, made, "re-scored")], None
+
+
+def submission_row(folder: Path, record: Record, submission: Submission, about: list[str]) -> Checked:
+    """Predictions whose labels only a server has: the archive can be held against the record, no more."""
+    told = list(about)
+    try:
+        check_predictions(folder, record, submission)
+    except InputError as error:
+        told.append(inside(folder, str(error)))
+    if told:
+        return Checked(record.id, submission.name, "differs", tuple(told))
+    return Checked(record.id, submission.name, "unverified", (f"{submission.why}: predictions checked",))
+
+
+def checked_tables(folder: Path, records: list[Record]) -> tuple[Checked, ...]:
+    """The tables made again from the published records and counts, each held against the published one byte by byte."""
+    try:
+        board = leaderboard(records, folder / "records", read_published())
+    except InputError as error:
+        return (Checked("leaderboard", "", "differs", (inside(folder, str(error)),)),)
+    with tempfile.TemporaryDirectory() as place:
+        tables = write_tables(Path(place), board)
+        return tuple(checked_table(folder / made.name, made, board.left_out) for made in tables)
+
+
+def checked_table(published: Path, made: Path, left_out: tuple[str, ...]) -> Checked:
+    """One table beside what the records give."""
+    if published.is_symlink() or not published.is_file():
+        return Checked(published.name, "", "differs", ("missing, or no plain file; publish again",))
+    one, other = published.read_bytes(), made.read_bytes()
+    if one == other:
+        return Checked(published.name, "", "verified")
+    if left_out:
+        # It differs by all that rests on those records; the faults themselves are told with the rows.
+        return Checked(published.name, "", "differs", (f"made without what can't be used: {'; '.join(left_out)}",))
+    return Checked(published.name, "", "differs", (first_difference(one, other),))
+
+
+def first_difference(published: bytes, made: bytes) -> str:
+    """Where two texts part: the line, and both from shortly before the first character that differs."""
+    one, other = (text.decode("utf-8", "replace").split("\n") for text in (published, made))
+    number = next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
+    if number is None:
+        return f"{len(one) - 1} lines, made again from the records {len(other) - 1}"
+    left, right = one[number], other[number]
+    at = next((place for place, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1]), 0)
+    start = max(0, at - SHOWN // 3)
+    shown = [repr(text[start : start + SHOWN]) for text in (left, right)]
+    return f"line {number + 1}: published {shown[0]}, made again from the records {shown[1]}"
