@@ -35,7 +35,7 @@ Progress = Callable[[int, int, float], None]
 PROGRESS_EVERY = 10
 """Steps between two reports of the loss: each waits for the device."""
 
-STATE_FILE = "pretraining.pt"
+STATE_FILE = "pretraining.safetensors"
 """The checkpoint of a pre-training that isn't finished."""
 
 
