@@ -123,7 +123,7 @@ def test_quantiles_of_uneven_clips_go_by_the_equal_ones_of_their_weight() -> Non
     assert half.clip == pytest.approx(quantile * 0.05)
     assert half.seed is not None
     assert half.total == pytest.approx(math.hypot(half.seed, quantile * 0.05))
-    assert pooled_half_width(uneven, [uneven]) == pytest.approx(half.total)
+    assert pooled_half_width(uneven, seed_pool([uneven])) == pytest.approx(half.total)
     one = half_widths(comparison([0.1], clip_sd=0.05, clips=100, effective=effective))
     assert one is not None
     assert one.total == pytest.approx(quantile * 0.05)
@@ -137,7 +137,7 @@ def test_clips_of_the_weight_of_fewer_than_two_have_no_interval_no_verdict_and_n
     assert half_widths(uneven) is None
     assert p_value(uneven) is None
     assert detectable_difference(uneven) is None
-    assert pooled_half_width(uneven, [uneven]) is None
+    assert pooled_half_width(uneven, seed_pool([uneven])) is None
     assert why_no_verdict(uneven) == "no verdict: 12 clips, as good as 1.9 equal ones"
     barely = half_widths(comparison([0.1, 0.2, 0.3], clip_sd=0.05, clips=12, effective=2.0))
     assert barely is not None
