@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
 from detectors.meta import Configuration, Data, DetectorMeta, Form, Normalisation
 from harness.lanes import Geometry, Lane, plain_geometry
@@ -129,7 +129,8 @@ def normalise(images: Tensor, normalisation: Normalisation, dtype: torch.dtype =
         images = images.flip(1)
     mean = torch.tensor(normalisation.mean, device=images.device, dtype=dtype).view(1, 3, 1, 1)
     std = torch.tensor(normalisation.std, device=images.device, dtype=dtype).view(1, 3, 1, 1)
-    return (images.to(dtype) / 255.0 - mean) / std
+    # In place: three more maps of the images' size would cost more than the arithmetic.
+    return images.to(dtype, copy=True).div_(255.0).sub_(mean).div_(std)
 
 
 def tap_module(detector: nn.Module, tap: Tap) -> nn.Module:
@@ -141,5 +142,6 @@ def tap_module(detector: nn.Module, tap: Tap) -> nn.Module:
 
 
 def stack_targets(targets: Sequence[dict[str, npt.NDArray[Any]]]) -> dict[str, Tensor]:
-    """Targets of single samples -> tensors with a batch dimension in front."""
-    return {name: torch.from_numpy(np.stack([sample[name] for sample in targets])) for name in targets[0]}
+    """Targets of single samples -> tensors with a batch dimension in front; in a loader worker they lie in shared memory."""
+    stacked: dict[str, Tensor] = default_collate(list(targets))
+    return stacked

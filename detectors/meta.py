@@ -76,14 +76,29 @@ class InputSize(Data):
         return (round(top * scale_y), round(left * scale_x), round(bottom * scale_y), round(right * scale_x))
 
 
+def _never(value: float) -> bool:
+    return value == 0.0
+
+
+def _always(value: float) -> bool:
+    return value == 1.0
+
+
 class Augmentation(Data):
     """Ranges of the random changes a training sample goes through; all zero is none. The same draw serves image and labels.
 
     `rotation` in degrees, `shift_x` and `shift_y` as a share of the frame's width and height, `scale` as a relative change, each drawn
     uniformly from +- the value; `flip` is the probability of a mirror image; `brightness`, `contrast`, `saturation` are relative
     changes of the colours, `hue` in degrees.
+
+    `crop` is the largest share of its height and width that a random crop takes from the view, which keeps its aspect. `blur` is the
+    probability of a blur, which is Gaussian with a standard deviation up to `blur_sigma` or of motion along a streak of up to
+    `blur_length`, in network pixels; where both are given, either as often. `geometric_probability` (of rotation, shift, scale and
+    crop together) and `colour_probability` are the shares of samples that are changed so; the others keep geometry or colours.
     """
 
+    # Settings with `exclude_if` came after the first records: at their defaults dumps leave them out, so that the identities of cells
+    # made without them hold.
     flip: float = Field(0.0, ge=0, le=1)
     rotation: float = Field(0.0, ge=0, le=45)
     shift_x: float = Field(0.0, ge=0, le=0.5)
@@ -93,13 +108,26 @@ class Augmentation(Data):
     contrast: float = Field(0.0, ge=0, lt=1)
     saturation: float = Field(0.0, ge=0, le=1)
     hue: float = Field(0.0, ge=0, le=180)
+    crop: float = Field(0.0, ge=0, lt=1, exclude_if=_never)
+    blur: float = Field(0.0, ge=0, le=1, exclude_if=_never)
+    blur_sigma: float = Field(0.0, ge=0, le=5, exclude_if=_never)
+    blur_length: float = Field(0.0, ge=0, le=31, exclude_if=_never)
+    geometric_probability: float = Field(1.0, ge=0, le=1, exclude_if=_always)
+    colour_probability: float = Field(1.0, ge=0, le=1, exclude_if=_always)
+
+    @model_validator(mode="after")
+    def _a_blur_of_some_size(self) -> Self:
+        if (self.blur > 0) != (max(self.blur_sigma, self.blur_length) > 0):
+            raise ValueError("'blur' is how often, 'blur_sigma' or 'blur_length' how much: give both or neither")
+        return self
 
 
 class Recipe(Data):
     """How a detector is trained. Exactly one of `epochs` and `steps` is given; `batch_size` is the global batch.
 
     `milestones` (schedule `multistep`) are shares of the whole training, 0 to 1. `warmup_steps` rise linearly from
-    `warmup_start` x learning rate. `confidence_threshold` is the published score below which a lane is not predicted.
+    `warmup_start` x learning rate. `ema_decay` has the detector deployed with a moving average of its weights, of that decay in the
+    long run; None with the weights of a step. `confidence_threshold` is the published score below which a lane is not predicted.
     """
 
     optimizer: Literal["sgd", "adam", "adamw"]
@@ -117,6 +145,8 @@ class Recipe(Data):
     steps: int | None = Field(None, gt=0)
     batch_size: int = Field(gt=0)
     clip_gradient_norm: float | None = Field(None, gt=0)
+    # Left out where it is off, so that recipes without it, and the identities made of them, stay what they were.
+    ema_decay: float | None = Field(None, gt=0, lt=1, exclude_if=lambda decay: decay is None)
     augmentation: Augmentation = Augmentation()
     confidence_threshold: float = Field(0.5, ge=0, le=1)
 

@@ -5,7 +5,7 @@ They go into a detector that was built already, so that everything else of it is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,22 +69,37 @@ def fitting(
     network: nn.Module, backbone: str, tensors: Mapping[str, Tensor], *, where: Path, what: str
 ) -> dict[str, Tensor]:
     """The entries that `start_network` would copy, by names and shapes alone. InputError where they don't fit."""
-    ours = {name: value for name, value in network.state_dict().items() if not is_counter(name)}
     whole = whole_network(backbone).state_dict() if backbone in BACKBONES else {}
+    return fitting_part(network, whole, tensors, where=where, what=what, fix=FIX)
+
+
+def fitting_part(
+    network: nn.Module, whole: Collection[str], tensors: Mapping[str, Tensor], *, where: Path, what: str, fix: str
+) -> dict[str, Tensor]:
+    """The entries of a state dict that a network takes which is part of a larger one; `whole`: the names of all entries of that.
+
+    InputError where one of the network's is missing or of another shape, or one is of neither.
+    """
+    ours = {name: value for name, value in network.state_dict().items() if not is_counter(name)}
     given = {name: value for name, value in tensors.items() if not is_counter(name)}
     kept = {name: value for name, value in given.items() if name in ours or name not in whole}
-    check_fit(kept, ours, where=where, what=what, fix=FIX)
+    check_fit(kept, ours, where=where, what=what, fix=fix)
     return kept
 
 
 def _started(network: nn.Module, kept: dict[str, Tensor], tensors: Mapping[str, Tensor], *, where: Path) -> Start:
     """Copy the entries that fit, once their values are looked at."""
-    for name, value in kept.items():
-        if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
-            raise InputError(f"{where}: entry {name!r} doesn't hold finite floating-point numbers; {FIX}")
+    refuse_not_finite(kept, where=where)
     network.load_state_dict(kept, strict=False)
     given = sum(not is_counter(name) for name in tensors)
     return Start(len(kept), given - len(kept))
+
+
+def refuse_not_finite(tensors: Mapping[str, Tensor], *, where: Path) -> None:
+    """InputError that names the first entry which isn't of finite floating-point numbers."""
+    for name, value in tensors.items():
+        if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
+            raise InputError(f"{where}: entry {name!r} doesn't hold finite floating-point numbers; {FIX}")
 
 
 def is_counter(name: str) -> bool:

@@ -21,7 +21,9 @@ from harness.fingerprint import fingerprint
 from harness.phases import Phase, run_phase
 from harness.progress import Event, Report
 from harness.rendered.spec import RenderSpec, dataset_key
-from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, dataset_identity, form_of
+from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, adapter_of, dataset_identity, form_of
+from harness.weights.cache import weights_state
+from harness.weights.oracles import oracle_state
 
 CHECKED_IMAGES = 50
 """Images whose size is looked at when a dataset in CULane's form is opened."""
@@ -40,7 +42,7 @@ def oracle_phase(results: Path, name: str, oracle: OraclePart, dataset: DatasetP
     """The phase that pre-trains an oracle on a dataset's training split."""
     assert oracle.dataset is not None
     identity = {
-        "configuration": oracle.configuration.model_dump(mode="json"),
+        "configuration": oracle.configuration.model_dump(mode="json", exclude={"file"}),
         "dataset": dataset_identity(oracle.dataset, dataset),
     }
     key = sha256_of_json(identity)
@@ -51,14 +53,13 @@ def oracle_phase(results: Path, name: str, oracle: OraclePart, dataset: DatasetP
 def statistics_phase(results: Path, cell: Cell, content: str) -> Phase:
     """The phase that takes the target statistics of a cell's oracle over its training images (content key `content`).
 
-    They depend on the oracle, on where the detector's taps lie, and on how the method normalises and pairs, not on a seed.
+    They depend on the oracle, on where the detector's taps lie, and on how the method normalises and pairs; on a seed only where the
+    oracle does. A shuffled oracle shares those of the one that it shuffles.
     """
     assert cell.oracle is not None
-    assert cell.oracle_dataset is not None
-    oracle = oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
     method = cell.method.model_dump(mode="json", by_alias=True)
     identity = {
-        "oracle": oracle.key,
+        "oracle": oracle_key(results, cell),
         "content": content,
         "detector": cell.identity.detector_meta,
         "method": {key: method[key] for key in ("taps", "normalize", "oracle_attention", "pair", "oracle_scale")},
@@ -67,8 +68,40 @@ def statistics_phase(results: Path, cell: Cell, content: str) -> Phase:
     return Phase(
         results / "artefacts" / "statistics" / f"{cell.meta.name}-{key[:12]}",
         key,
-        fingerprint(["harness.methods.statistics"]),
+        fingerprint(["harness.methods.statistics", *source_modules(cell)]),
     )
+
+
+def oracle_modules(cell: Cell) -> list[str]:
+    """The modules that a cell's oracle is made by while it trains."""
+    if cell.oracle is None:
+        return []
+    return [*source_modules(cell), *(["harness.methods.control_oracles"] if cell.shuffled else [])]
+
+
+def source_modules(cell: Cell) -> list[str]:
+    """The same before it is shuffled; what is built before, as an artefact, has its own fingerprint."""
+    assert cell.oracle is not None
+    if cell.oracle.configuration.kind == "init":
+        return ["harness.methods.control_oracles", adapter_module(cell)]
+    return ["harness.methods.timm_networks", "harness.oracle_files"] if cell.oracle.configuration.has_weights else []
+
+
+def oracle_key(results: Path, cell: Cell) -> str:
+    """What the features of a cell's oracle follow from, as one hash: its pre-training, its weights, or the detector's start."""
+    assert cell.oracle is not None
+    configuration = cell.oracle.configuration
+    if cell.oracle_dataset is not None:
+        return oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset).key
+    if configuration.has_weights:
+        return sha256_of_json({"name": configuration.name, "weights": oracle_state(configuration).sha256})
+    start = {
+        "detector": cell.identity.detector_meta,
+        "form": cell.form,
+        "weights": weights_state(cell.meta, cell.form).sha256,
+        "seed": cell.identity.seed,
+    }
+    return sha256_of_json({"init": start})
 
 
 def built_oracle(results: Path, cell: Cell) -> Path:
@@ -171,3 +204,8 @@ def oracle_name(cell: Cell) -> str:
     """The name under which a cell's oracle is stored: its kind and backbone."""
     assert cell.oracle is not None
     return cell.oracle.configuration.name.replace(":", "-").replace("/", "-")
+
+
+def adapter_module(cell: Cell) -> str:
+    """The module that holds a cell's detector."""
+    return adapter_of(cell).detector.__module__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from harness.records import (
     Environment,
     Evaluation,
     Record,
+    StepCost,
     Submission,
     Throughput,
     TrainingCost,
@@ -49,7 +51,7 @@ def assemble_record(results: Path, cell: Cell) -> Record:
     timed = read_json(phases.time.folder / "throughput.json")
     flags = [f"{phase.name}: kept although the code changed since" for phase in phases.all() if was_accepted(phase)]
     # Trainings that were kept from before backbones had a start say nothing of one.
-    artefacts = assemble_artefacts(results, cell, training.get("weights"))
+    artefacts = assemble_artefacts(results, cell, [training.get("weights"), training.get("oracle")])
     flags += [
         f"{artefact.kind} {artefact.name}: failed its check '{check}'"
         for artefact in artefacts
@@ -67,12 +69,19 @@ def assemble_record(results: Path, cell: Cell) -> Record:
         submissions=tuple(submissions),
         throughput=(Throughput.model_validate(timed["throughput"]),),
         training=TrainingCost.model_validate(training["cost"]),
+        step_cost=step_cost_of(phases.time.folder / "step_cost.json"),
         artefacts=artefacts,
         environment=Environment.model_validate(training["environment"]),
         flags=tuple(flags),
     )
     write_record(target, record)
     return record
+
+
+def step_cost_of(path: Path) -> StepCost | None:
+    """What a method costs a step; None for the baseline, and for cells that were timed before it was measured."""
+    measured = read_json(path)["step_cost"] if path.is_file() else None
+    return None if measured is None else StepCost.model_validate(measured)
 
 
 def assemble_evaluation(
@@ -118,9 +127,9 @@ def assemble_submission(
     )
 
 
-def assemble_artefacts(results: Path, cell: Cell, weights: dict[str, Any] | None) -> tuple[Artefact, ...]:
-    """The prerequisites of a cell as its record states them. weights: what training started from, as it wrote it down."""
-    found = [] if weights is None else [Artefact.model_validate(weights)]
+def assemble_artefacts(results: Path, cell: Cell, met: Sequence[dict[str, Any] | None]) -> tuple[Artefact, ...]:
+    """The prerequisites of a cell as its record states them. met: those that training found, as it wrote them down."""
+    found = [Artefact.model_validate(one) for one in met if one is not None]
     if cell.dataset.rendered is not None:
         key = content_key(results, cell.identity.dataset, cell.dataset)
         facts = {"difficulty": cell.dataset.rendered.difficulty, "seed": cell.dataset.rendered.seed}

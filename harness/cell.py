@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from detectors.meta import Form
-from harness.artefacts import image_size_of, open_part
+from harness.artefacts import adapter_module, image_size_of, open_part, oracle_modules
 from harness.datasets.base import FORMS
-from harness.files import sha256_of_json
+from harness.files import sha256_of_json, write_json
 from harness.fingerprint import fingerprint
 from harness.phases import Phase, phase_state, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
 from harness.scoring import LANE_WIDTH, SCORINGS, Scoring, scoring_on
-from harness.suite import Cell, DatasetPart, EvaluationPart, adapter_of, form_of
+from harness.suite import Cell, DatasetPart, EvaluationPart, form_of
 from harness.weights.cache import required, weights_state
+from harness.weights.oracles import oracle_state
 
 
 @dataclass(frozen=True)
@@ -52,29 +53,30 @@ def records_folder(results: Path, suite: str) -> Path:
 def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = None) -> CellPhases:
     """The phases of a cell with their keys: each key covers the identity fields it uses and the key before it.
 
-    That of `train` covers the content of the dataset and of the backbone's weights as well.
+    That of `train` covers the content of the dataset, of the backbone's weights and of an oracle's as well.
     contents: content keys of the cell's datasets by name, for whoever has looked them up already; without, the datasets are opened.
     """
     if contents is None:
         contents = {name: content_key(results, name, cell.datasets[name]) for name in scored_datasets(cell)}
     folder = cell_folder(results, cell)
-    detector = cell_module(cell)
+    detector = adapter_module(cell)
     identity = cell.identity.model_dump(mode="json", exclude={"confidence"})
     what: dict[str, Any] = {"phase": "train", "identity": identity, "content": contents[cell.identity.dataset]}
     weights = weights_state(cell.meta, cell.form)
     if weights.state != "none":
         what["weights"] = weights.sha256
-    train = Phase(
-        folder / "train",
-        sha256_of_json(what),
-        code_of(
-            "harness.training.loop",
-            "harness.training.data",
-            "harness.methods.attach",
-            "detectors.pretrained",
-            detector,
-        ),
-    )
+    if cell.oracle is not None and cell.oracle.configuration.has_weights:
+        what["oracle"] = oracle_state(cell.oracle.configuration).sha256
+    modules = [
+        "harness.training.loop",
+        "harness.training.data",
+        "harness.methods.attach",
+        "detectors.pretrained",
+        detector,
+    ]
+    if cell.identity.selection == "val-best":
+        modules += ["harness.selection", SCORINGS[cell.form].module, FORMS[cell.form].partition(":")[0]]
+    train = Phase(folder / "train", sha256_of_json(what), code_of(*modules, *oracle_modules(cell)))
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
         scoring = scoring_of(cell, evaluation)
@@ -97,8 +99,9 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
         what = {"phase": "score", "before": predict[name].key, "metric": scoring.metric}
         score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of(scoring.module))
     what = {"phase": "time", "before": train.key, "protocol": cell.throughput, "device": cell.training.device}
+    steps = () if cell.method.kind == "baseline" else ("harness.training.step_cost",)
     time = Phase(
-        folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", detector)
+        folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", *steps, detector)
     )
     return CellPhases(folder, train, predict, score, time)
 
@@ -130,11 +133,6 @@ def content_key(results: Path, name: str, part: DatasetPart) -> str:
     return dataset_key(part.rendered) if part.rendered is not None else open_part(results, name, part).content_key()
 
 
-def cell_module(cell: Cell) -> str:
-    """The module that holds a cell's detector."""
-    return adapter_of(cell).detector.__module__
-
-
 def scored_form(cell: Cell, evaluation: EvaluationPart) -> Form:
     """The form of the dataset that an evaluation scores."""
     return form_of(scored_part(cell, evaluation))
@@ -163,6 +161,8 @@ def run_cell(results: Path, cell: Cell, report: Report) -> None:
     if phase_state(phases.train).state != "done":
         # Without them the phase's key is another one: what was trained with them would be moved aside for nothing.
         required(weights_state(cell.meta, cell.form))
+        if cell.oracle is not None and cell.oracle.configuration.has_weights:
+            required(oracle_state(cell.oracle.configuration), "oracle weights")
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
     run_phase(
         phases.train,
@@ -178,9 +178,17 @@ def run_cell(results: Path, cell: Cell, report: Report) -> None:
 
 def time_cell(results: Path, cell: Cell, report: Report) -> None:
     """Time a cell, unless that is done. Nothing else should run on the machine meanwhile."""
+    from harness.cell_cost import cell_step_cost
     from harness.phase_work import time_detector, timed_frames
 
     phases = cell_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
     frames = timed_frames(dataset, next(iter(cell.evaluations.values())).split)
-    run_phase(phases.time, partial(time_detector, cell, phases.train.folder, frames, report))
+    content = content_key(results, cell.identity.dataset, cell.dataset)
+
+    def work(folder: Path) -> None:
+        time_detector(cell, phases.train.folder, frames, report, folder)
+        cost = cell_step_cost(results, cell, content, dataset, report)
+        write_json(folder / "step_cost.json", {"step_cost": None if cost is None else cost.model_dump(mode="json")})
+
+    run_phase(phases.time, work)

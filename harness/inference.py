@@ -25,7 +25,7 @@ from harness.methods.config import method_configuration
 from harness.training.augmentation import planes, read_reduced, warped
 from harness.training.checkpoint import load_inference_checkpoint
 from harness.training.loading import batches_in_order
-from harness.training.loop import AUTOCAST, Precision
+from harness.training.plan import AUTOCAST, Precision
 
 COLOURS = ((0, 190, 255), (255, 176, 0), (120, 220, 60), (255, 84, 112), (178, 110, 255), (0, 224, 190))
 """RGB of the lanes of an overlay, in turn."""

@@ -182,7 +182,12 @@ def forget_records(plan: Plan) -> None:
 
 
 def last_outcomes(plan: Plan) -> dict[str, str]:
-    """Job -> why it didn't end well, of the suite's last run; a cell's time measurement counts as the cell."""
+    """Job -> why it didn't end well when it last ran; a cell's time measurement counts as the cell."""
+    return {job.removeprefix("time "): message for job, message in reversed(read_outcomes(plan).items())}
+
+
+def read_outcomes(plan: Plan) -> dict[str, str]:
+    """Job -> why it didn't end well when it last ran."""
     path = plan.results / plan.suite.name / "outcomes.json"
     if not path.is_file():
         return {}
@@ -192,7 +197,18 @@ def last_outcomes(plan: Plan) -> dict[str, str]:
         raise InputError(
             f"{path}: not a readable list of outcomes ({error}); delete it, the next `bench` writes it"
         ) from error
-    return {job.removeprefix("time "): message for job, message in reversed(ended.items())}
+    return ended
+
+
+def failed_seeds(plan: Plan) -> list[str]:
+    """The cells without a record whose last run didn't end well, a line each with the reason."""
+    outcomes = last_outcomes(plan)
+    return [
+        f"{cell.identity.detector}, {cell.identity.method} on {cell.identity.dataset}, seed {cell.identity.seed}: "
+        f"{outcomes[cell.id]}"
+        for cell in (state.cell for state in plan.cells if not state.recorded)
+        if cell.id in outcomes
+    ]
 
 
 def is_running(results: Path, suite: str) -> bool:
@@ -270,10 +286,13 @@ def rendering_job(results: Path, name: str, part: DatasetPart) -> Job | None:
 def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
     """Run what is pending, then assemble the records that are missing although their phases are done.
 
-    How each job ended is kept for `status`, in outcomes.json of the suite's folder.
+    How each job ended is kept for `status` and the leaderboard, in outcomes.json of the suite's folder, until it runs again.
     """
+    before = read_outcomes(plan)
     outcomes = engine.run(jobs_of(plan), listener)
-    ended = {o.job: o.message for o in outcomes if o.state != "done"}
+    ran = {outcome.job for outcome in outcomes}
+    ended = {job: message for job, message in before.items() if job not in ran}
+    ended |= {outcome.job: outcome.message for outcome in outcomes if outcome.state != "done"}
     write_json(plan.results / plan.suite.name / "outcomes.json", ended)
     for state in plan.cells:
         record = records_folder(plan.results, plan.suite.name) / f"{state.cell.id}.json"
@@ -322,13 +341,14 @@ def record_paths(plan: Plan) -> list[Path]:
 
 
 def missing_seeds(plan: Plan) -> list[str]:
-    """The rows that have records of some seeds and none of others, a line each."""
+    """The rows that have records of some seeds and none of others, a line each; `failed_seeds` tells those that ended badly."""
     recorded = {path.name for path in record_paths(plan)}
+    failed = last_outcomes(plan)
     rows: dict[str, dict[int, bool]] = defaultdict(dict)
     for cell in plan.all_cells:
         identity = cell.identity
         row = f"{identity.detector}, {identity.method} on {identity.dataset}"
-        rows[row][identity.seed] = f"{cell.id}.json" in recorded
+        rows[row][identity.seed] = f"{cell.id}.json" in recorded or cell.id in failed
     told = []
     for row, seeds in rows.items():
         lacking = [str(seed) for seed, there in sorted(seeds.items()) if not there]

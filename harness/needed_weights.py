@@ -1,19 +1,26 @@
-"""Which backbones a name asks weights for: its own, a detector's, or those of all detectors of a suite."""
+"""Which published weights a name asks for: a backbone's, timm's, a detector's, or those of all detectors and oracles of a suite."""
 
 from __future__ import annotations
 
 from detectors.backbones import BACKBONES
 from detectors.registry import adapter_file, detector_names, find_adapter
+from detectors.timm_registry import timm_name
 from harness.errors import InputError, did_you_mean
 from harness.suite import cells_of, load_suite, suite_names
 from harness.weights.cache import published_name
+from harness.weights.fetch import TIMM
+from harness.weights.oracles import asked_as
 
 
 def backbones_of(name: str) -> list[str]:
     """The backbones behind a backbone's name, a detector's or a suite's, as far as they start from published weights.
 
+    timm's networks that are oracles stand there as `timm:NAME`, which is a name as well.
     InputError for a name that is none of these, a backbone without such weights, and a detector that never starts from them.
     """
+    if name.startswith(TIMM):
+        timm_name(name.removeprefix(TIMM))
+        return [name]
     if name in BACKBONES:
         published_name(name)
         return [name]
@@ -26,6 +33,13 @@ def backbones_of(name: str) -> list[str]:
     if name in suite_names() or name.endswith((".yaml", ".yml")):
         cells = cells_of(load_suite(name))
         found = [cell.meta.backbone for cell in cells if cell.configuration.weights == "imagenet"]
+        found += [
+            asked_as(cell.oracle.configuration)
+            for cell in cells
+            if cell.oracle is not None
+            and cell.oracle.configuration.has_weights
+            and cell.oracle.configuration.file is None
+        ]
         return list(dict.fromkeys(found))
     known = [*(name for name, source in BACKBONES.items() if source.imagenet), *detector_names(), *suite_names()]
     raise InputError(f"{name!r} is no backbone, detector or suite: {did_you_mean(name, known)}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ import torch
 from detectors.base import Detector
 from detectors.meta import FILE, DetectorMeta
 from detectors.registry import adapter_file
-from harness.artefacts import built_oracle, locked, resolve_device, statistics_phase
+from harness.artefacts import locked, open_part, resolve_device, statistics_phase
+from harness.cell_oracle import as_seen, oracle_artefact, source_oracle
 from harness.counts import write_counts
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.images import read_size
@@ -25,20 +28,25 @@ from harness.inference import load_detector, network_images, predict
 from harness.methods.attach import attach
 from harness.methods.base import TrainingModel
 from harness.methods.config import RegularizedConfiguration
-from harness.methods.oracle import Oracle, load_oracle
+from harness.methods.oracle import Oracle
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
-from harness.phases import run_phase
+from harness.phases import phase_state, run_phase, set_aside
 from harness.progress import Event, Report
-from harness.records import TrainingCost
+from harness.records import Artefact, TrainingCost
 from harness.scoring import SCORINGS
+from harness.selection import check_selectable, split_score
 from harness.suite import Cell, EvaluationPart, adapter_of
 from harness.throughput.measurement import Precision, measure
+from harness.training.cache import GIGABYTE
 from harness.training.checkpoint import save_inference_checkpoint
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
-from harness.training.loop import TrainingPlan
+from harness.training.launch import launch
 from harness.training.loop import train as run_training
+from harness.training.plan import TrainingPlan, TrainingSummary, Validation
+from harness.training.ranks import ALONE, Ranks
+from harness.training.views import augmenting_device
 from harness.weights.cache import start_detector
 
 TIMED_PRECISION: dict[str, Precision] = {"fp32": "fp32-strict", "bf16": "amp-bf16", "fp16": "amp-fp16"}
@@ -53,7 +61,24 @@ TIMED_IMAGES = 512
 
 def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Report, folder: Path) -> None:
     """Phase `train`: writes checkpoint.safetensors (the inference model), summary.json and the log."""
+    processes = cell.identity.processes
+    if processes == 1:
+        train_share(results, cell, content, dataset, folder, ALONE, report)
+        return
+    cuda = resolve_device(cell.training.device) == "cuda"
+    launch(partial(train_in_process, results, cell, content, folder), processes, report, cuda=cuda)
 
+
+def train_in_process(results: Path, cell: Cell, content: str, folder: Path, ranks: Ranks, report: Report) -> None:
+    """What each of the processes of a training does."""
+    dataset = open_part(results, cell.identity.dataset, cell.dataset)
+    train_share(results, cell, content, dataset, folder, ranks, report)
+
+
+def train_share(
+    results: Path, cell: Cell, content: str, dataset: Dataset, folder: Path, ranks: Ranks, report: Report
+) -> None:
+    """Train a cell on this process's share of every batch; the first process writes."""
     make_deterministic(threads=cell.training.threads)
     device = torch.device(resolve_device(cell.training.device))
     frames = dataset.frames("train")
@@ -69,17 +94,45 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         batch_size=recipe.batch_size,
         seed=cell.identity.seed,
         workers=cell.training.workers,
+        cache_bytes=round(cell.training.cache_gigabytes * GIGABYTE),
         pin_memory=device.type == "cuda",
+        augment_on=augmenting_device(device),
+        share=(ranks.rank, ranks.count),
     )
+    oracle = oracle_artefact(results, cell, detector)
     model = attach_method(results, cell, content, detector, frames, device, report)
-    plan = TrainingPlan(recipe, recipe.total_steps(len(frames)), precision=cell.identity.precision)
+    plan = training_plan(cell, recipe.total_steps(len(frames)))
 
     def progress(step: int, total: int, loss: float) -> None:
         report(Event(cell.id, "train", step, total, f"loss {loss:.3f}"))
 
     # Whether target statistics were taken just now or found must not move what training draws from the global generators.
-    seed_everything(cell.identity.seed)
-    summary = run_training(model, stream.batches, plan, device=device, folder=folder, progress=progress)
+    seed_everything(ranks.seed(cell.identity.seed))
+    validation = validation_of(cell, dataset, plan.total_steps, device, report)
+    summary = run_training(
+        model,
+        stream.batches,
+        plan,
+        device=device,
+        folder=folder,
+        validation=validation,
+        progress=progress,
+        ranks=ranks,
+    )
+    if ranks.first:
+        keep_trained(cell, model, summary, weights, oracle, device, folder)
+
+
+def keep_trained(
+    cell: Cell,
+    model: TrainingModel,
+    summary: TrainingSummary,
+    weights: Artefact | None,
+    oracle: Artefact | None,
+    device: torch.device,
+    folder: Path,
+) -> None:
+    """Write what a training came to: the inference model, and what the record will say of it."""
     facts = {
         "detector": cell.meta.name,
         "form": cell.form,
@@ -98,8 +151,50 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         "cost": cost,
         "environment": environment(str(device)).model_dump(),
         "weights": None if weights is None else weights.model_dump(mode="json"),
+        "oracle": None if oracle is None else oracle.model_dump(mode="json"),
     }
     write_json(folder / "summary.json", summary_facts)
+
+
+def training_plan(cell: Cell, total_steps: int) -> TrainingPlan:
+    """How a cell is trained, as its identity says it."""
+    identity = cell.identity
+    return TrainingPlan(
+        cell.configuration.recipe,
+        total_steps,
+        precision=identity.precision,
+        micro_batch_size=identity.micro_batch_size,
+        channels_last=identity.channels_last,
+        compiled=identity.compiled,
+        tensorboard=cell.training.tensorboard,
+    )
+
+
+def validation_of(
+    cell: Cell, dataset: Dataset, total_steps: int, device: torch.device, report: Report
+) -> Validation | None:
+    """How a cell's training is validated, evenly over its steps; None where the last step is scored whatever comes."""
+    count = cell.identity.validations
+    if count is None:
+        return None
+    check_selectable(dataset, "training.selection")
+
+    def progress(done: int, total: int) -> None:
+        report(Event(cell.id, "validate", done, total, "images"))
+
+    def score(model: TrainingModel) -> float:
+        return split_score(
+            model,
+            dataset,
+            device=device,
+            precision=cell.identity.precision,
+            channels_last=cell.identity.channels_last,
+            workers=cell.training.workers,
+            threads=cell.training.threads,
+            progress=progress,
+        )
+
+    return Validation(math.ceil(total_steps / count), score)
 
 
 def attach_method(
@@ -115,15 +210,18 @@ def attach_method(
     oracle, statistics = None, None
     if cell.oracle is not None:
         assert isinstance(cell.method, RegularizedConfiguration)
-        oracle = load_oracle(built_oracle(results, cell))
+        oracle = source_oracle(results, cell, detector)
         if cell.method.normalize != "none":
             statistics = load_statistics(
                 build_statistics(results, cell, content, detector, oracle, frames, device, report)
             )
+        oracle = as_seen(cell, oracle)
     generator = torch.Generator().manual_seed(method_seed(cell.identity.seed))
-    total_steps = cell.configuration.recipe.total_steps(len(frames))
+    recipe, identity = cell.configuration.recipe, cell.identity
+    share = recipe.batch_size // identity.processes
+    forwards = recipe.total_steps(len(frames)) * math.ceil(share / (identity.micro_batch_size or share))
     return attach(
-        detector, cell.method, oracle=oracle, statistics=statistics, generator=generator, total_steps=total_steps
+        detector, cell.method, oracle=oracle, statistics=statistics, generator=generator, total_steps=forwards
     )
 
 
@@ -155,6 +253,9 @@ def build_statistics(
 
     phase = statistics_phase(results, cell, content)
     with locked(phase):
+        if phase_state(phase).state == "stale":
+            # Seconds of work that no command names: other code's are made anew without asking.
+            set_aside(phase.folder)
         return run_phase(phase, work) / "statistics.safetensors"
 
 
@@ -184,6 +285,7 @@ def predict_split(
         device=device,
         batch_size=evaluation.batch_size,
         precision=cell.identity.precision,
+        channels_last=cell.identity.channels_last,
         workers=cell.training.workers,
         progress=progress,
     )

@@ -1,4 +1,4 @@
-"""What a plan needs before anything runs (data, weights, room on the disk) and what it costs. Nothing is made."""
+"""What a plan needs before anything runs (data, weights, memory, room on the disk) and what it costs. Nothing is made."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from harness.datasets.base import Dataset
 from harness.datasets.doctor.sources import IMAGES
 from harness.datasets.images import read_size
 from harness.errors import InputError
+from harness.lanes import plain_geometry
 from harness.matrix import Plan
 from harness.phases import phase_state
 from harness.pricing import Price, Rates, priced, recorded_rates
 from harness.suite import Cell, DatasetPart, Suite
+from harness.training.augmentation import reduced_size
+from harness.training.cache import GIGABYTE
 from harness.weights.cache import weights_state
+from harness.weights.oracles import oracle_state
 
 BYTES_A_PIXEL = 0.27
 """Of a rendered dataset on the disk, masks and labels included: 157 MB for the mini suite's 630 frames of 1640x590."""
@@ -28,7 +32,7 @@ BYTES_A_PIXEL = 0.27
 class Need:
     """Something that has to be there. `detail` says what was found or, if it is missing, what to do about it."""
 
-    kind: Literal["data", "weights", "disk"]
+    kind: Literal["data", "weights", "disk", "memory"]
     name: str
     missing: bool
     detail: str
@@ -62,25 +66,68 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
     recorded = recorded_rates(plan.results)
     untrained = [state.cell for state in plan.cells if state.states[0][1].state != "done"]
     untrained += [cell for cell, _ in plan.unavailable]
+    training_images = {need.name: need.images["train"] for need in data if "train" in need.images}
     prices = priced(
         untrained,
-        {need.name: need.images["train"] for need in data if "train" in need.images},
+        training_images,
         [recorded] if probed is None else [probed, recorded],
         {need.name: sum(count for split, count in need.images.items() if split != "train") for need in data},
     )
     disk = disk_need(plan.suite, left, plan.results, sum(price.disk_bytes for price in prices.values()))
-    return Preflight((*data, *weights_needs(untrained), disk), prices, recorded.problems)
+    return Preflight(
+        (*data, *weights_needs(untrained), *memory_needs(untrained, training_images), disk), prices, recorded.problems
+    )
 
 
 def weights_needs(cells: Iterable[Cell]) -> list[Need]:
-    """The weights that the backbones of some cells start from, each once."""
+    """The weights that the backbones of some cells start from, and those of their oracles, each once."""
     needs: dict[str, Need] = {}
-    for cell in cells:
-        state = weights_state(cell.meta, cell.form)
+    states = [
+        state
+        for cell in cells
+        for state in (
+            weights_state(cell.meta, cell.form),
+            *(
+                [oracle_state(cell.oracle.configuration)]
+                if cell.oracle and cell.oracle.configuration.has_weights
+                else []
+            ),
+        )
+    ]
+    for state in states:
         if state.state != "none":
             detail = state.fix or f"{state.path}, sha256 {state.sha256}"
             needs.setdefault(state.name, Need("weights", state.name, state.state == "missing", detail))
     return list(needs.values())
+
+
+def memory_needs(cells: Iterable[Cell], training_images: Mapping[str, int]) -> list[Need]:
+    """What the decoded training images of each detector and dataset would fill, beside what a cell may keep of them.
+
+    Never missing: what isn't kept is decoded again. training_images: how many a dataset has; of others nothing is said.
+    """
+    needs: dict[str, Need] = {}
+    for cell in cells:
+        dataset = cell.identity.dataset
+        name = f"{dataset} {cell.meta.name}"
+        if name not in needs and dataset in training_images:
+            size = cell.configuration.input
+            frame = frame_size(cell)
+            height, width = reduced_size(plain_geometry(frame, size.crop_of(frame), size.network))
+            wanted = 3 * height * width * training_images[dataset]
+            allowed = round(cell.training.cache_gigabytes * GIGABYTE)
+            told = f"decoded training images take {gigabytes(wanted)}, of which a cell keeps "
+            told += "all" if wanted <= allowed else f"{gigabytes(allowed)} and decodes the others every time"
+            needs[name] = Need("memory", name, False, f"{told} (training.cache_gigabytes)")
+    return list(needs.values())
+
+
+def frame_size(cell: Cell) -> tuple[int, int]:
+    """(height, width) of the images that a cell trains on, as far as its suite says; else of those its detector is made for."""
+    part = cell.dataset
+    if part.rendered is not None:
+        return part.rendered.height, part.rendered.width
+    return part.image_size or cell.configuration.input.frame
 
 
 def cost_line(prices: Sequence[Price], suite: str) -> str:
@@ -112,6 +159,8 @@ def splits_of(cells: Iterable[Cell]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for cell in cells:
         found[cell.identity.dataset].add("train")
+        if cell.identity.selection == "val-best":
+            found[cell.identity.dataset].add("val")
         if cell.oracle is not None and cell.oracle.dataset is not None:
             found[cell.oracle.dataset].add("train")
         for part in cell.evaluations.values():

@@ -51,6 +51,10 @@ def step_key(identity: Mapping[str, Any], machine: str) -> str:
         key: identity[key]
         for key in ("detector_meta", "form", "method_configuration", "oracle", "precision", "threads")
     }
+    # An identity leaves these out where they aren't used.
+    parts |= {
+        key: identity[key] for key in ("micro_batch_size", "channels_last", "compiled", "processes") if key in identity
+    }
     return sha256_of_json({**parts, "batch": identity["recipe"]["batch_size"], "machine": machine})
 
 

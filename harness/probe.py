@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -13,18 +14,20 @@ import torch
 
 from detectors.base import Detector
 from harness.artefacts import resolve_device
+from harness.cell_oracle import as_seen, oracle_like
 from harness.conformance.samples import write_samples
 from harness.methods.attach import attach
 from harness.methods.base import TrainingModel
 from harness.methods.config import RegularizedConfiguration
-from harness.methods.oracle import Oracle, drawn_backbone, oracle_taps
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import target_statistics
+from harness.phase_work import training_plan
 from harness.pricing import Rates, step_key, this_machine
 from harness.suite import Cell, adapter_of
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
-from harness.training.loop import TrainingPlan, train
+from harness.training.loop import train
+from harness.training.views import augmenting_device
 
 STEPS = 4
 """Steps of a probe; the figure is the median of the time between the ends of two, so the first, which warms up, isn't in it."""
@@ -66,12 +69,13 @@ def probe(cell: Cell) -> float:
             augmentation=recipe.augmentation,
             batch_size=images,
             seed=0,
+            augment_on=augmenting_device(device),
         )
         changes = {"epochs": None, "steps": STEPS, "batch_size": images, "warmup_steps": 0}
         train(
             in_method(cell, detector, stream, device),
             stream.batches,
-            TrainingPlan(recipe.model_copy(update=changes), STEPS, precision=cell.identity.precision),
+            replace(training_plan(cell, STEPS), recipe=recipe.model_copy(update=changes), tensorboard=False),
             device=device,
             folder=Path(folder),
             progress=lambda step, total, loss: ends.append(time.perf_counter()),
@@ -83,15 +87,14 @@ def in_method(cell: Cell, detector: Detector, stream: TrainingStream, device: to
     """A detector in its cell's method, with an oracle of random weights: what it costs doesn't depend on them."""
     oracle, statistics = None, None
     if cell.oracle is not None and isinstance(cell.method, RegularizedConfiguration):
-        backbone = drawn_backbone(cell.oracle.configuration.backbone, 0)
-        oracle = Oracle(backbone, oracle_taps(backbone), cell.meta.normalisation).to(device)
+        oracle = oracle_like(cell, detector).to(device)
         if cell.method.normalize != "none":
             images = next(stream.batches(0, 1)).images.to(device)
             statistics = target_statistics(oracle, tap_pairs(detector, oracle, cell.method), cell.method, [images])
     return attach(
         detector,
         cell.method,
-        oracle=oracle,
+        oracle=None if oracle is None else as_seen(cell, oracle),
         statistics=statistics,
         generator=torch.Generator().manual_seed(0),
         total_steps=STEPS,

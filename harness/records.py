@@ -24,11 +24,18 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+$")]
 """A name that is part of a file's name: it can't lead out of a folder."""
 
 
+def _unused(default: Any) -> Any:
+    """A field that is left out where it has its default: what was stored before there was such an option keeps its hash."""
+    return Field(default, exclude_if=lambda value: value == default)
+
+
 class Identity(Stored):
     """What makes a cell the cell it is. Never paths, engine or worker counts.
 
     Each of detector, method, dataset, recipe, selection and confidence is fully resolved (no defaults left open). `threads` are the CPU
-    threads of torch. `weights` names the start of the backbone.
+    threads of torch. `weights` names the start of the backbone. `micro_batch_size`: samples that went through the model at once, None
+    for all of a process's. `processes`: among how many a batch was shared out. `validations`: how often a training was validated
+    to choose its best step.
     """
 
     detector: str
@@ -46,6 +53,11 @@ class Identity(Stored):
     selection: Literal["last", "val-best"]
     confidence: Literal["published", "val-best"]
     seed: int
+    micro_batch_size: int | None = _unused(None)
+    channels_last: bool = _unused(False)
+    compiled: bool = _unused(False)
+    processes: int = _unused(1)
+    validations: int | None = _unused(None)
 
 
 def _tag(value: Any) -> str:
@@ -138,7 +150,11 @@ class Throughput(Stored):
 
 
 class TrainingCost(Stored):
-    """What the training took. Seconds are wall time of the steps alone, over all resumed parts."""
+    """What the training took. Seconds are wall time of the steps alone, over all resumed parts.
+
+    skipped_steps: those without an update, because fp16 gradients overflowed. best_step, best_score: of a training whose best step on
+    the validation split was chosen, in fractions of the headline metric.
+    """
 
     steps: int
     images: int
@@ -150,6 +166,34 @@ class TrainingCost(Stored):
     resumed: int
     final_losses: dict[str, float]
     final_diagnostics: dict[str, float]
+    skipped_steps: int = _unused(0)
+    best_step: int | None = _unused(None)
+    best_score: float | None = _unused(None)
+
+
+class StepCost(Stored):
+    """Time of a training step with the method over that without, both at the same precision, measured in turns in one process.
+
+    The protocol is described in harness/training/step_cost.py. ratio: median over `blocks`, ratio_low and ratio_high the lowest and
+    highest of them. seconds_per_step: medians. Peak memory: of tensors on a CUDA device, each arm as if it were alone; None on a CPU,
+    where torch doesn't count it.
+    """
+
+    protocol: Literal["step-cost/1"]
+    device: str
+    threads: int
+    precision: Literal["fp32", "bf16", "fp16"]
+    batch_size: int
+    micro_batch_size: int
+    blocks: int
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    seconds_per_step: float
+    baseline_seconds_per_step: float
+    peak_memory_bytes: int | None
+    baseline_peak_memory_bytes: int | None
+    flags: tuple[str, ...] = ()
 
 
 class Artefact(Stored):
@@ -195,6 +239,8 @@ class Record(Stored):
     submissions: tuple[Submission, ...] = ()
     throughput: tuple[Throughput, ...]
     training: TrainingCost
+    step_cost: StepCost | None = None
+    """None for the baseline, and in records from before it was measured."""
     artefacts: tuple[Artefact, ...]
     environment: Environment
     flags: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -99,14 +100,26 @@ def lacking(plan: Plan) -> bool:
 
 
 def local_engine(plan: Plan) -> Engine:
-    """The engine on this machine: one slot a GPU, or as many CPU slots as the suite's threads fit in."""
+    """The engine on this machine: a GPU to each process of a slot, or as many CPU slots as the suite's processes and threads fit in.
+
+    InputError where the suite asks for what this machine doesn't have.
+    """
     import torch
 
     from harness.artefacts import resolve_device
     from harness.engines.local import LocalEngine, cpu_slots, gpu_slots
+    from harness.errors import InputError
+    from harness.training.board import BOARD_MISSING
 
     training = plan.suite.training
     resolve_device(training.device)
     gpus = 0 if training.device == "cpu" else torch.cuda.device_count()
-    slots = gpu_slots(gpus) if gpus else cpu_slots(training.threads)
+    if 0 < gpus < training.processes:
+        raise InputError(
+            f"{plan.suite.file}: key 'training.processes' is {training.processes}, but there are {gpus} CUDA devices here: give "
+            "as many at most, or say 'training.device: cpu'"
+        )
+    if training.tensorboard and find_spec("tensorboard") is None:
+        raise InputError(f"{plan.suite.file}: {BOARD_MISSING}")
+    slots = gpu_slots(gpus, training.processes) if gpus else cpu_slots(training.threads * training.processes)
     return LocalEngine(slots, plan.results / plan.suite.name / "logs", training.threads)

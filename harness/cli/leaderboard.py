@@ -37,7 +37,7 @@ def show_leaderboard(plan: Plan, console: Console) -> bool:
     What is wrong with the others goes to standard error, a line each.
     """
     from harness.cell import records_folder
-    from harness.matrix import missing_seeds, other_records, sound_records_of
+    from harness.matrix import failed_seeds, missing_seeds, other_records, sound_records_of
     from harness.report.leaderboard import leaderboard
     from harness.report.published import read_published
     from harness.report.tables import write_leaderboard
@@ -46,7 +46,9 @@ def show_leaderboard(plan: Plan, console: Console) -> bool:
     folder = plan.results / plan.suite.name
     records, faults = sound_records_of(plan)
     place = records_folder(plan.results, plan.suite.name)
-    board = leaderboard(records, place, read_published(), faults=faults, missing=missing_seeds(plan))
+    board = leaderboard(
+        records, place, read_published(), faults=faults, missing=missing_seeds(plan), failed=failed_seeds(plan)
+    )
     written = write_leaderboard(folder, board)
     print_leaderboard(board, console)
     others = other_records(plan)

@@ -26,7 +26,8 @@ from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import target_statistics
 from harness.training.data import TrainingStream
 from harness.training.determinism import seed_everything
-from harness.training.loop import TrainingPlan, train
+from harness.training.loop import train
+from harness.training.plan import TrainingPlan
 
 Arm = Literal["adapter", "baseline", "samiro"]
 """What a check is made of: the adapter by itself, or what a method makes of it."""

@@ -38,11 +38,12 @@ def cpu_slots(threads: int) -> tuple[Slot, ...]:
     return tuple(Slot(f"cpu{index}") for index in range(max(1, available_cores() // threads)))
 
 
-def gpu_slots(count: int) -> tuple[Slot, ...]:
-    """One slot a GPU."""
+def gpu_slots(count: int, each: int = 1) -> tuple[Slot, ...]:
+    """Slots of `each` GPUs; those that are left over stay idle."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(index) for index in range(count)]
-    return tuple(Slot(f"gpu{name}", {"CUDA_VISIBLE_DEVICES": name}) for name in names[:count])
+    names = (visible.split(",") if visible else [str(index) for index in range(count)])[:count]
+    groups = [",".join(names[first : first + each]) for first in range(0, len(names) - each + 1, each)]
+    return tuple(Slot(f"gpu{group}", {"CUDA_VISIBLE_DEVICES": group}) for group in groups)
 
 
 @dataclass

@@ -5,11 +5,9 @@ Whatever libraries print goes to standard error, which is the job's log.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import pickle
-import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -17,6 +15,7 @@ from dataclasses import asdict
 from typing import IO, Any
 
 from harness.errors import InputError
+from harness.processes import die_with_parent
 from harness.progress import Event, throttled
 
 REPORT_SECONDS = 0.25
@@ -65,13 +64,6 @@ def take_standard_output() -> IO[str]:
     private = os.dup(1)
     os.dup2(2, 1)
     return os.fdopen(private, "w", encoding="utf-8")
-
-
-def die_with_parent() -> None:
-    """On Linux, have the kernel interrupt this process when its parent dies, however it dies."""
-    if sys.platform == "linux":
-        PR_SET_PDEATHSIG = 1  # linux/prctl.h
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 if __name__ == "__main__":

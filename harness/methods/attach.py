@@ -58,7 +58,7 @@ def attach(
     return RegularizedModel(
         detector,
         taps,
-        oracle=oracle,
+        oracle=oracle.quickened(detector.configuration.input.network, configuration.oracle_scale),
         oracle_scale=configuration.oracle_scale,
         regularizer=regularizer,
         gates=[SpatialAttention(configuration.gate, generator) for _ in taps.used if inside],

@@ -203,13 +203,22 @@ ORACLE_KINDS: dict[str, str] = {
 MADE_OF_IMAGES = ("mim", "random")
 """Kinds whose weights the harness makes from a dataset's training images. The options below are theirs."""
 
+PUBLISHED = ("timm", "supervised")
+"""Kinds whose weights were published, unless a file of them is given."""
+
+READ_FROM_FILES = ("mim", *PUBLISHED)
+"""Kinds whose weights may lie in a file."""
+
 
 class OracleConfiguration(Options):
     """An oracle: `mim:<backbone>` is pre-trained by masked image modelling, `random:<backbone>` is left as it was drawn.
 
-    `timm:<model>` has the weights that timm publishes under that name, `supervised:<model>` those of a supervised training. `init` is
-    a frozen copy of the detector's own start; `shuffled:<oracle>`, another oracle of the suite, looks at another image. These have no
-    options: what follows is for the first two.
+    `timm:<model>` has the weights that timm publishes under that name, `supervised:<model>` those of a supervised training: of a
+    backbone of ours those that `weights: imagenet` stands for, else timm's. `init` is a frozen copy of the detector's own start;
+    `shuffled:<oracle>`, another oracle of the suite, looks at another image. file: weights in a file instead, for `mim:`, `timm:` and
+    `supervised:`: what `oracle pretrain` wrote, a state dict of the network, or for `supervised:` the checkpoint of a detector whose
+    backbone it is; a path that starts at the suite's folder. What follows is for oracles that are made here: `mim:` without a file
+    and `random:`.
 
     The defaults are for a small convnet and a machine with a GPU; a suite for a CPU gives fewer `steps`, a smaller `batch_size` and
     fewer `recalibration_batches`. image_size: (height, width) of the crops. mask_ratio: share of units hidden, a unit being
@@ -219,6 +228,7 @@ class OracleConfiguration(Options):
     """
 
     name: str
+    file: str | None = Field(None, min_length=1)
     steps: int = Field(5000, ge=1)
     batch_size: int = Field(64, ge=1)
     image_size: tuple[int, int] = (128, 320)
@@ -250,7 +260,11 @@ class OracleConfiguration(Options):
 
     @model_validator(mode="after")
     def _options_that_mean_something(self) -> Self:
-        options = sorted(self.model_fields_set - {"name"})
+        options = sorted(self.model_fields_set - {"name", "file"})
+        if self.file is not None and self.kind not in READ_FROM_FILES:
+            raise ValueError(
+                f"key 'file': means nothing for {self.name!r}: leave it out, or give {' or '.join(READ_FROM_FILES)}"
+            )
         if not self.made_of_images and options:
             raise ValueError(
                 f"key '{options[0]}': means nothing for {self.name!r}, which isn't trained here: leave it out"
@@ -281,7 +295,12 @@ class OracleConfiguration(Options):
     @property
     def made_of_images(self) -> bool:
         """Whether the harness makes it from a dataset's training images."""
-        return self.kind in MADE_OF_IMAGES
+        return self.kind in MADE_OF_IMAGES and self.file is None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether its weights were trained before: they lie in a file, or in the cache under the name that timm gives them."""
+        return self.file is not None or self.kind in PUBLISHED
 
     @property
     def backbone(self) -> str:

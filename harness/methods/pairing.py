@@ -41,9 +41,7 @@ def tap_pairs(detector: Detector, oracle: Oracle, configuration: RegularizedConf
     taps = select_taps(detector, configuration.taps).used
     size = detector.configuration.input.network
     oracle_grids = oracle.grids(size, configuration.oracle_scale)
-    indices = (
-        _by_depth(taps, oracle) if configuration.pair == "depth" else [_by_stride(tap, oracle.taps) for tap in taps]
-    )
+    indices = _by_depth(taps, oracle) if configuration.pair == "depth" else [oracle.partner(tap) for tap in taps]
     return tuple(
         TapPair(tap, grid, index, oracle.taps[index], oracle_grids[index])
         for tap, grid, index in zip(taps, tap_grids(detector, taps), indices, strict=True)
@@ -57,10 +55,3 @@ def _by_depth(taps: tuple[Tap, ...], oracle: Oracle) -> list[int]:
             "of the oracle: name as many under 'taps', or give pair 'stride'"
         )
     return list(range(len(taps)))
-
-
-def _by_stride(tap: Tap, candidates: tuple[Tap, ...]) -> int:
-    """The tap of equal stride, else of the nearest finer one, else of the nearest coarser one; of equals the deepest."""
-    finer = [candidate.stride for candidate in candidates if candidate.stride <= tap.stride]
-    wanted = max(finer) if finer else min(candidate.stride for candidate in candidates)
-    return max(index for index, candidate in enumerate(candidates) if candidate.stride == wanted)

@@ -105,7 +105,7 @@ class PairRegularizer(nn.Module):
             resampled = resampled_target(oracle_features, self.normalize, self.oracle_attention, self.oracle_resampler)
             if self.kept.numel() < resampled.shape[1]:
                 resampled = resampled.index_select(1, self.kept)
-            return (resampled - self.mean) / self.deviation
+            return (resampled - self.mean).div_(self.deviation)
 
     def variance(self) -> Tensor:
         """s, one a channel."""

@@ -39,7 +39,10 @@ def common_grid(first: Grid, second: Grid) -> Grid:
 
 
 class Resampler(nn.Module):
-    """Maps (B, C, H, W) on one grid to another: rows @ map @ columns^T. The identity where the grids are the same."""
+    """Maps (B, C, H, W) on one grid to another: rows @ map @ columns^T. The identity where the grids are the same.
+
+    The channels lie innermost meanwhile, which makes the products long, and is how most maps come.
+    """
 
     rows: Tensor
     columns: Tensor
@@ -55,4 +58,9 @@ class Resampler(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features at the target's cells."""
-        return features if self.is_identity else self.rows @ features @ self.columns.T
+        if self.is_identity:
+            return features
+        batch, channels, height, width = features.shape
+        lines = self.rows @ features.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
+        cells = self.columns @ lines.view(batch, -1, width, channels)
+        return cells.permute(0, 3, 1, 2)

@@ -211,6 +211,7 @@ def training_tables(board: Leaderboard) -> list[Table]:
         "Detector",
         "Method",
         "s/step",
+        "Step × baseline",
         "Minutes",
         "Steps",
         "Batch",
@@ -227,6 +228,7 @@ def training_tables(board: Leaderboard) -> list[Table]:
                     arm.detector,
                     f"{arm.method}{f' ({arm.variant})' if arm.variant else ''}",
                     number(cost.seconds_per_step, 4),
+                    step_ratio_text(cost.step_ratio),
                     number(cost.seconds / 60, 1),
                     str(cost.steps),
                     str(cost.batch_size),
@@ -236,6 +238,14 @@ def training_tables(board: Leaderboard) -> list[Table]:
                 )
             )
     return [Table(machine, header, tuple(rows[machine]), 3) for machine in sorted(rows)]
+
+
+def step_ratio_text(ratio: tuple[float, float, float] | None) -> str:
+    """`median (low to high)`; a dash where nothing was measured."""
+    if ratio is None:
+        return number(None, 2)
+    middle, low, high = ratio
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def summary_table(board: Leaderboard) -> Table:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import mean, median
 from typing import TypeVar
 
-from harness.records import Environment, Record, Throughput
+from harness.records import Environment, Record, StepCost, Throughput
 from harness.report.arms import Arm
 
 Number = TypeVar("Number", int, float)
@@ -55,7 +55,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class TrainingCostOfArm:
-    """Training cost of an arm on one machine, means over its cells (peak memory: the maximum)."""
+    """Training cost of an arm on one machine, means over its cells (peak memory: the maximum).
+
+    step_ratio: step time over the baseline's, the median over the cells that measured it, with the lowest and highest block of any.
+    """
 
     machine: str
     cells: int
@@ -65,6 +68,7 @@ class TrainingCostOfArm:
     seconds_per_step: float
     seconds: float
     peak_memory_bytes: int | None
+    step_ratio: tuple[float, float, float] | None
 
 
 def machine_of(environment: Environment, device: str) -> str:
@@ -150,6 +154,18 @@ def training_cost(machine: str, records: Sequence[Record]) -> TrainingCostOfArm:
         seconds_per_step=mean(run.seconds_per_step for run in runs),
         seconds=mean(run.seconds for run in runs),
         peak_memory_bytes=largest(run.peak_memory_bytes for run in runs),
+        step_ratio=step_ratio([record.step_cost for record in records if record.step_cost is not None]),
+    )
+
+
+def step_ratio(costs: Sequence[StepCost]) -> tuple[float, float, float] | None:
+    """Median, lowest and highest ratio over some cells; None where none measured it."""
+    if not costs:
+        return None
+    return (
+        float(median(cost.ratio for cost in costs)),
+        min(cost.ratio_low for cost in costs),
+        max(cost.ratio_high for cost in costs),
     )
 
 

@@ -7,7 +7,7 @@ the checkpoint and the confidence threshold. Within it stand rows (an arm's scor
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, common_ti
 from harness.report.published import Published
 from harness.report.rows import Gain, Row, gains_of, rows_of
 from harness.report.scored import ScoredRecord, SectionKey, scored_records
+from harness.report.statistics import effective_clips
 from harness.report.summary import MethodSummary, method_summaries
 
 NOTHING = Published()
@@ -32,13 +33,15 @@ Timings = Mapping[Arm, Mapping[TimingKey, Timing]]
 class Section:
     """One table. groups: rows and gains of the arms that may be compared, baseline first; the group with the best row first.
 
-    timing: the one key under which all timed arms of the table were measured, None where there is none. reproductions: the rows that
-    somebody published figures of, with these figures; they take no part in ranks and gains.
+    effective_clips: how many clips of one size would weigh as much as these. timing: the one key under which all timed arms of the
+    table were measured, None where there is none. reproductions: the rows that somebody published figures of, with these figures; they
+    take no part in ranks and gains.
     """
 
     key: SectionKey
     images: int
     clips: int
+    effective_clips: float
     columns: tuple[Column, ...]
     groups: tuple[tuple[Row | Gain, ...], ...]
     timing: TimingKey | None
@@ -76,6 +79,7 @@ class Leaderboard:
     """Everything that tables and pages are made from. timings and training are of all arms, whatever they were scored on.
 
     left_out: what is wrong with the records that no figure rests on, a line each. missing: seeds of rows that have no record.
+    failed: cells that were run and ended without a record, a line each with the reason.
     """
 
     suites: tuple[str, ...]
@@ -86,6 +90,7 @@ class Leaderboard:
     summaries: tuple[MethodSummary, ...]
     left_out: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
 
 def leaderboard(
@@ -95,10 +100,12 @@ def leaderboard(
     *,
     faults: Sequence[str] = (),
     missing: Sequence[str] = (),
+    failed: Sequence[str] = (),
 ) -> Leaderboard:
     """Build the leaderboard of some records whose counts lie in `folder`; the order of the records doesn't matter.
 
-    `published` figures stand beside the rows of the datasets that they are about.
+    `published` figures stand beside the rows of the datasets that they are about. failed: what ended without a record
+    (`harness.matrix.failed_seeds`), which the leaderboard reports.
 
     Records that are there twice are left out, and so are those whose counts are missing, broken, changed after they were recorded,
     at odds with the recorded scores, or of other images or labels than those of most records under one content hash. What is wrong
@@ -114,7 +121,8 @@ def leaderboard(
         for key in {key for record in arm.records for key in scored[record.id]}:
             members[key].append(arm)
     timings = {arm: timings_of(arm) for arm in arms}
-    sections = tuple(section_of(key, members[key], scored, timings, published) for key in sorted(members))
+    judged = headline_keys(members)
+    sections = tuple(section_of(key, members[key], scored, timings, published, judged) for key in sorted(members))
     told = [line.replace(f"{folder}/", "") for line in (*faults, *doubled, *broken)]
     return Leaderboard(
         suites=tuple(sorted({record.suite for record in records})),
@@ -125,6 +133,7 @@ def leaderboard(
         summaries=method_summaries([(section.key.dataset, section.gains) for section in headline_sections(sections)]),
         left_out=tuple(sorted(told)),
         missing=tuple(missing),
+        failed=tuple(failed),
     )
 
 
@@ -151,8 +160,9 @@ def section_of(
     records: Mapping[str, ScoredRecord],
     timings: Timings,
     published: Published,
+    judged: Collection[SectionKey],
 ) -> Section:
-    """Build one section from the arms that were scored in it."""
+    """Build one section from the arms that were scored in it. `judged` are the sections that have verdicts."""
     scored = {
         arm: {record.identity.seed: records[record.id][key] for record in arm.records if key in records[record.id]}
         for arm in arms
@@ -162,7 +172,7 @@ def section_of(
     columns = columns_of(first.kind, layout.scenarios)
     estimates = {arm: arm_estimates(columns, [seed.sums for seed in seeds.values()]) for arm, seeds in scored.items()}
     rows = rows_of(scored, estimates)
-    gains = gains_of(scored, rows, estimates, corrupted=bool(key.corruption))
+    gains = gains_of(scored, rows, estimates, unjudged=why_not_judged(key, judged))
     groups: dict[str, list[Row | Gain]] = defaultdict(list)
     for arm in arms:
         groups[arm.pairs_with] += [rows[arm], *([gains[arm]] if arm in gains else [])]
@@ -172,6 +182,7 @@ def section_of(
         key=key,
         images=layout.images,
         clips=len(layout.clip_starts),
+        effective_clips=effective_clips(layout.clip_images),
         columns=columns,
         groups=ordered,
         timing=common_timing([timings[arm] for arm in arms]),
@@ -179,17 +190,32 @@ def section_of(
     )
 
 
-def headline_sections(sections: Sequence[Section]) -> list[Section]:
-    """One section a dataset and rule, so that no cell counts twice: its test split by the official metric where it has one."""
-    by_dataset: dict[tuple[str, ...], list[Section]] = defaultdict(list)
-    for section in sections:
-        key = section.key
-        if key.trained_on == key.dataset and not key.corruption:
-            by_dataset[key.dataset, key.dataset_sha256, key.selection, key.confidence].append(section)
-    return [
-        min(group, key=lambda section: (section.key.split != "test", "/official" not in section.key.metric))
+def headline_keys(keys: Collection[SectionKey]) -> set[SectionKey]:
+    """The sections that have verdicts: of each training set and scored dataset one, so that nothing is judged twice.
+
+    It is clean, of the test split and by the official metric, where there is such a one.
+    """
+    by_dataset: dict[tuple[str, ...], list[SectionKey]] = defaultdict(list)
+    for key in sorted(keys):
+        if not key.corruption:
+            by_dataset[key.trained_on, key.dataset, key.dataset_sha256, key.selection, key.confidence].append(key)
+    return {
+        min(group, key=lambda key: (key.split != "test", "/official" not in key.metric))
         for group in by_dataset.values()
-    ]
+    }
+
+
+def headline_sections(sections: Sequence[Section]) -> list[Section]:
+    """The judged sections of networks on the dataset that they were trained on: each cell counts in one of them."""
+    judged = headline_keys([section.key for section in sections])
+    return [section for section in sections if section.key in judged and section.key.trained_on == section.key.dataset]
+
+
+def why_not_judged(key: SectionKey, judged: Collection[SectionKey]) -> str | None:
+    """Why no gain of a section has a verdict, None if they may."""
+    if key in judged:
+        return None
+    return "no verdict: corrupted images" if key.corruption else "no verdict: a further evaluation"
 
 
 def standing(group: Sequence[Row | Gain]) -> tuple[float, str, str]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import InputError
-from harness.files import canonical_json
 from harness.report.arms import Arm, why_not_paired, why_not_ranked
 from harness.report.estimates import Estimates
 from harness.report.scored import Scored
@@ -58,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """Method minus baseline in one column, with its marginal 95 % intervals (None below 10 clips)."""
+    """Method minus baseline in one column, with its marginal 95 % intervals (None where the clips are too few or too uneven)."""
 
     comparison: Comparison
     half_widths: HalfWidths | None
@@ -114,9 +113,12 @@ def row_of(arm: Arm, seeds: Mapping[int, Scored], estimates: Sequence[Estimates 
 
 
 def gains_of(
-    scored: ScoredArms, rows: Mapping[Arm, Row], estimates: ArmEstimates, *, corrupted: bool
+    scored: ScoredArms, rows: Mapping[Arm, Row], estimates: ArmEstimates, *, unjudged: str | None
 ) -> dict[Arm, Gain]:
-    """The gain of every method whose baseline is there, judged. Corrupted images get intervals but no verdict."""
+    """The gain of every method whose baseline is there, judged. unjudged: why none of them has a verdict but only intervals.
+
+    The variants of a method are one family: who tries several pays for it.
+    """
     baselines: dict[str, Arm] = {}
     for arm in scored:
         if arm.is_baseline and baselines.setdefault(arm.pairs_with, arm) is not arm:
@@ -127,9 +129,8 @@ def gains_of(
     families: dict[str, list[Gain]] = defaultdict(list)
     for arm in scored:
         if not arm.is_baseline and arm.pairs_with in baselines:
-            family = canonical_json([arm.method, arm.records[0].identity.method_configuration])
-            families[family].append(gain_of(arm, baselines[arm.pairs_with], scored, estimates))
-    return {gain.arm: gain for family in families.values() for gain in judged(family, rows, corrupted=corrupted)}
+            families[arm.method].append(gain_of(arm, baselines[arm.pairs_with], scored, estimates))
+    return {gain.arm: gain for family in families.values() for gain in judged(family, rows, unjudged)}
 
 
 def gain_of(arm: Arm, baseline: Arm, scored: ScoredArms, estimates: ArmEstimates) -> Gain:
@@ -157,9 +158,9 @@ def gain_of(arm: Arm, baseline: Arm, scored: ScoredArms, estimates: ArmEstimates
     return Gain(arm, baseline, tuple(used), tuple(not_used), tuple(differences))
 
 
-def judged(family: Sequence[Gain], rows: Mapping[Arm, Row], *, corrupted: bool) -> list[Gain]:
+def judged(family: Sequence[Gain], rows: Mapping[Arm, Row], unjudged: str | None) -> list[Gain]:
     """The gains of one method with p-values, verdicts (Holm over its ranked rows) and power."""
-    reasons = [why_unjudged(gain, rows, corrupted=corrupted) for gain in family]
+    reasons = [why_unjudged(gain, rows, unjudged) for gain in family]
     comparisons = [gain.headline.comparison if gain.headline else None for gain in family]
     p_values = [
         p_value(comparison) if comparison and reason is None else None
@@ -184,7 +185,7 @@ def judged(family: Sequence[Gain], rows: Mapping[Arm, Row], *, corrupted: bool) 
     return complete
 
 
-def why_unjudged(gain: Gain, rows: Mapping[Arm, Row], *, corrupted: bool) -> str | None:
+def why_unjudged(gain: Gain, rows: Mapping[Arm, Row], unjudged: str | None) -> str | None:
     """Why a gain has no verdict, None if it has one."""
     if not gain.seeds:
         return "no verdict: no pair"
@@ -192,6 +193,6 @@ def why_unjudged(gain: Gain, rows: Mapping[Arm, Row], *, corrupted: bool) -> str
         return "no verdict: no labels"
     if rows[gain.arm].unranked or rows[gain.baseline].unranked:
         return "no verdict: not ranked"
-    if corrupted:
-        return "no verdict: corrupted images"
+    if unjudged is not None:
+        return unjudged
     return why_no_verdict(gain.headline.comparison)

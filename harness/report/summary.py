@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.files import canonical_json
+from harness.report.estimates import Floats
 from harness.report.random_effects import RandomEffects, averaged_within, clip_covariance, random_effects
 from harness.report.rows import Gain
+from harness.report.statistics import Comparison
 
 DETECTORS_FOR_A_VERDICT = 5
 
@@ -50,9 +52,9 @@ def summary_of(sections: Sequence[tuple[str, Sequence[Gain]]]) -> MethodSummary 
     for _, gains in sections:
         comparisons = [gain.headline.comparison for gain in gains if gain.headline]
         names = [paper_of(gain) for gain in gains]
-        sigma = clip_covariance([comparison.clip_influence for comparison in comparisons])
-        sigma += np.diag([comparison.seed_variance or 0.0 for comparison in comparisons])
-        mean, covariance = averaged_within(np.array([c.mean for c in comparisons]), sigma, names)
+        mean, covariance = averaged_within(
+            np.array([comparison.mean for comparison in comparisons]), covariance_of(comparisons), names
+        )
         means.append(mean)
         blocks.append(covariance)
         papers.extend(names)
@@ -74,7 +76,13 @@ def summary_of(sections: Sequence[tuple[str, Sequence[Gain]]]) -> MethodSummary 
     return MethodSummary(method, detectors, len({dataset for dataset, _ in sections}), effects, told)
 
 
+def covariance_of(comparisons: Sequence[Comparison]) -> Floats:
+    """Sigma of the rows of one dataset (k, k): they share its clips, and each has the variance of its own seeds."""
+    by_clips = clip_covariance([comparison.clip_influence for comparison in comparisons])
+    return by_clips + np.diag([comparison.seed_variance or 0.0 for comparison in comparisons])
+
+
 def paper_of(gain: Gain) -> str:
     """The paper that a gain's detector is from: what makes two backbones one detector."""
     identity = gain.arm.records[0].identity
-    return str(identity.detector_meta.get("paper", identity.detector))
+    return str(identity.detector_meta.get("paper") or identity.detector)

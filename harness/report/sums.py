@@ -40,6 +40,11 @@ class Layout:
         stop = self.scenario_starts[place + 1] if place + 1 < len(self.scenarios) else None
         return self.scenario_parts[self.scenario_starts[place] : stop]
 
+    @property
+    def clip_images(self) -> npt.NDArray[np.int64]:
+        """Images of each clip (C,)."""
+        return np.diff([*self.starts[self.clip_starts], self.images]).astype(np.int64)
+
 
 ScopeSums = Mapping[str, Values]
 """Summand (`Counts.summands`) -> its sums by clip within one scope; only clips with an image in the scope."""

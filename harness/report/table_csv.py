@@ -15,7 +15,7 @@ from harness.report.text import csv_text, number, one_line
 
 PLACE = (
     "suites", "trained_on", "dataset", "evaluation", "split", "corruption", "metric", "selection", "confidence",
-    "dataset_sha256", "images", "clips",
+    "dataset_sha256", "images", "clips", "effective_clips",
 )  # fmt: skip
 NAME = ("kind", "rank", "not_ranked", "detector", "method", "variant", "seeds")
 SCORES = (
@@ -32,6 +32,7 @@ TIMING = (
 )  # fmt: skip
 TRAINING = (
     "training_machine", "seconds_per_step", "training_seconds", "steps", "batch_size", "micro_batch_size", "training_peak_bytes",
+    "step_ratio", "step_ratio_low", "step_ratio_high",
 )  # fmt: skip
 PUBLISHED = (
     "published_as", "implementation", "published_variant", "published_kind", "evaluator", "published_selection", "caveats",
@@ -77,6 +78,7 @@ def place_cells(board: Leaderboard, section: Section) -> dict[str, str]:
     return {name: csv_text(text) for name, text in texts.items()} | {
         "images": str(section.images),
         "clips": str(section.clips),
+        "effective_clips": number(section.effective_clips, 1),
     }
 
 
@@ -171,6 +173,12 @@ def training_cells(cost: TrainingCostOfArm) -> dict[str, str]:
         "batch_size": str(cost.batch_size),
         "micro_batch_size": ";".join(str(size) for size in cost.micro_batch_sizes),
         "training_peak_bytes": number(cost.peak_memory_bytes, 0),
+        **{
+            name: number(value, 4)
+            for name, value in zip(
+                ("step_ratio", "step_ratio_low", "step_ratio_high"), cost.step_ratio or (), strict=False
+            )
+        },
     }
 
 

@@ -53,7 +53,10 @@ HOW_TO_READ_GAINS = """\
 The *95 % interval* spans seeds and clips; the *seed interval* holds the clips fixed, the *clip interval* the seeds.
 *Pooled seeds* is the interval with the seed variance pooled over the rows: for sensitivity, no verdict rests on it.
 *Detectable* is the true gain that this many seeds and clips would have shown with 80 % probability. *Correlation* is
-that of the two arms' scores over the seeds."""
+that of the two arms' scores over the seeds: sharing seeds narrows the seed interval only where it exceeds .58 with 3
+pairs, or .31 with 5."""
+
+HOW_TO_READ_FAILED = "Cells that were run and gave no result, and why."
 
 HOW_TO_READ_PUBLISHED = """\
 What others published of the same detector and backbone, as results/published/ has it: never ranked, and in no Δ above.
@@ -65,7 +68,8 @@ of torchvision's resnet18 at 1x3x288x800 in the same process. `lane-latency/1-sh
 iterations: shown, never ranked. Compare within one table only: each is one protocol on one machine."""
 
 HOW_TO_READ_TRAINING = (
-    "Means over the cells; the seconds are those of the training steps alone. Compare within one table only."
+    "Means over the cells; the seconds are those of the training steps alone. Compare within one table only. *Step × baseline* is a "
+    "step's time over the baseline's, both in turns in one process: the median of its blocks (the lowest to the highest)."
 )
 
 HOW_TO_READ_SUMMARY = """\
@@ -96,6 +100,8 @@ def to_markdown(board: Leaderboard) -> str:
     if board.summaries:
         read = HOW_TO_READ_SUMMARY.format(headline=headlines(board))
         parts += ["## Methods over all rows", read, table_text(summary_table(board))]
+    if board.failed:
+        parts += ["## Failed seeds", HOW_TO_READ_FAILED, "\n".join(f"- {markdown(line)}" for line in board.failed)]
     if board.unscored:
         parts += ["## Not scored here", HOW_TO_READ_UNSCORED, table_text(unscored_table(board))]
     parts += left_out_parts(board)

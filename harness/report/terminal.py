@@ -35,6 +35,8 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
         for columns in (totals, by_scenario):
             for fitting in chunks(table, columns, console.width if console.is_terminal else None):
                 show(table, fitting, console)
+    for line in board.failed:
+        console.print(Text(one_line(f"failed: {line}")), soft_wrap=True)
     for item in board.unscored:
         told = f"{item.dataset}, {item.split}: {item.arm.name}: unscored: {item.why}; see submission.zip in its cells"
         console.print(Text(one_line(told)), soft_wrap=True)

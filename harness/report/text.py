@@ -22,6 +22,7 @@ _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "Δ": r"$\Delta$",
     "±": r"$\pm$",
+    "×": r"$\times$",
     "↓": r"$\downarrow$",
     "≥": r"$\geq$",
     "†": r"$\dagger$",

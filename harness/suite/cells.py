@@ -26,6 +26,7 @@ from harness.suite.schema import (
     oracle_of,
 )
 from harness.weights.cache import weights_state
+from harness.weights.oracles import oracle_state
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Cell:
     """One point of the matrix, fully resolved. `id` is readable and ends in a hash of the identity.
 
     `adapter` is how the registry finds the detector: its name, or the whole path of its adapter file. `datasets`: all that it reads
-    (its own, its oracle's, its evaluations') by name. `evaluations`: `dataset` is None where it is the cell's own.
+    (its own, its oracle's, its evaluations') by name. `oracle`: where it is a shuffled one, the one that it shuffles; `shuffled` says
+    so. `evaluations`: `dataset` is None where it is the cell's own.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Cell:
     datasets: Mapping[str, DatasetPart]
     oracle: OraclePart | None
     oracle_dataset: DatasetPart | None
+    shuffled: bool
     training: TrainingPart
     evaluations: Mapping[str, EvaluationPart]
     throughput: ProtocolName
@@ -78,7 +81,9 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
     dataset, method = suite.datasets[point.dataset], suite.methods[point.method]
     form = form_of(dataset)
     oracle_name = oracle_of(method)
-    oracle = None if oracle_name is None else oracle_for(suite, oracle_name, point.dataset)
+    asked = None if oracle_name is None else oracle_for(suite, oracle_name, point.dataset)
+    shuffled = asked is not None and asked.configuration.kind == "shuffled"
+    oracle = oracle_for(suite, asked.configuration.backbone, point.dataset) if asked and shuffled else asked
     evaluations = {
         name: part if part.dataset != point.dataset else part.model_copy(update={"dataset": None})
         for name, part in evaluations_of(suite, point.dataset).items()
@@ -89,7 +94,7 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         form=form,
         method=point.method,
         method_configuration=method.model_dump(mode="json", by_alias=True),
-        oracle=None if oracle is None else oracle_identity(suite, oracle, point.dataset),
+        oracle=None if asked is None else oracle_identity(suite, asked, point.dataset),
         dataset=point.dataset,
         dataset_key=dataset_identity(point.dataset, dataset),
         recipe=meta.configurations[form].recipe.model_dump(mode="json"),
@@ -99,6 +104,7 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         selection=suite.training.selection,
         confidence="published",
         seed=point.seed,
+        **arithmetic(suite, meta, form),
     )
     digest = identity_hash(identity)[:10]
     names = (
@@ -118,10 +124,32 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         datasets={name: suite.datasets[name] for name in names if name is not None},
         oracle=oracle,
         oracle_dataset=None if oracle is None or oracle.dataset is None else suite.datasets[oracle.dataset],
+        shuffled=shuffled,
         training=suite.training,
         evaluations=evaluations,
         throughput=suite.throughput,
     )
+
+
+def arithmetic(suite: Suite, meta: DetectorMeta, form: Form) -> dict[str, Any]:
+    """The options of a training that change what it computes, as an identity says them; a micro-batch of a whole share is none.
+
+    InputError where its processes can't share a batch evenly.
+    """
+    training, batch = suite.training, meta.configurations[form].recipe.batch_size
+    if batch % training.processes:
+        raise InputError(
+            f"{suite.file}: key 'training.processes': {training.processes} can't share a batch of {batch} ({meta.name}) evenly: "
+            "give a number that divides it, or the recipe another 'batch_size'"
+        )
+    micro = training.micro_batch_size
+    return {
+        "micro_batch_size": None if micro is None or micro >= batch // training.processes else micro,
+        "channels_last": training.channels_last,
+        "compiled": training.compile,
+        "processes": training.processes,
+        "validations": None if training.selection == "last" else training.validations,
+    }
 
 
 def described(meta: DetectorMeta, form: Form, adapter: str) -> dict[str, Any]:
@@ -145,12 +173,13 @@ def oracle_identity(suite: Suite, oracle: OraclePart, dataset: str) -> dict[str,
     configuration = oracle.configuration
     if oracle.dataset is not None:
         return {
-            "configuration": configuration.model_dump(mode="json"),
+            "configuration": configuration.model_dump(mode="json", exclude={"file"}),
             "dataset": dataset_identity(oracle.dataset, suite.datasets[oracle.dataset]),
         }
     if configuration.kind == "shuffled":
         return {"shuffled": oracle_identity(suite, oracle_for(suite, configuration.backbone, dataset), dataset)}
-    return {"configuration": {"name": configuration.name}}
+    named = {"configuration": {"name": configuration.name}}
+    return named | {"weights": oracle_state(configuration).name} if configuration.has_weights else named
 
 
 def adapter_of(cell: Cell) -> Adapter:

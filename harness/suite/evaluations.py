@@ -43,6 +43,8 @@ def splits_read(suite: Suite) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {name: {} for name in suite.datasets}
     for name in trained_on(suite):
         found[name]["train"] = "training"
+        if suite.training.selection == "val-best":
+            found[name]["val"] = "training.selection"
         for key, part in evaluations_of(suite, name).items():
             found[part.dataset or name].setdefault(part.split, f"evaluations.{key}")
     for key, oracle in suite.oracles.items():

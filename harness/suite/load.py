@@ -10,7 +10,7 @@ from typing import Any
 from detectors.backbones import BACKBONES
 from detectors.registry import detector_meta, rooted
 from harness.errors import InputError, did_you_mean
-from harness.methods.config import MethodConfiguration, method_configuration
+from harness.methods.config import MADE_OF_IMAGES, MethodConfiguration, method_configuration
 from harness.suite.axes import check_axes, fitting, points_of
 from harness.suite.evaluations import evaluations_of, single_evaluations, splits_read, trained_on
 from harness.suite.overrides import start_of
@@ -18,6 +18,7 @@ from harness.suite.schema import Suite, form_of, oracle_of
 from harness.suite.trial import check_input, check_start
 from harness.validation import validated
 from harness.weights.cache import rooted_weights
+from harness.weights.oracles import check_network, oracle_state
 from harness.yaml_files import read_yaml
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
@@ -68,6 +69,8 @@ def load_suite(name: str) -> Suite:
         value["methods"] = {str(key): method_part(path, key, part) for key, part in methods.items()}
     if isinstance(detectors, dict):
         value["detectors"] = rooted_keys(path, detectors)
+    if isinstance(value.get("oracles"), dict):
+        value["oracles"] = {key: rooted_oracle(path, part) for key, part in value["oracles"].items()}
     if "defaults" in value:
         value["defaults"] = rooted_part(path, value["defaults"])
     suite = validated(Suite, value, where=str(path))
@@ -113,6 +116,16 @@ def rooted_part(path: Path, part: Any) -> Any:
     return found
 
 
+def rooted_oracle(path: Path, part: Any) -> Any:
+    """One entry of `oracles`, with its file where that lies from the suite's folder."""
+    if not (isinstance(part, dict) and isinstance(part.get("configuration"), dict)):
+        return part
+    configuration = dict(part["configuration"])
+    if isinstance(configuration.get("file"), str) and configuration["file"]:
+        configuration["file"] = str((path.parent / Path(configuration["file"]).expanduser()).resolve())
+    return {**part, "configuration": configuration}
+
+
 def refuse_unknown(suite: Suite, key: str, kind: str, name: str, known: Collection[str]) -> None:
     """InputError, naming the key, where a name isn't known."""
     if name not in known:
@@ -123,8 +136,14 @@ def check_oracles(suite: Suite) -> None:
     """Every oracle is of something that there is, and every method's oracle is one of the suite's."""
     for name, oracle in suite.oracles.items():
         configuration, key = oracle.configuration, f"oracles.{name}.configuration.name"
-        if configuration.made_of_images:
+        if configuration.kind in MADE_OF_IMAGES:
             refuse_unknown(suite, key, "backbone", configuration.backbone, BACKBONES)
+        if configuration.has_weights:
+            try:
+                check_network(configuration)
+                oracle_state(configuration)
+            except InputError as error:
+                raise InputError(f"{suite.file}: key '{key}': {error}") from error
         if configuration.kind == "shuffled":
             others = [other for other, part in suite.oracles.items() if part.configuration.kind != "shuffled"]
             refuse_unknown(suite, key, "oracle", configuration.backbone, others)

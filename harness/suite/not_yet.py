@@ -12,7 +12,7 @@ from harness.datasets.base import FORMS
 from harness.errors import InputError
 from harness.suite.cells import Cell, cells_of
 from harness.suite.evaluations import single_evaluations
-from harness.suite.schema import Suite, form_of, oracle_of
+from harness.suite.schema import Suite, form_of
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,6 @@ class NotYet:
         return f"key '{self.key}': {self.why}"
 
 
-ORACLES = {
-    "timm": "weights that timm publishes can't be an oracle yet",
-    "supervised": "weights of a supervised training can't be an oracle yet",
-    "shuffled": "an oracle can't look at another image yet",
-    "init": "a detector's own start can't be its oracle yet",
-}
-"""Kind of oracle -> why cells with it can't be run."""
-
 EVALUATIONS = {
     "dataset": "a detector can't be tested on another dataset than it was trained on yet",
     "corruption": "test images can't be corrupted yet",
@@ -44,7 +36,7 @@ EVALUATIONS = {
 
 def not_yet(suite: Suite, cells: Sequence[Cell]) -> tuple[NotYet, ...]:
     """What some cells of a suite need and the program can't do yet, in the order of the suite's keys."""
-    return (*dataset_parts(suite, cells), *oracle_parts(suite, cells), *evaluation_parts(suite, cells))
+    return (*dataset_parts(suite, cells), *evaluation_parts(suite, cells))
 
 
 def dataset_parts(suite: Suite, cells: Sequence[Cell]) -> Iterator[NotYet]:
@@ -54,14 +46,6 @@ def dataset_parts(suite: Suite, cells: Sequence[Cell]) -> Iterator[NotYet]:
         if name in used and form_of(dataset) not in FORMS:
             key = f"datasets.{name}.form" if dataset.rendered is None else f"datasets.{name}.rendered.form"
             yield NotYet(key, f"nothing can be trained or scored on datasets of form {form_of(dataset)!r} yet")
-
-
-def oracle_parts(suite: Suite, cells: Sequence[Cell]) -> Iterator[NotYet]:
-    """Oracles of kinds that can't be had yet."""
-    used = {oracle_of(cell.method) for cell in cells}
-    for name, oracle in suite.oracles.items():
-        if name in used and oracle.configuration.kind in ORACLES:
-            yield NotYet(f"oracles.{name}.configuration.name", ORACLES[oracle.configuration.kind])
 
 
 def evaluation_parts(suite: Suite, cells: Sequence[Cell]) -> Iterator[NotYet]:

@@ -112,16 +112,30 @@ class DetectorPart(Overrides):
 
 
 class TrainingPart(Part):
-    """What holds for all cells."""
+    """What holds for all cells. All of it is part of a cell's identity but `device`, `workers` and `tensorboard`."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    channels_last: bool = False
+    """Whether images and convolutions lie in memory channel by channel of a pixel, which GPUs prefer in bf16 and fp16."""
+    compile: bool = False
+    """Whether the training runs through torch.compile."""
+    micro_batch_size: int | None = Field(None, ge=1)
+    """Samples that go through the model at once, of each process's share of a batch; default: all. The gradients are accumulated."""
+    processes: int = Field(1, ge=1, le=64)
+    """Among how many processes each batch of a training is shared out, with a GPU each where there are GPUs; it divides the batch."""
     threads: int = Field(1, ge=1, le=256)
-    """CPU threads of torch in every phase; part of a cell's identity."""
+    """CPU threads of torch in every phase, in each process."""
     device: Device = "auto"
     workers: int = Field(0, ge=0, le=64)
     """Processes that load data."""
-    selection: Literal["last"] = "last"
-    """Which checkpoint is scored; the last step's is the only rule so far."""
+    cache_gigabytes: float = Field(1.0, ge=0, le=100_000, allow_inf_nan=False)
+    """Memory for decoded training images, of all loader processes of a cell together. What doesn't fit is decoded each time."""
+    selection: Literal["last", "val-best"] = "last"
+    """Which step's weights are scored: the last, or the best on the validation split of the dataset that a cell trains on."""
+    validations: int = Field(10, ge=1, le=1000)
+    """How often a training is validated where `selection` is `val-best`: evenly over its steps, and at the last."""
+    tensorboard: bool = False
+    """Whether the log of a training is written as TensorBoard's events as well; needs the extra `tensorboard`."""
 
 
 class CorruptionPart(Part):

@@ -1,4 +1,4 @@
-"""From an image file to a network's input: reduced decoding, one warp, one colour matrix.
+"""From an image file to a network's input: reduced decoding, one warp, perhaps a blur, one colour matrix.
 
 Pixel centres lie at integers on every grid, as in harness.lanes and as `cv2.warpAffine` samples. So the same 3x3 matrix moves image
 and lanes. Training and evaluation go through the same `warped`; evaluation's geometry just has no augmentation in it.
@@ -7,7 +7,7 @@ and lanes. Training and evaluation go through the same `warped`; evaluation's ge
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from harness.lanes import Geometry, Matrix
 
 FrameGeometry = Callable[[tuple[int, int]], Geometry]
 """(height, width) of a frame -> its geometry without augmentation: `Detector.geometry_of`."""
+
+_GEOMETRY, _COLOUR, _BLUR = range(3)
+"""Keys of the generators that settings newer than the first records draw from, so that they leave all other draws as they are."""
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in a grey value (ITU-R BT.601)."""
@@ -48,7 +51,7 @@ def read_reduced(path: Path, geometry_of: FrameGeometry) -> ReducedImage:
     """
     original = read_size(path)
     scale = _downscale(geometry_of(original))
-    reduction = max((step for step in REDUCTIONS if step <= min(scale)), default=1)
+    reduction = _reduction(scale)
     return _reduced(read_image(path, reduction), reduction, original, scale)
 
 
@@ -59,20 +62,44 @@ def reduced(picture: Image, geometry_of: FrameGeometry) -> ReducedImage:
 
 
 def _reduced(pixels: Image, reduction: int, original: tuple[int, int], scale: tuple[float, float]) -> ReducedImage:
-    block_y, block_x = (max(1, int(along / reduction)) for along in scale)
+    block_y, block_x = (_block(along, reduction) for along in scale)
     if (block_y, block_x) != (1, 1):
         pixels = _block_means(pixels, block_y, block_x)
     return ReducedImage(pixels, original, _block_matrix(block_y, block_x) @ reduction_matrix(reduction))
 
 
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What one sample goes through: its geometry, then a blur's kernel (k, k), then a colour matrix; None where there is none."""
+
+    geometry: Geometry
+    kernel: npt.NDArray[np.float32] | None
+    colours: npt.NDArray[np.float64] | None
+
+
+def drawn_change(plain: Geometry, augmentation: Augmentation, generator: np.random.Generator) -> Change:
+    """Draw all of a sample's changes. The generator has to be fresh from its seed, on which every draw depends."""
+    geometry = augmented_geometry(plain, augmentation, generator)
+    colours = sample_colour_matrix(augmentation, generator)
+    return Change(geometry, sample_blur(augmentation, generator), colours)
+
+
+def view_of(image: ReducedImage, change: Change) -> Image:
+    """The network's view of an image after all of a sample's changes: uint8 RGB (H, W, 3)."""
+    return recoloured(blurred(warped(image, change.geometry), change.kernel), change.colours)
+
+
 def augmented_geometry(plain: Geometry, augmentation: Augmentation, generator: np.random.Generator) -> Geometry:
-    """Draw flip, scale, rotation and shift, applied in this order in original pixels about the centre of the crop.
+    """Draw flip, scale, rotation and shift, applied in this order in original pixels about the centre of the crop, then a crop.
 
     Always draws the same count of numbers, so that one setting's value doesn't change another's draws. Without augmentation
     the matrix is `plain`'s, bit for bit.
     """
     flipped = generator.random() < augmentation.flip
     turn, growth, right, down = generator.uniform(-1.0, 1.0, 4)
+    chance, cut, *place = _own(generator, _GEOMETRY).random(4) if _rarer_or_cropped(augmentation) else (0.0,) * 4
+    if chance >= augmentation.geometric_probability:
+        turn = growth = right = down = cut = 0.0
     angle = math.radians(augmentation.rotation * turn)
     scale = 1.0 + augmentation.scale * growth
     cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
@@ -88,7 +115,23 @@ def augmented_geometry(plain: Geometry, augmentation: Augmentation, generator: n
             [0.0, 0.0, 1.0],
         ]
     )
-    return replace(plain, matrix=plain.matrix @ (about_centre @ to_centre))
+    moved = plain.matrix @ (about_centre @ to_centre)
+    taken = augmentation.crop * cut
+    return replace(plain, matrix=_cropping(plain.network, taken, place) @ moved if taken else moved)
+
+
+def _cropping(network: tuple[int, int], taken: float, place: Sequence[float]) -> Matrix:
+    """The matrix that enlarges a part of the view, smaller by the share `taken`, to the whole; place: (down, across) in 0..1."""
+    height, width = network
+    top, left = place[0] * taken * height, place[1] * taken * width
+    grown = 1.0 / (1.0 - taken)
+    return np.array(
+        [
+            [grown, 0.0, (0.5 - left) * grown - 0.5],
+            [0.0, grown, (0.5 - top) * grown - 0.5],
+            [0.0, 0.0, 1.0],
+        ]
+    )
 
 
 def warped(image: ReducedImage, geometry: Geometry) -> Image:
@@ -96,13 +139,54 @@ def warped(image: ReducedImage, geometry: Geometry) -> Image:
     height, width = geometry.network
     matrix = geometry.matrix @ np.linalg.inv(image.matrix)
     # A view that stays inside the frame may still sample up to half a pixel outside the outermost centres: that isn't "beyond".
-    border = cv2.BORDER_REPLICATE if _inside_frame(geometry) else cv2.BORDER_CONSTANT
-    view = cv2.warpAffine(image.pixels, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
-    return np.asarray(view, dtype=np.uint8)
+    border = cv2.BORDER_REPLICATE if inside_frame(geometry) else cv2.BORDER_CONSTANT
+    # OpenCV warps four channels in half the time of three, to the same bits.
+    pixels = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2RGBA)
+    view = cv2.warpAffine(pixels, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
+    return np.asarray(cv2.cvtColor(view, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+
+
+def sample_blur(augmentation: Augmentation, generator: np.random.Generator) -> npt.NDArray[np.float32] | None:
+    """Draw a blur: its kernel, (k, k) with odd k and sum 1, None for none."""
+    if not augmentation.blur:
+        return None
+    chance, kind, size, angle = _own(generator, _BLUR).random(4)
+    if chance >= augmentation.blur:
+        return None
+    if augmentation.blur_sigma and (kind < 0.5 or not augmentation.blur_length):
+        return gaussian_kernel(augmentation.blur_sigma * size)
+    return streak_kernel(augmentation.blur_length * size, math.pi * angle)
+
+
+def gaussian_kernel(sigma: float) -> npt.NDArray[np.float32]:
+    """A Gaussian of that standard deviation in pixels, out to three of them: (k, k) with odd k and sum 1."""
+    reach = np.arange(-math.ceil(3 * sigma), math.ceil(3 * sigma) + 1)
+    profile = np.exp(-0.5 * (reach / max(sigma, 1e-6)) ** 2)
+    kernel = np.outer(profile, profile)
+    return np.asarray(kernel / kernel.sum(), dtype=np.float32)
+
+
+def streak_kernel(length: float, angle: float) -> npt.NDArray[np.float32]:
+    """What a point becomes while it moves evenly over `length` pixels at `angle` to the rows: (k, k) with odd k and sum 1."""
+    reach = math.ceil(length / 2)
+    kernel = np.zeros((2 * reach + 3, 2 * reach + 3))
+    along = np.linspace(-length / 2, length / 2, 4 * reach + 1)
+    x, y = reach + 1 + along * math.cos(angle), reach + 1 + along * math.sin(angle)
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        np.add.at(kernel, (top + row, left + column), (1 - abs(y - top - row)) * (1 - abs(x - left - column)))
+    return np.asarray(kernel / kernel.sum(), dtype=np.float32)
+
+
+def blurred(image: Image, kernel: npt.NDArray[np.float32] | None) -> Image:
+    """uint8 RGB (H, W, 3) after a kernel of `sample_blur`, its edges prolonged; None leaves it as it is."""
+    if kernel is None:
+        return image
+    return np.asarray(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE), dtype=np.uint8)
 
 
 def sample_colour_matrix(augmentation: Augmentation, generator: np.random.Generator) -> npt.NDArray[np.float64] | None:
-    """Draw brightness, contrast, saturation and hue; None where all four ranges are zero.
+    """Draw brightness, contrast, saturation and hue; None where all four ranges are zero or this sample keeps its colours.
 
     The result is a 4x4 matrix on (red, green, blue, grey of the whole image): saturation mixes a pixel with its own grey, hue
     turns its colour about the grey axis, contrast mixes it with the image's mean grey, brightness multiplies. Always draws
@@ -110,6 +194,9 @@ def sample_colour_matrix(augmentation: Augmentation, generator: np.random.Genera
     """
     brightness, contrast, saturation, hue = generator.uniform(-1.0, 1.0, 4)
     if not (augmentation.brightness or augmentation.contrast or augmentation.saturation or augmentation.hue):
+        return None
+    rarer = augmentation.colour_probability < 1
+    if rarer and _own(generator, _COLOUR).random() >= augmentation.colour_probability:
         return None
     saturation = 1.0 + augmentation.saturation * saturation
     contrast = 1.0 + augmentation.contrast * contrast
@@ -135,13 +222,45 @@ def recoloured(image: Image, matrix: npt.NDArray[np.float64] | None) -> Image:
 
 def planes(image: Image) -> npt.NDArray[np.uint8]:
     """(H, W, 3) -> contiguous (3, H, W), the order of a batch."""
-    return np.ascontiguousarray(image.transpose(2, 0, 1))
+    return np.stack(cv2.split(image))
+
+
+def reduced_size(plain: Geometry) -> tuple[int, int]:
+    """(height, width) of what `read_reduced` keeps of an image with this geometry."""
+    scale = _downscale(plain)
+    reduction = _reduction(scale)
+    height, width = (
+        math.ceil(math.ceil(side / reduction) / _block(along, reduction))
+        for side, along in zip(plain.original, scale, strict=True)
+    )
+    return height, width
+
+
+def _rarer_or_cropped(augmentation: Augmentation) -> bool:
+    return augmentation.crop > 0 or augmentation.geometric_probability < 1
+
+
+def _own(generator: np.random.Generator, key: int) -> np.random.Generator:
+    """A generator that depends on another's seed and on `key`, whatever was drawn from the other."""
+    sequence = generator.bit_generator.seed_seq
+    assert isinstance(sequence, np.random.SeedSequence)
+    return np.random.default_rng(np.random.SeedSequence(sequence.entropy, spawn_key=(*sequence.spawn_key, key)))
 
 
 def _downscale(plain: Geometry) -> tuple[float, float]:
     """How many original pixels make one network pixel, (vertically, horizontally)."""
     top, left, bottom, right = plain.crop
     return (bottom - top) / plain.network[0], (right - left) / plain.network[1]
+
+
+def _reduction(scale: tuple[float, float]) -> int:
+    """How much of a downscale the JPEG decoder can take over."""
+    return max((step for step in REDUCTIONS if step <= min(scale)), default=1)
+
+
+def _block(along: float, reduction: int) -> int:
+    """How many pixels, decoded at 1/reduction, are averaged along an axis whose downscale is `along`."""
+    return max(1, int(along / reduction))
 
 
 def _block_means(image: Image, block_y: int, block_x: int) -> Image:
@@ -160,7 +279,8 @@ def _block_matrix(block_y: int, block_x: int) -> Matrix:
     )
 
 
-def _inside_frame(geometry: Geometry) -> bool:
+def inside_frame(geometry: Geometry) -> bool:
+    """Whether all of a view shows the frame, to the outer edges of its pixels."""
     height, width = geometry.network
     outer = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5], [width - 0.5, height - 0.5]])
     corners = geometry.to_original(outer)

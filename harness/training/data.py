@@ -23,19 +23,10 @@ from detectors.meta import Augmentation
 from harness.datasets.base import Frame
 from harness.errors import InputError
 from harness.lanes import Geometry, Lane
-from harness.training.augmentation import (
-    ReducedImage,
-    augmented_geometry,
-    planes,
-    read_reduced,
-    recoloured,
-    sample_colour_matrix,
-    warped,
-)
-from harness.training.cache import SharedImageCache
+from harness.training.augmentation import ReducedImage, drawn_change, read_reduced
+from harness.training.cache import GIGABYTE, SharedImageCache
 from harness.training.loading import batches_in_order
-
-GIBIBYTE = 2**30
+from harness.training.views import views_on
 
 _ORDER = 1
 """Third word of the seeds of permutations, which keeps them apart from those of samples: [seed, position]."""
@@ -43,9 +34,9 @@ _ORDER = 1
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One augmented image with its labels: image uint8 RGB (3, H, W); lanes in network pixels, each (P, 2)."""
+    """One image, prepared for augmentation or augmented (`Views.prepared`), with its labels: lanes in network pixels, each (P, 2)."""
 
-    image: npt.NDArray[np.uint8]
+    image: Any
     targets: dict[str, npt.NDArray[Any]]
     lanes: list[npt.NDArray[np.float32]]
     geometry: Geometry
@@ -58,8 +49,9 @@ class TrainingStream:
     frames: the split. lanes: labels of a frame (original pixels), e.g. `Dataset.lanes`. detector: gives the plain geometry and
     encodes targets, in the workers. augmentation and batch_size: the recipe's. seed: of order and augmentation. workers: loader
     processes, 0 for none. cache_bytes: how much memory decoded images may fill (all workers together); what doesn't fit is
-    decoded every time, with the same result. pin_memory: page-lock batches, for CUDA. Raises InputError where there is no
-    frame, or the first image can't be read.
+    decoded every time, with the same result. pin_memory: page-lock batches, for CUDA. augment_on: a device that makes the images
+    of a batch, on which they then lie; None: the workers make them, on the host. share: (k, n) gives the k-th n-th of every batch,
+    from 0 on; n divides the batch. Raises InputError where there is no frame, or the first image can't be read.
     """
 
     def __init__(
@@ -72,8 +64,10 @@ class TrainingStream:
         batch_size: int,
         seed: int,
         workers: int = 0,
-        cache_bytes: int = GIBIBYTE,
+        cache_bytes: int = GIGABYTE,
         pin_memory: bool = False,
+        augment_on: torch.device | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if not frames:
             raise InputError("there is no image to train on; check the dataset's list of its train split")
@@ -85,27 +79,42 @@ class TrainingStream:
         self._seed = seed
         self._workers = workers
         self._pin_memory = pin_memory
+        self._share = share
         template = read_reduced(self.frames[0].image, detector.geometry_of)
+        self._views = views_on(augment_on, detector.configuration.input.network)
         self._cache = SharedImageCache(template, frames=len(self.frames), byte_limit=cache_bytes)
         self._cache.put(0, template)
 
     def batches(self, first_step: int, last_step: int) -> Generator[Batch, None, None]:
-        """The batches of steps first_step .. last_step - 1, each of exactly `batch_size` samples, on the host.
+        """The batches of steps first_step .. last_step - 1, each of exactly `batch_size` samples (or a share of them).
+
+        All but images that a device makes lie on the host.
 
         Raises InputError that names the file where an image or a label is missing or damaged.
         """
-        positions = range(first_step * self.batch_size, last_step * self.batch_size)
+        part, parts = self._share
+        size = self.batch_size // parts
+
+        def own(place: int) -> Sample:
+            step, rank = divmod(place, size)
+            return self.sample(step * self.batch_size + part * size + rank)
+
         collated = batches_in_order(
-            self.sample,
-            _collate,
-            positions,
-            batch_size=self.batch_size,
+            own,
+            self._collated,
+            range(first_step * size, last_step * size),
+            batch_size=size,
             workers=self._workers,
             pin_memory=self._pin_memory,
         )
         with closing(collated):
             for fields in collated:
-                yield Batch(**fields | {name: tuple(fields[name]) for name in ("geometries", "ids")})
+                yield Batch(
+                    images=self._views.images(fields["views"]),
+                    **fields["labels"],
+                    geometries=tuple(fields["geometries"]),
+                    ids=tuple(fields["ids"]),
+                )
 
     def sample(self, position: int) -> Sample:
         """The sample at a position of the stream."""
@@ -113,16 +122,30 @@ class TrainingStream:
         frame = self.frames[index]
         generator = np.random.default_rng([self._seed, position])
         image = self._image(index)
-        geometry = augmented_geometry(self._detector.geometry_of(image.original), self._augmentation, generator)
-        colours = sample_colour_matrix(self._augmentation, generator)
-        lanes = list(self._lanes(frame))
+        change = drawn_change(self._detector.geometry_of(image.original), self._augmentation, generator)
+        geometry, lanes = change.geometry, list(self._lanes(frame))
         return Sample(
-            image=planes(recoloured(warped(image, geometry), colours)),
+            image=self._views.prepared(image, change),
             targets=self._detector.encode_targets(lanes, geometry),
             lanes=[geometry.to_network(lane.points).astype(np.float32) for lane in lanes],
             geometry=geometry,
             id=frame.id,
         )
+
+    def _collated(self, samples: list[Sample]) -> dict[str, Any]:
+        """What a Batch is made of, in nested dicts and tuples, which the loader can page-lock."""
+        lanes, lane_counts, point_counts = padded_lanes([sample.lanes for sample in samples])
+        return {
+            "views": self._views.collated([sample.image for sample in samples]),
+            "labels": {
+                "targets": stack_targets([sample.targets for sample in samples]),
+                "lanes": lanes,
+                "lane_counts": lane_counts,
+                "point_counts": point_counts,
+            },
+            "geometries": tuple(sample.geometry for sample in samples),
+            "ids": tuple(sample.id for sample in samples),
+        }
 
     def _image(self, index: int) -> ReducedImage:
         image = self._cache.get(index)
@@ -174,17 +197,3 @@ def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
             geometries=batch.geometries[part],
             ids=batch.ids[part],
         )
-
-
-def _collate(samples: list[Sample]) -> dict[str, Any]:
-    """The fields of a Batch as a plain dict, which the loader can page-lock."""
-    lanes, lane_counts, point_counts = padded_lanes([sample.lanes for sample in samples])
-    return {
-        "images": torch.from_numpy(np.stack([sample.image for sample in samples])),
-        "targets": stack_targets([sample.targets for sample in samples]),
-        "lanes": lanes,
-        "lane_counts": lane_counts,
-        "point_counts": point_counts,
-        "geometries": tuple(sample.geometry for sample in samples),
-        "ids": tuple(sample.id for sample in samples),
-    }

@@ -8,17 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import write_text
+from harness.training.board import Board
 
 
 class TrainingLog:
-    """Appends to a JSONL file from `step` on: lines of later steps, which a resumed training writes again, are dropped first."""
+    """Appends to a JSONL file from `step` on: lines of later steps, which a resumed training writes again, are dropped first.
 
-    def __init__(self, path: Path, *, step: int) -> None:
-        self._path = path
+    board: where entries are shown as well. Close the log at the end.
+    """
+
+    def __init__(self, path: Path, *, step: int, board: Board | None = None) -> None:
+        self._path, self._board = path, board
         write_text(path, "".join(line + "\n" for line in _lines_until(path, step)))
+
+    def close(self) -> None:
+        """Close the board; the file is closed after every line."""
+        if self._board:
+            self._board.close()
 
     def write(self, entry: dict[str, Any]) -> None:
         """Append one entry; it has a `step`. Numbers that aren't finite become null, which JSON has."""
+        if self._board:
+            self._board.write(entry)
         with open(self._path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(_finite(entry), ensure_ascii=False, allow_nan=False) + "\n")
 

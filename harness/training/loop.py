@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,110 +21,37 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from detectors.base import Batch
-from detectors.meta import Recipe
 from harness.errors import InputError
 from harness.methods.base import TrainingModel
 from harness.methods.samiro import gradient_ratios
+from harness.training.average import MovingAverage
+from harness.training.board import Board
 from harness.training.checkpoint import load_training_state, save_training_state
 from harness.training.data import micro_batches
 from harness.training.determinism import random_state, set_random_state
 from harness.training.log import TrainingLog
 from harness.training.optimization import build_optimization
-
-Precision = Literal["fp32", "bf16", "fp16"]
-
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Precision -> dtype of autocast; parameters and their updates stay fp32 in all of them."""
+from harness.training.plan import AUTOCAST, TrainingDiverged, TrainingPlan, TrainingSummary, Validation
+from harness.training.ranks import ALONE, Ranks
 
 RATIO_SHARES = (0.01, 0.1, 0.5, 1.0)
 """Where in a training the ratio of the method's gradients to the detector's is measured, as shares of its steps."""
 
-STATE_FILE = "training.pt"
-BEST_FILE = "best.pt"
+SKIPS_IN_A_ROW = 32
+"""After so many fp16 steps without an update in a row a training has diverged: halved as often, the scaler's first scale of 65,536 is
+1.5e-5, and gradients that overflow even there aren't finite."""
+
+STATE_FILE = "training.safetensors"
+BEST_FILE = "best.safetensors"
 LOG_FILE = "training.jsonl"
+BOARD_FOLDER = "tensorboard"
 
 
 BatchesOfSteps = Callable[[int, int], Generator[Batch, None, None]]
 """`TrainingStream.batches`: (first, last) -> the batches of steps first .. last - 1, closed where they are left early."""
 
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How one training runs.
-
-    recipe: its batch_size is the global batch. total_steps: optimizer steps in all. micro_batch_size: how many samples go
-    through the model at once, None for all; gradients of a batch are the mean over its samples either way, but a loss that is
-    normalised within a batch, and batch normalization, see the micro-batch. checkpoint_seconds, checkpoint_steps: a checkpoint
-    is written when either has passed since the last. log_every, diagnostics_every: in steps; the last step has both.
-    loss_limit: a total loss above it is a divergence.
-    """
-
-    recipe: Recipe
-    total_steps: int
-    precision: Precision = "fp32"
-    micro_batch_size: int | None = None
-    channels_last: bool = False
-    checkpoint_seconds: float = 60.0
-    checkpoint_steps: int | None = None
-    log_every: int = 10
-    diagnostics_every: int = 50
-    loss_limit: float = 1e6
-
-    def arithmetic(self) -> dict[str, Any]:
-        """What the weights depend on: a checkpoint is continued only where all of it is the same."""
-        return {
-            "recipe": self.recipe.model_dump(mode="json"),
-            "total_steps": self.total_steps,
-            "precision": self.precision,
-            "micro_batch_size": self.micro_batch_size or self.recipe.batch_size,
-            "channels_last": self.channels_last,
-        }
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Choice of the best step: `score` (higher is better) of the model, in eval mode, every `every` steps and at the last."""
-
-    every: int
-    score: Callable[[TrainingModel], float]
-
-
-@dataclass(frozen=True)
-class TrainingSummary:
-    """What a training took and where it ended, over all its resumed parts.
-
-    seconds: wall time of the steps, waiting for data included, validation and checkpoints not; of the steps that the final weights
-    went through: work lost to a kill isn't in it. seconds_per_step: the median. peak_memory_bytes: of tensors on a CUDA device,
-    None on a CPU. resumed: how often it was continued. clip_rate: share of steps whose gradient was clipped, None without
-    clipping. final_losses and final_diagnostics: of the last step; with a regularizer, `gradient_ratio/<tap>` among them is the
-    norm of its gradient over that of the detector's losses. best_step, best_score: None without validation.
-    """
-
-    steps: int
-    images: int
-    batch_size: int
-    micro_batch_size: int
-    seconds: float
-    seconds_per_step: float
-    peak_memory_bytes: int | None
-    resumed: int
-    clip_rate: float | None
-    final_losses: dict[str, float]
-    final_diagnostics: dict[str, float]
-    best_step: int | None
-    best_score: float | None
-
-
-class TrainingDiverged(Exception):
-    """A loss or gradient that isn't finite, or a loss above the limit. The message is one line.
-
-    step: counted from 1. losses: the terms. ids: of the batch's samples.
-    """
-
-    def __init__(self, step: int, reason: str, losses: dict[str, float], ids: tuple[str, ...]) -> None:
-        terms = ", ".join(f"{name} {value:g}" for name, value in losses.items())
-        super().__init__(f"training diverged at step {step}: {reason}; losses: {terms}; batch: {', '.join(ids)}")
-        self.step, self.reason, self.losses, self.ids = step, reason, losses, ids
+Progress = Callable[[int, int, float], None]
+"""Called after every step with (steps done, steps in all, total loss)."""
 
 
 @dataclass
@@ -134,6 +62,8 @@ class _Course:
     resumed: int = 0
     seconds: list[float] = field(default_factory=list)
     clipped: list[float] = field(default_factory=list)
+    skipped: int = 0
+    skipped_in_a_row: int = 0
     losses: dict[str, float] = field(default_factory=dict)
     diagnostics: dict[str, float] = field(default_factory=dict)
     peak_memory: int | None = None
@@ -149,81 +79,114 @@ def train(
     device: torch.device,
     folder: Path,
     validation: Validation | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingSummary:
     """Train a model to the plan's last step, from the checkpoint in `folder` where there is one.
 
     Moves the model to `device`. It ends with the weights of the last step or, with `validation`, of the best one (the earliest of
-    equals), in train mode. `folder` gets `training.jsonl` and `training.pt`, with validation `best.pt`; a folder whose training is
-    complete gives model and summary back without a step. progress: called after every step with (steps done, steps in all, total loss).
+    equals), in train mode; where the recipe averages weights, those of the inference model are the average. `folder` gets
+    `training.jsonl` and `training.safetensors`, with validation `best.safetensors`; a folder whose training is complete gives
+    model and summary back without a step. Of several processes (`ranks`) each gives its own model and its share of the batches;
+    the first alone validates, writes and tells its progress, and ends with the weights as above.
 
     Raises TrainingDiverged; InputError where the checkpoint is broken or of another training, and what the batches raise.
     """
-    training = _Training(model, plan, device, folder)
+    training = _Training(model, plan, device, folder, ranks)
     training.restore()
     course = training.course
     if course.step < plan.total_steps:
-        log = TrainingLog(folder / LOG_FILE, step=course.step)
-        if course.step:
-            course.resumed += 1
-            log.write({"step": course.step, "resumed": course.resumed})
+        log = _log(plan, folder, course.step) if ranks.first else None
         # Closing the generator ends its workers now, whatever ended the loop.
-        with closing(batches(course.step, plan.total_steps)) as coming:
-            training.run(coming, log, validation, progress or (lambda step, total, loss: None))
-    if course.best_step is not None:
+        with closing(log) if log else nullcontext(), closing(batches(course.step, plan.total_steps)) as coming:
+            training.log = log
+            if course.step:
+                course.resumed += 1
+                training.note({"resumed": course.resumed})
+            training.run(coming, validation, progress if progress and ranks.first else _silent)
+    if course.best_step is not None and ranks.first:
         model.load_state_dict(load_training_state(folder / BEST_FILE)["model"])
-    return _summary(plan, course)
+    elif training.average:
+        training.average.put_in_place()
+    return _summary(plan, course, ranks)
+
+
+def _log(plan: TrainingPlan, folder: Path, step: int) -> TrainingLog:
+    board = Board(folder / BOARD_FOLDER, step=step) if plan.tensorboard else None
+    return TrainingLog(folder / LOG_FILE, step=step, board=board)
+
+
+def _silent(step: int, total: int, loss: float) -> None:
+    pass
+
+
+def steps_of(model: TrainingModel, plan: TrainingPlan, *, device: torch.device, folder: Path) -> Callable[[Batch], Any]:
+    """What takes a model through the plan's steps one by one, a batch each, as `train` does, but without log and checkpoints.
+
+    Moves the model to `device`; nothing is written to `folder`.
+    """
+    return _Training(model, plan, device, folder, ALONE).step
 
 
 class _Training:
     """One training in flight: a model, its optimizers, and what has happened so far."""
 
-    def __init__(self, model: TrainingModel, plan: TrainingPlan, device: torch.device, folder: Path) -> None:
-        self.model, self.plan, self.device, self.folder = model, plan, device, folder
+    def __init__(
+        self, model: TrainingModel, plan: TrainingPlan, device: torch.device, folder: Path, ranks: Ranks
+    ) -> None:
+        self.model, self.plan, self.device, self.folder, self.ranks = model, plan, device, folder, ranks
         self.course = _Course()
+        self.log: TrainingLog | None = None
+        self.saved_at, self.saved_step = time.monotonic(), 0
         model.to(device)
         if plan.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         model.train()
+        if plan.compiled:
+            # In place, after the method has hooked its taps: neither names nor hooks change, the bare detector stays as it is.
+            model.compile()
         self.optimization = build_optimization(plan.recipe, model.parameter_groups(), model)
         self.scaler = GradScaler(device.type, enabled=plan.precision == "fp16")
+        decay = plan.recipe.ema_decay
+        self.average = None if decay is None else MovingAverage(model, decay)
+        self.network = ranks.network(model)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
-    def run(
-        self,
-        batches: Iterator[Batch],
-        log: TrainingLog,
-        validation: Validation | None,
-        progress: Callable[[int, int, float], None],
-    ) -> None:
+    def run(self, batches: Iterator[Batch], validation: Validation | None, progress: Progress) -> None:
         """All steps that are left."""
         course, plan = self.course, self.plan
         ratio_steps = {math.ceil(share * plan.total_steps) for share in RATIO_SHARES}
-        saved_at, saved_step = time.monotonic(), course.step
+        self.saved_at, self.saved_step = time.monotonic(), course.step
         started = time.perf_counter()
         for batch in batches:
             reading = self.step(batch)
             course.seconds.append(time.perf_counter() - started)
             last = course.step == plan.total_steps
-            if fault := _fault(reading, plan):
-                log.write(self.entry(reading) | {"diverged": fault, "batch": list(batch.ids)})
-                raise TrainingDiverged(course.step, fault, reading.losses, batch.ids)
+            if fault := _fault(reading, course, plan):
+                ids = tuple(name for share in self.ranks.of_all(batch.ids) for name in share)
+                entry = self.entry(reading) | {"diverged": fault, "batch": list(ids)}
+                # Whoever is first to raise ends all: not before it is written.
+                self.ranks.from_first(partial(self.note, entry))
+                raise TrainingDiverged(course.step, fault, reading.losses, ids)
             if last or course.step % plan.diagnostics_every == 0 or course.step in ratio_steps:
                 course.diagnostics = self.model.diagnostics()
                 if course.step in ratio_steps:
                     course.diagnostics |= self.gradient_ratios(batch)
-                log.write(self.entry(reading) | {"diagnostics": course.diagnostics})
+                self.note(self.entry(reading) | {"diagnostics": course.diagnostics})
             elif course.step == 1 or course.step % plan.log_every == 0:
-                log.write(self.entry(reading))
+                self.note(self.entry(reading))
             progress(course.step, plan.total_steps, reading.loss)
             if validation and (last or course.step % validation.every == 0):
-                log.write({"step": course.step, "validation": self.validate(validation)})
-            due = plan.checkpoint_steps is not None and course.step - saved_step >= plan.checkpoint_steps
-            if last or due or time.monotonic() - saved_at >= plan.checkpoint_seconds:
+                self.note({"validation": self.validate(validation)})
+            if last or reading.due:
                 self.save()
-                saved_at, saved_step = time.monotonic(), course.step
             started = time.perf_counter()
+
+    def note(self, entry: dict[str, Any]) -> None:
+        """Write a line of the log, in the process that has one."""
+        if self.log:
+            self.log.write({"step": self.course.step, **entry})
 
     def step(self, batch: Batch) -> _Reading:
         """One optimizer step on one batch, in micro-batches."""
@@ -231,14 +194,36 @@ class _Training:
         rates = optimization.set_learning_rates(self.course.step, plan.total_steps)
         optimization.zero_grad()
         losses: dict[str, Tensor] = {}
-        for part in micro_batches(batch, plan.micro_batch_size or len(batch.ids)):
+        parts = list(micro_batches(batch, plan.micro_batch_size or len(batch.ids)))
+        for part in parts:
             share = len(part.ids) / len(batch.ids)
-            with self.precision():
-                terms: dict[str, Tensor] = self.model(self.placed(part))
-            total = torch.stack([term.float() for term in terms.values()]).sum()
-            self.scaler.scale(total * share).backward()  # type: ignore[no-untyped-call]
+            with self.ranks.accumulating(self.network, last=part is parts[-1]):
+                with self.precision():
+                    terms: dict[str, Tensor] = self.network(self.placed(part))
+                total = torch.stack([term.float() for term in terms.values()]).sum()
+                self.scaler.scale(total * share).backward()  # type: ignore[no-untyped-call]
             for name, term in terms.items():
                 losses[name] = losses.get(name, 0.0) + term.detach().float() * share
+        norm, clipped = self.update()
+        self.course.step += 1
+        if self.average:
+            self.average.update(self.course.step)
+        # The one synchronisation of a step: all that is read of it comes over at once, and of all processes.
+        shown = torch.stack([*losses.values(), norm.float(), clipped.float(), norm.new_tensor(self.due()).float()])
+        *values, gradient_norm, was_clipped, due = self.ranks.mean(shown).tolist()
+        self.course.clipped.append(was_clipped)
+        self.course.losses = dict(zip(losses, values, strict=True))
+        return _Reading(self.course.losses, gradient_norm, rates, due=due > 0)
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint; clocks differ, so one process's word is enough for all."""
+        plan = self.plan
+        steps = plan.checkpoint_steps is not None and self.course.step - self.saved_step >= plan.checkpoint_steps
+        return steps or time.monotonic() - self.saved_at >= plan.checkpoint_seconds
+
+    def update(self) -> tuple[Tensor, Tensor]:
+        """One step of the optimizers; gives the norm of the gradients, and whether they were clipped."""
+        optimization, scale = self.optimization, self.scaler.get_scale()
         for optimizer in optimization.optimizers.values():
             self.scaler.unscale_(optimizer)
         norm = optimization.gradient_norm().to(self.device)
@@ -246,13 +231,11 @@ class _Training:
         for optimizer in optimization.optimizers.values():
             self.scaler.step(optimizer)
         self.scaler.update()
-        self.course.step += 1
-        # The one synchronisation of a step: all that is read of it comes over at once.
-        values = torch.stack([*losses.values(), norm.float(), clipped.float()]).tolist()
-        reading = _Reading(dict(zip(losses, values, strict=False)), values[-2], rates)
-        self.course.clipped.append(values[-1])
-        self.course.losses = reading.losses
-        return reading
+        # The scaler lowers its scale where it left a step out, and at no other time.
+        skipped = self.scaler.get_scale() < scale
+        self.course.skipped += skipped
+        self.course.skipped_in_a_row = self.course.skipped_in_a_row + 1 if skipped else 0
+        return norm, clipped
 
     def placed(self, batch: Batch) -> Batch:
         """A batch on the device, in the plan's memory layout."""
@@ -290,21 +273,21 @@ class _Training:
     def validate(self, validation: Validation) -> float:
         """Score the model without leaving a trace in its training, and keep it if it is the best so far."""
         before = random_state()
-        self.model.eval()
-        with self.unmeasured():
-            score = float(validation.score(self.model))
-        self.model.train()
+        with self.unmeasured(), self.average.in_place() if self.average else nullcontext():
+            self.model.eval()
+            score = self.ranks.from_first(lambda: float(validation.score(self.model)))
+            self.model.train()
+            if self.course.best_score is None or score > self.course.best_score:
+                self.course.best_step, self.course.best_score = self.course.step, score
+                if self.ranks.first:
+                    save_training_state(self.folder / BEST_FILE, {"model": self.model.state_dict()})
         set_random_state(before)
-        if self.course.best_score is None or score > self.course.best_score:
-            self.course.best_step, self.course.best_score = self.course.step, score
-            save_training_state(self.folder / BEST_FILE, {"model": self.model.state_dict()})
         return score
 
     def entry(self, reading: _Reading) -> dict[str, Any]:
         """A line of the log: `clip_rate` and `step_seconds` are means over the steps since the last multiple of `log_every`."""
         recent = (self.course.step - 1) % self.plan.log_every + 1
-        return {
-            "step": self.course.step,
+        found = {
             "loss": reading.loss,
             "losses": reading.losses,
             "learning_rate": reading.learning_rates,
@@ -312,19 +295,29 @@ class _Training:
             "clip_rate": float(np.mean(self.course.clipped[-recent:])),
             "step_seconds": float(np.mean(self.course.seconds[-recent:])),
         }
+        return found | ({"skipped_steps": self.course.skipped} if self.scaler.is_enabled() else {})
 
     def save(self) -> None:
-        """Write the checkpoint: all that the next step depends on."""
+        """Write the checkpoint: all that the next step depends on, in every process."""
         self.note_peak_memory()
+        self.saved_at, self.saved_step = time.monotonic(), self.course.step
+        random_states = self.ranks.of_all(random_state())
+        if not self.ranks.first:
+            return
         state = {
-            "arithmetic": self.plan.arithmetic(),
+            "arithmetic": self.arithmetic(),
             "course": asdict(self.course),
             "model": self.model.state_dict(),
             "optimizers": self.optimization.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "random": random_state(),
+            "average": self.average.state_dict() if self.average else {},
+            "random": random_states,
         }
         save_training_state(self.folder / STATE_FILE, state)
+
+    def arithmetic(self) -> dict[str, Any]:
+        """What the weights depend on."""
+        return self.plan.arithmetic() | {"processes": self.ranks.count}
 
     def restore(self) -> None:
         """Take up the checkpoint, if there is one. InputError where it doesn't belong to this training."""
@@ -334,15 +327,17 @@ class _Training:
         state = load_training_state(path)
         advice = "train in another folder, or delete it to train again"
         theirs = state.get("arithmetic")
-        for key, value in self.plan.arithmetic().items():
+        for key, value in self.arithmetic().items():
             if not isinstance(theirs, dict) or theirs.get(key) != value:
                 raise InputError(f"{path}: a checkpoint of another training, its {key!r} differs; {advice}")
         try:
             self.model.load_state_dict(state["model"])
             self.optimization.load_state_dict(state["optimizers"])
             self.scaler.load_state_dict(state["scaler"])
+            if self.average:
+                self.average.load_state_dict(state["average"])
             self.course = _Course(**state["course"])
-            set_random_state(state["random"])
+            set_random_state(state["random"][self.ranks.rank])
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: a checkpoint of another model ({reason}); {advice}") from error
@@ -350,18 +345,19 @@ class _Training:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What one step showed, on the host."""
+    """What one step showed, on the host, of all processes. due: whether a checkpoint is."""
 
     losses: dict[str, float]
     gradient_norm: float
     learning_rates: dict[str, float]
+    due: bool
 
     @property
     def loss(self) -> float:
         return sum(self.losses.values())
 
 
-def _fault(reading: _Reading, plan: TrainingPlan) -> str | None:
+def _fault(reading: _Reading, course: _Course, plan: TrainingPlan) -> str | None:
     if not math.isfinite(reading.loss):
         return "the loss isn't finite"
     if reading.loss > plan.loss_limit:
@@ -369,20 +365,23 @@ def _fault(reading: _Reading, plan: TrainingPlan) -> str | None:
     # With fp16 the scaler skips steps whose gradients overflow: that is how it finds its scale.
     if plan.precision != "fp16" and not math.isfinite(reading.gradient_norm):
         return "the gradient isn't finite"
+    if course.skipped_in_a_row >= SKIPS_IN_A_ROW:
+        return f"the gradient wasn't finite in {SKIPS_IN_A_ROW} steps in a row, whatever the scale of the loss"
     return None
 
 
-def _summary(plan: TrainingPlan, course: _Course) -> TrainingSummary:
+def _summary(plan: TrainingPlan, course: _Course, ranks: Ranks) -> TrainingSummary:
     return TrainingSummary(
         steps=course.step,
         images=course.step * plan.recipe.batch_size,
         batch_size=plan.recipe.batch_size,
-        micro_batch_size=plan.micro_batch_size or plan.recipe.batch_size,
+        micro_batch_size=plan.micro_batch_size or plan.recipe.batch_size // ranks.count,
         seconds=float(np.sum(course.seconds)),
         seconds_per_step=float(np.median(course.seconds)),
         peak_memory_bytes=course.peak_memory,
         resumed=course.resumed,
         clip_rate=None if plan.recipe.clip_gradient_norm is None else float(np.mean(course.clipped)),
+        skipped_steps=course.skipped,
         final_losses=course.losses,
         final_diagnostics=course.diagnostics,
         best_step=course.best_step,

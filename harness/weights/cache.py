@@ -101,9 +101,13 @@ def weights_state(meta: DetectorMeta, form: Form) -> WeightsState:
         return WeightsState("none", "none")
     if weights.startswith(FILE):
         return file_state(weights)
-    name = published_name(meta.backbone)
-    path = cached_path(name)
     fetch = f"run `samiro-bench weights fetch {meta.backbone}`, or say `weights: none` or `weights: file:PATH` for the detector"
+    return published_state(published_name(meta.backbone), fetch)
+
+
+def published_state(name: str, fetch: str) -> WeightsState:
+    """The same for weights that timm calls `name`. fetch: what is to be done where they aren't in the cache."""
+    path = cached_path(name)
     card = read_card(path)
     if card is None:
         return WeightsState(name, "missing", path, fix=f"{path} isn't there: {fetch}")
@@ -128,10 +132,10 @@ def file_state(weights: str) -> WeightsState:
     return WeightsState(f"{FILE}{MISSING}", "missing", path, fix=f"{path}: {there}")
 
 
-def required(state: WeightsState) -> WeightsState:
-    """The same state, or an InputError that says what to do where the weights are missing."""
+def required(state: WeightsState, what: str = KIND) -> WeightsState:
+    """The same state, or an InputError that says what to do where the weights are missing. what: how it calls them."""
     if state.state == "missing":
-        raise InputError(f"backbone weights {state.name}: {state.fix}")
+        raise InputError(f"{what} {state.name}: {state.fix}")
     return state
 
 

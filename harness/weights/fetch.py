@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 from filelock import FileLock
 
 from detectors.backbones import build_backbone
+from detectors.timm_registry import data_of, timm_name
 from harness.errors import InputError
 from harness.files import sha256_of_file, write_text, written_aside
 from harness.torchvision_guard import ensure_torchvision
@@ -23,6 +24,9 @@ from harness.weights.cache import WeightsCard, cached_path, card_path, published
 
 DATA = "ImageNet-1k (ILSVRC 2012)"
 """What every network that `weights: imagenet` stands for was trained on."""
+
+TIMM = "timm:"
+"""Stands before the name of a network that timm publishes weights of, to tell it from a backbone's."""
 
 PATIENCE = 15.0
 """Seconds without a byte after which a source is given up. No source is asked twice."""
@@ -45,26 +49,36 @@ class Source:
 
 @dataclass(frozen=True)
 class Published:
-    """What timm's registry says of published weights; the first source is the one that shows by its name that it is whole."""
+    """What timm's registry says of published weights; the first source is the one that shows by its name that it is whole.
+
+    data: what they were trained on.
+    """
 
     name: str
     licence: str | None
     sources: tuple[Source, ...]
+    data: str = DATA
 
 
 def published(backbone: str) -> Published:
-    """What is known of the weights that `weights: imagenet` stands for. InputError for a backbone without."""
-    name = published_name(backbone)
+    """What is known of the weights that `weights: imagenet` stands for, or of those of `timm:NAME`. InputError for one without."""
     ensure_torchvision()
     import timm
     from huggingface_hub import hf_hub_url
+
+    named = backbone.startswith(TIMM)
+    name = timm_name(backbone.removeprefix(TIMM)) if named else published_name(backbone)
 
     facts: Any = timm.get_pretrained_cfg(name)
     # PyTorch's convention, which torch.hub checks as well: NAME-<first eight digits of the sha256>.pth.
     digest = re.search(r"-([0-9a-f]{8})\.\w+$", facts.url or "")
     sources = [Source(facts.url, digest[1])] if digest else []
     sources += [Source(hf_hub_url(facts.hf_hub_id, HUB_FILE), "")] if facts.hf_hub_id else []
-    return Published(name, facts.license, tuple(sources))
+    if not sources:
+        raise InputError(
+            f"{backbone}: timm knows no address of these weights: give the oracle a `file`, or another model"
+        )
+    return Published(name, facts.license, tuple(sources), data_of(name) if named else DATA)
 
 
 def fetch(backbone: str, progress: Progress | None = None) -> WeightsCard:
@@ -112,6 +126,11 @@ def ways_out(backbone: str, what: Published) -> str:
     """What can be done where nothing can be fetched."""
     address = what.sources[0].url
     name = Path(urlsplit(address).path).name
+    if backbone.startswith(TIMM):
+        return (
+            f"download {address} where there is a network and run `samiro-bench weights fetch {backbone} --from {name}`, give the "
+            f"oracle `file: {name}`, or pre-train one on the images that there are, `mim:<backbone>`"
+        )
     return (
         f"download {address} where there is a network and run `samiro-bench weights fetch {backbone} --from {name}`, or say "
         f"`weights: file:{name}` or `weights: none` for the detector in the suite"
@@ -140,9 +159,13 @@ def _store(backbone: str, what: Published, file: Path, *, source: str, published
 
     from detectors.checkpoints import read_state
     from detectors.pretrained import is_counter, start_network
+    from harness.methods.timm_networks import timm_oracle
 
     tensors = {name: value for name, value in read_state(file).items() if not is_counter(name)}
-    start_network(build_backbone(backbone), backbone, tensors, where=file, what=f"the backbone {backbone}")
+    if backbone.startswith(TIMM):
+        timm_oracle(what.name, tensors, where=file)
+    else:
+        start_network(build_backbone(backbone), backbone, tensors, where=file, what=f"the backbone {backbone}")
     target = cached_path(what.name)
     before = read_card(target)
     with written_aside(target) as aside:
@@ -155,7 +178,7 @@ def _store(backbone: str, what: Published, file: Path, *, source: str, published
             source_sha256=sha256_of_file(file),
             published=published,
             licence=what.licence,
-            data=DATA,
+            data=what.data,
             entries=len(tensors),
         )
         if before is not None and before.sha256 != card.sha256:

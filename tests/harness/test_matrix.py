@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from harness.matrix import jobs_of, make_plan
-from harness.suite import load_suite
+from harness.artefacts import statistics_phase
+from harness.engines.base import Job, Listener, Outcome
+from harness.matrix import failed_seeds, jobs_of, make_plan, prerequisites, run
+from harness.suite import cells_of, load_suite
 
 
 def oracle(steps: int) -> dict[str, object]:
@@ -41,3 +44,67 @@ def test_two_oracles_of_one_backbone_are_two_jobs_and_each_cell_waits_for_its_ow
 def test_a_plan_writes_nothing(tmp_path: Path) -> None:
     make_plan(load_suite("mini"), tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+class Failing:
+    """An engine on which the jobs whose names hold a text fail, and none of the others runs."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def run(self, jobs: Sequence[Job], listener: Listener) -> list[Outcome]:
+        return [
+            Outcome(job.name, "failed", kind="error", message=f"broke at step 7 of {self.text}")
+            if self.text in job.name
+            else Outcome(job.name, "done")
+            for job in jobs
+        ]
+
+
+def test_failed_seeds_stay_told_until_they_run_again(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    plan = make_plan(load_suite("mini"), results, seeds=2)
+    assert failed_seeds(plan) == []
+    run(plan, Failing("ufldv2_micro-samiro-s1"), None)  # type: ignore[arg-type]
+    told = ["ufldv2_micro, samiro on roads, seed 1: broke at step 7 of ufldv2_micro-samiro-s1"]
+    assert failed_seeds(plan) == told
+    run(make_plan(load_suite("mini"), results, seeds=2, only=["seed=0"]), Failing("nothing"), None)  # type: ignore[arg-type]
+    assert failed_seeds(plan) == told
+    run(plan, Failing("nothing"), None)  # type: ignore[arg-type]
+    assert failed_seeds(plan) == []
+
+
+def test_controls_need_no_oracle_of_their_own_and_share_what_they_can(tmp_path: Path) -> None:
+    text = {
+        "title": "controls",
+        "datasets": {"roads": {"rendered": {"seed": 1, "splits": {"train": {"frames": 4}, "test": {"frames": 4}}}}},
+        "oracles": {
+            "small": oracle(2),
+            "start": {"configuration": {"name": "init"}},
+            "mixed": {"configuration": {"name": "shuffled:small"}},
+            "mixed_start": {"configuration": {"name": "shuffled:start"}},
+        },
+        "detectors": {"ufldv2_micro": None},
+        "methods": {
+            "samiro": {"oracle": "small"},
+            "samiro_start": {"kind": "samiro", "oracle": "start"},
+            "samiro_mixed": {"kind": "samiro", "oracle": "mixed"},
+            "samiro_mixed_start": {"kind": "samiro", "oracle": "mixed_start"},
+        },
+        "seeds": 2,
+    }
+    path = tmp_path / "controls.yaml"
+    path.write_text(yaml.safe_dump(text, sort_keys=False))
+    cells = cells_of(load_suite(str(path)))
+    kept = {
+        (cell.identity.method, cell.identity.seed): statistics_phase(tmp_path, cell, "content").key for cell in cells
+    }
+    assert kept["samiro", 0] == kept["samiro", 1] == kept["samiro_mixed", 0] == kept["samiro_mixed", 1]
+    assert kept["samiro_start", 0] == kept["samiro_mixed_start", 0] != kept["samiro", 0]
+    assert kept["samiro_start", 1] == kept["samiro_mixed_start", 1] != kept["samiro_start", 0]
+    assert len({cell.id for cell in cells}) == 8
+    built = {cell.identity.method: [p.folder.parent.name for p in prerequisites(tmp_path, cell)] for cell in cells}
+    assert built["samiro"] == built["samiro_mixed"] == ["rendered", "oracle"]
+    assert built["samiro_start"] == built["samiro_mixed_start"] == ["rendered"]
+    shuffled = {cell.identity.method for cell in cells if cell.shuffled}
+    assert shuffled == {"samiro_mixed", "samiro_mixed_start"}

@@ -12,7 +12,7 @@ import pytest
 from harness.cli.main import main
 from harness.errors import InputError
 from harness.matrix import make_plan
-from harness.preflight import BYTES_A_PIXEL, data_needs, disk_need, preflight
+from harness.preflight import BYTES_A_PIXEL, data_needs, disk_need, memory_needs, preflight
 from harness.suite import Suite, cells_of, load_suite
 
 REAL = """
@@ -83,6 +83,22 @@ def test_rendered_data_is_made_and_never_missing(tmp_path: Path) -> None:
     assert need.images == {"train": 72, "test": 36}
 
 
+@pytest.mark.parametrize(
+    ("allowed", "told"), [(3.0, "of which a cell keeps all"), (0.5, "keeps 0.5 GB and decodes the others every time")]
+)
+def test_the_memory_of_decoded_images_is_told_beside_its_limit(tmp_path: Path, allowed: float, told: str) -> None:
+    (tmp_path / "real.yaml").write_text(REAL + f"training: {{cache_gigabytes: {allowed}}}\n")
+    cells = cells_of(load_suite(str(tmp_path / "real.yaml")))
+    crop = cells[0].configuration.input.crop_of((59, 164))
+    assert crop[2] - crop[0] < 2 * cells[0].configuration.input.network[0], "these images are kept as they are"
+    (need,) = memory_needs([*cells, *cells], {"culane": 100_000})
+    assert need.name == "culane ufldv2_micro"
+    assert not need.missing
+    assert f"take {59 * 164 * 3 * 100_000 / 1e9:.1f} GB" in need.detail
+    assert told in need.detail
+    assert memory_needs(cells, {}) == []
+
+
 def test_a_disk_without_room_is_told_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     smoke, place = load_suite("smoke"), tmp_path / "not" / "there" / "yet"
     assert not disk_need(smoke, cells_of(smoke), place, 0).missing
@@ -116,7 +132,8 @@ def test_a_plan_shows_needs_and_price_as_json(
 ) -> None:
     assert main(["plan", suite.file, "--results", str(tmp_path / "results"), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert [(need["kind"], need["missing"]) for need in shown["needs"]] == [("data", False), ("disk", False)]
+    kinds = [(need["kind"], need["missing"]) for need in shown["needs"]]
+    assert kinds == [("data", False), ("memory", False), ("disk", False)]
     ((name, price),) = shown["prices"].items()
     assert name == shown["cells"][0]["name"]
     assert price["basis"] == "unknown"

@@ -16,7 +16,7 @@ from types import ModuleType
 import pytest
 
 from harness.engines.base import Job, Outcome
-from harness.engines.local import LocalEngine, Slot
+from harness.engines.local import LocalEngine, Slot, gpu_slots
 from harness.progress import Event
 
 
@@ -138,3 +138,10 @@ def test_when_the_engine_is_stopped_or_killed_its_jobs_end_too(jobs: ModuleType,
     process.wait(10)
     time.sleep(2.5)
     assert not (tmp_path / "never").exists()
+
+
+def test_a_slot_has_as_many_gpus_as_a_training_has_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in gpu_slots(5, 2)] == ["0,1", "2,3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in gpu_slots(3)] == ["4", "6", "7"]

@@ -16,6 +16,7 @@ from harness.errors import InputError
 from harness.files import sha256_of_file
 from harness.records import counts_path, read_record
 from harness.report.leaderboard import Leaderboard, Section, leaderboard
+from harness.report.statistics import holm
 from harness.report.tables import to_markdown
 
 
@@ -376,6 +377,35 @@ def test_the_same_cells_scored_by_two_metrics_count_once_in_the_summary(made: An
     board = leaderboard(records, tmp_path)
     assert len(board.sections) == 2
     assert [summary.effects.rows for summary in board.summaries] == [2]
+    official, ports = sorted(board.sections, key=lambda section: section.key.metric != "culane/official")
+    assert all(gain.p is not None for gain in official.gains)
+    assert [gain.verdict for gain in ports.gains] == ["no verdict: a further evaluation"] * 2
+    assert all(gain.headline and gain.headline.half_widths for gain in ports.gains)
+
+
+def test_a_network_tested_on_another_dataset_is_judged_there_too(made: Any, tmp_path: Path) -> None:
+    base = made.split(images=360, clips=60)
+    board = leaderboard(
+        made.pairs(tmp_path, 3, base=base, better=0.1, evaluation_changes={"dataset": "elsewhere"}), tmp_path
+    )
+    assert [gain.verdict for section in board.sections for gain in section.gains] == ["better"]
+    assert board.summaries == ()
+
+
+def test_variants_of_a_method_are_one_family(made: Any, tmp_path: Path) -> None:
+    """Two values of a weight are two chances: Holm sees both."""
+    records = made.pairs(tmp_path, 3, better=0.04)
+    for seed in range(3):
+        counts = made.noisy(made.split(), 900 + seed, found=0.83)
+        changes = {"method_configuration": {"kind": "samiro", "weight": 0.3}}
+        records.append(
+            made.record(tmp_path, counts, method="samiro", seed=seed, name=f"w{seed}", identity_changes=changes)
+        )
+    gains = only_section(records, tmp_path).gains
+    p_values = [gain.p for gain in gains]
+    assert len(p_values) == 2
+    assert [gain.adjusted_p for gain in gains] == holm([p for p in p_values if p is not None])
+    assert gains[0].adjusted_p != gains[0].p or gains[1].adjusted_p != gains[1].p
 
 
 @pytest.mark.parametrize("flagged", ["baseline", "samiro"])

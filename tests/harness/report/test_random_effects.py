@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import linalg, stats
 
 from harness.report.random_effects import averaged_within, clip_covariance, random_effects
 
@@ -82,3 +82,38 @@ def test_backbones_are_averaged_within_a_detector_with_their_covariance() -> Non
     mean, covariance = averaged_within(np.array([0.1, 0.3, 0.5]), np.diag([4.0, 8.0, 1.0]), ["a", "a", "b"])
     assert mean == pytest.approx([0.2, 0.5])
     assert covariance == pytest.approx(np.diag([3.0, 1.0]))
+
+
+def test_without_variance_between_rows_the_error_is_the_spread_of_the_rows_however_small() -> None:
+    """q isn't raised to 1: rows that agree better than their noise says keep the small error that they show."""
+    differences = np.array([0.10, 0.11, 0.09, 0.10])
+    result = random_effects(differences, 0.04 * np.eye(4))
+    assert result.standard_error == pytest.approx(math.sqrt(differences.var(ddof=1) / 4), rel=1e-6)
+    assert result.high - result.mean == pytest.approx(stats.t.ppf(0.975, 3) * result.standard_error, rel=1e-6)
+
+
+def test_correlated_rows_give_what_the_likelihood_of_contrasts_gives() -> None:
+    """REML by its definition: the normal likelihood of k - 1 contrasts that are free of the mean, on a fine grid of tau^2."""
+    rng = np.random.default_rng(4)
+    loading = rng.normal(size=(6, 3))
+    covariance = 0.2 * loading @ loading.T + np.diag(rng.uniform(0.1, 0.4, 6))
+    differences = rng.multivariate_normal(np.full(6, 0.5), covariance + 0.8 * np.eye(6))
+    contrasts = linalg.null_space(np.ones((1, 6)))
+    grid = np.linspace(0, 5, 5001)
+    found = [
+        stats.multivariate_normal.logpdf(
+            contrasts.T @ differences, cov=contrasts.T @ (covariance + between * np.eye(6)) @ contrasts
+        )
+        for between in grid
+    ]
+    result = random_effects(differences, covariance)
+    assert 0.1 < result.between_variance < 4.9
+    assert result.between_variance == pytest.approx(grid[int(np.argmax(found))], abs=1e-3)
+    weights = np.linalg.inv(covariance + result.between_variance * np.eye(6))
+    ones = np.ones(6)
+    mean = ones @ weights @ differences / (ones @ weights @ ones)
+    q = (differences - mean) @ weights @ (differences - mean) / 5
+    squared_error = q / (ones @ weights @ ones)
+    assert result.mean == pytest.approx(mean)
+    half = stats.t.ppf(0.975, 5) * math.sqrt(result.between_variance + squared_error)
+    assert (result.low, result.high) == pytest.approx((mean - half, mean + half))

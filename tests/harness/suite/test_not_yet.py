@@ -13,13 +13,15 @@ from harness.cli.main import main
 from harness.matrix import make_plan
 from harness.suite import Suite, cells_of, load_suite, not_yet, suite_names
 
+SPLITS = {"train": {"frames": 4}, "test": {"frames": 4}}
+
 ASKS_FOR_MUCH: dict[str, Any] = {
-    "oracles": {
-        "small": {"configuration": {"name": "mim:resnet_micro", "steps": 2}},
-        "other": {"configuration": {"name": "shuffled:small"}},
+    "datasets": {name: {"rendered": {"seed": seed, "splits": SPLITS}} for name, seed in (("roads", 1), ("paths", 2))},
+    "evaluations": {
+        "test": None,
+        "fog": {"corruption": {"name": "fog"}, "trained_on": "roads"},
+        "elsewhere": {"dataset": "roads", "trained_on": "paths"},
     },
-    "methods": {"baseline": None, "samiro": {"oracle": "small"}, "samiro_other": {"kind": "samiro", "oracle": "other"}},
-    "evaluations": {"test": None, "fog": {"corruption": {"name": "fog"}}},
 }
 
 
@@ -29,8 +31,8 @@ def keys(suite: Suite, **choice: Any) -> list[str]:
 
 def test_only_what_the_chosen_cells_need_is_told(loading: Callable[..., Suite]) -> None:
     suite = loading(**ASKS_FOR_MUCH)
-    assert keys(suite) == ["oracles.other.configuration.name", "evaluations.fog.corruption"]
-    assert keys(suite, only=["method=samiro"]) == ["evaluations.fog.corruption"]
+    assert keys(suite) == ["evaluations.fog.corruption", "evaluations.elsewhere.dataset"]
+    assert keys(suite, only=["dataset=roads"]) == ["evaluations.fog.corruption"]
     assert keys(loading()) == []
 
 

@@ -15,14 +15,21 @@ from harness.lanes import apply_matrix, plain_geometry
 from harness.training.augmentation import (
     ReducedImage,
     augmented_geometry,
+    blurred,
+    drawn_change,
+    gaussian_kernel,
     planes,
     read_reduced,
     recoloured,
+    reduced_size,
+    sample_blur,
     sample_colour_matrix,
+    streak_kernel,
     warped,
 )
 
 EVERYTHING = Augmentation(flip=0.5, rotation=10, shift_x=0.1, shift_y=0.1, scale=0.2)
+CROPPED = EVERYTHING.model_copy(update={"crop": 0.3})
 FRAME = (240, 480)
 CROP = (40, 0, 240, 480)
 
@@ -74,17 +81,17 @@ NETWORKS = [(200, 480), (160, 384), (160, 128), (80, 192), (48, 120), (24, 60), 
     y=st.floats(110, 170),
     seed=st.integers(0, 2**32),
     flip=st.sampled_from([0.0, 1.0]),
-    far=st.booleans(),
+    far=st.sampled_from([Augmentation(), EVERYTHING, CROPPED]),
 )
 def test_a_painted_dot_lands_where_the_geometry_says(tmp_path_factory, network, suffix, x, y, seed, flip, far):
     path = tmp_path_factory.getbasetemp() / f"dot{suffix}"
     blur = max(3.0, 1.5 * FRAME[1] / network[1])
     cv2.imwrite(str(path), dot_picture(x, y, blur), [cv2.IMWRITE_JPEG_QUALITY, 98])
     image = read_reduced(path, plain(network))
-    augmentation = EVERYTHING.model_copy(update={"flip": flip}) if far else Augmentation(flip=flip)
+    augmentation = far.model_copy(update={"flip": flip})
     geometry = augmented_geometry(plain(network)(FRAME), augmentation, np.random.default_rng(seed))
     expected = geometry.to_network([x, y])
-    reach = 3 * blur * network[0] / 200 * 1.3
+    reach = 3 * blur * network[0] / 200 * 1.3 / (1 - augmentation.crop)
     border = np.array([network[1], network[0]])
     if (expected < reach).any() or (expected > border - 1 - reach).any():
         return  # cut by the border: its centre of mass moves
@@ -266,3 +273,149 @@ def test_reduction_averages_whole_blocks(tmp_path, network, block):
     means = noise.reshape(height, block[0], width, block[1], 3).mean(axis=(1, 3))
     assert reduced.shape == means.shape
     assert np.abs(reduced - means).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("size", [FRAME, (239, 477)])
+def test_the_size_of_a_reduced_image_is_known_without_it(tmp_path, network, suffix, size):
+    cv2.imwrite(str(tmp_path / f"a{suffix}"), np.zeros((*size, 3), np.uint8))
+    geometry_of = plain(network, crop=(40, 0, size[0], size[1]))
+    assert read_reduced(tmp_path / f"a{suffix}", geometry_of).pixels.shape[:2] == reduced_size(geometry_of(size))
+
+
+@given(seed=st.integers(0, 2**32))
+def test_a_crop_shows_a_part_of_the_view_in_its_aspect(seed):
+    base = plain((4, 8))(FRAME)  # so small that half a pixel is much of a crop
+    geometry = augmented_geometry(base, Augmentation(crop=0.3), np.random.default_rng(seed))
+    corners = base.to_network(geometry.to_original([[-0.5, -0.5], [7.5, 3.5]]))
+    (left, top), (right, bottom) = corners
+    assert corners.min() >= -0.5 - 1e-6
+    assert right <= 7.5 + 1e-6
+    assert bottom <= 3.5 + 1e-6
+    assert 0.7 - 1e-6 <= (right - left) / 8 <= 1
+    assert (right - left) / 8 == pytest.approx((bottom - top) / 4)
+
+
+def test_crops_reach_every_corner_and_every_size():
+    base = plain((200, 480))(FRAME)
+    views = [
+        base.to_network(
+            augmented_geometry(base, Augmentation(crop=0.5), np.random.default_rng(seed)).to_original(
+                [[-0.5, -0.5], [479.5, 199.5]]
+            )
+        )
+        for seed in range(400)
+    ]
+    widths = np.array([(view[1, 0] - view[0, 0]) / 480 for view in views])
+    assert widths.mean() == pytest.approx(0.75, abs=0.03)
+    assert widths.min() < 0.53
+    lefts, rights = (np.array([view[corner, 0] for view in views]) for corner in (0, 1))
+    assert lefts.max() > 200
+    assert rights.min() < 280
+
+
+NEW_SETTINGS = [
+    {"crop": 0.2},
+    {"blur": 0.5, "blur_sigma": 2.0},
+    {"geometric_probability": 0.5},
+    {"colour_probability": 0.5},
+]
+
+
+@pytest.mark.parametrize("changed", NEW_SETTINGS)
+def test_a_later_setting_leaves_the_other_draws_as_they_are(changed):
+    """With it, every sample has the colours or the geometry that it had, or is spared."""
+    old = EVERYTHING.model_copy(update={"brightness": 0.3, "hue": 20.0})
+    new = old.model_copy(update=changed)
+    base = plain((200, 480))(FRAME)
+    spared = 0
+    for seed in range(40):
+        before, after = (drawn_change(base, one, np.random.default_rng([7, seed])) for one in (old, new))
+        assert before.kernel is None
+        if "crop" not in changed and "geometric_probability" not in changed:
+            assert np.array_equal(before.geometry.matrix, after.geometry.matrix)
+        if after.colours is None:
+            spared += 1
+        else:
+            assert np.array_equal(before.colours, after.colours)
+    assert (5 < spared < 35) == ("colour_probability" in changed)
+
+
+def test_a_share_of_the_samples_keeps_its_geometry_but_for_the_flip():
+    base = plain((200, 480))(FRAME)
+    rare = CROPPED.model_copy(update={"geometric_probability": 0.25})
+    kept = [
+        np.allclose(np.abs(augmented_geometry(base, rare, np.random.default_rng(seed)).matrix[:2, :2]), np.eye(2))
+        for seed in range(1000)
+    ]
+    assert 0.7 < np.mean(kept) < 0.8
+    flips = [
+        np.linalg.det(augmented_geometry(base, rare, np.random.default_rng(seed)).matrix) < 0 for seed in range(1000)
+    ]
+    assert 0.45 < np.mean(flips) < 0.55
+
+
+def test_blurs_come_as_often_as_asked_and_either_kind_as_often():
+    def kernels(**settings):
+        return [sample_blur(Augmentation(blur=0.4, **settings), np.random.default_rng(seed)) for seed in range(500)]
+
+    both = kernels(blur_sigma=3.0, blur_length=9.0)
+    assert 0.34 < np.mean([kernel is not None for kernel in both]) < 0.46
+    gaussian = [kernel for kernel in kernels(blur_sigma=3.0) if kernel is not None]
+    streaks = [kernel for kernel in kernels(blur_length=9.0) if kernel is not None]
+    assert all(np.allclose(kernel, kernel.T) and np.allclose(kernel, kernel[::-1]) for kernel in gaussian)
+    assert sum(not np.allclose(kernel, kernel[::-1]) for kernel in streaks) > 0.8 * len(streaks)
+    drawn = [kernel for kernel in both if kernel is not None]
+    upright = np.mean([np.allclose(kernel, kernel[::-1]) for kernel in drawn])
+    assert 0.35 < upright < 0.7
+    assert sample_blur(Augmentation(), np.random.default_rng(0)) is None
+
+
+@given(sigma=st.floats(0, 5), length=st.floats(0, 31), angle=st.floats(0, math.pi))
+def test_kernels_are_odd_and_keep_brightness_and_place(sigma, length, angle):
+    for kernel in (gaussian_kernel(sigma), streak_kernel(length, angle)):
+        side = len(kernel)
+        assert kernel.shape == (side, side)
+        assert side % 2 == 1
+        assert kernel.min() >= 0
+        assert kernel.sum() == pytest.approx(1, abs=1e-5)
+        offsets = np.arange(side) - side // 2
+        assert float(kernel.sum(axis=0) @ offsets) == pytest.approx(0, abs=1e-3)
+        assert float(kernel.sum(axis=1) @ offsets) == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 2.5, 5.0])
+def test_a_gaussian_blur_is_opencvs(sigma):
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    side = 2 * math.ceil(3 * sigma) + 1
+    reference = cv2.GaussianBlur(image, (side, side), sigma, borderType=cv2.BORDER_REPLICATE)
+    assert np.abs(blurred(image, gaussian_kernel(sigma)).astype(int) - reference).max() <= 1
+
+
+@pytest.mark.parametrize(("angle", "axis"), [(0.0, 1), (math.pi / 2, 0)])
+def test_a_streak_spreads_a_dot_evenly_along_its_direction(angle, axis):
+    dot = np.zeros((41, 41, 3), np.uint8)
+    dot[20, 20] = 250
+    streak = blurred(dot, streak_kernel(10.0, angle))[:, :, 0].astype(int)
+    across = streak.sum(axis=axis)
+    assert np.flatnonzero(across).tolist() == [20]
+    along = streak.sum(axis=1 - axis)
+    assert np.abs(np.flatnonzero(along > 5) - 20).max() in (5, 6)
+    middle = along[17:24]
+    assert middle.max() - middle.min() <= 3
+
+
+def test_a_blur_needs_how_often_and_how_much():
+    for half in ({"blur": 0.5}, {"blur_sigma": 1.0}, {"blur_length": 3.0}):
+        with pytest.raises(ValueError, match="give both or neither"):
+            Augmentation(**half)
+
+
+def test_settings_newer_than_the_first_records_are_dumped_only_where_they_do_something():
+    first = {"flip", "rotation", "shift_x", "shift_y", "scale", "brightness", "contrast", "saturation", "hue"}
+    assert set(Augmentation().model_dump()) == first
+    for changed in NEW_SETTINGS:
+        new = Augmentation(**changed)
+        assert new.model_dump() == Augmentation().model_dump() | changed
+        assert Augmentation.model_validate(new.model_dump(mode="json")) == new

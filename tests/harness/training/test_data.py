@@ -115,9 +115,13 @@ def test_a_batch_is_as_the_contract_says(roads, detector):
             assert batch.lanes[row].isnan().all()
 
 
-def test_lanes_lie_on_the_paint_of_the_augmented_image(roads, detector):
+@pytest.mark.parametrize("augment_on", [None, torch.device("cpu")], ids=["workers", "device"])
+@pytest.mark.parametrize("more", [{}, {"crop": 0.2, "blur": 0.5, "blur_sigma": 1.0, "blur_length": 3.0}])
+def test_lanes_lie_on_the_paint_of_the_augmented_image(roads, detector, toy, more, augment_on):
     checked = 0
-    for batch in roads.stream(detector, batch_size=10).batches(0, 3):
+    augmentation = toy.AUGMENTATION.model_copy(update=more)
+    stream = roads.stream(detector, batch_size=10, augmentation=augmentation, augment_on=augment_on)
+    for batch in stream.batches(0, 3):
         for image, lanes, count in zip(batch.images.float().mean(1), batch.lanes, batch.lane_counts, strict=True):
             for near, _, far in lanes[:count]:
                 x, y = (0.5 * (near + far)).tolist()
@@ -278,3 +282,12 @@ def test_a_label_without_points_counts_as_a_lane_without_points(roads, detector)
     batch = next(roads.stream(detector).batches(0, 1))
     assert batch.lane_counts.tolist() == [1] * 4
     assert batch.point_counts.tolist() == [[0]] * 4
+
+
+def test_shares_of_a_batch_are_its_neighbours_in_order(toy, roads):
+    detector = toy.model().detector
+    whole = list(roads.stream(detector).batches(1, 3))
+    shares = [list(roads.stream(detector, share=(part, 2)).batches(1, 3)) for part in (0, 1)]
+    for batch, first, second in zip(whole, *shares, strict=True):
+        assert batch.ids == first.ids + second.ids
+        assert torch.equal(batch.images, torch.cat([first.images, second.images]))

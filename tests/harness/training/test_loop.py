@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from harness.methods.oracle import Oracle
 from harness.training.checkpoint import load_training_state
 from harness.training.data import micro_batches
 from harness.training.determinism import seed_everything
-from harness.training.loop import TrainingDiverged, TrainingPlan, Validation, train
+from harness.training.loop import train
+from harness.training.plan import TrainingDiverged, TrainingPlan, Validation
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,7 +78,7 @@ def test_two_runs_of_one_seed_give_the_same_bytes(toy, roads, tmp_path):
     first = toy.run(tmp_path / "images", tmp_path / "first", steps=10)
     second = toy.run(tmp_path / "images", tmp_path / "second", steps=10)
     assert same_weights(first, second)
-    states = [load_training_state(tmp_path / name / "training.pt") for name in ("first", "second")]
+    states = [load_training_state(tmp_path / name / "training.safetensors") for name in ("first", "second")]
     momenta = [state["optimizers"]["recipe"]["state"][0]["momentum_buffer"] for state in states]
     assert torch.equal(*momenta)
 
@@ -93,8 +95,8 @@ def test_a_resumed_training_equals_an_undisturbed_one(toy, roads, tmp_path, step
     torch.rand(3)  # whatever happens between the parts has no influence
     resumed = toy.run(tmp_path / "images", tmp_path / "resumed", steps=12)
     assert same_weights(undisturbed, resumed)
-    ends = [load_training_state(tmp_path / name / "training.pt") for name in ("undisturbed", "resumed")]
-    assert torch.equal(ends[0]["random"]["torch"], ends[1]["random"]["torch"])
+    ends = [load_training_state(tmp_path / name / "training.safetensors") for name in ("undisturbed", "resumed")]
+    assert torch.equal(*(end["random"][0]["torch"] for end in ends))
     assert ends[1]["course"]["resumed"] == (1 if step > 3 else 0)
     for end in ends:
         assert len(end["course"]["seconds"]) == 12
@@ -117,7 +119,7 @@ def test_a_killed_training_leaves_a_whole_checkpoint_and_resumes_bit_for_bit(toy
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    step = load_training_state(folder / "training.pt")["course"]["step"]
+    step = load_training_state(folder / "training.safetensors")["course"]["step"]
     assert 3 <= step < steps
     resumed = toy.run(tmp_path / "images", folder, steps=steps)
     assert same_weights(undisturbed, resumed)
@@ -195,7 +197,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_terms_and_batch(toy, roads, t
     assert last["step"] == 4
     assert last["losses"]["place"] is None
     assert last["batch"] == list(ids)
-    assert load_training_state(tmp_path / "training.pt")["course"]["step"] == 3
+    assert load_training_state(tmp_path / "training.safetensors")["course"]["step"] == 3
 
 
 def test_a_gradient_that_is_not_finite_stops_in_its_own_step(toy, roads, tmp_path):
@@ -207,6 +209,57 @@ def test_a_gradient_that_is_not_finite_stops_in_its_own_step(toy, roads, tmp_pat
     model.detector.losses = losses
     with pytest.raises(TrainingDiverged, match=r"step 1: the gradient isn't finite"):
         train(model, roads.stream(model.detector).batches, TrainingPlan(toy.recipe(), 3), device=CPU, folder=tmp_path)
+
+
+class Overflowing(torch.autograd.Function):
+    """A loss whose gradient overflows as long as the scaled loss is above a limit."""
+
+    @staticmethod
+    def forward(context, value, limit):
+        context.limit = limit
+        return value.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        return (gradient * math.inf if float(gradient) > context.limit else gradient), None
+
+
+def overflowing(toy, limit: float):
+    model = toy.model()
+    losses = model.detector.losses
+    model.detector.losses = lambda outputs, batch: {
+        name: Overflowing.apply(term, limit) for name, term in losses(outputs, batch).items()
+    }
+    return model
+
+
+def test_steps_that_overflow_in_fp16_are_skipped_and_counted(toy, roads, tmp_path):
+    model = overflowing(toy, 65536 / 8)
+    plan = TrainingPlan(toy.recipe(), 6, precision="fp16", log_every=1)
+    before = model.detector.head.weight.clone()
+    seen = []
+
+    def progress(step: int, total: int, loss: float) -> None:
+        seen.append(torch.equal(model.detector.head.weight, before))
+
+    batches = roads.stream(model.detector).batches
+    summary = train(model, batches, plan, device=CPU, folder=tmp_path, progress=progress)
+    assert seen == [True, True, True, False, False, False]
+    assert summary.skipped_steps == 3
+    assert [line["skipped_steps"] for line in log_lines(tmp_path)] == [1, 2, 3, 3, 3, 3]
+
+
+def test_a_gradient_that_overflows_at_any_scale_is_a_divergence(toy, roads, tmp_path):
+    model = overflowing(toy, 0.0)
+    plan = TrainingPlan(toy.recipe(), 40, precision="fp16")
+    with pytest.raises(TrainingDiverged, match="step 32: the gradient wasn't finite in 32 steps in a row"):
+        train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
+
+
+def test_a_divergence_names_a_few_images_and_survives_pickling():
+    error = TrainingDiverged(3, "why", {"a": math.nan}, tuple(f"{number}.jpg" for number in range(40)))
+    assert str(error).endswith("14.jpg, 15.jpg and 24 more (in the training's log)")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_a_loss_above_the_limit_stops(toy, roads, tmp_path):
@@ -254,7 +307,9 @@ def test_other_precisions_and_layouts_train_and_resume_alike(toy, roads, tmp_pat
         assert model.detector.head.weight.dtype == torch.float32
         models.append(model)
     assert same_weights(*models)
-    scalers = [load_training_state(tmp_path / name / "training.pt")["scaler"] for name in ("undisturbed", "resumed")]
+    scalers = [
+        load_training_state(tmp_path / name / "training.safetensors")["scaler"] for name in ("undisturbed", "resumed")
+    ]
     assert scalers[0] == scalers[1]
 
 
@@ -297,22 +352,22 @@ def test_a_checkpoint_of_another_training_is_refused(toy, roads, tmp_path):
         (TrainingPlan(toy.recipe(), 4, precision="bf16"), "precision"),
         (TrainingPlan(toy.recipe(), 4, micro_batch_size=2), "micro_batch_size"),
     ):
-        with pytest.raises(InputError, match=rf"training\.pt: .*'{key}'"):
+        with pytest.raises(InputError, match=rf"training\.safetensors: .*'{key}'"):
             train(toy.model(), no_batches, plan, device=CPU, folder=tmp_path / "run")
 
 
 def test_a_checkpoint_of_another_model_is_refused(toy, roads, tmp_path):
     toy.run(tmp_path / "images", tmp_path / "run", steps=4)
     other = toy.ToyModel(toy.ToyDetector(toy.meta((16, 32))))
-    with pytest.raises(InputError, match=r"training\.pt: a checkpoint of another model"):
+    with pytest.raises(InputError, match=r"training\.safetensors: a checkpoint of another model"):
         train(other, no_batches, TrainingPlan(toy.recipe(), 4), device=CPU, folder=tmp_path / "run")
 
 
 def test_a_broken_checkpoint_is_named(toy, roads, tmp_path):
     toy.run(tmp_path / "images", tmp_path / "run", steps=4)
-    path = tmp_path / "run" / "training.pt"
+    path = tmp_path / "run" / "training.safetensors"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(InputError, match=r"training\.pt: not a readable training checkpoint"):
+    with pytest.raises(InputError, match=r"training\.safetensors: not a readable training checkpoint"):
         train(toy.model(), no_batches, TrainingPlan(toy.recipe(), 4), device=CPU, folder=tmp_path / "run")
 
 
@@ -328,7 +383,7 @@ def test_a_time_limit_alone_writes_checkpoints(toy, roads, tmp_path):
             folder=tmp_path,
             progress=interrupt_at(5),
         )
-    assert load_training_state(tmp_path / "training.pt")["course"]["step"] == 4
+    assert load_training_state(tmp_path / "training.safetensors")["course"]["step"] == 4
 
 
 @pytest.mark.parametrize("mode", ["fixed", "ratio"])
@@ -357,7 +412,7 @@ def test_a_regularized_training_resumes_alike_without_its_oracle_in_the_checkpoi
             summary = train(model, stream.batches, plan, device=CPU, folder=folder)
             models.append(model)
     assert same_weights(*models)
-    state = load_training_state(tmp_path / "resumed" / "training.pt")
+    state = load_training_state(tmp_path / "resumed" / "training.safetensors")
     assert not [name for name in state["model"] if "oracle" in name]
     assert summary.final_diagnostics["gradient_ratio/stem"] > 0
     ratios = [line["step"] for line in log_lines(tmp_path / "resumed") if "gradient_ratio/stem" in str(line)]
@@ -367,3 +422,26 @@ def test_a_regularized_training_resumes_alike_without_its_oracle_in_the_checkpoi
         for name in ("undisturbed", "resumed")
     )
     assert clean == resumed
+
+
+@pytest.mark.slow
+def test_a_compiled_training_with_a_regularizer_follows_the_eager_one(toy, roads, tmp_path):
+    """Hooks and names are as without: the checkpoint of one loads into the other's model."""
+    configuration = method_configuration("samiro", {"oracle": "any", "normalize": "none"})
+    found = {}
+    for compiled in (False, True):
+        detector = toy.model(dropout=0.0).detector
+        oracle = Oracle(torch.nn.Sequential(OneMap()), (Tap("0", 6, 4),), Normalisation())
+        generator = torch.Generator().manual_seed(2)
+        model = attach(detector, configuration, oracle=oracle, statistics=None, generator=generator)
+        plan = TrainingPlan(toy.recipe(), 8, compiled=compiled, log_every=1, checkpoint_steps=4)
+        batches = roads.stream(detector).batches
+        train(model, batches, plan, device=CPU, folder=tmp_path / str(compiled))
+        found[compiled] = model
+    eager, compiled = (model.state_dict() for model in found.values())
+    assert eager.keys() == compiled.keys()
+    for name, value in eager.items():
+        assert torch.allclose(value, compiled[name], rtol=1e-4, atol=1e-5), name
+    losses = [[line["losses"] for line in log_lines(tmp_path / str(kind))] for kind in (False, True)]
+    for one, other in zip(*losses, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)

@@ -13,6 +13,7 @@ from harness.errors import InputError
 from harness.methods.card import card_path, picture_path
 from harness.methods.config import OracleConfiguration
 from harness.methods.oracle import load_card, load_oracle
+from harness.training.loading import batches_in_order
 from harness.training.pretraining import Pretraining, learning_rate_factor, pretrain
 from harness.training.pretraining_images import Pictures, evenly_spread, held_out_split
 
@@ -74,8 +75,13 @@ def test_pre_training_writes_weights_a_card_and_a_picture(images: list[Path], tm
     assert [tap.channels for tap in card.taps] == [16, 32, 64, 128]
     assert all(1.0 <= tap.effective_rank <= tap.channels for tap in card.taps)
     picture = cv2.imread(str(picture_path(out)))
-    assert picture.shape == (4 * 64, 4 * 96, 3)
-    assert sorted(path.name for path in out.parent.iterdir()) == ["small.json", "small.png", "small.safetensors"]
+    assert picture.shape == (4 * 64, 5 * 96, 3)
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        "small.json",
+        "small.loss.png",
+        "small.png",
+        "small.safetensors",
+    ]
     features = load_oracle(out)(torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8))
     assert [feature.shape[1] for feature in features] == [16, 32, 64, 128]
 
@@ -224,6 +230,28 @@ def test_an_epoch_shows_every_image_once_and_crops_stay_inside(images: list[Path
     assert crop.dtype == np.uint8
     assert np.array_equal(crop, Pictures(images, options(), 5).crop(3))
     assert not np.array_equal(crop, Pictures(images, options(), 6).crop(3))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_are_decoded_once_by_all_workers_together(images: list[Path], workers: int) -> None:
+    def crops(pictures: Pictures, first: int, last: int) -> list[torch.Tensor]:
+        return list(
+            batches_in_order(
+                pictures.crop,
+                lambda items: torch.from_numpy(np.stack(items)),
+                range(first, last),
+                batch_size=4,
+                workers=workers,
+                pin_memory=False,
+            )
+        )
+
+    reference = crops(Pictures(images, options(), seed=0), 16, 32)
+    pictures = Pictures(images, options(), seed=0)
+    crops(pictures, 0, 16)
+    for path in images:
+        path.unlink()
+    assert all(torch.equal(*pair) for pair in zip(crops(pictures, 16, 32), reference, strict=True))
 
 
 def test_whole_frames_are_the_frames_at_the_networks_size(tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,11 +20,16 @@ from torch import Tensor, nn
 from detectors.base import Batch, Detector, Tap, normalise
 from detectors.meta import Augmentation, Configuration, DetectorMeta, InputSize, Recipe
 from harness.datasets.base import Frame
+from harness.errors import InputError
 from harness.lanes import Geometry, Lane
 from harness.methods.base import ParameterGroup, TrainingModel
+from harness.progress import Event
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
-from harness.training.loop import TrainingPlan, train
+from harness.training.launch import launch
+from harness.training.loop import train
+from harness.training.plan import TrainingPlan, Validation
+from harness.training.ranks import ALONE, Ranks
 
 FRAME = (100, 200)
 CROP = (20, 0, 100, 200)
@@ -132,7 +141,8 @@ class Roads:
             if number % 5 < 4:
                 cv2.line(picture, (x, 20), (x, height - 1), (250, 250, 250), 5)
                 self._lanes[name] = [Lane(np.array([[x, height - 1], [x, 60], [x, 20]], dtype=np.float32))]
-            cv2.imwrite(str(folder / name), picture)
+            if not (folder / name).exists():  # several processes read the same
+                cv2.imwrite(str(folder / name), picture)
             self.frames.append(Frame(name, folder / name, None, "clip"))
 
     def lanes(self, frame: Frame) -> list[Lane]:
@@ -155,6 +165,63 @@ def run(
     return trained
 
 
-if __name__ == "__main__":
+def share(
+    images: Path, folder: Path, steps: int, dropout: float, options: dict[str, Any], ranks: Ranks, report: Any
+) -> None:
+    """What one of several processes does of such a training; with `fail` among the options one of them fails at that step."""
     make_deterministic(threads=1)
-    run(Path(sys.argv[1]), Path(sys.argv[2]), steps=int(sys.argv[3]), progress=lambda *_: time.sleep(0.02))
+    options = {"micro_batch_size": 2, "checkpoint_steps": 3, "log_every": 1, **options}
+    fail = options.pop("fail", None)
+    trained = model(dropout=dropout)
+    roads = Roads(images)
+    stream = roads.stream(trained.detector, share=(ranks.rank, ranks.count))
+    seed_everything(ranks.seed(0))
+
+    def batches(first: int, last: int) -> Any:
+        for step, batch in enumerate(stream.batches(first, last), first + 1):
+            if ranks.rank == ranks.count - 1 and fail and fail[1] == step:
+                how(fail[0], batch)
+            yield batch
+
+    plan = TrainingPlan(recipe(ema_decay=0.9), steps, **options)
+    validation = Validation(2, lambda model: float(model.detector.head.weight.sum()))
+    device = torch.device("cpu")
+    train(
+        trained, batches, plan, device=device, folder=folder, validation=validation, ranks=ranks,
+        progress=lambda step, total, loss: report(Event("toy", "train", step, total, "")),
+    )  # fmt: skip
+    if ranks.first:
+        torch.save(trained.state_dict(), folder / "end.pt")
+
+
+def how(kind: str, batch: Batch) -> None:
+    """Fail: with bad input, with a fault, by a kill, by labels that aren't numbers, or by waiting for ever."""
+    match kind:
+        case "input":
+            raise InputError("images/7.jpg: broken; mend it")
+        case "error":
+            raise ValueError("some fault")
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "nan":
+            batch.targets["present"][:] = float("nan")
+        case "sleep":
+            time.sleep(600)
+
+
+if __name__ == "__main__":
+    images, folder, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    if len(sys.argv) == 4:
+        make_deterministic(threads=1)
+        run(images, folder, steps=steps, progress=lambda *_: time.sleep(0.02))
+    else:
+        processes, dropout, options = int(sys.argv[4]), float(sys.argv[5]), json.loads(sys.argv[6])
+        Roads(images)
+        work = partial(share, images, folder, steps, dropout, options)
+        try:
+            if processes == 1:
+                work(ALONE, lambda event: print(event.step, flush=True))
+            else:
+                launch(work, processes, lambda event: print(event.step, flush=True), cuda=False)
+        except Exception as error:
+            sys.exit(f"{type(error).__name__}: {error}")

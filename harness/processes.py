@@ -1,0 +1,18 @@
+"""Processes that end with the one that started them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+
+def die_with_parent(how: signal.Signals = signal.SIGINT) -> None:
+    """On Linux, have the kernel send this process a signal when its parent dies, however it dies."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1  # linux/prctl.h
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, how)
+        if os.getppid() != parent:  # it died in between
+            os.kill(os.getpid(), how)

@@ -1,0 +1,133 @@
+"""What a method costs a training step: protocol step-cost/1.
+
+Both arms, the method and the baseline, train side by side in one process on one fixed list of batches. After WARM_STEPS steps each they
+take turns, one step at a time, in BLOCKS blocks of baseline, method, method, baseline: a drift of the machine falls on both alike.
+A block's ratio is that of its two sums of time: wall time, but CPU time where all runs on one CPU thread. Reported are the median over
+the blocks, and their lowest and highest value, between which the true median lies with probability 1 - 2 / 2^BLOCKS, which is 96.9 %,
+whatever the distribution.
+
+A step is all that the training loop does for a batch that lies in host memory: transfer, forward, backward, clipping and optimizers.
+Loading and augmentation of images, logs, diagnostics and checkpoints aren't part of it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from detectors.base import Batch
+from harness.methods.base import TrainingModel
+from harness.records import StepCost
+from harness.throughput.devices import device_name, noise_flags, ratio_timer_of
+from harness.throughput.interleaved import turns
+from harness.training.determinism import make_deterministic, random_state, set_random_state
+from harness.training.loop import steps_of
+from harness.training.plan import TrainingPlan
+
+WARM_STEPS = 2
+BLOCKS = 6
+
+Step = Callable[[Batch], Any]
+
+
+def measure_step_cost(
+    baseline: Callable[[], TrainingModel],
+    method: Callable[[], TrainingModel],
+    batches: Sequence[Batch],
+    plan: TrainingPlan,
+    *,
+    device: torch.device,
+    threads: int,
+) -> StepCost:
+    """Time both arms, made by the functions given, by step-cost/1 on batches that are taken in turn.
+
+    Runs under training's settings (deterministic kernels), and leaves those and the global generators as they were. Flags that
+    it sets: `noisy` (others used the device). ValueError without a batch.
+    """
+    if not batches:
+        raise ValueError("no batch: give at least one")
+    before, settings = random_state(), _settings()
+    timer = ratio_timer_of(device, threads)
+    with tempfile.TemporaryDirectory() as nowhere:
+        try:
+            make_deterministic(threads=threads)
+            arms = [_warm(build, batches, plan, device, Path(nowhere)) for build in (baseline, method)]
+            (base, base_peak), (with_method, peak) = arms
+            cpu_start, wall_start = time.process_time(), time.perf_counter()
+            blocks = [
+                turns(partial(base, batch), partial(with_method, batch), timer)
+                for batch, _ in zip(cycle(batches), range(BLOCKS), strict=False)
+            ]
+            cpu_seconds, wall_seconds = time.process_time() - cpu_start, time.perf_counter() - wall_start
+        finally:
+            _set(settings)
+            set_random_state(before)
+    ratios = [sum(ours) / sum(theirs) for theirs, ours in blocks]
+    return StepCost(
+        protocol="step-cost/1",
+        device=device_name(device),
+        threads=threads,
+        precision=plan.precision,
+        batch_size=plan.recipe.batch_size,
+        micro_batch_size=plan.micro_batch_size or plan.recipe.batch_size,
+        blocks=len(blocks),
+        ratio=median(ratios),
+        ratio_low=min(ratios),
+        ratio_high=max(ratios),
+        seconds_per_step=median(nanoseconds for _, ours in blocks for nanoseconds in ours) / 1e9,
+        baseline_seconds_per_step=median(nanoseconds for theirs, _ in blocks for nanoseconds in theirs) / 1e9,
+        peak_memory_bytes=peak,
+        baseline_peak_memory_bytes=base_peak,
+        flags=tuple(noise_flags(device, cpu_seconds=cpu_seconds, wall_seconds=wall_seconds)),
+    )
+
+
+def _settings() -> tuple[int, bool, bool, bool]:
+    """What `make_deterministic` changes of torch's."""
+    return (
+        torch.get_num_threads(),
+        torch.backends.cudnn.benchmark,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+
+
+def _set(settings: tuple[int, bool, bool, bool]) -> None:
+    threads, torch.backends.cudnn.benchmark, deterministic, warn_only = settings
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+def _warm(
+    build: Callable[[], TrainingModel], batches: Sequence[Batch], plan: TrainingPlan, device: torch.device, folder: Path
+) -> tuple[Step, int | None]:
+    """An arm after its warm-up, and its peak of memory beyond what was there before it."""
+    with _peak_memory(device) as peaks:
+        step = steps_of(build(), plan, device=device, folder=folder)
+        for batch, _ in zip(cycle(batches), range(WARM_STEPS), strict=False):
+            step(batch)
+    return step, peaks[0]
+
+
+@contextmanager
+def _peak_memory(device: torch.device) -> Iterator[list[int | None]]:
+    """A list that holds, after the block, the peak of tensor memory within it on a CUDA device, None elsewhere."""
+    peaks: list[int | None] = []
+    if device.type != "cuda":
+        yield peaks
+        peaks.append(None)
+        return
+    there = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    yield peaks
+    torch.cuda.synchronize(device)
+    peaks.append(torch.cuda.max_memory_allocated(device) - there)

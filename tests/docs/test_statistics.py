@@ -1,0 +1,53 @@
+"""docs/statistics.md: its commands exist, and its tables are those that they make."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.report.simulation.__main__ import TABLES, Part
+from harness.report.simulation.drawn import FEW_CLIPS, GRID, ONE_SEED, UNEVEN_CLIPS
+from harness.report.simulation.measured import REGIMES
+from harness.report.simulation.rivals import RIVALS
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs/statistics.md").read_text()
+LINES = {
+    Part.grid: len(GRID),
+    Part.rivals: len(RIVALS) + 1,
+    Part.few: len(FEW_CLIPS),
+    Part.one: len(ONE_SEED),
+    Part.uneven: len(UNEVEN_CLIPS),
+    Part.power: sum(setting.clips == 60 for setting in GRID),
+    Part.prediction: len(REGIMES),
+}
+
+
+def lines_of(part: Part) -> list[str]:
+    """The lines of a table of the page, title and rule included."""
+    return PAGE.split(f"<!-- {part} -->\n\n", 1)[1].split("\n\n", 1)[0].splitlines()
+
+
+@pytest.mark.parametrize("part", TABLES)
+def test_a_table_has_the_columns_and_lines_that_its_command_prints(part: Part) -> None:
+    table = lines_of(part)
+    assert len(table) == 2 + LINES[part]
+    header = [cell.strip() for cell in table[0].strip("|").split("|")]
+    made = TABLES[part](16, 0)
+    assert header == [title.strip() for title in next(made)]
+    if part is not Part.rivals:
+        first = [cell.strip() for cell in table[2].strip("|").split("|")]
+        assert first[0] == next(made)[0]
+
+
+def test_every_table_is_named_as_a_part_of_the_command() -> None:
+    assert all(f"`{part}`" in PAGE or f"simulation {part}" in PAGE for part in Part)
+
+
+def test_all_sixteen_settings_cover_between_93_and_98_percent_and_err_in_at_most_5() -> None:
+    """What the procedure has to hold, of the figures that the page shows; three Monte-Carlo standard errors are allowed."""
+    for line in lines_of(Part.grid)[2:]:
+        covered, errors = re.findall(r"([\d.]+) ± ([\d.]+)", line)
+        assert 93 - 3 * float(covered[1]) <= float(covered[0]) <= 98 + 3 * float(covered[1]), line
+        assert float(errors[0]) <= 5 + 3 * float(errors[1]), line

@@ -1,0 +1,137 @@
+"""The best step on the validation split, from a suite to its record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from harness.datasets.base import open_dataset
+from harness.errors import InputError
+from harness.inference import load_detector
+from harness.lanes import Lane
+from harness.matrix import jobs_of, make_plan
+from harness.phases import phase_state
+from harness.records import Record, read_records
+from harness.report.arms import why_not_ranked
+from harness.selection import check_selectable, headline, scored
+from harness.suite import Suite, load_suite
+from harness.suite.evaluations import splits_read
+from harness.training.checkpoint import load_training_state
+
+SPLIT = {"frames": 8, "frames_per_clip": 2}
+STEPS = 8
+
+
+def suite_of(folder: Path, **training: object) -> Suite:
+    """One cell of a small detector, with a validation split."""
+    spec = {"seed": 7, "difficulty": 0.2, "width": 820, "height": 295, "splits": dict.fromkeys(("train", "val"), SPLIT)}
+    suite = {
+        "title": "chosen",
+        "datasets": {"roads": {"rendered": spec}},
+        "detectors": {"lstr_micro": {"recipe": {"steps": STEPS, "batch_size": 4}}},
+        "methods": {"baseline": None},
+        "evaluations": {"val": {"split": "val"}},
+        "training": {"threads": 1, "device": "cpu", **training},
+        "throughput": "lane-latency/1-short",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "chosen.yaml").write_text(yaml.safe_dump(suite))
+    return load_suite(str(folder / "chosen.yaml"))
+
+
+def run(suite: Suite, results: Path) -> Path:
+    """Run the suite's one cell in this process, without its record; gives the folder of its training."""
+    plan = make_plan(suite, results)
+    for job in jobs_of(plan):
+        if not job.name.startswith("time "):
+            job.task(lambda event: None)
+    train = plan.cells[0].phases.train
+    assert phase_state(train).state == "done"
+    return train.folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """The cell's training by both rules, in one folder of results."""
+    folder = tmp_path_factory.mktemp("chosen")
+    threads = torch.get_num_threads()
+    yield {
+        rule: run(suite_of(folder, selection=rule, validations=3), folder / "results") for rule in ("last", "val-best")
+    }
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="module")
+def record(runs: dict[str, Path]) -> Record:
+    """The record of the cell whose best step was chosen."""
+    folder = runs["val-best"].parents[4]
+    plan = make_plan(suite_of(folder, selection="val-best", validations=3), folder / "results")
+    for job in jobs_of(plan):
+        job.task(lambda event: None)
+    (found,) = read_records(folder / "results/chosen/records")
+    return found
+
+
+def test_it_is_validated_evenly_and_at_the_last_step(runs: dict[str, Path]) -> None:
+    folder = runs["val-best"]
+    lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "validation" in line] == [3, 6, 8]
+
+
+def test_validation_leaves_no_trace_in_the_training(runs: dict[str, Path]) -> None:
+    states = [load_training_state(folder / "training.safetensors") for folder in runs.values()]
+    for name, value in states[0]["model"].items():
+        assert torch.equal(value, states[1]["model"][name]), name
+    assert torch.equal(*(state["random"][0]["torch"] for state in states))
+
+
+def test_the_record_says_what_was_chosen_on_and_that_row_is_not_ranked(record: Record) -> None:
+    assert (record.identity.selection, record.identity.validations, record.selected_on) == ("val-best", 3, "val")
+    assert why_not_ranked(record, record.evaluations[0]) == ["checkpoint selected on the scored split 'val'"]
+    assert record.training.best_step in (3, 6, 8)
+    # The same detector scored by the phases of a cell.
+    assert record.training.best_score == pytest.approx(headline(record.evaluations[0].total), abs=1e-12)
+
+
+def test_the_checkpoint_is_of_the_best_step(runs: dict[str, Path]) -> None:
+    folder = runs["val-best"]
+    best = load_training_state(folder / "best.safetensors")["model"]
+    detector = load_detector(folder / "checkpoint.safetensors")
+    for name, value in detector.state_dict().items():
+        assert torch.equal(value, best[f"detector.{name}"])
+
+
+def test_lanes_that_are_the_labels_score_one(runs: dict[str, Path]) -> None:
+    folder = runs["last"]
+    (root,) = (folder.parents[3] / "artefacts/rendered").glob("culane-*/dataset")
+    dataset = open_dataset("culane", root, image_size=(295, 820))
+    frames = dataset.frames("val")
+    labels = [dataset.lanes(frame) for frame in frames]
+    assert headline(scored(dataset, labels, workers=1)) == 1.0
+    nothing: list[list[Lane]] = [[] for _ in frames]
+    assert headline(scored(dataset, nothing, workers=1)) == 0.0
+
+
+def test_a_dataset_without_validation_split_is_refused_with_the_key(tmp_path: Path) -> None:
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/train_gt.txt").write_text("/a/b/0.jpg /m.png 1 1 1 1\n")
+    dataset = open_dataset("culane", tmp_path)
+    with pytest.raises(InputError, match=r"no split 'val' with labels, which key 'training\.selection: val-best'"):
+        check_selectable(dataset, "training.selection")
+
+
+def test_a_suite_whose_rendered_dataset_lacks_it_is_refused(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, selection="val-best")
+    assert splits_read(suite)["roads"]["val"] == "training.selection"
+    text = (tmp_path / "chosen.yaml").read_text().replace("      val:", "      test:")
+    (tmp_path / "chosen.yaml").write_text(text)
+    with pytest.raises(
+        InputError, match=r"datasets\.roads\.rendered\.splits': has no 'val', which training\.selection"
+    ):
+        load_suite(str(tmp_path / "chosen.yaml"))
