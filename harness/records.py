@@ -15,7 +15,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationErr
 
 from harness.counts import AccuracyCounts, AccuracyScores, Counts, OverlapScores, Stored, read_counts
 from harness.errors import InputError
-from harness.files import sha256_of_file, sha256_of_json, written_aside
+from harness.files import no_collection, sha256_of_file, sha256_of_json, written_aside
 from harness.record_text import read_text, with_hash
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+$")]
@@ -298,11 +298,12 @@ def read_records(folder: Path) -> list[Record]:
 def read_sound_records(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
     """The records that can be read, in the order given, and for each of the others what is wrong with it, in a line."""
     records, faults = [], []
-    for path in paths:
-        try:
-            records.append(read_record(path))
-        except InputError as error:
-            faults.append(str(error))
+    with no_collection():
+        for path in paths:
+            try:
+                records.append(read_record(path))
+            except InputError as error:
+                faults.append(str(error))
     return records, faults
 
 

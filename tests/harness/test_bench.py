@@ -267,12 +267,36 @@ def test_a_damaged_dataset_gives_one_line_that_names_the_file(copy: Path, damage
 
 
 @pytest.mark.parametrize("text", ["{", '{"schema_version": 99}', '{"schema_version": 1, "id": 3}'])
-def test_a_broken_record_is_named_with_its_key(copy: Path, text: str) -> None:
+def test_a_broken_record_is_named_and_the_rest_reported_and_bench_makes_it_again(copy: Path, text: str) -> None:
+    before = outcome(copy)
     record = sorted((suite_folder(copy) / "records").glob("*.json"))[0]
     record.write_text(text)
+    run = subprocess.run(command("leaderboard", "tiny.yaml"), cwd=copy, text=True, capture_output=True)
+    assert run.returncode == 1
+    assert f"not used: results/local/tiny/records/{record.name}" in run.stderr
+    page = (suite_folder(copy) / "leaderboard.md").read_text()
+    assert f"- {record.name}: " in page
+    assert "samiro" in page
     run = bench(copy)
-    assert run.returncode == 2
+    assert (run.returncode, outcome(copy)) == (0, before), run.stderr
     assert record.name in run.stderr
+    assert "made again from its phases" in run.stderr
+    assert (record.parent / f"superseded/{record.name}-1").read_text() == text
+
+
+def test_a_changed_digit_of_a_record_is_named_and_its_figures_are_not_used(copy: Path) -> None:
+    record = next(path for path in (suite_folder(copy) / "records").glob("*.json") if "baseline" in path.name)
+    record.write_text(record.read_text().replace('"steps": 6', '"steps": 5', 1))
+    run = subprocess.run(command("leaderboard", "tiny.yaml"), cwd=copy, text=True, capture_output=True)
+    assert (run.returncode, "content_sha256" in run.stderr) == (1, True)
+    assert "| baseline" not in (suite_folder(copy) / "leaderboard.md").read_text()
+
+
+def test_rows_with_fewer_seeds_than_the_suite_has_say_which_are_missing(copy: Path) -> None:
+    run = subprocess.run(command("leaderboard", "tiny.yaml", "--seeds", "3"), cwd=copy, text=True, capture_output=True)
+    assert run.returncode == 0
+    assert "warning: ufldv2_micro, samiro on roads: no record of seeds 1, 2 of 3" in run.stderr
+    assert "no record of seeds 1, 2 of 3" in (suite_folder(copy) / "leaderboard.md").read_text()
 
 
 def test_a_lost_record_is_assembled_again_without_running_anything(copy: Path) -> None:
@@ -363,7 +387,11 @@ def test_publish_copies_what_can_be_checked_and_fills_the_readme(copy: Path) -> 
     assert texts[0] == texts[1]
     assert {path.name for path in published.iterdir()} == {
         "leaderboard.md", "leaderboard.csv", "leaderboard.tex", "badge.svg", "overlays.jpg", "records", "predictions",
+        "labels", "SHA256SUMS",
     }  # fmt: skip
+    run = subprocess.run(command("verify", "tiny"), cwd=copy, text=True, capture_output=True)
+    assert run.returncode == 0, run.stdout
+    assert "2 of 2 rows verified, 0 differ" in run.stdout
     assert read_records(published / "records") == read_records(suite_folder(copy) / "records")
     assert len(list((published / "predictions").glob("*.npz"))) == 2
     assert (published / "overlays.jpg").stat().st_size > 10_000
