@@ -147,17 +147,29 @@ def test_taps_are_the_deepest_of_each_stride_or_after_each_quarter() -> None:
     [
         ("hiera_tiny_224", "can't look at images of 128 x 320"),
         ("beit_base_patch16_224", "can't look at images of 128 x 320"),
-        ("swin_tiny_patch4_window7_224", "can't be registered"),
         ("dla34", "can't look at images of 360 x 640"),
     ],
 )
 def test_networks_that_take_no_such_images_are_refused_in_a_line(name: str, said: str) -> None:
     oracle = drawn_timm_oracle(name, seed=0)
-    with pytest.raises(InputError, match=said) as caught:
+
+    def look() -> None:
         oracle.grids((128, 320))
         oracle.grids((360, 640))
+
+    with pytest.raises(InputError, match=said) as caught:
+        look()
     assert "\n" not in str(caught.value)
     assert "choose" in str(caught.value)
+
+
+def test_a_network_that_merges_patches_by_a_reshape_is_registered() -> None:
+    oracle = drawn_timm_oracle("swin_tiny_patch4_window7_224", seed=0)
+    for grid, tap, feature in zip(
+        oracle.grids((128, 320)), oracle.taps, oracle(torch.zeros(1, 3, 128, 320, dtype=torch.uint8)), strict=True
+    ):
+        assert (grid.columns.stride, grid.columns.offset) == (tap.stride, (tap.stride - 1) / 2)
+        assert grid.shape == feature.shape[2:]
 
 
 def test_every_weight_that_is_used_has_to_be_there(tmp_path: Path) -> None:
