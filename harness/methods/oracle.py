@@ -117,9 +117,17 @@ def oracle_taps(backbone: nn.Module) -> tuple[Tap, ...]:
 
 
 def save_oracle(backbone: nn.Module, card: OracleCard, path: Path) -> OracleCard:
-    """Write weights to `path` (safetensors) and then the card, with the weights' sha256, beside it. Gives the card as written."""
-    with written_aside(path) as aside:
-        save_file({name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}, aside)
+    """Write weights to `path` (safetensors) and then the card, with the weights' sha256, beside it. Gives the card as written.
+
+    Raises InputError where the disk is full.
+    """
+    try:
+        with written_aside(path) as aside:
+            save_file({name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}, aside)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: can't be written ({' '.join(str(error).split())}): make room and run it again"
+        ) from error
     card = card.model_copy(update={"sha256": sha256_of_file(path)})
     write_text(card_path(path), card.model_dump_json(indent=1) + "\n")
     return card

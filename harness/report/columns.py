@@ -127,14 +127,15 @@ def f1_at(threshold: float) -> Callable[[Scope], Estimates | None]:
     index = THRESHOLDS.index(threshold)
 
     def estimates(scope: Scope) -> Estimates | None:
-        return f1_estimates(scope["true_positives"][:, :, index], scope["labels"][0], scope["predictions"])
+        found = scope["true_positives"][:, :, index]
+        return f1_estimates(found, scope["labels"][0], scope["predictions"], scope["images"][0])
 
     return estimates
 
 
 def mean_f1(scope: Scope) -> Estimates | None:
     """mF1."""
-    return mean_f1_estimates(scope["true_positives"], scope["labels"][0], scope["predictions"])
+    return mean_f1_estimates(scope["true_positives"], scope["labels"][0], scope["predictions"], scope["images"][0])
 
 
 def false_positives(scope: Scope) -> Estimates:
@@ -170,7 +171,7 @@ def f1_clrnet(scope: Scope) -> Estimates:
 
 def f1_matched(scope: Scope) -> Estimates | None:
     """TuSimple's F1 of the pooled lanes."""
-    return f1_estimates(scope["matched"], scope["labels"][0], scope["predictions"])
+    return f1_estimates(scope["matched"], scope["labels"][0], scope["predictions"], scope["images"][0])
 
 
 ESTIMATES: Mapping[Kind, Callable[[Scope], Estimates | None]] = {

@@ -57,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """Method minus baseline in one column, with its marginal 95 % intervals (None below 10 clips)."""
+    """Method minus baseline in one column, with its marginal 95 % intervals (None where the clips are too few or too uneven)."""
 
     comparison: Comparison
     half_widths: HalfWidths | None

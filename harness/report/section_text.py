@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.report.leaderboard import Leaderboard, Section
-from harness.report.statistics import CLIPS_FOR_NORMAL_QUANTILES
+from harness.report.statistics import EFFECTIVE_CLIPS_FOR_NORMAL_QUANTILES
 from harness.report.text import counted
 
 SELECTION = {"last": "the last step's", "val-best": "the best on the validation split"}
@@ -30,11 +30,20 @@ def section_text(section: Section) -> str:
         else "FPS and latency: no protocol and machine common to all rows, see the tables below."
     )
     return (
-        f"{counted(section.images, 'image')} in {counted(section.clips, 'clip')} of {key.dataset} (content "
+        f"{counted(section.images, 'image')} in {clips_text(section)} of {key.dataset} (content "
         f"{key.dataset_sha256[:12]}), trained on {key.trained_on}, scored by {key.metric}. "
         f"Seeds a row: {' or '.join(str(number) for number in seeds)}. Checkpoint: {SELECTION[key.selection]}. Confidence "
         f"threshold: {CONFIDENCE[key.confidence]}. {timed}"
     )
+
+
+def clips_text(section: Section) -> str:
+    """The number of clips, and where it matters of how many equal ones they have the weight."""
+    told = counted(section.clips, "clip")
+    effective = f"{section.effective_clips:.1f}"
+    if section.effective_clips >= EFFECTIVE_CLIPS_FOR_NORMAL_QUANTILES or effective == f"{section.clips:.1f}":
+        return told
+    return f"{told} (as good as {effective} equal ones)"
 
 
 def section_notes(section: Section, board: Leaderboard) -> list[str]:
@@ -43,11 +52,6 @@ def section_notes(section: Section, board: Leaderboard) -> list[str]:
     notes += [
         f"Δ {gain.arm.name}: pairs not used: {'; '.join(gain.not_used)}." for gain in section.gains if gain.not_used
     ]
-    if section.gains and section.effective_clips < min(CLIPS_FOR_NORMAL_QUANTILES, section.clips / 2):
-        notes.append(
-            f"The {section.clips} clips are so uneven that they weigh as {section.effective_clips:.0f} equal ones: where clips matter "
-            "more than seeds, intervals cover less than 95 % and verdicts come too easily (docs/statistics.md)."
-        )
     compared = {id(gain.arm) for gain in section.gains}
     notes += [
         f"{row.arm.name}: no baseline of the same detector, recipe and data, so no gain."

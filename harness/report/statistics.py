@@ -7,7 +7,8 @@ clips and influences u_sc (harness.report.estimates):
     V_int  = C/(C-1) sum_sc (u_sc - mean_s u_sc)^2 / (S (S-1)),  the part of V_clip that V_seed already contains
     D +- sqrt( t^2_{S-1} V_seed + z^2 max(V_clip - V_int, 0) )
 
-Below 50 clips z becomes t_{C-1}; below 10 there is no interval. Adding the squared half-widths (quadrature) instead of the variances
+C* = (sum n_c)^2 / sum n_c^2 is how many equal clips weigh as much as these, with n_c images in the scope. Below 50 z becomes t_{C*-1};
+below 2, and below 10 clips of any size, there is no interval. Adding the squared half-widths (quadrature) instead of the variances
 keeps the coverage with 3 seeds, where a common Satterthwaite degree of freedom or a bootstrap does not.
 """
 
@@ -20,18 +21,20 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
-from harness.report.estimates import Estimates, Floats, difference
+from harness.report.estimates import Estimates, Floats, Sums, difference
 
 LEVEL = 0.95
 SIGNIFICANCE = 0.05
 POWER = 0.80
 SEEDS_FOR_A_VERDICT = 3
 CLIPS_FOR_AN_INTERVAL = 10
-CLIPS_FOR_NORMAL_QUANTILES = 50
+EFFECTIVE_CLIPS_FOR_AN_INTERVAL = 2
+"""Below, Student's t would have less than one degree of freedom."""
+
+EFFECTIVE_CLIPS_FOR_NORMAL_QUANTILES = 50
 
 ROUNDING = 1e-12
 """Two scores that differ at all differ by more than this; less is floating-point noise, and counts as no difference."""
@@ -45,11 +48,12 @@ class Comparison:
 
     differences: D_s (S,). seed_variance: V_seed, of the mean difference; None for one seed. clip_variance: V_clip; None for
     one clip. interaction_variance: V_int, 0 for one seed. correlation: of the two arms' scores over the seeds; None where undefined.
-    clip_influence: mean_s u_sc (C,).
+    clip_influence: mean_s u_sc (C,). effective_clips: C*, how many equal clips weigh as much.
     """
 
     differences: Floats
     clip_influence: Floats
+    effective_clips: float
     seed_variance: float | None
     clip_variance: float | None
     interaction_variance: float
@@ -108,6 +112,7 @@ def compare(method: Estimates, baseline: Estimates) -> Comparison:
     return Comparison(
         differences=paired.values,
         clip_influence=clip_means,
+        effective_clips=effective_clips(paired.images),
         seed_variance=variance(paired.values) / seeds if seeds > 1 else None,
         clip_variance=factor * float((clip_means**2).sum()) if factor is not None else None,
         interaction_variance=interaction,
@@ -133,22 +138,35 @@ def t_quantile(tail: float, degrees: float) -> float:
     return -float(stdtrit(degrees, tail))
 
 
-def clip_quantile(tail: float, clips: int) -> float:
-    """Upper quantile for the clip part: normal, or Student's t with C - 1 degrees of freedom below 50 clips."""
-    return t_quantile(tail, clips - 1) if clips < CLIPS_FOR_NORMAL_QUANTILES else -float(ndtri(tail))
+def clip_quantile(tail: float, effective: float) -> float:
+    """Upper quantile for the clip part: normal, or Student's t with C* - 1 degrees of freedom below 50 effective clips."""
+    return t_quantile(tail, effective - 1) if effective < EFFECTIVE_CLIPS_FOR_NORMAL_QUANTILES else -float(ndtri(tail))
 
 
-def effective_clips(images: npt.NDArray[np.int64]) -> float:
-    """How many equal clips weigh as much as clips of these numbers of images, (sum n)^2 / sum n^2. Kish, Survey Sampling (1965)."""
+def effective_clips(images: Sums) -> float:
+    """C*: how many equal clips weigh as much as clips of these numbers of images (C,), (sum n)^2 / sum n^2; C where they are equal.
+
+    Kish, Survey Sampling (1965). Images and not lanes are counted: predicted lanes would give every row a quantile of its own.
+    """
     return float(images.sum()) ** 2 / float((images.astype(np.float64) ** 2).sum())
 
 
+def why_no_interval(comparison: Comparison) -> str | None:
+    """What is wrong with the clips of a comparison that has no interval; None if it has one."""
+    clips = comparison.clips
+    if clips < CLIPS_FOR_AN_INTERVAL:
+        return f"{clips} clip{'s' if clips != 1 else ''}"
+    if comparison.effective_clips < EFFECTIVE_CLIPS_FOR_AN_INTERVAL:
+        return f"{clips} clips, as good as {comparison.effective_clips:.1f} equal ones"
+    return None
+
+
 def half_widths(comparison: Comparison) -> HalfWidths | None:
-    """The 95 % intervals of a comparison; None below 10 clips."""
-    if comparison.clips < CLIPS_FOR_AN_INTERVAL or comparison.clip_variance is None:
+    """The 95 % intervals of a comparison; None where `why_no_interval` gives a reason."""
+    if why_no_interval(comparison) is not None or comparison.clip_variance is None:
         return None
     tail = (1.0 - LEVEL) / 2
-    by_clips = clip_quantile(tail, comparison.clips)
+    by_clips = clip_quantile(tail, comparison.effective_clips)
     clip = by_clips * math.sqrt(comparison.clip_variance)
     if comparison.seed_variance is None:
         return HalfWidths("clip", clip, None, clip)
@@ -176,19 +194,19 @@ def seed_pool(family: Sequence[Comparison]) -> SeedPool | None:
 
 def pooled_half_width(comparison: Comparison, pool: SeedPool | None) -> float | None:
     """Half-width with the seed variance pooled over a family of rows: a sensitivity figure, never what a verdict is made from."""
-    if pool is None or comparison.seed_variance is None or comparison.clips < CLIPS_FOR_AN_INTERVAL:
+    if pool is None or comparison.seed_variance is None or why_no_interval(comparison) is not None:
         return None
     tail = (1.0 - LEVEL) / 2
     seed = t_quantile(tail, pool.degrees) * math.sqrt(pool.variance / comparison.seeds)
-    return math.hypot(seed, clip_quantile(tail, comparison.clips) * math.sqrt(comparison.pure_clip_variance))
+    return math.hypot(seed, clip_quantile(tail, comparison.effective_clips) * math.sqrt(comparison.pure_clip_variance))
 
 
 def why_no_verdict(comparison: Comparison) -> str | None:
     """Why a comparison has no p-value and so no verdict; None if it has one."""
     if comparison.seeds < SEEDS_FOR_A_VERDICT:
         return f"no verdict: {comparison.seeds} seed{'s' if comparison.seeds != 1 else ''}"
-    if comparison.clips < CLIPS_FOR_AN_INTERVAL:
-        return f"no verdict: {comparison.clips} clip{'s' if comparison.clips != 1 else ''}"
+    if (clips := why_no_interval(comparison)) is not None:
+        return f"no verdict: {clips}"
     if abs(comparison.mean) > ROUNDING and not comparison.seed_variance and comparison.pure_clip_variance == 0:
         return "no verdict: no variance"
     return None
@@ -208,7 +226,7 @@ def p_value(comparison: Comparison) -> float | None:
     def excess(log_alpha: float) -> float:
         tail = math.exp(log_alpha) / 2
         seed = t_quantile(tail, comparison.seeds - 1) * math.sqrt(seed_variance)
-        clip = clip_quantile(tail, comparison.clips) * math.sqrt(comparison.pure_clip_variance)
+        clip = clip_quantile(tail, comparison.effective_clips) * math.sqrt(comparison.pure_clip_variance)
         return math.hypot(seed, clip) - abs(comparison.mean)
 
     lowest = math.log(1e-100)
@@ -252,7 +270,7 @@ def detectable_difference(comparison: Comparison) -> float | None:
         return None
     tail, degrees = SIGNIFICANCE / 2, comparison.seeds - 1
     drawn, weights = drawn_variances(degrees)
-    seed, clip = t_quantile(tail, degrees), clip_quantile(tail, comparison.clips)
+    seed, clip = t_quantile(tail, degrees), clip_quantile(tail, comparison.effective_clips)
     critical = np.sqrt(seed**2 * seed_variance * drawn + clip**2 * clip_variance)
 
     def shortfall(true: float) -> float:

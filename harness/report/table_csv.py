@@ -15,7 +15,7 @@ from harness.report.text import csv_text, number, one_line
 
 PLACE = (
     "suites", "trained_on", "dataset", "evaluation", "split", "corruption", "metric", "selection", "confidence",
-    "dataset_sha256", "images", "clips",
+    "dataset_sha256", "images", "clips", "effective_clips",
 )  # fmt: skip
 NAME = ("kind", "rank", "not_ranked", "detector", "method", "variant", "seeds")
 SCORES = (
@@ -78,6 +78,7 @@ def place_cells(board: Leaderboard, section: Section) -> dict[str, str]:
     return {name: csv_text(text) for name, text in texts.items()} | {
         "images": str(section.images),
         "clips": str(section.clips),
+        "effective_clips": number(section.effective_clips, 1),
     }
 
 

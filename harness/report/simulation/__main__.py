@@ -12,7 +12,7 @@ import typer
 
 from harness.report.simulation.drawn import FEW_CLIPS, GRID, ONE_SEED, UNEVEN_CLIPS, Setting
 from harness.report.simulation.measured import REGIMES, Found, Measured, Share, measure, power, predicted
-from harness.report.simulation.rivals import EFFECTIVE
+from harness.report.simulation.rivals import BY_NUMBER
 
 
 class Part(StrEnum):
@@ -95,11 +95,11 @@ def one(matrices: int, seed: int) -> Lines:
 
 
 def uneven(matrices: int, seed: int) -> Lines:
-    """Where the grid ends: clips that are all that matters, and very uneven ones; beside the interval by effective clips."""
-    yield *SETTING, "coverage", "family-wise error", "by effective clips: coverage", "family-wise error "
+    """Where the grid ends: clips that are all that matters, and very uneven ones; beside the interval that counts all clips alike."""
+    yield *SETTING, "coverage", "family-wise error", "by the number of clips: coverage", "family-wise error "
     for setting in UNEVEN_CLIPS:
         found = measure(setting, matrices // 2, seed, rivals=matrices // 2)
-        other = found.rivals[EFFECTIVE]
+        other = found.rivals[BY_NUMBER]
         shares = (found.ours.coverage, found.ours.family_error, other.coverage, other.family_error)
         yield *setting_cells(setting), *(percent(share) for share in shares)
 

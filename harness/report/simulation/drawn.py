@@ -28,8 +28,16 @@ EASE, EASE_OF_CLIPS, EASE_OF_IMAGES = 1.6, 0.8, 0.5
 FALSE_LANES = -1.2
 """Logit of a false lane in an image."""
 
-Sizes = Literal["even", "uneven", "very uneven"]
+Sizes = Literal["even", "uneven", "very uneven", "of TuSimple's sizes"]
 """How many images the clips of a test set have: see `sizes_of_clips`."""
+
+TUSIMPLE = (
+    668, 373, 314, 229, 147, 147, 121, 107, 96, 96, 49, 32, 28, 27, 24, 23, 20, 18, 17, 13, 12, 11, 9, *[8] * 3, *[7] * 2, *[6] * 2,
+    *[5] * 6, *[4] * 7, *[3] * 9, *[2] * 20, *[1] * 26,
+)  # fmt: skip
+"""Labelled frames of each of the 98 clips of TuSimple's test set, counted in its test_label.json; they weigh as 9.3 equal ones."""
+
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ GRID = (
 FEW_CLIPS = tuple(
     Setting(seeds, clips, "uneven", mix) for seeds, clips, mix in itertools.product((3, 5), (10, 25, 49), OF_60)
 )
-"""Scenarios with few clips, where quantiles are Student's t with C - 1 degrees of freedom."""
+"""Scenarios with few clips."""
 
 ONE_SEED = (
     *(Setting(1, clips, "uneven", replace(mix, seed=0.0)) for clips, mix in itertools.product((12, 60), OF_60[1:3])),
@@ -84,20 +92,24 @@ ONE_SEED = (
 """One seed, whose networks are held fixed: the seeds' own part is left out, so that the truth stays the same."""
 
 CLIPS_ALONE = Mix("clips alone", 0.01, 0.60, 0.05)
-CLIPS_OF_REAL_SETS: tuple[tuple[int, Sizes], ...] = ((400, "uneven"), (60, "uneven"), (98, "very uneven"))
+CLIPS_OF_REAL_SETS: tuple[tuple[int, Sizes], ...] = (
+    (400, "uneven"),
+    (60, "uneven"),
+    (98, "very uneven"),
+    (98, "of TuSimple's sizes"),
+)
 UNEVEN_CLIPS = tuple(
     Setting(5, *clips, mix) for mix, clips in itertools.product((OF_60[3], OF_60[1], CLIPS_ALONE), CLIPS_OF_REAL_SETS)
 )
-"""Beyond the grid: clips that are all that matters, and clips as uneven as TuSimple's 98, which weigh as 9 equal ones."""
+"""Beyond the grid: clips that are all that matters, and clips as uneven as TuSimple's."""
 
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """One simulated row: the paired difference of two arms, what the leaderboard makes of it, and the images of each clip (C,)."""
+    """One simulated row: the paired difference of two arms, and what the leaderboard makes of it."""
 
     paired: Estimates
     comparison: Comparison
-    images: npt.NDArray[np.int64]
 
 
 def draw(rng: np.random.Generator, setting: Setting, rows: int, gain: float = 0.0) -> list[Drawn]:
@@ -117,19 +129,21 @@ def draw(rng: np.random.Generator, setting: Setting, rows: int, gain: float = 0.
     starts = np.concatenate([[0], np.cumsum(images)[:-1]])
     found, spurious = (np.add.reduceat(counts, starts, axis=-1, dtype=np.int64) for counts in (true, false))
     labels = np.add.reduceat(labelled, starts)
-    arms = [scored(found[arm], labels, spurious[arm]) for arm in range(2 * rows)]
+    arms = [scored(found[arm], labels, spurious[arm], images) for arm in range(2 * rows)]
     return [
-        Drawn(difference(method, base), compare(method, base), images)
+        Drawn(difference(method, base), compare(method, base))
         for method, base in zip(arms[::2], arms[1::2], strict=True)
     ]
 
 
-def sizes_of_clips(rng: np.random.Generator, setting: Setting) -> npt.NDArray[np.int64]:
+def sizes_of_clips(rng: np.random.Generator, setting: Setting) -> Integers:
     """Images of each clip (C,), at least one.
 
     even: Poisson. uneven: from 10 on with Pareto's tail of index 2.5; their standard deviation is about .9 of their mean, where it is
     .74 for CULane's test set and .66 to 2.7 within its scenarios. very uneven: lognormal, so that 98 weigh as about 13 equal ones.
     """
+    if setting.sizes == "of TuSimple's sizes":
+        return np.array(TUSIMPLE)
     if setting.sizes == "even":
         return 1 + rng.poisson(7, setting.clips)
     if setting.sizes == "uneven":
@@ -152,8 +166,8 @@ def positives(
     return found.sum(axis=-1, dtype=np.int8), spurious.astype(np.int8)
 
 
-def scored(found: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], spurious: npt.NDArray[np.int64]) -> Estimates:
+def scored(found: Integers, labels: Integers, spurious: Integers, images: Integers) -> Estimates:
     """F1 of one arm over its seeds, from sums by clip."""
-    estimates = f1_estimates(found, labels, found + spurious)
+    estimates = f1_estimates(found, labels, found + spurious, images)
     assert estimates is not None
     return estimates

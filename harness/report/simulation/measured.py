@@ -161,6 +161,7 @@ def detectable_of(found: Sequence[Sequence[Comparison]]) -> float:
     rows = [comparison for family in found for comparison in family]
     typical = replace(
         rows[0],
+        effective_clips=float(np.mean([row.effective_clips for row in rows])),
         seed_variance=float(np.mean([row.seed_variance for row in rows])),
         clip_variance=float(np.mean([row.clip_variance for row in rows])),
         interaction_variance=float(np.mean([row.interaction_variance for row in rows])),
@@ -232,6 +233,7 @@ def normal_rows(rng: np.random.Generator, gains: Floats, *, seeds: int, clips: i
             Comparison(
                 differences=values,
                 clip_influence=influence,
+                effective_clips=float(clips),
                 seed_variance=variance(values) / seeds,
                 clip_variance=clips / (clips - 1) * float((influence**2).sum()),
                 interaction_variance=0.0,

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.report.estimates import Floats
 from harness.report.simulation.drawn import Drawn
-from harness.report.statistics import clip_quantile, effective_clips, t_quantile
+from harness.report.statistics import clip_quantile, t_quantile
 
 RESAMPLES = 1000
 
@@ -60,14 +60,14 @@ def pooled(rows: Sequence[Drawn], level: float) -> Intervals:
     seed = float(np.mean([row.comparison.seed_variance or 0.0 for row in rows]))
     tail = (1 - level) / 2
     by_seeds = t_quantile(tail, len(rows) * (seeds - 1)) * math.sqrt(seed)
-    by_clips = clip_quantile(tail, rows[0].comparison.clips)
+    by_clips = clip_quantile(tail, rows[0].comparison.effective_clips)
     return around(rows, [math.hypot(by_seeds, by_clips * math.sqrt(row.comparison.pure_clip_variance)) for row in rows])
 
 
-def by_effective_clips(rows: Sequence[Drawn], level: float) -> Intervals:
-    """As the leaderboard's, with as many degrees of freedom for the clips as equal ones would have that weigh the same."""
-    tail, degrees = (1 - level) / 2, effective_clips(rows[0].images) - 1
-    by_seeds, by_clips = t_quantile(tail, rows[0].comparison.seeds - 1), t_quantile(tail, degrees)
+def by_number_of_clips(rows: Sequence[Drawn], level: float) -> Intervals:
+    """As the leaderboard's, but all clips count alike for the quantile, whatever their size."""
+    tail, seeds, clips = (1 - level) / 2, rows[0].comparison.seeds, rows[0].comparison.clips
+    by_seeds, by_clips = t_quantile(tail, seeds - 1), clip_quantile(tail, clips)
     return around(
         rows,
         [
@@ -86,12 +86,12 @@ def around(rows: Sequence[Drawn], half_widths: Sequence[float]) -> Intervals:
     return np.stack([means - halves, means + halves], axis=1)
 
 
-EFFECTIVE = "quadrature, t by the effective number of clips"
+BY_NUMBER = "quadrature, quantile by the number of clips"
 
 RIVALS: Mapping[str, Callable[[Sequence[Drawn], float], Intervals]] = {
     "percentile bootstrap, seeds and clips crossed": bootstrap,
     "paired t over seeds": paired_t,
     "sum of variances, Satterthwaite": satterthwaite,
     "quadrature, seed variance pooled over 8 rows": pooled,
-    EFFECTIVE: by_effective_clips,
+    BY_NUMBER: by_number_of_clips,
 }

@@ -12,8 +12,20 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.report.simulation.__main__ import app
-from harness.report.simulation.drawn import CLIPS_ALONE, FEW_CLIPS, GRID, OF_60, OF_500, ONE_SEED, Setting, draw
+from harness.report.simulation.drawn import (
+    CLIPS_ALONE,
+    FEW_CLIPS,
+    GRID,
+    OF_60,
+    OF_500,
+    ONE_SEED,
+    TUSIMPLE,
+    UNEVEN_CLIPS,
+    Setting,
+    draw,
+)
 from harness.report.simulation.measured import REGIMES, ROWS, Regime, Share, measure, power, predicted
+from harness.report.simulation.rivals import BY_NUMBER
 
 SEEDS_DOMINATE = Setting(3, 60, "uneven", OF_60[0])
 CLIPS_DOMINATE = Setting(5, 60, "uneven", OF_60[1])
@@ -25,7 +37,7 @@ def lies(share: Share, low: float, high: float) -> bool:
 
 
 def name_of(setting: Setting) -> str:
-    return f"{setting.seeds} seeds, {setting.clips} clips, {setting.mix.name}"
+    return f"{setting.seeds} seeds, {setting.clips} {setting.sizes} clips, {setting.mix.name}"
 
 
 def test_simulated_rows_have_no_true_difference_and_vary_by_what_they_should() -> None:
@@ -57,6 +69,13 @@ def test_the_usual_recipes_would_not_have_covered() -> None:
     assert by_clips["paired t over seeds"].family_error.value > 0.2
 
 
+def test_to_count_all_clips_alike_would_not_have_covered_on_clips_of_tusimples_sizes() -> None:
+    setting = Setting(3, len(TUSIMPLE), "of TuSimple's sizes", CLIPS_ALONE)
+    found = measure(setting, 60, seed=3, rivals=60)
+    assert found.rivals[BY_NUMBER].coverage.value < 0.91
+    assert lies(found.ours.coverage, 0.93, 0.98)
+
+
 def test_the_command_prints_the_same_table_for_the_same_seed() -> None:
     texts = [
         CliRunner().invoke(app, ["prediction", "--matrices", "16", "--seed", str(seed)]).stdout for seed in (1, 1, 2)
@@ -79,6 +98,15 @@ def test_intervals_cover_between_93_and_98_percent_and_families_err_in_at_most_5
 @pytest.mark.parametrize("setting", FEW_CLIPS, ids=name_of)
 def test_intervals_of_scenarios_with_few_clips_cover_at_least_93_percent(setting: Setting) -> None:
     assert lies(measure(setting, 200, seed=101).ours.coverage, 0.93, 1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", [setting for setting in UNEVEN_CLIPS if setting.clips == 98], ids=name_of)
+def test_intervals_of_very_uneven_clips_cover_and_their_families_err_in_at_most_5_percent(setting: Setting) -> None:
+    matrices = 250
+    found = measure(setting, matrices, seed=105).ours
+    assert lies(found.coverage, 0.93, 0.99)
+    assert found.family_error.value <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / matrices)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ def sums(seeds: int = 3, clips: int = 11) -> tuple[np.ndarray, np.ndarray, np.nd
 
 def test_f1_of_two_clips_by_hand() -> None:
     # Clip 1: 4 labels, 3 predictions, 3 right. Clip 2: 2 labels, 3 predictions, 1 right. F1 = 2 * 4 / (6 + 6) = 2/3.
-    estimates = f1_estimates(np.array([[3, 1]]), np.array([4, 2]), np.array([[3, 3]]))
+    estimates = f1_estimates(np.array([[3, 1]]), np.array([4, 2]), np.array([[3, 3]]), np.array([1, 1]))
     assert estimates is not None
     assert estimates.values == pytest.approx([2 / 3])
     # [2 * 3 - 2/3 * 7] / 12 = 1/9 and [2 * 1 - 2/3 * 5] / 12 = -1/9.
@@ -34,8 +34,8 @@ def test_f1_of_two_clips_by_hand() -> None:
 
 
 def test_f1_without_labels_is_undefined_and_without_predictions_zero() -> None:
-    assert f1_estimates(np.zeros((2, 3)), np.zeros(3), np.ones((2, 3))) is None
-    nothing_found = f1_estimates(np.zeros((2, 3)), np.ones(3), np.zeros((2, 3)))
+    assert f1_estimates(np.zeros((2, 3)), np.zeros(3), np.ones((2, 3)), np.ones(3)) is None
+    nothing_found = f1_estimates(np.zeros((2, 3)), np.ones(3), np.zeros((2, 3)), np.ones(3))
     assert nothing_found is not None
     assert nothing_found.values.tolist() == [0, 0]
 
@@ -46,7 +46,7 @@ def test_influences_sum_to_zero(seed: int) -> None:
     labels = rng.integers(0, 9, 12)
     labels[0] += 1
     true_positives = rng.binomial(labels, 0.7, (2, 12))
-    estimates = f1_estimates(true_positives, labels, true_positives + rng.poisson(1, (2, 12)))
+    estimates = f1_estimates(true_positives, labels, true_positives + rng.poisson(1, (2, 12)), np.ones(12))
     assert estimates is not None
     assert estimates.influence.sum(axis=1) == pytest.approx(0, abs=1e-12)
     assert mean_estimates(true_positives, labels).influence.sum(axis=1) == pytest.approx(0, abs=1e-12)
@@ -58,7 +58,7 @@ def test_influence_is_the_derivative_by_a_clips_weight() -> None:
     def f1(weights: np.ndarray) -> np.ndarray:
         return 2 * (true_positives @ weights) / ((predictions + labels) @ weights)
 
-    estimates = f1_estimates(true_positives, labels, predictions)
+    estimates = f1_estimates(true_positives, labels, predictions, np.ones(len(labels)))
     assert estimates is not None
     step = 1e-6
     for clip in range(len(labels)):
@@ -71,8 +71,8 @@ def test_mf1_is_the_mean_of_the_ten_f1_and_of_their_influences() -> None:
     labels = RNG.integers(1, 30, 8)
     true_positives = np.sort(RNG.binomial(labels[None, :, None], 0.7, (2, 8, 10)), axis=2)[:, :, ::-1]
     predictions = true_positives[:, :, 0] + 1
-    ten = [f1_estimates(true_positives[:, :, index], labels, predictions) for index in range(10)]
-    together = mean_f1_estimates(true_positives, labels, predictions)
+    ten = [f1_estimates(true_positives[:, :, index], labels, predictions, np.ones(8)) for index in range(10)]
+    together = mean_f1_estimates(true_positives, labels, predictions, np.ones(8))
     assert together is not None
     assert together.values == pytest.approx(np.mean([part.values for part in ten if part], axis=0))
     assert together.influence == pytest.approx(np.mean([part.influence for part in ten if part], axis=0))

@@ -13,8 +13,10 @@ from scipy import stats
 from harness.report.estimates import Estimates, f1_estimates
 from harness.report.statistics import (
     Comparison,
+    clip_quantile,
     compare,
     detectable_difference,
+    effective_clips,
     half_widths,
     holm,
     p_value,
@@ -29,9 +31,14 @@ from harness.report.tables import HOW_TO_READ_GAINS
 
 
 def comparison(
-    differences: list[float], *, clip_sd: float = 0.0, clips: int = 100, interaction: float = 0.0
+    differences: list[float],
+    *,
+    clip_sd: float = 0.0,
+    clips: int = 100,
+    effective: float | None = None,
+    interaction: float = 0.0,
 ) -> Comparison:
-    """A comparison with given differences whose V_clip is clip_sd squared."""
+    """A comparison with given differences whose V_clip is clip_sd squared; without `effective` all clips are of one size."""
     signs = np.where(np.arange(clips) % 2, 1.0, -1.0)
     if clips % 2:
         signs[-1] = 0.0
@@ -40,6 +47,7 @@ def comparison(
     return Comparison(
         differences=values,
         clip_influence=signs * scale,
+        effective_clips=effective if effective is not None else float(clips),
         seed_variance=variance(values) / len(values) if len(values) > 1 else None,
         clip_variance=clip_sd**2 if clips > 1 else None,
         interaction_variance=interaction,
@@ -48,8 +56,8 @@ def comparison(
 
 
 def test_variances_of_two_seeds_and_two_clips_by_hand() -> None:
-    method = Estimates(np.array([0.5, 0.7]), np.array([[0.03, -0.03], [0.01, -0.01]]))
-    baseline = Estimates(np.array([0.4, 0.4]), np.zeros((2, 2)))
+    method = Estimates(np.array([0.5, 0.7]), np.array([[0.03, -0.03], [0.01, -0.01]]), np.array([3, 1]))
+    baseline = Estimates(np.array([0.4, 0.4]), np.zeros((2, 2)), np.array([3, 1]))
     result = compare(method, baseline)
     assert result.differences == pytest.approx([0.1, 0.3])
     assert result.mean == pytest.approx(0.2)
@@ -59,6 +67,8 @@ def test_variances_of_two_seeds_and_two_clips_by_hand() -> None:
     assert result.clip_variance == pytest.approx(0.0016)
     assert result.interaction_variance == pytest.approx(0.0004)
     assert result.pure_clip_variance == pytest.approx(0.0012)
+    # (3 + 1)^2 / (9 + 1).
+    assert result.effective_clips == pytest.approx(1.6)
 
 
 def test_interval_adds_squared_half_widths_of_seeds_and_clips() -> None:
@@ -91,6 +101,47 @@ def test_without_seed_variance_p_is_the_normal_one() -> None:
 def test_under_fifty_clips_quantiles_are_students_with_one_degree_less_than_clips() -> None:
     assert p_value(comparison([0.1] * 3, clip_sd=0.05, clips=49)) == pytest.approx(2 * stats.t.sf(2.0, 48), rel=1e-9)
     assert p_value(comparison([0.1] * 3, clip_sd=0.05, clips=50)) == pytest.approx(2 * stats.norm.sf(2.0), rel=1e-9)
+
+
+@pytest.mark.parametrize("clips", [2, 10, 49, 50, 419])
+@pytest.mark.parametrize("images", [1, 7, 83])
+def test_equal_clips_are_as_many_as_they_are(clips: int, images: int) -> None:
+    assert effective_clips(np.full(clips, images)) == clips
+    tail = 0.025
+    old = stats.t.isf(tail, clips - 1) if clips < 50 else stats.norm.isf(tail)
+    assert clip_quantile(tail, effective_clips(np.full(clips, images))) == pytest.approx(old, rel=1e-9)
+
+
+def test_quantiles_of_uneven_clips_go_by_the_equal_ones_of_their_weight() -> None:
+    # 80 clips of one image and 20 of 16: (80 + 320)^2 / (80 + 20 * 256) = 30.77.
+    effective = effective_clips(np.array([1] * 80 + [16] * 20))
+    assert effective == pytest.approx(160_000 / 5_200)
+    quantile = stats.t.ppf(0.975, 160_000 / 5_200 - 1)
+    uneven = comparison([0.1, 0.2, 0.6], clip_sd=0.05, clips=100, effective=effective)
+    half = half_widths(uneven)
+    assert half is not None
+    assert half.clip == pytest.approx(quantile * 0.05)
+    assert half.seed is not None
+    assert half.total == pytest.approx(math.hypot(half.seed, quantile * 0.05))
+    assert pooled_half_width(uneven, seed_pool([uneven])) == pytest.approx(half.total)
+    one = half_widths(comparison([0.1], clip_sd=0.05, clips=100, effective=effective))
+    assert one is not None
+    assert one.total == pytest.approx(quantile * 0.05)
+    same = comparison([0.1] * 3, clip_sd=0.05, clips=100, effective=effective)
+    assert p_value(same) == pytest.approx(2 * stats.t.sf(2.0, 160_000 / 5_200 - 1), rel=1e-9)
+    assert detectable_difference(same) == pytest.approx(0.05 * (quantile + stats.norm.ppf(0.8)), rel=1e-4)
+
+
+def test_clips_of_the_weight_of_fewer_than_two_have_no_interval_no_verdict_and_no_power() -> None:
+    uneven = comparison([0.1, 0.2, 0.3], clip_sd=0.05, clips=12, effective=1.94)
+    assert half_widths(uneven) is None
+    assert p_value(uneven) is None
+    assert detectable_difference(uneven) is None
+    assert pooled_half_width(uneven, seed_pool([uneven])) is None
+    assert why_no_verdict(uneven) == "no verdict: 12 clips, as good as 1.9 equal ones"
+    barely = half_widths(comparison([0.1, 0.2, 0.3], clip_sd=0.05, clips=12, effective=2.0))
+    assert barely is not None
+    assert barely.clip == pytest.approx(stats.t.ppf(0.975, 1) * 0.05)
 
 
 def test_under_ten_clips_there_is_no_interval_no_verdict_and_no_power() -> None:
@@ -139,8 +190,8 @@ def test_overwhelming_differences_have_a_tiny_p_rather_than_an_error() -> None:
     assert p == pytest.approx(1e-100)
 
 
-@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 13, 30, 48, 99])
-def test_quantiles_are_right_as_far_out_as_p_values_are_looked_for(degrees: int) -> None:
+@pytest.mark.parametrize("degrees", [1, 1.3, 2, 3, 4, 8.3, 9, 13, 30, 47.6, 48, 99])
+def test_quantiles_are_right_as_far_out_as_p_values_are_looked_for(degrees: float) -> None:
     for tail in (0.4, 0.025, 1e-6, 1e-20, 1e-60, 5e-101):
         assert stats.t.logsf(t_quantile(tail, degrees), degrees) == pytest.approx(math.log(tail), rel=1e-6)
 
@@ -149,11 +200,12 @@ def test_quantiles_are_right_as_far_out_as_p_values_are_looked_for(degrees: int)
     st.lists(st.floats(-1, 1, allow_subnormal=False), min_size=3, max_size=6),
     st.floats(1e-3, 1),
     st.integers(10, 80),
+    st.floats(0.2, 1),
 )
 def test_p_is_below_five_percent_exactly_where_the_interval_leaves_out_zero(
-    differences: list[float], clip_sd: float, clips: int
+    differences: list[float], clip_sd: float, clips: int, share: float
 ) -> None:
-    result = comparison(differences, clip_sd=clip_sd, clips=clips)
+    result = comparison(differences, clip_sd=clip_sd, clips=clips, effective=share * clips)
     half, p = half_widths(result), p_value(result)
     assert half is not None
     assert p is not None
@@ -221,9 +273,9 @@ def test_pooled_interval_uses_the_mean_seed_variance_and_all_its_degrees_of_free
 
 def test_correlation_of_paired_seeds_is_pearsons() -> None:
     ours, theirs = np.array([0.81, 0.85, 0.80]), np.array([0.80, 0.82, 0.81])
-    result = compare(Estimates(ours, np.zeros((3, 12))), Estimates(theirs, np.zeros((3, 12))))
+    result = compare(*(Estimates(values, np.zeros((3, 12)), np.ones(12)) for values in (ours, theirs)))
     assert result.correlation == pytest.approx(stats.pearsonr(ours, theirs).statistic)
-    flat = compare(Estimates(ours, np.zeros((3, 12))), Estimates(np.full(3, 0.8), np.zeros((3, 12))))
+    flat = compare(*(Estimates(values, np.zeros((3, 12)), np.ones(12)) for values in (ours, np.full(3, 0.8))))
     assert flat.correlation is None
 
 
@@ -235,7 +287,9 @@ def test_clip_variance_is_that_of_ten_thousand_clip_resamples() -> None:
     ours = rng.binomial(labels, np.clip(hard + 0.05 * rng.normal(size=clips), 0, 1), (seeds, clips))
     theirs = rng.binomial(labels, hard, (seeds, clips))
     ours_predicted, theirs_predicted = ours + rng.poisson(2, ours.shape), theirs + rng.poisson(2, ours.shape)
-    one, other = f1_estimates(ours, labels, ours_predicted), f1_estimates(theirs, labels, theirs_predicted)
+    images = np.ones(clips)
+    one = f1_estimates(ours, labels, ours_predicted, images)
+    other = f1_estimates(theirs, labels, theirs_predicted, images)
     assert one is not None
     assert other is not None
     weights = rng.multinomial(clips, np.full(clips, 1 / clips), 10_000).T
