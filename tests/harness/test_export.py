@@ -100,6 +100,18 @@ def test_the_exported_network_gives_the_same_lanes(
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.safetensors", "network.onnx"}
 
 
+def test_a_checkpoint_is_plain_tensors_that_load_without_this_program(samples: Samples, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    save_checkpoint("ufldv2_micro", "samiro", samples, tmp_path / "samiro.safetensors")
+    save_checkpoint("ufldv2_micro", "baseline", samples, tmp_path / "baseline.safetensors")
+    state, plain = (load_file(tmp_path / f"{method}.safetensors") for method in ("samiro", "baseline"))
+    gates = {f"spatial_attention.backbone_layer{stage}.convolution.weight" for stage in (1, 2, 3, 4)}
+    assert state.keys() - plain.keys() == gates
+    assert plain.keys() <= state.keys()
+    assert {tuple(state[gate].shape) for gate in gates} == {(1, 2, 7, 7)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["baseline", "samiro"])
 @pytest.mark.parametrize("name", detector_names())

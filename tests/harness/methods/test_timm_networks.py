@@ -177,6 +177,16 @@ def test_networks_that_take_no_such_images_are_refused_in_a_line(name: str, size
     assert "choose" in str(caught.value)
 
 
+@LARGE
+def test_a_network_that_merges_patches_by_a_reshape_is_registered() -> None:
+    oracle = drawn_timm_oracle("swin_tiny_patch4_window7_224", seed=0)
+    for grid, tap, feature in zip(
+        oracle.grids((128, 320)), oracle.taps, oracle(torch.zeros(1, 3, 128, 320, dtype=torch.uint8)), strict=True
+    ):
+        assert (grid.columns.stride, grid.columns.offset) == (tap.stride, (tap.stride - 1) / 2)
+        assert grid.shape == feature.shape[2:]
+
+
 def test_every_weight_that_is_used_has_to_be_there(tmp_path: Path) -> None:
     whole = network("test_resnet")
     state = {key: value.clone() for key, value in whole.state_dict().items()}
