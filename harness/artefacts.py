@@ -68,13 +68,23 @@ def statistics_phase(results: Path, cell: Cell, content: str) -> Phase:
     return Phase(
         results / "artefacts" / "statistics" / f"{cell.meta.name}-{key[:12]}",
         key,
-        fingerprint(
-            [
-                "harness.methods.statistics",
-                *([adapter_module(cell)] if cell.oracle.configuration.kind == "init" else []),
-            ]
-        ),
+        fingerprint(["harness.methods.statistics", *source_modules(cell)]),
     )
+
+
+def oracle_modules(cell: Cell) -> list[str]:
+    """The modules that a cell's oracle is made by while it trains."""
+    if cell.oracle is None:
+        return []
+    return [*source_modules(cell), *(["harness.methods.control_oracles"] if cell.shuffled else [])]
+
+
+def source_modules(cell: Cell) -> list[str]:
+    """The same before it is shuffled; what is built before, as an artefact, has its own fingerprint."""
+    assert cell.oracle is not None
+    if cell.oracle.configuration.kind == "init":
+        return ["harness.methods.control_oracles", adapter_module(cell)]
+    return ["harness.methods.timm_networks", "harness.oracle_files"] if cell.oracle.configuration.has_weights else []
 
 
 def oracle_key(results: Path, cell: Cell) -> str:

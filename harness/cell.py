@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from detectors.meta import Form
-from harness.artefacts import adapter_module, image_size_of, open_part
+from harness.artefacts import adapter_module, image_size_of, open_part, oracle_modules
 from harness.datasets.base import FORMS
 from harness.files import sha256_of_json, write_json
 from harness.fingerprint import fingerprint
@@ -76,7 +76,7 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     ]
     if cell.identity.selection == "val-best":
         modules += ["harness.selection", SCORINGS[cell.form].module, FORMS[cell.form].partition(":")[0]]
-    train = Phase(folder / "train", sha256_of_json(what), code_of(*modules))
+    train = Phase(folder / "train", sha256_of_json(what), code_of(*modules, *oracle_modules(cell)))
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
         scoring = scoring_of(cell, evaluation)

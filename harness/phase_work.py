@@ -31,7 +31,7 @@ from harness.methods.config import RegularizedConfiguration
 from harness.methods.oracle import Oracle
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
-from harness.phases import run_phase
+from harness.phases import phase_state, run_phase, set_aside
 from harness.progress import Event, Report
 from harness.records import Artefact, TrainingCost
 from harness.scoring import SCORINGS
@@ -94,7 +94,7 @@ def train_share(
         batch_size=recipe.batch_size,
         seed=cell.identity.seed,
         workers=cell.training.workers,
-        cache_bytes=round(cell.training.cache_gigabytes * GIGABYTE),
+        cache_bytes=round(cell.training.cache_gigabytes * GIGABYTE / ranks.count),
         pin_memory=device.type == "cuda",
         augment_on=augmenting_device(device),
         share=(ranks.rank, ranks.count),
@@ -253,6 +253,9 @@ def build_statistics(
 
     phase = statistics_phase(results, cell, content)
     with locked(phase):
+        if phase_state(phase).state == "stale":
+            # Seconds of work that no command names: other code's are made anew without asking.
+            set_aside(phase.folder)
         return run_phase(phase, work) / "statistics.safetensors"
 
 

@@ -18,10 +18,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "leaderboard": ("harness.cli.leaderboard", "rebuild the tables of a suite from its records and counts"),
     "score": ("harness.cli.score", "score predictions in an official format"),
     "predict": ("harness.cli.predict", "lanes of any images and videos, and pictures of them"),
+    "export": ("harness.cli.export", "a checkpoint's network as an ONNX file, which runs without this program"),
     "detectors": (
         "harness.cli.detectors",
         "what detectors there are, conformance, a scaffold for a new one, import of checkpoints",
     ),
+    "oracle": ("harness.cli.oracle", "oracles: pre-train one on a folder of images, and what there are"),
     "weights": ("harness.cli.weights", "pretrained backbone weights: what there are, and into the cache with them"),
     "data": ("harness.cli.data", "render, examine, index and convert datasets"),
     "publish": ("harness.cli.publish", "copy a suite's records and tables to results/<suite>/ and the README"),

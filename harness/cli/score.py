@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from harness.datasets.roots import cache_folder
 from harness.files import replaceable, write_text
 from harness.metrics import culane, culane_ports, llamas, tusimple
 from harness.metrics.counts import Counts, Sums
 from harness.metrics.image_lists import listed_images, read_lists
 from harness.metrics.image_matches import Progress as Report
+from harness.metrics.label_pack import PACKS
 from harness.metrics.oddities import Oddity
 from harness.metrics.splits import count_splits
 
@@ -76,6 +79,9 @@ def score_culane(
     iou: Thresholds = None,
     per_image: PerImage = None,
     strict: Strict = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither use nor keep painted labels; the figures are the same.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score predictions in CULane's format.
@@ -85,9 +91,8 @@ def score_culane(
     official = metric is CulaneMetric.official
     splits = read_lists(lists, listed_images if official else culane_ports.listed_images)
     shown = shown_thresholds(iou)
-    name, score_them = (
-        (culane.METRIC, culane.score_images) if official else (culane_ports.METRIC, culane_ports.score_images)
-    )
+    score_official = partial(culane.score_images, cache=None if no_cache else cache_folder() / PACKS)
+    name, score_them = (culane.METRIC, score_official) if official else (culane_ports.METRIC, culane_ports.score_images)
     with progress_bar(sum(len(split.images) for split in splits)) as report:
 
         def score_images(images: Sequence[str]) -> tuple[Counts, tuple[Oddity, ...]]:

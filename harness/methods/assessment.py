@@ -55,7 +55,8 @@ def assess_reconstruction(
     def error(guess: Tensor, right: Tensor) -> float:
         return float(unit_means((guess - right).square(), model.unit)[hidden].mean())
 
-    _draw(picture, truth, pixels, fill, visible, model.unit)
+    filled = unit_normalised(normalise((fill * 255).round(), normalisation), model.unit)[0]
+    _draw(picture, truth, [pixels, fill, means], visible, model.unit)
     return Reconstruction(
         images=len(images),
         normalised=error(prediction, target),
@@ -63,6 +64,7 @@ def assess_reconstruction(
         pixels=error(pixels, truth),
         pixels_mean=error(means, truth),
         pixels_fill=error(fill, truth),
+        normalised_fill=error(filled, target),
     )
 
 
@@ -107,11 +109,11 @@ def _to_unit_range(floats: Tensor, normalisation: Normalisation) -> Tensor:
     return pixels.flip(1) if normalisation.order == "bgr" else pixels
 
 
-def _draw(path: Path, truth: Tensor, pixels: Tensor, fill: Tensor, visible: Tensor, unit: int) -> None:
-    """Rows of images: original, what the encoder sees, the reconstruction, the inpainting."""
+def _draw(path: Path, truth: Tensor, guesses: list[Tensor], visible: Tensor, unit: int) -> None:
+    """Rows of images: original, what the encoder sees, then each guess in the hidden units: reconstruction, inpainting, patch means."""
     mask = visible.repeat_interleave(unit, 1).repeat_interleave(unit, 2).unsqueeze(1)
     seen = torch.where(mask, truth, torch.full_like(truth, 0.5))
-    columns = [truth, seen, torch.where(mask, truth, pixels), fill]
+    columns = [truth, seen, *(torch.where(mask, truth, guess) for guess in guesses)]
     rows = np.linspace(0, len(truth) - 1, min(PICTURE_ROWS, len(truth))).round().astype(int)
     picture = torch.cat([torch.cat([column[row] for column in columns], 2) for row in rows], 1)
     array = (picture.permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()

@@ -35,7 +35,7 @@ class Reconstruction(Part):
     normalised: in pixels of which each unit has mean 0 and variance 1; `normalised_mean` is what the units' means score, which is 1
     but for units without any contrast. pixels: in units of the pixel range 0 to 1, the prediction brought back with each hidden unit's
     true mean and deviation, as pictures of masked image modelling are; `pixels_fill` is what OpenCV's inpainting (Telea) scores, which
-    has neither.
+    has neither. `normalised_fill` is what inpainting scores in the units of `normalised`, each of its units normalised as the truth's.
     """
 
     images: int
@@ -44,6 +44,7 @@ class Reconstruction(Part):
     pixels: float
     pixels_mean: float
     pixels_fill: float
+    normalised_fill: float | None = None
 
 
 class OracleCard(Part):
@@ -81,3 +82,8 @@ def card_path(weights: Path) -> Path:
 def picture_path(weights: Path) -> Path:
     """Where the picture of its reconstructions lies."""
     return weights.with_suffix(".png")
+
+
+def curve_path(weights: Path) -> Path:
+    """Where the picture of its training loss lies."""
+    return weights.with_suffix(".loss.png")

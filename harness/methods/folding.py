@@ -22,8 +22,9 @@ Network = TypeVar("Network", bound=nn.Module)
 def folded(network: Network, run: Callable[[Network], Sequence[Tensor]]) -> Network:
     """A copy of a frozen network in eval mode with its batch normalisations folded into convolutions, its weights laid out for speed.
 
-    `run` takes it, or a copy, through one forward, always of the same images, and gives its outputs: in it is seen which follows which. Equal but for rounding:
-    where a convolution's result is used besides its normalisation, the outputs show it, and nothing is folded. Names of modules stay.
+    `run` takes it, or a copy, through one forward, always of the same images, and gives its outputs: in it is seen which follows which.
+    Equal but for rounding: where a convolution's result is used besides its normalisation, the outputs show it, and nothing is folded.
+    Names of modules stay.
     """
     before = _outputs(network, run)
     candidate = copy.deepcopy(network)

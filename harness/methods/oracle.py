@@ -19,7 +19,7 @@ from harness.errors import InputError
 from harness.files import sha256_of_file, write_text, written_aside
 from harness.methods.card import OracleCard, card_path
 from harness.methods.folding import channels_last_is_safe, folded
-from harness.methods.registration import Grid, PixelTracer, blank_images, grid_of
+from harness.methods.registration import Grid, PixelTracer, blank_images, grid_of, merged
 
 
 class Oracle(nn.Module):
@@ -98,8 +98,8 @@ class Oracle(nn.Module):
                     f"{tuple(feature.shape)}: give the oracle that belongs to its taps"
                 )
         return tuple(
-            grid_of(tracer.lattice(feature), (feature.shape[2], feature.shape[3]), stride=tap.stride,
-                    name=f"oracle tap {tap.path!r}").scaled(scale)
+            grid_of(merged(tracer.lattice(feature), (feature.shape[2], feature.shape[3]), scaled),
+                    (feature.shape[2], feature.shape[3]), stride=tap.stride, name=f"oracle tap {tap.path!r}").scaled(scale)
             for tap, feature in zip(self.taps, features, strict=True)
         )  # fmt: skip
 
@@ -117,9 +117,17 @@ def oracle_taps(backbone: nn.Module) -> tuple[Tap, ...]:
 
 
 def save_oracle(backbone: nn.Module, card: OracleCard, path: Path) -> OracleCard:
-    """Write weights to `path` (safetensors) and then the card, with the weights' sha256, beside it. Gives the card as written."""
-    with written_aside(path) as aside:
-        save_file({name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}, aside)
+    """Write weights to `path` (safetensors) and then the card, with the weights' sha256, beside it. Gives the card as written.
+
+    Raises InputError where the disk is full.
+    """
+    try:
+        with written_aside(path) as aside:
+            save_file({name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}, aside)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: can't be written ({' '.join(str(error).split())}): make room and run it again"
+        ) from error
     card = card.model_copy(update={"sha256": sha256_of_file(path)})
     write_text(card_path(path), card.model_dump_json(indent=1) + "\n")
     return card

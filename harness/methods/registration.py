@@ -7,6 +7,7 @@ pooling, padding and interpolation says how it moves the centres, and all other 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,10 @@ class Lattice:
         """After `before` (y, x) cells were put in front."""
         return self._moved((1, 1), [-count for count in before])
 
+    def sliced(self, starts: Sequence[int], steps: Sequence[int]) -> Lattice:
+        """After every `steps`-th cell was taken, beginning with `starts` (y, x)."""
+        return self._moved(steps, starts)
+
     def resized(self, ratio: Sequence[float]) -> Lattice:
         """After interpolation to 1 / ratio (y, x) of the cells, outer edges onto outer edges."""
         return self._moved(ratio, [(step - 1) / 2 for step in ratio])
@@ -111,6 +116,22 @@ class PixelTracer(TorchFunctionMode):
     def _coarsest(self, values: Any) -> Lattice | None:
         found = [self._known[id(tensor)][1] for tensor in _tensors(values) if id(tensor) in self._known]
         return max(found, key=lambda lattice: lattice.stride) if found else None
+
+
+def merged(lattice: Lattice | None, shape: tuple[int, int], size: tuple[int, int]) -> Lattice | None:
+    """The lattice of a map of `shape` in an image of `size` (both rows, columns), neighbours that a reshape merged taken together.
+
+    Patch merging (Swin, Liu et al., ICCV 2021) puts k x k neighbouring cells into the channels of one, which lies at their centre. No
+    operation that is followed shows that, but there are k times fewer cells than the trace has, along both axes.
+    """
+    if lattice is None:
+        return None
+    traced = [math.ceil(side / step) for side, step in zip(size, lattice.stride, strict=True)]
+    factors = {round(count / there) for count, there in zip(traced, shape, strict=True)}
+    factor = factors.pop()
+    if factors or factor < 2 or [math.ceil(count / factor) for count in traced] != list(shape):
+        return lattice
+    return lattice.windowed(factor, factor, 0)
 
 
 def grid_of(lattice: Lattice | None, shape: tuple[int, int], *, stride: int, name: str) -> Grid:
@@ -185,6 +206,16 @@ def _interpolation(before: Lattice, result: Tensor, args: tuple[Any, ...], kwarg
     return before.resized([a / b for a, b in zip(source.shape[-2:], result.shape[-2:], strict=True)])
 
 
+def _slicing(before: Lattice, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lattice:
+    """Every k-th row and column, in whatever layout: the two slices that have a step."""
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    stepped = [part for part in index if isinstance(part, slice) and (part.step or 1) > 1]
+    if len(stepped) != 2:
+        return before
+    starts, steps = [part.start or 0 for part in stepped], [part.step for part in stepped]
+    return before.sliced(starts, steps)
+
+
 RULES: dict[str, Rule] = {
     "conv2d": _convolution,
     "max_pool2d": _pooling,
@@ -192,6 +223,7 @@ RULES: dict[str, Rule] = {
     "avg_pool2d": _pooling,
     "pad": _padding,
     "interpolate": _interpolation,
+    "__getitem__": _slicing,
 }
 """How the functions that move cells move them, by name; everything else leaves the cells where they are."""
 

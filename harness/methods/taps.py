@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from detectors.base import Detector, Tap, tap_module
 from harness.errors import InputError, did_you_mean
-from harness.methods.registration import Grid, PixelTracer, blank_images, grid_of
+from harness.methods.registration import Grid, PixelTracer, blank_images, grid_of, merged
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def as_map(output: Tensor, tap: Tap, shape: tuple[int, int]) -> Tensor:
             f"tap {tap.path!r}: {cells.shape[1]} tokens don't lie on {shape[0]} x {shape[1]} cells: mend stride or "
             "prefix_tokens, or train at the configured input size"
         )
-    return cells.transpose(1, 2).reshape(len(cells), -1, *shape)
+    # By `shape`, not `len`: an export keeps the batch open only where its size stays a symbol.
+    return cells.transpose(1, 2).reshape(cells.shape[0], -1, *shape)
 
 
 class Reader(nn.Module):
@@ -164,4 +165,4 @@ def _checked(tap: Tap, output: Tensor, tracer: PixelTracer, size: tuple[int, int
             f"tap {tap.path!r}: states that it trains, but nothing upstream of it does: state trainable=False"
         )
     rows, columns = features.shape[2:]
-    return grid_of(lattice, (rows, columns), stride=tap.stride, name=f"tap {tap.path!r}")
+    return grid_of(merged(lattice, (rows, columns), size), (rows, columns), stride=tap.stride, name=f"tap {tap.path!r}")

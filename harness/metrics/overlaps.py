@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from harness.metrics.painted_lanes import Ious, PaintedLanes, ious
 from harness.metrics.thick_line import (
     HALF,
     NOWHERE,
     STAMP_REACH,
     Canvas,
     Integers,
-    Ious,
     Pixels,
-    overlap_matrix,
     paint_polyline,
+    painted_runs,
     quadrilateral_reach,
 )
 
@@ -101,13 +101,20 @@ class Painter:
         object.__setattr__(self, "tables", tables)
         object.__setattr__(self, "canvas", new_canvas(*self.size))
 
-    def ious(self, labels: Polylines, predictions: Polylines) -> Ious:
-        """The IoU of each label with each prediction: pixels painted in both / in either, as float64 (labels, predictions).
+    def painted(self, lanes: Polylines) -> PaintedLanes:
+        """What each lane paints; parts outside the image are left out, a lane of fewer than two points paints nothing.
 
-        Parts outside the image count for nothing. A lane of fewer than two points has IoU 0 with all; two lanes without a pixel
-        have IoU NaN.
+        Raises ZeroDivisionError for a lane that the official program crashes on; the painter is of no use after that.
         """
-        return overlap_matrix(*labels, *predictions, self.size[1], self.thickness, *self.tables, *self.canvas)
+        pixels, ends = lanes
+        runs, run_ends, points = painted_runs(pixels, ends, self.size[1], self.thickness, *self.tables, *self.canvas)
+        return PaintedLanes(runs.reshape(-1, 2), run_ends, points)
+
+    def ious(self, labels: Polylines, predictions: Polylines) -> Ious:
+        """`painted_lanes.ious` of both painted; nothing is painted where one side has no lane."""
+        if not (len(labels[1]) and len(predictions[1])):
+            return np.zeros((len(labels[1]), len(predictions[1])))
+        return ious(self.painted(labels), self.painted(predictions))
 
 
 def polylines(lanes: Sequence[Pixels]) -> Polylines:

@@ -1,4 +1,4 @@
-"""Thick lines, pixel for pixel as OpenCV 4.6 paints them, into bit masks, and what two such masks have in common.
+"""Thick lines, pixel for pixel as OpenCV 4.6 paints them, into bit masks, and the runs of such masks.
 
 The official lane metrics are defined by `cv::line(image, p0, p1, 1, thickness)` (8-connected, integer end points). OpenCV 4.13
 and later paint another shape where such a line leaves the image, so nothing here calls OpenCV: this is the geometry of
@@ -7,6 +7,9 @@ A line is a quadrilateral (filled, then outlined) with a disc at either end.
 
 A canvas is a uint64 array of shape (height, words); pixel x of row y is bit x % 64 of word x // 64. Beside it go its `bounds`, int64
 of shape (height, 2): the first word of each row that may be set, and the one after the last.
+
+Runs are a mask in raster order (row after row), uint16 of shape (R, 2): how many pixels are clear, how many then are set. No run goes
+over the end of a row; what is too large for its type is cut in several runs, of which some are empty.
 """
 
 from __future__ import annotations
@@ -19,13 +22,16 @@ from harness.metrics.compiled import compiled
 Canvas = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.int32]
-Ious = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.uint16]
 
 STAMP_REACH = 6
 """Segments of at most this many pixels in x and in y are stamped from a table."""
 
 NOWHERE = 1 << 40
 """A column far to the right of any image: a span from here to its negative is empty."""
+
+LARGEST = 65535
+"""The largest number of a run."""
 
 ONE = 1 << 16
 HALF = 1 << 15
@@ -269,12 +275,12 @@ def paint_polyline(
     stamps: Integers,
     spans: Integers,
     points: Pixels,
-) -> None:
-    """Paint the thick line through (N, 2) integer points; nothing for fewer than two points.
+) -> tuple[int, int]:
+    """Paint the thick line through (N, 2) integer points, but for the rows of `spans` that it gives; nothing for fewer than two points.
 
-    stamps: of `overlaps.make_stamps`; without any (an empty array) the result is the same, only slower.
-    spans: of `overlaps.new_spans`; it comes and goes empty. Short segments whose quadrilateral lies inside the image are not painted
-    one by one: in each row their spans grow into one, which is painted when a span comes that it does not meet, and at the end.
+    stamps: of `overlaps.make_stamps`; without any (an empty array) the result is the same, only slower, and no row is left.
+    spans: of `overlaps.new_spans`; it comes empty. Short segments whose quadrilateral lies inside the image are not painted one by
+    one: in each row their spans grow into one, which is painted when a span comes that it does not meet, and is left at the end.
     """
     height, reach, radius = canvas.shape[0], STAMP_REACH, len(half_widths) // 2
     stamped = stamps.shape[0] > 0
@@ -319,7 +325,7 @@ def paint_polyline(
             left[begin + np.uint64(row)] = min(left[begin + np.uint64(row)], stamps[v, u, 0, row] + x1)
         for row in range(rows):
             right[begin + np.uint64(row)] = max(right[begin + np.uint64(row)], stamps[v, u, 1, row] + x1)
-    paint_spans(canvas, bounds, width, spans, top, bottom, above)
+    return top, bottom
 
 
 @compiled
@@ -343,28 +349,60 @@ def set_bits(word: np.uint64) -> int:
 
 
 @compiled
-def area(canvas: Canvas, bounds: Integers) -> int:
-    """The number of pixels that are set."""
-    pixels = 0
-    for y in range(canvas.shape[0]):
-        for word in range(bounds[y, 0], bounds[y, 1]):
-            pixels += set_bits(canvas[y, word])
-    return pixels
+def put_step(steps: Steps, used: int, step: int) -> int:
+    """Put a step behind the `used` ones, in pieces where it is too large for its type; gives how many there are then."""
+    while step > LARGEST:
+        steps[used], steps[used + 1] = LARGEST, 0
+        used, step = used + 2, step - LARGEST
+    steps[used] = step
+    return used + 1
 
 
 @compiled
-def wipe(canvas: Canvas, bounds: Integers) -> None:
-    """Clear what was painted."""
-    for y in range(canvas.shape[0]):
-        for word in range(bounds[y, 0], bounds[y, 1]):
-            canvas[y, word] = np.uint64(0)
+def take_runs(
+    canvas: Canvas, bounds: Integers, width: int, spans: Integers, above: int, steps: Steps, used: int, y: int, at: int
+) -> tuple[int, int, int]:
+    """Put the runs of rows of the canvas, together with the spans, behind the `used` steps, and clear these rows.
+
+    y, at: the first row, and the pixel in raster order that the steps have come to. Gives `used`, `y` and `at` as they are at the end,
+    or where there is no more room for a whole row.
+    """
+    while y < canvas.shape[0] and used + most_steps(canvas, width) <= len(steps):
+        left, right = max(spans[0, y + above], 0), min(spans[1, y + above], width - 1)
+        first, last = bounds[y, 0], bounds[y, 1]
+        if first >= last:  # so it is in most rows: the span is all there is
+            if left <= right:
+                used = put_step(steps, put_step(steps, used, y * width + left - at), right + 1 - left)
+                at = y * width + right + 1
+            y += 1
+            continue
+        set_span(canvas, bounds, width, y, left, right)
+        first, last = bounds[y, 0], bounds[y, 1]
+        before = np.uint64(0)  # the last pixel of the word before
+        for word in range(first, last + 1):
+            bits = np.uint64(0)
+            if word < last:
+                bits, canvas[y, word] = canvas[y, word], bits
+            changes = bits ^ (bits << np.uint64(1) | before)
+            before = bits >> np.uint64(63)
+            while changes != np.uint64(0):
+                place = y * width + word * 64 + set_bits((changes & (~changes + np.uint64(1))) - np.uint64(1))
+                changes &= changes - np.uint64(1)
+                used = put_step(steps, used, place - at)
+                at = place
         bounds[y, 0], bounds[y, 1] = canvas.shape[1], 0
+        y += 1
+    return used, y, at
 
 
 @compiled
-def overlap_matrix(
-    label_pixels: Pixels,
-    label_ends: Integers,
+def most_steps(canvas: Canvas, width: int) -> int:
+    """The most steps that a row can need."""
+    return int(width + 2 * (canvas.shape[0] * width // LARGEST) + 2)
+
+
+@compiled
+def painted_runs(
     pixels: Pixels,
     ends: Integers,
     width: int,
@@ -374,49 +412,26 @@ def overlap_matrix(
     spans: Integers,
     canvas: Canvas,
     bounds: Integers,
-) -> Ious:
-    """See `overlaps.Painter.ious`. The canvas and the spans come and go empty."""
-    labels, predictions, height = len(label_ends), len(ends), canvas.shape[0]
-    ious = np.zeros((labels, predictions))
-    if labels == 0 or predictions == 0:
-        return ious
-    # Label lanes are kept as the words within their bounds, row after row; predicted lanes only pass through the canvas.
-    areas, begins = np.zeros(labels, np.int64), np.zeros(labels, np.int64)
-    kept, kept_bounds = np.empty(canvas.size, np.uint64), np.empty((labels, height, 2), np.int64)
+) -> tuple[Steps, Integers, Integers]:
+    """See `overlaps.Painter.painted`: all runs, flat, after how many each lane ends, and its points.
+
+    The canvas and the spans come and go empty.
+    """
+    steps, run_ends, points = np.empty(4096, np.uint16), np.empty(len(ends), np.int64), np.empty(len(ends), np.int64)
+    above, most = len(half_widths) // 2 + STAMP_REACH, most_steps(canvas, width)
     used = start = 0
-    for label in range(labels):
-        lane = label_pixels[start : label_ends[label]]
-        start = label_ends[label]
-        paint_polyline(canvas, bounds, width, thickness, half_widths, stamps, spans, lane)
-        areas[label], begins[label] = area(canvas, bounds), used
-        if used + canvas.size > len(kept):
-            grown = np.empty(2 * len(kept) + canvas.size, np.uint64)
-            for i in range(used):
-                grown[i] = kept[i]
-            kept = grown
-        for y in range(height):
-            kept_bounds[label, y, 0], kept_bounds[label, y, 1] = bounds[y, 0], bounds[y, 1]
-            for word in range(bounds[y, 0], bounds[y, 1]):
-                kept[used] = canvas[y, word]
-                used += 1
-        wipe(canvas, bounds)
-    start = 0
-    for prediction in range(predictions):
-        lane = pixels[start : ends[prediction]]
-        start = ends[prediction]
-        if len(lane) < 2:
-            continue
-        paint_polyline(canvas, bounds, width, thickness, half_widths, stamps, spans, lane)
-        painted = area(canvas, bounds)
-        for label in range(labels):
-            if label_ends[label] - (label_ends[label - 1] if label else 0) < 2:
-                continue
-            common, row = 0, begins[label]
-            for y in range(height):
-                first, last = kept_bounds[label, y, 0], kept_bounds[label, y, 1]
-                for word in range(max(bounds[y, 0], first), min(bounds[y, 1], last)):
-                    common += set_bits(canvas[y, word] & kept[row + word - first])
-                row += max(last - first, 0)
-            ious[label, prediction] = common / (areas[label] + painted - common)
-        wipe(canvas, bounds)
-    return ious
+    for lane in range(len(ends)):
+        polyline = pixels[start : ends[lane]]
+        points[lane], start = len(polyline), ends[lane]
+        top, bottom = paint_polyline(canvas, bounds, width, thickness, half_widths, stamps, spans, polyline)
+        y = at = 0
+        while y < canvas.shape[0]:
+            if used + most > len(steps):
+                grown = np.empty(2 * len(steps) + most, np.uint16)
+                grown[:used] = steps[:used]
+                steps = grown
+            used, y, at = take_runs(canvas, bounds, width, spans, above, steps, used, y, at)
+        for row in range(top, bottom):
+            spans[0, row], spans[1, row] = NOWHERE, -NOWHERE
+        run_ends[lane] = used // 2
+    return steps[:used].copy(), run_ends, points

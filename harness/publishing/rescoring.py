@@ -54,8 +54,14 @@ class LabelSource:
             self._opened[key] = self._archived(name, evaluation) if rendered else at_hand(record, evaluation)
         return self._opened[key]
 
+    def predictions(self, dataset: Dataset) -> Path:
+        """The folder that predictions on a dataset are laid out in: one for all rows, each of which writes the same files."""
+        place = self._temporary / f"predictions-{id(dataset)}"
+        place.mkdir(exist_ok=True)
+        return place
+
     def _archived(self, name: str, evaluation: Evaluation) -> Dataset:
-        labels = unpack_labels(self.folder / name)
+        labels = unpack_labels(plain(self.folder / name))
         facts = labels.facts
         stated = {"dataset": facts.dataset, "split": facts.split, "dataset_sha256": facts.dataset_sha256}
         for fact, value in stated.items():
@@ -90,12 +96,19 @@ def at_hand(record: Record, evaluation: Evaluation) -> Dataset | str:
     return dataset
 
 
+def plain(path: Path) -> Path:
+    """The path, unless it is a link: InputError, for it may lead anywhere."""
+    if path.is_symlink():
+        raise InputError(f"{path}: a link, and a publication has none; publish again")
+    return path
+
+
 def check_predictions(
     folder: Path, record: Record, predicted: Evaluation | Submission
 ) -> tuple[list[str], list[list[Lane]]]:
     """Ids and lanes of an archive of predictions. InputError if it isn't the one that the record names."""
     path = folder / "predictions" / f"{record.id}.{predicted.name}.npz"
-    ids, lanes = unpack_predictions(path)
+    ids, lanes = unpack_predictions(plain(path))
     made = predictions_sha256(ids, lanes)
     if made != predicted.predictions_sha256:
         raise InputError(
@@ -112,7 +125,7 @@ def check_counts(folder: Path, record: Record, evaluation: Evaluation) -> tuple[
         return None, [f"key 'counts_file' is {evaluation.counts_file[:80]!r}, not {name!r}"]
     path = folder / "records" / name
     try:
-        counts = read_counts(path)
+        counts = read_counts(plain(path))
         made = sha256_of_file(path)
     except (InputError, OSError) as error:
         return None, [str(error)]
@@ -122,19 +135,21 @@ def check_counts(folder: Path, record: Record, evaluation: Evaluation) -> tuple[
     return counts, wrong
 
 
-def scored_again(dataset: Dataset, evaluation: Evaluation, ids: list[str], lanes: list[list[Lane]]) -> Counts:
-    """The counts of archived predictions by the metric that the record names. InputError if they can't be scored by it."""
+def scored_again(
+    dataset: Dataset, evaluation: Evaluation, ids: list[str], lanes: list[list[Lane]], place: Path
+) -> Counts:
+    """The counts of archived predictions, laid out in the folder `place`, by the metric that the record names.
+
+    InputError if they can't be scored by it.
+    """
     frames = dataset.frames(evaluation.split)
     if [frame.id for frame in frames] != ids:
         raise InputError("the archived predictions are of other images than the labels, or in another order")
     metric = metric_of(dataset)
     if metric != evaluation.metric:
         raise InputError(f"key 'metric' is {evaluation.metric!r}, but these labels are scored by {metric!r}")
-    with tempfile.TemporaryDirectory() as place:
-        dataset.write_predictions(Path(place), frames, lanes)
-        counts, _ = SCORINGS[dataset.form].scorer(
-            dataset, evaluation.split, Path(place), progress=lambda done: None, workers=1
-        )
+    dataset.write_predictions(place, frames, lanes)
+    counts, _ = SCORINGS[dataset.form].scorer(dataset, evaluation.split, place, progress=lambda done: None, workers=1)
     return counts
 
 
@@ -159,13 +174,13 @@ def different_counts(recorded: Counts, made: Counts) -> list[str]:
         if unequal.any():
             row = int(np.flatnonzero(unequal)[0])
             told.append(
-                f"counts of {made.image[row]}: {field.name}: recorded {plain(one[row])}, re-scored {plain(other[row])} "
+                f"counts of {made.image[row]}: {field.name}: recorded {value_of(one[row])}, re-scored {value_of(other[row])} "
                 f"({int(unequal.sum())} images differ)"
             )
     return told
 
 
-def plain(value: Any) -> Any:
+def value_of(value: Any) -> Any:
     """A number, text or list of numbers out of numpy."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 

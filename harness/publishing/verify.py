@@ -144,7 +144,7 @@ def row_faults(
         dataset = labels.dataset(record, evaluation)
         if isinstance(dataset, str):
             return told, dataset
-        made = scored_again(dataset, evaluation, ids, lanes)
+        made = scored_again(dataset, evaluation, ids, lanes, labels.predictions(dataset))
     except InputError as error:
         return [*told, str(error)], None
     if counts is not None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.files import no_collection
 from harness.records import Record
 from harness.report.arms import Arm, arms_of
 from harness.report.beside import Reproduction, reproductions
@@ -112,7 +113,8 @@ def leaderboard(
     baselines that would pair with one method.
     """
     grouped, doubled = arms_of(records)
-    scored, broken = scored_records([record for arm in grouped for record in arm.records], folder)
+    with no_collection():
+        scored, broken = scored_records([record for arm in grouped for record in arm.records], folder)
     arms = [sound for arm in grouped if (sound := arm_with(arm, scored)) is not None]
     members: dict[SectionKey, list[Arm]] = defaultdict(list)
     for arm in arms:

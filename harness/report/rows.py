@@ -20,6 +20,7 @@ from harness.report.statistics import (
     holm,
     p_value,
     pooled_half_width,
+    seed_pool,
     verdict,
     why_no_verdict,
 )
@@ -166,7 +167,7 @@ def judged(family: Sequence[Gain], rows: Mapping[Arm, Row], unjudged: str | None
         for comparison, reason in zip(comparisons, reasons, strict=True)
     ]
     adjusted = iter(holm([p for p in p_values if p is not None]))
-    present = [comparison for comparison in comparisons if comparison]
+    pool = seed_pool([comparison for comparison in comparisons if comparison])
     complete = []
     for gain, comparison, reason, p in zip(family, comparisons, reasons, p_values, strict=True):
         adjusted_p = next(adjusted) if p is not None else None
@@ -178,7 +179,7 @@ def judged(family: Sequence[Gain], rows: Mapping[Arm, Row], unjudged: str | None
                 adjusted_p=adjusted_p,
                 verdict=told,
                 detectable=detectable_difference(comparison) if comparison else None,
-                pooled_half_width=pooled_half_width(comparison, present) if comparison else None,
+                pooled_half_width=pooled_half_width(comparison, pool) if comparison else None,
             )
         )
     return complete

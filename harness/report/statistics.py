@@ -174,15 +174,30 @@ def half_widths(comparison: Comparison) -> HalfWidths | None:
     return HalfWidths("quadrature", math.hypot(seed, by_clips * math.sqrt(comparison.pure_clip_variance)), seed, clip)
 
 
-def pooled_half_width(comparison: Comparison, family: Sequence[Comparison]) -> float | None:
-    """Half-width with the seed variance pooled over a family of rows: a sensitivity figure, never what a verdict is made from."""
+@dataclass(frozen=True)
+class SeedPool:
+    """The seed variance of a single score difference, pooled over a family of rows, and its degrees of freedom."""
+
+    variance: float
+    degrees: int
+
+
+def seed_pool(family: Sequence[Comparison]) -> SeedPool | None:
+    """The pool of a family; None if none of its rows has two seeds."""
     seeded = [member for member in family if member.seed_variance is not None]
     degrees = sum(member.seeds - 1 for member in seeded)
-    if comparison.seed_variance is None or why_no_interval(comparison) is not None or degrees == 0:
+    if degrees == 0:
         return None
-    single = sum((member.seeds - 1) * member.seeds * (member.seed_variance or 0.0) for member in seeded) / degrees
+    total = sum((member.seeds - 1) * member.seeds * (member.seed_variance or 0.0) for member in seeded)
+    return SeedPool(total / degrees, degrees)
+
+
+def pooled_half_width(comparison: Comparison, pool: SeedPool | None) -> float | None:
+    """Half-width with the seed variance pooled over a family of rows: a sensitivity figure, never what a verdict is made from."""
+    if pool is None or comparison.seed_variance is None or why_no_interval(comparison) is not None:
+        return None
     tail = (1.0 - LEVEL) / 2
-    seed = t_quantile(tail, degrees) * math.sqrt(single / comparison.seeds)
+    seed = t_quantile(tail, pool.degrees) * math.sqrt(pool.variance / comparison.seeds)
     return math.hypot(seed, clip_quantile(tail, comparison.effective_clips) * math.sqrt(comparison.pure_clip_variance))
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from harness.counts import OverlapCounts
 from harness.datasets.base import Dataset
 from harness.datasets.culane import CULane
+from harness.datasets.roots import cache_folder
 from harness.metrics.culane import LANE_WIDTH, score_images
+from harness.metrics.label_pack import PACKS
 from harness.metrics.oddities import Oddity, refuse
 from harness.scoring.images import Progress, overlap_counts
 
@@ -28,6 +30,7 @@ def score(
         lane_width=dataset.lane_width or LANE_WIDTH,
         progress=progress,
         workers=workers,
+        cache=cache_folder() / PACKS,
     )
     refuse(oddity for oddity in oddities if oddity.file.is_relative_to(predictions) or not oddity.file.is_file())
     return overlap_counts(frames, counted), oddities

@@ -53,6 +53,14 @@ class CpuTimer:
         return end - start
 
 
+class SingleThreadTimer(CpuTimer):
+    """CPU time of the process. On one thread it is the wall time of an idle machine, and a busy one moves it far less."""
+
+    def now(self) -> int:
+        """CPU time in nanoseconds."""
+        return time.process_time_ns()
+
+
 class CudaTimer:
     """Wall clock with synchronisation; marks are CUDA events on the current stream."""
 
@@ -81,6 +89,11 @@ class CudaTimer:
 def timer_of(device: torch.device) -> Timer:
     """The clock of a device."""
     return CudaTimer(device) if device.type == "cuda" else CpuTimer()
+
+
+def ratio_timer_of(device: torch.device, threads: int) -> Timer:
+    """The clock for the ratio of two arms: wall time, but CPU time where everything runs on one CPU thread."""
+    return SingleThreadTimer() if device.type == "cpu" and threads == 1 else timer_of(device)
 
 
 def device_name(device: torch.device) -> str:

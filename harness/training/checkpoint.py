@@ -1,18 +1,19 @@
-"""Checkpoints: the state of a running training, and the weights of a finished detector.
+"""Checkpoints: the state of a running training, and the weights of a finished detector. Both are safetensors files.
 
-A training's state is one file that torch writes and reads back weights-only, because a kill between two files would leave a pair
-that doesn't fit. A finished detector is a safetensors file whose metadata says, as JSON, how to rebuild it.
+A training's state (weights, optimizers, generators) is one file, because a kill between two files would leave a pair that doesn't
+fit: its tensors lie under their paths, and the metadata holds all the rest as JSON. A finished detector's metadata says, as JSON, how
+to rebuild it.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -23,23 +24,63 @@ from harness.files import canonical_json, sha256_of_file, written_aside
 METADATA_KEY = "samiro_bench"
 """The one metadata entry of an inference checkpoint: the JSON text of its facts."""
 
+STATE_KEY = "samiro_bench_training"
+"""The one metadata entry of a training's state: the JSON text of its structure."""
+
+TENSOR, ITEMS = "tensor", "items"
+"""In that structure an object has one of these keys: the path of a tensor, or the pairs of a dict."""
+
 
 def save_training_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a training's state atomically: nested dicts and lists of tensors, numbers, texts and None."""
+    """Write a training's state atomically: nested dicts and lists of tensors, numbers, texts and None.
+
+    Tuples come back as lists. TypeError on anything else.
+    """
+    tensors: dict[str, Tensor] = {}
+    structure = json.dumps(_taken_apart(state, "", tensors))
     with written_aside(path) as aside:
-        torch.save(state, aside)
+        save_file(tensors, aside, metadata={STATE_KEY: structure})
 
 
 def load_training_state(path: Path) -> dict[str, Any]:
-    """Read a training's state onto the host, weights-only. InputError on a file that isn't one."""
+    """Read a training's state onto the host. InputError on a file that isn't one."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        with safe_open(path, framework="pt", device="cpu") as stored:
+            structure = json.loads((stored.metadata() or {})[STATE_KEY])
+            state = _put_together(structure, stored.get_tensor)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: not a readable training checkpoint ({reason}); delete it to train again") from None
     if not isinstance(state, dict):
         raise InputError(f"{path}: not a training checkpoint; delete it to train again")
     return state
+
+
+def _taken_apart(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """What JSON has of a value; its tensors go into `tensors` under their paths, copied: safetensors refuses shared memory."""
+    if isinstance(value, Tensor):
+        if path in tensors:
+            raise TypeError(f"two tensors lie at {path!r}")
+        tensors[path] = value.detach().cpu().contiguous().clone()
+        return {TENSOR: path}
+    if isinstance(value, dict):
+        # Keys may be numbers, which those of JSON's objects may not.
+        return {ITEMS: [[key, _taken_apart(item, f"{path}/{key}".lstrip("/"), tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_taken_apart(item, f"{path}/{place}", tensors) for place, item in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a {type(value).__name__} at {path!r} can't be kept in a checkpoint")
+
+
+def _put_together(structure: Any, tensor: Callable[[str], Tensor]) -> Any:
+    if isinstance(structure, list):
+        return [_put_together(item, tensor) for item in structure]
+    if isinstance(structure, dict):
+        if TENSOR in structure:
+            return tensor(structure[TENSOR])
+        return {key: _put_together(item, tensor) for key, item in structure[ITEMS]}
+    return structure
 
 
 @dataclass(frozen=True, eq=False)

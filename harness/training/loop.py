@@ -41,8 +41,8 @@ SKIPS_IN_A_ROW = 32
 """After so many fp16 steps without an update in a row a training has diverged: halved as often, the scaler's first scale of 65,536 is
 1.5e-5, and gradients that overflow even there aren't finite."""
 
-STATE_FILE = "training.pt"
-BEST_FILE = "best.pt"
+STATE_FILE = "training.safetensors"
+BEST_FILE = "best.safetensors"
 LOG_FILE = "training.jsonl"
 BOARD_FOLDER = "tensorboard"
 
@@ -86,9 +86,9 @@ def train(
 
     Moves the model to `device`. It ends with the weights of the last step or, with `validation`, of the best one (the earliest of
     equals), in train mode; where the recipe averages weights, those of the inference model are the average. `folder` gets
-    `training.jsonl` and `training.pt`, with validation `best.pt`; a folder whose training is complete gives model and summary back
-    without a step. Of several processes (`ranks`) each gives its own model and its share of the batches; the first alone validates,
-    writes and tells its progress, and ends with the weights as above.
+    `training.jsonl` and `training.safetensors`, with validation `best.safetensors`; a folder whose training is complete gives
+    model and summary back without a step. Of several processes (`ranks`) each gives its own model and its share of the batches;
+    the first alone validates, writes and tells its progress, and ends with the weights as above.
 
     Raises TrainingDiverged; InputError where the checkpoint is broken or of another training, and what the batches raise.
     """

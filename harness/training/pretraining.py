@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from detectors.base import normalise
@@ -21,12 +22,13 @@ from detectors.meta import Normalisation
 from harness.errors import InputError
 from harness.files import sha256_of_json, sha256_of_text
 from harness.methods.assessment import assess_reconstruction, assess_taps
-from harness.methods.card import OracleCard, picture_path
+from harness.methods.card import OracleCard, curve_path, picture_path
 from harness.methods.config import OracleConfiguration
 from harness.methods.masked_image_model import MaskedImageModel, random_visible
 from harness.methods.oracle import Oracle, drawn_backbone, oracle_taps, save_oracle
 from harness.training.checkpoint import load_training_state, save_training_state
 from harness.training.loading import batches_in_order
+from harness.training.pretraining_curve import draw_curve
 from harness.training.pretraining_images import Pictures, held_out_split
 
 Progress = Callable[[int, int, float], None]
@@ -34,7 +36,7 @@ Progress = Callable[[int, int, float], None]
 PROGRESS_EVERY = 10
 """Steps between two reports of the loss: each waits for the device."""
 
-STATE_FILE = "pretraining.pt"
+STATE_FILE = "pretraining.safetensors"
 """The checkpoint of a pre-training that isn't finished."""
 
 
@@ -52,12 +54,12 @@ def pretrain(
     checkpoint_every: int = 100,
     progress: Progress | None = None,
 ) -> OracleCard:
-    """Make the oracle that `configuration` names from unlabelled images; write weights, card and picture to `out` and beside it.
+    """Make the oracle that `configuration` names from unlabelled images; write weights, card and pictures to `out` and beside it.
 
-    out: a .safetensors file; the card becomes .json, the picture of reconstructions .png. clips: of each image, default the name of its
-    folder; some clips are held out to check what was learned. threads: CPU threads while this runs. workers: processes that read
-    images. folder: where the checkpoint lies until the end (every `checkpoint_every` steps), default beside `out`; what lies there is
-    gone on with. progress: called with (steps done, steps in all, loss).
+    out: a .safetensors file; the card becomes .json, the picture of reconstructions .png, that of the loss .loss.png. clips: of each
+    image, default the name of its folder; some clips are held out to check what was learned. threads: CPU threads while this runs.
+    workers: processes that read images. folder: where the checkpoint lies until the end (every `checkpoint_every` steps), default
+    beside `out`; what lies there is gone on with. progress: called with (steps done, steps in all, loss).
 
     `random:` oracles take no steps: their weights stay as drawn, only batch normalisation is fitted to the images. Raises
     InputError for images that are missing or broken, options that don't fit the backbone, and a checkpoint of another
@@ -118,6 +120,8 @@ def pretrain(
             },
         )
         card = save_oracle(backbone, card, out)
+        if reconstruction is not None:
+            draw_curve(curve_path(out), run.losses.cpu().numpy(), reconstruction, configuration.name)
     (folder / STATE_FILE).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
@@ -166,7 +170,7 @@ class Pretraining:
             weight_decay=configuration.weight_decay,
         )
         self.step = 0
-        self.loss_sums = torch.zeros(10, dtype=torch.float64, device=device)
+        self.losses = torch.zeros(configuration.steps, device=device)
 
     def train(self, checkpoint: Path, checkpoint_every: int, progress: Progress) -> None:
         """All steps that are left, from `checkpoint` where there is one."""
@@ -213,8 +217,9 @@ class Pretraining:
 
     def mean_losses(self) -> tuple[float, ...]:
         """The mean loss of each tenth of the steps; empty without steps."""
-        counts = np.bincount([self._tenth(step) for step in range(self.step)], minlength=10)
-        return tuple(float(total / count) for total, count in zip(self.loss_sums.cpu(), counts, strict=True) if count)
+        tenths = np.arange(self.step) * 10 // self.configuration.steps
+        losses = self.losses[: self.step].double().cpu().numpy()
+        return tuple(float(losses[tenths == tenth].mean()) for tenth in np.unique(tenths))
 
     def _optimize(self, images: Tensor) -> Tensor:
         configuration = self.configuration
@@ -227,7 +232,7 @@ class Pretraining:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self.loss_sums[self._tenth(self.step)] += loss.detach().double()
+        self.losses[self.step] = loss.detach()
         self.step += 1
         return loss.detach()
 
@@ -246,9 +251,6 @@ class Pretraining:
             for batch in crops:
                 images = batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
                 yield normalise(images, self.normalisation).contiguous()
-
-    def _tenth(self, step: int) -> int:
-        return step * 10 // self.configuration.steps
 
     @torch.no_grad()
     def _refuse_leaks(self) -> None:
@@ -273,9 +275,16 @@ class Pretraining:
             "step": self.step,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "loss_sums": self.loss_sums,
+            "losses": self.losses,
         }
-        save_training_state(path, state)
+        try:
+            save_training_state(path, state)
+        except (OSError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(
+                f"{path}: can't be written at step {self.step} ({reason}): make room, then the same command goes on from the "
+                "checkpoint before"
+            ) from error
 
     def _restore(self, path: Path) -> None:
         if not path.exists():
@@ -288,7 +297,7 @@ class Pretraining:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
-        self.loss_sums = state["loss_sums"].to(self.device)
+        self.losses = state["losses"].to(self.device)
 
 
 def learning_rate_factor(step: int, steps: int, warmup_share: float) -> float:

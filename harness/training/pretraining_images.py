@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +15,57 @@ import torch
 from torch import Tensor
 
 from harness.datasets.images import Image, read_image, read_size
+from harness.errors import InputError
 from harness.methods.config import OracleConfiguration
 from harness.training.cache import GIGABYTE, SharedPixels
 
 CACHE_BYTES = 2 * GIGABYTE
 """Decoded images are kept in memory up to this much, by all loader workers together; the rest is read again each time."""
+
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+"""Files of a folder that are taken for images."""
+
+
+MASKS = ("laneseg_label", "seg_label")
+"""Beginnings of the names of folders that hold label masks: CULane's and TuSimple's. Their files are images to no one else."""
+
+
+def images_below(folder: Path, *, smallest: int) -> list[Path]:
+    """All images below a folder in the order of their paths, links followed, folders of label masks left out.
+
+    smallest: pixels that the shorter side of each must have. Raises InputError for a folder that isn't there or has no images, and for
+    the first image that is too small or whose header can't be read.
+    """
+    if not folder.is_dir():
+        what = (
+            "this is a file; give the folder of images that it lies in"
+            if folder.is_file()
+            else "there is no such folder"
+        )
+        raise InputError(f"{folder}: {what}")
+    found = sorted(
+        Path(parent) / name
+        for parent, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES and not is_mask(Path(parent).relative_to(folder))
+    )
+    if not found:
+        raise InputError(
+            f"{folder}: holds no images, at any depth ({', '.join(sorted(SUFFIXES))}); give a folder that does"
+        )
+    for path in found:
+        height, width = read_size(path)
+        if min(height, width) < smallest:
+            raise InputError(
+                f"{path}: {width} x {height} pixels are too small, {smallest} are needed on each side: move it out of the folder"
+            )
+    return found
+
+
+def is_mask(folder: Path) -> bool:
+    """Whether a folder, or one that it lies in, is one of label masks."""
+    return any(part.startswith(MASKS) for part in folder.parts)
 
 
 class Pictures:

@@ -2,8 +2,9 @@
 
 Both arms, the method and the baseline, train side by side in one process on one fixed list of batches. After WARM_STEPS steps each they
 take turns, one step at a time, in BLOCKS blocks of baseline, method, method, baseline: a drift of the machine falls on both alike.
-A block's ratio is that of its two sums of wall time. Reported are the median over the blocks, and their lowest and highest value,
-between which the true median lies with probability 1 - 2 / 2^BLOCKS, which is 96.9 %, whatever the distribution.
+A block's ratio is that of its two sums of time: wall time, but CPU time where all runs on one CPU thread. Reported are the median over
+the blocks, and their lowest and highest value, between which the true median lies with probability 1 - 2 / 2^BLOCKS, which is 96.9 %,
+whatever the distribution.
 
 A step is all that the training loop does for a batch that lies in host memory: transfer, forward, backward, clipping and optimizers.
 Loading and augmentation of images, logs, diagnostics and checkpoints aren't part of it.
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -25,7 +27,8 @@ import torch
 from detectors.base import Batch
 from harness.methods.base import TrainingModel
 from harness.records import StepCost
-from harness.throughput.devices import Timer, device_name, noise_flags, timer_of
+from harness.throughput.devices import device_name, noise_flags, ratio_timer_of
+from harness.throughput.interleaved import turns
 from harness.training.determinism import make_deterministic, random_state, set_random_state
 from harness.training.loop import steps_of
 from harness.training.plan import TrainingPlan
@@ -47,12 +50,13 @@ def measure_step_cost(
 ) -> StepCost:
     """Time both arms, made by the functions given, by step-cost/1 on batches that are taken in turn.
 
-    Runs under training's settings (deterministic kernels), and leaves those and the global generators as they were. Flags that it sets: `noisy` (others used the device). ValueError without a batch.
+    Runs under training's settings (deterministic kernels), and leaves those and the global generators as they were. Flags that
+    it sets: `noisy` (others used the device). ValueError without a batch.
     """
     if not batches:
         raise ValueError("no batch: give at least one")
     before, settings = random_state(), _settings()
-    timer = timer_of(device)
+    timer = ratio_timer_of(device, threads)
     with tempfile.TemporaryDirectory() as nowhere:
         try:
             make_deterministic(threads=threads)
@@ -60,7 +64,8 @@ def measure_step_cost(
             (base, base_peak), (with_method, peak) = arms
             cpu_start, wall_start = time.process_time(), time.perf_counter()
             blocks = [
-                _block(base, with_method, batch, timer) for batch, _ in zip(cycle(batches), range(BLOCKS), strict=False)
+                turns(partial(base, batch), partial(with_method, batch), timer)
+                for batch, _ in zip(cycle(batches), range(BLOCKS), strict=False)
             ]
             cpu_seconds, wall_seconds = time.process_time() - cpu_start, time.perf_counter() - wall_start
         finally:
@@ -111,22 +116,6 @@ def _warm(
         for batch, _ in zip(cycle(batches), range(WARM_STEPS), strict=False):
             step(batch)
     return step, peaks[0]
-
-
-def _block(baseline: Step, method: Step, batch: Batch, timer: Timer) -> tuple[list[int], list[int]]:
-    """Nanoseconds of the baseline's and of the method's steps of one block."""
-    theirs, ours = [_timed(baseline, batch, timer)], [_timed(method, batch, timer)]
-    ours.append(_timed(method, batch, timer))
-    theirs.append(_timed(baseline, batch, timer))
-    return theirs, ours
-
-
-def _timed(step: Step, batch: Batch, timer: Timer) -> int:
-    timer.synchronise()
-    start = timer.now()
-    step(batch)
-    timer.synchronise()
-    return timer.now() - start
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 from pathlib import Path
 from types import ModuleType
@@ -10,11 +11,14 @@ from typing import Any
 
 import pytest
 
-from harness.records import Record
+from harness.counts import read_counts
+from harness.records import Record, read_records, read_sound_records
 from harness.report.leaderboard import leaderboard
 from harness.report.table_csv import to_csv
+from harness.report.table_latex import to_latex
 from harness.report.tables import to_markdown
 
+MINI = Path(__file__).resolve().parents[2] / "results" / "mini" / "records"
 MAKERS = Path(__file__).resolve().parents[1] / "harness" / "report" / "conftest.py"
 
 
@@ -55,6 +59,29 @@ def test_five_hundred_rows_take_seconds(tmp_path: Path, monkeypatch: pytest.Monk
 def test_speed_of_five_hundred_rows(benchmark: Any, tmp_path: Path) -> None:
     records = many_rows(tmp_path, 500)
     benchmark.pedantic(written, (records, tmp_path), rounds=2)
+
+
+def from_disk(folder: Path) -> None:
+    """What `leaderboard` does once it knows where the records lie."""
+    records, faults = read_sound_records(sorted(folder.glob("*.json")))
+    board = leaderboard(records, folder, faults=faults)
+    assert not board.left_out
+    to_markdown(board)
+    to_csv(board)
+    to_latex(board)
+
+
+@pytest.mark.benchmark(group="report")
+def test_speed_of_ten_thousand_records(benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,000 detectors, two methods, 5 seeds, 270 images each; records as long as real ones. Everything from disk."""
+    monkeypatch.setattr("harness.files.os.fsync", lambda descriptor: None)
+    made = makers()
+    mini = read_records(MINI)[0]
+    base = read_counts(MINI / mini.evaluations[0].counts_file)
+    rows = int(os.environ.get("REPORT_RECORDS", 10_000)) // 10
+    for index in range(rows):
+        made.pairs(tmp_path, 5, detector=f"detector{index:04d}", base=base, fingerprints=mini.fingerprints)
+    benchmark.pedantic(from_disk, (tmp_path,), rounds=1)
 
 
 @pytest.mark.benchmark(group="report")

@@ -167,7 +167,7 @@ def test_a_run_killed_in_every_phase_ends_with_the_results_of_an_undisturbed_one
     shutil.copytree(finished / "results/local/artefacts/rendered", tmp_path / "results/local/artefacts/rendered")
     waits_for = (
         "artefacts/oracle/*.part",
-        "tiny/cells/*/train.part/training.pt",
+        "tiny/cells/*/train.part/training.safetensors",
         "tiny/cells/*-samiro-*/predict-test*",
     )
     for pattern in waits_for:
@@ -267,12 +267,36 @@ def test_a_damaged_dataset_gives_one_line_that_names_the_file(copy: Path, damage
 
 
 @pytest.mark.parametrize("text", ["{", '{"schema_version": 99}', '{"schema_version": 1, "id": 3}'])
-def test_a_broken_record_is_named_with_its_key(copy: Path, text: str) -> None:
+def test_a_broken_record_is_named_and_the_rest_reported_and_bench_makes_it_again(copy: Path, text: str) -> None:
+    before = outcome(copy)
     record = sorted((suite_folder(copy) / "records").glob("*.json"))[0]
     record.write_text(text)
+    run = subprocess.run(command("leaderboard", "tiny.yaml"), cwd=copy, text=True, capture_output=True)
+    assert run.returncode == 1
+    assert f"not used: results/local/tiny/records/{record.name}" in run.stderr
+    page = (suite_folder(copy) / "leaderboard.md").read_text()
+    assert f"- {record.name}: " in page
+    assert "samiro" in page
     run = bench(copy)
-    assert run.returncode == 2
+    assert (run.returncode, outcome(copy)) == (0, before), run.stderr
     assert record.name in run.stderr
+    assert "made again from its phases" in run.stderr
+    assert (record.parent / f"superseded/{record.name}-1").read_text() == text
+
+
+def test_a_changed_digit_of_a_record_is_named_and_its_figures_are_not_used(copy: Path) -> None:
+    record = next(path for path in (suite_folder(copy) / "records").glob("*.json") if "baseline" in path.name)
+    record.write_text(record.read_text().replace('"steps": 6', '"steps": 5', 1))
+    run = subprocess.run(command("leaderboard", "tiny.yaml"), cwd=copy, text=True, capture_output=True)
+    assert (run.returncode, "content_sha256" in run.stderr) == (1, True)
+    assert "| baseline" not in (suite_folder(copy) / "leaderboard.md").read_text()
+
+
+def test_rows_with_fewer_seeds_than_the_suite_has_say_which_are_missing(copy: Path) -> None:
+    run = subprocess.run(command("leaderboard", "tiny.yaml", "--seeds", "3"), cwd=copy, text=True, capture_output=True)
+    assert run.returncode == 0
+    assert "warning: ufldv2_micro, samiro on roads: no record of seeds 1, 2 of 3" in run.stderr
+    assert "no record of seeds 1, 2 of 3" in (suite_folder(copy) / "leaderboard.md").read_text()
 
 
 def test_a_lost_record_is_assembled_again_without_running_anything(copy: Path) -> None:
@@ -363,7 +387,11 @@ def test_publish_copies_what_can_be_checked_and_fills_the_readme(copy: Path) -> 
     assert texts[0] == texts[1]
     assert {path.name for path in published.iterdir()} == {
         "leaderboard.md", "leaderboard.csv", "leaderboard.tex", "badge.svg", "overlays.jpg", "records", "predictions",
+        "labels", "SHA256SUMS",
     }  # fmt: skip
+    run = subprocess.run(command("verify", "tiny"), cwd=copy, text=True, capture_output=True)
+    assert run.returncode == 0, run.stdout
+    assert "2 of 2 rows verified, 0 differ" in run.stdout
     assert read_records(published / "records") == read_records(suite_folder(copy) / "records")
     assert len(list((published / "predictions").glob("*.npz"))) == 2
     assert (published / "overlays.jpg").stat().st_size > 10_000
@@ -383,3 +411,27 @@ def test_the_smoke_suite_learns_something(tmp_path: Path) -> None:
     for record in read_records(tmp_path / "results/local/smoke/records"):
         assert record.evaluations[0].total.f1_50 is not None
         assert record.evaluations[0].total.f1_50 > 0.15
+
+
+@pytest.mark.slow
+def test_a_divergence_is_told_with_its_images_and_the_rest_of_the_matrix_goes_on(tmp_path: Path) -> None:
+    """Also among two processes that share the batches."""
+    methods = "  resa_micro:\n    recipe: {steps: 6, batch_size: 4, learning_rate: 1.0e+30}\nmethods:\n  baseline:\n"
+    text = TINY[: TINY.index("oracles:")] + TINY[TINY.index("detectors:") : TINY.index("methods:")] + methods
+    text += "training: {threads: 1, device: cpu, processes: 2}\nthroughput: lane-latency/1-short\n"
+    (tmp_path / "tiny.yaml").write_text(text)
+    run = bench(tmp_path)
+    assert run.returncode == 1
+    (told,) = [line for line in run.stderr.splitlines() if "TrainingDiverged" in line]
+    assert "training diverged at step 2: the loss isn't finite; losses: mask nan" in told
+    assert told.count(".jpg") == 4
+    (record,) = read_records(suite_folder(tmp_path) / "records")
+    assert record.identity.detector == "ufldv2_micro"
+    assert (record.identity.processes, record.training.micro_batch_size) == (2, 2)
+    status = subprocess.run(command("status", "tiny.yaml", "--json"), cwd=tmp_path, text=True, capture_output=True)
+    (failed,) = [cell for cell in json.loads(status.stdout)["cells"] if cell["last"]]
+    assert "resa_micro" in failed["cell"]
+    assert "training diverged at step 2" in failed["last"]
+    (log,) = (suite_folder(tmp_path) / "cells").glob("*resa_micro*/train.part/training.jsonl")
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert (last["step"], last["diverged"], len(last["batch"])) == (2, "the loss isn't finite", 4)

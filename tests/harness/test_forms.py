@@ -26,6 +26,7 @@ from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.matrix import make_plan
 from harness.preflight import data_needs
 from harness.publishing.publish import publish
+from harness.publishing.verify import verify
 from harness.records import Latency, Record, Throughput, read_checked_counts, read_records
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.table_csv import to_csv
@@ -243,6 +244,9 @@ def test_publish_copies_records_counts_and_predictions_and_no_licensed_picture(p
         found = sorted(path.name.split(".")[1] for path in (published / "predictions").iterdir())
         assert found == predictions
         assert not (published / "overlays.jpg").exists()
+        assert not (published / "labels").exists()
+        # The datasets are at hand here: their rows are scored again on them.
+        assert not [row.told for row in verify(published).rows if row.outcome == "differs"]
         assert (published / "leaderboard.md").read_text() == to_markdown(board_of(place, suite))
 
 

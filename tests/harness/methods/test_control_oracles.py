@@ -61,7 +61,8 @@ def test_at_the_start_an_own_start_predicts_itself(toy: ModuleType, attached: At
     model = attached("miro", detector=detector, teacher=OwnStart(detector), oracle="o", projection="identity")
     model.eval()
     model(toy.batch())
-    assert [float(terms.squared_error.max()) for terms in model.last] == [0.0, 0.0, 0.0]
+    # But for rounding: the oracle's batch normalisation is folded into its convolutions.
+    assert max(float(terms.squared_error.max()) for terms in model.last) < 1e-10
     assert [float(terms.loss) for terms in model.last] == pytest.approx([0.5 * torch.tensor(0.1).log().item()] * 3)
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from detectors.backbones import build_backbone
 from harness.errors import InputError
-from harness.methods.registration import Axis, Grid, Lattice, PixelTracer, grid_of
+from harness.methods.registration import Axis, Grid, Lattice, PixelTracer, grid_of, merged, traced
 from harness.methods.resample import Resampler, axis_matrix, common_grid
 
 
@@ -169,3 +169,21 @@ def test_a_toy_oracle_on_patches_is_registered(toy: ModuleType) -> None:
     assert grids[0] == Grid(Axis(8, 4, 1.5), Axis(16, 4, 1.5))
     assert grids[1] == Grid(Axis(4, 8, 3.5), Axis(8, 8, 3.5))
     assert toy.oracle().grids(toy.SIZE, 0.5)[0] == Grid(Axis(4, 8, 3.5), Axis(8, 8, 3.5))
+
+
+def test_every_other_cell_of_any_layout_lies_where_it_was_taken() -> None:
+    images = torch.zeros(1, 3, 32, 64)
+    tracer, sliced = traced(lambda x: x[:, :, 1::4, 1::4], images)
+    lattice = tracer.lattice(sliced)
+    assert lattice == Lattice((4, 4), (1, 1))
+    tracer, sliced = traced(lambda x: x.permute(0, 2, 3, 1)[:, ::2, ::2, :2], images)
+    assert tracer.lattice(sliced) == Lattice((2, 2), (0, 0))
+
+
+def test_merged_neighbours_lie_at_their_centre_and_other_counts_are_left() -> None:
+    lattice = Lattice((4, 4), (1.5, 1.5))
+    assert merged(lattice, (8, 16), (64, 128)) == Lattice((8, 8), (3.5, 3.5))
+    assert merged(lattice, (16, 32), (64, 128)) == lattice
+    assert merged(lattice, (8, 32), (64, 128)) == lattice
+    # An odd count is padded before it is merged.
+    assert merged(lattice, (8, 16), (60, 128)) == Lattice((8, 8), (3.5, 3.5))

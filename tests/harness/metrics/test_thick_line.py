@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.metrics.overlaps import disc_half_widths, make_stamps, new_canvas, new_spans
-from harness.metrics.thick_line import paint_polyline
+from harness.metrics.thick_line import painted_runs
 
 RECORDED = json.loads((Path(__file__).parent / "thick_lines.json").read_text())["lines"]
 NO_STAMPS = np.zeros((0, 0, 0, 0), np.int64)
@@ -32,15 +32,26 @@ def painted(points, *, width=1640, height=590, thickness=30, stamped=True):
     canvas, bounds = new_canvas(height, width)
     spans = new_spans(height, half_widths)
     lane = np.array(points, np.int32).reshape(-1, 2)
-    paint_polyline(canvas, bounds, width, thickness, half_widths, stamps if stamped else NO_STAMPS, spans, lane)
+    steps, run_ends, counts = painted_runs(
+        lane,
+        np.array([len(lane)]),
+        width,
+        thickness,
+        half_widths,
+        stamps if stamped else NO_STAMPS,
+        spans,
+        canvas,
+        bounds,
+    )
     assert (spans == new_spans(height, half_widths)).all(), "the spans must be left empty"
-    outside = canvas.copy()
-    for y, (first, end) in enumerate(bounds):
-        outside[y, first:end] = 0
-    assert not outside.any(), "a word beyond the bounds is set"
-    pixels = np.unpackbits(canvas.view(np.uint8), axis=1, bitorder="little")
-    assert not pixels[:, width:].any(), "a pixel beyond the image is set"
-    return pixels[:, :width]
+    assert not canvas.any(), "the canvas must be left empty"
+    assert (bounds == new_canvas(height, width)[1]).all(), "the bounds must be left empty"
+    assert run_ends.tolist() == [len(steps) / 2]
+    assert counts.tolist() == [len(lane)]
+    rest = height * width - int(steps.sum(dtype=np.int64))
+    assert rest >= 0, "a pixel beyond the image is set"
+    states = np.arange(len(steps) + 1) % 2
+    return np.repeat(states, [*steps.tolist(), rest]).astype(np.uint8).reshape(height, width)
 
 
 def painted_by_opencv(points, *, width=1640, height=590, thickness=30):

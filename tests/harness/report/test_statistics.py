@@ -21,6 +21,7 @@ from harness.report.statistics import (
     holm,
     p_value,
     pooled_half_width,
+    seed_pool,
     t_quantile,
     variance,
     verdict,
@@ -122,7 +123,7 @@ def test_quantiles_of_uneven_clips_go_by_the_equal_ones_of_their_weight() -> Non
     assert half.clip == pytest.approx(quantile * 0.05)
     assert half.seed is not None
     assert half.total == pytest.approx(math.hypot(half.seed, quantile * 0.05))
-    assert pooled_half_width(uneven, [uneven]) == pytest.approx(half.total)
+    assert pooled_half_width(uneven, seed_pool([uneven])) == pytest.approx(half.total)
     one = half_widths(comparison([0.1], clip_sd=0.05, clips=100, effective=effective))
     assert one is not None
     assert one.total == pytest.approx(quantile * 0.05)
@@ -136,7 +137,7 @@ def test_clips_of_the_weight_of_fewer_than_two_have_no_interval_no_verdict_and_n
     assert half_widths(uneven) is None
     assert p_value(uneven) is None
     assert detectable_difference(uneven) is None
-    assert pooled_half_width(uneven, [uneven]) is None
+    assert pooled_half_width(uneven, seed_pool([uneven])) is None
     assert why_no_verdict(uneven) == "no verdict: 12 clips, as good as 1.9 equal ones"
     barely = half_widths(comparison([0.1, 0.2, 0.3], clip_sd=0.05, clips=12, effective=2.0))
     assert barely is not None
@@ -148,7 +149,7 @@ def test_under_ten_clips_there_is_no_interval_no_verdict_and_no_power() -> None:
     assert half_widths(few) is None
     assert p_value(few) is None
     assert detectable_difference(few) is None
-    assert pooled_half_width(few, [few]) is None
+    assert pooled_half_width(few, seed_pool([few])) is None
     assert why_no_verdict(few) == "no verdict: 9 clips"
     assert half_widths(comparison([0.1, 0.2, 0.3], clip_sd=0.05, clips=10)) is not None
 
@@ -161,7 +162,7 @@ def test_one_seed_has_the_clip_interval_alone() -> None:
     assert half.total == half.clip == pytest.approx(1.959964 * 0.05, rel=1e-6)
     assert p_value(one) is None
     assert why_no_verdict(one) == "no verdict: 1 seed"
-    assert pooled_half_width(one, [one]) is None
+    assert pooled_half_width(one, seed_pool([one])) is None
 
 
 def test_two_seeds_have_an_interval_but_no_verdict() -> None:
@@ -267,7 +268,7 @@ def test_pooled_interval_uses_the_mean_seed_variance_and_all_its_degrees_of_free
     first, second = comparison([0.0, 0.1, 0.2]), comparison([0.0, 0.3, 0.6])
     pooled = (np.var([0.0, 0.1, 0.2], ddof=1) + np.var([0.0, 0.3, 0.6], ddof=1)) / 2
     expected = stats.t.ppf(0.975, 4) * math.sqrt(pooled / 3)
-    assert pooled_half_width(first, [first, second]) == pytest.approx(expected)
+    assert pooled_half_width(first, seed_pool([first, second])) == pytest.approx(expected)
 
 
 def test_correlation_of_paired_seeds_is_pearsons() -> None:

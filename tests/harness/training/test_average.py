@@ -70,7 +70,7 @@ def test_only_what_is_deployed_is_averaged(toy):
 def test_a_training_gives_the_average_and_trains_as_without_it(toy, roads, tmp_path):
     model, _ = trained(toy, roads, tmp_path / "average", plan(toy, 8))
     raw, _ = trained(toy, roads, tmp_path / "raw", plan(toy, 8, ema_decay=None))
-    state = load_training_state(tmp_path / "average" / "training.pt")
+    state = load_training_state(tmp_path / "average" / "training.safetensors")
     for name, value in model.detector.state_dict().items():
         assert torch.equal(value, state["average"][name])
         assert torch.equal(state["model"][f"detector.{name}"], raw.detector.state_dict()[name])
@@ -106,5 +106,5 @@ def test_validation_scores_the_average_and_the_training_goes_on_from_its_own_wei
 
 def test_a_checkpoint_without_the_average_is_refused(toy, roads, tmp_path):
     trained(toy, roads, tmp_path, plan(toy, 4, ema_decay=None))
-    with pytest.raises(InputError, match=r"training\.pt: .*'recipe'"):
+    with pytest.raises(InputError, match=r"training\.safetensors: .*'recipe'"):
         trained(toy, roads, tmp_path, plan(toy, 4))

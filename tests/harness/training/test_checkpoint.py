@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,42 +76,79 @@ def test_a_file_of_torch_is_answered_with_the_way_to_import_it(tmp_path, zipped)
 
 
 def test_a_training_state_round_trips(tmp_path):
-    state = {"step": 3, "tensors": {"a": torch.arange(4)}, "list": [1.5, None, "text"]}
-    save_training_state(tmp_path / "a.pt", state)
-    loaded = load_training_state(tmp_path / "a.pt")
+    state = {
+        "step": 3,
+        "tensors": {"a": torch.arange(4)},
+        "list": [1.5, None, "text", math.inf, 0.1 + 0.2],
+        0: {1: True},
+    }
+    save_training_state(tmp_path / "a", state)
+    loaded = load_training_state(tmp_path / "a")
     assert torch.equal(loaded["tensors"].pop("a"), state["tensors"].pop("a"))
     assert loaded == state
-    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-class Evil:
-    def __reduce__(self):
-        return (open, ("/tmp/never", "w"))
+def test_the_state_of_an_optimizer_and_of_shared_weights_comes_back_bit_for_bit(tmp_path):
+    net = network()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+    sum(parameter.square().sum() for parameter in net.parameters()).backward()
+    optimizer.step()
+    save_training_state(tmp_path / "a", {"model": net.state_dict(), "optimizer": optimizer.state_dict()})
+    assert "model/2.weight" in load_file(tmp_path / "a")
+    loaded = load_training_state(tmp_path / "a")
+    other = network()
+    other.load_state_dict(loaded["model"])
+    again = torch.optim.AdamW(other.parameters(), lr=0.3)
+    again.load_state_dict(loaded["optimizer"])
+    for state, parameters in ((optimizer, net), (again, other)):
+        state.zero_grad()
+        sum(parameter.sin().sum() for parameter in parameters.parameters()).backward()
+        state.step()
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in net.state_dict().items())
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04 cut"])
 def test_a_broken_training_state_is_named(tmp_path, content):
-    (tmp_path / "a.pt").write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.pt: not a readable training checkpoint \([^\n]+\); delete it") as caught:
-        load_training_state(tmp_path / "a.pt")
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(InputError, match=r"a: not a readable training checkpoint \([^\n]+\); delete it") as caught:
+        load_training_state(tmp_path / "a")
     assert "\n" not in str(caught.value)
 
 
-def test_a_training_state_runs_no_code(tmp_path):
-    torch.save({"a": Evil()}, tmp_path / "a.pt")
-    with pytest.raises(InputError, match=r"a\.pt: not a readable training checkpoint"):
-        load_training_state(tmp_path / "a.pt")
+def test_a_training_state_that_was_cut_is_named(tmp_path):
+    save_training_state(tmp_path / "a", {"tensor": torch.zeros(1000)})
+    whole = (tmp_path / "a").read_bytes()
+    for size in (4, 60, len(whole) - 1):
+        (tmp_path / "a").write_bytes(whole[:size])
+        with pytest.raises(InputError, match="a: not a readable training checkpoint"):
+            load_training_state(tmp_path / "a")
 
 
-def test_something_else_is_no_training_state(tmp_path):
-    torch.save([1, 2], tmp_path / "a.pt")
-    with pytest.raises(InputError, match=r"a\.pt: not a training checkpoint"):
-        load_training_state(tmp_path / "a.pt")
+@pytest.mark.parametrize("text", ["{", "[1, 2]", '{"items": 3}', '{"items": [["a", {"tensor": "missing"}]]}', "{}"])
+def test_something_else_is_no_training_state(tmp_path, text):
+    save_file({"a": torch.zeros(1)}, tmp_path / "a", metadata={"samiro_bench_training": text})
+    with pytest.raises(InputError, match=r"a: not a (readable )?training checkpoint.*delete it to train again"):
+        load_training_state(tmp_path / "a")
 
 
-def test_a_failed_write_leaves_the_old_state(tmp_path):
-    save_training_state(tmp_path / "a.pt", {"step": 1})
-    with pytest.raises(Exception, match="pickle"):
-        save_training_state(tmp_path / "a.pt", {"step": 2, "bad": lambda: None})
-    assert load_training_state(tmp_path / "a.pt") == {"step": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+def test_weights_alone_are_no_training_state(tmp_path):
+    save_inference_checkpoint(tmp_path / "a", network(), FACTS)
+    with pytest.raises(InputError, match="a: not a readable training checkpoint"):
+        load_training_state(tmp_path / "a")
+
+
+def test_a_failed_write_leaves_the_old_state(tmp_path, monkeypatch):
+    save_training_state(tmp_path / "a", {"step": 1})
+    with pytest.raises(TypeError, match="a function at 'bad' can't be kept"):
+        save_training_state(tmp_path / "a", {"step": 2, "bad": lambda: None})
+
+    def half(tensors, path, metadata):
+        Path(path).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("harness.training.checkpoint.save_file", half)
+    with pytest.raises(OSError, match="disk full"):
+        save_training_state(tmp_path / "a", {"step": 2})
+    assert load_training_state(tmp_path / "a") == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -75,8 +75,13 @@ def test_pre_training_writes_weights_a_card_and_a_picture(images: list[Path], tm
     assert [tap.channels for tap in card.taps] == [16, 32, 64, 128]
     assert all(1.0 <= tap.effective_rank <= tap.channels for tap in card.taps)
     picture = cv2.imread(str(picture_path(out)))
-    assert picture.shape == (4 * 64, 4 * 96, 3)
-    assert sorted(path.name for path in out.parent.iterdir()) == ["small.json", "small.png", "small.safetensors"]
+    assert picture.shape == (4 * 64, 5 * 96, 3)
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        "small.json",
+        "small.loss.png",
+        "small.png",
+        "small.safetensors",
+    ]
     features = load_oracle(out)(torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8))
     assert [feature.shape[1] for feature in features] == [16, 32, 64, 128]
 

@@ -61,7 +61,7 @@ def test_two_processes_train_as_one_does_on_the_same_batches(toy, images, tmp_pa
     for first, second in zip(*logs, strict=True):
         assert first["losses"] == pytest.approx(second["losses"], abs=1e-6)
         assert first["gradient_norm"] == pytest.approx(second["gradient_norm"], abs=1e-6)
-    states = [load_training_state(tmp_path / name / "training.pt") for name in ("1", "2")]
+    states = [load_training_state(tmp_path / name / "training.safetensors") for name in ("1", "2")]
     for name, value in states[0]["average"].items():
         assert torch.allclose(value, states[1]["average"][name], rtol=0, atol=1e-6), name
     # What processes draw in training is their own.
@@ -87,7 +87,7 @@ def test_a_killed_training_of_two_processes_leaves_none_behind_and_resumes_bit_f
     while any(alive(child) for child in children):
         assert time.monotonic() < deadline, "a process outlived the one that started it"
         time.sleep(0.1)
-    assert load_training_state(tmp_path / "parts/training.pt")["course"]["step"] == 3
+    assert load_training_state(tmp_path / "parts/training.safetensors")["course"]["step"] == 3
     resumed = run(toy, images, tmp_path / "parts", 2, dropout=0.1)
     assert resumed.returncode == 0, resumed.stderr
     first, second = end_of(tmp_path / "whole"), end_of(tmp_path / "parts")

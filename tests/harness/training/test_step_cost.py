@@ -36,7 +36,7 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
-    monkeypatch.setattr(step_cost, "timer_of", lambda device: machine)
+    monkeypatch.setattr(step_cost, "ratio_timer_of", lambda device, threads: machine)
     monkeypatch.setattr(step_cost, "steps_of", lambda model, plan, device, folder: model)
     return machine
 

@@ -1,0 +1,200 @@
+"""The gate of an oracle: do its frozen features tell where lanes are better than those of a network as it was drawn?
+
+A linear probe (a 1x1 convolution) a tap is fitted to lane / no-lane cells of labelled training images and judged on others, of other
+clips, by average precision. The test split is never looked at. Both networks see the same images, cells and solver.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from harness.datasets.base import Dataset, Frame
+from harness.datasets.images import read_image, read_size
+from harness.errors import InputError
+from harness.lanes import Lane
+from harness.methods.config import OracleConfiguration
+from harness.methods.oracle import Oracle, load_oracle
+from harness.methods.registration import Grid
+from harness.training.pretraining import pretrain
+from harness.training.pretraining_images import evenly_spread, held_out_split, resized
+
+SEEDS = (0, 1, 2)
+"""Of the networks that are left as drawn, and of the cells that are looked at."""
+
+IMAGES = 240
+"""Labelled images, evenly over the training split; a third of their clips judges."""
+
+JUDGING_SHARE = 1 / 3
+
+CELLS = 20_000
+"""Cells of a tap that a probe is fitted to, and as many that it is judged on, drawn evenly."""
+
+DECAY = 1e-4
+"""Of the probe's weights (half the squared norm), on features of mean 0 and variance 1, so that it converges where classes part."""
+
+ITERATIONS = 60
+"""Of L-BFGS with a strong Wolfe line search."""
+
+CHECK = "frozen probes beat a drawn network over 3 seeds"
+"""How a card calls the gate."""
+
+BATCH = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Frames at the size at which they are looked at, and their lanes in pixels of the same."""
+
+    images: Tensor
+    lanes: tuple[tuple[Lane, ...], ...]
+    judging: tuple[int, ...]
+
+
+def probe_gate(
+    oracle: Oracle,
+    configuration: OracleConfiguration,
+    images: Sequence[Path],
+    dataset: Dataset,
+    *,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Average precision of the probes on each tap of the oracle and of its `random:` counterparts, and whether the gate is passed.
+
+    images: those that batch normalisation of the counterparts is fitted to, as the oracle's was. It is passed where the mean over taps
+    is above the counterpart's with every seed. Raises InputError for a dataset without labelled training images.
+    """
+    size = configuration.image_size
+    labelled = labelled_frames(dataset, size)
+    found: dict[str, dict[str, list[float]]] = {tap.path: {"oracle": [], "random": []} for tap in oracle.taps}
+    for done, seed in enumerate(SEEDS):
+        if progress is not None:
+            progress(done, len(SEEDS))
+        for name, network in (("oracle", oracle), ("random", drawn(configuration, images, seed, device))):
+            for tap, value in zip(oracle.taps, precisions(network.to(device), labelled, size, seed), strict=True):
+                found[tap.path][name].append(value)
+    means = {name: np.mean([values[name] for values in found.values()], axis=0) for name in ("oracle", "random")}
+    return {
+        "images": len(labelled.images),
+        "seeds": list(SEEDS),
+        "average_precision": found,
+        "means": {name: [float(value) for value in values] for name, values in means.items()},
+        "passed": bool((means["oracle"] > means["random"]).all()),
+    }
+
+
+def drawn(configuration: OracleConfiguration, images: Sequence[Path], seed: int, device: torch.device) -> Oracle:
+    """The network of an oracle with the weights of a seed, batch normalisation fitted to the images, as a `random:` oracle is made."""
+    given = configuration.model_dump(exclude={"name", "file"})
+    untrained = OracleConfiguration(name=f"random:{configuration.backbone}", **given)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "random.safetensors"
+        pretrain(untrained, images, out=out, device=device, seed=seed)
+        return load_oracle(out)
+
+
+def labelled_frames(dataset: Dataset, size: tuple[int, int]) -> Labelled:
+    """At most IMAGES labelled frames of the training split at `size`. InputError where none has a lane, or they are of one clip."""
+    frames: Sequence[Frame] = dataset.frames("train")
+    frames = [frames[index] for index in evenly_spread(range(len(frames)), IMAGES)]
+    if len(frames) < 2:
+        raise InputError(f"{dataset.root}: {len(frames)} training images are too few for probes: give at least 2")
+    shown, lanes = [], []
+    for frame in frames:
+        height, width = read_size(frame.image)
+        scale = np.array([size[1] / width, size[0] / height], np.float64)
+        shown.append(resized(read_image(frame.image), size))
+        # Outer edges lie on outer edges.
+        lanes.append(
+            tuple(Lane(((lane.points + 0.5) * scale - 0.5).astype(np.float32)) for lane in dataset.lanes(frame))
+        )
+    if not any(lanes):
+        raise InputError(f"{dataset.root}: no training image has a lane: give a dataset with labels")
+    _, judging = held_out_split([frame.clip for frame in frames], JUDGING_SHARE, len(frames))
+    pixels = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2).contiguous()
+    return Labelled(pixels, tuple(lanes), tuple(judging))
+
+
+def precisions(oracle: Oracle, labelled: Labelled, size: tuple[int, int], seed: int) -> list[float]:
+    """Average precision of a probe on each tap, on the judging frames."""
+    device = next(oracle.parameters()).device
+    batches = [
+        [feature.float().cpu() for feature in oracle(batch.to(device))] for batch in torch.split(labelled.images, BATCH)
+    ]
+    judging = torch.zeros(len(labelled.images), dtype=torch.bool)
+    judging[list(labelled.judging)] = True
+    values = []
+    for index, grid in enumerate(oracle.grids(size)):
+        features = torch.cat([batch[index] for batch in batches]).permute(0, 2, 3, 1)
+        labels = torch.from_numpy(np.stack([lane_cells(lanes, grid) for lanes in labelled.lanes]))
+        generator = torch.Generator().manual_seed(seed)
+        fitted, judged = (sampled(features[part], labels[part], generator) for part in (~judging, judging))
+        values.append(average_precision(*scores_of(fitted, judged)))
+    return values
+
+
+def sampled(features: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """At most CELLS cells, drawn evenly: (N, D) features and (N,) labels."""
+    rows, marks = features.flatten(0, 2), labels.flatten().float()
+    kept = torch.randperm(len(rows), generator=generator)[:CELLS]
+    return rows[kept], marks[kept]
+
+
+def scores_of(fitted: tuple[Tensor, Tensor], judged: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The scores of a logistic regression on the cells that it is judged on, and their labels."""
+    features, labels = fitted
+    mean, deviation = features.mean(0), features.std(0).clamp_min(1e-6)
+    inputs = (features - mean) / deviation
+    weights = torch.zeros(features.shape[1] + 1, requires_grad=True)
+    solver = torch.optim.LBFGS([weights], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        value = functional.binary_cross_entropy_with_logits(inputs @ weights[:-1] + weights[-1], labels)
+        value = value + 0.5 * DECAY * weights[:-1].square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    solver.step(loss)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        return (judged[0] - mean) / deviation @ weights[:-1], judged[1]
+
+
+def average_precision(scores: Tensor, labels: Tensor) -> float:
+    """The mean over positives of the precision down to each; 0 where there is none."""
+    ranked = labels[scores.argsort(descending=True)].double()
+    precision = ranked.cumsum(0) / torch.arange(1, len(ranked) + 1, dtype=torch.float64)
+    return float((precision * ranked).sum() / ranked.sum().clamp_min(1.0))
+
+
+def lane_cells(lanes: Sequence[Lane], grid: Grid) -> npt.NDArray[np.bool_]:
+    """Which cells of a grid a lane passes through, (rows, columns): those whose centre is nearest to some point of it."""
+    cells = np.zeros(grid.shape, bool)
+    for lane in lanes:
+        points = dense(lane.points)
+        columns = np.rint((points[:, 0] - grid.columns.offset) / grid.columns.stride).astype(int)
+        rows = np.rint((points[:, 1] - grid.rows.offset) / grid.rows.stride).astype(int)
+        inside = (rows >= 0) & (rows < grid.rows.count) & (columns >= 0) & (columns < grid.columns.count)
+        cells[rows[inside], columns[inside]] = True
+    return cells
+
+
+def dense(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """A polyline's points so close that none of its pixels is passed over."""
+    if len(points) < 2:
+        return points.astype(np.float64)
+    steps = np.maximum(1, np.ceil(np.abs(np.diff(points, axis=0)).max(1)).astype(int))
+    parts = [
+        np.linspace(a, b, count, endpoint=False) for a, b, count in zip(points[:-1], points[1:], steps, strict=True)
+    ]
+    return np.concatenate([*parts, points[-1:]]).astype(np.float64)

@@ -1,0 +1,348 @@
+"""The mini suite's publication is what its predictions and labels give; one changed digit anywhere is found and named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.counts import read_counts, write_counts
+from harness.datasets.predictions import pack_predictions, unpack_predictions
+from harness.errors import InputError
+from harness.files import sha256_of_file
+from harness.lanes import Lane
+from harness.publishing.labels import laid_out, unpack_labels
+from harness.publishing.publish import publish_tables
+from harness.publishing.rescoring import ABSENT
+from harness.publishing.sums import SUMS_FILE, write_sums
+from harness.publishing.tables import write_tables
+from harness.publishing.verify import Verification, verify
+from harness.records import counts_path, identity_hash, read_any_record, read_records, write_record
+from harness.report.leaderboard import leaderboard
+from harness.report.published import read_published
+
+MINI = Path(__file__).resolve().parents[3] / "results" / "mini"
+RECORD, OTHER, *REST = (path.stem for path in sorted((MINI / "records").glob("*.json")))
+COUNTS = f"records/{RECORD}.test.counts.npz"
+PREDICTIONS = f"predictions/{RECORD}.test.npz"
+(LABELS,) = (f"labels/{path.name}" for path in (MINI / "labels").iterdir())
+
+
+@pytest.fixture(scope="module")
+def two_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published mini suite with two of its rows, to be quick."""
+    folder = Path(shutil.copytree(MINI, tmp_path_factory.mktemp("published") / "mini"))
+    for name in REST:
+        for path in folder.glob(f"*/{name}.*"):
+            path.unlink()
+    write_tables(folder, leaderboard(read_records(folder / "records"), folder / "records", read_published()))
+    write_sums(folder)
+    return folder
+
+
+@pytest.fixture
+def mini(two_rows: Path, tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    return Path(shutil.copytree(two_rows, tmp_path / "mini"))
+
+
+def told(found: Verification, name: str = RECORD) -> str:
+    """All that was said of a row, table or file."""
+    return "\n".join(
+        line for checked in (*found.rows, *found.tables, *found.files) if checked.name == name for line in checked.told
+    )
+
+
+def outcomes(found: Verification) -> list[str]:
+    return [row.outcome for row in found.rows]
+
+
+def test_every_row_of_the_published_mini_suite_is_verified(capsys: pytest.CaptureFixture[str]) -> None:
+    from harness.cli.main import main
+
+    assert main(["verify", "mini", "--published", str(MINI.parent), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["sound"] is True
+    assert [(row["outcome"], row["told"]) for row in said["rows"]] == [("verified", [])] * len(
+        list((MINI / "records").glob("*.json"))
+    )
+    assert {table["name"] for table in said["tables"]} >= {"leaderboard.md", "leaderboard.csv"}
+    assert {table["outcome"] for table in said["tables"]} == {"verified"}
+    assert said["files"] == []
+
+
+def test_neither_torch_nor_the_suites_are_needed() -> None:
+    code = "import sys, harness.publishing.verify; sys.exit('torch' in sys.modules or 'harness.suite' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=MINI.parents[1]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "digit"),
+    [
+        ('"f1_50": 0.', "1"),
+        ('"confidence_threshold": 0.', "4"),
+        ('"p50": ', "9"),
+        ('"seconds": ', "9"),
+        ('"published",\n  "seed": ', "1"),
+    ],
+)
+def test_a_changed_digit_of_a_record_is_found(mini: Path, key: str, digit: str) -> None:
+    path = mini / "records" / f"{RECORD}.json"
+    text = path.read_text()
+    at = text.rindex(key) + len(key)
+    assert text[at] != digit
+    path.write_text(text[:at] + digit + text[at + 1 :])
+    found = verify(mini)
+    assert outcomes(found) == ["differs", *["verified"] * (len(found.rows) - 1)]
+    assert "content_sha256" in told(found)
+    assert "was changed" in told(found, f"records/{RECORD}.json")
+    if "f1_50" in key:
+        assert "f1_50: recorded 0.1" in told(found)
+        assert "re-scored" in told(found)
+    if "seed" in key:
+        assert "key 'identity' gives an id that ends in" in told(found)
+    if "p50" in key or "seconds" in key:  # neither can be made again, but the tables show which figure it was
+        assert "made again from the records" in told(found, "leaderboard.csv")
+
+
+def test_a_score_that_was_hashed_again_everywhere_is_found_by_scoring(mini: Path) -> None:
+    """What a forger can't make up: record, counts, tables and sums agree, but not with the predictions."""
+    path = mini / "records" / f"{RECORD}.json"
+    record = read_any_record(path).record
+    counts = read_counts(mini / COUNTS)
+    better = counts.true_positives.copy()  # type: ignore[attr-defined]
+    row = int(np.flatnonzero(better[:, 0] < np.minimum(counts.labels, counts.predictions))[0])
+    better[row, 0] += 1
+    write_counts(mini / COUNTS, replace(counts, true_positives=better))
+    evaluation = record.evaluations[0].model_copy(update={"counts_sha256": sha256_of_file(mini / COUNTS)})
+    write_record(mini / "records", record.model_copy(update={"evaluations": (evaluation,)}))
+    write_sums(mini)
+    found = verify(mini)
+    assert not found.files
+    assert outcomes(found)[0] == "differs"
+    assert f"counts of {counts.image[row]}: true_positives: recorded" in told(found)
+
+
+@pytest.mark.parametrize("name", ["leaderboard.md", "leaderboard.csv", "leaderboard.tex"])
+def test_a_changed_digit_of_a_table_is_found_with_its_line(mini: Path, name: str) -> None:
+    lines = (mini / name).read_text().split("\n")
+    number = next(at for at, line in enumerate(lines) if "77.6" in line)
+    lines[number] = lines[number].replace("77.6", "77.9", 1)
+    (mini / name).write_text("\n".join(lines))
+    write_sums(mini)
+    found = verify(mini)
+    assert not found.sound
+    assert outcomes(found) == ["verified"] * len(found.rows)
+    assert told(found, name).startswith(f"line {number + 1}: published ")
+    assert "77.9" in told(found, name)
+
+
+def another_lane(path: Path) -> None:
+    """Move one archived lane by an eighth of a pixel."""
+    ids, lanes = unpack_predictions(path)
+    at = next(at for at, found in enumerate(lanes) if found)
+    first = lanes[at][0]
+    lanes[at] = [Lane(first.points + np.float32(0.125), first.score), *lanes[at][1:]]
+    pack_predictions(path, ids, lanes)
+
+
+def test_predictions_that_are_not_the_recorded_ones_are_found(mini: Path) -> None:
+    another_lane(mini / PREDICTIONS)
+    found = verify(mini)
+    assert outcomes(found) == ["differs", *["verified"] * (len(found.rows) - 1)]
+    assert "key 'predictions_sha256'" in told(found)
+    assert "was changed" in told(found, PREDICTIONS)
+
+
+def rebuilt(path: Path, edit: Callable[[dict[str, np.ndarray]], None]) -> None:
+    """Write an archive of labels with other arrays."""
+    with np.load(path) as archive:
+        arrays = {name: archive[name].copy() for name in archive.files}
+    edit(arrays)
+    with open(path, "wb") as stream:
+        np.savez_compressed(stream, allow_pickle=True, **arrays)
+
+
+def change_a_digit(arrays: dict[str, np.ndarray]) -> None:
+    content = arrays["content"].tobytes()
+    names, sizes = arrays["names"].tobytes().decode().split("\n"), arrays["sizes"].tolist()
+    starts = np.cumsum([0, *sizes])
+    label = next(at for at, name in enumerate(names) if name.endswith(".lines.txt") and sizes[at] > 100)
+    at = int(starts[label])
+    arrays["content"] = np.frombuffer(content[:at] + b"1" + content[at + 1 :], np.uint8)
+
+
+def test_a_changed_label_is_found(mini: Path) -> None:
+    rebuilt(mini / LABELS, change_a_digit)
+    assert "was changed" in told(verify(mini), LABELS)
+
+
+def leave(arrays: dict[str, np.ndarray]) -> None:
+    names = arrays["names"].tobytes().decode().split("\n")
+    names[3] = "../" * 20 + "tmp/escaped.txt"
+    arrays["names"] = np.frombuffer("\n".join(names).encode(), np.uint8)
+
+
+def pickled(arrays: dict[str, np.ndarray]) -> None:
+    arrays["content"] = np.array([{}], dtype=object)
+
+
+def floating(arrays: dict[str, np.ndarray]) -> None:
+    arrays["sizes"] = arrays["sizes"].astype(np.float64)
+
+
+def shorter(arrays: dict[str, np.ndarray]) -> None:
+    arrays["content"] = arrays["content"][:-1]
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (leave, "isn't a path inside the dataset"),
+        (pickled, "of a kind that no writer here makes"),
+        (floating, "sizes is of type float64"),
+        (shorter, "its parts contradict each other"),
+    ],
+)
+def test_a_hostile_archive_of_labels_is_refused_in_a_line_and_counts_are_checked_all_the_same(
+    mini: Path, edit: Callable[[dict[str, np.ndarray]], None], said: str
+) -> None:
+    rebuilt(mini / LABELS, edit)
+    found = verify(mini)
+    assert set(outcomes(found)) == {"differs"}
+    assert f"{LABELS}: not a whole archive of labels" in told(found)
+    assert said in told(found)
+    assert {table.outcome for table in found.tables} == {"verified"}
+
+
+def bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open("more.npy", "w") as stream:
+        for _ in range(1100):
+            stream.write(bytes(1 << 20))
+
+
+def doubled(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("content.npy", b"")
+
+
+def linked(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (bomb, "would unpack to"),
+        (doubled, "content stands twice"),
+        (Path.unlink, "is missing"),
+        (linked, "a link, and a publication has none"),
+    ],
+)
+def test_bombs_doubles_links_and_missing_archives_are_told(
+    mini: Path, break_it: Callable[[Path], None], said: str
+) -> None:
+    break_it(mini / LABELS)
+    found = verify(mini)
+    assert set(outcomes(found)) == {"differs"}
+    assert said in told(found)
+    assert told(found, LABELS)
+
+
+def test_records_that_cannot_be_read_leave_the_others_verified(mini: Path) -> None:
+    (mini / "records" / f"{RECORD}.json").write_text("[" * 100_000)
+    with open(mini / "records" / "large.json", "wb") as stream:
+        stream.truncate(100_000_000)
+    (mini / "records" / "folder.json").mkdir()
+    (mini / "records" / "link.json").symlink_to("/etc/passwd")
+    found = verify(mini)
+    rows = {row.name: row for row in found.rows}
+    assert "nested too deeply" in told(found, RECORD)
+    assert "100000000 bytes" in told(found, "large")
+    assert "a folder, not a file" in told(found, "folder")
+    assert told(found, "link") == "records/link.json: no plain file"
+    assert rows[OTHER].outcome == "verified"
+    assert told(found, "records/link.json") == "a link, and a publication has none"
+
+
+def test_files_that_are_missing_or_were_put_in_are_named(mini: Path) -> None:
+    (mini / "overlays.jpg").unlink()
+    (mini / "notes.txt").write_text("mine")
+    found = verify(mini)
+    assert told(found, "overlays.jpg") == f"missing, though {SUMS_FILE} lists it"
+    assert told(found, "notes.txt") == f"not listed in {SUMS_FILE}"
+    (mini / SUMS_FILE).unlink()
+    assert "publish again" in told(verify(mini), SUMS_FILE)
+
+
+def test_the_summary_names_every_row_and_the_exit_code_says_it(mini: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from harness.cli.main import main
+
+    another_lane(mini / PREDICTIONS)
+    assert main(["verify", "mini", "--published", str(mini.parent)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(": verified" in line for line in lines) >= 4
+    assert lines[-1].startswith("1 of 2 rows verified, 1 differ")
+    assert main(["verify", "nowhere", "--published", str(mini.parent)]) == 2
+
+
+def test_tables_are_made_again_only_from_rows_that_are_verified(mini: Path) -> None:
+    before = {path: path.read_bytes() for path in mini.rglob("*") if path.is_file()}
+    (mini / "leaderboard.md").write_text("of older code\n")
+    publish_tables(mini, None)
+    assert {path: path.read_bytes() for path in before} == before
+    another_lane(mini / PREDICTIONS)
+    with pytest.raises(InputError, match="key 'predictions_sha256'"):
+        publish_tables(mini, None)
+
+
+def relabelled(folder: Path, content: str) -> None:
+    """Make a publication's rows those of a dataset that isn't rendered: identity, id, names and all."""
+    shutil.rmtree(folder / "labels")
+    for path in sorted((folder / "records").glob("*.json")):
+        record = read_any_record(path).record
+        key = {"real": "roads", "form": "culane", "image_size": [590, 1640]}
+        identity = record.identity.model_copy(update={"dataset_key": key})
+        name = f"{record.id.rpartition('-')[0]}-{identity_hash(identity)[:10]}"
+        (evaluation,) = record.evaluations
+        counts = counts_path(path.parent, name, "test")
+        (path.parent / evaluation.counts_file).rename(counts)
+        (folder / f"predictions/{record.id}.test.npz").rename(folder / f"predictions/{name}.test.npz")
+        evaluation = evaluation.model_copy(update={"counts_file": counts.name, "dataset_sha256": content})
+        path.unlink()
+        write_record(
+            path.parent, record.model_copy(update={"id": name, "identity": identity, "evaluations": (evaluation,)})
+        )
+    write_tables(folder, leaderboard(read_records(folder / "records"), folder / "records", read_published()))
+    write_sums(folder)
+
+
+def test_rows_of_a_licensed_dataset_are_scored_on_ones_own_copy_and_are_unverified_without(
+    mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    dataset = laid_out(unpack_labels(mini / LABELS), own)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    relabelled(mini, dataset.content_key())
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_ROADS", str(own))
+    assert outcomes(verify(mini)) == ["verified"] * 2
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_ROADS", str(tmp_path / "nowhere"))
+    found = verify(mini)
+    assert (found.sound, outcomes(found)) == (True, ["unverified"] * 2)
+    assert all(row.told[0].startswith(ABSENT) for row in found.rows)
+    label = next(own.rglob("*.lines.txt"))
+    label.write_text("1 2 3 4\n")
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_ROADS", str(own))
+    assert all("has other content" in row.told[0] for row in verify(mini).rows)
+    another_lane(next((mini / "predictions").glob("*.npz")))
+    assert outcomes(verify(mini)) == ["differs", "unverified"]
