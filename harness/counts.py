@@ -18,8 +18,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from harness.errors import InputError
-from harness.files import written_aside
-from harness.stored_arrays import DAMAGE, read_arrays
+from harness.files import read_bounded, written_aside
+from harness.stored_arrays import ARCHIVE_LIMIT, DAMAGE, arrays_of
 
 THRESHOLDS: tuple[float, ...] = (0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95)
 """The IoU thresholds of the columns of `OverlapCounts.true_positives`: COCO's ten, as CLRNet's mF1 uses them."""
@@ -122,7 +122,7 @@ class OverlapCounts(Counts):
     def scores(sums: Sums) -> OverlapScores:
         """Micro-averaged scores."""
         labels, predictions = int(sums["labels"]), int(sums["predictions"])
-        true_positives = tuple(int(value) for value in sums["true_positives"])
+        true_positives = tuple(np.asarray(sums["true_positives"]).tolist())
         f1 = [f1_score(value, labels, predictions) for value in true_positives]
         return OverlapScores(
             images=int(sums["images"]),
@@ -228,7 +228,18 @@ def write_counts(path: Path, counts: Counts) -> None:
 def read_counts(path: Path) -> Counts:
     """Read counts of either kind; InputError names the file where it is missing, broken, or its arrays disagree in length or type."""
     try:
-        arrays = read_arrays(path)
+        data = read_bounded(path, ARCHIVE_LIMIT)
+    except OSError as error:
+        raise InputError(
+            f"{path}: not a readable counts file ({error.strerror}); run `bench` again to score the cell"
+        ) from error
+    return counts_in(data, path)
+
+
+def counts_in(data: bytes, path: Path) -> Counts:
+    """The counts in the bytes of a file, which messages call `path`; else as `read_counts`."""
+    try:
+        arrays = arrays_of(data)
         kind: type[Counts] = AccuracyCounts if "accuracy" in arrays else OverlapCounts
         counts = kind(**{field.name: arrays[field.name] for field in fields(kind)})  # type: ignore[arg-type]
     except DAMAGE as error:

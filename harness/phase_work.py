@@ -94,7 +94,7 @@ def train_share(
         batch_size=recipe.batch_size,
         seed=cell.identity.seed,
         workers=cell.training.workers,
-        cache_bytes=round(cell.training.cache_gigabytes * GIGABYTE),
+        cache_bytes=round(cell.training.cache_gigabytes * GIGABYTE / ranks.count),
         pin_memory=device.type == "cuda",
         augment_on=augmenting_device(device),
         share=(ranks.rank, ranks.count),

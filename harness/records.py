@@ -6,6 +6,7 @@ A record is one JSON file, `<id>.json`, that carries a hash of itself (`harness.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
 
-from harness.counts import AccuracyCounts, AccuracyScores, Counts, OverlapScores, Stored, read_counts
+from harness.counts import AccuracyCounts, AccuracyScores, Counts, OverlapScores, Stored, counts_in
 from harness.errors import InputError
-from harness.files import no_collection, sha256_of_file, sha256_of_json, written_aside
+from harness.files import no_collection, read_bounded, sha256_of_json, written_aside
 from harness.record_text import read_text, with_hash
+from harness.stored_arrays import ARCHIVE_LIMIT
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+$")]
 """A name that is part of a file's name: it can't lead out of a folder."""
@@ -321,11 +323,12 @@ def read_checked_counts(folder: Path, record: Record, evaluation: Evaluation) ->
     path = folder / evaluation.counts_file
     if not path.is_file():
         raise InputError(f"{path}: missing, though {record.id}.json names it under 'counts_file'; run `bench` again")
-    if sha256_of_file(path) != evaluation.counts_sha256:
+    data = read_bounded(path, ARCHIVE_LIMIT)
+    if hashlib.sha256(data).hexdigest() != evaluation.counts_sha256:
         raise InputError(
             f"{path}: differs from key 'counts_sha256' of {record.id}.json; run `bench` again to score the cell"
         )
-    counts = read_counts(path)
+    counts = counts_in(data, path)
     if isinstance(evaluation.total, AccuracyScores) != isinstance(counts, AccuracyCounts):
         raise InputError(
             f"{path}: counts of another metric than {evaluation.metric}; run `bench` again to score the cell"

@@ -18,6 +18,9 @@ from harness.files import read_bounded
 ARCHIVE_LIMIT = 1 << 30
 """An archive that says it unpacks to more bytes than this is refused: the predictions of CULane's 34,680 images need about 20 MB."""
 
+SHARED_LIMIT = 16 << 20
+"""Bytes of an array that is kept for the next archive; the names of CULane's test images have 8 MB."""
+
 # What zipfile and numpy raise on damaged or hostile bytes, as fuzzing and their sources show.
 DAMAGE = (
     OSError,
@@ -41,12 +44,16 @@ _MAGIC_AND_LENGTH = {1: 10, 2: 12}
 
 
 def read_arrays(path: Path) -> Arrays:
-    """The arrays of an archive by name, read-only. Raises FileNotFoundError, InputError or one of DAMAGE.
+    """The arrays of an archive by name, read-only. Raises FileNotFoundError, InputError or one of DAMAGE."""
+    return arrays_of(read_bounded(path, ARCHIVE_LIMIT))
+
+
+def arrays_of(data: bytes) -> Arrays:
+    """The arrays in the bytes of an archive by name, read-only. Raises one of DAMAGE.
 
     The archives of cells that were scored on the same images share most of their arrays: equal members that were read lately are one
     array.
     """
-    data = read_bounded(path, ARCHIVE_LIMIT)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
     total = sum(member.file_size for member in members)
@@ -59,7 +66,8 @@ def read_arrays(path: Path) -> Arrays:
             raise ValueError(f"{name} stands twice in it")
         if not name.isidentifier():
             raise ValueError(f"{member.filename!r} is no array's name")
-        arrays[name] = _array(_member(data, member), member.compress_type, member.file_size, member.CRC)
+        array = _shared_array if member.file_size <= SHARED_LIMIT else _array
+        arrays[name] = array(_member(data, member), member.compress_type, member.file_size, member.CRC)
     return arrays
 
 
@@ -70,7 +78,6 @@ def _member(data: bytes, member: zipfile.ZipInfo) -> bytes:
     return data[start : start + member.compress_size]
 
 
-@lru_cache(maxsize=64)
 def _array(stored: bytes, method: int, size: int, crc: int) -> npt.NDArray[np.generic]:
     if method == zipfile.ZIP_STORED:
         data = stored
@@ -82,6 +89,9 @@ def _array(stored: bytes, method: int, size: int, crc: int) -> npt.NDArray[np.ge
     if len(data) != size or zlib.crc32(data) != crc:
         raise ValueError("a member isn't what the archive says of it")
     return _parsed(data)
+
+
+_shared_array = lru_cache(maxsize=16)(_array)
 
 
 def _parsed(data: bytes) -> npt.NDArray[np.generic]:

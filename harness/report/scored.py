@@ -13,7 +13,7 @@ from harness.counts import ScopeScores
 from harness.errors import InputError
 from harness.records import Evaluation, Record, read_checked_counts
 from harness.report.statistics import ROUNDING
-from harness.report.sums import Layout, Sums, counts_digest, layout_of, sums_of
+from harness.report.sums import Layouts, Sums, sums_of
 
 
 @dataclass(frozen=True, order=True)
@@ -61,7 +61,7 @@ ScoredRecord = Mapping[SectionKey, Scored]
 
 def scored_records(records: Sequence[Record], folder: Path) -> tuple[dict[str, ScoredRecord], list[str]]:
     """Record id -> its counts, read and checked; and what is wrong with the records that are left out, a line each."""
-    layouts: dict[str, Layout] = {}
+    layouts = Layouts()
     scored: dict[str, ScoredRecord] = {}
     faults = []
     for record in records:
@@ -73,8 +73,8 @@ def scored_records(records: Sequence[Record], folder: Path) -> tuple[dict[str, S
     return {name: shown for name, shown in scored.items() if name not in odd}, [*faults, *odd.values()]
 
 
-def scored_record(record: Record, folder: Path, layouts: dict[str, Layout]) -> ScoredRecord:
-    """The counts of a record by section. `layouts`, by digest, is added to. InputError if any of them can't be trusted."""
+def scored_record(record: Record, folder: Path, layouts: Layouts) -> ScoredRecord:
+    """The counts of a record by section. InputError if any of them can't be trusted."""
     scored: dict[SectionKey, Scored] = {}
     for evaluation in record.evaluations:
         key = section_key(record, evaluation)
@@ -85,10 +85,7 @@ def scored_record(record: Record, folder: Path, layouts: dict[str, Layout]) -> S
         counts = read_checked_counts(folder, record, evaluation)
         if not len(counts.image):
             raise InputError(f"{folder / evaluation.counts_file}: has no images; run `bench` again to score the cell")
-        digest = counts_digest(counts)
-        if digest not in layouts:
-            layouts[digest] = layout_of(counts, digest)
-        scored[key] = Scored(record, evaluation, sums_of(counts, layouts[digest]))
+        scored[key] = Scored(record, evaluation, sums_of(counts, layouts.of(counts)))
         wrong = wrong_scores(scored[key])
         if wrong:
             raise InputError(f"{wrong[0]}: one of them was changed; run `bench` again to score the cell")
@@ -107,6 +104,8 @@ def wrong_scores(scored: Scored) -> list[str]:
             wrong.append(f"{where}.{path}': {evaluation.counts_file} has no such scenario")
             continue
         made = scores_of(sums, scenario)
+        if made == scores:
+            continue
         wrong += [
             f"{where}.{path}.{field}' says {getattr(scores, field)}, but {evaluation.counts_file} gives "
             f"{getattr(made, field)}"

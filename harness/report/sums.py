@@ -115,3 +115,26 @@ def sums_of(counts: Counts, layout: Layout) -> Sums:
         name: np.add.reduceat(values[layout.order], layout.starts, axis=0) for name, values in counts.summands().items()
     }
     return Sums(layout, type(counts), parts)
+
+
+class Layouts:
+    """The layouts of many counts, each made once."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._by_digest: dict[str, Layout] = {}
+        # Counts that were read one after another share their arrays of names. The arrays are kept with their layout, so that no
+        # others take their place in memory.
+        self._by_arrays: dict[tuple[int, int, int], tuple[tuple[Any, Any, Any], Layout]] = {}
+
+    def of(self, counts: Counts) -> Layout:
+        """The layout of some counts with at least one image."""
+        arrays = counts.image, counts.clip, counts.scenario
+        key = id(arrays[0]), id(arrays[1]), id(arrays[2])
+        if key in self._by_arrays:
+            return self._by_arrays[key][1]
+        digest = counts_digest(counts)
+        if digest not in self._by_digest:
+            self._by_digest[digest] = layout_of(counts, digest)
+            self._by_arrays[key] = arrays, self._by_digest[digest]
+        return self._by_digest[digest]

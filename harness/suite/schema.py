@@ -112,7 +112,7 @@ class DetectorPart(Overrides):
 
 
 class TrainingPart(Part):
-    """What holds for all cells. All of it is part of a cell's identity but `device`, `workers` and `tensorboard`."""
+    """What holds for all cells. All but `device`, `workers`, `cache_gigabytes` and `tensorboard` is part of a cell's identity."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from detectors.base import normalise
@@ -278,7 +279,7 @@ class Pretraining:
         }
         try:
             save_training_state(path, state)
-        except (OSError, RuntimeError) as error:
+        except (OSError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(
                 f"{path}: can't be written at step {self.step} ({reason}): make room, then the same command goes on from the "

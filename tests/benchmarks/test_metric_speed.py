@@ -113,6 +113,17 @@ def test_culane_official_against_whole_frames(benchmark, culane_tree):
     assert ratio_of(benchmark, "culane/official", ours, len(names), plain, len(few)) >= 20
 
 
+def test_culane_official_with_kept_labels_against_without(benchmark, culane_tree, tmp_path):
+    def kept():
+        culane.score_images(*culane_tree, workers=1, cache=tmp_path)
+
+    def without():
+        culane.score_images(*culane_tree, workers=1)
+
+    count = len(culane_tree[2])
+    assert ratio_of(benchmark, "culane/official, labels kept", kept, count, without, count) >= 1.2
+
+
 def test_culane_clrnet_against_whole_frames(benchmark, culane_tree):
     labels, predictions, names = culane_tree
     few = names[:8]

@@ -17,6 +17,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.files import sha256_of_file
+from harness.training.pretraining import STATE_FILE
 
 SMALL = (
     "--backbone resnet_micro --steps 6 --batch-size 4 --size 64x96 --decoder-width 16 --recalibration-batches 1 --device cpu "
@@ -153,12 +154,12 @@ def test_a_killed_pre_training_ends_with_the_weights_of_an_undisturbed_one(tmp_p
     images = photos(tmp_path / "photos")
 
     def command(out: Path) -> list[str]:
-        return [sys.executable, "-m", "harness.cli.main", *words(images, out, "--steps", "400", "--json")]
+        return [sys.executable, "-m", "harness.cli.main", *words(images, out, "--steps", "250", "--json")]
 
     whole = tmp_path / "whole.safetensors"
     subprocess.run(command(whole), check=True, capture_output=True, timeout=600)
     out = tmp_path / "parts.safetensors"
-    state = tmp_path / "parts.partial" / "pretraining.pt"
+    state = tmp_path / "parts.partial" / STATE_FILE
     killed = 0
     while not out.exists():
         seen = state.stat().st_mtime_ns if state.exists() else 0

@@ -17,6 +17,14 @@ from harness.cli.score import app
 from harness.errors import InputError
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """The cache folder of these tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
 def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
@@ -57,6 +65,16 @@ def test_culane_prints_one_json_object_of_the_promised_form(culane):
     assert cross == {"tp": 0, "fp": 1, "fn": 0, "precision": 0.0, "recall": None, "f1": None}
     # a and b match at .50 to .70 (IoU 26/36 of b), a alone from .75 on
     assert found["mf1"] == pytest.approx((5 * (2 / 3) + 5 * (2 * 1 / (4 + 2))) / 10)
+
+
+def test_labels_are_kept_a_file_a_list_and_give_the_same(culane, cache):
+    plain = run(*culane_arguments(culane, "--json", "--no-cache"))
+    assert not any(cache.iterdir())
+    for _ in range(2):
+        assert run(*culane_arguments(culane, "--json")).stdout == plain.stdout
+    assert len(list(cache.rglob("*.painted"))) == 2
+    run(*culane_arguments(culane, "--json", "--no-cache"))
+    assert not [path for path in culane.rglob("*") if path.suffix == ".painted"]
 
 
 def test_further_thresholds_are_shown_beside_the_two(culane):

@@ -16,9 +16,11 @@ from harness.counts import AccuracyScores, OverlapScores, scope_scores
 from harness.datasets.base import FORMS, Dataset, open_dataset
 from harness.datasets.lines import write_lines_file
 from harness.datasets.predictions import pack_predictions, unpack_predictions
+from harness.datasets.roots import cache_folder
 from harness.errors import InputError
 from harness.fingerprint import fingerprint
 from harness.lanes import Lane
+from harness.metrics.label_pack import PACKS, LabelPack
 from harness.metrics.llamas import score_folder
 from harness.metrics.tusimple import score_file
 from harness.scoring import SCORINGS
@@ -95,6 +97,17 @@ def test_what_is_scored_is_what_is_archived(trees: ModuleType, tmp_path: Path, f
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
     assert set(first.scenario.tolist()) == {"unnamed"}
     assert first.clip.tolist() == [frame.clip for frame in frames]
+
+
+def test_culanes_labels_are_painted_once(trees: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = tree(trees, "culane", tmp_path / "data")
+    first = scored(dataset, predictions(dataset, "test"), tmp_path / "first")
+    assert [path.parent.name for path in cache_folder().rglob("*.painted")] == [PACKS]
+    monkeypatch.setattr(LabelPack, "add", lambda *_: pytest.fail("painted again"))
+    again = scored(dataset, predictions(dataset, "test"), tmp_path / "again")
+    assert again.true_positives.tolist() == first.true_positives.tolist()
+    other = predictions(dataset, "test", seed=4)
+    assert scored(dataset, other, tmp_path / "other").true_positives.tolist() != first.true_positives.tolist()
 
 
 def test_tusimples_scores_are_those_of_the_official_metric(trees: ModuleType, tmp_path: Path) -> None:

@@ -47,7 +47,14 @@ def test_what_changes_the_arithmetic_makes_another_cell(loading: Callable[..., S
 
 @pytest.mark.parametrize(
     "option",
-    [{"workers": 3}, {"tensorboard": True}, {"device": "cpu"}, {"micro_batch_size": 4096}, {"validations": 3}],
+    [
+        {"workers": 3},
+        {"cache_gigabytes": 2},
+        {"tensorboard": True},
+        {"device": "cpu"},
+        {"micro_batch_size": 4096},
+        {"validations": 3},
+    ],
 )
 def test_what_does_not_leaves_the_cell_what_it_is(loading: Callable[..., Suite], option: dict[str, Any]) -> None:
     assert ids(loading(training=option)) == ids(loading())
