@@ -112,7 +112,7 @@ def _program(detector: Detector, images: Tensor, names: list[str], path: str) ->
                 dynamo=True,
                 input_names=["images"],
                 output_names=names,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
                 verbose=False,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:

@@ -98,7 +98,7 @@ class ConvolutionalHead(nn.Module):
             level = lateral(feature)
             fused = level if fused is None else level + F.interpolate(fused, size=level.shape[-2:], mode="nearest")
         assert fused is not None
-        places = cast(Tensor, self.places).to(fused.dtype).expand(len(fused), -1, -1, -1)
+        places = cast(Tensor, self.places).to(fused.dtype).expand(fused.shape[0], -1, -1, -1)
         fused = self.fuse(torch.cat([fused, places], dim=1))
         outputs: dict[str, Tensor] = {}
         for name, axis in self.axes.items():

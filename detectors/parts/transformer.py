@@ -120,7 +120,7 @@ class Transformer(nn.Module):
         for layer in self.encoder:
             tokens = layer(tokens, positions)
         placed = tokens + positions
-        found = torch.zeros_like(queries).expand(len(tokens), -1, -1)
+        found = torch.zeros_like(queries).expand(tokens.shape[0], -1, -1)
         stages = []
         for layer in self.decoder:
             found = layer(found, queries, tokens, placed)
