@@ -43,6 +43,9 @@ LARGEST_RECORD = 1 << 16
 TABLE = np.dtype([("label", "V32"), ("record", "V32"), ("begin", "<i8"), ("size", "<i8")])
 """sha256 of the label file and of the record, and where the record lies."""
 
+Place = tuple[bytes, int, int]
+"""The sha256 of a record, where it begins and its bytes."""
+
 TRAILER_BYTES = 72
 """The owner of the pack (32 bytes), the number of records (8), and the sha256 of the table and these two."""
 
@@ -67,12 +70,11 @@ class LabelPack:
         self.troubles: list[str] = []
         self._lock = threading.Lock()
         self._stream: BinaryIO | None = None
-        self._table = np.empty(0, TABLE)
-        self._rows: dict[bytes, int] = {}
-        self._used: set[int] = set()
+        self._kept: dict[bytes, Place] = {}
+        self._used: set[bytes] = set()
         self._spool: IO[bytes] | None = None
         self._full = False
-        self._added: dict[bytes, tuple[bytes, int, int]] = {}
+        self._added: dict[bytes, Place] = {}
         try:
             self._open()
         except (FileNotFoundError, NotADirectoryError):
@@ -89,8 +91,7 @@ class LabelPack:
         if hashlib.sha256(table + trailer[:40]).digest() != trailer[40:]:
             self.troubles.append("is damaged; painting the labels afresh")
         elif trailer[:32] == self.owner:
-            self._table = np.frombuffer(table, TABLE)
-            self._rows = {label: row for row, label in enumerate(self._table["label"].tolist())}
+            self._kept = {key: (check, begin, size) for key, check, begin, size in np.frombuffer(table, TABLE).tolist()}
 
     def _read(self, begin: int, size: int) -> bytes:
         assert self._stream is not None
@@ -98,20 +99,20 @@ class LabelPack:
 
     def find(self, text: bytes) -> PaintedLabel | None:
         """The painted label of a file with these bytes, if it was kept."""
-        row = self._rows.get(hashlib.sha256(text).digest())
-        if row is None:
+        key = hashlib.sha256(text).digest()
+        if key not in self._kept:
             return None
-        entry = self._table[row]
+        check, begin, size = self._kept[key]
         try:
-            record = self._read(int(entry["begin"]), int(entry["size"]))
+            record = self._read(begin, size)
         except OSError:
             record = b""
-        if hashlib.sha256(record).digest() != entry["record"].tobytes():
+        if hashlib.sha256(record).digest() != check:
             with self._lock:
                 if not self.troubles:
                     self.troubles.append("is damaged; painting labels afresh")
             return None
-        self._used.add(row)
+        self._used.add(key)
         return unpacked(record)
 
     def add(self, text: bytes, label: PaintedLabel) -> None:
@@ -148,9 +149,8 @@ class LabelPack:
                 self._spool.seek(0)
                 shutil.copyfileobj(self._spool, stream, 1 << 20)
                 rows = dict(self._added)
-                for row in sorted(self._used):
-                    key, check, begin, size = self._table[row].tolist()
-                    if key not in rows:
+                for key, (check, begin, size) in self._kept.items():
+                    if key in self._used and key not in rows:
                         rows[key] = check, stream.tell(), size
                         stream.write(self._read(begin, size))
                 table = np.array([(key, *rest) for key, rest in rows.items()], TABLE).tobytes()
