@@ -74,9 +74,11 @@ def measured(*_: Any, **__: Any) -> Throughput:
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """The project's functions in the order of their first calls, while a suite runs in this process."""
+    """The project's functions in the order of their first calls, while a suite runs, is published and verified in this process."""
     from harness import artefacts, matrix, phase_work
     from harness.cli.leaderboard import show_leaderboard
+    from harness.publishing.publish import publish
+    from harness.publishing.verify import verify
     from harness.suite import load_suite
 
     monkeypatch.setattr(artefacts, "available_cores", lambda: 1)
@@ -100,6 +102,8 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, st
             job.task(lambda event: None)
         with open("/dev/null", "w", encoding="utf-8") as nowhere:
             show_leaderboard(plan, Console(file=nowhere))
+        publish(plan, tmp_path / "published", None)
+        verify(tmp_path / "published")
     finally:
         sys.setprofile(None)
     return list(seen)
