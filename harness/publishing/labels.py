@@ -148,7 +148,8 @@ def doubt_of(labels: Labels, dataset_sha256: str, folder: Path) -> str | None:
     key = dataset_key(facts.spec, facts.renderer)
     if key != dataset_sha256:
         raise InputError(
-            f"archived labels: their specification has the hash {key[:12]}, but key 'dataset_sha256' is {dataset_sha256[:12]}"
+            f"archived labels: their specification has the hash {key[:12]}, but key 'dataset_sha256' is "
+            f"{dataset_sha256[:12]}; {RESTORE}"
         )
     if facts.renderer != FORMS[facts.spec.form].version:
         return (
@@ -166,6 +167,7 @@ def doubt_of(labels: Labels, dataset_sha256: str, folder: Path) -> str | None:
     ]
     if unlike:
         raise InputError(
-            f"archived labels: {unlike[0][:80]} isn't what the specification gives ({len(unlike)} of {len(names)} files)"
+            f"archived labels: {unlike[0][:80]} isn't what the specification gives ({len(unlike)} of {len(names)} files); "
+            f"{RESTORE}"
         )
     return None
