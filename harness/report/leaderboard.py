@@ -105,7 +105,7 @@ def leaderboard(
     """Build the leaderboard of some records whose counts lie in `folder`; the order of the records doesn't matter.
 
     `published` figures stand beside the rows of the datasets that they are about. failed: what ended without a record
-    (`harness.matrix.failed_seeds`), which the leaderboard reports.
+    (`harness.recorded.failed_seeds`), which the leaderboard reports.
 
     Records that are there twice are left out, and so are those whose counts are missing, broken, changed after they were recorded,
     at odds with the recorded scores, or of other images or labels than those of most records under one content hash. What is wrong
