@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cell import records_folder
 from harness.errors import InputError
-from harness.files import no_collection
-from harness.records import Record, read_record
+from harness.records import read_sound_records
 from harness.report.arms import row_key, variants
 from harness.suite import Cell
 
@@ -37,35 +35,15 @@ def record_paths(expected: SuiteCells) -> list[Path]:
     return [path for path in paths if os.path.lexists(path)]
 
 
-def sound_records(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
-    """The records that can be read and whose files are named by their ids, and for each of the others what is wrong with it."""
-    records, faults = [], []
-    with no_collection():
-        for path in paths:
-            try:
-                records.append(named_record(path))
-            except InputError as error:
-                faults.append(str(error))
-    return records, faults
-
-
-def named_record(path: Path) -> Record:
-    """The record in a file. InputError where it can't be read, or its file isn't named by its id: a copy, or one renamed."""
-    record = read_record(path)
-    if path.name != f"{record.id}.json":
-        raise InputError(
-            f"{path}: holds the record {record.id}; name it {record.id}.json, or move it away if it is a copy"
-        )
-    return record
-
-
 def strays(expected: SuiteCells) -> tuple[int, list[str]]:
     """How many sound records of other cells (other seeds or options) lie in the folder, and what is wrong with the other files.
 
-    The sound ones are left alone.
+    Among these are copies and renamed records, for a record's file is named by its id. The sound ones are left alone.
     """
     own = {f"{cell.id}.json" for cell in expected.cells}
-    others, faults = sound_records(path for path in sorted(expected.records.glob("*.json")) if path.name not in own)
+    others, faults = read_sound_records(
+        path for path in sorted(expected.records.glob("*.json")) if path.name not in own
+    )
     return len(others), faults
 
 

@@ -34,14 +34,15 @@ def show_leaderboard(expected: SuiteCells, console: Console) -> bool:
 
     What is wrong with the others goes to standard error, a line each.
     """
-    from harness.recorded import failed_seeds, missing_seeds, record_paths, sound_records, strays
+    from harness.recorded import failed_seeds, missing_seeds, record_paths, strays
+    from harness.records import read_sound_records
     from harness.report.leaderboard import leaderboard
     from harness.report.published import read_published
     from harness.report.tables import write_leaderboard
     from harness.report.terminal import print_leaderboard
 
     folder, place = expected.results / expected.suite, expected.records
-    records, faults = sound_records(record_paths(expected))
+    records, faults = read_sound_records(record_paths(expected))
     others, misplaced = strays(expected)
     board = leaderboard(
         records,

@@ -104,14 +104,21 @@ def variants(rows: Sequence[Identity]) -> list[str]:
     for indices in namesakes.values():
         if len(indices) == 1:
             continue
-        dumped = {index: rows[index].model_dump(mode="json", exclude=_OF_THE_SEED) for index in indices}
-        flattened = {index: flat(identity) for index, identity in dumped.items()}
-        keys = sorted({key for index in indices for key in flattened[index]})
-        differing = [key for key in keys if len({flattened[index].get(key) for index in indices}) > 1]
-        for index in indices:
-            told = [(key.partition(".")[2] or key, flattened[index].get(key, "none")) for key in differing]
-            labels[index] = ", ".join(f"{key}={value}" for key, value in told)
+        told = what_differs([rows[index].model_dump(mode="json", exclude=_OF_THE_SEED) for index in indices])
+        for index, text in zip(indices, told, strict=True):
+            labels[index] = text
     return labels
+
+
+def what_differs(mappings: Sequence[dict[str, Any]]) -> list[str]:
+    """For each of some nested mappings `key=value, ...` of the leaves in which they differ; empty where there is one alone."""
+    flattened = [flat(mapping) for mapping in mappings]
+    keys = sorted({key for leaves in flattened for key in leaves})
+    differing = [key for key in keys if len({leaves.get(key) for leaves in flattened}) > 1]
+    return [
+        ", ".join(f"{key.partition('.')[2] or key}={leaves.get(key, 'none')}" for key in differing)
+        for leaves in flattened
+    ]
 
 
 def flat(value: Any, path: str = "") -> dict[str, str]:

@@ -263,7 +263,7 @@ def summary_table(board: Leaderboard) -> Table:
     )
     rows = [
         (
-            summary.method,
+            f"{summary.method}{f' ({summary.variant})' if summary.variant else ''}",
             str(summary.detectors),
             str(summary.datasets),
             str(summary.effects.rows),

@@ -78,7 +78,7 @@ def test_a_file_that_is_not_named_by_its_record_is_not_used(tmp_path: Path, rena
     others, faults = strays(replace(found, cells=()))
     assert others == len(list(MINI.glob("*.json"))) - renamed
     assert len(faults) == 1
-    assert f"zz.json: holds the record {victim.stem}; name it {victim.name}" in faults[0]
+    assert f"zz.json: key 'id' is '{victim.stem}'" in faults[0]
 
 
 def test_the_leaderboard_tells_a_copied_record_and_ends_with_1(
@@ -90,6 +90,6 @@ def test_the_leaderboard_tells_a_copied_record_and_ends_with_1(
     shutil.copy(victim, victim.with_name("zz.json"))
     assert main(["leaderboard", "mini", "--results", str(tmp_path)]) == 1
     said = capsys.readouterr()
-    assert "zz.json: holds the record" in said.err
+    assert "zz.json: key 'id'" in said.err
     assert "other seeds" not in said.out
-    assert "- zz.json: holds the record" in (tmp_path / "mini" / "leaderboard.md").read_text(encoding="utf-8")
+    assert "- zz.json: key 'id'" in (tmp_path / "mini" / "leaderboard.md").read_text(encoding="utf-8")
