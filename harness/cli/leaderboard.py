@@ -44,10 +44,11 @@ def show_leaderboard(expected: SuiteCells, console: Console) -> bool:
     folder, place = expected.results / expected.suite, expected.records
     records, faults = read_sound_records(record_paths(expected))
     others, misplaced = strays(expected)
+    published = read_published()
     board = leaderboard(
         records,
         place,
-        read_published(),
+        published,
         faults=[*faults, *misplaced],
         missing=missing_seeds(expected),
         failed=failed_seeds(expected),
@@ -58,6 +59,8 @@ def show_leaderboard(expected: SuiteCells, console: Console) -> bool:
         console.print(
             f"{others} records of other seeds or options lie beside them and were left alone", highlight=False
         )
+    if not published.figures and any(record.identity.dataset_key.get("real") for record in records):
+        console.print("published figures: results/published isn't at hand", highlight=False)
     told = Console(stderr=True)
     for line in board.missing:
         told.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
