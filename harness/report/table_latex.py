@@ -21,7 +21,7 @@ from harness.report.cells import (
     timing_tables,
     training_tables,
 )
-from harness.report.columns import LOWER_IS_BETTER, Column
+from harness.report.columns import LOWER_IS_BETTER, OVERLAP, Column
 from harness.report.leaderboard import Leaderboard, Section, Timings
 from harness.report.published_cells import published_note, published_notes, published_text
 from harness.report.rows import Difference, Gain, Row
@@ -81,11 +81,11 @@ def float_text(caption: str, bodies: Sequence[str], notes: Sequence[str], label:
 
 
 def score_tabulars(section: Section, timings: Timings) -> list[str]:
-    """The main table of a section: totals, speed and verdicts; then, where it has such, the scenarios."""
-    totals = [index for index, column in enumerate(section.columns) if column.scenario is None]
-    scenarios = [index for index, column in enumerate(section.columns) if column.scenario is not None]
+    """The main table of a section: totals, speed and verdicts; then, where it has such, scenarios and TuSimple's other means."""
+    totals = [place for place, one in enumerate(section.columns) if place == 0 or one in OVERLAP.rest]
+    detail = [place for place in range(len(section.columns)) if place not in totals]
     first = score_tabular(section, totals, timings)
-    return [first, score_tabular(section, scenarios, None)] if scenarios else [first]
+    return [first, score_tabular(section, detail, None)] if detail else [first]
 
 
 def score_tabular(section: Section, shown: Sequence[int], timings: Timings | None) -> str:
@@ -146,13 +146,13 @@ def row_tail(section: Section, row: Row, timings: Timings | None) -> tuple[str, 
 
 
 def gain_lines(detector: str, section: Section, shown: Sequence[int], gain: Gain, *, with_tail: bool) -> list[str]:
-    """A method's paired differences, and under them the half-widths of their intervals."""
+    """A method's paired differences, and under them the half-widths of their intervals. The table of gains says why it has no verdict."""
     parts = [(section.columns[index], gain.differences[index]) for index in shown]
     means = [difference_cell(column, part) for column, part in parts]
     halves = [half_width_cell(column, part) for column, part in parts]
     sd = gain.headline.comparison.seed_sd if gain.headline else None
     spread = number(sd * 100 if sd is not None else None, 2)
-    tail = ("", "", "", str(len(gain.seeds)), spread, latex(gain.verdict)) if with_tail else ()
+    tail = ("", "", "", str(len(gain.seeds)), spread, latex(gain.verdict.partition(":")[0])) if with_tail else ()
     return [
         cells_line((detector, latex(method_text(gain)), *means, *tail)),
         cells_line(("", r"\quad 95\,\% interval", *halves, *("",) * len(tail))),

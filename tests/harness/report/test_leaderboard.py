@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from harness.counts import read_counts, write_counts
-from harness.errors import InputError
 from harness.files import sha256_of_file
 from harness.records import counts_path, read_record
 from harness.report.leaderboard import Leaderboard, Section, leaderboard
@@ -325,10 +324,14 @@ def test_what_is_left_out_and_missing_stands_in_the_page_without_the_folder(made
 def test_two_baselines_are_told_and_stop_neither_their_table_nor_another(made: Any, tmp_path: Path) -> None:
     same = {"method_configuration": {"kind": "baseline"}}
     records = made.pairs(tmp_path, 3) + made.pairs(tmp_path, 3, detector="resa")
-    records += [made.record(tmp_path, made.split(), method="plain", seed=seed, identity_changes=same) for seed in (0, 1)]
+    records += [
+        made.record(tmp_path, made.split(), method="plain", seed=seed, identity_changes=same) for seed in (0, 1)
+    ]
     board = leaderboard(records, tmp_path)
     (told,) = board.left_out
-    assert told.startswith("mini-ufld-plain-s0.json: key 'identity.method': ufld, plain is a second baseline beside mini-ufld-base")
+    assert told.startswith(
+        "mini-ufld-plain-s0.json: key 'identity.method': ufld, plain is a second baseline beside mini-ufld-base"
+    )
     (section,) = board.sections
     assert [gain.arm.detector for gain in section.gains] == ["resa"]
     assert {row.arm.name for row in section.rows} >= {"ufld, plain", "ufld, baseline", "ufld, samiro"}
