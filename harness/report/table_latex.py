@@ -146,7 +146,7 @@ def row_tail(section: Section, row: Row, timings: Timings | None) -> tuple[str, 
 
 
 def gain_lines(detector: str, section: Section, shown: Sequence[int], gain: Gain, *, with_tail: bool) -> list[str]:
-    """A method's paired differences, and under them the half-widths of their intervals. The table of gains says why it has no verdict."""
+    """A method's paired differences, and under them their intervals' half-widths. Why there's no verdict says the table of gains."""
     parts = [(section.columns[index], gain.differences[index]) for index in shown]
     means = [difference_cell(column, part) for column, part in parts]
     halves = [half_width_cell(column, part) for column, part in parts]
