@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes says nothing on a machine that others use too.
+settings.register_profile("samiro-bench", deadline=None)
+settings.load_profile("samiro-bench")
 
 
 @pytest.fixture(scope="session")

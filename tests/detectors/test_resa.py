@@ -212,6 +212,7 @@ def test_the_aggregator_adds_what_is_learned_from_shifted_maps() -> None:
 @settings(max_examples=25, deadline=None)
 @example(offset=-231.0, bend=0.0, rotation=0.0, shift=(-30.0, 12.0), scale=0.9375, mirror=False)
 @example(offset=-119.0, bend=0.0, rotation=1.0, shift=(-30.0, -13.0), scale=1.15625, mirror=False)
+@example(offset=0.0, bend=0.0, rotation=7.25, shift=(2.0, -1.5), scale=0.80078125, mirror=False)
 @given(
     offset=st.floats(-300, 300),
     bend=st.floats(-300, 300),
@@ -230,10 +231,10 @@ def test_perfect_outputs_decode_to_the_labels(
     (decoded,) = detector.decode(perfect_outputs(detector, targets), [geometry])
     assert len(decoded) <= int(targets["existence"].sum())
     polylines = [geometry.to_network(lane.points) for lane in labels]
-    # Half the drawn width and a pixel of rounding, and half a place of the map; a whole one where a lane leaves the map, which
-    # cuts its mask off there.
+    # Half the drawn width and a pixel of rounding, and half the diagonal of a place of the map; half a place more where a lane
+    # leaves the map, which cuts its mask off there.
     place = 8 / 2**detector.options.upsamplings
-    bound = detector.options.lane_width / 2 + 1 + place / 2
+    bound = detector.options.lane_width / 2 + 1 + place / math.sqrt(2)
     width = geometry.network[1]
     for lane in decoded:
         assert len(lane) >= 2
