@@ -17,7 +17,7 @@ from harness.datasets.roots import dataset_root
 from harness.environment import available_cores
 from harness.errors import InputError
 from harness.files import sha256_of_json
-from harness.fingerprint import fingerprint
+from harness.fingerprint import code_of
 from harness.phases import Phase, run_phase
 from harness.progress import Event, Report
 from harness.rendered.spec import RenderSpec, dataset_key
@@ -47,7 +47,7 @@ def oracle_phase(results: Path, name: str, oracle: OraclePart, dataset: DatasetP
     }
     key = sha256_of_json(identity)
     modules = ("harness.training.pretraining", "harness.methods.masked_image_model", "harness.methods.oracle")
-    return Phase(results / "artefacts" / "oracle" / f"{name}-{key[:12]}", key, fingerprint(modules))
+    return Phase(results / "artefacts" / "oracle" / f"{name}-{key[:12]}", key, code_of(*modules))
 
 
 def statistics_phase(results: Path, cell: Cell, content: str) -> Phase:
@@ -68,7 +68,7 @@ def statistics_phase(results: Path, cell: Cell, content: str) -> Phase:
     return Phase(
         results / "artefacts" / "statistics" / f"{cell.meta.name}-{key[:12]}",
         key,
-        fingerprint(["harness.methods.statistics", *source_modules(cell)]),
+        code_of("harness.methods.statistics", *source_modules(cell)),
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from detectors.meta import Form
 from harness.artefacts import adapter_module, image_size_of, open_part, oracle_modules
 from harness.datasets.base import FORMS
 from harness.files import sha256_of_json, write_json
-from harness.fingerprint import fingerprint
+from harness.fingerprint import code_of
 from harness.phases import Phase, phase_state, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
@@ -120,12 +120,6 @@ def evaluation_identity(evaluation: EvaluationPart, contents: Mapping[str, str])
     if evaluation.corruption is not None:
         found |= {"corruption": evaluation.corruption.model_dump(mode="json")}
     return found
-
-
-@cache
-def code_of(*modules: str) -> dict[str, str]:
-    """Fingerprint of the code behind some modules, read once a process."""
-    return fingerprint(modules)
 
 
 def content_key(results: Path, name: str, part: DatasetPart) -> str:

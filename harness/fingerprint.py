@@ -51,6 +51,12 @@ def fingerprint(modules: Iterable[str]) -> dict[str, str]:
     return dict(sorted(hashes.items()))
 
 
+@cache
+def code_of(*modules: str) -> dict[str, str]:
+    """Fingerprint of the code behind some modules, made once a process: every cell of a matrix asks for it."""
+    return fingerprint(modules)
+
+
 def outside_folders(modules: Iterable[str]) -> dict[str, Path]:
     """The top package (or module) of each module that isn't ours -> the folder that it lies in."""
     found = {}

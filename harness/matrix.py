@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +20,8 @@ from harness.engines.base import Engine, Job, Listener, Outcome
 from harness.errors import InputError, InputWarning
 from harness.files import sha256_of_file, write_json
 from harness.phases import Phase, PhaseState, accept, phase_state, set_aside
-from harness.records import Record, read_record, read_sound_records
+from harness.recorded import SuiteCells, outcomes_file, read_outcomes, record_paths
+from harness.records import Record, read_record
 from harness.suite import Cell, DatasetPart, Suite, cells_of
 
 
@@ -74,6 +73,11 @@ class Plan:
     def all_cells(self) -> tuple[Cell, ...]:
         """Every cell, whether its data is at hand or not."""
         return (*(state.cell for state in self.cells), *(cell for cell, _ in self.unavailable))
+
+    @property
+    def expected(self) -> SuiteCells:
+        """Every cell, as what its records make a leaderboard of."""
+        return SuiteCells(self.suite.name, self.results, self.all_cells)
 
     @property
     def pending(self) -> tuple[CellState, ...]:
@@ -181,36 +185,6 @@ def forget_records(plan: Plan) -> None:
                 set_aside(record)
 
 
-def last_outcomes(plan: Plan) -> dict[str, str]:
-    """Job -> why it didn't end well when it last ran; a cell's time measurement counts as the cell."""
-    return {job.removeprefix("time "): message for job, message in reversed(read_outcomes(plan).items())}
-
-
-def read_outcomes(plan: Plan) -> dict[str, str]:
-    """Job -> why it didn't end well when it last ran."""
-    path = plan.results / plan.suite.name / "outcomes.json"
-    if not path.is_file():
-        return {}
-    try:
-        ended: dict[str, str] = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path}: not a readable list of outcomes ({error}); delete it, the next `bench` writes it"
-        ) from error
-    return ended
-
-
-def failed_seeds(plan: Plan) -> list[str]:
-    """The cells without a record whose last run didn't end well, a line each with the reason."""
-    outcomes = last_outcomes(plan)
-    return [
-        f"{cell.identity.detector}, {cell.identity.method} on {cell.identity.dataset}, seed {cell.identity.seed}: "
-        f"{outcomes[cell.id]}"
-        for cell in (state.cell for state in plan.cells if not state.recorded)
-        if cell.id in outcomes
-    ]
-
-
 def is_running(results: Path, suite: str) -> bool:
     """Whether a `bench` holds the suite's results folder now."""
     path = results / suite / ".bench.lock"
@@ -288,12 +262,12 @@ def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
 
     How each job ended is kept for `status` and the leaderboard, in outcomes.json of the suite's folder, until it runs again.
     """
-    before = read_outcomes(plan)
+    before = read_outcomes(plan.results, plan.suite.name)
     outcomes = engine.run(jobs_of(plan), listener)
     ran = {outcome.job for outcome in outcomes}
     ended = {job: message for job, message in before.items() if job not in ran}
     ended |= {outcome.job: outcome.message for outcome in outcomes if outcome.state != "done"}
-    write_json(plan.results / plan.suite.name / "outcomes.json", ended)
+    write_json(outcomes_file(plan.results, plan.suite.name), ended)
     for state in plan.cells:
         record = records_folder(plan.results, plan.suite.name) / f"{state.cell.id}.json"
         if all(phase_state(phase).state == "done" for phase in state.phases.all()) and not holds(record):
@@ -325,41 +299,4 @@ def holds(path: Path) -> bool:
 
 def records_of(plan: Plan) -> list[Record]:
     """The records of the plan's cells that are there, in the order of the cells; those whose data isn't at hand come last."""
-    return [read_record(path) for path in record_paths(plan)]
-
-
-def sound_records_of(plan: Plan) -> tuple[list[Record], list[str]]:
-    """Those records of the plan that can be read, and for each of the others what is wrong with it, in a line."""
-    return read_sound_records(record_paths(plan))
-
-
-def record_paths(plan: Plan) -> list[Path]:
-    """Where the records of the plan's cells lie that are there, sound or not."""
-    folder = records_folder(plan.results, plan.suite.name)
-    paths = [folder / f"{cell.id}.json" for cell in plan.all_cells]
-    return [path for path in paths if os.path.lexists(path)]
-
-
-def missing_seeds(plan: Plan) -> list[str]:
-    """The rows that have records of some seeds and none of others, a line each; `failed_seeds` tells those that ended badly."""
-    recorded = {path.name for path in record_paths(plan)}
-    failed = last_outcomes(plan)
-    rows: dict[str, dict[int, bool]] = defaultdict(dict)
-    for cell in plan.all_cells:
-        identity = cell.identity
-        row = f"{identity.detector}, {identity.method} on {identity.dataset}"
-        rows[row][identity.seed] = f"{cell.id}.json" in recorded or cell.id in failed
-    told = []
-    for row, seeds in rows.items():
-        lacking = [str(seed) for seed, there in sorted(seeds.items()) if not there]
-        if lacking and len(lacking) < len(seeds):
-            told.append(
-                f"{row}: no record of seed{'s' if len(lacking) > 1 else ''} {', '.join(lacking)} of {len(seeds)}"
-            )
-    return told
-
-
-def other_records(plan: Plan) -> int:
-    """How many records of other cells (other seeds or options) lie in the suite's folder; they are left alone."""
-    own = {f"{cell.id}.json" for cell in plan.all_cells}
-    return sum(path.name not in own for path in records_folder(plan.results, plan.suite.name).glob("*.json"))
+    return [read_record(path) for path in record_paths(plan.expected)]

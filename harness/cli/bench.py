@@ -35,6 +35,7 @@ def bench(
     from harness.cli.plan import show_plan
     from harness.errors import InputError
     from harness.preflight import preflight
+    from harness.recorded import record_paths
     from harness.suite import cells_of, load_suite, refuse_not_yet
 
     if accept_stale and redo_stale:
@@ -66,7 +67,7 @@ def bench(
             Console(stderr=True).print(f"samiro-bench: {told}", highlight=False, markup=False, soft_wrap=True)
         # The tables are of the whole suite, whichever of its cells have just run.
         whole = matrix.make_plan(loaded, results, seeds=seeds) if only else plan
-        sound = show_leaderboard(whole, console) if matrix.record_paths(whole) else True
+        sound = show_leaderboard(whole.expected, console) if record_paths(whole.expected) else True
         if failed:
             fault = all(outcome.kind == "input" for outcome in failed)
             then = "mend what is named above, then the same command tries" if fault else "the same command tries"

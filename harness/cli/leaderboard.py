@@ -10,7 +10,7 @@ from rich.console import Console
 from harness.cli.options import RESULTS, Results, Seeds, SuiteName
 
 if TYPE_CHECKING:
-    from harness.matrix import Plan
+    from harness.recorded import SuiteCells
 
 app = typer.Typer(add_completion=False)
 
@@ -19,43 +19,48 @@ app = typer.Typer(add_completion=False)
 def leaderboard(suite: SuiteName = "mini", seeds: Seeds = None, results: Results = RESULTS) -> int:
     """Rebuild leaderboard.{md,csv,tex} of SUITE and print the table. Exit code 1 if a record was left out."""
     from harness.errors import InputError
-    from harness.matrix import make_plan, record_paths
-    from harness.suite import load_suite
+    from harness.recorded import SuiteCells, record_paths
+    from harness.suite import cells_of, load_suite
 
     loaded = load_suite(suite)
-    plan = make_plan(loaded, results, seeds=seeds)
-    if not record_paths(plan):
-        raise InputError(
-            f"{results / loaded.name / 'records'}: no record of this suite; run `samiro-bench bench {suite}`"
-        )
-    return 0 if show_leaderboard(plan, Console()) else 1
+    expected = SuiteCells(loaded.name, results, cells_of(loaded, seeds=seeds))
+    if not record_paths(expected):
+        raise InputError(f"{expected.records}: no record of this suite; run `samiro-bench bench {suite}`")
+    return 0 if show_leaderboard(expected, Console()) else 1
 
 
-def show_leaderboard(plan: Plan, console: Console) -> bool:
-    """Write the tables of a plan's records, print them, and name the files; whether every record could be used.
+def show_leaderboard(expected: SuiteCells, console: Console) -> bool:
+    """Write the tables of the records of a suite's cells, print them, and name the files; whether every record could be used.
 
     What is wrong with the others goes to standard error, a line each.
     """
-    from harness.cell import records_folder
-    from harness.matrix import failed_seeds, missing_seeds, other_records, sound_records_of
+    from harness.recorded import failed_seeds, missing_seeds, record_paths, strays
+    from harness.records import read_sound_records
     from harness.report.leaderboard import leaderboard
     from harness.report.published import read_published
     from harness.report.tables import write_leaderboard
     from harness.report.terminal import print_leaderboard
 
-    folder = plan.results / plan.suite.name
-    records, faults = sound_records_of(plan)
-    place = records_folder(plan.results, plan.suite.name)
+    folder, place = expected.results / expected.suite, expected.records
+    records, faults = read_sound_records(record_paths(expected))
+    others, misplaced = strays(expected)
+    published = read_published()
     board = leaderboard(
-        records, place, read_published(), faults=faults, missing=missing_seeds(plan), failed=failed_seeds(plan)
+        records,
+        place,
+        published,
+        faults=[*faults, *misplaced],
+        missing=missing_seeds(expected),
+        failed=failed_seeds(expected),
     )
     written = write_leaderboard(folder, board)
     print_leaderboard(board, console)
-    others = other_records(plan)
     if others:
         console.print(
             f"{others} records of other seeds or options lie beside them and were left alone", highlight=False
         )
+    if not published.figures and any(record.identity.dataset_key.get("real") for record in records):
+        console.print("published figures: results/published isn't at hand", highlight=False)
     told = Console(stderr=True)
     for line in board.missing:
         told.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)

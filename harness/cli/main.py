@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 from harness.errors import InputError, InputWarning, did_you_mean
@@ -120,6 +121,10 @@ def interrupted(verb: str | None) -> int:
 
 def console() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or pipe of another encoding shows `?` for a sign that it doesn't know; no run ends for that.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         code = main()
     except KeyboardInterrupt:  # while modules were loaded

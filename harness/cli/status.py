@@ -17,11 +17,12 @@ app = typer.Typer(add_completion=False)
 @app.command(epilog="Example: samiro-bench status mini")
 def status(suite: SuiteName = "mini", seeds: Seeds = None, results: Results = RESULTS, as_json: Json = False) -> None:
     """Show whether a `bench` of SUITE runs, which cells are done, and how the last run of the others ended."""
-    from harness.matrix import is_running, last_outcomes, make_plan
+    from harness.matrix import is_running, make_plan
+    from harness.recorded import last_outcomes
     from harness.suite import load_suite
 
     plan = make_plan(load_suite(suite), results, seeds=seeds)
-    outcomes = last_outcomes(plan)
+    outcomes = last_outcomes(results, plan.suite.name)
     running = is_running(results, plan.suite.name)
     rows = [
         {

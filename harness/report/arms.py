@@ -51,7 +51,7 @@ def arms_of(records: Sequence[Record]) -> tuple[list[Arm], list[str]]:
     for _, same in sorted(by_id.items()):
         if len(same) == 1:
             identity = same[0].identity
-            groups[identity_without(identity, _OF_THE_SEED)][identity.seed].append(same[0])
+            groups[row_key(identity)][identity.seed].append(same[0])
     grouped = []
     for seeds in groups.values():
         for seed, same in seeds.items():
@@ -62,7 +62,8 @@ def arms_of(records: Sequence[Record]) -> tuple[list[Arm], list[str]]:
                 )
         alone = tuple(seeds[seed][0] for seed in sorted(seeds) if len(seeds[seed]) == 1)
         grouped += [alone] if alone else []
-    arms = [arm_of(records, variant) for records, variant in zip(grouped, variants(grouped), strict=True)]
+    told_apart = variants([records[0].identity for records in grouped])
+    arms = [arm_of(records, variant) for records, variant in zip(grouped, told_apart, strict=True)]
     arms.sort(key=lambda arm: (arm.trained_on, arm.detector, not arm.is_baseline, arm.method, arm.variant))
     return arms, faults
 
@@ -81,29 +82,43 @@ def arm_of(records: tuple[Record, ...], variant: str) -> Arm:
     )
 
 
+def row_key(identity: Identity) -> str:
+    """Equal for the seeds of one row."""
+    return identity_without(identity, _OF_THE_SEED)
+
+
 def identity_without(identity: Identity, fields: set[str]) -> str:
     """The canonical JSON of an identity without some of its fields."""
     return canonical_json(identity.model_dump(mode="json", exclude=fields))
 
 
-def variants(groups: Sequence[tuple[Record, ...]]) -> list[str]:
-    """For each group what tells it apart from the others of the same dataset, detector and method: `key=value, ...`, mostly empty."""
+def variants(rows: Sequence[Identity]) -> list[str]:
+    """What tells each row apart from the others of its dataset, detector and method: `key=value, ...`, mostly empty.
+
+    A row is given by the identity of any of its seeds.
+    """
     namesakes: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    for index, group in enumerate(groups):
-        identity = group[0].identity
+    for index, identity in enumerate(rows):
         namesakes[identity.dataset, identity.detector, identity.method].append(index)
-    labels = [""] * len(groups)
+    labels = [""] * len(rows)
     for indices in namesakes.values():
         if len(indices) == 1:
             continue
-        dumped = {index: groups[index][0].identity.model_dump(mode="json", exclude=_OF_THE_SEED) for index in indices}
-        flattened = {index: flat(identity) for index, identity in dumped.items()}
-        keys = sorted({key for index in indices for key in flattened[index]})
-        differing = [key for key in keys if len({flattened[index].get(key) for index in indices}) > 1]
-        for index in indices:
-            told = [(key.partition(".")[2] or key, flattened[index].get(key, "none")) for key in differing]
-            labels[index] = ", ".join(f"{key}={value}" for key, value in told)
+        told = what_differs([rows[index].model_dump(mode="json", exclude=_OF_THE_SEED) for index in indices])
+        for index, text in zip(indices, told, strict=True):
+            labels[index] = text
     return labels
+
+
+def what_differs(mappings: Sequence[dict[str, Any]]) -> list[str]:
+    """For each of some nested mappings `key=value, ...` of the leaves in which they differ; empty where there is one alone."""
+    flattened = [flat(mapping) for mapping in mappings]
+    keys = sorted({key for leaves in flattened for key in leaves})
+    differing = [key for key in keys if len({leaves.get(key) for leaves in flattened}) > 1]
+    return [
+        ", ".join(f"{key.partition('.')[2] or key}={leaves.get(key, 'none')}" for key in differing)
+        for leaves in flattened
+    ]
 
 
 def flat(value: Any, path: str = "") -> dict[str, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from rich.cells import cell_len
 
 from harness.report.columns import Column
 from harness.report.costs import Timing, TimingKey
@@ -24,6 +26,19 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     text_columns: int
+
+
+def chunks(table: Table, columns: Sequence[int], width: int | None) -> list[list[int]]:
+    """Split columns so that each part, with the text columns before it, fits into `width` characters (None: no limit)."""
+    taken = [2 + max(cell_len(row[index]) for row in (table.header, *table.rows)) for index in range(len(table.header))]
+    names = sum(taken[: table.text_columns])
+    parts: list[list[int]] = []
+    for index in columns:
+        if parts and (width is None or names + sum(taken[i] for i in [*parts[-1], index]) <= width):
+            parts[-1].append(index)
+        else:
+            parts.append([index])
+    return parts
 
 
 def score_text(column: Column, score: Score | None) -> str:
@@ -263,7 +278,7 @@ def summary_table(board: Leaderboard) -> Table:
     )
     rows = [
         (
-            summary.method,
+            f"{summary.method}{f' ({summary.variant})' if summary.variant else ''}",
             str(summary.detectors),
             str(summary.datasets),
             str(summary.effects.rows),

@@ -18,7 +18,7 @@ from harness.report.beside import Reproduction, reproductions
 from harness.report.columns import Column, arm_estimates, columns_of
 from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, common_timing, timings_of, training_costs_of
 from harness.report.published import Published
-from harness.report.rows import Gain, Row, gains_of, rows_of
+from harness.report.rows import Gain, Row, gains_of, rival_baselines, rows_of
 from harness.report.scored import ScoredRecord, SectionKey, scored_records
 from harness.report.statistics import effective_clips
 from harness.report.summary import MethodSummary, method_summaries
@@ -105,12 +105,12 @@ def leaderboard(
     """Build the leaderboard of some records whose counts lie in `folder`; the order of the records doesn't matter.
 
     `published` figures stand beside the rows of the datasets that they are about. failed: what ended without a record
-    (`harness.matrix.failed_seeds`), which the leaderboard reports.
+    (`harness.recorded.failed_seeds`), which the leaderboard reports.
 
     Records that are there twice are left out, and so are those whose counts are missing, broken, changed after they were recorded,
     at odds with the recorded scores, or of other images or labels than those of most records under one content hash. What is wrong
-    with them joins `faults` (records that couldn't be read) in `left_out`. missing: what the suite has besides. InputError on two
-    baselines that would pair with one method.
+    with them joins `faults` (records that couldn't be read) in `left_out`. missing: what the suite has besides. Two
+    baselines that would pair with one method are shown without gains, which `left_out` tells too.
     """
     grouped, doubled = arms_of(records)
     with no_collection():
@@ -123,7 +123,7 @@ def leaderboard(
     timings = {arm: timings_of(arm) for arm in arms}
     judged = headline_keys(members)
     sections = tuple(section_of(key, members[key], scored, timings, published, judged) for key in sorted(members))
-    told = [line.replace(f"{folder}/", "") for line in (*faults, *doubled, *broken)]
+    told = [line.replace(f"{folder}/", "") for line in (*faults, *doubled, *broken, *rival_baselines(arms))]
     return Leaderboard(
         suites=tuple(sorted({record.suite for record in records})),
         sections=sections,

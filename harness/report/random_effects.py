@@ -49,20 +49,20 @@ def random_effects(differences: Floats, covariance: Floats) -> RandomEffects:
     SE^2). differences: (k,); covariance: Sigma (k, k). Hartung and Knapp, Statist. Med. 20 (2001) 3875-3889.
     """
     rows = len(differences)
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    ones, rotated = vectors.sum(axis=0), differences @ vectors
 
     # Rows without any variance of their own would make Sigma singular: this much keeps it invertible and changes no digit.
     scale = max(float(differences.var(ddof=1)), float(np.trace(covariance)) / rows)
-    ridge = 1e-12 * scale * np.eye(rows)
+    own = np.maximum(eigenvalues, 0.0) + 1e-12 * scale
 
     def fit(between: float) -> tuple[float, float, float, float]:
-        """-2 log restricted likelihood, mu, 1'W1 and r'Wr at one tau^2."""
-        variance = between * np.eye(rows) + covariance + ridge
-        weights = np.linalg.inv(variance)
-        information = float(weights.sum())
-        mean = float(weights.sum(axis=0) @ differences) / information
-        residual = differences - mean
-        scatter = float(residual @ weights @ residual)
-        return float(np.linalg.slogdet(variance)[1]) + math.log(information) + scatter, mean, information, scatter
+        """-2 log restricted likelihood, mu, 1'W1 and r'Wr at one tau^2, all in the axes of Sigma, where W is diagonal."""
+        variance = between + own
+        information = float((ones**2 / variance).sum())
+        mean = float((ones * rotated / variance).sum()) / information
+        scatter = float(((rotated - mean * ones) ** 2 / variance).sum())
+        return float(np.log(variance).sum()) + math.log(information) + scatter, mean, information, scatter
 
     found = minimize_scalar(
         lambda share: fit(share * scale)[0], bounds=(0.0, 10.0), method="bounded", options={"xatol": 1e-10}

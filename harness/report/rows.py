@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.errors import InputError
 from harness.report.arms import Arm, why_not_paired, why_not_ranked
 from harness.report.estimates import Estimates
 from harness.report.scored import Scored
@@ -119,18 +118,31 @@ def gains_of(
 
     The variants of a method are one family: who tries several pays for it.
     """
-    baselines: dict[str, Arm] = {}
-    for arm in scored:
-        if arm.is_baseline and baselines.setdefault(arm.pairs_with, arm) is not arm:
-            raise InputError(
-                f"{arm.records[0].id}.json: key 'identity.method': {arm.method!r} is a second baseline beside "
-                f"{baselines[arm.pairs_with].records[0].id}.json; move one of the two away"
-            )
+    baselines = {pairs_with: arms[0] for pairs_with, arms in baselines_of(list(scored)).items() if len(arms) == 1}
     families: dict[str, list[Gain]] = defaultdict(list)
     for arm in scored:
         if not arm.is_baseline and arm.pairs_with in baselines:
             families[arm.method].append(gain_of(arm, baselines[arm.pairs_with], scored, estimates))
     return {gain.arm: gain for family in families.values() for gain in judged(family, rows, unjudged)}
+
+
+def baselines_of(arms: Sequence[Arm]) -> dict[str, list[Arm]]:
+    """The baselines of the arms that may be compared, by `Arm.pairs_with`: with two, nothing says which a method is compared to."""
+    found: dict[str, list[Arm]] = defaultdict(list)
+    for arm in arms:
+        if arm.is_baseline:
+            found[arm.pairs_with].append(arm)
+    return found
+
+
+def rival_baselines(arms: Sequence[Arm]) -> list[str]:
+    """The second and further baselines of what may be compared, a line each: there is no gain until one alone is left."""
+    return [
+        f"{arm.records[0].id}.json: key 'identity.method': {arm.name} is a second baseline beside "
+        f"{same[0].records[0].id}.json, so no method is compared with either; move the records of one of the two away"
+        for same in baselines_of(arms).values()
+        for arm in same[1:]
+    ]
 
 
 def gain_of(arm: Arm, baseline: Arm, scored: ScoredArms, estimates: ArmEstimates) -> Gain:

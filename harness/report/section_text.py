@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.report.leaderboard import Leaderboard, Section
+from harness.report.rows import baselines_of
 from harness.report.statistics import EFFECTIVE_CLIPS_FOR_NORMAL_QUANTILES
 from harness.report.text import counted
 
@@ -53,8 +54,10 @@ def section_notes(section: Section, board: Leaderboard) -> list[str]:
         f"Δ {gain.arm.name}: pairs not used: {'; '.join(gain.not_used)}." for gain in section.gains if gain.not_used
     ]
     compared = {id(gain.arm) for gain in section.gains}
+    baselines = baselines_of([row.arm for row in section.rows])
     notes += [
-        f"{row.arm.name}: no baseline of the same detector, recipe and data, so no gain."
+        f"{row.arm.name}: {'two baselines' if row.arm.pairs_with in baselines else 'no baseline'} of the same detector, recipe "
+        "and data, so no gain."
         for row in section.rows
         if not row.arm.is_baseline and id(row.arm) not in compared
     ]

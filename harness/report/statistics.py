@@ -48,7 +48,8 @@ class Comparison:
 
     differences: D_s (S,). seed_variance: V_seed, of the mean difference; None for one seed. clip_variance: V_clip; None for
     one clip. interaction_variance: V_int, 0 for one seed. correlation: of the two arms' scores over the seeds; None where undefined.
-    clip_influence: mean_s u_sc (C,). effective_clips: C*, how many equal clips weigh as much.
+    clip_influence: mean_s u_sc (C,). effective_clips: C*, how many equal clips weigh as much. identical_seeds: whether each arm has one
+    score at all of several seeds, as where seeds do nothing.
     """
 
     differences: Floats
@@ -58,6 +59,7 @@ class Comparison:
     clip_variance: float | None
     interaction_variance: float
     correlation: float | None
+    identical_seeds: bool = False
 
     @property
     def seeds(self) -> int:
@@ -117,6 +119,7 @@ def compare(method: Estimates, baseline: Estimates) -> Comparison:
         clip_variance=factor * float((clip_means**2).sum()) if factor is not None else None,
         interaction_variance=interaction,
         correlation=correlation(method.values, baseline.values),
+        identical_seeds=seeds > 1 and variance(method.values) == 0 == variance(baseline.values),
     )
 
 
@@ -207,6 +210,8 @@ def why_no_verdict(comparison: Comparison) -> str | None:
         return f"no verdict: {comparison.seeds} seed{'s' if comparison.seeds != 1 else ''}"
     if (clips := why_no_interval(comparison)) is not None:
         return f"no verdict: {clips}"
+    if comparison.identical_seeds:
+        return "no verdict: identical seeds"
     if abs(comparison.mean) > ROUNDING and not comparison.seed_variance and comparison.pure_clip_variance == 0:
         return "no verdict: no variance"
     return None

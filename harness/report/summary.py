@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.files import canonical_json
+from harness.report.arms import what_differs
 from harness.report.estimates import Floats
 from harness.report.random_effects import RandomEffects, averaged_within, clip_covariance, random_effects
 from harness.report.rows import Gain
@@ -19,9 +21,10 @@ DETECTORS_FOR_A_VERDICT = 5
 
 @dataclass(frozen=True)
 class MethodSummary:
-    """Random effects of a method's headline gains. rows: (detector, dataset) pairs after averaging a detector's backbones."""
+    """Random effects of a method's headline gains. variant: what sets it apart from other configurations of the name, else empty."""
 
     method: str
+    variant: str
     detectors: int
     datasets: int
     effects: RandomEffects
@@ -33,21 +36,35 @@ def method_summaries(gains_by_section: Sequence[tuple[str, Sequence[Gain]]]) -> 
 
     Detectors of one paper count as one detector with several backbones.
     """
-    families: dict[str, list[tuple[str, list[Gain]]]] = defaultdict(list)
+    families: dict[tuple[str, str], list[tuple[str, list[Gain]]]] = defaultdict(list)
     for dataset, gains in gains_by_section:
-        here: dict[str, list[Gain]] = defaultdict(list)
+        here: dict[tuple[str, str], list[Gain]] = defaultdict(list)
         for gain in gains:
             if gain.p is not None:
                 identity = gain.arm.records[0].identity
-                here[canonical_json([identity.method, identity.method_configuration])].append(gain)
+                here[identity.method, canonical_json(identity.method_configuration)].append(gain)
         for family, members in here.items():
             families[family].append((dataset, members))
-    summaries = [summary_of(sections) for _, sections in sorted(families.items())]
+    ordered = sorted(families)
+    summaries = [
+        summary_of(method, variant, families[method, configuration])
+        for (method, configuration), variant in zip(ordered, family_variants(ordered), strict=True)
+    ]
     return tuple(summary for summary in summaries if summary is not None)
 
 
-def summary_of(sections: Sequence[tuple[str, Sequence[Gain]]]) -> MethodSummary | None:
-    """The summary of one method; None for a single row."""
+def family_variants(families: Sequence[tuple[str, str]]) -> list[str]:
+    """What tells the configurations (canonical JSON) of one method apart; empty for a method that has one."""
+    told = [""] * len(families)
+    for method in {method for method, _ in families}:
+        places = [place for place, family in enumerate(families) if family[0] == method]
+        for place, text in zip(places, what_differs([json.loads(families[place][1]) for place in places]), strict=True):
+            told[place] = text
+    return told
+
+
+def summary_of(method: str, variant: str, sections: Sequence[tuple[str, Sequence[Gain]]]) -> MethodSummary | None:
+    """The summary of one configuration of a method; None for a single row."""
     means, blocks, papers = [], [], []
     for _, gains in sections:
         comparisons = [gain.headline.comparison for gain in gains if gain.headline]
@@ -72,8 +89,7 @@ def summary_of(sections: Sequence[tuple[str, Sequence[Gain]]]) -> MethodSummary 
         told = f"no verdict: {detectors} detector{'s' if detectors != 1 else ''}"
     else:
         told = "consistently improves" if effects.low > 0 else "not consistent"
-    method = sections[0][1][0].arm.method
-    return MethodSummary(method, detectors, len({dataset for dataset, _ in sections}), effects, told)
+    return MethodSummary(method, variant, detectors, len({dataset for dataset, _ in sections}), effects, told)
 
 
 def covariance_of(comparisons: Sequence[Comparison]) -> Floats:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.report.cells import (
     Table,
+    chunks,
     difference_text,
     gain_table,
     method_text,
@@ -20,9 +21,9 @@ from harness.report.cells import (
     timing_tables,
     training_tables,
 )
-from harness.report.columns import LOWER_IS_BETTER, Column
+from harness.report.columns import LOWER_IS_BETTER, OVERLAP, Column
 from harness.report.leaderboard import Leaderboard, Section, Timings
-from harness.report.published_cells import published_name, published_note, published_notes, published_text
+from harness.report.published_cells import published_note, published_notes, published_text
 from harness.report.rows import Difference, Gain, Row
 from harness.report.section_text import section_notes, section_text, section_title
 from harness.report.text import latex, number
@@ -32,36 +33,42 @@ HEAD = r"""% Made by samiro-bench from records and counts: `samiro-bench leaderb
 """
 
 FIT = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
-"""Scales a table that is wider than the page, and no other."""
+"""Scales a table that is wider than the page for its long names, and no other."""
+
+TAIL = ("FPS", "GFLOPs", "Params (M)", "Seeds", "SD", "Verdict")
+"""What stands behind the totals of an arm."""
+
+CHARACTERS = 118
+"""How many characters of \footnotesize, columns 6 pt apart, a page of two columns holds beside each other (about 500 pt)."""
 
 
 def to_latex(board: Leaderboard) -> str:
-    """All tables of the leaderboard, each in a float of its own."""
-    floats: list[tuple[str, str, list[str]]] = []
+    """All tables of the leaderboard, each in a float of its own; what is too wide for a page stands there as several tabulars."""
+    floats: list[tuple[str, list[str], list[str]]] = []
     for section in board.sections:
         caption = f"{section_title(section)}. {section_text(section)}"
-        floats.append((caption, score_tabular(section, board.timings), section_remarks(section, board)))
+        floats.append((caption, score_tabulars(section, board.timings), section_remarks(section, board)))
         if section.gains:
             title = f"{section_title(section)}: paired gains in {section.headline.title}, in points."
-            floats.append((title, tabular(gain_table(section)), []))
+            floats.append((title, tabulars(gain_table(section)), []))
     if board.summaries:
-        floats.append(("Methods over all rows: random effects, in points.", tabular(summary_table(board)), []))
-    floats += [(f"Latency at batch 1: {table.title}.", tabular(table), []) for table in timing_tables(board)]
-    floats += [(f"Training cost: {table.title}.", tabular(table), []) for table in training_tables(board)]
+        floats.append(("Methods over all rows: random effects, in points.", tabulars(summary_table(board)), []))
+    floats += [(f"Latency at batch 1: {table.title}.", tabulars(table), []) for table in timing_tables(board)]
+    floats += [(f"Training cost: {table.title}.", tabulars(table), []) for table in training_tables(board)]
     name = "-".join(re.sub(r"[^a-z0-9]+", "-", suite.lower()).strip("-") for suite in board.suites) or "leaderboard"
     made = [float_text(*item, f"tab:{name}-{index}") for index, item in enumerate(floats, 1)]
     return "\n".join([HEAD, *made])
 
 
-def float_text(caption: str, body: str, notes: Sequence[str], label: str) -> str:
-    """One float over both columns: caption, label, the table no wider than the page, notes."""
+def float_text(caption: str, bodies: Sequence[str], notes: Sequence[str], label: str) -> str:
+    """One float over both columns: caption, label, tables below each other and no wider than the page, notes."""
     lines = [
         r"\begin{table*}",
         r"\centering",
         rf"\caption{{{latex(caption)}}}",
         rf"\label{{{label}}}",
-        FIT,
-        f"{body}}}",
+        r"\footnotesize\setlength{\tabcolsep}{3pt}",
+        "\n\\par\\medskip\n".join(f"{FIT}\n{body}}}" for body in bodies),
     ]
     if notes:
         lines += [
@@ -73,39 +80,41 @@ def float_text(caption: str, body: str, notes: Sequence[str], label: str) -> str
     return "\n".join([*lines, r"\end{table*}", ""])
 
 
-def score_tabular(section: Section, timings: Timings) -> str:
-    """The main table of a section, group by group, then the published figures."""
-    titles = (
-        "Detector",
-        "Method",
-        *(column.title for column in section.columns),
-        "FPS",
-        "GFLOPs",
-        "Seeds",
-        "SD",
-        "Verdict",
-    )
-    best = [best_text(section, index, column) for index, column in enumerate(section.columns)]
+def score_tabulars(section: Section, timings: Timings) -> list[str]:
+    """The main table of a section: totals, speed and verdicts; then, where it has such, scenarios and TuSimple's other means."""
+    totals = [place for place, one in enumerate(section.columns) if place == 0 or one in OVERLAP.rest]
+    detail = [place for place in range(len(section.columns)) if place not in totals]
+    first = score_tabular(section, totals, timings)
+    return [first, score_tabular(section, detail, None)] if detail else [first]
+
+
+def score_tabular(section: Section, shown: Sequence[int], timings: Timings | None) -> str:
+    """Some columns of a section's scores, group by group, then the published figures. timings: None for the scores alone."""
+    tail = () if timings is None else TAIL
+    titles = ("Detector", "Method", *(section.columns[index].title for index in shown), *tail)
+    best = [best_text(section, index, section.columns[index]) for index in shown]
     blocks = []
     for group in section.groups:
         lines: list[str] = []
         for item in group:
             detector = latex(item.arm.detector) if not lines else ""
-            lines += (
-                [row_line(detector, section, item, timings, best)]
-                if isinstance(item, Row)
-                else gain_lines(detector, section, item)
-            )
+            if isinstance(item, Row):
+                cells = row_cells(section, shown, item, best)
+                lines.append(
+                    cells_line((detector, latex(method_text(item)), *cells, *row_tail(section, item, timings)))
+                )
+            else:
+                lines += gain_lines(detector, section, shown, item, with_tail=timings is not None)
         blocks.append("\n".join(lines))
     body = [cells_line(latex(title) for title in titles), r"\midrule", "\n\\addlinespace\n".join(blocks)]
-    published = published_lines(section)
+    published = published_lines(section, shown, len(tail))
     if published:
         body += [
             r"\midrule",
             rf"\multicolumn{{{len(titles)}}}{{l}}{{\emph{{Published, not measured here}}}} \\",
             *published,
         ]
-    return rules(f"ll{'r' * (len(titles) - 3)}l", body)
+    return rules(f"ll{'r' * (len(titles) - 3)}{'l' if tail else 'r'}", body)
 
 
 def best_text(section: Section, index: int, column: Column) -> str | None:
@@ -118,23 +127,32 @@ def best_text(section: Section, index: int, column: Column) -> str | None:
     return score_text(column, choose(found, key=lambda score: score.mean))
 
 
-def row_line(detector: str, section: Section, row: Row, timings: Timings, best: Sequence[str | None]) -> str:
-    """An arm's scores; the best of the ranked rows in bold, a dagger behind the method of a row that isn't ranked."""
+def row_cells(section: Section, shown: Sequence[int], row: Row, best: Sequence[str | None]) -> list[str]:
+    """An arm's scores; the best of the ranked rows in bold."""
     cells = []
-    for column, score, top in zip(section.columns, row.scores, best, strict=True):
-        text = score_text(column, score)
+    for index, top in zip(shown, best, strict=True):
+        text = score_text(section.columns[index], row.scores[index])
         cells.append(bold(text) if text and text == top and row.rank is not None else signed(text))
-    fps, _, _, gflops, _ = timing_cells(timings[row.arm].get(section.timing) if section.timing else None)
+    return cells
+
+
+def row_tail(section: Section, row: Row, timings: Timings | None) -> tuple[str, ...]:
+    """Speed, size and seeds of an arm; nothing without timings."""
+    if timings is None:
+        return ()
+    fps, _, _, gflops, parameters = timing_cells(timings[row.arm].get(section.timing) if section.timing else None)
     sd = number(row.headline.sd * 100 if row.headline and row.headline.sd is not None else None, 2)
-    return cells_line((detector, latex(method_text(row)), *cells, fps, latex(gflops), str(len(row.seeds)), sd, ""))
+    return (fps, latex(gflops), parameters, str(len(row.seeds)), sd, "")
 
 
-def gain_lines(detector: str, section: Section, gain: Gain) -> list[str]:
-    """A method's paired differences, and under them the half-widths of their intervals."""
-    means = [difference_cell(column, part) for column, part in zip(section.columns, gain.differences, strict=True)]
-    halves = [half_width_cell(column, part) for column, part in zip(section.columns, gain.differences, strict=True)]
+def gain_lines(detector: str, section: Section, shown: Sequence[int], gain: Gain, *, with_tail: bool) -> list[str]:
+    """A method's paired differences, and under them their intervals' half-widths. Why there's no verdict says the table of gains."""
+    parts = [(section.columns[index], gain.differences[index]) for index in shown]
+    means = [difference_cell(column, part) for column, part in parts]
+    halves = [half_width_cell(column, part) for column, part in parts]
     sd = gain.headline.comparison.seed_sd if gain.headline else None
-    tail = ("", "", str(len(gain.seeds)), number(sd * 100 if sd is not None else None, 2), latex(gain.verdict))
+    spread = number(sd * 100 if sd is not None else None, 2)
+    tail = ("", "", "", str(len(gain.seeds)), spread, latex(gain.verdict.partition(":")[0])) if with_tail else ()
     return [
         cells_line((detector, latex(method_text(gain)), *means, *tail)),
         cells_line(("", r"\quad 95\,\% interval", *halves, *("",) * len(tail))),
@@ -152,18 +170,18 @@ def half_width_cell(column: Column, difference: Difference | None) -> str:
     return rf"$\pm${half}" if half else ""
 
 
-def published_lines(section: Section) -> list[str]:
-    """What others published, a line a run; the number behind it is its note's."""
+def published_lines(section: Section, shown: Sequence[int], blanks: int) -> list[str]:
+    """What others published, a line a run, then so many blank cells. The number behind the method is its note's, which has the rest."""
     notes = published_notes(section)
     lines = []
     for item in section.reproductions:
         for row in item.published:
-            values = [
-                signed(published_text(column, value)) for column, value in zip(section.columns, row.values, strict=True)
-            ]
-            arm = "" if item.row.arm.is_baseline else f"{item.row.arm.detector}, {method_text(item.row)}: "
-            name = f"{latex(arm + published_name(row))}$^{{{notes[published_note(row)]}}}$"
-            lines.append(cells_line((rf"\multicolumn{{2}}{{l}}{{{name}}}", *values, *("",) * 5)))
+            values = [signed(published_text(section.columns[index], row.values[index])) for index in shown]
+            told = row.kind != "not available"
+            detector = f"{row.detector} {row.backbone}" if told else item.row.arm.detector
+            method = f"{method_text(item.row)}{'' if told else ', not available'}"
+            name = f"{latex(method)}$^{{{notes[published_note(row)]}}}$"
+            lines.append(cells_line((latex(detector), name, *values, *("",) * blanks)))
     return lines
 
 
@@ -174,11 +192,21 @@ def section_remarks(section: Section, board: Leaderboard) -> list[str]:
     return [f"{note}\\par" for note in notes]
 
 
-def tabular(table: Table) -> str:
-    """Any table of cells: text left, numbers right."""
-    columns = "l" * table.text_columns + "r" * (len(table.header) - table.text_columns)
-    rows = [cells_line(signed_or_text(cell) for cell in row) for row in table.rows]
-    return rules(columns, [cells_line(latex(title) for title in table.header), r"\midrule", *rows])
+def tabulars(table: Table) -> list[str]:
+    """Any table of cells: text left, numbers right; in as many parts, each with the names before it, as its width takes."""
+    parts = chunks(table, range(table.text_columns, len(table.header)), CHARACTERS)
+    return [tabular(table, part) for part in parts or [[]]]
+
+
+def tabular(table: Table, columns: Sequence[int]) -> str:
+    """The text columns of a table and some others."""
+    names = range(table.text_columns)
+    rows = [
+        cells_line([*(latex(row[index]) for index in names), *(with_signs(row[index]) for index in columns)])
+        for row in table.rows
+    ]
+    header = cells_line(latex(table.header[index]) for index in [*names, *columns])
+    return rules("l" * len(names) + "r" * len(columns), [header, r"\midrule", *rows])
 
 
 def rules(columns: str, body: Sequence[str]) -> str:
@@ -201,6 +229,6 @@ def bold(text: str) -> str:
     return rf"\textbf{{{text.replace('-', '$-$')}}}"
 
 
-def signed_or_text(cell: str) -> str:
-    """A cell of a table: numbers with a proper sign, text escaped."""
-    return signed(cell) if re.fullmatch(r"[+-][\d.]+", cell) else latex(cell)
+def with_signs(cell: str) -> str:
+    """A cell of a table as text, each number in it with a proper sign."""
+    return re.sub(r"(?<![\w.-])[+-]\d+(\.\d+)?", lambda found: f"${found[0]}$", latex(cell))

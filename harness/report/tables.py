@@ -47,7 +47,7 @@ them, in `score-<evaluation>/submission.zip`."""
 
 HOW_TO_READ_LEFT_OUT = "Records on which no figure of this page rests, and why."
 
-HOW_TO_READ_MISSING = "Rows of fewer seeds than the suite has, and the seeds that have no record."
+HOW_TO_READ_MISSING = "Rows without records of all the seeds that the suite has, and which of them are lacking."
 
 HOW_TO_READ_GAINS = """\
 The *95 % interval* spans seeds and clips; the *seed interval* holds the clips fixed, the *clip interval* the seeds.
@@ -121,7 +121,7 @@ def left_out_parts(board: Leaderboard) -> list[str]:
     parts = []
     for title, text, lines in (
         ("Not used", HOW_TO_READ_LEFT_OUT, board.left_out),
-        ("Missing seeds", HOW_TO_READ_MISSING, board.missing),
+        ("Missing", HOW_TO_READ_MISSING, board.missing),
     ):
         if lines:
             parts += [f"## {title}", text, "\n".join(f"- {markdown(line)}" for line in lines)]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich import box
-from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segments
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.report.cells import Table, score_table
+from harness.report.cells import Table, chunks, score_table
 from harness.report.leaderboard import Leaderboard
 from harness.report.section_text import section_title
 from harness.report.text import one_line
@@ -40,19 +39,6 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
     for item in board.unscored:
         told = f"{item.dataset}, {item.split}: {item.arm.name}: unscored: {item.why}; see submission.zip in its cells"
         console.print(Text(one_line(told)), soft_wrap=True)
-
-
-def chunks(table: Table, columns: Sequence[int], width: int | None) -> list[list[int]]:
-    """Split columns so that each part, with the text columns before it, fits into `width` characters (None: no limit)."""
-    taken = [2 + max(cell_len(row[index]) for row in (table.header, *table.rows)) for index in range(len(table.header))]
-    names = sum(taken[: table.text_columns])
-    parts: list[list[int]] = []
-    for index in columns:
-        if parts and (width is None or names + sum(taken[i] for i in [*parts[-1], index]) <= width):
-            parts[-1].append(index)
-        else:
-            parts.append([index])
-    return parts
 
 
 def show(table: Table, columns: Sequence[int], console: Console) -> None:

@@ -9,7 +9,8 @@ import yaml
 
 from harness.artefacts import statistics_phase
 from harness.engines.base import Job, Listener, Outcome
-from harness.matrix import failed_seeds, jobs_of, make_plan, prerequisites, run
+from harness.matrix import jobs_of, make_plan, prerequisites, run
+from harness.recorded import failed_seeds
 from harness.suite import cells_of, load_suite
 
 
@@ -64,14 +65,14 @@ class Failing:
 def test_failed_seeds_stay_told_until_they_run_again(tmp_path: Path) -> None:
     results = tmp_path / "results"
     plan = make_plan(load_suite("mini"), results, seeds=2)
-    assert failed_seeds(plan) == []
+    assert failed_seeds(plan.expected) == []
     run(plan, Failing("ufldv2_micro-samiro-s1"), None)  # type: ignore[arg-type]
     told = ["ufldv2_micro, samiro on roads, seed 1: broke at step 7 of ufldv2_micro-samiro-s1"]
-    assert failed_seeds(plan) == told
+    assert failed_seeds(plan.expected) == told
     run(make_plan(load_suite("mini"), results, seeds=2, only=["seed=0"]), Failing("nothing"), None)  # type: ignore[arg-type]
-    assert failed_seeds(plan) == told
+    assert failed_seeds(plan.expected) == told
     run(plan, Failing("nothing"), None)  # type: ignore[arg-type]
-    assert failed_seeds(plan) == []
+    assert failed_seeds(plan.expected) == []
 
 
 def test_controls_need_no_oracle_of_their_own_and_share_what_they_can(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from harness.counts import read_counts, write_counts
-from harness.errors import InputError
 from harness.files import sha256_of_file
 from harness.records import counts_path, read_record
 from harness.report.leaderboard import Leaderboard, Section, leaderboard
@@ -322,13 +321,42 @@ def test_what_is_left_out_and_missing_stands_in_the_page_without_the_folder(made
     assert str(tmp_path) not in page
 
 
-def test_two_baselines_of_one_seed_and_recipe_are_refused(made: Any, tmp_path: Path) -> None:
+def test_two_baselines_are_told_and_stop_neither_their_table_nor_another(made: Any, tmp_path: Path) -> None:
     same = {"method_configuration": {"kind": "baseline"}}
-    records = [
-        made.record(tmp_path, made.split(), method=name, identity_changes=same) for name in ("baseline", "plain")
+    records = made.pairs(tmp_path, 3) + made.pairs(tmp_path, 3, detector="resa")
+    records += [
+        made.record(tmp_path, made.split(), method="plain", seed=seed, identity_changes=same) for seed in (0, 1)
     ]
-    with pytest.raises(InputError, match=r"'plain' is a second baseline beside mini-ufld-baseline-s0\.json"):
-        leaderboard(records, tmp_path)
+    board = leaderboard(records, tmp_path)
+    (told,) = board.left_out
+    assert told.startswith(
+        "mini-ufld-plain-s0.json: key 'identity.method': ufld, plain is a second baseline beside mini-ufld-base"
+    )
+    (section,) = board.sections
+    assert [gain.arm.detector for gain in section.gains] == ["resa"]
+    assert {row.arm.name for row in section.rows} >= {"ufld, plain", "ufld, baseline", "ufld, samiro"}
+    assert "ufld, samiro: two baselines of the same detector, recipe and data, so no gain" in to_markdown(board)
+
+
+def test_the_summary_tells_the_variants_of_a_method_apart(made: Any, tmp_path: Path) -> None:
+    records = []
+    for place, detector in enumerate(("a", "b", "c")):
+        base = made.split(360, 60)
+        records += made.pairs(tmp_path, 3, detector=detector, base=base, better=0.05)
+        changed = {"method_configuration": {"kind": "samiro", "weight": 0.1}}
+        records += [
+            made.record(
+                tmp_path, made.noisy(base, 100 * place + seed), detector=detector, method="samiro", seed=seed,
+                name=f"variant-{detector}-{seed}", identity_changes=changed,
+            )
+            for seed in range(3)
+        ]  # fmt: skip
+    board = leaderboard(records, tmp_path)
+    assert sorted(summary.variant for summary in board.summaries) == ["weight=0.1", "weight=none"]
+    page = to_markdown(board)
+    summary = page[page.index("## Methods over all rows") : page.index("## Latency")]
+    assert "| samiro (weight=0.1) " in summary
+    assert "| samiro (weight=none) " in summary
 
 
 def test_no_records_make_an_empty_leaderboard(tmp_path: Path) -> None:

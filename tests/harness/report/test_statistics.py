@@ -315,3 +315,13 @@ def test_the_correlation_from_which_pairing_pays_is_where_the_paired_t_is_as_nar
     rho = 1 - (stats.t.ppf(0.975, 2 * seeds - 2) / stats.t.ppf(0.975, seeds - 1)) ** 2
     assert f"{rho:.2f}"[1:] == told
     assert f"{told} with {seeds}" in " ".join(HOW_TO_READ_GAINS.split())
+
+
+def test_seeds_that_do_nothing_are_no_seeds() -> None:
+    """Each arm scores the same at every seed; where they merely differ by the same amount, the clips give a verdict."""
+    clips = np.tile(np.where(np.arange(60) % 2, 0.001, -0.001), (3, 1))
+    images, still = np.ones(60), np.array([0.5, 0.5, 0.5])
+    base = Estimates(still, clips * 0, images)
+    assert why_no_verdict(compare(Estimates(still + 0.1, clips, images), base)) == "no verdict: identical seeds"
+    moving = Estimates(np.array([0.4, 0.5, 0.6]), clips * 0, images)
+    assert why_no_verdict(compare(Estimates(moving.values + 0.1, clips, images), moving)) is None

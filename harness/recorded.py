@@ -1,0 +1,120 @@
+"""What records a suite's cells have: those that are there, those that aren't, and what lies beside them. Looks at no phase."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.cell import records_folder
+from harness.errors import InputError
+from harness.records import read_sound_records
+from harness.report.arms import row_key, variants
+from harness.suite import Cell
+
+
+@dataclass(frozen=True)
+class SuiteCells:
+    """The cells of a suite (by its name) whose records make its leaderboard, and the folder that holds all results."""
+
+    suite: str
+    results: Path
+    cells: tuple[Cell, ...]
+
+    @property
+    def records(self) -> Path:
+        """The folder of the suite's records and counts."""
+        return records_folder(self.results, self.suite)
+
+
+def record_paths(expected: SuiteCells) -> list[Path]:
+    """Where the records of the cells lie that are there, sound or not."""
+    paths = [expected.records / f"{cell.id}.json" for cell in expected.cells]
+    return [path for path in paths if os.path.lexists(path)]
+
+
+def strays(expected: SuiteCells) -> tuple[int, list[str]]:
+    """How many sound records of other cells (other seeds or options) lie in the folder, and what is wrong with the other files.
+
+    Among these are copies and renamed records, for a record's file is named by its id. The sound ones are left alone.
+    """
+    own = {f"{cell.id}.json" for cell in expected.cells}
+    others, faults = read_sound_records(
+        path for path in sorted(expected.records.glob("*.json")) if path.name not in own
+    )
+    return len(others), faults
+
+
+def outcomes_file(results: Path, suite: str) -> Path:
+    """Where a suite keeps how its jobs ended."""
+    return results / suite / "outcomes.json"
+
+
+def read_outcomes(results: Path, suite: str) -> dict[str, str]:
+    """Job -> why it didn't end well when it last ran."""
+    path = outcomes_file(results, suite)
+    if not path.is_file():
+        return {}
+    try:
+        ended: dict[str, str] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a readable list of outcomes ({error}); delete it, the next `bench` writes it"
+        ) from error
+    return ended
+
+
+def last_outcomes(results: Path, suite: str) -> dict[str, str]:
+    """Job -> why it didn't end well when it last ran; a cell's time measurement counts as the cell."""
+    return {job.removeprefix("time "): told for job, told in reversed(read_outcomes(results, suite).items())}
+
+
+def failed_seeds(expected: SuiteCells) -> list[str]:
+    """The cells without a record whose last run didn't end well, a line each with the reason."""
+    outcomes, recorded = last_outcomes(expected.results, expected.suite), recorded_names(expected)
+    return [
+        f"{cell.identity.detector}, {cell.identity.method} on {cell.identity.dataset}, seed {cell.identity.seed}: "
+        f"{outcomes[cell.id]}"
+        for cell in expected.cells
+        if cell.id in outcomes and cell.id not in recorded
+    ]
+
+
+def missing_seeds(expected: SuiteCells) -> list[str]:
+    """The rows that lack records of some seeds or of all, a line each; `failed_seeds` tells those that ended badly.
+
+    Variants of one name are rows of their own, and are told apart as the leaderboard tells them.
+    """
+    told_elsewhere = recorded_names(expected) | last_outcomes(expected.results, expected.suite).keys()
+    rows: dict[str, list[Cell]] = defaultdict(list)
+    for cell in expected.cells:
+        rows[row_key(cell.identity)].append(cell)
+    names = variants([cells[0].identity for cells in rows.values()])
+    lines = []
+    for cells, variant in zip(rows.values(), names, strict=True):
+        lacking = sorted(cell.identity.seed for cell in cells if cell.id not in told_elsewhere)
+        if not lacking:
+            continue
+        identity = cells[0].identity
+        row = f"{identity.detector}, {identity.method}{f' ({variant})' if variant else ''} on {identity.dataset}"
+        which = "any seed" if len(lacking) == len(cells) else f"seed{'s' if len(lacking) > 1 else ''} {listed(lacking)}"
+        lines.append(f"{row}: no record of {which} of {len(cells)}")
+    return lines
+
+
+def recorded_names(expected: SuiteCells) -> set[str]:
+    """The ids of the cells whose records are there, sound or not."""
+    return {path.stem for path in record_paths(expected)}
+
+
+def listed(seeds: list[int]) -> str:
+    """Ascending numbers with runs of three and more as `first to last`."""
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)

@@ -1,0 +1,49 @@
+"""`samiro-bench leaderboard` where the terminal or the installation lacks something."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness.cli import leaderboard as verb
+from harness.recorded import SuiteCells
+from harness.report.published import Published
+
+MINI = Path(__file__).resolve().parents[3] / "results" / "mini" / "records"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_of_another_encoding_shows_question_marks(tmp_path: Path, encoding: str) -> None:
+    shutil.copytree(MINI, tmp_path / "mini" / "records")
+    run = subprocess.run(
+        [sys.executable, "-m", "harness.cli.main", "leaderboard", "mini", "--results", str(tmp_path)],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+    )
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert b"? samiro - baseline" in run.stdout
+
+
+@pytest.mark.parametrize(("real", "told"), [(True, True), (False, False)])
+def test_published_figures_that_are_not_at_hand_are_told_beside_real_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], real: bool, told: bool
+) -> None:
+    made: Any = SimpleNamespace(identity=SimpleNamespace(dataset_key={"real": "culane"} if real else {"rendered": "a"}))
+    monkeypatch.setattr("harness.records.read_sound_records", lambda paths: ([made], []))
+    monkeypatch.setattr(
+        "harness.report.leaderboard.leaderboard", lambda *_, **__: SimpleNamespace(missing=(), left_out=())
+    )
+    monkeypatch.setattr("harness.report.published.read_published", Published)
+    monkeypatch.setattr("harness.report.tables.write_leaderboard", lambda *_: ())
+    monkeypatch.setattr("harness.report.terminal.print_leaderboard", lambda *_: None)
+    monkeypatch.setattr("harness.recorded.strays", lambda expected: (0, []))
+    assert verb.show_leaderboard(SuiteCells("suite", tmp_path, ()), Console())
+    assert ("published figures: results/published isn't at hand" in capsys.readouterr().out) is told
