@@ -102,6 +102,10 @@ class Counts(ABC):
         """The scores of some images from the sums of their summands."""
 
     @abstractmethod
+    def possible(self) -> npt.NDArray[np.bool_]:
+        """Whether the metric can give such values, for each image, (N,)."""
+
+    @abstractmethod
     def quality(self) -> npt.NDArray[np.float64]:
         """One figure in [0, 1] for each image, (N,): the better, the higher."""
 
@@ -132,6 +136,13 @@ class OverlapCounts(Counts):
             f1_50=f1[THRESHOLDS.index(0.50)],
             f1_75=f1[THRESHOLDS.index(0.75)],
             mf1=math.fsum(value or 0.0 for value in f1) / len(f1),
+        )
+
+    def possible(self) -> npt.NDArray[np.bool_]:
+        """No lane is found twice, nor by two."""
+        most = np.minimum(self.labels, self.predictions)
+        return np.asarray(
+            (most >= 0) & ((self.true_positives >= 0) & (self.true_positives <= most[:, None])).all(axis=1)
         )
 
     def quality(self) -> npt.NDArray[np.float64]:
@@ -177,6 +188,25 @@ class AccuracyCounts(Counts):
             f1_clrnet=clrnet_f1(fp, fn),
             f1_matched=f1_score(matched, labels, predictions),
             images_with_negative_fp=int(sums["negative_fp"]),
+        )
+
+    def possible(self) -> npt.NDArray[np.bool_]:
+        """Up to five labels, rates are at most 1; with more, the official script divides by four all the same.
+
+        A prediction may match all labels, so that fp is at least 1 - labels.
+        """
+        most = np.maximum(1.0, (self.labels - 1) / 4)
+        return np.asarray(
+            (self.labels >= 0)
+            & (self.predictions >= 0)
+            & (self.matched >= 0)
+            & (self.matched <= self.labels)
+            & (self.accuracy >= 0)
+            & (self.accuracy <= most)
+            & (self.fn >= 0)
+            & (self.fn <= most)
+            & (self.fp >= np.minimum(0.0, 1.0 - self.labels))
+            & (self.fp <= 1)
         )
 
     def quality(self) -> npt.NDArray[np.float64]:
@@ -253,6 +283,14 @@ def counts_in(data: bytes, path: Path) -> Counts:
         if array.shape != ((len(counts.image),) if width is None else (len(counts.image), width)):
             raise InputError(f"{path}: its arrays disagree in length; run `bench` again to score the cell")
         expected = "U" if field.name in NAMES else "f" if field.name in RATES else "i"
-        if array.dtype.kind != expected or (expected == "f" and not np.isfinite(array).all()):
+        large = expected == "i" and array.dtype.itemsize > 4
+        if array.dtype.kind != expected or large or (expected == "f" and not np.isfinite(array).all()):
             raise InputError(f"{path}: {field.name!r} holds something else; run `bench` again to score the cell")
+    possible = counts.possible()
+    if not possible.all():
+        image = str(counts.image[int(np.flatnonzero(~possible)[0])])
+        raise InputError(
+            f"{path}: counts of {image[:80]!r} that no scoring gives ({int((~possible).sum())} images); run `bench` again to "
+            "score the cell"
+        )
     return counts

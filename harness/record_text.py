@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from harness.errors import InputError
 from harness.files import read_bounded
 
 SCHEMA_VERSION = 2
-"""2 is 1 with `content_sha256`."""
+"""2 is 1 with `content_sha256`; 1 isn't read, since nothing shows whether such a record was changed."""
 
 RECORD_LIMIT = 8 << 20
 """Bytes. A record has some 25 kB: most of them the hashes of code."""
@@ -27,21 +26,12 @@ RECORD_LIMIT = 8 << 20
 _HEAD = f'{{\n "schema_version": {SCHEMA_VERSION},\n'.encode()
 _LINE = re.compile(rb'^ "content_sha256": "([0-9a-f]{64})",\n', re.MULTILINE)
 
-MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    1: lambda value: value | {"schema_version": 2},
-}
-"""Version -> what makes the next one of a record's value."""
-
 
 @dataclass(frozen=True)
 class RecordText:
-    """body: the JSON of a record of this version, without its hash. fault: what is wrong with the hash, None if it is right.
-
-    version: that of the file. One of version 1 has no hash, which is no fault.
-    """
+    """body: the JSON of a record, without its hash. fault: what is wrong with the hash, None if it is right."""
 
     body: bytes
-    version: int
     fault: str | None
 
 
@@ -54,15 +44,18 @@ def with_hash(body: str) -> bytes:
 
 
 def read_text(path: Path) -> RecordText:
-    """Read a record's file. Raises InputError, naming it, if it is too large, unreadable, no JSON object or of an unknown version."""
+    """Read a record's file. Raises InputError, naming it, if it is too large, unreadable, no JSON object, of another version, or has a
+    key twice.
+    """
     try:
         data = read_bounded(path, RECORD_LIMIT)
         if data.startswith(_HEAD) and (line := _LINE.match(data, len(_HEAD))):
             body = data[: line.start()] + data[line.end() :]
             made = hashlib.sha256(body).hexdigest()
             recorded = line[1].decode()
-            return RecordText(body, SCHEMA_VERSION, None if made == recorded else changed(recorded, made))
-        return _migrated(json.loads(data.decode()), path)
+            json.loads(body, object_pairs_hook=keys_once)
+            return RecordText(body, None if made == recorded else changed(recorded, made))
+        return _laid_out_otherwise(json.loads(data.decode(), object_pairs_hook=keys_once), path)
     except (OSError, ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise InputError(
@@ -75,25 +68,34 @@ def changed(recorded: str, made: str) -> str:
     return f"key 'content_sha256' says {recorded[:12]}, the rest of the file gives {made[:12]}: it was changed after it was written"
 
 
-def _migrated(value: object, path: Path) -> RecordText:
-    """A record of an older version, or one of this version that is laid out in another way than it is written."""
+def keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; ValueError if a key stands in it twice: readers don't agree on which of the values holds."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r:.40} stands twice")
+    return found
+
+
+def _laid_out_otherwise(value: object, path: Path) -> RecordText:
+    """What doesn't begin as a record is written: of another version, or without its hash."""
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     version = value.get("schema_version")
-    if type(version) is not int or version not in (*MIGRATIONS, SCHEMA_VERSION):
+    if type(version) is int and version == 1:
         raise InputError(
-            f"{path}: key 'schema_version' is {version!r}, this program reads {', '.join(map(str, MIGRATIONS))} and "
-            f"{SCHEMA_VERSION}; use the version that wrote it, or move the file away and run `bench` again"
+            f"{path}: key 'schema_version' is 1: written before records carried a hash, so that nothing shows whether it was "
+            "changed; run `bench` again, which makes the record again from the cell's phases"
+        )
+    if type(version) is not int or version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: key 'schema_version' is {version!r:.40}, this program reads {SCHEMA_VERSION}; use the version that wrote "
+            "it, or move the file away and run `bench` again"
         )
     carried = value.pop("content_sha256", None)
-    fault = None
-    if version == SCHEMA_VERSION:
-        told = (
-            "no line for key 'content_sha256'"
-            if carried is None
-            else "not laid out as it was written, or key 'content_sha256' was changed"
-        )
-        fault = f"{told}, so that nothing shows whether it was changed"
-    for number in range(version, SCHEMA_VERSION):
-        value = MIGRATIONS[number](value)
-    return RecordText(json.dumps(value).encode(), version, fault)
+    told = (
+        "no line for key 'content_sha256'"
+        if carried is None
+        else "not laid out as it was written, or key 'content_sha256' was changed"
+    )
+    return RecordText(json.dumps(value).encode(), f"{told}, so that nothing shows whether it was changed")

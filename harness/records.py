@@ -19,6 +19,7 @@ from harness.errors import InputError
 from harness.files import no_collection, read_bounded, sha256_of_json, written_aside
 from harness.record_text import read_text, with_hash
 from harness.stored_arrays import ARCHIVE_LIMIT
+from harness.validation import plain_complaint
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+$")]
 """A name that is part of a file's name: it can't lead out of a folder."""
@@ -252,7 +253,6 @@ class ReadRecord:
     """A record that was read. fault: why no figure may rest on it all the same, None if nothing is wrong."""
 
     record: Record
-    version: int
     fault: str | None
 
 
@@ -275,13 +275,11 @@ def read_any_record(path: Path) -> ReadRecord:
     try:
         record = Record.model_validate_json(text.body)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if part not in ("<overlap>", "<accuracy>"))
-        raise InputError(f"{path}: key '{key}': {first['msg']}; move the file away and run `bench` again") from error
+        raise InputError(f"{path}: {plain_complaint(error)}; move the file away and run `bench` again") from error
     fault = text.fault
     if fault is None and f"{record.id}.json" != path.name:
         fault = f"key 'id' is {record.id!r}, so the file is a copy or was renamed"
-    return ReadRecord(record, text.version, fault)
+    return ReadRecord(record, fault)
 
 
 def read_record(path: Path) -> Record:

@@ -47,6 +47,17 @@ def first_complaint(model: type[BaseModel], error: ValidationError, *, under: st
     return f"{KEY}{path}': {message}{shown}" if path else f"{message}{shown}"
 
 
+def plain_complaint(error: ValidationError) -> str:
+    """The first error of a validation of what a program stored: which key, and what is wrong with it. Nobody mistyped it."""
+    complaint = error.errors()[0]
+    # Marks of a union's members look like <overlap>: no file has them.
+    key = ".".join(str(part) for part in complaint["loc"] if not str(part).startswith("<"))
+    if complaint["type"] == "value_error":
+        return f"key '{key}': {complaint['msg'].removeprefix('Value error, ')}"
+    plain = {"missing": "is missing", "extra_forbidden": "is unknown"}
+    return f"key '{key}' {plain.get(complaint['type'], f'''can't be {complaint['input']!r:.60}''')}"
+
+
 def followed(annotation: Any, location: Sequence[int | str]) -> tuple[list[str], Any]:
     """The keys that a user wrote on the way to an error's `location`, and the type annotation that stands there.
 

@@ -1,6 +1,7 @@
 """The labels that published rows were scored on, as one archive a split: the files that scoring reads, byte for byte.
 
-Only rendered labels are archived. Laid out in a folder again, they are a dataset without images, which the same scorers read.
+Only rendered labels are archived. Laid out in a folder again, they are a dataset without images, which the same scorers read. The
+archive holds the specification too: its hash is the content key that records state, and the labels are made again from it.
 """
 
 from __future__ import annotations
@@ -10,24 +11,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from harness.counts import Stored
-from harness.datasets.base import FORMS, Dataset, open_dataset, read_bytes
+from harness.datasets.base import Dataset, open_dataset, read_bytes
 from harness.errors import InputError
 from harness.files import written_aside
+from harness.publishing.sums import RESTORE
+from harness.rendered.dataset import label_dataset
+from harness.rendered.spec import FORMS, RenderSpec, dataset_key
 from harness.stored_arrays import DAMAGE, Arrays, read_arrays
+from harness.validation import plain_complaint
+
+FRAME_LIMIT = 200_000
+"""Labels of more frames, in all splits together, aren't made again: CULane has 133,235, and a frame takes 2 ms."""
 
 
 class LabelFacts(Stored):
-    """What an archive says of its labels. dataset_sha256: the content key of the dataset that they are from, as records state it."""
+    """What an archive says of its labels: the version of the renderer and the specification that they were made from."""
 
-    form: str
     dataset: str
-    dataset_sha256: str
     split: str
-    image_size: tuple[int, int]
-    lane_width: int | None
+    lane_width: int | None = Field(ge=1, le=1_000)
+    renderer: str
+    spec: RenderSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,17 +50,16 @@ def labels_name(dataset: str, split: str, dataset_sha256: str) -> str:
     return f"{dataset}.{split}.{dataset_sha256[:12]}.npz"
 
 
-def pack_labels(path: Path, dataset: Dataset, split: str, dataset_sha256: str) -> None:
-    """Write the archive of a split's labels, atomically; equal labels give equal bytes with one zlib."""
+def pack_labels(path: Path, dataset: Dataset, split: str, spec: RenderSpec) -> None:
+    """Write the archive of a split's labels, rendered from `spec`, atomically; equal labels give equal bytes with one zlib."""
     names = sorted(dataset.scored_files(split))
     contents = [read_bytes(dataset.root / name) for name in names]
     facts = LabelFacts(
-        form=dataset.form,
         dataset=dataset.name,
-        dataset_sha256=dataset_sha256,
         split=split,
-        image_size=dataset.image_size,
         lane_width=getattr(dataset, "lane_width", None),
+        renderer=FORMS[spec.form].version,
+        spec=spec,
     )
     arrays: Arrays = {
         "facts": text_array(facts.model_dump_json()),
@@ -75,10 +81,10 @@ def unpack_labels(path: Path) -> Labels:
     try:
         return _labels(read_arrays(path))
     except FileNotFoundError:
-        raise InputError(f"{path} is missing; publish again or restore it") from None
+        raise InputError(f"{path} is missing; {RESTORE}") from None
     except (*DAMAGE, ValidationError) as error:
-        reason = "its facts are none" if isinstance(error, ValidationError) else " ".join(str(error).split())
-        raise InputError(f"{path}: not a whole archive of labels ({reason}); publish again or restore it") from None
+        reason = plain_complaint(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
+        raise InputError(f"{path}: not a whole archive of labels ({reason}); {RESTORE}") from None
 
 
 def _labels(arrays: Arrays) -> Labels:
@@ -86,8 +92,6 @@ def _labels(arrays: Arrays) -> Labels:
         if arrays[name].dtype != np.dtype(kind) or arrays[name].ndim != 1:
             raise ValueError(f"{name} is of type {arrays[name].dtype}")
     facts = LabelFacts.model_validate_json(arrays["facts"].tobytes())
-    if facts.form not in FORMS:
-        raise ValueError(f"unknown form {facts.form[:40]!r}")
     names = arrays["names"].tobytes().decode().split("\n")
     sizes, content = arrays["sizes"].astype(np.int64), arrays["content"].tobytes()
     stops = np.cumsum(sizes)
@@ -125,10 +129,43 @@ def laid_out(labels: Labels, folder: Path) -> Dataset:
                 made.add(path.parent)
             path.write_bytes(content)
         except OSError as error:
-            raise InputError(
-                f"archived labels: {name[:80]!r}: {error.strerror}; publish again or restore them"
-            ) from None
+            raise InputError(f"archived labels: {name[:80]!r}: {error.strerror}; {RESTORE}") from None
+    return opened(labels.facts, folder)
+
+
+def opened(facts: LabelFacts, folder: Path) -> Dataset:
+    """The dataset without images whose lists and labels lie in a folder."""
+    size = (facts.spec.height, facts.spec.width)
+    return open_dataset(facts.spec.form, folder, name=facts.dataset, image_size=size, lane_width=facts.lane_width)
+
+
+def doubt_of(labels: Labels, dataset_sha256: str, folder: Path) -> str | None:
+    """Why it can't be shown that archived labels are those of the specification whose hash a record states; None if it was shown.
+
+    They are made again in `folder`, new and empty. InputError if the archive's specification has another hash, or gives other labels.
+    """
     facts = labels.facts
-    return open_dataset(
-        facts.form, folder, name=facts.dataset, image_size=facts.image_size, lane_width=facts.lane_width
-    )
+    key = dataset_key(facts.spec, facts.renderer)
+    if key != dataset_sha256:
+        raise InputError(
+            f"archived labels: their specification has the hash {key[:12]}, but key 'dataset_sha256' is {dataset_sha256[:12]}"
+        )
+    if facts.renderer != FORMS[facts.spec.form].version:
+        return (
+            f"scored again, but the labels were rendered by version {facts.renderer[:40]!r} and can't be made again by version "
+            f"{FORMS[facts.spec.form].version!r}"
+        )
+    frames = sum(split.frames for split in facts.spec.splits.values())
+    if frames > FRAME_LIMIT:
+        return f"scored again, but the labels of {frames} frames aren't made again: the limit is {FRAME_LIMIT}"
+    label_dataset(facts.spec, folder)
+    made = opened(facts, folder)
+    names = set(made.scored_files(facts.split))
+    unlike = sorted(names ^ set(labels.files)) or [
+        name for name in sorted(names) if read_bytes(folder / name) != labels.files[name]
+    ]
+    if unlike:
+        raise InputError(
+            f"archived labels: {unlike[0][:80]} isn't what the specification gives ({len(unlike)} of {len(names)} files)"
+        )
+    return None

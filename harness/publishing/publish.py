@@ -89,7 +89,6 @@ def fill(plan: Plan, records: list[Record], board: Leaderboard, folder: Path) ->
     (folder / "records").mkdir(parents=True)
     (folder / "predictions").mkdir()
     for state, record in zip(plan.cells, records, strict=True):
-        # Written, not copied: one of an older version gets its hash.
         write_record(folder / "records", record)
         for evaluation in record.evaluations:
             read_checked_counts(source, record, evaluation)
@@ -117,7 +116,7 @@ def archive_labels(plan: Plan, records: list[Record], folder: Path) -> None:
             target = folder / "labels" / labels_name(evaluation.dataset, evaluation.split, evaluation.dataset_sha256)
             if part.rendered is not None and not target.exists():
                 dataset = open_part(plan.results, evaluation.dataset, part)
-                pack_labels(target, dataset, evaluation.split, evaluation.dataset_sha256)
+                pack_labels(target, dataset, evaluation.split, part.rendered)
 
 
 def picture(plan: Plan, records: list[Record], folder: Path) -> None:

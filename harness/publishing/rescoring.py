@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +18,26 @@ from harness.datasets.roots import dataset_root
 from harness.errors import InputError
 from harness.files import sha256_of_file
 from harness.lanes import Lane
-from harness.publishing.labels import labels_name, laid_out, unpack_labels
+from harness.publishing.labels import doubt_of, labels_name, laid_out, unpack_labels
+from harness.publishing.sums import RESTORE
 from harness.records import Evaluation, Record, Submission, counts_path
 from harness.scoring import LANE_WIDTH, SCORINGS, scoring_on
 
 Outcome = Literal["verified", "differs", "unverified"]
 
+LONGEST_SIDE = 20_000
+WIDEST_LANE = 1_000
+"""Pixels: beyond them a record states no size of images and no width of lanes."""
+
 ABSENT = "labels absent: counts checked, row unverified here"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The labels of a row, None if they aren't at hand; and why it is unverified all the same or therefore, None if it isn't."""
+
+    dataset: Dataset | None
+    doubt: str | None
 
 
 class LabelSource:
@@ -35,7 +49,7 @@ class LabelSource:
     def __init__(self, folder: Path) -> None:
         """folder: the publication's, with its archives in labels/."""
         self.folder = folder / "labels"
-        self._opened: dict[tuple[str, ...], Dataset | str] = {}
+        self._opened: dict[tuple[str, ...], Source | InputError] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> LabelSource:
@@ -45,14 +59,20 @@ class LabelSource:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def dataset(self, record: Record, evaluation: Evaluation) -> Dataset | str:
-        """The labels of a row, or why they aren't at hand. InputError if archived labels are damaged or missing."""
+    def of(self, record: Record, evaluation: Evaluation) -> Source:
+        """The labels of a row. InputError if archived labels are damaged, missing, or not those of their specification."""
         name = labels_name(evaluation.dataset, evaluation.split, evaluation.dataset_sha256)
         rendered = "rendered" in record.identity.dataset_key and evaluation.dataset == record.identity.dataset
         key = (name,) if rendered else (name, record.identity.dataset)
         if key not in self._opened:
-            self._opened[key] = self._archived(name, evaluation) if rendered else at_hand(record, evaluation)
-        return self._opened[key]
+            try:
+                self._opened[key] = self._archived(name, evaluation) if rendered else at_hand(record, evaluation)
+            except InputError as error:
+                self._opened[key] = error
+        found = self._opened[key]
+        if isinstance(found, InputError):
+            raise found
+        return found
 
     def predictions(self, dataset: Dataset) -> Path:
         """The folder that predictions on a dataset are laid out in: one for all rows, each of which writes the same files."""
@@ -60,46 +80,71 @@ class LabelSource:
         place.mkdir(exist_ok=True)
         return place
 
-    def _archived(self, name: str, evaluation: Evaluation) -> Dataset:
+    def _new_folder(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._temporary))
+
+    def _archived(self, name: str, evaluation: Evaluation) -> Source:
         labels = unpack_labels(plain(self.folder / name))
         facts = labels.facts
-        stated = {"dataset": facts.dataset, "split": facts.split, "dataset_sha256": facts.dataset_sha256}
+        stated = {"dataset": facts.dataset, "split": facts.split}
         for fact, value in stated.items():
             if value != getattr(evaluation, fact):
                 raise InputError(
-                    f"{self.folder / name}: its {fact} is {value[:80]!r}, not {getattr(evaluation, fact)!r}; publish again"
+                    f"{self.folder / name}: its {fact} is {value[:80]!r}, not {getattr(evaluation, fact)!r}; {RESTORE}"
                 )
-        place = self._temporary / str(len(self._opened))
-        place.mkdir()
-        return laid_out(labels, place)
+        dataset = laid_out(labels, self._new_folder())
+        return Source(dataset, doubt_of(labels, evaluation.dataset_sha256, self._new_folder()))
 
 
-def at_hand(record: Record, evaluation: Evaluation) -> Dataset | str:
+def at_hand(record: Record, evaluation: Evaluation) -> Source:
     """A licensed dataset on this machine with the content that a row was scored on, or why there is none."""
     key = record.identity.dataset_key
     if evaluation.dataset != record.identity.dataset or "real" not in key:
-        return f"{ABSENT} (the record doesn't say where {evaluation.dataset} is from)"
-    size = key.get("image_size")
+        return Source(None, f"{ABSENT} (the record doesn't say where {evaluation.dataset} is from)")
     try:
         dataset = open_dataset(
             record.identity.form,
             dataset_root(str(key["real"])),
             name=evaluation.dataset,
-            image_size=None if size is None else (int(size[0]), int(size[1])),
-            lane_width=key.get("lane_width"),
+            image_size=stated_size(key.get("image_size")),
+            lane_width=stated_width(key.get("lane_width")),
         )
         content = dataset.content_key()
     except InputError as error:
-        return f"{ABSENT} ({error})"
+        return Source(None, f"{ABSENT} ({error})")
     if content != evaluation.dataset_sha256:
-        return f"{ABSENT} ({dataset.root} has other content: {content[:12]}, not {evaluation.dataset_sha256[:12]})"
-    return dataset
+        other = f"{dataset.root} has other content: {content[:12]}, not {evaluation.dataset_sha256[:12]}"
+        return Source(None, f"{ABSENT} ({other})")
+    return Source(dataset, None)
+
+
+def stated_size(value: object) -> tuple[int, int] | None:
+    """The size of images as a record states it, (height, width). InputError unless it is None or two lengths that images have."""
+    if value is None:
+        return None
+    if not isinstance(value, Sequence) or len(value) != 2 or not all(plausible(side, LONGEST_SIDE) for side in value):
+        raise InputError(f"key 'dataset_key.image_size' is {value!r:.40}; give [height, width] in pixels")
+    return value[0], value[1]
+
+
+def stated_width(value: object) -> int | None:
+    """The width that lanes are painted in as a record states it. InputError unless it is None or one that lanes have."""
+    if value is None:
+        return None
+    if not isinstance(value, int) or not plausible(value, WIDEST_LANE):
+        raise InputError(f"key 'dataset_key.lane_width' is {value!r:.40}; give pixels")
+    return value
+
+
+def plausible(value: object, most: int) -> bool:
+    """Whether a value is a whole number from 1 to `most`."""
+    return type(value) is int and 1 <= value <= most
 
 
 def plain(path: Path) -> Path:
     """The path, unless it is a link: InputError, for it may lead anywhere."""
     if path.is_symlink():
-        raise InputError(f"{path}: a link, and a publication has none; publish again")
+        raise InputError(f"{path}: a link, and a publication has none; {RESTORE}")
     return path
 
 
@@ -148,8 +193,14 @@ def scored_again(
     metric = metric_of(dataset)
     if metric != evaluation.metric:
         raise InputError(f"key 'metric' is {evaluation.metric!r}, but these labels are scored by {metric!r}")
-    dataset.write_predictions(place, frames, lanes)
-    counts, _ = SCORINGS[dataset.form].scorer(dataset, evaluation.split, place, progress=lambda done: None, workers=1)
+    scorer = SCORINGS[dataset.form].scorer
+    try:
+        dataset.write_predictions(place, frames, lanes)
+        counts, _ = scorer(dataset, evaluation.split, place, progress=lambda done: None, workers=1)
+    except (OSError, ValueError, MemoryError) as error:
+        # Labels and predictions are those of strangers: what they make these raise says that they can't be scored.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"the archived predictions can't be scored on these labels ({reason})") from error
     return counts
 
 

@@ -1,6 +1,6 @@
 """SHA256SUMS of a publication: the hash of every file in it, in the form that `sha256sum --check` reads.
 
-It finds accidents and careless edits. Whoever edits on purpose can hash again: what can't be made up is what scoring again gives.
+It finds accidents and careless edits. Whoever edits on purpose can hash again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from harness.errors import InputError
 from harness.files import read_bounded, sha256_of_file, write_text
 
 SUMS_FILE = "SHA256SUMS"
+
+RESTORE = "restore it from version control, or publish again"
+"""What mends any fault of a publication."""
 
 SUMS_LIMIT = 64 << 20
 """Bytes: some 500,000 files."""
@@ -52,16 +55,14 @@ def read_sums(folder: Path) -> dict[str, str]:
     try:
         lines = read_bounded(path, SUMS_LIMIT).decode().splitlines()
     except FileNotFoundError:
-        raise InputError(f"{path}: missing, so that nothing shows whether files were changed; publish again") from None
+        raise InputError(f"{path}: missing, so that nothing shows whether files were changed; {RESTORE}") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: can't be read ({error}); publish again or restore it") from None
+        raise InputError(f"{path}: can't be read ({error}); {RESTORE}") from None
     found = {}
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line)
         if not match or match[2] in found:
-            raise InputError(
-                f"{path}:{number}: not `<sha256>  <file>` of a file of its own; publish again or restore it"
-            )
+            raise InputError(f"{path}:{number}: not `<sha256>  <file>` of a file of its own; {RESTORE}")
         found[match[2]] = match[1]
     return found
 

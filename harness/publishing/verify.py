@@ -7,6 +7,7 @@ the records, and every file is held against SHA256SUMS. What is wrong with one o
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,15 +24,18 @@ from harness.publishing.rescoring import (
     different_scores,
     scored_again,
 )
-from harness.publishing.sums import changed_files, read_sums
+from harness.publishing.sums import RESTORE, changed_files, read_sums
 from harness.publishing.tables import write_tables
-from harness.record_text import SCHEMA_VERSION, read_text
+from harness.record_text import read_text
 from harness.records import Evaluation, ReadRecord, Record, Submission, read_any_record
 from harness.report.leaderboard import leaderboard
 from harness.report.published import read_published
 
 SHOWN = 60
 """Characters of a line that differs which are shown, from shortly before the first that does."""
+
+RUNS_FIX = re.compile(r"; [^;]*`bench`[^;]*$")
+"""The end of a message that says how the files of a run are mended."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def verify(folder: Path) -> Verification:
     unsafe = {checked.name for checked in files if not (folder / checked.name).is_file()} | links(folder)
     rows: list[Checked] = []
     records: list[Record] = []
+    unread: list[str] = []
     with LabelSource(folder) as labels:
         for path in sorted((folder / "records").glob("*.json")) if "records" not in unsafe else ():
             try:
@@ -74,10 +79,11 @@ def verify(folder: Path) -> Verification:
                 read = read_any_record(path)
             except InputError as error:
                 rows.append(Checked(path.stem, "", "differs", (inside(folder, str(error)),)))
+                unread.append(path.name)
                 continue
             records.append(read.record)
             rows += rows_of(folder, path, read, labels)
-    return Verification(tuple(rows), checked_tables(folder, records), files)
+    return Verification(tuple(rows), checked_tables(folder, records, unread), files)
 
 
 def links(folder: Path) -> set[str]:
@@ -86,8 +92,8 @@ def links(folder: Path) -> set[str]:
 
 
 def inside(folder: Path, text: str) -> str:
-    """A message without the folder's own path."""
-    return text.replace(f"{folder}/", "")
+    """A message without the folder's own path, and with the fix of a publication where it has that of a run."""
+    return RUNS_FIX.sub(f"; {RESTORE}", text.replace(f"{folder}/", ""))
 
 
 def checked_files(folder: Path) -> tuple[Checked, ...]:
@@ -104,7 +110,8 @@ def rows_of(folder: Path, path: Path, read: ReadRecord, labels: LabelSource) -> 
     record = read.record
     about = record_faults(path, read)
     if not record.evaluations and not record.submissions:
-        yield Checked(path.stem, "", "differs" if about else "verified", tuple(about))
+        about.append("neither evaluations nor submissions are in it: it shows nothing that could be verified")
+        yield Checked(path.stem, "", "differs", tuple(about))
     if record.id != path.stem:
         yield Checked(path.stem, "", "differs", tuple(about))
         return
@@ -120,19 +127,22 @@ def rows_of(folder: Path, path: Path, read: ReadRecord, labels: LabelSource) -> 
 def record_faults(path: Path, read: ReadRecord) -> list[str]:
     """What is wrong with a record whatever it scored."""
     faults = [] if read.fault is None else [read.fault]
-    if read.version != SCHEMA_VERSION:
-        faults.append(f"key 'schema_version' is {read.version}, which carries no hash; publish again")
     identity = json.loads(read_text(path).body)["identity"]
     made = sha256_of_json(identity)[:10]
     if read.record.id.rpartition("-")[2] != made:
         faults.append(f"key 'identity' gives an id that ends in {made}, not in {read.record.id.rpartition('-')[2]}")
+    rendered = read.record.identity.dataset_key.get("rendered")
+    everything: list[Evaluation | Submission] = [*read.record.evaluations, *read.record.submissions]
+    for shown in everything:
+        if rendered is not None and shown.dataset == read.record.identity.dataset and shown.dataset_sha256 != rendered:
+            faults.append(f"key '{shown.name}': 'dataset_sha256' isn't the 'dataset_key' of the identity")
     return faults
 
 
 def row_faults(
     folder: Path, record: Record, evaluation: Evaluation, labels: LabelSource
 ) -> tuple[list[str], str | None]:
-    """All that is wrong with a row, a line each; and why it can't be scored again, None if it was."""
+    """All that is wrong with a row, a line each; and why it is unverified all the same, None if it isn't."""
     counts, told = check_counts(folder, record, evaluation)
     if counts is not None:
         told += different_scores(evaluation, counts, "its counts give")
@@ -141,15 +151,15 @@ def row_faults(
     except InputError as error:
         return [*told, str(error)], None
     try:
-        dataset = labels.dataset(record, evaluation)
-        if isinstance(dataset, str):
-            return told, dataset
-        made = scored_again(dataset, evaluation, ids, lanes, labels.predictions(dataset))
+        source = labels.of(record, evaluation)
+        if source.dataset is None:
+            return told, source.doubt
+        made = scored_again(source.dataset, evaluation, ids, lanes, labels.predictions(source.dataset))
     except InputError as error:
         return [*told, str(error)], None
     if counts is not None:
         told += different_counts(counts, made)
-    return [*told, *different_scores(evaluation, made, "re-scored")], None
+    return [*told, *different_scores(evaluation, made, "re-scored")], source.doubt
 
 
 def submission_row(folder: Path, record: Record, submission: Submission, about: list[str]) -> Checked:
@@ -164,21 +174,25 @@ def submission_row(folder: Path, record: Record, submission: Submission, about: 
     return Checked(record.id, submission.name, "unverified", (f"{submission.why}: predictions checked",))
 
 
-def checked_tables(folder: Path, records: list[Record]) -> tuple[Checked, ...]:
-    """The tables made again from the published records and counts, each held against the published one byte by byte."""
+def checked_tables(folder: Path, records: list[Record], unread: list[str]) -> tuple[Checked, ...]:
+    """The tables made again from the published records and counts, each held against the published one byte by byte.
+
+    unread: the files of records that couldn't be read.
+    """
     try:
         board = leaderboard(records, folder / "records", read_published())
     except InputError as error:
         return (Checked("leaderboard", "", "differs", (inside(folder, str(error)),)),)
     with tempfile.TemporaryDirectory() as place:
         tables = write_tables(Path(place), board)
-        return tuple(checked_table(folder / made.name, made, board.left_out) for made in tables)
+        lacking = (*(f"{name} can't be read" for name in unread), *(inside(folder, line) for line in board.left_out))
+        return tuple(checked_table(folder / made.name, made, lacking) for made in tables)
 
 
 def checked_table(published: Path, made: Path, left_out: tuple[str, ...]) -> Checked:
     """One table beside what the records give."""
     if published.is_symlink() or not published.is_file():
-        return Checked(published.name, "", "differs", ("missing, or no plain file; publish again",))
+        return Checked(published.name, "", "differs", (f"missing, or no plain file; {RESTORE}",))
     one, other = published.read_bytes(), made.read_bytes()
     if one == other:
         return Checked(published.name, "", "verified")

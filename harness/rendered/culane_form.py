@@ -12,7 +12,7 @@ from harness.datasets.culane import write_lines_file
 from harness.files import write_text
 from harness.lanes import Lane
 from harness.rendered.clip import Clip
-from harness.rendered.frame import prepare, render_frame
+from harness.rendered.frame import aim, culane_lanes, prepare, render_frame
 from harness.rendered.pictures import write_jpeg, write_png
 from harness.rendered.sampling import sample_scene
 from harness.rendered.spec import SCENARIOS, RenderSpec
@@ -38,6 +38,28 @@ def images(clip: Clip) -> list[str]:
     return [f"{clip.folder}/{FRAME_STEP * number:05d}.jpg" for number in range(clip.frames)]
 
 
+def write_label(image: Path, lanes: list[Lane]) -> None:
+    """The label beside an image."""
+    write_lines_file(image.with_suffix("").with_suffix(".lines.txt"), lanes)
+
+
+def existing(slots: list[int]) -> list[int]:
+    """A frame's four existence flags."""
+    return [int(slot in slots) for slot in range(4)]
+
+
+def label_clip(clip: Clip, spec: RenderSpec, root: Path) -> Flags:
+    """Write one clip's labels alone under `root`, without drawing anything."""
+    scene = sample_scene(clip.scenario, spec.difficulty, clip.seed, clip.frames)
+    flags = []
+    (root / clip.folder).mkdir(parents=True)
+    for number, image in enumerate(images(clip)):
+        lanes, slots = culane_lanes(scene, aim(scene, number, width=spec.width, height=spec.height))
+        write_label(root / image, lanes)
+        flags.append(existing(slots))
+    return flags
+
+
 def render_clip(clip: Clip, spec: RenderSpec, root: Path) -> Flags:
     """Write one clip's images, labels and lane masks under `root`."""
     scene = sample_scene(clip.scenario, spec.difficulty, clip.seed, clip.frames)
@@ -51,11 +73,11 @@ def render_clip(clip: Clip, spec: RenderSpec, root: Path) -> Flags:
         frame = render_frame(stage, number, width=spec.width, height=spec.height)
         path = root / image
         write_jpeg(path, frame.image)
-        write_lines_file(path.with_suffix("").with_suffix(".lines.txt"), frame.lanes)
+        write_label(path, frame.lanes)
         if masks:
             mask = lane_mask(frame.lanes, frame.slots, (spec.height, spec.width))
             write_png((root / MASK_FOLDER / image).with_suffix(".png"), mask)
-        flags.append([int(slot in frame.slots) for slot in range(4)])
+        flags.append(existing(frame.slots))
     return flags
 
 

@@ -26,18 +26,21 @@ from harness.rendered.spec import FORMS, SCENARIOS, Form, RenderSpec, dataset_ke
 @dataclass(frozen=True)
 class FormWriter:
     """How a form is written. `folder` names a clip's folder from its split, number and digest; `render` writes a clip's frames
-    and returns what `finish` needs of it, a picklable value; `finish` writes what the clips of all splits share, from the
-    splits' names, the clips, and those values by folder."""
+    and returns what `finish` needs of it, a picklable value; `label` does the same without images; `finish` writes what the
+    clips of all splits share, from the splits' names, the clips, and those values by folder."""
 
     folder: Callable[[str, int, str], str]
+    label: Callable[[Clip, RenderSpec, Path], Any]
     render: Callable[[Clip, RenderSpec, Path], Any]
     finish: Callable[[list[str], list[Clip], dict[str, Any], Path], None]
 
 
 WRITERS: dict[Form, FormWriter] = {
-    "culane": FormWriter(culane_form.folder, culane_form.render_clip, culane_form.finish),
-    "tusimple": FormWriter(tusimple_form.folder, tusimple_form.render_clip, tusimple_form.finish),
-    "llamas": FormWriter(llamas_form.folder, llamas_form.render_clip, llamas_form.finish),
+    "culane": FormWriter(culane_form.folder, culane_form.label_clip, culane_form.render_clip, culane_form.finish),
+    "tusimple": FormWriter(
+        tusimple_form.folder, tusimple_form.label_clip, tusimple_form.render_clip, tusimple_form.finish
+    ),
+    "llamas": FormWriter(llamas_form.folder, llamas_form.label_clip, llamas_form.render_clip, llamas_form.finish),
 }
 
 
@@ -121,6 +124,15 @@ def render_dataset(
         sync_folder(root.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def label_dataset(spec: RenderSpec, root: Path) -> None:
+    """Write the lists, labels and scenarios of a whole rendered dataset into an empty folder: those that `render_dataset` writes,
+    byte for byte, without images and masks. A frame takes about 2 ms."""
+    writer = WRITERS[spec.form]
+    clips = plan_clips(spec)
+    facts = {clip.folder: writer.label(clip, spec, root) for clip in clips}
+    writer.finish(list(spec.splits), clips, facts, root)
 
 
 def _rendered(clips: list[Clip], spec: RenderSpec, root: Path, workers: int) -> Iterator[tuple[Clip, Any]]:

@@ -124,21 +124,28 @@ def _pixel(matrix: Array, point: Array) -> tuple[int, int]:
     return round(x / depth), round(y / depth)
 
 
+def label_clip(clip: Clip, spec: RenderSpec, root: Path) -> None:
+    """Write one clip's labels under `root`, without drawing anything; the test split has none in public."""
+    if clip.split == "test":
+        return
+    scene = scene_of(clip, spec.difficulty)
+    beside = root / clip.folder.replace("color_images", "labels", 1)
+    beside.mkdir(parents=True)
+    for number, name in enumerate(names(clip)):
+        shot = aim(scene, number, width=spec.width, height=spec.height)
+        text = json.dumps(label(scene, shot, name), indent=1, allow_nan=False)
+        (beside / f"{name}.json").write_text(f"{text}\n", encoding="ascii")
+
+
 def render_clip(clip: Clip, spec: RenderSpec, root: Path) -> None:
     """Write one clip's images and, but for the test split, which has none in public, its labels under `root`."""
     scene = scene_of(clip, spec.difficulty)
     stage = prepare(scene)
-    beside = root / clip.folder.replace("color_images", "labels", 1)
-    labelled = clip.split != "test"
     (root / clip.folder).mkdir(parents=True)
-    if labelled:
-        beside.mkdir(parents=True)
-    for number, (name, image) in enumerate(zip(names(clip), images(clip), strict=True)):
+    for number, image in enumerate(images(clip)):
         shot = aim(scene, number, width=spec.width, height=spec.height)
         write_png(root / image, draw(stage, shot))
-        if labelled:
-            text = json.dumps(label(scene, shot, name), indent=1, allow_nan=False)
-            (beside / f"{name}.json").write_text(f"{text}\n", encoding="ascii")
+    label_clip(clip, spec, root)
 
 
 def finish(splits: list[str], clips: list[Clip], facts: dict[str, None], root: Path) -> None:

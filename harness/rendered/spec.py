@@ -165,9 +165,12 @@ def _with_clip_length(split: Any, frames_per_clip: int) -> Any:
     return split
 
 
-def dataset_key(spec: RenderSpec) -> str:
-    """Hex sha256 of the canonical JSON of the spec and its form's version: equal keys mean equal datasets."""
+def dataset_key(spec: RenderSpec, version: str | None = None) -> str:
+    """Hex sha256 of the canonical JSON of the spec and its form's version: equal keys mean equal datasets.
+
+    version: of the renderer, None for this one.
+    """
     # A key that other forms don't know must not change theirs.
     foreign = set() if spec.form == "tusimple" else {"unlabelled_frames"}
-    content = {"renderer": FORMS[spec.form].version, "spec": spec.model_dump(mode="json", exclude=foreign)}
+    content = {"renderer": version or FORMS[spec.form].version, "spec": spec.model_dump(mode="json", exclude=foreign)}
     return sha256_of_json(content)

@@ -100,6 +100,11 @@ def clip_labels(clip: Clip, spec: RenderSpec) -> list[Lane]:
     return labels(scene, aim(scene, CLIP_FRAMES - 1, width=spec.width, height=spec.height))
 
 
+def label_clip(clip: Clip, spec: RenderSpec, root: Path) -> list[Lane]:
+    """The labels of a clip; `finish` writes them."""
+    return clip_labels(clip, spec)
+
+
 def render_clip(clip: Clip, spec: RenderSpec, root: Path) -> list[Lane]:
     """Write a clip's last frame under `root`, and those before it if they are asked for; returns the labels."""
     scene = scene_of(clip, spec.difficulty)

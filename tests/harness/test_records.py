@@ -27,6 +27,7 @@ from harness.counts import (
 )
 from harness.errors import InputError
 from harness.files import sha256_of_file
+from harness.metrics.tusimple import rates as official_rates
 from harness.record_text import RECORD_LIMIT, with_hash
 from harness.records import (
     Record,
@@ -198,12 +199,22 @@ def test_a_record_that_was_laid_out_anew_or_lost_its_hash_is_refused(tmp_path: P
     assert "no line for key 'content_sha256'" in told(path)
 
 
-def test_a_record_of_version_1_is_still_read(tmp_path: Path) -> None:
+def test_a_record_of_version_1_is_refused_by_name_with_what_makes_it_again(tmp_path: Path) -> None:
     path = write_record(tmp_path, record())
     value = json.loads(path.read_text()) | {"schema_version": 1}
     del value["content_sha256"]
     path.write_text(json.dumps(value, indent=1))
-    assert read_record(path) == record()
+    assert "key 'schema_version' is 1: written before records carried a hash" in told(path)
+    assert "run `bench` again" in told(path)
+
+
+def test_a_key_that_stands_twice_is_refused_though_the_hash_is_right(tmp_path: Path) -> None:
+    path = write_record(tmp_path, record())
+    body = record().model_dump_json(indent=1) + "\n"
+    for key, place in (("suite", ' "suite": "mini",'), ("seed", '  "seed": 0')):
+        assert body.count(place) == 1
+        path.write_bytes(with_hash(body.replace(place, f"{place.rstrip(',')},\n{place}")))
+        assert f"key '{key}' stands twice" in told(path)
 
 
 def test_a_copy_under_another_name_is_refused(tmp_path: Path) -> None:
@@ -433,3 +444,71 @@ def test_records_published_before_there_were_submissions_are_still_read() -> Non
     value = json.loads(record().model_dump_json())
     del value["submissions"]
     assert Record.model_validate_json(json.dumps(value)) == record()
+
+
+def broken_at(counts: Counts, name: str, value: Any) -> Counts:
+    """Counts whose last image has another value."""
+    array = getattr(counts, name).copy()
+    array[-1] = value
+    return replace(counts, **{name: array})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("labels", -2), ("labels", 0), ("predictions", -1), ("predictions", 0), ("true_positives", -1), ("true_positives", 3),
+        ("true_positives", [3] + [1] * 9), ("true_positives", [1] * 9 + [-1]), ("labels", -(2**31)), ("predictions", 2**31 - 1),
+    ],
+)  # fmt: skip
+def test_counts_of_lanes_that_no_scoring_gives_are_refused_with_the_image(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    path = tmp_path / "x.counts.npz"
+    write_counts(path, broken_at(counts(), name, value))
+    if value == 2**31 - 1:
+        assert read_counts(path).predictions[-1] == value
+        return
+    with pytest.raises(InputError, match=r"counts of '/2.jpg' that no scoring gives \(1 images\)"):
+        read_counts(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("labels", -1), ("predictions", -1), ("matched", -1), ("matched", 99), ("accuracy", -0.1), ("accuracy", 1.1),
+        ("fn", -0.1), ("fn", 1.1), ("fp", 1.1), ("fp", -9.0),
+    ],
+)  # fmt: skip
+def test_rates_that_no_scoring_gives_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    path = tmp_path / "x.counts.npz"
+    write_counts(path, rates())
+    read_counts(path)
+    write_counts(path, broken_at(rates(), name, value))
+    with pytest.raises(InputError, match="that no scoring gives"):
+        read_counts(path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "accuracy", "sound"), [(6, 1.25, True), (6, 1.3, False), (5, 1.25, False), (2, 1.0, True)]
+)
+def test_the_official_accuracy_passes_1_only_beyond_five_labels(
+    tmp_path: Path, labels: int, accuracy: float, sound: bool
+) -> None:
+    """`harness.metrics.tusimple.rates` of as many lanes, all of them found."""
+    if sound:
+        assert official_rates([1.0] * labels, labels, labels, 0)[0] == accuracy
+    path = tmp_path / "x.counts.npz"
+    changed = broken_at(broken_at(broken_at(rates(), "labels", labels), "matched", 0), "fn", 0.5)
+    write_counts(path, broken_at(changed, "accuracy", accuracy))
+    if sound:
+        assert read_counts(path).quality()[-1] == accuracy
+    else:
+        with pytest.raises(InputError, match="that no scoring gives"):
+            read_counts(path)
+
+
+def test_counts_too_wide_to_be_summed_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.counts.npz"
+    write_counts(path, replace(counts(), labels=np.array([2**62] * 3, dtype=np.int64)))
+    with pytest.raises(InputError, match="'labels' holds something else"):
+        read_counts(path)

@@ -2,54 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from harness.datasets.base import open_dataset
+from harness.datasets.base import Dataset, open_dataset
 from harness.errors import InputError
 from harness.lanes import Lane
-from harness.publishing.labels import labels_name, laid_out, pack_labels, stays_inside, unpack_labels
+from harness.publishing.labels import (
+    LabelFacts,
+    Labels,
+    doubt_of,
+    labels_name,
+    laid_out,
+    pack_labels,
+    stays_inside,
+    unpack_labels,
+)
 from harness.rendered.dataset import render_dataset
-from harness.rendered.spec import RenderSpec
+from harness.rendered.spec import FORMS, RenderSpec, dataset_key
 from harness.scoring import SCORINGS
 
-Root = Callable[[ModuleType, Path], Path]
+SPLIT = {"frames": 4, "frames_per_clip": 2}
+SPECS = {
+    "culane": RenderSpec(seed=3, width=410, height=148, splits={"train": {"frames": 2}, "test": SPLIT}),
+    "tusimple": RenderSpec(form="tusimple", seed=3, splits={"train": {"frames": 2}, "test": {"frames": 2}}),
+    "llamas": RenderSpec(form="llamas", seed=3, splits={"train": {"frames": 1}, "val": {"frames": 2}}),
+}
 
 
-def rendered(trees: ModuleType, folder: Path) -> Path:
-    """CULane's form with scenarios, at a size of its own."""
-    split = {"frames": 4, "frames_per_clip": 2}
-    render_dataset(RenderSpec(seed=3, width=410, height=148, splits={"test": split}), folder / "roads", workers=1)
-    return folder / "roads"
+@pytest.fixture(scope="module", params=[("culane", "test"), ("tusimple", "test"), ("llamas", "val")])
+def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, str]:
+    """A rendered dataset of each form, and the split that is scored."""
+    form, split = request.param
+    root = tmp_path_factory.mktemp("rendered") / "roads"
+    render_dataset(SPECS[form], root, workers=1)
+    size = (SPECS[form].height, SPECS[form].width)
+    return open_dataset(form, root, name="roads", image_size=size), split
 
 
-def tusimple(trees: ModuleType, folder: Path) -> Path:
-    trees.write_tusimple(folder, {"test": 4})
-    return folder
+def archive(rendered: tuple[Dataset, str], folder: Path) -> Path:
+    dataset, split = rendered
+    spec = SPECS[dataset.form]
+    path = folder / labels_name("roads", split, dataset_key(spec))
+    pack_labels(path, dataset, split, spec)
+    return path
 
 
-def llamas(trees: ModuleType, folder: Path) -> Path:
-    trees.write_llamas(folder, {"valid": 4})
-    return folder
+def test_labels_are_made_again_from_the_archived_specification(rendered: tuple[Dataset, str], tmp_path: Path) -> None:
+    labels = unpack_labels(archive(rendered, tmp_path))
+    key = dataset_key(labels.facts.spec)
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+    assert doubt_of(labels, key, tmp_path / "a") is None
+    label = max(labels.files, key=lambda name: len(labels.files[name]))
+    moved = labels.files[label].replace(b"1", b"2", 1)
+    with pytest.raises(InputError, match="isn't what the specification gives"):
+        doubt_of(replace(labels, files=labels.files | {label: moved}), key, tmp_path / "b")
+    with pytest.raises(InputError, match="isn't what the specification gives"):
+        doubt_of(
+            replace(labels, files={name: labels.files[name] for name in labels.files if name != label}),
+            key,
+            tmp_path / "c",
+        )
+    other = labels.facts.model_copy(update={"spec": labels.facts.spec.model_copy(update={"seed": 4})})
+    with pytest.raises(InputError, match="their specification has the hash"):
+        doubt_of(replace(labels, facts=other), key, tmp_path / "d")
 
 
-@pytest.mark.parametrize(
-    ("form", "split", "root"), [("culane", "test", rendered), ("tusimple", "test", tusimple), ("llamas", "val", llamas)]
-)
-def test_labels_from_the_archive_score_as_the_dataset_does(
-    trees: ModuleType, tmp_path: Path, form: str, split: str, root: Root
-) -> None:
-    size = (148, 410) if form == "culane" else None
-    dataset = open_dataset(form, root(trees, tmp_path / "data"), name="roads", image_size=size)
-    path = tmp_path / labels_name("roads", split, "e" * 64)
-    pack_labels(path, dataset, split, "e" * 64)
+def test_labels_of_another_renderer_or_of_too_many_frames_stay_in_doubt(tmp_path: Path) -> None:
+    def doubt(spec: RenderSpec, renderer: str) -> str:
+        facts = LabelFacts(dataset="roads", split="test", lane_width=None, renderer=renderer, spec=spec)
+        found = doubt_of(Labels(facts, {}), dataset_key(spec, renderer), tmp_path)
+        assert found is not None
+        return found
+
+    assert "rendered by version '0' and can't be made again" in doubt(SPECS["culane"], "0")
+    large = RenderSpec(splits={"test": {"frames": 10**12}})
+    assert "1000000000000 frames aren't made again" in doubt(large, FORMS["culane"].version)
+
+
+def test_labels_from_the_archive_score_as_the_dataset_does(rendered: tuple[Dataset, str], tmp_path: Path) -> None:
+    dataset, split = rendered
+    path = archive(rendered, tmp_path)
     first = path.read_bytes()
-    pack_labels(path, dataset, split, "e" * 64)
+    archive(rendered, tmp_path)
     assert path.read_bytes() == first
     (tmp_path / "again").mkdir()
     again = laid_out(unpack_labels(path), tmp_path / "again")
@@ -61,7 +101,7 @@ def test_labels_from_the_archive_score_as_the_dataset_does(
         place = tmp_path / f"predictions-{number}"
         place.mkdir()
         one.write_predictions(place, one.frames(split), one.archived(one.frames(split), shifted))
-        counts, _ = SCORINGS[form].scorer(one, split, place, progress=lambda done: None, workers=1)
+        counts, _ = SCORINGS[dataset.form].scorer(one, split, place, progress=lambda done: None, workers=1)
         counted.append(counts)
     assert counted[0].labels.sum() > 0
     for field in fields(counted[0]):

@@ -6,26 +6,30 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.counts import read_counts, write_counts
+from harness.counts import read_counts, scope_scores, write_counts
 from harness.datasets.predictions import pack_predictions, unpack_predictions
 from harness.errors import InputError
 from harness.files import sha256_of_file
 from harness.lanes import Lane
 from harness.publishing.labels import laid_out, unpack_labels
 from harness.publishing.publish import publish_tables
-from harness.publishing.rescoring import ABSENT
-from harness.publishing.sums import SUMS_FILE, write_sums
+from harness.publishing.rescoring import ABSENT, scored_again
+from harness.publishing.sums import RESTORE, SUMS_FILE, write_sums
 from harness.publishing.tables import write_tables
 from harness.publishing.verify import Verification, verify
 from harness.records import counts_path, identity_hash, read_any_record, read_records, write_record
+from harness.rendered.dataset import label_dataset
+from harness.rendered.spec import RenderSpec, dataset_key
 from harness.report.leaderboard import leaderboard
 from harness.report.published import read_published
 
@@ -34,6 +38,23 @@ RECORD, OTHER, *REST = (path.stem for path in sorted((MINI / "records").glob("*.
 COUNTS = f"records/{RECORD}.test.counts.npz"
 PREDICTIONS = f"predictions/{RECORD}.test.npz"
 (LABELS,) = (f"labels/{path.name}" for path in (MINI / "labels").iterdir())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def labelled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The mini suite's labels are made once for all tests here; later ones get copies."""
+    made: dict[str, Path] = {}
+
+    def label_once(spec: RenderSpec, root: Path) -> None:
+        key = dataset_key(spec)
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("labels")
+            label_dataset(spec, made[key])
+        shutil.copytree(made[key], root, dirs_exist_ok=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.publishing.labels.label_dataset", label_once)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +302,7 @@ def test_files_that_are_missing_or_were_put_in_are_named(mini: Path) -> None:
     assert told(found, "overlays.jpg") == f"missing, though {SUMS_FILE} lists it"
     assert told(found, "notes.txt") == f"not listed in {SUMS_FILE}"
     (mini / SUMS_FILE).unlink()
-    assert "publish again" in told(verify(mini), SUMS_FILE)
+    assert RESTORE in told(verify(mini), SUMS_FILE)
 
 
 def test_the_summary_names_every_row_and_the_exit_code_says_it(mini: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -346,3 +367,130 @@ def test_rows_of_a_licensed_dataset_are_scored_on_ones_own_copy_and_are_unverifi
     assert all("has other content" in row.told[0] for row in verify(mini).rows)
     another_lane(next((mini / "predictions").glob("*.npz")))
     assert outcomes(verify(mini)) == ["differs", "unverified"]
+
+
+def rescored(folder: Path) -> None:
+    """Make counts, scores, tables and every hash what the archived labels give, as a forger would."""
+    with tempfile.TemporaryDirectory() as place:
+        dataset = laid_out(unpack_labels(folder / LABELS), Path(place))
+        for path in sorted((folder / "records").glob("*.json")):
+            record = read_any_record(path).record
+            (evaluation,) = record.evaluations
+            ids, lanes = unpack_predictions(folder / f"predictions/{record.id}.test.npz")
+            counts = scored_again(dataset, evaluation, ids, lanes, Path(tempfile.mkdtemp(dir=place)))
+            write_counts(folder / "records" / evaluation.counts_file, counts)
+            change = {
+                "total": scope_scores(counts),
+                "scenarios": {name: scope_scores(counts, counts.scenario == name) for name in evaluation.scenarios},
+                "counts_sha256": sha256_of_file(folder / "records" / evaluation.counts_file),
+            }
+            evaluation = evaluation.model_copy(update=change)
+            write_record(path.parent, record.model_copy(update={"evaluations": (evaluation,)}))
+    hashed_again(folder)
+
+
+def hashed_again(folder: Path) -> None:
+    write_tables(folder, leaderboard(read_records(folder / "records"), folder / "records", read_published()))
+    write_sums(folder)
+
+
+def all_lanes_away(arrays: dict[str, np.ndarray]) -> None:
+    """Labels without lanes, where nothing can be missed."""
+    names, sizes = arrays["names"].tobytes().decode().split("\n"), arrays["sizes"].tolist()
+    stops = np.cumsum(sizes)
+    pieces = [
+        b"" if name.endswith(".lines.txt") and at % 2 else arrays["content"].tobytes()[stop - size : stop]
+        for at, (name, size, stop) in enumerate(zip(names, sizes, stops, strict=True))
+    ]
+    arrays["sizes"] = np.array([len(piece) for piece in pieces], np.int64)
+    arrays["content"] = np.frombuffer(b"".join(pieces), np.uint8)
+
+
+def test_labels_that_were_replaced_are_found_though_everything_agrees_with_them(mini: Path) -> None:
+    rebuilt(mini / LABELS, all_lanes_away)
+    rescored(mini)
+    found = verify(mini)
+    assert not found.files
+    assert {table.outcome for table in found.tables} == {"verified"}
+    assert set(outcomes(found)) == {"differs"}
+    assert "isn't what the specification gives" in told(found)
+
+
+def facts_with(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, np.ndarray]], None]:
+    def edit(arrays: dict[str, np.ndarray]) -> None:
+        facts = json.loads(arrays["facts"].tobytes())
+        change(facts)
+        arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+
+    return edit
+
+
+def overlong(arrays: dict[str, np.ndarray]) -> None:
+    names = arrays["names"].tobytes().decode().split("\n")
+    names[0] = "x" * 300
+    arrays["names"] = np.frombuffer("\n".join(names).encode(), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (facts_with(lambda facts: facts["spec"].update(width=900_000)), "key 'spec.width' can't be 900000"),
+        (facts_with(lambda facts: facts.update(lane_width=-5)), "key 'lane_width' can't be -5"),
+        (facts_with(lambda facts: facts.update(lane_width=10**9)), "key 'lane_width' can't be 1000000000"),
+        (facts_with(lambda facts: facts["spec"].update(seed=1)), "their specification has the hash"),
+        (facts_with(lambda facts: facts.pop("spec")), "key 'spec' is missing"),
+        (overlong, "File name too long"),
+    ],
+)
+def test_the_cause_is_told_in_every_row_that_rests_on_an_archive(
+    mini: Path, edit: Callable[[dict[str, np.ndarray]], None], said: str
+) -> None:
+    rebuilt(mini / LABELS, edit)
+    write_sums(mini)
+    found = verify(mini)
+    assert [said in told(found, name) for name in (RECORD, OTHER)] == [True, True]
+    assert {table.outcome for table in found.tables} == {"verified"}
+
+
+def test_counts_that_no_scoring_gives_are_told_and_the_rest_is_verified(mini: Path) -> None:
+    counts = read_counts(mini / COUNTS)
+    write_counts(mini / COUNTS, replace(counts, labels=-counts.predictions))
+    record = read_any_record(mini / "records" / f"{RECORD}.json").record
+    evaluation = record.evaluations[0].model_copy(update={"counts_sha256": sha256_of_file(mini / COUNTS)})
+    write_record(mini / "records", record.model_copy(update={"evaluations": (evaluation,)}))
+    write_sums(mini)
+    found = verify(mini)
+    assert outcomes(found) == ["differs", "verified"]
+    assert "that no scoring gives" in told(found)
+    assert "that no scoring gives" in told(found, "leaderboard.md")
+
+
+def test_what_cannot_be_read_is_named_with_the_tables_and_mended_as_a_publication_is(mini: Path) -> None:
+    path = mini / "records" / f"{RECORD}.json"
+    value = json.loads(path.read_text()) | {"schema_version": 1}
+    del value["content_sha256"]
+    path.write_text(json.dumps(value, indent=1))
+    found = verify(mini)
+    assert "key 'schema_version' is 1: written before records carried a hash" in told(found)
+    assert told(found).endswith(RESTORE)
+    assert told(found, "leaderboard.md") == f"made without what can't be used: {RECORD}.json can't be read"
+    assert not any("`bench`" in line for row in (*found.rows, *found.tables, *found.files) for line in row.told)
+
+
+def test_a_record_that_shows_nothing_is_not_verified(mini: Path) -> None:
+    path = mini / "records" / f"{RECORD}.json"
+    write_record(mini / "records", read_any_record(path).record.model_copy(update={"evaluations": ()}))
+    (mini / COUNTS).unlink()
+    write_sums(mini)
+    found = verify(mini)
+    assert outcomes(found) == ["differs", "verified"]
+    assert "neither evaluations nor submissions" in told(found)
+
+
+def test_labels_of_another_specification_need_another_identity(mini: Path) -> None:
+    """The hash that the labels are held against is that in the identity, in whose hash the record's id ends."""
+    path = mini / "records" / f"{RECORD}.json"
+    record = read_any_record(path).record
+    evaluation = record.evaluations[0].model_copy(update={"dataset_sha256": "0" * 64})
+    write_record(mini / "records", record.model_copy(update={"evaluations": (evaluation,)}))
+    assert "'dataset_sha256' isn't the 'dataset_key' of the identity" in told(verify(mini))
