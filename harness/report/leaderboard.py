@@ -93,6 +93,7 @@ class Leaderboard:
     failed: tuple[str, ...] = ()
 
 
+@no_collection()
 def leaderboard(
     records: Sequence[Record],
     folder: Path,
@@ -113,8 +114,7 @@ def leaderboard(
     baselines that would pair with one method are shown without gains, which `left_out` tells too.
     """
     grouped, doubled = arms_of(records)
-    with no_collection():
-        scored, broken = scored_records([record for arm in grouped for record in arm.records], folder)
+    scored, broken = scored_records([record for arm in grouped for record in arm.records], folder)
     arms = [sound for arm in grouped if (sound := arm_with(arm, scored)) is not None]
     members: dict[SectionKey, list[Arm]] = defaultdict(list)
     for arm in arms:

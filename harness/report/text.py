@@ -29,7 +29,7 @@ _LATEX = {
 }
 """How LaTeX writes what it would read as a command, an option behind a line's end, or not at all."""
 
-_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def one_line(text: str) -> str:
@@ -39,8 +39,7 @@ def one_line(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Text that shows as itself in a cell or a sentence of GitHub's Markdown."""
-    harmless = "".join(_HTML.get(character, character) for character in one_line(text))
-    return _MARKDOWN.sub(lambda match: "\\" + match.group(0), harmless)
+    return _MARKDOWN.sub(lambda match: "\\" + match.group(0), one_line(text).translate(_HTML))
 
 
 def latex(text: str) -> str:

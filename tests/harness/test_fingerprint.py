@@ -12,6 +12,8 @@ from detectors.registry import find_adapter
 from harness import fingerprint as module
 from harness.errors import InputError
 from harness.fingerprint import changed_files, fingerprint
+from harness.matrix import make_plan
+from harness.suite import load_suite
 
 
 @pytest.fixture
@@ -132,3 +134,18 @@ def test_a_name_added_to_the_registry_makes_nothing_stale() -> None:
     found = fingerprint(["harness.inference"])
     assert "detectors/registry.py" not in found
     assert "detectors/base.py" in found
+
+
+def test_a_plan_of_many_cells_makes_no_more_fingerprints_than_one_of_few(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[object] = []
+    real = module.fingerprint
+    monkeypatch.setattr(module, "fingerprint", lambda modules: (made.append(modules), real(modules))[1])
+    amounts = []
+    for seeds in (1, 4):
+        module.code_of.cache_clear()
+        made.clear()
+        make_plan(load_suite("mini"), tmp_path, seeds=seeds)
+        amounts.append(len(made))
+    assert amounts[0] == amounts[1] > 0

@@ -225,7 +225,7 @@ def test_flagged_rows_and_rows_selected_on_the_scored_split_are_shown_but_not_ra
 
 
 def test_groups_stand_by_their_best_row_and_equal_scores_share_a_rank(made: Any, tmp_path: Path) -> None:
-    good, poor = made.split(), missing(made.split(), slice(0, 8))
+    good, poor = made.split(), missing(made.split(), slice(0, 7))
     records = [
         made.record(tmp_path, poor, detector="a"),
         made.record(tmp_path, good, detector="b"),
