@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
+
+CACHED = 2**16
+"""Texts that are escaped once: the cells of a long table repeat themselves."""
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _MARKDOWN = re.compile(r"([\\`*\[\]|~])|(?<!\w)(_)|(_)(?!\w)")
@@ -34,14 +38,16 @@ _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 def one_line(text: str) -> str:
     """Text without control characters and line breaks, which become single spaces."""
-    return _CONTROLS.sub(" ", text).strip()
+    return (text if text.isprintable() else _CONTROLS.sub(" ", text)).strip()
 
 
+@lru_cache(maxsize=CACHED)
 def markdown(text: str) -> str:
     """Text that shows as itself in a cell or a sentence of GitHub's Markdown."""
     return _MARKDOWN.sub(lambda match: "\\" + match.group(0), one_line(text).translate(_HTML))
 
 
+@lru_cache(maxsize=CACHED)
 def latex(text: str) -> str:
     """Text that shows as itself in LaTeX, in ASCII: letters lose their accents, and what LaTeX has no plain word for becomes `?`."""
     bare = (sign for sign in unicodedata.normalize("NFKD", one_line(text)) if not unicodedata.combining(sign))
