@@ -21,10 +21,6 @@ Report = Callable[[Event], None]
 """Takes an event; must be quick and never fail the work."""
 
 
-def silent(event: Event) -> None:
-    """A report that nobody reads."""
-
-
 def throttled(report: Report, seconds: float) -> Report:
     """Pass on at most one event of a phase in `seconds`, and always its first and its last."""
     from time import monotonic

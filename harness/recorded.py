@@ -31,8 +31,16 @@ class SuiteCells:
 
 def record_paths(expected: SuiteCells) -> list[Path]:
     """Where the records of the cells lie that are there, sound or not."""
-    paths = [expected.records / f"{cell.id}.json" for cell in expected.cells]
-    return [path for path in paths if os.path.lexists(path)]
+    there = file_names(expected.records)
+    return [expected.records / name for name in (f"{cell.id}.json" for cell in expected.cells) if name in there]
+
+
+def file_names(folder: Path) -> set[str]:
+    """The names of all that lies in a folder, links to nothing included; none where there is no folder."""
+    try:
+        return set(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
 
 
 def strays(expected: SuiteCells) -> tuple[int, list[str]]:
@@ -41,9 +49,8 @@ def strays(expected: SuiteCells) -> tuple[int, list[str]]:
     Among these are copies and renamed records, for a record's file is named by its id. The sound ones are left alone.
     """
     own = {f"{cell.id}.json" for cell in expected.cells}
-    others, faults = read_sound_records(
-        path for path in sorted(expected.records.glob("*.json")) if path.name not in own
-    )
+    other_names = sorted(name for name in file_names(expected.records) - own if name.endswith(".json"))
+    others, faults = read_sound_records(expected.records / name for name in other_names)
     return len(others), faults
 
 

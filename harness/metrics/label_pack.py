@@ -176,9 +176,8 @@ def packed(label: PaintedLabel) -> bytes:
 
 def unpacked(record: bytes) -> PaintedLabel:
     """The label of a record."""
-    data = bytearray(
-        record
-    )  # numba tells arrays that can be written from others, and would compile everything again for these
+    # A copy that can be written: numba tells such arrays from others, and would compile everything again for those.
+    data = bytearray(record)
     count = int.from_bytes(record[:8], sys.byteorder)
     ends, points, odd = np.frombuffer(data, np.int64, 3 * count, 8).reshape(3, count)
     return PaintedLabel(

@@ -1,7 +1,8 @@
 """`verify`: whether a publication is what its predictions and labels give, down to the last digit.
 
-Nothing is trained, rendered or fetched. Every row is scored again by the metric that its record names, the tables are made again from
-the records, and every file is held against SHA256SUMS. What is wrong with one of them is told, and the rest is looked at all the same.
+Nothing is trained or fetched, and no pixel is rendered. Every row is scored again by the metric that its record names, the tables
+are made again from the records, and every file is held against SHA256SUMS. What is wrong with one of them is told, and the rest is
+looked at all the same.
 """
 
 from __future__ import annotations

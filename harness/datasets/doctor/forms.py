@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -341,8 +341,3 @@ def broken_labels(found: Contents, split: str, root: Path) -> list[Finding]:
         "error", "broken-label", list(broken), f"label files are refused ({next(iter(broken.values()), '')})",
         "correct them or restore them from the dataset's source",
     )  # fmt: skip
-
-
-def pictures_of(frames: Sequence[Frame]) -> list[Frame]:
-    """The frames whose image is there."""
-    return [frame for frame in frames if frame.image.is_file()]
