@@ -1,0 +1,76 @@
+"""The contract of a reference: one upstream model, built from a checkout, that a native detector is compared with.
+
+A reference runs upstream's own code for everything that it returns; the only thing that it may add is the translation of names and of
+coordinates. Where upstream's code can't be run, the method raises `Unavailable` with the reason, and the comparison says so.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from detectors.meta import Form
+from harness.lanes import Lane
+
+Frame = npt.NDArray[np.uint8]
+"""An image as its file has it: uint8 RGB (H, W, 3)."""
+
+
+class Unavailable(Exception):
+    """A part of upstream's code that can't be run here; the message says why, in a clause."""
+
+
+class Reference(ABC):
+    """An upstream model in evaluation mode on the CPU, with random weights from torch's global generator.
+
+    `repository` is its key in `detectors.upstream.repositories.REPOSITORIES`. `variants` says which of our variants and forms there is
+    an upstream configuration for. `model` is upstream's module: its `state_dict()` has the names that released checkpoints have.
+    """
+
+    repository: ClassVar[str]
+    variants: ClassVar[dict[str, tuple[Form, ...]]]
+    model: nn.Module
+
+    @abstractmethod
+    def __init__(self, checkout: Path, variant: str, form: Form) -> None:
+        """Build the model from the code in `checkout`, which is read and never written."""
+
+    @abstractmethod
+    def prepared(self, frame: Frame) -> Tensor:
+        """A frame through upstream's own test pipeline: float (1, 3, h, w), as its model takes it."""
+
+    @abstractmethod
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 RGB (B, 3, h, w) in network pixels -> upstream's float input, by its own mean, deviation and order of channels."""
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Any:
+        """Upstream's own outputs for its float input (B, 3, h, w)."""
+
+    @abstractmethod
+    def raw(self, outputs: Any) -> dict[str, Tensor]:
+        """Upstream's outputs as named tensors, in the shape and order in which `ours` gives them."""
+
+    @abstractmethod
+    def ours(self, outputs: Any) -> dict[str, Tensor]:
+        """What our detector's `forward` gave, as the same named tensors."""
+
+    @abstractmethod
+    def lanes(self, outputs: Any) -> list[list[npt.NDArray[np.float64]]]:
+        """Upstream's decoding and suppression of a batch: lanes (N, 2) of each image, in pixels of the original frame as upstream
+        writes them (no shift by half a pixel is taken out).
+        """
+
+    @abstractmethod
+    def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
+        """Upstream's weighted loss terms, under the names of ours, in training mode without dropout.
+
+        images: upstream's float input. labels: lanes of each image in original pixels, seen without augmentation. Targets are encoded
+        by upstream's code where it can be run.
+        """
