@@ -19,6 +19,9 @@ FAR = 1e9
 BLOCK = 32, 128
 """Least and greatest number of lanes that are decided on together."""
 
+MEMORY = {"cpu": 2**20, "accelerator": 2**26}
+"""Numbers that are compared at once: what a processor's cache holds, what an accelerator's memory does."""
+
 
 @dataclass(frozen=True, eq=False)
 class Kept:
@@ -107,8 +110,16 @@ def _lanes(starts: Tensor, lengths: Tensor, places: Tensor) -> _Lanes:
 
 def _close(some: _Lanes, others: _Lanes, threshold: float) -> Tensor:
     """bool (B, P, Q): which of some (B, P) and others (B, Q) run closer to each other than `threshold`."""
-    distance = (some.places[:, :, None] - others.places[:, None]).abs_()
-    distance = distance.mul_(some.covers[:, :, None]).mul_(others.covers[:, None]).sum(dim=-1)
+    portion = max(1, MEMORY["cpu" if others.places.is_cpu else "accelerator"] // max(1, others.places.numel()))
+    pairs = [
+        (places[:, :, None] - others.places[:, None])
+        .abs_()
+        .mul_(covers[:, :, None])
+        .mul_(others.covers[:, None])
+        .sum(-1)
+        for places, covers in zip(some.places.split(portion, 1), some.covers.split(portion, 1), strict=True)
+    ]
+    distance = torch.cat(pairs, dim=1)
     first = torch.maximum(some.first[:, :, None], others.first[:, None])
     last = torch.minimum(some.last[:, :, None], others.last[:, None])
     common = last - first + 1
