@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import importlib
+import os
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 import torch
 
 from detectors.backbones import BACKBONES, backbone_taps, build_backbone, whole_network
+from detectors.upstream.isolation import Isolation, bare_package, stand_in
 from harness.errors import InputError
 
 CHANNELS = {
@@ -54,7 +60,7 @@ def test_features_have_the_channels_and_strides_of_the_taps(name: str) -> None:
     ],
 )
 def test_published_backbones_have_the_published_size(name: str, parameters: int) -> None:
-    # torchvision's models, and for dla34 timm's results/model_metadata (15.74 M), without classifier and the norm before it.
+    # Less the classifier and the norm before it. torchvision states these counts, for dla34 Yu et al. and timm 15.7 M.
     assert sum(parameter.numel() for parameter in build_backbone(name).parameters()) == parameters
 
 
@@ -145,27 +151,45 @@ def test_what_a_network_cannot_do_is_refused(name: str, options: dict[str, int],
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", sorted(BACKBONES))
+@pytest.mark.parametrize("name", sorted(name for name, source in BACKBONES.items() if source.imagenet is not None))
 def test_a_backbone_has_the_names_and_shapes_of_published_weights(name: str) -> None:
-    if BACKBONES[name].imagenet is None:
-        pytest.skip("nobody published weights of it")
     whole = {key: value.shape for key, value in whole_network(name).state_dict().items()}
     ours = {key: value.shape for key, value in build_backbone(name).state_dict().items()}
     assert ours.items() <= whole.items()
     assert not whole.keys() & BACKBONES[name].unused
 
 
-def test_methods_attach_to_every_backbone() -> None:
-    """Gradients of a loss on the taps reach the stem, whatever the layout of the features."""
-    for name in BACKBONES:
-        backbone = build_backbone(name).train()
-        taps: list[torch.Tensor] = []
-        for tap in backbone_taps(backbone, "backbone"):
-            assert tap.layout == "nchw"
-            stage = backbone.get_submodule(tap.path.removeprefix("backbone."))
-            stage.register_forward_hook(lambda module, inputs, output, taps=taps: taps.append(output))
-        backbone(torch.randn(2, 3, 64, 64))
-        sum(feature.square().mean() for feature in taps).backward()
-        first = next(parameter for parameter in backbone.parameters() if parameter.requires_grad)
-        assert first.grad is not None
-        assert first.grad.abs().sum() > 0
+@pytest.mark.slow
+def test_dla34_is_the_network_of_the_checkout_bit_for_bit() -> None:
+    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
+    if root is None or not (Path(root) / "CLRerNet").is_dir():
+        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with CLRNet and CLRerNet")
+    ours = build_backbone("dla34").eval()
+    images = torch.randn(1, 3, 64, 96)
+    for repository, packages, file in (
+        ("CLRNet", "clrnet.models.backbones", "dla34"),
+        ("CLRerNet", "libs.models.backbones", "dla"),
+    ):
+        with Isolation(Path(root) / repository, stand_ins=upstream_packages(Path(root) / repository, packages)):
+            build = importlib.import_module(f"{packages}.{file}").dla34
+            theirs = build(pretrained=False, levels=[1, 1, 1, 2, 2, 1], in_channels=[16, 32, 64, 128, 256, 512]).eval()
+        weights = theirs.state_dict()
+        dead = weights.keys() & BACKBONES["dla34"].unused
+        assert dead == (BACKBONES["dla34"].unused if repository == "CLRNet" else set())
+        ours.load_state_dict({name: value for name, value in weights.items() if name not in dead}, strict=True)
+        with torch.no_grad():
+            for feature, expected in zip(ours(images), theirs(images), strict=True):
+                assert torch.equal(feature, expected)
+
+
+def upstream_packages(checkout: Path, dotted: str) -> list[ModuleType]:
+    """The checkout's packages down to `dotted` without what they import, and registries that register nothing."""
+    register = type("Registry", (), {"register_module": lambda self, module=None: module or (lambda made: made)})()
+    parts = dotted.split(".")
+    names = [".".join(parts[: count + 1]) for count in range(len(parts))]
+    packages = [bare_package(name, checkout / name.replace(".", "/")) for name in names]
+    registry = [stand_in("clrnet.models.registry", BACKBONES=register)]
+    registry = (
+        registry if dotted.startswith("clrnet") else [stand_in("mmdet"), stand_in("mmdet.registry", MODELS=register)]
+    )
+    return packages + registry
