@@ -221,7 +221,8 @@ def _adapter(found: object, variant: str, origin: dict[str, str] | None, *, wher
             f"{where}: `metas` has no variant that is called {variant!r}, but {', '.join(found.metas) or 'none'}; "
             "give key and name of the variant that name"
         )
-    return Adapter(found, meta, origin)
+    own = found.origin()
+    return Adapter(found, meta, origin if own is None else (origin or {}) | own)
 
 
 def _reason(error: BaseException) -> str:

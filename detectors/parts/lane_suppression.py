@@ -117,7 +117,9 @@ def _close(some: _Lanes, others: _Lanes, threshold: float) -> Tensor:
         .mul_(covers[:, :, None])
         .mul_(others.covers[:, None])
         .sum(-1)
-        for places, covers in zip(some.places.split(portion, 1), some.covers.split(portion, 1), strict=True)
+        for places, covers in zip(
+            torch.split(some.places, portion, 1), torch.split(some.covers, portion, 1), strict=True
+        )
     ]
     distance = torch.cat(pairs, dim=1)
     first = torch.maximum(some.first[:, :, None], others.first[:, None])
