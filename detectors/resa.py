@@ -163,6 +163,31 @@ class RESA(SegmentationDetector):
     metas: ClassVar[dict[str, DetectorMeta]]
     architecture: ClassVar[type[SegmentationOptions]] = Architecture
     options: Architecture
+    checkpoint_names: ClassVar[tuple[tuple[str, str], ...]] = (
+        *SegmentationDetector.checkpoint_names,
+        # Five iterations in each direction.
+        *(
+            (rf"^spatial_conv\.conv_{direction}\.{k}\.", f"aggregate.convolutions.{5 * number + k}.")
+            for number, direction in enumerate("durl")
+            for k in range(5)
+        ),
+        (r"^decoder\.output_proj\.", "decoder.3."),
+        (r"^decoder\.layers\.", "decoder."),
+        (r"^(decoder\.\d)\.conv\.", r"\1.fine.0."),
+        (r"^(decoder\.\d)\.bn\.", r"\1.fine.1."),
+        (r"^(decoder\.\d)\.follows\.0\.", r"\1.fine.3.layers."),
+        (r"^(decoder\.\d)\.follows\.1\.", r"\1.fine.4.layers."),
+        (r"\.conv3x1_1\.", ".0."),
+        (r"\.conv1x3_1\.", ".2."),
+        (r"^(decoder\.\d\..*)\.bn1\.", r"\1.3."),
+        (r"\.conv3x1_2\.", ".5."),
+        (r"\.conv1x3_2\.", ".7."),
+        (r"^(decoder\.\d\..*)\.bn2\.", r"\1.8."),
+        (r"\.interpolate_conv\.", ".coarse.0."),
+        (r"\.interpolate_bn\.", ".coarse.1."),
+        (r"^lane_classifier\.layers\.", "existence.maps."),
+        (r"^lane_classifier\.layers_final\.1\.", "existence.maps.4."),
+    )
 
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where the configuration's architecture has unknown or impossible options."""

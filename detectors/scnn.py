@@ -156,12 +156,9 @@ class SCNN(SegmentationDetector):
     architecture: ClassVar[type[SegmentationOptions]] = Architecture
     options: Architecture
     checkpoint_names: ClassVar[tuple[tuple[str, str], ...]] = (
-        (r"^channel_reducer\.conv1\.", "reduce.0."),
-        (r"^channel_reducer\.bn1\.", "reduce.1."),
+        *SegmentationDetector.checkpoint_names,
         *((rf"^scnn_layer\.conv_{initial}\.", f"messages.convolutions.{i}.") for i, initial in enumerate("durl")),
         (r"^classifier\.0\.conv\.", "classifier."),
-        (r"^lane_classifier\.linear1\.", "existence.hidden."),
-        (r"^lane_classifier\.linear2\.", "existence.output."),
     )
 
     def __init__(self, meta: DetectorMeta, form: Form) -> None:

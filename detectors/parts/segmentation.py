@@ -70,6 +70,12 @@ class SegmentationDetector(Detector):
 
     architecture: ClassVar[type[SegmentationOptions]] = SegmentationOptions
     options: SegmentationOptions
+    checkpoint_names: ClassVar[tuple[tuple[str, str], ...]] = (
+        (r"^channel_reducer\.conv1\.", "reduce.0."),
+        (r"^channel_reducer\.bn1\.", "reduce.1."),
+        (r"^lane_classifier\.linear1\.", "existence.hidden."),
+        (r"^lane_classifier\.linear2\.", "existence.output."),
+    )
 
     def __init__(self, meta: DetectorMeta, form: Form, *, stages: int) -> None:
         """stages: of the backbone. Raises InputError where the configuration's architecture has unknown or impossible options."""
