@@ -18,12 +18,13 @@ import numpy.typing as npt
 import PIL.Image
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from detectors.lstr import WEIGHTS, frame_of
 from detectors.meta import Form
 from detectors.parts.masks import slot_mask
+from detectors.parts.segmentation import EXISTENCE_WEIGHT
 from detectors.registry import find_adapter
-from detectors.resa import EXISTENCE_WEIGHT
 from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, replaced, stand_in
 from detectors.upstream.reference import Difference, Frame, Reference
 from detectors.upstream.running import training_without_dropout
@@ -201,6 +202,24 @@ class RESA(Segmentation):
         "resa_resnet18": "resa.resnet18_{}",
         "resa_resnet34": "resa.resnet34_{}",
     }
+
+
+class SCNN(Segmentation):
+    """`configs/lane_detection/scnn`. Ours gives maps of the network's size, to which upstream enlarges its own to use them."""
+
+    variants: ClassVar[dict[str, tuple[Form, ...]]] = {
+        "scnn_resnet18": ("culane", "tusimple"),
+        "scnn_resnet34": ("culane", "tusimple", "llamas"),
+    }
+    _configurations: ClassVar[dict[str, str]] = {
+        "scnn_resnet18": "scnn.resnet18_{}",
+        "scnn_resnet34": "scnn.resnet34_{}",
+    }
+
+    def raw(self, outputs: Any) -> dict[str, Tensor]:
+        """Maps, enlarged as `LaneLoss` and `lane_as_segmentation_inference` do, and existence."""
+        maps = interpolate(outputs["out"], size=self.test["input_size"], mode="bilinear", align_corners=True)
+        return {"mask": maps, "existence": outputs["lane"]}
 
 
 class LSTR(AutoDrive):

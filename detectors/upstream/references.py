@@ -7,5 +7,7 @@ REFERENCES: dict[str, str] = {
     "lstr_resnet34": "detectors.upstream.pytorch_auto_drive:LSTR",
     "resa_resnet18": "detectors.upstream.pytorch_auto_drive:RESA",
     "resa_resnet34": "detectors.upstream.pytorch_auto_drive:RESA",
+    "scnn_resnet18": "detectors.upstream.pytorch_auto_drive:SCNN",
+    "scnn_resnet34": "detectors.upstream.pytorch_auto_drive:SCNN",
 }
 """Variant name -> "module:class" of its `Reference`."""
