@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from detectors.meta import DetectorMeta
 
 TABLE: dict[str, str] = {
+    "laneatt_micro": "detectors.laneatt:LaneATT",
+    "laneatt_resnet18": "detectors.laneatt:LaneATT",
+    "laneatt_resnet34": "detectors.laneatt:LaneATT",
     "lstr_micro": "detectors.lstr:LSTR",
     "lstr_resnet18s": "detectors.lstr:LSTR",
     "lstr_resnet18s_2x": "detectors.lstr:LSTR",
