@@ -263,29 +263,51 @@ class LSTR(AutoDrive):
         """`HungarianLoss`, each term summed over the decoder layers and weighted as in its sum."""
         names = {"lane": "label", "curve": "curve", "far": "upper", "near": "lower"}
         with self.upstream, training_without_dropout(self.model):
-            _, terms = self.criterion(images, [self._target(lanes) for lanes in labels], self.model)
+            targets = [self._target(lanes) for lanes in labels]
+            _, terms = self.criterion(images, targets, self.model)
         return {
             ours: WEIGHTS[ours] * sum(value for name, value in terms.items() if name.startswith(f"loss {theirs}"))
             for ours, theirs in names.items()
         }
 
     def _target(self, lanes: Sequence[Lane]) -> dict[str, Tensor]:
-        """What upstream's dataset gives for labels with a point on each row that ours reads, -2 where a lane isn't."""
+        """What upstream's dataset gives: the ends from the labels' own points, the curves from labels with points on our rows."""
         rows = frame_of(self.size, self.options.rows)
         geometry = plain_geometry(self.size.frame, self.size.crop, self.size.network)
-        places = (
-            np.stack([rows.positions(geometry.to_network(lane.points)) for lane in lanes])
-            if lanes
-            else np.zeros((0, len(rows.lines)))
-        )
-        points = geometry.to_original(rows.points(places)) + 0.5
-        points[places < 0, 0] = -2.0
-        target: dict[str, Any] = {"keypoints": points.astype(np.float32)}
-        blank = PIL.Image.new("RGB", self.size.frame[::-1])
-        _, target = self.transforms(blank, target)
-        generate = import_module("utils.datasets.utils").generate_lane_label_dict
-        found: dict[str, Tensor] = generate(target)
+        places = [rows.positions(geometry.to_network(lane.points)) for lane in lanes]
+        on_rows = [np.where(place[:, None] < 0, np.nan, geometry.to_original(rows.points(place))) for place in places]
+        target = self._encoded([lane.points.astype(np.float64) for lane in lanes])
+        return {**target, "keypoints": self._encoded(on_rows)["keypoints"]}
+
+    def _encoded(self, polylines: Sequence[Polyline]) -> dict[str, Tensor]:
+        """Upstream's test transforms and `generate_lane_label_dict`, of the points that lie in the frame."""
+        height, width = self.size.frame
+        keypoints = np.full((len(polylines), max(map(len, polylines), default=0), 2), -2.0, dtype=np.float32)
+        for lane, polyline in zip(keypoints, polylines, strict=True):
+            seen = ((polyline >= 0) & (polyline <= (width, height))).all(axis=1)
+            lane[: len(polyline)][seen] = polyline[seen]
+        blank = PIL.Image.new("RGB", (width, height))
+        _, target = self.transforms(blank, {"keypoints": keypoints})
+        found: dict[str, Tensor] = import_module("utils.datasets.utils").generate_lane_label_dict(target)
         return found
+
+    def drawn(self) -> tuple[Any, Any]:
+        """Four lanes and three queries that aren't any."""
+        logits, curves = drawn_curves(self.options.queries)
+        theirs = {"logits": logits, "curves": curves}
+        return theirs, {name: value[:, None] for name, value in theirs.items()}
+
+
+def drawn_curves(queries: int) -> tuple[Tensor, Tensor]:
+    """Logits (2, Q, 2) and curves (2, Q, 8) of two frames: lanes that meet ahead, on a road that bends."""
+    feet = torch.linspace(-0.4, 1.4, queries)
+    shared = torch.tensor([[0.004, 0.12, -0.01, 0.5], [-0.006, 0.15, 0.03, 0.45]])
+    far, near = torch.linspace(0.45, 0.6, queries), torch.linspace(1.0, 0.8, queries)
+    own = torch.stack([1.4 * (feet - 0.5), 0.4 * (feet - 0.5)], dim=-1)
+    curves = [torch.cat([torch.stack([far, near], -1), of.expand(queries, 4), own], dim=-1) for of in shared]
+    lane = torch.tensor([4.0 if query % 2 else -4.0 for query in range(queries)])
+    lane = lane + torch.linspace(0.0, 1.0, queries)
+    return torch.stack([torch.stack([-lane, lane], dim=-1)] * 2), torch.stack(curves)
 
 
 def _seen(lane: Sequence[Sequence[float]]) -> Polyline:
