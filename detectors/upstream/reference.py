@@ -7,7 +7,8 @@ coordinates. Where upstream's code can't be run, the method raises `Unavailable`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,15 +27,34 @@ class Unavailable(Exception):
     """A part of upstream's code that can't be run here; the message says why, in a clause."""
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How ours departs from upstream on purpose in one layer of the comparison.
+
+    why: in whole sentences, for the page of results. within: how far apart the two may then be, in the layer's own measure; None
+    where no bound can be given: the layer is shown and not judged.
+    """
+
+    why: str
+    within: float | None = None
+
+
 class Reference(ABC):
     """An upstream model in evaluation mode on the CPU, with random weights from torch's global generator.
 
     `repository` is its key in `detectors.upstream.repositories.REPOSITORIES`. `variants` says which of our variants and forms there is
     an upstream configuration for. `model` is upstream's module: its `state_dict()` has the names that released checkpoints have.
+
+    `differences` are the documented ones, by layer: `image`, `raw NAME`, `lanes`, `lanes as decoded`, `loss NAME`, `gradient`, and
+    `losses, SET` for a set of unusual labels (`losses, more lanes than slots`). `threshold` is the score that upstream's `lanes` asks
+    for, at first the published one; a comparison sets another, so that random weights give lanes. It stays None where that can't be
+    set.
     """
 
     repository: ClassVar[str]
     variants: ClassVar[dict[str, tuple[Form, ...]]]
+    differences: ClassVar[Mapping[str, Difference]] = {}
+    threshold: float | None = None
     model: nn.Module
 
     @abstractmethod
@@ -66,6 +86,21 @@ class Reference(ABC):
         """Upstream's decoding and suppression of a batch: lanes (N, 2) of each image, in pixels of the original frame as upstream
         writes them (no shift by half a pixel is taken out).
         """
+
+    def written(self, lane: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """A lane (N, 2) that ours decoded, in the convention of coordinates that upstream writes; ours by default.
+
+        Where it is another one, `lanes` compares what this gives, and `lanes as decoded` says how far apart the conventions are.
+        """
+        return lane
+
+    def drawn(self) -> tuple[Any, Any] | None:
+        """The same outputs as upstream's model and as ours give them, of lanes as a trained model shows them, for `lanes`.
+
+        None, the default: the outputs of random weights can be decoded. They can't where each point is the highest of many values
+        that are nearly the same.
+        """
+        return None
 
     @abstractmethod
     def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:

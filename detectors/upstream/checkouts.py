@@ -1,0 +1,118 @@
+"""Finds a repository's checkout on this machine and says which commit it is at."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectors.upstream.repositories import REPOSITORIES
+from harness.errors import InputError, InputWarning
+from harness.files import cache_folder
+
+VARIABLE = "SAMIRO_BENCH_UPSTREAM"
+"""The environment variable that names a folder of checkouts, each called as its repository."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a checkout is at. modified: files that git tracks differ from that commit."""
+
+    sha: str
+    modified: bool
+
+    def __str__(self) -> str:
+        return f"{self.sha[:12]}{' with local changes' if self.modified else ''}"
+
+
+def find_checkout(folder: Path, repository: str) -> Path:
+    """The checkout of a repository: `folder` itself, or the folder in it that has the repository's name. InputError without."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; {_advice(repository)}")
+    below = folder / repository
+    return (below if below.is_dir() else folder).resolve()
+
+
+def cached_checkout(repository: str) -> Path:
+    """Where `detectors fetch` puts a checkout. It may not be there."""
+    return cache_folder() / "upstream" / repository
+
+
+def known_checkout(repository: str) -> Path:
+    """A repository's checkout below SAMIRO_BENCH_UPSTREAM, else in the cache. InputError, with the ways to one, where there is none."""
+    folder = os.environ.get(VARIABLE, "")
+    named = [Path(folder) / repository] if folder else []
+    for checkout in (*named, cached_checkout(repository)):
+        if checkout.is_dir():
+            return checkout.resolve()
+    where = f"{named[0]} isn't there ({VARIABLE}), and neither is" if named else "there is no"
+    raise InputError(
+        f"no checkout of {repository}: {where} {cached_checkout(repository)}; `samiro-bench detectors fetch {repository}` "
+        f"makes that one, or set {VARIABLE} to a folder that has a checkout called {repository}"
+    )
+
+
+def origin_of(repository: str) -> dict[str, str]:
+    """What a cell's identity says of a checkout whose code it runs: repository, commit, and a hash of local changes if any.
+
+    InputError where there is no checkout, or one without a commit: what ran could never be said.
+    """
+    checkout = known_checkout(repository)
+    commit = commit_of(checkout)
+    if commit is None:
+        raise InputError(f"{checkout}: no git checkout, so nobody could say which code ran; {_advice(repository)}")
+    found = {"repository": repository, "commit": commit.sha}
+    if commit.modified:
+        changes = _git(checkout, "diff", "HEAD") or ""
+        found["changes"] = hashlib.sha256(changes.encode()).hexdigest()
+    return found
+
+
+def commit_of(checkout: Path) -> Commit | None:
+    """The commit of a git checkout; None where the folder is no git checkout of its own, as an unpacked archive."""
+    top = _git(checkout, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != checkout.resolve():
+        return None
+    sha, changes = _git(checkout, "rev-parse", "HEAD"), _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    return None if sha is None or changes is None else Commit(sha, modified=bool(changes))
+
+
+def checked_commit(checkout: Path, repository: str) -> Commit | None:
+    """`commit_of`, with an InputWarning where it isn't, unchanged, the commit that this project's facts were taken from."""
+    commit, expected = commit_of(checkout), REPOSITORIES[repository].commit
+    if commit is None:
+        warnings.warn(
+            InputWarning(f"{checkout}: no git checkout, so its commit is unknown; {repository} is known at {expected}"),
+            stacklevel=2,
+        )
+    elif commit != Commit(expected, modified=False):
+        warnings.warn(
+            InputWarning(
+                f"{checkout}: is at {commit.sha}{' with local changes' if commit.modified else ''}; "
+                f"{repository} is known at {expected}"
+            ),
+            stacklevel=2,
+        )
+    return commit
+
+
+def _advice(repository: str) -> str:
+    known = REPOSITORIES[repository]
+    return f"git clone {known.url} and check out {known.commit}"
+
+
+def _git(checkout: Path, *arguments: str) -> str | None:
+    """What git says, None where it says no. It is kept from refreshing the index, which would write into the checkout."""
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        environment.pop(name, None)
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(checkout), *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,0 +1,191 @@
+"""Code of a checkout runs under its own names, and nothing of it is left behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from detectors.upstream.isolation import (
+    Isolation,
+    bare_package,
+    cuda_is_here,
+    former_numpy_names,
+    replaced,
+    stand_in,
+)
+from harness.errors import InputError
+from harness.torchvision_guard import ensure_torchvision
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _third_party_packages_that_stay() -> None:
+    ensure_torchvision()
+
+
+def write(root: Path, **files: str) -> Path:
+    """A checkout of Python files; `lib__net` is lib/net.py."""
+    for name, text in files.items():
+        file = root / (name.replace("__", "/") + ".py")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return root
+
+
+def interpreter() -> tuple[Any, ...]:
+    return list(sys.path), dict(sys.modules), os.getcwd(), sys.dont_write_bytecode
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    return write(
+        tmp_path / "one",
+        lib__net="from lib import helper\n\ndef late():\n    from lib import lazy\n    return lazy.VALUE, helper.VALUE\n",
+        lib__helper="VALUE = 1\n",
+        lib__lazy="VALUE = 2\n",
+        lib__broken="from lib import helper\nraise OSError('no network')\n",
+    )
+
+
+def test_two_checkouts_have_the_same_names_in_one_process(checkout: Path, tmp_path: Path) -> None:
+    one, two = Isolation(checkout), Isolation(write(tmp_path / "two", lib__net="def late():\n    return 'two'\n"))
+    before = interpreter()
+    with one:
+        from lib.net import late as first  # type: ignore[import-not-found]
+    with two:
+        from lib.net import late as second
+    assert interpreter() == before
+    with one:
+        assert first() == (2, 1)
+    with two:
+        assert second() == "two"
+    assert interpreter() == before
+
+
+def test_modules_are_the_same_ones_on_the_next_entry(checkout: Path) -> None:
+    isolation = Isolation(checkout)
+    with isolation:
+        import lib.helper as first  # type: ignore[import-not-found]
+
+        first.VALUE = 7
+    with isolation, isolation:
+        import lib.helper as again
+
+        assert again is first
+    with isolation:
+        assert sys.modules["lib.helper"].VALUE == 7
+
+
+def test_a_module_of_ours_with_such_a_name_is_hidden_and_comes_back(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = ModuleType("lib")
+    monkeypatch.setitem(sys.modules, "lib", ours)
+    with Isolation(checkout):
+        from lib.helper import VALUE
+
+        assert VALUE == 1
+    assert sys.modules["lib"] is ours
+    assert "lib.helper" not in sys.modules
+
+
+def test_an_error_inside_restores_everything(checkout: Path) -> None:
+    before = interpreter()
+    with pytest.raises(OSError, match="no network"), Isolation(checkout):
+        import lib.broken  # type: ignore[import-not-found] # noqa: F401
+    assert interpreter() == before
+
+
+def test_an_error_in_a_patch_restores_everything(checkout: Path) -> None:
+    before = interpreter()
+
+    def fails() -> Any:
+        raise ValueError("patch")
+
+    with pytest.raises(ValueError, match="patch"), Isolation(checkout, patches=[fails]):
+        pass
+    assert interpreter() == before
+
+
+def test_nothing_is_written_into_the_checkout(checkout: Path) -> None:
+    before = sorted(checkout.rglob("*"))
+    with Isolation(checkout):
+        import lib.net  # noqa: F401
+
+        assert Path.cwd() == checkout
+    assert sorted(checkout.rglob("*")) == before
+
+
+def test_stand_ins_are_imported_by_any_form_of_import_and_hide_real_packages(tmp_path: Path) -> None:
+    text = (
+        "import absent.ops\n"
+        "from absent import ops\n"
+        "from absent.ops import Box\n"
+        "import json\n"
+        "assert absent.ops is ops and ops.Box is Box\n"
+    )
+    real = sys.modules["json"]
+    names = stand_in("absent"), stand_in("absent.ops", Box=int), stand_in("json", loads=None)
+    isolation = Isolation(write(tmp_path, lib__net=text), stand_ins=names)
+    with isolation:
+        import lib.net as net  # type: ignore[import-not-found]
+    assert net.Box is int
+    assert net.json is names[2]
+    assert sys.modules["json"] is real
+    assert "absent" not in sys.modules
+
+
+def test_a_bare_package_has_its_modules_and_not_what_its_init_does(tmp_path: Path) -> None:
+    root = write(tmp_path, utils__small="VALUE = 3\n")
+    (root / "utils" / "__init__.py").write_text("raise ImportError('a package that is not here')\n")
+    with pytest.raises(ImportError, match="not here"), Isolation(root):
+        import utils.small  # type: ignore[import-not-found]
+    with Isolation(root, stand_ins=[bare_package("utils", root / "utils")]):
+        import utils.small
+
+        assert utils.small.VALUE == 3
+
+
+def test_other_folders_of_a_checkout_are_roots_of_imports(checkout: Path) -> None:
+    with Isolation(checkout, roots=("lib",)):
+        import helper  # type: ignore[import-not-found]
+
+        assert helper.VALUE == 1
+    assert "helper" not in sys.modules
+
+
+def test_patches_hold_inside_only(checkout: Path) -> None:
+    tensor, layer = torch.zeros(1), torch.nn.Linear(1, 1)
+    cuda = torch.Tensor.cuda
+    isolation = Isolation(
+        checkout, patches=[cuda_is_here, former_numpy_names, replaced(torch.cuda, "FloatTensor", torch.FloatTensor)]
+    )
+    with isolation:
+        assert tensor.cuda(0, non_blocking=True) is tensor
+        assert layer.cuda() is layer
+        assert np.float is float  # type: ignore[attr-defined]
+        assert np.int64 in np.sctypes["int"]  # type: ignore[attr-defined]
+        assert torch.cuda.FloatTensor is torch.FloatTensor  # type: ignore[comparison-overlap]
+    assert torch.Tensor.cuda is cuda
+    assert not hasattr(np, "sctypes")
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_upstream_says_is_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "import warnings\nprint('loading')\nwarnings.warn('deprecated')\n"
+    with Isolation(write(tmp_path, lib__net=text)):
+        import lib.net  # noqa: F401
+    assert capsys.readouterr().out == ""
+
+
+def test_a_wrong_folder_is_refused_with_its_name(checkout: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere: no such folder"):
+        Isolation(checkout / "nowhere")
+    with pytest.raises(InputError, match=r"one: has no lib/other\.py"):
+        Isolation(checkout, needs=["lib/net.py", "lib/other.py"])
