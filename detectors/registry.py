@@ -40,6 +40,7 @@ TABLE: dict[str, str] = {
     "scnn_resnet18": "detectors.scnn:SCNN",
     "scnn_resnet34": "detectors.scnn:SCNN",
     "ufld_micro": "detectors.ufld:UFLD",
+    "ufld_resnet101": "detectors.ufld:UFLD",
     "ufld_resnet18": "detectors.ufld:UFLD",
     "ufld_resnet34": "detectors.ufld:UFLD",
     "ufldv2_micro": "detectors.ufldv2:UFLDv2",

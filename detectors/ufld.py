@@ -5,12 +5,12 @@ the cell in which each of four lanes lies, or says that it isn't there. Rows tha
 losses. In training a second head segments the lanes, so that the backbone learns where they are; it isn't there afterwards. Facts come
 from the paper and from cfzd/Ultra-Fast-Lane-Detection (MIT): model/*.py, utils/loss.py, utils/factory.py, data/*.py, configs/*.py.
 
-`ufld_resnet18` and `ufld_resnet34` are the published network, losses and decoding (evaluation/eval_wrapper.py), with what is peculiar
-to it: on CULane a lane is looked for on other rows than it was learned on, by up to 3 px, and its place is the far edge of the
-expected cell, less a pixel. What differs: upstream truncates (CULane) or rounds (TuSimple) places to whole pixels, here they are exact;
-on TuSimple it also writes lanes of one point, and of none, which count as false ones. Labels are where a lane crosses a row,
-upstream's the mean of the pixels of a mask, 16 px wide, in that row; lanes are given to slots by where they cross the bottom of the
-augmented frame, not by the mask's numbers.
+`ufld_resnet18` and `ufld_resnet34` are the published network, losses and decoding (evaluation/eval_wrapper.py); `ufld_resnet101` is the
+same on a backbone that upstream's program takes. With them comes what is peculiar: on CULane a lane is looked for on other rows than
+it was learned on, by up to 3 px, and its place is the far edge of the expected cell, less a pixel. What differs: upstream truncates
+(CULane) or rounds (TuSimple) places to whole pixels, here they are exact; on TuSimple it also writes lanes of one point, and of none,
+which count as false ones. Labels are where a lane crosses a row, upstream's the mean of the pixels of a mask, 16 px wide, in that row;
+lanes are given to slots by where they cross the bottom of the augmented frame, not by the mask's numbers.
 
 `ufld_micro` is the same code with other numbers, for budgets of a few hundred steps on a CPU.
 """
@@ -325,8 +325,9 @@ _CULANE = Configuration(
 _TUSIMPLE = Configuration(
     input=InputSize(frame=(720, 1280), crop=(0, 0, 720, 1280), network=(288, 800)),
     architecture={
-        "rows": tuple(range(160, 711, 10)),
-        "decoded_rows": None,
+        # Those of the data set; upstream's arithmetic puts three of them a pixel higher when it reads labels.
+        "rows": tuple(row - (row in (230, 370, 460)) for row in range(160, 711, 10)),
+        "decoded_rows": tuple(range(160, 711, 10)),
         "cells": 100,
         "decoded_span": (0.5 * 1280 / 99, 99.5 * 1280 / 99),
         "min_points": 2,
@@ -403,6 +404,7 @@ UFLD.metas = {
     for name, backbone, configurations in (
         ("ufld_resnet18", "resnet18", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
         ("ufld_resnet34", "resnet34", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
+        ("ufld_resnet101", "resnet101", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
         (
             "ufld_micro",
             "resnet_micro",
