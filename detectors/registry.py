@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from detectors.meta import DetectorMeta
 
 TABLE: dict[str, str] = {
+    "clrnet_dla34": "detectors.clrnet:CLRNet",
+    "clrnet_micro": "detectors.clrnet:CLRNet",
+    "clrnet_resnet101": "detectors.clrnet:CLRNet",
+    "clrnet_resnet18": "detectors.clrnet:CLRNet",
+    "clrnet_resnet34": "detectors.clrnet:CLRNet",
     "laneatt_micro": "detectors.laneatt:LaneATT",
     "laneatt_resnet18": "detectors.laneatt:LaneATT",
     "laneatt_resnet34": "detectors.laneatt:LaneATT",
