@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from detectors.meta import DetectorMeta
 
 TABLE: dict[str, str] = {
+    "bezierlanenet_micro": "detectors.bezierlanenet:BezierLaneNet",
+    "bezierlanenet_resnet18": "detectors.bezierlanenet:BezierLaneNet",
+    "bezierlanenet_resnet34": "detectors.bezierlanenet:BezierLaneNet",
     "lstr_micro": "detectors.lstr:LSTR",
     "lstr_resnet18s": "detectors.lstr:LSTR",
     "lstr_resnet18s_2x": "detectors.lstr:LSTR",
