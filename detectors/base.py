@@ -86,6 +86,11 @@ class Detector(nn.Module, ABC):
         self.meta = meta
         self.form: Form = form
 
+    @classmethod
+    def origin(cls) -> dict[str, str] | None:
+        """What a cell's identity says of code from outside that the adapter runs; None where it runs none."""
+        return None
+
     @property
     def configuration(self) -> Configuration:
         """Input, architecture and recipe for this detector's dataset form."""

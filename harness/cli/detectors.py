@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from harness.cli import detectors_fetch
 from harness.cli.detectors_import import EPILOG, import_published
 from harness.cli.options import Json
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, help="The detectors, their conformance, and a scaffold for a new one.")
 app.command("import", epilog=EPILOG)(import_published)
+app.command("fetch", epilog=detectors_fetch.EPILOG)(detectors_fetch.fetch)
 
 LISTING_WIDTH = 200
 """Columns of the listing where it doesn't go to a terminal."""
