@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from detectors.meta import DetectorMeta
 
 TABLE: dict[str, str] = {
+    "bezierlanenet_micro": "detectors.bezierlanenet:BezierLaneNet",
+    "bezierlanenet_resnet18": "detectors.bezierlanenet:BezierLaneNet",
+    "bezierlanenet_resnet34": "detectors.bezierlanenet:BezierLaneNet",
     "clrnet_dla34": "detectors.clrnet:CLRNet",
     "clrnet_micro": "detectors.clrnet:CLRNet",
     "clrnet_resnet101": "detectors.clrnet:CLRNet",

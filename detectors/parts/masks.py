@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.parts.slots import slots_of
+from harness.lanes import Geometry
 
 SUBPIXEL_BITS = 4
 FAR = 1e5
@@ -51,3 +52,18 @@ def _drawn(polyline: npt.NDArray[np.float64], network: tuple[int, int], width: i
     points = np.round(np.clip(polyline, -FAR, FAR) * 2**SUBPIXEL_BITS).astype(np.int32)
     cv2.polylines(canvas, [points[:, None]], False, 1, width, cv2.LINE_8, SUBPIXEL_BITS)
     return canvas > 0
+
+
+def binary_mask(
+    polylines: Sequence[npt.NDArray[np.float64]], geometry: Geometry, *, width: int, beyond: int
+) -> npt.NDArray[np.uint8]:
+    """Polylines (network pixels), `width` pixels wide -> a mask (H, W): 1 where one lies, else 0, `beyond` where no frame is seen."""
+    height, across = geometry.original
+    corners = [(-0.5, -0.5), (across - 0.5, -0.5), (across - 0.5, height - 0.5), (-0.5, height - 0.5)]
+    outline = np.clip(geometry.to_network(corners), -FAR, FAR)
+    mask = np.full(geometry.network, beyond, dtype=np.uint8)
+    cv2.fillConvexPoly(mask, np.round(outline * 2**SUBPIXEL_BITS).astype(np.int32), 0, cv2.LINE_8, SUBPIXEL_BITS)
+    seen = mask == 0
+    for polyline in polylines:
+        mask[_drawn(polyline, geometry.network, width) & seen] = 1
+    return mask
