@@ -253,7 +253,7 @@ def _gradient(
     place = f"{detector.backbone_path}.{first}.weight".lstrip(".")
     upstream = renamed(reference.model.state_dict(keep_vars=True), names, where=Path("upstream"))[place]
     native = detector.get_parameter(place)
-    found = []
+    found: list[Tensor] = []
     for terms, parameter in (*((terms, upstream) for terms in theirs), (ours, native)):
         total = sum(terms.values(), torch.zeros(()))
         if not total.requires_grad:
