@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from detectors.meta import DetectorMeta
 
 TABLE: dict[str, str] = {
+    "bezierlanenet_micro": "detectors.bezierlanenet:BezierLaneNet",
+    "bezierlanenet_resnet18": "detectors.bezierlanenet:BezierLaneNet",
+    "bezierlanenet_resnet34": "detectors.bezierlanenet:BezierLaneNet",
+    "clrnet_dla34": "detectors.clrnet:CLRNet",
+    "clrnet_micro": "detectors.clrnet:CLRNet",
+    "clrnet_resnet101": "detectors.clrnet:CLRNet",
+    "clrnet_resnet18": "detectors.clrnet:CLRNet",
+    "clrnet_resnet34": "detectors.clrnet:CLRNet",
     "laneatt_micro": "detectors.laneatt:LaneATT",
     "laneatt_resnet18": "detectors.laneatt:LaneATT",
     "laneatt_resnet34": "detectors.laneatt:LaneATT",
@@ -36,6 +44,13 @@ TABLE: dict[str, str] = {
     "resa_micro": "detectors.resa:RESA",
     "resa_resnet18": "detectors.resa:RESA",
     "resa_resnet34": "detectors.resa:RESA",
+    "scnn_micro": "detectors.scnn:SCNN",
+    "scnn_resnet18": "detectors.scnn:SCNN",
+    "scnn_resnet34": "detectors.scnn:SCNN",
+    "ufld_micro": "detectors.ufld:UFLD",
+    "ufld_resnet101": "detectors.ufld:UFLD",
+    "ufld_resnet18": "detectors.ufld:UFLD",
+    "ufld_resnet34": "detectors.ufld:UFLD",
     "ufldv2_micro": "detectors.ufldv2:UFLDv2",
     "ufldv2_resnet18": "detectors.ufldv2:UFLDv2",
     "ufldv2_resnet34": "detectors.ufldv2:UFLDv2",
@@ -44,6 +59,9 @@ TABLE: dict[str, str] = {
 
 ENTRY_POINTS = "samiro_bench.detectors"
 """The group in which a package says `variant = "module:Class"`."""
+
+DESCRIPTIONS = (".yaml", ".yml")
+"""How the files end that describe detectors which aren't imported but run as programs."""
 
 _FILE = re.compile(r"(?P<path>.+\.py)(?::(?P<attribute>[^:@]+))?(?:@(?P<variant>.+))?")
 
@@ -81,6 +99,8 @@ def find_adapter(name: str) -> Adapter:
 
     Raises InputError for a name that there isn't (with the nearest one), that two sides lay claim to, or whose adapter is broken.
     """
+    if is_program(name):
+        raise InputError(f"{name}: a program isn't imported and can only be run: name it under 'detectors' of a suite")
     reference = _FILE.fullmatch(name)
     if reference is not None:
         return _from_file(Path(reference["path"]), reference["attribute"], reference["variant"])
@@ -106,8 +126,17 @@ def find_adapter(name: str) -> Adapter:
     return _adapter(found, name, {"distribution": _distribution(offers[0])}, where=where)
 
 
+def is_program(name: str) -> bool:
+    """Whether a name is the file of a program's description (`detectors.programs`)."""
+    return name.endswith(DESCRIPTIONS)
+
+
 def rooted(name: str, folder: Path) -> str:
-    """A detector's name as it is; an adapter file is looked for from `folder`, and comes back with its whole path."""
+    """A detector's name as it is; a file, of an adapter or of a program's description, is looked for from `folder`, and comes back
+    with its whole path.
+    """
+    if is_program(name):
+        return str((folder / name).resolve())
     reference = _FILE.fullmatch(name)
     if reference is None:
         return name
@@ -210,7 +239,8 @@ def _adapter(found: object, variant: str, origin: dict[str, str] | None, *, wher
             f"{where}: `metas` has no variant that is called {variant!r}, but {', '.join(found.metas) or 'none'}; "
             "give key and name of the variant that name"
         )
-    return Adapter(found, meta, origin)
+    own = found.origin()
+    return Adapter(found, meta, origin if own is None else (origin or {}) | own)
 
 
 def _reason(error: BaseException) -> str:

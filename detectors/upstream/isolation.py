@@ -7,10 +7,12 @@ they are whoever's they were before.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -32,8 +34,9 @@ class Isolation:
 
     Inside, the checkout is the working directory and comes first on `sys.path`; modules of the same top-level names that are not its
     own are hidden; `stand_ins` are importable under their names, in the place of packages that are missing here or are not to run; and
-    `patches` hold. Nothing is written beside the checkout's sources. On leaving, also by an exception, all of that is undone, and the
-    checkout's modules are kept for the next time, so that a function of upstream's that imports when it is called runs inside too.
+    `patches` hold. Nothing is written beside the checkout's sources, and what the code prints or warns of is dropped. On leaving, also
+    by an exception, all of that is undone, and the checkout's modules are kept for the next time, so that a function of upstream's
+    that imports when it is called runs inside too.
 
     Third-party packages that were imported inside stay imported. It is no sandbox: the code has all that the process has.
     """
@@ -71,6 +74,10 @@ class Isolation:
             with ExitStack() as undo:
                 # Before its modules could be hidden or patched.
                 ensure_torchvision()
+                undo.enter_context(redirect_stdout(io.StringIO()))
+                undo.enter_context(redirect_stderr(io.StringIO()))
+                undo.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
                 undo.enter_context(self._importing())
                 for patch in self._patches:
                     undo.enter_context(patch())

@@ -45,9 +45,10 @@ class Reference(ABC):
     `repository` is its key in `detectors.upstream.repositories.REPOSITORIES`. `variants` says which of our variants and forms there is
     an upstream configuration for. `model` is upstream's module: its `state_dict()` has the names that released checkpoints have.
 
-    `differences` are the documented ones, by layer: `image`, `raw NAME`, `lanes`, `lanes as decoded`, `loss NAME`, `gradient`; behind
-    a comma a set of labels (`loss lane, more lanes than slots`). `threshold` is the score that upstream's `lanes` asks for, at first
-    the published one; a comparison sets another, so that random weights give lanes. It stays None where that can't be set.
+    `differences` are the documented ones, by layer: `image`, `raw NAME`, `lanes`, `lanes as decoded`, `loss NAME`, `gradient`, and
+    `losses, SET` for a set of unusual labels (`losses, more lanes than slots`). `threshold` is the score that upstream's `lanes` asks
+    for, at first the published one; a comparison sets another, so that random weights give lanes. It stays None where that can't be
+    set.
     """
 
     repository: ClassVar[str]
