@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from detectors.base import Detector
     from detectors.meta import DetectorMeta
 
-TABLE: dict[str, str] = {
+NATIVE: dict[str, str] = {
     "laneatt_micro": "detectors.laneatt:LaneATT",
     "laneatt_resnet18": "detectors.laneatt:LaneATT",
     "laneatt_resnet34": "detectors.laneatt:LaneATT",
@@ -44,6 +44,20 @@ TABLE: dict[str, str] = {
     "ufldv2_resnet34": "detectors.ufldv2:UFLDv2",
 }
 """Variant name -> "module:class" of its adapter."""
+
+UPSTREAM: dict[str, str] = {
+    f"{variant}_upstream": f"detectors.upstream.bridges.{place}"
+    for place, variants in {
+        "pytorch_auto_drive:UpstreamLSTR": ("lstr_resnet18s_2x", "lstr_resnet34"),
+        "pytorch_auto_drive:UpstreamRESA": ("resa_resnet18", "resa_resnet34"),
+        "pytorch_auto_drive:UpstreamSCNN": ("scnn_resnet18", "scnn_resnet34"),
+    }.items()
+    for variant in variants
+}
+"""Names of third-party code itself, each that of our variant with `_upstream` behind it -> "module:class" of its bridge."""
+
+TABLE = NATIVE | UPSTREAM
+"""All names of the project's own."""
 
 ENTRY_POINTS = "samiro_bench.detectors"
 """The group in which a package says `variant = "module:Class"`."""
