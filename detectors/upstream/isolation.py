@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from contextvars import ContextVar
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -76,6 +76,7 @@ class Isolation:
                 # Before its modules could be hidden or patched.
                 ensure_torchvision()
                 undo.enter_context(redirect_stdout(io.StringIO()))
+                undo.enter_context(redirect_stderr(io.StringIO()))
                 undo.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")
                 undo.enter_context(self._importing())

@@ -13,8 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from harness.cli import detectors_fetch
-from harness.cli.detectors_import import EPILOG, import_published
+from harness.cli import detectors_fetch, detectors_import, detectors_parity
 from harness.cli.options import Json
 
 if TYPE_CHECKING:
@@ -22,8 +21,9 @@ if TYPE_CHECKING:
     from harness.conformance.battery import CheckResult
 
 app = typer.Typer(add_completion=False, help="The detectors, their conformance, and a scaffold for a new one.")
-app.command("import", epilog=EPILOG)(import_published)
+app.command("import", epilog=detectors_import.EPILOG)(detectors_import.import_published)
 app.command("fetch", epilog=detectors_fetch.EPILOG)(detectors_fetch.fetch)
+app.command("parity", epilog=detectors_parity.EPILOG)(detectors_parity.parity)
 
 LISTING_WIDTH = 200
 """Columns of the listing where it doesn't go to a terminal."""

@@ -13,7 +13,7 @@ from detectors.base import Detector
 from detectors.lstr import LSTR
 from detectors.meta import DetectorMeta
 from detectors.pretrained import Start, backbone_of, is_counter, start_backbone
-from detectors.registry import NATIVE, detector_class, detector_meta
+from detectors.registry import TABLE, detector_class, detector_meta
 from detectors.resa import RESA
 from detectors.ufldv2 import UFLDv2
 from harness.errors import InputError
@@ -23,7 +23,7 @@ FILE = Path("resnet.pth")
 
 STARTED = [
     (name, form)
-    for name in NATIVE
+    for name in TABLE
     for form, configuration in detector_meta(name).configurations.items()
     if configuration.weights == "imagenet"
 ]
@@ -70,6 +70,8 @@ def test_recipes_start_where_upstream_does() -> None:
         "ufldv2_resnet34",
         "resa_resnet18",
         "resa_resnet34",
+        "scnn_resnet18",
+        "scnn_resnet34",
         "lstr_resnet34",
     }
 

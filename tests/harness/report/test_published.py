@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from detectors.backbones import BACKBONES as OWN_BACKBONES
-from detectors.registry import NATIVE, detector_meta
+from detectors.registry import TABLE, detector_meta
 from harness.errors import InputError
 from harness.report.published import BACKBONES, COLUMNS, PUBLISHED, Published, read_figures, read_published
 
@@ -55,7 +55,7 @@ def test_every_detector_of_a_paper_has_published_figures_and_small_ones_have_non
     published = read_published()
     names = dict(published.names)
     figures = {(figure.detector, figure.backbone) for figure in published.figures}
-    for name in NATIVE:
+    for name in TABLE:
         if name.endswith("_micro"):
             assert name not in names
         else:
