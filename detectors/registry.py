@@ -60,6 +60,7 @@ TABLE: dict[str, str] = {
 UPSTREAM: dict[str, str] = {
     f"{variant}_upstream": f"detectors.upstream.bridges.{place}"
     for place, variants in {
+        "clrnet:UpstreamCLRNet": ("clrnet_resnet18", "clrnet_resnet34", "clrnet_resnet101", "clrnet_dla34"),
         "pytorch_auto_drive:UpstreamLSTR": ("lstr_resnet18s_2x", "lstr_resnet34"),
         "pytorch_auto_drive:UpstreamRESA": ("resa_resnet18", "resa_resnet34"),
         "pytorch_auto_drive:UpstreamSCNN": ("scnn_resnet18", "scnn_resnet34"),
@@ -197,7 +198,11 @@ def _from_file(path: Path, attribute: str | None, variant: str | None) -> Adapte
     if variant not in variants:
         raise InputError(f"{where} has no variant {variant!r}: {did_you_mean(variant, variants)}")
     if variant in detector_names():
-        taken = TABLE.get(variant) or UPSTREAM.get(variant) or ", ".join(f"{p.value} of {_distribution(p)}" for p in installed()[variant])
+        taken = (
+            TABLE.get(variant)
+            or UPSTREAM.get(variant)
+            or ", ".join(f"{p.value} of {_distribution(p)}" for p in installed()[variant])
+        )
         raise InputError(
             f"{where}: its variant {variant!r} has the name of {taken}: rename it, or tables would confuse them"
         )

@@ -31,7 +31,7 @@ SUFFIX = "_upstream"
 """How the name of a bridge ends whose beginning is that of our variant of the same configuration."""
 
 Scored = tuple[npt.NDArray[np.float64], float]
-"""A decoded lane (N, 2), in pixels of the configured frame, and its score."""
+"""A decoded lane (N, 2) in pixels of the configured frame, no shift by half a pixel taken out, and its score."""
 
 
 class Options(Data):
@@ -150,7 +150,7 @@ class Bridge(Detector):
 
     @abstractmethod
     def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
-        """Lanes of each image in pixels of the configured frame, pixel centres at integers, with scores in [0, 1]."""
+        """Lanes of each image in pixels of the configured frame, as upstream writes them, with scores in [0, 1]."""
 
 
 def native_name(meta: DetectorMeta) -> str:

@@ -21,17 +21,11 @@ from detectors.scnn import SCNN as OurSCNN
 from detectors.upstream.bridge import Bridge, Scored, bridged
 from detectors.upstream.pytorch_auto_drive import LSTR, RESA, SCNN
 
-HALF = 0.5
-"""Upstream counts pixels from the image's edge, ours from the first centre: by so much a decoded lane is moved."""
-
-EXISTS = 0.5
-"""Probability that `lane_as_segmentation_inference` asks of a lane's existence."""
-
 
 class Segmentation(Bridge):
     """Maps of lanes and their existence."""
 
-    stages = ("backbone.layer1", "backbone.layer2", "backbone.layer3")
+    stages: ClassVar[tuple[str, ...]] = ("backbone.layer1", "backbone.layer2", "backbone.layer3")
 
     def terms(self, outputs: Any, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """`LaneLoss`, whose network is what it gave already."""
@@ -53,7 +47,7 @@ class Segmentation(Bridge):
                 keys = (test["gap"], test["ppl"], test["thresh"], upstream.form, test["max_lane"])
                 found = module.lane_as_segmentation_inference(None, shown, sizes, *keys, forward=False)
         scores = shown["lane"].sigmoid().tolist()
-        return [[(seen(lane) - HALF, scores[image][slot]) for slot, lane in lanes] for image, lanes in enumerate(found)]
+        return [[(seen(lane), scores[image][slot]) for slot, lane in lanes] for image, lanes in enumerate(found)]
 
 
 def by_slot(read: Callable[..., list[Any]]) -> Callable[..., list[tuple[int, Any]]]:
@@ -84,6 +78,7 @@ class UpstreamSCNN(Segmentation):
     """SCNN of pytorch-auto-drive."""
 
     reference = SCNN
+    stages = ("backbone.layer1", "backbone.layer2", "backbone.layer3", "backbone.layer4")
     metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurSCNN.metas, SCNN.variants)
 
 
@@ -126,9 +121,7 @@ class UpstreamLSTR(Bridge):
             sizes = [test["input_size"], test["original_size"]]
             keys = (test["gap"], test["ppl"], upstream.form, test["max_lane"])
             found = model.inference(outputs, sizes, *keys, forward=False)
-        return [
-            [(seen(lane) - HALF, scores[image][query]) for query, lane in lanes] for image, lanes in enumerate(found)
-        ]
+        return [[(seen(lane), scores[image][query]) for query, lane in lanes] for image, lanes in enumerate(found)]
 
 
 NAMES = {"lane": "label", "curve": "curve", "far": "upper", "near": "lower"}
