@@ -163,7 +163,7 @@ class CrossLayerRefinement(nn.Module):
         for parameter in (*self.logits.parameters(), *self.changes.parameters()):
             nn.init.normal_(parameter, std=SMALL)
         # Places along a prior are some of the rows, and run from the top as rows of maps do.
-        sampled = (torch.linspace(0, 1, samples) * (rows - 1)).long().flip(0)
+        sampled = (torch.linspace(0, 1, samples, device="cpu") * (rows - 1)).long().flip(0)
         self.register_buffer("sampled", sampled, persistent=False)
         self.register_buffer("heights", 1 - torch.linspace(1, 0, rows), persistent=False)
         depths = 1 - sampled.numpy() / (rows - 1)
