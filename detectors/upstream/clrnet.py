@@ -116,8 +116,6 @@ def isolated(checkout: Path) -> Isolation:
             *(stand_in(name) for name in ("shapely", "sklearn", "yapf", "yapf.yapflib")),
             *(stand_in(name, **dict.fromkeys(names, object)) for name, names in inert.items()),
         ],
-        # ROIGather has the probability of its dropout in the call.
-        patches=[replaced(F, "dropout", lambda features, **options: features)],
     )
 
 
@@ -228,7 +226,9 @@ class CLRNet(Reference):
         with self.upstream:
             targets = np.stack([self._target(lanes) for lanes in labels])
             batch = {"img": images, "lane_line": torch.from_numpy(targets), "seg": self._masks(labels)}
-            with training_without_dropout(self.model):
+            # ROIGather has the probability of its dropout in the call.
+            still = replaced(F, "dropout", lambda features, **options: features)
+            with still(), training_without_dropout(self.model):
                 terms = self.model(batch)["loss_stats"]
                 # Training leaves tensors with a graph in these buffers.
                 head.priors, head.priors_on_featmap = priors
