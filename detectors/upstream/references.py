@@ -5,8 +5,10 @@ from __future__ import annotations
 REFERENCES: dict[str, str] = {
     "lstr_resnet18s_2x": "detectors.upstream.pytorch_auto_drive:LSTR",
     "lstr_resnet34": "detectors.upstream.pytorch_auto_drive:LSTR",
+    "resa_resnet101": "detectors.upstream.pytorch_auto_drive:RESA",
     "resa_resnet18": "detectors.upstream.pytorch_auto_drive:RESA",
     "resa_resnet34": "detectors.upstream.pytorch_auto_drive:RESA",
+    "scnn_resnet101": "detectors.upstream.pytorch_auto_drive:SCNN",
     "scnn_resnet18": "detectors.upstream.pytorch_auto_drive:SCNN",
     "scnn_resnet34": "detectors.upstream.pytorch_auto_drive:SCNN",
 }
