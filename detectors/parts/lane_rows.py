@@ -86,7 +86,8 @@ class LaneRows:
         x, y = x[new], y[new]
         if len(x) < 2:
             return xs
-        rows = np.linspace(self.network[0], 0.0, self.count)
+        # Upstream's numbers: its last row comes out a hair above the image, so that a lane which is cut off there isn't on it.
+        rows = np.arange(self.network[0], -1.0, -self.step)[: self.count]
         within = (rows <= y[0]) & (rows >= y[-1])
         if not within.any():
             return xs

@@ -34,6 +34,12 @@ class Kept:
     indices: Tensor
     present: Tensor
 
+    def of(self, lanes: int) -> Tensor:
+        """bool (B, lanes): which of the lanes that there were are kept."""
+        places = self.indices.where(self.present, lanes)
+        kept = torch.zeros(len(places), lanes + 1, dtype=torch.bool, device=places.device)
+        return kept.scatter_(1, places, True)[:, :lanes]
+
 
 @dataclass(frozen=True, eq=False)
 class _Lanes:
@@ -78,7 +84,8 @@ def suppressed(
     ranked = scores.float().masked_fill(~takes_part, -torch.inf).sort(dim=1, descending=True, stable=True).indices
     ranked = ranked[:, :most]
     alive = takes_part.gather(1, ranked)
-    lanes = _lanes(starts, lengths, places).at(ranked)
+    rows = ranked[..., None].expand(-1, -1, places.shape[-1])
+    lanes = _lanes(starts.gather(1, ranked), lengths.gather(1, ranked), places.gather(1, rows))
     size = min(max(4 * limit, BLOCK[0]), BLOCK[1])
     kept = torch.zeros_like(ranked[:, :0])
     present = torch.zeros_like(alive[:, :0])
@@ -117,7 +124,9 @@ def _close(some: _Lanes, others: _Lanes, threshold: float) -> Tensor:
         .mul_(covers[:, :, None])
         .mul_(others.covers[:, None])
         .sum(-1)
-        for places, covers in zip(some.places.split(portion, 1), some.covers.split(portion, 1), strict=True)
+        for places, covers in zip(
+            torch.split(some.places, portion, 1), torch.split(some.covers, portion, 1), strict=True
+        )
     ]
     distance = torch.cat(pairs, dim=1)
     first = torch.maximum(some.first[:, :, None], others.first[:, None])

@@ -14,23 +14,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import PIL.Image
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from detectors.lstr import WEIGHTS, frame_of
+from detectors.lstr import WEIGHTS
 from detectors.meta import Form
 from detectors.parts.masks import slot_mask
 from detectors.parts.segmentation import EXISTENCE_WEIGHT
 from detectors.registry import find_adapter
+from detectors.upstream.curves import MORE_LANES_THAN_QUERIES, Polyline, drawn_curves, keep_pole_away, on_rows, seen
 from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, replaced, stand_in
 from detectors.upstream.reference import Difference, Frame, Reference
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
-
-Polyline = npt.NDArray[np.float64]
 
 IMAGE = Difference(
     "Upstream resizes with Pillow, whose bilinear filter is as wide as the reduction. Ours averages whole blocks of pixels first "
@@ -38,6 +36,10 @@ IMAGE = Difference(
     within=2.0,
 )
 """Mean difference in grey levels, on frames of rendered roads."""
+
+
+MOST_POINTS = 200
+"""Of a lane, where upstream learns from points; what is over of them it ignores."""
 
 
 @contextmanager
@@ -128,7 +130,7 @@ class Segmentation(AutoDrive):
             "Upstream reads a lane on whole rows of the map, cut off below, and writes the column's left edge, again cut off, on the "
             "dataset's row. Ours reads the probabilities on exactly that row and gives the middle of the column. The maps are drawn: "
             "the highest of random values is another one a quarter of a row further.",
-            within=3.0,
+            within=4.0,
         ),
     }
 
@@ -185,9 +187,9 @@ class Segmentation(AutoDrive):
         maps, existence = torch.zeros(2, 1 + slots, height, width), torch.linspace(6.0, 3.0, slots).repeat(2, 1)
         for slot, foot in enumerate(torch.linspace(-0.3, 1.2, slots)):
             centre = 0.5 + (foot - 0.5) * (rows - 0.3) + 0.1 * (rows - 0.3) ** 2
-            maps[:, 1 + slot] = 8.0 * torch.exp(-(((columns - centre) / 0.01) ** 2)) * (rows > 0.35)
+            maps[:, 1 + slot] = 8.0 * torch.exp(-(((columns - centre) / 0.01) ** 2)) * (rows > 0.36)
         maps[:, 0] = 4.0
-        existence[1, 0], maps[1, 2, : height // 2] = -1.0, 0.0
+        existence[1, 0], maps[1, 2, : int(0.54 * height)] = -1.0, 0.0
         return {"out": maps, "lane": existence}, {"mask": maps, "existence": existence}
 
 
@@ -229,6 +231,10 @@ class SCNN(Segmentation):
 class LSTR(AutoDrive):
     """`configs/lane_detection/lstr`."""
 
+    differences: ClassVar[Mapping[str, Difference]] = {
+        "image": IMAGE,
+        "losses, more lanes than slots": MORE_LANES_THAN_QUERIES,
+    }
     variants: ClassVar[dict[str, tuple[Form, ...]]] = {"lstr_resnet18s_2x": ("culane",), "lstr_resnet34": ("culane",)}
     _configurations: ClassVar[dict[str, str]] = {
         "lstr_resnet18s_2x": "lstr.resnet18s_{}_aug",
@@ -238,6 +244,7 @@ class LSTR(AutoDrive):
     def __init__(self, checkout: Path, variant: str, form: Form) -> None:
         super().__init__(checkout, variant, form)
         self.threshold = self.model.thresh
+        keep_pole_away(self.model.shared_embed)
 
     def raw(self, outputs: Any) -> dict[str, Tensor]:
         """The logits and curves of every decoder layer, the last one last."""
@@ -267,8 +274,7 @@ class LSTR(AutoDrive):
         """`HungarianLoss`, each term summed over the decoder layers and weighted as in its sum."""
         names = {"lane": "label", "curve": "curve", "far": "upper", "near": "lower"}
         with self.upstream, training_without_dropout(self.model):
-            targets = [self._target(lanes) for lanes in labels]
-            _, terms = self.criterion(images, targets, self.model)
+            _, terms = self.criterion(images, [self._target(lanes) for lanes in labels], self.model)
         return {
             ours: WEIGHTS[ours] * sum(value for name, value in terms.items() if name.startswith(f"loss {theirs}"))
             for ours, theirs in names.items()
@@ -276,20 +282,18 @@ class LSTR(AutoDrive):
 
     def _target(self, lanes: Sequence[Lane]) -> dict[str, Tensor]:
         """What upstream's dataset gives: the ends from the labels' own points, the curves from labels with points on our rows."""
-        rows = frame_of(self.size, self.options.rows)
-        geometry = plain_geometry(self.size.frame, self.size.crop, self.size.network)
-        places = [rows.positions(geometry.to_network(lane.points)) for lane in lanes]
-        on_rows = [np.where(place[:, None] < 0, np.nan, geometry.to_original(rows.points(place))) for place in places]
-        target = self._encoded([lane.points.astype(np.float64) for lane in lanes])
-        return {**target, "keypoints": self._encoded(on_rows)["keypoints"]}
+        rows = self.options.rows
+        target = self._encoded([seen(lane, self.size, rows) for lane in lanes])
+        return {**target, "keypoints": self._encoded([on_rows(lane, self.size, rows) for lane in lanes])["keypoints"]}
 
     def _encoded(self, polylines: Sequence[Polyline]) -> dict[str, Tensor]:
-        """Upstream's test transforms and `generate_lane_label_dict`, of the points that lie in the frame."""
+        """Upstream's test transforms and `generate_lane_label_dict`; x is -2 where a lane has no point."""
         height, width = self.size.frame
-        keypoints = np.full((len(polylines), max(map(len, polylines), default=0), 2), -2.0, dtype=np.float32)
+        # As its datasets have it: without lanes there is no second dimension.
+        shape = (len(polylines), MOST_POINTS, 2) if polylines else (0,)
+        keypoints = np.full(shape, -2.0, dtype=np.float32)
         for lane, polyline in zip(keypoints, polylines, strict=True):
-            seen = ((polyline >= 0) & (polyline <= (width, height))).all(axis=1)
-            lane[: len(polyline)][seen] = polyline[seen]
+            lane[: len(polyline)] = polyline
         blank = PIL.Image.new("RGB", (width, height))
         _, target = self.transforms(blank, {"keypoints": keypoints})
         found: dict[str, Tensor] = import_module("utils.datasets.utils").generate_lane_label_dict(target)
@@ -297,21 +301,9 @@ class LSTR(AutoDrive):
 
     def drawn(self) -> tuple[Any, Any]:
         """Four lanes and three queries that aren't any."""
-        logits, curves = drawn_curves(self.options.queries)
+        logits, curves = drawn_curves(self.options.queries, spread=1.8)
         theirs = {"logits": logits, "curves": curves}
         return theirs, {name: value[:, None] for name, value in theirs.items()}
-
-
-def drawn_curves(queries: int) -> tuple[Tensor, Tensor]:
-    """Logits (2, Q, 2) and curves (2, Q, 8) of two frames: lanes that meet ahead, on a road that bends."""
-    feet = torch.linspace(-0.4, 1.4, queries)
-    shared = torch.tensor([[0.004, 0.12, -0.01, 0.5], [-0.006, 0.15, 0.03, 0.45]])
-    far, near = torch.linspace(0.45, 0.6, queries), torch.linspace(1.0, 0.8, queries)
-    own = torch.stack([1.4 * (feet - 0.5), 0.4 * (feet - 0.5)], dim=-1)
-    curves = [torch.cat([torch.stack([far, near], -1), of.expand(queries, 4), own], dim=-1) for of in shared]
-    lane = torch.tensor([4.0 if query % 2 else -4.0 for query in range(queries)])
-    lane = lane + torch.linspace(0.0, 1.0, queries)
-    return torch.stack([torch.stack([-lane, lane], dim=-1)] * 2), torch.stack(curves)
 
 
 def _seen(lane: Sequence[Sequence[float]]) -> Polyline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 REFERENCES: dict[str, str] = {
+    "lstr_resnet18s": "detectors.upstream.lstr:LSTR",
     "lstr_resnet18s_2x": "detectors.upstream.pytorch_auto_drive:LSTR",
     "lstr_resnet34": "detectors.upstream.pytorch_auto_drive:LSTR",
     "resa_resnet101": "detectors.upstream.pytorch_auto_drive:RESA",

@@ -28,13 +28,13 @@ from harness.inference import with_confidence_threshold
 from harness.lanes import Lane
 from harness.parity.lanes import Polyline
 from harness.parity.layers import (
-    GRADIENT,
+    DISTURBANCE,
     Layer,
+    gradient_layer,
     image_layer,
     lanes_layer,
     loss_layers,
     raw_layers,
-    tensor_layer,
     worst_loss,
 )
 from harness.parity.shown import TRAINING_FRAMES, Shown, batch_of, frames_for, unusual_labels
@@ -216,7 +216,9 @@ def _losses(
         return
     ours = our_losses(detector, images, labels, shown.size)
     yield from loss_layers(theirs, ours, differences)
-    yield from _attempted("gradient", lambda: [_gradient(reference, detector, theirs, ours, names)])
+    disturbed = normalised * (1.0 + DISTURBANCE * torch.randn_like(normalised))
+    moved = reference.losses(disturbed, labels)
+    yield from _attempted("gradient", lambda: [_gradient(reference, detector, (theirs, moved), ours, names)])
     for what, odd in unusual_labels(labels, shown.size).items():
         native = our_losses(detector, images, odd, shown.size)
         try:
@@ -241,21 +243,24 @@ def our_losses(
 def _gradient(
     reference: Reference,
     detector: Detector,
-    theirs: dict[str, Tensor],
+    theirs: tuple[dict[str, Tensor], dict[str, Tensor]],
     ours: dict[str, Tensor],
     names: tuple[tuple[str, str], ...],
 ) -> Layer:
-    """Of the summed loss, with respect to the backbone's first convolution."""
+    """Of the summed loss, with respect to the backbone's first convolution. theirs: upstream's terms, and those of disturbed images."""
     backbone = detector.get_submodule(detector.backbone_path)
     first = next(name for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d))
     place = f"{detector.backbone_path}.{first}.weight".lstrip(".")
-    upstream = renamed(reference.model.state_dict(keep_vars=True), names, where=Path("upstream"))
-    total = sum(theirs.values(), torch.zeros(()))
-    if not total.requires_grad:
-        raise Unavailable("upstream's losses have no gradient")
-    (their_gradient,) = torch.autograd.grad(total, [upstream[place]])
-    (our_gradient,) = torch.autograd.grad(sum(ours.values(), torch.zeros(())), [detector.get_parameter(place)])
-    return tensor_layer("gradient", their_gradient, our_gradient, GRADIENT, reference.differences)
+    upstream = renamed(reference.model.state_dict(keep_vars=True), names, where=Path("upstream"))[place]
+    native = detector.get_parameter(place)
+    found: list[Tensor] = []
+    for terms, parameter in (*((terms, upstream) for terms in theirs), (ours, native)):
+        total = sum(terms.values(), torch.zeros(()))
+        if not total.requires_grad:
+            raise Unavailable("upstream's losses have no gradient")
+        found += torch.autograd.grad(total, [parameter])
+    their_gradient, moved, our_gradient = found
+    return gradient_layer(their_gradient, our_gradient, moved, reference.differences)
 
 
 def _attempted(name: str, layers: Callable[[], list[Layer]]) -> list[Layer]:

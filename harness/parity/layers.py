@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from detectors.upstream.reference import Difference
@@ -23,8 +22,14 @@ RAW = 1e-4
 LOSS = 1e-4
 """Relative."""
 
-GRADIENT = 1e-3
-"""Relative; sums over a whole batch and every place of the image come before it, in another order."""
+GRADIENT = 1e-2
+"""Of the length of the difference to upstream's length, or `MOVED` times what upstream's own gradient moves by, where that is more."""
+
+DISTURBANCE = 1e-5
+MOVED = 3.0
+"""Rectifiers near zero open or close by rounding, so that the gradient of a deep network jumps. Its images are disturbed by this share
+of their values, about what rounding does to the outputs; so many times as far as upstream's gradient then moves ours may be from it.
+"""
 
 LANES = 0.1
 """Pixels of the original frame."""
@@ -55,6 +60,16 @@ def judged(
     return Layer(name, "documented" if within else "differs", value, documented.within, unit, detail)
 
 
+def incomparable(name: str, detail: str) -> Layer:
+    """A layer in which the two can't even be compared, for which nothing is an excuse."""
+    return Layer(name, "differs", None, None, "", detail)
+
+
+def only_one(name: str, theirs: Mapping[str, object]) -> str:
+    """Whose it is."""
+    return f"only {'upstream' if name in theirs else 'ours'} has {name}"
+
+
 def image_layer(
     theirs: Tensor, ours: Tensor, reversed_ours: Tensor, grey: Tensor, differences: Mapping[str, Difference]
 ) -> Layer:
@@ -64,7 +79,7 @@ def image_layer(
     Where ours is nearer with its channels reversed, their order is wrong, and the layer differs whatever the tolerance.
     """
     if theirs.shape != ours.shape:
-        return Layer("image", "differs", None, IMAGE, "grey levels", f"{shape(theirs)} upstream, {shape(ours)} ours")
+        return incomparable("image", f"{shape(theirs)} upstream, {shape(ours)} ours")
     apart = ((theirs - ours) / grey).abs()
     turned = float(((theirs - reversed_ours) / grey).abs().mean())
     value = float(apart.mean())
@@ -81,35 +96,34 @@ def raw_layers(
     theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], differences: Mapping[str, Difference]
 ) -> list[Layer]:
     """The largest difference of each tensor as a share of its largest magnitude."""
-    return [
-        tensor_layer(f"raw {name}", theirs.get(name), ours.get(name), RAW, differences) for name in _names(theirs, ours)
-    ]
+    layers = []
+    for name in _names(theirs, ours):
+        if name in theirs and name in ours:
+            layers.append(_raw_layer(f"raw {name}", theirs[name].double(), ours[name].double(), differences))
+        else:
+            layers.append(incomparable(f"raw {name}", only_one(name, theirs)))
+    return layers
 
 
-def tensor_layer(
-    name: str, theirs: Tensor | None, ours: Tensor | None, tolerance: float, differences: Mapping[str, Difference]
-) -> Layer:
-    """Two tensors that should be the same."""
-    if theirs is None or ours is None:
-        return Layer(
-            name, "differs", None, tolerance, "relative", f"only {'ours' if theirs is None else 'upstream'} has it"
-        )
+def _raw_layer(name: str, theirs: Tensor, ours: Tensor, differences: Mapping[str, Difference]) -> Layer:
     if theirs.shape != ours.shape:
-        return Layer(name, "differs", None, tolerance, "relative", f"{shape(theirs)} upstream, {shape(ours)} ours")
-    theirs, ours = theirs.detach().double(), ours.detach().double()
-    largest = float(theirs.abs().max()) if theirs.numel() else 0.0
-    spread = float((theirs - theirs.mean()).abs().max()) if theirs.numel() else 0.0
+        return incomparable(name, f"{shape(theirs)} upstream, {shape(ours)} ours")
+    if not theirs.isfinite().all() or theirs.max() == theirs.min():
+        return incomparable(name, f"{shape(theirs)}: upstream's says nothing, it is constant or not finite")
+    largest = float(theirs.abs().max())
     detail = f"{shape(theirs)}, largest {largest:.3g}"
-    if not bool(torch.isfinite(theirs).all()) or spread == 0.0:
-        return Layer(
-            name,
-            "differs",
-            None,
-            tolerance,
-            "relative",
-            f"{detail}: upstream's says nothing, it is constant or not finite",
-        )
-    return judged(name, float((theirs - ours).abs().max()) / largest, tolerance, "relative", detail, differences)
+    return judged(name, float((theirs - ours).abs().max()) / largest, RAW, "relative", detail, differences)
+
+
+def gradient_layer(theirs: Tensor, ours: Tensor, moved: Tensor, differences: Mapping[str, Difference]) -> Layer:
+    """Two gradients, by direction and length; `moved` is upstream's of disturbed images."""
+    length = float(theirs.norm())
+    if theirs.shape != ours.shape or not length:
+        return incomparable("gradient", f"{shape(theirs)} upstream, {shape(ours)} ours; upstream's length {length:.3g}")
+    by_itself = float((theirs - moved).norm()) / length
+    detail = f"{shape(theirs)}, length {length:.3g}; upstream's own moves by {by_itself:.2g}"
+    value, tolerance = float((theirs - ours).norm()) / length, max(GRADIENT, MOVED * by_itself)
+    return judged("gradient", value, tolerance, "relative", detail, differences)
 
 
 def lanes_layer(
@@ -122,9 +136,9 @@ def lanes_layer(
     found = compared(theirs, ours)
     detail = f"{found.matched} lanes with {found.points} points in {len(theirs)} images"
     if found.unmatched:
-        return Layer(name, "differs", None, LANES, "px", f"{detail}; {found.unmatched} lanes have no counterpart")
+        return incomparable(name, f"{detail}; {found.unmatched} lanes have no counterpart")
     if not found.matched:
-        return Layer(name, "differs", None, LANES, "px", "no lane on either side: nothing was compared")
+        return incomparable(name, "no lane on either side: nothing was compared")
     return judged(name, found.largest, LANES, "px", f"{detail}, mean {found.mean:.2g} px", differences)
 
 
@@ -134,12 +148,11 @@ def loss_layers(
     """Each term by itself."""
     layers = []
     for name in _names(theirs, ours):
-        if name not in theirs or name not in ours:
-            where = "upstream" if name in theirs else "ours"
-            layers.append(Layer(f"loss {name}", "differs", None, LOSS, "relative", f"only {where} has it"))
-            continue
-        value, detail = relative(theirs[name], ours[name]), f"{float(theirs[name].detach()):.5g}"
-        layers.append(judged(f"loss {name}", value, LOSS, "relative", detail, differences))
+        if name in theirs and name in ours:
+            value, detail = relative(theirs[name], ours[name]), f"{float(theirs[name].detach()):.5g}"
+            layers.append(judged(f"loss {name}", value, LOSS, "relative", detail, differences))
+        else:
+            layers.append(incomparable(f"loss {name}", only_one(name, theirs)))
     return layers
 
 
@@ -150,7 +163,7 @@ def worst_loss(
     name = f"losses, {labels}"
     odd = set(theirs) ^ set(ours)
     if odd:
-        return Layer(name, "differs", None, LOSS, "relative", f"only one side has {', '.join(sorted(odd))}")
+        return incomparable(name, f"only one side has {', '.join(sorted(odd))}")
     apart = {term: relative(theirs[term], ours[term]) for term in theirs}
     worst = max(apart, key=lambda term: apart[term])
     detail = ", ".join(f"{term} {float(value.detach()):.4g}" for term, value in theirs.items())

@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from harness.conformance.table import escaped
 from harness.parity.compare import Parity
-from harness.parity.layers import GRADIENT, IMAGE, LANES, LOSS, RAW, Layer
+from harness.parity.layers import DISTURBANCE, GRADIENT, IMAGE, LANES, LOSS, MOVED, RAW, Layer
 
 GROUPS = ("image", "raw", "lanes", "loss", "gradient")
 """What the layers' names begin with, and the columns of the first table."""
@@ -35,7 +35,9 @@ dict is imported as `samiro-bench detectors import` imports a released checkpoin
   trained model gives them. *As decoded* is the same before ours is brought into upstream's convention of coordinates.
 - **loss**: each term in training mode without dropout, for labels of rendered roads, and all of them for unusual sets of labels;
   relative, at most {LOSS:g}.
-- **gradient**: of the summed loss with respect to the first convolution; relative to its largest, at most {GRADIENT:g}.
+- **gradient**: of the summed loss with respect to the first convolution; the length of the difference as a share of upstream's, at
+  most {GRADIENT:g}, or {MOVED:g} times what upstream's own moves by when its images are disturbed by {DISTURBANCE:g} of their values,
+  for the gradients of deep networks jump where rectifiers are near zero.
 
 Where ours differs on purpose, the layer says so and the reason stands below its table; a documented difference has a bound of its own.
 Made by `samiro-bench detectors parity NAME... --checkout DIR --table docs/detectors.md`."""

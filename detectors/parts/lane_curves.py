@@ -1,0 +1,34 @@
+"""Predicted lanes as curves: what is written of a lane that a network gives on rows of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import InterpolatedUnivariateSpline
+
+Floats = npt.NDArray[np.float64]
+
+
+def seen_rows(start: float, length: float, xs: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
+    """The rows, from the bottom up, on which a lane is: `length` of them from the share `start` of all on, both rounded half to even.
+
+    xs: x on each row as a share of the width. A lane that doesn't start at the bottom is prolonged downwards until it leaves the
+    image. A row left of the image is none. Rules of Turoad/CLRNet (Apache-2.0), clrnet/models/heads/clr_head.py, predictions_to_pred.
+    """
+    last = len(xs) - 1
+    first = int(np.clip(np.rint(np.nan_to_num(float(start) * last)), 0, last))
+    end = min(first + int(np.clip(np.nan_to_num(np.rint(length)), -1, len(xs))) - 1, last)
+    below = (xs[:first] >= 0) & (xs[:first] <= 1)
+    rows = np.arange(first - int(below[::-1].cumprod().sum()), end + 1, dtype=np.intp)
+    return rows[(xs[rows] >= 0) & np.isfinite(xs[rows])]
+
+
+def curve_on_rows(points: Floats, rows: Floats, *, prolonged: float) -> Floats:
+    """The cubic spline x(y) through points (N, 2) from the lowest up, N >= 2, on those of the rising `rows` that it reaches: (M, 2).
+
+    It reaches `prolonged` beyond its ends. From the lowest row up.
+    """
+    y, x = points[::-1, 1], points[::-1, 0]
+    reached = rows[np.searchsorted(rows, y[0] - prolonged) : np.searchsorted(rows, y[-1] + prolonged, side="right")]
+    curve = InterpolatedUnivariateSpline(y, x, k=min(3, len(y) - 1))
+    return np.stack([curve(reached), reached], axis=1)[::-1]
