@@ -199,10 +199,12 @@ class RESA(Segmentation):
     variants: ClassVar[dict[str, tuple[Form, ...]]] = {
         "resa_resnet18": ("culane", "tusimple"),
         "resa_resnet34": ("culane", "tusimple"),
+        "resa_resnet101": ("culane", "tusimple"),
     }
     _configurations: ClassVar[dict[str, str]] = {
         "resa_resnet18": "resa.resnet18_{}",
         "resa_resnet34": "resa.resnet34_{}",
+        "resa_resnet101": "resa.resnet101_{}",
     }
 
 
@@ -212,10 +214,12 @@ class SCNN(Segmentation):
     variants: ClassVar[dict[str, tuple[Form, ...]]] = {
         "scnn_resnet18": ("culane", "tusimple"),
         "scnn_resnet34": ("culane", "tusimple", "llamas"),
+        "scnn_resnet101": ("culane", "tusimple"),
     }
     _configurations: ClassVar[dict[str, str]] = {
         "scnn_resnet18": "scnn.resnet18_{}",
         "scnn_resnet34": "scnn.resnet34_{}",
+        "scnn_resnet101": "scnn.resnet101_{}",
     }
 
     def raw(self, outputs: Any) -> dict[str, Tensor]:
