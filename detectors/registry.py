@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from detectors.meta import DetectorMeta
 
 TABLE: dict[str, str] = {
+    "clrnet_convnext_tiny": "detectors.clrnet:CLRNet",
     "clrnet_dla34": "detectors.clrnet:CLRNet",
     "clrnet_micro": "detectors.clrnet:CLRNet",
     "clrnet_resnet101": "detectors.clrnet:CLRNet",
