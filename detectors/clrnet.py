@@ -292,11 +292,11 @@ class CLRNet(Detector):
         images: list[list[Lane]] = []
         for candidates, geometry in zip(decoded, geometries, strict=True):
             to_original = np.linalg.inv(geometry.matrix) @ self.frame.matrix
-            lanes = []
+            found: list[Lane] = []
             for score, points in [(lane[0], self._points(lane[1:])) for lane in candidates if lane[0] >= 0]:
                 if len(points) > 1:
-                    lanes.append(Lane(near_to_far(apply_matrix(to_original, points)), float(score)))
-            images.append(lanes)
+                    found.append(Lane(near_to_far(apply_matrix(to_original, points)), float(score)))
+            images.append(found)
         return images
 
     def curve_rows(self, start: float, length: float, xs: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
