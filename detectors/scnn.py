@@ -72,7 +72,7 @@ def _passed(slices: Tensor, convolution: nn.Module, *, back: bool = False) -> Te
     """Slices (S, B, C, P) after each got a message from the one before, or `back`, from the one behind, as that is by then."""
     weight, bias = (cast(Tensor, parameter).to(slices.dtype) for parameter in (convolution.weight, convolution.bias))
     weight = weight.reshape(*weight.shape[:2], 1, KERNEL)
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and _receivers(len(slices), back):
         return cast(Tensor, _Passing.apply(slices, weight, bias, back))  # type: ignore[no-untyped-call]
     received, _ = _send(_images(slices), weight, bias, back)
     return _slices(torch.cat(received), len(received))

@@ -31,6 +31,9 @@ from detectors.upstream.reference import Difference, Frame, Reference, Unavailab
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
 
+TERMS = {"classification": "cls_loss", "regression": "reg_xytl_loss", "line": "iou_loss", "mask": "seg_loss"}
+"""Our loss terms -> upstream's."""
+
 Polyline = npt.NDArray[np.float64]
 
 
@@ -221,7 +224,6 @@ class CLRNet(Reference):
         """`CLRHead.loss` of targets that `GenerateLaneLine` encodes."""
         if not any(labels):
             raise Unavailable("it divides by zero where no image of a batch has a lane")
-        names = {"classification": "cls_loss", "regression": "reg_xytl_loss", "line": "iou_loss", "mask": "seg_loss"}
         head = self.model.heads
         priors = head.priors, head.priors_on_featmap
         with self.upstream:
@@ -231,7 +233,7 @@ class CLRNet(Reference):
                 terms = self.model(batch)["loss_stats"]
                 # Training leaves tensors with a graph in these buffers.
                 head.priors, head.priors_on_featmap = priors
-        return {ours: terms[theirs] for ours, theirs in names.items()}
+        return {ours: terms[theirs] for ours, theirs in TERMS.items()}
 
     def _target(self, lanes: Sequence[Lane]) -> npt.NDArray[np.float32]:
         """Upstream's encoding of labels as its loaders read them: no points outside, at least three of them (TuSimple: two)."""

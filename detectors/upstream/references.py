@@ -7,6 +7,7 @@ REFERENCES: dict[str, str] = {
     "clrnet_resnet101": "detectors.upstream.clrnet:CLRNet",
     "clrnet_resnet18": "detectors.upstream.clrnet:CLRNet",
     "clrnet_resnet34": "detectors.upstream.clrnet:CLRNet",
+    "lstr_resnet18s": "detectors.upstream.lstr:LSTR",
     "lstr_resnet18s_2x": "detectors.upstream.pytorch_auto_drive:LSTR",
     "lstr_resnet34": "detectors.upstream.pytorch_auto_drive:LSTR",
     "resa_resnet18": "detectors.upstream.pytorch_auto_drive:RESA",
