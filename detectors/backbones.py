@@ -6,11 +6,12 @@ with other numbers, so that they run the same code as the published ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from detectors.base import Tap
 from harness.errors import InputError, did_you_mean
@@ -22,8 +23,10 @@ class BackboneSource:
     """A timm model, the options it is created with, and the indices of its features at strides 4, 8, 16 and 32 (undilated).
 
     plain_stem: channels of the single 7x7 convolution of stride 2 that takes the place of timm's stem, None to keep that.
-    frozen_stem: whether the normalisation after the stem is fixed, its statistics and its scale. imagenet: what `weights: imagenet`
-    stands for, as timm calls it, None where nobody published such weights.
+    frozen_stem: whether the normalisation after the stem is fixed, its statistics and its scale. listed_stages: whether timm keeps the
+    stages in one list, whose parts its extractor would give other names than published weights have. dilatable: whether stages can
+    keep a stride by dilation. imagenet: what `weights: imagenet` stands for, as timm calls it, None where nobody published such
+    weights. unused: entries of published weights that the network which they were trained in has, and no output of it depends on.
     """
 
     model: str
@@ -31,7 +34,10 @@ class BackboneSource:
     indices: tuple[int, ...] = (1, 2, 3, 4)
     plain_stem: int | None = None
     frozen_stem: bool = False
+    listed_stages: bool = False
+    dilatable: bool = True
     imagenet: str | None = None
+    unused: frozenset[str] = frozenset()
 
 
 def reduced_resnet18(expansion: int, *, frozen_stem: bool = False) -> BackboneSource:
@@ -52,11 +58,28 @@ def reduced_resnet18(expansion: int, *, frozen_stem: bool = False) -> BackboneSo
     return BackboneSource("resnet18", options, plain_stem=stem, frozen_stem=frozen_stem)
 
 
+DLA_UNUSED = frozenset(
+    f"level{level}.project.{part}"
+    for level in (3, 4)
+    for part in ("0.weight", "1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked")
+)
+"""Projections that the authors' DLA-34 makes for its two deep trees and never calls; timm leaves them out.
+
+Source: Yu et al., CVPR 2018; Turoad/CLRNet, clrnet/models/backbones/dla34.py, which has them as well.
+"""
+
 BACKBONES: dict[str, BackboneSource] = {
     # timm's copies of torchvision's IMAGENET1K_V1, which is what upstream recipes get by `pretrained=True`: UFLDv2's model/backbone.py,
-    # pytorch-auto-drive's utils/models/resnet.py.
+    # pytorch-auto-drive's utils/models/resnet.py, CLRNet's clrnet/models/backbones/resnet.py.
     "resnet18": BackboneSource("resnet18", imagenet="resnet18.tv_in1k"),
     "resnet34": BackboneSource("resnet34", imagenet="resnet34.tv_in1k"),
+    "resnet101": BackboneSource("resnet101", imagenet="resnet101.tv_in1k"),
+    # Its first two features have strides 1 and 2. The weights are the authors' (dla34-ba72cf86), as in CLRNet and CLRerNet.
+    "dla34": BackboneSource("dla34", indices=(2, 3, 4, 5), dilatable=False, imagenet="dla34.in1k", unused=DLA_UNUSED),
+    # No lane detector was published with it: the authors' weights of ImageNet-1k alone, like the others'.
+    "convnext_tiny": BackboneSource(
+        "convnext_tiny", indices=(0, 1, 2, 3), listed_stages=True, imagenet="convnext_tiny.fb_in1k"
+    ),
     # timm's plain stem is 64 channels wide whatever the stages are, its deep one twice `stem_width`: 16 here, like the first stage.
     "resnet_micro": BackboneSource(
         "resnet18", {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128), "stem_type": "deep_tiered", "stem_width": 8}
@@ -66,36 +89,72 @@ BACKBONES: dict[str, BackboneSource] = {
 }
 """Backbone name -> how it is built."""
 
+STAGES = 4
+"""Stages of every backbone, of strides 4, 8, 16 and 32 where they aren't dilated."""
+
+
+class ListedStages(nn.Module):
+    """The features of a timm network that has a `stem` and a list of `stages`, under the names that it has in that network."""
+
+    def __init__(self, network: nn.Module, stages: Sequence[int]) -> None:
+        super().__init__()
+        from timm.models import FeatureInfo
+
+        whole: Any = network
+        self.feature_info = FeatureInfo(whole.feature_info, tuple(stages))
+        self.stem = whole.stem
+        self.stages = whole.stages[: len(stages)]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Normalised images (B, 3, H, W) -> the stages' outputs."""
+        feature = self.stem(images)
+        features = []
+        for stage in self.stages:
+            feature = stage(feature)
+            features.append(feature)
+        return features
+
 
 def build_backbone(name: str, *, stages: int = 4, output_stride: int = 32) -> nn.Module:
     """A network that maps normalised images (B, 3, H, W) to the list of its features at strides 4, 8, 16 and 32.
 
-    `stages` is the number of stages that it has, the others are never built. Stages beyond `output_stride` (8, 16 or 32) keep that
-    stride, and their 3x3 convolutions are dilated instead.
+    `stages` is the number of stages that it has, the others are left out. Stages beyond `output_stride` (8, 16 or 32) keep that
+    stride, and their convolutions are dilated instead.
 
     Its weights are drawn from torch's global generator: `detectors.pretrained` gives them another start. Each stage is a module that is
-    called once a forward and whose output isn't changed in place afterwards. Raises InputError for a name that there isn't.
+    called once a forward and whose output isn't changed in place afterwards. Raises InputError for a name that there isn't, a number
+    of stages or a stride that no backbone has, and a stride that this one can't keep.
     """
     if name not in BACKBONES:
         raise InputError(f"unknown backbone {name!r}: {did_you_mean(name, list(BACKBONES))}")
+    source = BACKBONES[name]
+    _refuse_impossible(name, source, stages, output_stride)
     ensure_torchvision()
     import timm
 
-    source = BACKBONES[name]
-    network: nn.Module = timm.create_model(
-        source.model,
-        pretrained=False,
-        features_only=True,
-        out_indices=source.indices[:stages],
-        output_stride=output_stride,
-        **source.options,
-    )
+    indices = source.indices[:stages]
+    options = {**source.options, "pretrained": False, "output_stride": output_stride}
+    if source.listed_stages:
+        return ListedStages(timm.create_model(source.model, **options), indices)
+    network: nn.Module = timm.create_model(source.model, features_only=True, out_indices=indices, **options)
     if source.plain_stem is not None:
         network.conv1 = nn.Conv2d(3, source.plain_stem, 7, stride=2, padding=3, bias=False)
     if source.frozen_stem:
         layers: Any = timm.layers
         network.bn1 = layers.freeze_batch_norm_2d(network.bn1)
     return network
+
+
+def _refuse_impossible(name: str, source: BackboneSource, stages: int, output_stride: int) -> None:
+    if not 1 <= stages <= STAGES:
+        raise InputError(f"backbone {name!r} with {stages} stages: give 1 to {STAGES}")
+    if output_stride not in (8, 16, 32):
+        raise InputError(f"backbone {name!r} with an output stride of {output_stride}: give 8, 16 or 32")
+    if output_stride < 32 and not source.dilatable:
+        able = ", ".join(other for other, known in BACKBONES.items() if known.dilatable)
+        raise InputError(
+            f"backbone {name!r} can't keep an output stride of {output_stride}, for its stages can't be dilated: take one of {able}"
+        )
 
 
 def whole_network(name: str) -> nn.Module:

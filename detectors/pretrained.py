@@ -69,7 +69,7 @@ def fitting(
     network: nn.Module, backbone: str, tensors: Mapping[str, Tensor], *, where: Path, what: str
 ) -> dict[str, Tensor]:
     """The entries that `start_network` would copy, by names and shapes alone. InputError where they don't fit."""
-    whole = whole_network(backbone).state_dict() if backbone in BACKBONES else {}
+    whole = whole_network(backbone).state_dict().keys() | BACKBONES[backbone].unused if backbone in BACKBONES else ()
     return fitting_part(network, whole, tensors, where=where, what=what, fix=FIX)
 
 

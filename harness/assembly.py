@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.artefacts import oracle_name, oracle_phase
-from harness.cell import CellPhases, cell_phases, content_key, records_folder, scoring_of, time_cell
+from harness.cell import cell_phases, content_key, records_folder, scoring_of, time_cell
 from harness.counts import UNNAMED, read_counts, scope_scores, write_counts
 from harness.files import sha256_of_file
-from harness.phases import was_accepted
+from harness.phases import ScoredPhases, was_accepted
 from harness.progress import Report
 from harness.records import (
     Artefact,
@@ -25,7 +25,7 @@ from harness.records import (
     counts_path,
     write_record,
 )
-from harness.suite import Cell, EvaluationPart
+from harness.suite import Cell, EvaluationPart, ScoredCell
 
 
 def time_and_record(results: Path, cell: Cell, report: Report) -> None:
@@ -85,7 +85,7 @@ def step_cost_of(path: Path) -> StepCost | None:
 
 
 def assemble_evaluation(
-    results: Path, cell: Cell, phases: CellPhases, name: str, evaluation: EvaluationPart
+    results: Path, cell: ScoredCell, phases: ScoredPhases, name: str, evaluation: EvaluationPart
 ) -> Evaluation:
     """One evaluation of a record, its counts copied beside the record."""
     predicted = read_json(phases.predict[name].folder / "predict.json")
@@ -111,7 +111,7 @@ def assemble_evaluation(
 
 
 def assemble_submission(
-    results: Path, cell: Cell, phases: CellPhases, name: str, evaluation: EvaluationPart
+    results: Path, cell: ScoredCell, phases: ScoredPhases, name: str, evaluation: EvaluationPart
 ) -> Submission:
     """Predictions of a record on a split whose labels are private."""
     predicted = read_json(phases.predict[name].folder / "predict.json")
@@ -130,10 +130,7 @@ def assemble_submission(
 def assemble_artefacts(results: Path, cell: Cell, met: Sequence[dict[str, Any] | None]) -> tuple[Artefact, ...]:
     """The prerequisites of a cell as its record states them. met: those that training found, as it wrote them down."""
     found = [Artefact.model_validate(one) for one in met if one is not None]
-    if cell.dataset.rendered is not None:
-        key = content_key(results, cell.identity.dataset, cell.dataset)
-        facts = {"difficulty": cell.dataset.rendered.difficulty, "seed": cell.dataset.rendered.seed}
-        found.append(Artefact(kind="rendered", name=cell.identity.dataset, key=key, sha256=key, facts=facts))
+    found += rendered_artefact(results, cell)
     if cell.oracle is not None and cell.oracle_dataset is not None:
         phase = oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
         card = read_json(phase.folder / "oracle.json")
@@ -147,6 +144,15 @@ def assemble_artefacts(results: Path, cell: Cell, met: Sequence[dict[str, Any] |
             )
         )
     return tuple(found)
+
+
+def rendered_artefact(results: Path, cell: ScoredCell) -> tuple[Artefact, ...]:
+    """The rendered dataset of a cell; none where its dataset is real."""
+    if cell.dataset.rendered is None:
+        return ()
+    key = content_key(results, cell.identity.dataset, cell.dataset)
+    facts = {"difficulty": cell.dataset.rendered.difficulty, "seed": cell.dataset.rendered.seed}
+    return (Artefact(kind="rendered", name=cell.identity.dataset, key=key, sha256=key, facts=facts),)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from harness.phases import Phase, phase_state, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
 from harness.scoring import LANE_WIDTH, SCORINGS, Scoring, scoring_on
-from harness.suite import Cell, DatasetPart, EvaluationPart, form_of
+from harness.suite import Cell, DatasetPart, EvaluationPart, ScoredCell, form_of
 from harness.weights.cache import required, weights_state
 from harness.weights.oracles import oracle_state
 
@@ -40,7 +40,7 @@ class CellPhases:
         return (self.train, *self.predict.values(), *self.score.values(), self.time)
 
 
-def cell_folder(results: Path, cell: Cell) -> Path:
+def cell_folder(results: Path, cell: ScoredCell) -> Path:
     """Where a cell's phases lie."""
     return results / cell.suite / "cells" / cell.id
 
@@ -79,7 +79,6 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     train = Phase(folder / "train", sha256_of_json(what), code_of(*modules, *oracle_modules(cell)))
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
-        scoring = scoring_of(cell, evaluation)
         what = {
             "phase": "predict",
             "before": train.key,
@@ -96,8 +95,8 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
                 FORMS[scored_form(cell, evaluation)].partition(":")[0],
             ),
         )
-        what = {"phase": "score", "before": predict[name].key, "metric": scoring.metric}
-        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), code_of(scoring.module))
+        what = {"phase": "score", "before": predict[name].key, "metric": scoring_of(cell, evaluation).metric}
+        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), score_code(cell, evaluation))
     what = {"phase": "time", "before": train.key, "protocol": cell.throughput, "device": cell.training.device}
     steps = () if cell.method.kind == "baseline" else ("harness.training.step_cost",)
     time = Phase(
@@ -127,17 +126,17 @@ def content_key(results: Path, name: str, part: DatasetPart) -> str:
     return dataset_key(part.rendered) if part.rendered is not None else open_part(results, name, part).content_key()
 
 
-def scored_form(cell: Cell, evaluation: EvaluationPart) -> Form:
+def scored_form(cell: ScoredCell, evaluation: EvaluationPart) -> Form:
     """The form of the dataset that an evaluation scores."""
     return form_of(scored_part(cell, evaluation))
 
 
-def scored_part(cell: Cell, evaluation: EvaluationPart) -> DatasetPart:
+def scored_part(cell: ScoredCell, evaluation: EvaluationPart) -> DatasetPart:
     """The dataset that an evaluation scores."""
     return cell.dataset if evaluation.dataset is None else cell.datasets[evaluation.dataset]
 
 
-def scoring_of(cell: Cell, evaluation: EvaluationPart) -> Scoring:
+def scoring_of(cell: ScoredCell, evaluation: EvaluationPart) -> Scoring:
     """How an evaluation is scored: the metric's name, which tells sizes of one's own, and the module of the scorer."""
     part = scored_part(cell, evaluation)
     size = image_size_of(part)
@@ -145,6 +144,11 @@ def scoring_of(cell: Cell, evaluation: EvaluationPart) -> Scoring:
     if form_of(part) != "culane" or size is None:
         return scoring
     return scoring_on(scoring, size, part.lane_width or LANE_WIDTH)
+
+
+def score_code(cell: ScoredCell, evaluation: EvaluationPart) -> dict[str, str]:
+    """Fingerprint of the code that scores an evaluation."""
+    return code_of(scoring_of(cell, evaluation).module)
 
 
 def run_cell(results: Path, cell: Cell, report: Report) -> None:

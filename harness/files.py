@@ -148,3 +148,10 @@ def no_collection() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+def cache_folder() -> Path:
+    """Where derived data is cached: XDG_CACHE_HOME, else ~/.cache, then samiro-bench. It may not exist yet."""
+    # The XDG base directory specification has relative values ignored.
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(named) if os.path.isabs(named) else Path.home() / ".cache") / "samiro-bench"

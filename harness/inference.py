@@ -104,6 +104,12 @@ def _adapter_class(name: str, origin: dict[str, str], adapter: str | None) -> ty
             f"its detector {name!r} was trained with {origin.get('distribution', 'samiro-bench')}, but is now found in "
             f"{there.get('distribution', 'samiro-bench')}; install that package, or train again"
         )
+    for key, what in (("commit", "commit"), ("changes", "local changes of the checkout, sha256")):
+        if there.get(key) != origin.get(key):
+            raise InputError(
+                f"its detector {name!r} was trained with {what} {origin.get(key, 'none'):.12} of "
+                f"{origin.get('repository', 'upstream')}, not {there.get(key, 'none'):.12}; check that out, or train again"
+            )
     return found.detector
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,17 +20,28 @@ from harness.engines.base import Engine, Job, Listener, Outcome
 from harness.errors import InputError, InputWarning
 from harness.files import sha256_of_file, write_json
 from harness.phases import Phase, PhaseState, accept, phase_state, set_aside
+from harness.programs.cell import (
+    ProgramCell,
+    ProgramPhases,
+    program_cells,
+    program_phases,
+    record_program,
+    run_program_cell,
+)
 from harness.recorded import SuiteCells, outcomes_file, read_outcomes, record_paths
 from harness.records import Record, read_record
 from harness.suite import Cell, DatasetPart, Suite, cells_of
+
+AnyCell = Cell | ProgramCell
+"""A cell that is trained here, or one of a program."""
 
 
 @dataclass(frozen=True)
 class CellState:
     """Where one cell stands: its phases in order with their states, and whether its record is there."""
 
-    cell: Cell
-    phases: CellPhases
+    cell: AnyCell
+    phases: CellPhases | ProgramPhases
     states: tuple[tuple[Phase, PhaseState], ...]
     recorded: bool
 
@@ -67,12 +78,18 @@ class Plan:
     results: Path
     cells: tuple[CellState, ...]
     artefacts: tuple[tuple[Phase, PhaseState], ...]
-    unavailable: tuple[tuple[Cell, str], ...] = ()
+    unavailable: tuple[tuple[AnyCell, str], ...] = ()
 
     @property
-    def all_cells(self) -> tuple[Cell, ...]:
+    def all_cells(self) -> tuple[AnyCell, ...]:
         """Every cell, whether its data is at hand or not."""
         return (*(state.cell for state in self.cells), *(cell for cell, _ in self.unavailable))
+
+    @property
+    def untrained(self) -> tuple[Cell, ...]:
+        """The cells that are still to be trained, those whose data isn't at hand last."""
+        waiting = [state.cell for state in self.cells if state.states[0][1].state != "done"]
+        return tuple(cell for cell in (*waiting, *(cell for cell, _ in self.unavailable)) if isinstance(cell, Cell))
 
     @property
     def expected(self) -> SuiteCells:
@@ -93,16 +110,17 @@ class Plan:
 
 def make_plan(suite: Suite, results: Path, *, seeds: int | None = None, only: Sequence[str] = ()) -> Plan:
     """Look at what is there; runs nothing and writes nothing. `seeds` and `only` as for `cells_of`."""
-    cells = cells_of(suite, seeds=seeds, only=only)
+    cells: list[AnyCell] = [*cells_of(suite, seeds=seeds, only=only), *program_cells(suite, seeds=seeds, only=only)]
     contents, problems = look_up_contents(suite, results, cells)
-    states, unavailable = [], []
+    states: list[CellState] = []
+    unavailable: list[tuple[AnyCell, str]] = []
     artefacts: dict[Path, tuple[Phase, PhaseState]] = {}
     for cell in cells:
         lacking = [problems[name] for name in cell.datasets if name in problems]
         if lacking:
             unavailable.append((cell, lacking[0]))
             continue
-        phases = cell_phases(results, cell, contents)
+        phases = phases_of(results, cell, contents)
         record = records_folder(results, suite.name) / f"{cell.id}.json"
         states.append(CellState(cell, phases, tuple((p, phase_state(p)) for p in phases.all()), record.is_file()))
         for phase in prerequisites(results, cell):
@@ -111,7 +129,14 @@ def make_plan(suite: Suite, results: Path, *, seeds: int | None = None, only: Se
     return Plan(suite, results, tuple(states), tuple(artefacts.values()), tuple(unavailable))
 
 
-def look_up_contents(suite: Suite, results: Path, cells: Sequence[Cell]) -> tuple[dict[str, str], dict[str, str]]:
+def phases_of(results: Path, cell: AnyCell, contents: Mapping[str, str]) -> CellPhases | ProgramPhases:
+    """The phases of a cell of either kind."""
+    if isinstance(cell, ProgramCell):
+        return program_phases(results, cell, contents)
+    return cell_phases(results, cell, contents)
+
+
+def look_up_contents(suite: Suite, results: Path, cells: Sequence[AnyCell]) -> tuple[dict[str, str], dict[str, str]]:
     """The content keys of the datasets that some cells read, each opened once, and what is wrong with those that can't be."""
     contents, problems = {}, {}
     for name in dict.fromkeys(name for cell in cells for name in cell.datasets):
@@ -128,10 +153,10 @@ def refuse_unavailable(plan: Plan) -> None:
         raise InputError(plan.unavailable[0][1])
 
 
-def prerequisites(results: Path, cell: Cell) -> list[Phase]:
+def prerequisites(results: Path, cell: AnyCell) -> list[Phase]:
     """The artefacts of a cell in the order in which they are built."""
     found = [rendering_phase(results, part.rendered) for part in cell.datasets.values() if part.rendered is not None]
-    if cell.oracle is not None and cell.oracle_dataset is not None:
+    if isinstance(cell, Cell) and cell.oracle is not None and cell.oracle_dataset is not None:
         found.append(oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset))
     return found
 
@@ -226,6 +251,9 @@ def jobs_of(plan: Plan) -> tuple[Job, ...]:
             if job is not None:
                 jobs.setdefault(job.name, job)
                 needs.append(job.name)
+        if isinstance(cell, ProgramCell):
+            jobs[cell.id] = Job(cell.id, partial(run_program_cell, plan.results, cell), tuple(needs), exclusive=True)
+            continue
         if untrained and cell.oracle is not None and cell.oracle_dataset is not None:
             phase = oracle_phase(plan.results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
             if phase_state(phase).state != "done":
@@ -271,8 +299,13 @@ def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
     for state in plan.cells:
         record = records_folder(plan.results, plan.suite.name) / f"{state.cell.id}.json"
         if all(phase_state(phase).state == "done" for phase in state.phases.all()) and not holds(record):
-            assemble_record(plan.results, state.cell)
+            make_record(plan.results, state.cell)
     return outcomes
+
+
+def make_record(results: Path, cell: AnyCell) -> Record:
+    """Make the record of a cell of either kind whose phases are done."""
+    return record_program(results, cell) if isinstance(cell, ProgramCell) else assemble_record(results, cell)
 
 
 def holds(path: Path) -> bool:

@@ -36,7 +36,7 @@ from harness.progress import Event, Report
 from harness.records import Artefact, TrainingCost
 from harness.scoring import SCORINGS
 from harness.selection import check_selectable, split_score
-from harness.suite import Cell, EvaluationPart, adapter_of
+from harness.suite import Cell, EvaluationPart, ScoredCell, adapter_of
 from harness.throughput.measurement import Precision, measure
 from harness.training.cache import GIGABYTE
 from harness.training.checkpoint import save_inference_checkpoint
@@ -300,7 +300,7 @@ def predict_split(
     write_json(folder / "predict.json", facts)
 
 
-def score_split(cell: Cell, dataset: Dataset, split: str, predicted: Path, report: Report, folder: Path) -> None:
+def score_split(cell: ScoredCell, dataset: Dataset, split: str, predicted: Path, report: Report, folder: Path) -> None:
     """Phase `score`: writes the counts of every image, from the predictions' and the labels' files, and what was odd in the labels."""
 
     done, total = 0, len(dataset.frames(split))
@@ -317,7 +317,9 @@ def score_split(cell: Cell, dataset: Dataset, split: str, predicted: Path, repor
     write_json(folder / "score.json", {"warnings": warnings})
 
 
-def pack_submission(cell: Cell, dataset: Dataset, split: str, predicted: Path, report: Report, folder: Path) -> None:
+def pack_submission(
+    cell: ScoredCell, dataset: Dataset, split: str, predicted: Path, report: Report, folder: Path
+) -> None:
     """Phase `score` of a split whose labels are private: writes submission.zip, the predictions as its server reads them."""
     files = sorted(path for path in (predicted / "lanes").rglob("*") if path.is_file())
     with zipfile.ZipFile(folder / SUBMISSION_FILE, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from harness.errors import InputError
 from harness.files import sync_folder, write_json
@@ -48,6 +48,18 @@ class PhaseState:
     state: State
     reason: str = ""
     changed: tuple[str, ...] = ()
+
+
+class ScoredPhases(Protocol):
+    """What records know of a cell's phases."""
+
+    @property
+    def predict(self) -> Mapping[str, Phase]:
+        """The predictions of each evaluation."""
+
+    @property
+    def score(self) -> Mapping[str, Phase]:
+        """The counts of each evaluation."""
 
 
 def phase_state(phase: Phase) -> PhaseState:

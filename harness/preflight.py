@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +16,10 @@ from harness.datasets.doctor.sources import IMAGES
 from harness.datasets.images import read_size
 from harness.errors import InputError
 from harness.lanes import plain_geometry
-from harness.matrix import Plan
+from harness.matrix import AnyCell, Plan
 from harness.phases import phase_state
 from harness.pricing import Price, Rates, priced, recorded_rates
+from harness.programs.cell import ProgramCell
 from harness.suite import Cell, DatasetPart, Suite
 from harness.training.augmentation import reduced_size
 from harness.training.cache import GIGABYTE
@@ -32,7 +34,7 @@ BYTES_A_PIXEL = 0.27
 class Need:
     """Something that has to be there. `detail` says what was found or, if it is missing, what to do about it."""
 
-    kind: Literal["data", "weights", "disk", "memory"]
+    kind: Literal["data", "weights", "program", "disk", "memory"]
     name: str
     missing: bool
     detail: str
@@ -64,8 +66,7 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
     left = [*(state.cell for state in plan.pending), *(cell for cell, _ in plan.unavailable)]
     data = data_needs(plan.suite, left, plan.results)
     recorded = recorded_rates(plan.results)
-    untrained = [state.cell for state in plan.cells if state.states[0][1].state != "done"]
-    untrained += [cell for cell, _ in plan.unavailable]
+    untrained = plan.untrained
     training_images = {need.name: need.images["train"] for need in data if "train" in need.images}
     prices = priced(
         untrained,
@@ -75,7 +76,9 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
     )
     disk = disk_need(plan.suite, left, plan.results, sum(price.disk_bytes for price in prices.values()))
     return Preflight(
-        (*data, *weights_needs(untrained), *memory_needs(untrained, training_images), disk), prices, recorded.problems
+        (*data, *weights_needs(untrained), *program_needs(left), *memory_needs(untrained, training_images), disk),
+        prices,
+        recorded.problems,
     )
 
 
@@ -98,6 +101,21 @@ def weights_needs(cells: Iterable[Cell]) -> list[Need]:
         if state.state != "none":
             detail = state.fix or f"{state.path}, sha256 {state.sha256}"
             needs.setdefault(state.name, Need("weights", state.name, state.state == "missing", detail))
+    return list(needs.values())
+
+
+def program_needs(cells: Iterable[AnyCell]) -> list[Need]:
+    """What the programs of some cells are started with, each once."""
+    needs: dict[str, Need] = {}
+    for cell in cells:
+        if isinstance(cell, ProgramCell):
+            described, name = cell.described, cell.identity.detector
+            word = described.program.command[0]
+            found = shutil.which(word if os.sep not in word else described.folder / word)
+            detail = (
+                found or f"{described.file}: key 'command': {word} isn't there; give the interpreter of its environment"
+            )
+            needs.setdefault(name, Need("program", name, found is None, detail))
     return list(needs.values())
 
 
@@ -148,21 +166,22 @@ def hours(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
 
 
-def data_needs(suite: Suite, cells: Sequence[Cell], results: Path) -> list[DataNeed]:
+def data_needs(suite: Suite, cells: Sequence[AnyCell], results: Path) -> list[DataNeed]:
     """Every dataset that some cells read: a rendered one is made when it is needed, a real one has to be there with those splits."""
     read = splits_of(cells)
     return [data_need(name, part, read[name], results) for name, part in suite.datasets.items() if name in read]
 
 
-def splits_of(cells: Iterable[Cell]) -> dict[str, set[str]]:
+def splits_of(cells: Iterable[AnyCell]) -> dict[str, set[str]]:
     """Dataset -> the splits that some cells read of it."""
     found: dict[str, set[str]] = defaultdict(set)
     for cell in cells:
-        found[cell.identity.dataset].add("train")
-        if cell.identity.selection == "val-best":
-            found[cell.identity.dataset].add("val")
-        if cell.oracle is not None and cell.oracle.dataset is not None:
-            found[cell.oracle.dataset].add("train")
+        if isinstance(cell, Cell):
+            found[cell.identity.dataset].add("train")
+            if cell.identity.selection == "val-best":
+                found[cell.identity.dataset].add("val")
+            if cell.oracle is not None and cell.oracle.dataset is not None:
+                found[cell.oracle.dataset].add("train")
         for part in cell.evaluations.values():
             found[part.dataset or cell.identity.dataset].add(part.split)
     return found
@@ -197,7 +216,7 @@ def checked_split(dataset: Dataset, split: str) -> int:
     return len(frames)
 
 
-def disk_need(suite: Suite, cells: Iterable[Cell], results: Path, cells_bytes: int) -> Need:
+def disk_need(suite: Suite, cells: Iterable[AnyCell], results: Path, cells_bytes: int) -> Need:
     """Room for some cells, which are to keep so many bytes, and for those of their datasets that are still to be rendered."""
     parts = [suite.datasets[name] for name in splits_of(cells)]
     specs = [part.rendered for part in parts if part.rendered is not None]

@@ -12,7 +12,7 @@ from harness.cell import records_folder
 from harness.errors import InputError
 from harness.records import read_sound_records
 from harness.report.arms import row_key, variants
-from harness.suite import Cell
+from harness.suite import ScoredCell
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class SuiteCells:
 
     suite: str
     results: Path
-    cells: tuple[Cell, ...]
+    cells: tuple[ScoredCell, ...]
 
     @property
     def records(self) -> Path:
@@ -95,7 +95,7 @@ def missing_seeds(expected: SuiteCells) -> list[str]:
     Variants of one name are rows of their own, and are told apart as the leaderboard tells them.
     """
     told_elsewhere = recorded_names(expected) | last_outcomes(expected.results, expected.suite).keys()
-    rows: dict[str, list[Cell]] = defaultdict(list)
+    rows: dict[str, list[ScoredCell]] = defaultdict(list)
     for cell in expected.cells:
         rows[row_key(cell.identity)].append(cell)
     names = variants([cells[0].identity for cells in rows.values()])

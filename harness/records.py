@@ -150,6 +150,19 @@ class Throughput(Stored):
     flags: tuple[str, ...] = ()
 
 
+class OwnTiming(Stored):
+    """How long a program that isn't run in this process took an image, by its own clock and its own idea of what counts.
+
+    Not comparable with a lane-latency protocol, nor with another program's.
+    """
+
+    protocol: Literal["program/1"]
+    device: str
+    threads: int
+    images: int
+    latency_ms: Latency
+
+
 class TrainingCost(Stored):
     """What the training took. Seconds are wall time of the steps alone, over all resumed parts.
 
@@ -239,7 +252,10 @@ class Record(Stored):
     evaluations: tuple[Evaluation, ...]
     submissions: tuple[Submission, ...] = ()
     throughput: tuple[Throughput, ...]
-    training: TrainingCost
+    training: TrainingCost | None
+    """None of a program that was trained elsewhere."""
+    own_timing: OwnTiming | None = _unused(None)
+    """Of a program, where it times itself."""
     step_cost: StepCost | None = None
     """None for the baseline, and in records from before it was measured."""
     artefacts: tuple[Artefact, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import warnings
@@ -10,6 +11,10 @@ from pathlib import Path
 
 from detectors.upstream.repositories import REPOSITORIES
 from harness.errors import InputError, InputWarning
+from harness.files import cache_folder
+
+VARIABLE = "SAMIRO_BENCH_UPSTREAM"
+"""The environment variable that names a folder of checkouts, each called as its repository."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,41 @@ def find_checkout(folder: Path, repository: str) -> Path:
         raise InputError(f"{folder}: no such folder; {_advice(repository)}")
     below = folder / repository
     return (below if below.is_dir() else folder).resolve()
+
+
+def cached_checkout(repository: str) -> Path:
+    """Where `detectors fetch` puts a checkout. It may not be there."""
+    return cache_folder() / "upstream" / repository
+
+
+def known_checkout(repository: str) -> Path:
+    """A repository's checkout below SAMIRO_BENCH_UPSTREAM, else in the cache. InputError, with the ways to one, where there is none."""
+    folder = os.environ.get(VARIABLE, "")
+    named = [Path(folder) / repository] if folder else []
+    for checkout in (*named, cached_checkout(repository)):
+        if checkout.is_dir():
+            return checkout.resolve()
+    where = f"{named[0]} isn't there ({VARIABLE}), and neither is" if named else "there is no"
+    raise InputError(
+        f"no checkout of {repository}: {where} {cached_checkout(repository)}; `samiro-bench detectors fetch {repository}` "
+        f"makes that one, or set {VARIABLE} to a folder that has a checkout called {repository}"
+    )
+
+
+def origin_of(repository: str) -> dict[str, str]:
+    """What a cell's identity says of a checkout whose code it runs: repository, commit, and a hash of local changes if any.
+
+    InputError where there is no checkout, or one without a commit: what ran could never be said.
+    """
+    checkout = known_checkout(repository)
+    commit = commit_of(checkout)
+    if commit is None:
+        raise InputError(f"{checkout}: no git checkout, so nobody could say which code ran; {_advice(repository)}")
+    found = {"repository": repository, "commit": commit.sha}
+    if commit.modified:
+        changes = _git(checkout, "diff", "HEAD") or ""
+        found["changes"] = hashlib.sha256(changes.encode()).hexdigest()
+    return found
 
 
 def commit_of(checkout: Path) -> Commit | None:

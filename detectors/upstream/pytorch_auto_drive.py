@@ -17,12 +17,13 @@ import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from detectors.lstr import WEIGHTS
 from detectors.meta import Form
 from detectors.parts.masks import slot_mask
+from detectors.parts.segmentation import EXISTENCE_WEIGHT
 from detectors.registry import find_adapter
-from detectors.resa import EXISTENCE_WEIGHT
 from detectors.upstream.curves import MORE_LANES_THAN_QUERIES, Polyline, drawn_curves, keep_pole_away, on_rows, seen
 from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, replaced, stand_in
 from detectors.upstream.reference import Difference, Frame, Reference
@@ -198,11 +199,33 @@ class RESA(Segmentation):
     variants: ClassVar[dict[str, tuple[Form, ...]]] = {
         "resa_resnet18": ("culane", "tusimple"),
         "resa_resnet34": ("culane", "tusimple"),
+        "resa_resnet101": ("culane", "tusimple"),
     }
     _configurations: ClassVar[dict[str, str]] = {
         "resa_resnet18": "resa.resnet18_{}",
         "resa_resnet34": "resa.resnet34_{}",
+        "resa_resnet101": "resa.resnet101_{}",
     }
+
+
+class SCNN(Segmentation):
+    """`configs/lane_detection/scnn`. Ours gives maps of the network's size, to which upstream enlarges its own to use them."""
+
+    variants: ClassVar[dict[str, tuple[Form, ...]]] = {
+        "scnn_resnet18": ("culane", "tusimple"),
+        "scnn_resnet34": ("culane", "tusimple", "llamas"),
+        "scnn_resnet101": ("culane", "tusimple"),
+    }
+    _configurations: ClassVar[dict[str, str]] = {
+        "scnn_resnet18": "scnn.resnet18_{}",
+        "scnn_resnet34": "scnn.resnet34_{}",
+        "scnn_resnet101": "scnn.resnet101_{}",
+    }
+
+    def raw(self, outputs: Any) -> dict[str, Tensor]:
+        """Maps, enlarged as `LaneLoss` and `lane_as_segmentation_inference` do, and existence."""
+        maps = interpolate(outputs["out"], size=self.test["input_size"], mode="bilinear", align_corners=True)
+        return {"mask": maps, "existence": outputs["lane"]}
 
 
 class LSTR(AutoDrive):

@@ -39,10 +39,8 @@ def plan(
     if probe:
         from harness.probe import probed_rates
 
-        untrained = [state.cell for state in made.cells if state.states[0][1].state != "done"]
         with Console(stderr=True).status("probing") as status:
-            cells = [*untrained, *(cell for cell, _ in made.unavailable)]
-            probed = probed_rates(cells, lambda cell: status.update(f"probing {cell}"))
+            probed = probed_rates(made.untrained, lambda cell: status.update(f"probing {cell}"))
     looked = preflight(made, probed)
     if as_json:
         missing = [{"key": part.key, "why": part.why} for part in not_yet(made.suite, made.all_cells)]

@@ -17,8 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from harness.datasets.roots import cache_folder
-from harness.files import replaceable, write_text
+from harness.files import cache_folder, replaceable, write_text
 from harness.metrics import culane, culane_ports, llamas, tusimple
 from harness.metrics.counts import Counts, Sums
 from harness.metrics.image_lists import listed_images, read_lists

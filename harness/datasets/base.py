@@ -80,6 +80,12 @@ class Dataset(Protocol):
         many predictions as frames.
         """
 
+    def read_predictions(self, folder: Path, frames: Sequence[Frame]) -> list[list[Lane]]:
+        """Read what `write_predictions`, or somebody else's program, wrote for these frames; lanes without scores.
+
+        Raises InputError, which names file and line, on what is missing or damaged.
+        """
+
     def scored_files(self, split: str) -> list[str]:
         """What scoring a split reads of the dataset, as paths below `root`: lists, scenarios and labels, never images.
 

@@ -16,7 +16,7 @@ from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
 from harness.datasets.index import LabelIndex, cached_index, index_of, place_of, rebuilt_index, stat_signature
 from harness.datasets.lines import label_name, lines_text, parse_lines, write_lines_file
-from harness.datasets.predictions import write_predictions
+from harness.datasets.predictions import read_predictions, write_predictions
 from harness.datasets.rendering import rendered_key
 from harness.errors import InputError, InputWarning, did_you_mean
 from harness.files import sha256_of_json
@@ -236,6 +236,10 @@ class CULane:
     ) -> None:
         """One .lines.txt a frame: `folder/<image path with .lines.txt for its extension>`."""
         write_predictions(folder, frames, lanes_of_frames)
+
+    def read_predictions(self, folder: Path, frames: Sequence[Frame]) -> list[list[Lane]]:
+        """From one .lines.txt a frame."""
+        return read_predictions(folder, frames)
 
     def scored_files(self, split: str) -> list[str]:
         """The split's list, for test the lists of scenarios, and the labels."""

@@ -20,9 +20,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.datasets.roots import cache_folder
 from harness.errors import InputError, InputWarning
-from harness.files import sha256_of_text, written_aside
+from harness.files import cache_folder, sha256_of_text, written_aside
 from harness.lanes import Lane, Points, near_to_far
 
 INDEX_VERSION = 2

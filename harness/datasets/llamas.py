@@ -21,6 +21,7 @@ from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
 from harness.datasets.index import LabelIndex, cached_index, index_of_files, place_of, rebuilt_index, stat_signature
 from harness.datasets.lines import COORDINATE_LIMIT, lines_text
+from harness.datasets.predictions import read_lines_files
 from harness.datasets.rendering import SCENARIOS_FILE, rendered_key, scenarios_of
 from harness.errors import InputError, did_you_mean
 from harness.files import sha256_of_json
@@ -59,6 +60,11 @@ def prediction_name(label: str) -> str:
     """Where the official evaluator looks for a prediction: the label's last folder and name, with .lines.txt."""
     folder, _, name = label.rpartition("/")
     return f"{folder.rpartition('/')[2]}/{name.removesuffix('.json')}.lines.txt"
+
+
+def prediction_path(folder: Path, frame: Frame) -> Path:
+    """Where a frame's prediction lies in a folder of predictions."""
+    return folder / prediction_name(frame.id.removesuffix(IMAGE_SUFFIX) + ".json")
 
 
 def lane_rows(data: bytes, *, source: str) -> dict[str, npt.NDArray[np.float64]]:
@@ -209,7 +215,7 @@ def write_predictions(folder: Path, frames: Sequence[Frame], lanes_of_frames: It
     Plain writes: the caller makes the folder's appearance atomic.
     """
     for frame, lanes in zip(frames, lanes_of_frames, strict=True):
-        path = folder / prediction_name(frame.id.removesuffix(IMAGE_SUFFIX) + ".json")
+        path = prediction_path(folder, frame)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(lines_text(lanes).encode("ascii"))
 
@@ -346,6 +352,10 @@ class LLAMAS:
     ) -> None:
         """One .lines.txt a frame: `folder/<recording>/<name>.lines.txt`, for val as for the server of test."""
         write_predictions(folder, frames, lanes_of_frames)
+
+    def read_predictions(self, folder: Path, frames: Sequence[Frame]) -> list[list[Lane]]:
+        """From one .lines.txt a frame, where the official evaluator looks for it."""
+        return read_lines_files([prediction_path(folder, frame) for frame in frames])
 
     def scored_files(self, split: str) -> list[str]:
         """The split's labels, and the scenarios where there are any. InputError for a split whose labels are private."""

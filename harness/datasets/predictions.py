@@ -44,8 +44,20 @@ def read_predictions(folder: Path, frames: Iterable[Frame]) -> list[list[Lane]]:
 
     Raises InputError on a missing or damaged file. Scorers read the raw files themselves.
     """
-    paths = [str(folder / label_name(frame.id)) for frame in frames]
-    return [[Lane(points) for points in parse_lines(read_bytes(path), source=path, fewest_points=0)] for path in paths]
+    return read_lines_files([folder / label_name(frame.id) for frame in frames])
+
+
+def read_lines_files(paths: Sequence[Path]) -> list[list[Lane]]:
+    """The lanes of predicted .lines.txt files. InputError tells how many are missing, or what is wrong with the first damaged one."""
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(paths)} images have no predictions, the first would be {missing[0]}; an image without lanes "
+            "has an empty file"
+        )
+    return [
+        [Lane(points) for points in parse_lines(read_bytes(path), source=str(path), fewest_points=0)] for path in paths
+    ]
 
 
 def pack_predictions(path: Path, ids: Sequence[str], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:

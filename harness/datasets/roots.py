@@ -94,10 +94,3 @@ def _existing(folder: Path, origin: str) -> Path:
     if not folder.expanduser().is_dir():
         raise InputError(f"{origin}: there is no such folder; correct the path or mount the disk that holds it")
     return folder.expanduser().resolve()
-
-
-def cache_folder() -> Path:
-    """Where derived data is cached: XDG_CACHE_HOME, else ~/.cache, then samiro-bench. It may not exist yet."""
-    # The XDG base directory specification has relative values ignored.
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(named) if os.path.isabs(named) else Path.home() / ".cache") / "samiro-bench"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from harness.datasets.lines import COORDINATE_LIMIT
 from harness.datasets.rendering import SCENARIOS_FILE, rendered_key, scenarios_of
 from harness.errors import InputError, did_you_mean
 from harness.files import sha256_of_json, write_text
-from harness.lanes import Lane, Points, archived_points
+from harness.lanes import Lane, Points, archived_points, near_to_far
 
 Rows = npt.NDArray[np.float64]
 
@@ -109,6 +109,36 @@ def write_labels(path: Path, labelled: Iterable[tuple[str, Sequence[Lane], Seque
 def write_predictions(path: Path, predicted: Iterable[tuple[str, Sequence[Lane], npt.ArrayLike]]) -> None:
     """Write a prediction file, atomically, from (raw_file, lanes, rows) of each frame; run_time is 0 as design has it."""
     write_text(path, "".join(line_text(name, lanes, rows, run_time=0) for name, lanes, rows in predicted))
+
+
+def read_predictions(path: Path, rows_of: Mapping[str, Rows]) -> list[list[Lane]]:
+    """The lanes of a prediction file for each raw_file of `rows_of`, in its order; lanes without a point are kept, empty.
+
+    rows_of: the rows of each frame's label, at which predictions are given. Raises InputError with file and line on anything but one
+    sound line a frame.
+    """
+    found: dict[str, list[Lane]] = {}
+    for number, line in enumerate(read_bytes(path).removesuffix(b"\n").split(b"\n"), start=1):
+        try:
+            entry = json.loads(line)
+            name = str(entry["raw_file"]) if isinstance(entry, dict) and "raw_file" in entry else ""
+            if name not in rows_of or name in found:
+                raise ValueError(
+                    f"raw_file {name!r:.80} is {'there already' if name in found else 'none of the images'}"
+                )
+            labelled = _labelled(entry | {"h_samples": rows_of[name].tolist()})
+        except (ValueError, RecursionError, OverflowError) as error:
+            reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+            raise InputError(f"{path}:{number}: {reason}; predict again, one line an image") from None
+        there = [xs >= 0 for xs in labelled.xs]
+        found[name] = [
+            Lane(near_to_far(np.stack([xs[seen], labelled.rows[seen]], axis=1)))
+            for xs, seen in zip(labelled.xs, there, strict=True)
+        ]
+    missing = [name for name in rows_of if name not in found]
+    if missing:
+        raise InputError(f"{path}: {len(missing)} of {len(rows_of)} images have no line, the first is {missing[0]}")
+    return [found[name] for name in rows_of]
 
 
 def read_labels(path: Path) -> list[Labelled]:
@@ -302,6 +332,10 @@ class TuSimple:
         labelled = [self.labelled(frame) for frame in frames]
         pairs = zip(labelled, lanes_of_frames, strict=True)
         write_predictions(folder / PREDICTIONS_FILE, ((one.raw_file, lanes, one.rows) for one, lanes in pairs))
+
+    def read_predictions(self, folder: Path, frames: Sequence[Frame]) -> list[list[Lane]]:
+        """From `folder/predictions.json`, at the rows of each frame's label."""
+        return read_predictions(folder / PREDICTIONS_FILE, {frame.id: self.labelled(frame).rows for frame in frames})
 
     def scored_files(self, split: str) -> list[str]:
         """The split's label files, and the scenarios where there are any."""

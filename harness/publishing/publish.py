@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harness.artefacts import open_part
-from harness.cell import cell_phases, records_folder
+from harness.cell import records_folder
 from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.errors import InputError
 from harness.files import write_text
@@ -25,7 +25,7 @@ from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.published import read_published
 from harness.report.tables import to_markdown
 from harness.report.text import markdown
-from harness.suite import Cell
+from harness.suite import ScoredCell
 
 PUBLISHED = frozenset(
     {
@@ -95,7 +95,7 @@ def fill(plan: Plan, records: list[Record], board: Leaderboard, folder: Path) ->
             shutil.copyfile(source / evaluation.counts_file, folder / "records" / evaluation.counts_file)
         everything: list[Evaluation | Submission] = [*record.evaluations, *record.submissions]
         for predicted in everything:
-            archive = cell_phases(plan.results, state.cell).predict[predicted.name].folder / "predictions.npz"
+            archive = state.phases.predict[predicted.name].folder / "predictions.npz"
             if predictions_sha256(*unpack_predictions(archive)) != predicted.predictions_sha256:
                 raise InputError(
                     f"{archive}: differs from key 'predictions_sha256' of {record.id}.json; move its folder away and "
@@ -121,7 +121,7 @@ def archive_labels(plan: Plan, records: list[Record], folder: Path) -> None:
 
 def picture(plan: Plan, records: list[Record], folder: Path) -> None:
     """The sheet of overlays, of the last cell on rendered images; other images may not be shown."""
-    shown: list[tuple[Cell, Record]] = [
+    shown: list[tuple[ScoredCell, Record]] = [
         (state.cell, record)
         for state, record in zip(plan.cells, records, strict=True)
         if state.cell.dataset.rendered is not None and record.evaluations

@@ -131,6 +131,8 @@ def flat(value: Any, path: str = "") -> dict[str, str]:
 
 def why_not_paired(method: Record, baseline: Record) -> str | None:
     """Why two records of one seed don't make a pair, None if they do. The rest of their identities is equal already."""
+    if method.training is None or baseline.training is None:
+        return "one of them was trained elsewhere"
     for name, values in {
         "threads": (method.identity.threads, baseline.identity.threads),
         "micro-batches": (method.training.micro_batch_size, baseline.training.micro_batch_size),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 from harness.report.columns import Column
-from harness.report.costs import Timing, TimingKey
+from harness.report.costs import Timing, TimingKey, machine_of
 from harness.report.leaderboard import Leaderboard, Section, Timings, Unscored
 from harness.report.rows import Difference, Gain, Row, Score
 from harness.report.text import mebibytes, number, p_text, significant
@@ -217,6 +217,22 @@ def timing_tables(board: Leaderboard) -> list[Table]:
         )
         for key in sorted(rows)
     ]
+
+
+def own_timing_tables(board: Leaderboard) -> list[Table]:
+    """How long programs took by their own clocks: one table a machine."""
+    header = ("Detector", "Dataset", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "Mean ms", "Images", "Threads")
+    rows: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for arm in board.timings:
+        for record in arm.records:
+            own = record.own_timing
+            if own is not None:
+                times = (own.latency_ms.p50, own.latency_ms.p90, own.latency_ms.p95, own.latency_ms.p99)
+                figures = (*(number(value, 2) for value in times), number(own.latency_ms.mean, 2))
+                rows[f"{own.protocol}, {machine_of(record.environment, own.device)}"].append(
+                    (arm.detector, record.identity.dataset, *figures, str(own.images), str(own.threads))
+                )
+    return [Table(title, header, tuple(rows[title]), 2) for title in sorted(rows)]
 
 
 def training_tables(board: Leaderboard) -> list[Table]:

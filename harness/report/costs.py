@@ -138,13 +138,14 @@ def training_costs_of(arm: Arm) -> list[TrainingCostOfArm]:
     """What the training of an arm took, machine by machine."""
     by_machine: dict[str, list[Record]] = defaultdict(list)
     for record in arm.records:
-        by_machine[machine_of(record.environment, record.environment.device)].append(record)
+        if record.training is not None:
+            by_machine[machine_of(record.environment, record.environment.device)].append(record)
     return [training_cost(machine, records) for machine, records in sorted(by_machine.items())]
 
 
 def training_cost(machine: str, records: Sequence[Record]) -> TrainingCostOfArm:
     """Summarise the trainings of one arm on one machine."""
-    runs = [record.training for record in records]
+    runs = [record.training for record in records if record.training is not None]
     return TrainingCostOfArm(
         machine=machine,
         cells=len(runs),

@@ -15,6 +15,7 @@ from harness.report.cells import (
     difference_text,
     gain_table,
     method_text,
+    own_timing_tables,
     score_text,
     summary_table,
     timing_cells,
@@ -54,6 +55,9 @@ def to_latex(board: Leaderboard) -> str:
     if board.summaries:
         floats.append(("Methods over all rows: random effects, in points.", tabulars(summary_table(board)), []))
     floats += [(f"Latency at batch 1: {table.title}.", tabulars(table), []) for table in timing_tables(board)]
+    floats += [
+        (f"Programs by their own clocks: {table.title}.", tabulars(table), []) for table in own_timing_tables(board)
+    ]
     floats += [(f"Training cost: {table.title}.", tabulars(table), []) for table in training_tables(board)]
     name = "-".join(re.sub(r"[^a-z0-9]+", "-", suite.lower()).strip("-") for suite in board.suites) or "leaderboard"
     made = [float_text(*item, f"tab:{name}-{index}") for index, item in enumerate(floats, 1)]

@@ -12,6 +12,7 @@ from harness.files import write_text
 from harness.report.cells import (
     Table,
     gain_table,
+    own_timing_tables,
     score_table,
     summary_table,
     timing_tables,
@@ -72,6 +73,11 @@ HOW_TO_READ_TRAINING = (
     "step's time over the baseline's, both in turns in one process: the median of its blocks (the lowest to the highest)."
 )
 
+HOW_TO_READ_OWN_TIMES = (
+    "What programs that run in an environment of their own say of an image's time: each by its own clock and its own idea of what "
+    "counts. Compare with nothing."
+)
+
 HOW_TO_READ_SUMMARY = """\
 Random effects over the rows' gains in {headline} (REML, Hartung-Knapp), the backbones of a detector averaged: the
 prediction interval is for the gain on a new detector. *Consistently improves* means that it lies above 0, and takes at
@@ -107,6 +113,7 @@ def to_markdown(board: Leaderboard) -> str:
     parts += left_out_parts(board)
     for title, text, tables in (
         ("Latency", HOW_TO_READ_TIMES, timing_tables(board)),
+        ("Programs by their own clocks", HOW_TO_READ_OWN_TIMES, own_timing_tables(board)),
         ("Training cost", HOW_TO_READ_TRAINING, training_tables(board)),
     ):
         if tables:

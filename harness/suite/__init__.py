@@ -4,7 +4,8 @@ A suite names datasets, oracles, detectors, methods and seeds; its cells are the
 what it includes besides.
 """
 
-from harness.suite.cells import Cell, adapter_of, cells_of, dataset_identity
+from harness.suite.axes import Point
+from harness.suite.cells import Cell, ScoredCell, adapter_of, cells_of, dataset_identity
 from harness.suite.load import load_suite, suite_names
 from harness.suite.not_yet import not_yet, refuse_not_yet
 from harness.suite.schema import DatasetPart, EvaluationPart, OraclePart, Suite, TrainingPart, form_of
@@ -14,6 +15,8 @@ __all__ = [
     "DatasetPart",
     "EvaluationPart",
     "OraclePart",
+    "Point",
+    "ScoredCell",
     "Suite",
     "TrainingPart",
     "adapter_of",

@@ -9,9 +9,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
-from detectors.registry import detector_meta
+from detectors.programs import read_program
+from detectors.registry import detector_meta, is_program
 from harness.errors import InputError, did_you_mean
 from harness.suite.schema import Condition, Inclusion, Suite
 from harness.validation import validated
@@ -75,11 +77,16 @@ def fitting(names: Mapping[str, str], patterns: Sequence[str] | None) -> tuple[s
     return tuple(key for key, name in names.items() if any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
+def variant_name(key: str) -> str:
+    """The name in tables of what a suite lists among its detectors: a variant's, or a program's."""
+    return read_program(Path(key)).program.name if is_program(key) else detector_meta(key).name
+
+
 def axes_of(suite: Suite) -> Axes:
     """The axes of a suite. InputError as `detector_meta` on a detector that there isn't."""
     return Axes(
         {name: name for name in suite.datasets},
-        {key: detector_meta(key).name for key in suite.detectors},
+        {key: variant_name(key) for key in suite.detectors},
         {name: name for name in suite.methods},
     )
 
@@ -87,7 +94,8 @@ def axes_of(suite: Suite) -> Axes:
 def points_of(suite: Suite, seeds: int | None = None) -> tuple[Point, ...]:
     """The points of a suite's matrix, each once: dataset, then detector, then seed, then method, so that a pair stands side by side.
 
-    seeds: takes the place of every number of seeds in the suite; of seeds that an inclusion lists, those below it stay.
+    seeds: takes the place of every number of seeds in the suite; of seeds that an inclusion lists, those below it stay. A program isn't
+    trained: it has its points at seed 0 of the methods of kind `baseline` alone.
     """
     axes = axes_of(suite)
     count = suite.seeds if seeds is None else seeds
@@ -96,9 +104,15 @@ def points_of(suite: Suite, seeds: int | None = None) -> tuple[Point, ...]:
     found = {point for point in whole.points() if not any(region.holds(point) for region in excluded)}
     for part in suite.include:
         found.update(axes.region(part, seeds_of(part, suite, seeds)).points())
+    found = {point for point in found if not is_program(point.detector) or can_answer(suite, point)}
     places = [{name: place for place, name in enumerate(axis)} for axis in (axes.dataset, axes.detector, axes.method)]
     datasets, detectors, methods = places
     return tuple(sorted(found, key=lambda p: (datasets[p.dataset], detectors[p.detector], p.seed, methods[p.method])))
+
+
+def can_answer(suite: Suite, point: Point) -> bool:
+    """Whether a point is one that a program can have."""
+    return point.seed == 0 and suite.methods[point.method].kind == "baseline"
 
 
 def seeds_of(part: Inclusion, suite: Suite, seeds: int | None = None) -> Collection[int]:

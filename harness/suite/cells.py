@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from detectors.meta import Configuration, DetectorMeta, Form
-from detectors.registry import Adapter, find_adapter
+from detectors.registry import Adapter, find_adapter, is_program
 from harness.errors import InputError
 from harness.methods.config import MethodConfiguration
 from harness.records import Identity, identity_hash
@@ -60,8 +60,44 @@ class Cell:
         return self.meta.configurations[self.form]
 
 
+class ScoredCell(Protocol):
+    """What scoring and records know of a cell, whether it was trained here or is a program's."""
+
+    @property
+    def id(self) -> str:
+        """Readable, and ends in a hash of the identity."""
+
+    @property
+    def suite(self) -> str:
+        """The suite's name."""
+
+    @property
+    def identity(self) -> Identity:
+        """What makes the cell the cell it is."""
+
+    @property
+    def form(self) -> Form:
+        """The format of its own dataset."""
+
+    @property
+    def dataset(self) -> DatasetPart:
+        """Its own dataset."""
+
+    @property
+    def datasets(self) -> Mapping[str, DatasetPart]:
+        """All that it reads, by name."""
+
+    @property
+    def training(self) -> TrainingPart:
+        """What holds for all cells of the suite."""
+
+    @property
+    def evaluations(self) -> Mapping[str, EvaluationPart]:
+        """Its scorings by name."""
+
+
 def cells_of(suite: Suite, *, seeds: int | None = None, only: Sequence[str] = ()) -> tuple[Cell, ...]:
-    """The cells of a suite in the order of `points_of`.
+    """The cells of a suite that are trained, in the order of `points_of`.
 
     seeds: takes the place of the suite's numbers. only: conditions (`parse_condition`) of which one has to fit; InputError where one
     fits no cell.
@@ -69,6 +105,8 @@ def cells_of(suite: Suite, *, seeds: int | None = None, only: Sequence[str] = ()
     metas: dict[tuple[str, Form], DetectorMeta] = {}
     cells = []
     for point in select(suite, points_of(suite, seeds), only):
+        if is_program(point.detector):
+            continue
         form = form_of(suite.datasets[point.dataset])
         if (point.detector, form) not in metas:
             metas[point.detector, form] = resolved_meta(suite, point.detector, form)

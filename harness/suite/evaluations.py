@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from detectors.registry import is_program
 from harness.scoring import SCORINGS
 from harness.suite.axes import fitting, points_of
 from harness.suite.schema import EvaluationPart, Suite, form_of
@@ -34,16 +35,18 @@ def single_evaluations(key: str, part: EvaluationPart) -> Iterator[tuple[str, Ev
 
 
 def trained_on(suite: Suite) -> tuple[str, ...]:
-    """The datasets that some cell trains on."""
+    """The datasets that some cell trains on, or that a program is asked about."""
     return tuple(dict.fromkeys(point.dataset for point in points_of(suite)))
 
 
 def splits_read(suite: Suite) -> dict[str, dict[str, str]]:
     """Dataset -> the splits that cells read of it, each with the key of the suite that asks for it first."""
     found: dict[str, dict[str, str]] = {name: {} for name in suite.datasets}
+    trained = {point.dataset for point in points_of(suite) if not is_program(point.detector)}
     for name in trained_on(suite):
-        found[name]["train"] = "training"
-        if suite.training.selection == "val-best":
+        if name in trained:
+            found[name]["train"] = "training"
+        if name in trained and suite.training.selection == "val-best":
             found[name]["val"] = "training.selection"
         for key, part in evaluations_of(suite, name).items():
             found[part.dataset or name].setdefault(part.split, f"evaluations.{key}")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from detectors.backbones import BACKBONES
-from detectors.registry import detector_meta, rooted
+from detectors.programs import read_program
+from detectors.registry import detector_meta, is_program, rooted
 from harness.errors import InputError, did_you_mean
 from harness.methods.config import MADE_OF_IMAGES, MethodConfiguration, method_configuration
-from harness.suite.axes import check_axes, fitting, points_of
+from harness.suite.axes import Point, check_axes, fitting, points_of, variant_name
 from harness.suite.evaluations import evaluations_of, single_evaluations, splits_read, trained_on
 from harness.suite.overrides import start_of
-from harness.suite.schema import Suite, form_of, oracle_of
+from harness.suite.schema import DetectorPart, Suite, form_of, oracle_of
 from harness.suite.trial import check_input, check_start
 from harness.validation import validated
 from harness.weights.cache import rooted_weights
@@ -191,16 +192,41 @@ def check_splits(suite: Suite) -> None:
 
 def check_detectors(suite: Suite) -> None:
     """Every detector is one that there is."""
-    for name in suite.detectors:
+    for name, part in suite.detectors.items():
         try:
-            detector_meta(name)
+            variant_name(name)
         except InputError as error:
             raise InputError(f"{suite.file}: key 'detectors.{name}': {error}") from error
+        if is_program(name) and part != DetectorPart():
+            raise InputError(
+                f"{suite.file}: key 'detectors.{name}': a program is run as its description says: leave the overrides out"
+            )
+        if is_program(name) and all(method.kind != "baseline" for method in suite.methods.values()):
+            raise InputError(
+                f"{suite.file}: key 'methods': {variant_name(name)} is a program, to which no method can be attached: name a "
+                "method of kind 'baseline' as well"
+            )
+
+
+def check_programs(suite: Suite, points: Iterable[Point]) -> None:
+    """Every program knows the forms of the datasets that it meets, and is asked for what programs can do."""
+    for point in points:
+        if not is_program(point.detector):
+            continue
+        form, program = form_of(suite.datasets[point.dataset]), read_program(Path(point.detector)).program
+        if form not in program.forms:
+            raise InputError(
+                f"{suite.file}: key 'detectors.{point.detector}': isn't described for form {form!r} of dataset {point.dataset!r}, but "
+                f"for {', '.join(program.forms)}; write under 'exclude' the line `- {{dataset: {point.dataset}, detector: "
+                f"{program.name}}}`, or add the form to the description"
+            )
 
 
 def check_configurations(suite: Suite) -> None:
     """Every detector has a configuration for every dataset that it meets, and every override fits it."""
-    pairs = dict.fromkeys((point.dataset, point.detector) for point in points_of(suite))
+    points = points_of(suite)
+    check_programs(suite, points)
+    pairs = dict.fromkeys((point.dataset, point.detector) for point in points if not is_program(point.detector))
     lacking: dict[str, list[str]] = {}
     for dataset, detector in pairs:
         if start_of(suite, detector, form_of(suite.datasets[dataset])) is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from harness.datasets.base import FORMS
 from harness.errors import InputError
-from harness.suite.cells import Cell, cells_of
+from harness.suite.cells import ScoredCell, cells_of
 from harness.suite.evaluations import single_evaluations
 from harness.suite.schema import Suite, form_of
 
@@ -34,12 +34,12 @@ EVALUATIONS = {
 """Key of an evaluation -> why one that has it can't be run."""
 
 
-def not_yet(suite: Suite, cells: Sequence[Cell]) -> tuple[NotYet, ...]:
+def not_yet(suite: Suite, cells: Sequence[ScoredCell]) -> tuple[NotYet, ...]:
     """What some cells of a suite need and the program can't do yet, in the order of the suite's keys."""
     return (*dataset_parts(suite, cells), *evaluation_parts(suite, cells))
 
 
-def dataset_parts(suite: Suite, cells: Sequence[Cell]) -> Iterator[NotYet]:
+def dataset_parts(suite: Suite, cells: Sequence[ScoredCell]) -> Iterator[NotYet]:
     """Datasets of forms that aren't read yet."""
     used = {name for cell in cells for name in cell.datasets}
     for name, dataset in suite.datasets.items():
@@ -48,7 +48,7 @@ def dataset_parts(suite: Suite, cells: Sequence[Cell]) -> Iterator[NotYet]:
             yield NotYet(key, f"nothing can be trained or scored on datasets of form {form_of(dataset)!r} yet")
 
 
-def evaluation_parts(suite: Suite, cells: Sequence[Cell]) -> Iterator[NotYet]:
+def evaluation_parts(suite: Suite, cells: Sequence[ScoredCell]) -> Iterator[NotYet]:
     """Evaluations that ask for what can't be done yet."""
     used = {
         (name, key)
@@ -63,7 +63,7 @@ def evaluation_parts(suite: Suite, cells: Sequence[Cell]) -> Iterator[NotYet]:
                 yield NotYet(f"evaluations.{name}.{key}", why)
 
 
-def refuse_not_yet(suite: Suite, cells: Sequence[Cell]) -> None:
+def refuse_not_yet(suite: Suite, cells: Sequence[ScoredCell]) -> None:
     """InputError, in one line, if some cells need what can't be done yet."""
     found = not_yet(suite, cells)
     if found:

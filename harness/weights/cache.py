@@ -16,9 +16,8 @@ from pydantic import ValidationError
 
 from detectors.backbones import BACKBONES
 from detectors.meta import FILE, Data, DetectorMeta, Form
-from harness.datasets.roots import cache_folder
 from harness.errors import InputError
-from harness.files import sha256_of_file
+from harness.files import cache_folder, sha256_of_file
 from harness.records import Artefact
 
 if TYPE_CHECKING:

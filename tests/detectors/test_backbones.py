@@ -1,18 +1,37 @@
 from __future__ import annotations
 
+import importlib
+import os
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 import torch
 
-from detectors.backbones import BACKBONES, backbone_taps, build_backbone
+from detectors.backbones import BACKBONES, backbone_taps, build_backbone, whole_network
+from detectors.upstream.isolation import Isolation, bare_package, stand_in
 from harness.errors import InputError
 
 CHANNELS = {
     "resnet18": (64, 128, 256, 512),
     "resnet34": (64, 128, 256, 512),
+    "resnet101": (256, 512, 1024, 2048),
+    "dla34": (64, 128, 256, 512),
+    "convnext_tiny": (96, 192, 384, 768),
     "resnet_micro": (16, 32, 64, 128),
     "resnet18s": (16, 32, 64, 128),
     "resnet18s_2x": (32, 64, 128, 256),
 }
+
+STAGES = {
+    "dla34": ("level2", "level3", "level4", "level5"),
+    "convnext_tiny": ("stages.0", "stages.1", "stages.2", "stages.3"),
+}
+"""Names of the stages where they aren't those of a ResNet."""
+
+
+def stages_of(name: str) -> tuple[str, ...]:
+    return STAGES.get(name, ("layer1", "layer2", "layer3", "layer4"))
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))
@@ -20,7 +39,8 @@ def test_features_have_the_channels_and_strides_of_the_taps(name: str) -> None:
     backbone = build_backbone(name)
     taps = backbone_taps(backbone, "backbone")
     assert [(tap.path, tap.channels, tap.stride) for tap in taps] == [
-        (f"backbone.layer{i + 1}", channels, 4 * 2**i) for i, channels in enumerate(CHANNELS[name])
+        (f"backbone.{stage}", channels, 4 * 2**i)
+        for i, (stage, channels) in enumerate(zip(stages_of(name), CHANNELS[name], strict=True))
     ]
     with torch.no_grad():
         features = backbone(torch.zeros(2, 3, 64, 96))
@@ -29,9 +49,18 @@ def test_features_have_the_channels_and_strides_of_the_taps(name: str) -> None:
     ]
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("resnet18", 11_176_512), ("resnet34", 21_284_672)])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("resnet18", 11_689_512 - 513_000),
+        ("resnet34", 21_797_672 - 513_000),
+        ("resnet101", 44_549_160 - 2_049_000),
+        ("dla34", 15_742_104 - 513_000),
+        ("convnext_tiny", 28_589_128 - 769_000 - 1_536),
+    ],
+)
 def test_published_backbones_have_the_published_size(name: str, parameters: int) -> None:
-    # torchvision's resnet18 and resnet34 (11,689,512 and 21,797,672) without their classifier (513,000).
+    # Less the classifier and the norm before it. torchvision states these counts, for dla34 Yu et al. and timm 15.7 M.
     assert sum(parameter.numel() for parameter in build_backbone(name).parameters()) == parameters
 
 
@@ -64,21 +93,22 @@ def test_stages_run_once_and_what_they_return_stays_as_it_was(name: str) -> None
     for (output, then), feature in zip(seen, features, strict=True):
         assert output is feature
         assert torch.equal(output, then)
-        assert output.min() >= 0
+        assert name == "convnext_tiny" or output.min() >= 0
 
 
-@pytest.mark.parametrize("name", sorted(BACKBONES))
-def test_dilated_stages_keep_the_output_stride_and_left_out_ones_are_not_built(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(name for name, source in BACKBONES.items() if source.dilatable))
+def test_dilated_stages_keep_the_output_stride_and_the_others_are_left_out(name: str) -> None:
     backbone = build_backbone(name, stages=3, output_stride=8)
+    paths = stages_of(name)
     assert [(tap.path, tap.channels, tap.stride) for tap in backbone_taps(backbone, "b")] == [
-        ("b.layer1", CHANNELS[name][0], 4),
-        ("b.layer2", CHANNELS[name][1], 8),
-        ("b.layer3", CHANNELS[name][2], 8),
+        (f"b.{paths[0]}", CHANNELS[name][0], 4),
+        (f"b.{paths[1]}", CHANNELS[name][1], 8),
+        (f"b.{paths[2]}", CHANNELS[name][2], 8),
     ]
     with torch.no_grad():
         features = backbone(torch.zeros(2, 3, 64, 96))
     assert [tuple(feature.shape[2:]) for feature in features] == [(16, 24), (8, 12), (8, 12)]
-    assert not any(key.startswith("layer4") for key in backbone.state_dict())
+    assert not any(key.startswith(paths[3]) for key in backbone.state_dict())
 
 
 def test_a_stages_replaced_output_is_what_the_next_stage_gets() -> None:
@@ -104,3 +134,62 @@ def test_weights_come_from_the_global_generator() -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(InputError, match="did you mean 'resnet18'"):
         build_backbone("resnet19")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("dla34", {"output_stride": 8}, "'dla34' can't keep an output stride of 8.*take one of resnet18"),
+        ("resnet18", {"output_stride": 4}, "'resnet18' with an output stride of 4: give 8, 16 or 32"),
+        ("resnet18", {"stages": 5}, "'resnet18' with 5 stages: give 1 to 4"),
+        ("convnext_tiny", {"stages": 0}, "'convnext_tiny' with 0 stages: give 1 to 4"),
+    ],
+)
+def test_what_a_network_cannot_do_is_refused(name: str, options: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        build_backbone(name, **options)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, source in BACKBONES.items() if source.imagenet is not None))
+def test_a_backbone_has_the_names_and_shapes_of_published_weights(name: str) -> None:
+    whole = {key: value.shape for key, value in whole_network(name).state_dict().items()}
+    ours = {key: value.shape for key, value in build_backbone(name).state_dict().items()}
+    assert ours.items() <= whole.items()
+    assert not whole.keys() & BACKBONES[name].unused
+
+
+@pytest.mark.slow
+def test_dla34_is_the_network_of_the_checkout_bit_for_bit() -> None:
+    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
+    if root is None or not (Path(root) / "CLRerNet").is_dir():
+        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with CLRNet and CLRerNet")
+    ours = build_backbone("dla34").eval()
+    images = torch.randn(1, 3, 64, 96)
+    for repository, packages, file in (
+        ("CLRNet", "clrnet.models.backbones", "dla34"),
+        ("CLRerNet", "libs.models.backbones", "dla"),
+    ):
+        with Isolation(Path(root) / repository, stand_ins=upstream_packages(Path(root) / repository, packages)):
+            build = importlib.import_module(f"{packages}.{file}").dla34
+            theirs = build(pretrained=False, levels=[1, 1, 1, 2, 2, 1], in_channels=[16, 32, 64, 128, 256, 512]).eval()
+        weights = theirs.state_dict()
+        dead = weights.keys() & BACKBONES["dla34"].unused
+        assert dead == (BACKBONES["dla34"].unused if repository == "CLRNet" else set())
+        ours.load_state_dict({name: value for name, value in weights.items() if name not in dead}, strict=True)
+        with torch.no_grad():
+            for feature, expected in zip(ours(images), theirs(images), strict=True):
+                assert torch.equal(feature, expected)
+
+
+def upstream_packages(checkout: Path, dotted: str) -> list[ModuleType]:
+    """The checkout's packages down to `dotted` without what they import, and registries that register nothing."""
+    register = type("Registry", (), {"register_module": lambda self, module=None: module or (lambda made: made)})()
+    parts = dotted.split(".")
+    names = [".".join(parts[: count + 1]) for count in range(len(parts))]
+    packages = [bare_package(name, checkout / name.replace(".", "/")) for name in names]
+    registry = [stand_in("clrnet.models.registry", BACKBONES=register)]
+    registry = (
+        registry if dotted.startswith("clrnet") else [stand_in("mmdet"), stand_in("mmdet.registry", MODELS=register)]
+    )
+    return packages + registry

@@ -51,6 +51,22 @@ def test_every_micro_detector_passes_the_whole_battery(name: str) -> None:
     assert sum(result.check == "overfits 8 images" for result in results) == 2
 
 
+@pytest.mark.parametrize("backbone", ["dla34", "convnext_tiny", pytest.param("resnet101", marks=pytest.mark.slow)])
+def test_every_kind_of_backbone_keeps_the_promises_of_its_taps_and_trains_with_samiro(
+    backbone: str, tmp_path: Path
+) -> None:
+    name = changed(
+        tmp_path,
+        ('backbone="resnet_micro"', f'backbone="{backbone}"'),
+        ("recipe=Recipe(", 'weights="imagenet",\n    recipe=Recipe('),
+    )
+    (tmp_path / "work").mkdir()
+    subject = subject_of(name, "culane", tmp_path / "work")
+    arms: dict[str, Arm] = {"metadata": "adapter", "taps": "adapter", "forward and backward": "samiro"}
+    results = [run_check(subject, check, arms[check.name]) for check in CHECKS if check.name in arms]
+    assert [(result.outcome, result.detail) for result in results if result.outcome != "passed"] == []
+
+
 TAPS = 'backbone_taps(self.backbone, "backbone")'
 
 BROKEN: list[tuple[str, Arm, tuple[str, str], str]] = [

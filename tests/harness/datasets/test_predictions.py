@@ -107,7 +107,9 @@ def test_a_missing_or_broken_prediction_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"clip0/00000\.lines\.txt:1: 3 numbers"):
         read_predictions(tmp_path, frames)
     path.unlink()
-    with pytest.raises(InputError, match=r"clip0/00000\.lines\.txt is missing"):
+    with pytest.raises(
+        InputError, match=r"1 of 1 images have no predictions, the first would be .*clip0/00000\.lines\.txt"
+    ):
         read_predictions(tmp_path, frames)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from harness.datasets import roots
-from harness.datasets.roots import cache_folder, dataset_root, environment_variable, read_paths
+from harness.datasets.roots import dataset_root, environment_variable, read_paths
 from harness.errors import InputError
+from harness.files import cache_folder
 
 
 @pytest.fixture(autouse=True)

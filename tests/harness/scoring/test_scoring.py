@@ -16,8 +16,8 @@ from harness.counts import AccuracyScores, OverlapScores, scope_scores
 from harness.datasets.base import FORMS, Dataset, open_dataset
 from harness.datasets.lines import write_lines_file
 from harness.datasets.predictions import pack_predictions, unpack_predictions
-from harness.datasets.roots import cache_folder
 from harness.errors import InputError
+from harness.files import cache_folder
 from harness.fingerprint import fingerprint
 from harness.lanes import Lane
 from harness.metrics.label_pack import PACKS, LabelPack

@@ -1,0 +1,318 @@
+"""Detectors out of process: a program's rows stand in the leaderboard, and whatever a program does wrong is told in a line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from detectors.programs import read_program
+from detectors.upstream import programs as published
+from harness.artefacts import build_rendering
+from harness.cli.main import main
+from harness.counts import OverlapScores
+from harness.datasets.base import open_dataset
+from harness.matrix import make_plan
+from harness.programs.cell import program_cells
+from harness.programs.run import ask
+from harness.records import read_records
+from harness.suite import load_suite
+
+CHECKOUTS = os.environ.get("SAMIRO_BENCH_UPSTREAM")
+
+SUITE = """
+title: A program
+datasets:
+  roads:
+    rendered:
+      seed: 7
+      width: 820
+      height: 295
+      splits: {test: {frames: 6, frames_per_clip: 2}}
+detectors:
+  seer.yaml:
+methods:
+  baseline:
+  samiro: {oracle: small}
+oracles:
+  small: {configuration: {name: "random:resnet_micro"}}
+seeds: 3
+training: {threads: 1, device: cpu}
+"""
+
+SEER = '''
+"""Finds the labels, which lie beside the images, half a pixel to the right; leaves the first image without lanes."""
+import json, pathlib, sys
+images, predictions, timings, facts = map(pathlib.Path, sys.argv[1:5])
+print("hello from the seer")
+for number, line in enumerate(images.read_text().splitlines()):
+    entry = json.loads(line)
+    label = pathlib.Path(entry["image"]).with_suffix("").with_suffix(".lines.txt").read_text()
+    rows = [[float(word) for word in row.split()] for row in label.splitlines()] if number else []
+    rows = [[value + 0.5 if place % 2 == 0 else value for place, value in enumerate(row)] for row in rows]
+    target = predictions / entry["predictions"]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text("".join(" ".join(f"{value:.3f}" for value in row) + "\\n" for row in rows))
+    with open(timings, "a") as stream:
+        stream.write(json.dumps({"id": entry["id"], "milliseconds": 10.0 + number}) + "\\n")
+facts.write_text(json.dumps({"made of": "tea leaves"}))
+'''
+
+DESCRIPTION = {
+    "name": "seer",
+    "paper": "Anon: On Tea, 2020",
+    "year": 2020,
+    "family": "keypoint",
+    "backbone": "tea",
+    "upstream": "https://example.org/tea",
+    "licence": "MIT",
+    "forms": {"culane": {"confidence_threshold": 0.4, "selected_on": "val"}},
+    "command": [sys.executable, "seer.py", "{images}", "{predictions}", "{timings}", "{facts}"],
+    "start_seconds": 60,
+}
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """A folder of results that holds the rendered frames."""
+    folder = tmp_path_factory.mktemp("rendered")
+    (folder / "suite.yaml").write_text(SUITE)
+    (folder / "seer.py").write_text(SEER)
+    describe(folder)
+    spec = load_suite(str(folder / "suite.yaml")).datasets["roads"].rendered
+    assert spec is not None
+    build_rendering(folder / "results", spec, "render", lambda event: None)
+    return folder / "results"
+
+
+@pytest.fixture
+def folder(tmp_path, rendered):
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    (tmp_path / "seer.py").write_text(SEER)
+    describe(tmp_path)
+    shutil.copytree(rendered, tmp_path / "results", copy_function=os.link)
+    return tmp_path
+
+
+def describe(where: Path, /, **changes: object) -> Path:
+    path = where / "seer.yaml"
+    path.write_text(yaml.safe_dump(DESCRIPTION | changes))
+    read_program.cache_clear()
+    return path
+
+
+def fail(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The line that `bench` ends with."""
+    assert main(["bench", str(folder / "suite.yaml"), "--results", str(folder / "results")]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("samiro-bench: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_program_has_one_row_a_dataset_scored_from_the_files_that_it_wrote(folder, capsys):
+    results = folder / "results"
+    assert main(["bench", str(folder / "suite.yaml"), "--results", str(results)]) == 0
+    (record,) = read_records(results / "suite" / "records")
+    (evaluation,) = record.evaluations
+    assert (record.identity.detector, record.identity.method, record.identity.seed) == ("seer", "baseline", 0)
+    assert record.training is None
+    assert record.selected_on == "val"
+    assert evaluation.confidence_threshold == 0.4
+    # Half a pixel beside the label every lane is found, but those of the image that it left empty.
+    total = evaluation.total
+    assert isinstance(total, OverlapScores)
+    assert total.true_positives[0] == total.predictions
+    assert 0 < total.labels - total.predictions <= 4
+    assert record.own_timing is not None
+    assert record.own_timing.images == 6
+    assert record.own_timing.latency_ms.p50 == pytest.approx(12.5)
+    assert record.artefacts[-1].facts == {"made of": "tea leaves"}
+    table = (results / "suite" / "leaderboard.md").read_text()
+    assert "## Programs by their own clocks" in table
+    assert "seer" in capsys.readouterr().out
+
+
+def test_what_was_asked_once_is_not_asked_again_unless_program_or_weights_change(folder, capsys):
+    run = ["bench", str(folder / "suite.yaml"), "--results", str(folder / "results")]
+    suite = load_suite(str(folder / "suite.yaml"))
+    assert main(run) == 0
+    assert all(state.done for state in make_plan(suite, folder / "results").cells)
+    (cell,) = program_cells(suite)
+    (folder / "seer.py").write_text(SEER + "\n# another one\n")
+    assert program_cells(suite)[0].id != cell.id
+    (folder / "seer.py").write_text(SEER)
+    assert program_cells(suite)[0].id == cell.id
+    weights = folder / "weights.bin"
+    weights.write_bytes(b"one")
+    describe(folder, forms={"culane": {"confidence_threshold": 0.4, "checkpoint": "weights.bin"}})
+    with_weights = program_cells(suite)[0].id
+    weights.write_bytes(b"two")
+    assert len({cell.id, with_weights, program_cells(suite)[0].id}) == 3
+
+
+def test_no_path_is_part_of_an_identity(folder):
+    suite = load_suite(str(folder / "suite.yaml"))
+    (cell,) = program_cells(suite)
+    assert str(folder) not in cell.identity.model_dump_json()
+    assert str(Path(sys.executable).parent) not in cell.identity.model_dump_json()
+    moved = folder / "elsewhere"
+    moved.mkdir()
+    for name in ("suite.yaml", "seer.yaml", "seer.py"):
+        shutil.copy(folder / name, moved / name)
+    assert program_cells(load_suite(str(moved / "suite.yaml")))[0].id == cell.id
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("import sys; print('no such GPU'); sys.exit(3)", ["seer ended with exit code 3", "'no such GPU'", "program.log"]),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", ["was killed by SIGSEGV", "printed nothing"]),
+        ("pass", ["6 of 6 images have no predictions", "an image without lanes has an empty file"]),
+        (
+            SEER.replace("if number else []", "") + "\ntarget.write_text('10 20 3')",
+            [".lines.txt:1: 3 numbers, an odd count"],
+        ),
+        (SEER + "\ntarget.unlink()", ["1 of 6 images have no predictions"]),
+        (SEER + "\nopen(timings, 'a').write('{\"id\": ')", ["timings.jsonl:7: not JSON", "stopped while it wrote"]),
+        (
+            SEER.replace('"milliseconds": 10.0 + number', '"milliseconds": float("nan")'),
+            ["timings.jsonl:1: 'milliseconds' is nan, not a positive number"],
+        ),
+        (SEER.replace("if number:", "") + "\nfacts.write_text('[1]')", ["facts.json: not an object of at most 40 texts"]),
+    ],
+    ids=["exit code", "signal", "nothing written", "half a line", "one missing", "half a timing", "no time", "no facts"],
+)  # fmt: skip
+def test_what_a_program_does_wrong_is_told_in_one_line(folder, capsys, script, told):
+    (folder / "seer.py").write_text(script)
+    line = fail(folder, capsys)
+    for words in told:
+        assert words in line
+    assert not (folder / "results" / "suite" / "records").exists()
+
+
+def test_after_a_crash_nothing_half_written_is_taken_for_an_answer(folder, capsys):
+    (folder / "seer.py").write_text(SEER + "\nsys.exit(1)")
+    fail(folder, capsys)
+    (folder / "seer.py").write_text("pass")
+    assert "6 of 6 images have no predictions" in fail(folder, capsys)
+
+
+def test_a_program_that_takes_too_long_is_stopped_with_all_that_it_started(folder, capsys):
+    mark = folder / "still here"
+    child = f"import time, pathlib; time.sleep(8); pathlib.Path({str(mark)!r}).touch()"
+    slow = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}])"
+    slow += "; print('busy', flush=True); time.sleep(60)"
+    (folder / "seer.py").write_text(slow)
+    describe(folder, start_seconds=2, seconds_per_image=0.01)
+    started = time.monotonic()
+    line = fail(folder, capsys)
+    assert "hadn't ended after 2 s (start_seconds + seconds_per_image x 6 images) and was stopped" in line
+    assert "'busy'" in line
+    time.sleep(max(0.0, 12 - (time.monotonic() - started)))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"command": ["python", "seer.py"]}, "key 'command': lacks '{images}'"),
+        ({"command": ["python", "{image}", "{predictions}"]}, "there is no '{image}'; there are {images}"),
+        ({"command": ["/no/such/python", "{images}", "{predictions}"]}, "program missing: seer"),
+        ({"folder": "nowhere"}, "can't be started in"),
+        ({"forms": {"llamas": {"confidence_threshold": 0.4}}}, "isn't described for form 'culane'"),
+        ({"forms": {"culane": {"confidence_threshold": 0.4, "checkpoint": "w.pth"}}}, "w.pth is missing"),
+        ({"command": ["python", "{images}", "{predictions}", "{checkpoint}"]}, "but a form names no 'checkpoint'"),
+        ({"speed": 3}, "unknown key 'speed'"),
+    ],
+    ids=[
+        "no images",
+        "misspelt",
+        "no interpreter",
+        "no folder",
+        "other form",
+        "no weights",
+        "no checkpoint",
+        "unknown",
+    ],
+)
+def test_a_description_that_does_not_fit_is_told_in_one_line(folder, capsys, changes, told):
+    describe(folder, **changes)
+    assert told in fail(folder, capsys)
+
+
+def test_a_suite_can_not_change_a_program_nor_attach_methods_to_it_alone(folder, capsys):
+    (folder / "suite.yaml").write_text(SUITE.replace("seer.yaml:", "seer.yaml: {recipe: {steps: 3}}"))
+    assert "a program is run as its description says" in fail(folder, capsys)
+    (folder / "suite.yaml").write_text(SUITE.replace("  baseline:\n", ""))
+    assert "to which no method can be attached" in fail(folder, capsys)
+
+
+def test_rows_whose_training_is_unknown_or_other_are_not_ranked(folder):
+    describe(folder, forms={"culane": {"confidence_threshold": 0.4, "trained_on": "CULane's train split"}})
+    assert main(["bench", str(folder / "suite.yaml"), "--results", str(folder / "results")]) == 0
+    (record,) = read_records(folder / "results" / "suite" / "records")
+    assert record.flags == ("trained on CULane's train split", "on which split its checkpoint was chosen is not known")
+
+
+def test_a_program_answers_in_tusimples_format_at_the_rows_of_each_image(tmp_path, trees):
+    trees.write_tusimple(tmp_path / "data", {"train": 1, "test": 3})
+    dataset = open_dataset("tusimple", tmp_path / "data")
+    frames = dataset.frames("test")
+    (tmp_path / "seer.py").write_text(
+        "import json, pathlib, sys\n"
+        "entries = [json.loads(line) for line in open(sys.argv[1])]\n"
+        "lines = [json.dumps({'raw_file': e['id'], 'lanes': [[-2] + [100.25] * (len(e['h_samples']) - 1)], 'run_time': 5})\n"
+        "         for e in reversed(entries)]\n"
+        "(pathlib.Path(sys.argv[2]) / 'predictions.json').write_text('\\n'.join(lines))\n"
+    )
+    path = describe(
+        tmp_path,
+        forms={"tusimple": {"confidence_threshold": 0.5}},
+        command=[sys.executable, "seer.py", "{images}", "{predictions}"],
+    )
+    answer = ask(
+        read_program(path), dataset, frames, tmp_path / "exchange", device="cpu", threads=1, progress=lambda a, b: None
+    )
+    assert answer.milliseconds is None
+    for lanes in answer.lanes:
+        (lane,) = lanes
+        assert np.array_equal(np.unique(lane.points[:, 0]), [100.25])
+        assert (lane.points[0, 1], lane.points[-1, 1]) == (710, 170)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    CHECKOUTS is None, reason="needs SAMIRO_BENCH_UPSTREAM, a folder of checkouts of upstream repositories"
+)
+def test_upstreams_own_lstr_finds_the_lanes_of_real_frames_where_ours_finds_them(shared, tmp_path, capsys):
+    assert CHECKOUTS is not None
+    source = Path(published.__file__).parent
+    described = yaml.safe_load((source / "lstr.yaml").read_text())
+    described["command"][0] = sys.executable
+    described["command"][described["command"].index("LSTR")] = str(Path(CHECKOUTS) / "LSTR")
+    described["forms"]["tusimple"]["checkpoint"] = str(
+        shared / "real" / "weights" / "lstr_tusimple" / "LSTR_500000.pkl"
+    )
+    shutil.copy(source / "lstr.py", tmp_path / "lstr.py")
+    (tmp_path / "lstr.yaml").write_text(yaml.safe_dump(described))
+    six = tmp_path / "six"
+    assert main(["data", "masks", str(shared / "real" / "images" / "tusimple_masks"), str(six)]) == 0
+    assert main(["data", "convert", str(six), str(tmp_path / "tusimple"), "--to", "tusimple"]) == 0
+    dataset = open_dataset("tusimple", tmp_path / "tusimple")
+    frames = dataset.frames("test")
+    answer = ask(
+        read_program(tmp_path / "lstr.yaml"),
+        dataset,
+        frames,
+        tmp_path / "exchange",
+        device="cpu",
+        threads=1,
+        progress=lambda a, b: None,
+    )
+    assert sum(len(lanes) for lanes in answer.lanes) == 25
