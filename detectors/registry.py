@@ -29,6 +29,7 @@ TABLE: dict[str, str] = {
     "bezierlanenet_micro": "detectors.bezierlanenet:BezierLaneNet",
     "bezierlanenet_resnet18": "detectors.bezierlanenet:BezierLaneNet",
     "bezierlanenet_resnet34": "detectors.bezierlanenet:BezierLaneNet",
+    "clrnet_convnext_tiny": "detectors.clrnet:CLRNet",
     "clrnet_dla34": "detectors.clrnet:CLRNet",
     "clrnet_micro": "detectors.clrnet:CLRNet",
     "clrnet_resnet101": "detectors.clrnet:CLRNet",

@@ -1,8 +1,8 @@
 """References from Turoad/CLRNet: its own configurations, models, target encoder, loss, decoding and writers.
 
-What isn't upstream's: the suppression, which is a CUDA kernel there (`line_suppression`); the test transform, which is imgaug's resizing,
-OpenCV's bicubic one; the clipping of labels to the image, which is imgaug's too and is ours here; and masks, which come with the
-datasets there and are drawn as ours draws them.
+What isn't upstream's: the suppression, which is a CUDA kernel there (`line_suppression`); the test transform, which is imgaug's
+resizing, OpenCV's bicubic one; the clipping of labels to the image, which is imgaug's too and is ours here; and masks, which come with
+the datasets there and are drawn as ours draws them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import runpy
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, ClassVar
 
 import cv2
@@ -66,7 +66,7 @@ class ConvModule(nn.Module):
         bias: bool | None = None,
         conv_cfg: None = None,
         norm_cfg: dict[str, Any] | None = None,
-        act_cfg: dict[str, Any] | None = {"type": "ReLU"},  # noqa: B006: mmcv's default, and nothing changes it
+        act_cfg: Mapping[str, Any] | None = MappingProxyType({"type": "ReLU"}),
         inplace: bool = True,
     ) -> None:
         super().__init__()
@@ -116,8 +116,6 @@ def isolated(checkout: Path) -> Isolation:
             *(stand_in(name) for name in ("shapely", "sklearn", "yapf", "yapf.yapflib")),
             *(stand_in(name, **dict.fromkeys(names, object)) for name, names in inert.items()),
         ],
-        # ROIGather has the probability of its dropout in the call.
-        patches=[replaced(F, "dropout", lambda features, **options: features)],
     )
 
 
@@ -217,7 +215,8 @@ class CLRNet(Reference):
         scale = np.array([width / (width - 1), 1.0])
         if self.form == "llamas":
             scale = scale * [1 - 1 / self.size.frame[1], 1 - 1 / self.size.frame[0]]
-        return lane * scale
+        scaled: Polyline = lane * scale
+        return scaled
 
     def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
         """`CLRHead.loss` of targets that `GenerateLaneLine` encodes."""
@@ -228,7 +227,9 @@ class CLRNet(Reference):
         with self.upstream:
             targets = np.stack([self._target(lanes) for lanes in labels])
             batch = {"img": images, "lane_line": torch.from_numpy(targets), "seg": self._masks(labels)}
-            with training_without_dropout(self.model):
+            # ROIGather has the probability of its dropout in the call.
+            still = replaced(F, "dropout", lambda features, **options: features)
+            with still(), training_without_dropout(self.model):
                 terms = self.model(batch)["loss_stats"]
                 # Training leaves tensors with a graph in these buffers.
                 head.priors, head.priors_on_featmap = priors
