@@ -69,6 +69,7 @@ class Architecture(Data):
     bottom: int = Field(GRID[1], ge=2)
     stages: int = Field(4, ge=1, le=4)
     channels: int = Field(64, gt=0)
+    initial_deviation: float = Field(1e-3, gt=0)
     positive: float = Field(15.0, gt=0)
     negative: float = Field(20.0, gt=0)
     training_suppression: float | None = Field(15.0, gt=0)
@@ -123,7 +124,7 @@ class LaneATT(Detector):
         self.attend = nn.Linear(length, len(anchors) - 1)
         for name, parameter in self.named_parameters():
             if not name.startswith("backbone."):
-                nn.init.normal_(parameter, std=1e-3 if name.endswith("weight") else 0.0)
+                nn.init.normal_(parameter, std=options.initial_deviation if name.endswith("weight") else 0.0)
 
     def _lay_out(self, anchors: LineAnchors, stride: int) -> None:
         """What of the anchors the forward needs: x on each row, first row as a share, and the places on the map that each crosses."""

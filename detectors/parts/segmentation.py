@@ -166,10 +166,11 @@ class SegmentationDetector(Detector):
 
 
 def _dilate_first_convolutions_only(backbone: nn.Module) -> None:
-    """As in upstream's utils/models/resnet.py; timm dilates both convolutions of a block."""
-    for name, module in backbone.named_modules():
-        if name.endswith(".conv2") and isinstance(module, nn.Conv2d):
-            module.dilation, module.padding = (1, 1), (1, 1)
+    """As in upstream's utils/models/resnet.py; timm dilates both 3x3 convolutions of a basic block."""
+    for block in backbone.modules():
+        second = getattr(block, "conv2", None)
+        if isinstance(second, nn.Conv2d) and not hasattr(block, "conv3"):
+            second.dilation, second.padding = (1, 1), (1, 1)
 
 
 def channel_reduction(inputs: int, outputs: int) -> nn.Sequential:
