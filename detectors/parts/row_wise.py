@@ -229,7 +229,7 @@ class RowHead(LocalHead):
         """Features of the backbone -> logits (B, choices, anchors, LANES) by name."""
         rows = torch.einsum("bchw,ah->bacw", self.fused(features), self.get_buffer("across")).flatten(2)
         logits: Tensor = self.output(F.relu(self.hidden(rows)))
-        return {self.name: logits.unflatten(2, (self.choices, LANES)).transpose(1, 2)}
+        return {self.name: logits.view(*rows.shape[:2], self.choices, LANES).transpose(1, 2)}
 
 
 class ConvolutionalHead(LocalHead):
