@@ -18,5 +18,10 @@ REFERENCES: dict[str, str] = {
     "scnn_resnet101": "detectors.upstream.pytorch_auto_drive:SCNN",
     "scnn_resnet18": "detectors.upstream.pytorch_auto_drive:SCNN",
     "scnn_resnet34": "detectors.upstream.pytorch_auto_drive:SCNN",
+    "ufld_resnet101": "detectors.upstream.ultra_fast_lane_detection:UFLD",
+    "ufld_resnet18": "detectors.upstream.ultra_fast_lane_detection:UFLD",
+    "ufld_resnet34": "detectors.upstream.ultra_fast_lane_detection:UFLD",
+    "ufldv2_resnet18": "detectors.upstream.ultra_fast_lane_detection_v2:UFLDv2",
+    "ufldv2_resnet34": "detectors.upstream.ultra_fast_lane_detection_v2:UFLDv2",
 }
 """Variant name -> "module:class" of its `Reference`."""
