@@ -67,6 +67,7 @@ class Architecture(Data):
     anchors: Literal["culane", "tusimple", "llamas", "grid"] = "culane"
     lateral: int = Field(GRID[0], ge=2)
     bottom: int = Field(GRID[1], ge=2)
+    convergence: float = Field(1.0, gt=0)
     stages: int = Field(4, ge=1, le=4)
     channels: int = Field(64, gt=0)
     initial_deviation: float = Field(1e-3, gt=0)
@@ -80,7 +81,10 @@ class Architecture(Data):
 
     def kept_anchors(self) -> LineAnchors:
         """The anchors that these options name."""
-        return line_anchors(self.lateral, self.bottom) if self.anchors == "grid" else published_anchors(self.anchors)
+        if self.anchors != "grid":
+            return published_anchors(self.anchors)
+        grid = line_anchors(self.lateral, self.bottom)
+        return grid.at(np.flatnonzero(np.abs(grid.places(2)[:, -1] - 0.5) <= self.convergence / 2))
 
 
 class LaneATT(Detector):
@@ -112,7 +116,7 @@ class LaneATT(Detector):
         top, left, _, _ = size.crop
         self.corner = plain_geometry(size.frame, size.crop, size.network).to_network([left, top])
         rows_of_frame = np.arange(options.bottom_row, -1, -options.row_step)[::-1]
-        self.frame_rows: npt.NDArray[np.float64] = (rows_of_frame - top) * (size.network[0] / (size.crop[2] - top))
+        self.frame_rows = np.float64(size.network[0] / (size.crop[2] - top)) * (rows_of_frame - top)
         self.backbone = build_backbone(meta.backbone, stages=options.stages)
         last = self.taps()[-1]
         anchors = options.kept_anchors()
