@@ -115,8 +115,8 @@ class LaneATT(Detector):
         self.labels = LaneRows(size.network, options.rows)
         top, left, _, _ = size.crop
         self.corner = plain_geometry(size.frame, size.crop, size.network).to_network([left, top])
-        rows_of_frame = np.arange(options.bottom_row, -1, -options.row_step)[::-1]
-        self.frame_rows = np.float64(size.network[0] / (size.crop[2] - top)) * (rows_of_frame - top)
+        rows_of_frame = np.arange(options.bottom_row, -1, -options.row_step, dtype=np.float64)[::-1]
+        self.frame_rows: npt.NDArray[np.float64] = (rows_of_frame - top) * (size.network[0] / (size.crop[2] - top))
         self.backbone = build_backbone(meta.backbone, stages=options.stages)
         last = self.taps()[-1]
         anchors = options.kept_anchors()
@@ -295,7 +295,7 @@ class LaneATT(Detector):
     def _polyline(self, start: float, length: float, xs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """A proposal -> the lane (N, 2) on rows of the frame, in upstream's network pixels, from the bottom up."""
         height, width = self.configuration.input.network
-        rows = seen_rows(start, length, xs / width)
+        rows = seen_rows(start, length, xs / width, prolonged=len(xs))
         if len(rows) < 2:
             return np.empty((0, 2))
         known = np.stack([xs[rows], height * (1 - rows / (len(xs) - 1))], axis=1)

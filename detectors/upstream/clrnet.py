@@ -1,8 +1,8 @@
 """References from Turoad/CLRNet: its own configurations, models, target encoder, loss, decoding and writers.
 
-What isn't upstream's: the suppression, which is a CUDA kernel there (`line_suppression`); the test transform, which is imgaug's resizing,
-OpenCV's bicubic one; the clipping of labels to the image, which is imgaug's too and is ours here; and masks, which come with the
-datasets there and are drawn as ours draws them.
+What isn't upstream's: the suppression, which is a CUDA kernel there (`line_suppression`); the test transform, which is imgaug's
+resizing, OpenCV's bicubic one; the clipping of labels to the image, which is imgaug's too and is ours here; and masks, which come with
+the datasets there and are drawn as ours draws them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import runpy
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, ClassVar
 
 import cv2
@@ -30,6 +30,9 @@ from detectors.upstream.line_suppression import nms
 from detectors.upstream.reference import Difference, Frame, Reference, Unavailable
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
+
+TERMS = {"classification": "cls_loss", "regression": "reg_xytl_loss", "line": "iou_loss", "mask": "seg_loss"}
+"""Our loss terms -> upstream's."""
 
 Polyline = npt.NDArray[np.float64]
 
@@ -63,7 +66,7 @@ class ConvModule(nn.Module):
         bias: bool | None = None,
         conv_cfg: None = None,
         norm_cfg: dict[str, Any] | None = None,
-        act_cfg: dict[str, Any] | None = {"type": "ReLU"},  # noqa: B006: mmcv's default, and nothing changes it
+        act_cfg: Mapping[str, Any] | None = MappingProxyType({"type": "ReLU"}),
         inplace: bool = True,
     ) -> None:
         super().__init__()
@@ -113,8 +116,6 @@ def isolated(checkout: Path) -> Isolation:
             *(stand_in(name) for name in ("shapely", "sklearn", "yapf", "yapf.yapflib")),
             *(stand_in(name, **dict.fromkeys(names, object)) for name, names in inert.items()),
         ],
-        # ROIGather has the probability of its dropout in the call.
-        patches=[replaced(F, "dropout", lambda features, **options: features)],
     )
 
 
@@ -214,23 +215,25 @@ class CLRNet(Reference):
         scale = np.array([width / (width - 1), 1.0])
         if self.form == "llamas":
             scale = scale * [1 - 1 / self.size.frame[1], 1 - 1 / self.size.frame[0]]
-        return lane * scale
+        scaled: Polyline = lane * scale
+        return scaled
 
     def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
         """`CLRHead.loss` of targets that `GenerateLaneLine` encodes."""
         if not any(labels):
             raise Unavailable("it divides by zero where no image of a batch has a lane")
-        names = {"classification": "cls_loss", "regression": "reg_xytl_loss", "line": "iou_loss", "mask": "seg_loss"}
         head = self.model.heads
         priors = head.priors, head.priors_on_featmap
         with self.upstream:
             targets = np.stack([self._target(lanes) for lanes in labels])
             batch = {"img": images, "lane_line": torch.from_numpy(targets), "seg": self._masks(labels)}
-            with training_without_dropout(self.model):
+            # ROIGather has the probability of its dropout in the call.
+            still = replaced(F, "dropout", lambda features, **options: features)
+            with still(), training_without_dropout(self.model):
                 terms = self.model(batch)["loss_stats"]
                 # Training leaves tensors with a graph in these buffers.
                 head.priors, head.priors_on_featmap = priors
-        return {ours: terms[theirs] for ours, theirs in names.items()}
+        return {ours: terms[theirs] for ours, theirs in TERMS.items()}
 
     def _target(self, lanes: Sequence[Lane]) -> npt.NDArray[np.float32]:
         """Upstream's encoding of labels as its loaders read them: no points outside, at least three of them (TuSimple: two)."""

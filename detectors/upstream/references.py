@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 REFERENCES: dict[str, str] = {
+    "clrnet_dla34": "detectors.upstream.clrnet:CLRNet",
+    "clrnet_resnet101": "detectors.upstream.clrnet:CLRNet",
+    "clrnet_resnet18": "detectors.upstream.clrnet:CLRNet",
+    "clrnet_resnet34": "detectors.upstream.clrnet:CLRNet",
     "laneatt_resnet18": "detectors.upstream.laneatt:LaneATT",
     "laneatt_resnet34": "detectors.upstream.laneatt:LaneATT",
     "lstr_resnet18s": "detectors.upstream.lstr:LSTR",
     "lstr_resnet18s_2x": "detectors.upstream.pytorch_auto_drive:LSTR",
     "lstr_resnet34": "detectors.upstream.pytorch_auto_drive:LSTR",
+    "resa_resnet101": "detectors.upstream.pytorch_auto_drive:RESA",
     "resa_resnet18": "detectors.upstream.pytorch_auto_drive:RESA",
     "resa_resnet34": "detectors.upstream.pytorch_auto_drive:RESA",
+    "scnn_resnet101": "detectors.upstream.pytorch_auto_drive:SCNN",
     "scnn_resnet18": "detectors.upstream.pytorch_auto_drive:SCNN",
     "scnn_resnet34": "detectors.upstream.pytorch_auto_drive:SCNN",
 }
