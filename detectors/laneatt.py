@@ -20,13 +20,13 @@ stride 16, and without suppression in training.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from detectors.backbones import backbone_taps, build_backbone
@@ -56,17 +56,19 @@ PROLONGED = 0.01
 class Architecture(Data):
     """Architecture options of LaneATT; the defaults are the published CULane configuration.
 
-    rows: on which a lane is described. anchors: the dataset whose published anchors are kept, or `grid`, all of a grid of `lateral`
-    origins on each side and `bottom` on the lower edge. stages: of the backbone. channels: of an anchor's feature on a row of the map.
-    positive, negative: mean distances of anchor and label in network pixels, below which the anchor is the lane and above which it
-    is none. training_suppression, suppression: distance in network pixels below which of two lanes the likelier stays, None is none.
-    max_lanes: predicted in an image. Lanes are read every `row_step` rows of the frame from `bottom_row` upwards.
+    rows: on which a lane is described. anchors: the dataset whose published anchors are kept, or `grid`: `lateral` origins on each
+    side and `bottom` on the lower edge, of whose rays those are kept that cross the upper edge in the middle `convergence` of the
+    width. stages: of the backbone. channels: of an anchor's feature on a row of the map. initial_deviation: of all weights but the
+    backbone's. positive, negative: mean distances of anchor and label in network pixels, below which the anchor is the lane and above
+    which it is none. training_suppression, suppression: distance in network pixels below which of two lanes the likelier stays, None
+    is none. max_lanes: predicted in an image. Lanes are read every `row_step` rows of the frame from `bottom_row` upwards.
     """
 
     rows: int = Field(72, ge=2)
     anchors: Literal["culane", "tusimple", "llamas", "grid"] = "culane"
     lateral: int = Field(GRID[0], ge=2)
     bottom: int = Field(GRID[1], ge=2)
+    convergence: float = Field(1.0, gt=0)
     stages: int = Field(4, ge=1, le=4)
     channels: int = Field(64, gt=0)
     initial_deviation: float = Field(1e-3, gt=0)
@@ -78,9 +80,18 @@ class Architecture(Data):
     bottom_row: int = Field(589, gt=0)
     row_step: int = Field(1, gt=0)
 
+    @model_validator(mode="after")
+    def _others_to_attend_to(self) -> Self:
+        if len(self.kept_anchors()) < 2:
+            raise ValueError("'convergence' leaves fewer than two anchors of the grid: give a larger share")
+        return self
+
     def kept_anchors(self) -> LineAnchors:
         """The anchors that these options name."""
-        return line_anchors(self.lateral, self.bottom) if self.anchors == "grid" else published_anchors(self.anchors)
+        if self.anchors != "grid":
+            return published_anchors(self.anchors)
+        grid = line_anchors(self.lateral, self.bottom)
+        return grid.at(np.flatnonzero(np.abs(grid.places(2)[:, -1] - 0.5) <= self.convergence / 2))
 
 
 class LaneATT(Detector):
