@@ -116,7 +116,8 @@ class CLRNet(Detector):
     """Refinement of lane priors across the maps of a pyramid (see the module)."""
 
     metas: ClassVar[dict[str, DetectorMeta]]
-    architecture: ClassVar[type[Data]] = Architecture
+    architecture: ClassVar[type[Architecture]] = Architecture
+    refinement: ClassVar[type[CrossLayerRefinement]] = CrossLayerRefinement
     checkpoint_names: ClassVar[tuple[tuple[str, str], ...]] = (
         (r"^backbone\.model\.", "backbone."),
         (r"^neck\.lateral_convs\.(\d)\.conv\.", r"neck.lateral.\1."),
@@ -146,13 +147,13 @@ class CLRNet(Detector):
         """Raises InputError where the configuration's architecture has unknown or impossible options."""
         super().__init__(meta, form)
         where = f"detector {meta.name}, architecture for {form}"
-        self.options = options = validated(Architecture, self.configuration.architecture, where=where)
+        self.options = options = validated(self.architecture, self.configuration.architecture, where=where)
         size = self.configuration.input
         self.rows = LaneRows(size.network, options.rows)
         self.backbone = build_backbone(meta.backbone)
         taps = self.taps()[1:]
         self.neck = FeaturePyramid([tap.channels for tap in taps], options.channels)
-        self.head = CrossLayerRefinement(
+        self.head = self.refinement(
             size.network,
             [(-(-size.network[0] // tap.stride), -(-size.network[1] // tap.stride)) for tap in reversed(taps)],
             priors=options.priors,
@@ -173,15 +174,23 @@ class CLRNet(Detector):
     def encode_targets(self, lanes: Sequence[Lane], geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
         """`lanes`: float32 (max_lanes, 6 + rows), see `detectors.parts.dynamic_assignment`; `mask`: uint8 (H, W), 0 or 1 + the slot.
 
-        Points left of the frame or above it don't count, as in upstream's loaders.
+        Points that aren't finite don't count, nor do those that `counted` leaves out.
         """
-        found = [lane.points[np.isfinite(lane.points).all(axis=1) & (lane.points >= 0).all(axis=1)] for lane in lanes]
+        found = [self.counted(lane.points[np.isfinite(lane.points).all(axis=1)]) for lane in lanes]
         polylines = [geometry.to_network(points) for points in found if len(points) >= self.options.label_points]
         top, left, _, _ = self.configuration.input.crop
         corner = self.frame.to_network([float(left), float(top)])
         mask, _ = slot_mask(polylines, geometry.network, slots=self.options.slots, width=self.options.mask_width)
-        targets = self.rows.encode([polyline - corner for polyline in polylines], self.options.max_lanes)
+        targets = self.on_rows([polyline - corner for polyline in polylines])
         return {"lanes": targets, "mask": mask}
+
+    def counted(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The points (N, 2) of a label that are learned from: not those left of the frame or above it, as in upstream's loaders."""
+        return points[(points >= 0).all(axis=1)]
+
+    def on_rows(self, polylines: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float32]:
+        """Labels in network pixels, from the image's corner, on the rows that are learned: (max_lanes, 6 + rows)."""
+        return self.rows.encode(polylines, self.options.max_lanes)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 RGB (B, 3, H, W) -> `lanes` (B, stages, priors, 6 + rows), see `CrossLayerRefinement.forward`.
@@ -236,15 +245,19 @@ class CLRNet(Detector):
         xs = predicted[..., XS] * (width - 1)
         return 1 - line_iou(xs, learned[..., XS], radius=self.options.radius, width=width)
 
+    def wanted_lengths(self, lengths: Tensor, later: Tensor) -> Tensor:
+        """Rows that a prior has to learn for lanes of `lengths` that it starts so many rows `later`: it is as much shorter."""
+        return lengths - later
+
     def _regression_errors(self, predicted: Tensor, learned: Tensor) -> Tensor:
-        """Smooth L1 of start, angle and length, in rows, pixels and degrees: (N, P). A lane that starts later is as much shorter."""
+        """Smooth L1 of start, angle and length, in rows, pixels and degrees: (N, P)."""
         strips = self.options.rows - 1
         width = self.configuration.input.network[1]
         scales = predicted.new_tensor([strips, width - 1, DEGREES, strips])
         units = predicted.new_tensor([strips, 1, DEGREES, 1])
         found, wanted = predicted[..., START_Y : LENGTH + 1] * scales, learned[..., START_Y : LENGTH + 1] * units
-        late = found[..., :1].detach().round().clamp(0, strips) - wanted[..., :1].round()
-        wanted = torch.cat([wanted[..., :-1], wanted[..., -1:] - late], dim=-1)
+        later = found[..., :1].detach().round().clamp(0, strips) - wanted[..., :1].round()
+        wanted = torch.cat([wanted[..., :-1], self.wanted_lengths(wanted[..., -1:], later)], dim=-1)
         return F.smooth_l1_loss(found, wanted, reduction="none").mean(dim=-1)
 
     def _mask_loss(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -288,11 +301,15 @@ class CLRNet(Detector):
             )
         return images
 
+    def curve_rows(self, start: float, length: float, xs: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+        """The rows whose places a decoded lane's curve goes through: see `detectors.parts.lane_curves`."""
+        return seen_rows(start, length, xs)
+
     def _points(self, lane: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """A lane (6 + rows) -> its points (N, 2) in pixels of the configured frame, near to far."""
         xs = lane[XS]
         strips = np.float32(len(xs) - 1)
-        rows = seen_rows(lane[START_Y], lane[LENGTH] * strips, xs)
+        rows = self.curve_rows(lane[START_Y], lane[LENGTH] * strips, xs)
         if len(rows) < 2:
             return np.empty((0, 2))
         width = self.configuration.input.network[1]

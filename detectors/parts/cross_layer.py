@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -59,6 +61,13 @@ def initial_priors(count: int) -> Tensor:
             place = (index - sides - bottom) // 2
             priors[index] = torch.tensor([place * _step(sides), 1.0, (0.68, 0.84)[index % 2]])
     return priors
+
+
+def sampled_rows(samples: int, rows: int) -> npt.NDArray[np.int64]:
+    """Which of a prior's rows features are read on, from the bottom up."""
+    # As upstream computes it: rounded otherwise, some places would be cut off to the row below.
+    found: npt.NDArray[np.int64] = (torch.linspace(0, 1, samples, device="cpu") * (rows - 1)).long().numpy()
+    return found
 
 
 def _step(sides: int) -> float:
@@ -162,15 +171,20 @@ class CrossLayerRefinement(nn.Module):
         self.changes = nn.Linear(channels, LENGTH + rows)
         for parameter in (*self.logits.parameters(), *self.changes.parameters()):
             nn.init.normal_(parameter, std=SMALL)
-        # Places along a prior are some of the rows, and run from the top as rows of maps do.
-        sampled = (torch.linspace(0, 1, samples) * (rows - 1)).long().flip(0)
-        self.register_buffer("sampled", sampled, persistent=False)
         self.register_buffer("heights", 1 - torch.linspace(1, 0, rows), persistent=False)
-        depths = 1 - sampled.numpy() / (rows - 1)
-        for level, (height, _) in enumerate(sizes):
-            self.register_buffer(
-                f"rows_{level}", linear_sampling(depths * (height - 1), height).contiguous(), persistent=False
-            )
+        # Places along a prior are some of the rows, and run from the top as rows of maps do.
+        sampled = sampled_rows(samples, rows)[::-1]
+        self.read_on(sampled, 1 - sampled / (rows - 1), [height for height, _ in sizes])
+
+    def read_on(self, sampled: npt.NDArray[np.int64], depths: npt.NDArray[np.float64], heights: Sequence[int]) -> None:
+        """Have maps of these `heights`, coarsest first, read on the rows `sampled` of a prior, at `depths`: shares of a map's rows - 1.
+
+        Both (samples,), in the order in which features follow each other along a prior.
+        """
+        self.register_buffer("sampled", torch.from_numpy(sampled.copy()), persistent=False)
+        for level, height in enumerate(heights):
+            reading = linear_sampling(depths * (height - 1), height).contiguous()
+            self.register_buffer(f"rows_{level}", reading, persistent=False)
 
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
         """Maps (B, C, H, W), finest first -> lanes (B, stages, P, 6 + rows) of every stage, the coarsest map's first.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 REFERENCES: dict[str, str] = {
+    "clrernet_dla34": "detectors.upstream.clrernet:CLRerNet",
+    "clrernet_dla34_ema": "detectors.upstream.clrernet:CLRerNet",
     "lstr_resnet18s": "detectors.upstream.lstr:LSTR",
     "lstr_resnet18s_2x": "detectors.upstream.pytorch_auto_drive:LSTR",
     "lstr_resnet34": "detectors.upstream.pytorch_auto_drive:LSTR",
