@@ -122,7 +122,7 @@ class CLRerNet(CLRNet):
 
     def curve_rows(self, start: float, length: float, xs: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
         """As in CLRNet, those left of the frame included."""
-        return claimed_rows(start, length, xs)
+        return claimed_rows(start, length, xs, prolonged=self.options.prolonged)
 
     def _seen(self) -> tuple[float, float]:
         """(height, width) of what the network sees, in pixels of the frame."""

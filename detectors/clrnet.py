@@ -52,12 +52,13 @@ from detectors.parts.dynamic_assignment import (
     assign_dynamic_k,
     clrnet_costs,
     present_lanes,
+    with_every_lane,
 )
 from detectors.parts.lane_curves import curve_on_rows, seen_rows
 from detectors.parts.lane_rows import LaneRows
 from detectors.parts.lane_suppression import suppressed
 from detectors.parts.line_iou import line_iou
-from detectors.parts.masks import slot_mask
+from detectors.parts.masks import mask_cross_entropy, slot_mask
 from detectors.parts.pyramid import FeaturePyramid
 from harness.lanes import Geometry, Lane, apply_matrix, near_to_far, plain_geometry
 from harness.validation import validated
@@ -83,6 +84,8 @@ class Architecture(Data):
     lanes of a frame that are learned and that are predicted. slots: lanes that the masks tell apart, drawn `mask_width` network pixels
     wide. Labels of fewer than `label_points` points are none. radius: half of the width of a lane in the LineIoU, suppression: mean
     distance below which two lanes are one, both in network pixels. classification, regression, line, mask: weights of the losses.
+    every_lane: whether a lane whose claims all went to others is learned by one more prior (not of the paper).
+    prolonged: rows by which a predicted lane that starts above the bottom is prolonged downwards at most, until it leaves the image.
     Lanes are predicted on every `row_step`-th row of the configured frame, from `first_row` to its end.
     """
 
@@ -102,6 +105,8 @@ class Architecture(Data):
     regression: float = Field(0.2, ge=0)
     line: float = Field(2.0, ge=0)
     mask: float = Field(1.0, ge=0)
+    every_lane: bool = False
+    prolonged: int = Field(72, ge=0)
     first_row: int = Field(270, ge=0)
     row_step: int = Field(8, ge=1)
 
@@ -211,7 +216,10 @@ class CLRNet(Detector):
         predicted = predicted.flatten(0, 1)
         targets = batch.targets["lanes"].repeat_interleave(stages, dim=0)
         present = present_lanes(targets)
-        assigned = assign_dynamic_k(*self.costs_and_overlaps(predicted, targets), present)
+        costs, overlaps = self.costs_and_overlaps(predicted, targets)
+        assigned = assign_dynamic_k(costs, overlaps, present)
+        if self.options.every_lane:
+            assigned = with_every_lane(assigned, costs, present)
         positive = assigned >= 0
         learned = targets.gather(1, assigned.clamp_min(0)[..., None].expand(-1, -1, targets.shape[-1]))
 
@@ -229,7 +237,8 @@ class CLRNet(Detector):
             "line": options.line * mean(self.line_errors(predicted, learned)),
         }
         if "mask" in outputs:
-            terms["mask"] = options.mask * self._mask_loss(outputs["mask"].float(), batch.targets["mask"])
+            entropy = mask_cross_entropy(outputs["mask"].float(), batch.targets["mask"], background=BACKGROUND_WEIGHT)
+            terms["mask"] = options.mask * entropy
         return terms
 
     def costs_and_overlaps(self, predicted: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -260,14 +269,6 @@ class CLRNet(Detector):
         wanted = torch.cat([wanted[..., :-1], self.wanted_lengths(wanted[..., -1:], later)], dim=-1)
         return F.smooth_l1_loss(found, wanted, reduction="none").mean(dim=-1)
 
-    def _mask_loss(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Cross-entropy over pixels, the background's weighted .4, in a form whose CUDA kernels are deterministic."""
-        logits = F.interpolate(logits, size=mask.shape[-2:], mode="bilinear", align_corners=False)
-        classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
-        lies = (mask[:, None] == classes).float()
-        weights = torch.where(classes == 0, BACKGROUND_WEIGHT * lies, lies)
-        return -(weights * logits.log_softmax(dim=1)).sum() / weights.sum()
-
     def decode(self, outputs: dict[str, Tensor], geometries: Sequence[Geometry]) -> list[list[Lane]]:
         """The last stage's lanes that are likely enough and not suppressed, as cubic curves read on the frame's rows.
 
@@ -291,19 +292,16 @@ class CLRNet(Detector):
         images: list[list[Lane]] = []
         for candidates, geometry in zip(decoded, geometries, strict=True):
             to_original = np.linalg.inv(geometry.matrix) @ self.frame.matrix
-            found = [(candidate[0], self._points(candidate[1:])) for candidate in candidates if candidate[0] >= 0]
-            images.append(
-                [
-                    Lane(near_to_far(apply_matrix(to_original, points)), float(score))
-                    for score, points in found
-                    if len(points) > 1
-                ]
-            )
+            found: list[Lane] = []
+            for score, points in [(lane[0], self._points(lane[1:])) for lane in candidates if lane[0] >= 0]:
+                if len(points) > 1:
+                    found.append(Lane(near_to_far(apply_matrix(to_original, points)), float(score)))
+            images.append(found)
         return images
 
     def curve_rows(self, start: float, length: float, xs: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
         """The rows whose places a decoded lane's curve goes through: see `detectors.parts.lane_curves`."""
-        return seen_rows(start, length, xs)
+        return seen_rows(start, length, xs, prolonged=self.options.prolonged)
 
     def _points(self, lane: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """A lane (6 + rows) -> its points (N, 2) in pixels of the configured frame, near to far."""
@@ -421,6 +419,8 @@ def _micro(frame: tuple[int, int], top: int, **architecture: Any) -> Configurati
         "mask_width": 5,
         "radius": 6.0,
         "suppression": 20.0,
+        "every_lane": True,
+        "prolonged": 0,
         "first_row": top,
     }
     size = InputSize(frame=frame, crop=(top, 0, *frame), network=(128, 320))
@@ -453,6 +453,7 @@ CLRNet.metas = {
         ("clrnet_resnet34", "resnet34", {"culane": _culane(), "tusimple": _tusimple(32, 8e-4)}),
         ("clrnet_resnet101", "resnet101", {"culane": _culane(20, 12, 3e-4), "tusimple": _tusimple(10, 3e-4)}),
         ("clrnet_dla34", "dla34", {"culane": _culane(), "llamas": _llamas(colours=False, classification=4.0)}),
+        ("clrnet_convnext_tiny", "convnext_tiny", {"culane": _culane(), "tusimple": _tusimple(32, 8e-4)}),
         (
             "clrnet_micro",
             "resnet_micro",

@@ -243,8 +243,6 @@ class UFLD(Detector):
             shares = torch.ones_like(indices)
         else:
             _, indices, shares = shared_cells(positions.clamp(min=0.0), cells)
-            # The upper neighbour of the last cell has no share, and isn't the choice behind it.
-            indices = indices.clamp(max=cells - 1)
         absent = torch.zeros_like(shares)
         absent[:, 0] = 1.0
         return torch.where(present, indices, cells), torch.where(present, shares, absent)

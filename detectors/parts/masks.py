@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from detectors.parts.slots import slots_of
 from harness.lanes import Geometry
@@ -52,6 +55,19 @@ def _drawn(polyline: npt.NDArray[np.float64], network: tuple[int, int], width: i
     points = np.round(np.clip(polyline, -FAR, FAR) * 2**SUBPIXEL_BITS).astype(np.int32)
     cv2.polylines(canvas, [points[:, None]], False, 1, width, cv2.LINE_8, SUBPIXEL_BITS)
     return canvas > 0
+
+
+def mask_cross_entropy(logits: Tensor, mask: Tensor, *, background: float) -> Tensor:
+    """Cross-entropy of a mask's pixels, a scalar; those of the background count by that weight.
+
+    logits: (B, classes, h, w), the background first, enlarged bilinearly to the mask's size. mask: (B, H, W), whole numbers.
+    """
+    logits = F.interpolate(logits, size=mask.shape[-2:], mode="bilinear", align_corners=False)
+    classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+    lies = (mask[:, None] == classes).float()
+    weights = torch.where(classes == 0, background * lies, lies)
+    # In a form whose CUDA kernels are deterministic.
+    return -(weights * logits.log_softmax(dim=1)).sum() / weights.sum()
 
 
 def binary_mask(

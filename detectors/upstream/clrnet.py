@@ -32,6 +32,9 @@ from detectors.upstream.reference import Difference, Frame, Reference, Unavailab
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
 
+TERMS = {"classification": "cls_loss", "regression": "reg_xytl_loss", "line": "iou_loss", "mask": "seg_loss"}
+"""Our loss terms -> upstream's."""
+
 Polyline = npt.NDArray[np.float64]
 
 
@@ -83,8 +86,6 @@ def isolated(checkout: Path) -> Isolation:
             *(stand_in(name) for name in ("shapely", "sklearn", "yapf", "yapf.yapflib")),
             *(stand_in(name, **dict.fromkeys(names, object)) for name, names in inert.items()),
         ],
-        # ROIGather has the probability of its dropout in the call.
-        patches=[replaced(F, "dropout", lambda features, **options: features)],
     )
 
 
@@ -184,23 +185,25 @@ class CLRNet(Reference):
         scale = np.array([width / (width - 1), 1.0])
         if self.form == "llamas":
             scale = scale * [1 - 1 / self.size.frame[1], 1 - 1 / self.size.frame[0]]
-        return lane * scale
+        scaled: Polyline = lane * scale
+        return scaled
 
     def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
         """`CLRHead.loss` of targets that `GenerateLaneLine` encodes."""
         if not any(labels):
             raise Unavailable("it divides by zero where no image of a batch has a lane")
-        names = {"classification": "cls_loss", "regression": "reg_xytl_loss", "line": "iou_loss", "mask": "seg_loss"}
         head = self.model.heads
         priors = head.priors, head.priors_on_featmap
         with self.upstream:
             targets = np.stack([self._target(lanes) for lanes in labels])
             batch = {"img": images, "lane_line": torch.from_numpy(targets), "seg": self._masks(labels)}
-            with training_without_dropout(self.model):
+            # ROIGather has the probability of its dropout in the call.
+            still = replaced(F, "dropout", lambda features, **options: features)
+            with still(), training_without_dropout(self.model):
                 terms = self.model(batch)["loss_stats"]
                 # Training leaves tensors with a graph in these buffers.
                 head.priors, head.priors_on_featmap = priors
-        return {ours: terms[theirs] for ours, theirs in names.items()}
+        return {ours: terms[theirs] for ours, theirs in TERMS.items()}
 
     def _target(self, lanes: Sequence[Lane]) -> npt.NDArray[np.float32]:
         """Upstream's encoding of labels as its loaders read them: no points outside, at least three of them (TuSimple: two)."""

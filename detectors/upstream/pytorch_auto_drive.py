@@ -130,7 +130,7 @@ class Segmentation(AutoDrive):
             "Upstream reads a lane on whole rows of the map, cut off below, and writes the column's left edge, again cut off, on the "
             "dataset's row. Ours reads the probabilities on exactly that row and gives the middle of the column. The maps are drawn: "
             "the highest of random values is another one a quarter of a row further.",
-            within=3.0,
+            within=4.0,
         ),
     }
 
@@ -187,9 +187,9 @@ class Segmentation(AutoDrive):
         maps, existence = torch.zeros(2, 1 + slots, height, width), torch.linspace(6.0, 3.0, slots).repeat(2, 1)
         for slot, foot in enumerate(torch.linspace(-0.3, 1.2, slots)):
             centre = 0.5 + (foot - 0.5) * (rows - 0.3) + 0.1 * (rows - 0.3) ** 2
-            maps[:, 1 + slot] = 8.0 * torch.exp(-(((columns - centre) / 0.01) ** 2)) * (rows > 0.35)
+            maps[:, 1 + slot] = 8.0 * torch.exp(-(((columns - centre) / 0.01) ** 2)) * (rows > 0.36)
         maps[:, 0] = 4.0
-        existence[1, 0], maps[1, 2, : height // 2] = -1.0, 0.0
+        existence[1, 0], maps[1, 2, : int(0.54 * height)] = -1.0, 0.0
         return {"out": maps, "lane": existence}, {"mask": maps, "existence": existence}
 
 
@@ -199,10 +199,12 @@ class RESA(Segmentation):
     variants: ClassVar[dict[str, tuple[Form, ...]]] = {
         "resa_resnet18": ("culane", "tusimple"),
         "resa_resnet34": ("culane", "tusimple"),
+        "resa_resnet101": ("culane", "tusimple"),
     }
     _configurations: ClassVar[dict[str, str]] = {
         "resa_resnet18": "resa.resnet18_{}",
         "resa_resnet34": "resa.resnet34_{}",
+        "resa_resnet101": "resa.resnet101_{}",
     }
 
 
@@ -212,10 +214,12 @@ class SCNN(Segmentation):
     variants: ClassVar[dict[str, tuple[Form, ...]]] = {
         "scnn_resnet18": ("culane", "tusimple"),
         "scnn_resnet34": ("culane", "tusimple", "llamas"),
+        "scnn_resnet101": ("culane", "tusimple"),
     }
     _configurations: ClassVar[dict[str, str]] = {
         "scnn_resnet18": "scnn.resnet18_{}",
         "scnn_resnet34": "scnn.resnet34_{}",
+        "scnn_resnet101": "scnn.resnet101_{}",
     }
 
     def raw(self, outputs: Any) -> dict[str, Tensor]:

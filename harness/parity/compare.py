@@ -220,9 +220,11 @@ def _losses(
     moved = reference.losses(disturbed, labels)
     yield from _attempted("gradient", lambda: [_gradient(reference, detector, (theirs, moved), ours, names)])
     for what, odd in unusual_labels(labels, shown.size).items():
-        native = our_losses(detector, images, odd, shown.size)
+        with torch.no_grad():
+            native = our_losses(detector, images, odd, shown.size)
         try:
-            upstream = reference.losses(normalised, odd)
+            with torch.no_grad():
+                upstream = reference.losses(normalised, odd)
         except Exception as error:  # noqa: BLE001 - what upstream's code makes of labels that it doesn't expect is a finding
             said = " ".join(str(error).split())
             detail = said if isinstance(error, Unavailable) else f"upstream fails: {type(error).__name__}: {said}"
@@ -253,7 +255,7 @@ def _gradient(
     place = f"{detector.backbone_path}.{first}.weight".lstrip(".")
     upstream = renamed(reference.model.state_dict(keep_vars=True), names, where=Path("upstream"))[place]
     native = detector.get_parameter(place)
-    found = []
+    found: list[Tensor] = []
     for terms, parameter in (*((terms, upstream) for terms in theirs), (ours, native)):
         total = sum(terms.values(), torch.zeros(()))
         if not total.requires_grad:

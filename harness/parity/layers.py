@@ -25,10 +25,10 @@ LOSS = 1e-4
 GRADIENT = 1e-2
 """Of the length of the difference to upstream's length, or `MOVED` times what upstream's own gradient moves by, where that is more."""
 
-DISTURBANCE = 1e-6
+DISTURBANCE = 1e-5
 MOVED = 3.0
-"""Rectifiers near zero open or close by rounding, so that the gradient of a deep network jumps: its images are disturbed by this share of
-their values, and so many times as far as upstream's gradient then moves ours may be from it.
+"""Rectifiers near zero open or close by rounding, so that the gradient of a deep network jumps. Its images are disturbed by this share
+of their values, about what rounding does to the outputs; so many times as far as upstream's gradient then moves ours may be from it.
 """
 
 LANES = 0.1
