@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 REFERENCES: dict[str, str] = {
+    "clrernet_dla34": "detectors.upstream.clrernet:CLRerNet",
+    "clrernet_dla34_ema": "detectors.upstream.clrernet:CLRerNet",
     "clrnet_dla34": "detectors.upstream.clrnet:CLRNet",
     "clrnet_resnet101": "detectors.upstream.clrnet:CLRNet",
     "clrnet_resnet18": "detectors.upstream.clrnet:CLRNet",
