@@ -123,7 +123,7 @@ class SegmentationDetector(Detector):
         height, width = logits.shape[-2:]
         classes = torch.arange(1 + self.options.slots, device=logits.device).view(1, -1, 1, 1)
         lies = (batch.targets["mask"][:, None] == classes).float()
-        shares = F.adaptive_avg_pool2d(lies, (height, width))
+        shares = lies if lies.shape[-2:] == (height, width) else F.adaptive_avg_pool2d(lies, (height, width))
         weights = torch.where(classes == 0, BACKGROUND_WEIGHT * shares, shares)
         existence = F.binary_cross_entropy_with_logits(outputs["existence"].float(), batch.targets["existence"])
         return {
