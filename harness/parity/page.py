@@ -58,7 +58,10 @@ def page(found: Sequence[Parity]) -> str:
         [one.detector, one.form, source(one), *(worst(one.layers, names) for names in COLUMNS.values())]
         for one in found
     ]
-    parts = [INTRODUCTION, tabulate(overview, headers=["Detector", "Form", "Upstream", *COLUMNS], tablefmt="pipe")]
+    parts = [
+        INTRODUCTION,
+        tabulate(overview, headers=["Detector", "Form", "Upstream", *COLUMNS], tablefmt="pipe", disable_numparse=True),
+    ]
     for detector, forms in groupby(found, key=lambda one: one.detector):
         parts.append(f"## {detector}")
         parts += section(list(forms))

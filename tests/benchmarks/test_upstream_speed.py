@@ -142,5 +142,5 @@ def measured(
     ratio, low, high = math.exp(mean(logs)), math.exp(mean(logs) - half), math.exp(mean(logs) + half)
     upstream, native = (mean(sum(block[arm]) / 2e6 for block in found) for arm in (0, 1))
     benchmark.extra_info |= {"ratio": ratio, "low": low, "high": high, "blocks": len(logs)}
-    print(f"\n| {what} | {upstream:.3g} | {native:.3g} | {ratio:.3f} | {low:.3f} to {high:.3f} | {len(logs)} |")
+    print(f"\n| {what} | {upstream:.4g} | {native:.4g} | {ratio:.3f} | {low:.3f} to {high:.3f} | {len(logs)} |")
     return ratio, high
