@@ -133,8 +133,8 @@ class Segmentation(AutoDrive):
             within=4.0,
         ),
         "lanes as decoded": Difference(
-            "Besides, upstream takes a point in the map's first column for none. Ours keeps it, so that a lane may reach some rows further "
-            "where it leaves the frame on the left.",
+            "Besides, upstream takes a point in the map's first column for none. Ours keeps it, so that a lane may reach some rows "
+            "further where it leaves the frame on the left.",
             within=16.0,
         ),
     }
