@@ -295,7 +295,7 @@ def _decoded(logits: Tensor) -> Tensor:
     places = torch.arange(cells.shape[1], device=logits.device, dtype=shares.dtype)
     total, moment = (torch.stack([torch.ones_like(places), places]) @ shares).unbind(dim=1)
     presence = total / (total + (absence - best).exp()) * (absence <= best)
-    return torch.stack([moment / total, presence], dim=1).unflatten(2, logits.shape[2:])
+    return torch.stack([moment / total, presence], dim=1).view(-1, 2, *logits.shape[2:])
 
 
 _PAPER = "Qin, Wang, Li: Ultra Fast Structure-aware Deep Lane Detection, ECCV 2020"
