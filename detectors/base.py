@@ -73,12 +73,15 @@ class Detector(nn.Module, ABC):
     `__init__` takes one of them (perhaps overridden by a suite) and the dataset form, and draws every random weight from torch's
     global generator, which the harness seeds. `checkpoint_names` says how names in upstream's checkpoints become names of this
     detector's state dict: pairs of a regular expression and what it is replaced with (`re.sub`), all applied in their order.
+    `checkpoint_spare` are regular expressions of upstream's entries that have no place here, because they are constants, follow from
+    others, or are never used.
     `backbone_path` is the submodule that pre-trained weights go into: what `build_backbone` gave, or a network of the adapter's own.
     """
 
     metas: ClassVar[dict[str, DetectorMeta]]
     architecture: ClassVar[type[Data]]
     checkpoint_names: ClassVar[tuple[tuple[str, str], ...]] = ()
+    checkpoint_spare: ClassVar[tuple[str, ...]] = ()
     backbone_path: ClassVar[str] = "backbone"
 
     def __init__(self, meta: DetectorMeta, form: Form) -> None:

@@ -33,14 +33,17 @@ SHOWN = 3
 def import_checkpoint(name: str, form: Form, path: Path) -> Detector:
     """The variant `name` as configured for `form`, on the host and in eval mode, with the weights of upstream's checkpoint.
 
-    Every entry has to have its place and every place its entry, under the names that the adapter's `checkpoint_names` gives them.
+    Every entry has to have its place and every place its entry, under the names that the adapter's `checkpoint_names` gives them; what
+    `checkpoint_spare` names is left out.
     Raises InputError for an unknown name or form, a file that can't be read weights-only, and entries that don't fit.
     """
     meta = detector_meta(name)
     if form not in meta.configurations:
         raise InputError(f"detector {name!r} has no form {form!r}: {did_you_mean(form, list(meta.configurations))}")
     build = detector_class(name)
-    tensors = renamed(read_state(path), build.checkpoint_names, where=path)
+    spare = re.compile("|".join(build.checkpoint_spare) or "(?!)")
+    stored = {key: value for key, value in read_state(path).items() if not spare.match(key)}
+    tensors = renamed(stored, build.checkpoint_names, where=path)
     detector = build(meta, form)
     check_fit(tensors, detector.state_dict(), where=path, what=f"{name} on {form}")
     detector.load_state_dict(tensors, strict=True)

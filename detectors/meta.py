@@ -125,8 +125,10 @@ class Augmentation(Data):
 class Recipe(Data):
     """How a detector is trained. Exactly one of `epochs` and `steps` is given; `batch_size` is the global batch.
 
-    `milestones` (schedule `multistep`) are shares of the whole training, 0 to 1. `warmup_steps` rise linearly from
-    `warmup_start` x learning rate. `ema_decay` has the detector deployed with a moving average of its weights, of that decay in the
+    `milestones` (schedule `multistep`) are shares of the whole training, 0 to 1. `half_cycles` (schedule `cosine`): how often the rate
+    goes from one end to the other, down first, so that it ends at 0 where they are odd. `warmup_steps` rise linearly from
+    `warmup_start` x learning rate. `learning_rate_factors`: submodules of the detector, by dotted path, that learn at so many times
+    the rate. `ema_decay` has the detector deployed with a moving average of its weights, of that decay in the
     long run; None with the weights of a step. `confidence_threshold` is the published score below which a lane is not predicted.
     """
 
@@ -139,13 +141,16 @@ class Recipe(Data):
     milestones: tuple[float, ...] = ()
     gamma: float = Field(0.1, gt=0, le=1)
     power: float = Field(0.9, gt=0)
+    half_cycles: int = Field(1, ge=1, exclude_if=lambda count: count == 1)
     warmup_steps: int = Field(0, ge=0)
     warmup_start: float = Field(0.0, ge=0, le=1)
     epochs: int | None = Field(None, gt=0)
     steps: int | None = Field(None, gt=0)
     batch_size: int = Field(gt=0)
     clip_gradient_norm: float | None = Field(None, gt=0)
-    # Left out where it is off, so that recipes without it, and the identities made of them, stay what they were.
+    # Settings with `exclude_if` are left out where they are off, so that recipes without them, and the identities made of them, stay
+    # what they were.
+    learning_rate_factors: dict[str, Annotated[float, Field(gt=0)]] = Field({}, exclude_if=lambda factors: not factors)
     ema_decay: float | None = Field(None, gt=0, lt=1, exclude_if=lambda decay: decay is None)
     augmentation: Augmentation = Augmentation()
     confidence_threshold: float = Field(0.5, ge=0, le=1)

@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     from detectors.meta import DetectorMeta
 
 TABLE: dict[str, str] = {
+    "bezierlanenet_micro": "detectors.bezierlanenet:BezierLaneNet",
+    "bezierlanenet_resnet18": "detectors.bezierlanenet:BezierLaneNet",
+    "bezierlanenet_resnet34": "detectors.bezierlanenet:BezierLaneNet",
+    "clrernet_dla34": "detectors.clrernet:CLRerNet",
+    "clrernet_dla34_ema": "detectors.clrernet:CLRerNet",
+    "clrernet_micro": "detectors.clrernet:CLRerNet",
+    "clrnet_convnext_tiny": "detectors.clrnet:CLRNet",
+    "clrnet_dla34": "detectors.clrnet:CLRNet",
+    "clrnet_micro": "detectors.clrnet:CLRNet",
+    "clrnet_resnet101": "detectors.clrnet:CLRNet",
+    "clrnet_resnet18": "detectors.clrnet:CLRNet",
+    "clrnet_resnet34": "detectors.clrnet:CLRNet",
     "laneatt_micro": "detectors.laneatt:LaneATT",
     "laneatt_resnet18": "detectors.laneatt:LaneATT",
     "laneatt_resnet34": "detectors.laneatt:LaneATT",
@@ -33,17 +45,40 @@ TABLE: dict[str, str] = {
     "lstr_resnet18s": "detectors.lstr:LSTR",
     "lstr_resnet18s_2x": "detectors.lstr:LSTR",
     "lstr_resnet34": "detectors.lstr:LSTR",
+    "polylanenet_efficientnet_b0": "detectors.polylanenet:PolyLaneNetB0",
+    "polylanenet_efficientnet_b1": "detectors.polylanenet:PolyLaneNetB1",
+    "polylanenet_micro": "detectors.polylanenet:PolyLaneNet",
+    "polylanenet_resnet34": "detectors.polylanenet:PolyLaneNet",
+    "polylanenet_resnet50": "detectors.polylanenet:PolyLaneNet",
     "resa_micro": "detectors.resa:RESA",
+    "resa_resnet101": "detectors.resa:RESA",
     "resa_resnet18": "detectors.resa:RESA",
     "resa_resnet34": "detectors.resa:RESA",
     "scnn_micro": "detectors.scnn:SCNN",
+    "scnn_resnet101": "detectors.scnn:SCNN",
     "scnn_resnet18": "detectors.scnn:SCNN",
     "scnn_resnet34": "detectors.scnn:SCNN",
+    "ufld_micro": "detectors.ufld:UFLD",
+    "ufld_resnet101": "detectors.ufld:UFLD",
+    "ufld_resnet18": "detectors.ufld:UFLD",
+    "ufld_resnet34": "detectors.ufld:UFLD",
     "ufldv2_micro": "detectors.ufldv2:UFLDv2",
     "ufldv2_resnet18": "detectors.ufldv2:UFLDv2",
     "ufldv2_resnet34": "detectors.ufldv2:UFLDv2",
 }
 """Variant name -> "module:class" of its adapter."""
+
+UPSTREAM: dict[str, str] = {
+    f"{variant}_upstream": f"detectors.upstream.bridges.{place}"
+    for place, variants in {
+        "clrnet:UpstreamCLRNet": ("clrnet_resnet18", "clrnet_resnet34", "clrnet_resnet101", "clrnet_dla34"),
+        "pytorch_auto_drive:UpstreamLSTR": ("lstr_resnet18s_2x", "lstr_resnet34"),
+        "pytorch_auto_drive:UpstreamRESA": ("resa_resnet18", "resa_resnet34"),
+        "pytorch_auto_drive:UpstreamSCNN": ("scnn_resnet18", "scnn_resnet34"),
+    }.items()
+    for variant in variants
+}
+"""Names of third-party code itself, each that of our variant with `_upstream` behind it -> "module:class" of its bridge."""
 
 ENTRY_POINTS = "samiro_bench.detectors"
 """The group in which a package says `variant = "module:Class"`."""
@@ -69,7 +104,8 @@ class Adapter:
 
 def detector_names() -> list[str]:
     """The names that there are: the project's own, then those of installed packages."""
-    return [*TABLE, *(name for name in installed() if name not in TABLE)]
+    own = [*TABLE, *UPSTREAM]
+    return [*own, *(name for name in installed() if name not in own)]
 
 
 def detector_class(name: str) -> type[Detector]:
@@ -93,7 +129,8 @@ def find_adapter(name: str) -> Adapter:
     if reference is not None:
         return _from_file(Path(reference["path"]), reference["attribute"], reference["variant"])
     offers = installed().get(name, ())
-    claims = [TABLE[name] + " of samiro-bench"] if name in TABLE else []
+    own = TABLE.get(name) or UPSTREAM.get(name)
+    claims = [f"{own} of samiro-bench"] if own else []
     claims += [f"{point.value} of the package {_distribution(point)}" for point in offers]
     if not claims:
         raise InputError(
@@ -103,8 +140,8 @@ def find_adapter(name: str) -> Adapter:
         raise InputError(
             f"detector {name!r} is offered twice, as {' and as '.join(claims)}: rename one, or uninstall a package"
         )
-    if name in TABLE:
-        module, attribute = TABLE[name].split(":")
+    if own:
+        module, attribute = own.split(":")
         return _adapter(getattr(import_module(module), attribute), name, None, where=f"detector {name!r}")
     where = f"detector {name!r}, {claims[0]}"
     try:
@@ -172,7 +209,11 @@ def _from_file(path: Path, attribute: str | None, variant: str | None) -> Adapte
     if variant not in variants:
         raise InputError(f"{where} has no variant {variant!r}: {did_you_mean(variant, variants)}")
     if variant in detector_names():
-        taken = TABLE.get(variant) or ", ".join(f"{p.value} of {_distribution(p)}" for p in installed()[variant])
+        taken = (
+            TABLE.get(variant)
+            or UPSTREAM.get(variant)
+            or ", ".join(f"{p.value} of {_distribution(p)}" for p in installed()[variant])
+        )
         raise InputError(
             f"{where}: its variant {variant!r} has the name of {taken}: rename it, or tables would confuse them"
         )

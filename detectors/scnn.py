@@ -5,8 +5,8 @@ map passes messages along itself: row after row downwards, upwards, then column 
 is added what a convolution makes of the slice before, as that is by then. What lies at one edge so reaches the other. Facts come from
 the paper and from voldemortX/pytorch-auto-drive (BSD-3).
 
-`scnn_resnet18` and `scnn_resnet34` are pytorch-auto-drive's network, losses and recipe. The passes back leave their last slice (the
-first row, the first column) as it is, as upstream's do, whose released weights are trained so.
+`scnn_resnet18`, `scnn_resnet34` and `scnn_resnet101` are pytorch-auto-drive's network, losses and recipe. The passes back leave their
+last slice (the first row, the first column) as it is, as upstream's do, whose released weights are trained so.
 
 `scnn_micro` is the same code with other numbers, for budgets of a few hundred steps on a CPU.
 """
@@ -72,7 +72,7 @@ def _passed(slices: Tensor, convolution: nn.Module, *, back: bool = False) -> Te
     """Slices (S, B, C, P) after each got a message from the one before, or `back`, from the one behind, as that is by then."""
     weight, bias = (cast(Tensor, parameter).to(slices.dtype) for parameter in (convolution.weight, convolution.bias))
     weight = weight.reshape(*weight.shape[:2], 1, KERNEL)
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and _receivers(len(slices), back):
         return cast(Tensor, _Passing.apply(slices, weight, bias, back))  # type: ignore[no-untyped-call]
     received, _ = _send(_images(slices), weight, bias, back)
     return _slices(torch.cat(received), len(received))
@@ -184,8 +184,8 @@ _UPSTREAM = "https://github.com/voldemortX/pytorch-auto-drive"
 _COMMIT = "137e63a9e6c3cd2cfeb15e101808478d7b25ddbd"
 
 
-def _published(learning_rate: float, epochs: int) -> Recipe:
-    """What the ResNet-18 and -34 files of upstream's configs/lane_detection/scnn share; they run on one device."""
+def _published(learning_rate: float, epochs: int, *, warmup_steps: int = 200, batch_size: int = 20) -> Recipe:
+    """What upstream's configs/lane_detection/scnn share; they run on one device."""
     return Recipe(
         optimizer="sgd",
         learning_rate=learning_rate,
@@ -194,8 +194,8 @@ def _published(learning_rate: float, epochs: int) -> Recipe:
         schedule="poly",
         power=0.9,
         epochs=epochs,
-        warmup_steps=200,
-        batch_size=20,
+        warmup_steps=warmup_steps,
+        batch_size=batch_size,
         augmentation=Augmentation(rotation=3),
     )
 
@@ -219,6 +219,8 @@ _LLAMAS = Configuration(
     weights="imagenet",
     recipe=_published(0.1, epochs=18),
 )
+_CULANE_101 = _CULANE.model_copy(update={"recipe": _published(0.08, 12, warmup_steps=500, batch_size=8)})
+_TUSIMPLE_101 = _TUSIMPLE.model_copy(update={"recipe": _published(0.13, 50, warmup_steps=500, batch_size=8)})
 _MICRO = Configuration(
     input=InputSize(frame=(590, 1640), crop=(236, 0, 590, 1640), network=(128, 320)),
     architecture={
@@ -268,6 +270,7 @@ SCNN.metas = {
     for name, backbone, configurations in (
         ("scnn_resnet18", "resnet18", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
         ("scnn_resnet34", "resnet34", {"culane": _CULANE, "tusimple": _TUSIMPLE, "llamas": _LLAMAS}),
+        ("scnn_resnet101", "resnet101", {"culane": _CULANE_101, "tusimple": _TUSIMPLE_101}),
         (
             "scnn_micro",
             "resnet_micro",

@@ -6,9 +6,10 @@ Locations are ordinal: a focal classification over cells and the distance of the
 Facts come from the paper and from cfzd/Ultra-Fast-Lane-Detection-v2 (MIT); configurations from its configs/*.py and utils/common.py.
 
 `ufldv2_resnet18` and `ufldv2_resnet34` are the published network, losses and decoding. What differs in training: lanes are given to
-the four slots by where they cross the bottom of the augmented frame, not by the label file's lane numbers; labels end where the lane
-ends (upstream prolongs them to the lower edge, data/dali_data.py); scaling is alike in both directions. Published CULane figures
-average test-time shifts of the features; decoding here has none.
+the four slots by where they cross the bottom of the augmented frame, not by the label file's lane numbers; a lane that ends above the
+last row anchor keeps its labels, which go on along a straight line (upstream puts them on that line from the lane's lower half on,
+data/dali_data.py); scaling is alike in both directions. Published CULane figures average test-time shifts of the features; decoding
+here has none, as upstream's without `tta`. On TuSimple places are exact, where upstream truncates them to whole pixels.
 
 `ufldv2_micro` departs from the paper, for budgets of a few hundred steps on a CPU. The published head, two fully connected layers
 on the coarsest feature, hardly learns in so few steps (F1@50 .25 against .77 after 220 steps of 16 on rendered roads); its head is
@@ -20,7 +21,7 @@ those of the published variants.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
@@ -33,24 +34,35 @@ from torch import Tensor, nn
 from detectors.backbones import backbone_taps, build_backbone
 from detectors.base import Batch, Detector, Tap, normalise
 from detectors.meta import Augmentation, Configuration, Data, DetectorMeta, Form, InputSize, Recipe
-from detectors.parts.row_wise import ABSENT, Anchors, ConvolutionalHead
-from detectors.parts.slots import LANES, slots_of
+from detectors.parts.row_wise import (
+    Anchors,
+    ConvolutionalHead,
+    FullyConnectedHead,
+    PlacedLane,
+    anchor_targets,
+    expected_cell,
+    focal_loss,
+    placed_lanes,
+    shared_cells,
+)
+from detectors.parts.slots import LANES
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
 from harness.validation import validated
 
-FOCAL_GAMMA = 2.0
 SMOOTHING = 0.05
 EXPECTATION_WEIGHT = 0.05
-"""Focusing, label mass of each neighbouring cell and weight of the expectation loss: upstream's utils/factory.py and utils/loss.py."""
+"""Label mass of each neighbouring cell and weight of the expectation loss: upstream's utils/loss.py and configs/*.py."""
 
 
 class Architecture(Data):
-    """Architecture options of UFLDv2; the defaults are the published CULane configuration.
+    """Architecture options of UFLDv2; the defaults are the published CULane configuration, but for `prolong`.
 
     row_span: the first and last row anchor, as shares of the frame's height; column anchors span its whole width. row_lanes: slots
     that are decoded from row anchors, the others from column anchors. row_share, column_share: a lane is predicted where it exists on
-    more than this share of its anchors. labels: `cell` (published), the cell's index with smoothing; `fraction`, the exact place,
-    shared between the two nearest cells. hidden, layer_norm: of the fully connected head; channels: of the convolutional one.
+    more than this share of its anchors. reach: cells on each side of the best one that its place is averaged over. labels: `cell`
+    (published), the cell's index with smoothing; `fraction`, the exact place, shared between the two nearest cells. prolong
+    (published): whether labels on row anchors go on to the last one, along a line through the lane's lower half. hidden, layer_norm:
+    of the fully connected head; channels: of the convolutional one.
     """
 
     head: Literal["fully_connected", "convolutional"] = "fully_connected"
@@ -63,6 +75,9 @@ class Architecture(Data):
     row_lanes: tuple[int, ...] = (1, 2)
     row_share: float = Field(0.5, ge=0, lt=1)
     column_share: float = Field(0.25, ge=0, lt=1)
+    reach: int = Field(1, ge=0)
+    # The published value isn't the default: identities of cells hold only the options that a configuration names.
+    prolong: bool = False
     hidden: int = Field(2048, gt=0)
     layer_norm: bool = True
     channels: int = Field(48, gt=0)
@@ -99,45 +114,18 @@ def anchors_of(size: InputSize, architecture: Architecture) -> dict[str, Anchors
     return families
 
 
-class FullyConnectedHead(nn.Module):
-    """The published head (model/model_culane.py): the coarsest feature, squeezed and flattened, through two linear layers."""
-
-    def __init__(
-        self,
-        last: Tap,
-        families: Mapping[str, Anchors],
-        network: tuple[int, int],
-        *,
-        hidden: int,
-        layer_norm: bool,
-    ) -> None:
-        super().__init__()
-        squeezed = 8
-        flattened = math.prod(math.ceil(side / last.stride) for side in network) * squeezed
-        self.shapes = {f"{name}_location": (anchors.cells, len(anchors.lines)) for name, anchors in families.items()}
-        self.shapes |= {f"{name}_existence": (2, len(anchors.lines)) for name, anchors in families.items()}
-        self.squeeze = nn.Conv2d(last.channels, squeezed, 1)
-        self.norm = nn.LayerNorm(flattened) if layer_norm else nn.Identity()
-        self.hidden = nn.Linear(flattened, hidden)
-        self.output = nn.Linear(hidden, sum(math.prod(shape) for shape in self.shapes.values()) * LANES)
-        for layer in (self.hidden, self.output):
-            nn.init.normal_(layer.weight, std=0.01)
-
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """Features of the backbone -> logits (B, choices, anchors, LANES) by name."""
-        flat = self.norm(self.squeeze(features[-1]).flatten(1))
-        logits = self.output(F.relu(self.hidden(flat)))
-        parts = logits.split([math.prod(shape) * LANES for shape in self.shapes.values()], dim=1)
-        return {
-            name: part.view(-1, *shape, LANES) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
-        }
-
-
 class UFLDv2(Detector):
     """Row-wise and column-wise ordinal classification of up to four lanes (see the module)."""
 
     metas: ClassVar[dict[str, DetectorMeta]]
     architecture: ClassVar[type[Data]] = Architecture
+    checkpoint_names: ClassVar[tuple[tuple[str, str], ...]] = (
+        (r"^model\.", "backbone."),
+        (r"^pool\.", "head.squeeze."),
+        (r"^cls\.0\.", "head.norm."),
+        (r"^cls\.1\.", "head.hidden."),
+        (r"^cls\.3\.", "head.output."),
+    )
 
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where the configuration's architecture has unknown or impossible options."""
@@ -152,8 +140,10 @@ class UFLDv2(Detector):
         options, network = self.options, self.configuration.input.network
         if options.head == "convolutional":
             return ConvolutionalHead(self.taps(), self.families, network, channels=options.channels)
+        shapes = {f"{name}_location": (anchors.cells, len(anchors.lines)) for name, anchors in self.families.items()}
+        shapes |= {f"{name}_existence": (2, len(anchors.lines)) for name, anchors in self.families.items()}
         return FullyConnectedHead(
-            self.taps()[-1], self.families, network, hidden=options.hidden, layer_norm=options.layer_norm
+            self.taps()[-1], shapes, network, hidden=options.hidden, layer_norm=options.layer_norm
         )
 
     def taps(self) -> tuple[Tap, ...]:
@@ -165,19 +155,14 @@ class UFLDv2(Detector):
 
         A lane that no anchor crosses within the frame takes no slot.
         """
-        polylines = [geometry.to_network(lane.points[np.isfinite(lane.points).all(axis=1)]) for lane in lanes]
-        positions = [
-            {name: anchors.positions(polyline) for name, anchors in self.families.items()} for polyline in polylines
-        ]
-        seen = [index for index, found in enumerate(positions) if any((p >= 0).any() for p in found.values())]
-        targets = {
-            name: np.full((len(anchors.lines), LANES), ABSENT, dtype=np.float32)
-            for name, anchors in self.families.items()
-        }
-        for index, slot in slots_of([polylines[index] for index in seen], geometry.network).items():
-            for name, target in targets.items():
-                target[:, slot] = positions[seen[index]][name]
-        return targets
+        placed = placed_lanes(lanes, geometry, self.families)
+        if self.options.prolong:
+            placed = {slot: self._prolonged(lane) for slot, lane in placed.items()}
+        return {name: anchor_targets(placed, name, anchors) for name, anchors in self.families.items()}
+
+    def _prolonged(self, lane: PlacedLane) -> PlacedLane:
+        longer = self.families["row"].prolonged(lane.positions["row"])
+        return PlacedLane(lane.polyline, {**lane.positions, "row": longer})
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 RGB (B, 3, H, W) -> `row_location` (B, cells, anchors, LANES), `row_existence` (B, 2, anchors, LANES), and columns."""
@@ -210,23 +195,20 @@ class UFLDv2(Detector):
             indices = torch.stack([place - 1, place, place + 1], dim=1)
             shares = logits.new_tensor([SMOOTHING, 1 - 2 * SMOOTHING, SMOOTHING]).view(1, 3, 1, 1)
         else:
-            place = (position - 0.5).clamp(0.0, cells - 1.0)
-            lower = place.floor()
-            indices = torch.stack([lower, lower + 1], dim=1)
-            shares = torch.stack([1 - (place - lower), place - lower], dim=1)
+            place, indices, shares = shared_cells(position, cells)
         log_share = logits.log_softmax(dim=1)
-        gathered = log_share.gather(1, indices.long().clamp(0, cells - 1))
-        focal = -(shares * (1 - gathered.exp()) ** FOCAL_GAMMA * gathered).sum(dim=1)
-        expectation = torch.einsum("bkal,k->bal", log_share.exp(), torch.arange(cells, device=logits.device).float())
+        focal = focal_loss(log_share, indices, shares)
+        expectation = expected_cell(log_share.exp())
         distance = F.smooth_l1_loss(expectation, place, reduction="none")
         return (focal * present).sum() / count, (distance * present).sum() / count
 
     def decode(self, outputs: dict[str, Tensor], geometries: Sequence[Geometry]) -> list[list[Lane]]:
         """Expectation over the best cell and its neighbours, where the lane exists; a lane's score is its mean existence there.
 
-        The rules of upstream's demo.py, with existence above one half. All that leaves the device is one tensor.
+        The rules of upstream's evaluation/eval_wrapper.py, with existence above one half. All that leaves the device is one tensor.
         """
-        decoded = torch.cat([_decoded(outputs, name) for name in self.families], dim=2).cpu().numpy()
+        families = list(self.families)[: 1 if len(set(self.options.row_lanes)) == LANES else 2]
+        decoded = torch.cat([_decoded(outputs, name, self.options.reach) for name in families], dim=2).cpu().numpy()
         threshold = self.configuration.recipe.confidence_threshold
         images: list[list[Lane]] = []
         for (positions, existence), geometry in zip(decoded, geometries, strict=True):
@@ -254,10 +236,10 @@ class UFLDv2(Detector):
         return Lane(near_to_far(points), float(existence[part][exists].mean()))
 
 
-def _decoded(outputs: dict[str, Tensor], family: str) -> Tensor:
+def _decoded(outputs: dict[str, Tensor], family: str, reach: int) -> Tensor:
     """Logits of a family -> (B, 2, anchors, LANES): position in cells and probability of existence."""
     logits = outputs[f"{family}_location"].float()
-    around = torch.arange(-1, 2, device=logits.device).view(1, 3, 1, 1)
+    around = torch.arange(-reach, reach + 1, device=logits.device).view(1, -1, 1, 1)
     indices = logits.argmax(dim=1, keepdim=True) + around
     inside = (indices >= 0) & (indices < logits.shape[1])
     near = logits.gather(1, indices.clamp(0, logits.shape[1] - 1)).masked_fill(~inside, -math.inf)
@@ -290,6 +272,7 @@ def _published(recipe: dict[str, Any], frame: tuple[int, int]) -> Recipe:
 # Upstream resizes a CULane frame to 533 rows, of which it keeps the lower 320: 354.2 of 590.
 _CULANE = Configuration(
     input=InputSize(frame=(590, 1640), crop=(236, 0, 590, 1640), network=(320, 1600)),
+    architecture={"prolong": True},
     weights="imagenet",
     # The learning rate belongs to eight processes of 32 images each (upstream's README).
     recipe=_published(
@@ -303,7 +286,12 @@ _TUSIMPLE = Configuration(
         "row_cells": 100,
         "row_span": (160 / 720, 710 / 720),
         "column_anchors": 41,
+        # Upstream's evaluation finds all lanes on row anchors, each on more than 3.
+        "row_lanes": (0, 1, 2, 3),
+        "row_share": 3 / 56,
+        "reach": 14,
         "layer_norm": False,
+        "prolong": True,
     },
     weights="imagenet",
     recipe=_published(

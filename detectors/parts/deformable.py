@@ -45,13 +45,21 @@ def deformable_convolution(
     group = torch.arange(groups, device=y.device).view(-1, 1, 1, 1)
     index = (((image * height + y[..., :, None]) * width + x[..., None, :]) * groups + group).flatten(-2)
     table = features.permute(0, 2, 3, 1).reshape(-1, channels // groups)
-    # The weighted sum of the four neighbours, all taps at once; its gradient is summed in a fixed order, unlike grid_sample's.
-    read = F.embedding_bag(index.view(-1, 4), table, mode="sum", per_sample_weights=shares.reshape(-1, 4))
+    read = _weighted_rows(table, index.view(-1, 4), shares.reshape(-1, 4))
     kernel = weight.view(-1, groups, channels // groups, taps).permute(1, 3, 2, 0).reshape(taps * channels, -1)
     output = read.view(-1, taps * channels) @ kernel
     if bias is not None:
         output = output + bias
     return output.view(batch, rows, columns, -1).permute(0, 3, 1, 2)
+
+
+def _weighted_rows(table: Tensor, index: Tensor, shares: Tensor) -> Tensor:
+    """Rows of a table (R, C) at indices (N, 4), summed with their shares (N, 4): (N, C)."""
+    if torch.compiler.is_exporting():
+        # ONNX has no bags: its translation of them is a loop over every one.
+        return (table[index] * shares[..., None]).sum(dim=1)
+    # Its gradient is summed in a fixed order, unlike grid_sample's.
+    return F.embedding_bag(index, table, mode="sum", per_sample_weights=shares)
 
 
 def _grid(

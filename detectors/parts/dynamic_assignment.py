@@ -66,6 +66,23 @@ def assign_dynamic_k(costs: Tensor, overlaps: Tensor, present: Tensor) -> Tensor
 
 
 @torch.no_grad()
+def with_every_lane(assigned: Tensor, costs: Tensor, present: Tensor) -> Tensor:
+    """What `assign_dynamic_k` gave, but with a prior for each lane that has none: of those that learn nothing, the one it costs least.
+
+    Not of the papers. There, a lane claims a prior that is sure to be another lane's rather than one near it that isn't sure of
+    anything, and goes without: what is found already keeps what isn't from being found.
+    """
+    priors = torch.arange(assigned.shape[1], device=assigned.device)
+    for lane in range(costs.shape[-1]):
+        free = assigned == UNASSIGNED
+        left_out = present[:, lane] & ~(assigned == lane).any(dim=1)
+        cheapest = costs[..., lane].masked_fill(~free, float("inf")).argmin(dim=1)
+        given = left_out[:, None] & free & (priors == cheapest[:, None])
+        assigned = torch.where(given, lane, assigned)
+    return assigned
+
+
+@torch.no_grad()
 def clrnet_costs(predictions: Tensor, targets: Tensor, network: tuple[int, int]) -> Tensor:
     """CLRNet's costs (B, P, M): classification, less the similarities in distance, start and angle multiplied and squared.
 

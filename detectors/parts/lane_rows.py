@@ -46,14 +46,20 @@ class LaneRows:
     def encode(self, polylines: list[Floats], places: int) -> npt.NDArray[np.float32]:
         """Polylines (N, 2) -> float32 (places, 6 + rows), the columns of `detectors.parts.dynamic_assignment` targets.
 
-        A polyline that leaves the image and comes back is two lanes. Of more lanes than places those are kept that are on the most
-        rows; lanes on fewer than two are none. Places without a lane hold ABSENT on every row and a 0 in column `PRESENT`.
+        A polyline is cut off at the image's edges; one that leaves the image and comes back is two lanes. The rest: `encode_whole`.
+        """
+        return self.encode_whole([piece for polyline in polylines for piece in clipped(polyline, self.network)], places)
+
+    def encode_whole(self, polylines: list[Floats], places: int) -> npt.NDArray[np.float32]:
+        """The same for polylines that go on outside the image, each of them a lane whose curve all its points are on.
+
+        Of more lanes than places those are kept that are on the most rows of the image; lanes on fewer than two are none. Places
+        without a lane hold ABSENT on every row and a 0 in column `PRESENT`.
         """
         targets = np.zeros((places, 6 + self.count), dtype=np.float32)
         targets[:, XS] = ABSENT
         targets[:, 0] = 1
-        pieces = [piece for polyline in polylines for piece in clipped(polyline, self.network)]
-        found = [lane for piece in pieces if (lane := self._lane(piece)) is not None]
+        found = [lane for polyline in polylines if (lane := self._lane(polyline)) is not None]
         if len(found) > places:
             longest = sorted(range(len(found)), key=lambda index: -found[index][LENGTH])[:places]
             found = [found[index] for index in sorted(longest)]
@@ -86,7 +92,8 @@ class LaneRows:
         x, y = x[new], y[new]
         if len(x) < 2:
             return xs
-        rows = np.linspace(self.network[0], 0.0, self.count)
+        # Upstream's numbers: its last row comes out a hair above the image, so that a lane which is cut off there isn't on it.
+        rows = np.arange(self.network[0], -1.0, -self.step)[: self.count]
         within = (rows <= y[0]) & (rows >= y[-1])
         if not within.any():
             return xs

@@ -12,7 +12,8 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextvars import ContextVar
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -75,6 +76,7 @@ class Isolation:
                 # Before its modules could be hidden or patched.
                 ensure_torchvision()
                 undo.enter_context(redirect_stdout(io.StringIO()))
+                undo.enter_context(redirect_stderr(io.StringIO()))
                 undo.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")
                 undo.enter_context(self._importing())
@@ -140,14 +142,29 @@ def replaced(target: Any, name: str, value: Any) -> Patch:
     return lambda: mock.patch.object(target, name, value, create=True)
 
 
+_DEVICE: ContextVar[torch.device | None] = ContextVar("device", default=None)
+
+
+@contextmanager
+def running_on(device: torch.device) -> Iterator[None]:
+    """Inside, `cuda_is_here` means this device; elsewhere the CPU."""
+    token = _DEVICE.set(device)
+    try:
+        yield
+    finally:
+        _DEVICE.reset(token)
+
+
 @contextmanager
 def cuda_is_here() -> Iterator[None]:
-    """`.cuda()` of tensors and modules gives them as they are: for code that names the device where it should follow its input."""
+    """`.cuda()` of tensors and modules gives them on the device of `running_on`: for code that names a device where it should follow
+    its input.
+    """
 
-    def same(self: Any, *args: Any, **options: Any) -> Any:
-        return self
+    def here(self: Any, *args: Any, **options: Any) -> Any:
+        return self.to(_DEVICE.get() or "cpu")
 
-    with mock.patch.object(torch.Tensor, "cuda", same), mock.patch.object(torch.nn.Module, "cuda", same):
+    with mock.patch.object(torch.Tensor, "cuda", here), mock.patch.object(torch.nn.Module, "cuda", here):
         yield
 
 

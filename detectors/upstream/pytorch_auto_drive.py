@@ -14,23 +14,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import PIL.Image
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from detectors.lstr import WEIGHTS, frame_of
+from detectors.lstr import WEIGHTS
 from detectors.meta import Form
 from detectors.parts.masks import slot_mask
 from detectors.parts.segmentation import EXISTENCE_WEIGHT
 from detectors.registry import find_adapter
+from detectors.upstream.curves import MORE_LANES_THAN_QUERIES, Polyline, drawn_curves, keep_pole_away, on_rows, seen
 from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, replaced, stand_in
 from detectors.upstream.reference import Difference, Frame, Reference
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
-
-Polyline = npt.NDArray[np.float64]
 
 IMAGE = Difference(
     "Upstream resizes with Pillow, whose bilinear filter is as wide as the reduction. Ours averages whole blocks of pixels first "
@@ -38,6 +36,10 @@ IMAGE = Difference(
     within=2.0,
 )
 """Mean difference in grey levels, on frames of rendered roads."""
+
+
+MOST_POINTS = 200
+"""Of a lane, where upstream learns from points; what is over of them it ignores."""
 
 
 @contextmanager
@@ -128,7 +130,7 @@ class Segmentation(AutoDrive):
             "Upstream reads a lane on whole rows of the map, cut off below, and writes the column's left edge, again cut off, on the "
             "dataset's row. Ours reads the probabilities on exactly that row and gives the middle of the column. The maps are drawn: "
             "the highest of random values is another one a quarter of a row further.",
-            within=3.0,
+            within=4.0,
         ),
     }
 
@@ -185,9 +187,9 @@ class Segmentation(AutoDrive):
         maps, existence = torch.zeros(2, 1 + slots, height, width), torch.linspace(6.0, 3.0, slots).repeat(2, 1)
         for slot, foot in enumerate(torch.linspace(-0.3, 1.2, slots)):
             centre = 0.5 + (foot - 0.5) * (rows - 0.3) + 0.1 * (rows - 0.3) ** 2
-            maps[:, 1 + slot] = 8.0 * torch.exp(-(((columns - centre) / 0.01) ** 2)) * (rows > 0.35)
+            maps[:, 1 + slot] = 8.0 * torch.exp(-(((columns - centre) / 0.01) ** 2)) * (rows > 0.36)
         maps[:, 0] = 4.0
-        existence[1, 0], maps[1, 2, : height // 2] = -1.0, 0.0
+        existence[1, 0], maps[1, 2, : int(0.54 * height)] = -1.0, 0.0
         return {"out": maps, "lane": existence}, {"mask": maps, "existence": existence}
 
 
@@ -197,10 +199,12 @@ class RESA(Segmentation):
     variants: ClassVar[dict[str, tuple[Form, ...]]] = {
         "resa_resnet18": ("culane", "tusimple"),
         "resa_resnet34": ("culane", "tusimple"),
+        "resa_resnet101": ("culane", "tusimple"),
     }
     _configurations: ClassVar[dict[str, str]] = {
         "resa_resnet18": "resa.resnet18_{}",
         "resa_resnet34": "resa.resnet34_{}",
+        "resa_resnet101": "resa.resnet101_{}",
     }
 
 
@@ -210,10 +214,12 @@ class SCNN(Segmentation):
     variants: ClassVar[dict[str, tuple[Form, ...]]] = {
         "scnn_resnet18": ("culane", "tusimple"),
         "scnn_resnet34": ("culane", "tusimple", "llamas"),
+        "scnn_resnet101": ("culane", "tusimple"),
     }
     _configurations: ClassVar[dict[str, str]] = {
         "scnn_resnet18": "scnn.resnet18_{}",
         "scnn_resnet34": "scnn.resnet34_{}",
+        "scnn_resnet101": "scnn.resnet101_{}",
     }
 
     def raw(self, outputs: Any) -> dict[str, Tensor]:
@@ -225,6 +231,10 @@ class SCNN(Segmentation):
 class LSTR(AutoDrive):
     """`configs/lane_detection/lstr`."""
 
+    differences: ClassVar[Mapping[str, Difference]] = {
+        "image": IMAGE,
+        "losses, more lanes than slots": MORE_LANES_THAN_QUERIES,
+    }
     variants: ClassVar[dict[str, tuple[Form, ...]]] = {"lstr_resnet18s_2x": ("culane",), "lstr_resnet34": ("culane",)}
     _configurations: ClassVar[dict[str, str]] = {
         "lstr_resnet18s_2x": "lstr.resnet18s_{}_aug",
@@ -234,6 +244,7 @@ class LSTR(AutoDrive):
     def __init__(self, checkout: Path, variant: str, form: Form) -> None:
         super().__init__(checkout, variant, form)
         self.threshold = self.model.thresh
+        keep_pole_away(self.model.shared_embed)
 
     def raw(self, outputs: Any) -> dict[str, Tensor]:
         """The logits and curves of every decoder layer, the last one last."""
@@ -270,22 +281,29 @@ class LSTR(AutoDrive):
         }
 
     def _target(self, lanes: Sequence[Lane]) -> dict[str, Tensor]:
-        """What upstream's dataset gives for labels with a point on each row that ours reads, -2 where a lane isn't."""
-        rows = frame_of(self.size, self.options.rows)
-        geometry = plain_geometry(self.size.frame, self.size.crop, self.size.network)
-        places = (
-            np.stack([rows.positions(geometry.to_network(lane.points)) for lane in lanes])
-            if lanes
-            else np.zeros((0, len(rows.lines)))
-        )
-        points = geometry.to_original(rows.points(places)) + 0.5
-        points[places < 0, 0] = -2.0
-        target: dict[str, Any] = {"keypoints": points.astype(np.float32)}
-        blank = PIL.Image.new("RGB", self.size.frame[::-1])
-        _, target = self.transforms(blank, target)
-        generate = import_module("utils.datasets.utils").generate_lane_label_dict
-        found: dict[str, Tensor] = generate(target)
+        """What upstream's dataset gives: the ends from the labels' own points, the curves from labels with points on our rows."""
+        rows = self.options.rows
+        target = self._encoded([seen(lane, self.size, rows) for lane in lanes])
+        return {**target, "keypoints": self._encoded([on_rows(lane, self.size, rows) for lane in lanes])["keypoints"]}
+
+    def _encoded(self, polylines: Sequence[Polyline]) -> dict[str, Tensor]:
+        """Upstream's test transforms and `generate_lane_label_dict`; x is -2 where a lane has no point."""
+        height, width = self.size.frame
+        # As its datasets have it: without lanes there is no second dimension.
+        shape = (len(polylines), MOST_POINTS, 2) if polylines else (0,)
+        keypoints = np.full(shape, -2.0, dtype=np.float32)
+        for lane, polyline in zip(keypoints, polylines, strict=True):
+            lane[: len(polyline)] = polyline
+        blank = PIL.Image.new("RGB", (width, height))
+        _, target = self.transforms(blank, {"keypoints": keypoints})
+        found: dict[str, Tensor] = import_module("utils.datasets.utils").generate_lane_label_dict(target)
         return found
+
+    def drawn(self) -> tuple[Any, Any]:
+        """Four lanes and three queries that aren't any."""
+        logits, curves = drawn_curves(self.options.queries, spread=1.8)
+        theirs = {"logits": logits, "curves": curves}
+        return theirs, {name: value[:, None] for name, value in theirs.items()}
 
 
 def _seen(lane: Sequence[Sequence[float]]) -> Polyline:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from detectors.meta import Form
+from detectors.upstream.isolation import Isolation
 from harness.lanes import Lane
 
 Frame = npt.NDArray[np.uint8]
@@ -44,6 +45,7 @@ class Reference(ABC):
 
     `repository` is its key in `detectors.upstream.repositories.REPOSITORIES`. `variants` says which of our variants and forms there is
     an upstream configuration for. `model` is upstream's module: its `state_dict()` has the names that released checkpoints have.
+    `upstream` is the scope in which its code runs.
 
     `differences` are the documented ones, by layer: `image`, `raw NAME`, `lanes`, `lanes as decoded`, `loss NAME`, `gradient`, and
     `losses, SET` for a set of unusual labels (`losses, more lanes than slots`). `threshold` is the score that upstream's `lanes` asks
@@ -56,6 +58,7 @@ class Reference(ABC):
     differences: ClassVar[Mapping[str, Difference]] = {}
     threshold: float | None = None
     model: nn.Module
+    upstream: Isolation
 
     @abstractmethod
     def __init__(self, checkout: Path, variant: str, form: Form) -> None:

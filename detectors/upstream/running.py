@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import nn
 
 
@@ -15,7 +14,10 @@ def training_without_dropout(model: nn.Module) -> Iterator[None]:
 
     Dropout is a module's probability `p`, or a number `dropout` as attention layers have it.
     """
-    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    # Copies take what training writes: the graph of the losses may still need them when the model has its own again.
+    kept = [(module, dict(module._buffers)) for module in model.modules()]
+    for module, buffers in kept:
+        module._buffers.update({name: None if value is None else value.clone() for name, value in buffers.items()})
     chances: list[tuple[nn.Module, str, float]] = []
     for module in model.modules():
         name = "p" if isinstance(module, nn.modules.dropout._DropoutNd) else "dropout"
@@ -30,7 +32,5 @@ def training_without_dropout(model: nn.Module) -> Iterator[None]:
         model.eval()
         for module, name, chance in chances:
             setattr(module, name, chance)
-        with torch.no_grad():
-            for name, value in model.named_buffers():
-                if name in buffers:
-                    value.copy_(buffers[name])
+        for module, buffers in kept:
+            module._buffers.update(buffers)

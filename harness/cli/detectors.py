@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from harness.cli import detectors_fetch
-from harness.cli.detectors_import import EPILOG, import_published
+from harness.cli import detectors_fetch, detectors_import, detectors_parity
 from harness.cli.options import Json
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from harness.conformance.battery import CheckResult
 
 app = typer.Typer(add_completion=False, help="The detectors, their conformance, and a scaffold for a new one.")
-app.command("import", epilog=EPILOG)(import_published)
+app.command("import", epilog=detectors_import.EPILOG)(detectors_import.import_published)
 app.command("fetch", epilog=detectors_fetch.EPILOG)(detectors_fetch.fetch)
+app.command("parity", epilog=detectors_parity.EPILOG)(detectors_parity.parity)
 
 LISTING_WIDTH = 200
 """Columns of the listing where it doesn't go to a terminal."""
@@ -35,27 +36,55 @@ MICRO = "_micro"
 @app.command("list", epilog="Example: samiro-bench detectors list --json")
 def list_detectors(as_json: Json = False) -> None:
     """List the detectors of the project and of installed packages."""
-    from detectors.registry import detector_names
+    from detectors.registry import UPSTREAM, detector_names
 
-    rows = [describe(name) for name in detector_names()]
+    rows = [describe(name) for name in detector_names() if name not in UPSTREAM]
+    bridges = [describe_bridge(name) for name in UPSTREAM]
     if as_json:
-        typer.echo(json.dumps({"detectors": rows}))
+        typer.echo(json.dumps({"detectors": rows, "upstream": bridges}))
         return
-    table = Table(box=SIMPLE_HEAD)
-    for header in ("detector", "family", "datasets: parameters", "licence", "year", "paper"):
-        # What is asked for is the name: the rest may take more lines where the terminal is narrow.
-        table.add_column(header, no_wrap=header == "detector")
-    problems = []
+    console = Console(width=None if sys.stdout.isatty() else LISTING_WIDTH)
+    table = listing("detector", "family", "datasets: parameters", "licence", "parity", "year", "paper")
+    for row in rows:
+        if "problem" not in row:
+            counts = ", ".join(f"{form}: {count / 1e6:.2f} M" for form, count in row["parameters"].items())
+            facts = (counts, row["licence"], row["parity"] or "", str(row["year"]), row["paper"])
+            table.add_row(row["name"], row["family"], *facts)
+    console.print(table)
+    third = listing("third-party code", "family", "datasets", "licence", "repository", "checkout")
+    for row in bridges:
+        facts = (row["family"], ", ".join(row["datasets"]), row["licence"], row["repository"], row["checkout"])
+        third.add_row(row["name"], *facts)
+    console.print(third)
     for row in rows:
         if "problem" in row:
-            problems.append(row["problem"])
-            continue
-        counts = ", ".join(f"{form}: {count / 1e6:.2f} M" for form, count in row["parameters"].items())
-        table.add_row(row["name"], row["family"], counts, row["licence"], str(row["year"]), row["paper"])
-    console = Console(width=None if sys.stdout.isatty() else LISTING_WIDTH)
-    console.print(table)
-    for problem in problems:
-        console.print(problem, highlight=False, markup=False, soft_wrap=True)
+            console.print(row["problem"], highlight=False, markup=False, soft_wrap=True)
+
+
+def listing(*headers: str) -> Table:
+    """A table whose first column is kept whole: what is asked for is the name, the rest may take more lines."""
+    table = Table(box=SIMPLE_HEAD)
+    for place, header in enumerate(headers):
+        table.add_column(header, no_wrap=place == 0)
+    return table
+
+
+def describe_bridge(name: str) -> dict[str, Any]:
+    """What is known of third-party code that is run from a checkout, and of that checkout."""
+    from detectors.registry import UPSTREAM
+    from detectors.upstream.checkouts import commit_of, known_checkout
+    from harness.errors import InputError
+
+    module, attribute = UPSTREAM[name].split(":")
+    bridge: Any = getattr(import_module(module), attribute)
+    meta, repository = bridge.metas[name], bridge.reference.repository
+    try:
+        commit = commit_of(known_checkout(repository))
+        checkout = str(commit) if commit else "no git checkout"
+    except InputError:
+        checkout = f"none: samiro-bench detectors fetch {repository}"
+    facts = meta.model_dump(mode="json", exclude={"configurations", "normalisation"})
+    return {**facts, "datasets": list(meta.configurations), "repository": repository, "checkout": checkout}
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -70,7 +99,15 @@ def describe(name: str) -> dict[str, Any]:
         return {"name": name, "problem": str(error)}
     facts = adapter.meta.model_dump(mode="json", exclude={"configurations", "normalisation"})
     found_in = (adapter.origin or {}).get("distribution", "samiro-bench")
-    return {**facts, "datasets": list(parameters), "parameters": parameters, "from": found_in}
+    parity = parity_of(name)
+    return {**facts, "datasets": list(parameters), "parameters": parameters, "from": found_in, "parity": parity}
+
+
+def parity_of(name: str) -> str | None:
+    """How a detector compares with its upstream: `compared` where docs/detectors.md has a table of it, None where there is nothing."""
+    from detectors.upstream.references import REFERENCES
+
+    return "compared" if name in REFERENCES else None
 
 
 def parameter_count(name: str, form: Form) -> int:

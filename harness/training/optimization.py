@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from detectors.meta import Recipe
+from harness.errors import InputError
 from harness.methods.base import ParameterGroup
 
 ONE_CYCLE_RISE = 0.3
@@ -24,9 +25,10 @@ torch.optim.lr_scheduler.OneCycleLR (pct_start, 1 / div_factor, 1 / final_div_fa
 def learning_rate_factor(recipe: Recipe, step: int, total_steps: int) -> float:
     """Learning rate of a step (0 .. total_steps - 1) over the recipe's: schedule over the whole training times warm-up.
 
-    constant: 1. cosine: (1 + cos(pi t)) / 2 and poly: (1 - t)^power, with t = step / total_steps. multistep: gamma for every
-    milestone m with step >= round(m total_steps). one_cycle: cosine rise and fall with OneCycleLR's defaults. The warm-up rises
-    linearly from `warmup_start` at step 0 to 1 at step `warmup_steps` and multiplies the schedule (as in mmcv's LrUpdaterHook).
+    constant: 1. cosine: (1 + cos(pi n t)) / 2 with n half cycles, and poly: (1 - t)^power, with t = step / total_steps. multistep:
+    gamma for every milestone m with step >= round(m total_steps). one_cycle: cosine rise and fall with OneCycleLR's defaults. The
+    warm-up rises linearly from `warmup_start` at step 0 to 1 at step `warmup_steps` and multiplies the schedule (as in mmcv's
+    LrUpdaterHook).
     """
     return _scheduled(recipe, step, total_steps) * _warmup(recipe, step)
 
@@ -37,7 +39,7 @@ def _scheduled(recipe: Recipe, step: int, total_steps: int) -> float:
         case "constant":
             return 1.0
         case "cosine":
-            return (1.0 + math.cos(math.pi * share)) / 2.0
+            return (1.0 + math.cos(math.pi * recipe.half_cycles * share)) / 2.0
         case "poly":
             return float((1.0 - share) ** recipe.power)
         case "multistep":
@@ -121,18 +123,28 @@ class Optimization:
 def build_optimization(recipe: Recipe, groups: Sequence[ParameterGroup], model: nn.Module) -> Optimization:
     """Optimizers of a model's parameter groups.
 
-    ValueError where a trainable parameter of `model` is in no group or in two, a group has a frozen one, an `adamw` group has
-    no learning rate, or a `recipe` group has one.
+    What the recipe has `learning_rate_factors` for is taken out of its group into one of its own. ValueError where a trainable
+    parameter of `model` is in no group or in two, a group has a frozen one, an `adamw` group has no learning rate, or a `recipe`
+    group has one; InputError where a factor is of nothing that trains.
     """
     _check_groups(groups, model)
+    factors = _factors(recipe, model)
     kinds: dict[str, list[dict[str, Any]]] = {}
     for group in groups:
         if (group.learning_rate is None) == (group.optimizer == "adamw"):
             raise ValueError(f"parameter group {group.name!r}: 'learning_rate' is for 'adamw' groups, and they need it")
-        if group.parameters:
-            peak = recipe.learning_rate if group.learning_rate is None else group.learning_rate
-            entry = {"params": list(group.parameters), "name": group.name, "peak": peak, "lr": peak}
-            kinds.setdefault(group.optimizer, []).append(entry)
+        if group.learning_rate is not None:
+            parts = {(group.name, group.learning_rate): list(group.parameters)}
+        else:
+            parts = {}
+            for parameter in group.parameters:
+                path, factor = factors.get(id(parameter), ("", 1.0))
+                name = f"{group.name} {path}" if path else group.name
+                parts.setdefault((name, recipe.learning_rate * factor), []).append(parameter)
+        for (name, peak), parameters in parts.items():
+            if parameters:
+                entry = {"params": parameters, "name": name, "peak": peak, "lr": peak}
+                kinds.setdefault(group.optimizer, []).append(entry)
     build = {"recipe": lambda entries: _recipe_optimizer(recipe, entries), "adamw": _own_adamw}
     return Optimization(recipe, {kind: build[kind](entries) for kind, entries in kinds.items()})
 
@@ -150,6 +162,20 @@ def _recipe_optimizer(recipe: Recipe, entries: list[dict[str, Any]]) -> Optimize
 
 def _own_adamw(entries: list[dict[str, Any]]) -> Optimizer:
     return AdamW(entries, weight_decay=0.0)
+
+
+def _factors(recipe: Recipe, model: nn.Module) -> dict[int, tuple[str, float]]:
+    """Identity of a parameter that learns at another rate -> the path that the recipe names it by, and the factor."""
+    found: dict[int, tuple[str, float]] = {}
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for path, factor in recipe.learning_rate_factors.items():
+        matching = [parameter for name, parameter in trained.items() if f".{path}." in f".{name}"]
+        if not matching:
+            raise InputError(
+                f"recipe: learning_rate_factors has {path!r}, of which nothing trains; name a submodule by its path"
+            )
+        found |= {id(parameter): (path, factor) for parameter in matching}
+    return found
 
 
 def _check_groups(groups: Sequence[ParameterGroup], model: nn.Module) -> None:

@@ -23,7 +23,6 @@ from harness.programs.cell import program_cells
 from harness.programs.run import ask
 from harness.records import read_records
 from harness.suite import load_suite
-from tests.harness.trees import write_tusimple
 
 CHECKOUTS = os.environ.get("SAMIRO_BENCH_UPSTREAM")
 
@@ -261,8 +260,8 @@ def test_rows_whose_training_is_unknown_or_other_are_not_ranked(folder):
     assert record.flags == ("trained on CULane's train split", "on which split its checkpoint was chosen is not known")
 
 
-def test_a_program_answers_in_tusimples_format_at_the_rows_of_each_image(tmp_path):
-    write_tusimple(tmp_path / "data", {"train": 1, "test": 3})
+def test_a_program_answers_in_tusimples_format_at_the_rows_of_each_image(tmp_path, trees):
+    trees.write_tusimple(tmp_path / "data", {"train": 1, "test": 3})
     dataset = open_dataset("tusimple", tmp_path / "data")
     frames = dataset.frames("test")
     (tmp_path / "seer.py").write_text(

@@ -209,7 +209,9 @@ def test_lost_and_unknown_files_are_refused_by_name(folder: Path) -> None:
     ],
 )
 def test_a_damaged_list_of_names_is_refused(folder: Path, line: str, told: str) -> None:
-    with (folder / "detectors.csv").open("a") as stream:
+    names = folder / "detectors.csv"
+    number = len(names.read_text().splitlines()) + 1
+    with names.open("a") as stream:
         stream.write(f"{line}\n")
-    with pytest.raises(InputError, match=rf"detectors\.csv: line 9: {told}"):
+    with pytest.raises(InputError, match=rf"detectors\.csv: line {number}: {told}"):
         read_published(folder)

@@ -1,0 +1,182 @@
+"""Upstream's own model, losses and decoding, from the user's checkout, as an adapter like any other: the third-party code itself.
+
+What a bridge takes from ours is what the harness owns: how a frame becomes an image of the network's size, the recipe, and the encoding
+of labels, of which parity shows that it is upstream's. Everything between image tensor and written lane is upstream's code.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from detectors.base import Batch, Detector, Tap, normalise
+from detectors.checkpoints import renamed
+from detectors.meta import Data, DetectorMeta, Form
+from detectors.registry import find_adapter
+from detectors.upstream.checkouts import known_checkout, origin_of
+from detectors.upstream.isolation import running_on
+from detectors.upstream.reference import Reference
+from harness.lanes import Geometry, Lane, near_to_far
+from harness.validation import validated
+
+SUFFIX = "_upstream"
+"""How the name of a bridge ends whose beginning is that of our variant of the same configuration."""
+
+Scored = tuple[npt.NDArray[np.float64], float]
+"""A decoded lane (N, 2) in pixels of the configured frame, no shift by half a pixel taken out, and its score."""
+
+
+class Options(Data):
+    """start: whose random weights training starts from, `upstream`'s own or those that our variant draws from the same seed."""
+
+    start: Literal["upstream", "native"] = "upstream"
+
+
+class _Held:
+    """Keeps what isn't part of a module out of its parameters, its state dict and its copies."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Held:
+        return self
+
+
+class Bridge(Detector):
+    """An adapter around the model of a `Reference`. `reference` builds it; `stages` are the paths of the taps' modules inside it,
+    in the order of our variant's taps.
+    """
+
+    reference: ClassVar[type[Reference]]
+    stages: ClassVar[tuple[str, ...]]
+    architecture: ClassVar[type[Data]] = Options
+
+    def __init__(self, meta: DetectorMeta, form: Form) -> None:
+        """Raises InputError where there is no checkout, or another one."""
+        super().__init__(meta, form)
+        where = f"detector {meta.name}, architecture for {form}"
+        options = validated(Options, self.configuration.architecture, where=where)
+        native = find_adapter(native_name(meta))
+        # Its tensors would be for nothing: what is asked of it is what it knows of labels.
+        with torch.device("meta"):
+            held = native.detector(native.meta, form)
+        checkout = known_checkout(self.reference.repository)
+        if options.start == "native":
+            # First, so that one seed draws what it draws for our variant.
+            start = native.detector(native.meta, form)
+            with torch.random.fork_rng(devices=[]):
+                built = self.reference(checkout, native.meta.name, form)
+            copy_start(start, built.model, native.detector.checkpoint_names)
+        else:
+            built = self.reference(checkout, native.meta.name, form)
+        self._native, self._upstream = _Held(held), _Held(built)
+        self.network: nn.Module = built.model
+
+    @classmethod
+    def origin(cls) -> dict[str, str]:
+        """Repository and commit of the checkout whose code runs."""
+        return origin_of(cls.reference.repository)
+
+    @property
+    def native(self) -> Detector:
+        """Our variant of the same configuration, without weights."""
+        detector: Detector = self._native.value
+        return detector
+
+    @property
+    def upstream(self) -> Any:
+        """The reference whose model this is. In a copy of the detector it runs the copy's model."""
+        reference = self._upstream.value
+        reference.model = self.network
+        return reference
+
+    def taps(self) -> tuple[Tap, ...]:
+        """Upstream's modules of the stages that our variant taps."""
+        found = zip(self.stages, self.native.taps(), strict=True)
+        return tuple(
+            Tap(f"network.{stage}", tap.channels, tap.stride, tap.layout, tap.prefix_tokens, tap.trainable)
+            for stage, tap in found
+        )
+
+    def encode_targets(self, lanes: Sequence[Lane], geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
+        """As our variant encodes them."""
+        return self.native.encode_targets(lanes, geometry)
+
+    def forward(self, images: Tensor) -> Any:
+        """uint8 RGB (B, 3, H, W) -> upstream's own outputs."""
+        prepared = normalise(images, self.native.meta.normalisation)
+        with running_on(images.device), self.upstream.upstream:
+            return self.outputs(prepared)
+
+    def losses(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
+        """Upstream's loss terms, weighted as in its sum, under the names of ours."""
+        with running_on(batch.images.device), self.upstream.upstream:
+            return self.terms(outputs, batch.targets)
+
+    def decode(self, outputs: Any, geometries: Sequence[Geometry]) -> list[list[Lane]]:
+        """Upstream's decoding and suppression; lanes of frames of another size than the configured one are scaled to it."""
+        self.upstream.threshold = self.configuration.recipe.confidence_threshold
+        found = self.scored_lanes(outputs)
+        frame = self.frame
+        return [
+            [
+                Lane(near_to_far(geometry.to_original(frame.to_network(points))), score)
+                for points, score in lanes
+                if len(points) > 1
+            ]
+            for lanes, geometry in zip(found, geometries, strict=True)
+        ]
+
+    @cached_property
+    def frame(self) -> Geometry:
+        """How the configured frame enters the network."""
+        return self.geometry_of(self.configuration.input.frame)
+
+    def outputs(self, images: Tensor) -> Any:
+        """Upstream's outputs for its float input; in training those that its loss takes."""
+        return self.network(images)
+
+    @abstractmethod
+    def terms(self, outputs: Any, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Upstream's loss terms of outputs and of the targets that `encode_targets` gave."""
+
+    @abstractmethod
+    def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
+        """Lanes of each image in pixels of the configured frame, as upstream writes them, with scores in [0, 1]."""
+
+
+def native_name(meta: DetectorMeta) -> str:
+    """The name of our variant of a bridge's configuration."""
+    return meta.name.removesuffix(SUFFIX)
+
+
+def bridged(metas: Mapping[str, DetectorMeta], names: Mapping[str, Sequence[Form]]) -> dict[str, DetectorMeta]:
+    """The metadata of bridges of some of our variants, `metas`, in the forms that there is an upstream configuration for.
+
+    Facts, input and recipe are theirs; there are no options but a bridge's.
+    """
+    found = {}
+    for name, forms in names.items():
+        configurations = {
+            form: metas[name].configurations[form].model_copy(update={"architecture": {}, "weights": "none"})
+            for form in forms
+        }
+        update = {"name": name + SUFFIX, "configurations": configurations}
+        found[name + SUFFIX] = metas[name].model_copy(update=update)
+    return found
+
+
+def copy_start(ours: nn.Module, upstream: nn.Module, names: tuple[tuple[str, str], ...]) -> None:
+    """Give upstream's model the weights of ours, entry by entry as `checkpoint_names` pairs them; entries of its own stay."""
+    theirs = upstream.state_dict()
+    paired = {renamed({key: value}, names, where=Path("upstream")).popitem()[0]: key for key, value in theirs.items()}
+    state = ours.state_dict()
+    upstream.load_state_dict({key: state[name] for name, key in paired.items() if name in state}, strict=False)

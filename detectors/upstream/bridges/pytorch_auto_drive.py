@@ -1,0 +1,141 @@
+"""voldemortX/pytorch-auto-drive's own RESA, SCNN and LSTR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, ClassVar
+from unittest import mock
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from detectors.lstr import LSTR as OurLSTR
+from detectors.lstr import WEIGHTS
+from detectors.meta import DetectorMeta
+from detectors.parts.segmentation import EXISTENCE_WEIGHT
+from detectors.resa import RESA as OurRESA
+from detectors.scnn import SCNN as OurSCNN
+from detectors.upstream.bridge import Bridge, Scored, bridged
+from detectors.upstream.pytorch_auto_drive import LSTR, RESA, SCNN
+
+
+class Segmentation(Bridge):
+    """Maps of lanes and their existence."""
+
+    stages: ClassVar[tuple[str, ...]] = ("backbone.layer1", "backbone.layer2", "backbone.layer3")
+
+    def terms(self, outputs: Any, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`LaneLoss`, whose network is what it gave already."""
+        upstream = self.upstream
+        upstream.criterion.to(outputs["out"].device)
+        shown = {name: value.float() for name, value in outputs.items()}
+        mask, existence = targets["mask"].long(), targets["existence"]
+        _, terms = upstream.criterion(None, mask, existence, lambda _: shown, upstream.test["input_size"])
+        return {"mask": terms["loss seg"], "existence": EXISTENCE_WEIGHT * terms["loss exist"]}
+
+    def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
+        """`lane_as_segmentation_inference`, whose reading of the maps is asked slot by slot, so that a lane's score is known."""
+        upstream, test = self.upstream, self.upstream.test
+        shown = {name: value.float() for name, value in outputs.items()}
+        with upstream.upstream:
+            module = import_module("utils.lane_det_utils")
+            with mock.patch.object(module, "prob_to_lines", by_slot(module.prob_to_lines)):
+                sizes = [test["input_size"], test["original_size"]]
+                keys = (test["gap"], test["ppl"], test["thresh"], upstream.form, test["max_lane"])
+                found = module.lane_as_segmentation_inference(None, shown, sizes, *keys, forward=False)
+        scores = shown["lane"].sigmoid().tolist()
+        return [[(seen(lane), scores[image][slot]) for slot, lane in lanes] for image, lanes in enumerate(found)]
+
+
+def by_slot(read: Callable[..., list[Any]]) -> Callable[..., list[tuple[int, Any]]]:
+    """`prob_to_lines`, or what reads curves, with the slot of each lane that it finds."""
+
+    def reading(first: Any, existence: Any, **options: Any) -> list[tuple[int, Any]]:
+        slots = [slot for slot, there in enumerate(existence) if there]
+        masks = [np.arange(len(existence)) == slot for slot in slots]
+        return [(slot, lane) for slot, mask in zip(slots, masks, strict=True) for lane in read(first, mask, **options)]
+
+    return reading
+
+
+def seen(lane: Any) -> npt.NDArray[np.float64]:
+    """The points of a written lane that are there: on TuSimple x is -2 on rows without."""
+    points = np.array(lane, dtype=np.float64).reshape(-1, 2)
+    return points[points[:, 0] >= 0]
+
+
+class UpstreamRESA(Segmentation):
+    """RESA of pytorch-auto-drive."""
+
+    reference = RESA
+    metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurRESA.metas, RESA.variants)
+
+
+class UpstreamSCNN(Segmentation):
+    """SCNN of pytorch-auto-drive."""
+
+    reference = SCNN
+    stages = ("backbone.layer1", "backbone.layer2", "backbone.layer3", "backbone.layer4")
+    metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurSCNN.metas, SCNN.variants)
+
+
+class UpstreamLSTR(Bridge):
+    """LSTR of pytorch-auto-drive."""
+
+    reference = LSTR
+    stages = ("backbone.layer1", "backbone.layer2", "backbone.layer3", "backbone.layer4")
+    metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurLSTR.metas, LSTR.variants)
+
+    def terms(self, outputs: Any, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`HungarianLoss`, each term summed over the decoder layers. A batch without lanes, which it refuses, has its first alone."""
+        criterion, labels = (
+            self.upstream.criterion,
+            [labelled(*both) for both in zip(targets["x"], targets["ends"], strict=True)],
+        )
+        if not any(len(label["labels"]) for label in labels):
+            layers = [outputs, *outputs["aux"]]
+            none = outputs["logits"].new_zeros(outputs["logits"].shape[:2], dtype=torch.long)
+            entropies = [criterion.classification_loss(layer["logits"].permute(0, 2, 1), none) for layer in layers]
+            nothing = 0.0 * outputs["curves"].sum()
+            terms = {name: nothing for name in NAMES}
+            return terms | {"lane": WEIGHTS["lane"] * torch.stack(entropies).sum()}
+        _, terms = criterion(None, labels, lambda _: outputs)
+        return {
+            ours: WEIGHTS[ours] * sum(value for name, value in terms.items() if name.startswith(f"loss {theirs}"))
+            for ours, theirs in NAMES.items()
+        }
+
+    def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
+        """`inference`, whose reading of the curves is asked query by query, so that a lane's score is known."""
+        upstream, test = self.upstream, self.upstream.test
+        model: Any = upstream.model
+        model.thresh = upstream.threshold
+        scores = outputs["logits"].softmax(dim=-1)[..., 1].tolist()
+        with (
+            upstream.upstream,
+            mock.patch.object(model, "coefficients_to_coordinates", by_slot(model.coefficients_to_coordinates)),
+        ):
+            sizes = [test["input_size"], test["original_size"]]
+            keys = (test["gap"], test["ppl"], upstream.form, test["max_lane"])
+            found = model.inference(outputs, sizes, *keys, forward=False)
+        return [[(seen(lane), scores[image][query]) for query, lane in lanes] for image, lanes in enumerate(found)]
+
+
+NAMES = {"lane": "label", "curve": "curve", "far": "upper", "near": "lower"}
+"""Our loss terms -> the beginnings of LSTR's."""
+
+
+def labelled(x: Tensor, ends: Tensor) -> dict[str, Tensor]:
+    """Targets of ours, (queries, rows) and (queries, 2), as what `generate_lane_label_dict` makes of points on the same rows."""
+    there = (x > 0).sum(dim=-1) >= 2
+    x, ends = x[there], ends[there]
+    rows = torch.linspace(0.0, 1.0, x.shape[-1], device=x.device).expand_as(x)
+    return {
+        "keypoints": torch.stack([torch.where(x > 0, x, -2.0), rows], dim=-1),
+        "labels": torch.ones(len(x), dtype=torch.int64, device=x.device),
+        "uppers": ends[:, 0],
+        "lowers": ends[:, 1],
+    }

@@ -1,0 +1,1 @@
+"""Whether a native detector computes what its upstream repository computes, layer by layer."""

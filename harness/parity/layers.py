@@ -1,0 +1,187 @@
+"""How far ours and upstream's are apart in each layer of the comparison, and whether that is near enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from detectors.upstream.reference import Difference
+from harness.parity.lanes import Polyline, compared
+
+Outcome = Literal["agrees", "documented", "differs", "unavailable"]
+"""Within the tolerance; beyond it, as a documented difference says; beyond what is allowed; not compared, for a reason."""
+
+IMAGE = 0.5
+"""Mean difference in grey levels."""
+
+RAW = 1e-4
+LOSS = 1e-4
+"""Relative."""
+
+GRADIENT = 1e-2
+"""Of the length of the difference to upstream's length, or `MOVED` times what upstream's own gradient moves by, where that is more."""
+
+DISTURBANCE = 1e-5
+MOVED = 3.0
+"""Rectifiers near zero open or close by rounding, so that the gradient of a deep network jumps. Its images are disturbed by this share
+of their values, about what rounding does to the outputs; so many times as far as upstream's gradient then moves ours may be from it.
+"""
+
+LANES = 0.1
+"""Pixels of the original frame."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of one detector. value: how far apart, in `unit`; None where nothing could be compared. detail: what was seen."""
+
+    name: str
+    outcome: Outcome
+    value: float | None
+    tolerance: float | None
+    unit: str
+    detail: str = ""
+
+
+def judged(
+    name: str, value: float, tolerance: float, unit: str, detail: str, differences: Mapping[str, Difference]
+) -> Layer:
+    """The layer with its outcome: by the tolerance, and beyond it by the documented difference, where there is one."""
+    if value <= tolerance:
+        return Layer(name, "agrees", value, tolerance, unit, detail)
+    documented = differences.get(name)
+    if documented is None:
+        return Layer(name, "differs", value, tolerance, unit, detail)
+    within = documented.within is None or value <= documented.within
+    return Layer(name, "documented" if within else "differs", value, documented.within, unit, detail)
+
+
+def incomparable(name: str, detail: str) -> Layer:
+    """A layer in which the two can't even be compared, for which nothing is an excuse."""
+    return Layer(name, "differs", None, None, "", detail)
+
+
+def only_one(name: str, theirs: Mapping[str, object]) -> str:
+    """Whose it is."""
+    return f"only {'upstream' if name in theirs else 'ours'} has {name}"
+
+
+def image_layer(
+    theirs: Tensor, ours: Tensor, reversed_ours: Tensor, grey: Tensor, differences: Mapping[str, Difference]
+) -> Layer:
+    """Prepared images (B, 3, h, w): upstream's, ours, ours with the channels the other way round. grey: of each channel, what one
+    grey level is in them.
+
+    Where ours is nearer with its channels reversed, their order is wrong, and the layer differs whatever the tolerance.
+    """
+    if theirs.shape != ours.shape:
+        return incomparable("image", f"{shape(theirs)} upstream, {shape(ours)} ours")
+    apart = ((theirs - ours) / grey).abs()
+    turned = float(((theirs - reversed_ours) / grey).abs().mean())
+    value = float(apart.mean())
+    detail = (
+        f"{100 * float((apart > 1.5).float().mean()):.2g} % of values differ by more than one level, the largest by "
+        f"{float(apart.max()):.0f}; mean with channels reversed {turned:.2g}"
+    )
+    if turned <= value:
+        return Layer("image", "differs", value, IMAGE, "grey levels", f"order of channels: {detail}")
+    return judged("image", value, IMAGE, "grey levels", detail, differences)
+
+
+def raw_layers(
+    theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], differences: Mapping[str, Difference]
+) -> list[Layer]:
+    """The largest difference of each tensor as a share of its largest magnitude."""
+    layers = []
+    for name in _names(theirs, ours):
+        if name in theirs and name in ours:
+            layers.append(_raw_layer(f"raw {name}", theirs[name].double(), ours[name].double(), differences))
+        else:
+            layers.append(incomparable(f"raw {name}", only_one(name, theirs)))
+    return layers
+
+
+def _raw_layer(name: str, theirs: Tensor, ours: Tensor, differences: Mapping[str, Difference]) -> Layer:
+    if theirs.shape != ours.shape:
+        return incomparable(name, f"{shape(theirs)} upstream, {shape(ours)} ours")
+    if not theirs.isfinite().all() or theirs.max() == theirs.min():
+        return incomparable(name, f"{shape(theirs)}: upstream's says nothing, it is constant or not finite")
+    largest = float(theirs.abs().max())
+    detail = f"{shape(theirs)}, largest {largest:.3g}"
+    return judged(name, float((theirs - ours).abs().max()) / largest, RAW, "relative", detail, differences)
+
+
+def gradient_layer(theirs: Tensor, ours: Tensor, moved: Tensor, differences: Mapping[str, Difference]) -> Layer:
+    """Two gradients, by direction and length; `moved` is upstream's of disturbed images."""
+    length = float(theirs.norm())
+    if theirs.shape != ours.shape or not length:
+        return incomparable("gradient", f"{shape(theirs)} upstream, {shape(ours)} ours; upstream's length {length:.3g}")
+    by_itself = float((theirs - moved).norm()) / length
+    detail = f"{shape(theirs)}, length {length:.3g}; upstream's own moves by {by_itself:.2g}"
+    value, tolerance = float((theirs - ours).norm()) / length, max(GRADIENT, MOVED * by_itself)
+    return judged("gradient", value, tolerance, "relative", detail, differences)
+
+
+def lanes_layer(
+    name: str,
+    theirs: Sequence[Sequence[Polyline]],
+    ours: Sequence[Sequence[Polyline]],
+    differences: Mapping[str, Difference],
+) -> Layer:
+    """Lanes of some images, in the same pixels: as many in each, and how far upstream's points are from ours at most."""
+    found = compared(theirs, ours)
+    detail = f"{found.matched} lanes with {found.points} points in {len(theirs)} images"
+    if found.unmatched:
+        return incomparable(name, f"{detail}; {found.unmatched} lanes have no counterpart")
+    if not found.matched:
+        return incomparable(name, "no lane on either side: nothing was compared")
+    return judged(name, found.largest, LANES, "px", f"{detail}, mean {found.mean:.2g} px", differences)
+
+
+def loss_layers(
+    theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], differences: Mapping[str, Difference]
+) -> list[Layer]:
+    """Each term by itself."""
+    layers = []
+    for name in _names(theirs, ours):
+        if name in theirs and name in ours:
+            value, detail = relative(theirs[name], ours[name]), f"{float(theirs[name].detach()):.5g}"
+            layers.append(judged(f"loss {name}", value, LOSS, "relative", detail, differences))
+        else:
+            layers.append(incomparable(f"loss {name}", only_one(name, theirs)))
+    return layers
+
+
+def worst_loss(
+    labels: str, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], differences: Mapping[str, Difference]
+) -> Layer:
+    """All terms of one set of unusual labels as one layer: the one that is furthest apart."""
+    name = f"losses, {labels}"
+    odd = set(theirs) ^ set(ours)
+    if odd:
+        return incomparable(name, f"only one side has {', '.join(sorted(odd))}")
+    apart = {term: relative(theirs[term], ours[term]) for term in theirs}
+    worst = max(apart, key=lambda term: apart[term])
+    detail = ", ".join(f"{term} {float(value.detach()):.4g}" for term, value in theirs.items())
+    return judged(name, apart[worst], LOSS, "relative", f"{detail}; furthest: {worst}", differences)
+
+
+def relative(theirs: Tensor, ours: Tensor) -> float:
+    """The difference of two numbers as a share of the larger; infinite where one isn't finite."""
+    first, second = float(theirs.detach()), float(ours.detach())
+    if not (np.isfinite(first) and np.isfinite(second)):
+        return float("inf")
+    return abs(first - second) / max(abs(first), abs(second), 1e-12)
+
+
+def shape(tensor: Tensor) -> str:
+    """As a text, 2x3x288x800."""
+    return "x".join(map(str, tensor.shape)) or "a number"
+
+
+def _names(theirs: Mapping[str, object], ours: Mapping[str, object]) -> list[str]:
+    return list(dict.fromkeys([*theirs, *ours]))

@@ -1,0 +1,95 @@
+"""What was found as a page: what is compared, one table of all detectors, then each with its layers and its deliberate differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from harness.conformance.table import escaped
+from harness.parity.compare import Parity
+from harness.parity.layers import DISTURBANCE, GRADIENT, IMAGE, LANES, LOSS, MOVED, RAW, Layer
+
+GROUPS = ("image", "raw", "lanes", "loss", "gradient")
+"""What the layers' names begin with, and the columns of the first table."""
+
+WORDS = {
+    "agrees": "agrees",
+    "documented": "differs as documented",
+    "differs": "**differs**",
+    "unavailable": "not compared",
+}
+
+INTRODUCTION = f"""# Native detectors beside their upstream repositories
+
+Each native detector is compared with upstream's own code, run from a checkout at the commit that is named. Upstream's model is
+built from its own configuration with random weights, whose normalisations have statistics, scales and shifts of their own; its state
+dict is imported as `samiro-bench detectors import` imports a released checkpoint, strictly. Then both are shown the same:
+
+- **image**: frames of rendered roads of the dataset's size, as JPEG files, through upstream's test pipeline and through the
+  harness's own. The measure is the mean difference in grey levels, at most {IMAGE:g}; the order of channels has to be upstream's.
+- **raw**: the outputs for the same images in network pixels; the largest difference of a tensor as a share of its largest
+  magnitude, at most {RAW:g}.
+- **lanes**: what is decoded and suppressed. Lanes are matched and each has to have a counterpart; no point of upstream's is further
+  from ours than {LANES:g} px of the frame. The threshold is one that leaves lanes of random weights, or the outputs are drawn as a
+  trained model gives them. *As decoded* is the same before ours is brought into upstream's convention of coordinates.
+- **loss**: each term in training mode without dropout, for labels of rendered roads, and all of them for unusual sets of labels;
+  relative, at most {LOSS:g}.
+- **gradient**: of the summed loss with respect to the first convolution; the length of the difference as a share of upstream's, at
+  most {GRADIENT:g}, or {MOVED:g} times what upstream's own moves by when its images are disturbed by {DISTURBANCE:g} of their values,
+  for the gradients of deep networks jump where rectifiers are near zero.
+
+Where ours differs on purpose, the layer says so and the reason stands below its table; a documented difference has a bound of its own.
+Made by `samiro-bench detectors parity NAME... --checkout DIR --table docs/detectors.md`."""
+
+
+def page(found: Sequence[Parity]) -> str:
+    """The whole page, in markdown: nothing in it depends on the day or the machine but the last digits."""
+    overview = [[one.detector, one.form, source(one), *(worst(one.layers, group) for group in GROUPS)] for one in found]
+    parts = [INTRODUCTION, tabulate(overview, headers=["Detector", "Form", "Upstream", *GROUPS], tablefmt="pipe")]
+    for one in found:
+        rows = [
+            [layer.name, WORDS[layer.outcome], measured(layer), allowed(layer), escaped(layer.detail)]
+            for layer in one.layers
+        ]
+        parts += [
+            f"## {one.detector}, {one.form}",
+            tabulate(rows, headers=["Layer", "", "Apart", "Allowed", "Seen"], tablefmt="pipe", disable_numparse=True),
+        ]
+        used = {layer.name for layer in one.layers if layer.outcome == "documented"}
+        parts += [f"*{name}*: {one.differences[name].why}" for name in one.differences if name in used]
+    return "\n\n".join(parts) + "\n"
+
+
+def source(one: Parity) -> str:
+    """The repository with a link, and the commit compared."""
+    name = one.repository.url.rpartition("/")[2]
+    return f"[{name}]({one.repository.url}) {one.commit}"
+
+
+def worst(layers: Sequence[Layer], group: str) -> str:
+    """How a group of layers ended: that of the worst outcome, with the largest difference among those."""
+    mine = [layer for layer in layers if layer.name.startswith(group)]
+    if not mine:
+        return "-"
+    outcome = max((layer.outcome for layer in mine), key=["agrees", "unavailable", "documented", "differs"].index)
+    of_it = [layer for layer in mine if layer.outcome == outcome]
+    furthest = max(of_it, key=lambda layer: layer.value or 0.0)
+    if outcome == "agrees":
+        return measured(furthest)
+    return WORDS[outcome] + (f", {measured(furthest)}" if furthest.value is not None else "")
+
+
+def measured(layer: Layer) -> str:
+    """The value with its unit."""
+    return "" if layer.value is None else with_unit(layer.value, layer.unit)
+
+
+def allowed(layer: Layer) -> str:
+    """The tolerance with its unit; a documented difference may have none."""
+    return "" if layer.tolerance is None or layer.value is None else with_unit(layer.tolerance, layer.unit)
+
+
+def with_unit(value: float, unit: str) -> str:
+    """A number in three digits; relative ones have no unit."""
+    return f"{value:.2g}" if unit in {"", "relative"} else f"{value:.2g} {unit}"
