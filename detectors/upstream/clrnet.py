@@ -117,7 +117,7 @@ def isolated(checkout: Path) -> Isolation:
             *(stand_in(name, **dict.fromkeys(names, object)) for name, names in inert.items()),
         ],
         # ROIGather has the probability of its dropout in the call.
-        patches=[replaced(F, "dropout", lambda features, **options: features)],
+        patches=[replaced(F, "dropout", lambda features, *arguments, **options: features)],
     )
 
 
