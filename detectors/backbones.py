@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.base import Tap
+from detectors.parts.efficientnet import EfficientStages
 from harness.errors import InputError, did_you_mean
 from harness.torchvision_guard import ensure_torchvision
 
@@ -24,7 +25,8 @@ class BackboneSource:
 
     plain_stem: channels of the single 7x7 convolution of stride 2 that takes the place of timm's stem, None to keep that.
     frozen_stem: whether the normalisation after the stem is fixed, its statistics and its scale. listed_stages: whether timm keeps the
-    stages in one list, whose parts its extractor would give other names than published weights have. dilatable: whether stages can
+    stages in one list, whose parts its extractor would give other names than published weights have. efficient: whether it is an
+    EfficientNet, of `detectors.parts.efficientnet`. dilatable: whether stages can
     keep a stride by dilation. imagenet: what `weights: imagenet` stands for, as timm calls it, None where nobody published such
     weights. unused: entries of published weights that the network which they were trained in has, and no output of it depends on.
     """
@@ -35,6 +37,7 @@ class BackboneSource:
     plain_stem: int | None = None
     frozen_stem: bool = False
     listed_stages: bool = False
+    efficient: bool = False
     dilatable: bool = True
     imagenet: str | None = None
     unused: frozenset[str] = frozenset()
@@ -58,6 +61,16 @@ def reduced_resnet18(expansion: int, *, frozen_stem: bool = False) -> BackboneSo
     return BackboneSource("resnet18", options, plain_stem=stem, frozen_stem=frozen_stem)
 
 
+def efficientnet(size: str) -> BackboneSource:
+    """With the rates of the package efficientnet_pytorch, utils.py of version 0.6.3, whose .99 is what stays of running statistics.
+
+    Its weights are those of the paper's first version, trained without AutoAugment.
+    """
+    options = {"drop_path_rate": 0.2, "bn_momentum": 0.01}
+    name = f"tf_efficientnet_{size}"
+    return BackboneSource(name, options, efficient=True, dilatable=False, imagenet=f"{name}.in1k")
+
+
 DLA_UNUSED = frozenset(
     f"level{level}.project.{part}"
     for level in (3, 4)
@@ -73,6 +86,7 @@ BACKBONES: dict[str, BackboneSource] = {
     # pytorch-auto-drive's utils/models/resnet.py, CLRNet's clrnet/models/backbones/resnet.py.
     "resnet18": BackboneSource("resnet18", imagenet="resnet18.tv_in1k"),
     "resnet34": BackboneSource("resnet34", imagenet="resnet34.tv_in1k"),
+    "resnet50": BackboneSource("resnet50", imagenet="resnet50.tv_in1k"),
     "resnet101": BackboneSource("resnet101", imagenet="resnet101.tv_in1k"),
     # Its first two features have strides 1 and 2. The weights are the authors' (dla34-ba72cf86), as in CLRNet and CLRerNet.
     "dla34": BackboneSource("dla34", indices=(2, 3, 4, 5), dilatable=False, imagenet="dla34.in1k", unused=DLA_UNUSED),
@@ -80,6 +94,8 @@ BACKBONES: dict[str, BackboneSource] = {
     "convnext_tiny": BackboneSource(
         "convnext_tiny", indices=(0, 1, 2, 3), listed_stages=True, imagenet="convnext_tiny.fb_in1k"
     ),
+    "efficientnet_b0": efficientnet("b0"),
+    "efficientnet_b1": efficientnet("b1"),
     # timm's plain stem is 64 channels wide whatever the stages are, its deep one twice `stem_width`: 16 here, like the first stage.
     "resnet_micro": BackboneSource(
         "resnet18", {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128), "stem_type": "deep_tiered", "stem_width": 8}
@@ -136,6 +152,8 @@ def build_backbone(name: str, *, stages: int = 4, output_stride: int = 32) -> nn
     options = {**source.options, "pretrained": False, "output_stride": output_stride}
     if source.listed_stages:
         return ListedStages(timm.create_model(source.model, **options), indices)
+    if source.efficient:
+        return EfficientStages(timm.create_model(source.model, **options), indices, all_stages=STAGES)
     network: nn.Module = timm.create_model(source.model, features_only=True, out_indices=indices, **options)
     if source.plain_stem is not None:
         network.conv1 = nn.Conv2d(3, source.plain_stem, 7, stride=2, padding=3, bias=False)

@@ -20,22 +20,23 @@ stride 16, and without suppression in training.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from pydantic import Field
-from scipy.interpolate import InterpolatedUnivariateSpline
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from detectors.backbones import backbone_taps, build_backbone
 from detectors.base import Batch, Detector, Tap, normalise
 from detectors.meta import Augmentation, Configuration, Data, DetectorMeta, Form, InputSize, Normalisation, Recipe
+from detectors.parts.lane_curves import curve_on_rows, seen_rows
 from detectors.parts.lane_rows import LaneRows, clipped
 from detectors.parts.lane_suppression import suppressed
 from detectors.parts.line_anchors import GRID, LineAnchors, line_anchors, published_anchors
+from detectors.parts.thin_resnet import ThinResNet
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
 from harness.validation import validated
 
@@ -46,27 +47,32 @@ CLASSIFICATION_WEIGHT = 10.0
 """Focusing, weight of both classes alike, what is added to shares and labels, and weight of the term: upstream's `LaneATT.loss` and
 lib/focal_loss.py."""
 
+RESNET122_BLOCKS = 20
+"""Blocks of each of its three stages: upstream's lib/models/resnet.py."""
+
 LABELS = 8
 """Places for labels."""
 
-BEYOND = 0.01
+PROLONGED = 0.01
 """Share of the image's height by which a decoded lane is prolonged at both ends: upstream's lib/lane.py."""
 
 
 class Architecture(Data):
     """Architecture options of LaneATT; the defaults are the published CULane configuration.
 
-    rows: on which a lane is described. anchors: the dataset whose published anchors are kept, or `grid`, all of a grid of `lateral`
-    origins on each side and `bottom` on the lower edge. stages: of the backbone. channels: of an anchor's feature on a row of the map.
-    positive, negative: mean distances of anchor and label in network pixels, below which the anchor is the lane and above which it
-    is none. training_suppression, suppression: distance in network pixels below which of two lanes the likelier stays, None is none.
-    max_lanes: predicted in an image. Lanes are read every `row_step` rows of the frame from `bottom_row` upwards.
+    rows: on which a lane is described. anchors: the dataset whose published anchors are kept, or `grid`: `lateral` origins on each
+    side and `bottom` on the lower edge, of whose rays those are kept that cross the upper edge in the middle `convergence` of the
+    width. stages: of the backbone. channels: of an anchor's feature on a row of the map. initial_deviation: of all weights but the
+    backbone's. positive, negative: mean distances of anchor and label in network pixels, below which the anchor is the lane and above
+    which it is none. training_suppression, suppression: distance in network pixels below which of two lanes the likelier stays, None
+    is none. max_lanes: predicted in an image. Lanes are read every `row_step` rows of the frame from `bottom_row` upwards.
     """
 
     rows: int = Field(72, ge=2)
     anchors: Literal["culane", "tusimple", "llamas", "grid"] = "culane"
     lateral: int = Field(GRID[0], ge=2)
     bottom: int = Field(GRID[1], ge=2)
+    convergence: float = Field(1.0, gt=0)
     stages: int = Field(4, ge=1, le=4)
     channels: int = Field(64, gt=0)
     initial_deviation: float = Field(1e-3, gt=0)
@@ -78,9 +84,18 @@ class Architecture(Data):
     bottom_row: int = Field(589, gt=0)
     row_step: int = Field(1, gt=0)
 
+    @model_validator(mode="after")
+    def _others_to_attend_to(self) -> Self:
+        if len(self.kept_anchors()) < 2:
+            raise ValueError("'convergence' leaves fewer than two anchors of the grid: give a larger share")
+        return self
+
     def kept_anchors(self) -> LineAnchors:
         """The anchors that these options name."""
-        return line_anchors(self.lateral, self.bottom) if self.anchors == "grid" else published_anchors(self.anchors)
+        if self.anchors != "grid":
+            return published_anchors(self.anchors)
+        grid = line_anchors(self.lateral, self.bottom)
+        return grid.at(np.flatnonzero(np.abs(grid.places(2)[:, -1] - 0.5) <= self.convergence / 2))
 
 
 class LaneATT(Detector):
@@ -110,8 +125,14 @@ class LaneATT(Detector):
         options, size = self.options, self.configuration.input
         self.labels = LaneRows(size.network, options.rows)
         top, left, _, _ = size.crop
-        self.origin = plain_geometry(size.frame, size.crop, size.network).to_network([left, top])
-        self.backbone = build_backbone(meta.backbone, stages=options.stages)
+        self.corner = plain_geometry(size.frame, size.crop, size.network).to_network([left, top])
+        rows_of_frame = np.arange(options.bottom_row, -1, -options.row_step, dtype=np.float64)[::-1]
+        self.frame_rows: npt.NDArray[np.float64] = (rows_of_frame - top) * (size.network[0] / (size.crop[2] - top))
+        self.backbone = (
+            ThinResNet(RESNET122_BLOCKS)
+            if meta.backbone == "resnet122"
+            else build_backbone(meta.backbone, stages=options.stages)
+        )
         last = self.taps()[-1]
         anchors = options.kept_anchors()
         # As upstream: where the stride doesn't divide the height, the map's last row isn't looked at.
@@ -159,7 +180,7 @@ class LaneATT(Detector):
         return {"first": first, "count": count, "places": places}
 
     def _labels_of(self, lane: Lane, geometry: Geometry) -> list[tuple[int, int, npt.NDArray[np.float64]]]:
-        polyline = geometry.to_network(lane.points[np.isfinite(lane.points).all(axis=1)]) - self.origin
+        polyline = geometry.to_network(lane.points[np.isfinite(lane.points).all(axis=1)]) - self.corner
         found = []
         for piece in clipped(polyline, geometry.network):
             xs = self.labels.places(piece)
@@ -273,40 +294,29 @@ class LaneATT(Detector):
             limit=self.options.max_lanes,
             candidates=scores > self.configuration.recipe.confidence_threshold,
         )
-        described = [scores, self._start_rows().expand_as(scores), lengths.round()]
-        columns = [kept.present, *(value.gather(1, kept.indices) for value in described)]
+        columns = [kept.present, *(value.gather(1, kept.indices) for value in (scores, starts, lengths))]
         chosen = places.gather(1, kept.indices[..., None].expand(-1, -1, places.shape[-1]))
-        rows = torch.cat([torch.stack([column.float() for column in columns], dim=-1), chosen], dim=-1).cpu().numpy()
+        found = torch.cat([torch.stack([column.float() for column in columns], dim=-1), chosen], dim=-1).cpu().numpy()
         images: list[list[Lane]] = []
-        for image, geometry in zip(np.nan_to_num(rows.astype(np.float64), nan=-1, posinf=-1), geometries, strict=True):
+        for image, geometry in zip(found, geometries, strict=True):
             lanes = []
-            for row in image[image[:, 0] > 0]:
-                points = self._polyline(int(row[2]), int(max(row[3], -self.options.rows)), row[4:])
+            for lane in image[image[:, 0] > 0]:
+                points = self._polyline(lane[2], lane[3], lane[4:].astype(np.float64))
                 if len(points) > 1:
-                    lanes.append(Lane(near_to_far(geometry.to_original(points + self.origin)), float(row[1])))
+                    lanes.append(Lane(near_to_far(geometry.to_original(points + self.corner)), float(lane[1])))
             images.append(lanes)
         return images
 
-    def _polyline(self, start: int, length: int, xs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """x on the rows of a proposal -> the lane (N, 2) on rows of the frame, in upstream's network pixels from the bottom up.
-
-        The lane ends by its length and begins below its anchor's start, if it can be followed there within the image.
-        """
-        size, count = self.configuration.input, self.options.rows
-        inside = (xs[:start] >= 0) & (xs[:start] <= size.network[1])
-        begin = start - int(inside[::-1].cumprod().sum())
-        rows = np.arange(begin, min(start + length, count))
-        rows = rows[xs[rows] >= 0]
+    def _polyline(self, start: float, length: float, xs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """A proposal -> the lane (N, 2) on rows of the frame, in upstream's network pixels, from the bottom up."""
+        height, width = self.configuration.input.network
+        rows = seen_rows(start, length, xs / width, prolonged=len(xs))
         if len(rows) < 2:
             return np.empty((0, 2))
-        y = size.network[0] * (1 - rows / (count - 1))
-        spline = InterpolatedUnivariateSpline(y[::-1], xs[rows][::-1], k=min(3, len(rows) - 1))
-        scale = size.network[0] / (size.crop[2] - size.crop[0])
-        frame = (np.arange(self.options.bottom_row, -1, -self.options.row_step) - size.crop[0]) * scale
-        reach = BEYOND * size.network[0]
-        frame = frame[(frame >= y[-1] - reach) & (frame <= y[0] + reach)]
-        points = np.stack([spline(frame), frame], axis=1)
-        right = np.inf if self.form == "tusimple" else size.network[1]
+        known = np.stack([xs[rows], height * (1 - rows / (len(xs) - 1))], axis=1)
+        points = curve_on_rows(known, self.frame_rows, prolonged=PROLONGED * height)
+        # Upstream's writers leave out what is right of the frame, but for TuSimple's.
+        right = np.inf if self.form == "tusimple" else width
         return points[(points[:, 0] >= 0) & (points[:, 0] < right)]
 
 
@@ -361,6 +371,7 @@ def _full_size(batch_sizes: dict[Form, int], *, weights: str) -> dict[Form, Conf
 
 
 _RESNET = _full_size({"culane": 8, "tusimple": 8, "llamas": 8}, weights="imagenet")
+_RESNET122 = _full_size({"culane": 4, "tusimple": 2, "llamas": 16}, weights="none")
 
 
 def _micro(form: Form, top: int, **options: Any) -> Configuration:
@@ -410,6 +421,7 @@ LaneATT.metas = {
     for name, backbone, configurations in (
         ("laneatt_resnet18", "resnet18", _RESNET),
         ("laneatt_resnet34", "resnet34", _RESNET),
+        ("laneatt_resnet122", "resnet122", _RESNET122),
         (
             "laneatt_micro",
             "resnet_micro",

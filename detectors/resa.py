@@ -6,9 +6,9 @@ shifted by several strides downwards, upwards, to the right and to the left, and
 to it, so that a place learns from places far away. Facts come from the paper, from ZJULearning/resa (Apache-2.0) and from
 voldemortX/pytorch-auto-drive (BSD-3).
 
-`resa_resnet18` and `resa_resnet34` are pytorch-auto-drive's network, losses and recipe: against the authors' code, normalised reduced
-features, five iterations, the bilateral decoder on CULane too, a larger existence head, no crop. Targets, losses and decoding, and
-where they depart from upstream's, are those of `detectors.parts.segmentation`.
+`resa_resnet18`, `resa_resnet34` and `resa_resnet101` are pytorch-auto-drive's network, losses and recipe: against the authors' code,
+normalised reduced features, five iterations, the bilateral decoder on CULane too, a larger existence head, no crop. Targets, losses and
+decoding, and where they depart from upstream's, are those of `detectors.parts.segmentation`.
 
 `resa_micro` is the same code with other numbers, for budgets of a few hundred steps on a CPU. Its maps have stride 4, and what the
 aggregator adds counts a tenth: with the published weight of 2, a network that starts at random learns where lanes usually lie and
@@ -213,18 +213,21 @@ _UPSTREAM = "https://github.com/voldemortX/pytorch-auto-drive"
 _COMMIT = "137e63a9e6c3cd2cfeb15e101808478d7b25ddbd"
 
 
-def _published(epochs: int, warmup_steps: int) -> Recipe:
-    """What upstream's configs/lane_detection/resa share; its batch is 5 on each of four devices."""
+def _published(epochs: int, *, warmup_steps: int, learning_rate: float = 0.06, batch_size: int = 20) -> Recipe:
+    """What upstream's configs/lane_detection/resa share.
+
+    Their batch is a device's: 5 on each of four, for ResNet-101 2 on each of eight.
+    """
     return Recipe(
         optimizer="sgd",
-        learning_rate=0.06,
+        learning_rate=learning_rate,
         weight_decay=1e-4,
         momentum=0.9,
         schedule="poly",
         power=0.9,
         epochs=epochs,
         warmup_steps=warmup_steps,
-        batch_size=20,
+        batch_size=batch_size,
         augmentation=Augmentation(rotation=3),
     )
 
@@ -240,6 +243,12 @@ _TUSIMPLE = Configuration(
     architecture={"slots": 6, "max_lanes": 5, "bottom_row": 710, "row_step": 10, "rows": 56},
     weights="imagenet",
     recipe=_published(epochs=50, warmup_steps=200),
+)
+_CULANE_101 = _CULANE.model_copy(
+    update={"recipe": _published(epochs=12, warmup_steps=600, learning_rate=0.048, batch_size=16)}
+)
+_TUSIMPLE_101 = _TUSIMPLE.model_copy(
+    update={"recipe": _published(epochs=50, warmup_steps=250, learning_rate=0.048, batch_size=16)}
 )
 _MICRO = Configuration(
     input=InputSize(frame=(590, 1640), crop=(236, 0, 590, 1640), network=(128, 320)),
@@ -294,6 +303,7 @@ RESA.metas = {
     for name, backbone, configurations in (
         ("resa_resnet18", "resnet18", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
         ("resa_resnet34", "resnet34", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
+        ("resa_resnet101", "resnet101", {"culane": _CULANE_101, "tusimple": _TUSIMPLE_101}),
         (
             "resa_micro",
             "resnet_micro",

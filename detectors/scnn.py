@@ -5,8 +5,8 @@ map passes messages along itself: row after row downwards, upwards, then column 
 is added what a convolution makes of the slice before, as that is by then. What lies at one edge so reaches the other. Facts come from
 the paper and from voldemortX/pytorch-auto-drive (BSD-3).
 
-`scnn_resnet18` and `scnn_resnet34` are pytorch-auto-drive's network, losses and recipe. The passes back leave their last slice (the
-first row, the first column) as it is, as upstream's do, whose released weights are trained so.
+`scnn_resnet18`, `scnn_resnet34` and `scnn_resnet101` are pytorch-auto-drive's network, losses and recipe. The passes back leave their
+last slice (the first row, the first column) as it is, as upstream's do, whose released weights are trained so.
 
 `scnn_micro` is the same code with other numbers, for budgets of a few hundred steps on a CPU.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -24,6 +25,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
 from detectors.meta import Augmentation, Configuration, DetectorMeta, Form, InputSize, Recipe
+from detectors.parts.sampling import linear_sampling
 from detectors.parts.segmentation import SegmentationDetector, SegmentationOptions, channel_reduction
 
 KERNEL = 9
@@ -169,14 +171,23 @@ class SCNN(SegmentationDetector):
         self.messages = MessagePassing(options.channels)
         self.classifier = nn.Conv2d(options.channels, 1 + options.slots, 3, padding=1)
         self.existence = ExistenceHead(options, self.grid)
-        self._reads_maps_of(self.configuration.input.network[0])
+        height, width = self.configuration.input.network
+        self.register_buffer("enlarged_rows", _corner_to_corner(self.grid[0], height), persistent=False)
+        self.register_buffer("enlarged_columns", _corner_to_corner(self.grid[1], width).T, persistent=False)
+        self._reads_maps_of(height)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 RGB (B, 3, H, W) -> logits: `mask` (B, 1 + slots, H, W), `existence` (B, slots)."""
         logits = self.classifier(self.messages(self.reduce(self.features(images))))
-        # Upstream enlarges them before the softmax, in its criterion as in its decoding.
-        mask = F.interpolate(logits, size=self.configuration.input.network, mode="bilinear", align_corners=True)
+        # Upstream enlarges them before the softmax, in its criterion as in its decoding: `interpolate` with corners aligned, here as
+        # products of matrices, whose gradient is fast and deterministic on CUDA too.
+        mask = self.get_buffer("enlarged_rows") @ (logits @ self.get_buffer("enlarged_columns"))
         return {"mask": mask, "existence": self.existence(logits)}
+
+
+def _corner_to_corner(size: int, enlarged: int) -> Tensor:
+    """The matrix (enlarged, size) that stretches a row of places linearly, the first and the last staying ends."""
+    return linear_sampling(np.linspace(0, size - 1, enlarged), size)
 
 
 _PAPER = "Pan et al.: Spatial As Deep: Spatial CNN for Traffic Scene Understanding, AAAI 2018"
@@ -184,8 +195,8 @@ _UPSTREAM = "https://github.com/voldemortX/pytorch-auto-drive"
 _COMMIT = "137e63a9e6c3cd2cfeb15e101808478d7b25ddbd"
 
 
-def _published(learning_rate: float, epochs: int) -> Recipe:
-    """What the ResNet-18 and -34 files of upstream's configs/lane_detection/scnn share; they run on one device."""
+def _published(learning_rate: float, epochs: int, *, warmup_steps: int = 200, batch_size: int = 20) -> Recipe:
+    """What upstream's configs/lane_detection/scnn share; they run on one device."""
     return Recipe(
         optimizer="sgd",
         learning_rate=learning_rate,
@@ -194,14 +205,14 @@ def _published(learning_rate: float, epochs: int) -> Recipe:
         schedule="poly",
         power=0.9,
         epochs=epochs,
-        warmup_steps=200,
-        batch_size=20,
+        warmup_steps=warmup_steps,
+        batch_size=batch_size,
         augmentation=Augmentation(rotation=3),
     )
 
 
-# Masks are drawn 16 px wide in CULane's frames of 1640 (laneseg_label_w16), 15 px in TuSimple's of 1280; LLAMAS's, drawn by the program
-# that drew CULane's, are taken to be as wide in network pixels.
+# Masks are drawn 16 px wide in CULane's frames of 1640 (laneseg_label_w16), 15 px in TuSimple's of 1280; in LLAMAS's of 1276 by the
+# program that drew CULane's: all of them are 8 px in network pixels.
 _CULANE = Configuration(
     input=InputSize(frame=(590, 1640), crop=(0, 0, 590, 1640), network=(288, 800)),
     weights="imagenet",
@@ -219,6 +230,8 @@ _LLAMAS = Configuration(
     weights="imagenet",
     recipe=_published(0.1, epochs=18),
 )
+_CULANE_101 = _CULANE.model_copy(update={"recipe": _published(0.08, 12, warmup_steps=500, batch_size=8)})
+_TUSIMPLE_101 = _TUSIMPLE.model_copy(update={"recipe": _published(0.13, 50, warmup_steps=500, batch_size=8)})
 _MICRO = Configuration(
     input=InputSize(frame=(590, 1640), crop=(236, 0, 590, 1640), network=(128, 320)),
     architecture={
@@ -268,6 +281,7 @@ SCNN.metas = {
     for name, backbone, configurations in (
         ("scnn_resnet18", "resnet18", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
         ("scnn_resnet34", "resnet34", {"culane": _CULANE, "tusimple": _TUSIMPLE, "llamas": _LLAMAS}),
+        ("scnn_resnet101", "resnet101", {"culane": _CULANE_101, "tusimple": _TUSIMPLE_101}),
         (
             "scnn_micro",
             "resnet_micro",

@@ -123,7 +123,7 @@ class SegmentationDetector(Detector):
         height, width = logits.shape[-2:]
         classes = torch.arange(1 + self.options.slots, device=logits.device).view(1, -1, 1, 1)
         lies = (batch.targets["mask"][:, None] == classes).float()
-        shares = F.adaptive_avg_pool2d(lies, (height, width))
+        shares = lies if lies.shape[-2:] == (height, width) else F.adaptive_avg_pool2d(lies, (height, width))
         weights = torch.where(classes == 0, BACKGROUND_WEIGHT * shares, shares)
         existence = F.binary_cross_entropy_with_logits(outputs["existence"].float(), batch.targets["existence"])
         return {
@@ -166,10 +166,11 @@ class SegmentationDetector(Detector):
 
 
 def _dilate_first_convolutions_only(backbone: nn.Module) -> None:
-    """As in upstream's utils/models/resnet.py; timm dilates both convolutions of a block."""
-    for name, module in backbone.named_modules():
-        if name.endswith(".conv2") and isinstance(module, nn.Conv2d):
-            module.dilation, module.padding = (1, 1), (1, 1)
+    """As in upstream's utils/models/resnet.py; timm dilates both 3x3 convolutions of a basic block."""
+    for block in backbone.modules():
+        second = getattr(block, "conv2", None)
+        if isinstance(second, nn.Conv2d) and not hasattr(block, "conv3"):
+            second.dilation, second.padding = (1, 1), (1, 1)
 
 
 def channel_reduction(inputs: int, outputs: int) -> nn.Sequential:

@@ -11,7 +11,7 @@ import runpy
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import cv2
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from detectors.meta import Form
 from detectors.parts.lane_rows import clipped
@@ -27,6 +27,7 @@ from detectors.parts.masks import slot_mask
 from detectors.registry import find_adapter
 from detectors.upstream.isolation import Isolation, replaced, stand_in
 from detectors.upstream.line_suppression import nms
+from detectors.upstream.openmmlab import ConvModule
 from detectors.upstream.reference import Difference, Frame, Reference, Unavailable
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
@@ -50,37 +51,6 @@ class Settings(dict[str, Any]):
     def haskey(self, name: str) -> bool:
         """Whether there is such a key."""
         return name in self
-
-
-class ConvModule(nn.Module):
-    """What upstream uses of mmcv's class of that name: convolution, batch normalisation and ReLU, as the configurations ask."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int],
-        *,
-        stride: int = 1,
-        padding: int | tuple[int, int] = 0,
-        bias: bool | None = None,
-        conv_cfg: None = None,
-        norm_cfg: dict[str, Any] | None = None,
-        act_cfg: Mapping[str, Any] | None = MappingProxyType({"type": "ReLU"}),
-        inplace: bool = True,
-    ) -> None:
-        super().__init__()
-        bias = norm_cfg is None if bias is None else bias
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
-        if norm_cfg is not None:
-            self.bn = nn.BatchNorm2d(out_channels)
-        self.activates = act_cfg is not None
-
-    def forward(self, features: Tensor) -> Tensor:
-        """As said."""
-        features = self.conv(features)
-        features = self.bn(features) if hasattr(self, "bn") else features
-        return F.relu(features) if self.activates else features
 
 
 def _unchanged(*arguments: Any, **options: Any) -> Callable[[Any], Any]:
@@ -116,8 +86,6 @@ def isolated(checkout: Path) -> Isolation:
             *(stand_in(name) for name in ("shapely", "sklearn", "yapf", "yapf.yapflib")),
             *(stand_in(name, **dict.fromkeys(names, object)) for name, names in inert.items()),
         ],
-        # ROIGather has the probability of its dropout in the call.
-        patches=[replaced(F, "dropout", lambda features, *arguments, **options: features)],
     )
 
 
@@ -259,7 +227,9 @@ class CLRNet(Reference):
         with self.upstream:
             targets = np.stack([self._target(lanes) for lanes in labels])
             batch = {"img": images, "lane_line": torch.from_numpy(targets), "seg": self._masks(labels)}
-            with training_without_dropout(self.model):
+            # ROIGather has the probability of its dropout in the call.
+            still = replaced(F, "dropout", lambda features, **options: features)
+            with still(), training_without_dropout(self.model):
                 terms = self.model(batch)["loss_stats"]
                 # Training leaves tensors with a graph in these buffers.
                 head.priors, head.priors_on_featmap = priors

@@ -220,9 +220,11 @@ def _losses(
     moved = reference.losses(disturbed, labels)
     yield from _attempted("gradient", lambda: [_gradient(reference, detector, (theirs, moved), ours, names)])
     for what, odd in unusual_labels(labels, shown.size).items():
-        native = our_losses(detector, images, odd, shown.size)
+        with torch.no_grad():
+            native = our_losses(detector, images, odd, shown.size)
         try:
-            upstream = reference.losses(normalised, odd)
+            with torch.no_grad():
+                upstream = reference.losses(normalised, odd)
         except Exception as error:  # noqa: BLE001 - what upstream's code makes of labels that it doesn't expect is a finding
             said = " ".join(str(error).split())
             detail = said if isinstance(error, Unavailable) else f"upstream fails: {type(error).__name__}: {said}"

@@ -70,8 +70,10 @@ def test_recipes_start_where_upstream_does() -> None:
         "ufldv2_resnet34",
         "resa_resnet18",
         "resa_resnet34",
+        "resa_resnet101",
         "scnn_resnet18",
         "scnn_resnet34",
+        "scnn_resnet101",
         "lstr_resnet34",
     }
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.base import Batch, stack_targets, tap_module
+from detectors.checkpoints import renamed
 from detectors.meta import DetectorMeta
 from detectors.parts.row_wise import Anchors
 from detectors.registry import TABLE, detector_meta
@@ -166,6 +168,23 @@ def test_impossible_architectures_are_refused_by_name() -> None:
         UFLDv2(variant(row_lanes=(1, 2)), "culane")
 
 
+def test_upstreams_names_are_those_of_the_published_variants() -> None:
+    with torch.device("meta"):
+        culane, tusimple = (UFLDv2(detector_meta("ufldv2_resnet18"), form) for form in ("culane", "tusimple"))
+    backbone = {f"model.{name}": value for name, value in culane.backbone.state_dict().items()}
+    head = {"pool": "squeeze", "cls.0": "norm", "cls.1": "hidden", "cls.3": "output"}
+    for detector, entries in ((culane, 128), (tusimple, 126)):
+        upstream = backbone | {
+            f"{theirs}.{part}": value
+            for theirs, ours in head.items()
+            for part, value in detector.head.get_submodule(ours).state_dict().items()
+        }
+        assert len(upstream) == entries  # counted in the upstream repository
+        found = renamed(upstream, UFLDv2.checkpoint_names, where=Path("upstream"))
+        assert found.keys() == detector.state_dict().keys()
+        assert all(found[name].shape == value.shape for name, value in detector.state_dict().items())
+
+
 # Labels
 
 
@@ -307,6 +326,22 @@ def test_a_lane_that_starts_late_is_placed_by_its_prolongation() -> None:
 def test_a_lane_outside_the_frame_takes_no_slot() -> None:
     outside = Lane(np.array([[1700.0, 589.0], [1690.0, 300.0]]))
     assert slots([outside, straight(1900)]) == [None, 2]
+
+
+def test_a_lane_that_ends_early_goes_on_to_the_last_row_where_labels_are_prolonged() -> None:
+    early = straight(400, near=450.0)
+    plain, longer = (
+        UFLDv2(variant(**ARCHITECTURES["fully connected"], prolong=prolong), "culane") for prolong in (False, True)
+    )
+    geometry = plain.geometry_of(FRAME)
+    before, after = (detector.encode_targets([early], geometry) for detector in (plain, longer))
+    whole = plain.encode_targets([straight(400)], geometry)
+    kept = before["row"] >= 0
+    np.testing.assert_array_equal(after["row"][kept], before["row"][kept])
+    rows = np.linspace(0.42, 0.99, 32) * 590
+    np.testing.assert_allclose(after["row"][rows < 589], whole["row"][rows < 589], atol=0.02)
+    np.testing.assert_array_equal(after["column"], before["column"])
+    assert detector_meta("ufldv2_resnet18").configurations["culane"].architecture == {"prolong": True}
 
 
 HOSTILE = {
@@ -463,6 +498,24 @@ def test_decoding_is_the_local_expectation_of_upstream() -> None:
         expected = expected[::-1] if expected[0, 1] < expected[-1, 1] else expected
         np.testing.assert_allclose(lane.points, expected, atol=0.01)
         assert lane.score == pytest.approx(np.mean(scores), abs=1e-5)
+
+
+def test_on_tusimple_all_lanes_are_decoded_from_rows_over_a_wide_stretch() -> None:
+    with torch.device("meta"):
+        detector = UFLDv2(detector_meta("ufldv2_resnet18"), "tusimple")
+    generator = torch.Generator().manual_seed(3)
+    location, existence = (torch.randn(1, choices, 56, 4, generator=generator) * 3 for choices in (100, 2))
+    existence[0, 0] = torch.where(torch.arange(56)[:, None] < torch.tensor([3, 4, 30, 56]), -9.0, 9.0)
+    (decoded,) = detector.decode(
+        {"row_location": location, "row_existence": existence}, [detector.geometry_of((720, 1280))]
+    )
+    assert [len(lane) for lane in decoded] == [4, 30, 56]  # more than three points
+    for slot, lane in zip((1, 2, 3), decoded, strict=True):
+        for (x, y), anchor in zip(lane.points[::-1], range(56), strict=False):
+            logits = location[0, :, anchor, slot]
+            near = torch.arange(max(0, int(logits.argmax()) - 14), min(99, int(logits.argmax()) + 14) + 1)
+            place = float((logits[near].softmax(0) * near).sum()) + 0.5
+            assert (x, y) == (pytest.approx(place / 99 * 1280, abs=0.01), pytest.approx(160 + 10 * anchor, abs=0.01))
 
 
 def test_lanes_below_the_confidence_threshold_are_not_predicted() -> None:

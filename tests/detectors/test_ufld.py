@@ -1,0 +1,562 @@
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import softmax
+
+from detectors.base import Batch, stack_targets, tap_module
+from detectors.checkpoints import import_checkpoint
+from detectors.meta import DetectorMeta
+from detectors.registry import TABLE, detector_meta
+from detectors.ufld import UFLD, shape_loss, similarity_loss
+from harness.errors import InputError
+from harness.lanes import Geometry, Lane
+
+FRAME = (590, 1640)
+
+CULANE_ANCHORS = (121, 131, 141, 150, 160, 170, 180, 189, 199, 209, 219, 228, 238, 248, 258, 267, 277, 287)
+TUSIMPLE_ANCHORS = range(64, 285, 4)
+"""Rows of 288: cfzd/Ultra-Fast-Lane-Detection, data/constant.py."""
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "micro": {},
+    "as published": {
+        **{"rows": (247, 268, 288, 307, 327, 348, 368, 387, 407, 428, 448, 467, 487, 508, 528, 546, 567, 587)},
+        **{"decoded_rows": tuple(range(249, 590, 20)), "decoded_span": (7.2309, 1645.18), "cells": 200},
+        **{"labels": "cell", "prolong": True, "hidden": 16, "auxiliary": 4, "min_points": 3},
+    },
+    "without auxiliary head": {"auxiliary": None, "labels": "cell", "similarity": 1.0, "shape": 0.5},
+}
+
+
+def variant(**architecture: Any) -> DetectorMeta:
+    """The micro variant with some other architecture options."""
+    meta = detector_meta("ufld_micro")
+    configuration = meta.configurations["culane"]
+    changed = configuration.model_copy(update={"architecture": configuration.architecture | architecture})
+    return meta.model_copy(update={"configurations": {"culane": changed}})
+
+
+def build(name: str = "micro", seed: int = 0, **architecture: Any) -> UFLD:
+    torch.manual_seed(seed)
+    return UFLD(variant(**ARCHITECTURES[name] | architecture), "culane")
+
+
+def published(name: str, form: Any) -> UFLD:
+    """A published variant without memory for its weights."""
+    with torch.device("meta"):
+        return UFLD(detector_meta(name), form)
+
+
+DETECTORS = {name: build(name).eval() for name in ARCHITECTURES}
+
+
+def batch_of(detector: UFLD, labels: list[list[Lane]], images: torch.Tensor | None = None) -> Batch:
+    geometry, size = detector.geometry_of(FRAME), len(labels)
+    return Batch(
+        images=noise(size) if images is None else images,
+        targets=stack_targets([detector.encode_targets(lanes, geometry) for lanes in labels]),
+        lanes=torch.full((size, 1, 1, 2), math.nan),
+        lane_counts=torch.zeros(size, dtype=torch.int64),
+        point_counts=torch.zeros(size, 1, dtype=torch.int64),
+        geometries=(geometry,) * size,
+        ids=tuple(str(index) for index in range(size)),
+    )
+
+
+def noise(count: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, 128, 320), dtype=torch.uint8, generator=generator)
+
+
+def road(offset: float = 0.0, bend: float = 0.0, last: float = 300.0) -> list[Lane]:
+    """Four lanes in CULane's frame that meet at a vanishing point, as a camera in the middle of three lanes sees them."""
+    y = np.arange(589.0, last, -10.0)
+    near = (y - 260.0) / 330.0
+    return [
+        Lane(np.stack([820 + offset + foot * near + bend * (1 - near) ** 2, y], axis=1))
+        for foot in (-1500, -420, 400, 1480)
+    ]
+
+
+def turned(detector: UFLD, rotation: float, shift: float, mirror: bool) -> Geometry:
+    """The detector's geometry followed by a rotation (degrees) about the centre, a shift and perhaps a mirror."""
+    plain = detector.geometry_of(FRAME)
+    height, width = plain.network
+    centre = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
+    sine, cosine = math.sin(math.radians(rotation)), math.cos(math.radians(rotation))
+    matrix = (
+        centre @ np.array([[cosine, -sine, shift], [sine, cosine, 0], [0, 0, 1]]) @ np.linalg.inv(centre) @ plain.matrix
+    )
+    if mirror:
+        matrix = np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
+    return Geometry(plain.original, plain.crop, plain.network, matrix)
+
+
+def crossing(points: np.ndarray, row: float) -> float | None:
+    """x where a polyline first reaches a row, segment by segment."""
+    for start, end in itertools.pairwise(points):
+        if min(start[1], end[1]) <= row <= max(start[1], end[1]):
+            share = 0.0 if start[1] == end[1] else (row - start[1]) / (end[1] - start[1])
+            return float(start[0] + share * (end[0] - start[0]))
+    return None
+
+
+def perfect_outputs(detector: UFLD, targets: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The logits that put all probability where the labels are."""
+    positions, cells = targets["position"], detector.options.cells
+    choices = torch.arange(cells + 1).view(1, -1, 1, 1)
+    if detector.options.labels == "cell":
+        probability = (choices == positions.floor()[:, None]).float()
+    else:
+        place = (positions - 0.5).clamp(0, cells - 1)[:, None]
+        probability = (1 - (place - choices).abs()).clamp(min=0) * (choices < cells)
+    absent = torch.where((positions < 0)[:, None], (choices == cells).float(), probability)
+    outputs = {"location": absent.clamp(min=1e-12).log()}
+    if "mask" in targets:
+        outputs["segmentation"] = 40.0 * F.one_hot(targets["mask"].long(), 5).permute(0, 3, 1, 2).float()
+    return outputs
+
+
+# Metadata
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "parameters"),
+    [
+        # Counted in the upstream repository, with the auxiliary head.
+        ("ufld_resnet18", "culane", 47_917_909),
+        ("ufld_resnet34", "culane", 58_026_069),
+        ("ufld_resnet18", "tusimple", 64_621_357),
+    ],
+)
+def test_published_variants_have_the_published_number_of_parameters(name: str, form: Any, parameters: int) -> None:
+    assert sum(parameter.numel() for parameter in published(name, form).parameters()) == parameters
+
+
+def test_without_the_auxiliary_head_the_number_is_that_of_upstreams_tests() -> None:
+    detector = published("ufld_resnet18", "culane")
+    detector.auxiliary = None
+    assert sum(parameter.numel() for parameter in detector.parameters()) == 44_522_192
+
+
+def test_the_registered_variants_are_those_of_the_file() -> None:
+    assert {name for name, where in TABLE.items() if where.startswith("detectors.ufld:")} == set(UFLD.metas)
+
+
+@pytest.mark.parametrize(
+    ("form", "anchors", "size"), [("culane", CULANE_ANCHORS, (590, 1640)), ("tusimple", TUSIMPLE_ANCHORS, (720, 1280))]
+)
+def test_lanes_are_learned_where_upstream_reads_its_masks(form: Any, anchors: Any, size: tuple[int, int]) -> None:
+    detector = published("ufld_resnet18", form)
+    cells = detector.options.cells
+    points = detector.geometry_of(size).to_original(detector.labels.points(np.full(len(anchors), 10.0)))
+    np.testing.assert_allclose(points[:, 1], [int((row * 1.0 / 288) * size[0]) for row in anchors], atol=1e-9)
+    np.testing.assert_allclose(points[:, 0], 10 * np.linspace(0, size[1] - 1, cells)[1])
+
+
+def test_impossible_architectures_are_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"ufld_micro.*celz.*did you mean 'cells'"):
+        UFLD(variant(celz=3), "culane")
+    with pytest.raises(InputError, match="decoded_rows"):
+        UFLD(variant(decoded_rows=(1, 2)), "culane")
+    with pytest.raises(InputError, match="from the top down"):
+        UFLD(variant(rows=(400, 300, 200, 100), decoded_rows=None), "culane")
+
+
+# Labels
+
+
+@pytest.mark.parametrize("name", ["micro", "as published"])
+@settings(max_examples=30)
+@given(
+    offset=st.floats(-300, 300),
+    bend=st.floats(-300, 300),
+    rotation=st.floats(-8, 8),
+    shift=st.floats(-30, 30),
+    mirror=st.booleans(),
+)
+def test_targets_are_where_the_lanes_cross_the_rows_and_only_there(
+    name: str, offset: float, bend: float, rotation: float, shift: float, mirror: bool
+) -> None:
+    detector = build(name, prolong=False)
+    geometry, cells = turned(detector, rotation, shift, mirror), detector.options.cells
+    found = detector.encode_targets(road(offset, bend), geometry)["position"]
+    assert found.dtype == np.float32
+    expected = np.full((4, len(detector.labels.lines)), -1.0)
+    for places, lane in zip(expected, road(offset, bend), strict=True):
+        for index, row in enumerate(detector.labels.lines):
+            x = crossing(geometry.to_network(lane.points), row)
+            place = -1.0 if x is None else (x - detector.labels.origin) / detector.labels.width
+            places[index] = place if 0 <= place <= cells - 1 else -1.0
+    seen = [tuple(np.round(places, 2)) for places in expected if places.max() >= 0]
+    assert (
+        sorted(seen) == sorted(tuple(np.round(p, 2)) for p in found.T.astype(float) if p.max() >= 0)
+        or np.isclose(sorted(map(list, seen)), sorted(p.tolist() for p in found.T if p.max() >= 0), atol=2e-2).all()
+    )
+
+
+def test_a_lane_that_ends_early_goes_on_along_the_line_through_its_lower_half() -> None:
+    detector = DETECTORS["as published"]
+    y = np.arange(450.0, 250.0, -10.0)
+    upper = Lane(np.stack([820 - (y - 260) - np.where(y < 340, (340 - y) ** 2 / 100, 0), y], axis=1))
+    target = detector.encode_targets([upper], detector.geometry_of(FRAME))["position"][:, 1]
+    rows = np.array(detector.options.rows)
+    cells = (820 - (rows - 260)) / (1639 / 199)
+    np.testing.assert_allclose(target[rows > 345], cells[rows > 345], atol=1e-3)
+
+
+def test_what_goes_on_beyond_the_frame_is_absent_there() -> None:
+    detector = DETECTORS["as published"]
+    y = np.arange(450.0, 250.0, -10.0)
+    target = detector.encode_targets([Lane(np.stack([100 - (y - 450), y], axis=1))], detector.geometry_of(FRAME))
+    rows = np.array(detector.options.rows)
+    slot = target["position"][:, 1]
+    assert (slot[rows > 551] == -1).all()
+    assert (slot[(rows > 250) & (rows < 549)] >= 0).all()
+
+
+def test_a_lane_on_fewer_than_six_rows_is_not_prolonged() -> None:
+    detector = DETECTORS["as published"]
+    for last, count in ((380.0, 4), (360.0, 5)):
+        y = np.arange(450.0, last - 1, -1.0)
+        target = detector.encode_targets([Lane(np.stack([700 - y, y], axis=1))], detector.geometry_of(FRAME))
+        assert (target["position"] >= 0).sum() == count
+    assert not build(prolong=False).options.prolong
+
+
+def test_the_mask_shows_at_every_eighth_pixel_the_lane_that_lies_there() -> None:
+    detector = DETECTORS["micro"]
+    geometry = detector.geometry_of(FRAME)
+    targets = detector.encode_targets(road(), geometry)
+    assert targets["mask"].shape == (16, 40)
+    assert targets["mask"].dtype == np.uint8
+    width = detector.options.lane_width
+    shown = 0
+    for row, column in np.ndindex(16, 40):
+        places = [crossing(geometry.to_network(lane.points), 8 * row + 4) for lane in road()]
+        distance = [abs(8 * column + 4 - place) if place is not None else math.inf for place in places]
+        if min(distance) < width / 2 - 1:
+            assert targets["mask"][row, column] == 1 + int(np.argmin(distance))
+            shown += 1
+        if min(distance) > 4 * width:
+            assert targets["mask"][row, column] == 0
+    assert shown > 10
+
+
+HOSTILE = {
+    "no points": [],
+    "one point": [[800, 500]],
+    "twice the same point": [[800, 500], [800, 500]],
+    "level": [[100, 500], [900, 500]],
+    "not a number": [[math.nan, 500], [800, math.inf], [700, 400]],
+    "far away": [[-4000, 4000], [4000, -4000]],
+    "a row crossed three times": [[300, 580], [400, 300], [500, 580], [600, 300]],
+    "from far to near": [[820, 300], [400, 589]],
+    "below the frame": [[400, 700], [500, 600]],
+    "along the right edge": [[1639, 589], [1639, 250]],
+}
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("points", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_lanes_give_targets_of_the_usual_shape_and_finite_losses(name: str, points: Any) -> None:
+    detector = DETECTORS[name]
+    lane, geometry = Lane(np.array(points, dtype=np.float32)), detector.geometry_of(FRAME)
+    expected = {key: (value.shape, value.dtype) for key, value in detector.encode_targets(road(), geometry).items()}
+    labels = [[lane], [lane] * 9, [*road(), lane]]
+    for lanes in labels:
+        targets = detector.encode_targets(lanes, geometry)
+        assert {key: (value.shape, value.dtype) for key, value in targets.items()} == expected
+        present = targets["position"] != -1
+        assert (
+            (targets["position"][present] >= 0) & (targets["position"][present] <= detector.options.cells - 1)
+        ).all()
+    logits = torch.zeros(3, detector.options.cells + 1, len(detector.options.rows), 4, requires_grad=True)
+    terms = detector.losses({"location": logits}, batch_of(detector, labels, noise(3)))
+    (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), logits)
+    assert torch.isfinite(gradient).all()
+
+
+# Losses
+
+
+def published_losses(outputs: dict[str, torch.Tensor], cells: torch.Tensor, mask: torch.Tensor) -> dict[str, float]:
+    """Upstream's four losses, written out row by row. cells: (B, rows, lanes), the last choice where a lane is absent."""
+    logits = outputs["location"]
+    images, choices, rows, lanes = logits.shape
+    focal, steps = [], []
+    for image, row, lane in np.ndindex(images, rows, lanes):
+        probability = float(logits[image, :, row, lane].softmax(0)[cells[image, row, lane]])
+        focal.append(-((1 - probability) ** 2) * math.log(probability))
+    for row in range(rows - 1):
+        steps.append(F.smooth_l1_loss(logits[:, :, row], logits[:, :, row + 1]))
+    place = torch.einsum("bkrl,k->brl", logits[:, :-1].softmax(1), torch.arange(choices - 1.0))
+    bends = [
+        ((place[:, row] - place[:, row + 1]) - (place[:, row + 1] - place[:, row + 2])).abs().mean()
+        for row in range(rows // 2 - 1)
+    ]
+    return {
+        "location": float(np.mean(focal)),
+        "segmentation": float(F.cross_entropy(outputs["segmentation"], mask.long())),
+        "similarity": float(torch.stack(steps).mean()),
+        "shape": float(torch.stack(bends).mean()),
+    }
+
+
+def test_losses_are_the_published_ones() -> None:
+    detector = build("as published", similarity=1.0, shape=0.25).train()
+    batch = batch_of(detector, [road(), [*road(-100.0)[1:3]]])
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        outputs = {k: 3 * torch.randn(v.shape, generator=generator) for k, v in detector(batch.images).items()}
+    terms = detector.losses(outputs, batch)
+    positions = batch.targets["position"]
+    cells = torch.where(positions < 0, 200, positions.floor()).long()
+    expected = published_losses(outputs, cells, batch.targets["mask"])
+    expected["shape"] *= 0.25
+    assert {name: float(term) for name, term in terms.items()} == pytest.approx(expected, rel=1e-4)
+
+
+def test_published_weights_of_the_structural_losses() -> None:
+    culane, tusimple = (published("ufld_resnet18", form).options for form in ("culane", "tusimple"))
+    assert (culane.similarity, culane.shape) == (0.0, 0.0)
+    assert (tusimple.similarity, tusimple.shape) == (1.0, 0.0)
+
+
+def test_structural_losses_are_zero_for_straight_lanes_that_are_sure() -> None:
+    cells, rows = 30, 8
+    place = 4 + 2 * torch.arange(rows)[:, None] + torch.zeros(rows, 4)
+    straight = 60.0 * (torch.arange(cells + 1)[:, None, None] == place)[None].float()
+    assert float(shape_loss(straight)) == pytest.approx(0.0, abs=1e-5)
+    assert float(similarity_loss(straight[:, :, :1].expand(-1, -1, rows, -1))) == 0.0
+    assert float(similarity_loss(straight)) > 0.1
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_losses_and_gradients_are_finite_without_any_lane(name: str) -> None:
+    detector = build(name).train()
+    batch = batch_of(detector, [[], []])
+    terms = detector.losses(detector(batch.images), batch)
+    sum(terms.values(), torch.zeros(())).backward()
+    assert all(term.shape == () and torch.isfinite(term) for term in terms.values())
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in detector.parameters())
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_parameter_learns_from_a_batch_with_lanes(name: str) -> None:
+    detector = build(name).train()
+    batch = batch_of(detector, [road(), road(60.0)])
+    # timm starts the last normalisation of every block at zero: one step later its convolutions get gradient, too.
+    with torch.no_grad():
+        for parameter in detector.backbone.parameters():
+            parameter.add_(0.01)
+    sum(detector.losses(detector(batch.images), batch).values(), torch.zeros(())).backward()
+    assert [n for n, p in detector.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_perfect_outputs_cost_less_than_any_others(name: str) -> None:
+    detector = DETECTORS[name]
+    batch = batch_of(detector, [road()])
+    perfect = perfect_outputs(detector, batch.targets)
+    best = detector.losses(perfect, batch)
+    other = detector.losses({key: value.roll(3, 1) for key, value in perfect.items()}, batch)
+    assert all(best[term] < other[term] for term in best if term in ("location", "segmentation"))
+
+
+# Decoding
+
+
+@pytest.mark.parametrize("name", ["micro", "without auxiliary head"])
+@settings(max_examples=30)
+@given(offset=st.floats(-300, 300), bend=st.floats(-300, 300), rotation=st.floats(-8, 8), mirror=st.booleans())
+def test_perfect_outputs_decode_to_the_labels(
+    name: str, offset: float, bend: float, rotation: float, mirror: bool
+) -> None:
+    detector = DETECTORS[name]
+    geometry = turned(detector, rotation, 5.0, mirror)
+    targets = stack_targets([detector.encode_targets(road(offset, bend), geometry)])
+    (decoded,) = detector.decode(perfect_outputs(detector, targets), [geometry])
+    present = (targets["position"][0] >= 0).sum(0)
+    assert len(decoded) == int((present >= detector.options.min_points).sum())
+    width = detector.labels.width
+    for lane in decoded:
+        assert lane.points[0, 1] >= lane.points[-1, 1]
+        assert lane.score == pytest.approx(1.0)
+        apart = []
+        for label in road(offset, bend):
+            polyline = geometry.to_network(label.points)
+            places = [(x, crossing(polyline, y)) for x, y in geometry.to_network(lane.points)]
+            apart.append(max((abs(x - place) for x, place in places if place is not None), default=math.inf))
+        # The outermost half cells have the place of the outermost centre.
+        assert min(apart) <= 0.5 * width + 0.02
+
+
+@pytest.mark.parametrize("form", ["culane", "tusimple"])
+def test_decoding_is_the_expectation_of_upstreams_evaluation(form: Any) -> None:
+    detector = published("ufld_resnet18", form)
+    cells, rows, size = detector.options.cells, len(detector.options.rows), detector.configuration.input.frame
+    generator = torch.Generator().manual_seed(2)
+    logits = 4 * torch.randn(2, cells + 1, rows, 4, generator=generator)
+    logits[0, -1, : rows // 2, 2] = logits[1, -1, 2:, 3] = 30.0
+    decoded = detector.decode({"location": logits}, [detector.geometry_of(size)] * 2)
+    for image, lanes in zip(logits.numpy(), decoded, strict=True):
+        probability, best = softmax(image[:-1], axis=0), image.argmax(0)
+        expected = []
+        for lane, row in itertools.product(range(4), range(rows)):
+            if best[row, lane] == cells:
+                continue
+            place = probability[:, row, lane] @ np.arange(cells)
+            if form == "culane":
+                point = ((place + 1) * np.linspace(0, 799, 200)[1] * 1640 / 800 - 1, 590 - 20 * (rows - 1 - row) - 1)
+            else:
+                point = ((place + 0.5) * 1280.0 / (cells - 1), 160 + 10 * row)
+            expected.append((lane, *point))
+        table = np.array(expected)
+        counts = np.bincount(table[:, 0].astype(int), minlength=4)
+        kept = [lane for lane in range(4) if counts[lane] >= detector.options.min_points]
+        assert len(lanes) == len(kept)
+        for lane, found in zip(kept, lanes, strict=True):
+            np.testing.assert_allclose(found.points, table[table[:, 0] == lane, 1:][::-1], atol=2e-3)
+
+
+def test_a_lane_on_too_few_rows_and_a_doubtful_one_are_not_predicted() -> None:
+    meta = variant(min_points=3)
+    configuration = meta.configurations["culane"]
+    recipe = configuration.recipe.model_copy(update={"confidence_threshold": 0.9})
+    strict = meta.model_copy(update={"configurations": {"culane": configuration.model_copy(update={"recipe": recipe})}})
+    detector = UFLD(strict, "culane")
+    geometry = detector.geometry_of(FRAME)
+    logits = perfect_outputs(detector, stack_targets([detector.encode_targets(road(), geometry)]))["location"]
+    logits[0, -1, 2:, 0] = 60.0  # on two rows
+    logits[0, -1, :-3, 1] = 60.0  # on three
+    doubtful = logits[0, :-1, :, 2].logsumexp(0)
+    logits[0, -1, :, 2] = doubtful - math.log(4)  # there with a probability of 4 / 5
+    (decoded,) = detector.decode({"location": logits}, [geometry])
+    assert [len(lane) for lane in decoded] == [3, 12]  # the fourth lane leaves the frame
+    assert all(lane.score == pytest.approx(1.0) for lane in decoded)
+
+
+def test_no_lane_decodes_to_no_lane() -> None:
+    for detector in DETECTORS.values():
+        geometry = detector.geometry_of(FRAME)
+        targets = stack_targets([detector.encode_targets([], geometry)] * 3)
+        assert detector.decode(perfect_outputs(detector, targets), [geometry] * 3) == [[], [], []]
+
+
+# The module
+
+
+def test_the_auxiliary_head_works_in_training_alone() -> None:
+    detector = build()
+    with torch.no_grad():
+        trained, tested = detector.train()(noise(2)), detector.eval()(noise(2))
+        assert trained["segmentation"].shape == (2, 5, 16, 40)
+        assert set(tested) == {"location"}
+        assert set(build("without auxiliary head").train()(noise(2))) == {"location"}
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_taps_fire_once_and_deliver_the_stated_shapes(name: str) -> None:
+    detector = build(name).train()
+    shapes: dict[str, list[tuple[int, ...]]] = {tap.path: [] for tap in detector.taps()}
+    for tap in detector.taps():
+        tap_module(detector, tap).register_forward_hook(
+            lambda module, inputs, output, path=tap.path: shapes[path].append(tuple(output.shape))
+        )
+    detector(noise(2))
+    assert shapes == {tap.path: [(2, tap.channels, 128 // tap.stride, 320 // tap.stride)] for tap in detector.taps()}
+
+
+def test_in_evaluation_an_image_is_seen_alike_in_any_batch() -> None:
+    detector = DETECTORS["micro"]
+    with torch.no_grad():
+        together = detector(noise(3))["location"]
+        for index in range(3):
+            torch.testing.assert_close(
+                detector(noise(3)[index : index + 1])["location"][0], together[index], atol=1e-4, rtol=1e-4
+            )
+
+
+UPSTREAM_NAMES = (
+    (r"^backbone\.", "model."),
+    (r"^head\.squeeze\.", "pool."),
+    (r"^head\.hidden\.", "cls.0."),
+    (r"^head\.output\.", "cls.2."),
+    (r"^auxiliary\.branches\.(\d)\.(\d)\.0\.", r"aux_header\1.\2.conv."),
+    (r"^auxiliary\.branches\.(\d)\.(\d)\.1\.", r"aux_header\1.\2.bn."),
+    (r"^auxiliary\.combine\.([0-3])\.0\.", r"aux_combine.\1.conv."),
+    (r"^auxiliary\.combine\.([0-3])\.1\.", r"aux_combine.\1.bn."),
+    (r"^auxiliary\.combine\.4\.", "aux_combine.4."),
+    (r"^aux_header2\.", "aux_header4."),
+    (r"^aux_header1\.", "aux_header3."),
+    (r"^aux_header0\.", "aux_header2."),
+)
+
+
+def test_a_checkpoint_under_upstreams_names_is_imported(tmp_path: Path) -> None:
+    source = build(seed=3).eval()
+    state = {}
+    for name, value in source.state_dict().items():
+        for pattern, replacement in UPSTREAM_NAMES:
+            name = re.sub(pattern, replacement, name)
+        state[f"module.{name}"] = value
+    torch.save({"model": state, "optimizer": {}}, tmp_path / "ep049.pth")
+    detector = import_checkpoint("ufld_micro", "culane", tmp_path / "ep049.pth")
+    with torch.no_grad():
+        assert torch.equal(detector(noise(1))["location"], source(noise(1))["location"])
+
+
+def test_eight_images_are_learned_by_heart() -> None:
+    detector = build().train()
+    geometry = detector.geometry_of(FRAME)
+    generator = np.random.default_rng(0)
+    labels = [road(float(generator.uniform(-120, 120)), float(generator.uniform(-150, 150))) for _ in range(8)]
+    labels[3], labels[5] = labels[3][1:3], []
+    batch = batch_of(detector, labels, drawn(labels, geometry, generator))
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        sum(detector.losses(detector(batch.images), batch).values(), torch.zeros(())).backward()
+        optimizer.step()
+    with torch.no_grad():
+        decoded = detector.eval().decode(detector(batch.images), batch.geometries)
+    matched = sum(
+        any(near(found, lane) for found in lanes)
+        for lanes, truth in zip(decoded, labels, strict=True)
+        for lane in truth
+    )
+    assert 2 * matched / (sum(map(len, decoded)) + sum(map(len, labels))) > 0.9
+
+
+def drawn(labels: list[list[Lane]], geometry: Geometry, generator: np.random.Generator) -> torch.Tensor:
+    """Noise with bright lines of 5 px where the lanes are."""
+    images = generator.integers(0, 120, (len(labels), 3, *geometry.network), dtype=np.uint8)
+    columns = np.arange(geometry.network[1])
+    for image, lanes in zip(images, labels, strict=True):
+        for points, row in itertools.product(
+            (geometry.to_network(lane.points) for lane in lanes), range(geometry.network[0])
+        ):
+            place = crossing(points, float(row))
+            if place is not None:
+                image[:, row, np.abs(columns - place) <= 2.5] = 250
+    return torch.from_numpy(images)
+
+
+def near(found: Lane, lane: Lane) -> bool:
+    """Within 20 px on average over the rows on which the label is in the frame, of which 80 % have to be there."""
+    visible = lane.points[(lane.points[:, 0] >= 0) & (lane.points[:, 0] < FRAME[1])]
+    places = [crossing(found.points, float(y)) for y in visible[:, 1]]
+    apart = [abs(place - x) for place, x in zip(places, visible[:, 0], strict=True) if place is not None]
+    return len(apart) >= 0.8 * len(visible) and float(np.mean(apart)) < 20

@@ -1,0 +1,137 @@
+"""Bridges: third-party code as it is, trained and scored beside our variant of it from the same weights."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from detectors.base import tap_module
+from detectors.registry import UPSTREAM, find_adapter
+from detectors.upstream import checkouts
+from detectors.upstream.isolation import cuda_is_here, running_on
+from harness.cli.main import main
+from harness.conformance.subject import Subject, subject_of
+from harness.errors import InputError
+from harness.lanes import Lane
+
+CHECKOUTS = os.environ.get(checkouts.VARIABLE)
+
+needs_checkouts = pytest.mark.skipif(
+    CHECKOUTS is None, reason=f"needs {checkouts.VARIABLE}, a folder of checkouts of upstream repositories"
+)
+
+SUITE = """
+title: From the same weights
+datasets:
+  roads:
+    rendered:
+      form: culane
+      seed: 7
+      splits: {train: {frames: 6, frames_per_clip: 3}, test: {frames: 3, frames_per_clip: 3}}
+oracles:
+  small: {configuration: {name: "random:resnet_micro"}}
+detectors:
+  clrnet_resnet18: {weights: none, recipe: {steps: 4, batch_size: 2, warmup_steps: 0}}
+  clrnet_resnet18_upstream: {architecture: {start: native}, recipe: {steps: 4, batch_size: 2, warmup_steps: 0}}
+methods:
+  baseline:
+  samiro: {oracle: small}
+training: {threads: 1, device: cpu}
+throughput: lane-latency/1-short
+"""
+
+
+def subject(name: str, folder: Path) -> Subject:
+    adapter = find_adapter(name)
+    return subject_of(name, next(iter(adapter.meta.configurations)), folder)
+
+
+def test_without_a_checkout_a_bridge_is_refused_in_a_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(checkouts.VARIABLE, raising=False)
+    with pytest.raises(InputError, match=r"no checkout of CLRNet: .*`samiro-bench detectors fetch CLRNet`"):
+        find_adapter("clrnet_resnet18_upstream")
+
+
+def test_listing_tells_third_party_code_without_a_checkout(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(checkouts.VARIABLE, raising=False)
+    assert main(["detectors", "list", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["upstream"]}
+    assert set(rows) == set(UPSTREAM)
+    assert rows["clrnet_resnet18_upstream"]["checkout"] == "none: samiro-bench detectors fetch CLRNet"
+
+
+def test_code_that_names_a_gpu_runs_where_its_input_is():
+    tensor = torch.zeros(2)
+    with cuda_is_here():
+        assert tensor.cuda().device.type == "cpu"
+        with running_on(torch.device("meta")):
+            assert tensor.cuda().device.type == "meta"
+        assert tensor.cuda(0).device.type == "cpu"
+
+
+@pytest.mark.slow
+@needs_checkouts
+@pytest.mark.parametrize("name", ["clrnet_resnet18_upstream", "lstr_resnet18s_2x_upstream", "resa_resnet18_upstream"])
+def test_a_bridge_keeps_an_adapters_promises(name, tmp_path):
+    shown = subject(name, tmp_path)
+    detector = shown.build().train()
+    batch = shown.batch(detector, count=2)
+    for labels in (batch, shown.batch(detector, lanes=lambda frame: [], count=2)):
+        terms = detector.losses(detector(labels.images), labels)
+        total = torch.stack(list(terms.values())).sum()
+        assert torch.isfinite(total)
+        total.backward()
+        for tap in detector.taps():
+            assert any(parameter.grad is not None for parameter in tap_module(detector, tap).parameters())
+    copied = copy.deepcopy(detector).eval()
+    with torch.no_grad():
+        lanes = copied.decode(copied(batch.images), batch.geometries)
+    assert len(lanes) == 2
+    assert copied.state_dict().keys() == detector.state_dict().keys()
+
+
+@pytest.mark.slow
+@needs_checkouts
+def test_decoded_lanes_have_the_scores_that_upstream_kept_them_by(tmp_path):
+    shown = subject("clrnet_resnet18_upstream", tmp_path)
+    detector = shown.build().eval()
+    geometry = detector.geometry_of(shown.configuration.input.frame)
+    outputs = torch.zeros(1, 192, 78)
+    outputs[..., 0], outputs[..., 6:] = 9.0, -1.0
+    for prior, (logit, place) in enumerate([(2.0, 0.3), (3.0, 0.7)]):
+        outputs[0, prior, :2] = torch.tensor([0.0, logit])
+        outputs[0, prior, 2:6] = torch.tensor([0.0, place, 0.5, 60 / 71])
+        outputs[0, prior, 6:] = place
+    (lanes,) = detector.decode(outputs, [geometry])
+    expected = {0.3: 1 / (1 + np.exp(-2.0)), 0.7: 1 / (1 + np.exp(-3.0))}
+    assert len(lanes) == 2
+    for lane in lanes:
+        assert isinstance(lane, Lane)
+        place = float(lane.points[:, 0].mean()) / 1640
+        assert lane.score == pytest.approx(expected[min(expected, key=lambda one: abs(one - place))])
+
+
+@pytest.mark.slow
+@needs_checkouts
+def test_bridged_and_native_clrnet_train_alike_from_the_same_weights(tmp_path):
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    results = tmp_path / "results"
+    assert main(["bench", str(tmp_path / "suite.yaml"), "--results", str(results)]) == 0
+    curves = {}
+    for folder in (results / "suite" / "cells").iterdir():
+        lines = [json.loads(line) for line in (folder / "train" / "training.jsonl").read_text().splitlines()]
+        method = "samiro" if "-samiro-" in folder.name else "baseline"
+        curves["upstream" in folder.name, method] = [line["loss"] for line in lines if "loss" in line]
+    for method in ("baseline", "samiro"):
+        native, bridged = curves[False, method], curves[True, method]
+        assert len(native) == len(bridged) == 4
+        assert np.allclose(native, bridged, rtol=2e-3)
+    assert not np.allclose(curves[False, "baseline"], curves[False, "samiro"], rtol=2e-3)
