@@ -36,6 +36,7 @@ from detectors.parts.lane_curves import curve_on_rows, seen_rows
 from detectors.parts.lane_rows import LaneRows, clipped
 from detectors.parts.lane_suppression import suppressed
 from detectors.parts.line_anchors import GRID, LineAnchors, line_anchors, published_anchors
+from detectors.parts.thin_resnet import ThinResNet
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
 from harness.validation import validated
 
@@ -45,6 +46,9 @@ FOCAL_EPSILON = 1e-6
 CLASSIFICATION_WEIGHT = 10.0
 """Focusing, weight of both classes alike, what is added to shares and labels, and weight of the term: upstream's `LaneATT.loss` and
 lib/focal_loss.py."""
+
+RESNET122_BLOCKS = 20
+"""Blocks of each of its three stages: upstream's lib/models/resnet.py."""
 
 LABELS = 8
 """Places for labels."""
@@ -124,7 +128,11 @@ class LaneATT(Detector):
         self.corner = plain_geometry(size.frame, size.crop, size.network).to_network([left, top])
         rows_of_frame = np.arange(options.bottom_row, -1, -options.row_step, dtype=np.float64)[::-1]
         self.frame_rows: npt.NDArray[np.float64] = (rows_of_frame - top) * (size.network[0] / (size.crop[2] - top))
-        self.backbone = build_backbone(meta.backbone, stages=options.stages)
+        self.backbone = (
+            ThinResNet(RESNET122_BLOCKS)
+            if meta.backbone == "resnet122"
+            else build_backbone(meta.backbone, stages=options.stages)
+        )
         last = self.taps()[-1]
         anchors = options.kept_anchors()
         # As upstream: where the stride doesn't divide the height, the map's last row isn't looked at.
@@ -363,6 +371,7 @@ def _full_size(batch_sizes: dict[Form, int], *, weights: str) -> dict[Form, Conf
 
 
 _RESNET = _full_size({"culane": 8, "tusimple": 8, "llamas": 8}, weights="imagenet")
+_RESNET122 = _full_size({"culane": 4, "tusimple": 2, "llamas": 16}, weights="none")
 
 
 def _micro(form: Form, top: int, **options: Any) -> Configuration:
@@ -412,6 +421,7 @@ LaneATT.metas = {
     for name, backbone, configurations in (
         ("laneatt_resnet18", "resnet18", _RESNET),
         ("laneatt_resnet34", "resnet34", _RESNET),
+        ("laneatt_resnet122", "resnet122", _RESNET122),
         (
             "laneatt_micro",
             "resnet_micro",

@@ -39,6 +39,7 @@ TABLE: dict[str, str] = {
     "clrnet_resnet18": "detectors.clrnet:CLRNet",
     "clrnet_resnet34": "detectors.clrnet:CLRNet",
     "laneatt_micro": "detectors.laneatt:LaneATT",
+    "laneatt_resnet122": "detectors.laneatt:LaneATT",
     "laneatt_resnet18": "detectors.laneatt:LaneATT",
     "laneatt_resnet34": "detectors.laneatt:LaneATT",
     "lstr_micro": "detectors.lstr:LSTR",

@@ -9,6 +9,7 @@ REFERENCES: dict[str, str] = {
     "clrnet_resnet101": "detectors.upstream.clrnet:CLRNet",
     "clrnet_resnet18": "detectors.upstream.clrnet:CLRNet",
     "clrnet_resnet34": "detectors.upstream.clrnet:CLRNet",
+    "laneatt_resnet122": "detectors.upstream.laneatt:LaneATT",
     "laneatt_resnet18": "detectors.upstream.laneatt:LaneATT",
     "laneatt_resnet34": "detectors.upstream.laneatt:LaneATT",
     "lstr_resnet18s": "detectors.upstream.lstr:LSTR",

@@ -78,7 +78,11 @@ SUPPRESSING = build(training_suppression=7.5).eval()
 @pytest.mark.parametrize(
     ("name", "parameters", "entries"),
     # Counted in LaneATT's own models.
-    [("laneatt_resnet18", 12_019_314, 128), ("laneatt_resnet34", 22_127_474, 224)],
+    [
+        ("laneatt_resnet18", 12_019_314, 128),
+        ("laneatt_resnet34", 22_127_474, 224),
+        ("laneatt_resnet122", 8_545_218, 734),
+    ],
 )
 @pytest.mark.parametrize("form", ["culane", "tusimple", "llamas"])
 def test_published_variants_have_the_published_number_of_parameters(

@@ -336,3 +336,13 @@ def test_messages_and_their_gradients_are_those_of_upstreams_code() -> None:
     for one, other in zip(*found, strict=True):
         assert one is not None
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_maps_are_enlarged_with_their_corners_aligned() -> None:
+    detector = build().eval()
+    seen: list[torch.Tensor] = []
+    detector.classifier.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        mask = detector(noise(2))["mask"]
+    expected = F.interpolate(seen[0], size=(128, 320), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(mask, expected, atol=1e-5, rtol=1e-5)
