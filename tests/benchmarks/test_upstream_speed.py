@@ -22,6 +22,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from scipy import stats
+from torch.utils import _pytree as pytree
 
 from detectors.base import Detector
 from detectors.upstream.reference import Reference
@@ -113,12 +114,11 @@ def outputs_of(reference: Reference, detector: Detector, shown: Shown, count: in
     return repeated(theirs, count), repeated(ours, count)
 
 
-def repeated(outputs: dict[str, torch.Tensor], count: int) -> dict[str, torch.Tensor]:
-    """Outputs of two images as those of `count`."""
-    return {
-        name: value.repeat(-(-count // len(value)), *[1] * (value.ndim - 1))[:count].contiguous()
-        for name, value in outputs.items()
-    }
+def repeated(outputs: Any, count: int) -> Any:
+    """Outputs of a few images, in whatever structure, as those of `count`."""
+    return pytree.tree_map(
+        lambda value: value.repeat(-(-count // len(value)), *[1] * (value.ndim - 1))[:count].contiguous(), outputs
+    )
 
 
 def measured(
