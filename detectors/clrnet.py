@@ -47,6 +47,7 @@ from detectors.meta import (
 from detectors.parts.cross_layer import CrossLayerRefinement, MaskDecoder
 from detectors.parts.dynamic_assignment import (
     LENGTH,
+    PRESENT,
     START_Y,
     XS,
     assign_dynamic_k,
@@ -56,7 +57,7 @@ from detectors.parts.dynamic_assignment import (
 )
 from detectors.parts.lane_curves import curve_on_rows, seen_rows
 from detectors.parts.lane_rows import LaneRows
-from detectors.parts.lane_suppression import suppressed
+from detectors.parts.lane_suppression import suppressed_on_host
 from detectors.parts.line_iou import line_iou
 from detectors.parts.masks import mask_cross_entropy, slot_mask
 from detectors.parts.pyramid import FeaturePyramid
@@ -171,6 +172,10 @@ class CLRNet(Detector):
         self.masks = MaskDecoder(len(taps), options.channels, 1 + options.slots)
         self.frame = plain_geometry(size.frame, size.crop, size.network)
         self.frame_rows = np.arange(options.first_row, size.frame[0], options.row_step, dtype=np.float64)
+        # Where x of 0 lies in the frame and how far from there x of 1; where each row lies.
+        top, left, bottom, right = size.crop
+        self.columns = left, (right - left) * (1 - 1 / size.network[1])
+        self.lines = np.linspace(bottom, top, options.rows)
 
     def taps(self) -> tuple[Tap, ...]:
         """The four stages of the backbone, strides 4 to 32."""
@@ -274,30 +279,34 @@ class CLRNet(Detector):
 
         All that leaves the device is one tensor.
         """
-        options = self.options
-        lanes = outputs["lanes"][:, -1].float()
-        scores = lanes[..., :2].softmax(dim=-1)[..., 1]
-        kept = suppressed(
+        lanes = outputs["lanes"][:, -1].float().cpu().numpy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = 1 / (1 + np.exp(lanes[..., 0] - lanes[..., PRESENT]))
+        sure = scores >= self.configuration.recipe.confidence_threshold
+        return [
+            self._decoded(image[chosen], score[chosen], geometry)
+            for image, score, chosen, geometry in zip(lanes, scores, sure, geometries, strict=True)
+        ]
+
+    def _decoded(
+        self, lanes: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], geometry: Geometry
+    ) -> list[Lane]:
+        """The lanes of an image, of those (N, 6 + rows) that are likely enough."""
+        kept = suppressed_on_host(
             scores,
-            lanes[..., START_Y],
-            lanes[..., LENGTH] * (options.rows - 1),
-            lanes[..., XS] * (self.configuration.input.network[1] - 1),
-            threshold=options.suppression,
-            limit=options.max_lanes,
-            candidates=scores >= self.configuration.recipe.confidence_threshold,
+            lanes[:, START_Y],
+            lanes[:, LENGTH] * np.float32(self.options.rows - 1),
+            lanes[:, XS] * np.float32(self.configuration.input.network[1] - 1),
+            threshold=self.options.suppression,
+            limit=self.options.max_lanes,
         )
-        shown = torch.where(kept.present, scores.gather(1, kept.indices), -1.0)
-        chosen = lanes.gather(1, kept.indices[..., None].expand(-1, -1, lanes.shape[-1]))
-        decoded = torch.cat([shown[..., None], chosen], dim=-1).cpu().numpy()
-        images: list[list[Lane]] = []
-        for candidates, geometry in zip(decoded, geometries, strict=True):
-            to_original = np.linalg.inv(geometry.matrix) @ self.frame.matrix
-            found: list[Lane] = []
-            for score, points in [(lane[0], self._points(lane[1:])) for lane in candidates if lane[0] >= 0]:
-                if len(points) > 1:
-                    found.append(Lane(near_to_far(apply_matrix(to_original, points)), float(score)))
-            images.append(found)
-        return images
+        to_original = np.linalg.inv(geometry.matrix) @ self.frame.matrix
+        found: list[Lane] = []
+        for index in kept:
+            points = self._points(lanes[index])
+            if len(points) > 1:
+                found.append(Lane(near_to_far(apply_matrix(to_original, points)), float(scores[index])))
+        return found
 
     def curve_rows(self, start: float, length: float, xs: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
         """The rows whose places a decoded lane's curve goes through: see `detectors.parts.lane_curves`."""
@@ -310,11 +319,10 @@ class CLRNet(Detector):
         rows = self.curve_rows(lane[START_Y], lane[LENGTH] * strips, xs)
         if len(rows) < 2:
             return np.empty((0, 2))
-        width = self.configuration.input.network[1]
-        top, left, bottom, right = self.configuration.input.crop
-        x = left + xs[rows].astype(np.float64) * ((width - 1) / width * (right - left))
-        y = bottom - rows * ((bottom - top) / (len(xs) - 1))
-        points = curve_on_rows(np.stack([x, y], axis=1), self.frame_rows, prolonged=PROLONGED * self.frame.original[0])
+        points = np.empty((len(rows), 2))
+        points[:, 0] = self.columns[0] + xs[rows] * self.columns[1]
+        points[:, 1] = self.lines[rows]
+        points = curve_on_rows(points, self.frame_rows, prolonged=PROLONGED * self.frame.original[0])
         return points[(points[:, 0] >= 0) & (points[:, 0] < self.frame.original[1])]
 
 

@@ -20,13 +20,13 @@ stride 16, and without suppression in training.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from detectors.backbones import backbone_taps, build_backbone
@@ -36,6 +36,7 @@ from detectors.parts.lane_curves import curve_on_rows, seen_rows
 from detectors.parts.lane_rows import LaneRows, clipped
 from detectors.parts.lane_suppression import suppressed
 from detectors.parts.line_anchors import GRID, LineAnchors, line_anchors, published_anchors
+from detectors.parts.thin_resnet import ThinResNet
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
 from harness.validation import validated
 
@@ -45,6 +46,9 @@ FOCAL_EPSILON = 1e-6
 CLASSIFICATION_WEIGHT = 10.0
 """Focusing, weight of both classes alike, what is added to shares and labels, and weight of the term: upstream's `LaneATT.loss` and
 lib/focal_loss.py."""
+
+RESNET122_BLOCKS = 20
+"""Blocks of each of its three stages: upstream's lib/models/resnet.py."""
 
 LABELS = 8
 """Places for labels."""
@@ -56,17 +60,19 @@ PROLONGED = 0.01
 class Architecture(Data):
     """Architecture options of LaneATT; the defaults are the published CULane configuration.
 
-    rows: on which a lane is described. anchors: the dataset whose published anchors are kept, or `grid`, all of a grid of `lateral`
-    origins on each side and `bottom` on the lower edge. stages: of the backbone. channels: of an anchor's feature on a row of the map.
-    positive, negative: mean distances of anchor and label in network pixels, below which the anchor is the lane and above which it
-    is none. training_suppression, suppression: distance in network pixels below which of two lanes the likelier stays, None is none.
-    max_lanes: predicted in an image. Lanes are read every `row_step` rows of the frame from `bottom_row` upwards.
+    rows: on which a lane is described. anchors: the dataset whose published anchors are kept, or `grid`: `lateral` origins on each
+    side and `bottom` on the lower edge, of whose rays those are kept that cross the upper edge in the middle `convergence` of the
+    width. stages: of the backbone. channels: of an anchor's feature on a row of the map. initial_deviation: of all weights but the
+    backbone's. positive, negative: mean distances of anchor and label in network pixels, below which the anchor is the lane and above
+    which it is none. training_suppression, suppression: distance in network pixels below which of two lanes the likelier stays, None
+    is none. max_lanes: predicted in an image. Lanes are read every `row_step` rows of the frame from `bottom_row` upwards.
     """
 
     rows: int = Field(72, ge=2)
     anchors: Literal["culane", "tusimple", "llamas", "grid"] = "culane"
     lateral: int = Field(GRID[0], ge=2)
     bottom: int = Field(GRID[1], ge=2)
+    convergence: float = Field(1.0, gt=0)
     stages: int = Field(4, ge=1, le=4)
     channels: int = Field(64, gt=0)
     initial_deviation: float = Field(1e-3, gt=0)
@@ -78,9 +84,18 @@ class Architecture(Data):
     bottom_row: int = Field(589, gt=0)
     row_step: int = Field(1, gt=0)
 
+    @model_validator(mode="after")
+    def _others_to_attend_to(self) -> Self:
+        if len(self.kept_anchors()) < 2:
+            raise ValueError("'convergence' leaves fewer than two anchors of the grid: give a larger share")
+        return self
+
     def kept_anchors(self) -> LineAnchors:
         """The anchors that these options name."""
-        return line_anchors(self.lateral, self.bottom) if self.anchors == "grid" else published_anchors(self.anchors)
+        if self.anchors != "grid":
+            return published_anchors(self.anchors)
+        grid = line_anchors(self.lateral, self.bottom)
+        return grid.at(np.flatnonzero(np.abs(grid.places(2)[:, -1] - 0.5) <= self.convergence / 2))
 
 
 class LaneATT(Detector):
@@ -111,9 +126,13 @@ class LaneATT(Detector):
         self.labels = LaneRows(size.network, options.rows)
         top, left, _, _ = size.crop
         self.corner = plain_geometry(size.frame, size.crop, size.network).to_network([left, top])
-        rows_of_frame = np.arange(options.bottom_row, -1, -options.row_step)[::-1]
+        rows_of_frame = np.arange(options.bottom_row, -1, -options.row_step, dtype=np.float64)[::-1]
         self.frame_rows: npt.NDArray[np.float64] = (rows_of_frame - top) * (size.network[0] / (size.crop[2] - top))
-        self.backbone = build_backbone(meta.backbone, stages=options.stages)
+        self.backbone = (
+            ThinResNet(RESNET122_BLOCKS)
+            if meta.backbone == "resnet122"
+            else build_backbone(meta.backbone, stages=options.stages)
+        )
         last = self.taps()[-1]
         anchors = options.kept_anchors()
         # As upstream: where the stride doesn't divide the height, the map's last row isn't looked at.
@@ -291,7 +310,7 @@ class LaneATT(Detector):
     def _polyline(self, start: float, length: float, xs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """A proposal -> the lane (N, 2) on rows of the frame, in upstream's network pixels, from the bottom up."""
         height, width = self.configuration.input.network
-        rows = seen_rows(start, length, xs / width)
+        rows = seen_rows(start, length, xs / width, prolonged=len(xs))
         if len(rows) < 2:
             return np.empty((0, 2))
         known = np.stack([xs[rows], height * (1 - rows / (len(xs) - 1))], axis=1)
@@ -352,6 +371,7 @@ def _full_size(batch_sizes: dict[Form, int], *, weights: str) -> dict[Form, Conf
 
 
 _RESNET = _full_size({"culane": 8, "tusimple": 8, "llamas": 8}, weights="imagenet")
+_RESNET122 = _full_size({"culane": 4, "tusimple": 2, "llamas": 16}, weights="none")
 
 
 def _micro(form: Form, top: int, **options: Any) -> Configuration:
@@ -401,6 +421,7 @@ LaneATT.metas = {
     for name, backbone, configurations in (
         ("laneatt_resnet18", "resnet18", _RESNET),
         ("laneatt_resnet34", "resnet34", _RESNET),
+        ("laneatt_resnet122", "resnet122", _RESNET122),
         (
             "laneatt_micro",
             "resnet_micro",

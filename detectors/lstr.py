@@ -26,13 +26,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
+from scipy.special import expit
 from torch import Tensor, nn
 
 from detectors.backbones import backbone_taps, build_backbone
@@ -87,11 +88,15 @@ class Architecture(Data):
         return self
 
 
-def curve_places(curves: Tensor, rows: Tensor) -> Tensor:
+Numbers = TypeVar("Numbers", Tensor, npt.NDArray[np.float32])
+
+
+def curve_places(curves: Numbers, rows: Numbers) -> Numbers:
     """x of curves (..., 6), which are k, f, m, n, b1, b2, at rows y that broadcast with (..., R): (..., R)."""
     k, f, m, n, b1, b2 = (curves[..., index, None] for index in range(6))
     distance = rows - f
-    distance = torch.where(distance.abs() < NEAREST, NEAREST, distance)
+    # In words that torch and numpy share: NEAREST where it is nearer than that.
+    distance = distance + (abs(distance) < NEAREST) * (NEAREST - distance)
     return k / distance**2 + m / distance + n + b1 * rows - b2
 
 
@@ -139,6 +144,7 @@ class LSTR(Detector):
         height, width = (math.ceil(side / last.stride) for side in self.configuration.input.network)
         self.register_buffer("positions", sine_positions(height, width, options.width), persistent=False)
         self.register_buffer("rows", torch.linspace(0.0, 1.0, options.rows), persistent=False)
+        self.shares = np.linspace(0.0, 1.0, options.rows, dtype=np.float32)
 
     def taps(self) -> tuple[Tap, ...]:
         """The four stages of the ResNet, strides 4 to 32."""
@@ -221,29 +227,33 @@ class LSTR(Detector):
 
         All that leaves the device is one tensor.
         """
-        curves = outputs["curves"][:, -1].float()
-        scores = outputs["logits"][:, -1].float().softmax(dim=-1)[..., 1:]
-        far, near = curves[..., 0:1].clamp(0.0, 1.0), curves[..., 1:2].clamp(0.0, 1.0)
-        y = far + (near - far) * cast(Tensor, self.rows)
-        decoded = torch.cat([scores, curve_places(curves[..., 2:], y), y], dim=-1).cpu().numpy()
+        found = torch.cat([outputs["logits"][:, -1], outputs["curves"][:, -1]], dim=-1).float().cpu().numpy()
         threshold = self.configuration.recipe.confidence_threshold
         images: list[list[Lane]] = []
-        for queries, geometry in zip(decoded, geometries, strict=True):
-            best = sorted(range(len(queries)), key=lambda index: -queries[index, 0])[: self.options.max_lanes]
-            chosen = [queries[index] for index in sorted(best) if queries[index, 0] >= threshold]
-            lanes = [self._lane(query, geometry) for query in chosen]
-            images.append([lane for lane in lanes if lane is not None])
+        for queries, geometry in zip(found, geometries, strict=True):
+            scores = expit(queries[:, 1] - queries[:, 0])
+            best = np.sort(np.argsort(-scores, kind="stable")[: self.options.max_lanes])
+            chosen = best[scores[best] >= threshold]
+            images.append(self._lanes(queries[chosen, 2:], scores[chosen], geometry) if len(chosen) else [])
         return images
 
-    def _lane(self, query: npt.NDArray[np.float32], geometry: Geometry) -> Lane | None:
-        """The lane of (score, x of every point, y of every point), far to near; None where its ends or its points are none."""
-        x, y = query[1:].reshape(2, -1)
-        visible = (x >= 0) & (x <= 1)
-        if y[0] >= y[-1] or visible.sum() < 2:
-            return None
+    def _lanes(
+        self, curves: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], geometry: Geometry
+    ) -> list[Lane]:
+        """The lanes of curves (N, 8), without those whose ends or points are none."""
+        far, near = curves[:, :2].clip(0.0, 1.0).T[..., None]
+        y = far + (near - far) * self.shares
+        x = curve_places(curves[:, 2:], y)
+        visible = (x >= 0) & (x <= 1) & (far < near)
         first, last = self.frame.lines[[0, -1]]
-        points = np.stack([self.frame.origin + x * self.frame.width, first + y * (last - first)], axis=1)
-        return Lane(near_to_far(geometry.to_original(points[visible])), float(query[0]))
+        network = np.stack([self.frame.origin + x * self.frame.width, first + y * (last - first)], axis=-1)
+        # From near to far: y grows with the number of a point.
+        points = geometry.to_original(network)[:, ::-1]
+        return [
+            Lane(near_to_far(lane[seen]), float(score))
+            for lane, seen, score in zip(points, visible[:, ::-1], scores, strict=True)
+            if seen.sum() > 1
+        ]
 
 
 def frame_of(size: InputSize, rows: int) -> Anchors:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -24,6 +25,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
 from detectors.meta import Augmentation, Configuration, DetectorMeta, Form, InputSize, Recipe
+from detectors.parts.sampling import linear_sampling
 from detectors.parts.segmentation import SegmentationDetector, SegmentationOptions, channel_reduction
 
 KERNEL = 9
@@ -169,14 +171,23 @@ class SCNN(SegmentationDetector):
         self.messages = MessagePassing(options.channels)
         self.classifier = nn.Conv2d(options.channels, 1 + options.slots, 3, padding=1)
         self.existence = ExistenceHead(options, self.grid)
-        self._reads_maps_of(self.configuration.input.network[0])
+        height, width = self.configuration.input.network
+        self.register_buffer("enlarged_rows", _corner_to_corner(self.grid[0], height), persistent=False)
+        self.register_buffer("enlarged_columns", _corner_to_corner(self.grid[1], width).T, persistent=False)
+        self._reads_maps_of(height)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 RGB (B, 3, H, W) -> logits: `mask` (B, 1 + slots, H, W), `existence` (B, slots)."""
         logits = self.classifier(self.messages(self.reduce(self.features(images))))
-        # Upstream enlarges them before the softmax, in its criterion as in its decoding.
-        mask = F.interpolate(logits, size=self.configuration.input.network, mode="bilinear", align_corners=True)
+        # Upstream enlarges them before the softmax, in its criterion as in its decoding: `interpolate` with corners aligned, here as
+        # products of matrices, whose gradient is fast and deterministic on CUDA too.
+        mask = self.get_buffer("enlarged_rows") @ (logits @ self.get_buffer("enlarged_columns"))
         return {"mask": mask, "existence": self.existence(logits)}
+
+
+def _corner_to_corner(size: int, enlarged: int) -> Tensor:
+    """The matrix (enlarged, size) that stretches a row of places linearly, the first and the last staying ends."""
+    return linear_sampling(np.linspace(0, size - 1, enlarged), size)
 
 
 _PAPER = "Pan et al.: Spatial As Deep: Spatial CNN for Traffic Scene Understanding, AAAI 2018"
@@ -200,8 +211,8 @@ def _published(learning_rate: float, epochs: int, *, warmup_steps: int = 200, ba
     )
 
 
-# Masks are drawn 16 px wide in CULane's frames of 1640 (laneseg_label_w16), 15 px in TuSimple's of 1280; LLAMAS's, drawn by the program
-# that drew CULane's, are taken to be as wide in network pixels.
+# Masks are drawn 16 px wide in CULane's frames of 1640 (laneseg_label_w16), 15 px in TuSimple's of 1280; in LLAMAS's of 1276 by the
+# program that drew CULane's: all of them are 8 px in network pixels.
 _CULANE = Configuration(
     input=InputSize(frame=(590, 1640), crop=(0, 0, 590, 1640), network=(288, 800)),
     weights="imagenet",

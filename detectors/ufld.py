@@ -18,7 +18,7 @@ lanes are given to slots by where they cross the bottom of the augmented frame, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ from detectors.parts.masks import placed_mask
 from detectors.parts.row_wise import (
     Anchors,
     FullyConnectedHead,
+    RowHead,
     anchor_targets,
     expected_cell,
     focal_loss,
@@ -62,6 +63,7 @@ class Architecture(Data):
     losses.
     """
 
+    head: Literal["frame", "row"] = "frame"
     rows: tuple[float, ...] = (
         *(247, 268, 288, 307, 327, 348, 368, 387, 407),
         *(428, 448, 467, 487, 508, 528, 546, 567, 587),
@@ -72,9 +74,8 @@ class Architecture(Data):
     min_points: int = Field(3, ge=2)
     labels: Literal["cell", "fraction"] = "cell"
     prolong: bool = True
-    squeezed: int = Field(8, gt=0)
     hidden: int = Field(2048, gt=0)
-    layer_norm: bool = False
+    channels: int = Field(16, gt=0)
     auxiliary: int | None = Field(128, gt=0)
     lane_width: int = Field(8, gt=0)
     similarity: float = Field(0.0, ge=0)
@@ -174,15 +175,16 @@ class UFLD(Detector):
         options, size = self.options, self.configuration.input
         self.labels, self.places = label_anchors(size, options), decoding_anchors(size, options)
         self.backbone = build_backbone(meta.backbone)
-        self.head = FullyConnectedHead(
-            self.taps()[-1],
-            {"location": (options.cells + 1, len(options.rows))},
-            size.network,
-            squeezed=options.squeezed,
-            hidden=options.hidden,
-            layer_norm=options.layer_norm,
-        )
+        self.head = self._head()
         self.auxiliary = None if options.auxiliary is None else AuxiliaryHead(self.taps(), options.auxiliary)
+
+    def _head(self) -> nn.Module:
+        options, network = self.options, self.configuration.input.network
+        if options.head == "row":
+            place = ("location", self.labels, options.cells + 1, network)
+            return RowHead(self.taps(), *place, channels=options.channels, hidden=options.hidden)
+        shapes = {"location": (options.cells + 1, len(options.rows))}
+        return FullyConnectedHead(self.taps()[-1], shapes, network, hidden=options.hidden, layer_norm=False)
 
     def taps(self) -> tuple[Tap, ...]:
         """The four stages of the ResNet, strides 4 to 32."""
@@ -212,7 +214,7 @@ class UFLD(Detector):
         """
         normalised = normalise(images, self.meta.normalisation)
         features = self.backbone(normalised.contiguous(memory_format=torch.channels_last))
-        outputs: dict[str, Tensor] = self.head(features)
+        outputs = cast(dict[str, Tensor], self.head(features))
         if self.training and self.auxiliary is not None:
             outputs["segmentation"] = self.auxiliary(features)
         return outputs
@@ -286,9 +288,14 @@ def shape_loss(logits: Tensor) -> Tensor:
 def _decoded(logits: Tensor) -> Tensor:
     """Logits -> (B, 2, rows, LANES): expected cell, and probability that the lane is there, 0 where its absence is the likeliest."""
     logits = logits.float()
-    absence = logits.softmax(dim=1)[:, -1]
-    found = logits.argmax(dim=1) < logits.shape[1] - 1
-    return torch.stack([expected_cell(logits[:, :-1].softmax(dim=1)), (1 - absence) * found], dim=1)
+    cells, absence = logits[:, :-1].flatten(2), logits[:, -1].flatten(1)
+    # The two means over cells in one product, from one exponential: this is most of decoding.
+    best = cells.amax(dim=1)
+    shares = (cells - best[:, None]).exp_()
+    places = torch.arange(cells.shape[1], device=logits.device, dtype=shares.dtype)
+    total, moment = (torch.stack([torch.ones_like(places), places]) @ shares).unbind(dim=1)
+    presence = total / (total + (absence - best).exp()) * (absence <= best)
+    return torch.stack([moment / total, presence], dim=1).view(-1, 2, *logits.shape[2:])
 
 
 _PAPER = "Qin, Wang, Li: Ultra Fast Structure-aware Deep Lane Detection, ECCV 2020"

@@ -12,12 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.environment import cpu_name
 from harness.errors import InputError
 from harness.files import sha256_of_json
 from harness.suite import Cell, adapter_of
+
+if TYPE_CHECKING:
+    from detectors.base import Detector
 
 MOMENTS = {"sgd": 1, "adam": 2, "adamw": 2}
 """Tensors of a parameter's size that an optimizer keeps in a training's checkpoint."""
@@ -123,10 +126,15 @@ def parameters(cell: Cell) -> int:
     """Parameters of a cell's detector, counted without giving any of them memory. InputError, in a line, where it can't be built."""
     import torch
 
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in built(cell).parameters())
+
+
+def built(cell: Cell) -> Detector:
+    """A cell's detector on torch's default device, its weights drawn. InputError, in a line, where it can't be built."""
     adapter = adapter_of(cell)
     try:
-        with torch.device("meta"):
-            detector = adapter.detector(cell.meta, cell.form)
+        return adapter.detector(cell.meta, cell.form)
     except InputError:
         raise
     except Exception as error:  # an adapter's code may raise anything
@@ -135,4 +143,3 @@ def parameters(cell: Cell) -> int:
             f"{cell.adapter}: can't be built for form {cell.form!r} ({type(error).__name__}: {error}; {last.filename}:{last.lineno}); "
             f"mend it, `samiro-bench detectors check {cell.adapter}` says what else is wrong"
         ) from error
-    return sum(parameter.numel() for parameter in detector.parameters())

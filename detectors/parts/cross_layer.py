@@ -252,7 +252,9 @@ class MaskDecoder(nn.Module):
         size = pyramid[0].shape[-2:]
         weights = self.conv.weight.chunk(len(pyramid), dim=1)
         # Drawn at once for all maps, joined as they would be: the coarsest first.
-        kept = self.dropout(pyramid[0].new_ones(len(pyramid[0]), self.conv.in_channels, 1, 1)).chunk(len(pyramid), dim=1)
+        kept = self.dropout(pyramid[0].new_ones(len(pyramid[0]), self.conv.in_channels, 1, 1)).chunk(
+            len(pyramid), dim=1
+        )
         shares = [F.conv2d(m * k, w) for m, k, w in zip(reversed(pyramid), kept, weights, strict=True)]
         enlarged = [F.interpolate(share, size=size, mode="bilinear", align_corners=False) for share in shares]
         assert self.conv.bias is not None

@@ -174,47 +174,91 @@ class FullyConnectedHead(nn.Module):
         }
 
 
-class ConvolutionalHead(nn.Module):
-    """Not of the paper: one logit a lane and place, computed at that place.
+class LocalHead(nn.Module):
+    """Not of the papers: what heads share that look at a feature map of stride 8, so that they learn in few steps.
 
-    Features of strides 8 to 32 are summed top-down to stride 8 and joined with the place's coordinates. A lane's logits are a map of
-    that size, read off linearly at (anchor, centre of cell); its existence on an anchor is decided on the features found where the map
-    says that the lane is.
+    Features of strides 8 to 32 are summed top-down to stride 8 and joined with the place's coordinates.
     """
 
-    def __init__(
-        self, taps: Sequence[Tap], families: Mapping[str, Anchors], network: tuple[int, int], *, channels: int
-    ) -> None:
+    def __init__(self, taps: Sequence[Tap], network: tuple[int, int], *, channels: int) -> None:
         super().__init__()
-        self.axes = {name: anchors.axis for name, anchors in families.items()}
         self.laterals = nn.ModuleList([nn.Conv2d(tap.channels, channels, 1) for tap in taps[1:]])
         self.fuse = nn.Sequential(
             nn.Conv2d(channels + 2, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
         )
-        self.location = nn.ModuleDict({name: nn.Conv2d(channels, LANES, 1) for name in families})
-        self.existence = nn.ModuleDict(
-            {name: nn.Conv1d(LANES * channels, LANES * 2, 3, padding=1, groups=LANES) for name in families}
-        )
-        stride = taps[1].stride
-        grid = [math.ceil(side / stride) for side in network]
-        rows, columns = (torch.linspace(-1.0, 1.0, side) for side in grid)
-        places = torch.stack([rows[:, None].expand(*grid), columns.expand(*grid)])
+        self.stride = taps[1].stride
+        self.grid = [math.ceil(side / self.stride) for side in network]
+        rows, columns = (torch.linspace(-1.0, 1.0, side) for side in self.grid)
+        places = torch.stack([rows[:, None].expand(*self.grid), columns.expand(*self.grid)])
         self.register_buffer("places", places, persistent=False)
-        for name, anchors in families.items():
-            centres = anchors.origin + (np.arange(anchors.cells) + 0.5) * anchors.width
-            across, along = grid[1 - anchors.axis], grid[anchors.axis]
-            self.register_buffer(f"{name}_across", linear_sampling(anchors.lines / stride, across), persistent=False)
-            self.register_buffer(f"{name}_along", linear_sampling(centres / stride, along), persistent=False)
 
-    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """Features of the backbone -> logits (B, choices, anchors, LANES) by name."""
+    def fused(self, features: list[Tensor]) -> Tensor:
+        """Features of the backbone -> one of stride 8 (B, channels, H / 8, W / 8)."""
         fused: Tensor | None = None
         for lateral, feature in zip(reversed(self.laterals), reversed(features[1:]), strict=True):
             level = lateral(feature)
             fused = level if fused is None else level + F.interpolate(fused, size=level.shape[-2:], mode="nearest")
         assert fused is not None
         places = cast(Tensor, self.places).to(fused.dtype).expand(fused.shape[0], -1, -1, -1)
-        fused = self.fuse(torch.cat([fused, places], dim=1))
+        found: Tensor = self.fuse(torch.cat([fused, places], dim=1))
+        return found
+
+
+class RowHead(LocalHead):
+    """A fully connected head that sees a row of features at a time, as wide as the image: its layers are the same for all anchors."""
+
+    def __init__(
+        self,
+        taps: Sequence[Tap],
+        name: str,
+        anchors: Anchors,
+        choices: int,
+        network: tuple[int, int],
+        *,
+        channels: int,
+        hidden: int,
+    ) -> None:
+        """name: of the output. anchors: rows. choices: of each lane on each of them."""
+        super().__init__(taps, network, channels=channels)
+        self.name, self.choices = name, choices
+        self.hidden = nn.Linear(channels * self.grid[1], hidden)
+        self.output = nn.Linear(hidden, choices * LANES)
+        self.register_buffer("across", linear_sampling(anchors.lines / self.stride, self.grid[0]), persistent=False)
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """Features of the backbone -> logits (B, choices, anchors, LANES) by name."""
+        rows = torch.einsum("bchw,ah->bacw", self.fused(features), self.get_buffer("across")).flatten(2)
+        logits: Tensor = self.output(F.relu(self.hidden(rows)))
+        return {self.name: logits.view(*rows.shape[:2], self.choices, LANES).transpose(1, 2)}
+
+
+class ConvolutionalHead(LocalHead):
+    """One logit a lane and place, computed at that place.
+
+    A lane's logits are a map of stride 8, read off linearly at (anchor, centre of cell); its existence on an anchor is decided on the
+    features found where the map says that the lane is.
+    """
+
+    def __init__(
+        self, taps: Sequence[Tap], families: Mapping[str, Anchors], network: tuple[int, int], *, channels: int
+    ) -> None:
+        super().__init__(taps, network, channels=channels)
+        self.axes = {name: anchors.axis for name, anchors in families.items()}
+        self.location = nn.ModuleDict({name: nn.Conv2d(channels, LANES, 1) for name in families})
+        self.existence = nn.ModuleDict(
+            {name: nn.Conv1d(LANES * channels, LANES * 2, 3, padding=1, groups=LANES) for name in families}
+        )
+        for name, anchors in families.items():
+            centres = anchors.origin + (np.arange(anchors.cells) + 0.5) * anchors.width
+            across, along = self.grid[1 - anchors.axis], self.grid[anchors.axis]
+            self.register_buffer(
+                f"{name}_across", linear_sampling(anchors.lines / self.stride, across), persistent=False
+            )
+            self.register_buffer(f"{name}_along", linear_sampling(centres / self.stride, along), persistent=False)
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """Features of the backbone -> logits (B, choices, anchors, LANES) by name."""
+        fused = self.fused(features)
         outputs: dict[str, Tensor] = {}
         for name, axis in self.axes.items():
             across, along = self.get_buffer(f"{name}_across"), self.get_buffer(f"{name}_along")

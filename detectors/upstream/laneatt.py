@@ -32,8 +32,10 @@ Polyline = npt.NDArray[np.float64]
 LENGTH = 40.0
 """Rows that lanes of random weights go on for, about as those of a trained model do: without, there would be none."""
 
-SPREAD = {"conv1": 0.02, "attention_layer": 0.1, "cls_layer": 0.02, "reg_layer": 0.5}
-"""Deviation of random weights. Upstream's own, .001, gives every anchor the same score and every other one the same attention."""
+SPREAD = {"conv1": 0.45, "attention_layer": 2.5, "cls_layer": 0.75, "reg_layer": 20.0}
+"""Deviation of random weights times the root of how many a value is the sum of. Upstream's own deviation, .001, gives every anchor the
+same score and the same attention.
+"""
 
 FRAMES: dict[Form, tuple[int, int]] = {"culane": (590, 1640), "tusimple": (720, 1280), "llamas": (717, 1276)}
 """Height and width of the frames, which upstream's datasets set."""
@@ -73,7 +75,7 @@ class LaneATT(Reference):
 
     repository = "LaneATT"
     variants: ClassVar[dict[str, tuple[Form, ...]]] = dict.fromkeys(
-        ("laneatt_resnet18", "laneatt_resnet34"), ("culane", "tusimple", "llamas")
+        ("laneatt_resnet18", "laneatt_resnet34", "laneatt_resnet122"), ("culane", "tusimple", "llamas")
     )
     differences: ClassVar[Mapping[str, Difference]] = {
         "image": Difference(
@@ -93,7 +95,8 @@ class LaneATT(Reference):
             self.model = self.settings.get_model(pretrained_backbone=False).eval()
         self.model.nms = lambda proposals, attention, *rest: (proposals, attention)
         for layer, deviation in SPREAD.items():
-            nn.init.normal_(getattr(self.model, layer).weight, std=deviation)
+            weight = getattr(self.model, layer).weight
+            nn.init.normal_(weight, std=deviation / weight[0].numel() ** 0.5)
         nn.init.constant_(self.model.reg_layer.bias[:1], LENGTH)
         self.threshold = self.settings["test_parameters"]["conf_threshold"]
 

@@ -34,6 +34,7 @@ def bench(
     from harness.cli.leaderboard import show_leaderboard
     from harness.cli.plan import show_plan
     from harness.errors import InputError
+    from harness.fitting import refuse_misfits
     from harness.preflight import preflight
     from harness.recorded import record_paths
     from harness.suite import cells_of, load_suite, refuse_not_yet
@@ -47,7 +48,9 @@ def bench(
         show_plan(plan, preflight(plan), console)
         return 0
     refuse_not_yet(loaded, cells_of(loaded, seeds=seeds, only=only or ()))
-    if lacking(matrix.make_plan(loaded, results, seeds=seeds, only=only or ())):
+    plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
+    refuse_misfits(loaded, plan.untrained)
+    if lacking(plan):
         return 2
     with matrix.sole_run(results, loaded.name):
         plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())

@@ -74,7 +74,7 @@ def pretrain(
 
     A run that was stopped goes on from its last checkpoint, bit for bit on the same device with the same threads. FILE.png shows
     held-out images: as they are, what the network sees, its reconstruction, OpenCV's inpainting, the patches' means; FILE.loss.png the
-    loss against what these score. A suite takes FILE as `{name: mim:NAME, file: FILE}`. Exit code 1 where the gate isn't passed.
+    loss against what these score. A suite takes FILE as `{name: mim:NAME, file: FILE}`. Exit code 1 where a check on the card fails.
     """
     from harness.inference import chosen_device
     from harness.methods.config import OracleConfiguration
@@ -97,9 +97,14 @@ def pretrain(
     configuration = validated(OracleConfiguration, values, where="oracle pretrain")
     used = chosen_device(device)
     files = images_below(images, smallest=deepest_stride(backbone))
-    card = finished(out, configuration, seed)
+    clips = [path.parent.relative_to(images).as_posix() for path in files]
+    card = finished(out, configuration, seed, files, clips)
     if card is None:
-        card = trained(configuration, images, files, out, used, seed=seed, threads=threads, workers=workers)
+        try:
+            card = trained(configuration, files, clips, out, used, seed=seed, threads=threads, workers=workers)
+        except FloatingPointError as error:
+            typer.echo(f"samiro-bench: {error}", err=True)
+            return 1
     if labels is not None:
         card = checked(card, configuration, files, out, labels, form, used)
     if as_json:
@@ -107,7 +112,7 @@ def pretrain(
     else:
         for line in told(card, out):
             typer.echo(line)
-    return 0 if card.probe is None or card.probe["passed"] else 1
+    return 0 if all(card.checks.values()) else 1
 
 
 def deepest_stride(backbone: str) -> int:
@@ -117,24 +122,34 @@ def deepest_stride(backbone: str) -> int:
     return max(tap.stride for tap in oracle_taps(drawn_backbone(backbone, seed=0)))
 
 
-def finished(out: Path, configuration: OracleConfiguration, seed: int) -> OracleCard | None:
-    """The card of what lies at `out` already, None where nothing does. InputError where that was made otherwise."""
-    from harness.methods.oracle import load_card
+def finished(
+    out: Path, configuration: OracleConfiguration, seed: int, files: list[Path], clips: list[str]
+) -> OracleCard | None:
+    """The card of what lies at `out` already, None where nothing whole does. InputError where that was made otherwise or of others.
 
-    if not out.exists():
+    Where the checkpoint is still there, a run ended between writing the weights and their card, which is written last.
+    """
+    from harness.methods.card import card_path
+    from harness.methods.oracle import load_card
+    from harness.training.pretraining import checkpoint_folder, identity_of_images
+
+    if not out.exists() or (checkpoint_folder(out).is_dir() and not card_path(out).exists()):
         return None
     card = load_card(out)
     if (card.configuration, card.seed) != (configuration.model_dump(mode="json"), seed):
         raise InputError(
             f"{out}: an oracle of other options or another seed lies there: give another --out, or move it away"
         )
+    # Cards from before bytes were counted have the hash alone.
+    if any(card.data.get(key, value) != value for key, value in identity_of_images(files, clips).items()):
+        raise InputError(f"{out}: an oracle of other images lies there: give another --out, or move it away")
     return card
 
 
 def trained(
     configuration: OracleConfiguration,
-    folder: Path,
     files: list[Path],
+    clips: list[str],
     out: Path,
     device: torch.device,
     *,
@@ -151,7 +166,7 @@ def trained(
         return run(
             configuration,
             files,
-            clips=[path.parent.relative_to(folder).as_posix() for path in files],
+            clips=clips,
             out=out,
             device=device,
             seed=seed,

@@ -30,11 +30,13 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """List the cells and artefacts of SUITE with their states, what it needs, and what it costs; runs nothing but a probe."""
+    from harness.fitting import refuse_misfits
     from harness.matrix import make_plan
     from harness.preflight import preflight
     from harness.suite import load_suite, not_yet
 
     made = make_plan(load_suite(suite), results, seeds=seeds, only=only or ())
+    refuse_misfits(made.suite, made.untrained)
     probed = None
     if probe:
         from harness.probe import probed_rates

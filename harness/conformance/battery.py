@@ -14,13 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
-import torch
-
 from detectors.meta import Form
 from harness.conformance import checks
 from harness.conformance.subject import Arm, Demands, NotApplicable, Subject, subject_of
-from harness.training.determinism import make_deterministic, random_state, set_random_state
+from harness.training.determinism import deterministic, random_state, set_random_state
 
 
 @dataclass(frozen=True)
@@ -106,16 +103,9 @@ def run_check(subject: Subject, check: Check, arm: Arm) -> CheckResult:
 @contextmanager
 def _quiet_settings() -> Iterator[None]:
     """One thread, deterministic kernels; afterwards torch's settings and all generators are what they were."""
-    threads, cv_threads, benchmark = torch.get_num_threads(), cv2.getNumThreads(), torch.backends.cudnn.benchmark
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     before = random_state()
-    try:
-        make_deterministic(threads=1)
-        yield
-    finally:
-        set_random_state(before)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.backends.cudnn.benchmark = benchmark
-        cv2.setNumThreads(cv_threads)
-        torch.set_num_threads(threads)
+    with deterministic(threads=1):
+        try:
+            yield
+        finally:
+            set_random_state(before)

@@ -28,16 +28,25 @@ class OwnStart(Oracle):
 
     def forward(self, images: Tensor, scale: float = 1.0) -> tuple[Tensor, ...]:
         """uint8 RGB images (B, 3, H, W) of the detector's size -> one (B, D, H', W') a tap, without gradient."""
-        if scale != 1.0:
-            raise InputError(
-                "key 'oracle_scale': an oracle 'init' is the detector itself, which looks at its own size: give 1"
-            )
+        _refuse_scale(scale)
         with torch.no_grad():
             return tuple(self.backbone(images))
+
+    def grids(self, size: tuple[int, int], scale: float = 1.0) -> tuple[Grid, ...]:
+        """As of any oracle, at the detector's own size."""
+        _refuse_scale(scale)
+        return super().grids(size)
 
     def partner(self, tap: Tap) -> int:
         """The same tap, whatever strides others have."""
         return next(index for index, own in enumerate(self.taps) if own.path == tap.path)
+
+
+def _refuse_scale(scale: float) -> None:
+    if scale != 1.0:
+        raise InputError(
+            "key 'oracle_scale': an oracle 'init' is the detector itself, which looks at its own size: give 1"
+        )
 
 
 class TapFeatures(nn.Module):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -31,6 +33,23 @@ def make_deterministic(*, threads: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling fresh memory only helps code that reads what it never wrote; it costs a pass over every tensor.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+@contextmanager
+def deterministic(*, threads: int) -> Iterator[None]:
+    """`make_deterministic` for a while; afterwards torch's and OpenCV's settings are what they were."""
+    torch_threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
+    benchmark = torch.backends.cudnn.benchmark
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        make_deterministic(threads=threads)
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+        cv2.setNumThreads(cv_threads)
+        torch.set_num_threads(torch_threads)
 
 
 def random_state() -> dict[str, Any]:

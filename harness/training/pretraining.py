@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from harness.methods.config import OracleConfiguration
 from harness.methods.masked_image_model import MaskedImageModel, random_visible
 from harness.methods.oracle import Oracle, drawn_backbone, oracle_taps, save_oracle
 from harness.training.checkpoint import load_training_state, save_training_state
+from harness.training.determinism import deterministic
 from harness.training.loading import batches_in_order
 from harness.training.pretraining_curve import draw_curve
 from harness.training.pretraining_images import Pictures, held_out_split
@@ -76,16 +77,10 @@ def pretrain(
         raise InputError(f"oracle {configuration.name!r}: {len(images)} images are too few: give at least 2")
     pictures = Pictures([images[i] for i in training], configuration, seed)
     checks = Pictures([images[i] for i in held_out], configuration, seed)
-    data = {
-        "images": len(training),
-        "held_out": len(held_out),
-        "list_sha256": sha256_of_text(
-            "\n".join(f"{clip}/{path.name}" for clip, path in zip(clip_names, images, strict=True))
-        ),
-    }
-    with cpu_threads(threads), torch.random.fork_rng(devices=[]):
+    data = {"images": len(training), "held_out": len(held_out), **identity_of_images(images, clip_names)}
+    with deterministic(threads=threads or torch.get_num_threads()), torch.random.fork_rng(devices=[]):
         run = Pretraining(configuration, pictures, data, device=device, seed=seed, workers=workers)
-        folder = folder or out.parent / f"{out.stem}.partial"
+        folder = folder or checkpoint_folder(out)
         if configuration.kind == "mim":
             run.train(folder / STATE_FILE, checkpoint_every, progress or (lambda step, total, loss: None))
         batch = checks.whole_frames(device)
@@ -128,6 +123,25 @@ def pretrain(
     return card
 
 
+def masked_model(configuration: OracleConfiguration, backbone: nn.Module) -> tuple[MaskedImageModel, tuple[int, int]]:
+    """A backbone as it learns, and how many units its images have, (down, across); InputError where the options don't fit it."""
+    taps = oracle_taps(backbone)
+    unit = configuration.patch_unit or max(tap.stride for tap in taps)
+    height, width = configuration.image_size
+    if height % unit or width % unit:
+        raise InputError(
+            f"oracle {configuration.name!r}: key 'image_size': [{height}, {width}] isn't divisible by the masked unit of "
+            f"{unit} px: give sides that are"
+        )
+    units = (height // unit, width // unit)
+    if units[0] * units[1] < 2:
+        raise InputError(
+            f"oracle {configuration.name!r}: key 'image_size': one unit of {unit} px has nothing to hide: enlarge it"
+        )
+    model = MaskedImageModel(backbone, taps, unit=unit, width=configuration.decoder_width, name=configuration.backbone)
+    return model, units
+
+
 class Pretraining:
     """One pre-training: model, optimizer, and the step that it is at."""
 
@@ -146,23 +160,9 @@ class Pretraining:
         self.normalisation = Normalisation()
         self.identity = sha256_of_json([configuration.model_dump(mode="json"), data, seed, device.type])
         backbone = drawn_backbone(configuration.backbone, seed)
-        taps = oracle_taps(backbone)
-        unit = configuration.patch_unit or max(tap.stride for tap in taps)
-        height, width = configuration.image_size
-        if height % unit or width % unit:
-            raise InputError(
-                f"oracle {configuration.name!r}: key 'image_size': [{height}, {width}] isn't divisible by the masked unit of "
-                f"{unit} px: give sides that are"
-            )
-        self.units = (height // unit, width // unit)
-        if self.units[0] * self.units[1] < 2:
-            raise InputError(
-                f"oracle {configuration.name!r}: key 'image_size': one unit of {unit} px has nothing to hide: enlarge it"
-            )
         torch.manual_seed(seed)
-        self.model = MaskedImageModel(
-            backbone, taps, unit=unit, width=configuration.decoder_width, name=configuration.backbone
-        ).to(device)
+        self.model, self.units = masked_model(configuration, backbone)
+        self.model.to(device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=configuration.learning_rate,
@@ -182,15 +182,20 @@ class Pretraining:
             for images in batches:
                 loss = self._optimize(images)
                 if self.step % PROGRESS_EVERY == 0 or self.step == total:
-                    value = float(loss)
-                    if not math.isfinite(value):
-                        raise FloatingPointError(
-                            f"oracle {self.configuration.name!r}: the loss is {value} at step {self.step}; batch: "
-                            + ", ".join(str(path) for path in self.pictures.files_of(self.step - 1))
-                        )
-                    progress(self.step, total, value)
+                    self._refuse_not_finite()
+                    progress(self.step, total, float(loss))
                 if self.step % checkpoint_every == 0 or self.step == total:
                     self._save(checkpoint)
+
+    def _refuse_not_finite(self) -> None:
+        """FloatingPointError, in one line, at the first step of the last ones whose loss isn't finite."""
+        first = max(0, self.step - PROGRESS_EVERY)
+        for step, value in enumerate(self.losses[first : self.step].tolist(), first):
+            if not math.isfinite(value):
+                files = ", ".join(str(path) for path in self.pictures.files_of(step))
+                raise FloatingPointError(
+                    f"oracle {self.configuration.name!r}: the loss is {value} at step {step + 1}; batch: {files}"
+                )
 
     @torch.no_grad()
     def recalibrate(self) -> None:
@@ -300,20 +305,24 @@ class Pretraining:
         self.losses = state["losses"].to(self.device)
 
 
+def checkpoint_folder(out: Path) -> Path:
+    """Where the checkpoint of a pre-training lies by default until the oracle is whole."""
+    return out.parent / f"{out.stem}.partial"
+
+
+def identity_of_images(images: Sequence[Path], clips: Sequence[str]) -> dict[str, object]:
+    """By what a card, and a checkpoint, knows the images again: a hash of their clips and names, and their bytes in all."""
+    names = "\n".join(f"{clip}/{path.name}" for clip, path in zip(clips, images, strict=True))
+    # One that isn't there is named when it is read.
+    return {
+        "list_sha256": sha256_of_text(names),
+        "bytes": sum(path.stat().st_size for path in images if path.is_file()),
+    }
+
+
 def learning_rate_factor(step: int, steps: int, warmup_share: float) -> float:
     """Linear warm-up over a share of the steps, then a half cosine to 0."""
     warmup = round(warmup_share * steps)
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-@contextmanager
-def cpu_threads(threads: int | None) -> Iterator[None]:
-    """Run with this many CPU threads; None leaves them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

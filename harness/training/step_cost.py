@@ -29,7 +29,7 @@ from harness.methods.base import TrainingModel
 from harness.records import StepCost
 from harness.throughput.devices import device_name, noise_flags, ratio_timer_of
 from harness.throughput.interleaved import turns
-from harness.training.determinism import make_deterministic, random_state, set_random_state
+from harness.training.determinism import deterministic, random_state, set_random_state
 from harness.training.loop import steps_of
 from harness.training.plan import TrainingPlan
 
@@ -55,11 +55,10 @@ def measure_step_cost(
     """
     if not batches:
         raise ValueError("no batch: give at least one")
-    before, settings = random_state(), _settings()
+    before = random_state()
     timer = ratio_timer_of(device, threads)
-    with tempfile.TemporaryDirectory() as nowhere:
+    with tempfile.TemporaryDirectory() as nowhere, deterministic(threads=threads):
         try:
-            make_deterministic(threads=threads)
             arms = [_warm(build, batches, plan, device, Path(nowhere)) for build in (baseline, method)]
             (base, base_peak), (with_method, peak) = arms
             cpu_start, wall_start = time.process_time(), time.perf_counter()
@@ -69,7 +68,6 @@ def measure_step_cost(
             ]
             cpu_seconds, wall_seconds = time.process_time() - cpu_start, time.perf_counter() - wall_start
         finally:
-            _set(settings)
             set_random_state(before)
     ratios = [sum(ours) / sum(theirs) for theirs, ours in blocks]
     return StepCost(
@@ -89,22 +87,6 @@ def measure_step_cost(
         baseline_peak_memory_bytes=base_peak,
         flags=tuple(noise_flags(device, cpu_seconds=cpu_seconds, wall_seconds=wall_seconds)),
     )
-
-
-def _settings() -> tuple[int, bool, bool, bool]:
-    """What `make_deterministic` changes of torch's."""
-    return (
-        torch.get_num_threads(),
-        torch.backends.cudnn.benchmark,
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-
-
-def _set(settings: tuple[int, bool, bool, bool]) -> None:
-    threads, torch.backends.cudnn.benchmark, deterministic, warn_only = settings
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 
 def _warm(

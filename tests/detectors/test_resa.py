@@ -18,6 +18,7 @@ from detectors.meta import DetectorMeta
 from detectors.registry import TABLE, detector_meta
 from detectors.resa import RESA, Aggregator
 from harness.errors import InputError
+from harness.files import sha256_of_text
 from harness.lanes import Geometry, Lane
 
 FRAME = (590, 1640)
@@ -521,6 +522,21 @@ def test_one_seed_gives_one_detector(name: str) -> None:
         for key, value in one(noise(1)).items():
             assert torch.equal(value, same(noise(1))[key])
             assert not torch.equal(value, other(noise(1))[key])
+
+
+def test_a_seed_gives_the_weights_that_the_published_results_began_with() -> None:
+    # Of results/mini and results/ablation, whose checkpoints have these names.
+    state = build("micro").state_dict()
+    listed = "\n".join(f"{name} {tuple(value.shape)}" for name, value in state.items())
+    assert sha256_of_text(listed).startswith("e9dc00980f68be51")
+    for name, first in {
+        "backbone.layer3.0.conv1.weight": 0.043112006,
+        "reduce.0.weight": 0.014512718,
+        "aggregate.convolutions.11.weight": -0.032190815,
+        "decoder.1.weight": 0.014102714,
+        "existence.output.bias": -0.098615602,
+    }.items():
+        assert float(state[name].flatten()[0]) == pytest.approx(first, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import os
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +13,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from detectors.base import Batch, stack_targets, tap_module
+from detectors.checkpoints import renamed
 from detectors.registry import TABLE, detector_meta
 from detectors.scnn import SCNN, MessagePassing
+from detectors.upstream.pytorch_auto_drive import isolated
 from harness.errors import InputError
 from harness.lanes import Lane
 
@@ -308,3 +313,36 @@ def test_compiled_training_gives_the_same_losses_and_gradients() -> None:
         found.append((terms["mask"].detach(), *(p.grad.clone() for p in detector.parameters() if p.grad is not None)))
     for plain, compiled in zip(*found, strict=True):
         torch.testing.assert_close(plain, compiled, rtol=1e-3, atol=1e-5)
+
+
+def test_messages_and_their_gradients_are_those_of_upstreams_code() -> None:
+    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
+    checkout = Path(root or "", "pytorch-auto-drive")
+    if root is None or not checkout.is_dir():
+        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with pytorch-auto-drive")
+    with isolated(checkout):
+        theirs: nn.Module = import_module("utils.models.common_models.plugins.spatial_conv").SpatialConv(16)
+    ours = passing(16)
+    state = {f"scnn_layer.{name}": value for name, value in theirs.state_dict().items()}
+    named = renamed(state, SCNN.checkpoint_names, where=checkout)
+    ours.load_state_dict({name.removeprefix("messages."): value for name, value in named.items()}, strict=True)
+    found = []
+    for module in (ours, theirs):
+        torch.manual_seed(5)
+        features = torch.randn(2, 16, 12, 20, requires_grad=True)
+        passed = module(features)
+        (passed * torch.randn(passed.shape)).sum().backward()
+        found.append((passed, features.grad, *(parameter.grad for parameter in module.parameters())))
+    for one, other in zip(*found, strict=True):
+        assert one is not None
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_maps_are_enlarged_with_their_corners_aligned() -> None:
+    detector = build().eval()
+    seen: list[torch.Tensor] = []
+    detector.classifier.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        mask = detector(noise(2))["mask"]
+    expected = F.interpolate(seen[0], size=(128, 320), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(mask, expected, atol=1e-5, rtol=1e-5)

@@ -21,6 +21,7 @@ from detectors.parts.dynamic_assignment import (
     clrnet_costs,
     focal_cost,
     present_lanes,
+    with_every_lane,
 )
 from detectors.parts.line_iou import lane_iou_of_ranges, line_iou
 
@@ -240,3 +241,22 @@ def test_clrnets_assignment_is_upstreams_but_for_its_mistake_in_clashes(upstream
             alike += int(torch.equal(assigned[image], expected))
             assert torch.equal(torch.where(clash, assigned[image], expected), assigned[image])
     assert alike >= 70
+
+
+def test_a_lane_that_lost_all_its_claims_gets_the_cheapest_prior_that_is_free() -> None:
+    # Every lane claims prior 0, which costs the second least; the third place is empty.
+    costs = torch.tensor([[[-3.0, -4.0, 9.0], [1.0, 2.0, 0.0], [0.5, 3.0, 0.0], [2.0, 1.0, 0.0]]])
+    present = torch.tensor([[True, True, False]])
+    assigned = assign_dynamic_k(costs, torch.zeros(1, 4, 3), present)
+    assert assigned.tolist() == [[1, UNASSIGNED, UNASSIGNED, UNASSIGNED]]
+    assert with_every_lane(assigned, costs, present).tolist() == [[1, UNASSIGNED, 0, UNASSIGNED]]
+    # Where each has one, and where no prior is free, nothing changes.
+    for settled in ([[0, 1, UNASSIGNED, 1]], [[1, 1, 1, 1]]):
+        assert with_every_lane(torch.tensor(settled), costs, present).tolist() == settled
+
+
+def test_lanes_that_were_left_out_get_different_priors() -> None:
+    costs = torch.tensor([[[0.0, 1.0, 2.0], [5.0, 5.0, 5.0], [6.0, 6.0, 6.0]]])
+    assigned = torch.full((1, 3), UNASSIGNED)
+    given = with_every_lane(assigned, costs, torch.ones(1, 3, dtype=torch.bool))
+    assert given.tolist() == [[0, 1, 2]]

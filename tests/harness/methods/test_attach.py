@@ -14,6 +14,7 @@ from harness.methods.attach import attach, inference_model
 from harness.methods.base import TrainingModel
 from harness.methods.config import method_configuration
 from harness.methods.samiro import gradient_ratios
+from harness.methods.weighting import WARM_UP_FORWARDS, RatioWeight, gradient_norms
 
 Attached = Callable[..., Any]
 
@@ -320,20 +321,71 @@ def test_ratio_mode_sets_the_gradient_ratio_to_a_tenth_after_its_warm_up_and_res
             pair.projection.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
     batch = toy.batch()
     weights = []
-    for _ in range(3):
+    for _ in range(WARM_UP_FORWARDS + 1):
         model(batch)
-        weights.append(model.diagnostics()["lambda"])
-    assert weights[:2] == pytest.approx([0.1, 0.1])
+        weights.append(model.weight.current())
+    assert weights[:-1] == pytest.approx([0.1] * WARM_UP_FORWARDS)
     evidence = model.evidence(batch)
     upper = torch.autograd.grad(evidence.mutual_information, evidence.outputs, retain_graph=True)
     lower = torch.autograd.grad(total(evidence.losses), evidence.outputs)
     norms = [torch.cat([gradient.flatten() for gradient in gradients]).norm() for gradients in (upper, lower)]
-    assert weights[2] * float(norms[0] / norms[1]) == pytest.approx(0.1, rel=1e-4)
+    assert weights[-1] * float(norms[0] / norms[1]) == pytest.approx(0.1, rel=1e-4)
     twin = build(attached, options, total_steps=200)
     twin.load_state_dict(model.state_dict())
     for _ in range(12):
         model(toy.batch(1)), twin(toy.batch(1))
-    assert twin.diagnostics()["lambda"] == model.diagnostics()["lambda"] != weights[2]
+    assert twin.diagnostics()["lambda"] == model.diagnostics()["lambda"] != weights[-1]
+
+
+def test_ratio_mode_keeps_to_a_tenth_while_the_projection_grows_from_zero(toy: ModuleType, attached: Attached) -> None:
+    """What the regularizer's gradient is at a projection of zero says nothing of what it comes to be."""
+    model = build(attached, {"kind": "samiro", "oracle": "o", "lambda_mode": "ratio"}, total_steps=220)
+    own, recipe = [], []
+    for group in model.parameter_groups():
+        (own if group.optimizer == "adamw" else recipe).extend(group.parameters)
+    optimizers = [torch.optim.AdamW(own, 3e-3, weight_decay=0.0), torch.optim.SGD(recipe, 1e-3)]
+    ratios = []
+    for step in range(220):
+        batch = toy.batch(step % 7)
+        if step % 10 == 5:
+            ratios.append(max(gradient_ratios(model, batch).values()))
+        losses = model(batch)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        total(losses).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert model.weight.current() != pytest.approx(0.1)
+    # Of single taps and batches; of all taps together it is a tenth.
+    assert max(ratios) < 0.4
+    assert 0.05 < sum(ratios[10:]) / len(ratios[10:]) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("total_steps", "decay"), [(1, 0.0), (220, 1 - 10 / 11), (400, 0.5), (2000, 0.9), (100_000, 0.9)]
+)
+def test_the_average_of_ratio_mode_looks_back_over_a_small_part_of_the_training(total_steps: int, decay: float) -> None:
+    assert RatioWeight(0.1, total_steps).decay == pytest.approx(decay)
+    assert RatioWeight(0.1, total_steps).warm_up == max(50, total_steps // 100)
+
+
+def test_gradients_of_large_maps_in_half_precision_are_not_rounded_to_zero() -> None:
+    maps = torch.randn(2, 64, 80, 200, generator=torch.Generator().manual_seed(0)).half().requires_grad_()
+    loss = 0.005 * (maps.float() - 1).square().mean()
+    (plain,) = torch.autograd.grad(loss, maps, retain_graph=True)
+    wanted = 0.01 / maps.numel() * float((maps.detach().float() - 1).norm())
+    (found,) = gradient_norms(loss, [maps])
+    assert float(found) == pytest.approx(wanted, rel=1e-2)
+    assert float(plain.float().norm()) < 0.5 * wanted, "or this test shows nothing"
+
+
+def test_a_measurement_that_overflows_leaves_the_weight(toy: ModuleType) -> None:
+    weight = RatioWeight(0.1, 100)
+    weight.seen.fill_(WARM_UP_FORWARDS)
+    features = torch.ones(1, 1, 2, 2, requires_grad=True)
+    assert float(weight([features.sum() * float("inf")], features.square().sum(), [features])) == pytest.approx(0.1)
+    weight.seen.fill_(WARM_UP_FORWARDS)
+    assert float(weight([features.sum()], features.square().sum(), [features])) == pytest.approx(0.05)
 
 
 def test_a_detector_without_a_training_stage_is_refused(toy: ModuleType) -> None:

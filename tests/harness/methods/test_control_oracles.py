@@ -80,6 +80,9 @@ def test_each_tap_meets_itself_where_strides_are_equal(toy: ModuleType, monkeypa
 def test_an_own_start_looks_at_its_own_size_only(toy: ModuleType, attached: Attached) -> None:
     with pytest.raises(InputError, match="'oracle_scale'"):
         attached("samiro", teacher=OwnStart(toy.detector()), oracle="o", oracle_scale=0.5)
+    # Before the network sees an image of another size, of which it may make anything.
+    with pytest.raises(InputError, match="'oracle_scale'"):
+        OwnStart(toy.detector()).grids((30, 50), 0.5)
 
 
 def test_a_shuffled_oracle_gives_another_images_features(toy: ModuleType) -> None:

@@ -205,7 +205,7 @@ def test_missing_and_too_few_images_are_refused(images: list[Path], tmp_path: Pa
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_files(images: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match=r"loss is nan at step 10; batch: .*\.png"):
+    with pytest.raises(FloatingPointError, match=r"loss is (nan|inf) at step [2-9]; batch: .*\.png"):
         pretrain(options(steps=20, learning_rate=1e30), images, out=tmp_path / "o.safetensors", device=CPU)
 
 

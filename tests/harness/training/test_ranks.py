@@ -70,6 +70,34 @@ def test_two_processes_train_as_one_does_on_the_same_batches(toy, images, tmp_pa
 
 
 @pytest.mark.slow
+def test_samiro_in_two_processes_trains_as_in_one(toy, images, tmp_path):
+    for processes in (1, 2):
+        done = run(toy, images, tmp_path / str(processes), processes, samiro="fixed", diagnostics_every=1)
+        assert done.returncode == 0, done.stderr
+    one, two = end_of(tmp_path / "1"), end_of(tmp_path / "2")
+    assert one.keys() == two.keys()
+    assert any(name.startswith("regularizer.") for name in one)
+    assert any("spatial_attention" in name for name in one)
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], rtol=0, atol=1e-6), name
+    logs = [[line for line in log_lines(tmp_path / name) if "loss" in line] for name in ("1", "2")]
+    for first, second in zip(*logs, strict=True):
+        assert first["losses"] == pytest.approx(second["losses"], abs=1e-6)
+    assert logs[0][-1]["losses"]["mutual_information"] != pytest.approx(logs[0][0]["losses"]["mutual_information"])
+
+
+@pytest.mark.slow
+def test_processes_weigh_the_regularizer_alike_though_they_see_other_images(toy, images, tmp_path):
+    done = run(toy, images, tmp_path / "run", 2, samiro="ratio")
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / "run" / name, weights_only=True) for name in ("end.pt", "end1.pt"))
+    steered = {name: value for name, value in first.items() if name.startswith("weight.")}
+    assert float(steered["weight.weight"]) != pytest.approx(0.1)
+    for name, value in steered.items():
+        assert torch.equal(value, second[name]), name
+
+
+@pytest.mark.slow
 def test_a_killed_training_of_two_processes_leaves_none_behind_and_resumes_bit_for_bit(toy, images, tmp_path):
     whole = run(toy, images, tmp_path / "whole", 2, dropout=0.1)
     assert whole.returncode == 0, whole.stderr

@@ -18,11 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from detectors.base import Batch, Detector, Tap, normalise
-from detectors.meta import Augmentation, Configuration, DetectorMeta, InputSize, Recipe
+from detectors.meta import Augmentation, Configuration, DetectorMeta, InputSize, Normalisation, Recipe
 from harness.datasets.base import Frame
 from harness.errors import InputError
 from harness.lanes import Geometry, Lane
+from harness.methods.attach import attach
 from harness.methods.base import ParameterGroup, TrainingModel
+from harness.methods.config import method_configuration
+from harness.methods.oracle import Oracle
 from harness.progress import Event
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
@@ -126,6 +129,31 @@ def model(*, seed: int = 0, dropout: float = 0.1) -> ToyModel:
     return ToyModel(ToyDetector(meta(), dropout=dropout))
 
 
+def samiro(mode: str, steps: int) -> TrainingModel:
+    """The toy in SAMIRO with an oracle of one drawn convolution; with `ratio` lambda is weighed anew in the last step."""
+    seed_everything(0)
+    detector = ToyDetector(meta(), dropout=0.0)
+    torch.manual_seed(1)
+    oracle = Oracle(OneMap(), (Tap("stem", 6, 4),), Normalisation())
+    configuration = method_configuration("samiro", {"oracle": "any", "normalize": "none", "lambda_mode": mode})
+    generator = torch.Generator().manual_seed(2)
+    built = attach(detector, configuration, oracle=oracle, statistics=None, generator=generator, total_steps=steps)
+    if mode == "ratio":
+        built.weight.warm_up = steps - 1
+    return built
+
+
+class OneMap(nn.Module):
+    """A network that gives one map of stride 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 5, stride=4, padding=2)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [self.stem(images)]
+
+
 class Roads:
     """Pictures with one bright upright line each, except every fifth, written into a folder; frames and their lanes."""
 
@@ -171,8 +199,8 @@ def share(
     """What one of several processes does of such a training; with `fail` among the options one of them fails at that step."""
     make_deterministic(threads=1)
     options = {"micro_batch_size": 2, "checkpoint_steps": 3, "log_every": 1, **options}
-    fail = options.pop("fail", None)
-    trained = model(dropout=dropout)
+    fail, mode = options.pop("fail", None), options.pop("samiro", None)
+    trained: TrainingModel = samiro(mode, steps) if mode else model(dropout=dropout)
     roads = Roads(images)
     stream = roads.stream(trained.detector, share=(ranks.rank, ranks.count))
     seed_everything(ranks.seed(0))
@@ -184,14 +212,13 @@ def share(
             yield batch
 
     plan = TrainingPlan(recipe(ema_decay=0.9), steps, **options)
-    validation = Validation(2, lambda model: float(model.detector.head.weight.sum()))
+    validation = None if mode else Validation(2, lambda model: float(model.detector.head.weight.sum()))
     device = torch.device("cpu")
     train(
         trained, batches, plan, device=device, folder=folder, validation=validation, ranks=ranks,
         progress=lambda step, total, loss: report(Event("toy", "train", step, total, "")),
     )  # fmt: skip
-    if ranks.first:
-        torch.save(trained.state_dict(), folder / "end.pt")
+    torch.save(trained.state_dict(), folder / ("end.pt" if ranks.first else f"end{ranks.rank}.pt"))
 
 
 def how(kind: str, batch: Batch) -> None:
