@@ -333,8 +333,13 @@ class LSTR(AutoDrive):
         "image": IMAGE,
         "losses, more lanes than slots": MORE_LANES_THAN_QUERIES,
     }
-    variants: ClassVar[dict[str, tuple[Form, ...]]] = {"lstr_resnet18s_2x": ("culane",), "lstr_resnet34": ("culane",)}
+    variants: ClassVar[dict[str, tuple[Form, ...]]] = {
+        "lstr_resnet18s_1x": ("tusimple",),
+        "lstr_resnet18s_2x": ("culane",),
+        "lstr_resnet34": ("culane",),
+    }
     _configurations: ClassVar[dict[str, str]] = {
+        "lstr_resnet18s_1x": "lstr.resnet18s_{}_aug",
         "lstr_resnet18s_2x": "lstr.resnet18s_{}_aug",
         "lstr_resnet34": "lstr.resnet34_{}_aug",
     }

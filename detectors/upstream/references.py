@@ -15,6 +15,7 @@ REFERENCES: dict[str, str] = {
     "laneatt_resnet18": "detectors.upstream.laneatt:LaneATT",
     "laneatt_resnet34": "detectors.upstream.laneatt:LaneATT",
     "lstr_resnet18s": "detectors.upstream.lstr:LSTR",
+    "lstr_resnet18s_1x": "detectors.upstream.pytorch_auto_drive:LSTR",
     "lstr_resnet18s_2x": "detectors.upstream.pytorch_auto_drive:LSTR",
     "lstr_resnet34": "detectors.upstream.pytorch_auto_drive:LSTR",
     "polylanenet_efficientnet_b0": "detectors.upstream.polylanenet:PolyLaneNet",
