@@ -1,7 +1,7 @@
 """The reference from lucastabelini/PolyLaneNet: its network, dataset, loss and decoding, as its cfgs have them.
 
-It needs the packages that upstream's requirements name: efficientnet_pytorch 0.6.3, imgaug, ujson, tabulate and progressbar33. The data
-pipeline is upstream's whole one, without its random changes.
+It needs two of the packages that upstream's requirements name, efficientnet_pytorch 0.6.3 and imgaug 0.4.0. The data pipeline is
+upstream's whole one, without its random changes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -61,14 +62,19 @@ def configuration(checkout: Path, variant: str, form: Form) -> dict[str, Any]:
 
 
 def isolated(checkout: Path) -> Isolation:
-    """The scope of upstream's code. InputError where the folder isn't its checkout. Left out is what only the scores of ELAS need."""
+    """The scope of upstream's code. InputError where the folder isn't its checkout. Left out is what ELAS and scores alone need."""
     return Isolation(
         checkout,
         needs=["lib/models.py", "lib/datasets/lane_dataset.py", "cfgs/tusimple.yaml"],
         stand_ins=[
+            stand_in("lxml"),
+            stand_in("lxml.etree", fromstring=None),
             stand_in("xmljson", badgerfish=None),
             stand_in("sklearn"),
-            stand_in("sklearn.linear_model", LinearRegression=None),
+            stand_in("sklearn.linear_model", LinearRegression=mock.Mock()),
+            stand_in("ujson"),
+            stand_in("tabulate", tabulate=None),
+            stand_in("progressbar", progressbar=None),
         ],
         patches=[former_numpy_names],
     )
@@ -108,6 +114,7 @@ class PolyLaneNet(Reference):
         parameters = settings["model"]["parameters"]
         self.lanes_count = parameters["num_outputs"] // 7
         with self.upstream:
+            self._dataset = import_module("lib.datasets.lane_dataset").LaneDataset
             build = import_module("lib.models").PolyRegression
             self.model = build(**{**parameters, "pretrained": False}).eval()
         network = self.model.model
@@ -119,7 +126,7 @@ class PolyLaneNet(Reference):
         """Upstream's `LaneDataset` of these frames: images (B, 3, h, w) and labels (B, lanes, 3 + 2 x points)."""
         size, network = self.size.frame, self.size.network
         with tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder, self.upstream:
-            dataset = import_module("lib.datasets.lane_dataset").LaneDataset(
+            dataset = self._dataset(
                 dataset="nolabel_dataset",
                 root=folder,
                 img_h=size[0],
