@@ -386,7 +386,9 @@ def _micro(form: Form, top: int, **options: Any) -> Configuration:
             "rows": 36,
             "stages": 2,
             "channels": 32,
-            "initial_deviation": 0.05,
+            "initial_deviation": 0.1,
+            "positive": 10.0,
+            "negative": 13.0,
             "training_suppression": None,
             "suppression": 20.0,
             "row_step": 10,
@@ -395,15 +397,16 @@ def _micro(form: Form, top: int, **options: Any) -> Configuration:
         },
         recipe=Recipe(
             optimizer="adamw",
-            learning_rate=8e-3,
+            learning_rate=1.2e-2,
             weight_decay=5e-2,
             schedule="one_cycle",
             steps=220,
             batch_size=16,
+            clip_gradient_norm=10.0,
             augmentation=Augmentation(
                 flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
             ),
-            confidence_threshold=0.4,
+            confidence_threshold=0.45,
         ),
     )
 
