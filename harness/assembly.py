@@ -64,7 +64,7 @@ def assemble_record(results: Path, cell: Cell) -> Record:
         identity=cell.identity,
         fingerprints={phase.name: read_json(phase.folder / "phase.json")["fingerprint"] for phase in phases.all()},
         checkpoint_sha256=sha256_of_file(phases.train.folder / "checkpoint.safetensors"),
-        selected_on=None if cell.identity.selection == "last" else "val",
+        selected_on="val" if "val-best" in (cell.identity.selection, cell.identity.confidence) else None,
         evaluations=tuple(evaluations),
         submissions=tuple(submissions),
         throughput=(Throughput.model_validate(timed["throughput"]),),

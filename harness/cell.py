@@ -27,17 +27,22 @@ from harness.weights.oracles import oracle_state
 
 @dataclass(frozen=True)
 class CellPhases:
-    """The phases of one cell by name: `train`, `predict-<evaluation>`, `score-<evaluation>`, `time`."""
+    """The phases of one cell by name: `train`, `predict-<evaluation>`, `score-<evaluation>`, `time`.
+
+    And `threshold`, which chooses the confidence threshold on the validation split, where a suite asks for that.
+    """
 
     folder: Path
     train: Phase
+    threshold: Phase | None
     predict: Mapping[str, Phase]
     score: Mapping[str, Phase]
     time: Phase
 
     def all(self) -> tuple[Phase, ...]:
         """All phases in the order in which they run."""
-        return (self.train, *self.predict.values(), *self.score.values(), self.time)
+        threshold = () if self.threshold is None else (self.threshold,)
+        return (self.train, *threshold, *self.predict.values(), *self.score.values(), self.time)
 
 
 def cell_folder(results: Path, cell: ScoredCell) -> Path:
@@ -74,14 +79,20 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
         "detectors.pretrained",
         detector,
     ]
+    choosing = ["harness.selection", SCORINGS[cell.form].module, FORMS[cell.form].partition(":")[0]]
     if cell.identity.selection == "val-best":
-        modules += ["harness.selection", SCORINGS[cell.form].module, FORMS[cell.form].partition(":")[0]]
+        modules += choosing
     train = Phase(folder / "train", sha256_of_json(what), code_of(*modules, *oracle_modules(cell)))
+    threshold = None
+    if cell.identity.confidence == "val-best":
+        key = sha256_of_json({"phase": "threshold", "before": train.key})
+        threshold = Phase(folder / "threshold", key, code_of(*choosing, "harness.methods.attach", detector))
+    before = train.key if threshold is None else threshold.key
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
         what = {
             "phase": "predict",
-            "before": train.key,
+            "before": before,
             "confidence": cell.identity.confidence,
             **evaluation_identity(evaluation, contents),
         }
@@ -97,12 +108,12 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
         )
         what = {"phase": "score", "before": predict[name].key, "metric": scoring_of(cell, evaluation).metric}
         score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), score_code(cell, evaluation))
-    what = {"phase": "time", "before": train.key, "protocol": cell.throughput, "device": cell.training.device}
+    what = {"phase": "time", "before": before, "protocol": cell.throughput, "device": cell.training.device}
     steps = () if cell.method.kind == "baseline" else ("harness.training.step_cost",)
     time = Phase(
         folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", *steps, detector)
     )
-    return CellPhases(folder, train, predict, score, time)
+    return CellPhases(folder, train, threshold, predict, score, time)
 
 
 def scored_datasets(cell: Cell) -> list[str]:
@@ -153,7 +164,7 @@ def score_code(cell: ScoredCell, evaluation: EvaluationPart) -> dict[str, str]:
 
 def run_cell(results: Path, cell: Cell, report: Report) -> None:
     """Train, predict and score a cell, whatever of that isn't done."""
-    from harness.phase_work import pack_submission, predict_split, score_split, train
+    from harness.phase_work import choose_threshold, pack_submission, predict_split, score_split, train
 
     phases = cell_phases(results, cell)
     if phase_state(phases.train).state != "done":
@@ -162,13 +173,16 @@ def run_cell(results: Path, cell: Cell, report: Report) -> None:
         if cell.oracle is not None and cell.oracle.configuration.has_weights:
             required(oracle_state(cell.oracle.configuration), "oracle weights")
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
-    run_phase(
+    trained = run_phase(
         phases.train,
         partial(train, results, cell, content_key(results, cell.identity.dataset, cell.dataset), dataset, report),
     )
+    chosen = None
+    if phases.threshold is not None:
+        chosen = run_phase(phases.threshold, partial(choose_threshold, cell, trained, dataset, report))
     for name, evaluation in cell.evaluations.items():
         predicted = run_phase(
-            phases.predict[name], partial(predict_split, cell, phases.train.folder, dataset, evaluation, report)
+            phases.predict[name], partial(predict_split, cell, trained, chosen, dataset, evaluation, report)
         )
         score = score_split if dataset.has_labels(evaluation.split) else pack_submission
         run_phase(phases.score[name], partial(score, cell, dataset, evaluation.split, predicted, report))
@@ -185,7 +199,8 @@ def time_cell(results: Path, cell: Cell, report: Report) -> None:
     content = content_key(results, cell.identity.dataset, cell.dataset)
 
     def work(folder: Path) -> None:
-        time_detector(cell, phases.train.folder, frames, report, folder)
+        chosen = None if phases.threshold is None else phases.threshold.folder
+        time_detector(cell, phases.train.folder, chosen, frames, report, folder)
         cost = cell_step_cost(results, cell, content, dataset, report)
         write_json(folder / "step_cost.json", {"step_cost": None if cost is None else cost.model_dump(mode="json")})
 

@@ -139,13 +139,42 @@ def predict(
     none. progress: called after every batch with (images done, images in all). Raises InputError that names an image that is
     missing, truncated or none.
     """
-    was_training = detector.training
+    (lanes,) = predict_at(
+        detector,
+        images,
+        [detector.configuration.recipe.confidence_threshold],
+        device=device,
+        batch_size=batch_size,
+        precision=precision,
+        channels_last=channels_last,
+        workers=workers,
+        progress=progress,
+    )
+    return lanes
+
+
+def predict_at(
+    detector: Detector,
+    images: Sequence[Path],
+    thresholds: Sequence[float],
+    *,
+    device: torch.device,
+    batch_size: int = 16,
+    precision: Precision = "fp32",
+    channels_last: bool = False,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[list[list[Lane]]]:
+    """What `predict` gives at each of several confidence thresholds, by one forward of each image; the detector keeps its own."""
+    was_training, own = detector.training, detector.meta
+    metas = [with_confidence_threshold(own, threshold) for threshold in thresholds]
     detector.to(device).eval()
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     if channels_last:
         detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     dtype = AUTOCAST[precision]
-    lanes: list[list[Lane]] = []
+    lanes: list[list[list[Lane]]] = [[] for _ in metas]
+    done = 0
     views = _views(detector, images, batch_size=batch_size, workers=workers, pin_memory=device.type == "cuda")
     try:
         with closing(views), torch.inference_mode():
@@ -153,10 +182,13 @@ def predict(
                 pixels = batch["images"].to(device, non_blocking=True).contiguous(memory_format=memory_format)
                 with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                     outputs = detector(pixels)
-                lanes += detector.decode(outputs, batch["geometries"])
+                for found, detector.meta in zip(lanes, metas, strict=True):
+                    found += detector.decode(outputs, batch["geometries"])
+                done += len(batch["geometries"])
                 if progress:
-                    progress(len(lanes), len(images))
+                    progress(done, len(images))
     finally:
+        detector.meta = own
         detector.train(was_training)
     return lanes
 

@@ -197,7 +197,9 @@ def redo_stale(plan: Plan) -> None:
 def before(phase: str) -> set[str]:
     """Names of the phases whose results a phase is made from."""
     kind, _, evaluation = phase.partition("-")
-    return {"train": set(), "predict": {"train"}, "score": {"train", f"predict-{evaluation}"}, "time": {"train"}}[kind]
+    chosen = {"train", "threshold"}
+    scored = {*chosen, f"predict-{evaluation}"}
+    return {"train": set(), "threshold": {"train"}, "predict": chosen, "score": scored, "time": chosen}[kind]
 
 
 def forget_records(plan: Plan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import zipfile
@@ -35,7 +36,7 @@ from harness.phases import phase_state, run_phase, set_aside
 from harness.progress import Event, Report
 from harness.records import Artefact, TrainingCost
 from harness.scoring import SCORINGS
-from harness.selection import check_selectable, split_score
+from harness.selection import best_threshold, check_selectable, split_score
 from harness.suite import Cell, EvaluationPart, ScoredCell, adapter_of
 from harness.throughput.measurement import Precision, measure
 from harness.training.cache import GIGABYTE
@@ -51,6 +52,9 @@ from harness.weights.cache import start_detector
 
 TIMED_PRECISION: dict[str, Precision] = {"fp32": "fp32-strict", "bf16": "amp-bf16", "fp16": "amp-fp16"}
 """A cell's precision -> the name that the throughput protocol has for it."""
+
+THRESHOLD_FILE = "threshold.json"
+"""Of phase `threshold`."""
 
 SUBMISSION_FILE = "submission.zip"
 """Predictions on a split whose labels are private."""
@@ -266,14 +270,49 @@ def evenly(frames: tuple[Frame, ...], count: int) -> tuple[Frame, ...]:
     return tuple(frames[index * len(frames) // count] for index in range(count))
 
 
+def choose_threshold(cell: Cell, trained: Path, dataset: Dataset, report: Report, folder: Path) -> None:
+    """Phase `threshold`: writes threshold.json, the confidence threshold that scores best on the validation split, and all others."""
+    make_deterministic(threads=cell.training.threads)
+    check_selectable(dataset, "training.confidence")
+
+    def progress(done: int, total: int) -> None:
+        report(Event(cell.id, "choose a threshold", done, total, "images"))
+
+    chosen = best_threshold(
+        load_detector(trained / "checkpoint.safetensors", adapter=cell.adapter),
+        dataset,
+        device=torch.device(resolve_device(cell.training.device)),
+        precision=cell.identity.precision,
+        channels_last=cell.identity.channels_last,
+        workers=cell.training.workers,
+        threads=cell.training.threads,
+        progress=progress,
+    )
+    write_json(folder / THRESHOLD_FILE, asdict(chosen))
+
+
+def finished_detector(cell: Cell, trained: Path, chosen: Path | None) -> Detector:
+    """A cell's detector as it is scored and timed: its checkpoint, with the threshold that phase `threshold` left in `chosen`."""
+    threshold = (
+        None if chosen is None else json.loads((chosen / THRESHOLD_FILE).read_text(encoding="utf-8"))["threshold"]
+    )
+    return load_detector(trained / "checkpoint.safetensors", adapter=cell.adapter, confidence_threshold=threshold)
+
+
 def predict_split(
-    cell: Cell, trained: Path, dataset: Dataset, evaluation: EvaluationPart, report: Report, folder: Path
+    cell: Cell,
+    trained: Path,
+    chosen: Path | None,
+    dataset: Dataset,
+    evaluation: EvaluationPart,
+    report: Report,
+    folder: Path,
 ) -> None:
     """Phase `predict`: writes the predictions in the official format, in lanes/, and as one archive with scores."""
 
     make_deterministic(threads=cell.training.threads)
     device = torch.device(resolve_device(cell.training.device))
-    detector = load_detector(trained / "checkpoint.safetensors", adapter=cell.adapter)
+    detector = finished_detector(cell, trained, chosen)
 
     def progress(done: int, total: int) -> None:
         report(Event(cell.id, "predict", done, total, "images"))
@@ -294,7 +333,7 @@ def predict_split(
     dataset.write_predictions(folder / "lanes", frames, lanes)
     pack_predictions(folder / "predictions.npz", ids, lanes)
     facts = {
-        "confidence_threshold": cell.configuration.recipe.confidence_threshold,
+        "confidence_threshold": detector.configuration.recipe.confidence_threshold,
         "predictions_sha256": predictions_sha256(ids, lanes),
     }
     write_json(folder / "predict.json", facts)
@@ -328,10 +367,12 @@ def pack_submission(
     report(Event(cell.id, "score", len(files), len(files), f"{split} can't be scored here: labels private"))
 
 
-def time_detector(cell: Cell, trained: Path, frames: tuple[Frame, ...], report: Report, folder: Path) -> None:
+def time_detector(
+    cell: Cell, trained: Path, chosen: Path | None, frames: tuple[Frame, ...], report: Report, folder: Path
+) -> None:
     """Phase `time`: writes throughput.json."""
     device = torch.device(resolve_device(cell.training.device))
-    detector = load_detector(trained / "checkpoint.safetensors", adapter=cell.adapter)
+    detector = finished_detector(cell, trained, chosen)
     report(Event(cell.id, "time", 0, 1, cell.throughput))
     images = [frame.image for frame in frames]
     pixels = [image.permute(1, 2, 0).numpy() for batch in network_images(detector, images) for image in batch]

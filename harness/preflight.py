@@ -178,7 +178,7 @@ def splits_of(cells: Iterable[AnyCell]) -> dict[str, set[str]]:
     for cell in cells:
         if isinstance(cell, Cell):
             found[cell.identity.dataset].add("train")
-            if cell.identity.selection == "val-best":
+            if "val-best" in (cell.identity.selection, cell.identity.confidence):
                 found[cell.identity.dataset].add("val")
             if cell.oracle is not None and cell.oracle.dataset is not None:
                 found[cell.oracle.dataset].add("train")

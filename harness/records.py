@@ -240,7 +240,7 @@ class Environment(Stored):
 
 
 class Record(Stored):
-    """Everything that one cell showed. `selected_on`: the split its checkpoint was chosen on, None for the last step."""
+    """Everything that one cell showed. `selected_on`: the split its checkpoint or confidence threshold was chosen on, or None."""
 
     schema_version: Literal[2] = 2
     id: FileName

@@ -1,17 +1,22 @@
-"""Choosing on the validation split: which step of a training is scored. The rule is the same whatever the method."""
+"""Choosing on the validation split: which step of a training is scored, and below which score a lane isn't predicted.
+
+Both rules are the same whatever the method.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from detectors.base import Detector
 from harness.counts import AccuracyScores, ScopeScores, scope_scores
 from harness.datasets.base import Dataset
 from harness.errors import InputError
-from harness.inference import predict
+from harness.inference import predict, predict_at
 from harness.lanes import Lane
 from harness.methods.base import TrainingModel
 from harness.scoring import SCORINGS
@@ -22,6 +27,18 @@ SPLIT = "val"
 
 BATCH_SIZE = 16
 """Images that are predicted at once."""
+
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+"""Confidence thresholds that are tried, besides the detector's published one."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The confidence threshold that was chosen and its score, a fraction; tried: (threshold, score) of each."""
+
+    threshold: float
+    score: float
+    tried: tuple[tuple[float, float], ...]
 
 
 def check_selectable(dataset: Dataset, key: str) -> None:
@@ -57,6 +74,37 @@ def split_score(
         progress=progress,
     )
     return headline(scored(dataset, lanes, workers=threads))
+
+
+def best_threshold(
+    detector: Detector,
+    dataset: Dataset,
+    *,
+    device: torch.device,
+    precision: Precision,
+    channels_last: bool,
+    workers: int,
+    threads: int,
+    progress: Callable[[int, int], None],
+) -> Threshold:
+    """The confidence threshold with which a finished detector scores best on the validation split; of equals that next to its own."""
+    own = detector.configuration.recipe.confidence_threshold
+    thresholds = sorted({*THRESHOLDS, own}, key=lambda value: (abs(value - own), value))
+    predicted = predict_at(
+        detector,
+        [frame.image for frame in dataset.frames(SPLIT)],
+        thresholds,
+        device=device,
+        batch_size=BATCH_SIZE,
+        precision=precision,
+        channels_last=channels_last,
+        workers=workers,
+        progress=progress,
+    )
+    scores = [headline(scored(dataset, lanes, workers=threads)) for lanes in predicted]
+    # The first of equals is the one that lies next to the detector's own.
+    best = scores.index(max(scores))
+    return Threshold(thresholds[best], scores[best], tuple(sorted(zip(thresholds, scores, strict=True))))
 
 
 def scored(dataset: Dataset, lanes: Sequence[Sequence[Lane]], *, workers: int) -> ScopeScores:

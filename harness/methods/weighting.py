@@ -48,8 +48,8 @@ class FixedWeight(nn.Module):
 class RatioWeight(nn.Module):
     """lambda such that the gradient of lambda L_MI at the taps is a tenth of that of the detector's loss.
 
-    The first of `total` training forwards keep `start`. Its state lies in buffers, so that a resumed training goes on alike. Where several
-    processes share a batch they take the mean of what each measures, so that all have the same weight.
+    The first of `total` training forwards keep `start`. Its state lies in buffers, so that a resumed training goes on alike. Where
+    several processes share a batch they take the mean of what each measures, so that all have the same weight.
     """
 
     seen: Tensor

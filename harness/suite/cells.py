@@ -140,7 +140,7 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         precision=suite.training.precision,
         threads=suite.training.threads,
         selection=suite.training.selection,
-        confidence="published",
+        confidence=suite.training.confidence,
         seed=point.seed,
         **arithmetic(suite, meta, form),
     )

@@ -46,8 +46,9 @@ def splits_read(suite: Suite) -> dict[str, dict[str, str]]:
     for name in trained_on(suite):
         if name in trained:
             found[name]["train"] = "training"
-        if name in trained and suite.training.selection == "val-best":
-            found[name]["val"] = "training.selection"
+        for key in ("selection", "confidence"):
+            if name in trained and getattr(suite.training, key) == "val-best":
+                found[name].setdefault("val", f"training.{key}")
         for key, part in evaluations_of(suite, name).items():
             found[part.dataset or name].setdefault(part.split, f"evaluations.{key}")
     for key, oracle in suite.oracles.items():

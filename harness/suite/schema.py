@@ -132,6 +132,8 @@ class TrainingPart(Part):
     """Memory for decoded training images, of all loader processes of a cell together. What doesn't fit is decoded each time."""
     selection: Literal["last", "val-best"] = "last"
     """Which step's weights are scored: the last, or the best on the validation split of the dataset that a cell trains on."""
+    confidence: Literal["published", "val-best"] = "published"
+    """Below which score a lane isn't predicted: the recipe's, or what is best on the validation split, chosen for every cell alike."""
     validations: int = Field(10, ge=1, le=1000)
     """How often a training is validated where `selection` is `val-best`: evenly over its steps, and at the last."""
     tensorboard: bool = False

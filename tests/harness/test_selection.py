@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
-from harness.datasets.base import open_dataset
+from detectors.base import Detector, Tap
+from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
+from harness import phase_work
+from harness.datasets.base import Dataset, open_dataset
 from harness.errors import InputError
 from harness.inference import load_detector
 from harness.lanes import Lane
-from harness.matrix import jobs_of, make_plan
+from harness.matrix import before, jobs_of, make_plan
 from harness.phases import phase_state
-from harness.records import Record, read_records
+from harness.records import Record, Throughput, read_records
 from harness.report.arms import why_not_ranked
-from harness.selection import check_selectable, headline, scored
+from harness.selection import THRESHOLDS, Threshold, best_threshold, check_selectable, headline, scored
 from harness.suite import Suite, load_suite
 from harness.suite.evaluations import splits_read
 from harness.training.checkpoint import load_training_state
@@ -122,11 +128,17 @@ def test_a_dataset_without_validation_split_is_refused_with_the_key(tmp_path: Pa
     (tmp_path / "list").mkdir()
     (tmp_path / "list/train_gt.txt").write_text("/a/b/0.jpg /m.png 1 1 1 1\n")
     dataset = open_dataset("culane", tmp_path)
-    with pytest.raises(InputError, match=r"no split 'val' with labels, which key 'training\.selection: val-best'"):
-        check_selectable(dataset, "training.selection")
+    for key in ("selection", "confidence"):
+        with pytest.raises(
+            InputError, match=rf"no split 'val' with labels, which key 'training\.{key}: val-best' chooses"
+        ):
+            check_selectable(dataset, f"training.{key}")
 
 
 def test_a_suite_whose_rendered_dataset_lacks_it_is_refused(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, confidence="val-best")
+    suite.evaluations.clear()
+    assert splits_read(suite)["roads"]["val"] == "training.confidence"
     suite = suite_of(tmp_path, selection="val-best")
     assert splits_read(suite)["roads"]["val"] == "training.selection"
     text = (tmp_path / "chosen.yaml").read_text().replace("      val:", "      test:")
@@ -135,3 +147,106 @@ def test_a_suite_whose_rendered_dataset_lacks_it_is_refused(tmp_path: Path) -> N
         InputError, match=r"datasets\.roads\.rendered\.splits': has no 'val', which training\.selection"
     ):
         load_suite(str(tmp_path / "chosen.yaml"))
+
+
+class Scored(Detector):
+    """Predicts every label of an image, and a lane that is none, with scores that depend on the label's number; it needs no weights."""
+
+    metas: ClassVar = {}
+
+    def __init__(self, labels: list[list[Lane]], wrong: float) -> None:
+        size = InputSize(frame=(295, 820), crop=(0, 0, 295, 820), network=(32, 64))
+        recipe = Recipe(
+            optimizer="sgd", learning_rate=1, schedule="constant", steps=1, batch_size=1, confidence_threshold=0.5
+        )
+        meta = DetectorMeta(
+            name="scored", paper="", year=2000, family="anchor", backbone="", upstream="", licence="",
+            configurations={"culane": Configuration(input=size, recipe=recipe)},
+        )  # fmt: skip
+        super().__init__(meta, "culane")
+        self.labels, self.wrong, self.image, self.forwards = labels, wrong, 0, 0
+
+    def taps(self) -> tuple[Tap, ...]:
+        return ()
+
+    def encode_targets(self, lanes: Any, geometry: Any) -> dict[str, Any]:
+        return {}
+
+    def losses(self, outputs: Any, batch: Any) -> dict[str, torch.Tensor]:
+        return {}
+
+    def forward(self, images: torch.Tensor) -> list[int]:
+        self.forwards += 1
+        self.image += len(images)
+        return list(range(self.image - len(images), self.image))
+
+    def decode(self, outputs: list[int], geometries: Any) -> list[list[Lane]]:
+        threshold = self.configuration.recipe.confidence_threshold
+        found = []
+        for image in outputs:
+            right = [Lane(lane.points, 0.32 + 0.1 * place) for place, lane in enumerate(self.labels[image])]
+            none = Lane(np.array([[5, 290], [5, 150]], np.float32), self.wrong)
+            found.append([lane for lane in (*right, none) if lane.score is not None and lane.score >= threshold])
+        return found
+
+
+@pytest.mark.parametrize(("wrong", "expected"), [(0.27, 0.3), (0.02, 0.3), (0.9, 0.3)])
+def test_the_best_threshold_keeps_what_is_right_and_leaves_what_is_not(
+    runs: dict[str, Path], wrong: float, expected: float
+) -> None:
+    """Right lanes score .32 and above. With a wrong one below all of them every threshold between is best, the next to .5 is taken."""
+    (root,) = (runs["last"].parents[3] / "artefacts/rendered").glob("culane-*/dataset")
+    dataset = open_dataset("culane", root, image_size=(295, 820))
+    labels = [dataset.lanes(frame) for frame in dataset.frames("val")]
+    detector = Scored(labels, wrong)
+    found = best_threshold(
+        detector, dataset, device=torch.device("cpu"), precision="fp32", channels_last=False, workers=0, threads=1,
+        progress=lambda done, total: None,
+    )  # fmt: skip
+    assert detector.forwards == 1, "one forward an image, whatever the count of thresholds"
+    assert detector.configuration.recipe.confidence_threshold == 0.5, "left as it was"
+    assert [threshold for threshold, _ in found.tried] == sorted({*THRESHOLDS, 0.5})
+    assert found.threshold == expected
+    assert found.score == max(score for _, score in found.tried)
+    count = sum(map(len, labels))
+    score = 1.0 if wrong < expected else 2 * count / (2 * count + len(labels))
+    assert found.score == pytest.approx(score)
+
+
+def test_the_threshold_of_a_cell_is_chosen_on_val_recorded_and_used(
+    runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Eight steps find no lane with any threshold, so which is chosen has to be said.
+    given: list[float] = []
+    choose, measure = phase_work.best_threshold, phase_work.measure
+
+    def chosen(detector: Detector, dataset: Dataset, **options: Any) -> Threshold:
+        found = choose(detector, dataset, **options)
+        assert (found.threshold, found.score) == (0.5, 0.0), "of equals the detector's own"
+        return replace(found, threshold=0.85)
+
+    def timed(detector: Detector, *others: Any, **options: Any) -> Throughput:
+        given.append(detector.configuration.recipe.confidence_threshold)
+        return measure(detector, *others, **options)
+
+    monkeypatch.setattr(phase_work, "best_threshold", chosen)
+    monkeypatch.setattr(phase_work, "measure", timed)
+    folder = runs["last"].parents[4]
+    suite = suite_of(folder, confidence="val-best")
+    plan = make_plan(suite, folder / "results")
+    cell = plan.cells[0]
+    assert [phase.name for phase, _ in cell.states] == ["train", "threshold", "predict-val", "score-val", "time"]
+    for job in jobs_of(plan):
+        job.task(lambda event: None)
+    (record,) = (
+        one for one in read_records(folder / "results/chosen/records") if one.identity.confidence == "val-best"
+    )
+    assert record.evaluations[0].confidence_threshold == 0.85
+    assert given == [0.85]
+    assert record.selected_on == "val"
+    assert why_not_ranked(record, record.evaluations[0]) == ["confidence threshold selected on the scored split 'val'"]
+    assert make_plan(suite, folder / "results").cells[0].done
+    assert before("predict-val") == before("time") == {"train", "threshold"}
+    # The training is that of the other rule.
+    checkpoints = [path / "checkpoint.safetensors" for path in (cell.phases.train.folder, runs["last"])]
+    assert checkpoints[0].read_bytes() == checkpoints[1].read_bytes()

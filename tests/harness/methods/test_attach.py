@@ -361,7 +361,9 @@ def test_ratio_mode_keeps_to_a_tenth_while_the_projection_grows_from_zero(toy: M
     assert 0.05 < sum(ratios[10:]) / len(ratios[10:]) < 0.2
 
 
-@pytest.mark.parametrize(("total_steps", "decay"), [(1, 0.0), (220, 1 - 10 / 11), (400, 0.5), (2000, 0.9), (100_000, 0.9)])
+@pytest.mark.parametrize(
+    ("total_steps", "decay"), [(1, 0.0), (220, 1 - 10 / 11), (400, 0.5), (2000, 0.9), (100_000, 0.9)]
+)
 def test_the_average_of_ratio_mode_looks_back_over_a_small_part_of_the_training(total_steps: int, decay: float) -> None:
     assert RatioWeight(0.1, total_steps).decay == pytest.approx(decay)
     assert RatioWeight(0.1, total_steps).warm_up == max(50, total_steps // 100)
