@@ -34,16 +34,7 @@ from torch import Tensor
 
 from detectors.backbones import backbone_taps, build_backbone
 from detectors.base import Batch, Detector, Tap, normalise
-from detectors.meta import (
-    Augmentation,
-    Configuration,
-    Data,
-    DetectorMeta,
-    Form,
-    InputSize,
-    Normalisation,
-    Recipe,
-)
+from detectors.meta import Augmentation, Configuration, Data, DetectorMeta, Form, InputSize, Normalisation, Recipe
 from detectors.parts.cross_layer import CrossLayerRefinement, MaskDecoder
 from detectors.parts.dynamic_assignment import (
     LENGTH,
@@ -55,6 +46,7 @@ from detectors.parts.dynamic_assignment import (
     present_lanes,
     with_every_lane,
 )
+from detectors.parts.focal import focal_errors
 from detectors.parts.lane_curves import curve_on_rows, seen_rows
 from detectors.parts.lane_rows import LaneRows
 from detectors.parts.lane_suppression import suppressed_on_host
@@ -63,9 +55,6 @@ from detectors.parts.masks import mask_cross_entropy, slot_mask
 from detectors.parts.pyramid import FeaturePyramid
 from harness.lanes import Geometry, Lane, apply_matrix, near_to_far, plain_geometry
 from harness.validation import validated
-
-FOCAL_ALPHA, FOCAL_GAMMA, FOCAL_EPSILON = 0.25, 2.0, 1e-6
-"""Of the classification: clrnet/models/losses/focal_loss.py. Both classes have the same alpha."""
 
 DEGREES = 180
 """Unit of angles in the regression, of a half-turn."""
@@ -231,19 +220,16 @@ class CLRNet(Detector):
         def mean(errors: Tensor) -> Tensor:
             return (torch.where(positive, errors, 0.0).sum(dim=1) / positive.sum(dim=1).clamp_min(1)).mean()
 
-        likelihood = predicted[..., :2].softmax(dim=-1) + FOCAL_EPSILON
-        focal = -FOCAL_ALPHA * (1 - likelihood) ** FOCAL_GAMMA * likelihood.log()
-        labels = torch.stack([~positive, positive], dim=-1).float() + FOCAL_EPSILON
-        per_image = (labels * focal).sum(dim=(1, 2)) / present.sum(dim=1).clamp_min(1)
+        entropy = focal_errors(predicted[..., :2], positive).sum(dim=1) / present.sum(dim=1).clamp_min(1)
         options = self.options
         terms = {
-            "classification": options.classification * per_image.mean(),
+            "classification": options.classification * entropy.mean(),
             "regression": options.regression * mean(self._regression_errors(predicted, learned)),
             "line": options.line * mean(self.line_errors(predicted, learned)),
         }
         if "mask" in outputs:
-            entropy = mask_cross_entropy(outputs["mask"].float(), batch.targets["mask"], background=BACKGROUND_WEIGHT)
-            terms["mask"] = options.mask * entropy
+            logits, mask = outputs["mask"].float(), batch.targets["mask"]
+            terms["mask"] = options.mask * mask_cross_entropy(logits, mask, background=BACKGROUND_WEIGHT)
         return terms
 
     def costs_and_overlaps(self, predicted: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

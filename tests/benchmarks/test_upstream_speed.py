@@ -22,6 +22,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from scipy import stats
+from torch.utils._pytree import tree_map_only
 
 from detectors.base import Detector
 from detectors.upstream.reference import Reference
@@ -113,12 +114,13 @@ def outputs_of(reference: Reference, detector: Detector, shown: Shown, count: in
     return repeated(theirs, count), repeated(ours, count)
 
 
-def repeated(outputs: dict[str, torch.Tensor], count: int) -> dict[str, torch.Tensor]:
+def repeated(outputs: Any, count: int) -> Any:
     """Outputs of two images as those of `count`."""
-    return {
-        name: value.repeat(-(-count // len(value)), *[1] * (value.ndim - 1))[:count].contiguous()
-        for name, value in outputs.items()
-    }
+    return tree_map_only(
+        torch.Tensor,
+        lambda value: value.repeat(-(-count // len(value)), *[1] * (value.ndim - 1))[:count].contiguous(),
+        outputs,
+    )
 
 
 def measured(
