@@ -45,7 +45,8 @@ dict is imported as `samiro-bench detectors import` imports a released checkpoin
 - **loss**: each term in training mode without dropout, for labels of rendered roads, and all of them for unusual sets of labels;
   relative, at most {LOSS:g}, or what upstream's own moves by when its images are disturbed by {DISTURBANCE:g} of their values.
 - **gradient**: of the summed loss with respect to the first convolution; the length of the difference as a share of upstream's, at
-  most {GRADIENT:g}, or {MOVED:g} times what upstream's own then moves by, for the gradients of deep networks jump where rectifiers are near zero.
+  most {GRADIENT:g}, or {MOVED:g} times what upstream's own then moves by: the gradients of deep networks jump where rectifiers are
+  near zero.
 
 Where ours differs on purpose, the layer says so and the reason stands below its table; a documented difference has a bound of its own.
 Made by `samiro-bench detectors parity NAME... --checkout DIR --table docs/detectors.md`."""
