@@ -101,6 +101,7 @@ BACKBONES: dict[str, BackboneSource] = {
         "resnet18", {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128), "stem_type": "deep_tiered", "stem_width": 8}
     ),
     "resnet18s": reduced_resnet18(1, frozen_stem=True),
+    "resnet18s_1x": reduced_resnet18(1),
     "resnet18s_2x": reduced_resnet18(2),
 }
 """Backbone name -> how it is built."""

@@ -68,7 +68,7 @@ class Architecture(Data):
     layers: int = Field(2, ge=0)
     mask_channels: int = Field(64, gt=0)
     window: int = Field(9, gt=0)
-    labels: int = Field(8, ge=1)
+    labels: int = Field(16, ge=1)
     max_lanes: int = Field(4, ge=1)
     points: int = Field(50, ge=2)
     trimmed: bool = False
@@ -186,11 +186,12 @@ class BezierLaneNet(Detector):
         points = [near_to_far(lane.points[np.isfinite(lane.points).all(axis=1)]) for lane in lanes]
         fitted = [curve for line in points if (curve := fitted_curve(line)) is not None]
         inside = [curve for whole in fitted if (curve := self._inside(geometry.to_network(whole))) is not None]
-        inside.sort(key=lambda curve: -abs(curve[0, 1] - curve[-1, 1]))
+        tallest = np.argsort([-abs(curve[0, 1] - curve[-1, 1]) for curve in inside], kind="stable")
         curves = np.zeros((self.options.labels, 4, 2), dtype=np.float32)
         present = np.zeros(self.options.labels, dtype=np.float32)
-        for index, curve in enumerate(inside[: self.options.labels]):
-            curves[index], present[index] = curve, 1.0
+        # In the order of the labels: where two pairs of label and column are equally good, the matching follows it.
+        for index, chosen in enumerate(sorted(tallest[: self.options.labels])):
+            curves[index], present[index] = inside[chosen], 1.0
         lines = [geometry.to_network(line) for line in points if len(line) > 1]
         mask = binary_mask(lines, geometry, width=self.options.lane_width, beyond=IGNORED)
         return {"curves": curves, "present": present, "mask": mask}
@@ -206,9 +207,10 @@ class BezierLaneNet(Detector):
         """uint8 RGB (B, 3, H, W) -> `logits` (B, Q) and `curves` (B, Q, 4, 2) of Q columns; in training `mask` (B, h, w), logits."""
         normalised = normalise(images, self.meta.normalisation)
         features = self.backbone(normalised.contiguous(memory_format=torch.channels_last))[-1]
+        spread = self.blocks(features)
         # Places of the deformable convolution need all of fp32's digits.
         with torch.autocast(features.device.type, enabled=False):
-            fused = self.fusion(self.blocks(features).float())
+            fused = self.fusion(spread.float())
         columns = self.columns(fused.mean(dim=2))
         logits, curves = self.score(columns)[:, 0], self.curve(columns).transpose(1, 2)
         outputs = {"logits": logits, "curves": curves.reshape(*logits.shape, 4, 2)}

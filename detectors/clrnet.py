@@ -34,19 +34,11 @@ from torch import Tensor
 
 from detectors.backbones import backbone_taps, build_backbone
 from detectors.base import Batch, Detector, Tap, normalise
-from detectors.meta import (
-    Augmentation,
-    Configuration,
-    Data,
-    DetectorMeta,
-    Form,
-    InputSize,
-    Normalisation,
-    Recipe,
-)
+from detectors.meta import Augmentation, Configuration, Data, DetectorMeta, Form, InputSize, Normalisation, Recipe
 from detectors.parts.cross_layer import CrossLayerRefinement, MaskDecoder
 from detectors.parts.dynamic_assignment import (
     LENGTH,
+    PRESENT,
     START_Y,
     XS,
     assign_dynamic_k,
@@ -54,17 +46,15 @@ from detectors.parts.dynamic_assignment import (
     present_lanes,
     with_every_lane,
 )
+from detectors.parts.focal import focal_errors
 from detectors.parts.lane_curves import curve_on_rows, seen_rows
 from detectors.parts.lane_rows import LaneRows
-from detectors.parts.lane_suppression import suppressed
+from detectors.parts.lane_suppression import suppressed_on_host
 from detectors.parts.line_iou import line_iou
 from detectors.parts.masks import mask_cross_entropy, slot_mask
 from detectors.parts.pyramid import FeaturePyramid
 from harness.lanes import Geometry, Lane, apply_matrix, near_to_far, plain_geometry
 from harness.validation import validated
-
-FOCAL_ALPHA, FOCAL_GAMMA, FOCAL_EPSILON = 0.25, 2.0, 1e-6
-"""Of the classification: clrnet/models/losses/focal_loss.py. Both classes have the same alpha."""
 
 DEGREES = 180
 """Unit of angles in the regression, of a half-turn."""
@@ -171,6 +161,10 @@ class CLRNet(Detector):
         self.masks = MaskDecoder(len(taps), options.channels, 1 + options.slots)
         self.frame = plain_geometry(size.frame, size.crop, size.network)
         self.frame_rows = np.arange(options.first_row, size.frame[0], options.row_step, dtype=np.float64)
+        # Where x of 0 lies in the frame and how far from there x of 1; where each row lies.
+        top, left, bottom, right = size.crop
+        self.columns = left, (right - left) * (1 - 1 / size.network[1])
+        self.lines = np.linspace(bottom, top, options.rows)
 
     def taps(self) -> tuple[Tap, ...]:
         """The four stages of the backbone, strides 4 to 32."""
@@ -226,19 +220,16 @@ class CLRNet(Detector):
         def mean(errors: Tensor) -> Tensor:
             return (torch.where(positive, errors, 0.0).sum(dim=1) / positive.sum(dim=1).clamp_min(1)).mean()
 
-        likelihood = predicted[..., :2].softmax(dim=-1) + FOCAL_EPSILON
-        focal = -FOCAL_ALPHA * (1 - likelihood) ** FOCAL_GAMMA * likelihood.log()
-        labels = torch.stack([~positive, positive], dim=-1).float() + FOCAL_EPSILON
-        per_image = (labels * focal).sum(dim=(1, 2)) / present.sum(dim=1).clamp_min(1)
+        entropy = focal_errors(predicted[..., :2], positive).sum(dim=1) / present.sum(dim=1).clamp_min(1)
         options = self.options
         terms = {
-            "classification": options.classification * per_image.mean(),
+            "classification": options.classification * entropy.mean(),
             "regression": options.regression * mean(self._regression_errors(predicted, learned)),
             "line": options.line * mean(self.line_errors(predicted, learned)),
         }
         if "mask" in outputs:
-            entropy = mask_cross_entropy(outputs["mask"].float(), batch.targets["mask"], background=BACKGROUND_WEIGHT)
-            terms["mask"] = options.mask * entropy
+            logits, mask = outputs["mask"].float(), batch.targets["mask"]
+            terms["mask"] = options.mask * mask_cross_entropy(logits, mask, background=BACKGROUND_WEIGHT)
         return terms
 
     def costs_and_overlaps(self, predicted: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -274,30 +265,34 @@ class CLRNet(Detector):
 
         All that leaves the device is one tensor.
         """
-        options = self.options
-        lanes = outputs["lanes"][:, -1].float()
-        scores = lanes[..., :2].softmax(dim=-1)[..., 1]
-        kept = suppressed(
+        lanes = outputs["lanes"][:, -1].float().cpu().numpy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = 1 / (1 + np.exp(lanes[..., 0] - lanes[..., PRESENT]))
+        sure = scores >= self.configuration.recipe.confidence_threshold
+        return [
+            self._decoded(image[chosen], score[chosen], geometry)
+            for image, score, chosen, geometry in zip(lanes, scores, sure, geometries, strict=True)
+        ]
+
+    def _decoded(
+        self, lanes: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], geometry: Geometry
+    ) -> list[Lane]:
+        """The lanes of an image, of those (N, 6 + rows) that are likely enough."""
+        kept = suppressed_on_host(
             scores,
-            lanes[..., START_Y],
-            lanes[..., LENGTH] * (options.rows - 1),
-            lanes[..., XS] * (self.configuration.input.network[1] - 1),
-            threshold=options.suppression,
-            limit=options.max_lanes,
-            candidates=scores >= self.configuration.recipe.confidence_threshold,
+            lanes[:, START_Y],
+            lanes[:, LENGTH] * np.float32(self.options.rows - 1),
+            lanes[:, XS] * np.float32(self.configuration.input.network[1] - 1),
+            threshold=self.options.suppression,
+            limit=self.options.max_lanes,
         )
-        shown = torch.where(kept.present, scores.gather(1, kept.indices), -1.0)
-        chosen = lanes.gather(1, kept.indices[..., None].expand(-1, -1, lanes.shape[-1]))
-        decoded = torch.cat([shown[..., None], chosen], dim=-1).cpu().numpy()
-        images: list[list[Lane]] = []
-        for candidates, geometry in zip(decoded, geometries, strict=True):
-            to_original = np.linalg.inv(geometry.matrix) @ self.frame.matrix
-            found: list[Lane] = []
-            for score, points in [(lane[0], self._points(lane[1:])) for lane in candidates if lane[0] >= 0]:
-                if len(points) > 1:
-                    found.append(Lane(near_to_far(apply_matrix(to_original, points)), float(score)))
-            images.append(found)
-        return images
+        to_original = np.linalg.inv(geometry.matrix) @ self.frame.matrix
+        found: list[Lane] = []
+        for index in kept:
+            points = self._points(lanes[index])
+            if len(points) > 1:
+                found.append(Lane(near_to_far(apply_matrix(to_original, points)), float(scores[index])))
+        return found
 
     def curve_rows(self, start: float, length: float, xs: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
         """The rows whose places a decoded lane's curve goes through: see `detectors.parts.lane_curves`."""
@@ -310,11 +305,10 @@ class CLRNet(Detector):
         rows = self.curve_rows(lane[START_Y], lane[LENGTH] * strips, xs)
         if len(rows) < 2:
             return np.empty((0, 2))
-        width = self.configuration.input.network[1]
-        top, left, bottom, right = self.configuration.input.crop
-        x = left + xs[rows].astype(np.float64) * ((width - 1) / width * (right - left))
-        y = bottom - rows * ((bottom - top) / (len(xs) - 1))
-        points = curve_on_rows(np.stack([x, y], axis=1), self.frame_rows, prolonged=PROLONGED * self.frame.original[0])
+        points = np.empty((len(rows), 2))
+        points[:, 0] = self.columns[0] + xs[rows] * self.columns[1]
+        points[:, 1] = self.lines[rows]
+        points = curve_on_rows(points, self.frame_rows, prolonged=PROLONGED * self.frame.original[0])
         return points[(points[:, 0] >= 0) & (points[:, 0] < self.frame.original[1])]
 
 
@@ -417,7 +411,7 @@ def _micro(frame: tuple[int, int], top: int, **architecture: Any) -> Configurati
         "inner": 24,
         "grid": (4, 10),
         "mask_width": 5,
-        "radius": 6.0,
+        "radius": 15.0,
         "suppression": 20.0,
         "every_lane": True,
         "prolonged": 0,

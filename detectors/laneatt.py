@@ -13,8 +13,8 @@ What differs: of anchors that are equally frequent the first come first (upstrea
 its weights of attention depends); a label that leaves the image at its far end stays on its rows (`detectors.parts.lane_rows`);
 of more lanes than there are places for, the longest are learned; TuSimple's columns aren't cut off to whole pixels.
 
-`laneatt_micro` is the same code with other numbers, small enough for a CPU: a coarse grid of which all anchors are kept, on a map of
-stride 16, and without suppression in training.
+`laneatt_micro` is the same code with other numbers, small enough for a CPU: the anchors of a coarse grid that run towards the middle of
+the upper edge, a map of stride 8, first weights that aren't next to zero, and no suppression in training.
 """
 
 from __future__ import annotations
@@ -380,10 +380,15 @@ def _micro(form: Form, top: int, **options: Any) -> Configuration:
         input=InputSize(frame=frame, crop=(top, 0, *frame), network=(128, 320)),
         architecture={
             "anchors": "grid",
-            "lateral": 12,
-            "bottom": 20,
-            "stages": 3,
+            "lateral": 24,
+            "bottom": 40,
+            "convergence": 0.6,
+            "rows": 36,
+            "stages": 2,
             "channels": 32,
+            "initial_deviation": 0.1,
+            "positive": 10.0,
+            "negative": 13.0,
             "training_suppression": None,
             "suppression": 20.0,
             "row_step": 10,
@@ -392,15 +397,16 @@ def _micro(form: Form, top: int, **options: Any) -> Configuration:
         },
         recipe=Recipe(
             optimizer="adamw",
-            learning_rate=8e-3,
+            learning_rate=1.2e-2,
             weight_decay=5e-2,
             schedule="one_cycle",
             steps=220,
             batch_size=16,
+            clip_gradient_norm=10.0,
             augmentation=Augmentation(
                 flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
             ),
-            confidence_threshold=0.5,
+            confidence_threshold=0.45,
         ),
     )
 

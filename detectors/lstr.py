@@ -11,12 +11,13 @@ are matched with queries one to one (Hungarian matching), for every decoder laye
 liuruijin17/LSTR (BSD-3); those on CULane from voldemortX/pytorch-auto-drive (BSD-3).
 
 `lstr_resnet18s` on TuSimple is the original, whose published weights import strictly; upstream has no other dataset, and its form
-CULane is this network with pytorch-auto-drive's input and recipe, which that publishes for twice the width only. `lstr_resnet18s_2x`
-and `lstr_resnet34` are pytorch-auto-drive's. The reduced networks start at random in both repositories, `lstr_resnet34` from ImageNet.
+CULane is this network with pytorch-auto-drive's input and recipe, which that publishes for twice the width only. `lstr_resnet18s_1x`,
+`lstr_resnet18s_2x` and `lstr_resnet34` are pytorch-auto-drive's, with strong augmentation (its level 1a). The reduced networks start
+at random in both repositories, `lstr_resnet34` from ImageNet.
 
 What differs in training: labels are read on equally spaced rows of the network's view instead of at the label file's points; where
-rotation leaves a part of the view empty, upstream hides that part from the attention; crops of nine tenths at a random place
-are a scale of +-10 % and shifts of +-5 %; there is no random lighting, and every image is augmented where upstream leaves 1 of 11.
+rotation leaves a part of the view empty, upstream hides that part from the attention; crops take up to a tenth of the view, where
+upstream's always take a tenth; there is no random lighting.
 In decoding, points beyond the frame's sides are left out, as pytorch-auto-drive does; the original keeps them.
 
 `lstr_micro` is the same code with other numbers, small enough for a CPU.
@@ -274,9 +275,16 @@ _AUTO_DRIVE = ("https://github.com/voldemortX/pytorch-auto-drive", "137e63a9e6c3
 
 # db/tusimple.py; upstream's images are in OpenCV's channel order.
 _BGR = Normalisation(mean=(0.40789654, 0.44719302, 0.47026115), std=(0.28863828, 0.27408164, 0.27809835), order="bgr")
-# db/tusimple.py and utils/image.py; pytorch-auto-drive's `level 1a` is the same and turns hues by a fifth of the circle.
+# db/tusimple.py and utils/image.py: of 11 images 10 are turned, mirrored and cropped, and the colours of all are changed.
+# pytorch-auto-drive's `level 1a` is the same and turns hues by a fifth of the circle.
 _AUGMENTATION = Augmentation(
-    flip=0.5, rotation=10, shift_x=0.05, shift_y=0.05, scale=0.1, brightness=0.4, contrast=0.4, saturation=0.4
+    flip=0.5 * 10 / 11,
+    rotation=10,
+    crop=0.1,
+    geometric_probability=10 / 11,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
 )
 _TUSIMPLE = Configuration(
     input=InputSize(frame=(720, 1280), crop=(0, 0, 720, 1280), network=(360, 640)),
@@ -296,11 +304,18 @@ _TUSIMPLE = Configuration(
 )
 
 
-def _culane(weights: Weights = "none", **architecture: Any) -> Configuration:
-    """pytorch-auto-drive's configs/lane_detection/lstr/resnet18s_culane_aug.py and resnet34_culane_aug.py."""
+def _auto_drive(
+    frame: tuple[int, int],
+    network: tuple[int, int],
+    epochs: int,
+    threshold: float,
+    weights: Weights = "none",
+    **architecture: Any,
+) -> Configuration:
+    """What pytorch-auto-drive's configs/lane_detection/lstr/*_aug.py share."""
     return Configuration(
-        input=InputSize(frame=(590, 1640), crop=(0, 0, 590, 1640), network=(288, 800)),
-        architecture={"rows": 60, "max_lanes": 4, **architecture},
+        input=InputSize(frame=frame, crop=(0, 0, *frame), network=network),
+        architecture=architecture,
         weights=weights,
         recipe=Recipe(
             optimizer="adam",
@@ -308,31 +323,44 @@ def _culane(weights: Weights = "none", **architecture: Any) -> Configuration:
             schedule="multistep",
             milestones=(0.9,),
             gamma=0.1,
-            epochs=150,
+            epochs=epochs,
             batch_size=20,
             augmentation=_AUGMENTATION.model_copy(update={"hue": 72.0}),
-            confidence_threshold=0.95,
+            confidence_threshold=threshold,
         ),
     )
 
 
-_MICRO = Configuration(
-    input=InputSize(frame=(590, 1640), crop=(236, 0, 590, 1640), network=(128, 320)),
-    architecture={"rows": 37, "dropout": 0.0, "max_lanes": 4},
-    recipe=Recipe(
-        optimizer="adamw",
-        learning_rate=2e-3,
-        weight_decay=1e-4,
-        schedule="one_cycle",
-        steps=1000,
-        batch_size=16,
-        clip_gradient_norm=1.0,
-        augmentation=Augmentation(
-            flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
+def _culane(weights: Weights = "none", **architecture: Any) -> Configuration:
+    return _auto_drive((590, 1640), (288, 800), 150, 0.95, weights, rows=60, max_lanes=4, **architecture)
+
+
+def _micro(frame: tuple[int, int], top: int, **architecture: Any) -> Configuration:
+    """Numbers of this project: small enough for a CPU."""
+    return Configuration(
+        input=InputSize(frame=frame, crop=(top, 0, *frame), network=(128, 320)),
+        architecture={"rows": 37, "dropout": 0.0, "max_lanes": 4, **architecture},
+        recipe=Recipe(
+            optimizer="adamw",
+            learning_rate=2e-3,
+            weight_decay=1e-4,
+            schedule="one_cycle",
+            steps=1000,
+            batch_size=16,
+            clip_gradient_norm=1.0,
+            augmentation=Augmentation(
+                flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
+            ),
+            confidence_threshold=0.5,
         ),
-        confidence_threshold=0.5,
-    ),
-)
+    )
+
+
+_MICRO: dict[Form, Configuration] = {
+    "culane": _micro((590, 1640), 236),
+    "tusimple": _micro((720, 1280), 200, max_lanes=5),
+    "llamas": _micro((717, 1276), 280),
+}
 
 LSTR.metas = {
     name: DetectorMeta(
@@ -350,6 +378,13 @@ LSTR.metas = {
     for name, backbone, (upstream, commit), normalisation, configurations in (
         ("lstr_resnet18s", "resnet18s", _ORIGINAL, _BGR, {"tusimple": _TUSIMPLE, "culane": _culane()}),
         (
+            "lstr_resnet18s_1x",
+            "resnet18s_1x",
+            _AUTO_DRIVE,
+            Normalisation(),
+            {"tusimple": _auto_drive((720, 1280), (360, 640), 2000, 0.5, max_lanes=5)},
+        ),
+        (
             "lstr_resnet18s_2x",
             "resnet18s_2x",
             _AUTO_DRIVE,
@@ -363,6 +398,6 @@ LSTR.metas = {
             Normalisation(),
             {"culane": _culane("imagenet", width=128, feed_forward=512)},
         ),
-        ("lstr_micro", "resnet_micro", _ORIGINAL, Normalisation(), {"culane": _MICRO}),
+        ("lstr_micro", "resnet_micro", _ORIGINAL, Normalisation(), _MICRO),
     )
 }

@@ -76,6 +76,7 @@ class PolyLaneNet(Detector):
     metas: ClassVar[dict[str, DetectorMeta]]
     architecture: ClassVar[type[Data]] = Architecture
     checkpoint_names: ClassVar[tuple[tuple[str, str], ...]] = (
+        (r"^model\.", ""),
         (r"^fc\.regular_outputs_layer\.", "output."),
         (r"^(conv1|bn1|layer\d)\.", r"backbone.\1."),
     )
@@ -195,6 +196,7 @@ def _block_names(depths: Sequence[int]) -> tuple[tuple[str, str], ...]:
     plain = {"_project_conv": "conv_pw", "_bn1": "bn1", "_bn2": "bn2"}
     expanding = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
     return (
+        (r"^model\.", ""),
         *numbers,
         *((rf"^(blocks\.0\.\d+)\.{theirs}\.", rf"\1.{ours}.") for theirs, ours in plain.items()),
         *((rf"^(blocks\.[1-9]\.\d+)\.{theirs}\.", rf"\1.{ours}.") for theirs, ours in expanding.items()),

@@ -107,12 +107,18 @@ def clrnet_costs(predictions: Tensor, targets: Tensor, network: tuple[int, int])
 
 @torch.no_grad()
 def clrernet_costs(
-    predictions: Tensor, targets: Tensor, network: tuple[int, int], *, radius: float, frame: tuple[float, float]
+    predictions: Tensor,
+    targets: Tensor,
+    network: tuple[int, int],
+    *,
+    radius: float,
+    frame: tuple[float, float],
+    longest_step: float = float("inf"),
 ) -> Tensor:
     """CLRerNet's costs (B, P, M): classification, less the similarity in LaneIoU over the rows that a prediction covers.
 
-    network: (height, width) of the image in pixels. radius, frame: as in `detectors.parts.line_iou.lane_iou`. The similarity is
-    relative to the worst pair of the image's own lanes; costs of places without a lane mean nothing.
+    network: (height, width) of the image in pixels. radius, frame, longest_step: as in `detectors.parts.line_iou.lane_iou`. The
+    similarity is relative to the worst pair of the image's own lanes; costs of places without a lane mean nothing.
     """
     xs = predictions[:, :, None, XS]
     strips = xs.shape[-1] - 1
@@ -122,7 +128,7 @@ def clrernet_costs(
     rows = torch.arange(strips + 1, device=xs.device)
     covered = (rows >= first) & (rows < last)
     labels = targets[:, None, :, XS] / (network[1] - 1)
-    overlap = lane_iou_of_ranges(xs, labels, covered, radius=radius, frame=frame)
+    overlap = lane_iou_of_ranges(xs, labels, covered, radius=radius, frame=frame, longest_step=longest_step)
     likeness = _similarity(1 - overlap, present_lanes(targets))
     return focal_cost(predictions[..., PRESENT])[..., None] - SIMILARITY_WEIGHT * likeness
 

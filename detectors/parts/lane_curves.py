@@ -50,4 +50,6 @@ def curve_on_rows(points: Floats, rows: Floats, *, prolonged: float) -> Floats:
     y, x = points[::-1, 1], points[::-1, 0]
     reached = rows[np.searchsorted(rows, y[0] - prolonged) : np.searchsorted(rows, y[-1] + prolonged, side="right")]
     curve = InterpolatedUnivariateSpline(y, x, k=min(3, len(y) - 1))
-    return np.stack([curve(reached), reached], axis=1)[::-1]
+    found = np.empty((len(reached), 2))
+    found[::-1, 0], found[::-1, 1] = curve(reached), reached
+    return found

@@ -95,7 +95,9 @@ class SegmentationDetector(Detector):
     def _reads_maps_of(self, height: int) -> None:
         """Have decoding read maps of so many rows; to be called once, by the constructor."""
         means = _row_means(self.frame_rows, self.configuration.input.network[0], height, self.options.blur)
-        self.register_buffer("row_means", means, persistent=False)
+        read = means.any(dim=0).nonzero()
+        self._map_rows = slice(int(read.min()), int(read.max()) + 1)
+        self.register_buffer("row_means", means[:, self._map_rows].contiguous(), persistent=False)
 
     def features(self, images: Tensor) -> Tensor:
         """uint8 RGB (B, 3, H, W) -> the last stage's features, of stride 8, channels last in memory."""
@@ -153,9 +155,12 @@ class SegmentationDetector(Detector):
 
     def _decoded(self, outputs: dict[str, Tensor]) -> Tensor:
         """Logits -> (B, 3, rows, slots): column of the highest averaged probability, that probability, the lane's existence."""
-        shares = outputs["mask"].float().softmax(dim=1)[:, 1:]
+        # The rows far above the lanes are never read.
+        shares = outputs["mask"][:, :, self._map_rows].float().softmax(dim=1)[:, 1:]
         on_rows = torch.einsum("bshw,rh->brsw", shares, self.get_buffer("row_means"))
-        on_rows = F.interpolate(on_rows, size=(on_rows.shape[2], self.configuration.input.network[1]), mode="bilinear")
+        width = self.configuration.input.network[1]
+        if on_rows.shape[3] != width:
+            on_rows = F.interpolate(on_rows, size=(on_rows.shape[2], width), mode="bilinear")
         reach = self.options.blur // 2
         averaged = F.avg_pool2d(
             F.pad(on_rows, (reach, reach, 0, 0), mode="replicate"), (1, self.options.blur), stride=1

@@ -50,8 +50,6 @@ def isolated(checkout: Path) -> Isolation:
             stand_in("p_tqdm", p_map=None, t_map=None),
             stand_in("tqdm", tqdm=None),
         ],
-        # ROIGather has the probability of its dropout in the call.
-        patches=[replaced(F, "dropout", lambda features, **options: features)],
     )
 
 
@@ -163,7 +161,9 @@ class CLRerNet(Reference):
     def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
         """`CLRerHead.loss` of targets that `PackCLRNetInputs` encodes."""
         names = {"classification": "cls", "regression": "reg_xytl", "line": "iou", "mask": "seg"}
-        with self.upstream, training_without_dropout(self.model):
+        # ROIGather has the probability of its dropout in the call.
+        still = replaced(F, "dropout", lambda features, **options: features)
+        with self.upstream, still(), training_without_dropout(self.model):
             samples = [
                 SimpleNamespace(lanes=self._target(lanes), gt_masks=[mask], img_shape=(*self.size.network, 3))
                 for lanes, mask in zip(labels, self._masks(labels), strict=True)

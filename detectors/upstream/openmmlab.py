@@ -1,8 +1,8 @@
 """Stand-ins for the few parts of OpenMMLab's packages (mmcv, mmengine, mmdet) that lane detectors are made of.
 
 Real ones want compiled operators and fixed versions of torch, and what the detectors use of them is short: a registry of classes, a
-convolution with its normalisation, and the order in which a detector's parts are built. The facts are those of mmcv 2.2.0, mmcv 1.7.2,
-mmengine 0.10.7 and mmdet 3.3.0.
+convolution with its normalisation, and the order in which a detector's parts are built. The facts are those of mmcv 1.7.2 and of mmcv
+2.2.0, mmengine 0.10.7 and mmdet 3.3.0; with these three, CLRerNet has the same weights, outputs and losses, bit for bit.
 """
 
 from __future__ import annotations

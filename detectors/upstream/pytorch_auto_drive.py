@@ -11,20 +11,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 import PIL.Image
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
+from detectors.bezierlanenet import WEIGHTS as CURVE_LOSS_WEIGHTS
 from detectors.lstr import WEIGHTS
 from detectors.meta import Form
-from detectors.parts.masks import slot_mask
+from detectors.parts.masks import binary_mask, slot_mask
 from detectors.parts.segmentation import EXISTENCE_WEIGHT
 from detectors.registry import find_adapter
 from detectors.upstream.curves import MORE_LANES_THAN_QUERIES, Polyline, drawn_curves, keep_pole_away, on_rows, seen
+from detectors.upstream.deformable import ModulatedDeformConv2d, modulated_deform_conv2d
 from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, replaced, stand_in
 from detectors.upstream.reference import Difference, Frame, Reference
 from detectors.upstream.running import training_without_dropout
@@ -51,8 +54,8 @@ def _import_from(folder: str) -> Iterator[None]:
 def isolated(checkout: Path) -> Isolation:
     """The scope of pytorch-auto-drive's code. InputError where the folder isn't its checkout.
 
-    Left out are two packages' `__init__`, which import every dataset and more, and what is compiled at import: deformable
-    convolutions and the suppression of LaneATT.
+    Left out are two packages' `__init__`, which import every dataset and more, and what is compiled at import: the suppression of
+    LaneATT, and deformable convolutions, which are not mmcv's.
     """
     return Isolation(
         checkout,
@@ -64,7 +67,11 @@ def isolated(checkout: Path) -> Isolation:
             stand_in("utils.csrc.apis", line_nms=None),
             stand_in("importmagician", import_from=_import_from),
             stand_in("mmcv"),
-            stand_in("mmcv.ops", ModulatedDeformConv2d=nn.Module, modulated_deform_conv2d=None),
+            stand_in(
+                "mmcv.ops",
+                ModulatedDeformConv2d=ModulatedDeformConv2d,
+                modulated_deform_conv2d=modulated_deform_conv2d,
+            ),
         ],
         # The criteria move their class weights to a GPU; Pillow 10 took the old name of its filter away.
         patches=[cuda_is_here, replaced(PIL.Image, "LINEAR", PIL.Image.Resampling.BILINEAR)],
@@ -239,6 +246,86 @@ class SCNN(Segmentation):
         return {"mask": maps, "existence": outputs["lane"]}
 
 
+class BezierLaneNet(AutoDrive):
+    """`configs/lane_detection/bezierlanenet`. Curves are fitted to labels by upstream's tool and encoded by its dataset."""
+
+    differences: ClassVar[Mapping[str, Difference]] = {
+        "image": IMAGE,
+        "lanes": Difference(
+            "On TuSimple's rows upstream writes the x of the nearest of 720 points of a curve, also on a row up to five pixels beyond "
+            "its end. Ours gives the curve.",
+            within=5.0,
+        ),
+    }
+    variants: ClassVar[dict[str, tuple[Form, ...]]] = {
+        "bezierlanenet_resnet18": ("culane", "tusimple", "llamas"),
+        "bezierlanenet_resnet34": ("culane", "tusimple", "llamas"),
+    }
+    _configurations: ClassVar[dict[str, str]] = {
+        "bezierlanenet_resnet18": "bezierlanenet.resnet18_{}_aug1b",
+        "bezierlanenet_resnet34": "bezierlanenet.resnet34_{}_aug1b",
+    }
+
+    def __init__(self, checkout: Path, variant: str, form: Form) -> None:
+        super().__init__(checkout, variant, form)
+        self.threshold = self.model.thresh
+
+    def raw(self, outputs: Any) -> dict[str, Tensor]:
+        """Logits and curves; the mask, which only training uses, is compared by its loss."""
+        return {"logits": outputs["logits"], "curves": outputs["curves"]}
+
+    def ours(self, outputs: Any) -> dict[str, Tensor]:
+        """The same."""
+        return self.raw(outputs)
+
+    def lanes(self, outputs: Any) -> list[list[Polyline]]:
+        """`inference`, without its forward."""
+        with self.upstream:
+            self.model.thresh = self.threshold
+            keys = (self.test["gap"], self.test["ppl"], self.form, self.test["max_lane"])
+            found = self.model.inference(outputs, self._sizes(), *keys, forward=False)
+        # Elsewhere a negative x is a point beyond the frame.
+        return [[_seen(lane) if self.form == "tusimple" else np.array(lane) for lane in lanes] for lanes in found]
+
+    def drawn(self) -> tuple[Any, Any]:
+        """Lanes that meet ahead, of more columns than are predicted, with less likely neighbours."""
+        columns = -(-self.size.network[1] // 16)
+        feet = torch.linspace(-0.2, 1.2, columns)
+        steps = torch.linspace(0.0, 1.0, 4)
+        x = feet[:, None] + (0.5 - feet[:, None]) * steps + 0.2 * steps * (1 - steps)
+        y = (1.0 - 0.55 * steps).expand_as(x)
+        logits = torch.full((2, columns), -6.0)
+        logits[:, 4::6], logits[:, 5::6] = torch.linspace(3.1, 6.0, len(feet[4::6])), 3.0
+        logits[1, 4] = -3.0
+        drawn = {"logits": logits, "curves": torch.stack([x, y], dim=-1).expand(2, -1, -1, -1)}
+        return dict(drawn), drawn
+
+    def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
+        """`HungarianBezierLoss`, each term weighted as in its sum."""
+        names = {"curve": "loss curve", "lane": "loss label", "mask": "loss seg"}
+        with self.upstream, training_without_dropout(self.model):
+            _, terms = self.criterion(images, [self._target(lanes) for lanes in labels], self.model)
+        return {ours: CURVE_LOSS_WEIGHTS[ours] * terms[theirs] for ours, theirs in names.items()}
+
+    def _target(self, lanes: Sequence[Lane]) -> dict[str, Tensor]:
+        """tools/curve_fitting_tools/gen_bezier_annotations.py, the test transforms, and the dataset's last step. The mask is ours."""
+        curve = import_module("utils.curve_utils")
+        fitted = []
+        for lane in lanes:
+            fit = curve.BezierCurve(order=3)
+            fit.get_control_points(*lane.points.astype(np.float64).T)
+            fitted.append(np.round(fit.save_control_points(), 3))
+        blank = PIL.Image.new("RGB", self.size.frame[::-1])
+        _, target = self.transforms(blank, {"keypoints": np.array(fitted, dtype=np.float32)})
+        geometry = plain_geometry(self.size.frame, self.size.crop, self.size.network)
+        lines = [geometry.to_network(lane.points) for lane in lanes]
+        mask = binary_mask(lines, geometry, width=self.options.lane_width, beyond=0)
+        dataset = SimpleNamespace(bezier_sampler=curve.BezierSampler(order=3, num_sample_points=100))
+        finish = import_module("utils.datasets.lane_as_bezier")._BezierLaneDataset._post_process
+        found: dict[str, Tensor] = finish(dataset, {**target, "segmentation_mask": torch.from_numpy(mask).long()})
+        return found
+
+
 class LSTR(AutoDrive):
     """`configs/lane_detection/lstr`."""
 
@@ -246,8 +333,13 @@ class LSTR(AutoDrive):
         "image": IMAGE,
         "losses, more lanes than slots": MORE_LANES_THAN_QUERIES,
     }
-    variants: ClassVar[dict[str, tuple[Form, ...]]] = {"lstr_resnet18s_2x": ("culane",), "lstr_resnet34": ("culane",)}
+    variants: ClassVar[dict[str, tuple[Form, ...]]] = {
+        "lstr_resnet18s_1x": ("tusimple",),
+        "lstr_resnet18s_2x": ("culane",),
+        "lstr_resnet34": ("culane",),
+    }
     _configurations: ClassVar[dict[str, str]] = {
+        "lstr_resnet18s_1x": "lstr.resnet18s_{}_aug",
         "lstr_resnet18s_2x": "lstr.resnet18s_{}_aug",
         "lstr_resnet34": "lstr.resnet34_{}_aug",
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 REFERENCES: dict[str, str] = {
+    "bezierlanenet_resnet18": "detectors.upstream.pytorch_auto_drive:BezierLaneNet",
+    "bezierlanenet_resnet34": "detectors.upstream.pytorch_auto_drive:BezierLaneNet",
     "clrernet_dla34": "detectors.upstream.clrernet:CLRerNet",
     "clrernet_dla34_ema": "detectors.upstream.clrernet:CLRerNet",
     "clrnet_dla34": "detectors.upstream.clrnet:CLRNet",
@@ -13,8 +15,13 @@ REFERENCES: dict[str, str] = {
     "laneatt_resnet18": "detectors.upstream.laneatt:LaneATT",
     "laneatt_resnet34": "detectors.upstream.laneatt:LaneATT",
     "lstr_resnet18s": "detectors.upstream.lstr:LSTR",
+    "lstr_resnet18s_1x": "detectors.upstream.pytorch_auto_drive:LSTR",
     "lstr_resnet18s_2x": "detectors.upstream.pytorch_auto_drive:LSTR",
     "lstr_resnet34": "detectors.upstream.pytorch_auto_drive:LSTR",
+    "polylanenet_efficientnet_b0": "detectors.upstream.polylanenet:PolyLaneNet",
+    "polylanenet_efficientnet_b1": "detectors.upstream.polylanenet:PolyLaneNet",
+    "polylanenet_resnet34": "detectors.upstream.polylanenet:PolyLaneNet",
+    "polylanenet_resnet50": "detectors.upstream.polylanenet:PolyLaneNet",
     "resa_resnet101": "detectors.upstream.pytorch_auto_drive:RESA",
     "resa_resnet18": "detectors.upstream.pytorch_auto_drive:RESA",
     "resa_resnet34": "detectors.upstream.pytorch_auto_drive:RESA",

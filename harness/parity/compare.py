@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -215,9 +216,9 @@ def _losses(
         yield Layer("losses", "unavailable", None, None, "relative", str(reason))
         return
     ours = our_losses(detector, images, labels, shown.size)
-    yield from loss_layers(theirs, ours, differences)
     disturbed = normalised * (1.0 + DISTURBANCE * torch.randn_like(normalised))
     moved = reference.losses(disturbed, labels)
+    yield from loss_layers(theirs, ours, moved, differences)
     yield from _attempted("gradient", lambda: [_gradient(reference, detector, (theirs, moved), ours, names)])
     for what, odd in unusual_labels(labels, shown.size).items():
         with torch.no_grad():
@@ -230,7 +231,8 @@ def _losses(
             detail = said if isinstance(error, Unavailable) else f"upstream fails: {type(error).__name__}: {said}"
             yield Layer(f"losses, {what}", "unavailable", None, None, "relative", detail)
             continue
-        yield worst_loss(what, upstream, native, differences)
+        with torch.no_grad():
+            yield worst_loss(what, upstream, native, partial(reference.losses, disturbed, odd), differences)
 
 
 def our_losses(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +20,9 @@ IMAGE = 0.5
 
 RAW = 1e-4
 LOSS = 1e-4
-"""Relative."""
+"""Relative; of a loss, or what upstream's own moves by under `DISTURBANCE`, where that is more: statistics of small batches, layer upon
+layer, carry rounding far.
+"""
 
 GRADIENT = 1e-2
 """Of the length of the difference to upstream's length, or `MOVED` times what upstream's own gradient moves by, where that is more."""
@@ -143,23 +145,34 @@ def lanes_layer(
 
 
 def loss_layers(
-    theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], differences: Mapping[str, Difference]
+    theirs: Mapping[str, Tensor],
+    ours: Mapping[str, Tensor],
+    moved: Mapping[str, Tensor],
+    differences: Mapping[str, Difference],
 ) -> list[Layer]:
-    """Each term by itself."""
+    """Each term by itself. moved: upstream's of disturbed images, by which its own rounding is known."""
     layers = []
     for name in _names(theirs, ours):
         if name in theirs and name in ours:
             value, detail = relative(theirs[name], ours[name]), f"{float(theirs[name].detach()):.5g}"
-            layers.append(judged(f"loss {name}", value, LOSS, "relative", detail, differences))
+            tolerance = max(LOSS, relative(theirs[name], moved[name]))
+            layers.append(judged(f"loss {name}", value, tolerance, "relative", detail, differences))
         else:
             layers.append(incomparable(f"loss {name}", only_one(name, theirs)))
     return layers
 
 
 def worst_loss(
-    labels: str, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], differences: Mapping[str, Difference]
+    labels: str,
+    theirs: Mapping[str, Tensor],
+    ours: Mapping[str, Tensor],
+    moved: Callable[[], Mapping[str, Tensor]],
+    differences: Mapping[str, Difference],
 ) -> Layer:
-    """All terms of one set of unusual labels as one layer: the one that is furthest apart."""
+    """All terms of one set of unusual labels as one layer: the one that is furthest apart.
+
+    moved: gives upstream's of disturbed images; it is called where a term is further apart than the plain tolerance.
+    """
     name = f"losses, {labels}"
     odd = set(theirs) ^ set(ours)
     if odd:
@@ -167,7 +180,8 @@ def worst_loss(
     apart = {term: relative(theirs[term], ours[term]) for term in theirs}
     worst = max(apart, key=lambda term: apart[term])
     detail = ", ".join(f"{term} {float(value.detach()):.4g}" for term, value in theirs.items())
-    return judged(name, apart[worst], LOSS, "relative", f"{detail}; furthest: {worst}", differences)
+    tolerance = LOSS if apart[worst] <= LOSS else max(LOSS, relative(theirs[worst], moved()[worst]))
+    return judged(name, apart[worst], tolerance, "relative", f"{detail}; furthest: {worst}", differences)
 
 
 def relative(theirs: Tensor, ours: Tensor) -> float:

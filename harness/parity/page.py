@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import groupby
 
 from tabulate import tabulate
 
@@ -10,8 +12,15 @@ from harness.conformance.table import escaped
 from harness.parity.compare import Parity
 from harness.parity.layers import DISTURBANCE, GRADIENT, IMAGE, LANES, LOSS, MOVED, RAW, Layer
 
-GROUPS = ("image", "raw", "lanes", "loss", "gradient")
-"""What the layers' names begin with, and the columns of the first table."""
+COLUMNS = {
+    "Image": re.compile("image"),
+    "Raw outputs": re.compile("raw .*"),
+    "Lanes": re.compile("lanes"),
+    "Loss terms": re.compile("loss .*|losses"),
+    "Of unusual labels": re.compile("losses, .*"),
+    "Gradient": re.compile("gradient"),
+}
+"""Columns of the first table -> the names of the layers that they sum up."""
 
 WORDS = {
     "agrees": "agrees",
@@ -34,10 +43,10 @@ dict is imported as `samiro-bench detectors import` imports a released checkpoin
   from ours than {LANES:g} px of the frame. The threshold is one that leaves lanes of random weights, or the outputs are drawn as a
   trained model gives them. *As decoded* is the same before ours is brought into upstream's convention of coordinates.
 - **loss**: each term in training mode without dropout, for labels of rendered roads, and all of them for unusual sets of labels;
-  relative, at most {LOSS:g}.
+  relative, at most {LOSS:g}, or what upstream's own moves by when its images are disturbed by {DISTURBANCE:g} of their values.
 - **gradient**: of the summed loss with respect to the first convolution; the length of the difference as a share of upstream's, at
-  most {GRADIENT:g}, or {MOVED:g} times what upstream's own moves by when its images are disturbed by {DISTURBANCE:g} of their values,
-  for the gradients of deep networks jump where rectifiers are near zero.
+  most {GRADIENT:g}, or {MOVED:g} times what upstream's own then moves by: the gradients of deep networks jump where rectifiers are
+  near zero.
 
 Where ours differs on purpose, the layer says so and the reason stands below its table; a documented difference has a bound of its own.
 Made by `samiro-bench detectors parity NAME... --checkout DIR --table docs/detectors.md`."""
@@ -45,20 +54,32 @@ Made by `samiro-bench detectors parity NAME... --checkout DIR --table docs/detec
 
 def page(found: Sequence[Parity]) -> str:
     """The whole page, in markdown: nothing in it depends on the day or the machine but the last digits."""
-    overview = [[one.detector, one.form, source(one), *(worst(one.layers, group) for group in GROUPS)] for one in found]
-    parts = [INTRODUCTION, tabulate(overview, headers=["Detector", "Form", "Upstream", *GROUPS], tablefmt="pipe")]
-    for one in found:
+    overview = [
+        [one.detector, one.form, source(one), *(worst(one.layers, names) for names in COLUMNS.values())]
+        for one in found
+    ]
+    parts = [
+        INTRODUCTION,
+        tabulate(overview, headers=["Detector", "Form", "Upstream", *COLUMNS], tablefmt="pipe", disable_numparse=True),
+    ]
+    for detector, forms in groupby(found, key=lambda one: one.detector):
+        parts.append(f"## {detector}")
+        parts += section(list(forms))
+    return "\n\n".join(parts) + "\n"
+
+
+def section(forms: Sequence[Parity]) -> list[str]:
+    """The layers of one detector in each form, then why some of them differ on purpose."""
+    parts = []
+    for one in forms:
         rows = [
             [layer.name, WORDS[layer.outcome], measured(layer), allowed(layer), escaped(layer.detail)]
             for layer in one.layers
         ]
-        parts += [
-            f"## {one.detector}, {one.form}",
-            tabulate(rows, headers=["Layer", "", "Apart", "Allowed", "Seen"], tablefmt="pipe", disable_numparse=True),
-        ]
-        used = {layer.name for layer in one.layers if layer.outcome == "documented"}
-        parts += [f"*{name}*: {one.differences[name].why}" for name in one.differences if name in used]
-    return "\n\n".join(parts) + "\n"
+        headers = [f"{one.form}: layer", "", "Apart", "Allowed", "Seen"]
+        parts.append(tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True))
+    seen = {layer.name for one in forms for layer in one.layers if layer.outcome == "documented"}
+    return [*parts, *(f"*{name}*: {known.why}" for name, known in forms[0].differences.items() if name in seen)]
 
 
 def source(one: Parity) -> str:
@@ -67,17 +88,15 @@ def source(one: Parity) -> str:
     return f"[{name}]({one.repository.url}) {one.commit}"
 
 
-def worst(layers: Sequence[Layer], group: str) -> str:
-    """How a group of layers ended: that of the worst outcome, with the largest difference among those."""
-    mine = [layer for layer in layers if layer.name.startswith(group)]
+def worst(layers: Sequence[Layer], names: re.Pattern[str]) -> str:
+    """How the layers of those names ended: the worst outcome, with the largest difference among those."""
+    mine = [layer for layer in layers if names.fullmatch(layer.name)]
     if not mine:
         return "-"
-    outcome = max((layer.outcome for layer in mine), key=["agrees", "unavailable", "documented", "differs"].index)
-    of_it = [layer for layer in mine if layer.outcome == outcome]
-    furthest = max(of_it, key=lambda layer: layer.value or 0.0)
-    if outcome == "agrees":
-        return measured(furthest)
-    return WORDS[outcome] + (f", {measured(furthest)}" if furthest.value is not None else "")
+    outcome = max((layer.outcome for layer in mine), key=["unavailable", "agrees", "documented", "differs"].index)
+    furthest = max((layer for layer in mine if layer.outcome == outcome), key=lambda layer: layer.value or 0.0)
+    words = "" if outcome == "agrees" else WORDS[outcome]
+    return ", ".join(text for text in (words, measured(furthest)) if text)
 
 
 def measured(layer: Layer) -> str:

@@ -22,6 +22,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from scipy import stats
+from torch.utils._pytree import tree_map_only
 
 from detectors.base import Detector
 from detectors.upstream.reference import Reference
@@ -113,12 +114,13 @@ def outputs_of(reference: Reference, detector: Detector, shown: Shown, count: in
     return repeated(theirs, count), repeated(ours, count)
 
 
-def repeated(outputs: dict[str, torch.Tensor], count: int) -> dict[str, torch.Tensor]:
+def repeated(outputs: Any, count: int) -> Any:
     """Outputs of two images as those of `count`."""
-    return {
-        name: value.repeat(-(-count // len(value)), *[1] * (value.ndim - 1))[:count].contiguous()
-        for name, value in outputs.items()
-    }
+    return tree_map_only(
+        torch.Tensor,
+        lambda value: value.repeat(-(-count // len(value)), *[1] * (value.ndim - 1))[:count].contiguous(),
+        outputs,
+    )
 
 
 def measured(
@@ -142,5 +144,5 @@ def measured(
     ratio, low, high = math.exp(mean(logs)), math.exp(mean(logs) - half), math.exp(mean(logs) + half)
     upstream, native = (mean(sum(block[arm]) / 2e6 for block in found) for arm in (0, 1))
     benchmark.extra_info |= {"ratio": ratio, "low": low, "high": high, "blocks": len(logs)}
-    print(f"\n| {what} | {upstream:.3g} | {native:.3g} | {ratio:.3f} | {low:.3f} to {high:.3f} | {len(logs)} |")
+    print(f"\n| {what} | {upstream:.4g} | {native:.4g} | {ratio:.3f} | {low:.3f} to {high:.3f} | {len(logs)} |")
     return ratio, high

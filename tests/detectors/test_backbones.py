@@ -15,16 +15,22 @@ from harness.errors import InputError
 CHANNELS = {
     "resnet18": (64, 128, 256, 512),
     "resnet34": (64, 128, 256, 512),
+    "resnet50": (256, 512, 1024, 2048),
     "resnet101": (256, 512, 1024, 2048),
+    "efficientnet_b0": (24, 40, 112, 320),
+    "efficientnet_b1": (24, 40, 112, 320),
     "dla34": (64, 128, 256, 512),
     "convnext_tiny": (96, 192, 384, 768),
     "resnet_micro": (16, 32, 64, 128),
     "resnet18s": (16, 32, 64, 128),
+    "resnet18s_1x": (16, 32, 64, 128),
     "resnet18s_2x": (32, 64, 128, 256),
 }
 
 STAGES = {
     "dla34": ("level2", "level3", "level4", "level5"),
+    "efficientnet_b0": ("blocks.1", "blocks.2", "blocks.4", "blocks.6"),
+    "efficientnet_b1": ("blocks.1", "blocks.2", "blocks.4", "blocks.6"),
     "convnext_tiny": ("stages.0", "stages.1", "stages.2", "stages.3"),
 }
 """Names of the stages where they aren't those of a ResNet."""
@@ -54,7 +60,10 @@ def test_features_have_the_channels_and_strides_of_the_taps(name: str) -> None:
     [
         ("resnet18", 11_689_512 - 513_000),
         ("resnet34", 21_797_672 - 513_000),
+        ("resnet50", 25_557_032 - 2_049_000),
         ("resnet101", 44_549_160 - 2_049_000),
+        ("efficientnet_b0", 5_288_548 - 1_281_000),
+        ("efficientnet_b1", 7_794_184 - 1_281_000),
         ("dla34", 15_742_104 - 513_000),
         ("convnext_tiny", 28_589_128 - 769_000 - 1_536),
     ],
@@ -93,7 +102,7 @@ def test_stages_run_once_and_what_they_return_stays_as_it_was(name: str) -> None
     for (output, then), feature in zip(seen, features, strict=True):
         assert output is feature
         assert torch.equal(output, then)
-        assert name == "convnext_tiny" or output.min() >= 0
+        assert name.startswith(("convnext", "efficientnet")) or output.min() >= 0
 
 
 @pytest.mark.parametrize("name", sorted(name for name, source in BACKBONES.items() if source.dilatable))

@@ -100,5 +100,5 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path, weights: dict[st
 
 
 def test_a_form_that_a_variant_lacks_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"lstr_micro.*llamas.*culane"):
-        import_checkpoint(NAME, "llamas", tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"lstr_resnet34.*llamas.*culane"):
+        import_checkpoint("lstr_resnet34", "llamas", tmp_path / "a.pt")

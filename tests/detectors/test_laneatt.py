@@ -133,6 +133,7 @@ def test_answers_are_those_of_attention_written_out_anchor_by_anchor() -> None:
     starts, places = detector.get_buffer("anchor_starts").numpy(), detector.get_buffer("anchor_places").numpy()
     weights = {name: value.double().numpy() for name, value in detector.state_dict().items()}
     batch, channels, rows, columns = maps.shape
+    stride = detector.taps()[-1].stride
     count = len(starts)
     for image in range(batch):
         features = np.zeros((count, channels, rows))
@@ -140,7 +141,7 @@ def test_answers_are_those_of_attention_written_out_anchor_by_anchor() -> None:
             # The ray as a line through its first and its last row; rows of the map are spread from the top to the bottom.
             low, high = places[anchor, 0].astype(float), places[anchor, -1].astype(float)
             for row in range(rows):
-                column = round((high + (low - high) * row / (rows - 1)) / 16)
+                column = round((high + (low - high) * row / (rows - 1)) / stride)
                 if 0 <= column <= columns:
                     features[anchor, :, row] = maps[image, :, row, min(column, columns - 1)]
         flat = features.reshape(count, -1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from detectors.backbones import BACKBONES, build_backbone, whole_network
 from detectors.base import Detector
+from detectors.clrernet import CLRerNet
 from detectors.lstr import LSTR
 from detectors.meta import DetectorMeta
 from detectors.pretrained import Start, backbone_of, is_counter, start_backbone
@@ -65,6 +66,7 @@ def built(kind: type[Detector], name: str, seed: int = 3, **architecture: object
 
 def test_recipes_start_where_upstream_does() -> None:
     # UFLDv2: model/model_culane.py and model_tusimple.py. pytorch-auto-drive: `pretrained` of configs/lane_detection/*/*.py.
+    # CLRerNet: `pretrained` of configs/clrernet/base_clrernet.py.
     assert {name for name, _ in STARTED} == {
         "ufldv2_resnet18",
         "ufldv2_resnet34",
@@ -75,6 +77,8 @@ def test_recipes_start_where_upstream_does() -> None:
         "scnn_resnet34",
         "scnn_resnet101",
         "lstr_resnet34",
+        "clrernet_dla34",
+        "clrernet_dla34_ema",
     }
 
 
@@ -125,6 +129,17 @@ def test_what_the_detector_leaves_out_is_ignored_and_counted(resnet18: dict[str,
     assert start_backbone(built(RESA, "resa_resnet18"), resnet18, where=FILE).ignored == (4 + 1) * (1 + 4) + len(
         ("fc.weight", "fc.bias")
     )
+
+
+def test_entries_that_no_output_depends_on_are_ignored_and_others_are_not() -> None:
+    # The authors' file of DLA-34 has projections that timm's network hasn't.
+    tensors = drawn("dla34")
+    unused = {name: torch.zeros(3) for name in BACKBONES["dla34"].unused}
+    detector = built(CLRerNet, "clrernet_dla34")
+    start = start_backbone(detector, tensors | unused, where=FILE)
+    assert start.ignored == 2 * 5 + len(("fc.weight", "fc.bias"))
+    with pytest.raises(InputError, match=r"1 unknown: level2\.project\.2\.weight"):
+        start_backbone(detector, tensors | {"level2.project.2.weight": torch.zeros(3)}, where=FILE)
 
 
 def test_files_that_lack_the_count_of_batches_are_as_good(resnet18: dict[str, Tensor]) -> None:

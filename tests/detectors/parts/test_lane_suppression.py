@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.parts.lane_suppression import Kept, suppressed
+from detectors.parts.lane_suppression import Kept, suppressed, suppressed_on_host
 
 ROWS = 12
 
@@ -140,3 +140,23 @@ def test_broken_numbers_drop_the_lane_or_spare_the_others() -> None:
     assert lists(kept)[0][0] == 2
     assert 3 not in lists(kept)[0]
     assert 0 not in lists(kept)[0], "its own rows are sound, and lie on those of the best lane"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**20), st.integers(0, 60), st.sampled_from([5.0, 15.0, 45.0]), st.integers(1, 8))
+def test_on_the_host_the_same_lanes_are_kept(seed: int, lanes: int, threshold: float, limit: int) -> None:
+    arrays = drawn(seed, 1, lanes)
+    scores, starts, lengths, places = (array[0] for array in arrays)
+    kept = suppressed_on_host(scores, starts, lengths, places, threshold=threshold, limit=limit)
+    assert kept == greedy(scores, starts, lengths, places, threshold, limit)
+
+
+def test_on_the_host_too_what_is_no_number_disturbs_nothing() -> None:
+    scores = np.array([np.nan, 0.9, 0.8, 0.7, 0.6], dtype=np.float32)
+    places = np.full((5, ROWS), 100.0, dtype=np.float32)
+    places[3, 2], places[4, 2] = np.nan, -np.inf
+    starts, lengths = np.zeros(5, dtype=np.float32), np.full(5, 12.0, dtype=np.float32)
+    starts[2], lengths[2] = np.nan, np.nan
+    kept = suppressed_on_host(scores, starts, lengths, places, threshold=50.0, limit=5)
+    whole = suppress((scores[None], starts[None], lengths[None], places[None]), 50.0, 5)
+    assert [kept] == lists(whole) == [[1, 2, 3, 4]]

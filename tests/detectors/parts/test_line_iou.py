@@ -110,13 +110,17 @@ def test_measures_follow_their_rules_row_by_row(seed: int) -> None:
     line = line_iou(predicted[:, None], labelled, radius=0.02, width=1.0)
     lane = lane_iou(predicted[:, None], labelled, radius=0.02, frame=FRAME)
     ranged = lane_iou_of_ranges(predicted[:, None], labelled, covered[:, None], radius=0.02, frame=FRAME)
+    bounded = lane_iou(predicted[:, None], labelled, radius=0.02, frame=FRAME, longest_step=90.0)
+    assert not torch.allclose(bounded, lane)
     for p, xs in enumerate(predicted.tolist()):
+        narrow = half_widths(xs, 0.02, FRAME, 90.0)
         widths = half_widths(xs, 0.02, FRAME, math.inf)
         for m, label in enumerate(labelled.tolist()):
             label_widths = half_widths(label, 0.02, FRAME, 1e4)
             straight = [0.02] * 12
             assert float(line[p, m]) == pytest.approx(band_iou(xs, label, straight, straight, 1.0), abs=1e-6)
             assert float(lane[p, m]) == pytest.approx(band_iou(xs, label, widths, label_widths, 1.0), abs=1e-6)
+            assert float(bounded[p, m]) == pytest.approx(band_iou(xs, label, narrow, label_widths, 1.0), abs=1e-6)
             expected = band_iou(xs, label, widths, label_widths, 1.0, covered[p].tolist())
             assert float(ranged[p, m]) == pytest.approx(expected, abs=1e-6)
 

@@ -26,9 +26,10 @@ from harness.parity.compare import parity, reference_class
 from harness.parity.lanes import compared
 from harness.parity.shown import frames_for
 
-ONE_OF_EACH = list(
-    {where: name for name, where in sorted(REFERENCES.items(), reverse=True) if "34" not in name}.values()
-)
+ONE_OF_EACH = {
+    where: min((name for name in REFERENCES if REFERENCES[name] == where), key=lambda name: ("18" not in name, name))
+    for where in REFERENCES.values()
+}.values()
 """A small variant of every reference."""
 
 
@@ -88,6 +89,9 @@ def test_upstreams_state_dict_is_imported_from_every_container_and_with_every_pr
         "state_dict": {"state_dict": {f"model.{key}": value for key, value in state.items()}},
         "counted": {"model": profiled},
     }
+    if sum(value.numel() for value in state.values()) > 5e7:
+        # Of the largest network, whose file has 800 MB, two.
+        contents = {what: contents[what] for what in ("bare", "net")}
     plain = None
     for what, content in contents.items():
         path = tmp_path / f"{what}.pt"
@@ -97,11 +101,9 @@ def test_upstreams_state_dict_is_imported_from_every_container_and_with_every_pr
         assert found.keys() == plain.keys()
         assert all(torch.equal(value, plain[key]) for key, value in found.items()), what
         path.unlink()
-    # Every number of upstream's is somewhere in ours.
     assert plain is not None
-    ours = sum(float(value.double().sum()) for value in plain.values() if value.is_floating_point())
-    theirs = sum(float(value.double().sum()) for value in state.values() if value.is_floating_point())
-    assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-6)
+    theirs = {value.numpy().tobytes() for value in state.values()}
+    assert not [key for key, value in plain.items() if value.numpy().tobytes() not in theirs]
 
 
 @pytest.mark.slow

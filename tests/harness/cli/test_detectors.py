@@ -109,7 +109,7 @@ def test_the_page_holds_every_check_and_no_detail_ends_a_cell(
     ("words", "said"),
     [
         (["check", "ufldv2_mikro"], "did you mean 'ufldv2_micro'"),
-        (["check", "lstr_micro", "--form", "llamas"], "no configuration for form 'llamas'"),
+        (["check", "lstr_resnet34", "--form", "llamas"], "no configuration for form 'llamas'"),
         (["new", "My-Lanes"], "small letters"),
         (["new", "ufldv2_micro"], "already"),
         (["new", "class"], "'class' is a word of Python's"),

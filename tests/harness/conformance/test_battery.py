@@ -240,4 +240,4 @@ def test_an_unknown_name_or_form_is_the_callers_mistake() -> None:
     with pytest.raises(InputError, match="did you mean 'ufldv2_micro'"):
         check_adapter("ufldv2_mikro", "culane")
     with pytest.raises(InputError, match="no configuration for form 'llamas'"):
-        check_adapter("lstr_micro", "llamas")
+        check_adapter("lstr_resnet34", "llamas")

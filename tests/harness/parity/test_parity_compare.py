@@ -250,7 +250,7 @@ def test_the_commands_page_and_json_say_the_same(
     assert entry["holds"] is True
     assert {layer["outcome"] for layer in entry["layers"]} == {"agrees"}
     written = table.read_text()
-    assert f"## {NAME}, culane" in written
+    assert f"## {NAME}\n" in written
     assert entry["commit"] in written
     assert written.count("| agrees") == len(entry["layers"])
 
@@ -305,7 +305,7 @@ def test_the_page_shows_why_a_layer_may_differ() -> None:
     layer = Layer("image", "documented", 0.99, 2.0, "grey levels", "a | b")
     one = Parity("x", "culane", REPOSITORIES["LSTR"], "abc", (layer,), {"image": Difference("Another filter.", 2.0)})
     text = page([one, replace(one, layers=(replace(layer, outcome="differs", value=3.0),))])
-    assert "*image*: Another filter." in text
+    assert text.count("*image*: Another filter.") == 1
     assert "a \\| b" in text
     assert "differs as documented, 0.99 grey levels" in text
     assert "**differs**, 3 grey levels" in text

@@ -110,7 +110,7 @@ def test_lanes_have_to_be_there_and_have_counterparts() -> None:
 def test_every_loss_term_is_compared_by_itself() -> None:
     theirs = {"a": torch.tensor(2.0), "b": torch.tensor(1e-3), "c": torch.tensor(0.0)}
     ours = {"a": torch.tensor(2.0001), "b": torch.tensor(1.1e-3), "d": torch.tensor(1.0)}
-    found = {layer.name: layer for layer in loss_layers(theirs, ours, {})}
+    found = {layer.name: layer for layer in loss_layers(theirs, ours, theirs, {})}
     assert [layer.outcome for layer in found.values()] == ["agrees", "differs", "differs", "differs"]
     assert found["loss b"].value == pytest.approx(1 / 11, rel=1e-3)
     assert found["loss d"].detail == "only ours has d"
@@ -118,14 +118,14 @@ def test_every_loss_term_is_compared_by_itself() -> None:
 
 def test_the_worst_term_stands_for_a_set_of_labels() -> None:
     theirs = {"a": torch.tensor(2.0), "b": torch.tensor(0.0)}
-    found = worst_loss("no lane", theirs, {"a": torch.tensor(2.0), "b": torch.tensor(0.0)}, {})
+    found = worst_loss("no lane", theirs, {"a": torch.tensor(2.0), "b": torch.tensor(0.0)}, lambda: theirs, {})
     assert (found.name, found.outcome, found.value) == ("losses, no lane", "agrees", 0.0)
-    found = worst_loss("no lane", theirs, {"a": torch.tensor(1.0), "b": torch.tensor(0.0)}, {})
+    found = worst_loss("no lane", theirs, {"a": torch.tensor(1.0), "b": torch.tensor(0.0)}, lambda: theirs, {})
     assert found.value == pytest.approx(0.5)
     assert found.detail.endswith("furthest: a")
-    found = worst_loss("no lane", theirs, {"a": torch.tensor(float("nan")), "b": torch.tensor(0.0)}, {})
+    found = worst_loss("no lane", theirs, {"a": torch.tensor(float("nan")), "b": torch.tensor(0.0)}, lambda: theirs, {})
     assert found.outcome == "differs"
-    assert worst_loss("no lane", theirs, {"a": torch.tensor(2.0)}, {}).outcome == "differs"
+    assert worst_loss("no lane", theirs, {"a": torch.tensor(2.0)}, lambda: theirs, {}).outcome == "differs"
 
 
 def test_gradients_are_compared_with_how_far_upstreams_own_moves() -> None:
@@ -137,3 +137,12 @@ def test_gradients_are_compared_with_how_far_upstreams_own_moves() -> None:
     assert gradient_layer(torch.zeros(3), torch.zeros(3), torch.zeros(3), {}).outcome == "differs"
     assert gradient_layer(theirs, theirs[:4], theirs, {}).outcome == "differs"
     assert layers.GRADIENT < 0.02
+
+
+def test_a_loss_may_be_as_far_as_upstreams_own_moves_by_rounding() -> None:
+    theirs, ours = {"a": torch.tensor(1.0)}, {"a": torch.tensor(1.0004)}
+    still, moved = {"a": torch.tensor(1.0)}, {"a": torch.tensor(0.9995)}
+    assert loss_layers(theirs, ours, still, {})[0].outcome == "differs"
+    assert loss_layers(theirs, ours, moved, {})[0].outcome == "agrees"
+    assert worst_loss("one lane", theirs, ours, lambda: still, {}).outcome == "differs"
+    assert worst_loss("one lane", theirs, ours, lambda: moved, {}).outcome == "agrees"

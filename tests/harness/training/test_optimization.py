@@ -11,6 +11,7 @@ from torch.optim import SGD, Adam, AdamW
 from torch.optim import lr_scheduler as schedulers
 
 from detectors.meta import Recipe
+from harness.errors import InputError
 from harness.methods.base import ParameterGroup
 from harness.training.optimization import build_optimization, learning_rate_factor
 
@@ -40,6 +41,7 @@ def by_torch(make) -> list[float]:
     [
         ({"schedule": "constant"}, lambda o: schedulers.ConstantLR(o, factor=1.0)),
         ({"schedule": "cosine"}, lambda o: schedulers.CosineAnnealingLR(o, T_max=TOTAL)),
+        ({"schedule": "cosine", "half_cycles": 4}, lambda o: schedulers.CosineAnnealingLR(o, T_max=TOTAL // 4)),
         ({"schedule": "poly", "power": 0.9}, lambda o: schedulers.PolynomialLR(o, total_iters=TOTAL, power=0.9)),
         ({"schedule": "poly", "power": 2.0}, lambda o: schedulers.PolynomialLR(o, total_iters=TOTAL, power=2.0)),
         (
@@ -167,6 +169,29 @@ def test_groups_train_as_the_recipe_says_and_adamw_groups_without_decay(options,
             optimizer.step()
     for name in ("one", "two", "own"):
         assert torch.equal(getattr(pair, name), getattr(other, name))
+
+
+def test_named_submodules_learn_at_their_own_rate_whichever_group_they_are_in():
+    model = nn.Sequential()
+    model.detector = nn.ModuleDict(
+        {"head": nn.Linear(2, 2), "offsets": nn.Linear(2, 1), "offsets_too": nn.Linear(1, 1)}
+    )
+    groups = (ParameterGroup("detector", tuple(model.parameters())),)
+    optimization = build_optimization(recipe(learning_rate_factors={"offsets": 0.1}), groups, model)
+    assert optimization.set_learning_rates(0, 1) == {"detector": 0.5, "detector offsets": pytest.approx(0.05)}
+    found = {
+        group["name"]: {id(parameter) for parameter in group["params"]}
+        for group in optimization.optimizers["recipe"].param_groups
+    }
+    slow = {id(parameter) for parameter in model.detector["offsets"].parameters()}
+    assert found["detector offsets"] == slow
+    assert found["detector"] == {id(parameter) for parameter in model.parameters()} - slow
+
+
+def test_a_rate_of_nothing_that_trains_is_refused():
+    pair = Pair()
+    with pytest.raises(InputError, match="learning_rate_factors has 'ofsets'"):
+        build_optimization(recipe(learning_rate_factors={"ofsets": 0.1}), pair.groups(), pair)
 
 
 def test_all_groups_follow_the_shape_of_the_schedule():
