@@ -163,6 +163,7 @@ def load_card(path: Path) -> OracleCard:
         ) from error
     if card.sha256 != found:
         raise InputError(
-            f"{path}: sha256 is {found[:12]}, but its card says {card.sha256[:12]}: delete both, they are made anew"
+            f"{path}: sha256 is {found[:12]}, but its card {beside.name} says {card.sha256[:12]}: give the file that the card is of, "
+            "or delete both, then they are made anew"
         )
     return card
