@@ -411,7 +411,7 @@ def _micro(frame: tuple[int, int], top: int, **architecture: Any) -> Configurati
         "inner": 24,
         "grid": (4, 10),
         "mask_width": 5,
-        "radius": 6.0,
+        "radius": 15.0,
         "suppression": 20.0,
         "every_lane": True,
         "prolonged": 0,

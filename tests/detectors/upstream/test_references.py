@@ -101,11 +101,9 @@ def test_upstreams_state_dict_is_imported_from_every_container_and_with_every_pr
         assert found.keys() == plain.keys()
         assert all(torch.equal(value, plain[key]) for key, value in found.items()), what
         path.unlink()
-    # Every number of upstream's is somewhere in ours.
     assert plain is not None
-    ours = sum(float(value.double().sum()) for value in plain.values() if value.is_floating_point())
-    theirs = sum(float(value.double().sum()) for value in state.values() if value.is_floating_point())
-    assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-6)
+    theirs = {value.numpy().tobytes() for value in state.values()}
+    assert not [key for key, value in plain.items() if value.numpy().tobytes() not in theirs]
 
 
 @pytest.mark.slow
