@@ -19,6 +19,7 @@ from harness.methods.oracle import Oracle, drawn_backbone
 from harness.methods.pairing import tap_pairs
 from harness.methods.regularizer import Regularizer
 from harness.methods.taps import select_taps, tap_grids
+from harness.methods.weighting import refuse_compiled_measurement
 from harness.pricing import built
 from harness.suite import Cell, Suite
 from harness.training.pretraining import masked_model
@@ -41,12 +42,13 @@ def refuse_misfits(suite: Suite, cells: Iterable[Cell]) -> None:
             continue
         seen.add(kind)
         try:
+            check_compilation(cell)
             check_micro_batches(cell)
             check_weights(cell)
             check_networks(cell)
         except InputError as error:
             told = str(error)
-            if told.startswith(KEY):
+            if told.startswith(KEY) and not told.startswith(f"{KEY}training."):
                 told = f"{KEY}methods.{cell.identity.method}.{told.removeprefix(KEY)}"
             raise InputError(f"{suite.file}: {told} (detector {cell.meta.name!r})") from error
 
@@ -57,7 +59,13 @@ def kind_of(cell: Cell) -> str:
     oracle = None if cell.oracle is None else cell.oracle.configuration.model_dump(mode="json")
     micro_batch = identity.micro_batch_size or identity.recipe["batch_size"] // identity.processes
     known = [cell.adapter, cell.form, identity.detector_meta, identity.method, identity.method_configuration]
-    return canonical_json([*known, oracle, cell.shuffled, micro_batch])
+    return canonical_json([*known, oracle, cell.shuffled, micro_batch, identity.compiled])
+
+
+def check_compilation(cell: Cell) -> None:
+    """InputError where a cell is to be compiled whose method can't be."""
+    assert isinstance(cell.method, RegularizedConfiguration)
+    refuse_compiled_measurement(cell.identity.compiled, cell.method.lambda_mode)
 
 
 def check_micro_batches(cell: Cell) -> None:

@@ -8,6 +8,8 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
+from harness.errors import InputError
+
 TARGET_RATIO = 0.1
 """Ratio mode holds the norm of the regularizer's gradient at this share of the detector's."""
 
@@ -106,6 +108,17 @@ def gradient_norms(loss: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, ..
         torch.zeros((), device=feature.device) if gradient is None else gradient.float().norm() / scale
         for gradient, feature in zip(gradients, features, strict=True)
     )
+
+
+def refuse_compiled_measurement(compiled: bool, lambda_mode: str) -> None:
+    """InputError where a weight would be steered in a compiled step: what its graph gives out isn't what its losses were made of, so
+    that every gradient at a tap would be found to be zero.
+    """
+    if compiled and lambda_mode == "ratio":
+        raise InputError(
+            "key 'training.compile': lambda_mode 'ratio' measures gradients at the taps, which a compiled step doesn't keep: leave the "
+            "key out, or give lambda_mode 'fixed'"
+        )
 
 
 def mean_of_all(values: Tensor) -> Tensor:

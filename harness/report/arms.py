@@ -153,7 +153,9 @@ def why_not_ranked(record: Record, evaluation: Evaluation) -> list[str]:
     """Reasons for which a record's score is shown but not ranked."""
     reasons = list(record.flags)
     if evaluation.dataset == record.identity.dataset and evaluation.split == record.selected_on:
-        rules = {"checkpoint": record.identity.selection, "confidence threshold": record.identity.confidence}
-        chosen = " and ".join(what for what, rule in rules.items() if rule == "val-best") or "checkpoint"
-        reasons.append(f"{chosen} selected on the scored split {evaluation.split!r}")
+        threshold = record.identity.confidence == "val-best"
+        if threshold:
+            reasons.append(f"confidence threshold selected on the scored split {evaluation.split!r}")
+        if record.identity.selection == "val-best" or not threshold:
+            reasons.append(f"checkpoint selected on the scored split {evaluation.split!r}")
     return reasons

@@ -24,6 +24,7 @@ from detectors.base import Batch
 from harness.errors import InputError
 from harness.methods.base import TrainingModel
 from harness.methods.samiro import gradient_ratios
+from harness.methods.weighting import RatioWeight, refuse_compiled_measurement
 from harness.training.average import MovingAverage
 from harness.training.board import Board
 from harness.training.checkpoint import load_training_state, save_training_state
@@ -142,6 +143,8 @@ class _Training:
         if plan.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         model.train()
+        steered = any(isinstance(module, RatioWeight) for module in model.modules())
+        refuse_compiled_measurement(plan.compiled, "ratio" if steered else "fixed")
         if plan.compiled:
             # In place, after the method has hooked its taps: neither names nor hooks change, the bare detector stays as it is.
             model.compile()

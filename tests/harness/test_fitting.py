@@ -70,6 +70,15 @@ def test_what_can_not_be_put_together_is_refused_with_file_and_key(
     assert "\n" not in str(caught.value)
 
 
+def test_a_weight_that_measures_gradients_is_not_compiled(tmp_path: Path) -> None:
+    training = {"threads": 1, "device": "cpu", "compile": True}
+    suite = loaded(tmp_path, {"oracle": "small", "lambda_mode": "ratio"}, training=training)
+    with pytest.raises(InputError, match=r"fit\.yaml: key 'training\.compile': lambda_mode 'ratio' measures"):
+        refuse_misfits(suite, cells_of(suite))
+    suite = loaded(tmp_path, {"oracle": "small"}, training=training)
+    refuse_misfits(suite, cells_of(suite))
+
+
 @pytest.mark.parametrize(("size", "complaint"), [([100, 320], "isn't divisible"), ([32, 32], "nothing to hide")])
 def test_sizes_that_an_oracle_can_not_learn_at_are_refused(tmp_path: Path, size: list[int], complaint: str) -> None:
     configuration = {"name": "mim:resnet_micro", "image_size": size}

@@ -424,6 +424,13 @@ def test_a_regularized_training_resumes_alike_without_its_oracle_in_the_checkpoi
     assert clean == resumed
 
 
+def test_a_weight_that_measures_gradients_is_not_compiled(toy, roads, tmp_path):
+    plan = TrainingPlan(toy.recipe(), 8, compiled=True)
+    model = toy.samiro("ratio", 8)
+    with pytest.raises(InputError, match=r"'training\.compile': lambda_mode 'ratio' measures gradients"):
+        train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
+
+
 @pytest.mark.slow
 def test_a_compiled_training_with_a_regularizer_follows_the_eager_one(toy, roads, tmp_path):
     """Hooks and names are as without: the checkpoint of one loads into the other's model."""
