@@ -270,7 +270,10 @@ class CLRNet(Reference):
         slots, width = self.options.slots, self.options.mask_width
         masks = [
             slot_mask(
-                [geometry.to_network(lane.points) for lane in lanes], self.size.network, slots=slots, width=width
+                [geometry.to_network(points) for points in self._read(lanes)],
+                self.size.network,
+                slots=slots,
+                width=width,
             )[0]
             for lanes in labels
         ]
