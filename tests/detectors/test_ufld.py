@@ -522,6 +522,7 @@ def test_a_checkpoint_under_upstreams_names_is_imported(tmp_path: Path) -> None:
         assert torch.equal(detector(noise(1))["location"], source(noise(1))["location"])
 
 
+@pytest.mark.slow
 def test_eight_images_are_learned_by_heart() -> None:
     detector = build().train()
     geometry = detector.geometry_of(FRAME)
