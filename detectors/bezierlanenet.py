@@ -61,6 +61,9 @@ class Architecture(Data):
     higher score. labels: so many lanes of an image are learned, those that span the most rows. max_lanes: at most so many are
     predicted, those with the highest scores, as `points` points; `trimmed`: without those beyond the frame's sides. lane_width: of a
     lane in the masks, in network pixels.
+
+    Not of the paper: stages: of the ResNet, the last of stride 8 or 16. placed: features are joined with their coordinates, and x of
+    control points counts from the column.
     """
 
     dilations: tuple[int, ...] = (4, 8)
@@ -73,6 +76,8 @@ class Architecture(Data):
     points: int = Field(50, ge=2)
     trimmed: bool = False
     lane_width: int = Field(8, gt=0)
+    stages: int = Field(3, ge=2, le=3)
+    placed: bool = False
 
     @field_validator("window")
     @classmethod
@@ -148,9 +153,11 @@ class BezierLaneNet(Detector):
         self.options = options = validated(Architecture, self.configuration.architecture, where=where)
         size = self.configuration.input
         self.frame = shares_of(size)
-        self.backbone = build_backbone(meta.backbone, stages=3)
+        self.backbone = build_backbone(meta.backbone, stages=options.stages)
         last = self.taps()[-1]
         channels, middle = last.channels, options.bottleneck
+        grid = [math.ceil(side / last.stride) for side in size.network]
+        self.place = nn.Conv2d(channels + 2, channels, 1) if options.placed else None
         self.blocks = nn.Sequential(*(DilatedBottleneck(channels, middle, dilation) for dilation in options.dilations))
         self.fusion = MirrorFusion(channels)
         layers = (nn.Conv1d(channels, channels, 3, padding=1) for _ in range(options.layers))
@@ -166,10 +173,12 @@ class BezierLaneNet(Detector):
         for layer in (self.mask[0], self.mask[3]):
             nn.init.kaiming_normal_(cast(nn.Conv2d, layer).weight, a=1)
         # Upstream enlarges maps so that their outermost places are the outermost pixels.
-        for name, pixels in zip(("mask_rows", "mask_columns"), size.network, strict=True):
-            places = math.ceil(pixels / last.stride)
+        for name, pixels, places in zip(("mask_rows", "mask_columns"), size.network, grid, strict=True):
             matrix = linear_sampling(np.linspace(0, places - 1, pixels), places)
             self.register_buffer(name, matrix, persistent=False)
+        rows, centres = ((torch.arange(places) + 0.5) / places for places in grid)
+        coordinates = torch.stack([rows[:, None].expand(*grid), centres.expand(*grid)]) * 2 - 1
+        self.register_buffer("coordinates", coordinates, persistent=False)
         for name, count in (("samples", SAMPLES), ("drawn", options.points)):
             self.register_buffer(name, torch.from_numpy(evenly(count)).float(), persistent=False)
 
@@ -207,14 +216,24 @@ class BezierLaneNet(Detector):
         """uint8 RGB (B, 3, H, W) -> `logits` (B, Q) and `curves` (B, Q, 4, 2) of Q columns; in training `mask` (B, h, w), logits."""
         normalised = normalise(images, self.meta.normalisation)
         features = self.backbone(normalised.contiguous(memory_format=torch.channels_last))[-1]
-        spread = self.blocks(features)
+        spread = self.blocks(self._placed(features))
         # Places of the deformable convolution need all of fp32's digits.
         with torch.autocast(features.device.type, enabled=False):
             fused = self.fusion(spread.float())
         columns = self.columns(fused.mean(dim=2))
         logits, curves = self.score(columns)[:, 0], self.curve(columns).transpose(1, 2)
-        outputs = {"logits": logits, "curves": curves.reshape(*logits.shape, 4, 2)}
+        curves = curves.reshape(*logits.shape, 4, 2)
+        if self.place is not None:
+            x = cast(Tensor, self.coordinates)[1, 0].to(curves.dtype)
+            curves = curves + torch.stack([(x + 1) / 2, torch.zeros_like(x)], dim=-1)[:, None]
+        outputs = {"logits": logits, "curves": curves}
         return outputs | {"mask": self.mask(features)[:, 0]} if self.training else outputs
+
+    def _placed(self, features: Tensor) -> Tensor:
+        if self.place is None:
+            return features
+        coordinates = cast(Tensor, self.coordinates).to(features.dtype).expand(len(features), -1, -1, -1)
+        return F.relu(self.place(torch.cat([features, coordinates], dim=1)))
 
     def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """`curve` (L1 of a matched curve's points, mean over its points), `lane` and `mask` (cross-entropies of columns and pixels)."""

@@ -19,7 +19,6 @@ decoding: x, as in `detectors.clrnet`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -33,22 +32,22 @@ from detectors import clrnet
 from detectors.clrnet import CLRNet
 from detectors.meta import Augmentation, Configuration, DetectorMeta, Form, Recipe
 from detectors.parts.cross_layer import CrossLayerRefinement, sampled_rows
-from detectors.parts.dynamic_assignment import START_Y, XS, clrernet_costs
+from detectors.parts.dynamic_assignment import START_Y, XS, clrernet_costs, covered_rows, present_lanes
 from detectors.parts.lane_curves import claimed_rows
-from detectors.parts.line_iou import lane_iou
+from detectors.parts.line_iou import LONGEST_STEP, lane_iou, lane_iou_of_ranges, lane_radii
 
 
 class Architecture(clrnet.Architecture):
     """Architecture options of CLRerNet; the defaults are the published CULane configuration.
 
     radius: half of the width of a lane across it, in the loss and where the overlaps say how many priors learn a lane. cost_radius: the
-    same where it says which priors. Both in network pixels. longest_step: pixels of the frame between a prediction's rows next but one
-    beyond which they don't count as one slanted lane, whose band would be wide (not of the paper; None: none). The rest as in CLRNet.
+    same where it says which priors. Both in network pixels. own_angles: whether a prediction's band is as wide as its own angles make
+    it, or as wide as its label's (not of the paper). The rest as in CLRNet.
     """
 
     radius: float = Field(7.5, gt=0)
     cost_radius: float = Field(30.0, gt=0)
-    longest_step: float | None = Field(None, gt=0)
+    own_angles: bool = True
     label_points: int = Field(2, ge=2)
     line: float = Field(4.0, ge=0)
     first_row: int = Field(0, ge=0)
@@ -105,17 +104,19 @@ class CLRerNet(CLRNet):
 
     def costs_and_overlaps(self, predicted: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """By LaneIoU: what each lane (N, M, 6 + rows) costs each prior (N, P, 6 + rows), and how much they overlap: (N, P, M) both."""
-        _, width = network = self.configuration.input.network
+        width = self.configuration.input.network[1]
         xs, labels = predicted[:, :, None, XS].detach(), targets[:, None, :, XS] / (width - 1)
-        overlaps = lane_iou(xs, labels, radius=self.options.radius / width, **self._measure())
-        costs = clrernet_costs(predicted, targets, network, radius=self.options.cost_radius / width, **self._measure())
-        return costs, overlaps
+        overlaps = lane_iou(xs, labels, *self._radii(xs, labels, self.options.radius))
+        likeness = lane_iou_of_ranges(
+            xs, labels, *self._radii(xs, labels, self.options.cost_radius), covered_rows(predicted)[:, :, None]
+        )
+        return clrernet_costs(predicted, likeness, present_lanes(targets)), overlaps
 
     def line_errors(self, predicted: Tensor, learned: Tensor) -> Tensor:
         """1 - LaneIoU of each prior's places (N, P, 6 + rows) with those of the lane that it learns: (N, P)."""
         width = self.configuration.input.network[1]
         places, labels = predicted[..., XS] * ((width - 1) / width), learned[..., XS] / width
-        return 1 - lane_iou(places, labels, radius=self.options.radius / width, **self._measure())
+        return 1 - lane_iou(places, labels, *self._radii(places, labels, self.options.radius))
 
     def wanted_lengths(self, lengths: Tensor, later: Tensor) -> Tensor:
         """As upstream's have it: a lane that starts so many rows `later` is as much longer (see the module)."""
@@ -125,11 +126,13 @@ class CLRerNet(CLRNet):
         """As in CLRNet, those left of the frame included."""
         return claimed_rows(start, length, xs, prolonged=self.options.prolonged)
 
-    def _measure(self) -> dict[str, Any]:
-        """How LaneIoU takes angles: in what the network sees, in pixels of the frame."""
-        top, left, bottom, right = self.configuration.input.crop
-        longest = self.options.longest_step
-        return {"frame": (bottom - top, right - left), "longest_step": math.inf if longest is None else longest}
+    def _radii(self, predicted: Tensor, labelled: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+        """Half-widths of predicted and labelled bands. Angles are those in what the network sees, in pixels of the frame."""
+        size = self.configuration.input
+        top, left, bottom, right = size.crop
+        radius, frame = radius / size.network[1], (bottom - top, right - left)
+        labels = lane_radii(labelled, radius=radius, frame=frame, longest_step=LONGEST_STEP)
+        return lane_radii(predicted, radius=radius, frame=frame) if self.options.own_angles else labels, labels
 
 
 _PAPER = "Honda, Uchida: CLRerNet: Improving Confidence of Lane Detection with LaneIoU, WACV 2024"
@@ -176,16 +179,11 @@ def _culane(recipe: Recipe) -> Configuration:
 def _micro(of: Configuration) -> Configuration:
     """CLRNet's, with the radii in the proportion to its one that the published ones have.
 
-    What an untrained network puts far apart on neighbouring rows would have bands so wide that each has a label in it, wherever it
-    lies, and no gradient says where to go; a few hundred steps aren't enough to get out of that.
+    What an untrained network puts far apart on neighbouring rows would have bands so wide that each has a label in it, wherever that
+    lies, and no gradient says where to go; a few hundred steps aren't enough to get out of that. So bands have the labels' angles.
     """
     radius = clrnet.Architecture(**of.architecture).radius
-    architecture = of.architecture | {
-        "radius": radius / 2,
-        "cost_radius": 2 * radius,
-        "longest_step": 200.0,
-        "line": 4.0,
-    }
+    architecture = of.architecture | {"radius": radius / 2, "cost_radius": 2 * radius, "own_angles": False}
     return of.model_copy(update={"architecture": architecture})
 
 

@@ -16,6 +16,7 @@ rows of the label file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
@@ -61,13 +62,15 @@ class Architecture(Data):
     """Architecture options of PolyLaneNet; the defaults are the published TuSimple configuration.
 
     lanes: outputs, each a lane. dropout: before them. label_points: so many points of a lane are learned, of longer ones so many spread
-    evenly over them. points: of a lane that is predicted.
+    evenly over them. points: of a lane that is predicted. Not of the paper: squeezed: so many channels of the last feature are given to
+    the outputs from every place of it, 0 for all channels' means.
     """
 
     lanes: int = Field(5, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
     label_points: int = Field(64, ge=2)
     points: int = Field(72, ge=2)
+    squeezed: int = Field(0, ge=0)
 
 
 class PolyLaneNet(Detector):
@@ -90,6 +93,12 @@ class PolyLaneNet(Detector):
         self.backbone = build_backbone(meta.backbone)
         efficient = isinstance(self.backbone, EfficientStages)
         channels = cast(int, self.backbone.channels) if efficient else self.taps()[-1].channels
+        self.squeeze = nn.Conv2d(channels, options.squeezed, 1) if options.squeezed else None
+        if self.squeeze is not None:
+            last = self.taps()[-1]
+            channels = options.squeezed * math.prod(
+                math.ceil(side / last.stride) for side in self.configuration.input.network
+            )
         self.dropout = nn.Dropout(options.dropout)
         self.output = nn.Linear(channels, OUTPUTS * options.lanes)
         self.register_buffer("steps", torch.linspace(0.0, 1.0, options.points), persistent=False)
@@ -134,7 +143,8 @@ class PolyLaneNet(Detector):
         feature = self.backbone(normalised.contiguous(memory_format=torch.channels_last))[-1]
         if isinstance(self.backbone, EfficientStages):
             feature = self.backbone.above(feature)
-        outputs: Tensor = self.output(self.dropout(feature.mean(dim=(2, 3))))
+        gathered = feature.mean(dim=(2, 3)) if self.squeeze is None else F.relu(self.squeeze(feature)).flatten(1)
+        outputs: Tensor = self.output(self.dropout(gathered))
         return outputs.reshape(-1, self.options.lanes, OUTPUTS)
 
     def losses(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:

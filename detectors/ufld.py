@@ -54,13 +54,14 @@ a branch, and dilation (model/model.py)."""
 class Architecture(Data):
     """Architecture options of UFLD; the defaults are the published CULane configuration.
 
-    Rows and places are in pixels of the configured frame. rows: where lanes are learned, from the top down; decoded_rows: where they
-    are taken to be, None for the same. cells: of a row, the last of which begins at its last pixel; decoded_span: the places that the
-    first and the last cell stand for, None for their centres. min_points: of a lane. labels: `cell` (published), the cell's index;
-    `fraction`, the exact place, shared between the two nearest cells. prolong: whether labels go on to the last row, along a line
-    through the lane's lower half. squeezed, hidden, layer_norm: of the fully connected head. auxiliary: channels of the auxiliary
-    head, None for no such head; lane_width: of a lane in its mask, in network pixels. similarity, shape: weights of the structural
-    losses.
+    Rows and places are in pixels of the configured frame. head: `frame` (published), whose layers see all of the coarsest feature;
+    `row`, whose layers see a row of a finer one and are the same for all rows. rows: where lanes are learned, from the top down;
+    decoded_rows: where they are taken to be, None for the same. cells: of a row, the last of which begins at its last pixel;
+    decoded_span: the places that the first and the last cell stand for, None for their centres. min_points: of a lane. labels: `cell`
+    (published), the cell's index; `fraction`, the exact place, shared between the two nearest cells. prolong: whether labels go on to
+    the last row, along a line through the lane's lower half. hidden: of the head, channels: of the feature that a `row` head sees.
+    auxiliary: channels of the auxiliary head, None for no such head; lane_width: of a lane in its mask, in network pixels.
+    similarity, shape: weights of the structural losses.
     """
 
     head: Literal["frame", "row"] = "frame"
@@ -75,7 +76,7 @@ class Architecture(Data):
     labels: Literal["cell", "fraction"] = "cell"
     prolong: bool = True
     hidden: int = Field(2048, gt=0)
-    channels: int = Field(16, gt=0)
+    channels: int = Field(32, gt=0)
     auxiliary: int | None = Field(128, gt=0)
     lane_width: int = Field(8, gt=0)
     similarity: float = Field(0.0, ge=0)
@@ -366,13 +367,15 @@ _MICRO = Configuration(
         "decoded_span": None,
         "labels": "fraction",
         "prolong": False,
+        "head": "row",
         "hidden": 256,
+        "channels": 32,
         "auxiliary": 16,
         "lane_width": 4,
     },
     recipe=Recipe(
         optimizer="adamw",
-        learning_rate=4e-3,
+        learning_rate=8e-3,
         weight_decay=5e-2,
         schedule="one_cycle",
         steps=220,

@@ -75,9 +75,9 @@ class Architecture(Data):
     row_lanes: tuple[int, ...] = (1, 2)
     row_share: float = Field(0.5, ge=0, lt=1)
     column_share: float = Field(0.25, ge=0, lt=1)
-    reach: int = Field(1, ge=0)
-    # The published value isn't the default: identities of cells hold only the options that a configuration names.
-    prolong: bool = False
+    reach: int = Field(1, ge=0, exclude_if=lambda cells: cells == 1)
+    # These two came after the first records: where they are off, identities of cells are what they were.
+    prolong: bool = Field(False, exclude_if=lambda on: not on)
     hidden: int = Field(2048, gt=0)
     layer_norm: bool = True
     channels: int = Field(48, gt=0)

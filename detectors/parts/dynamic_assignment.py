@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from detectors.parts.line_iou import inside, lane_iou_of_ranges
+from detectors.parts.line_iou import inside
 
 PRESENT, START_Y, START_X, THETA, LENGTH = 1, 2, 3, 4, 5
 """Columns of predictions and targets; column PRESENT of predictions is the logit of a lane."""
@@ -106,31 +106,25 @@ def clrnet_costs(predictions: Tensor, targets: Tensor, network: tuple[int, int])
 
 
 @torch.no_grad()
-def clrernet_costs(
-    predictions: Tensor,
-    targets: Tensor,
-    network: tuple[int, int],
-    *,
-    radius: float,
-    frame: tuple[float, float],
-    longest_step: float = float("inf"),
-) -> Tensor:
-    """CLRerNet's costs (B, P, M): classification, less the similarity in LaneIoU over the rows that a prediction covers.
+def clrernet_costs(predictions: Tensor, overlaps: Tensor, present: Tensor) -> Tensor:
+    """CLRerNet's costs (B, P, M): classification, less the similarity in LaneIoU, which `overlaps` (B, P, M) are.
 
-    network: (height, width) of the image in pixels. radius, frame, longest_step: as in `detectors.parts.line_iou.lane_iou`. The
-    similarity is relative to the worst pair of the image's own lanes; costs of places without a lane mean nothing.
+    present: bool (B, M). The similarity is relative to the worst pair of the image's own lanes; costs of places without a lane mean
+    nothing.
     """
-    xs = predictions[:, :, None, XS]
-    strips = xs.shape[-1] - 1
+    likeness = _similarity(1 - overlaps, present)
+    return focal_cost(predictions[..., PRESENT])[..., None] - SIMILARITY_WEIGHT * likeness
+
+
+@torch.no_grad()
+def covered_rows(predictions: Tensor) -> Tensor:
+    """The rows on which predictions (B, P, 6 + rows) claim to be, from their starts for their lengths: bool (B, P, rows)."""
+    strips = predictions.shape[-1] - XS.start - 1
     start = predictions[..., START_Y].clamp(0, 1)
     end = (start + predictions[..., LENGTH]).clamp(0, 1)
-    first, last = ((place * strips).long()[..., None, None] for place in (start, end))
-    rows = torch.arange(strips + 1, device=xs.device)
-    covered = (rows >= first) & (rows < last)
-    labels = targets[:, None, :, XS] / (network[1] - 1)
-    overlap = lane_iou_of_ranges(xs, labels, covered, radius=radius, frame=frame, longest_step=longest_step)
-    likeness = _similarity(1 - overlap, present_lanes(targets))
-    return focal_cost(predictions[..., PRESENT])[..., None] - SIMILARITY_WEIGHT * likeness
+    first, last = ((place * strips).long()[..., None] for place in (start, end))
+    rows = torch.arange(strips + 1, device=predictions.device)
+    return (rows >= first) & (rows < last)
 
 
 def focal_cost(logits: Tensor) -> Tensor:

@@ -28,38 +28,24 @@ def line_iou(predicted: Tensor, labelled: Tensor, *, radius: float, width: float
     return _ratio(overlap, union, inside(labelled, width))
 
 
-def lane_iou(
-    predicted: Tensor,
-    labelled: Tensor,
-    *,
-    radius: float,
-    frame: tuple[float, float],
-    longest_step: float = float("inf"),
-) -> Tensor:
+def lane_iou(predicted: Tensor, labelled: Tensor, predicted_radii: Tensor, labelled_radii: Tensor) -> Tensor:
     """LaneIoU of CLRerNet (Honda and Uchida, WACV 2024): as LineIoU, but a band is as wide across the lane whatever its angle.
 
-    predicted, labelled: x (..., rows) as shares of the image's width, like `radius`. frame, longest_step: see `lane_radii`, the latter
-    of predictions. Predicted angles carry no gradient. Returns (...), at most 1; 0 where the label is on no row.
+    predicted, labelled: x (..., rows) as shares of the image's width. The radii are what `lane_radii` gives of them, or of another
+    lane. Returns (...), at most 1; 0 where the label is on no row.
     """
-    overlap, union = _bands(predicted, labelled, *_radii_of(predicted, labelled, radius, frame, longest_step))
+    overlap, union = _bands(predicted, labelled, predicted_radii, labelled_radii)
     return _ratio(overlap, union, inside(labelled, 1.0))
 
 
 def lane_iou_of_ranges(
-    predicted: Tensor,
-    labelled: Tensor,
-    covered: Tensor,
-    *,
-    radius: float,
-    frame: tuple[float, float],
-    longest_step: float = float("inf"),
+    predicted: Tensor, labelled: Tensor, predicted_radii: Tensor, labelled_radii: Tensor, covered: Tensor
 ) -> Tensor:
     """LaneIoU that counts how far the prediction reaches: a row with only one of both lanes adds that lane's band to the union.
 
     covered: bool (..., rows), the rows on which the prediction claims to be; where it is outside the image it is not. The rest as
     in `lane_iou`.
     """
-    predicted_radii, labelled_radii = _radii_of(predicted, labelled, radius, frame, longest_step)
     overlap, union = _bands(predicted, labelled, predicted_radii, labelled_radii)
     here, there = inside(predicted, 1.0) & covered, inside(labelled, 1.0)
     alone = torch.where(here & ~there, 2 * predicted_radii, 0.0) + torch.where(there & ~here, 2 * labelled_radii, 0.0)
@@ -72,27 +58,20 @@ def inside(xs: Tensor, width: float) -> Tensor:
 
 
 def lane_radii(xs: Tensor, *, radius: float, frame: tuple[float, float], longest_step: float = float("inf")) -> Tensor:
-    """Half-widths along the rows of bands that are 2 x `radius` wide across the lane, of the lane's shape.
+    """Half-widths along the rows of bands that are 2 x `radius` wide across the lane, of the lane's shape and without gradient.
 
     xs: x (..., rows), at least three, as shares of the width; rows are spread evenly over the height. frame: (height, width) of what
     the network sees, in pixels of the original image, where angles are measured; a row's angle is taken between its neighbours, the
-    two at the ends have their neighbour's. Where those are further apart than `longest_step` pixels, the lane is taken as upright.
+    two at the ends have their neighbour's. Where those are further apart than `longest_step` pixels, the lane is taken as upright;
+    labels need LONGEST_STEP.
     """
     height, width = frame
     rise = 2 * height / (xs.shape[-1] - 1)
+    xs = xs.detach()
     step = (xs[..., 2:] - xs[..., :-2]) * width
     step = torch.where(step.abs() > longest_step, 0.0, step)
     inner = radius * (step.square() + rise**2).sqrt() / rise
     return torch.cat([inner[..., :1], inner, inner[..., -1:]], dim=-1)
-
-
-def _radii_of(
-    predicted: Tensor, labelled: Tensor, radius: float, frame: tuple[float, float], longest_step: float
-) -> tuple[Tensor, Tensor]:
-    return (
-        lane_radii(predicted.detach(), radius=radius, frame=frame, longest_step=longest_step),
-        lane_radii(labelled, radius=radius, frame=frame, longest_step=LONGEST_STEP),
-    )
 
 
 def _bands(

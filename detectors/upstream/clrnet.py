@@ -109,7 +109,7 @@ class CLRNet(Reference):
             "In upstream's loss an x is a share of the network's width - 1, in its decoding of the whole width, which moves lanes to "
             "the right by up to 1/799 of the frame's width. Ours means the same by an x in both. On LLAMAS upstream also reads lanes "
             "in shares of the frame's size and writes them in shares of its size - 1.",
-            within=3.0,
+            within=4.0,
         ),
         "lanes": Difference(
             "On LLAMAS alone: rows of a frame of 717 are read there in shares of 716, so that a lane may end a row earlier or later.",
@@ -270,7 +270,10 @@ class CLRNet(Reference):
         slots, width = self.options.slots, self.options.mask_width
         masks = [
             slot_mask(
-                [geometry.to_network(lane.points) for lane in lanes], self.size.network, slots=slots, width=width
+                [geometry.to_network(points) for points in self._read(lanes)],
+                self.size.network,
+                slots=slots,
+                width=width,
             )[0]
             for lanes in labels
         ]

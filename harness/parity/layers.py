@@ -20,8 +20,8 @@ IMAGE = 0.5
 
 RAW = 1e-4
 LOSS = 1e-4
-"""Relative; of a loss, or what upstream's own moves by under `DISTURBANCE`, where that is more: statistics of small batches, layer upon
-layer, carry rounding far.
+"""Relative; of a loss, or `MOVED` times what upstream's own moves by under `DISTURBANCE`, where that is more: statistics of small
+batches, layer upon layer, carry rounding far.
 """
 
 GRADIENT = 1e-2
@@ -155,7 +155,7 @@ def loss_layers(
     for name in _names(theirs, ours):
         if name in theirs and name in ours:
             value, detail = relative(theirs[name], ours[name]), f"{float(theirs[name].detach()):.5g}"
-            tolerance = max(LOSS, relative(theirs[name], moved[name]))
+            tolerance = max(LOSS, MOVED * relative(theirs[name], moved[name]))
             layers.append(judged(f"loss {name}", value, tolerance, "relative", detail, differences))
         else:
             layers.append(incomparable(f"loss {name}", only_one(name, theirs)))
@@ -180,7 +180,7 @@ def worst_loss(
     apart = {term: relative(theirs[term], ours[term]) for term in theirs}
     worst = max(apart, key=lambda term: apart[term])
     detail = ", ".join(f"{term} {float(value.detach()):.4g}" for term, value in theirs.items())
-    tolerance = LOSS if apart[worst] <= LOSS else max(LOSS, relative(theirs[worst], moved()[worst]))
+    tolerance = LOSS if apart[worst] <= LOSS else max(LOSS, MOVED * relative(theirs[worst], moved()[worst]))
     return judged(name, apart[worst], tolerance, "relative", f"{detail}; furthest: {worst}", differences)
 
 

@@ -43,7 +43,8 @@ dict is imported as `samiro-bench detectors import` imports a released checkpoin
   from ours than {LANES:g} px of the frame. The threshold is one that leaves lanes of random weights, or the outputs are drawn as a
   trained model gives them. *As decoded* is the same before ours is brought into upstream's convention of coordinates.
 - **loss**: each term in training mode without dropout, for labels of rendered roads, and all of them for unusual sets of labels;
-  relative, at most {LOSS:g}, or what upstream's own moves by when its images are disturbed by {DISTURBANCE:g} of their values.
+  relative, at most {LOSS:g}, or {MOVED:g} times what upstream's own moves by when its images are
+  disturbed by {DISTURBANCE:g} of their values.
 - **gradient**: of the summed loss with respect to the first convolution; the length of the difference as a share of upstream's, at
   most {GRADIENT:g}, or {MOVED:g} times what upstream's own then moves by: the gradients of deep networks jump where rectifiers are
   near zero.

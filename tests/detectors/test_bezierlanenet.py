@@ -151,6 +151,17 @@ def test_under_autocast_the_fusion_keeps_its_digits() -> None:
     assert seen == [torch.float32]
 
 
+def test_where_features_have_places_curves_begin_at_their_columns() -> None:
+    detector = build(placed=True, stages=2).eval()
+    with torch.no_grad():
+        detector.curve.weight.zero_()
+        detector.curve.bias.zero_()
+        curves = detector(noise(1))["curves"][0]
+    assert curves.shape == (40, 4, 2)
+    torch.testing.assert_close(curves[:, :, 0], ((torch.arange(40) + 0.5) / 40)[:, None].expand(40, 4))
+    assert not curves[:, :, 1].any()
+
+
 # Labels
 
 

@@ -15,7 +15,7 @@ from detectors.clrernet import CLRerNet
 from detectors.clrnet import CLRNet
 from detectors.parts.cross_layer import initial_priors, sampled_rows
 from detectors.parts.dynamic_assignment import LENGTH, PRESENT, START_X, START_Y, THETA, XS, present_lanes
-from detectors.parts.line_iou import lane_iou
+from detectors.parts.line_iou import LONGEST_STEP, lane_iou, lane_radii
 from detectors.registry import TABLE, detector_meta
 from harness.lanes import Lane
 
@@ -140,22 +140,26 @@ def test_a_prior_that_starts_later_is_to_be_as_much_longer_as_upstreams_code_has
 
 
 def test_the_line_loss_is_what_lane_iou_lacks_over_the_priors_that_learn() -> None:
-    detector = build(classification=0.0, regression=0.0, mask=0.0).train()
-    batch = batch_of(detector, [[straight(500, 1.2), straight(1000, -0.4)]])
+    detector = build(classification=0.0, regression=0.0, mask=0.0, radius=3.0, own_angles=True).train()
+    batch = batch_of(detector, [[straight(500, 1.2, top=200), straight(1000, -0.4, top=200)]])
     lanes = batch.targets["lanes"][0, :2]
     outputs = outputs_of(lanes)
     assert float(detector.losses(outputs, batch)["line"]) == pytest.approx(0, abs=0.02)
     outputs["lanes"][..., XS] += 2 / 319
     places, labels = outputs["lanes"][0, 0, :, XS] * 319 / 320, lanes[:, XS] / 320
-    expected = 1 - lane_iou(places, labels, radius=3 / 320, frame=CROP, longest_step=200)
+    radii = [
+        lane_radii(xs, radius=3 / 320, frame=CROP, longest_step=longest)
+        for xs, longest in ((places, math.inf), (labels, LONGEST_STEP))
+    ]
+    expected = 1 - lane_iou(places, labels, *radii)
     assert float(detector.losses(outputs, batch)["line"]) == pytest.approx(4 * float(expected.mean()), rel=1e-5)
 
 
 def test_places_far_apart_on_neighbouring_rows_still_learn_where_to_go() -> None:
-    """Where steps have no bound, bands as wide as the image have the label in them, and nothing says on which side it is."""
+    """Where bands have the angles of such places, they are as wide as the image and have the label in them, on whichever side."""
     jagged = torch.tensor([0.3, 0.3, 0.7, 0.7]).repeat(9)
-    for longest, learns in ((200.0, True), (None, False)):
-        detector = build(longest_step=longest)
+    for own, learns in ((False, True), (True, False)):
+        detector = build(own_angles=own, radius=3.0)
         predicted = torch.zeros(1, 1, 6 + 36)
         predicted[..., XS] = jagged
         predicted.requires_grad_()

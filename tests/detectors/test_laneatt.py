@@ -19,7 +19,7 @@ from harness.errors import InputError
 from harness.lanes import Geometry, Lane
 
 FRAME = (590, 1640)
-SMALL = {"lateral": 6, "bottom": 8, "convergence": 1.0, "rows": 24}
+SMALL = {"lateral": 6, "bottom": 8, "convergence": 1.0, "rows": 24, "positive": 15.0, "negative": 20.0}
 
 
 def variant(**architecture: Any) -> DetectorMeta:

@@ -309,6 +309,19 @@ def test_taps_fire_once_and_deliver_the_stated_shapes() -> None:
     assert shapes == {tap.path: [(2, tap.channels, 128 // tap.stride, 320 // tap.stride)] for tap in detector.taps()}
 
 
+def test_outputs_see_where_a_feature_lies_only_where_it_is_squeezed() -> None:
+    for squeezed, moves in ((0, False), (8, True)):
+        detector = build(squeezed=squeezed).eval()
+        feature = torch.zeros(1, 128, 4, 10)
+        feature[..., 2, 1] = 1.0
+        seen = []
+        for shown in (feature, feature.flip(3)):
+            handle = detector.backbone.register_forward_hook(lambda module, inputs, output, shown=shown: [shown])
+            seen.append(detector(noise(1)))
+            handle.remove()
+        assert torch.allclose(*seen) != moves
+
+
 def test_every_parameter_of_an_efficient_variant_learns() -> None:
     torch.manual_seed(0)
     meta = detector_meta("polylanenet_efficientnet_b0")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from detectors import registry
-from detectors.registry import TABLE, adapter_file, detector_class, detector_names, find_adapter, rooted
+from detectors.registry import TABLE, UPSTREAM, adapter_file, detector_class, detector_names, find_adapter, rooted
 from harness.errors import InputError
 from harness.files import sha256_of_file
 from harness.scaffold.write import write_scaffold
@@ -68,7 +68,7 @@ def test_listing_names_imports_no_adapter_and_no_torch() -> None:
 
 def test_an_installed_package_offers_its_detector_by_name(install: Callable[..., None], adapter: Path) -> None:
     install("outside-lanes", "outside_lanes", adapter.read_text(), my_lanes="outside_lanes:MyLanes")
-    assert detector_names() == [*TABLE, "my_lanes"]
+    assert detector_names() == [*TABLE, *UPSTREAM, "my_lanes"]
     found = find_adapter("my_lanes")
     assert found.detector.__module__ == "outside_lanes"
     assert found.origin == {"distribution": "outside-lanes"}

@@ -14,19 +14,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from detectors.parts.dynamic_assignment import (
+    LENGTH,
+    START_Y,
     UNASSIGNED,
     XS,
     assign_dynamic_k,
     clrernet_costs,
     clrnet_costs,
+    covered_rows,
     focal_cost,
     present_lanes,
     with_every_lane,
 )
-from detectors.parts.line_iou import lane_iou_of_ranges, line_iou
+from detectors.parts.line_iou import line_iou
 
 NETWORK = (320, 800)
-FRAME = (320.0, 1640.0)
 
 
 def prediction_of(generator: torch.Generator, priors: int, rows: int) -> Tensor:
@@ -118,25 +120,31 @@ def test_clrnets_costs_are_the_papers_for_each_image_of_a_batch(seed: int) -> No
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_clrernets_costs_are_classification_less_the_likeness_of_ranges(seed: int) -> None:
+def test_clrernets_costs_are_classification_less_what_overlaps_are_worth_in_their_image(seed: int) -> None:
     predictions, targets = batch(seed)
-    costs = clrernet_costs(predictions, targets, NETWORK, radius=30 / 800, frame=FRAME)
+    overlaps = 1.5 * torch.rand(3, 24, 4, generator=torch.Generator().manual_seed(seed)) - 0.5
+    costs = clrernet_costs(predictions, overlaps, present_lanes(targets))
     assert torch.isfinite(costs).all()
     for image in range(3):
-        for place in present_lanes(targets)[image].nonzero().flatten().tolist():
-            others = present_lanes(targets)[image].nonzero().flatten()
-            overlaps = torch.empty(24, len(others))
-            for p, prior in enumerate(predictions[image]):
-                start = min(max(float(prior[2]), 0.0), 1.0)
-                end = min(max(start + float(prior[5]), 0.0), 1.0)
-                covered = torch.tensor([int(start * 11) <= row < int(end * 11) for row in range(12)])
-                for index, other in enumerate(others):
-                    overlaps[p, index] = lane_iou_of_ranges(
-                        prior[XS], targets[image, other, XS] / 799, covered, radius=30 / 800, frame=FRAME
-                    )
-            likeness = 1.01 - (1 - overlaps[:, others == place]) / (1 - overlaps).max()
-            expected = focal_cost(predictions[image, :, 1]) - 3 * likeness.flatten()
-            assert torch.allclose(costs[image, :, place], expected, atol=1e-5)
+        lanes = present_lanes(targets)[image].nonzero().flatten().tolist()
+        for lane in lanes:
+            worst = max(float(1 - overlaps[image, p, m]) for p in range(24) for m in lanes)
+            for p in range(24):
+                likeness = 1.01 - (1 - float(overlaps[image, p, lane])) / worst
+                expected = float(focal_cost(predictions[image, p, 1])) - 3 * likeness
+                assert float(costs[image, p, lane]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_prediction_covers_the_rows_from_its_start_for_its_length_within_the_image() -> None:
+    generator = torch.Generator().manual_seed(0)
+    predictions = torch.zeros(2, 50, 6 + 12)
+    predictions[..., START_Y] = 1.6 * torch.rand(2, 50, generator=generator) - 0.3
+    predictions[..., LENGTH] = 1.6 * torch.rand(2, 50, generator=generator) - 0.3
+    covered = covered_rows(predictions)
+    for prior, rows in zip(predictions.flatten(0, 1).tolist(), covered.flatten(0, 1).tolist(), strict=True):
+        start = min(max(prior[START_Y], 0.0), 1.0)
+        end = min(max(start + prior[LENGTH], 0.0), 1.0)
+        assert rows == [int(start * 11) <= row < int(end * 11) for row in range(12)]
 
 
 @given(st.integers(0, 2**20), st.integers(1, 12), st.integers(1, 5), st.booleans())
@@ -185,14 +193,15 @@ def test_predictions_that_are_perfect_give_finite_costs() -> None:
     single[:, 1:] = False
     targets[..., 1] = single.float()
     assert torch.isfinite(clrnet_costs(predictions[2:, :1], targets[2:], NETWORK)).all()
-    assert torch.isfinite(clrernet_costs(predictions[2:, :1], targets[2:], NETWORK, radius=0.04, frame=FRAME)).all()
+    assert torch.isfinite(clrernet_costs(predictions[2:, :1], torch.ones(1, 1, 4), present_lanes(targets[2:]))).all()
 
 
 def test_no_gradient_goes_through_an_assignment() -> None:
     predictions, targets = batch(8)
     predictions.requires_grad_()
     assert not clrnet_costs(predictions, targets, NETWORK).requires_grad
-    assert not clrernet_costs(predictions, targets, NETWORK, radius=0.04, frame=FRAME).requires_grad
+    overlaps = torch.zeros(3, 24, 4, requires_grad=True)
+    assert not clrernet_costs(predictions, overlaps, present_lanes(targets)).requires_grad
 
 
 @pytest.fixture

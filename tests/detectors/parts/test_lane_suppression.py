@@ -160,3 +160,14 @@ def test_on_the_host_too_what_is_no_number_disturbs_nothing() -> None:
     kept = suppressed_on_host(scores, starts, lengths, places, threshold=50.0, limit=5)
     whole = suppress((scores[None], starts[None], lengths[None], places[None]), 50.0, 5)
     assert [kept] == lists(whole) == [[1, 2, 3, 4]]
+
+
+def test_the_kept_lanes_as_a_mask_of_all() -> None:
+    arrays = drawn(5, images=3, lanes=40)
+    candidates = np.ones((3, 40), dtype=np.bool_)
+    candidates[1] = False
+    kept = suppress(arrays, 15.0, 40, candidates)
+    mask = kept.of(40)
+    assert mask.shape == (3, 40)
+    assert [torch.nonzero(row).flatten().tolist() for row in mask] == [sorted(lanes) for lanes in lists(kept)]
+    assert not mask[1].any()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from detectors.parts.line_iou import lane_iou, lane_iou_of_ranges, lane_radii, line_iou
+from detectors.parts.line_iou import LONGEST_STEP, lane_iou, lane_iou_of_ranges, lane_radii, line_iou
 
 FRAME = (320.0, 1640.0)
 NOWHERE = -1e5
@@ -33,6 +33,14 @@ def labels(seed: int, count: int, rows: int = 12) -> Tensor:
     last = torch.randint(5, rows + 1, (count, 1), generator=generator)
     row = torch.arange(rows)
     return torch.where((row >= first) & (row < last), xs, NOWHERE)
+
+
+def radii_of(predicted: Tensor, labelled: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """As the paper has them: a prediction's of its own angles."""
+    return (
+        lane_radii(predicted, radius=radius, frame=FRAME),
+        lane_radii(labelled, radius=radius, frame=FRAME, longest_step=LONGEST_STEP),
+    )
 
 
 def half_widths(xs: list[float], radius: float, frame: tuple[float, float], longest_step: float) -> list[float]:
@@ -86,11 +94,12 @@ def test_only_rows_count_on_which_the_label_is_in_the_image() -> None:
 
 def test_aligned_and_pairwise_are_the_same_measure() -> None:
     predicted, labelled = lanes(0, 6), labels(1, 4)
-    pairs = lane_iou(predicted[:, None], labelled[None], radius=0.01, frame=FRAME)
+    radii = radii_of(predicted[:, None], labelled[None], 0.01)
+    pairs = lane_iou(predicted[:, None], labelled[None], *radii)
     assert pairs.shape == (6, 4)
-    assert torch.allclose(pairs.diagonal(), lane_iou(predicted[:4], labelled, radius=0.01, frame=FRAME))
+    assert torch.allclose(pairs.diagonal(), lane_iou(predicted[:4], labelled, *radii_of(predicted[:4], labelled, 0.01)))
     covered = torch.ones(6, 1, 12, dtype=torch.bool)
-    pairs = lane_iou_of_ranges(predicted[:, None], labelled[None], covered, radius=0.01, frame=FRAME)
+    pairs = lane_iou_of_ranges(predicted[:, None], labelled[None], *radii, covered)
     assert pairs.shape == (6, 4)
 
 
@@ -108,19 +117,16 @@ def test_measures_follow_their_rules_row_by_row(seed: int) -> None:
     row = torch.arange(12)
     covered = (row >= seed) & (row < torch.arange(5, 12)[:, None])
     line = line_iou(predicted[:, None], labelled, radius=0.02, width=1.0)
-    lane = lane_iou(predicted[:, None], labelled, radius=0.02, frame=FRAME)
-    ranged = lane_iou_of_ranges(predicted[:, None], labelled, covered[:, None], radius=0.02, frame=FRAME)
-    bounded = lane_iou(predicted[:, None], labelled, radius=0.02, frame=FRAME, longest_step=90.0)
-    assert not torch.allclose(bounded, lane)
+    radii = radii_of(predicted[:, None], labelled, 0.02)
+    lane = lane_iou(predicted[:, None], labelled, *radii)
+    ranged = lane_iou_of_ranges(predicted[:, None], labelled, *radii, covered[:, None])
     for p, xs in enumerate(predicted.tolist()):
-        narrow = half_widths(xs, 0.02, FRAME, 90.0)
         widths = half_widths(xs, 0.02, FRAME, math.inf)
         for m, label in enumerate(labelled.tolist()):
             label_widths = half_widths(label, 0.02, FRAME, 1e4)
             straight = [0.02] * 12
             assert float(line[p, m]) == pytest.approx(band_iou(xs, label, straight, straight, 1.0), abs=1e-6)
             assert float(lane[p, m]) == pytest.approx(band_iou(xs, label, widths, label_widths, 1.0), abs=1e-6)
-            assert float(bounded[p, m]) == pytest.approx(band_iou(xs, label, narrow, label_widths, 1.0), abs=1e-6)
             expected = band_iou(xs, label, widths, label_widths, 1.0, covered[p].tolist())
             assert float(ranged[p, m]) == pytest.approx(expected, abs=1e-6)
 
@@ -128,7 +134,7 @@ def test_measures_follow_their_rules_row_by_row(seed: int) -> None:
 def test_gradients_pull_a_lane_towards_its_label_and_are_finite() -> None:
     for measure in (
         lambda x, t: line_iou(x, t, radius=0.02, width=1.0),
-        lambda x, t: lane_iou(x, t, radius=0.02, frame=FRAME),
+        lambda x, t: lane_iou(x, t, *radii_of(x, t, 0.02)),
     ):
         label = torch.tensor([[NOWHERE, 0.5, 0.5, 0.5]])
         predicted = torch.tensor([[0.1, 0.6, 0.6, 0.4]], requires_grad=True)
@@ -169,19 +175,18 @@ def test_sums_over_clrernets_own_example_are_the_ones_its_tests_state(clrernet_e
     predicted, labelled = clrernet_example["pred"], clrernet_example["target"]
     line = line_iou(predicted[:, None], labelled, radius=15 / 800, width=1.0)
     assert float(line.sum()) == pytest.approx(-366.4133, rel=1e-5)
-    lane = lane_iou(predicted[:, None], labelled, radius=7.5 / 800, frame=FRAME)
+    radii = radii_of(predicted[:, None], labelled, 7.5 / 800)
+    lane = lane_iou(predicted[:, None], labelled, *radii)
     assert float(lane.sum()) == pytest.approx(-342.6832, rel=1e-5)
     assert lane.argmax(dim=0).tolist() == [155, 37, 19]
     strips = predicted.shape[-1] - 1
     first, last = ((clrernet_example[name].reshape(-1) * strips).long()[:, None, None] for name in ("start", "end"))
     row = torch.arange(strips + 1)
-    ranged = lane_iou_of_ranges(
-        predicted[:, None], labelled, (row >= first) & (row < last), radius=7.5 / 800, frame=FRAME
-    )
+    ranged = lane_iou_of_ranges(predicted[:, None], labelled, *radii, (row >= first) & (row < last))
     assert float(ranged.sum()) == pytest.approx(-288.7381, rel=1e-5)
     assert ranged.argmax(dim=0).tolist() == [155, 37, 23]
     aligned = predicted[: len(labelled)]
-    loss = (1 - lane_iou(aligned, labelled, radius=7.5 / 800, frame=FRAME)).mean()
+    loss = (1 - lane_iou(aligned, labelled, *radii_of(aligned, labelled, 7.5 / 800))).mean()
     assert float(loss) == pytest.approx(1.51706361770, rel=1e-5)
     loss = (1 - line_iou(aligned, labelled, radius=15 / 800, width=1.0)).mean()
     assert float(loss) == pytest.approx(1.63517200946, rel=1e-5)

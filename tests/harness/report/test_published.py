@@ -48,18 +48,20 @@ def test_every_column_of_the_files_is_described() -> None:
 
 
 def test_backbones_are_spelled_as_the_registry_spells_them() -> None:
-    assert set(OWN_BACKBONES) - {"resnet_micro"} <= BACKBONES
+    # Nobody published figures of these.
+    assert set(OWN_BACKBONES) - {"resnet_micro", "resnet18s_1x", "efficientnet_b1"} <= BACKBONES
 
 
 def test_every_detector_of_a_paper_has_published_figures_and_small_ones_have_none() -> None:
     published = read_published()
     names = dict(published.names)
     figures = {(figure.detector, figure.backbone) for figure in published.figures}
+    detectors = {name.partition("_")[0]: detector for name, detector in names.items()}
+    # Of our own making, by the recipe of another backbone.
+    ours = {"clrnet_convnext_tiny"}
     for name in TABLE:
-        if name.endswith("_micro"):
-            assert name not in names
-        else:
-            assert (names[name], detector_meta(name).backbone) in figures
+        published_here = (detectors[name.partition("_")[0]], detector_meta(name).backbone) in figures
+        assert (name in names) == (published_here and name not in ours), name
 
 
 def test_the_tables_of_samiro_itself_are_not_available() -> None:
