@@ -31,7 +31,7 @@ from torch import Tensor
 from detectors import clrnet
 from detectors.clrnet import CLRNet
 from detectors.meta import Augmentation, Configuration, DetectorMeta, Form, Recipe
-from detectors.parts.cross_layer import CrossLayerRefinement, sampled_rows
+from detectors.parts.cross_layer import LINE, CrossLayerRefinement, sampled_rows
 from detectors.parts.dynamic_assignment import START_Y, XS, clrernet_costs, covered_rows, present_lanes
 from detectors.parts.lane_curves import claimed_rows
 from detectors.parts.line_iou import LONGEST_STEP, lane_iou, lane_iou_of_ranges, lane_radii
@@ -42,12 +42,14 @@ class Architecture(clrnet.Architecture):
 
     radius: half of the width of a lane across it, in the loss and where the overlaps say how many priors learn a lane. cost_radius: the
     same where it says which priors. Both in network pixels. own_angles: whether a prediction's band is as wide as its own angles make
-    it, or as wide as its label's (not of the paper). The rest as in CLRNet.
+    it, or as wide as its label's (not of the paper). first_length: the share of the rows that an untrained prior claims to be on (not
+    of the paper). The rest as in CLRNet.
     """
 
     radius: float = Field(7.5, gt=0)
     cost_radius: float = Field(30.0, gt=0)
     own_angles: bool = True
+    first_length: float = Field(0.0, ge=0, le=1)
     label_points: int = Field(2, ge=2)
     line: float = Field(4.0, ge=0)
     first_row: int = Field(0, ge=0)
@@ -93,6 +95,12 @@ class CLRerNet(CLRNet):
         r"^data_preprocessor\.",
     )
     options: Architecture
+
+    def __init__(self, meta: DetectorMeta, form: Form) -> None:
+        """Raises InputError where the configuration's architecture has unknown or impossible options."""
+        super().__init__(meta, form)
+        with torch.no_grad():
+            self.head.changes.bias[LINE] += self.options.first_length
 
     def counted(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """All points of a label (N, 2): upstream's pipeline keeps those outside the frame."""
@@ -180,11 +188,12 @@ def _micro(of: Configuration) -> Configuration:
     """CLRNet's, with the radii in the proportion to its one that the published ones have.
 
     What an untrained network puts far apart on neighbouring rows would have bands so wide that each has a label in it, wherever that
-    lies, and no gradient says where to go; a few hundred steps aren't enough to get out of that. So bands have the labels' angles.
+    lies, and no gradient says where to go; a few hundred steps aren't enough to get out of that. So bands have the labels' angles. And
+    priors that claim to be on no row are all as unlike every lane, so that chance would say which one each learns; these start long.
     """
     radius = clrnet.Architecture(**of.architecture).radius
-    architecture = of.architecture | {"radius": radius / 2, "cost_radius": 2 * radius, "own_angles": False}
-    return of.model_copy(update={"architecture": architecture})
+    changes = {"radius": radius / 2, "cost_radius": 2 * radius, "own_angles": False, "first_length": 0.6}
+    return of.model_copy(update={"architecture": of.architecture | changes})
 
 
 _CONFIGURATIONS: tuple[tuple[str, str, dict[Form, Configuration]], ...] = (

@@ -135,7 +135,9 @@ class Gathering(nn.Module):
         # A convolution over single places can as well come after the thinning out.
         values = self.value(F.interpolate(features, size=self.grid, mode="nearest"))
         keys, values = (places.flatten(2).transpose(1, 2) for places in (keys, values))
-        found = F.scaled_dot_product_attention(F.relu(self.query(tokens)), keys, values)
+        # Spelt out: torch's own attention has GPU kernels without a deterministic gradient, and no translation of 3D into ONNX.
+        weights = (F.relu(self.query(tokens)) @ keys.transpose(1, 2) * keys.shape[-1] ** -0.5).softmax(dim=-1)
+        found = weights @ values
         gathered: Tensor = tokens + self.dropout(self.context(found))
         return gathered
 

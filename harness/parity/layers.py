@@ -124,7 +124,7 @@ def gradient_layer(theirs: Tensor, ours: Tensor, moved: Tensor, differences: Map
         return incomparable("gradient", f"{shape(theirs)} upstream, {shape(ours)} ours; upstream's length {length:.3g}")
     by_itself = float((theirs - moved).norm()) / length
     detail = f"{shape(theirs)}, length {length:.3g}; upstream's own moves by {by_itself:.2g}"
-    value, tolerance = float((theirs - ours).norm()) / length, max(GRADIENT, MOVED * by_itself)
+    value, tolerance = float((theirs - ours).norm()) / length, widened(GRADIENT, by_itself)
     return judged("gradient", value, tolerance, "relative", detail, differences)
 
 
@@ -155,7 +155,7 @@ def loss_layers(
     for name in _names(theirs, ours):
         if name in theirs and name in ours:
             value, detail = relative(theirs[name], ours[name]), f"{float(theirs[name].detach()):.5g}"
-            tolerance = max(LOSS, MOVED * relative(theirs[name], moved[name]))
+            tolerance = widened(LOSS, relative(theirs[name], moved[name]))
             layers.append(judged(f"loss {name}", value, tolerance, "relative", detail, differences))
         else:
             layers.append(incomparable(f"loss {name}", only_one(name, theirs)))
@@ -180,8 +180,13 @@ def worst_loss(
     apart = {term: relative(theirs[term], ours[term]) for term in theirs}
     worst = max(apart, key=lambda term: apart[term])
     detail = ", ".join(f"{term} {float(value.detach()):.4g}" for term, value in theirs.items())
-    tolerance = LOSS if apart[worst] <= LOSS else max(LOSS, MOVED * relative(theirs[worst], moved()[worst]))
+    tolerance = LOSS if apart[worst] <= LOSS else widened(LOSS, relative(theirs[worst], moved()[worst]))
     return judged(name, apart[worst], tolerance, "relative", f"{detail}; furthest: {worst}", differences)
+
+
+def widened(tolerance: float, by_itself: float) -> float:
+    """The tolerance, or `MOVED` times what upstream's own moves by where that is more; what isn't finite excuses nothing."""
+    return max(tolerance, MOVED * by_itself) if np.isfinite(by_itself) else tolerance
 
 
 def relative(theirs: Tensor, ours: Tensor) -> float:

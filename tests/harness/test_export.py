@@ -12,9 +12,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch.utils._pytree import tree_structure, tree_unflatten
 
 from detectors.base import Detector
-from detectors.registry import detector_names, find_adapter
+from detectors.registry import TABLE, find_adapter
 from harness.cli.main import main
 from harness.conformance.samples import Samples, write_samples
 from harness.export import METADATA, named_outputs
@@ -70,9 +71,8 @@ def check_export(name: str, method: str, samples: Samples, folder: Path) -> int:
     found = session.run(list(expected), {"images": images.numpy()})
     for wanted, got in zip(expected.values(), found, strict=True):
         assert np.abs(wanted.numpy() - got).max() <= 1e-4 * max(1.0, float(wanted.abs().max()))
-    assert isinstance(outputs, dict)
     geometries = [detector.geometry_of(samples.size) for _ in frames]
-    rebuilt = {key: torch.from_numpy(got) for key, got in zip(outputs, found, strict=True)}
+    rebuilt = tree_unflatten([torch.from_numpy(got) for got in found], tree_structure(outputs))
     ours, theirs = detector.decode(outputs, geometries), detector.decode(rebuilt, geometries)
     assert [len(lanes) for lanes in ours] == [len(lanes) for lanes in theirs]
     for one, other in zip(chain.from_iterable(ours), chain.from_iterable(theirs), strict=True):
@@ -115,9 +115,7 @@ def test_a_checkpoint_is_plain_tensors_that_load_without_this_program(samples: S
 # Those on deeper ResNets differ from these in depth alone, and exporting them takes minutes.
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["baseline", "samiro"])
-@pytest.mark.parametrize(
-    "name", [name for name in detector_names() if not name.endswith(("resnet34", "resnet101", "resnet122"))]
-)
+@pytest.mark.parametrize("name", [name for name in TABLE if not name.endswith(("resnet34", "resnet101", "resnet122"))])
 def test_every_detector_is_exported_with_its_lanes(name: str, method: str, samples: Samples, tmp_path: Path) -> None:
     check_export(name, method, samples, tmp_path)
 

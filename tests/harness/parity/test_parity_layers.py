@@ -146,3 +146,13 @@ def test_a_loss_may_be_as_far_as_upstreams_own_moves_by_rounding() -> None:
     assert loss_layers(theirs, ours, moved, {})[0].outcome == "agrees"
     assert worst_loss("one lane", theirs, ours, lambda: still, {}).outcome == "differs"
     assert worst_loss("one lane", theirs, ours, lambda: moved, {}).outcome == "agrees"
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_what_is_not_finite_upstream_excuses_no_difference(broken: float) -> None:
+    finite, odd = {"a": torch.tensor(1.0)}, {"a": torch.tensor(broken)}
+    for theirs, ours, moved in ((odd, finite, odd), (odd, odd, odd), (finite, {"a": torch.tensor(1.1)}, odd)):
+        assert loss_layers(theirs, ours, moved, {})[0].outcome == "differs"
+        assert worst_loss("one lane", theirs, ours, lambda moved=moved: moved, {}).outcome == "differs"
+    gradient = noise(8, 3, 7, 7)
+    assert gradient_layer(gradient, 1.5 * gradient, torch.full_like(gradient, broken), {}).outcome == "differs"
