@@ -81,7 +81,7 @@ class Architecture(Data):
     places: int = Field(5, ge=1)
     width: float = Field(12.0, gt=0)
     labels: int = Field(12, ge=1)
-    seeds: int = Field(16, ge=1)
+    seeds: int = Field(32, ge=1)
     apart: float = Field(4.0, ge=0)
     extended: int = Field(1, ge=0)
     frozen_stages: int = Field(1, ge=0, le=4)
@@ -202,7 +202,7 @@ class CondLaneNet(Detector):
         if len(cells) < 2:
             return []
         height, width = self.grid
-        pieces = clipped(cells, (height - 1 + EDGE, width - 1 + EDGE))  # type: ignore[arg-type]
+        pieces = clipped(cells, (height - 1 + EDGE, width - 1 + EDGE))
         return [piece for piece in pieces if np.hypot(*np.diff(piece, axis=0).T).sum() >= SHORTEST]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -384,6 +384,7 @@ def _micro(frame: tuple[int, int], top: int) -> Configuration:
             "hidden": 32,
             "radius": 4,
             "width": 6.0,
+            "seeds": 16,
             "apart": 3.0,
             "extended": 0,
             "frozen_stages": 0,

@@ -1,0 +1,281 @@
+"""References from aliyun/conditional-lane-detection: its own configurations, model, loss, encoding of labels and decoding.
+
+What isn't upstream's: mmcv and the parts of mmdet that aren't CondLaneNet's (`mmdet_forks`); labels come cropped and resized as
+albumentations does it with points; which places around a start learn its lane, and which place of a frame without lanes, is drawn as
+ours draws it. Positions and coordinates are made for batches of any size, by options of upstream's; a copy follows the rectifier on
+whose output it adds positions in place, which torch has refused to differentiate for years.
+"""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from detectors.condlanenet import Architecture
+from detectors.meta import Form
+from detectors.registry import find_adapter
+from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, replaced
+from detectors.upstream.mmdet_forks import mmdet_fork
+from detectors.upstream.reference import Difference, Frame, Reference, Unavailable
+from detectors.upstream.running import training_without_dropout
+from harness.lanes import Lane
+
+Polyline = npt.NDArray[np.float64]
+
+SIZES = {"resnet18": "small", "resnet34": "medium", "resnet101": "large"}
+"""What upstream calls its configurations."""
+
+NAMES = {"heat": "hm", "location": "row", "offset": "kps", "range": "range"}
+"""Our loss terms and upstream's."""
+
+BAND = Difference(
+    "Offsets are learned in cells near the lane. Upstream paints them as a line twelve cells wide between whole cells, ours takes "
+    "those within six cells of the lane itself; all else of the terms is the same.",
+    within=0.05,
+)
+FEW = Difference(
+    "A batch with two starts or fewer has no loss of the map of starts upstream, though it is computed. Ours has, so that frames "
+    "without lanes teach that there are none."
+)
+
+
+def settings_of(checkout: Path, variant: str, form: Form) -> dict[str, Any]:
+    """Upstream's configuration file of a variant, as the names that it sets."""
+    size = SIZES[variant.removeprefix("condlanenet_")]
+    return runpy.run_path(str(checkout / "configs" / "condlanenet" / form / f"{form}_{size}_train.py"))
+
+
+def isolated(checkout: Path) -> Isolation:
+    """The scope of upstream's code. InputError where the folder isn't its checkout."""
+    folder = checkout.resolve()
+    return Isolation(
+        checkout,
+        needs=["mmdet/models/detectors/condlanenet.py", "tools/condlanenet", "configs/condlanenet"],
+        stand_ins=[
+            *mmdet_fork(folder),
+            bare_package("mmdet.models.dense_heads", folder / "mmdet" / "models" / "dense_heads"),
+        ],
+        # A type of tensors of one device, where only the numbers' type is meant.
+        patches=[cuda_is_here, replaced(torch.cuda, "FloatTensor", torch.float32)],
+    )
+
+
+def imported() -> None:
+    """Have upstream's classes registered; inside its scope."""
+    for module in ("backbones.resnet", "necks.trans_fpn", "dense_heads.condlanenet_head"):
+        import_module(f"mmdet.models.{module}")
+    loss = import_module("mmdet.models.losses.condlaneloss").CondLaneLoss
+    vars(import_module("mmdet.models.losses")).update(CondLaneLoss=loss)
+    import_module("mmdet.models.detectors.condlanenet")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of one image the pyramid's maps, and the starts that are likelier than `threshold`, with what is read for each."""
+
+    maps: tuple[Tensor, ...]
+    threshold: float
+    seeds: list[dict[str, Any]]
+
+
+class CondLaneNet(Reference):
+    """`configs/condlanenet`. Outputs are those of `forward_test`, one `Found` an image, as upstream's testing is."""
+
+    repository = "conditional-lane-detection"
+    variants: ClassVar[dict[str, tuple[Form, ...]]] = dict.fromkeys(
+        ("condlanenet_resnet18", "condlanenet_resnet34", "condlanenet_resnet101"), ("culane", "tusimple")
+    )
+    differences: ClassVar[Mapping[str, Difference]] = {
+        "image": Difference(
+            "Upstream resizes with OpenCV, bilinearly and without a filter. Ours averages whole blocks of pixels first (the JPEG "
+            "decoder does it where it can) and samples bilinearly then.",
+            within=2.0,
+        ),
+        "loss offset": BAND,
+        "losses, no lane": FEW,
+        "losses, one lane": FEW,
+        "losses, lanes in one image only": BAND,
+        "losses, more lanes than slots": BAND,
+    }
+    model: Any
+
+    def __init__(self, checkout: Path, variant: str, form: Form) -> None:
+        self.upstream = isolated(checkout)
+        self.form: Form = form
+        adapter = find_adapter(variant)
+        self.options = Architecture(**adapter.meta.configurations[form].architecture)
+        with torch.device("meta"):
+            self.encoder = adapter.detector(adapter.meta, form)
+        with self.upstream:
+            self.settings = settings_of(self.upstream.checkout, variant, form)
+            imported()
+            options = {**self.settings["model"], "pretrained": None}
+            options["neck"]["trans_cfg"]["pos_shape"] = (1, *options["neck"]["trans_cfg"]["pos_shape"][1:])
+            options["head"]["compute_locations_pre"] = False
+            self.model = import_module("mmdet.models.builder").build_detector(options).eval()
+        for layer in self.model.neck.trans_head.attn_layers:
+            layer.pre_conv.register_forward_hook(lambda module, inputs, output: output.clone())
+        self.threshold = 0.5
+
+    def prepared(self, frame: Frame) -> Tensor:
+        """`val_al_pipeline`, then the normalisation."""
+        with self.upstream:
+            try:
+                transform = import_module("mmdet.datasets.pipelines.alaug").Alaug(self.settings["val_al_pipeline"])
+            except ModuleNotFoundError as error:
+                raise Unavailable(f"its transforms need the package {error.name}") from error
+            with _without_none(transform, "_Alaug__augmentor"):
+                image = transform({"img": np.ascontiguousarray(frame[..., ::-1]), "gt_points": []})["img"]
+        return self.normalised(torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1)[None])
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """`img_norm_cfg`, in OpenCV's order of channels."""
+        settings = self.settings["img_norm_cfg"]
+        mean, std = (torch.tensor(settings[name], device=images.device).view(1, 3, 1, 1) for name in ("mean", "std"))
+        return (images.flip(1).float() - mean) / std
+
+    def forward(self, images: Tensor) -> list[Found]:
+        """Backbone and neck of the whole batch, the head of one image after the other, which is all that it can."""
+        with self.upstream:
+            maps, _ = self.model.neck(self.model.backbone(images))
+            images = zip(*(one.split(1) for one in maps), strict=True)
+            return [self._found(image, self.threshold or 0.0) for image in images]
+
+    def _found(self, maps: tuple[Tensor, ...], threshold: float) -> Found:
+        with self.upstream:
+            return Found(maps, threshold, self.model.bbox_head.forward_test(maps, None, threshold)[0])
+
+    def raw(self, outputs: Any) -> dict[str, Tensor]:
+        """Of each image the starts with the highest scores, in the order in which upstream lists them."""
+        images = []
+        for found in outputs:
+            seeds = self._found(found.maps, 0.0).seeds
+            likeliest = sorted(range(len(seeds)), key=lambda index: -seeds[index]["score"])[: self.options.seeds]
+            images.append([seeds[index] for index in sorted(likeliest)])
+        width = self.settings["img_scale"][0] // self.settings["hm_down_scale"]
+
+        def stacked(value: Any) -> Tensor:
+            return torch.stack([torch.stack([torch.as_tensor(value(seed)) for seed in seeds]) for seeds in images])
+
+        return {
+            "scores": stacked(lambda seed: seed["score"]),
+            "places": stacked(lambda seed: seed["coord"][1] * width + seed["coord"][0]),
+            "location": stacked(lambda seed: seed["mask"][0]),
+            "offset": stacked(lambda seed: seed["reg"][0]),
+            "rows": stacked(lambda seed: seed["range"][0]),
+        }
+
+    def ours(self, outputs: Any) -> dict[str, Tensor]:
+        """The same."""
+        return dict(outputs)
+
+    def lanes(self, outputs: Any) -> list[list[Polyline]]:
+        """The suppression and decoding of the program that tests, whose device is named there, and its way into the frame."""
+        settings, size = self.settings, self.settings["img_scale"][::-1]
+        threshold = 0.5 if self.threshold is None else self.threshold
+        with self.upstream:
+            tools = import_module(f"tools.condlanenet.{self.form}.test_{self.form}")
+            processor = tools.CondLanePostProcessor
+            # The program that tests TuSimple leaves the distance at its default.
+            distance = {"nms_thr": settings["nms_thr"]} if self.form == "culane" else {}
+            frame = {"tgt_shape": settings["ori_scale"][::-1]} if self.form == "culane" else {}
+            with _placed_on(processor, outputs[0].maps[0].device):
+                decode = processor(mask_size=settings["mask_size"], hm_thr=threshold, use_offset=True, **distance)
+            images = []
+            for found in outputs:
+                if found.threshold != threshold:
+                    found = self._found(found.maps, threshold)
+                lanes, _ = decode(found.seeds, settings["mask_down_scale"])
+                images.append(
+                    tools.adjust_result(lanes=lanes, crop_bbox=settings["crop_bbox"], img_shape=size, **frame)
+                )
+        return [[np.array(lane, dtype=np.float64) for lane in lanes] for lanes in images]
+
+    def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
+        """`CondLaneNet.forward_train` of targets that `CollectLane` encodes."""
+        with self.upstream:
+            drawn = [self._drawn(lanes) for lanes in labels]
+            targets = [self._target(lanes, places) for lanes, places in zip(labels, drawn, strict=True)]
+            heat = torch.stack([target["gt_hm"] for target in targets])
+            # One is drawn for each frame without lanes.
+            empty = iter(
+                [places[0, 0] for places, target in zip(drawn, targets, strict=True) if not target["gt_masks"]]
+            )
+            detector = import_module("mmdet.models.detectors.condlanenet")
+            draws = SimpleNamespace(randint=lambda low, high: int(next(empty)))
+            with replaced(detector, "random", draws)(), training_without_dropout(self.model):
+                terms = self.model.forward_train(images, targets, gt_hm=heat)
+        return {ours: terms[f"{theirs}_loss"] for ours, theirs in NAMES.items()}
+
+    def _drawn(self, lanes: Sequence[Lane]) -> npt.NDArray[np.int64]:
+        places: npt.NDArray[np.int64] = self.encoder.encode_targets(lanes, self.encoder.geometry_of(self._frame))[
+            "places"
+        ]
+        return places
+
+    @property
+    def _frame(self) -> tuple[int, int]:
+        width, height = self.settings["ori_scale"]
+        return height, width
+
+    def _target(self, lanes: Sequence[Lane], places: npt.NDArray[np.int64]) -> dict[str, Any]:
+        """What upstream's dataset and last step make of labels, with our draws."""
+        step = dict(self.settings["train_pipeline"][-1])
+        try:
+            encoder = import_module("mmdet.datasets.pipelines.lane_formating")
+        except ModuleNotFoundError as error:
+            raise Unavailable(f"its encoder needs the package {error.name}") from error
+        left, top, right, bottom = self.settings["crop_bbox"]
+        scale = np.array(self.settings["img_scale"]) / [right - left, bottom - top]
+        read = [lane.points.astype(np.float64) for lane in lanes if len(lane.points) > 1]
+        sample: dict[str, Any] = {
+            "img_shape": (*self.settings["img_scale"][::-1], 3),
+            "gt_points": [((points - [left, top]) * scale).reshape(-1).tolist() for points in read],
+        }
+        encode = getattr(encoder, step.pop("type"))(**step)
+        ours = _Draws(places, sample["img_shape"][1] // step["hm_down_scale"])
+        with replaced(encoder, "random", ours)():
+            encode.target(sample)
+        return sample
+
+
+class _Draws:
+    """Stands for the module `random` while labels are encoded: gives the places (labels, N) that ours drew, lane by lane."""
+
+    def __init__(self, places: npt.NDArray[np.int64], width: int) -> None:
+        self._lanes: Iterator[list[list[int]]] = iter(
+            [[[int(place % width), int(place // width)] for place in row[1:] if place >= 0] for row in places]
+        )
+
+    def sample(self, candidates: list[list[int]], count: int) -> list[list[int]]:
+        """`count` of the candidates. Lanes with no more than that aren't asked for, and are passed over."""
+        return next(lane for lane in self._lanes if len(lane) == count and all(cell in candidates for cell in lane))
+
+
+def _without_none(transform: Any, name: str) -> Any:
+    """The attribute leaves out arguments that are None, as releases of albumentations newer than upstream's want it."""
+    compose = getattr(transform, name)
+    given = lambda **arguments: compose(**{key: value for key, value in arguments.items() if value is not None})  # noqa: E731
+    return replaced(transform, name, given)()
+
+
+def _placed_on(processor: Any, device: torch.device) -> Any:
+    """While upstream's decoder is made, it counts its columns on `device`, not on the first GPU."""
+    module = import_module(processor.__module__)
+    owner = processor if hasattr(processor, "compute_locations") else module
+    original = owner.compute_locations
+
+    def here(*arguments: Any, device: Any, to: torch.device = device) -> Any:
+        return original(*arguments, device=to)
+
+    return replaced(owner, "compute_locations", here)()
