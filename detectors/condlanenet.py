@@ -81,7 +81,7 @@ class Architecture(Data):
     places: int = Field(5, ge=1)
     width: float = Field(12.0, gt=0)
     labels: int = Field(12, ge=1)
-    seeds: int = Field(32, ge=1)
+    seeds: int = Field(64, ge=1)
     apart: float = Field(4.0, ge=0)
     extended: int = Field(1, ge=0)
     frozen_stages: int = Field(1, ge=0, le=4)
@@ -209,7 +209,8 @@ class CondLaneNet(Detector):
         """uint8 RGB (B, 3, H, W) -> in training `heat` (B, h, w), logits of starts, `kernels` (B, P, h, w), `features` (B, C, H, W).
 
         In evaluation, of the K likeliest starts: `scores` (B, K), 0 for none; `places` (B, K), indices into the map of starts, rising,
-        but for those without a start, which lie at 0 behind the others; `location` and `offset` (B, K, H, W), `rows` (B, K, 2, H).
+        but for those without a start, which lie at 0 behind the others; of each row `columns` (B, K, H), the expected index, `offsets`
+        (B, K, H) from there, `rows` (B, K, 2, H), logits of whether the lane isn't or is on it.
         """
         normalised = normalise(images, self.meta.normalisation)
         features = self.backbone(normalised.contiguous(memory_format=torch.channels_last))
@@ -231,7 +232,11 @@ class CondLaneNet(Detector):
         real = places < count
         places = torch.where(real, places, 0)
         scores = torch.where(real, shares.flatten(1).gather(1, places), 0.0)
-        return {"scores": scores, "places": places, **self._read(maps, places)}
+        read = self._read(maps, places)
+        columns = self._expected_columns(read["location"])
+        index = columns.nan_to_num().clamp(0, self.grid[1] - 1).long()
+        offsets = read["offset"].gather(-1, index[..., None])[..., 0]
+        return {"scores": scores, "places": places, "columns": columns, "offsets": offsets, "rows": read["rows"]}
 
     def _read(self, maps: dict[str, Tensor], places: Tensor) -> dict[str, Tensor]:
         """Maps of training and indices (B, N), -1 for none -> `location`, `offset` (B, N, H, W) and logits `rows` (B, N, 2, H)."""
@@ -241,7 +246,7 @@ class CondLaneNet(Detector):
             placed = torch.cat([self.get_buffer("coordinates").expand(len(features), -1, -1, -1), features], dim=1)
             # As a product with zeros and ones, whose gradient is summed in a fixed order.
             chosen = (places[..., None] == self.get_buffer("cells")).to(kernels.dtype)
-            own = (chosen @ kernels.flatten(2).transpose(1, 2)).unflatten(-1, (2, -1)).flatten(1, 2)
+            own = (chosen @ kernels.flatten(2).transpose(1, 2)).reshape(len(kernels), -1, kernels.shape[1] // 2)
             read = own[..., :-1] @ placed.flatten(2) + own[..., -1:] + RARE
             location, offset = read.view(len(read), -1, 2, height, width).unbind(dim=2)
             rows = self.rows(location.flatten(0, 1).transpose(1, 2)).view(len(read), -1, 2, height)
@@ -256,7 +261,9 @@ class CondLaneNet(Detector):
         targets = batch.targets
         places, columns, reach = targets["places"], targets["columns"][:, :, None], targets["reach"][:, :, None]
         read = self._read(outputs, places.flatten(1))
-        location, offset, rows = (read[name].unflatten(1, places.shape[1:]) for name in ("location", "offset", "rows"))
+        location, offset, rows = (
+            read[name].view(*places.shape, *read[name].shape[2:]) for name in ("location", "offset", "rows")
+        )
         there = (places >= 0)[..., None]
         on = columns >= 0
         away = columns[..., None] - self.get_buffer("columns")
@@ -277,11 +284,14 @@ class CondLaneNet(Detector):
         One tensor leaves the device.
         """
         found = outputs if "scores" in outputs else self._found(outputs)
-        location, offset, rows = (found[name].float() for name in ("location", "offset", "rows"))
-        index = self._expected_columns(location).nan_to_num().clamp(0, self.grid[1] - 1).long()
-        columns = index + offset.gather(-1, index[..., None])[..., 0]
-        on = rows[..., 1, :] > rows[..., 0, :]
-        kept = [found["scores"].float()[..., None], found["places"].float()[..., None], columns, on.float()]
+        rows = found["rows"]
+        kept = [
+            found["scores"].float()[..., None],
+            found["places"].float()[..., None],
+            # From the index's whole part, as the cell's that the offset was read in.
+            found["columns"].float().trunc() + found["offsets"].float(),
+            (rows[..., 1, :] > rows[..., 0, :]).float(),
+        ]
         decoded = torch.cat(kept, dim=-1).cpu().numpy()
         return [self._lanes(image, geometry) for image, geometry in zip(decoded, geometries, strict=True)]
 

@@ -3,7 +3,8 @@
 What isn't upstream's: mmcv and the parts of mmdet that aren't CondLaneNet's (`mmdet_forks`); labels come cropped and resized as
 albumentations does it with points; which places around a start learn its lane, and which place of a frame without lanes, is drawn as
 ours draws it. Positions and coordinates are made for batches of any size, by options of upstream's; a copy follows the rectifier on
-whose output it adds positions in place, which torch has refused to differentiate for years.
+whose output it adds positions in place, which torch has refused to differentiate for years. TuSimple's large configuration gives the
+head the size of the smaller ones' maps, with which it can't run; here it has that of its own, `mask_size`.
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ class CondLaneNet(Reference):
             options = {**self.settings["model"], "pretrained": None}
             options["neck"]["trans_cfg"]["pos_shape"] = (1, *options["neck"]["trans_cfg"]["pos_shape"][1:])
             options["head"]["compute_locations_pre"] = False
+            options["head"]["location_configs"]["size"] = self.settings["mask_size"]
             self.model = import_module("mmdet.models.builder").build_detector(options).eval()
         for layer in self.model.neck.trans_head.attn_layers:
             layer.pre_conv.register_forward_hook(lambda module, inputs, output: output.clone())
@@ -148,15 +150,18 @@ class CondLaneNet(Reference):
         """Backbone and neck of the whole batch, the head of one image after the other, which is all that it can."""
         with self.upstream:
             maps, _ = self.model.neck(self.model.backbone(images))
-            images = zip(*(one.split(1) for one in maps), strict=True)
-            return [self._found(image, self.threshold or 0.0) for image in images]
+            single = zip(*(one.split(1) for one in maps), strict=True)
+            return [self._found(image, self.threshold or 0.0) for image in single]
 
     def _found(self, maps: tuple[Tensor, ...], threshold: float) -> Found:
         with self.upstream:
             return Found(maps, threshold, self.model.bbox_head.forward_test(maps, None, threshold)[0])
 
+    @torch.no_grad()
     def raw(self, outputs: Any) -> dict[str, Tensor]:
-        """Of each image the starts with the highest scores, in the order in which upstream lists them."""
+        """Of each image the starts with the highest scores, in the order in which upstream lists them. Of the maps that they give, the
+        columns that decoding expects and the logits of rows; what is read from the others shows in the lanes.
+        """
         images = []
         for found in outputs:
             seeds = self._found(found.maps, 0.0).seeds
@@ -167,17 +172,17 @@ class CondLaneNet(Reference):
         def stacked(value: Any) -> Tensor:
             return torch.stack([torch.stack([torch.as_tensor(value(seed)) for seed in seeds]) for seeds in images])
 
+        location = stacked(lambda seed: seed["mask"][0]).softmax(dim=-1)
         return {
             "scores": stacked(lambda seed: seed["score"]),
             "places": stacked(lambda seed: seed["coord"][1] * width + seed["coord"][0]),
-            "location": stacked(lambda seed: seed["mask"][0]),
-            "offset": stacked(lambda seed: seed["reg"][0]),
+            "columns": (location * torch.arange(location.shape[-1], device=location.device)).sum(dim=-1),
             "rows": stacked(lambda seed: seed["range"][0]),
         }
 
     def ours(self, outputs: Any) -> dict[str, Tensor]:
         """The same."""
-        return dict(outputs)
+        return {name: outputs[name] for name in ("scores", "places", "columns", "rows")}
 
     def lanes(self, outputs: Any) -> list[list[Polyline]]:
         """The suppression and decoding of the program that tests, whose device is named there, and its way into the frame."""
