@@ -3,7 +3,7 @@
 #
 # Configuration, state, sockets and logs lie in FOLDER, and the ports are its own, so that a real Slurm beside it is left alone; clients
 # find it with SLURM_CONF=FOLDER/slurm.conf. Needs root and Debian's packages, which it installs where they are missing.
-# Exit code 3, and a line that says why, where that can't be.
+# Partition `all` is the default one; a job of `urgent` pre-empts its jobs, which are queued again. Exit code 3, and a line that says why, where that can't be.
 set -euo pipefail
 
 refuse() {
@@ -30,12 +30,19 @@ if [ "$command" = stop ]; then
 fi
 
 [ "$(id -u)" = 0 ] || refuse "a Slurm of one's own needs root"
-if ! command -v slurmctld slurmd munged sbatch >/dev/null; then
+installed() {
+    local program
+    for program in slurmctld slurmd munged sbatch srun; do
+        command -v "$program" >/dev/null || return 1
+    done
+}
+if ! installed; then
     command -v apt-get >/dev/null || refuse "slurmctld, slurmd, munged or sbatch is missing, and there is no apt-get to install them"
     export DEBIAN_FRONTEND=noninteractive
     apt=(apt-get install --yes --no-install-recommends slurmctld slurmd slurm-client munge)
-    { "${apt[@]}" || { apt-get update && "${apt[@]}"; }; } >/dev/null 2>"${TMPDIR:-/tmp}/one_node_slurm.$$" ||
-        refuse "apt-get can't install slurmctld, slurmd, slurm-client, munge: $(tail -n 1 "${TMPDIR:-/tmp}/one_node_slurm.$$")"
+    mkdir -p "$folder"
+    { "${apt[@]}" || { apt-get update && "${apt[@]}"; }; } >/dev/null 2>"$folder/apt.log" ||
+        refuse "apt-get can't install slurmctld, slurmd, slurm-client, munge: $(tail -n 1 "$folder/apt.log")"
 fi
 
 mkdir -p "$folder/state" "$folder/spool"
@@ -69,7 +76,10 @@ MpiDefault=none
 ReturnToService=2
 KillWait=5
 NodeName=$host CPUs=$(nproc) State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10
 CONF
 printf 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n' >"$folder/cgroup.conf"
 export SLURM_CONF=$folder/slurm.conf
@@ -77,7 +87,7 @@ export SLURM_CONF=$folder/slurm.conf
 munged --force --key-file="$folder/munge.key" --socket="$folder/munge.socket" --pid-file="$folder/munged.pid" \
     --log-file="$folder/munged.log" --seed-file="$folder/munge.seed" 2>/dev/null || refuse "munged doesn't start: see $folder/munged.log"
 slurmctld || refuse "slurmctld doesn't start: see $folder/slurmctld.log"
-slurmd || refuse "slurmd doesn't start: see $folder/slurmd.log"
+slurmd -n "$(nice)" || refuse "slurmd doesn't start: see $folder/slurmd.log"
 for _ in $(seq 100); do
     if sinfo --noheader --format=%T 2>/dev/null | grep -q idle; then
         exit 0

@@ -112,7 +112,7 @@ class DetectorPart(Overrides):
 
 
 class TrainingPart(Part):
-    """What holds for all cells. All but `device`, `workers`, `cache_gigabytes` and `tensorboard` is part of a cell's identity."""
+    """What holds for all cells. All but `device`, `workers`, `cache_gigabytes`, `checkpoint_seconds`, `tensorboard` is identity."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False
@@ -130,6 +130,8 @@ class TrainingPart(Part):
     """Processes that load data."""
     cache_gigabytes: float = Field(1.0, ge=0, le=100_000, allow_inf_nan=False)
     """Memory for decoded training images, of all loader processes of a cell together. What doesn't fit is decoded each time."""
+    checkpoint_seconds: float = Field(60.0, gt=0, le=86_400, allow_inf_nan=False)
+    """How often a training is written down: what is lost at most when it is killed or pre-empted."""
     selection: Literal["last", "val-best"] = "last"
     """Which step's weights are scored: the last, or the best on the validation split of the dataset that a cell trains on."""
     confidence: Literal["published", "val-best"] = "published"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -42,3 +43,16 @@ def die(report: Report) -> None:
 def environment(path: Path, report: Report) -> None:
     """Write down what the engine set."""
     path.write_text(os.environ["OMP_NUM_THREADS"] + " " + os.environ.get("CUDA_VISIBLE_DEVICES", "-"))
+
+
+def end_parent(how: str, report: Report) -> None:
+    """What is left of a job when its machine is switched off: nothing, not even the process that waits for this one."""
+    os.kill(os.getppid(), signal.Signals[how])
+    time.sleep(5)
+
+
+def stopped_once(path: Path, report: Report) -> None:
+    """Take long at the first time, as one that is stopped, and no time at the second."""
+    if not path.exists():
+        path.write_text("")
+        time.sleep(20)

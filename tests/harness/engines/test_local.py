@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import signal
 import subprocess
 import sys
@@ -36,21 +34,6 @@ class Notes:
 
     def ended(self, outcome: Outcome) -> None:
         self.order.append(f"-{outcome.job}")
-
-
-@pytest.fixture(scope="module")
-def jobs() -> ModuleType:
-    """The module of tasks, importable by the jobs' processes too."""
-    folder = str(Path(__file__).parent)
-    specification = importlib.util.spec_from_file_location("jobs", f"{folder}/jobs.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["jobs"] = module
-    specification.loader.exec_module(module)
-    os.environ["PYTHONPATH"] = folder
-    yield module
-    del os.environ["PYTHONPATH"], sys.modules["jobs"]
 
 
 def engine(tmp_path: Path, slots: int = 2) -> LocalEngine:

@@ -1,0 +1,175 @@
+"""One small matrix on a real one-node Slurm, there disturbed, and on a real Ray: the results of an undisturbed run on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.engines.states import read_states, states_file
+from harness.records import Record, read_records
+
+SUITE = """
+title: Tiny
+datasets:
+  roads:
+    rendered:
+      seed: 7
+      difficulty: 0.2
+      width: 820
+      height: 295
+      splits: {train: {frames: 18, frames_per_clip: 2}, test: {frames: 18, frames_per_clip: 2}}
+oracles:
+  small:
+    dataset: roads
+    configuration: {name: "mim:resnet_micro", steps: 4, batch_size: 4, image_size: [64, 160], recalibration_batches: 1}
+detectors:
+  ufldv2_micro:
+    recipe: {steps: 300, batch_size: 2}
+methods:
+  baseline:
+  samiro: {oracle: small}
+training: {threads: 1, device: cpu, checkpoint_seconds: 0.1}
+throughput: lane-latency/1-short
+resources: {hours: 1}
+"""
+SETUP = Path(__file__).resolve().parents[2] / "one_node_slurm.sh"
+
+pytestmark = pytest.mark.slow
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "harness.cli.main", *words]
+
+
+def said_by(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, cwd=folder, text=True, capture_output=True, timeout=900)
+
+
+def suite_folder(folder: Path) -> Path:
+    return folder / "results/local/tiny"
+
+
+def records(folder: Path) -> dict[str, Record]:
+    return {record.identity.method: record for record in read_records(suite_folder(folder) / "records")}
+
+
+def results(folder: Path) -> dict[str, tuple[object, ...]]:
+    """Checkpoint, predictions and scores of each cell."""
+    return {
+        method: (
+            record.checkpoint_sha256,
+            record.evaluations[0].predictions_sha256,
+            record.evaluations[0].total,
+            record.training.final_losses,
+        )
+        for method, record in records(folder).items()
+    }
+
+
+def until(happens: Callable[[], object], process: subprocess.Popen[str], what: str, seconds: float = 300) -> None:
+    """Wait for something while a process runs."""
+    deadline = time.monotonic() + seconds
+    while not happens():
+        assert process.poll() is None, f"bench ended before {what}"
+        assert time.monotonic() < deadline, f"waited too long: {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the suite has run on this machine."""
+    folder = tmp_path_factory.mktemp("local")
+    (folder / "tiny.yaml").write_text(SUITE)
+    run = said_by(command("bench", "tiny.yaml"), folder)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+def with_artefacts(undisturbed: Path, folder: Path) -> Path:
+    """A folder with the suite, its dataset and oracle, and no cell."""
+    shutil.copytree(undisturbed / "results/local/artefacts", folder / "results/local/artefacts")
+    (folder / "tiny.yaml").write_text(SUITE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Slurm of this one machine."""
+    pytest.importorskip("submitit", reason="submitit isn't installed: pip install 'samiro-bench[slurm]'")
+    folder = tmp_path_factory.mktemp("slurm")
+    start = subprocess.run([str(SETUP), "start", str(folder)], text=True, capture_output=True, stdin=subprocess.DEVNULL)
+    if start.returncode == 3:
+        pytest.skip(f"no Slurm here: {start.stderr.strip()}")
+    assert start.returncode == 0, start.stderr
+    os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
+    try:
+        yield
+    finally:
+        subprocess.run(["scancel", "--full", "--me"], check=False)
+        subprocess.run([str(SETUP), "stop", str(folder)], check=False)
+        del os.environ["SLURM_CONF"]
+
+
+def test_slurm_jobs_that_are_told_to_stop_and_then_pre_empted_go_on_from_their_checkpoints(
+    undisturbed: Path, slurm: None, tmp_path: Path
+) -> None:
+    folder = with_artefacts(undisturbed, tmp_path)
+    with open(folder / "said", "w") as said:
+        bench = subprocess.Popen(
+            command("bench", "tiny.yaml", "--engine", "slurm"), cwd=folder, stdout=said, stderr=said, text=True
+        )
+    cells = suite_folder(folder) / "cells"
+
+    def logs(word: str) -> list[Path]:
+        return [path for path in cells.glob("*/train.part/training.jsonl") if word in path.read_text()]
+
+    try:
+        # As at a time limit: submitit's signal, at which a job is stopped and queued again.
+        until(lambda: list(cells.glob("*/train.part/training.safetensors")), bench, "a training was written down")
+        states = read_states(states_file(suite_folder(folder)))
+        status = json.loads(said_by(command("status", "tiny.yaml", "--json"), folder).stdout)
+        subprocess.run(["scancel", "--signal=USR2", *(state.id for state in states.values())], check=True)
+        until(lambda: logs('"resumed": 1'), bench, "a training went on")
+        # Slurm's own pre-emption: a job that may take the machine from others.
+        subprocess.run(
+            ["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"], check=True
+        )
+        until(lambda: logs('"resumed": 2'), bench, "a training went on again")
+        assert bench.wait(600) == 0, (folder / "said").read_text()
+    finally:
+        bench.kill()
+        bench.wait()
+    assert {state.engine for state in states.values()} == {"slurm"}
+    # Both cells were one array.
+    assert len({state.id.partition("_")[0] for state in states.values()}) == 1
+    told = [cell["job"] for cell in status["cells"]]
+    assert status["running"]
+    assert any(job.startswith(f"slurm {next(iter(states.values())).id}: RUNNING on ") for job in told), told
+    assert results(folder) == results(undisturbed)
+    assert max(record.training.resumed for record in records(folder).values()) >= 2
+    assert read_states(states_file(suite_folder(folder))) == {}
+
+
+def test_what_sbatch_does_not_take_is_one_line(undisturbed: Path, slurm: None, tmp_path: Path) -> None:
+    folder = with_artefacts(undisturbed, tmp_path)
+    run = said_by(command("bench", "tiny.yaml", "--engine", "slurm", "--resources", "slurm.partition=none"), folder)
+    assert run.returncode == 2
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert "sbatch takes no job like" in run.stderr
+    assert "invalid partition specified: none" in run.stderr
+
+
+def test_ray_on_this_machine_gives_the_same_results(undisturbed: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="ray isn't installed: pip install 'samiro-bench[ray]'")
+    folder = with_artefacts(undisturbed, tmp_path)
+    run = said_by(command("bench", "tiny.yaml", "--engine", "ray"), folder)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert results(folder) == results(undisturbed)
