@@ -9,11 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from harness.engines.base import Job, Outcome, Resources
+from harness.engines.cluster import ClusterEngine
+from harness.engines.slurm import slurm_scheduler
 from harness.engines.states import read_states, states_file
+from harness.errors import InputError
+from harness.progress import Event
 from harness.records import Record, read_records
 
 SUITE = """
@@ -32,7 +39,7 @@ oracles:
     configuration: {name: "mim:resnet_micro", steps: 4, batch_size: 4, image_size: [64, 160], recalibration_batches: 1}
 detectors:
   ufldv2_micro:
-    recipe: {steps: 300, batch_size: 2}
+    recipe: {steps: 150, batch_size: 2}
 methods:
   baseline:
   samiro: {oracle: small}
@@ -158,13 +165,101 @@ def test_slurm_jobs_that_are_told_to_stop_and_then_pre_empted_go_on_from_their_c
     assert read_states(states_file(suite_folder(folder))) == {}
 
 
-def test_what_sbatch_does_not_take_is_one_line(undisturbed: Path, slurm: None, tmp_path: Path) -> None:
-    folder = with_artefacts(undisturbed, tmp_path)
-    run = said_by(command("bench", "tiny.yaml", "--engine", "slurm", "--resources", "slurm.partition=none"), folder)
-    assert run.returncode == 2
-    assert len(run.stderr.strip().splitlines()) == 1
-    assert "sbatch takes no job like" in run.stderr
-    assert "invalid partition specified: none" in run.stderr
+class Notes:
+    """A listener that remembers, and may act on what it hears."""
+
+    def __init__(self, act: Callable[[Event], None] = lambda event: None) -> None:
+        self.act = act
+        self.events: list[Event] = []
+
+    def started(self, job: Job) -> None: ...
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+        self.act(event)
+
+    def ended(self, outcome: Outcome) -> None: ...
+
+
+def slurm_cluster(folder: Path) -> ClusterEngine:
+    scheduler = slurm_scheduler(folder / "slurm", "tiny", cpus=1, device="auto")
+    return ClusterEngine(scheduler, folder, threads=1, poll_seconds=0.5)
+
+
+def queued(folder: Path) -> dict[str, str]:
+    return {name: state.id for name, state in read_states(states_file(folder)).items()}
+
+
+def begins(path: Path) -> list[int]:
+    """Where each attempt of a count began."""
+    return [int(line) for line in path.with_suffix(".begins").read_text().split()]
+
+
+def test_a_slurm_job_that_is_told_to_stop_then_pre_empted_then_queued_again_goes_on_each_time(
+    jobs: ModuleType, slurm: None, tmp_path: Path
+) -> None:
+    counted = tmp_path / "counted"
+    disturbances = [
+        lambda: ["scancel", "--signal=USR2", *queued(tmp_path).values()],
+        lambda: ["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"],
+        lambda: ["scontrol", "requeue", *queued(tmp_path).values()],
+    ]
+    disturbed: set[int] = set()
+
+    def disturb(event: Event) -> None:
+        attempt = len(begins(counted)) if counted.with_suffix(".begins").exists() else 0
+        # Not before this attempt has got somewhere.
+        ahead = attempt > 0 and int(counted.read_text() if counted.exists() else 0) > begins(counted)[-1] + 2
+        if ahead and event.phase == "count" and attempt not in disturbed and attempt <= len(disturbances):
+            disturbed.add(attempt)
+            subprocess.run(disturbances[attempt - 1](), check=True, capture_output=True)
+
+    todo = [
+        Job("count", partial(jobs.count, counted, 60), resources=Resources(hours=1)),
+        Job("beside", partial(jobs.touch, tmp_path / "beside"), resources=Resources(hours=1)),
+    ]
+    notes = Notes(disturb)
+    outcomes = slurm_cluster(tmp_path).run(todo, notes)
+    assert [outcome.state for outcome in outcomes] == ["done", "done"], outcomes
+    assert disturbed == {1, 2, 3}
+    first, *others = begins(counted)
+    assert first == 0
+    assert len(others) == 3
+    assert others == sorted(others)
+    assert others[0] > 0
+    assert counted.read_text() == "60"
+    # Slurm's own words are passed on while a job waits to start again.
+    assert any("PENDING" in event.note for event in notes.events if event.phase == "slurm")
+
+
+def test_a_slurm_job_that_somebody_cancelled_failed_and_says_so(jobs: ModuleType, slurm: None, tmp_path: Path) -> None:
+    def cancel(event: Event) -> None:
+        if event.phase == "count" and event.step == 1:
+            subprocess.run(["scancel", *queued(tmp_path).values()], check=True)
+
+    todo = [Job("count", partial(jobs.count, tmp_path / "counted", 300)), Job("bug", jobs.bug)]
+    cancelled, bug = slurm_cluster(tmp_path).run(todo, Notes(cancel))
+    assert (cancelled.state, cancelled.kind) == ("failed", "error")
+    assert "slurm says: it is CANCELLED" in cancelled.message
+    assert bug.message == "ZeroDivisionError: ouch"
+
+
+def test_ctrl_c_leaves_no_job_in_slurms_queue(jobs: ModuleType, slurm: None, tmp_path: Path) -> None:
+    def interrupt(event: Event) -> None:
+        if event.phase == "count":
+            raise KeyboardInterrupt
+
+    todo = [Job(f"count{n}", partial(jobs.count, tmp_path / f"counted{n}", 300)) for n in range(4)]
+    with pytest.raises(KeyboardInterrupt):
+        slurm_cluster(tmp_path).run(todo, Notes(interrupt))
+    left = subprocess.run(["squeue", "--me", "--noheader"], text=True, capture_output=True, check=True)
+    assert left.stdout == ""
+
+
+def test_what_sbatch_does_not_take_is_one_line(jobs: ModuleType, slurm: None, tmp_path: Path) -> None:
+    job = Job("count", partial(jobs.count, tmp_path / "counted", 1), resources=Resources(slurm={"partition": "none"}))
+    with pytest.raises(InputError, match=r"sbatch takes no job like count .*invalid partition specified: none"):
+        slurm_cluster(tmp_path).run([job], Notes())
 
 
 def test_ray_on_this_machine_gives_the_same_results(undisturbed: Path, tmp_path: Path) -> None:
