@@ -65,8 +65,10 @@ def bench(
         ready = len(plan.cells) - len(plan.pending)
         console.print(f"{loaded.name}: {len(plan.cells)} cells, {ready} done already", highlight=False)
         jobs = matrix.jobs_of(plan)
+        # Where nothing is left to run no cluster has to be at hand.
+        runs = engine_for(engine if jobs else "local", loaded, results)
         with display_for(console, len(jobs)) as display:
-            outcomes = matrix.run(plan, engine_for(engine, loaded, results), display)
+            outcomes = matrix.run(plan, runs, display)
         failed = [outcome for outcome in outcomes if outcome.state == "failed"]
         for outcome in failed:
             told = f"{outcome.job}: {outcome.message}" + (f" (log: {outcome.log})" if outcome.kind == "error" else "")

@@ -186,8 +186,9 @@ def slurm_cluster(folder: Path) -> ClusterEngine:
     return ClusterEngine(scheduler, folder, threads=1, poll_seconds=0.5)
 
 
-def queued(folder: Path) -> dict[str, str]:
-    return {name: state.id for name, state in read_states(states_file(folder)).items()}
+def queued(folder: Path, job: str) -> str:
+    """Slurm's id of a job that is queued."""
+    return read_states(states_file(folder))[job].id
 
 
 def begins(path: Path) -> list[int]:
@@ -200,9 +201,9 @@ def test_a_slurm_job_that_is_told_to_stop_then_pre_empted_then_queued_again_goes
 ) -> None:
     counted = tmp_path / "counted"
     disturbances = [
-        lambda: ["scancel", "--signal=USR2", *queued(tmp_path).values()],
+        lambda: ["scancel", "--signal=USR2", queued(tmp_path, "count")],
         lambda: ["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"],
-        lambda: ["scontrol", "requeue", *queued(tmp_path).values()],
+        lambda: ["scontrol", "requeue", queued(tmp_path, "count")],
     ]
     disturbed: set[int] = set()
 
@@ -235,7 +236,7 @@ def test_a_slurm_job_that_is_told_to_stop_then_pre_empted_then_queued_again_goes
 def test_a_slurm_job_that_somebody_cancelled_failed_and_says_so(jobs: ModuleType, slurm: None, tmp_path: Path) -> None:
     def cancel(event: Event) -> None:
         if event.phase == "count" and event.step == 1:
-            subprocess.run(["scancel", *queued(tmp_path).values()], check=True)
+            subprocess.run(["scancel", queued(tmp_path, "count")], check=True)
 
     todo = [Job("count", partial(jobs.count, tmp_path / "counted", 300)), Job("bug", jobs.bug)]
     cancelled, bug = slurm_cluster(tmp_path).run(todo, Notes(cancel))
