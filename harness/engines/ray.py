@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -41,9 +42,10 @@ class RayScheduler:
 
         # All before any starts: a job that fits nowhere would wait for ever.
         options = [self.options(job.job) for job in jobs]
+        remote: Any = ray.remote  # its annotations know no options that are computed
         found = []
         for job, needs in zip(jobs, options, strict=True):
-            reference = ray.remote(max_calls=1, max_retries=RETRIES, **needs)(run).remote(job)
+            reference = remote(max_calls=1, max_retries=RETRIES, **needs)(run).remote(job)
             self.references[reference.hex()] = reference
             found.append(reference.hex())
         return found
@@ -116,15 +118,16 @@ def ray_scheduler(cpus: int, device: str) -> RayScheduler:
     address = os.environ.get("RAY_ADDRESS")
     try:
         if address:
-            ray.init(address=address, log_to_driver=False, logging_level="warning")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         else:
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="warning")
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"--engine ray: RAY_ADDRESS={address or ''}: {reason}; start a cluster with `ray start --head`, or unset RAY_ADDRESS"
         ) from error
-    scheduler = RayScheduler(cpus, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    nodes: Any = ray.nodes  # untyped
+    scheduler = RayScheduler(cpus, [node["Resources"] for node in nodes() if node["Alive"]])
     if device == "cuda" and not scheduler.gpus:
         raise InputError(
             "--engine ray: key 'training.device' is 'cuda', but the cluster has no GPU: say 'auto' or 'cpu'"
