@@ -75,6 +75,9 @@ Scores = Annotated[
 class Evaluation(Stored):
     """One scoring of a cell's predictions. `confidence_threshold` is the one that was used, in the detector's own scores.
 
+    `dataset` is the one that was tested, which need not be the one that was trained on. `corruption` of its images: `fog-3`, with the
+    severity; None for clean ones.
+
     The metric's family, what stands before the `/` of its name, says which kind of scores it has: `tusimple` has AccuracyScores, every
     other OverlapScores.
     """
@@ -270,6 +273,17 @@ class ReadRecord:
 
     record: Record
     fault: str | None
+
+
+def corruption_text(name: str, severity: int) -> str:
+    """How records name a corruption of some severity: `fog-3`."""
+    return f"{name}-{severity}"
+
+
+def corruption_of(text: str) -> tuple[str, int]:
+    """The name and the severity of a corruption as records name it; ValueError for anything else."""
+    name, _, severity = text.rpartition("-")
+    return name, int(severity)
 
 
 def identity_hash(identity: Identity) -> str:
