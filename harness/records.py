@@ -24,6 +24,9 @@ from harness.validation import plain_complaint
 FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+$")]
 """A name that is part of a file's name: it can't lead out of a folder."""
 
+CorruptionText = Annotated[str, StringConstraints(pattern=r"^[a-z_]+-[1-9]$")]
+"""What befell the images and how badly: `fog-3`."""
+
 
 def _unused(default: Any) -> Any:
     """A field that is left out where it has its default: what was stored before there was such an option keeps its hash."""
@@ -86,7 +89,7 @@ class Evaluation(Stored):
     dataset: FileName
     dataset_sha256: str
     split: FileName
-    corruption: str | None
+    corruption: CorruptionText | None
     metric: str
     confidence_threshold: float
     total: Scores
@@ -111,7 +114,7 @@ class Submission(Stored):
     dataset: FileName
     dataset_sha256: str
     split: FileName
-    corruption: str | None
+    corruption: CorruptionText | None
     why: Literal["labels private"]
     confidence_threshold: float
     predictions_sha256: str
@@ -281,7 +284,7 @@ def corruption_text(name: str, severity: int) -> str:
 
 
 def corruption_of(text: str) -> tuple[str, int]:
-    """The name and the severity of a corruption as records name it; ValueError for anything else."""
+    """The name and the severity of a corruption as records name it."""
     name, _, severity = text.rpartition("-")
     return name, int(severity)
 
