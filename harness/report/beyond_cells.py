@@ -46,10 +46,13 @@ def robustness_title(found: Robustness) -> str:
 
 def robustness_notes(found: Robustness) -> list[str]:
     """The severities of each corruption, and which rows are missing or not ranked."""
-    told = [
-        f"{name.replace('_', ' ')}: severities {', '.join(map(str, sorted(severities)))}."
-        for name, severities in found.conditions.corrupted.items()
-    ]
+    severities = {
+        name.replace("_", " "): ", ".join(map(str, sorted(sections)))
+        for name, sections in found.conditions.corrupted.items()
+    }
+    told = [f"{name}: severities {listed}." for name, listed in severities.items()]
+    if len(set(severities.values())) == 1:
+        told = [f"Severities of each corruption: {next(iter(severities.values()))}."]
     rows = [item for group in found.groups for item in group if isinstance(item, Row)]
     told += [f"† {row.arm.name}: not ranked: {'; '.join(row.unranked)}." for row in rows if row.unranked]
     gains = [item for group in found.groups for item in group if isinstance(item, Gain)]
