@@ -259,7 +259,7 @@ def test_transfer_stands_trained_on_by_tested_on(made: Any, tmp_path: Path) -> N
             assert math.isclose(headline.mean, expected)
     page = to_markdown(board)
     assert "| Trained on   | Detector   | Method" in page
-    lines = page.split("## Transfer")[1].splitlines()
+    lines = page.split("## Transfer")[1].split("\n## ")[0].splitlines()
     (line,) = (line for line in lines if line.startswith("| roads") and "Δ" not in line and "baseline" in line)
     assert [cell.strip() for cell in line.split("|")[4:6]] == [
         f"{100 * found.rows[found.arms[2], column].headline.mean:.2f}"
