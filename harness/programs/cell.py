@@ -12,7 +12,7 @@ from detectors.meta import Form
 from detectors.programs import DescribedProgram, ProgramForm, read_program
 from detectors.registry import is_program
 from harness.artefacts import open_part, resolve_device
-from harness.assembly import assemble_evaluation, assemble_submission, read_json, rendered_artefact
+from harness.assembly import assemble_evaluation, assemble_submission, read_json, rendered_artefacts
 from harness.cell import (
     cell_folder,
     content_key,
@@ -250,7 +250,7 @@ def record_program(results: Path, cell: ProgramCell) -> Record:
         throughput=(),
         training=None,
         own_timing=next((OwnTiming.model_validate(one["timing"]) for one in said if one["timing"]), None),
-        artefacts=(*rendered_artefact(results, cell), program),
+        artefacts=(*rendered_artefacts(results, cell), program),
         environment=Environment.model_validate(said[0]["environment"]),
         flags=tuple(flags),
     )
