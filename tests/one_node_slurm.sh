@@ -23,6 +23,14 @@ end() { # the process of a pid file
 command=${1:?start or stop} folder=$(realpath -m "${2:?a folder}")
 
 if [ "$command" = stop ]; then
+    export SLURM_CONF=$folder/slurm.conf
+    # A step that outlives the daemons would wait for them for ever.
+    if [ -s "$folder/slurmctld.pid" ] && scancel --user="$(id -un)" 2>/dev/null; then
+        for _ in $(seq 60); do
+            [ -n "$(squeue --noheader 2>/dev/null)" ] || break
+            sleep 0.5
+        done
+    fi
     for daemon in slurmd slurmctld munged; do
         end "$folder/$daemon.pid"
     done

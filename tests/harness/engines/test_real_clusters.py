@@ -120,7 +120,6 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["scancel", "--full", "--me"], check=False)
         subprocess.run([str(SETUP), "stop", str(folder)], check=False)
         del os.environ["SLURM_CONF"]
 
