@@ -41,7 +41,7 @@ def bench(folder: Path) -> Record:
     """Run the suite in a folder and give its one record."""
     run = subprocess.run(
         [sys.executable, "-m", "harness.cli.main", "bench", "beyond.yaml"],
-        cwd=folder, text=True, capture_output=True, timeout=900,
+        cwd=folder, text=True, capture_output=True, timeout=1800,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
     (record,) = read_records(folder / "results/local/beyond/records")
