@@ -82,12 +82,11 @@ def test_its_publication_is_verified_row_by_row(
 ) -> None:
     folder, record = finished
     monkeypatch.chdir(folder)
-    target = tmp_path / "beyond"
-    assert main(["publish", "beyond.yaml", "--out", str(target), "--no-readme"]) == 0
+    assert main(["publish", "beyond.yaml", "--out", str(tmp_path), "--no-readme"]) == 0
     capsys.readouterr()
     from harness.publishing.verify import verify
 
-    rows = verify(target).rows
+    rows = verify(tmp_path / "beyond").rows
     assert [(row.evaluation, row.outcome) for row in rows] == [(one.name, "verified") for one in record.evaluations]
 
 
