@@ -56,7 +56,7 @@ def evaluation_parts(suite: Suite, cells: Sequence[ScoredCell]) -> Iterator[NotY
         if not isinstance(cell, Cell)
         for name, part in cell.evaluations.items()
         for key in OF_PROGRAMS
-        if getattr(part, key) not in (None, cell.identity.dataset)
+        if getattr(part, key) is not None
     }
     for name, part in suite.evaluations.items():
         for key, why in OF_PROGRAMS.items():
