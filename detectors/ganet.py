@@ -278,8 +278,8 @@ class GANet(Detector):
         height, width = maps.shape[-2:]
         # A read whose gradient is summed in a fixed order.
         table = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
-        seen = F.embedding((image[:, None] * height + y) * width + x, table).unflatten(-1, (-1, 2))
-        predicted = points[:, :, None] + seen
+        seen = F.embedding((image[:, None] * height + y) * width + x, table)
+        predicted = points[:, :, None] + seen.view(*y.shape, self.options.taps, 2)
         with torch.no_grad():
             costs = (predicted[:, :, :, None] - points[:, None, None]).square().sum(dim=-1)
             pairs = matched_pairs(costs, torch.ones_like(costs[..., 0, :], dtype=torch.bool))
@@ -327,7 +327,7 @@ _COMMIT = "8685a61fdccdf20a2846a99ba1f83135b772ba97"
 _NORMALISATION = Normalisation(
     mean=(75.3 / 255, 76.6 / 255, 77.6 / 255), std=(50.5 / 255, 53.8 / 255, 54.3 / 255), order="bgr"
 )
-_FINE = {"stride": 4, "taps": 9, "attention": (256, 256), "samples": 90, "learned": 81}
+_FINE: dict[str, Any] = {"stride": 4, "taps": 9, "attention": (256, 256), "samples": 90, "learned": 81}
 """What ResNet-101 has in both datasets."""
 
 
@@ -373,8 +373,8 @@ def _published(
     )
 
 
-_CULANE: Any = {"frame": (590, 1640), "top": 270, "epochs": 60}
-_TUSIMPLE: Any = {"frame": (720, 1280), "top": 160, "epochs": 300}
+_CULANE: dict[str, Any] = {"frame": (590, 1640), "top": 270, "epochs": 60}
+_TUSIMPLE: dict[str, Any] = {"frame": (720, 1280), "top": 160, "epochs": 300}
 
 _COARSE: dict[Form, Configuration] = {
     "culane": _published(**_CULANE, threshold=0.4, reach=5, least=10),

@@ -34,7 +34,8 @@ def gaussian_peaks(
         return np.where(np.abs(distance) <= radii[:, None], near, 0.0)
 
     across, down = fall(np.arange(width) - cells[:, :1]), fall(np.arange(height) - cells[:, 1:])
-    return (down[:, :, None] * across[:, None, :]).max(axis=0, initial=0.0).astype(np.float32)
+    peaks: npt.NDArray[np.float64] = (down[:, :, None] * across[:, None, :]).max(axis=0, initial=0.0)
+    return peaks.astype(np.float32)
 
 
 def probabilities(logits: Tensor) -> Tensor:
