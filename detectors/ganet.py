@@ -12,7 +12,8 @@ the outputs and aggregations of coarser maps; the refined points. As upstream's 
 
 What differs: labels on one row are no curve, and of two points on one row the first counts (upstream fails); of more than `labels`
 lanes, the tallest teach the aggregation (upstream fails); a lane wholly below the frame teaches nothing; the learning rate falls step
-by step, upstream's epoch by epoch. Points are decoded as they are found, upstream writes them without their fractions.
+by step, upstream's epoch by epoch. A decoded lane's points go upwards one by one; upstream writes them without their fractions and in
+the order of their cells, so that a flat lane jumps to and fro within a row of cells.
 
 `ganet_micro` is the same code with other numbers, small enough for a CPU.
 """
@@ -42,7 +43,7 @@ from detectors.parts.matching import matched_pairs
 from detectors.parts.pyramid import added_downwards
 from detectors.parts.self_attention import SelfAttention
 from detectors.parts.shares import shares_of
-from harness.lanes import Geometry, Lane, near_to_far
+from harness.lanes import Geometry, Lane
 from harness.validation import validated
 
 WEIGHTS = {"keypoint": 1.0, "offset": 0.5, "error": 1.0, "aggregation": 0.2}
@@ -309,7 +310,8 @@ class GANet(Detector):
         for cluster in range(count):
             members = np.flatnonzero(belongs == cluster)
             if len(members) > self.options.least:
-                lanes.append(Lane(near_to_far(points[members]), float(values[members, 0].mean())))
+                order = np.argsort(-points[members, 1], kind="stable")
+                lanes.append(Lane(points[members][order], float(values[members, 0].mean())))
         return lanes
 
 

@@ -249,12 +249,12 @@ def test_targets_decode_to_the_labels(offset: float, bend: float, degrees: float
     assert 2 <= len(found) <= 4
     for lane in lanes[1:3]:
         network = geometry.to_network(lane.points)
-        # The middle of the last row of cells is the lowest place of a keypoint.
-        seen = lane.points[(network > 8).all(axis=1) & (network < (312, 112)).all(axis=1)][:-3]
+        # A cell has one keypoint, so a lane may end a cell early, and the middle of the last row of cells is the lowest place.
+        seen = lane.points[(network > 8).all(axis=1) & (network < (312, 112)).all(axis=1)][3:-3]
         assert min(distance(seen, one.points) for one in found) < 6.0
     for one in found:
         assert min(distance(one.points, lane.points) for lane in lanes) < 2.0
-        assert one.points[0, 1] >= one.points[-1, 1]
+        assert (np.diff(one.points[:, 1]) <= 0).all()
 
 
 HOSTILE: dict[str, list[Any]] = {
