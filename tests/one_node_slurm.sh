@@ -47,9 +47,9 @@ installed() {
 if ! installed; then
     command -v apt-get >/dev/null || refuse "slurmctld, slurmd, munged or sbatch is missing, and there is no apt-get to install them"
     export DEBIAN_FRONTEND=noninteractive
-    apt=(apt-get install --yes --no-install-recommends slurmctld slurmd slurm-client munge)
+    apt=(timeout 300 apt-get -o Acquire::Retries=1 -o Acquire::http::Timeout=20 install --yes --no-install-recommends slurmctld slurmd slurm-client munge)
     mkdir -p "$folder"
-    { "${apt[@]}" || { apt-get update && "${apt[@]}"; }; } >/dev/null 2>"$folder/apt.log" ||
+    { "${apt[@]}" || { timeout 120 apt-get -o Acquire::http::Timeout=20 update && "${apt[@]}"; }; } >/dev/null 2>"$folder/apt.log" ||
         refuse "apt-get can't install slurmctld, slurmd, slurm-client, munge: $(tail -n 1 "$folder/apt.log")"
 fi
 
