@@ -74,6 +74,7 @@ UPSTREAM: dict[str, str] = {
     f"{variant}_upstream": f"detectors.upstream.bridges.{place}"
     for place, variants in {
         "clrnet:UpstreamCLRNet": ("clrnet_resnet18", "clrnet_resnet34", "clrnet_resnet101", "clrnet_dla34"),
+        "pytorch_auto_drive:UpstreamBezierLaneNet": ("bezierlanenet_resnet18", "bezierlanenet_resnet34"),
         "pytorch_auto_drive:UpstreamLSTR": ("lstr_resnet18s_1x", "lstr_resnet18s_2x", "lstr_resnet34"),
         "pytorch_auto_drive:UpstreamRESA": ("resa_resnet18", "resa_resnet34"),
         "pytorch_auto_drive:UpstreamSCNN": ("scnn_resnet18", "scnn_resnet34"),

@@ -23,7 +23,7 @@ from detectors.meta import Data, DetectorMeta, Form
 from detectors.registry import find_adapter
 from detectors.upstream.checkouts import known_checkout, origin_of
 from detectors.upstream.isolation import running_on
-from detectors.upstream.reference import Reference
+from detectors.upstream.reference import Reference, UpstreamModel
 from harness.lanes import Geometry, Lane, near_to_far
 from harness.validation import validated
 
@@ -51,33 +51,20 @@ class _Held:
 
 
 class Bridge(Detector):
-    """An adapter around the model of a `Reference`. `reference` builds it; `stages` are the paths of the taps' modules inside it,
-    in the order of our variant's taps.
+    """An adapter around an `UpstreamModel`, which `reference` builds. Who derives from it says what its taps are and how labels are
+    encoded.
     """
 
-    reference: ClassVar[type[Reference]]
-    stages: ClassVar[tuple[str, ...]]
-    architecture: ClassVar[type[Data]] = Options
+    reference: ClassVar[type[UpstreamModel]]
+    architecture: ClassVar[type[Data]] = Data
 
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where there is no checkout, or another one."""
         super().__init__(meta, form)
         where = f"detector {meta.name}, architecture for {form}"
-        options = validated(Options, self.configuration.architecture, where=where)
-        native = find_adapter(native_name(meta))
-        # Its tensors would be for nothing: what is asked of it is what it knows of labels.
-        with torch.device("meta"):
-            held = native.detector(native.meta, form)
-        checkout = known_checkout(self.reference.repository)
-        if options.start == "native":
-            # First, so that one seed draws what it draws for our variant.
-            start = native.detector(native.meta, form)
-            with torch.random.fork_rng(devices=[]):
-                built = self.reference(checkout, native.meta.name, form)
-            copy_start(start, built.model, native.detector.checkpoint_names)
-        else:
-            built = self.reference(checkout, native.meta.name, form)
-        self._native, self._upstream = _Held(held), _Held(built)
+        validated(self.architecture, self.configuration.architecture, where=where)
+        built = self.build(known_checkout(self.reference.repository))
+        self._upstream = _Held(built)
         self.network: nn.Module = built.model
 
     @classmethod
@@ -85,34 +72,20 @@ class Bridge(Detector):
         """Repository and commit of the checkout whose code runs."""
         return origin_of(cls.reference.repository)
 
-    @property
-    def native(self) -> Detector:
-        """Our variant of the same configuration, without weights."""
-        detector: Detector = self._native.value
-        return detector
+    def build(self, checkout: Path) -> UpstreamModel:
+        """Upstream's model, with random weights."""
+        return self.reference(checkout, native_name(self.meta), self.form)
 
     @property
     def upstream(self) -> Any:
-        """The reference whose model this is. In a copy of the detector it runs the copy's model."""
-        reference = self._upstream.value
-        reference.model = self.network
-        return reference
-
-    def taps(self) -> tuple[Tap, ...]:
-        """Upstream's modules of the stages that our variant taps."""
-        found = zip(self.stages, self.native.taps(), strict=True)
-        return tuple(
-            Tap(f"network.{stage}", tap.channels, tap.stride, tap.layout, tap.prefix_tokens, tap.trainable)
-            for stage, tap in found
-        )
-
-    def encode_targets(self, lanes: Sequence[Lane], geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
-        """As our variant encodes them."""
-        return self.native.encode_targets(lanes, geometry)
+        """What built the model. In a copy of the detector it runs the copy's model."""
+        built = self._upstream.value
+        built.model = self.network
+        return built
 
     def forward(self, images: Tensor) -> Any:
         """uint8 RGB (B, 3, H, W) -> upstream's own outputs."""
-        prepared = normalise(images, self.native.meta.normalisation)
+        prepared = normalise(images, self.meta.normalisation)
         with running_on(images.device), self.upstream.upstream:
             return self.outputs(prepared)
 
@@ -151,6 +124,56 @@ class Bridge(Detector):
     @abstractmethod
     def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
         """Lanes of each image in pixels of the configured frame, as upstream writes them, with scores in [0, 1]."""
+
+
+class PairedBridge(Bridge):
+    """A bridge beside our variant of the same configuration, which says what the taps give and encodes the labels.
+
+    `stages` are the paths of the taps' modules inside upstream's model, in the order of our variant's taps.
+    """
+
+    reference: ClassVar[type[Reference]]
+    stages: ClassVar[tuple[str, ...]]
+    architecture: ClassVar[type[Data]] = Options
+
+    def __init__(self, meta: DetectorMeta, form: Form) -> None:
+        """Raises InputError where there is no checkout, or another one."""
+        super().__init__(meta, form)
+        native = find_adapter(native_name(meta))
+        # Its tensors would be for nothing: what is asked of it is what it knows of labels.
+        with torch.device("meta"):
+            self._native = _Held(native.detector(native.meta, form))
+
+    def build(self, checkout: Path) -> UpstreamModel:
+        """Upstream's model, with random weights of its own or those of ours."""
+        options = Options(**self.configuration.architecture)
+        if options.start == "upstream":
+            return super().build(checkout)
+        native = find_adapter(native_name(self.meta))
+        # First, so that one seed draws what it draws for our variant.
+        start = native.detector(native.meta, self.form)
+        with torch.random.fork_rng(devices=[]):
+            built = super().build(checkout)
+        copy_start(start, built.model, native.detector.checkpoint_names)
+        return built
+
+    @property
+    def native(self) -> Detector:
+        """Our variant of the same configuration, without weights."""
+        detector: Detector = self._native.value
+        return detector
+
+    def taps(self) -> tuple[Tap, ...]:
+        """Upstream's modules of the stages that our variant taps."""
+        found = zip(self.stages, self.native.taps(), strict=True)
+        return tuple(
+            Tap(f"network.{stage}", tap.channels, tap.stride, tap.layout, tap.prefix_tokens, tap.trainable)
+            for stage, tap in found
+        )
+
+    def encode_targets(self, lanes: Sequence[Lane], geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
+        """As our variant encodes them."""
+        return self.native.encode_targets(lanes, geometry)
 
 
 def native_name(meta: DetectorMeta) -> str:

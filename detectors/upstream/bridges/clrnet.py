@@ -11,11 +11,11 @@ from torch import Tensor
 
 from detectors.clrnet import CLRNet as OurCLRNet
 from detectors.meta import DetectorMeta
-from detectors.upstream.bridge import Bridge, Scored, bridged
+from detectors.upstream.bridge import PairedBridge, Scored, bridged
 from detectors.upstream.clrnet import TERMS, CLRNet
 
 
-class UpstreamCLRNet(Bridge):
+class UpstreamCLRNet(PairedBridge):
     """CLRNet of its authors, with the suppression of this project's in the place of their CUDA kernel."""
 
     reference = CLRNet
@@ -74,8 +74,9 @@ class UpstreamCLRNet(Bridge):
             return lanes
 
         images, reading = [], head.predictions_to_pred
+        final = outputs if isinstance(outputs, Tensor) else outputs["predictions_lists"][-1]
         with mock.patch.object(head, "predictions_to_pred", one_by_one):
-            for image in outputs.float():
+            for image in final.float():
                 scores.clear()
                 (lanes,) = upstream.lanes(image[None])
                 images.append(list(zip(lanes, scores, strict=True)))
