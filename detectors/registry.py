@@ -73,11 +73,16 @@ TABLE: dict[str, str] = {
 UPSTREAM: dict[str, str] = {
     f"{variant}_upstream": f"detectors.upstream.bridges.{place}"
     for place, variants in {
+        "clrernet:UpstreamCLRerNet": ("clrernet_dla34", "clrernet_dla34_ema"),
         "clrnet:UpstreamCLRNet": ("clrnet_resnet18", "clrnet_resnet34", "clrnet_resnet101", "clrnet_dla34"),
+        "laneatt:UpstreamLaneATT": ("laneatt_resnet18", "laneatt_resnet34", "laneatt_resnet122"),
+        "lstr:UpstreamLSTR": ("lstr_resnet18s",),
         "pytorch_auto_drive:UpstreamBezierLaneNet": ("bezierlanenet_resnet18", "bezierlanenet_resnet34"),
         "pytorch_auto_drive:UpstreamLSTR": ("lstr_resnet18s_1x", "lstr_resnet18s_2x", "lstr_resnet34"),
         "pytorch_auto_drive:UpstreamRESA": ("resa_resnet18", "resa_resnet34"),
         "pytorch_auto_drive:UpstreamSCNN": ("scnn_resnet18", "scnn_resnet34"),
+        "ultra_fast_lane_detection:UpstreamUFLD": ("ufld_resnet18", "ufld_resnet34", "ufld_resnet101"),
+        "ultra_fast_lane_detection_v2:UpstreamUFLDv2": ("ufldv2_resnet18", "ufldv2_resnet34"),
     }.items()
     for variant in variants
 }

@@ -7,7 +7,7 @@ of labels, of which parity shows that it is upstream's. Everything between image
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -30,7 +30,9 @@ from harness.validation import validated
 SUFFIX = "_upstream"
 """How the name of a bridge ends whose beginning is that of our variant of the same configuration."""
 
-Scored = tuple[npt.NDArray[np.float64], float]
+Polyline = npt.NDArray[np.float64]
+
+Scored = tuple[Polyline, float]
 """A decoded lane (N, 2) in pixels of the configured frame, no shift by half a pixel taken out, and its score."""
 
 
@@ -98,12 +100,12 @@ class Bridge(Detector):
         """Upstream's decoding and suppression; lanes of frames of another size than the configured one are scaled to it."""
         self.upstream.threshold = self.configuration.recipe.confidence_threshold
         found = self.scored_lanes(outputs)
-        frame = self.frame
+        threshold, frame = self.upstream.threshold, self.frame
         return [
             [
                 Lane(near_to_far(geometry.to_original(frame.to_network(points))), score)
                 for points, score in lanes
-                if len(points) > 1
+                if len(points) > 1 and score >= threshold
             ]
             for lanes, geometry in zip(found, geometries, strict=True)
         ]
@@ -174,6 +176,19 @@ class PairedBridge(Bridge):
     def encode_targets(self, lanes: Sequence[Lane], geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
         """As our variant encodes them."""
         return self.native.encode_targets(lanes, geometry)
+
+
+def read_one_by_one(
+    read: Callable[[Any], list[list[Polyline]]], parts: Iterable[Any], scores: Tensor
+) -> list[list[Scored]]:
+    """Lanes of upstream's reading of outputs, with scores (B, N): it is shown N parts of the outputs, each of one possible lane an
+    image, as it doesn't say which of them a lane is.
+    """
+    images: list[list[Scored]] = [[] for _ in scores]
+    for part, values in zip(parts, scores.T.tolist(), strict=True):
+        for image, lanes, score in zip(images, read(part), values, strict=True):
+            image += [(lane, score) for lane in lanes]
+    return images
 
 
 def native_name(meta: DetectorMeta) -> str:

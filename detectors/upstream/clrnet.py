@@ -161,18 +161,23 @@ class CLRNet(Reference):
 
     def lanes(self, outputs: Any) -> list[list[Polyline]]:
         """`get_lanes`, and the datasets' writers; for TuSimple without their truncation to whole pixels."""
-        self.settings["test_parameters"] = {**self.settings["test_parameters"], "conf_threshold": self.threshold}
-        head = self.model.heads
-        rows = head.prior_ys
         with self.upstream:
-            found = head.get_lanes(outputs)
-            # Decoding leaves the rows in double precision, which the next training step can't take.
-            head.prior_ys = rows
-            written = [self._written(lanes) for lanes in found]
+            written = [self.written_lanes(lanes) for lanes in self.decoded(outputs)]
         # A file may hold a lane of one point or none; ours isn't one.
         return [[lane for lane in lanes if len(lane) > 1] for lanes in written]
 
-    def _written(self, lanes: list[Any]) -> list[Polyline]:
+    def decoded(self, outputs: Tensor) -> list[list[Any]]:
+        """`get_lanes`, by the threshold; inside of `upstream`."""
+        self.settings["test_parameters"] = {**self.settings["test_parameters"], "conf_threshold": self.threshold}
+        head = self.model.heads
+        rows = head.prior_ys
+        found: list[list[Any]] = head.get_lanes(outputs)
+        # Decoding leaves the rows in double precision, which the next training step can't take.
+        head.prior_ys = rows
+        return found
+
+    def written_lanes(self, lanes: list[Any]) -> list[Polyline]:
+        """What the datasets' writers make of lanes; inside of `upstream`."""
         dataset = SimpleNamespace(cfg=self.settings)
         if self.form == "tusimple":
             rows = np.arange(160, 720, 10)

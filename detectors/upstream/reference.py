@@ -70,6 +70,9 @@ class Reference(UpstreamModel):
 
     differences: ClassVar[Mapping[str, Difference]] = {}
 
+    def make_comparable(self) -> None:
+        """Change random weights whose outputs would say nothing, all alike or beyond measure. By default they are upstream's own."""
+
     @abstractmethod
     def prepared(self, frame: Frame) -> Tensor:
         """A frame through upstream's own test pipeline: float (1, 3, h, w), as its model takes it."""

@@ -61,23 +61,19 @@ class UpstreamCLRNet(PairedBridge):
         }
 
     def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
-        """`get_lanes` and the datasets' writers, the lanes of one image asked for one by one, so that a lane's score is known."""
+        """`get_lanes`, which is to read the lanes of an image one by one, with their scores; and the datasets' writers, likewise."""
         upstream = self.upstream
-        head, scores = upstream.model.heads, list[float]()
+        head = upstream.model.heads
+        reading = head.predictions_to_pred
 
-        def one_by_one(predictions: Tensor) -> list[Any]:
-            lanes = []
-            for prediction in predictions:
-                found = reading(prediction[None])
-                lanes += found
-                scores.extend([float(prediction[:2].softmax(dim=0)[1])] * len(found))
-            return lanes
+        def with_scores(predictions: Tensor) -> list[tuple[Any, float]]:
+            scores = predictions[:, :2].softmax(dim=1)[:, 1].tolist()
+            one_by_one = zip(predictions.split(1), scores, strict=True)
+            return [(lane, score) for prediction, score in one_by_one for lane in reading(prediction)]
 
-        images, reading = [], head.predictions_to_pred
         final = outputs if isinstance(outputs, Tensor) else outputs["predictions_lists"][-1]
-        with mock.patch.object(head, "predictions_to_pred", one_by_one):
-            for image in final.float():
-                scores.clear()
-                (lanes,) = upstream.lanes(image[None])
-                images.append(list(zip(lanes, scores, strict=True)))
-        return images
+        with upstream.upstream, mock.patch.object(head, "predictions_to_pred", with_scores):
+            return [
+                [(points, score) for lane, score in lanes for points in upstream.written_lanes([lane])]
+                for lanes in upstream.decoded(final.float())
+            ]

@@ -6,19 +6,26 @@ import copy
 import json
 import os
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.utils import _pytree as pytree
 
 from detectors.base import tap_module
 from detectors.registry import UPSTREAM, find_adapter
 from detectors.upstream import checkouts
 from detectors.upstream.isolation import cuda_is_here, running_on
+from detectors.upstream.running import training_without_dropout
 from harness.cli.main import main
 from harness.conformance.subject import Subject, subject_of
 from harness.errors import InputError
 from harness.lanes import Lane
+from harness.parity.lanes import compared
+from harness.training.determinism import seed_everything
 
 CHECKOUTS = os.environ.get(checkouts.VARIABLE)
 
@@ -45,6 +52,24 @@ methods:
 training: {threads: 1, device: cpu}
 throughput: lane-latency/1-short
 """
+
+
+PAIRED = [
+    "clrnet_resnet18",
+    "clrernet_dla34",
+    "laneatt_resnet18",
+    "laneatt_resnet122",
+    "ufld_resnet18",
+    "ufldv2_resnet18",
+    "bezierlanenet_resnet18",
+    "lstr_resnet18s_2x",
+    "lstr_resnet18s",
+    "resa_resnet18",
+]
+"""A variant of each class of bridges beside ours, and one of another backbone where taps have other names."""
+
+ALONE: list[str] = []
+"""A bridge of each repository of which there is no variant of ours."""
 
 
 def subject(name: str, folder: Path) -> Subject:
@@ -79,12 +104,13 @@ def test_code_that_names_a_gpu_runs_where_its_input_is():
 
 @pytest.mark.slow
 @needs_checkouts
-@pytest.mark.parametrize("name", ["clrnet_resnet18_upstream", "lstr_resnet18s_2x_upstream", "resa_resnet18_upstream"])
+@pytest.mark.parametrize("name", [*(f"{name}_upstream" for name in PAIRED), *ALONE])
 def test_a_bridge_keeps_an_adapters_promises(name, tmp_path):
     shown = subject(name, tmp_path)
     detector = shown.build().train()
     batch = shown.batch(detector, count=2)
     for labels in (batch, shown.batch(detector, lanes=lambda frame: [], count=2)):
+        detector.zero_grad()
         terms = detector.losses(detector(labels.images), labels)
         total = torch.stack(list(terms.values())).sum()
         assert torch.isfinite(total)
@@ -96,6 +122,53 @@ def test_a_bridge_keeps_an_adapters_promises(name, tmp_path):
         lanes = copied.decode(copied(batch.images), batch.geometries)
     assert len(lanes) == 2
     assert copied.state_dict().keys() == detector.state_dict().keys()
+
+
+@pytest.mark.slow
+@needs_checkouts
+@pytest.mark.parametrize("name", PAIRED)
+def test_with_our_weights_a_bridge_has_our_losses_and_our_lanes(name, tmp_path):
+    shown = subject(f"{name}_upstream", tmp_path)
+    meta, form = shown.adapter.meta, shown.form
+    started = shown.configuration.model_copy(update={"architecture": {"start": "native"}})
+    ours, native = [], find_adapter(name)
+    for build, facts in (
+        (native.detector, native.meta),
+        (shown.adapter.detector, meta.model_copy(update={"configurations": {form: started}})),
+    ):
+        seed_everything(0)
+        ours.append(build(facts, form))
+    batch = shown.batch(ours[0], count=2)
+    terms = []
+    for detector in ours:
+        with mock.patch.object(F, "dropout", lambda features, *_, **__: features), training_without_dropout(detector):
+            terms.append(detector.losses(detector(batch.images), batch))
+    assert terms[0].keys() == terms[1].keys()
+    for key, value in terms[0].items():
+        assert torch.allclose(value, terms[1][key], rtol=2e-3, atol=1e-6), key
+    upstream = ours[1].upstream
+    theirs, drawn = upstream.drawn() or (None, None)
+    if theirs is None:
+        return
+    geometries = [ours[0].geometry_of(shown.configuration.input.frame)] * len(pytree.tree_leaves(drawn)[0])
+    native_lanes, upstream_lanes = (
+        ours[0].decode(drawn, geometries),
+        ours[1].decode(outputs_of(name, theirs), geometries),
+    )
+    written = [[upstream.written(lane.points.astype(np.float64)) for lane in lanes] for lanes in native_lanes]
+    found = compared([[lane.points.astype(np.float64) for lane in lanes] for lanes in upstream_lanes], written)
+    assert found.matched
+    assert not found.unmatched
+    known = upstream.differences.get("lanes")
+    assert found.largest <= (0.1 if known is None or known.within is None else known.within)
+    scores = [[sorted(lane.score for lane in lanes) for lanes in both] for both in (native_lanes, upstream_lanes)]
+    for expected, given in zip(*scores, strict=True):
+        assert given == pytest.approx(expected, abs=1e-4)
+
+
+def outputs_of(name: str, drawn: Any) -> Any:
+    """Outputs that a reference drew, as the bridge of that name gives them."""
+    return {"predictions": drawn} if name.startswith("clrernet") else drawn
 
 
 @pytest.mark.slow
