@@ -74,6 +74,7 @@ UPSTREAM: dict[str, str] = {
     f"{variant}_upstream": f"detectors.upstream.bridges.{place}"
     for place, variants in {
         "clrernet:UpstreamCLRerNet": ("clrernet_dla34", "clrernet_dla34_ema"),
+        "clrkdnet:UpstreamCLRKDNet": ("clrkdnet_resnet18", "clrkdnet_dla34"),
         "clrnet:UpstreamCLRNet": ("clrnet_resnet18", "clrnet_resnet34", "clrnet_resnet101", "clrnet_dla34"),
         "laneatt:UpstreamLaneATT": ("laneatt_resnet18", "laneatt_resnet34", "laneatt_resnet122"),
         "lstr:UpstreamLSTR": ("lstr_resnet18s",),

@@ -128,45 +128,33 @@ class Bridge(Detector):
         """Lanes of each image in pixels of the configured frame, as upstream writes them, with scores in [0, 1]."""
 
 
-class PairedBridge(Bridge):
-    """A bridge beside our variant of the same configuration, which says what the taps give and encodes the labels.
+class LabelledBridge(Bridge):
+    """A bridge whose labels a detector of ours encodes, which `counterpart` gives, and which has its taps.
 
-    `stages` are the paths of the taps' modules inside upstream's model, in the order of our variant's taps.
+    `stages` are the paths of the taps' modules inside upstream's model, in the order of that detector's taps.
     """
 
-    reference: ClassVar[type[Reference]]
     stages: ClassVar[tuple[str, ...]]
-    architecture: ClassVar[type[Data]] = Options
 
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where there is no checkout, or another one."""
         super().__init__(meta, form)
-        native = find_adapter(native_name(meta))
         # Its tensors would be for nothing: what is asked of it is what it knows of labels.
         with torch.device("meta"):
-            self._native = _Held(native.detector(native.meta, form))
+            self._native = _Held(self.counterpart())
 
-    def build(self, checkout: Path) -> UpstreamModel:
-        """Upstream's model, with random weights of its own or those of ours."""
-        options = Options(**self.configuration.architecture)
-        if options.start == "upstream":
-            return super().build(checkout)
-        native = find_adapter(native_name(self.meta))
-        # First, so that one seed draws what it draws for our variant.
-        start = native.detector(native.meta, self.form)
-        with torch.random.fork_rng(devices=[]):
-            built = super().build(checkout)
-        copy_start(start, built.model, native.detector.checkpoint_names)
-        return built
+    @abstractmethod
+    def counterpart(self) -> Detector:
+        """The detector of ours."""
 
     @property
     def native(self) -> Detector:
-        """Our variant of the same configuration, without weights."""
+        """The same, without weights."""
         detector: Detector = self._native.value
         return detector
 
     def taps(self) -> tuple[Tap, ...]:
-        """Upstream's modules of the stages that our variant taps."""
+        """Upstream's modules of the stages that our detector taps."""
         found = zip(self.stages, self.native.taps(), strict=True)
         return tuple(
             Tap(f"network.{stage}", tap.channels, tap.stride, tap.layout, tap.prefix_tokens, tap.trainable)
@@ -174,8 +162,31 @@ class PairedBridge(Bridge):
         )
 
     def encode_targets(self, lanes: Sequence[Lane], geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
-        """As our variant encodes them."""
+        """As our detector encodes them."""
         return self.native.encode_targets(lanes, geometry)
+
+
+class PairedBridge(LabelledBridge):
+    """A bridge beside our variant of the same configuration."""
+
+    reference: ClassVar[type[Reference]]
+    architecture: ClassVar[type[Data]] = Options
+
+    def counterpart(self) -> Detector:
+        """Our variant of the same name."""
+        native = find_adapter(native_name(self.meta))
+        return native.detector(native.meta, self.form)
+
+    def build(self, checkout: Path) -> UpstreamModel:
+        """Upstream's model, with random weights of its own or those of ours."""
+        if Options(**self.configuration.architecture).start == "upstream":
+            return super().build(checkout)
+        # First, so that one seed draws what it draws for our variant.
+        start = self.counterpart()
+        with torch.random.fork_rng(devices=[]):
+            built = super().build(checkout)
+        copy_start(start, built.model, start.checkpoint_names)
+        return built
 
 
 def read_one_by_one(

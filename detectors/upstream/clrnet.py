@@ -8,6 +8,7 @@ the datasets there and are drawn as ours draws them.
 from __future__ import annotations
 
 import runpy
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -28,7 +29,7 @@ from detectors.registry import find_adapter
 from detectors.upstream.isolation import Isolation, replaced, stand_in
 from detectors.upstream.line_suppression import nms
 from detectors.upstream.openmmlab import ConvModule
-from detectors.upstream.reference import Difference, Frame, Reference, Unavailable
+from detectors.upstream.reference import Difference, Frame, Reference, Unavailable, UpstreamModel
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
 
@@ -58,8 +59,8 @@ def _unchanged(*arguments: Any, **options: Any) -> Callable[[Any], Any]:
     return lambda function: function
 
 
-def isolated(checkout: Path) -> Isolation:
-    """The scope of CLRNet's code. InputError where the folder isn't its checkout.
+def isolated(checkout: Path, package: str, needs: Sequence[str]) -> Isolation:
+    """The scope of CLRNet's code, or of what grew from it in `package`. InputError where the folder isn't a checkout of it.
 
     Left out are what is compiled, what its datasets augment, count and evaluate with, and what prints its configurations.
     """
@@ -74,9 +75,9 @@ def isolated(checkout: Path) -> Isolation:
     }
     return Isolation(
         checkout,
-        needs=["clrnet/models/heads/clr_head.py", "configs/clrnet"],
+        needs=[f"{package}/models/heads/clr_head.py", *needs],
         stand_ins=[
-            stand_in("clrnet.ops", nms=nms),
+            stand_in(f"{package}.ops", nms=nms),
             stand_in("six", string_types=str),
             stand_in("addict", Dict=dict),
             stand_in("mmcv", jit=_unchanged),
@@ -89,10 +90,59 @@ def isolated(checkout: Path) -> Isolation:
     )
 
 
-class CLRNet(Reference):
+class CLRNetModel(UpstreamModel):
+    """A model of CLRNet's code, which `package` holds; `needs` is what the checkout has to have besides."""
+
+    package: ClassVar[str]
+    needs: ClassVar[Sequence[str]] = ()
+    model: Any
+
+    def __init__(self, checkout: Path, variant: str, form: Form) -> None:
+        self.upstream = isolated(checkout, self.package, self.needs)
+        self.form: Form = form
+        with self.upstream:
+            self.settings = Settings(runpy.run_path(self.configuration(variant)))
+            self.settings["backbone"] = {**self.settings["backbone"], "pretrained": False}
+            import_module(f"{self.package}.models")
+            self.model = import_module(f"{self.package}.models.registry").build_net(self.settings).eval()
+        self.threshold = self.settings.test_parameters.conf_threshold
+
+    @abstractmethod
+    def configuration(self, variant: str) -> str:
+        """The path of a variant's configuration."""
+
+    def decoded(self, outputs: Tensor) -> list[list[Any]]:
+        """`get_lanes`, by the threshold; inside of `upstream`."""
+        self.settings["test_parameters"] = {**self.settings["test_parameters"], "conf_threshold": self.threshold}
+        head = self.model.heads
+        rows = head.prior_ys
+        found: list[list[Any]] = head.get_lanes(outputs)
+        # Decoding leaves the rows in double precision, which the next training step can't take.
+        head.prior_ys = rows
+        return found
+
+    def written_lanes(self, lanes: list[Any]) -> list[Polyline]:
+        """What the datasets' writers make of lanes; inside of `upstream`."""
+        dataset = SimpleNamespace(cfg=self.settings)
+        if self.form == "tusimple":
+            rows = np.arange(160, 720, 10)
+            places = [lane(rows / self.settings.ori_img_h) for lane in lanes]
+            seen = [(x >= 0) & (x < 1) for x in places]
+            return [
+                np.stack([x[s] * self.settings.ori_img_w, rows[s]], axis=1) for x, s in zip(places, seen, strict=True)
+            ]
+        writer = {"culane": "CULane", "llamas": "LLAMAS"}[self.form]
+        module = import_module(f"{self.package}.datasets.{self.form}")
+        written = getattr(module, writer).get_prediction_string(dataset, lanes)
+        return [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in written.splitlines()]
+
+
+class CLRNet(CLRNetModel, Reference):
     """`configs/clrnet`."""
 
     repository = "CLRNet"
+    package = "clrnet"
+    needs = ("configs/clrnet",)
     variants: ClassVar[dict[str, tuple[Form, ...]]] = {
         "clrnet_resnet18": ("culane", "tusimple", "llamas"),
         "clrnet_resnet34": ("culane", "tusimple"),
@@ -119,21 +169,16 @@ class CLRNet(Reference):
             "Upstream learns the first lanes of the label file, ours those that are on the most rows."
         ),
     }
-    model: Any
 
     def __init__(self, checkout: Path, variant: str, form: Form) -> None:
-        self.upstream = isolated(checkout)
+        super().__init__(checkout, variant, form)
         adapter = find_adapter(variant)
-        self.form: Form = form
         self.size = adapter.meta.configurations[form].input
         self.options: Any = adapter.detector.architecture(**adapter.meta.configurations[form].architecture)
-        with self.upstream:
-            path = Path("configs", "clrnet", f"{variant.replace('clrnet', 'clr')}_{form}.py")
-            self.settings = Settings(runpy.run_path(str(path)))
-            self.settings["backbone"] = {**self.settings["backbone"], "pretrained": False}
-            import_module("clrnet.models")
-            self.model = import_module("clrnet.models.registry").build_net(self.settings).eval()
-        self.threshold = self.settings.test_parameters.conf_threshold
+
+    def configuration(self, variant: str) -> str:
+        """By variant and form."""
+        return f"configs/clrnet/{variant.replace('clrnet', 'clr')}_{self.form}.py"
 
     def prepared(self, frame: Frame) -> Tensor:
         """`BaseDataset.__getitem__` and the test transform."""
@@ -165,30 +210,6 @@ class CLRNet(Reference):
             written = [self.written_lanes(lanes) for lanes in self.decoded(outputs)]
         # A file may hold a lane of one point or none; ours isn't one.
         return [[lane for lane in lanes if len(lane) > 1] for lanes in written]
-
-    def decoded(self, outputs: Tensor) -> list[list[Any]]:
-        """`get_lanes`, by the threshold; inside of `upstream`."""
-        self.settings["test_parameters"] = {**self.settings["test_parameters"], "conf_threshold": self.threshold}
-        head = self.model.heads
-        rows = head.prior_ys
-        found: list[list[Any]] = head.get_lanes(outputs)
-        # Decoding leaves the rows in double precision, which the next training step can't take.
-        head.prior_ys = rows
-        return found
-
-    def written_lanes(self, lanes: list[Any]) -> list[Polyline]:
-        """What the datasets' writers make of lanes; inside of `upstream`."""
-        dataset = SimpleNamespace(cfg=self.settings)
-        if self.form == "tusimple":
-            rows = np.arange(160, 720, 10)
-            places = [lane(rows / self.settings.ori_img_h) for lane in lanes]
-            seen = [(x >= 0) & (x < 1) for x in places]
-            return [
-                np.stack([x[s] * self.settings.ori_img_w, rows[s]], axis=1) for x, s in zip(places, seen, strict=True)
-            ]
-        writer = {"culane": "CULane", "llamas": "LLAMAS"}[self.form]
-        written = getattr(import_module(f"clrnet.datasets.{self.form}"), writer).get_prediction_string(dataset, lanes)
-        return [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in written.splitlines()]
 
     def written(self, lane: Polyline) -> Polyline:
         """In shares of the network's whole width; on LLAMAS of the frame's size - 1."""

@@ -11,15 +11,14 @@ from torch import Tensor
 
 from detectors.clrnet import CLRNet as OurCLRNet
 from detectors.meta import DetectorMeta
-from detectors.upstream.bridge import PairedBridge, Scored, bridged
-from detectors.upstream.clrnet import TERMS, CLRNet
+from detectors.upstream.bridge import LabelledBridge, PairedBridge, Scored, bridged
+from detectors.upstream.clrnet import TERMS, CLRNet, CLRNetModel
 
 
-class UpstreamCLRNet(PairedBridge):
-    """CLRNet of its authors, with the suppression of this project's in the place of their CUDA kernel."""
+class Refinement(LabelledBridge):
+    """What bridges to CLRNet's code share. Its CUDA kernel for suppression is this project's own."""
 
-    reference = CLRNet
-    metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurCLRNet.metas, CLRNet.variants)
+    reference: ClassVar[type[CLRNetModel]]
 
     @property
     def stages(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -49,7 +48,7 @@ class UpstreamCLRNet(PairedBridge):
             terms = head.loss({"predictions_lists": stages, "seg": masks}, batch)["loss_stats"]
             return {ours: terms[theirs] for ours, theirs in TERMS.items()}
         settings = self.upstream.settings
-        focal = import_module("clrnet.models.losses.focal_loss").FocalLoss(alpha=0.25, gamma=2.0)
+        focal = import_module(f"{self.reference.package}.models.losses.focal_loss").FocalLoss(alpha=0.25, gamma=2.0)
         logits = torch.stack(stages)[..., :2].flatten(0, -2)
         background = focal(logits, logits.new_zeros(len(logits), dtype=torch.long)).sum() / (len(stages) * len(lanes))
         nothing = 0.0 * logits.sum()
@@ -77,3 +76,10 @@ class UpstreamCLRNet(PairedBridge):
                 [(points, score) for lane, score in lanes for points in upstream.written_lanes([lane])]
                 for lanes in upstream.decoded(final.float())
             ]
+
+
+class UpstreamCLRNet(Refinement, PairedBridge):
+    """CLRNet of its authors."""
+
+    reference: ClassVar[type[CLRNet]] = CLRNet
+    metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurCLRNet.metas, CLRNet.variants)

@@ -68,7 +68,7 @@ PAIRED = [
 ]
 """A variant of each class of bridges beside ours, and one of another backbone where taps have other names."""
 
-ALONE: list[str] = []
+ALONE = ["clrkdnet_resnet18_upstream"]
 """A bridge of each repository of which there is no variant of ours."""
 
 
