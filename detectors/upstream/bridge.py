@@ -16,16 +16,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from detectors.base import Batch, Detector, Tap, normalise
 from detectors.checkpoints import renamed
 from detectors.meta import Data, DetectorMeta, Form
+from detectors.parts.lane_rows import clipped
 from detectors.registry import find_adapter
 from detectors.upstream.checkouts import known_checkout, origin_of
 from detectors.upstream.isolation import running_on
 from detectors.upstream.reference import Reference, UpstreamModel
 from harness.lanes import Geometry, Lane, near_to_far
 from harness.validation import validated
+
+NO_LICENCE = "none: runs from your own checkout only"
+"""What is said of the licence of a repository that has none."""
 
 SUFFIX = "_upstream"
 """How the name of a bridge ends whose beginning is that of our variant of the same configuration."""
@@ -187,6 +192,36 @@ class PairedBridge(LabelledBridge):
             built = super().build(checkout)
         copy_start(start, built.model, start.checkpoint_names)
         return built
+
+
+def resnet_taps(path: str) -> tuple[Tap, ...]:
+    """The four stages of a ResNet-18 or -34 whose module lies at `path` in upstream's model."""
+    return tuple(Tap(f"network.{path}.layer{stage}", 32 * 2**stage, 2 * 2**stage) for stage in range(1, 5))
+
+
+def dla_taps(path: str) -> tuple[Tap, ...]:
+    """The same four strides of a DLA-34."""
+    return tuple(Tap(f"network.{path}.level{level}", 16 * 2**level, 2**level) for level in range(2, 6))
+
+
+def clipped_labels(bridge: Bridge, lanes: Sequence[Lane], geometry: Geometry, *, least: int) -> list[Polyline]:
+    """Labels as the loaders of CLRNet and its descendants show them to their encoders: in network pixels, whose 0 is the centre of the
+    frame's first; without points left of the frame or above it, if `least` are left then; the pieces that lie in the image.
+    """
+    top, left, _, _ = bridge.configuration.input.crop
+    corner = bridge.frame.to_network([float(left), float(top)])
+    found = []
+    for lane in lanes:
+        points = lane.points[np.isfinite(lane.points).all(axis=1)]
+        points = points[(points >= 0).all(axis=1)]
+        if len(points) >= least:
+            found += clipped(geometry.to_network(points) - corner, geometry.network)
+    return found
+
+
+def single(outputs: Any) -> Any:
+    """Outputs of any structure with their floats in single precision."""
+    return pytree.tree_map_only(Tensor, lambda value: value.float() if value.is_floating_point() else value, outputs)
 
 
 def read_one_by_one(

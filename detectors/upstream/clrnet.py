@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import cv2
@@ -64,7 +64,22 @@ def isolated(checkout: Path, package: str, needs: Sequence[str]) -> Isolation:
 
     Left out are what is compiled, what its datasets augment, count and evaluate with, and what prints its configurations.
     """
-    inert = {
+    return Isolation(
+        checkout,
+        needs=[f"{package}/models/heads/clr_head.py", *needs],
+        stand_ins=[
+            stand_in(f"{package}.ops", nms=nms),
+            stand_in("mmcv", jit=_unchanged),
+            stand_in("mmcv.cnn", ConvModule=ConvModule),
+            stand_in("mmcv.runner", auto_fp16=_unchanged),
+            *inert(),
+        ],
+    )
+
+
+def inert() -> list[ModuleType]:
+    """Packages that CLRNet's code, and code that grew from it, imports to augment, count, evaluate and print, and doesn't need here."""
+    names = {
         "imgaug.augmentables.lines": ("LineString", "LineStringsOnImage"),
         "imgaug.augmentables.segmaps": ("SegmentationMapsOnImage",),
         "shapely.geometry": ("LineString", "Polygon"),
@@ -73,21 +88,14 @@ def isolated(checkout: Path, package: str, needs: Sequence[str]) -> Isolation:
         "mmcv.parallel": ("DataContainer", "collate"),
         "yapf.yapflib.yapf_api": ("FormatCode",),
     }
-    return Isolation(
-        checkout,
-        needs=[f"{package}/models/heads/clr_head.py", *needs],
-        stand_ins=[
-            stand_in(f"{package}.ops", nms=nms),
-            stand_in("six", string_types=str),
-            stand_in("addict", Dict=dict),
-            stand_in("mmcv", jit=_unchanged),
-            stand_in("mmcv.cnn", ConvModule=ConvModule),
-            stand_in("mmcv.runner", auto_fp16=_unchanged),
-            *(stand_in(name) for name in ("imgaug", "imgaug.augmenters", "imgaug.augmentables")),
-            *(stand_in(name) for name in ("shapely", "sklearn", "yapf", "yapf.yapflib")),
-            *(stand_in(name, **dict.fromkeys(names, object)) for name, names in inert.items()),
-        ],
-    )
+    return [
+        stand_in("six", string_types=str),
+        stand_in("addict", Dict=dict),
+        stand_in("imgaug.augmenters", Sequential=list),
+        *(stand_in(name) for name in ("imgaug", "imgaug.augmentables")),
+        *(stand_in(name) for name in ("shapely", "sklearn", "yapf", "yapf.yapflib")),
+        *(stand_in(name, **dict.fromkeys(inside, object)) for name, inside in names.items()),
+    ]
 
 
 class CLRNetModel(UpstreamModel):

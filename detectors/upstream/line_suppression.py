@@ -21,11 +21,25 @@ def nms(boxes: Tensor, scores: Tensor, overlap: float, top_k: int) -> tuple[Tens
     indices (N,), best score first, and their count; what comes behind that many is nothing).
     """
     lanes = boxes.detach().float().cpu().numpy()
-    count, rows = len(lanes), lanes.shape[1] - 5
+    rows = lanes.shape[1] - 5
     # C's conversion to a whole number cuts towards zero.
     first = np.trunc((lanes[:, 2] * np.float32(rows - 1)).astype(np.float64) + 0.5)
     last = np.trunc((first.astype(np.float32) + lanes[:, 4] - 1).astype(np.float64) + 0.5 - (lanes[:, 4] < 1))
-    places, kept, gone = lanes[:, 5:], list[int](), np.zeros(count, dtype=np.bool_)
+    return _kept(first, last, lanes[:, 5:], scores, overlap, top_k)
+
+
+def nms_of_ends(boxes: Tensor, scores: Tensor, overlap: float, top_k: int) -> tuple[Tensor, Tensor, None]:
+    """The same for lanes (N, 4 + rows), which are two logits, first and last row, and x: srlane/ops/csrc of passerer/SRLane."""
+    lanes = boxes.detach().float().cpu().numpy()
+    first, last = np.trunc(lanes[:, 2:4].astype(np.float64) + 0.5).T
+    return _kept(first, last, lanes[:, 4:], scores, overlap, top_k)
+
+
+def _kept(
+    first: Floats, last: Floats, places: Floats, scores: Tensor, overlap: float, top_k: int
+) -> tuple[Tensor, Tensor, None]:
+    """The answer for lanes on rows `first` to `last`, with x (N, rows)."""
+    count, kept, gone = len(places), list[int](), np.zeros(len(places), dtype=np.bool_)
     for index in np.argsort(-scores.detach().cpu().numpy(), kind="stable"):
         if len(kept) == top_k:
             break
@@ -34,7 +48,7 @@ def nms(boxes: Tensor, scores: Tensor, overlap: float, top_k: int) -> tuple[Tens
             gone |= _close(index, first, last, places, overlap)
     indices = torch.zeros(count, dtype=torch.long)
     indices[: len(kept)] = torch.tensor(kept, dtype=torch.long)
-    return indices.to(boxes.device), torch.tensor(len(kept)), None
+    return indices.to(scores.device), torch.tensor(len(kept)), None
 
 
 def _close(index: int, first: Floats, last: Floats, places: Floats, overlap: float) -> npt.NDArray[np.bool_]:

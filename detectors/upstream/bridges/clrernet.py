@@ -11,7 +11,7 @@ from torch import Tensor
 from detectors.clrernet import CLRerNet as OurCLRerNet
 from detectors.meta import DetectorMeta
 from detectors.parts.dynamic_assignment import PRESENT, START_Y
-from detectors.upstream.bridge import PairedBridge, Scored, bridged
+from detectors.upstream.bridge import PairedBridge, Scored, bridged, single
 from detectors.upstream.clrernet import TERMS, CLRerNet
 
 
@@ -33,7 +33,7 @@ class UpstreamCLRerNet(PairedBridge):
 
     def terms(self, outputs: Any, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """`CLRerHead.loss_by_feat`."""
-        shown = {"predictions": [_single(stage) for stage in outputs["predictions"]], "seg": outputs["seg"].float()}
+        shown = single(outputs)
         lanes = targets["lanes"].clone()
         # Upstream counts starts from the top.
         lanes[..., START_Y] = torch.where(lanes[..., PRESENT] == 1, 1 - lanes[..., START_Y], lanes[..., START_Y])
@@ -52,10 +52,5 @@ class UpstreamCLRerNet(PairedBridge):
         with upstream.upstream:
             return [
                 [(points, float(lane.metadata["conf"])) for lane in lanes for points in upstream.written_lanes([lane])]
-                for lanes in upstream.decoded(_single(outputs["predictions"][-1]))
+                for lanes in upstream.decoded(single(outputs["predictions"][-1]))
             ]
-
-
-def _single(stage: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A stage's predictions in single precision."""
-    return {name: value.float() for name, value in stage.items()}

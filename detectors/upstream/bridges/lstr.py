@@ -9,7 +9,7 @@ from torch import Tensor
 
 from detectors.lstr import LSTR as OurLSTR
 from detectors.meta import DetectorMeta
-from detectors.upstream.bridge import PairedBridge, Scored, bridged, read_one_by_one
+from detectors.upstream.bridge import PairedBridge, Scored, bridged, read_one_by_one, single
 from detectors.upstream.lstr import LSTR
 
 
@@ -29,7 +29,7 @@ class UpstreamLSTR(PairedBridge):
         """`SetCriterion`. Of a batch without lanes, on which it fails, its classification alone."""
         upstream = self.upstream
         criterion = upstream.criterion.to(outputs["pred_logits"].device)
-        shown = _single(outputs)
+        shown = single(outputs)
         labels = [_labelled(*both) for both in zip(targets["x"], targets["ends"], strict=True)]
         if any(len(label) for label in labels):
             terms, _ = criterion(shown, labels)
@@ -49,15 +49,6 @@ class UpstreamLSTR(PairedBridge):
             for query in range(logits.shape[1])
         )
         return read_one_by_one(self.upstream.lanes, parts, logits.softmax(dim=-1)[..., 1])
-
-
-def _single(outputs: Any) -> Any:
-    """Outputs in single precision."""
-    if isinstance(outputs, Tensor):
-        return outputs.float()
-    if isinstance(outputs, dict):
-        return {name: _single(value) for name, value in outputs.items()}
-    return [_single(value) for value in outputs]
 
 
 def _labelled(x: Tensor, ends: Tensor) -> Tensor:

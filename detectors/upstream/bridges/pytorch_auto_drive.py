@@ -22,7 +22,7 @@ from detectors.meta import DetectorMeta
 from detectors.parts.segmentation import EXISTENCE_WEIGHT
 from detectors.resa import RESA as OurRESA
 from detectors.scnn import SCNN as OurSCNN
-from detectors.upstream.bridge import PairedBridge, Scored, bridged
+from detectors.upstream.bridge import PairedBridge, Scored, bridged, single
 from detectors.upstream.pytorch_auto_drive import LSTR, RESA, SCNN, BezierLaneNet
 
 
@@ -35,7 +35,7 @@ class Segmentation(PairedBridge):
         """`LaneLoss`, whose network is what it gave already."""
         upstream = self.upstream
         upstream.criterion.to(outputs["out"].device)
-        shown = {name: value.float() for name, value in outputs.items()}
+        shown = single(outputs)
         mask, existence = targets["mask"].long(), targets["existence"]
         _, terms = upstream.criterion(None, mask, existence, lambda _: shown, upstream.test["input_size"])
         return {"mask": terms["loss seg"], "existence": EXISTENCE_WEIGHT * terms["loss exist"]}
@@ -43,7 +43,7 @@ class Segmentation(PairedBridge):
     def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
         """`lane_as_segmentation_inference`, whose reading of the maps is asked slot by slot, so that a lane's score is known."""
         upstream, test = self.upstream, self.upstream.test
-        shown = {name: value.float() for name, value in outputs.items()}
+        shown = single(outputs)
         with upstream.upstream:
             module = import_module("utils.lane_det_utils")
             with mock.patch.object(module, "prob_to_lines", by_slot(module.prob_to_lines)):
@@ -141,7 +141,7 @@ class UpstreamBezierLaneNet(PairedBridge):
     def terms(self, outputs: Any, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """`HungarianBezierLoss`, whose network is what it gave already."""
         criterion = self.upstream.criterion.to(outputs["logits"].device)
-        shown = {name: value.float() for name, value in outputs.items()}
+        shown = single(outputs)
         labels = []
         for curves, present, mask in zip(targets["curves"], targets["present"], targets["mask"], strict=True):
             keypoints = curves[present > 0]
@@ -156,7 +156,7 @@ class UpstreamBezierLaneNet(PairedBridge):
         upstream, test = self.upstream, self.upstream.test
         model: Any = upstream.model
         model.thresh = upstream.threshold
-        shown = {name: value.float() for name, value in outputs.items()}
+        shown = single(outputs)
         with (
             upstream.upstream,
             mock.patch.object(model, "bezier_to_coordinates", by_slot(model.bezier_to_coordinates)),

@@ -10,7 +10,7 @@ from torch import Tensor
 from detectors.meta import DetectorMeta
 from detectors.parts.slots import LANES
 from detectors.ufldv2 import UFLDv2 as OurUFLDv2
-from detectors.upstream.bridge import PairedBridge, Scored, bridged, read_one_by_one
+from detectors.upstream.bridge import PairedBridge, Scored, bridged, read_one_by_one, single
 from detectors.upstream.ultra_fast_lane_detection_v2 import UFLDv2
 
 FAMILIES = {"row": "row", "col": "column"}
@@ -31,7 +31,7 @@ class UpstreamUFLDv2(PairedBridge):
         """The weighted terms of `get_loss_dict`. Upstream's means over a family's anchors aren't numbers where no lane crosses any of
         them; there they are nothing.
         """
-        shown = {name: value.float() for name, value in outputs.items()}
+        shown = single(outputs)
         labels, crossed = {}, {}
         for theirs, ours in FAMILIES.items():
             position = targets[ours]
@@ -48,7 +48,7 @@ class UpstreamUFLDv2(PairedBridge):
 
     def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
         """`generate_lines_local` and `generate_lines_col_local`, or `generate_tusimple_lines`, slot by slot."""
-        shown = {name: value.float() for name, value in outputs.items()}
+        shown = single(outputs)
         by_row = set(self.native.options.row_lanes)  # type: ignore[attr-defined]
         scores = []
         for slot in range(LANES):

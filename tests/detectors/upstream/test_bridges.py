@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,15 +18,17 @@ import torch.nn.functional as F
 from torch.utils import _pytree as pytree
 
 from detectors.base import tap_module
-from detectors.registry import UPSTREAM, find_adapter
+from detectors.registry import TABLE, UPSTREAM, find_adapter
 from detectors.upstream import checkouts
+from detectors.upstream.bridge import NO_LICENCE, PairedBridge
 from detectors.upstream.isolation import cuda_is_here, running_on
+from detectors.upstream.repositories import REPOSITORIES
 from detectors.upstream.running import training_without_dropout
 from harness.cli.main import main
 from harness.conformance.subject import Subject, subject_of
 from harness.errors import InputError
 from harness.lanes import Lane
-from harness.parity.lanes import compared
+from harness.parity.lanes import compared, point_distances
 from harness.training.determinism import seed_everything
 
 CHECKOUTS = os.environ.get(checkouts.VARIABLE)
@@ -68,7 +72,12 @@ PAIRED = [
 ]
 """A variant of each class of bridges beside ours, and one of another backbone where taps have other names."""
 
-ALONE = ["clrkdnet_resnet18_upstream"]
+ALONE = [
+    "clrkdnet_resnet18_upstream",
+    "srlane_resnet18_upstream",
+    "polarrcnn_resnet18_upstream",
+    "polarrcnn_dla34_upstream",
+]
 """A bridge of each repository of which there is no variant of ours."""
 
 
@@ -77,11 +86,40 @@ def subject(name: str, folder: Path) -> Subject:
     return subject_of(name, next(iter(adapter.meta.configurations)), folder)
 
 
-def test_without_a_checkout_a_bridge_is_refused_in_a_line(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [
+        ("clrnet_resnet18_upstream", "CLRNet"),
+        ("clrernet_dla34_upstream", "CLRerNet"),
+        ("clrkdnet_resnet18_upstream", "CLRKDNet"),
+        ("laneatt_resnet122_upstream", "LaneATT"),
+        ("lstr_resnet18s_upstream", "LSTR"),
+        ("polarrcnn_resnet18_upstream", "PolarRCNN"),
+        ("bezierlanenet_resnet18_upstream", "pytorch-auto-drive"),
+        ("srlane_resnet18_upstream", "SRLane"),
+        ("ufld_resnet18_upstream", "Ultra-Fast-Lane-Detection"),
+        ("ufldv2_resnet18_upstream", "Ultra-Fast-Lane-Detection-v2"),
+    ],
+)
+def test_without_a_checkout_a_bridge_is_refused_in_a_line(name, repository, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv(checkouts.VARIABLE, raising=False)
-    with pytest.raises(InputError, match=r"no checkout of CLRNet: .*`samiro-bench detectors fetch CLRNet`"):
-        find_adapter("clrnet_resnet18_upstream")
+    with pytest.raises(
+        InputError, match=rf"no checkout of {repository}: .*`samiro-bench detectors fetch {repository}`"
+    ):
+        find_adapter(name)
+
+
+@pytest.mark.parametrize("name", UPSTREAM)
+def test_a_bridge_offers_the_names_that_are_registered_with_facts_of_its_repository(name):
+    module, attribute = UPSTREAM[name].split(":")
+    bridge = getattr(import_module(module), attribute)
+    meta, repository = bridge.metas[name], REPOSITORIES[bridge.reference.repository]
+    assert meta.name == name
+    assert set(meta.configurations) <= set(bridge.reference.variants[name.removesuffix("_upstream")])
+    assert (name.removesuffix("_upstream") in TABLE) == issubclass(bridge, PairedBridge)
+    assert (meta.upstream, meta.commit) == (repository.url, repository.commit)
+    assert meta.licence == (repository.licence or NO_LICENCE)
 
 
 def test_listing_tells_third_party_code_without_a_checkout(monkeypatch, tmp_path, capsys):
@@ -91,6 +129,8 @@ def test_listing_tells_third_party_code_without_a_checkout(monkeypatch, tmp_path
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["upstream"]}
     assert set(rows) == set(UPSTREAM)
     assert rows["clrnet_resnet18_upstream"]["checkout"] == "none: samiro-bench detectors fetch CLRNet"
+    for name in ("polarrcnn_resnet18_upstream", "srlane_resnet18_upstream"):
+        assert "your own checkout only" in rows[name]["licence"]
 
 
 def test_code_that_names_a_gpu_runs_where_its_input_is():
@@ -169,6 +209,57 @@ def test_with_our_weights_a_bridge_has_our_losses_and_our_lanes(name, tmp_path):
 def outputs_of(name: str, drawn: Any) -> Any:
     """Outputs that a reference drew, as the bridge of that name gives them."""
     return {"predictions": drawn} if name.startswith("clrernet") else drawn
+
+
+@pytest.mark.slow
+@needs_checkouts
+@pytest.mark.parametrize("name", [*ALONE, "polarrcnn_resnet18_upstream:tusimple", "polarrcnn_dla34_upstream:llamas"])
+def test_labels_that_upstream_encodes_decode_to_themselves(name, tmp_path):
+    name, _, form = name.partition(":")
+    shown = subject_of(name, form or "culane", tmp_path)
+    detector = shown.build().eval()
+    lanes = shown.samples.lanes(shown.samples.frames[0])
+    geometry = detector.geometry_of(shown.samples.size)
+    targets = {key: torch.from_numpy(value)[None] for key, value in detector.encode_targets(lanes, geometry).items()}
+    draw = {"clrkdnet": drawn_priors, "srlane": drawn_proposals, "polarrcnn": drawn_anchors}[name.partition("_")[0]]
+    (found,) = detector.decode(draw(detector, targets), [geometry])
+    assert len(found) == len(lanes)
+    for lane in found:
+        polylines = (label.points.astype(np.float64) for label in lanes)
+        assert min(point_distances(lane.points, polyline).max() for polyline in polylines) < 2.0
+        assert lane.score == pytest.approx(0.9)
+
+
+def drawn_priors(detector: Any, targets: dict[str, torch.Tensor]) -> torch.Tensor:
+    """CLRNet's outputs that are its labels: shares of the network's width - 1 and of the strips."""
+    lanes = targets["lanes"].clone()
+    lanes[..., 0], lanes[..., 1] = 0.0, torch.where(lanes[..., 1] == 1, math.log(9.0), -9.0)
+    lanes[..., 5] /= 71
+    lanes[..., 6:] /= 799
+    return lanes
+
+
+def drawn_proposals(detector: Any, targets: dict[str, torch.Tensor]) -> torch.Tensor:
+    """SRLane's outputs that are its labels."""
+    lanes = targets["lanes"].clone()
+    lanes[..., 0], lanes[..., 1] = 0.0, torch.where(lanes[..., 1] == 1, math.log(9.0), -9.0)
+    lanes[..., 2:4] /= 71
+    lanes[..., 4:] /= 800
+    return lanes
+
+
+def drawn_anchors(detector: Any, targets: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Polar R-CNN's outputs that are its labels, on anchors along its middle column."""
+    rows = detector.network.roi_head.coord_transform.sample_car_y.flip(0)
+    places = targets["lane_point_xs"]
+    base = torch.stack([torch.zeros_like(places), rows.expand_as(places)], dim=-1)
+    scores = 0.9 * targets["lane_valid"].float()
+    return {
+        "cls_o2o": scores,
+        "end_points": targets["end_point"] / 320,
+        "lanereg_xs_offset": places / 800,
+        "lanereg_base_car": base,
+    }
 
 
 @pytest.mark.slow
