@@ -26,6 +26,7 @@ from detectors.registry import find_adapter
 from detectors.upstream.checkouts import known_checkout, origin_of
 from detectors.upstream.isolation import running_on
 from detectors.upstream.reference import Reference, UpstreamModel
+from harness.errors import InputError
 from harness.lanes import Geometry, Lane, near_to_far
 from harness.validation import validated
 
@@ -66,11 +67,17 @@ class Bridge(Detector):
     architecture: ClassVar[type[Data]] = Data
 
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
-        """Raises InputError where there is no checkout, or another one."""
+        """Raises InputError where there is no checkout, or another one, or its code needs a package that isn't installed."""
         super().__init__(meta, form)
         where = f"detector {meta.name}, architecture for {form}"
         validated(self.architecture, self.configuration.architecture, where=where)
-        built = self.build(known_checkout(self.reference.repository))
+        checkout = known_checkout(self.reference.repository)
+        try:
+            built = self.build(checkout)
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"{checkout}: its code needs the package {error.name}: install it, or name a folder that has it in PYTHONPATH"
+            ) from error
         self._upstream = _Held(built)
         self.network: nn.Module = built.model
 
