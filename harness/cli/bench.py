@@ -36,6 +36,7 @@ def bench(
     from harness.errors import InputError
     from harness.fitting import refuse_misfits
     from harness.preflight import preflight
+    from harness.programs.cell import program_cells
     from harness.recorded import record_paths
     from harness.suite import cells_of, load_suite, refuse_not_yet
 
@@ -47,7 +48,9 @@ def bench(
         plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
         show_plan(plan, preflight(plan), console)
         return 0
-    refuse_not_yet(loaded, cells_of(loaded, seeds=seeds, only=only or ()))
+    chosen = only or ()
+    programs = program_cells(loaded, seeds=seeds, only=chosen)
+    refuse_not_yet(loaded, [*cells_of(loaded, seeds=seeds, only=chosen), *programs])
     plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
     refuse_misfits(loaded, plan.untrained)
     if lacking(plan):

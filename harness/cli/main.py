@@ -19,6 +19,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "leaderboard": ("harness.cli.leaderboard", "rebuild the tables of a suite from its records and counts"),
     "score": ("harness.cli.score", "score predictions in an official format"),
     "predict": ("harness.cli.predict", "lanes of any images and videos, and pictures of them"),
+    "overlays": (
+        "harness.cli.overlays",
+        "what every trained detector of a suite finds in the same images, on one page",
+    ),
     "export": ("harness.cli.export", "a checkpoint's network as an ONNX file, which runs without this program"),
     "detectors": (
         "harness.cli.detectors",

@@ -126,9 +126,17 @@ def compared_layers(reference: Reference, name: str, form: Form, scratch: Path) 
     )
     differences = reference.differences
     yield from _attempted("image", lambda: [_image(reference, shown)])
+    normalised = reference.normalised(shown.images)
     with torch.no_grad():
-        theirs, ours = reference.forward(reference.normalised(shown.images)), detector(shown.images)
-    yield from _attempted("raw outputs", lambda: raw_layers(reference.raw(theirs), reference.ours(ours), differences))
+        theirs, ours = reference.forward(normalised), detector(shown.images)
+
+    def moved() -> dict[str, Tensor]:
+        with torch.no_grad():
+            return reference.raw(reference.forward(_disturbed(normalised)))
+
+    yield from _attempted(
+        "raw outputs", lambda: raw_layers(reference.raw(theirs), reference.ours(ours), moved, differences)
+    )
     yield from _attempted("lanes", lambda: _lanes(reference, detector, theirs, ours, shown.size))
     yield from _losses(reference, detector, shown, plain.checkpoint_names)
 
@@ -217,7 +225,7 @@ def _losses(
         yield Layer("losses", "unavailable", None, None, "relative", str(reason))
         return
     ours = our_losses(detector, images, labels, shown.size)
-    disturbed = normalised * (1.0 + DISTURBANCE * torch.randn_like(normalised))
+    disturbed = _disturbed(normalised)
     moved = reference.losses(disturbed, labels)
     yield from loss_layers(theirs, ours, moved, differences)
     yield from _attempted("gradient", lambda: [_gradient(reference, detector, (theirs, moved), ours, names)])
@@ -234,6 +242,11 @@ def _losses(
             continue
         with torch.no_grad():
             yield worst_loss(what, upstream, native, partial(reference.losses, disturbed, odd), differences)
+
+
+def _disturbed(images: Tensor) -> Tensor:
+    """Images with about what rounding does to them."""
+    return images * (1.0 + DISTURBANCE * torch.randn_like(images))
 
 
 def our_losses(

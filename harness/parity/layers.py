@@ -20,7 +20,7 @@ IMAGE = 0.5
 
 RAW = 1e-4
 LOSS = 1e-4
-"""Relative; of a loss, or `MOVED` times what upstream's own moves by under `DISTURBANCE`, where that is more: statistics of small
+"""Relative, or `MOVED` times what upstream's own moves by under `DISTURBANCE`, where that is more: statistics of small
 batches, layer upon layer, carry rounding far.
 """
 
@@ -95,26 +95,43 @@ def image_layer(
 
 
 def raw_layers(
-    theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], differences: Mapping[str, Difference]
+    theirs: Mapping[str, Tensor],
+    ours: Mapping[str, Tensor],
+    moved: Callable[[], Mapping[str, Tensor]],
+    differences: Mapping[str, Difference],
 ) -> list[Layer]:
-    """The largest difference of each tensor as a share of its largest magnitude."""
+    """The largest difference of each tensor as a share of its largest magnitude. moved: gives upstream's of disturbed images."""
     layers = []
     for name in _names(theirs, ours):
         if name in theirs and name in ours:
-            layers.append(_raw_layer(f"raw {name}", theirs[name].double(), ours[name].double(), differences))
+            layers.append(_raw_layer(name, theirs[name].double(), ours[name].double(), moved, differences))
         else:
             layers.append(incomparable(f"raw {name}", only_one(name, theirs)))
     return layers
 
 
-def _raw_layer(name: str, theirs: Tensor, ours: Tensor, differences: Mapping[str, Difference]) -> Layer:
+def _raw_layer(
+    name: str,
+    theirs: Tensor,
+    ours: Tensor,
+    moved: Callable[[], Mapping[str, Tensor]],
+    differences: Mapping[str, Difference],
+) -> Layer:
+    layer = f"raw {name}"
     if theirs.shape != ours.shape:
-        return incomparable(name, f"{shape(theirs)} upstream, {shape(ours)} ours")
+        return incomparable(layer, f"{shape(theirs)} upstream, {shape(ours)} ours")
     if not theirs.isfinite().all() or theirs.max() == theirs.min():
-        return incomparable(name, f"{shape(theirs)}: upstream's says nothing, it is constant or not finite")
+        return incomparable(layer, f"{shape(theirs)}: upstream's says nothing, it is constant or not finite")
     largest = float(theirs.abs().max())
-    detail = f"{shape(theirs)}, largest {largest:.3g}"
-    return judged(name, float((theirs - ours).abs().max()) / largest, RAW, "relative", detail, differences)
+    value, detail, tolerance = (
+        float((theirs - ours).abs().max()) / largest,
+        f"{shape(theirs)}, largest {largest:.3g}",
+        RAW,
+    )
+    if value > RAW and layer not in differences:
+        by_itself = float((theirs - moved()[name].double()).abs().max()) / largest
+        detail, tolerance = f"{detail}; upstream's own moves by {by_itself:.2g}", widened(RAW, by_itself)
+    return judged(layer, value, tolerance, "relative", detail, differences)
 
 
 def gradient_layer(theirs: Tensor, ours: Tensor, moved: Tensor, differences: Mapping[str, Difference]) -> Layer:

@@ -38,13 +38,13 @@ dict is imported as `samiro-bench detectors import` imports a released checkpoin
 - **image**: frames of rendered roads of the dataset's size, as JPEG files, through upstream's test pipeline and through the
   harness's own. The measure is the mean difference in grey levels, at most {IMAGE:g}; the order of channels has to be upstream's.
 - **raw**: the outputs for the same images in network pixels; the largest difference of a tensor as a share of its largest
-  magnitude, at most {RAW:g}.
+  magnitude, at most {RAW:g}, or {MOVED:g} times what upstream's own moves by when its images are disturbed by {DISTURBANCE:g} of
+  their values.
 - **lanes**: what is decoded and suppressed. Lanes are matched and each has to have a counterpart; no point of upstream's is further
   from ours than {LANES:g} px of the frame. The threshold is one that leaves lanes of random weights, or the outputs are drawn as a
   trained model gives them. *As decoded* is the same before ours is brought into upstream's convention of coordinates.
 - **loss**: each term in training mode without dropout, for labels of rendered roads, and all of them for unusual sets of labels;
-  relative, at most {LOSS:g}, or {MOVED:g} times what upstream's own moves by when its images are
-  disturbed by {DISTURBANCE:g} of their values.
+  relative, at most {LOSS:g}, or {MOVED:g} times what upstream's own then moves by.
 - **gradient**: of the summed loss with respect to the first convolution; the length of the difference as a share of upstream's, at
   most {GRADIENT:g}, or {MOVED:g} times what upstream's own then moves by: the gradients of deep networks jump where rectifiers are
   near zero.

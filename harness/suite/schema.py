@@ -16,7 +16,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$
 
 ProtocolName = Literal["lane-latency/1", "lane-latency/1-short"]
 
-CorruptionName = Literal["fog", "rain", "blur", "low_light", "compression"]
+CorruptionName = Literal["fog", "rain", "blur", "defocus", "low_light", "compression", "noise"]
 """What can befall the images of an evaluation, each in severities from 1 (slight) to 5."""
 
 

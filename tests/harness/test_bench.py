@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from harness.counts import scope_scores
+from harness.datasets.images import read_image
+from harness.prediction.sheet import LABEL_WIDTH, TILE
 from harness.records import read_checked_counts, read_records
 
 TINY = """
@@ -297,6 +299,22 @@ def test_rows_with_fewer_seeds_than_the_suite_has_say_which_are_missing(copy: Pa
     assert run.returncode == 0
     assert "warning: ufldv2_micro, samiro on roads: no record of seeds 1, 2 of 3" in run.stderr
     assert "no record of seeds 1, 2 of 3" in (suite_folder(copy) / "leaderboard.md").read_text()
+
+
+def test_trained_cells_are_drawn_on_the_same_images_and_others_named(copy: Path) -> None:
+    images = [str(path) for path in sorted((copy / "results/local/artefacts").rglob("*.jpg"))[:2]]
+    shutil.rmtree(cell_folder(copy, "samiro") / "train")
+    words = command("overlays", "tiny.yaml", *images, "--out", "page/sheet.jpg")
+    run = subprocess.run(words, cwd=copy, text=True, capture_output=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert "1 cells, 2 images; wrote page/sheet.jpg" in run.stdout
+    assert cell_folder(copy, "samiro").name in run.stderr
+    sheet = read_image(copy / "page/sheet.jpg")
+    assert sheet.shape == (TILE[0], LABEL_WIDTH + 2 * TILE[1], 3)
+    shutil.rmtree(cell_folder(copy, "baseline") / "train")
+    run = subprocess.run(words, cwd=copy, text=True, capture_output=True, timeout=120)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "no cell is trained yet; `samiro-bench bench tiny.yaml` trains them" in run.stderr
 
 
 def test_a_lost_record_is_assembled_again_without_running_anything(copy: Path) -> None:

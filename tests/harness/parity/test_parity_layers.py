@@ -68,10 +68,23 @@ def test_reversed_channels_are_no_documented_difference() -> None:
 def test_raw_outputs_are_measured_against_their_largest_magnitude() -> None:
     theirs = noise(4, 5)
     theirs[0, 0] = 50.0
-    (found,) = raw_layers({"x": theirs}, {"x": theirs + 5e-4}, {})
+    still = {"x": theirs}
+    (found,) = raw_layers({"x": theirs}, {"x": theirs + 5e-4}, lambda: still, {})
     assert found.value == pytest.approx(1e-5, rel=1e-3)
     assert found.outcome == "agrees"
-    (found,) = raw_layers({"x": theirs}, {"x": theirs + 0.05}, {})
+    (found,) = raw_layers({"x": theirs}, {"x": theirs + 0.05}, lambda: still, {})
+    assert found.outcome == "differs"
+
+
+def test_raw_outputs_may_be_as_far_as_upstreams_own_move_by_rounding() -> None:
+    theirs = noise(4, 5)
+    theirs[0, 0] = 50.0
+    ours, moved, broken = {"x": theirs + 0.01}, {"x": theirs + 0.004}, {"x": theirs * float("nan")}
+    (found,) = raw_layers({"x": theirs}, ours, lambda: moved, {})
+    assert (found.outcome, found.tolerance) == ("agrees", pytest.approx(3 * 0.004 / 50, rel=1e-3))
+    (found,) = raw_layers({"x": theirs}, {"x": theirs + 0.02}, lambda: moved, {})
+    assert found.outcome == "differs"
+    (found,) = raw_layers({"x": theirs}, ours, lambda: broken, {})
     assert found.outcome == "differs"
 
 
@@ -89,7 +102,7 @@ def test_raw_outputs_are_measured_against_their_largest_magnitude() -> None:
 def test_what_says_nothing_does_not_agree(
     theirs: dict[str, torch.Tensor], ours: dict[str, torch.Tensor], said: str
 ) -> None:
-    (found,) = raw_layers(theirs, ours, {"raw x": Difference("On purpose.", within=1.0)})
+    (found,) = raw_layers(theirs, ours, lambda: theirs, {"raw x": Difference("On purpose.", within=1.0)})
     assert found.outcome == "differs"
     assert said in found.detail
 
