@@ -311,7 +311,7 @@ class GANet(Detector):
             members = np.flatnonzero(belongs == cluster)
             if len(members) > self.options.least:
                 order = np.argsort(-points[members, 1], kind="stable")
-                lanes.append(Lane(points[members][order], float(values[members, 0].mean())))
+                lanes.append(Lane(points[members][order].astype(np.float32), float(values[members, 0].mean())))
         return lanes
 
 
