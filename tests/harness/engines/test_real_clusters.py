@@ -134,8 +134,12 @@ def test_slurm_jobs_that_are_told_to_stop_and_then_pre_empted_go_on_from_their_c
         )
     cells = suite_folder(folder) / "cells"
 
-    def logs(word: str) -> list[Path]:
-        return [path for path in cells.glob("*/train.part/training.jsonl") if word in path.read_text()]
+    def attempts() -> int:
+        """Of the cell that was started most often."""
+        return max(path.read_text().count('"attempt"') for path in (suite_folder(folder) / "news").glob("roads-*"))
+
+    def resumed() -> list[Path]:
+        return [path for path in cells.glob("*/train.part/training.jsonl") if '"resumed"' in path.read_text()]
 
     try:
         # As at a time limit: submitit's signal, at which a job is stopped and queued again.
@@ -143,12 +147,12 @@ def test_slurm_jobs_that_are_told_to_stop_and_then_pre_empted_go_on_from_their_c
         states = read_states(states_file(suite_folder(folder)))
         status = json.loads(said_by(command("status", "tiny.yaml", "--json"), folder).stdout)
         subprocess.run(["scancel", "--signal=USR2", *(state.id for state in states.values())], check=True)
-        until(lambda: logs('"resumed": 1'), bench, "a training went on")
+        until(resumed, bench, "a training went on")
         # Slurm's own pre-emption: a job that may take the machine from others.
         subprocess.run(
             ["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"], check=True
         )
-        until(lambda: logs('"resumed": 2'), bench, "a training went on again")
+        until(lambda: attempts() == 3, bench, "a cell was started a third time")
         assert bench.wait(600) == 0, (folder / "said").read_text()
     finally:
         bench.kill()
@@ -160,7 +164,8 @@ def test_slurm_jobs_that_are_told_to_stop_and_then_pre_empted_go_on_from_their_c
     assert status["running"]
     assert any(job.startswith(f"slurm {next(iter(states.values())).id}: RUNNING on ") for job in told), told
     assert results(folder) == results(undisturbed)
-    assert max(record.training.resumed for record in records(folder).values()) >= 2
+    # Pre-empted before its next checkpoint, a training goes on from the one before, and counts once.
+    assert max(record.training.resumed for record in records(folder).values()) >= 1
     assert read_states(states_file(suite_folder(folder))) == {}
 
 
