@@ -57,4 +57,5 @@ def _close(index: int, first: Floats, last: Floats, places: Floats, overlap: flo
     rows = np.arange(places.shape[1])
     common = (rows >= begin[:, None]) & (rows <= end[:, None])
     distance = np.where(common, np.abs(places - places[index]), 0).sum(axis=1)
-    return (end >= begin) & (distance < overlap * (end - begin + 1))
+    close: npt.NDArray[np.bool_] = (end >= begin) & (distance < overlap * (end - begin + 1))
+    return close

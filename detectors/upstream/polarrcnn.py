@@ -131,7 +131,7 @@ def _dataset(settings: SimpleNamespace) -> Any:
     nothing = np.zeros((settings.img_h, settings.img_w, 3), dtype=np.uint8)
     least = LEAST_HEIGHT * settings.img_h / (settings.num_offsets - 1)
 
-    class Labels(base):
+    class Labels(base):  # type: ignore[misc]
         lanes: list[Polyline]
 
         def get_sample(self, index: int) -> tuple[Any, list[Polyline]]:
