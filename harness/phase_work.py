@@ -172,6 +172,7 @@ def training_plan(cell: Cell, total_steps: int) -> TrainingPlan:
         micro_batch_size=identity.micro_batch_size,
         channels_last=identity.channels_last,
         compiled=identity.compiled,
+        checkpoint_seconds=cell.training.checkpoint_seconds,
         tensorboard=cell.training.tensorboard,
     )
 

@@ -105,7 +105,7 @@ class LaneRows:
         return places
 
 
-def clipped(polyline: Floats, network: tuple[int, int]) -> list[Floats]:
+def clipped(polyline: Floats, network: tuple[float, float]) -> list[Floats]:
     """The pieces of a polyline (N, 2) that lie in the image, each with a point where it crosses an edge."""
     right, bottom = network[1] - EDGE, network[0] - EDGE
     x, y = polyline.T

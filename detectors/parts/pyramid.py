@@ -25,7 +25,12 @@ class FeaturePyramid(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Features (B, C_l, H_l, W_l), finest first -> maps (B, width, H_l, W_l) in the same order."""
         levels = [lateral(feature) for lateral, feature in zip(self.lateral, features, strict=True)]
-        for finer in range(len(levels) - 2, -1, -1):
-            coarser = F.interpolate(levels[finer + 1], size=levels[finer].shape[-2:], mode="nearest")
-            levels[finer] = levels[finer] + coarser
-        return [output(level) for output, level in zip(self.output, levels, strict=True)]
+        return [output(level) for output, level in zip(self.output, added_downwards(levels), strict=True)]
+
+
+def added_downwards(levels: Sequence[Tensor]) -> list[Tensor]:
+    """Maps of one width, finest first -> the same, to each of which the coarser ones were added, enlarged by repeating places."""
+    found = list(levels)
+    for finer in range(len(found) - 2, -1, -1):
+        found[finer] = found[finer] + F.interpolate(found[finer + 1], size=found[finer].shape[-2:], mode="nearest")
+    return found

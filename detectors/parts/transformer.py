@@ -24,16 +24,21 @@ def sine_positions(height: int, width: int, channels: int) -> Tensor:
     A place's coordinate is its 1-based index as a share of the map's side, times 2 pi; sines and cosines of falling frequency
     alternate. `channels` is a multiple of 4.
     """
+    rows, columns = (torch.arange(1, side + 1) / (side + 1e-6) * (2 * math.pi) for side in (height, width))
+    return waves(rows, columns, channels)
+
+
+def waves(rows: Tensor, columns: Tensor, channels: int) -> Tensor:
+    """The same of places at any coordinates, y (height,) and x (width,)."""
     quarter = channels // 4
     wavelengths = TEMPERATURE ** (torch.arange(quarter) * 2.0 / (channels // 2))
 
-    def waves(side: int) -> Tensor:
-        angles = torch.arange(1, side + 1)[:, None] / (side + 1e-6) * (2 * math.pi) / wavelengths
+    def along(places: Tensor) -> Tensor:
+        angles = places[:, None] / wavelengths
         return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
-    rows = waves(height)[:, None].expand(-1, width, -1)
-    columns = waves(width)[None].expand(height, -1, -1)
-    return torch.cat([rows, columns], dim=-1).flatten(0, 1)
+    down, across = along(rows)[:, None].expand(-1, len(columns), -1), along(columns)[None].expand(len(rows), -1, -1)
+    return torch.cat([down, across], dim=-1).flatten(0, 1)
 
 
 class Attention(nn.MultiheadAttention):

@@ -265,9 +265,12 @@ def _gradient(
     ours: dict[str, Tensor],
     names: tuple[tuple[str, str], ...],
 ) -> Layer:
-    """Of the summed loss, with respect to the backbone's first convolution. theirs: upstream's terms, and those of disturbed images."""
+    """Of the summed loss, with respect to the backbone's first convolution that learns. theirs: upstream's terms, and those of
+    disturbed images.
+    """
     backbone = detector.get_submodule(detector.backbone_path)
-    first = next(name for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d))
+    convolutions = ((name, module) for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d))
+    first = next(name for name, module in convolutions if module.weight.requires_grad)
     place = f"{detector.backbone_path}.{first}.weight".lstrip(".")
     upstream = renamed(reference.model.state_dict(keep_vars=True), names, where=Path("upstream"))[place]
     native = detector.get_parameter(place)

@@ -30,7 +30,7 @@ def _outcome(cell: str) -> Outcome:
     """Of a cell of the page's first table: words that tell it, or a value where all agree; a dash where nothing was compared."""
     if cell == "-":
         return "unavailable"
-    return next((outcome for outcome, words in WORDS.items() if cell.startswith(words)), "agrees")
+    return next((outcome for outcome in ORDER if cell.startswith(WORDS[outcome])), "agrees")
 
 
 def _most(seen: Iterable[Outcome]) -> Outcome:

@@ -67,7 +67,7 @@ class Refinement(LabelledBridge):
 
         def with_scores(predictions: Tensor) -> list[tuple[Any, float]]:
             scores = predictions[:, :2].softmax(dim=1)[:, 1].tolist()
-            one_by_one = zip(predictions.split(1), scores, strict=True)
+            one_by_one = zip(predictions[:, None], scores, strict=True)
             return [(lane, score) for prediction, score in one_by_one for lane in reading(prediction)]
 
         final = outputs if isinstance(outputs, Tensor) else outputs["predictions_lists"][-1]

@@ -33,7 +33,8 @@ class UpstreamLSTR(PairedBridge):
         labels = [_labelled(*both) for both in zip(targets["x"], targets["ends"], strict=True)]
         if any(len(label) for label in labels):
             terms, _ = criterion(shown, labels)
-            return upstream.weighted(terms)
+            weighted: dict[str, Tensor] = upstream.weighted(terms)
+            return weighted
         nobody = [(torch.zeros(0, dtype=torch.long),) * 2 for _ in labels]
         layers = [*shown["aux_outputs"], shown]
         entropies = [criterion.loss_labels(layer, labels, nobody, 1, log=False)["loss_ce"] for layer in layers]

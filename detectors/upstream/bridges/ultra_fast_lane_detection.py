@@ -25,7 +25,10 @@ class UpstreamUFLD(PairedBridge):
         """The weighted terms of `get_loss_dict`."""
         position, cells = targets["position"], self.upstream.configuration.griding_num
         places = torch.where(position >= 0, position.floor(), cells).long()
-        return self.upstream.weighted(outputs[0].float(), places, outputs[1].float(), targets["mask"].long())
+        terms: dict[str, Tensor] = self.upstream.weighted(
+            outputs[0].float(), places, outputs[1].float(), targets["mask"].long()
+        )
+        return terms
 
     def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
         """`generate_lines` or `generate_tusimple_lines`, slot by slot."""

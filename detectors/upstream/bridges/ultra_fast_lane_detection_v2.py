@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ class UpstreamUFLDv2(PairedBridge):
             labels[f"labels_{theirs}"] = torch.where(position >= 0, position.floor(), -1.0).long()
             labels[f"labels_{theirs}_float"] = torch.where(position >= 0, position / (cells - 1), -1.0)
             crossed[ours] = bool((position >= 0).any())
-        terms = self.upstream.weighted(shown, labels)
+        terms: dict[str, Tensor] = self.upstream.weighted(shown, labels)
         for name in terms:
             family, _, kind = name.partition("_")
             if kind != "existence" and not crossed[family]:
@@ -49,7 +49,7 @@ class UpstreamUFLDv2(PairedBridge):
     def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
         """`generate_lines_local` and `generate_lines_col_local`, or `generate_tusimple_lines`, slot by slot."""
         shown = single(outputs)
-        by_row = set(self.native.options.row_lanes)  # type: ignore[attr-defined]
+        by_row = set(cast(OurUFLDv2, self.native).options.row_lanes)
         scores = []
         for slot in range(LANES):
             exists = shown["exist_row" if slot in by_row else "exist_col"][..., slot]
