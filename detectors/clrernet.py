@@ -193,7 +193,8 @@ def _micro(of: Configuration) -> Configuration:
     """
     radius = clrnet.Architecture(**of.architecture).radius
     changes = {"radius": radius / 2, "cost_radius": 2 * radius, "own_angles": False, "first_length": 0.6}
-    return of.model_copy(update={"architecture": of.architecture | changes})
+    recipe = of.recipe.model_copy(update={"learning_rate": 3e-3})
+    return of.model_copy(update={"architecture": of.architecture | changes, "recipe": recipe})
 
 
 _CONFIGURATIONS: tuple[tuple[str, str, dict[Form, Configuration]], ...] = (

@@ -389,7 +389,7 @@ def _llamas(*, colours: bool, **architecture: Any) -> Configuration:
 
 _MICRO_RECIPE = Recipe(
     optimizer="adamw",
-    learning_rate=3e-3,
+    learning_rate=6e-3,
     weight_decay=1e-2,
     schedule="one_cycle",
     steps=220,

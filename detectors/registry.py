@@ -42,6 +42,10 @@ TABLE: dict[str, str] = {
     "condlanenet_resnet101": "detectors.condlanenet:CondLaneNetLarge",
     "condlanenet_resnet18": "detectors.condlanenet:CondLaneNet",
     "condlanenet_resnet34": "detectors.condlanenet:CondLaneNet",
+    "ganet_micro": "detectors.ganet:GANet",
+    "ganet_resnet101": "detectors.ganet:GANet",
+    "ganet_resnet18": "detectors.ganet:GANet",
+    "ganet_resnet34": "detectors.ganet:GANet",
     "laneatt_micro": "detectors.laneatt:LaneATT",
     "laneatt_resnet122": "detectors.laneatt:LaneATT",
     "laneatt_resnet18": "detectors.laneatt:LaneATT",
@@ -77,14 +81,24 @@ TABLE: dict[str, str] = {
 UPSTREAM: dict[str, str] = {
     f"{variant}_upstream": f"detectors.upstream.bridges.{place}"
     for place, variants in {
+        "clrernet:UpstreamCLRerNet": ("clrernet_dla34", "clrernet_dla34_ema"),
+        "clrkdnet:UpstreamCLRKDNet": ("clrkdnet_resnet18", "clrkdnet_dla34"),
         "clrnet:UpstreamCLRNet": ("clrnet_resnet18", "clrnet_resnet34", "clrnet_resnet101", "clrnet_dla34"),
+        "laneatt:UpstreamLaneATT": ("laneatt_resnet18", "laneatt_resnet34", "laneatt_resnet122"),
+        "lstr:UpstreamLSTR": ("lstr_resnet18s",),
+        "polarrcnn:UpstreamPolarRCNN": ("polarrcnn_resnet18", "polarrcnn_resnet34", "polarrcnn_dla34"),
+        "pytorch_auto_drive:UpstreamBezierLaneNet": ("bezierlanenet_resnet18", "bezierlanenet_resnet34"),
         "pytorch_auto_drive:UpstreamLSTR": ("lstr_resnet18s_1x", "lstr_resnet18s_2x", "lstr_resnet34"),
-        "pytorch_auto_drive:UpstreamRESA": ("resa_resnet18", "resa_resnet34"),
-        "pytorch_auto_drive:UpstreamSCNN": ("scnn_resnet18", "scnn_resnet34"),
+        "pytorch_auto_drive:UpstreamRESA": ("resa_resnet18", "resa_resnet34", "resa_resnet101"),
+        "pytorch_auto_drive:UpstreamSCNN": ("scnn_resnet18", "scnn_resnet34", "scnn_resnet101"),
+        "srlane:UpstreamSRLane": ("srlane_resnet18",),
+        "ultra_fast_lane_detection:UpstreamUFLD": ("ufld_resnet18", "ufld_resnet34", "ufld_resnet101"),
+        "ultra_fast_lane_detection_v2:UpstreamUFLDv2": ("ufldv2_resnet18", "ufldv2_resnet34"),
     }.items()
     for variant in variants
 }
-"""Names of third-party code itself, each that of our variant with `_upstream` behind it -> "module:class" of its bridge."""
+"""Names of third-party code itself -> "module:class" of its bridge. Each is that of our variant, where there is one, with `_upstream`
+behind it."""
 
 ENTRY_POINTS = "samiro_bench.detectors"
 """The group in which a package says `variant = "module:Class"`."""

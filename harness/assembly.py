@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.artefacts import oracle_name, oracle_phase
-from harness.cell import cell_phases, content_key, records_folder, scoring_of, time_cell
+from harness.cell import cell_phases, content_key, records_folder, scored_datasets, scored_part, scoring_of, time_cell
 from harness.counts import UNNAMED, read_counts, scope_scores, write_counts
 from harness.files import sha256_of_file
 from harness.phases import ScoredPhases, was_accepted
@@ -22,6 +22,7 @@ from harness.records import (
     Submission,
     Throughput,
     TrainingCost,
+    corruption_text,
     counts_path,
     write_record,
 )
@@ -95,10 +96,7 @@ def assemble_evaluation(
     scenarios = sorted(set(counts.scenario.tolist()) - {UNNAMED})
     return Evaluation(
         name=name,
-        dataset=cell.identity.dataset,
-        dataset_sha256=content_key(results, cell.identity.dataset, cell.dataset),
-        split=evaluation.split,
-        corruption=None,
+        **evaluated(results, cell, evaluation),
         metric=scoring_of(cell, evaluation).metric,
         confidence_threshold=predicted["confidence_threshold"],
         total=scope_scores(counts),
@@ -110,6 +108,18 @@ def assemble_evaluation(
     )
 
 
+def evaluated(results: Path, cell: ScoredCell, evaluation: EvaluationPart) -> dict[str, Any]:
+    """What a record says of the images of an evaluation: dataset, its content, split and corruption."""
+    name = evaluation.dataset or cell.identity.dataset
+    corruption = evaluation.corruption
+    return {
+        "dataset": name,
+        "dataset_sha256": content_key(results, name, scored_part(cell, evaluation)),
+        "split": evaluation.split,
+        "corruption": None if corruption is None else corruption_text(corruption.name, corruption.severities[0]),
+    }
+
+
 def assemble_submission(
     results: Path, cell: ScoredCell, phases: ScoredPhases, name: str, evaluation: EvaluationPart
 ) -> Submission:
@@ -117,10 +127,7 @@ def assemble_submission(
     predicted = read_json(phases.predict[name].folder / "predict.json")
     return Submission(
         name=name,
-        dataset=cell.identity.dataset,
-        dataset_sha256=content_key(results, cell.identity.dataset, cell.dataset),
-        split=evaluation.split,
-        corruption=None,
+        **evaluated(results, cell, evaluation),
         why="labels private",
         confidence_threshold=predicted["confidence_threshold"],
         predictions_sha256=predicted["predictions_sha256"],
@@ -130,7 +137,7 @@ def assemble_submission(
 def assemble_artefacts(results: Path, cell: Cell, met: Sequence[dict[str, Any] | None]) -> tuple[Artefact, ...]:
     """The prerequisites of a cell as its record states them. met: those that training found, as it wrote them down."""
     found = [Artefact.model_validate(one) for one in met if one is not None]
-    found += rendered_artefact(results, cell)
+    found += rendered_artefacts(results, cell)
     if cell.oracle is not None and cell.oracle_dataset is not None:
         phase = oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
         card = read_json(phase.folder / "oracle.json")
@@ -146,13 +153,14 @@ def assemble_artefacts(results: Path, cell: Cell, met: Sequence[dict[str, Any] |
     return tuple(found)
 
 
-def rendered_artefact(results: Path, cell: ScoredCell) -> tuple[Artefact, ...]:
-    """The rendered dataset of a cell; none where its dataset is real."""
-    if cell.dataset.rendered is None:
-        return ()
-    key = content_key(results, cell.identity.dataset, cell.dataset)
-    facts = {"difficulty": cell.dataset.rendered.difficulty, "seed": cell.dataset.rendered.seed}
-    return (Artefact(kind="rendered", name=cell.identity.dataset, key=key, sha256=key, facts=facts),)
+def rendered_artefacts(results: Path, cell: ScoredCell) -> Iterator[Artefact]:
+    """The rendered ones of the datasets that a cell is trained or scored on."""
+    for name in scored_datasets(cell):
+        part = cell.datasets[name]
+        if part.rendered is not None:
+            key = content_key(results, name, part)
+            facts = {"difficulty": part.rendered.difficulty, "seed": part.rendered.seed}
+            yield Artefact(kind="rendered", name=name, key=key, sha256=key, facts=facts)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -104,6 +104,7 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
                 "harness.methods.attach",
                 detector,
                 FORMS[scored_form(cell, evaluation)].partition(":")[0],
+                *shown_by(evaluation),
             ),
         )
         what = {"phase": "score", "before": predict[name].key, "metric": scoring_of(cell, evaluation).metric}
@@ -116,7 +117,7 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     return CellPhases(folder, train, threshold, predict, score, time)
 
 
-def scored_datasets(cell: Cell) -> list[str]:
+def scored_datasets(cell: ScoredCell) -> list[str]:
     """The names of the datasets that a cell is trained or scored on."""
     others = (part.dataset for part in cell.evaluations.values() if part.dataset is not None)
     return list(dict.fromkeys((cell.identity.dataset, *others)))
@@ -130,6 +131,12 @@ def evaluation_identity(evaluation: EvaluationPart, contents: Mapping[str, str])
     if evaluation.corruption is not None:
         found |= {"corruption": evaluation.corruption.model_dump(mode="json")}
     return found
+
+
+def shown_by(evaluation: EvaluationPart) -> tuple[str, ...]:
+    """The modules that change what a detector sees of an evaluation's frames; none where it sees them as in training."""
+    plain = evaluation.dataset is None and evaluation.corruption is None
+    return () if plain else ("harness.showing",)
 
 
 def content_key(results: Path, name: str, part: DatasetPart) -> str:
@@ -181,11 +188,20 @@ def run_cell(results: Path, cell: Cell, report: Report) -> None:
     if phases.threshold is not None:
         chosen = run_phase(phases.threshold, partial(choose_threshold, cell, trained, dataset, report))
     for name, evaluation in cell.evaluations.items():
+        scored = dataset
+        if evaluation.dataset is not None:
+            scored = open_part(results, evaluation.dataset, cell.datasets[evaluation.dataset])
         predicted = run_phase(
-            phases.predict[name], partial(predict_split, cell, trained, chosen, dataset, evaluation, report)
+            phases.predict[name], partial(predict_split, cell, trained, chosen, dataset, scored, evaluation, report)
         )
-        score = score_split if dataset.has_labels(evaluation.split) else pack_submission
-        run_phase(phases.score[name], partial(score, cell, dataset, evaluation.split, predicted, report))
+        score = score_split if scored.has_labels(evaluation.split) else pack_submission
+        run_phase(phases.score[name], partial(score, cell, scored, evaluation.split, predicted, report))
+
+
+def timed_split(cell: Cell) -> str:
+    """The split of a cell's own dataset whose frames it is timed on: that of its first evaluation there, without one `train`."""
+    own = (part.split for part in cell.evaluations.values() if part.dataset is None)
+    return next(own, "train")
 
 
 def time_cell(results: Path, cell: Cell, report: Report) -> None:
@@ -195,7 +211,7 @@ def time_cell(results: Path, cell: Cell, report: Report) -> None:
 
     phases = cell_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
-    frames = timed_frames(dataset, next(iter(cell.evaluations.values())).split)
+    frames = timed_frames(dataset, timed_split(cell))
     content = content_key(results, cell.identity.dataset, cell.dataset)
 
     def work(folder: Path) -> None:

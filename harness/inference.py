@@ -22,13 +22,16 @@ from harness.errors import InputError
 from harness.lanes import Geometry, Lane
 from harness.methods.attach import inference_model
 from harness.methods.config import method_configuration
-from harness.training.augmentation import planes, read_reduced, warped
+from harness.training.augmentation import FrameGeometry, planes, read_reduced, warped
 from harness.training.checkpoint import load_inference_checkpoint
 from harness.training.loading import batches_in_order
 from harness.training.plan import AUTOCAST, Precision
 
 COLOURS = ((0, 190, 255), (255, 176, 0), (120, 220, 60), (255, 84, 112), (178, 110, 255), (0, 224, 190))
 """RGB of the lanes of an overlay, in turn."""
+
+View = Callable[[int], tuple[npt.NDArray[np.uint8], Geometry]]
+"""Position of an image -> what a detector sees of it, uint8 RGB (3, H, W), and by way of which geometry."""
 
 _SUBPIXEL_BITS = 4
 
@@ -117,7 +120,8 @@ def network_images(
     detector: Detector, images: Sequence[Path], *, batch_size: int = 16, workers: int = 0
 ) -> Iterator[Tensor]:
     """The images as the detector sees them without augmentation: uint8 RGB (B, 3, H, W) on the host, in order."""
-    with closing(_views(detector, images, batch_size=batch_size, workers=workers, pin_memory=False)) as views:
+    view = view_of_files(images, detector.geometry_of)
+    with closing(_views(view, len(images), batch_size=batch_size, workers=workers, pin_memory=False)) as views:
         for batch in views:
             yield batch["images"]
 
@@ -166,6 +170,34 @@ def predict_at(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[list[list[Lane]]]:
     """What `predict` gives at each of several confidence thresholds, by one forward of each image; the detector keeps its own."""
+    return predict_views(
+        detector,
+        view_of_files(images, detector.geometry_of),
+        len(images),
+        thresholds,
+        device=device,
+        batch_size=batch_size,
+        precision=precision,
+        channels_last=channels_last,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def predict_views(
+    detector: Detector,
+    view: View,
+    count: int,
+    thresholds: Sequence[float],
+    *,
+    device: torch.device,
+    batch_size: int = 16,
+    precision: Precision = "fp32",
+    channels_last: bool = False,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[list[list[Lane]]]:
+    """What `predict_at` gives of `count` images that are seen by `view`; lanes are in the original pixels of its geometries."""
     was_training, own = detector.training, detector.meta
     metas = [with_confidence_threshold(own, threshold) for threshold in thresholds]
     detector.to(device).eval()
@@ -175,7 +207,7 @@ def predict_at(
     dtype = AUTOCAST[precision]
     lanes: list[list[list[Lane]]] = [[] for _ in metas]
     done = 0
-    views = _views(detector, images, batch_size=batch_size, workers=workers, pin_memory=device.type == "cuda")
+    views = _views(view, count, batch_size=batch_size, workers=workers, pin_memory=device.type == "cuda")
     try:
         with closing(views), torch.inference_mode():
             for batch in views:
@@ -186,24 +218,28 @@ def predict_at(
                     found += detector.decode(outputs, batch["geometries"])
                 done += len(batch["geometries"])
                 if progress:
-                    progress(done, len(images))
+                    progress(done, count)
     finally:
         detector.meta = own
         detector.train(was_training)
     return lanes
 
 
-def _views(
-    detector: Detector, images: Sequence[Path], *, batch_size: int, workers: int, pin_memory: bool
-) -> Generator[dict[str, Any], None, None]:
+def view_of_files(images: Sequence[Path], geometry_of: FrameGeometry) -> View:
+    """Images as they are, without augmentation."""
+
     def view(index: int) -> tuple[npt.NDArray[np.uint8], Geometry]:
-        image = read_reduced(images[index], detector.geometry_of)
-        geometry = detector.geometry_of(image.original)
+        image = read_reduced(images[index], geometry_of)
+        geometry = geometry_of(image.original)
         return planes(warped(image, geometry)), geometry
 
-    return batches_in_order(
-        view, _collate, range(len(images)), batch_size=batch_size, workers=workers, pin_memory=pin_memory
-    )
+    return view
+
+
+def _views(
+    view: View, count: int, *, batch_size: int, workers: int, pin_memory: bool
+) -> Generator[dict[str, Any], None, None]:
+    return batches_in_order(view, _collate, range(count), batch_size=batch_size, workers=workers, pin_memory=pin_memory)
 
 
 def _collate(views: list[tuple[npt.NDArray[np.uint8], Geometry]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from harness.artefacts import build_oracle, build_rendering, oracle_name, oracle
 from harness.assembly import assemble_record, time_and_record
 from harness.cell import CellPhases, cell_phases, content_key, records_folder, run_cell
 from harness.counts import read_counts, scope_scores
-from harness.engines.base import Engine, Job, Listener, Outcome
+from harness.engines.base import Engine, Job, Listener, Outcome, Resources
 from harness.errors import InputError, InputWarning
 from harness.files import sha256_of_file, write_json
 from harness.phases import Phase, PhaseState, accept, phase_state, set_aside
@@ -30,7 +30,7 @@ from harness.programs.cell import (
 )
 from harness.recorded import SuiteCells, outcomes_file, read_outcomes, record_paths
 from harness.records import Record, read_record
-from harness.suite import Cell, DatasetPart, Suite, cells_of
+from harness.suite import Cell, DatasetPart, Suite, cells_of, needs_of
 
 AnyCell = Cell | ProgramCell
 """A cell that is trained here, or one of a program."""
@@ -246,15 +246,16 @@ def jobs_of(plan: Plan) -> tuple[Job, ...]:
     """What has to run, artefacts before cells, time measurements last and alone."""
     jobs: dict[str, Job] = {}
     for state in plan.pending:
-        cell, needs = state.cell, []
+        cell, needs, resources = state.cell, [], resources_of(plan.suite, state.cell)
         untrained = state.states[0][1].state != "done"
         for name, part in cell.datasets.items():
-            job = rendering_job(plan.results, name, part)
+            job = rendering_job(plan, name, part)
             if job is not None:
                 jobs.setdefault(job.name, job)
                 needs.append(job.name)
         if isinstance(cell, ProgramCell):
-            jobs[cell.id] = Job(cell.id, partial(run_program_cell, plan.results, cell), tuple(needs), exclusive=True)
+            task = partial(run_program_cell, plan.results, cell)
+            jobs[cell.id] = Job(cell.id, task, tuple(needs), exclusive=True, resources=resources)
             continue
         if untrained and cell.oracle is not None and cell.oracle_dataset is not None:
             phase = oracle_phase(plan.results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
@@ -269,22 +270,33 @@ def jobs_of(plan: Plan) -> tuple[Job, ...]:
                     plan.suite.training,
                     name,
                 )
-                jobs.setdefault(name, Job(name, task, tuple(needs)))
+                jobs.setdefault(name, Job(name, task, tuple(needs), resources=resources_of(plan.suite)))
                 needs.append(name)
         if any(phase_state(phase).state != "done" for phase in state.phases.all()[:-1]):
-            jobs[cell.id] = Job(cell.id, partial(run_cell, plan.results, cell), tuple(needs))
+            jobs[cell.id] = Job(cell.id, partial(run_cell, plan.results, cell), tuple(needs), resources=resources)
             needs.append(cell.id)
-        timing = f"time {cell.id}"
-        jobs[timing] = Job(timing, partial(time_and_record, plan.results, cell), tuple(needs), exclusive=True)
+        timing, task = f"time {cell.id}", partial(time_and_record, plan.results, cell)
+        jobs[timing] = Job(timing, task, tuple(needs), exclusive=True, resources=resources)
     return tuple(jobs.values())
 
 
-def rendering_job(results: Path, name: str, part: DatasetPart) -> Job | None:
+def rendering_job(plan: Plan, name: str, part: DatasetPart) -> Job | None:
     """The job that renders a dataset, None if there is nothing to render."""
-    if part.rendered is None or phase_state(rendering_phase(results, part.rendered)).state == "done":
+    if part.rendered is None or phase_state(rendering_phase(plan.results, part.rendered)).state == "done":
         return None
     title = f"render {name}"
-    return Job(title, partial(build_rendering, results, part.rendered, title), exclusive=True)
+    task = partial(build_rendering, plan.results, part.rendered, title)
+    return Job(title, task, exclusive=True, resources=replace(resources_of(plan.suite), gpu=False))
+
+
+def resources_of(suite: Suite, cell: AnyCell | None = None) -> Resources:
+    """What the jobs of a cell need; without one, what a job needs that builds what cells share, in one process."""
+    needs = needs_of(suite, None if cell is None else cell.identity)
+    return Resources(
+        processes=1 if cell is None else suite.training.processes,
+        gpu=suite.training.device != "cpu",
+        **needs.model_dump(),
+    )
 
 
 def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:

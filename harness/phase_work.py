@@ -25,7 +25,7 @@ from harness.datasets.images import read_size
 from harness.datasets.predictions import pack_predictions, predictions_sha256
 from harness.environment import environment
 from harness.files import write_json
-from harness.inference import load_detector, network_images, predict
+from harness.inference import View, load_detector, network_images, predict_views, view_of_files
 from harness.methods.attach import attach
 from harness.methods.base import TrainingModel
 from harness.methods.config import RegularizedConfiguration
@@ -37,8 +37,10 @@ from harness.progress import Event, Report
 from harness.records import Artefact, TrainingCost
 from harness.scoring import SCORINGS
 from harness.selection import best_threshold, check_selectable, split_score
+from harness.showing import transferred_geometry, view_of_corrupted
 from harness.suite import Cell, EvaluationPart, ScoredCell, adapter_of
 from harness.throughput.measurement import Precision, measure
+from harness.training.augmentation import FrameGeometry
 from harness.training.cache import GIGABYTE
 from harness.training.checkpoint import save_inference_checkpoint
 from harness.training.data import TrainingStream
@@ -170,6 +172,7 @@ def training_plan(cell: Cell, total_steps: int) -> TrainingPlan:
         micro_batch_size=identity.micro_batch_size,
         channels_last=identity.channels_last,
         compiled=identity.compiled,
+        checkpoint_seconds=cell.training.checkpoint_seconds,
         tensorboard=cell.training.tensorboard,
     )
 
@@ -303,25 +306,29 @@ def predict_split(
     cell: Cell,
     trained: Path,
     chosen: Path | None,
+    own: Dataset,
     dataset: Dataset,
     evaluation: EvaluationPart,
     report: Report,
     folder: Path,
 ) -> None:
-    """Phase `predict`: writes the predictions in the official format, in lanes/, and as one archive with scores."""
+    """Phase `predict`: writes the predictions in the official format, in lanes/, and as one archive with scores.
 
+    own: the dataset that the cell was trained on. dataset: the one that the evaluation is about, mostly the same.
+    """
     make_deterministic(threads=cell.training.threads)
-    device = torch.device(resolve_device(cell.training.device))
     detector = finished_detector(cell, trained, chosen)
+    frames = dataset.frames(evaluation.split)
 
     def progress(done: int, total: int) -> None:
         report(Event(cell.id, "predict", done, total, "images"))
 
-    frames = dataset.frames(evaluation.split)
-    found = predict(
+    (found,) = predict_views(
         detector,
-        [frame.image for frame in frames],
-        device=device,
+        view_of_evaluation(detector, own, dataset, frames, evaluation),
+        len(frames),
+        [detector.configuration.recipe.confidence_threshold],
+        device=torch.device(resolve_device(cell.training.device)),
         batch_size=evaluation.batch_size,
         precision=cell.identity.precision,
         channels_last=cell.identity.channels_last,
@@ -337,6 +344,20 @@ def predict_split(
         "predictions_sha256": predictions_sha256(ids, lanes),
     }
     write_json(folder / "predict.json", facts)
+
+
+def view_of_evaluation(
+    detector: Detector, own: Dataset, dataset: Dataset, frames: tuple[Frame, ...], evaluation: EvaluationPart
+) -> View:
+    """How a detector that was trained on `own` sees the frames of an evaluation, which are of `dataset`."""
+    corruption = evaluation.corruption
+    geometry_of: FrameGeometry = detector.geometry_of
+    if evaluation.dataset is not None:
+        geometry_of = transferred_geometry(detector.configuration.input, own, dataset)
+    if corruption is None:
+        return view_of_files([frame.image for frame in frames], geometry_of)
+    (severity,) = corruption.severities
+    return view_of_corrupted(frames, geometry_of, corruption=corruption.name, severity=severity, form=dataset.form)
 
 
 def score_split(cell: ScoredCell, dataset: Dataset, split: str, predicted: Path, report: Report, folder: Path) -> None:

@@ -72,7 +72,7 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
         untrained,
         training_images,
         [recorded] if probed is None else [probed, recorded],
-        {need.name: sum(count for split, count in need.images.items() if split != "train") for need in data},
+        predicted_images(untrained, {need.name: need.images for need in data}),
     )
     disk = disk_need(plan.suite, left, plan.results, sum(price.disk_bytes for price in prices.values()))
     return Preflight(
@@ -80,6 +80,17 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
         prices,
         recorded.problems,
     )
+
+
+def predicted_images(cells: Iterable[Cell], images: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """How many images each cell predicts, by its id: those of all its evaluations. images: dataset -> split -> how many it has."""
+    return {
+        cell.id: sum(
+            images.get(part.dataset or cell.identity.dataset, {}).get(part.split, 0)
+            for part in cell.evaluations.values()
+        )
+        for cell in cells
+    }
 
 
 def weights_needs(cells: Iterable[Cell]) -> list[Need]:

@@ -96,8 +96,8 @@ def priced(
 ) -> dict[str, Price]:
     """The price of each cell by its id.
 
-    training_images and evaluated: images of a dataset's training split, and of all splits that are predicted, by the dataset's name; a
-    dataset that isn't named there is unknown. rates: the first that knows a cell's step counts.
+    training_images: of each dataset by its name; one that isn't named is unknown. evaluated: how many images each cell predicts, over
+    all of its evaluations, by its id. rates: the first that knows a cell's step counts.
     """
     prices: dict[str, Price] = {}
     machines: dict[str, str] = {}
@@ -113,7 +113,7 @@ def priced(
         if kind not in weights:
             weights[kind] = parameters(cell)
         copies = 2 + MOMENTS[cell.configuration.recipe.optimizer]
-        disk = weights[kind] * BYTES_A_WEIGHT * copies + evaluated.get(cell.identity.dataset, 0) * BYTES_A_PREDICTION
+        disk = weights[kind] * BYTES_A_WEIGHT * copies + evaluated.get(cell.id, 0) * BYTES_A_PREDICTION
         if known is None or images is None:
             prices[cell.id] = Price(None, "unknown", disk)
         else:

@@ -24,6 +24,9 @@ from harness.validation import plain_complaint
 FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+$")]
 """A name that is part of a file's name: it can't lead out of a folder."""
 
+CorruptionText = Annotated[str, StringConstraints(pattern=r"^[a-z_]+-[1-9]$")]
+"""What befell the images and how badly: `fog-3`."""
+
 
 def _unused(default: Any) -> Any:
     """A field that is left out where it has its default: what was stored before there was such an option keeps its hash."""
@@ -75,6 +78,9 @@ Scores = Annotated[
 class Evaluation(Stored):
     """One scoring of a cell's predictions. `confidence_threshold` is the one that was used, in the detector's own scores.
 
+    `dataset` is the one that was tested, which need not be the one that was trained on. `corruption` of its images: `fog-3`, with the
+    severity; None for clean ones.
+
     The metric's family, what stands before the `/` of its name, says which kind of scores it has: `tusimple` has AccuracyScores, every
     other OverlapScores.
     """
@@ -83,7 +89,7 @@ class Evaluation(Stored):
     dataset: FileName
     dataset_sha256: str
     split: FileName
-    corruption: str | None
+    corruption: CorruptionText | None
     metric: str
     confidence_threshold: float
     total: Scores
@@ -108,7 +114,7 @@ class Submission(Stored):
     dataset: FileName
     dataset_sha256: str
     split: FileName
-    corruption: str | None
+    corruption: CorruptionText | None
     why: Literal["labels private"]
     confidence_threshold: float
     predictions_sha256: str
@@ -270,6 +276,17 @@ class ReadRecord:
 
     record: Record
     fault: str | None
+
+
+def corruption_text(name: str, severity: int) -> str:
+    """How records name a corruption of some severity: `fog-3`."""
+    return f"{name}-{severity}"
+
+
+def corruption_of(text: str) -> tuple[str, int]:
+    """The name and the severity of a corruption as records name it."""
+    name, _, severity = text.rpartition("-")
+    return name, int(severity)
 
 
 def identity_hash(identity: Identity) -> str:

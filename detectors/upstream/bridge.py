@@ -7,7 +7,7 @@ of labels, of which parity shows that it is upstream's. Everything between image
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,21 +16,29 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from detectors.base import Batch, Detector, Tap, normalise
 from detectors.checkpoints import renamed
 from detectors.meta import Data, DetectorMeta, Form
+from detectors.parts.lane_rows import clipped
 from detectors.registry import find_adapter
 from detectors.upstream.checkouts import known_checkout, origin_of
 from detectors.upstream.isolation import running_on
-from detectors.upstream.reference import Reference
+from detectors.upstream.reference import Reference, UpstreamModel
+from harness.errors import InputError
 from harness.lanes import Geometry, Lane, near_to_far
 from harness.validation import validated
+
+NO_LICENCE = "none: runs from your own checkout only"
+"""What is said of the licence of a repository that has none."""
 
 SUFFIX = "_upstream"
 """How the name of a bridge ends whose beginning is that of our variant of the same configuration."""
 
-Scored = tuple[npt.NDArray[np.float64], float]
+Polyline = npt.NDArray[np.float64]
+
+Scored = tuple[Polyline, float]
 """A decoded lane (N, 2) in pixels of the configured frame, no shift by half a pixel taken out, and its score."""
 
 
@@ -51,33 +59,26 @@ class _Held:
 
 
 class Bridge(Detector):
-    """An adapter around the model of a `Reference`. `reference` builds it; `stages` are the paths of the taps' modules inside it,
-    in the order of our variant's taps.
+    """An adapter around an `UpstreamModel`, which `reference` builds. Who derives from it says what its taps are and how labels are
+    encoded.
     """
 
-    reference: ClassVar[type[Reference]]
-    stages: ClassVar[tuple[str, ...]]
-    architecture: ClassVar[type[Data]] = Options
+    reference: ClassVar[type[UpstreamModel]]
+    architecture: ClassVar[type[Data]] = Data
 
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
-        """Raises InputError where there is no checkout, or another one."""
+        """Raises InputError where there is no checkout, or another one, or its code needs a package that isn't installed."""
         super().__init__(meta, form)
         where = f"detector {meta.name}, architecture for {form}"
-        options = validated(Options, self.configuration.architecture, where=where)
-        native = find_adapter(native_name(meta))
-        # Its tensors would be for nothing: what is asked of it is what it knows of labels.
-        with torch.device("meta"):
-            held = native.detector(native.meta, form)
+        validated(self.architecture, self.configuration.architecture, where=where)
         checkout = known_checkout(self.reference.repository)
-        if options.start == "native":
-            # First, so that one seed draws what it draws for our variant.
-            start = native.detector(native.meta, form)
-            with torch.random.fork_rng(devices=[]):
-                built = self.reference(checkout, native.meta.name, form)
-            copy_start(start, built.model, native.detector.checkpoint_names)
-        else:
-            built = self.reference(checkout, native.meta.name, form)
-        self._native, self._upstream = _Held(held), _Held(built)
+        try:
+            built = self.build(checkout)
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"{checkout}: its code needs the package {error.name}: install it, or name a folder that has it in PYTHONPATH"
+            ) from error
+        self._upstream = _Held(built)
         self.network: nn.Module = built.model
 
     @classmethod
@@ -85,34 +86,20 @@ class Bridge(Detector):
         """Repository and commit of the checkout whose code runs."""
         return origin_of(cls.reference.repository)
 
-    @property
-    def native(self) -> Detector:
-        """Our variant of the same configuration, without weights."""
-        detector: Detector = self._native.value
-        return detector
+    def build(self, checkout: Path) -> UpstreamModel:
+        """Upstream's model, with random weights."""
+        return self.reference(checkout, native_name(self.meta), self.form)
 
     @property
     def upstream(self) -> Any:
-        """The reference whose model this is. In a copy of the detector it runs the copy's model."""
-        reference = self._upstream.value
-        reference.model = self.network
-        return reference
-
-    def taps(self) -> tuple[Tap, ...]:
-        """Upstream's modules of the stages that our variant taps."""
-        found = zip(self.stages, self.native.taps(), strict=True)
-        return tuple(
-            Tap(f"network.{stage}", tap.channels, tap.stride, tap.layout, tap.prefix_tokens, tap.trainable)
-            for stage, tap in found
-        )
-
-    def encode_targets(self, lanes: Sequence[Lane], geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
-        """As our variant encodes them."""
-        return self.native.encode_targets(lanes, geometry)
+        """What built the model. In a copy of the detector it runs the copy's model."""
+        built = self._upstream.value
+        built.model = self.network
+        return built
 
     def forward(self, images: Tensor) -> Any:
         """uint8 RGB (B, 3, H, W) -> upstream's own outputs."""
-        prepared = normalise(images, self.native.meta.normalisation)
+        prepared = normalise(images, self.meta.normalisation)
         with running_on(images.device), self.upstream.upstream:
             return self.outputs(prepared)
 
@@ -125,12 +112,12 @@ class Bridge(Detector):
         """Upstream's decoding and suppression; lanes of frames of another size than the configured one are scaled to it."""
         self.upstream.threshold = self.configuration.recipe.confidence_threshold
         found = self.scored_lanes(outputs)
-        frame = self.frame
+        threshold, frame = self.upstream.threshold, self.frame
         return [
             [
                 Lane(near_to_far(geometry.to_original(frame.to_network(points))), score)
                 for points, score in lanes
-                if len(points) > 1
+                if len(points) > 1 and score >= threshold
             ]
             for lanes, geometry in zip(found, geometries, strict=True)
         ]
@@ -151,6 +138,110 @@ class Bridge(Detector):
     @abstractmethod
     def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
         """Lanes of each image in pixels of the configured frame, as upstream writes them, with scores in [0, 1]."""
+
+
+class LabelledBridge(Bridge):
+    """A bridge whose labels a detector of ours encodes, which `counterpart` gives, and which has its taps.
+
+    `stages` are the paths of the taps' modules inside upstream's model, in the order of that detector's taps.
+    """
+
+    stages: ClassVar[tuple[str, ...]]
+
+    def __init__(self, meta: DetectorMeta, form: Form) -> None:
+        """Raises InputError where there is no checkout, or another one."""
+        super().__init__(meta, form)
+        # Its tensors would be for nothing: what is asked of it is what it knows of labels.
+        with torch.device("meta"):
+            self._native = _Held(self.counterpart())
+
+    @abstractmethod
+    def counterpart(self) -> Detector:
+        """The detector of ours."""
+
+    @property
+    def native(self) -> Detector:
+        """The same, without weights."""
+        detector: Detector = self._native.value
+        return detector
+
+    def taps(self) -> tuple[Tap, ...]:
+        """Upstream's modules of the stages that our detector taps."""
+        found = zip(self.stages, self.native.taps(), strict=True)
+        return tuple(
+            Tap(f"network.{stage}", tap.channels, tap.stride, tap.layout, tap.prefix_tokens, tap.trainable)
+            for stage, tap in found
+        )
+
+    def encode_targets(self, lanes: Sequence[Lane], geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
+        """As our detector encodes them."""
+        return self.native.encode_targets(lanes, geometry)
+
+
+class PairedBridge(LabelledBridge):
+    """A bridge beside our variant of the same configuration."""
+
+    reference: ClassVar[type[Reference]]
+    architecture: ClassVar[type[Data]] = Options
+
+    def counterpart(self) -> Detector:
+        """Our variant of the same name."""
+        native = find_adapter(native_name(self.meta))
+        return native.detector(native.meta, self.form)
+
+    def build(self, checkout: Path) -> UpstreamModel:
+        """Upstream's model, with random weights of its own or those of ours."""
+        if Options(**self.configuration.architecture).start == "upstream":
+            return super().build(checkout)
+        # First, so that one seed draws what it draws for our variant.
+        start = self.counterpart()
+        with torch.random.fork_rng(devices=[]):
+            built = super().build(checkout)
+        copy_start(start, built.model, start.checkpoint_names)
+        return built
+
+
+def resnet_taps(path: str) -> tuple[Tap, ...]:
+    """The four stages of a ResNet-18 or -34 whose module lies at `path` in upstream's model."""
+    return tuple(Tap(f"network.{path}.layer{stage}", 32 * 2**stage, 2 * 2**stage) for stage in range(1, 5))
+
+
+def dla_taps(path: str) -> tuple[Tap, ...]:
+    """The same four strides of a DLA-34."""
+    return tuple(Tap(f"network.{path}.level{level}", 16 * 2**level, 2**level) for level in range(2, 6))
+
+
+def clipped_labels(bridge: Bridge, lanes: Sequence[Lane], geometry: Geometry, *, least: int) -> list[Polyline]:
+    """Labels as the loaders of CLRNet and its descendants show them to their encoders: in network pixels, whose 0 is the centre of the
+    frame's first; without points left of the frame or above it, if `least` are left then; the pieces that lie in the image.
+    """
+    top, left, _, _ = bridge.configuration.input.crop
+    corner = bridge.frame.to_network([float(left), float(top)])
+    found = []
+    for lane in lanes:
+        points = lane.points[np.isfinite(lane.points).all(axis=1)]
+        points = points[(points >= 0).all(axis=1)]
+        if len(points) >= least:
+            found += clipped(geometry.to_network(points) - corner, geometry.network)
+    return found
+
+
+def single(outputs: Any) -> Any:
+    """Outputs of any structure with their floats in single precision."""
+    return pytree.tree_map_only(Tensor, lambda value: value.float() if value.is_floating_point() else value, outputs)
+
+
+def read_one_by_one(
+    read: Callable[[Any], list[list[Polyline]]], parts: Iterable[Any], scores: Tensor
+) -> list[list[Scored]]:
+    """Lanes of upstream's reading of outputs, with scores (B, N): it is shown N parts of the outputs, each of one possible lane an
+    image, as it doesn't say which of them a lane is.
+    """
+    images: list[list[Scored]] = [[] for _ in scores]
+    for part, values in zip(parts, scores.T.tolist(), strict=True):
+        for image, lanes, score in zip(images, read(part), values, strict=True):
+            image += [(lane, score) for lane in lanes]
+    return images
 
 
 def native_name(meta: DetectorMeta) -> str:

@@ -33,6 +33,9 @@ Polyline = npt.NDArray[np.float64]
 
 CONFIGS = "configs/clrernet"
 
+TERMS = {"classification": "cls", "regression": "reg_xytl", "line": "iou", "mask": "seg"}
+"""Our loss terms -> how upstream's end."""
+
 
 def isolated(checkout: Path) -> Isolation:
     """The scope of CLRerNet's code. InputError where the folder isn't its checkout.
@@ -123,14 +126,23 @@ class CLRerNet(Reference):
 
     def lanes(self, outputs: Any) -> list[list[Polyline]]:
         """`get_lanes` and the evaluator's writer."""
+        with self.upstream:
+            return [self.written_lanes(lanes) for lanes in self.decoded(outputs[-1])]
+
+    def decoded(self, predictions: Mapping[str, Tensor]) -> list[list[Any]]:
+        """Lanes of a stage's predictions, by the threshold; inside of `upstream`."""
         head = self.model.bbox_head
         head.test_cfg.conf_threshold = self.threshold
-        with self.upstream:
-            metric = import_module("libs.datasets.metrics.culane_metric").CULaneMetric
-            found, _ = head.get_lanes(outputs[-1])
-            writer = SimpleNamespace(ori_w=head.test_cfg.ori_img_w, ori_h=head.test_cfg.ori_img_h, y_step=2)
-            written = [metric.get_prediction_string(writer, lanes).splitlines() for lanes in found]
-        return [[np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in lanes] for lanes in written]
+        found: list[list[Any]] = head.get_lanes(predictions)[0]
+        return found
+
+    def written_lanes(self, lanes: list[Any]) -> list[Polyline]:
+        """What the evaluator's writer makes of lanes; inside of `upstream`."""
+        options = self.model.bbox_head.test_cfg
+        metric = import_module("libs.datasets.metrics.culane_metric").CULaneMetric
+        writer = SimpleNamespace(ori_w=options.ori_img_w, ori_h=options.ori_img_h, y_step=2)
+        lines = metric.get_prediction_string(writer, lanes).splitlines()
+        return [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in lines]
 
     def written(self, lane: Polyline) -> Polyline:
         """In shares of the network's whole width."""
@@ -160,7 +172,6 @@ class CLRerNet(Reference):
 
     def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
         """`CLRerHead.loss` of targets that `PackCLRNetInputs` encodes."""
-        names = {"classification": "cls", "regression": "reg_xytl", "line": "iou", "mask": "seg"}
         # ROIGather has the probability of its dropout in the call.
         still = replaced(F, "dropout", lambda features, **options: features)
         with self.upstream, still(), training_without_dropout(self.model):
@@ -169,7 +180,7 @@ class CLRerNet(Reference):
                 for lanes, mask in zip(labels, self._masks(labels), strict=True)
             ]
             terms = self.model.bbox_head.loss(self.model.extract_feat(images), samples)
-        return {ours: terms[f"loss_{theirs}"] for ours, theirs in names.items()}
+        return {ours: terms[f"loss_{theirs}"] for ours, theirs in TERMS.items()}
 
     def _target(self, lanes: Sequence[Lane]) -> Tensor:
         """What upstream's dataset and pipeline give for labels: lanes of two points or more, in network pixels, far outside or not."""

@@ -8,10 +8,11 @@ the datasets there and are drawn as ours draws them.
 from __future__ import annotations
 
 import runpy
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import cv2
@@ -28,7 +29,7 @@ from detectors.registry import find_adapter
 from detectors.upstream.isolation import Isolation, replaced, stand_in
 from detectors.upstream.line_suppression import nms
 from detectors.upstream.openmmlab import ConvModule
-from detectors.upstream.reference import Difference, Frame, Reference, Unavailable
+from detectors.upstream.reference import Difference, Frame, Reference, Unavailable, UpstreamModel
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
 
@@ -58,12 +59,27 @@ def _unchanged(*arguments: Any, **options: Any) -> Callable[[Any], Any]:
     return lambda function: function
 
 
-def isolated(checkout: Path) -> Isolation:
-    """The scope of CLRNet's code. InputError where the folder isn't its checkout.
+def isolated(checkout: Path, package: str, needs: Sequence[str]) -> Isolation:
+    """The scope of CLRNet's code, or of what grew from it in `package`. InputError where the folder isn't a checkout of it.
 
     Left out are what is compiled, what its datasets augment, count and evaluate with, and what prints its configurations.
     """
-    inert = {
+    return Isolation(
+        checkout,
+        needs=[f"{package}/models/heads/clr_head.py", *needs],
+        stand_ins=[
+            stand_in(f"{package}.ops", nms=nms),
+            stand_in("mmcv", jit=_unchanged),
+            stand_in("mmcv.cnn", ConvModule=ConvModule),
+            stand_in("mmcv.runner", auto_fp16=_unchanged),
+            *inert(),
+        ],
+    )
+
+
+def inert() -> list[ModuleType]:
+    """Packages that CLRNet's code, and code that grew from it, imports to augment, count, evaluate and print, and doesn't need here."""
+    names = {
         "imgaug.augmentables.lines": ("LineString", "LineStringsOnImage"),
         "imgaug.augmentables.segmaps": ("SegmentationMapsOnImage",),
         "shapely.geometry": ("LineString", "Polygon"),
@@ -72,27 +88,69 @@ def isolated(checkout: Path) -> Isolation:
         "mmcv.parallel": ("DataContainer", "collate"),
         "yapf.yapflib.yapf_api": ("FormatCode",),
     }
-    return Isolation(
-        checkout,
-        needs=["clrnet/models/heads/clr_head.py", "configs/clrnet"],
-        stand_ins=[
-            stand_in("clrnet.ops", nms=nms),
-            stand_in("six", string_types=str),
-            stand_in("addict", Dict=dict),
-            stand_in("mmcv", jit=_unchanged),
-            stand_in("mmcv.cnn", ConvModule=ConvModule),
-            stand_in("mmcv.runner", auto_fp16=_unchanged),
-            *(stand_in(name) for name in ("imgaug", "imgaug.augmenters", "imgaug.augmentables")),
-            *(stand_in(name) for name in ("shapely", "sklearn", "yapf", "yapf.yapflib")),
-            *(stand_in(name, **dict.fromkeys(names, object)) for name, names in inert.items()),
-        ],
-    )
+    return [
+        stand_in("six", string_types=str),
+        stand_in("addict", Dict=dict),
+        stand_in("imgaug.augmenters", Sequential=list),
+        *(stand_in(name) for name in ("imgaug", "imgaug.augmentables")),
+        *(stand_in(name) for name in ("shapely", "sklearn", "yapf", "yapf.yapflib")),
+        *(stand_in(name, **dict.fromkeys(inside, object)) for name, inside in names.items()),
+    ]
 
 
-class CLRNet(Reference):
+class CLRNetModel(UpstreamModel):
+    """A model of CLRNet's code, which `package` holds; `needs` is what the checkout has to have besides."""
+
+    package: ClassVar[str]
+    needs: ClassVar[Sequence[str]] = ()
+    model: Any
+
+    def __init__(self, checkout: Path, variant: str, form: Form) -> None:
+        self.upstream = isolated(checkout, self.package, self.needs)
+        self.form: Form = form
+        with self.upstream:
+            self.settings = Settings(runpy.run_path(self.configuration(variant)))
+            self.settings["backbone"] = {**self.settings["backbone"], "pretrained": False}
+            import_module(f"{self.package}.models")
+            self.model = import_module(f"{self.package}.models.registry").build_net(self.settings).eval()
+        self.threshold = self.settings.test_parameters.conf_threshold
+
+    @abstractmethod
+    def configuration(self, variant: str) -> str:
+        """The path of a variant's configuration."""
+
+    def decoded(self, outputs: Tensor) -> list[list[Any]]:
+        """`get_lanes`, by the threshold; inside of `upstream`."""
+        self.settings["test_parameters"] = {**self.settings["test_parameters"], "conf_threshold": self.threshold}
+        head = self.model.heads
+        rows = head.prior_ys
+        found: list[list[Any]] = head.get_lanes(outputs)
+        # Decoding leaves the rows in double precision, which the next training step can't take.
+        head.prior_ys = rows
+        return found
+
+    def written_lanes(self, lanes: list[Any]) -> list[Polyline]:
+        """What the datasets' writers make of lanes; inside of `upstream`."""
+        dataset = SimpleNamespace(cfg=self.settings)
+        if self.form == "tusimple":
+            rows = np.arange(160, 720, 10)
+            places = [lane(rows / self.settings.ori_img_h) for lane in lanes]
+            seen = [(x >= 0) & (x < 1) for x in places]
+            return [
+                np.stack([x[s] * self.settings.ori_img_w, rows[s]], axis=1) for x, s in zip(places, seen, strict=True)
+            ]
+        writer = {"culane": "CULane", "llamas": "LLAMAS"}[self.form]
+        module = import_module(f"{self.package}.datasets.{self.form}")
+        written = getattr(module, writer).get_prediction_string(dataset, lanes)
+        return [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in written.splitlines()]
+
+
+class CLRNet(CLRNetModel, Reference):
     """`configs/clrnet`."""
 
     repository = "CLRNet"
+    package = "clrnet"
+    needs = ("configs/clrnet",)
     variants: ClassVar[dict[str, tuple[Form, ...]]] = {
         "clrnet_resnet18": ("culane", "tusimple", "llamas"),
         "clrnet_resnet34": ("culane", "tusimple"),
@@ -119,21 +177,16 @@ class CLRNet(Reference):
             "Upstream learns the first lanes of the label file, ours those that are on the most rows."
         ),
     }
-    model: Any
 
     def __init__(self, checkout: Path, variant: str, form: Form) -> None:
-        self.upstream = isolated(checkout)
+        super().__init__(checkout, variant, form)
         adapter = find_adapter(variant)
-        self.form: Form = form
         self.size = adapter.meta.configurations[form].input
         self.options: Any = adapter.detector.architecture(**adapter.meta.configurations[form].architecture)
-        with self.upstream:
-            path = Path("configs", "clrnet", f"{variant.replace('clrnet', 'clr')}_{form}.py")
-            self.settings = Settings(runpy.run_path(str(path)))
-            self.settings["backbone"] = {**self.settings["backbone"], "pretrained": False}
-            import_module("clrnet.models")
-            self.model = import_module("clrnet.models.registry").build_net(self.settings).eval()
-        self.threshold = self.settings.test_parameters.conf_threshold
+
+    def configuration(self, variant: str) -> str:
+        """By variant and form."""
+        return f"configs/clrnet/{variant.replace('clrnet', 'clr')}_{self.form}.py"
 
     def prepared(self, frame: Frame) -> Tensor:
         """`BaseDataset.__getitem__` and the test transform."""
@@ -161,29 +214,10 @@ class CLRNet(Reference):
 
     def lanes(self, outputs: Any) -> list[list[Polyline]]:
         """`get_lanes`, and the datasets' writers; for TuSimple without their truncation to whole pixels."""
-        self.settings["test_parameters"] = {**self.settings["test_parameters"], "conf_threshold": self.threshold}
-        head = self.model.heads
-        rows = head.prior_ys
         with self.upstream:
-            found = head.get_lanes(outputs)
-            # Decoding leaves the rows in double precision, which the next training step can't take.
-            head.prior_ys = rows
-            written = [self._written(lanes) for lanes in found]
+            written = [self.written_lanes(lanes) for lanes in self.decoded(outputs)]
         # A file may hold a lane of one point or none; ours isn't one.
         return [[lane for lane in lanes if len(lane) > 1] for lanes in written]
-
-    def _written(self, lanes: list[Any]) -> list[Polyline]:
-        dataset = SimpleNamespace(cfg=self.settings)
-        if self.form == "tusimple":
-            rows = np.arange(160, 720, 10)
-            places = [lane(rows / self.settings.ori_img_h) for lane in lanes]
-            seen = [(x >= 0) & (x < 1) for x in places]
-            return [
-                np.stack([x[s] * self.settings.ori_img_w, rows[s]], axis=1) for x, s in zip(places, seen, strict=True)
-            ]
-        writer = {"culane": "CULane", "llamas": "LLAMAS"}[self.form]
-        written = getattr(import_module(f"clrnet.datasets.{self.form}"), writer).get_prediction_string(dataset, lanes)
-        return [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in written.splitlines()]
 
     def written(self, lane: Polyline) -> Polyline:
         """In shares of the network's whole width; on LLAMAS of the frame's size - 1."""

@@ -94,11 +94,14 @@ class LaneATT(Reference):
             self.settings = import_module("lib.config").Config(str(path))
             self.model = self.settings.get_model(pretrained_backbone=False).eval()
         self.model.nms = lambda proposals, attention, *rest: (proposals, attention)
+        self.threshold = self.settings["test_parameters"]["conf_threshold"]
+
+    def make_comparable(self) -> None:
+        """Spread the weights: upstream's own deviation gives every anchor the same score."""
         for layer, deviation in SPREAD.items():
             weight = getattr(self.model, layer).weight
             nn.init.normal_(weight, std=deviation / weight[0].numel() ** 0.5)
         nn.init.constant_(self.model.reg_layer.bias[:1], LENGTH)
-        self.threshold = self.settings["test_parameters"]["conf_threshold"]
 
     def prepared(self, frame: Frame) -> Tensor:
         """`LaneDataset.__getitem__` without augmentation."""
@@ -128,14 +131,16 @@ class LaneATT(Reference):
         """`nms`, `decode`, and the datasets' writers; for TuSimple every row, without truncation to whole pixels."""
         with self.upstream:
             options = {**self.settings["test_parameters"], "conf_threshold": self.threshold}
-            decoded = self.model.decode(self._suppressed(outputs, options), as_lanes=True)
-            return [self._written(lanes) for lanes in decoded]
+            decoded = self.model.decode(self.suppressed(outputs, options), as_lanes=True)
+            return [self.written_lanes(lanes) for lanes in decoded]
 
-    def _suppressed(self, outputs: Any, options: dict[str, Any]) -> Any:
+    def suppressed(self, outputs: Any, options: Mapping[str, Any]) -> Any:
+        """The proposals of each image that `nms` keeps by options, and what `loss` and `decode` take with them."""
         names = ("nms_thres", "nms_topk", "conf_threshold")
         return type(self.model).nms(self.model, *outputs, *(options[name] for name in names))
 
-    def _written(self, lanes: list[Any]) -> list[Polyline]:
+    def written_lanes(self, lanes: list[Any]) -> list[Polyline]:
+        """What the datasets' writers make of lanes; inside of `upstream`."""
         height, width = FRAMES[self.form]
         if self.form == "tusimple":
             rows = np.arange(height)
@@ -152,7 +157,7 @@ class LaneATT(Reference):
             targets = torch.from_numpy(np.stack([self._target(lanes) for lanes in labels]))
             with training_without_dropout(self.model):
                 outputs = self.model(images)
-                proposals = self._suppressed(outputs, self.settings["train_parameters"])
+                proposals = self.suppressed(outputs, self.settings["train_parameters"])
                 # Without a lane in the batch a term is a plain number.
                 terms = self.model.loss(proposals, targets, cls_loss_weight=1)[1]
         return {

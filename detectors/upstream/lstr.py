@@ -94,6 +94,9 @@ class LSTR(Reference):
                 .criterion
             )
             self.database = self._database(settings["db"])
+
+    def make_comparable(self) -> None:
+        """Keep the curves' pole out of the frame."""
         keep_pole_away(self.model.shared_embed)
 
     def _database(self, settings: Mapping[str, Any]) -> Any:
@@ -164,12 +167,16 @@ class LSTR(Reference):
 
     def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
         """`SetCriterion`, each term summed over the decoder layers and weighted by its weights."""
-        names = {"lane": "loss_ce", "curve": "loss_curves", "far": "loss_lowers", "near": "loss_uppers"}
         with self.upstream, training_without_dropout(self.model):
             terms, _ = self.criterion(self.forward(images), [self._target(lanes) for lanes in labels])
+        return self.weighted(terms)
+
+    def weighted(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The criterion's terms under the names of ours, each summed over the decoder layers."""
+        names = {"lane": "loss_ce", "curve": "loss_curves", "far": "loss_lowers", "near": "loss_uppers"}
         weights = self.criterion.weight_dict
         return {
-            ours: sum((weights[key] * value for key, value in terms.items() if key.startswith(theirs)), torch.zeros(()))
+            ours: torch.stack([weights[key] * value for key, value in terms.items() if key.startswith(theirs)]).sum()
             for ours, theirs in names.items()
         }
 

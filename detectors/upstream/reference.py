@@ -40,22 +40,17 @@ class Difference:
     within: float | None = None
 
 
-class Reference(ABC):
+class UpstreamModel(ABC):
     """An upstream model in evaluation mode on the CPU, with random weights from torch's global generator.
 
-    `repository` is its key in `detectors.upstream.repositories.REPOSITORIES`. `variants` says which of our variants and forms there is
-    an upstream configuration for. `model` is upstream's module: its `state_dict()` has the names that released checkpoints have.
-    `upstream` is the scope in which its code runs.
-
-    `differences` are the documented ones, by layer: `image`, `raw NAME`, `lanes`, `lanes as decoded`, `loss NAME`, `gradient`, and
-    `losses, SET` for a set of unusual labels (`losses, more lanes than slots`). `threshold` is the score that upstream's `lanes` asks
-    for, at first the published one; a comparison sets another, so that random weights give lanes. It stays None where that can't be
-    set.
+    `repository` is its key in `detectors.upstream.repositories.REPOSITORIES`. `variants` says which variants and forms there is an
+    upstream configuration for. `model` is upstream's module: its `state_dict()` has the names that released checkpoints have.
+    `upstream` is the scope in which its code runs. `threshold` is the score that upstream's decoding asks for, at first the published
+    one; None where that can't be set.
     """
 
     repository: ClassVar[str]
     variants: ClassVar[dict[str, tuple[Form, ...]]]
-    differences: ClassVar[Mapping[str, Difference]] = {}
     threshold: float | None = None
     model: nn.Module
     upstream: Isolation
@@ -63,6 +58,20 @@ class Reference(ABC):
     @abstractmethod
     def __init__(self, checkout: Path, variant: str, form: Form) -> None:
         """Build the model from the code in `checkout`, which is read and never written."""
+
+
+class Reference(UpstreamModel):
+    """An upstream model that one of our variants is compared with.
+
+    `differences` are the documented ones, by layer: `image`, `raw NAME`, `lanes`, `lanes as decoded`, `loss NAME`, `gradient`, and
+    `losses, SET` for a set of unusual labels (`losses, more lanes than slots`). A comparison sets another `threshold`, so that random
+    weights give lanes.
+    """
+
+    differences: ClassVar[Mapping[str, Difference]] = {}
+
+    def make_comparable(self) -> None:
+        """Change random weights whose outputs would say nothing, all alike or beyond measure. By default they are upstream's own."""
 
     @abstractmethod
     def prepared(self, frame: Frame) -> Tensor:

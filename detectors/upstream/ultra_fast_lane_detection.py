@@ -168,13 +168,17 @@ class UFLD(Reference):
         with self.upstream, training_without_dropout(self.model):
             places, segmentation = self._targets(labels)
             logits, mask = self.model(images)
-            data = {"cls_out": logits, "cls_label": places, "seg_out": mask, "seg_label": segmentation}
-            parts = zip(*(self.losses_of[key] for key in ("name", "op", "weight", "data_src")), strict=True)
-            return {
-                TERMS[name]: weight * loss(*(data[source] for source in sources))
-                for name, loss, weight, sources in parts
-                if weight
-            }
+            return self.weighted(logits, places, mask, segmentation)
+
+    def weighted(self, logits: Tensor, places: Tensor, mask: Tensor, segmentation: Tensor) -> dict[str, Tensor]:
+        """The terms of outputs and of labels as `LaneClsDataset` gives them; inside of `upstream`."""
+        data = {"cls_out": logits, "cls_label": places, "seg_out": mask, "seg_label": segmentation}
+        parts = zip(*(self.losses_of[key] for key in ("name", "op", "weight", "data_src")), strict=True)
+        return {
+            TERMS[name]: weight * loss(*(data[source] for source in sources))
+            for name, loss, weight, sources in parts
+            if weight
+        }
 
     def _targets(self, labels: Sequence[Sequence[Lane]]) -> tuple[Tensor, Tensor]:
         """What `LaneClsDataset` reads from masks, without augmentation: cells (B, rows, LANES) and the mask (B, H / 8, W / 8)."""

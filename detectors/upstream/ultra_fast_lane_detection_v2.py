@@ -230,13 +230,17 @@ class UFLDv2(Reference):
     def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
         """The weighted terms of `get_loss_dict`; those without weight are left out."""
         with self.upstream, training_without_dropout(self.model):
-            data = self.common.inference(self.model, {"images": images, **self._targets(labels)}, DATASETS[self.form])
-            parts = zip(*(self.losses_of[key] for key in ("name", "op", "weight", "data_src")), strict=True)
-            return {
-                TERMS[name]: weight * loss(*(data[source] for source in sources))
-                for name, loss, weight, sources in parts
-                if weight
-            }
+            return self.weighted(self.model(images), self._targets(labels))
+
+    def weighted(self, outputs: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The terms of outputs and of labels as `TrainCollect` gives them; inside of `upstream`."""
+        data = self.common.inference(lambda _: outputs, {"images": None, **labels}, DATASETS[self.form])
+        parts = zip(*(self.losses_of[key] for key in ("name", "op", "weight", "data_src")), strict=True)
+        return {
+            TERMS[name]: weight * loss(*(data[source] for source in sources))
+            for name, loss, weight, sources in parts
+            if weight
+        }
 
     def _targets(self, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
         """The labels of `TrainCollect` without augmentation."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from harness.cli.options import RESULTS, Only, Results, Seeds, SuiteName
+from harness.cli.options import RESULTS, Only, ResourceOptions, Results, Seeds, SuiteName
 
 if TYPE_CHECKING:
-    from harness.engines.base import Engine
     from harness.matrix import Plan
 
 app = typer.Typer(add_completion=False)
@@ -23,7 +21,11 @@ def bench(
     seeds: Seeds = None,
     only: Only = None,
     results: Results = RESULTS,
-    engine: Annotated[Literal["local"], typer.Option(help="Where the cells run.")] = "local",
+    engine: Annotated[
+        Literal["local", "slurm", "ray"],
+        typer.Option(help="Where the cells run: here, on the Slurm cluster that this machine submits to, or on Ray."),
+    ] = "local",
+    resources: ResourceOptions = None,
     accept_stale: Annotated[bool, typer.Option(help="Keep results of other code, and flag their rows.")] = False,
     redo_stale: Annotated[bool, typer.Option(help="Move results of other code aside and make them again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what `plan` prints, and stop.")] = False,
@@ -33,21 +35,25 @@ def bench(
     from harness.cli.display import display_for
     from harness.cli.leaderboard import show_leaderboard
     from harness.cli.plan import show_plan
+    from harness.engines.choice import engine_for
     from harness.errors import InputError
     from harness.fitting import refuse_misfits
     from harness.preflight import preflight
+    from harness.programs.cell import program_cells
     from harness.recorded import record_paths
-    from harness.suite import cells_of, load_suite, refuse_not_yet
+    from harness.suite import cells_of, load_suite, refuse_not_yet, with_resources
 
     if accept_stale and redo_stale:
         raise InputError("--accept-stale and --redo-stale exclude each other; give one")
     console = Console()
-    loaded = load_suite(suite)
+    loaded = with_resources(load_suite(suite), resources or ())
     if dry_run:
         plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
         show_plan(plan, preflight(plan), console)
         return 0
-    refuse_not_yet(loaded, cells_of(loaded, seeds=seeds, only=only or ()))
+    chosen = only or ()
+    programs = program_cells(loaded, seeds=seeds, only=chosen)
+    refuse_not_yet(loaded, [*cells_of(loaded, seeds=seeds, only=chosen), *programs])
     plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
     refuse_misfits(loaded, plan.untrained)
     if lacking(plan):
@@ -62,8 +68,10 @@ def bench(
         ready = len(plan.cells) - len(plan.pending)
         console.print(f"{loaded.name}: {len(plan.cells)} cells, {ready} done already", highlight=False)
         jobs = matrix.jobs_of(plan)
+        # Where nothing is left to run no cluster has to be at hand.
+        runs = engine_for(engine if jobs else "local", loaded, results)
         with display_for(console, len(jobs)) as display:
-            outcomes = matrix.run(plan, local_engine(plan), display)
+            outcomes = matrix.run(plan, runs, display)
         failed = [outcome for outcome in outcomes if outcome.state == "failed"]
         for outcome in failed:
             told = f"{outcome.job}: {outcome.message}" + (f" (log: {outcome.log})" if outcome.kind == "error" else "")
@@ -101,29 +109,3 @@ def lacking(plan: Plan) -> bool:
     cost = cost_line(list(looked.prices.values()), plan.suite.name)
     Console().print(cost, highlight=False, markup=False, soft_wrap=True)
     return True
-
-
-def local_engine(plan: Plan) -> Engine:
-    """The engine on this machine: a GPU to each process of a slot, or as many CPU slots as the suite's processes and threads fit in.
-
-    InputError where the suite asks for what this machine doesn't have.
-    """
-    import torch
-
-    from harness.artefacts import resolve_device
-    from harness.engines.local import LocalEngine, cpu_slots, gpu_slots
-    from harness.errors import InputError
-    from harness.training.board import BOARD_MISSING
-
-    training = plan.suite.training
-    resolve_device(training.device)
-    gpus = 0 if training.device == "cpu" else torch.cuda.device_count()
-    if 0 < gpus < training.processes:
-        raise InputError(
-            f"{plan.suite.file}: key 'training.processes' is {training.processes}, but there are {gpus} CUDA devices here: give "
-            "as many at most, or say 'training.device: cpu'"
-        )
-    if training.tensorboard and find_spec("tensorboard") is None:
-        raise InputError(f"{plan.suite.file}: {BOARD_MISSING}")
-    slots = gpu_slots(gpus, training.processes) if gpus else cpu_slots(training.threads * training.processes)
-    return LocalEngine(slots, plan.results / plan.suite.name / "logs", training.threads)

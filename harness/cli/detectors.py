@@ -104,10 +104,16 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def parity_of(name: str) -> str | None:
-    """How a detector compares with its upstream: `compared` where docs/detectors.md has a table of it, None where there is nothing."""
+    """How a detector compares with its upstream, by form, as docs/detectors.md has it; None where it has no upstream model."""
     from detectors.upstream.references import REFERENCES
+    from harness.parity.compare import forms_of
+    from harness.parity.outcomes import PAGE, in_words, outcomes
 
-    return "compared" if name in REFERENCES else None
+    if name not in REFERENCES:
+        return None
+    if not PAGE.is_file():
+        return "see docs/detectors.md of the repository"
+    return in_words(outcomes(PAGE.read_text(encoding="utf-8")).get(name, {}), forms_of(name, None))
 
 
 def parameter_count(name: str, form: Form) -> int:

@@ -107,7 +107,8 @@ class PlainDisplay:
         elif now - self.spoken[event.job] < LINE_SECONDS:
             return
         self.spoken[event.job] = now
-        self.say(f"{event.job}: {event.phase} {event.step}/{event.total} {event.note}{self.eta(event, now)}".rstrip())
+        count = f" {event.step}/{event.total}" if event.total else ""
+        self.say(f"{event.job}: {event.phase}{count} {event.note}{self.eta(event, now)}".rstrip())
 
     def eta(self, event: Event, now: float) -> str:
         """The time left of a phase, once it is known."""

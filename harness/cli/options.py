@@ -20,6 +20,15 @@ Only = Annotated[
         help="Only cells that fit key=pattern,key=pattern (dataset, detector, method, seed); repeated: those that fit any.",
     ),
 ]
+ResourceOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resources",
+        metavar="EXPR",
+        help="What jobs need, key=value,key=value (cpus, memory_gigabytes, gpu_memory_gigabytes, hours, slurm.OPTION); with keys "
+        "of --only before them, of those cells alone. Over the suite's own; repeatable.",
+    ),
+]
 Results = Annotated[Path, typer.Option("--results", help="The folder of runs.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, and nothing else there.")]
 

@@ -16,7 +16,8 @@ app = typer.Typer(add_completion=False)
 
 @app.command(epilog="Example: samiro-bench status mini")
 def status(suite: SuiteName = "mini", seeds: Seeds = None, results: Results = RESULTS, as_json: Json = False) -> None:
-    """Show whether a `bench` of SUITE runs, which cells are done, and how the last run of the others ended."""
+    """Show whether a `bench` of SUITE runs, where each cell stands, its job on a cluster, and how its last run ended."""
+    from harness.engines.states import read_states, states_file
     from harness.matrix import is_running, make_plan
     from harness.recorded import last_outcomes
     from harness.suite import load_suite
@@ -24,21 +25,25 @@ def status(suite: SuiteName = "mini", seeds: Seeds = None, results: Results = RE
     plan = make_plan(load_suite(suite), results, seeds=seeds)
     outcomes = last_outcomes(results, plan.suite.name)
     running = is_running(results, plan.suite.name)
+    queued = {name: state.summary for name, state in read_states(states_file(results / plan.suite.name)).items()}
     rows = [
         {
             "cell": state.cell.id,
             "state": state.summary,
+            "job": queued.pop(f"time {state.cell.id}", "") or queued.pop(state.cell.id, ""),
             "last": outcomes.get(state.cell.id, "") if not state.done else "",
         }
         for state in plan.cells
     ]
-    rows += [{"cell": cell.id, "state": DATA_MISSING, "last": why} for cell, why in plan.unavailable]
+    rows += [{"cell": cell.id, "state": DATA_MISSING, "job": "", "last": why} for cell, why in plan.unavailable]
     if as_json:
-        typer.echo(json.dumps({"suite": plan.suite.name, "running": running, "cells": rows}))
+        typer.echo(json.dumps({"suite": plan.suite.name, "running": running, "cells": rows, "jobs": queued}))
         return
-    table = Table(
-        "cell", "state", "how its last run ended", title=f"{plan.suite.name}: {'running' if running else 'idle'}"
-    )
+    columns = ("cell", "state", "job", "how its last run ended")
+    table = Table(*columns, title=f"{plan.suite.name}: {'running' if running else 'idle'}")
     for row in rows:
         table.add_row(*row.values())
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for name, told in queued.items():
+        console.print(f"{name}: {told}", highlight=False, markup=False, soft_wrap=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 from harness.progress import Event, Report
@@ -13,17 +14,40 @@ Task = Callable[[Report], None]
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a job needs of a machine.
+
+    processes: into how many it splits, each with a GPU of its own if `gpu` says that it can use any. cpus: cores in all; None leaves
+    them to the engine. memory_gigabytes: main memory in all. gpu_memory_gigabytes: what it takes of each of its GPUs; None is a whole
+    GPU. hours: after which a scheduler may end it; None is the scheduler's default. slurm: options of sbatch by their long names.
+    """
+
+    processes: int = 1
+    gpu: bool = False
+    cpus: int | None = None
+    memory_gigabytes: float | None = None
+    gpu_memory_gigabytes: float | None = None
+    hours: float | None = None
+    slurm: Mapping[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Job:
     """One piece of work for one process.
 
-    needs: names of jobs that must be done before. exclusive: runs while nothing else does, because it uses every core itself or
-    because it measures time.
+    needs: names of jobs that must be done before. exclusive: runs while nothing else does on its machine, because it uses every core
+    itself or because it measures time.
     """
 
     name: str
     task: Task
     needs: tuple[str, ...] = ()
     exclusive: bool = False
+    resources: Resources = Resources()
+
+    def file(self, folder: Path, suffix: str) -> Path:
+        """The file in a folder that is named after the job."""
+        return folder / f"{self.name.replace('/', '_').replace(' ', '-')}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -42,7 +66,7 @@ class Listener(Protocol):
     """Whoever shows what goes on."""
 
     def started(self, job: Job) -> None:
-        """A job has a process now."""
+        """A job has a process now, or a place in a scheduler's queue."""
 
     def event(self, event: Event) -> None:
         """News of a running job."""

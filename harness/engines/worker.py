@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -18,13 +19,15 @@ from harness.errors import InputError
 from harness.processes import die_with_parent
 from harness.progress import Event, throttled
 
-REPORT_SECONDS = 0.25
-"""At most one event of a phase in this time: a display can't show more."""
 
+def main(report_seconds: float) -> int:
+    """Run the job on standard input; the exit code is 0 if it is done, 1 if it failed, 130 if it was interrupted.
 
-def main() -> int:
-    """Run the job on standard input; the exit code is 0 if it is done, 1 if it failed, 130 if it was interrupted."""
+    report_seconds: at most one event of a phase in this time.
+    """
     die_with_parent()
+    # With it a scheduler announces a job's end to all its processes; the parent of this one acts on it, and it would end the others.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     said = take_standard_output()
     job = pickle.loads(sys.stdin.buffer.read())  # our own parent's pickle, over a pipe of its own
 
@@ -32,7 +35,7 @@ def main() -> int:
         say(said, {"event": asdict(event)})
 
     try:
-        job.task(throttled(report, REPORT_SECONDS))
+        job.task(throttled(report, report_seconds))
     except KeyboardInterrupt:
         return 130
     except InputError as error:
@@ -67,4 +70,4 @@ def take_standard_output() -> IO[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(float(sys.argv[1])))

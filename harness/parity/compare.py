@@ -98,6 +98,7 @@ def parity(name: str, form: Form, folder: Path, report: Callable[[Layer], None] 
         seed_everything(SEED)
         try:
             reference = build(checkout, name, form)
+            reference.make_comparable()
         except ModuleNotFoundError as error:
             raise InputError(
                 f"{checkout}: its code needs the package {error.name}: install it, or name a folder that has it in PYTHONPATH"

@@ -12,7 +12,7 @@ from detectors.meta import Form
 from detectors.programs import DescribedProgram, ProgramForm, read_program
 from detectors.registry import is_program
 from harness.artefacts import open_part, resolve_device
-from harness.assembly import assemble_evaluation, assemble_submission, read_json, rendered_artefact
+from harness.assembly import assemble_evaluation, assemble_submission, read_json, rendered_artefacts
 from harness.cell import (
     cell_folder,
     content_key,
@@ -52,13 +52,10 @@ class ProgramCell:
     file: Path
     form: Form
     dataset: DatasetPart
+    datasets: Mapping[str, DatasetPart]
+    """All that it reads, by name."""
     training: TrainingPart
     evaluations: Mapping[str, EvaluationPart]
-
-    @property
-    def datasets(self) -> Mapping[str, DatasetPart]:
-        """All that it reads, by name."""
-        return {self.identity.dataset: self.dataset}
 
     @property
     def described(self) -> DescribedProgram:
@@ -109,6 +106,8 @@ def program_cell(suite: Suite, point: Point) -> ProgramCell:
         confidence="published",
         seed=point.seed,
     )
+    evaluations = evaluations_of(suite, point.dataset)
+    names = (point.dataset, *(part.dataset for part in evaluations.values()))
     return ProgramCell(
         id=f"{point.dataset}-{described.program.name}-{point.method}-{identity_hash(identity)[:10]}",
         suite=suite.name,
@@ -116,8 +115,9 @@ def program_cell(suite: Suite, point: Point) -> ProgramCell:
         file=Path(point.detector),
         form=form,
         dataset=dataset,
+        datasets={name: suite.datasets[name] for name in names if name is not None},
         training=suite.training,
-        evaluations=evaluations_of(suite, point.dataset),
+        evaluations=evaluations,
     )
 
 
@@ -146,16 +146,16 @@ def checkpoint_sha256(described: DescribedProgram, form: Form) -> str:
 
 def program_phases(results: Path, cell: ProgramCell, contents: Mapping[str, str] | None = None) -> ProgramPhases:
     """The phases of a program's cell with their keys. contents: content keys of datasets by name, as for `cell_phases`."""
-    name = cell.identity.dataset
-    content = contents[name] if contents is not None else content_key(results, name, cell.dataset)
+    if contents is None:
+        contents = {name: content_key(results, name, part) for name, part in cell.datasets.items()}
     folder = cell_folder(results, cell)
     predict, score = {}, {}
     for key, evaluation in cell.evaluations.items():
         what: dict[str, Any] = {
             "phase": "ask",
             "identity": cell.identity.model_dump(mode="json"),
-            "content": content,
-            **evaluation_identity(evaluation, {name: content}),
+            "content": contents[cell.identity.dataset],
+            **evaluation_identity(evaluation, contents),
         }
         code = code_of("harness.programs.run", FORMS[cell.form].partition(":")[0])
         predict[key] = Phase(folder / f"predict-{key}", sha256_of_json(what), code)
@@ -250,7 +250,7 @@ def record_program(results: Path, cell: ProgramCell) -> Record:
         throughput=(),
         training=None,
         own_timing=next((OwnTiming.model_validate(one["timing"]) for one in said if one["timing"]), None),
-        artefacts=(*rendered_artefact(results, cell), program),
+        artefacts=(*rendered_artefacts(results, cell), program),
         environment=Environment.model_validate(said[0]["environment"]),
         flags=tuple(flags),
     )

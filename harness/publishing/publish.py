@@ -120,16 +120,17 @@ def archive_labels(plan: Plan, records: list[Record], folder: Path) -> None:
 
 
 def picture(plan: Plan, records: list[Record], folder: Path) -> None:
-    """The sheet of overlays, of the last cell on rendered images; other images may not be shown."""
-    shown: list[tuple[ScoredCell, Record]] = [
-        (state.cell, record)
+    """The sheet of overlays, of the last cell on clean rendered images of its own dataset; other images may not be shown."""
+    shown: list[tuple[ScoredCell, Record, Evaluation]] = [
+        (state.cell, record, evaluation)
         for state, record in zip(plan.cells, records, strict=True)
-        if state.cell.dataset.rendered is not None and record.evaluations
+        if state.cell.dataset.rendered is not None
+        for evaluation in record.evaluations[::-1]
+        if evaluation.corruption is None and evaluation.dataset == record.identity.dataset
     ]
     if not shown:
         return
-    cell, record = shown[-1]
-    evaluation = record.evaluations[0]
+    cell, record, evaluation = shown[-1]
     dataset = open_part(plan.results, cell.identity.dataset, cell.dataset)
     counts = read_checked_counts(folder / "records", record, evaluation)
     ids, lanes = unpack_predictions(folder / "predictions" / f"{record.id}.{evaluation.name}.npz")

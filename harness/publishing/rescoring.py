@@ -62,7 +62,8 @@ class LabelSource:
     def of(self, record: Record, evaluation: Evaluation) -> Source:
         """The labels of a row. InputError if archived labels are damaged, missing, or not those of their specification."""
         name = labels_name(evaluation.dataset, evaluation.split, evaluation.dataset_sha256)
-        rendered = "rendered" in record.identity.dataset_key and evaluation.dataset == record.identity.dataset
+        own = evaluation.dataset == record.identity.dataset
+        rendered = "rendered" in record.identity.dataset_key if own else (self.folder / name).is_file()
         key = (name,) if rendered else (name, record.identity.dataset)
         if key not in self._opened:
             try:

@@ -6,6 +6,7 @@ smooth function of such sums, so one linear term a clip, its influence, is all t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,23 @@ class Estimates:
 def difference(method: Estimates, baseline: Estimates) -> Estimates:
     """The paired difference method - baseline, seed by seed and clip by clip."""
     return Estimates(method.values - baseline.values, method.influence - baseline.influence, baseline.images)
+
+
+def mean_over(parts: Sequence[Estimates]) -> Estimates:
+    """The mean of several scores of the same seeds on the same clips, as of one split in several conditions."""
+    values = np.mean([part.values for part in parts], axis=0)
+    return Estimates(values, np.mean([part.influence for part in parts], axis=0), parts[0].images)
+
+
+def share_of(part: Estimates, whole: Estimates) -> Estimates | None:
+    """One score as a share of another of the same seeds on the same clips; None where the other is 0.
+
+    The influence is the delta method's.
+    """
+    if not whole.values.all():
+        return None
+    share, across = part.values / whole.values, whole.values[:, None]
+    return Estimates(share, (part.influence - share[:, None] * whole.influence) / across, part.images)
 
 
 def f1_estimates(true_positives: Sums, labels: Sums, predictions: Sums, images: Sums) -> Estimates | None:

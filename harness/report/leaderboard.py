@@ -18,6 +18,7 @@ from harness.report.beside import Reproduction, reproductions
 from harness.report.columns import Column, arm_estimates, columns_of
 from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, common_timing, timings_of, training_costs_of
 from harness.report.published import Published
+from harness.report.robustness import UNJUDGED, Robustness, robustness_of
 from harness.report.rows import Gain, Row, gains_of, rival_baselines, rows_of
 from harness.report.scored import ScoredRecord, SectionKey, scored_records
 from harness.report.statistics import effective_clips
@@ -78,8 +79,9 @@ class Unscored:
 class Leaderboard:
     """Everything that tables and pages are made from. timings and training are of all arms, whatever they were scored on.
 
-    left_out: what is wrong with the records that no figure rests on, a line each. missing: seeds of rows that have no record.
-    failed: cells that were run and ended without a record, a line each with the reason.
+    robustness: what is left under corruptions, a table a split. left_out: what is wrong with the records that no figure rests on, a
+    line each. missing: seeds of rows that have no record. failed: cells that were run and ended without a record, a line each with the
+    reason.
     """
 
     suites: tuple[str, ...]
@@ -88,9 +90,15 @@ class Leaderboard:
     timings: Timings
     training: Mapping[Arm, tuple[TrainingCostOfArm, ...]]
     summaries: tuple[MethodSummary, ...]
+    robustness: tuple[Robustness, ...] = ()
     left_out: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> tuple[Section, ...]:
+        """The sections that pages show as tables of their own: those of clean images. The others are summed up in `robustness`."""
+        return tuple(section for section in self.sections if not section.key.corruption)
 
 
 @no_collection()
@@ -131,6 +139,7 @@ def leaderboard(
         timings=timings,
         training={arm: tuple(training_costs_of(arm)) for arm in arms},
         summaries=method_summaries([(section.key.dataset, section.gains) for section in headline_sections(sections)]),
+        robustness=robustness_of(arms, scored),
         left_out=tuple(sorted(told)),
         missing=tuple(missing),
         failed=tuple(failed),
@@ -215,7 +224,7 @@ def why_not_judged(key: SectionKey, judged: Collection[SectionKey]) -> str | Non
     """Why no gain of a section has a verdict, None if they may."""
     if key in judged:
         return None
-    return "no verdict: corrupted images" if key.corruption else "no verdict: a further evaluation"
+    return UNJUDGED if key.corruption else "no verdict: a further evaluation"
 
 
 def standing(group: Sequence[Row | Gain]) -> tuple[float, str, str]:

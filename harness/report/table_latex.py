@@ -9,6 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from harness.report.beyond_cells import (
+    HOW_TO_READ_TRANSFER,
+    robustness_notes,
+    robustness_table,
+    transfer_tables,
+)
 from harness.report.cells import (
     Table,
     chunks,
@@ -46,12 +52,17 @@ CHARACTERS = 118
 def to_latex(board: Leaderboard) -> str:
     """All tables of the leaderboard, each in a float of its own; what is too wide for a page stands there as several tabulars."""
     floats: list[tuple[str, list[str], list[str]]] = []
-    for section in board.sections:
+    for section in board.shown:
         caption = f"{section_title(section)}. {section_text(section)}"
         floats.append((caption, score_tabulars(section, board.timings), section_remarks(section, board)))
         if section.gains:
             title = f"{section_title(section)}: paired gains in {section.headline.title}, in points."
             floats.append((title, tabulars(gain_table(section)), []))
+    floats += [(f"Transfer. {HOW_TO_READ_TRANSFER}", tabulars(table), []) for table in transfer_tables(board)]
+    for found in board.robustness:
+        table = robustness_table(found)
+        notes = [f"{latex(note)}\\par" for note in robustness_notes(found)]
+        floats.append((f"Robustness. {table.title}.", tabulars(table), notes))
     if board.summaries:
         floats.append(("Methods over all rows: random effects, in points.", tabulars(summary_table(board)), []))
     floats += [(f"Latency at batch 1: {table.title}.", tabulars(table), []) for table in timing_tables(board)]

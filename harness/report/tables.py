@@ -9,6 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from harness.files import write_text
+from harness.report.beyond_cells import (
+    HOW_TO_READ_ROBUSTNESS,
+    HOW_TO_READ_TRANSFER,
+    robustness_notes,
+    robustness_table,
+    transfer_tables,
+)
 from harness.report.cells import (
     Table,
     gain_table,
@@ -101,8 +108,9 @@ def to_markdown(board: Leaderboard) -> str:
         parts.append("No records yet.")
     if board.sections:
         parts.append(how_to_read(board))
-    for section in board.sections:
+    for section in board.shown:
         parts += section_parts(section, board)
+    parts += beyond_parts(board)
     if board.summaries:
         read = HOW_TO_READ_SUMMARY.format(headline=headlines(board))
         parts += ["## Methods over all rows", read, table_text(summary_table(board))]
@@ -121,6 +129,20 @@ def to_markdown(board: Leaderboard) -> str:
         for table in tables:
             parts += [f"### {markdown(table.title)}", table_text(table)]
     return "\n\n".join(parts) + "\n"
+
+
+def beyond_parts(board: Leaderboard) -> list[str]:
+    """The tables of transfer and of robustness, where there are any."""
+    parts = []
+    for table in transfer_tables(board):
+        parts += ["## Transfer", HOW_TO_READ_TRANSFER, table_text(table)]
+    if board.robustness:
+        parts += ["## Robustness", HOW_TO_READ_ROBUSTNESS]
+    for found in board.robustness:
+        table = robustness_table(found)
+        parts += [f"### {markdown(table.title)}", table_text(table)]
+        parts.append("\n".join(f"- {markdown(note)}" for note in robustness_notes(found)))
+    return parts
 
 
 def left_out_parts(board: Leaderboard) -> list[str]:

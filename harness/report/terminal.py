@@ -10,6 +10,7 @@ from rich.segment import Segments
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from harness.report.beyond_cells import robustness_table, transfer_tables
 from harness.report.cells import Table, chunks, score_table
 from harness.report.leaderboard import Leaderboard
 from harness.report.section_text import section_title
@@ -24,7 +25,7 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
 
     On a terminal, columns that don't fit beside each other go into a further table; in a file every table has its full width.
     """
-    for section in board.sections:
+    for section in board.shown:
         table = score_table(section, board.timings)
         scenarios = {column.title for column in section.columns if column.scenario is not None}
         figures = range(table.text_columns, len(table.header))
@@ -32,13 +33,23 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
         by_scenario = [index for index in figures if table.header[index] in scenarios]
         console.print(Text(one_line(section_title(section)), style="bold"), soft_wrap=True)
         for columns in (totals, by_scenario):
-            for fitting in chunks(table, columns, console.width if console.is_terminal else None):
+            for fitting in chunks(table, columns, page(console)):
                 show(table, fitting, console)
+    for table in (*transfer_tables(board), *map(robustness_table, board.robustness)):
+        title = table.title if table.title == "Transfer" else f"Robustness: {table.title}"
+        console.print(Text(one_line(title), style="bold"), soft_wrap=True)
+        for columns in chunks(table, range(table.text_columns, len(table.header)), page(console)):
+            show(table, columns, console)
     for line in board.failed:
         console.print(Text(one_line(f"failed: {line}")), soft_wrap=True)
     for item in board.unscored:
         told = f"{item.dataset}, {item.split}: {item.arm.name}: unscored: {item.why}; see submission.zip in its cells"
         console.print(Text(one_line(told)), soft_wrap=True)
+
+
+def page(console: Console) -> int | None:
+    """How many characters stand beside each other; None in a file, which has room for all."""
+    return console.width if console.is_terminal else None
 
 
 def show(table: Table, columns: Sequence[int], console: Console) -> None:

@@ -8,6 +8,7 @@ from harness.suite.axes import Point
 from harness.suite.cells import Cell, ScoredCell, adapter_of, cells_of, dataset_identity
 from harness.suite.load import load_suite, suite_names
 from harness.suite.not_yet import not_yet, refuse_not_yet
+from harness.suite.resources import needs_of, with_resources
 from harness.suite.schema import DatasetPart, EvaluationPart, OraclePart, Suite, TrainingPart, form_of
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "dataset_identity",
     "form_of",
     "load_suite",
+    "needs_of",
     "not_yet",
     "refuse_not_yet",
     "suite_names",
+    "with_resources",
 ]

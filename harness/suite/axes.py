@@ -132,6 +132,8 @@ def check_axes(suite: Suite) -> None:
                 raise InputError(
                     f"{suite.file}: key 'exclude.{number}.seed': there is no seed {seed}: the suite has 0 to {suite.seeds - 1}"
                 )
+    for number, needs in enumerate(suite.resources.cells):
+        axes.check(needs, suite.file, f"resources.cells.{number}")
     without = set(points_of(suite.model_copy(update={"include": ()})))
     for number, inclusion in enumerate(suite.include):
         axes.check(inclusion, suite.file, f"include.{number}")

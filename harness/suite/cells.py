@@ -122,10 +122,7 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
     asked = None if oracle_name is None else oracle_for(suite, oracle_name, point.dataset)
     shuffled = asked is not None and asked.configuration.kind == "shuffled"
     oracle = oracle_for(suite, asked.configuration.backbone, point.dataset) if asked and shuffled else asked
-    evaluations = {
-        name: part if part.dataset != point.dataset else part.model_copy(update={"dataset": None})
-        for name, part in evaluations_of(suite, point.dataset).items()
-    }
+    evaluations = evaluations_of(suite, point.dataset)
     identity = Identity(
         detector=meta.name,
         detector_meta=described(meta, form, point.detector),

@@ -11,13 +11,13 @@ from harness.suite.schema import EvaluationPart, Suite, form_of
 
 
 def evaluations_of(suite: Suite, dataset: str) -> dict[str, EvaluationPart]:
-    """The evaluations, by name, of cells that were trained on a dataset; each has one severity at most.
+    """The evaluations, by name, of cells that were trained on a dataset, which they don't name; each has one severity at most.
 
     Where a suite names none: the split that the field scores of the dataset's form, under its own name.
     """
     split = SCORINGS[form_of(suite.datasets[dataset])].split
     return {
-        name: single
+        name: single if single.dataset != dataset else single.model_copy(update={"dataset": None})
         for key, part in (suite.evaluations or {split: EvaluationPart(split=split)}).items()
         if part.trained_on is None or fitting({dataset: dataset}, part.trained_on)
         for name, single in single_evaluations(key, part)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from harness.datasets.base import FORMS
 from harness.errors import InputError
-from harness.suite.cells import ScoredCell, cells_of
+from harness.suite.cells import Cell, ScoredCell, cells_of
 from harness.suite.evaluations import single_evaluations
 from harness.suite.schema import Suite, form_of
 
@@ -27,11 +27,11 @@ class NotYet:
         return f"key '{self.key}': {self.why}"
 
 
-EVALUATIONS = {
-    "dataset": "a detector can't be tested on another dataset than it was trained on yet",
-    "corruption": "test images can't be corrupted yet",
+OF_PROGRAMS = {
+    "dataset": "a program can't be tested on another dataset than the one that it is asked about yet",
+    "corruption": "a program reads image files by itself, which can't be corrupted for it yet",
 }
-"""Key of an evaluation -> why one that has it can't be run."""
+"""Key of an evaluation -> why a program that has one with it can't be run."""
 
 
 def not_yet(suite: Suite, cells: Sequence[ScoredCell]) -> tuple[NotYet, ...]:
@@ -49,16 +49,17 @@ def dataset_parts(suite: Suite, cells: Sequence[ScoredCell]) -> Iterator[NotYet]
 
 
 def evaluation_parts(suite: Suite, cells: Sequence[ScoredCell]) -> Iterator[NotYet]:
-    """Evaluations that ask for what can't be done yet."""
+    """Evaluations that ask of a program what can't be done yet."""
     used = {
         (name, key)
         for cell in cells
+        if not isinstance(cell, Cell)
         for name, part in cell.evaluations.items()
-        for key in EVALUATIONS
+        for key in OF_PROGRAMS
         if getattr(part, key) is not None
     }
     for name, part in suite.evaluations.items():
-        for key, why in EVALUATIONS.items():
+        for key, why in OF_PROGRAMS.items():
             if any((single, key) in used for single, _ in single_evaluations(name, part)):
                 yield NotYet(f"evaluations.{name}.{key}", why)
 

@@ -16,7 +16,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$
 
 ProtocolName = Literal["lane-latency/1", "lane-latency/1-short"]
 
-CorruptionName = Literal["fog", "rain", "blur", "low_light", "compression"]
+CorruptionName = Literal["fog", "rain", "blur", "defocus", "low_light", "compression", "noise"]
 """What can befall the images of an evaluation, each in severities from 1 (slight) to 5."""
 
 
@@ -112,7 +112,7 @@ class DetectorPart(Overrides):
 
 
 class TrainingPart(Part):
-    """What holds for all cells. All but `device`, `workers`, `cache_gigabytes` and `tensorboard` is part of a cell's identity."""
+    """What holds for all cells. All but `device`, `workers`, `cache_gigabytes`, `checkpoint_seconds`, `tensorboard` is identity."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False
@@ -130,6 +130,8 @@ class TrainingPart(Part):
     """Processes that load data."""
     cache_gigabytes: float = Field(1.0, ge=0, le=100_000, allow_inf_nan=False)
     """Memory for decoded training images, of all loader processes of a cell together. What doesn't fit is decoded each time."""
+    checkpoint_seconds: float = Field(60.0, gt=0, le=86_400, allow_inf_nan=False)
+    """How often a training is written down: what is lost at most when it is killed or pre-empted."""
     selection: Literal["last", "val-best"] = "last"
     """Which step's weights are scored: the last, or the best on the validation split of the dataset that a cell trains on."""
     confidence: Literal["published", "val-best"] = "published"
@@ -182,6 +184,57 @@ class Condition(Part):
         return self
 
 
+class Needs(Part):
+    """What a job asks of the machine that it runs on. No part of any identity: results don't depend on it."""
+
+    cpus: int | None = Field(None, ge=1, le=4096)
+    """Cores; default: `training.threads` and `training.workers` of every process of a job, on one's own machine only the threads."""
+    memory_gigabytes: float | None = Field(None, gt=0, le=100_000, allow_inf_nan=False)
+    """Main memory; default: the scheduler's, and on one's own machine it isn't counted."""
+    gpu_memory_gigabytes: float | None = Field(None, gt=0, le=100_000, allow_inf_nan=False)
+    """Memory on each GPU that a job uses: cells share a GPU by it. Default: a GPU to itself."""
+    hours: float | None = Field(None, ge=0.1, le=10_000, allow_inf_nan=False)
+    """Time limit under a scheduler, at which a job is queued again and goes on from its checkpoint; default: the scheduler's own."""
+    slurm: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]*$")], str | int] = {}
+    """Options of sbatch by their long names (`partition`, `account`, `qos`, `constraint`), and `array-parallelism`."""
+
+    @model_validator(mode="after")
+    def _ours(self) -> Self:
+        for key in sorted(OURS & self.slurm.keys()):
+            raise ValueError(
+                f"key 'slurm.{key}': the engine sets this option itself: {OURS_INSTEAD.get(key, 'leave it out')}"
+            )
+        return self
+
+
+OURS_INSTEAD = {
+    "time": "say 'hours'",
+    "mem": "say 'memory_gigabytes'",
+    "cpus-per-task": "say 'cpus'",
+    "gpus-per-node": "say 'training.processes'",
+}
+OURS = OURS_INSTEAD.keys() | {
+    "array", "error", "exclusive", "job-name", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output", "signal", "wckey",
+}  # fmt: skip
+"""Options of sbatch that the engine sets itself."""
+
+
+class CellNeeds(Condition, Needs):
+    """What cells need that fit a condition, laid over what all need."""
+
+    @model_validator(mode="after")
+    def _conditional(self) -> Self:
+        if not self.model_fields_set & Condition.model_fields.keys():
+            raise ValueError("names no cells: give at least one of dataset, detector, method, seed")
+        return self
+
+
+class ResourcesPart(Needs):
+    """What jobs need, and `cells`, which need something else; of several that fit, the last decides, key by key."""
+
+    cells: tuple[CellNeeds, ...] = ()
+
+
 class Inclusion(Part):
     """Cells that join the matrix after all exclusions: the product of what is named here, an axis left out being whole."""
 
@@ -219,6 +272,8 @@ class Suite(Part):
     ] = Field({}, min_length=1)
     """By default one, of the split that the field scores: `test`, but of LLAMAS, whose test labels are private, `val`."""
     throughput: ProtocolName = "lane-latency/1"
+    resources: ResourcesPart = ResourcesPart()
+    """What jobs ask of the machines that they run on, on any engine."""
 
 
 def oracle_of(method: MethodConfiguration) -> str | None:

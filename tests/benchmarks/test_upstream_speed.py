@@ -57,6 +57,7 @@ def pair(
     folder = tmp_path_factory.mktemp(name)
     seed_everything(0)
     reference = build(Path(ROOT) / build.repository, name, form)
+    reference.make_comparable()
     shown = frames_for(imported(reference, name, form, folder), folder)
     randomise(reference.model, lambda: reference.forward(reference.normalised(shown.images)))
     detector = imported(reference, name, form, folder)

@@ -13,7 +13,12 @@ PAGE = (ROOT / "docs/rules.md").read_text()
 PLACES = sorted(set(re.findall(r"`(harness/[\w/]+\.py)(?::(\w+))?`", PAGE)))
 WHERE = {
     "† ": ("harness/report/arms.py", "harness/assembly.py"),
-    "no verdict": ("harness/report/rows.py", "harness/report/leaderboard.py", "harness/report/statistics.py"),
+    "no verdict": (
+        "harness/report/rows.py",
+        "harness/report/leaderboard.py",
+        "harness/report/statistics.py",
+        "harness/report/robustness.py",
+    ),
     "times": ("harness/throughput/measurement.py", "harness/throughput/devices.py", "harness/phase_work.py"),
 }
 

@@ -42,7 +42,7 @@ def test_a_cell_is_priced_by_the_median_of_the_records_that_are_like_it(
     other["identity"]["recipe"]["batch_size"] += 1
     write(tmp_path, "of another batch", other)
     rates = recorded_rates(tmp_path)
-    prices = priced(cells, {"roads": 72}, [rates], {"roads": 36})
+    prices = priced(cells, {"roads": 72}, [rates], {baseline.id: 36})
     assert prices[baseline.id].seconds == pytest.approx(60 * 0.3)
     assert prices[baseline.id].basis == "records"
     assert prices[samiro.id].seconds is None
@@ -66,7 +66,7 @@ def test_a_record_that_cannot_be_read_is_named_and_the_others_count(tmp_path: Pa
 
 
 def test_room_on_the_disk_is_that_of_weights_moments_and_predictions(cells: tuple[Cell, ...]) -> None:
-    few, many = (priced(cells[:1], {}, [], {"roads": images})[cells[0].id].disk_bytes for images in (0, 1000))
+    few, many = (priced(cells[:1], {}, [], {cells[0].id: images})[cells[0].id].disk_bytes for images in (0, 1000))
     # adamw: the weights, their two moments and the exported weights.
     assert few == parameters(cells[0]) * BYTES_A_WEIGHT * 4
     assert many > few + 4096 * 1000

@@ -11,15 +11,14 @@ from torch import Tensor
 
 from detectors.clrnet import CLRNet as OurCLRNet
 from detectors.meta import DetectorMeta
-from detectors.upstream.bridge import Bridge, Scored, bridged
-from detectors.upstream.clrnet import TERMS, CLRNet
+from detectors.upstream.bridge import LabelledBridge, PairedBridge, Scored, bridged
+from detectors.upstream.clrnet import TERMS, CLRNet, CLRNetModel
 
 
-class UpstreamCLRNet(Bridge):
-    """CLRNet of its authors, with the suppression of this project's in the place of their CUDA kernel."""
+class Refinement(LabelledBridge):
+    """What bridges to CLRNet's code share. Its CUDA kernel for suppression is this project's own."""
 
-    reference = CLRNet
-    metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurCLRNet.metas, CLRNet.variants)
+    reference: ClassVar[type[CLRNetModel]]
 
     @property
     def stages(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -49,7 +48,7 @@ class UpstreamCLRNet(Bridge):
             terms = head.loss({"predictions_lists": stages, "seg": masks}, batch)["loss_stats"]
             return {ours: terms[theirs] for ours, theirs in TERMS.items()}
         settings = self.upstream.settings
-        focal = import_module("clrnet.models.losses.focal_loss").FocalLoss(alpha=0.25, gamma=2.0)
+        focal = import_module(f"{self.reference.package}.models.losses.focal_loss").FocalLoss(alpha=0.25, gamma=2.0)
         logits = torch.stack(stages)[..., :2].flatten(0, -2)
         background = focal(logits, logits.new_zeros(len(logits), dtype=torch.long)).sum() / (len(stages) * len(lanes))
         nothing = 0.0 * logits.sum()
@@ -61,22 +60,26 @@ class UpstreamCLRNet(Bridge):
         }
 
     def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
-        """`get_lanes` and the datasets' writers, the lanes of one image asked for one by one, so that a lane's score is known."""
+        """`get_lanes`, which is to read the lanes of an image one by one, with their scores; and the datasets' writers, likewise."""
         upstream = self.upstream
-        head, scores = upstream.model.heads, list[float]()
+        head = upstream.model.heads
+        reading = head.predictions_to_pred
 
-        def one_by_one(predictions: Tensor) -> list[Any]:
-            lanes = []
-            for prediction in predictions:
-                found = reading(prediction[None])
-                lanes += found
-                scores.extend([float(prediction[:2].softmax(dim=0)[1])] * len(found))
-            return lanes
+        def with_scores(predictions: Tensor) -> list[tuple[Any, float]]:
+            scores = predictions[:, :2].softmax(dim=1)[:, 1].tolist()
+            one_by_one = zip(predictions[:, None], scores, strict=True)
+            return [(lane, score) for prediction, score in one_by_one for lane in reading(prediction)]
 
-        images, reading = [], head.predictions_to_pred
-        with mock.patch.object(head, "predictions_to_pred", one_by_one):
-            for image in outputs.float():
-                scores.clear()
-                (lanes,) = upstream.lanes(image[None])
-                images.append(list(zip(lanes, scores, strict=True)))
-        return images
+        final = outputs if isinstance(outputs, Tensor) else outputs["predictions_lists"][-1]
+        with upstream.upstream, mock.patch.object(head, "predictions_to_pred", with_scores):
+            return [
+                [(points, score) for lane, score in lanes for points in upstream.written_lanes([lane])]
+                for lanes in upstream.decoded(final.float())
+            ]
+
+
+class UpstreamCLRNet(Refinement, PairedBridge):
+    """CLRNet of its authors."""
+
+    reference: ClassVar[type[CLRNet]] = CLRNet
+    metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurCLRNet.metas, CLRNet.variants)

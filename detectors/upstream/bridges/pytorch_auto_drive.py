@@ -1,9 +1,10 @@
-"""voldemortX/pytorch-auto-drive's own RESA, SCNN and LSTR."""
+"""voldemortX/pytorch-auto-drive's own RESA, SCNN, LSTR and BézierLaneNet."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from inspect import signature
 from typing import Any, ClassVar
 from unittest import mock
 
@@ -12,17 +13,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from detectors.bezierlanenet import IGNORED
+from detectors.bezierlanenet import WEIGHTS as BEZIER_WEIGHTS
+from detectors.bezierlanenet import BezierLaneNet as OurBezierLaneNet
 from detectors.lstr import LSTR as OurLSTR
 from detectors.lstr import WEIGHTS
 from detectors.meta import DetectorMeta
 from detectors.parts.segmentation import EXISTENCE_WEIGHT
 from detectors.resa import RESA as OurRESA
 from detectors.scnn import SCNN as OurSCNN
-from detectors.upstream.bridge import Bridge, Scored, bridged
-from detectors.upstream.pytorch_auto_drive import LSTR, RESA, SCNN
+from detectors.upstream.bridge import PairedBridge, Scored, bridged, single
+from detectors.upstream.pytorch_auto_drive import LSTR, RESA, SCNN, BezierLaneNet
 
 
-class Segmentation(Bridge):
+class Segmentation(PairedBridge):
     """Maps of lanes and their existence."""
 
     stages: ClassVar[tuple[str, ...]] = ("backbone.layer1", "backbone.layer2", "backbone.layer3")
@@ -31,7 +35,7 @@ class Segmentation(Bridge):
         """`LaneLoss`, whose network is what it gave already."""
         upstream = self.upstream
         upstream.criterion.to(outputs["out"].device)
-        shown = {name: value.float() for name, value in outputs.items()}
+        shown = single(outputs)
         mask, existence = targets["mask"].long(), targets["existence"]
         _, terms = upstream.criterion(None, mask, existence, lambda _: shown, upstream.test["input_size"])
         return {"mask": terms["loss seg"], "existence": EXISTENCE_WEIGHT * terms["loss exist"]}
@@ -39,7 +43,7 @@ class Segmentation(Bridge):
     def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
         """`lane_as_segmentation_inference`, whose reading of the maps is asked slot by slot, so that a lane's score is known."""
         upstream, test = self.upstream, self.upstream.test
-        shown = {name: value.float() for name, value in outputs.items()}
+        shown = single(outputs)
         with upstream.upstream:
             module = import_module("utils.lane_det_utils")
             with mock.patch.object(module, "prob_to_lines", by_slot(module.prob_to_lines)):
@@ -51,12 +55,15 @@ class Segmentation(Bridge):
 
 
 def by_slot(read: Callable[..., list[Any]]) -> Callable[..., list[tuple[int, Any]]]:
-    """`prob_to_lines`, or what reads curves, with the slot of each lane that it finds."""
+    """`prob_to_lines`, or what reads curves, with the slot of each lane that it finds. Its second parameter says which are there."""
+    found = signature(read)
+    existence = list(found.parameters)[1]
 
-    def reading(first: Any, existence: Any, **options: Any) -> list[tuple[int, Any]]:
-        slots = [slot for slot, there in enumerate(existence) if there]
-        masks = [np.arange(len(existence)) == slot for slot in slots]
-        return [(slot, lane) for slot, mask in zip(slots, masks, strict=True) for lane in read(first, mask, **options)]
+    def reading(*arguments: Any, **options: Any) -> list[tuple[int, Any]]:
+        given = found.bind(*arguments, **options).arguments
+        there = [slot for slot, exists in enumerate(given[existence]) if exists]
+        count = len(given[existence])
+        return [(slot, lane) for slot in there for lane in read(**{**given, existence: np.arange(count) == slot})]
 
     return reading
 
@@ -82,7 +89,7 @@ class UpstreamSCNN(Segmentation):
     metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurSCNN.metas, SCNN.variants)
 
 
-class UpstreamLSTR(Bridge):
+class UpstreamLSTR(PairedBridge):
     """LSTR of pytorch-auto-drive."""
 
     reference = LSTR
@@ -123,6 +130,48 @@ class UpstreamLSTR(Bridge):
             found = model.inference(outputs, sizes, *keys, forward=False)
         return [[(seen(lane), scores[image][query]) for query, lane in lanes] for image, lanes in enumerate(found)]
 
+
+class UpstreamBezierLaneNet(PairedBridge):
+    """BézierLaneNet of pytorch-auto-drive, with the deformable convolution of `detectors.upstream.deformable` for mmcv's."""
+
+    reference = BezierLaneNet
+    stages = ("backbone.layer1", "backbone.layer2", "backbone.layer3")
+    metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurBezierLaneNet.metas, BezierLaneNet.variants)
+
+    def terms(self, outputs: Any, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`HungarianBezierLoss`, whose network is what it gave already."""
+        criterion = self.upstream.criterion.to(outputs["logits"].device)
+        shown = single(outputs)
+        labels = []
+        for curves, present, mask in zip(targets["curves"], targets["present"], targets["mask"], strict=True):
+            keypoints = curves[present > 0]
+            sampled = criterion.bezier_sampler.get_sample_points(keypoints)
+            mask = torch.where(mask == IGNORED, criterion.ignore_index, mask.long())
+            labels.append({"keypoints": keypoints, "sample_points": sampled, "segmentation_mask": mask})
+        _, terms = criterion(None, labels, lambda _: shown)
+        return {ours: BEZIER_WEIGHTS[ours] * terms[f"loss {theirs}"] for ours, theirs in BEZIER_NAMES.items()}
+
+    def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
+        """`inference`, whose reading of the curves is asked column by column, so that a lane's score is known."""
+        upstream, test = self.upstream, self.upstream.test
+        model: Any = upstream.model
+        model.thresh = upstream.threshold
+        shown = single(outputs)
+        with (
+            upstream.upstream,
+            mock.patch.object(model, "bezier_to_coordinates", by_slot(model.bezier_to_coordinates)),
+        ):
+            sizes = [test["input_size"], test["original_size"]]
+            keys = (test["gap"], test["ppl"], upstream.form, test["max_lane"])
+            found = model.inference(shown, sizes, *keys, forward=False)
+        scores = shown["logits"].sigmoid().tolist()
+        # Only on TuSimple does a negative x say that there is no point.
+        read = seen if upstream.form == "tusimple" else np.array
+        return [[(read(lane), scores[image][column]) for column, lane in lanes] for image, lanes in enumerate(found)]
+
+
+BEZIER_NAMES = {"curve": "curve", "lane": "label", "mask": "seg"}
+"""Our loss terms -> how those of BézierLaneNet end."""
 
 NAMES = {"lane": "label", "curve": "curve", "far": "upper", "near": "lower"}
 """Our loss terms -> the beginnings of LSTR's."""

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.utils import _pytree as pytree
 
 from detectors.base import tap_module
-from detectors.registry import UPSTREAM, find_adapter
+from detectors.registry import TABLE, UPSTREAM, find_adapter
 from detectors.upstream import checkouts
+from detectors.upstream.bridge import NO_LICENCE, PairedBridge
 from detectors.upstream.isolation import cuda_is_here, running_on
+from detectors.upstream.repositories import REPOSITORIES
+from detectors.upstream.running import training_without_dropout
 from harness.cli.main import main
 from harness.conformance.subject import Subject, subject_of
 from harness.errors import InputError
 from harness.lanes import Lane
+from harness.parity.lanes import compared, point_distances
+from harness.training.determinism import seed_everything
 
 CHECKOUTS = os.environ.get(checkouts.VARIABLE)
 
@@ -47,16 +58,68 @@ throughput: lane-latency/1-short
 """
 
 
+PAIRED = [
+    "clrnet_resnet18",
+    "clrernet_dla34",
+    "laneatt_resnet18",
+    "laneatt_resnet122",
+    "ufld_resnet18",
+    "ufldv2_resnet18",
+    "bezierlanenet_resnet18",
+    "lstr_resnet18s_2x",
+    "lstr_resnet18s",
+    "resa_resnet18",
+]
+"""A variant of each class of bridges beside ours, and one of another backbone where taps have other names."""
+
+ALONE = [
+    "clrkdnet_resnet18_upstream",
+    "srlane_resnet18_upstream",
+    "polarrcnn_resnet18_upstream",
+    "polarrcnn_dla34_upstream",
+]
+"""A bridge of each repository of which there is no variant of ours."""
+
+
 def subject(name: str, folder: Path) -> Subject:
     adapter = find_adapter(name)
     return subject_of(name, next(iter(adapter.meta.configurations)), folder)
 
 
-def test_without_a_checkout_a_bridge_is_refused_in_a_line(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [
+        ("clrnet_resnet18_upstream", "CLRNet"),
+        ("clrernet_dla34_upstream", "CLRerNet"),
+        ("clrkdnet_resnet18_upstream", "CLRKDNet"),
+        ("laneatt_resnet122_upstream", "LaneATT"),
+        ("lstr_resnet18s_upstream", "LSTR"),
+        ("polarrcnn_resnet18_upstream", "PolarRCNN"),
+        ("bezierlanenet_resnet18_upstream", "pytorch-auto-drive"),
+        ("srlane_resnet18_upstream", "SRLane"),
+        ("ufld_resnet18_upstream", "Ultra-Fast-Lane-Detection"),
+        ("ufldv2_resnet18_upstream", "Ultra-Fast-Lane-Detection-v2"),
+    ],
+)
+def test_without_a_checkout_a_bridge_is_refused_in_a_line(name, repository, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv(checkouts.VARIABLE, raising=False)
-    with pytest.raises(InputError, match=r"no checkout of CLRNet: .*`samiro-bench detectors fetch CLRNet`"):
-        find_adapter("clrnet_resnet18_upstream")
+    with pytest.raises(
+        InputError, match=rf"no checkout of {repository}: .*`samiro-bench detectors fetch {repository}`"
+    ):
+        find_adapter(name)
+
+
+@pytest.mark.parametrize("name", UPSTREAM)
+def test_a_bridge_offers_the_names_that_are_registered_with_facts_of_its_repository(name):
+    module, attribute = UPSTREAM[name].split(":")
+    bridge = getattr(import_module(module), attribute)
+    meta, repository = bridge.metas[name], REPOSITORIES[bridge.reference.repository]
+    assert meta.name == name
+    assert set(meta.configurations) <= set(bridge.reference.variants[name.removesuffix("_upstream")])
+    assert (name.removesuffix("_upstream") in TABLE) == issubclass(bridge, PairedBridge)
+    assert (meta.upstream, meta.commit) == (repository.url, repository.commit)
+    assert meta.licence == (repository.licence or NO_LICENCE)
 
 
 def test_listing_tells_third_party_code_without_a_checkout(monkeypatch, tmp_path, capsys):
@@ -66,6 +129,8 @@ def test_listing_tells_third_party_code_without_a_checkout(monkeypatch, tmp_path
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["upstream"]}
     assert set(rows) == set(UPSTREAM)
     assert rows["clrnet_resnet18_upstream"]["checkout"] == "none: samiro-bench detectors fetch CLRNet"
+    for name in ("polarrcnn_resnet18_upstream", "srlane_resnet18_upstream"):
+        assert "your own checkout only" in rows[name]["licence"]
 
 
 def test_code_that_names_a_gpu_runs_where_its_input_is():
@@ -79,12 +144,13 @@ def test_code_that_names_a_gpu_runs_where_its_input_is():
 
 @pytest.mark.slow
 @needs_checkouts
-@pytest.mark.parametrize("name", ["clrnet_resnet18_upstream", "lstr_resnet18s_2x_upstream", "resa_resnet18_upstream"])
+@pytest.mark.parametrize("name", [*(f"{name}_upstream" for name in PAIRED), *ALONE])
 def test_a_bridge_keeps_an_adapters_promises(name, tmp_path):
     shown = subject(name, tmp_path)
     detector = shown.build().train()
     batch = shown.batch(detector, count=2)
     for labels in (batch, shown.batch(detector, lanes=lambda frame: [], count=2)):
+        detector.zero_grad()
         terms = detector.losses(detector(labels.images), labels)
         total = torch.stack(list(terms.values())).sum()
         assert torch.isfinite(total)
@@ -96,6 +162,104 @@ def test_a_bridge_keeps_an_adapters_promises(name, tmp_path):
         lanes = copied.decode(copied(batch.images), batch.geometries)
     assert len(lanes) == 2
     assert copied.state_dict().keys() == detector.state_dict().keys()
+
+
+@pytest.mark.slow
+@needs_checkouts
+@pytest.mark.parametrize("name", PAIRED)
+def test_with_our_weights_a_bridge_has_our_losses_and_our_lanes(name, tmp_path):
+    shown = subject(f"{name}_upstream", tmp_path)
+    meta, form = shown.adapter.meta, shown.form
+    started = shown.configuration.model_copy(update={"architecture": {"start": "native"}})
+    ours, native = [], find_adapter(name)
+    for build, facts in (
+        (native.detector, native.meta),
+        (shown.adapter.detector, meta.model_copy(update={"configurations": {form: started}})),
+    ):
+        seed_everything(0)
+        ours.append(build(facts, form))
+    batch = shown.batch(ours[0], count=2)
+    terms = []
+    for detector in ours:
+        with mock.patch.object(F, "dropout", lambda features, *_, **__: features), training_without_dropout(detector):
+            terms.append(detector.losses(detector(batch.images), batch))
+    assert terms[0].keys() == terms[1].keys()
+    for key, value in terms[0].items():
+        assert torch.allclose(value, terms[1][key], rtol=2e-3, atol=1e-6), key
+    upstream = ours[1].upstream
+    theirs, drawn = upstream.drawn() or (None, None)
+    if theirs is None:
+        return
+    geometries = [ours[0].geometry_of(shown.configuration.input.frame)] * len(pytree.tree_leaves(drawn)[0])
+    native_lanes, upstream_lanes = (
+        ours[0].decode(drawn, geometries),
+        ours[1].decode(outputs_of(name, theirs), geometries),
+    )
+    written = [[upstream.written(lane.points.astype(np.float64)) for lane in lanes] for lanes in native_lanes]
+    found = compared([[lane.points.astype(np.float64) for lane in lanes] for lanes in upstream_lanes], written)
+    assert found.matched
+    assert not found.unmatched
+    known = upstream.differences.get("lanes")
+    assert found.largest <= (0.1 if known is None or known.within is None else known.within)
+    scores = [[sorted(lane.score for lane in lanes) for lanes in both] for both in (native_lanes, upstream_lanes)]
+    for expected, given in zip(*scores, strict=True):
+        assert given == pytest.approx(expected, abs=1e-4)
+
+
+def outputs_of(name: str, drawn: Any) -> Any:
+    """Outputs that a reference drew, as the bridge of that name gives them."""
+    return {"predictions": drawn} if name.startswith("clrernet") else drawn
+
+
+@pytest.mark.slow
+@needs_checkouts
+@pytest.mark.parametrize("name", [*ALONE, "polarrcnn_resnet18_upstream:tusimple", "polarrcnn_dla34_upstream:llamas"])
+def test_labels_that_upstream_encodes_decode_to_themselves(name, tmp_path):
+    name, _, form = name.partition(":")
+    shown = subject_of(name, form or "culane", tmp_path)
+    detector = shown.build().eval()
+    lanes = shown.samples.lanes(shown.samples.frames[0])
+    geometry = detector.geometry_of(shown.samples.size)
+    targets = {key: torch.from_numpy(value)[None] for key, value in detector.encode_targets(lanes, geometry).items()}
+    draw = {"clrkdnet": drawn_priors, "srlane": drawn_proposals, "polarrcnn": drawn_anchors}[name.partition("_")[0]]
+    (found,) = detector.decode(draw(detector, targets), [geometry])
+    assert len(found) == len(lanes)
+    for lane in found:
+        polylines = (label.points.astype(np.float64) for label in lanes)
+        assert min(point_distances(lane.points, polyline).max() for polyline in polylines) < 2.0
+        assert lane.score == pytest.approx(0.9)
+
+
+def drawn_priors(detector: Any, targets: dict[str, torch.Tensor]) -> torch.Tensor:
+    """CLRNet's outputs that are its labels: shares of the network's width - 1 and of the strips."""
+    lanes = targets["lanes"].clone()
+    lanes[..., 0], lanes[..., 1] = 0.0, torch.where(lanes[..., 1] == 1, math.log(9.0), -9.0)
+    lanes[..., 5] /= 71
+    lanes[..., 6:] /= 799
+    return lanes
+
+
+def drawn_proposals(detector: Any, targets: dict[str, torch.Tensor]) -> torch.Tensor:
+    """SRLane's outputs that are its labels."""
+    lanes = targets["lanes"].clone()
+    lanes[..., 0], lanes[..., 1] = 0.0, torch.where(lanes[..., 1] == 1, math.log(9.0), -9.0)
+    lanes[..., 2:4] /= 71
+    lanes[..., 4:] /= 800
+    return lanes
+
+
+def drawn_anchors(detector: Any, targets: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Polar R-CNN's outputs that are its labels, on anchors along its middle column."""
+    rows = detector.network.roi_head.coord_transform.sample_car_y.flip(0)
+    places = targets["lane_point_xs"]
+    base = torch.stack([torch.zeros_like(places), rows.expand_as(places)], dim=-1)
+    scores = 0.9 * targets["lane_valid"].float()
+    return {
+        "cls_o2o": scores,
+        "end_points": targets["end_point"] / 320,
+        "lanereg_xs_offset": places / 800,
+        "lanereg_base_car": base,
+    }
 
 
 @pytest.mark.slow

@@ -45,7 +45,9 @@ def built(name: str, form: Any = None) -> tuple[Reference, Any]:
     checkout, build = checkout_of(name), reference_class(name)
     torch.manual_seed(0)
     form = form or build.variants[name][0]
-    return build(checkout, name, form), form
+    reference = build(checkout, name, form)
+    reference.make_comparable()
+    return reference, form
 
 
 def test_every_variant_with_a_reference_has_an_upstream_configuration_and_a_form_of_ours() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -42,3 +43,27 @@ def die(report: Report) -> None:
 def environment(path: Path, report: Report) -> None:
     """Write down what the engine set."""
     path.write_text(os.environ["OMP_NUM_THREADS"] + " " + os.environ.get("CUDA_VISIBLE_DEVICES", "-"))
+
+
+def end_parent(how: str, report: Report) -> None:
+    """What is left of a job when its machine is switched off: nothing, not even the process that waits for this one."""
+    os.kill(os.getppid(), signal.Signals[how])
+    time.sleep(5)
+
+
+def stopped_once(path: Path, report: Report) -> None:
+    """Take long at the first time, as one that is stopped, and no time at the second."""
+    if not path.exists():
+        path.write_text("")
+        time.sleep(20)
+
+
+def count(path: Path, total: int, report: Report) -> None:
+    """Count up to `total`, a step in a fifth of a second, on from where an earlier attempt came."""
+    begin = int(path.read_text()) if path.exists() else 0
+    with open(path.with_suffix(".begins"), "a") as begins:
+        begins.write(f"{begin}\n")
+    for step in range(begin + 1, total + 1):
+        time.sleep(0.2)
+        path.write_text(str(step))
+        report(Event(path.name, "count", step, total))

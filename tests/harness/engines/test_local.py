@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import signal
 import subprocess
 import sys
@@ -15,8 +13,9 @@ from types import ModuleType
 
 import pytest
 
-from harness.engines.base import Job, Outcome
-from harness.engines.local import LocalEngine, Slot, gpu_slots
+from harness.engines.base import Job, Outcome, Resources
+from harness.engines.local import LocalEngine
+from harness.engines.room import Gpu, Machine, named_gpus
 from harness.progress import Event
 
 
@@ -37,23 +36,8 @@ class Notes:
         self.order.append(f"-{outcome.job}")
 
 
-@pytest.fixture(scope="module")
-def jobs() -> ModuleType:
-    """The module of tasks, importable by the jobs' processes too."""
-    folder = str(Path(__file__).parent)
-    specification = importlib.util.spec_from_file_location("jobs", f"{folder}/jobs.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["jobs"] = module
-    specification.loader.exec_module(module)
-    os.environ["PYTHONPATH"] = folder
-    yield module
-    del os.environ["PYTHONPATH"], sys.modules["jobs"]
-
-
 def engine(tmp_path: Path, slots: int = 2) -> LocalEngine:
-    return LocalEngine(tuple(Slot(f"cpu{index}") for index in range(slots)), tmp_path / "logs", threads=1)
+    return LocalEngine(Machine(cores=slots, memory_gigabytes=8), tmp_path / "logs", threads=1)
 
 
 def test_a_job_starts_only_when_what_it_needs_is_done(jobs: ModuleType, tmp_path: Path) -> None:
@@ -104,9 +88,9 @@ def test_errors_and_signals_are_told_and_the_traceback_is_in_the_log(jobs: Modul
 
 
 def test_a_job_gets_its_slots_device_and_the_suites_threads(jobs: ModuleType, tmp_path: Path) -> None:
-    slots = (Slot("gpu3", {"CUDA_VISIBLE_DEVICES": "3"}),)
-    LocalEngine(slots, tmp_path / "logs", threads=5).run(
-        [Job("env", partial(jobs.environment, tmp_path / "env"))], Notes()
+    machine = Machine(cores=1, memory_gigabytes=8, gpus=(Gpu("3", 24.0),))
+    LocalEngine(machine, tmp_path / "logs", threads=5).run(
+        [Job("env", partial(jobs.environment, tmp_path / "env"), resources=Resources(gpu=True))], Notes()
     )
     assert (tmp_path / "env").read_text() == "5 3"
 
@@ -120,12 +104,13 @@ def test_when_the_engine_is_stopped_or_killed_its_jobs_end_too(jobs: ModuleType,
         from pathlib import Path
         import jobs
         from harness.engines.base import Job
-        from harness.engines.local import LocalEngine, Slot
+        from harness.engines.local import LocalEngine
+        from harness.engines.room import Machine
         class Quiet:
             def started(self, job): print("started", flush=True)
             def event(self, event): pass
             def ended(self, outcome): pass
-        LocalEngine((Slot("cpu0"),), Path({str(tmp_path)!r}), 1).run(
+        LocalEngine(Machine(1, 8), Path({str(tmp_path)!r}), 1).run(
             [Job("sleep", partial(jobs.wait, Path({str(tmp_path / "never")!r}), 2.5))], Quiet())
     """)
     process = subprocess.Popen(
@@ -140,8 +125,21 @@ def test_when_the_engine_is_stopped_or_killed_its_jobs_end_too(jobs: ModuleType,
     assert not (tmp_path / "never").exists()
 
 
-def test_a_slot_has_as_many_gpus_as_a_training_has_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_called_as_the_environment_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in gpu_slots(5, 2)] == ["0,1", "2,3"]
+    assert [gpu.name for gpu in named_gpus([8, 8])] == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in gpu_slots(3)] == ["4", "6", "7"]
+    assert [gpu.name for gpu in named_gpus([8, 8, 8])] == ["4", "6", "7"]
+
+
+def test_small_jobs_share_a_gpu_while_they_run_and_a_large_one_has_it_alone(jobs: ModuleType, tmp_path: Path) -> None:
+    small = Resources(gpu=True, gpu_memory_gigabytes=10)
+    todo = [
+        Job("a", partial(jobs.wait, tmp_path / "a", 0.6), resources=small),
+        Job("b", partial(jobs.wait, tmp_path / "b", 0.6), resources=small),
+        Job("large", partial(jobs.wait, tmp_path / "large", 0.1), resources=Resources(gpu=True)),
+    ]
+    LocalEngine(Machine(1, 8, (Gpu("0", 24.0),)), tmp_path / "logs", threads=1).run(todo, Notes())
+    (a, b, large) = (tuple(map(float, (tmp_path / name).read_text().split())) for name in ("a", "b", "large"))
+    assert max(a[0], b[0]) < min(a[1], b[1])
+    assert large[0] >= max(a[1], b[1])

@@ -11,9 +11,22 @@ import pytest
 
 from harness.cli.main import main
 from harness.matrix import make_plan
+from harness.programs.cell import program_cells
 from harness.suite import Suite, cells_of, load_suite, not_yet, suite_names
 
 SPLITS = {"train": {"frames": 4}, "test": {"frames": 4}}
+
+PROGRAM = """
+name: seer
+paper: "Anon: On Tea, 2020"
+year: 2020
+family: keypoint
+backbone: tea
+upstream: https://example.org/tea
+licence: MIT
+forms: {culane: {confidence_threshold: 0.4, selected_on: val}}
+command: [python, seer.py, "{images}", "{predictions}"]
+"""
 
 ASKS_FOR_MUCH: dict[str, Any] = {
     "datasets": {name: {"rendered": {"seed": seed, "splits": SPLITS}} for name, seed in (("roads", 1), ("paths", 2))},
@@ -25,21 +38,30 @@ ASKS_FOR_MUCH: dict[str, Any] = {
 }
 
 
+def asking_a_program(loading: Callable[..., Suite]) -> Suite:
+    """The suite with a program beside the trained detectors, which alone asks for what can't be done."""
+    suite = loading(**ASKS_FOR_MUCH)
+    (Path(suite.file).parent / "seer.yaml").write_text(PROGRAM)
+    return loading(**ASKS_FOR_MUCH, detectors={"ufldv2_micro": None, "seer.yaml": None})
+
+
 def keys(suite: Suite, **choice: Any) -> list[str]:
-    return [part.key for part in not_yet(suite, cells_of(suite, **choice))]
+    cells = [*cells_of(suite, **choice), *program_cells(suite, **choice)]
+    return [part.key for part in not_yet(suite, cells)]
 
 
 def test_only_what_the_chosen_cells_need_is_told(loading: Callable[..., Suite]) -> None:
-    suite = loading(**ASKS_FOR_MUCH)
+    suite = asking_a_program(loading)
     assert keys(suite) == ["evaluations.fog.corruption", "evaluations.elsewhere.dataset"]
-    assert keys(suite, only=["dataset=roads"]) == ["evaluations.fog.corruption"]
+    assert not_yet(suite, cells_of(suite)) == ()
+    assert not_yet(suite, program_cells(suite, only=["dataset=roads"]))[0].key == "evaluations.fog.corruption"
     assert keys(loading()) == []
 
 
 def test_bench_refuses_with_the_sentences_of_plan_before_any_work(
     loading: Callable[..., Suite], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    suite = loading(**ASKS_FOR_MUCH)
+    suite = asking_a_program(loading)
     monkeypatch.chdir(tmp_path)
     assert main(["plan", suite.file, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["not_yet"]
@@ -50,6 +72,7 @@ def test_bench_refuses_with_the_sentences_of_plan_before_any_work(
     assert main(["bench", suite.file]) == 2
     (refusal,) = capsys.readouterr().err.splitlines()
     assert all(part["key"] in refusal and part["why"] in refusal for part in told)
+    assert "--only runs cells without" in refusal
     assert list(tmp_path.iterdir()) == []
 
 

@@ -50,6 +50,7 @@ def test_what_changes_the_arithmetic_makes_another_cell(loading: Callable[..., S
     [
         {"workers": 3},
         {"cache_gigabytes": 2},
+        {"checkpoint_seconds": 5},
         {"tensorboard": True},
         {"device": "cpu"},
         {"micro_batch_size": 4096},
@@ -58,6 +59,10 @@ def test_what_changes_the_arithmetic_makes_another_cell(loading: Callable[..., S
 )
 def test_what_does_not_leaves_the_cell_what_it_is(loading: Callable[..., Suite], option: dict[str, Any]) -> None:
     assert ids(loading(training=option)) == ids(loading())
+
+
+def test_what_jobs_need_of_machines_leaves_the_cell_what_it_is(loading: Callable[..., Suite]) -> None:
+    assert ids(loading(resources={"hours": 3, "cpus": 2, "slurm": {"partition": "gpu"}})) == ids(loading())
 
 
 def test_a_recipe_that_averages_weights_makes_another_cell_and_one_that_says_not_to_doesnt(

@@ -1,0 +1,205 @@
+"""Jobs on a cluster: handed to a scheduler when they are ready, followed by what they write, and by what the scheduler says of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.engines.base import Job, Listener, Outcome
+from harness.engines.order import ready, skipped
+from harness.engines.spool import News, SpooledJob
+from harness.engines.states import JobState, read_states, states_file, write_states
+from harness.engines.worker_process import outcome_of
+from harness.progress import Event
+
+SILENCE_SECONDS = 30.0
+"""How long a job may be silent that its scheduler has ended or doesn't know: files take a while to show on another machine."""
+
+
+@dataclass(frozen=True)
+class SchedulerState:
+    """What a scheduler says of a job, in its own words; no text is no news. `over`: as it is, the job won't start (again)."""
+
+    text: str
+    over: bool
+
+
+class Scheduler(Protocol):
+    """Whoever gives jobs their machines."""
+
+    name: str
+    survives: bool
+    """Whether jobs go on when the process that submitted them is gone."""
+
+    def submit(self, jobs: Sequence[SpooledJob]) -> list[str]:
+        """Queue jobs; their ids in the same order."""
+
+    def states(self, ids: Collection[str]) -> dict[str, SchedulerState]:
+        """What it says of jobs; it may have forgotten those that ended, and then leaves them out."""
+
+    def cancel(self, ids: Collection[str]) -> None:
+        """End jobs, whether they wait or run; returns when they have ended."""
+
+
+@dataclass
+class Submitted:
+    """A job in the scheduler's hands. `ending`: the last thing its worker said of itself; `code`: how that ended, once it has."""
+
+    job: Job
+    id: str
+    news: News
+    log: Path
+    since: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)
+    state: str = "submitted"
+    ending: dict[str, Any] | None = None
+    code: int | None = None
+
+
+@dataclass(frozen=True)
+class ClusterEngine:
+    """Runs jobs through a scheduler. `folder`: the suite's, where logs, news and states lie; every machine has to see it.
+
+    A job that an earlier run left in the queue is taken up again if it is the same, else it is cancelled.
+    """
+
+    scheduler: Scheduler
+    folder: Path
+    threads: int
+    poll_seconds: float
+    silence_seconds: float = SILENCE_SECONDS
+
+    def run(self, jobs: Sequence[Job], listener: Listener) -> list[Outcome]:
+        """See `harness.engines.base.Engine.run`."""
+        outcomes: dict[str, Outcome] = {}
+        running: dict[str, Submitted] = {}
+        try:
+            self.take_up(jobs, running, listener)
+            while len(outcomes) < len(jobs):
+                for outcome in skipped(jobs, outcomes):
+                    outcomes[outcome.job] = outcome
+                    listener.ended(outcome)
+                self.submit(ready(jobs, outcomes, running), running, listener)
+                ended = self.follow(running, listener)
+                for outcome in ended:
+                    del running[outcome.job]
+                    outcomes[outcome.job] = outcome
+                    listener.ended(outcome)
+                self.keep(running)
+                if running and not ended:
+                    time.sleep(self.poll_seconds)
+        except BaseException:
+            self.scheduler.cancel([entry.id for entry in running.values()])
+            self.keep({})
+            raise
+        return [outcomes[job.name] for job in jobs]
+
+    def keep(self, running: Mapping[str, Submitted]) -> None:
+        """Keep what is known of the jobs in the scheduler's hands, if it is news."""
+        before = read_states(states_file(self.folder))
+        now = datetime.now().isoformat(" ", "seconds")
+        states = {}
+        for name, entry in running.items():
+            found = JobState(
+                engine=self.scheduler.name, id=entry.id, key=key_of(entry.job), state=entry.state, time=now
+            )
+            old = before.get(name)
+            same = old is not None and (old.id, old.state, old.key) == (found.id, found.state, found.key)
+            states[name] = old if same and old is not None else found
+        if states != before:
+            write_states(states_file(self.folder), states)
+
+    def take_up(self, jobs: Sequence[Job], running: dict[str, Submitted], listener: Listener) -> None:
+        """Find again what an earlier run submitted and left behind; what isn't wanted any more is cancelled."""
+        wanted = {job.name: job for job in jobs}
+        unwanted = []
+        for name, state in read_states(states_file(self.folder)).items():
+            if state.engine != self.scheduler.name or not self.scheduler.survives:
+                continue
+            job = wanted.get(name)
+            if job is not None and key_of(job) == state.key:
+                running[name] = self.submitted(job, state.id)
+                listener.started(job)
+            else:
+                unwanted.append(state.id)
+        if unwanted:
+            self.scheduler.cancel(unwanted)
+        self.keep(running)
+
+    def submit(self, jobs: Sequence[Job], running: dict[str, Submitted], listener: Listener) -> None:
+        """Hand jobs over, each with a fresh file of news."""
+        if not jobs:
+            return
+        tasks = []
+        for job in jobs:
+            entry = self.submitted(job, "")
+            for file in (entry.news.path, entry.log):
+                file.parent.mkdir(parents=True, exist_ok=True)
+            entry.news.path.write_bytes(b"")
+            tasks.append(SpooledJob(job, Path.cwd(), entry.news.path, entry.log, self.threads))
+        for job, identifier in zip(jobs, self.scheduler.submit(tasks), strict=True):
+            running[job.name] = self.submitted(job, identifier)
+            listener.started(job)
+        # At once: who is killed now finds them again.
+        self.keep(running)
+
+    def submitted(self, job: Job, identifier: str) -> Submitted:
+        """A job with its files."""
+        folder = self.folder.resolve()
+        return Submitted(job, identifier, News(job.file(folder / "news", ".jsonl")), job.file(folder / "logs", ".log"))
+
+    def follow(self, running: Mapping[str, Submitted], listener: Listener) -> list[Outcome]:
+        """Take in what jobs and scheduler say; the outcomes of those that ended."""
+        if not running:
+            return []
+        states = self.scheduler.states([entry.id for entry in running.values()])
+        ended = []
+        for entry in running.values():
+            self.hear(entry, listener)
+            outcome = self.judged(entry, states.get(entry.id), listener)
+            if outcome is not None:
+                ended.append(outcome)
+        return ended
+
+    def hear(self, entry: Submitted, listener: Listener) -> None:
+        """Take in what a job wrote."""
+        for said in entry.news.read():
+            entry.heard = time.monotonic()
+            if "event" in said:
+                listener.event(Event(**said["event"]))
+            elif "attempt" in said:
+                entry.ending = entry.code = None
+                entry.state = f"RUNNING on {said['attempt']}"
+                listener.event(Event(entry.job.name, "starts", note=f"on {said['attempt']}"))
+            elif "exit" in said:
+                entry.code = said["exit"]
+            else:
+                entry.ending = said
+
+    def judged(self, entry: Submitted, state: SchedulerState | None, listener: Listener) -> Outcome | None:
+        """How a job ended, None if it hasn't."""
+        seconds = time.monotonic() - entry.since
+        if entry.code is not None:
+            return outcome_of(entry.job.name, entry.ending, entry.code, seconds, entry.log)
+        if state is not None and not state.over:
+            entry.heard = time.monotonic()
+            if state.text and state.text != entry.state:
+                entry.state = state.text
+                listener.event(Event(entry.job.name, self.scheduler.name, note=f"{entry.id} {state.text}"))
+            return None
+        if time.monotonic() - entry.heard < self.silence_seconds:
+            return None
+        why = f"it is {state.text}" if state is not None else "it knows the job no more"
+        message = f"{self.scheduler.name} job {entry.id} ended without a word, and {self.scheduler.name} says: {why}"
+        return Outcome(entry.job.name, "failed", seconds, kind="error", message=message, log=str(entry.log))
+
+
+def key_of(job: Job) -> str:
+    """A hash of what a job is, the same in every process: of its representation, without addresses in memory."""
+    return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(job)).encode()).hexdigest()[:16]

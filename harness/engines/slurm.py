@@ -1,0 +1,195 @@
+"""Slurm, through submitit: equal jobs as arrays; a pre-empted one, or one at its time limit, goes on later from its checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from itertools import groupby
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from harness.engines.base import Job
+from harness.engines.cluster import SchedulerState
+from harness.engines.spool import GRACE_SECONDS, SpooledJob
+from harness.errors import InputError
+
+MISSING = "--engine slurm: the package submitit isn't installed: pip install 'samiro-bench[slurm]'"
+
+HOURS = 24.0
+"""The time limit of jobs that state none."""
+
+LEGS = 1000
+"""How often a job may meet its time limit and be queued again."""
+
+POLL_SECONDS = 5.0
+"""How often `squeue` is asked; once for all jobs."""
+
+CANCEL_SECONDS = 120.0
+"""How long cancelled jobs have to end: Slurm kills what is left after its KillWait, 30 s by default."""
+
+OVER = frozenset(
+    {
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "REVOKED",
+        "TIMEOUT",
+    }
+)
+"""Job states (squeue(1), JOB STATE CODES) of which none runs or waits; a job that is queued again leaves them within seconds."""
+
+
+class SlurmTask:
+    """What submitit calls on a node. Pickled with the job, and again with a fresh copy of it when it is queued again."""
+
+    def __init__(self, job: SpooledJob) -> None:
+        self.job = job
+
+    def __call__(self) -> None:
+        """Run the job; a failed one fails for Slurm too."""
+        signal.signal(signal.SIGTERM, self.terminated)
+        code = self.job()
+        if code:
+            raise SystemExit(1)
+
+    def terminated(self, number: int, frame: FrameType | None) -> None:
+        """Slurm ends the job, perhaps to make room and queue it again, which it doesn't do with a job that leaves before: wait."""
+        self.job.stop()
+        while True:
+            signal.pause()
+
+    def checkpoint(self) -> Any:
+        """Slurm announced the end: stop the worker. submitit stores what this returns, and has the job queued again."""
+        from submitit.helpers import DelayedSubmission
+
+        self.job.stop()
+        return DelayedSubmission(SlurmTask(replace(self.job, process=None, stopped=False)))
+
+
+@dataclass(frozen=True)
+class SlurmScheduler:
+    """Submits from this machine. `folder`: for submitit's files, seen by every node. cpus: cores a process where none are stated."""
+
+    folder: Path
+    suite: str
+    cpus: int
+    gpus: bool
+    name = "slurm"
+    survives = True
+
+    def submit(self, jobs: Sequence[SpooledJob]) -> list[str]:
+        """See `harness.engines.cluster.Scheduler.submit`. Jobs with equal needs are one array. InputError where sbatch refuses."""
+        from submitit import SlurmExecutor
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        order = sorted(range(len(jobs)), key=lambda index: repr(self.parameters(jobs[index].job)))
+        ids: dict[int, str] = {}
+        for _, group in groupby(order, key=lambda index: repr(self.parameters(jobs[index].job))):
+            members = list(group)
+            executor = SlurmExecutor(self.folder.resolve(), max_num_timeout=LEGS)
+            executor.update_parameters(**self.parameters(jobs[members[0]].job))
+            try:
+                with executor.batch():
+                    queued = [executor.submit(SlurmTask(jobs[index])) for index in members]
+            except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
+                self.cancel(list(ids.values()))
+                reason = next((line for line in str(error).splitlines() if "error:" in line), str(error))
+                raise InputError(
+                    f"--engine slurm: sbatch takes no job like {jobs[members[0]].job.name} ({' '.join(reason.split())}); "
+                    "see the suite's 'resources', or --resources"
+                ) from error
+            ids |= {index: job.job_id for index, job in zip(members, queued, strict=True)}
+        return [ids[index] for index in range(len(jobs))]
+
+    def parameters(self, job: Job) -> dict[str, Any]:
+        """What submitit is told of a job."""
+        needs = job.resources
+        options = {key: value for key, value in needs.slurm.items() if key != "array-parallelism"}
+        found: dict[str, Any] = {
+            "job_name": self.suite,
+            "time": round((needs.hours or HOURS) * 60),
+            # Without it recent versions of Slurm bind the one task that srun starts to fewer cores than the job has.
+            "srun_args": ["--cpu-bind=none"],
+            "additional_parameters": {"requeue": True, **options},
+        }
+        if job.exclusive:
+            found |= {"exclusive": True, "mem": "0"}
+        else:
+            found["cpus_per_task"] = needs.cpus or self.cpus * needs.processes
+        if needs.memory_gigabytes is not None:
+            found["mem"] = f"{round(needs.memory_gigabytes * 1024)}M"
+        if needs.gpu and self.gpus:
+            found["gpus_per_node"] = needs.processes
+        if "array-parallelism" in needs.slurm:
+            found["array_parallelism"] = int(needs.slurm["array-parallelism"])
+        return found
+
+    def states(self, ids: Collection[str]) -> dict[str, SchedulerState]:
+        """See `harness.engines.cluster.Scheduler.states`. Asks squeue, which needs no accounting; while it fails, all go on."""
+        asked = subprocess.run(
+            ["squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i|%T|%r|%N"],
+            capture_output=True,
+            text=True,
+        )
+        if asked.returncode:
+            return {identifier: SchedulerState("squeue doesn't answer", over=False) for identifier in ids}
+        wanted = set(ids)
+        found = {}
+        for line in asked.stdout.splitlines():
+            identifier, state, reason, nodes = line.strip().split("|", 3)
+            if identifier in wanted:
+                more = f" ({reason})" if state == "PENDING" else f" on {nodes}" if nodes else ""
+                found[identifier] = SchedulerState(state + more, over=state in OVER)
+        return found
+
+    def cancel(self, ids: Collection[str]) -> None:
+        """See `harness.engines.cluster.Scheduler.cancel`: those that wait at once, those that run as by Ctrl-C first."""
+        if not ids:
+            return
+        subprocess.run(["scancel", "--state=PENDING", *ids], capture_output=True)
+        subprocess.run(["scancel", "--signal=INT", *ids], capture_output=True)
+        if not self.all_over(ids, GRACE_SECONDS):
+            subprocess.run(["scancel", *ids], capture_output=True)
+            self.all_over(ids, CANCEL_SECONDS)
+
+    def all_over(self, ids: Collection[str], seconds: float) -> bool:
+        """Wait until none waits or runs any more, so long at most; whether that is so."""
+        deadline = time.monotonic() + seconds
+        while any(not state.over for state in self.states(ids).values()):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(1.0)
+        return True
+
+
+def slurm_scheduler(folder: Path, suite: str, cpus: int, device: str) -> SlurmScheduler:
+    """Slurm as it is reached from here. InputError where submitit, Slurm, or a GPU that is asked for is missing."""
+    if find_spec("submitit") is None:
+        raise InputError(MISSING)
+    for program in ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo"):
+        if shutil.which(program) is None:
+            raise InputError(
+                f"--engine slurm: there is no {program} here: run this where jobs are submitted, or say --engine local"
+            )
+    asked = subprocess.run(["sinfo", "--noheader", "--format=%G"], capture_output=True, text=True)
+    if asked.returncode:
+        reason = " ".join(asked.stderr.split())
+        raise InputError(f"--engine slurm: sinfo can't reach the cluster ({reason}): see that slurmctld runs")
+    gpus = "gpu" in asked.stdout
+    if device == "cuda" and not gpus:
+        raise InputError(
+            "--engine slurm: key 'training.device' is 'cuda', but no node of this cluster says that it has a GPU (sinfo --format=%G); "
+            "say 'auto' or 'cpu'"
+        )
+    return SlurmScheduler(folder, suite, cpus, gpus)

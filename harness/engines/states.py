@@ -1,0 +1,53 @@
+"""What a scheduler said last of a suite's jobs, kept where `status` finds it, and where the next `bench` finds jobs still queued."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from harness.errors import InputError
+from harness.files import write_json
+
+
+class JobState(BaseModel):
+    """One job. `key` tells whether it is the job that one would start now; `state` is in the scheduler's own words."""
+
+    engine: str
+    id: str
+    key: str
+    state: str
+    time: str
+
+    @property
+    def summary(self) -> str:
+        """What a table shows."""
+        return f"{self.engine} {self.id}: {self.state} ({self.time})"
+
+
+STATES = TypeAdapter(dict[str, JobState])
+
+
+def states_file(folder: Path) -> Path:
+    """Where they are kept in a suite's folder of results."""
+    return folder / "jobs.json"
+
+
+def read_states(path: Path) -> dict[str, JobState]:
+    """Job -> what was said of it last; empty where there is no file. InputError if it can't be read."""
+    try:
+        return STATES.validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, ValidationError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"{path}: not a readable list of jobs ({reason}); see that none of the suite's jobs is queued any more, then delete it"
+        ) from error
+
+
+def write_states(path: Path, states: Mapping[str, JobState]) -> None:
+    """Keep them."""
+    write_json(path, {name: state.model_dump() for name, state in states.items()})

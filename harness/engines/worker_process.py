@@ -1,0 +1,43 @@
+"""The process of one job as whoever starts it sees it: its command, its environment, and what its end means."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.engines.base import Outcome
+
+REPORT_SECONDS = 0.25
+"""At most one event of a phase in this time: a display can't show more."""
+
+
+def worker_command(report_seconds: float = REPORT_SECONDS) -> list[str]:
+    """The command of a process that reads a job from standard input and tells of it on standard output.
+
+    report_seconds: at most one event of a phase in this time.
+    """
+    return [sys.executable, "-m", "harness.engines.worker", str(report_seconds)]
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """The variables that hold a process to its threads."""
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        # Waiting threads that spin steal the cores of the job beside them: up to 4x on a loaded machine.
+        "GOMP_SPINCOUNT": "0",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def outcome_of(job: str, ending: Mapping[str, Any] | None, code: int, seconds: float, log: Path) -> Outcome:
+    """What an ended process comes to: `ending` is the last thing that it said of itself, `code` how it ended."""
+    said = ending or {}
+    if code == 0 and said.get("done"):
+        return Outcome(job, "done", seconds, log=str(log))
+    if "failed" in said:
+        return Outcome(job, "failed", seconds, kind=said["kind"], message=said["failed"], log=str(log))
+    how = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    return Outcome(job, "failed", seconds, kind="error", message=f"its process {how}; see {log}", log=str(log))

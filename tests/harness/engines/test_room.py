@@ -1,0 +1,68 @@
+"""Jobs share a machine by cores, memory and the memory of its GPUs."""
+
+from __future__ import annotations
+
+from harness.engines.base import Job, Resources
+from harness.engines.room import Gpu, Machine, Place, place_for
+
+EIGHT_CORES = Machine(cores=8, memory_gigabytes=32)
+TWO_GPUS = Machine(cores=8, memory_gigabytes=32, gpus=(Gpu("0", 24.0), Gpu("5", 24.0)))
+
+
+def placed(machine: Machine, *wanted: Resources, threads: int = 1) -> list[tuple[str, ...] | None]:
+    """The GPUs that jobs get which come one after the other and all go on running; None for one that has to wait."""
+    taken: list[Place] = []
+    found = []
+    for resources in wanted:
+        place = place_for(Job("job", print, resources=resources), machine, taken, threads)
+        found.append(None if place is None else place.gpus)
+        taken += [] if place is None else [place]
+    return found
+
+
+def test_cores_are_shared_by_threads_and_processes_or_by_what_is_stated() -> None:
+    assert placed(EIGHT_CORES, *[Resources()] * 4, threads=3) == [(), (), None, None]
+    assert placed(EIGHT_CORES, *[Resources(processes=2)] * 3, threads=2) == [(), (), None]
+    assert placed(EIGHT_CORES, Resources(cpus=6), Resources(cpus=4), Resources(cpus=2)) == [(), None, ()]
+
+
+def test_a_job_that_asks_for_more_cores_than_there_are_runs_alone() -> None:
+    assert placed(EIGHT_CORES, Resources(cpus=64), Resources()) == [(), None]
+
+
+def test_main_memory_that_is_stated_is_shared_out() -> None:
+    assert placed(EIGHT_CORES, *[Resources(memory_gigabytes=15)] * 3) == [(), (), None]
+
+
+def test_a_gpu_belongs_to_one_job_that_states_no_memory() -> None:
+    assert placed(TWO_GPUS, *[Resources(gpu=True)] * 3) == [("0",), ("5",), None]
+
+
+def test_jobs_share_a_gpu_by_their_stated_memory_and_fill_one_before_the_next() -> None:
+    small = Resources(gpu=True, gpu_memory_gigabytes=8)
+    assert placed(TWO_GPUS, *[small] * 7) == [("0",), ("0",), ("0",), ("5",), ("5",), ("5",), None]
+    assert placed(TWO_GPUS, small, Resources(gpu=True), small) == [("0",), ("5",), ("0",)]
+
+
+def test_a_job_of_several_processes_gets_as_many_gpus_or_waits() -> None:
+    two, small = Resources(processes=2, gpu=True), Resources(gpu=True, gpu_memory_gigabytes=8)
+    assert placed(TWO_GPUS, two, small) == [("0", "5"), None]
+    assert placed(TWO_GPUS, small, two) == [("0",), None]
+    shared = Resources(processes=2, gpu=True, gpu_memory_gigabytes=8)
+    assert placed(TWO_GPUS, small, shared) == [("0",), ("0", "5")]
+    assert placed(TWO_GPUS, Resources(processes=3, gpu=True)) == [None]
+
+
+def test_more_gpu_memory_than_there_is_means_a_whole_gpu() -> None:
+    assert placed(TWO_GPUS, *[Resources(gpu=True, gpu_memory_gigabytes=80)] * 3) == [("0",), ("5",), None]
+
+
+def test_cores_hold_gpu_jobs_back_only_where_they_are_stated() -> None:
+    many = Resources(gpu=True, gpu_memory_gigabytes=1)
+    assert None not in placed(TWO_GPUS, *[many] * 20, threads=4)
+    stated = Resources(gpu=True, gpu_memory_gigabytes=1, cpus=4)
+    assert placed(TWO_GPUS, *[stated] * 3) == [("0",), ("0",), None]
+
+
+def test_on_a_machine_without_gpus_what_could_use_one_runs_on_cores() -> None:
+    assert placed(EIGHT_CORES, *[Resources(gpu=True)] * 2, threads=4) == [(), ()]

@@ -1,0 +1,282 @@
+"""What is left of scores under corruptions, and on other datasets, from hand-made records."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.counts import Counts, scope_scores, write_counts
+from harness.files import sha256_of_file
+from harness.records import Record, counts_path, write_record
+from harness.report.estimates import Estimates, f1_estimates, mean_over, share_of
+from harness.report.leaderboard import Leaderboard, leaderboard
+from harness.report.robustness import Robustness
+from harness.report.rows import Difference, Gain, Row
+from harness.report.table_csv import to_csv
+from harness.report.table_latex import to_latex
+from harness.report.tables import to_markdown
+from harness.report.transfer import transfer_of
+
+CORRUPTIONS = ("fog-1", "fog-5", "rain-3")
+
+
+def scored(
+    folder: Path, record: Record, counts: dict[str, Counts], *, datasets: dict[str, str] | None = None
+) -> Record:
+    """The same record with evaluations of these counts, by what befell the images (`clean` for nothing); written."""
+    first = record.evaluations[0]
+    evaluations = []
+    for name, counted in counts.items():
+        path = counts_path(folder, record.id, name)
+        write_counts(path, counted)
+        changes = {
+            "name": name,
+            "corruption": name if name in CORRUPTIONS else None,
+            "dataset": (datasets or {}).get(name, first.dataset),
+            "dataset_sha256": ((datasets or {}).get(name, "d") * 64)[:64],
+            "total": scope_scores(counted),
+            "scenarios": {key: scope_scores(counted, counted.scenario == key) for key in first.scenarios},
+            "counts_file": path.name,
+            "counts_sha256": sha256_of_file(path),
+        }
+        evaluations.append(first.model_copy(update=changes))
+    made = record.model_copy(update={"evaluations": tuple(evaluations)})
+    write_record(folder, made)
+    return made
+
+
+def corrupted_records(made: Any, folder: Path, seeds: int = 3, **found: float) -> list[Record]:
+    """A baseline and a method over some seeds; `found`: what share of the lanes is found under what befell the images."""
+    base = made.split(images=120, clips=24, scenarios=("normal", "night"))
+    records = []
+    for seed in range(seeds):
+        for arm, method in enumerate(("baseline", "samiro")):
+            record = made.record(folder, base, method=method, seed=seed)
+            counts = {
+                name.replace("_", "-"): made.noisy(base, 1000 * arm + 10 * seed + place, found=share + 0.05 * arm)
+                for place, (name, share) in enumerate(found.items())
+            }
+            records.append(scored(folder, record, counts))
+    return records
+
+
+def only_table(board: Leaderboard) -> Robustness:
+    (table,) = board.robustness
+    return table
+
+
+def items(table: Robustness) -> list[Row | Gain]:
+    return [item for group in table.groups for item in group]
+
+
+FOUND = {"clean": 0.9, "fog_1": 0.8, "fog_5": 0.5, "rain_3": 0.7}
+
+
+def test_columns_are_means_over_severities_and_over_corruptions(made: Any, tmp_path: Path) -> None:
+    records = corrupted_records(made, tmp_path, **FOUND)
+    table = only_table(leaderboard(records, tmp_path))
+    assert [column.title for column in table.columns] == ["F1@50, corrupted", "% of clean", "clean", "fog", "rain"]
+    baseline, method, gain = items(table)
+    assert isinstance(baseline, Row)
+    assert isinstance(gain, Gain)
+    of_baseline = [
+        {evaluation.name: evaluation.total.f1_50 for evaluation in record.evaluations}
+        for record in records
+        if record.identity.method == "baseline"
+    ]
+    fog = [(found["fog-1"] + found["fog-5"]) / 2 for found in of_baseline]
+    corrupted = [(one + found["rain-3"]) / 2 for one, found in zip(fog, of_baseline, strict=True)]
+    expected = [
+        np.mean(corrupted),
+        np.mean([one / found["clean"] for one, found in zip(corrupted, of_baseline, strict=True)]),
+        np.mean([found["clean"] for found in of_baseline]),
+        np.mean(fog),
+        np.mean([found["rain-3"] for found in of_baseline]),
+    ]
+    assert [score.mean for score in baseline.scores if score is not None] == pytest.approx(expected)
+    assert baseline.headline is not None
+    assert baseline.headline.sd == pytest.approx(np.std(corrupted, ddof=1))
+    differences = [part.comparison.mean for part in gain.differences if part is not None]
+    assert isinstance(method, Row)
+    scores = zip(method.scores, baseline.scores, strict=True)
+    assert differences == pytest.approx([one.mean - other.mean for one, other in scores if one and other])
+
+
+def test_corruptions_that_change_nothing_leave_all_and_have_the_clean_interval(made: Any, tmp_path: Path) -> None:
+    records = []
+    for record in corrupted_records(made, tmp_path, clean=0.8, fog_1=0.8):
+        counts = made.noisy(
+            made.split(images=120, clips=24, scenarios=("normal", "night")),
+            sum(record.id.encode()), found=0.8,
+        )  # fmt: skip
+        records.append(scored(tmp_path, record, dict.fromkeys(("clean", *CORRUPTIONS), counts)))
+    board = leaderboard(records, tmp_path)
+    table = only_table(board)
+    (clean,) = (section for section in board.sections if not section.key.corruption)
+    (expected,) = clean.gains
+    row, _, gain = items(table)
+    assert row.scores[1].mean == pytest.approx(1.0)  # type: ignore[union-attr]
+    whole, share, *others = gain.differences  # type: ignore[union-attr]
+    for part in (whole, *others):
+        assert isinstance(part, Difference)
+        assert part.half_widths is not None
+        assert expected.headline is not None
+        assert expected.headline.half_widths is not None
+        assert part.comparison.mean == pytest.approx(expected.headline.comparison.mean)
+        assert part.half_widths.total == pytest.approx(expected.headline.half_widths.total)
+    assert share.comparison.mean == pytest.approx(0.0)
+    assert share.half_widths.total == pytest.approx(0.0)
+
+
+def test_the_influence_of_a_share_is_its_derivative_by_a_clips_weight() -> None:
+    rng = np.random.default_rng(4)
+    labels, images = rng.integers(2, 9, 12), np.full(12, 3)
+    clean, foggy = (rng.integers(0, labels + 1, (2, 12)) for _ in range(2))
+    predictions = labels + rng.integers(0, 3, (2, 12))
+
+    def estimates(found: Any, weights: Any) -> Estimates:
+        made = f1_estimates(found * weights, labels * weights, predictions * weights, images)
+        assert made is not None
+        return made
+
+    def share(weights: Any) -> Estimates:
+        made = share_of(mean_over([estimates(foggy, weights), estimates(clean, weights)]), estimates(clean, weights))
+        assert made is not None
+        return made
+
+    step, whole = 1e-6, share(np.ones(12))
+    for clip in range(12):
+        moved = share(np.where(np.arange(12) == clip, 1 + step, 1.0))
+        assert (moved.values - whole.values) / step == pytest.approx(whole.influence[:, clip], rel=1e-4, abs=1e-7)
+
+
+def test_a_share_of_nothing_is_no_share() -> None:
+    nothing = Estimates(np.zeros(2), np.zeros((2, 3)), np.ones(3))
+    assert share_of(nothing, nothing) is None
+
+
+def test_robustness_is_never_judged(made: Any, tmp_path: Path) -> None:
+    board = leaderboard(corrupted_records(made, tmp_path, **FOUND), tmp_path)
+    gain = items(only_table(board))[-1]
+    assert isinstance(gain, Gain)
+    assert (gain.p, gain.verdict) == (None, "no verdict: corrupted images")
+    assert {gain.verdict for section in board.sections if section.key.corruption for gain in section.gains} == {
+        "no verdict: corrupted images"
+    }
+
+
+def test_a_record_that_lacks_a_severity_is_no_part_of_a_mean_over_severities(made: Any, tmp_path: Path) -> None:
+    records = corrupted_records(made, tmp_path, **FOUND)
+    lacking = records[-1].model_copy(update={"evaluations": records[-1].evaluations[:-1]})
+    write_record(tmp_path, lacking)
+    table = only_table(leaderboard([*records[:-1], lacking], tmp_path))
+    baseline, method, gain = items(table)
+    assert (baseline.seeds, method.seeds, gain.seeds) == ((0, 1, 2), (0, 1), (0, 1))
+    assert isinstance(gain, Gain)
+    assert gain.not_used == ("seed 2: no record of samiro",)
+    only = leaderboard([records[0], lacking], tmp_path)
+    assert [arm.method for arm in only_table(only).left_out] == ["samiro"]
+    assert "samiro: lacks some of these conditions" in to_markdown(only)
+
+
+def test_without_clean_images_there_is_no_share(made: Any, tmp_path: Path) -> None:
+    board = leaderboard(corrupted_records(made, tmp_path, fog_1=0.8, fog_5=0.6), tmp_path)
+    assert [column.title for column in only_table(board).columns] == ["F1@50, corrupted", "fog"]
+
+
+def test_pages_sum_up_corrupted_sections_and_the_csv_has_each(made: Any, tmp_path: Path) -> None:
+    board = leaderboard(corrupted_records(made, tmp_path, **FOUND), tmp_path)
+    page = to_markdown(board)
+    assert [line for line in page.splitlines() if line.startswith("## ")][:2] == [
+        "## mini, test: culane/official",
+        "## Robustness",
+    ]
+    assert "- fog: severities 1, 5." in page
+    assert "fog-5" not in page
+    assert r"Robustness. mini, test: culane/official." in to_latex(board)
+    corruptions = {line.split(",")[5] for line in to_csv(board).splitlines()[1:]}
+    assert corruptions == {"", *CORRUPTIONS}
+
+
+def test_a_board_of_clean_images_has_neither_table(made: Any, tmp_path: Path) -> None:
+    board = leaderboard(made.pairs(tmp_path, 2), tmp_path)
+    assert board.robustness == ()
+    assert transfer_of(board.sections) is None
+    assert not {"Robustness", "Transfer"} & set(to_markdown(board).split())
+
+
+def test_tusimple_is_summed_up_in_accuracy(made: Any, tmp_path: Path) -> None:
+    base = made.rated(images=60, clips=20)
+    record = made.record(tmp_path, base)
+    counts = {name: made.shaken(base, place, found=0.9 - 0.1 * place) for place, name in enumerate(("clean", "fog-1"))}
+    table = only_table(leaderboard([scored(tmp_path, record, counts)], tmp_path))
+    (row,) = items(table)
+    assert table.columns[0].title == "accuracy, corrupted"
+    assert isinstance(row, Row)
+    assert row.headline is not None
+    assert row.headline.mean == pytest.approx(counts["fog-1"].accuracy.mean())
+
+
+def test_transfer_stands_trained_on_by_tested_on(made: Any, tmp_path: Path) -> None:
+    roads, highways = made.split(images=60, clips=20, scenarios=("unnamed",)), made.rated(images=60, clips=20)
+    records = []
+    for trained, shares in {"roads": (0.9, 0.4), "highways": (0.3, 0.8)}.items():
+        for arm, method in enumerate(("baseline", "samiro")):
+            record = made.record(
+                tmp_path, roads, name=f"{trained}-{method}", method=method, identity_changes={"dataset": trained}
+            )
+            (first,) = record.evaluations
+            record = record.model_copy(update={"evaluations": (first.model_copy(update={"scenarios": {}}),)})
+            counts = {
+                "on-roads": made.noisy(roads, 10 + arm, found=shares[0]),
+                "on-highways": made.shaken(highways, 20 + arm, found=shares[1]),
+            }
+            made_so = scored(tmp_path, record, counts, datasets={"on-roads": "roads", "on-highways": "highways"})
+            evaluations = tuple(
+                one.model_copy(update={"metric": "tusimple/official"}) if one.dataset == "highways" else one
+                for one in made_so.evaluations
+            )
+            records.append(made_so.model_copy(update={"evaluations": evaluations}))
+            write_record(tmp_path, records[-1])
+    board = leaderboard(records, tmp_path)
+    assert board.left_out == ()
+    found = transfer_of(board.sections)
+    assert found is not None
+    assert [(s.key.dataset, s.headline.title) for s in found.tested] == [("highways", "accuracy"), ("roads", "F1@50")]
+    assert [(arm.trained_on, arm.method) for arm in found.arms] == [
+        ("highways", "baseline"), ("highways", "samiro"), ("roads", "baseline"), ("roads", "samiro"),
+    ]  # fmt: skip
+    for arm in found.arms:
+        for column, name in enumerate(("on-highways", "on-roads")):
+            total = next(one.total for one in arm.records[0].evaluations if one.name == name)
+            expected = total.accuracy if column == 0 else total.f1_50
+            headline = found.rows[arm, column].headline
+            assert headline is not None
+            assert math.isclose(headline.mean, expected)
+    page = to_markdown(board)
+    assert "| Trained on   | Detector   | Method" in page
+    lines = page.split("## Transfer")[1].split("\n## ")[0].splitlines()
+    (line,) = (line for line in lines if line.startswith("| roads") and "Δ" not in line and "baseline" in line)
+    assert [cell.strip() for cell in line.split("|")[4:6]] == [
+        f"{100 * found.rows[found.arms[2], column].headline.mean:.2f}"
+        for column in range(2)  # type: ignore[union-attr]
+    ]
+
+
+def test_other_images_under_a_corruption_are_no_part_of_it(made: Any, tmp_path: Path) -> None:
+    """Clips are shared by all conditions, or no interval of a mean is right."""
+    (record, *_) = corrupted_records(made, tmp_path, seeds=1, **FOUND)
+    other = made.split(images=120, clips=20, scenarios=("normal", "night"))
+    clean, *rest = record.evaluations
+    path = tmp_path / rest[0].counts_file
+    write_counts(path, other)
+    changed = rest[0].model_copy(
+        update={"total": scope_scores(other), "counts_sha256": sha256_of_file(path), "scenarios": {}}
+    )
+    odd = record.model_copy(update={"evaluations": (clean, changed, *rest[1:])})
+    write_record(tmp_path, odd)
+    assert leaderboard([odd], tmp_path).robustness == ()
