@@ -81,7 +81,7 @@ class Architecture(Data):
     places: int = Field(5, ge=1)
     width: float = Field(12.0, gt=0)
     labels: int = Field(12, ge=1)
-    seeds: int = Field(64, ge=1)
+    seeds: int = Field(32, ge=1)
     apart: float = Field(4.0, ge=0)
     extended: int = Field(1, ge=0)
     frozen_stages: int = Field(1, ge=0, le=4)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,17 +79,14 @@ def imported() -> None:
     import_module("mmdet.models.detectors.condlanenet")
 
 
-@dataclass(frozen=True)
-class Found:
-    """Of one image the pyramid's maps, and the starts that are likelier than `threshold`, with what is read for each."""
-
-    maps: tuple[Tensor, ...]
-    threshold: float
-    seeds: list[dict[str, Any]]
+Seeds = list[dict[str, Any]]
+"""The starts of one image as upstream's head gives them, each with what is read for it."""
 
 
 class CondLaneNet(Reference):
-    """`configs/condlanenet`. Outputs are those of `forward_test`, one `Found` an image, as upstream's testing is."""
+    """`configs/condlanenet`. Outputs are of one image after the other, as upstream's testing is: the pyramid's maps, and what
+    `forward_test` gives.
+    """
 
     repository = "conditional-lane-detection"
     variants: ClassVar[dict[str, tuple[Form, ...]]] = dict.fromkeys(
@@ -146,16 +142,17 @@ class CondLaneNet(Reference):
         mean, std = (torch.tensor(settings[name], device=images.device).view(1, 3, 1, 1) for name in ("mean", "std"))
         return (images.flip(1).float() - mean) / std
 
-    def forward(self, images: Tensor) -> list[Found]:
+    def forward(self, images: Tensor) -> list[tuple[tuple[Tensor, ...], Seeds]]:
         """Backbone and neck of the whole batch, the head of one image after the other, which is all that it can."""
         with self.upstream:
             maps, _ = self.model.neck(self.model.backbone(images))
             single = zip(*(one.split(1) for one in maps), strict=True)
-            return [self._found(image, self.threshold or 0.0) for image in single]
+            return [(image, self._seeds(image, self.threshold or 0.0)) for image in single]
 
-    def _found(self, maps: tuple[Tensor, ...], threshold: float) -> Found:
+    def _seeds(self, maps: tuple[Tensor, ...], threshold: float) -> Seeds:
         with self.upstream:
-            return Found(maps, threshold, self.model.bbox_head.forward_test(maps, None, threshold)[0])
+            seeds: Seeds = self.model.bbox_head.forward_test(maps, None, threshold)[0]
+            return seeds
 
     @torch.no_grad()
     def raw(self, outputs: Any) -> dict[str, Tensor]:
@@ -163,8 +160,8 @@ class CondLaneNet(Reference):
         columns that decoding expects and the logits of rows; what is read from the others shows in the lanes.
         """
         images = []
-        for found in outputs:
-            seeds = self._found(found.maps, 0.0).seeds
+        for maps, _ in outputs:
+            seeds = self._seeds(maps, 0.0)
             likeliest = sorted(range(len(seeds)), key=lambda index: -seeds[index]["score"])[: self.options.seeds]
             images.append([seeds[index] for index in sorted(likeliest)])
         width = self.settings["img_scale"][0] // self.settings["hm_down_scale"]
@@ -187,24 +184,58 @@ class CondLaneNet(Reference):
     def lanes(self, outputs: Any) -> list[list[Polyline]]:
         """The suppression and decoding of the program that tests, whose device is named there, and its way into the frame."""
         settings, size = self.settings, self.settings["img_scale"][::-1]
-        threshold = 0.5 if self.threshold is None else self.threshold
+        seeds = _listed(outputs) if isinstance(outputs, dict) else [found for _, found in outputs]
+        device = next((one[0]["mask"].device for one in seeds if one), torch.device("cpu"))
         with self.upstream:
             tools = import_module(f"tools.condlanenet.{self.form}.test_{self.form}")
-            processor = tools.CondLanePostProcessor
             # The program that tests TuSimple leaves the distance at its default.
             distance = {"nms_thr": settings["nms_thr"]} if self.form == "culane" else {}
             frame = {"tgt_shape": settings["ori_scale"][::-1]} if self.form == "culane" else {}
-            with _placed_on(processor, outputs[0].maps[0].device):
-                decode = processor(mask_size=settings["mask_size"], hm_thr=threshold, use_offset=True, **distance)
+            with _counting_on(tools.CondLanePostProcessor, device):
+                decode = tools.CondLanePostProcessor(mask_size=settings["mask_size"], use_offset=True, **distance)
             images = []
-            for found in outputs:
-                if found.threshold != threshold:
-                    found = self._found(found.maps, threshold)
-                lanes, _ = decode(found.seeds, settings["mask_down_scale"])
+            for found in seeds:
+                lanes, _ = decode(found, settings["mask_down_scale"])
                 images.append(
                     tools.adjust_result(lanes=lanes, crop_bbox=settings["crop_bbox"], img_shape=size, **frame)
                 )
         return [[np.array(lane, dtype=np.float64) for lane in lanes] for lanes in images]
+
+    def drawn(self) -> tuple[Any, Any] | None:
+        """Lanes that lean and bend anywhere, known on rows with gaps between them, some of whose starts are near each other.
+
+        Where the expected column is as near to one cell as to the next, rounding decides in which the offset is read. That changes
+        nothing where offsets are true to their cells, as they are here, unlike those of random weights.
+        """
+        generator = torch.Generator().manual_seed(0)
+        count, (_, height, width) = 10, self.settings["mask_size"]
+
+        def random(*size: int) -> Tensor:
+            return torch.rand(2, count, *size, generator=generator)
+
+        up = torch.linspace(0, 1, height)
+        foot, way, bend = (random(1) * spread - shift for spread, shift in ((0.8, 0.1), (0.6, 0.3), (0.3, 0.15)))
+        places = width * (foot + way * up + bend * up**2) + 0.3 * random(height)
+        away = places[..., None] - torch.arange(width)
+        rows = torch.arange(height)
+        begin, end = (random(1) * height / 2).long(), (height * (0.6 + 0.5 * random(1))).long()
+        on = (rows >= begin) & (rows < end) & (random(height) < 0.9)
+        starts = self.encoder.starts
+        cells = torch.stack([torch.randperm(starts[0] * starts[1], generator=generator)[:count] for _ in range(2)])
+        # Every other start lies beside or below the one before it.
+        cells[:, 1::2] = (cells[:, ::2] + torch.tensor([1, starts[1]])[:, None]).clamp(max=starts[0] * starts[1] - 1)
+        cells = cells.sort(dim=1).values
+        said = {
+            "score": 0.5 + 0.49 * random(),
+            "coord": torch.stack([cells % starts[1], cells // starts[1]], dim=-1),
+            "mask": 5 * random(height, width) - 2 * (away - 0.5).abs(),
+            "reg": away,
+            "range": 3 * random(2, height) + torch.stack([~on, on], dim=2) * 4,
+        }
+        columns = (said["mask"].softmax(dim=-1) * torch.arange(width)).sum(dim=-1)
+        offsets = said["reg"].gather(-1, columns.long()[..., None])[..., 0]
+        ours = {"scores": said["score"], "places": cells, "columns": columns, "offsets": offsets, "rows": said["range"]}
+        return said, ours
 
     def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
         """`CondLaneNet.forward_train` of targets that `CollectLane` encodes."""
@@ -274,7 +305,21 @@ def _without_none(transform: Any, name: str) -> Any:
     return replaced(transform, name, given)()
 
 
-def _placed_on(processor: Any, device: torch.device) -> Any:
+def _listed(said: dict[str, Tensor]) -> list[Seeds]:
+    """What is said of starts (B, N, ...) as upstream has it, a list of starts for each image."""
+    images = zip(*said.values(), strict=True)
+    return [
+        [
+            {"score": score, "coord": coord, "mask": mask, "reg": reg, "range": rows}
+            for score, coord, mask, reg, rows in zip(
+                scores.tolist(), coords.tolist(), masks.split(1), offsets.split(1), ranges.split(1), strict=True
+            )
+        ]
+        for scores, coords, masks, offsets, ranges in images
+    ]
+
+
+def _counting_on(processor: Any, device: torch.device) -> Any:
     """While upstream's decoder is made, it counts its columns on `device`, not on the first GPU."""
     module = import_module(processor.__module__)
     owner = processor if hasattr(processor, "compute_locations") else module

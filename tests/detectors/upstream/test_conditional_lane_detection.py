@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from detectors.condlanenet import WEIGHTS, Architecture
 from detectors.registry import TABLE, detector_meta
 from detectors.upstream.conditional_lane_detection import NAMES, SIZES, CondLaneNet, settings_of
 from harness.lanes import Lane
+from harness.parity.compare import imported
+from harness.parity.weights import randomise
 
 PUBLISHED = [(f"condlanenet_{backbone}", form) for backbone in SIZES for form in ("culane", "tusimple")]
 
@@ -103,6 +106,31 @@ def test_augmentations_are_those_of_upstreams_file(checkout: Path, variant: str,
     assert augmentation.blur == blurs["p"]
     assert augmentation.flip == 0
     assert "HorizontalFlip" not in steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["condlanenet_resnet18", "condlanenet_resnet101"])
+@torch.no_grad()
+def test_maps_that_a_start_gives_are_upstreams_in_every_cell(checkout: Path, variant: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    reference = CondLaneNet(checkout, variant, "tusimple")
+    images = torch.randint(0, 256, (2, 3, 320, 800), dtype=torch.uint8)
+    prepared = reference.normalised(images)
+    randomise(reference.model, lambda: reference.forward(prepared))
+    detector: Any = imported(reference, variant, "tusimple", tmp_path)
+    found = reference.forward(prepared)
+    # Maps as training has them, of layers as evaluation has them.
+    detector.training = True
+    maps = detector(images)
+    detector.training = False
+    for image, (pyramid, _) in enumerate(found):
+        seeds = reference._seeds(pyramid, 0.0)[::9]
+        assert len(seeds) > 4
+        places = torch.tensor([[seed["coord"][1] * 50 + seed["coord"][0] for seed in seeds]])
+        ours = detector._read({name: value[image : image + 1] for name, value in maps.items()}, places)
+        for name, key in (("location", "mask"), ("offset", "reg"), ("rows", "range")):
+            theirs = torch.cat([seed[key] for seed in seeds])
+            assert float((theirs - ours[name][0]).abs().max()) <= 1e-4 * float(theirs.abs().max())
 
 
 def roads(count: int) -> list[list[Lane]]:
