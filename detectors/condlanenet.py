@@ -146,7 +146,7 @@ class CondLaneNet(Detector):
         x, y = torch.arange(width).expand(height, width), torch.arange(height)[:, None].expand(height, width)
         # Both as shares of the width.
         self.register_buffer("coordinates", torch.stack([x, y])[None] / width, persistent=False)
-        self.register_buffer("columns", torch.arange(width, dtype=torch.float32), persistent=False)
+        self.register_buffer("column_indices", torch.arange(width, dtype=torch.float32), persistent=False)
         self.register_buffer("cells", torch.arange(math.prod(self.starts)), persistent=False)
         # From cells of the fine map, counted from the frame's first pixel, to network pixels.
         corner = plain_geometry(size.frame, size.crop, size.network).to_network([size.crop[1], size.crop[0]])
@@ -254,7 +254,7 @@ class CondLaneNet(Detector):
 
     def _expected_columns(self, location: Tensor) -> Tensor:
         """Location (..., H, W) -> the expected index of the column on each row (..., H)."""
-        return (location.softmax(dim=-1) * self.get_buffer("columns")).sum(dim=-1)
+        return (location.softmax(dim=-1) * self.get_buffer("column_indices")).sum(dim=-1)
 
     def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """`heat` (focal), `location` and `offset` (L1 in cells, of a lane's rows and of cells near it), `range` (cross-entropy)."""
@@ -266,7 +266,7 @@ class CondLaneNet(Detector):
         )
         there = (places >= 0)[..., None]
         on = columns >= 0
-        away = columns[..., None] - self.get_buffer("columns")
+        away = columns[..., None] - self.get_buffer("column_indices")
         # The centre of a column's cell is half a cell beyond its index.
         misplaced = (self._expected_columns(location) + 0.5 - columns).abs()
         wrong = torch.where(on, rows[..., 0, :] - rows[..., 1, :], rows[..., 1, :] - rows[..., 0, :])

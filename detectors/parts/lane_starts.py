@@ -62,7 +62,7 @@ def drawn_around(cell: Cells, radius: int, grid: tuple[int, int], count: int, ge
 
 def last_of_each(places: npt.NDArray[np.float32], width: int, distance: float) -> list[int]:
     """Of starts at rising indices into a map, the last of each group; one joins the first group that has a member within `distance`."""
-    cells = np.stack(np.divmod(places, width), axis=1)
+    cells = np.stack(np.divmod(places.astype(np.float64), width), axis=1)
     near = np.hypot(*(cells[:, None] - cells).transpose(2, 0, 1)) <= distance
     groups: list[list[int]] = []
     for index in range(len(cells)):

@@ -68,13 +68,14 @@ def test_recipes_start_where_upstream_does() -> None:
     # UFLDv2: model/model_culane.py and model_tusimple.py. pytorch-auto-drive: `pretrained` of configs/lane_detection/*/*.py.
     # CLRerNet: `pretrained` of configs/clrernet/base_clrernet.py.
     # UFLD: train.py asks `parsingNet` for pretrained weights. BézierLaneNet likewise. CLRNet: `pretrained` of
-    # configs/clrnet/*.py. GANet: `pretrained` of configs/*/*.py. LaneATT: `pretrained_backbone` of its ResNets' cfgs.
+    # configs/clrnet/*.py. GANet, CondLaneNet: `pretrained` of configs/*/*.py. LaneATT: `pretrained_backbone` of its ResNets' cfgs.
     # PolyLaneNet: `pretrained` of cfgs/*.yaml.
     started = {name for name, _ in STARTED}
     for family, backbones in {
         "bezierlanenet": ("resnet18", "resnet34"),
         "clrernet": ("dla34", "dla34_ema"),
         "clrnet": ("convnext_tiny", "dla34", "resnet101", "resnet18", "resnet34"),
+        "condlanenet": ("resnet101", "resnet18", "resnet34"),
         "ganet": ("resnet101", "resnet18", "resnet34"),
         "laneatt": ("resnet18", "resnet34"),
         "lstr": ("resnet34",),

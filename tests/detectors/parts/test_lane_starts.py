@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from detectors.parts.lane_starts import ABSENT, drawn_around, last_of_each, radii_of, row_crossings
@@ -74,6 +74,7 @@ def test_the_last_of_each_group_of_starts_stands_for_it() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 49), st.integers(0, 19)), max_size=12, unique=True), st.floats(0, 8))
+@example(cells=[(0, 0), (0, 8)], distance=math.nextafter(8.0, 0.0))
 @settings(max_examples=60)
 def test_every_start_is_near_one_of_the_group_that_it_joined(cells: list[tuple[int, int]], distance: float) -> None:
     ordered = sorted(y * 50 + x for x, y in cells)
