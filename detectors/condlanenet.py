@@ -393,7 +393,7 @@ def _micro(frame: tuple[int, int], top: int) -> Configuration:
             "attention": 32,
             "hidden": 32,
             "radius": 4,
-            "width": 6.0,
+            "width": 4.0,
             "seeds": 16,
             "apart": 3.0,
             "extended": 0,
@@ -402,7 +402,7 @@ def _micro(frame: tuple[int, int], top: int) -> Configuration:
         },
         recipe=Recipe(
             optimizer="adamw",
-            learning_rate=3e-3,
+            learning_rate=1.2e-2,
             weight_decay=1e-2,
             schedule="one_cycle",
             steps=220,
