@@ -220,7 +220,7 @@ class CondLaneNet(Reference):
         rows = torch.arange(height)
         begin, end = (random(1) * height / 2).long(), (height * (0.6 + 0.5 * random(1))).long()
         on = (rows >= begin) & (rows < end) & (random(height) < 0.9)
-        starts = self.encoder.starts
+        starts = [side // self.settings["hm_down_scale"] for side in self.settings["img_scale"][::-1]]
         cells = torch.stack([torch.randperm(starts[0] * starts[1], generator=generator)[:count] for _ in range(2)])
         # Every other start lies beside or below the one before it.
         cells[:, 1::2] = (cells[:, ::2] + torch.tensor([1, starts[1]])[:, None]).clamp(max=starts[0] * starts[1] - 1)
