@@ -236,6 +236,8 @@ def overcast(light: Light, share: float) -> Light:
 def mirrored(light: Light, share: float, horizon: float) -> Light:
     """A wet road: what stands above the horizon is seen in the road below it, blurred upwards and downwards, the flatter the more."""
     height, width = light.shape[:2]
+    if height < 2:
+        return light.copy()  # a single row has no road below a horizon
     line = min(max(round(horizon * height), 1), height - 1)
     depth = height - line
     above = light[max(0, line - depth) : line][::-1]

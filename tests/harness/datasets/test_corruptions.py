@@ -133,6 +133,15 @@ def test_no_corruption_moves_the_image(name: str) -> None:
         assert abs(down) < 0.5, (name, down)
 
 
+@pytest.mark.parametrize("name", sorted(CORRUPTIONS))
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (2, 2)])
+def test_the_smallest_images_can_be_corrupted(name: str, size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 128, np.uint8)
+    for severity in SEVERITIES:
+        for horizon in (0.0, 0.5, 1.0):
+            assert corrupted(image, name, severity, key="x", horizon=horizon).shape == image.shape
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from(sorted(CORRUPTIONS)), st.sampled_from(SEVERITIES), st.integers(1, 40), st.integers(1, 60),
