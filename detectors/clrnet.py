@@ -319,7 +319,9 @@ _COMMIT = "7269e9d1c1c650343b6c7febb8e764be538b1aed"
 PLAIN = Normalisation(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), order="bgr")
 """Images as shares of 255 in OpenCV's order of channels; upstream's configs have a mean that nothing reads."""
 
-FLIP_AND_MOVE = {
+# All of it after crop and resize: turns and shifts are those of 800 x 320.
+FLIP_AND_MOVE: dict[str, Any] = {
+    "in_view": True,
     "flip": 0.5,
     "rotation": 10,
     "shift_x": 0.1,

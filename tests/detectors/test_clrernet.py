@@ -82,6 +82,7 @@ def test_published_variants_have_the_published_number_of_parameters_and_recipe()
         recipe = detector.configuration.recipe
         assert (recipe.epochs, recipe.batch_size, recipe.learning_rate) == (epochs, 24, 6e-4)
         assert (recipe.schedule, recipe.ema_decay, recipe.confidence_threshold) == (schedule, decay, threshold)
+        assert recipe.augmentation.in_view, "its Affine comes after Crop and Resize"
 
 
 def test_untrained_priors_are_the_lines_of_clrnet_though_their_weights_count_from_the_top() -> None:
