@@ -8,7 +8,8 @@ training. Facts come from the paper and from Turoad/CLRNet (Apache-2.0).
 What differs in training: masks are drawn from the labels, with lanes in slots by where they cross the bottom of the augmented frame;
 where two lanes claim one prior it goes to the one it costs least (`detectors.parts.dynamic_assignment`); running statistics move once a
 batch (`detectors.parts.cross_layer`). Of upstream's augmentations there are no shuffled channels, no added brightness and a Gaussian
-blur for the median one, and colours change in 70 % of the images, all of them together.
+blur for the median one, and colours change in 70 % of the images, all of them together; saturation changes by a factor, by at most as
+much as upstream adds to it.
 
 What differs in decoding: an x is a share of the network's width - 1, as in the losses, where upstream writes it as a share of the whole
 width, up to 2 px further right in a frame of CULane; on LLAMAS upstream's rows and x are also off by up to a pixel, because a lane is
