@@ -90,7 +90,9 @@ class CLRerNet(CLRNet):
         (r"^bbox_head\.", "heads."),
         *CLRNet.checkpoint_names,
     )
+    # Constants; and of a training with a moving average, the weights that were averaged: what is deployed has the plain names.
     checkpoint_spare: ClassVar[tuple[str, ...]] = (
+        r"^ema_",
         r"^bbox_head\.(sample_x_indices|prior_feat_ys|prior_ys|loss_seg\.criterion\.weight)$",
         r"^data_preprocessor\.",
     )
