@@ -45,7 +45,10 @@ def import_checkpoint(name: str, form: Form, path: Path) -> Detector:
     stored = {key: value for key, value in read_state(path).items() if not spare.match(key)}
     tensors = renamed(stored, build.checkpoint_names, where=path)
     detector = build(meta, form)
-    check_fit(tensors, detector.state_dict(), where=path, what=f"{name} on {form}")
+    state = detector.state_dict()
+    check_fit(tensors, state, where=path, what=f"{name} on {form}")
+    weights = {key: tensors[key] for key, own in state.items() if own.is_floating_point()}
+    refuse_not_finite(weights, where=path, fix="give the checkpoint of a training that went well")
     detector.load_state_dict(tensors, strict=True)
     return detector.eval()
 
@@ -118,3 +121,11 @@ def check_fit(
     ]
     if complaints:
         raise InputError(f"{where}: doesn't fit {what}: {'; '.join(complaints)}; {fix}")
+
+
+def refuse_not_finite(tensors: Mapping[str, Tensor], *, where: Path, fix: str) -> None:
+    """InputError that names the first entry which doesn't hold a finite floating-point number for each place, and says what to do."""
+    for name, value in tensors.items():
+        plain = value.is_floating_point() and value.layout == torch.strided and not value.is_meta
+        if not plain or not bool(torch.isfinite(value).all()):
+            raise InputError(f"{where}: entry {name!r} doesn't hold finite floating-point numbers; {fix}")

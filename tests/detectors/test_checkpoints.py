@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,25 @@ def test_entries_that_do_not_fit_are_named(tmp_path: Path, weights: dict[str, Te
     assert "1 of another shape: queries (9, 32) instead of (7, 32)" in message
     assert "1 missing: lane.bias" in message
     assert "1 unknown: extra" in message
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda value: torch.full_like(value, math.nan),
+        lambda value: torch.full_like(value, 1e6).half(),
+        lambda value: value.to(torch.complex64),
+        lambda value: value.to_sparse(),
+        lambda value: value.to("meta"),
+    ],
+    ids=["nan", "overflown", "complex", "sparse", "empty"],
+)
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, weights: dict[str, Tensor], broken: Any) -> None:
+    path = saved(tmp_path / "a.pt", weights | {"queries": broken(weights["queries"])})
+    with pytest.raises(
+        InputError, match=r"a\.pt: entry 'queries' doesn't hold finite floating-point numbers; give the checkpoint"
+    ):
+        import_checkpoint(NAME, FORM, path)
 
 
 def test_files_that_hold_no_weights_are_refused(tmp_path: Path, weights: dict[str, Tensor]) -> None:
