@@ -71,9 +71,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     ) as error:  # for broken files torch raises a dozen unrelated types, struct.error and IndexError among them
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: not readable as weights ({reason}); copy it again") from error
-    for container in CONTAINERS:
-        if isinstance(stored, Mapping) and isinstance(stored.get(container), Mapping):
-            stored = stored[container]
+    # At most so deep: a hostile file may hold itself.
+    for _ in CONTAINERS:
+        if isinstance(stored, Mapping):
+            stored = next((stored[key] for key in CONTAINERS if isinstance(stored.get(key), Mapping)), stored)
     if not isinstance(stored, Mapping) or not stored or not all(isinstance(value, Tensor) for value in stored.values()):
         raise InputError(f"{path}: holds no state dict, alone or under {', '.join(CONTAINERS)}; give a model's weights")
     tensors = {str(key): value for key, value in stored.items() if str(key).rpartition(".")[2] not in COUNTERS}

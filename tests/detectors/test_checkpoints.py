@@ -29,12 +29,14 @@ def saved(path: Path, value: Any) -> Path:
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "net.", "module.model.", "model.net.module."])
-@pytest.mark.parametrize("container", [None, "model", "state_dict", "net"])
+@pytest.mark.parametrize("container", [None, "model", "state_dict", "net", "state_dict.model", "net.state_dict"])
 def test_a_state_dict_is_found_whatever_it_is_wrapped_in(
     tmp_path: Path, weights: dict[str, Tensor], prefix: str, container: str | None
 ) -> None:
     state: Any = {prefix + name: value for name, value in weights.items()}
-    path = saved(tmp_path / "a.pt", {container: state, "epoch": 3} if container else state)
+    for key in reversed(container.split(".") if container else []):
+        state = {key: state, "epoch": 3}
+    path = saved(tmp_path / "a.pt", state)
     detector = import_checkpoint(NAME, FORM, path)
     assert not detector.training
     assert all(torch.equal(value, weights[name]) for name, value in detector.state_dict().items())
@@ -90,6 +92,13 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, weights: dict[s
         InputError, match=r"a\.pt: entry 'queries' doesn't hold finite floating-point numbers; give the checkpoint"
     ):
         import_checkpoint(NAME, FORM, path)
+
+
+def test_a_file_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    endless: dict[str, Any] = {}
+    endless["model"] = endless
+    with pytest.raises(InputError, match=r"a\.pt: holds no state dict"):
+        read_state(saved(tmp_path / "a.pt", endless))
 
 
 def test_files_that_hold_no_weights_are_refused(tmp_path: Path, weights: dict[str, Tensor]) -> None:
