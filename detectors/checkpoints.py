@@ -65,7 +65,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is missing; give the checkpoint's file") from None
     except pickle.UnpicklingError:
         # Torch's own words advise to let the file run code.
-        raise InputError(f"{path}: not a file of torch that holds tensors alone; give a model's state dict") from None
+        raise InputError(
+            f"{path}: not a file of torch that holds tensors alone{_beside_tensors(path)}; give a model's state dict"
+        ) from None
     except (
         Exception
     ) as error:  # for broken files torch raises a dozen unrelated types, struct.error and IndexError among them
@@ -81,6 +83,16 @@ def read_state(path: Path) -> dict[str, Tensor]:
     while prefix := next((p for p in PREFIXES if tensors and all(key.startswith(p) for key in tensors)), None):
         tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
     return tensors
+
+
+def _beside_tensors(path: Path) -> str:
+    """What a file of torch would import beside tensors, as a clause; empty where that can't be told without running it."""
+    try:
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # noqa: BLE001 - it is broken, of the layout before torch 1.6, or no file of torch; the message says enough
+        return ""
+    names = [name for name in sorted(found) if name.isprintable()]
+    return f" (it needs {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})" if names else ""
 
 
 def renamed(tensors: Mapping[str, Tensor], names: tuple[tuple[str, str], ...], *, where: Path) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,14 @@ def test_a_file_that_holds_itself_is_refused(tmp_path: Path) -> None:
     endless["model"] = endless
     with pytest.raises(InputError, match=r"a\.pt: holds no state dict"):
         read_state(saved(tmp_path / "a.pt", endless))
+
+
+def test_what_a_file_needs_beside_tensors_is_named(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    path = saved(tmp_path / "a.pt", {"model": weights, "options": Namespace(lr=1)})
+    with pytest.raises(
+        InputError, match=r"a\.pt: not a file .*\(it needs argparse\.Namespace\); give a model's state dict"
+    ):
+        read_state(path)
 
 
 def test_files_that_hold_no_weights_are_refused(tmp_path: Path, weights: dict[str, Tensor]) -> None:
