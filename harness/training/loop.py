@@ -72,6 +72,7 @@ class _Course:
     peak_memory: int | None = None
     best_step: int | None = None
     best_score: float | None = None
+    validated: int = 0
 
 
 def train(
@@ -100,7 +101,7 @@ def train(
     training = _Training(model, plan, device, folder, ranks)
     training.restore()
     course = training.course
-    if course.step < plan.total_steps:
+    if course.step < plan.total_steps or training.owes(validation):
         log = _log(plan, folder, course.step) if ranks.first else None
         # Closing the generator ends its workers now, whatever ended the loop.
         with closing(log) if log else nullcontext(), closing(batches(course.step, plan.total_steps)) as coming:
@@ -166,6 +167,9 @@ class _Training:
         course, plan = self.course, self.plan
         ratio_steps = {math.ceil(share * plan.total_steps) for share in RATIO_SHARES}
         self.saved_at, self.saved_step = time.monotonic(), course.step
+        if validation and self.owes(validation):
+            self.note({"validation": self.validate(validation)})
+            self.save()
         started = time.perf_counter()
         for batch in batches:
             with self.in_memory(batch):
@@ -187,13 +191,22 @@ class _Training:
             elif course.step == 1 or course.step % plan.log_every == 0:
                 self.note(self.entry(reading))
             progress(course.step, plan.total_steps, reading.loss)
-            if validation and (last or course.step % validation.every == 0):
-                self.note({"validation": self.validate(validation)})
-            if last or reading.due or reading.stops:
+            if reading.stops or (self.ranks.count == 1 and stop_asked()):
+                # A validation would take long: it is made up for when the training goes on.
                 self.save()
-            if reading.stops:
                 return
+            if validation and self.owes(validation):
+                self.note({"validation": self.validate(validation)})
+            if last or reading.due:
+                self.save()
             started = time.perf_counter()
+
+    def owes(self, validation: Validation | None) -> bool:
+        """Whether the step that was taken last is to be validated and wasn't."""
+        step = self.course.step
+        if validation is None or not step or self.course.validated == step:
+            return False
+        return step == self.plan.total_steps or step % validation.every == 0
 
     def note(self, entry: dict[str, Any]) -> None:
         """Write a line of the log, in the process that has one."""
@@ -303,6 +316,7 @@ class _Training:
             self.model.eval()
             score = self.ranks.from_first(lambda: float(validation.score(self.model)))
             self.model.train()
+            self.course.validated = self.course.step
             if self.course.best_score is None or score > self.course.best_score:
                 self.course.best_step, self.course.best_score = self.course.step, score
                 if self.ranks.first:

@@ -492,7 +492,48 @@ def test_a_training_that_is_asked_to_stop_writes_a_checkpoint_first_and_goes_on_
 
     with pytest.raises(KeyboardInterrupt):
         toy.run(tmp_path / "images", tmp_path / "parts", steps=8, progress=stop)
-    # The step that was under way is ended.
-    assert load_training_state(tmp_path / "parts/training.safetensors")["course"]["step"] == 6
+    assert load_training_state(tmp_path / "parts/training.safetensors")["course"]["step"] == 5
     monkeypatch.setattr(stopping, "_REQUEST", stopping._Request())
     assert same_weights(whole, toy.run(tmp_path / "images", tmp_path / "parts", steps=8))
+
+
+@pytest.mark.parametrize("stopped_at", [4, 8])
+def test_a_validation_that_a_stop_left_out_is_made_up_for(toy, roads, tmp_path, monkeypatch, stopped_at):
+    def training(folder, stop=None):
+        monkeypatch.setattr(stopping, "_REQUEST", stopping._Request())
+        scored = []
+
+        def score(model):
+            scored.append(float(model.detector.head.weight.sum()))
+            return -scored[-1]
+
+        model = toy.model()
+        stream = roads.stream(model.detector)
+        plan = TrainingPlan(toy.recipe(), 8)
+
+        def progress(step, total, loss):
+            if step == stop:
+                stopping.ask_to_stop()
+
+        try:
+            train(
+                model,
+                stream.batches,
+                plan,
+                device=CPU,
+                folder=folder,
+                validation=Validation(2, score),
+                progress=progress,
+            )
+        except KeyboardInterrupt:
+            return model, scored
+        return model, scored
+
+    whole, wanted = training(tmp_path / "whole")
+    _, before = training(tmp_path / "parts", stop=stopped_at)
+    resumed, after = training(tmp_path / "parts")
+    assert (len(wanted), len(before)) == (4, stopped_at // 2 - 1)
+    assert before + after == wanted
+    assert same_weights(whole, resumed)
+    lines = [line for line in log_lines(tmp_path / "parts") if "validation" in line]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8]
