@@ -60,11 +60,15 @@ class _Held:
 
 class Bridge(Detector):
     """An adapter around an `UpstreamModel`, which `reference` builds. Who derives from it says what its taps are and how labels are
-    encoded.
+    encoded. `labels` says in a word who encodes them, `departures` what of the code between image tensor and written lane isn't
+    upstream's.
     """
 
     reference: ClassVar[type[UpstreamModel]]
+    labels: ClassVar[str] = "its own encoder"
+    departures: ClassVar[str] = ""
     architecture: ClassVar[type[Data]] = Data
+    checkpoint_names: ClassVar[tuple[tuple[str, str], ...]] = ((r"^", "network."),)
 
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where there is no checkout, or another one, or its code needs a package that isn't installed."""
@@ -74,10 +78,8 @@ class Bridge(Detector):
         checkout = known_checkout(self.reference.repository)
         try:
             built = self.build(checkout)
-        except ModuleNotFoundError as error:
-            raise InputError(
-                f"{checkout}: its code needs the package {error.name}: install it, or name a folder that has it in PYTHONPATH"
-            ) from error
+        except (ImportError, FileNotFoundError) as error:
+            raise InputError(f"{checkout}: {_lacking(error, checkout)}") from error
         self._upstream = _Held(built)
         self.network: nn.Module = built.model
 
@@ -242,6 +244,16 @@ def read_one_by_one(
         for image, lanes, score in zip(images, read(part), values, strict=True):
             image += [(lane, score) for lane in lanes]
     return images
+
+
+def _lacking(error: ImportError | FileNotFoundError, checkout: Path) -> str:
+    """What a checkout's code couldn't be had for, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return f"has no {error.filename}; restore the checkout"
+    top = (error.name or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or (checkout / top).exists() or (checkout / f"{top}.py").exists():
+        return f"its code can't be imported ({error}); restore the checkout, or check out the commit that is known"
+    return f"its code needs the package {error.name}: install it, or name a folder that has it in PYTHONPATH"
 
 
 def native_name(meta: DetectorMeta) -> str:

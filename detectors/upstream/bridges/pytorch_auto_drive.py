@@ -135,6 +135,7 @@ class UpstreamBezierLaneNet(PairedBridge):
     """BézierLaneNet of pytorch-auto-drive, with the deformable convolution of `detectors.upstream.deformable` for mmcv's."""
 
     reference = BezierLaneNet
+    departures = "deformable convolution, compiled there"
     stages = ("backbone.layer1", "backbone.layer2", "backbone.layer3")
     metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurBezierLaneNet.metas, BezierLaneNet.variants)
 
