@@ -104,18 +104,18 @@ class Isolation:
     def _importing(self) -> Iterator[None]:
         path, directory, no_bytecode = list(sys.path), os.getcwd(), sys.dont_write_bytecode
         hidden = self._take_out()
-        sys.modules.update(self._modules)
-        sys.path[:0] = self._roots
-        sys.dont_write_bytecode = True
-        os.chdir(self.checkout)
         try:
+            sys.modules.update(self._modules)
+            sys.path[:0] = self._roots
+            sys.dont_write_bytecode = True
+            os.chdir(self.checkout)
             yield
         finally:
-            os.chdir(directory)
             sys.dont_write_bytecode = no_bytecode
             sys.path[:] = path
             self._modules = self._take_out()
             sys.modules.update(hidden)
+            os.chdir(directory)
 
     def _take_out(self) -> dict[str, ModuleType]:
         """Take every module out of `sys.modules` that has one of the checkout's names."""

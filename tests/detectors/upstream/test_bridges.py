@@ -32,6 +32,7 @@ from harness.conformance.bridges import PAGE as BRIDGES_PAGE
 from harness.conformance.bridges import bridges_by_class, read_stand_ins
 from harness.conformance.subject import Subject, subject_of
 from harness.errors import InputError, InputWarning
+from harness.inference import predict
 from harness.lanes import Lane
 from harness.methods.samiro import TERM
 from harness.parity.lanes import compared, point_distances
@@ -263,6 +264,25 @@ def drawn_anchors(detector: Any, targets: dict[str, torch.Tensor]) -> dict[str, 
         "lanereg_xs_offset": places / 800,
         "lanereg_base_car": base,
     }
+
+
+@pytest.mark.slow
+@needs_checkouts
+def test_a_released_checkpoint_finds_in_a_bridge_the_lanes_of_real_frames_that_it_finds_in_ours(shared, tmp_path):
+    six = tmp_path / "six"
+    assert main(["data", "masks", str(shared / "real" / "images" / "tusimple_masks"), str(six)]) == 0
+    images = sorted(six.rglob("*.jpg"))
+    weights = shared / "real" / "weights" / "lstr_tusimple" / "LSTR_500000.pkl"
+    native, bridged = (
+        predict(import_checkpoint(name, "tusimple", weights), images, device=torch.device("cpu"))
+        for name in ("lstr_resnet18s", "lstr_resnet18s_upstream")
+    )
+    assert [len(lanes) for lanes in bridged] == [len(lanes) for lanes in native]
+    assert sum(map(len, bridged)) == 25
+    points = [[[lane.points.astype(np.float64) for lane in lanes] for lanes in both] for both in (bridged, native)]
+    apart = compared(*points)
+    assert not apart.unmatched
+    assert apart.largest < 1.0
 
 
 CLASHING = ("ufld_resnet18", "lstr_resnet18s", "ufldv2_resnet18", "laneatt_resnet122", "resa_resnet18")
