@@ -249,7 +249,9 @@ def read_one_by_one(
 def _lacking(error: ImportError | FileNotFoundError, checkout: Path) -> str:
     """What a checkout's code couldn't be had for, and what to do."""
     if isinstance(error, FileNotFoundError):
-        return f"has no {error.filename}; restore the checkout"
+        missing = Path(str(error.filename))
+        name = missing.relative_to(checkout) if missing.is_relative_to(checkout) else missing
+        return f"has no {name}; restore the checkout"
     top = (error.name or "").partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or (checkout / top).exists() or (checkout / f"{top}.py").exists():
         return f"its code can't be imported ({error}); restore the checkout, or check out the commit that is known"
