@@ -263,17 +263,24 @@ def native_name(meta: DetectorMeta) -> str:
     return meta.name.removesuffix(SUFFIX)
 
 
-def bridged(metas: Mapping[str, DetectorMeta], names: Mapping[str, Sequence[Form]]) -> dict[str, DetectorMeta]:
+def bridged(
+    metas: Mapping[str, DetectorMeta], names: Mapping[str, Sequence[Form]], paths: Mapping[str, str] | None = None
+) -> dict[str, DetectorMeta]:
     """The metadata of bridges of some of our variants, `metas`, in the forms that there is an upstream configuration for.
 
-    Facts, input and recipe are theirs; there are no options but a bridge's.
+    Facts, input and recipe are theirs; there are no options but a bridge's. paths: those of our modules that have a learning rate of
+    their own -> those of upstream's.
     """
     found = {}
     for name, forms in names.items():
-        configurations = {
-            form: metas[name].configurations[form].model_copy(update={"architecture": {}, "weights": "none"})
-            for form in forms
-        }
+        configurations = {}
+        for form in forms:
+            ours = metas[name].configurations[form]
+            factors = {
+                f"network.{(paths or {})[path]}": factor for path, factor in ours.recipe.learning_rate_factors.items()
+            }
+            recipe = ours.recipe.model_copy(update={"learning_rate_factors": factors})
+            configurations[form] = ours.model_copy(update={"architecture": {}, "weights": "none", "recipe": recipe})
         update = {"name": name + SUFFIX, "configurations": configurations}
         found[name + SUFFIX] = metas[name].model_copy(update=update)
     return found

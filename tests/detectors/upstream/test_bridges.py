@@ -37,6 +37,7 @@ from harness.lanes import Lane
 from harness.methods.samiro import TERM
 from harness.parity.lanes import compared, point_distances
 from harness.training.determinism import seed_everything
+from harness.training.optimization import build_optimization
 
 CHECKOUTS = os.environ.get(checkouts.VARIABLE)
 
@@ -140,19 +141,8 @@ def test_code_that_names_a_gpu_runs_where_its_input_is():
 @pytest.mark.parametrize("name", [*(f"{name}_upstream" for name in PAIRED), *ALONE])
 def test_a_bridge_keeps_an_adapters_promises(name, tmp_path):
     shown = subject(name, tmp_path)
-    model = shown.model("samiro")
-    detector = model.detector
+    detector = shown.build().train()
     batch = shown.batch(detector, count=2)
-    ours = {id(parameter) for parameter in detector.parameters()}
-    with torch.no_grad():
-        # At the start of a training it is blind to features.
-        for parameter in model.parameters():
-            if id(parameter) not in ours:
-                parameter.normal_(std=0.1)
-    model(batch)[TERM].backward()
-    for tap in detector.taps():
-        gradients = [parameter.grad for parameter in tap_module(detector, tap).parameters()]
-        assert any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients)
     for labels in (batch, shown.batch(detector, lanes=lambda frame: [], count=2)):
         detector.zero_grad()
         terms = detector.losses(detector(labels.images), labels)
@@ -172,6 +162,27 @@ def test_a_bridge_keeps_an_adapters_promises(name, tmp_path):
     )
     imported = import_checkpoint(name, shown.form, tmp_path / "w").state_dict()
     assert all(torch.equal(value, imported[key]) for key, value in detector.state_dict().items())
+
+
+@pytest.mark.slow
+@needs_checkouts
+@pytest.mark.parametrize("name", [*(f"{name}_upstream" for name in PAIRED), *ALONE])
+def test_what_samiro_asks_of_a_bridge_reaches_every_tap(name, tmp_path):
+    shown = subject(name, tmp_path)
+    model = shown.model("samiro")
+    detector = model.detector
+    # Whatever has a learning rate of its own is found.
+    build_optimization(shown.configuration.recipe, list(model.parameter_groups()), model)
+    ours = {id(parameter) for parameter in detector.parameters()}
+    with torch.no_grad():
+        # At the start of a training it is blind to features.
+        for parameter in model.parameters():
+            if id(parameter) not in ours and parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
+    model(shown.batch(detector, count=2))[TERM].backward()
+    for tap in detector.taps():
+        gradients = [parameter.grad for parameter in tap_module(detector, tap).parameters()]
+        assert any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients), tap.path
 
 
 @pytest.mark.slow
