@@ -426,6 +426,7 @@ def test_bridged_and_native_clrnet_train_alike_from_the_same_weights(tmp_path):
         curves["upstream" in folder.name, method] = [line["loss"] for line in lines if "loss" in line]
     for method in ("baseline", "samiro"):
         native, bridged = curves[False, method], curves[True, method]
-        assert len(native) == len(bridged) == 4
-        assert np.allclose(native, bridged, rtol=2e-3)
+        # The first step, half way, the last.
+        assert len(native) == len(bridged) == 3
+        assert np.allclose(native, bridged, rtol=1e-4)
     assert not np.allclose(curves[False, "baseline"], curves[False, "samiro"], rtol=2e-3)
