@@ -24,6 +24,7 @@ from harness.files import sha256_of_json
 if TYPE_CHECKING:
     from detectors.base import Detector
     from detectors.meta import DetectorMeta
+    from detectors.upstream.bridge import Bridge
 
 TABLE: dict[str, str] = {
     "bezierlanenet_micro": "detectors.bezierlanenet:BezierLaneNet",
@@ -136,6 +137,13 @@ def detector_class(name: str) -> type[Detector]:
 def detector_meta(name: str) -> DetectorMeta:
     """The metadata of the variant behind a name or an adapter file."""
     return find_adapter(name).meta
+
+
+def bridge_class(name: str) -> type[Bridge]:
+    """The bridge behind a name of `UPSTREAM`; needs no checkout."""
+    module, attribute = UPSTREAM[name].split(":")
+    found: type[Bridge] = getattr(import_module(module), attribute)
+    return found
 
 
 def find_adapter(name: str) -> Adapter:
