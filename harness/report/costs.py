@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from statistics import mean, median
 from typing import TypeVar
 
-from harness.records import Environment, Record, StepCost, Throughput
+from harness.records import Environment, Record
 from harness.report.arms import Arm
+from harness.timings import StepCost, Throughput
 
 Number = TypeVar("Number", int, float)
 

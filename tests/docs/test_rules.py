@@ -19,7 +19,7 @@ WHERE = {
         "harness/report/statistics.py",
         "harness/report/robustness.py",
     ),
-    "times": ("harness/throughput/measurement.py", "harness/throughput/devices.py", "harness/phase_work.py"),
+    "times": ("harness/throughput/measurement.py", "harness/throughput/devices.py", "harness/latency/protocol.py"),
 }
 
 
