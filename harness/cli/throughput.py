@@ -75,6 +75,7 @@ def throughput(
     from harness.latency.subject import Subject, loaded
     from harness.throughput.modes import HEADLINE, mode_of
 
+    named = tuple(map(mode_of, mode or ()))
     where: Literal["cpu", "cuda"] = "cuda" if chosen_device(device).type == "cuda" else "cpu"
     detector = loaded(Subject(checkpoint=checkpoint, adapter=name, images=()))
     console = Console(stderr=True)
@@ -93,10 +94,9 @@ def throughput(
             dataset = open_dataset(detector.form, data)
         frames = stratified(dataset, split, images)
         subject = Subject(checkpoint=checkpoint, adapter=name, images=tuple(frame.image for frame in frames))
-        modes = tuple(map(mode_of, mode)) if mode else native_modes(subject, where)
         measured, cost = measure_all(
             subject,
-            tuple(dict.fromkeys((HEADLINE, *modes))),
+            tuple(dict.fromkeys((HEADLINE, *(named or native_modes(subject, where))))),
             dataset,
             split,
             protocol="lane-latency/1-short" if short else "lane-latency/1",

@@ -56,6 +56,32 @@ def test_warm_up_is_given_up_after_a_minute_and_says_so() -> None:
     assert 60.0 <= warm.seconds < 61.0
 
 
+@pytest.mark.parametrize("iterations", [60.0, 200.0, 600.0])
+def test_what_warm_up_leaves_of_an_exponential_settling_is_bounded(iterations: float) -> None:
+    """From twice the final time down with that time constant: windows that differ by less than 2 % of the one before leave less than
+    2 % r / (1 - r) of it, where r is what a window leaves of the excess.
+    """
+    series = (20.0 * (1 + np.exp(-index / iterations)) for index in itertools.count())
+    seen: list[float] = []
+
+    def step() -> int:
+        seen.append(next(series))
+        return round(seen[-1] * MILLISECOND)
+
+    assert warm_up(step, FULL).stable
+    left = np.exp(-FULL.window / iterations)
+    before, last = np.median(seen[-2 * FULL.window : -FULL.window]), np.median(seen[-FULL.window :])
+    assert last - 20.0 < FULL.tolerance * before * left / (1 - left)
+
+
+def test_warm_up_of_steady_times_with_noise_seldom_takes_long() -> None:
+    """Medians of 50 times with a lognormal SD of 3 % have one of .53 %, and differences of two .75 %: below 2 % in 99 % of windows."""
+    rng = np.random.default_rng(5)
+    waits = [warm_up(steps(40.0 * rng.lognormal(0.0, 0.03, 2000)), FULL).iterations for _ in range(100)]
+    assert np.mean([wait == 100 for wait in waits]) > 0.95
+    assert max(waits) <= 200
+
+
 def test_short_warm_up_is_ten_iterations() -> None:
     assert warm_up(steps(itertools.repeat(5.0)), SHORT).iterations == 10
 
