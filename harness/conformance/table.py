@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from detectors.meta import Form
-from harness.conformance.battery import CheckResult
+from harness.conformance.battery import CHECKS, CheckResult
+from harness.conformance.subject import Arm
+
+ARMS: tuple[Arm, ...] = ("baseline", "samiro")
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,23 @@ def page(reports: Sequence[Report], machine: str) -> str:
         "What every adapter must promise (`detectors/base.py`) and what the battery saw, for the adapter by itself and in both arms. "
         f"Made by `samiro-bench detectors check NAME... --table docs/conformance.md` on {machine}.",
         tabulate(
-            [[report.detector, report.form, *tallied(report.results)] for report in reports],
-            headers=["Detector", "Form", "Passed", "Failed", "Skipped"],
+            [
+                [
+                    report.detector,
+                    report.form,
+                    *tallied(report.results),
+                    *(trained(report.results, arm) for arm in ARMS),
+                ]
+                for report in reports
+            ],
+            headers=[
+                "Detector",
+                "Form",
+                "Passed",
+                "Failed",
+                "Skipped",
+                *(f"Trained on 8 images, {arm}" for arm in ARMS),
+            ],
             tablefmt="pipe",
         ),
     ]
@@ -50,6 +68,12 @@ def tallied(results: Sequence[CheckResult]) -> list[int]:
     """How many checks passed, failed and were skipped."""
     outcomes = [result.outcome for result in results]
     return [outcomes.count("passed"), outcomes.count("failed"), outcomes.count("skipped")]
+
+
+def trained(results: Sequence[CheckResult], arm: Arm) -> str:
+    """What came of the long training in an arm; a dash where it wasn't made."""
+    long = {check.name for check in CHECKS if check.long}
+    return ", ".join(escaped(result.detail) for result in results if result.check in long and result.arm == arm) or "-"
 
 
 def escaped(text: str) -> str:

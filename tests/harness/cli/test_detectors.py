@@ -99,8 +99,10 @@ def test_the_page_holds_every_check_and_no_detail_ends_a_cell(
     assert main(["detectors", "check", "ufldv2_micro", "--table", str(page)]) in {0, 1}
     assert "0.95 [red]" in page.read_text()
     skipped = CheckResult("CPU and GPU", "samiro", "skipped", "no | GPU", 0.1)
-    text = table.page([table.Report("mine", "culane", (skipped,))], "a machine")
-    assert "| mine       | culane |        0 |        0 |         1 |" in text
+    learned = CheckResult("overfits 8 images", "samiro", "passed", "F1@50 0.97", 0.1)
+    text = table.page([table.Report("mine", "culane", (skipped, learned))], "a machine")
+    row = next(line for line in text.splitlines() if line.startswith("| mine "))
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["mine", "culane", "1", "0", "1", "-", "F1@50 0.97"]
     assert "no \\| GPU" in text
     assert "0.1" not in text
 
