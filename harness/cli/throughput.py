@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 EPILOG = "Example: samiro-bench throughput ufldv2_micro --checkpoint FILE --data /data/CULane"
+
+WIDTH = 250
+"""Characters of a line where nobody watches: no column is cut."""
 
 RENDERED = "rendered images"
 """The flag of times that were taken on roads that nobody drove on."""
@@ -126,7 +130,7 @@ def show(measured: list[Throughput], cost: tuple[InferenceCost, ...]) -> None:
     size = f"{first.parameters / 1e6:.3f} M parameters"
     if first.gflops is not None:
         size += f", {'at least ' if first.gflops_is_lower_bound else ''}{first.gflops:.3g} GFLOPs"
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     console.print(f"{first.protocol} on {first.device}, {first.images} images; {size}", soft_wrap=True, highlight=False)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for title in ("Mode", "Threads"):
@@ -164,8 +168,7 @@ def show(measured: list[Throughput], cost: tuple[InferenceCost, ...]) -> None:
             "" if one.score_change is None else f"{100 * one.score_change:+.2f}",
         )
         table.add_row(one.precision, str(one.threads), *figures, escape(", ".join(one.flags)))
-    width = console.width if console.is_terminal else 250
-    console.print(table, width=width)
+    console.print(table)
     for item in cost:
         flags = f" ({', '.join(item.flags)})" if item.flags else ""
         console.print(

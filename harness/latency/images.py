@@ -24,13 +24,13 @@ def stratified(dataset: Dataset, split: str, count: int) -> tuple[Frame, ...]:
     by_scenario: dict[str | None, list[Frame]] = {}
     for frame in dataset.frames(split):
         by_scenario.setdefault(frame.scenario, []).append(frame)
-    share = max(1, count // max(1, len(by_scenario)))
+    share = -(-count // max(1, len(by_scenario)))
     picked = []
     for frames in by_scenario.values():
         stride = max(1, len(frames) // share)
         picked.append(frames[::stride][:share])
     longest = max((len(frames) for frames in picked), default=0)
-    return tuple(frames[index] for index in range(longest) for frames in picked if index < len(frames))
+    return tuple(frames[index] for index in range(longest) for frames in picked if index < len(frames))[:count]
 
 
 def rendered_roads(form: Form, count: int, progress: Callable[[int, int], None]) -> Dataset:

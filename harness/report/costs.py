@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from harness.records import Environment, Record
 from harness.report.arms import Arm
-from harness.timings import InferenceCost, StepCost, Throughput
+from harness.timings import InferenceCost, Latency, StepCost, Throughput
 
 Number = TypeVar("Number", int, float)
 
@@ -159,9 +159,9 @@ def timing_of(key: TimingKey, runs: Sequence[Throughput]) -> Timing:
         peak_memory_bytes=largest(run.peak_memory_bytes for run in runs),
         flags=tuple(sorted({flag for run in runs for flag in run.flags})),
         p50_range=range_of([run.p50_range_ms for run in runs if run.p50_range_ms is not None]),
-        h2d_p50=middle(run.h2d_ms and run.h2d_ms.p50 for run in runs),
-        pre_p50=middle(run.pre_ms and run.pre_ms.p50 for run in runs),
-        end_to_end_p50=middle(run.end_to_end_ms and run.end_to_end_ms.p50 for run in runs),
+        h2d_p50=middle(p50_of(run.h2d_ms) for run in runs),
+        pre_p50=middle(p50_of(run.pre_ms) for run in runs),
+        end_to_end_p50=middle(p50_of(run.end_to_end_ms) for run in runs),
         common_batch=batch_rates(runs).get(COMMON_SIZE),
         best_batch=max(batch_rates(runs).items(), key=lambda item: item[1], default=None),
         peak_reserved_bytes=largest(run.peak_reserved_bytes for run in runs),
@@ -177,6 +177,11 @@ def batch_rates(runs: Sequence[Throughput]) -> dict[int, float]:
         for point in run.batches:
             rates[point.size].append(point.images_per_second)
     return {size: median(rates[size]) for size in sorted(rates)}
+
+
+def p50_of(latency: Latency | None) -> float | None:
+    """The median of a region, None where it wasn't measured."""
+    return None if latency is None else latency.p50
 
 
 def range_of(ranges: Sequence[tuple[float, float]]) -> tuple[float, float] | None:

@@ -47,11 +47,11 @@ def over_repeats(runs: Sequence[Throughput]) -> Throughput:
 
 
 def median_latency(latencies: Sequence[Latency]) -> Latency:
-    """The median of each figure, but of the minima the least."""
-    figures = {name: median(getattr(one, name) for one in latencies) for name in Latency.model_fields}
+    """The median of each figure that there is, but of the minima the least."""
+    figures = {name: median(found) if (found := present(latencies, name)) else None for name in Latency.model_fields}
     return Latency(**(figures | {"minimum": min(one.minimum for one in latencies)}))
 
 
-def present(runs: Sequence[Throughput], name: str) -> list[float]:
+def present(runs: Sequence[Throughput | Latency], name: str) -> list[float]:
     """The values of a figure that there are."""
     return [value for run in runs if (value := getattr(run, name)) is not None]
