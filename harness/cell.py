@@ -111,9 +111,9 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
         score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), score_code(cell, evaluation))
     what = {"phase": "time", "before": before, "protocol": cell.throughput, "device": cell.training.device}
     steps = () if cell.method.kind == "baseline" else ("harness.training.step_cost",)
-    time = Phase(
-        folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", *steps, detector)
-    )
+    whole = ("harness.latency.protocol", "harness.latency.process") if cell.throughput == "lane-latency/1" else ()
+    timing = ("harness.throughput", "harness.throughput.cost", *whole, *steps)
+    time = Phase(folder / "time", sha256_of_json(what), code_of(*timing, "harness.methods.attach", detector))
     return CellPhases(folder, train, threshold, predict, score, time)
 
 
@@ -207,16 +207,16 @@ def timed_split(cell: Cell) -> str:
 def time_cell(results: Path, cell: Cell, report: Report) -> None:
     """Time a cell, unless that is done. Nothing else should run on the machine meanwhile."""
     from harness.cell_cost import cell_step_cost
-    from harness.phase_work import time_detector, timed_frames
+    from harness.cell_timing import time_detector
 
     phases = cell_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
-    frames = timed_frames(dataset, timed_split(cell))
+    split = timed_split(cell)
     content = content_key(results, cell.identity.dataset, cell.dataset)
 
     def work(folder: Path) -> None:
         chosen = None if phases.threshold is None else phases.threshold.folder
-        time_detector(cell, phases.train.folder, chosen, frames, report, folder)
+        time_detector(cell, phases.train.folder, chosen, dataset, split, report, folder)
         cost = cell_step_cost(results, cell, content, dataset, report)
         write_json(folder / "step_cost.json", {"step_cost": None if cost is None else cost.model_dump(mode="json")})
 

@@ -32,11 +32,12 @@ from harness.phase_work import pack_submission, score_split
 from harness.phases import Phase, run_phase, was_accepted
 from harness.programs.run import ask
 from harness.progress import Event, Report
-from harness.records import Artefact, Environment, Identity, OwnTiming, Record, identity_hash, write_record
+from harness.records import Artefact, Environment, Identity, Record, identity_hash, write_record
 from harness.suite import DatasetPart, EvaluationPart, Point, Suite, TrainingPart, dataset_identity, form_of
 from harness.suite.axes import points_of, select
 from harness.suite.evaluations import evaluations_of
 from harness.throughput.protocol import latency_of
+from harness.timings import OwnTiming
 
 PREDICT = "predict.json"
 """What a finished prediction says of itself."""
