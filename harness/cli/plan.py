@@ -70,8 +70,7 @@ def cell_rows(plan: Plan) -> list[dict[str, str]]:
     """Name, state and reason of every cell."""
     rows = []
     for state in plan.cells:
-        why = "; ".join(f"{phase.name}: {found.reason}" for phase, found in state.states if found.reason)
-        rows.append({"name": state.cell.id, "state": state.summary, "why": why})
+        rows.append({"name": state.cell.id, "state": state.summary, "why": state.why})
     return rows + [{"name": cell.id, "state": DATA_MISSING, "why": why} for cell, why in plan.unavailable]
 
 

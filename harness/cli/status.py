@@ -18,13 +18,14 @@ app = typer.Typer(add_completion=False)
 def status(suite: SuiteName = "mini", seeds: Seeds = None, results: Results = RESULTS, as_json: Json = False) -> None:
     """Show whether a `bench` of SUITE runs, where each cell stands, its job on a cluster, and how its last run ended."""
     from harness.engines.states import read_states, states_file
-    from harness.matrix import is_running, make_plan
+    from harness.locks import is_held
+    from harness.matrix import make_plan
     from harness.recorded import last_outcomes
     from harness.suite import load_suite
 
     plan = make_plan(load_suite(suite), results, seeds=seeds)
     outcomes = last_outcomes(results, plan.suite.name)
-    running = is_running(results, plan.suite.name)
+    running = is_held(results / plan.suite.name)
     queued = {name: state.summary for name, state in read_states(states_file(results / plan.suite.name)).items()}
     rows = [
         {

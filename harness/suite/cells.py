@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from detectors.meta import Configuration, DetectorMeta, Form
@@ -141,14 +141,13 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         seed=point.seed,
         **arithmetic(suite, meta, form),
     )
-    digest = identity_hash(identity)[:10]
     names = (
         point.dataset,
         None if oracle is None else oracle.dataset,
         *(part.dataset for part in evaluations.values()),
     )
     return Cell(
-        id=f"{point.dataset}-{meta.name}-{point.method}-s{point.seed}-{digest}",
+        id=cell_id(identity),
         suite=suite.name,
         identity=identity,
         adapter=point.detector,
@@ -164,6 +163,18 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         evaluations=evaluations,
         throughput=suite.throughput,
     )
+
+
+def cell_id(identity: Identity) -> str:
+    """The id of a cell that is trained here."""
+    digest = identity_hash(identity)[:10]
+    return f"{identity.dataset}-{identity.detector}-{identity.method}-s{identity.seed}-{digest}"
+
+
+def with_micro_batch(cell: Cell, size: int) -> Cell:
+    """The cell that differs from another in its micro-batch alone; `size` is smaller than what each process has of a batch."""
+    identity = cell.identity.model_copy(update={"micro_batch_size": size})
+    return replace(cell, id=cell_id(identity), identity=identity)
 
 
 def arithmetic(suite: Suite, meta: DetectorMeta, form: Form) -> dict[str, Any]:
