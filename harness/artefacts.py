@@ -14,7 +14,7 @@ from filelock import FileLock
 from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.culane import IMAGE_SIZE, CULane
 from harness.datasets.roots import dataset_root
-from harness.environment import available_cores
+from harness.environment import available_cores, may_have_gpu
 from harness.errors import InputError
 from harness.files import sha256_of_json
 from harness.fingerprint import code_of
@@ -171,6 +171,8 @@ def build_oracle(
 
 def resolve_device(device: str) -> str:
     """`auto` is the first CUDA device that this process sees, else the CPU. InputError if CUDA is asked for and not there."""
+    if device != "cuda" and not (device != "cpu" and may_have_gpu()):
+        return "cpu"
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():

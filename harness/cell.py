@@ -82,11 +82,11 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     choosing = ["harness.selection", SCORINGS[cell.form].module, FORMS[cell.form].partition(":")[0]]
     if cell.identity.selection == "val-best":
         modules += choosing
-    train = Phase(folder / "train", sha256_of_json(what), code_of(*modules, *oracle_modules(cell)))
+    train = phase_of(folder / "train", what, code_of(*modules, *oracle_modules(cell)))
     threshold = None
     if cell.identity.confidence == "val-best":
-        key = sha256_of_json({"phase": "threshold", "before": train.key})
-        threshold = Phase(folder / "threshold", key, code_of(*choosing, "harness.methods.attach", detector))
+        what = {"phase": "threshold", "before": train.key}
+        threshold = phase_of(folder / "threshold", what, code_of(*choosing, "harness.methods.attach", detector))
     before = train.key if threshold is None else threshold.key
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
@@ -96,9 +96,9 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
             "confidence": cell.identity.confidence,
             **evaluation_identity(evaluation, contents),
         }
-        predict[name] = Phase(
+        predict[name] = phase_of(
             folder / f"predict-{name}",
-            sha256_of_json(what),
+            what,
             code_of(
                 "harness.inference",
                 "harness.methods.attach",
@@ -108,13 +108,16 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
             ),
         )
         what = {"phase": "score", "before": predict[name].key, "metric": scoring_of(cell, evaluation).metric}
-        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), score_code(cell, evaluation))
+        score[name] = phase_of(folder / f"score-{name}", what, score_code(cell, evaluation))
     what = {"phase": "time", "before": before, "protocol": cell.throughput, "device": cell.training.device}
     steps = () if cell.method.kind == "baseline" else ("harness.training.step_cost",)
-    time = Phase(
-        folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", *steps, detector)
-    )
+    time = phase_of(folder / "time", what, code_of("harness.throughput", "harness.methods.attach", *steps, detector))
     return CellPhases(folder, train, threshold, predict, score, time)
+
+
+def phase_of(folder: Path, options: Mapping[str, Any], code: Mapping[str, str]) -> Phase:
+    """The phase of some options, of which its key is the hash."""
+    return Phase(folder, sha256_of_json(options), code, options)
 
 
 def scored_datasets(cell: ScoredCell) -> list[str]:

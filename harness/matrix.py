@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -19,7 +20,7 @@ from harness.counts import read_counts, scope_scores
 from harness.engines.base import Engine, Job, Listener, Outcome, Resources
 from harness.errors import InputError, InputWarning
 from harness.files import sha256_of_file, write_json
-from harness.phases import Phase, PhaseState, accept, phase_state, set_aside
+from harness.phases import Phase, PhaseState, accept, phase_state, phase_states, set_aside
 from harness.programs.cell import (
     ProgramCell,
     ProgramPhases,
@@ -28,12 +29,17 @@ from harness.programs.cell import (
     record_program,
     run_program_cell,
 )
-from harness.recorded import SuiteCells, outcomes_file, read_outcomes, record_paths
+from harness.recorded import SuiteCells, file_names, outcomes_file, read_outcomes, record_paths
 from harness.records import Record, read_record
 from harness.suite import Cell, DatasetPart, Suite, cells_of, needs_of
+from harness.watching.heartbeats import alive_folder, kept_alive
 
 AnyCell = Cell | ProgramCell
 """A cell that is trained here, or one of a program."""
+
+
+FOLLOWS = "made with other options: before: "
+"""How the reason of a phase begins that only follows from the phase before it."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +62,35 @@ class CellState:
         return [(phase, state) for phase, state in self.states if state.state == "stale"]
 
     @property
-    def summary(self) -> str:
-        """One word or two for a table: done, stale, partial from which phase, missing."""
+    def state(self) -> Literal["done", "stale", "partial", "missing"]:
+        """One word for all phases. `stale`: something there was made by other code or with other options."""
         if self.done:
-            return "done" if self.recorded else "done, record missing"
-        if self.stale:
+            return "done"
+        if any(state.state == "stale" or state.obsolete for _, state in self.states):
             return "stale"
-        begun = [phase.name for phase, state in self.states if state.state in {"done", "partial"}]
-        first = next(phase.name for phase, state in self.states if state.state != "done")
-        return f"partial, from {first}" if begun else "missing"
+        return "partial" if any(state.state in {"done", "partial"} for _, state in self.states) else "missing"
+
+    @property
+    def first(self) -> str | None:
+        """The phase that comes first of those that aren't done; None where all are."""
+        return next((phase.name for phase, state in self.states if state.state != "done"), None)
+
+    @property
+    def summary(self) -> str:
+        """A word or a few for a table: done, stale, partial from which phase, missing."""
+        if self.state == "done":
+            return "done" if self.recorded else "done, record missing"
+        return f"partial, from {self.first}" if self.state == "partial" else self.state
+
+    @property
+    def why(self) -> str:
+        """Why what is there doesn't hold, phase by phase; each reason once, for what follows from one change has one reason."""
+        reasons: dict[str, str] = {}
+        for phase, state in self.states:
+            if state.reason:
+                reasons.setdefault(state.reason, phase.name)
+        own = {reason: name for reason, name in reasons.items() if not reason.startswith(FOLLOWS)} or reasons
+        return "; ".join(f"{name}: {reason}" for reason, name in own.items())
 
 
 @dataclass(frozen=True)
@@ -108,21 +134,27 @@ class Plan:
         return [*(entry for entry in self.artefacts if entry[1].state == "stale"), *found]
 
 
-def make_plan(suite: Suite, results: Path, *, seeds: int | None = None, only: Sequence[str] = ()) -> Plan:
-    """Look at what is there; runs nothing and writes nothing. `seeds` and `only` as for `cells_of`."""
-    cells: list[AnyCell] = [*cells_of(suite, seeds=seeds, only=only), *program_cells(suite, seeds=seeds, only=only)]
+def make_plan(
+    suite: Suite, results: Path, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> Plan:
+    """Look at what is there; runs nothing and writes nothing. `seeds`, `only` and `skip` as for `cells_of`."""
+    cells: list[AnyCell] = [
+        *cells_of(suite, seeds=seeds, only=only, skip=skip),
+        *program_cells(suite, seeds=seeds, only=only, skip=skip),
+    ]
     contents, problems = look_up_contents(suite, results, cells)
     states: list[CellState] = []
     unavailable: list[tuple[AnyCell, str]] = []
     artefacts: dict[Path, tuple[Phase, PhaseState]] = {}
+    recorded = file_names(records_folder(results, suite.name))
     for cell in cells:
         lacking = [problems[name] for name in cell.datasets if name in problems]
         if lacking:
             unavailable.append((cell, lacking[0]))
             continue
         phases = phases_of(results, cell, contents)
-        record = records_folder(results, suite.name) / f"{cell.id}.json"
-        states.append(CellState(cell, phases, tuple((p, phase_state(p)) for p in phases.all()), record.is_file()))
+        stand = tuple(zip(phases.all(), phase_states(phases.all()), strict=True))
+        states.append(CellState(cell, phases, stand, f"{cell.id}.json" in recorded))
         for phase in prerequisites(results, cell):
             if phase.folder not in artefacts:
                 artefacts[phase.folder] = (phase, phase_state(phase))
@@ -305,16 +337,22 @@ def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
     How each job ended is kept for `status` and the leaderboard, in outcomes.json of the suite's folder, until it runs again.
     """
     before = read_outcomes(plan.results, plan.suite.name)
-    outcomes = engine.run(jobs_of(plan), listener)
+    alive = alive_folder(plan.results, plan.suite.name)
+    outcomes = engine.run([kept_alive(job, alive) for job in jobs_of(plan)], listener)
     ran = {outcome.job for outcome in outcomes}
     ended = {job: message for job, message in before.items() if job not in ran}
     ended |= {outcome.job: outcome.message for outcome in outcomes if outcome.state != "done"}
     write_json(outcomes_file(plan.results, plan.suite.name), ended)
     for state in plan.cells:
         record = records_folder(plan.results, plan.suite.name) / f"{state.cell.id}.json"
-        if all(phase_state(phase).state == "done" for phase in state.phases.all()) and not holds(record):
+        if (state.done or all_done(state.phases.all())) and not holds(record):
             make_record(plan.results, state.cell)
     return outcomes
+
+
+def all_done(phases: Sequence[Phase]) -> bool:
+    """Whether some phases are all done by now."""
+    return all(stand.state == "done" for stand in phase_states(phases))
 
 
 def make_record(results: Path, cell: AnyCell) -> Record:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from harness.cli.options import RESULTS, Only, ResourceOptions, Results, Seeds, SuiteName
+from harness.cli.options import RESULTS, Json, Only, ResourceOptions, Results, Seeds, Skip, SuiteName
 
 if TYPE_CHECKING:
     from harness.matrix import Plan
+    from harness.preflight import Preflight
 
 app = typer.Typer(add_completion=False)
 
@@ -20,6 +23,7 @@ def bench(
     suite: SuiteName = "mini",
     seeds: Seeds = None,
     only: Only = None,
+    skip: Skip = None,
     results: Results = RESULTS,
     engine: Annotated[
         Literal["local", "slurm", "ray"],
@@ -29,12 +33,15 @@ def bench(
     accept_stale: Annotated[bool, typer.Option(help="Keep results of other code, and flag their rows.")] = False,
     redo_stale: Annotated[bool, typer.Option(help="Move results of other code aside and make them again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what `plan` prints, and stop.")] = False,
+    as_json: Json = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin without a question, however long it takes.")] = False,
 ) -> int:
     """Run the matrix of SUITE (default mini), resume what is there, then write and print its leaderboard."""
     from harness import matrix
-    from harness.cli.display import display_for
+    from harness.budget import job_seconds
+    from harness.cli.display import Listeners, display_for
     from harness.cli.leaderboard import show_leaderboard
-    from harness.cli.plan import show_plan
+    from harness.cli.plan import as_object, show_plan
     from harness.engines.choice import engine_for
     from harness.errors import InputError
     from harness.fitting import refuse_misfits
@@ -42,42 +49,62 @@ def bench(
     from harness.programs.cell import program_cells
     from harness.recorded import record_paths
     from harness.suite import cells_of, load_suite, refuse_not_yet, with_resources
+    from harness.watching.journal import journal
 
     if accept_stale and redo_stale:
         raise InputError("--accept-stale and --redo-stale exclude each other; give one")
+    if as_json and not dry_run:
+        raise InputError(
+            "--json: what `bench` would do, so it goes with --dry-run; what it does, `status --json` tells"
+        )
     console = Console()
     loaded = with_resources(load_suite(suite), resources or ())
     if dry_run:
-        plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
-        show_plan(plan, preflight(plan), console)
+        plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or (), skip=skip or ())
+        looked = preflight(plan)
+        if as_json:
+            typer.echo(json.dumps(as_object(plan, looked)))
+        else:
+            show_plan(plan, looked, console)
         return 0
-    chosen = only or ()
-    programs = program_cells(loaded, seeds=seeds, only=chosen)
-    refuse_not_yet(loaded, [*cells_of(loaded, seeds=seeds, only=chosen), *programs])
-    plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
+    chosen, without = only or (), skip or ()
+    programs = program_cells(loaded, seeds=seeds, only=chosen, skip=without)
+    refuse_not_yet(loaded, [*cells_of(loaded, seeds=seeds, only=chosen, skip=without), *programs])
+    plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
     refuse_misfits(loaded, plan.untrained)
-    if lacking(plan):
-        return 2
+    prices = {}
+    if plan.pending or plan.unavailable:
+        looked = preflight(plan)
+        prices = looked.prices
+        if lacking(plan, looked):
+            return 2
+        if not (yes or agreed(plan, looked, console)):
+            console.print("nothing was run")
+            return 0
     with matrix.sole_run(results, loaded.name):
-        plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
+        plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
         if plan.stale and not (accept_stale or redo_stale):
             matrix.refuse_stale(plan)
         if plan.stale:
             (matrix.accept_stale if accept_stale else matrix.redo_stale)(plan)
-            plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
+            plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
         ready = len(plan.cells) - len(plan.pending)
         console.print(f"{loaded.name}: {len(plan.cells)} cells, {ready} done already", highlight=False)
         jobs = matrix.jobs_of(plan)
         # Where nothing is left to run no cluster has to be at hand.
         runs = engine_for(engine if jobs else "local", loaded, results)
-        with display_for(console, len(jobs)) as display:
-            outcomes = matrix.run(plan, runs, display)
+        expected = job_seconds(plan, prices)
+        with (
+            journal(results, loaded.name, engine, jobs, cells=len(plan.cells), done=ready, expected=expected) as kept,
+            display_for(console, loaded.name, kept.board) as display,
+        ):
+            outcomes = matrix.run(plan, runs, Listeners(kept, display))
         failed = [outcome for outcome in outcomes if outcome.state == "failed"]
         for outcome in failed:
             told = f"{outcome.job}: {outcome.message}" + (f" (log: {outcome.log})" if outcome.kind == "error" else "")
             Console(stderr=True).print(f"samiro-bench: {told}", highlight=False, markup=False, soft_wrap=True)
         # The tables are of the whole suite, whichever of its cells have just run.
-        whole = matrix.make_plan(loaded, results, seeds=seeds) if only else plan
+        whole = matrix.make_plan(loaded, results, seeds=seeds) if only or skip else plan
         sound = show_leaderboard(whole.expected, console) if record_paths(whole.expected) else True
         if failed:
             fault = all(outcome.kind == "input" for outcome in failed)
@@ -89,13 +116,10 @@ def bench(
     return 0 if sound else 1
 
 
-def lacking(plan: Plan) -> bool:
+def lacking(plan: Plan, looked: Preflight) -> bool:
     """Whether something that a plan needs isn't there. Each such thing is told in a line on stderr, the cost on stdout."""
-    from harness.preflight import cost_line, preflight
+    from harness.budget import cost_line
 
-    if not (plan.pending or plan.unavailable):
-        return False
-    looked = preflight(plan)
     if not looked.missing:
         return False
     told = [f"{need.kind} missing: {need.name}: {need.detail}" for need in looked.missing]
@@ -106,6 +130,17 @@ def lacking(plan: Plan) -> bool:
         told.append(f"samiro-bench: {plan.suite.name}: nothing was run, for this is missing: {names}")
     for line in [*looked.problems, *told]:
         Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
-    cost = cost_line(list(looked.prices.values()), plan.suite.name)
+    cost = cost_line(looked.costs, looked.prices.values(), plan.suite.name)
     Console().print(cost, highlight=False, markup=False, soft_wrap=True)
     return True
+
+
+def agreed(plan: Plan, looked: Preflight, console: Console) -> bool:
+    """Whether what is to be done isn't long, or a user on a terminal says that it shall be. Nobody else is asked."""
+    from harness.budget import cost_line, is_long
+
+    if not (console.is_terminal and sys.stdin.isatty()) or not is_long(looked.costs, looked.prices.values()):
+        return True
+    cost = cost_line(looked.costs, looked.prices.values(), plan.suite.name)
+    console.print(cost, highlight=False, markup=False, soft_wrap=True)
+    return typer.confirm("Begin?", default=True)

@@ -17,6 +17,7 @@ from harness.cell import (
     cell_folder,
     content_key,
     evaluation_identity,
+    phase_of,
     records_folder,
     score_code,
     scoring_of,
@@ -76,11 +77,13 @@ class ProgramPhases:
         return (*self.predict.values(), *self.score.values())
 
 
-def program_cells(suite: Suite, *, seeds: int | None = None, only: Sequence[str] = ()) -> tuple[ProgramCell, ...]:
-    """The cells of a suite's programs in the order of its points; `seeds` and `only` as for `cells_of`."""
+def program_cells(
+    suite: Suite, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> tuple[ProgramCell, ...]:
+    """The cells of a suite's programs in the order of its points; `seeds`, `only` and `skip` as for `cells_of`."""
     return tuple(
         program_cell(suite, point)
-        for point in select(suite, points_of(suite, seeds), only)
+        for point in select(suite, points_of(suite, seeds), only, skip)
         if is_program(point.detector)
     )
 
@@ -158,9 +161,9 @@ def program_phases(results: Path, cell: ProgramCell, contents: Mapping[str, str]
             **evaluation_identity(evaluation, contents),
         }
         code = code_of("harness.programs.run", FORMS[cell.form].partition(":")[0])
-        predict[key] = Phase(folder / f"predict-{key}", sha256_of_json(what), code)
+        predict[key] = phase_of(folder / f"predict-{key}", what, code)
         what = {"phase": "score", "before": predict[key].key, "metric": scoring_of(cell, evaluation).metric}
-        score[key] = Phase(folder / f"score-{key}", sha256_of_json(what), score_code(cell, evaluation))
+        score[key] = phase_of(folder / f"score-{key}", what, score_code(cell, evaluation))
     return ProgramPhases(folder, predict, score)
 
 

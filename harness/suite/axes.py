@@ -147,31 +147,40 @@ def check_axes(suite: Suite) -> None:
         raise InputError(f"{suite.file}: key 'exclude': leaves no cell: take a condition out")
 
 
-def parse_condition(expression: str) -> Condition:
+def parse_condition(expression: str, option: str = "--only") -> Condition:
     """The condition that a command line writes as `key=pattern,key=pattern`, a comma being "and"."""
-    where = f"--only {expression!r}"
+    where = f"{option} {expression!r}"
     found: dict[str, str] = {}
     for term in expression.split(","):
         key, separator, pattern = (part.strip() for part in term.partition("="))
         if not separator or not pattern:
             raise InputError(f"{where}: {term.strip()!r} isn't key=pattern; write detector=resa_*,method=samiro")
         if key in found:
-            raise InputError(f"{where}: key '{key}' stands twice; for either of two give --only twice")
+            raise InputError(f"{where}: key '{key}' stands twice; for either of two give {option} twice")
         found[key] = pattern
     return validated(Condition, found, where=where)
 
 
-def select(suite: Suite, points: Sequence[Point], expressions: Sequence[str]) -> tuple[Point, ...]:
-    """The points that one of the expressions fits, in their order; all of them without expressions.
+def select(
+    suite: Suite, points: Sequence[Point], only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> tuple[Point, ...]:
+    """The points, in their order, that one of the expressions of `only` fits (without any, all) and none of `skip`.
 
-    InputError on an expression that names what there isn't or fits no point.
+    InputError on an expression that names what there isn't or fits no point, and where no point is left.
     """
-    if not expressions:
-        return tuple(points)
+    chosen = fitting_points(suite, points, only, "--only") if only else set(points)
+    chosen -= fitting_points(suite, points, skip, "--skip")
+    if skip and not chosen:
+        raise InputError(f"--skip {skip[-1]!r}: leaves no cell of {suite.name}: skip less")
+    return tuple(point for point in points if point in chosen)
+
+
+def fitting_points(suite: Suite, points: Sequence[Point], expressions: Sequence[str], option: str) -> set[Point]:
+    """The points that one of the expressions of a command line's option fits."""
     axes, seeds = axes_of(suite), sorted({point.seed for point in points})
-    chosen: set[Point] = set()
+    found: set[Point] = set()
     for expression in expressions:
-        condition, where = parse_condition(expression), f"--only {expression!r}"
+        condition, where = parse_condition(expression, option), f"{option} {expression!r}"
         axes.check(condition, where)
         unknown = [seed for seed in condition.seed or () if seed not in seeds]
         if unknown:
@@ -182,5 +191,5 @@ def select(suite: Suite, points: Sequence[Point], expressions: Sequence[str]) ->
             raise InputError(
                 f"{where}: no cell of {suite.name} is all of that: name fewer keys, or see `plan {suite.name}`"
             )
-        chosen |= fits
-    return tuple(point for point in points if point in chosen)
+        found |= fits
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from detectors.meta import Configuration, DetectorMeta, Form
@@ -96,22 +96,40 @@ class ScoredCell(Protocol):
         """Its scorings by name."""
 
 
-def cells_of(suite: Suite, *, seeds: int | None = None, only: Sequence[str] = ()) -> tuple[Cell, ...]:
+def cells_of(
+    suite: Suite, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> tuple[Cell, ...]:
     """The cells of a suite that are trained, in the order of `points_of`.
 
-    seeds: takes the place of the suite's numbers. only: conditions (`parse_condition`) of which one has to fit; InputError where one
-    fits no cell.
+    seeds: takes the place of the suite's numbers. only: conditions (`parse_condition`) of which one has to fit; skip: of which none.
+    InputError where one fits no cell.
     """
     metas: dict[tuple[str, Form], DetectorMeta] = {}
+    alike: dict[Point, Cell] = {}
     cells = []
-    for point in select(suite, points_of(suite, seeds), only):
+    for point in select(suite, points_of(suite, seeds), only, skip):
         if is_program(point.detector):
             continue
         form = form_of(suite.datasets[point.dataset])
         if (point.detector, form) not in metas:
             metas[point.detector, form] = resolved_meta(suite, point.detector, form)
-        cells.append(cell_of(suite, point, metas[point.detector, form]))
+        first = point._replace(seed=0)
+        if first not in alike:
+            alike[first] = cell_of(suite, first, metas[point.detector, form])
+        cells.append(of_seed(alike[first], point.seed))
     return tuple(cells)
+
+
+def of_seed(cell: Cell, seed: int) -> Cell:
+    """The cell that differs in its seed alone: everything else is resolved once for all seeds."""
+    identity = cell.identity.model_copy(update={"seed": seed})
+    return replace(cell, id=cell_id(identity), identity=identity)
+
+
+def cell_id(identity: Identity) -> str:
+    """A readable name that ends in a hash of the identity."""
+    digest = identity_hash(identity)[:10]
+    return f"{identity.dataset}-{identity.detector}-{identity.method}-s{identity.seed}-{digest}"
 
 
 def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
@@ -141,14 +159,13 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         seed=point.seed,
         **arithmetic(suite, meta, form),
     )
-    digest = identity_hash(identity)[:10]
     names = (
         point.dataset,
         None if oracle is None else oracle.dataset,
         *(part.dataset for part in evaluations.values()),
     )
     return Cell(
-        id=f"{point.dataset}-{meta.name}-{point.method}-s{point.seed}-{digest}",
+        id=cell_id(identity),
         suite=suite.name,
         identity=identity,
         adapter=point.detector,
