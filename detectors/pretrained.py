@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from detectors.backbones import BACKBONES, whole_network
+from detectors.backbone_sources import BACKBONES
+from detectors.backbones import whole_network
 from detectors.base import Detector
 from detectors.checkpoints import check_fit
 from harness.errors import InputError

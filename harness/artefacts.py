@@ -21,7 +21,7 @@ from harness.fingerprint import code_of
 from harness.phases import Phase, run_phase
 from harness.progress import Event, Report
 from harness.rendered.spec import RenderSpec, dataset_key
-from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, adapter_of, dataset_identity, form_of
+from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, adapter_module, dataset_identity, form_of
 from harness.weights.cache import weights_state
 from harness.weights.oracles import oracle_state
 
@@ -206,8 +206,3 @@ def oracle_name(cell: Cell) -> str:
     """The name under which a cell's oracle is stored: its kind and backbone."""
     assert cell.oracle is not None
     return cell.oracle.configuration.name.replace(":", "-").replace("/", "-")
-
-
-def adapter_module(cell: Cell) -> str:
-    """The module that holds a cell's detector."""
-    return adapter_of(cell).detector.__module__

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from detectors.meta import Form
-from harness.artefacts import adapter_module, image_size_of, open_part, oracle_modules
+from harness.artefacts import image_size_of, open_part, oracle_modules
 from harness.datasets.base import FORMS
 from harness.files import sha256_of_json, write_json
 from harness.fingerprint import code_of
@@ -20,7 +20,7 @@ from harness.phases import Phase, phase_state, run_phase
 from harness.progress import Report
 from harness.rendered.spec import dataset_key
 from harness.scoring import LANE_WIDTH, SCORINGS, Scoring, scoring_on
-from harness.suite import Cell, DatasetPart, EvaluationPart, ScoredCell, form_of
+from harness.suite import Cell, DatasetPart, EvaluationPart, ScoredCell, adapter_module, form_of
 from harness.weights.cache import required, weights_state
 from harness.weights.oracles import oracle_state
 

@@ -18,7 +18,7 @@ from harness.artefacts import resolve_device
 from harness.environment import cpu_name
 from harness.errors import InputError
 from harness.files import sha256_of_json
-from harness.suite import Cell, adapter_of
+from harness.suite import Cell, adapter_of, asked_of
 
 if TYPE_CHECKING:
     from detectors.base import Detector
@@ -134,10 +134,15 @@ def priced(
 
 def parameters(cell: Cell) -> int:
     """Parameters of a cell's detector, counted without giving any of them memory. InputError, in a line, where it can't be built."""
-    import torch
 
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in built(cell).parameters())
+    def answer() -> int:
+        import torch
+
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in built(cell).parameters())
+
+    about = [cell.meta.model_dump(mode="json"), cell.form]
+    return int(asked_of(cell.adapter, "parameters", about, answer))
 
 
 def built(cell: Cell) -> Detector:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -14,6 +15,7 @@ from harness.cli.options import RESULTS, Json, Only, ResourceOptions, Results, S
 if TYPE_CHECKING:
     from harness.matrix import Plan
     from harness.preflight import Preflight
+    from harness.pricing import Price
 
 app = typer.Typer(add_completion=False)
 
@@ -72,7 +74,7 @@ def bench(
     refuse_not_yet(loaded, [*cells_of(loaded, seeds=seeds, only=chosen, skip=without), *programs])
     plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
     refuse_misfits(loaded, plan.untrained)
-    prices = {}
+    prices: Mapping[str, Price] = {}
     if plan.pending or plan.unavailable:
         looked = preflight(plan)
         prices = looked.prices

@@ -6,7 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
-State = Literal["done", "partial", "stale", "missing"]
+
+class State(StrEnum):
+    """Where a cell stands, see `harness.matrix.CellState.state`."""
+
+    DONE = "done"
+    PARTIAL = "partial"
+    STALE = "stale"
+    MISSING = "missing"
+
 
 ROWS = 200
 """Rows that a terminal is shown; a longer table is of no use there. Files and pipes get all."""

@@ -29,7 +29,6 @@ from harness.errors import InputError
 from harness.files import sha256_of_file, sha256_of_json, write_json
 from harness.fingerprint import code_of
 from harness.methods.config import BaselineConfiguration
-from harness.phase_work import pack_submission, score_split
 from harness.phases import Phase, run_phase, was_accepted
 from harness.programs.run import ask
 from harness.progress import Event, Report
@@ -37,7 +36,6 @@ from harness.records import Artefact, Environment, Identity, OwnTiming, Record, 
 from harness.suite import DatasetPart, EvaluationPart, Point, Suite, TrainingPart, dataset_identity, form_of
 from harness.suite.axes import points_of, select
 from harness.suite.evaluations import evaluations_of
-from harness.throughput.protocol import latency_of
 
 PREDICT = "predict.json"
 """What a finished prediction says of itself."""
@@ -169,6 +167,8 @@ def program_phases(results: Path, cell: ProgramCell, contents: Mapping[str, str]
 
 def run_program_cell(results: Path, cell: ProgramCell, report: Report) -> None:
     """Ask, score and record, whatever of that isn't done."""
+    from harness.phase_work import pack_submission, score_split
+
     phases = program_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
     for name, evaluation in cell.evaluations.items():
@@ -201,6 +201,8 @@ def ask_program(cell: ProgramCell, dataset: Dataset, evaluation: EvaluationPart,
     pack_predictions(folder / "predictions.npz", ids, lanes)
     timing = None
     if answer.milliseconds is not None:
+        from harness.throughput.protocol import latency_of
+
         timing = OwnTiming(
             protocol="program/1",
             device=device,

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from detectors.programs import read_program
-from detectors.registry import detector_meta, is_program
+from detectors.registry import is_program
 from harness.errors import InputError, did_you_mean
+from harness.suite.known import known_detector
 from harness.suite.schema import Condition, Inclusion, Suite
 from harness.validation import validated
 
@@ -79,11 +80,11 @@ def fitting(names: Mapping[str, str], patterns: Sequence[str] | None) -> tuple[s
 
 def variant_name(key: str) -> str:
     """The name in tables of what a suite lists among its detectors: a variant's, or a program's."""
-    return read_program(Path(key)).program.name if is_program(key) else detector_meta(key).name
+    return read_program(Path(key)).program.name if is_program(key) else known_detector(key).meta.name
 
 
 def axes_of(suite: Suite) -> Axes:
-    """The axes of a suite. InputError as `detector_meta` on a detector that there isn't."""
+    """The axes of a suite. InputError as `find_adapter` on a detector that there isn't."""
     return Axes(
         {name: name for name in suite.datasets},
         {key: variant_name(key) for key in suite.detectors},

@@ -14,6 +14,7 @@ from harness.records import Identity, identity_hash
 from harness.rendered.spec import dataset_key
 from harness.suite.axes import Point, points_of, select
 from harness.suite.evaluations import evaluations_of
+from harness.suite.known import known_detector
 from harness.suite.overrides import resolved_meta
 from harness.suite.schema import (
     DatasetPart,
@@ -208,7 +209,7 @@ def described(meta: DetectorMeta, form: Form, adapter: str) -> dict[str, Any]:
     """What a cell's identity says of its detector: facts, input and architecture, and where an adapter from outside comes from."""
     facts = meta.model_dump(mode="json", exclude={"configurations"})
     facts |= meta.configurations[form].model_dump(mode="json", exclude={"recipe", "weights"})
-    origin = find_adapter(adapter).origin
+    origin = known_detector(adapter).origin
     return facts if origin is None else facts | {"origin": origin}
 
 
@@ -237,9 +238,21 @@ def oracle_identity(suite: Suite, oracle: OraclePart, dataset: str) -> dict[str,
 def adapter_of(cell: Cell) -> Adapter:
     """The adapter of a cell. InputError where its file isn't what it was when the cell was made."""
     found = find_adapter(cell.adapter)
-    if found.origin != cell.identity.detector_meta.get("origin"):
-        raise InputError(f"{cell.adapter}: changed while the suite ran; run `bench` again")
+    refuse_changed(cell, found.origin)
     return found
+
+
+def adapter_module(cell: Cell) -> str:
+    """The module that holds a cell's detector. InputError as `adapter_of`."""
+    found = known_detector(cell.adapter)
+    refuse_changed(cell, found.origin)
+    return found.module
+
+
+def refuse_changed(cell: Cell, origin: Mapping[str, str] | None) -> None:
+    """InputError where a detector doesn't come from where it came from when its cell was made."""
+    if origin != cell.identity.detector_meta.get("origin"):
+        raise InputError(f"{cell.adapter}: changed while the suite ran; run `bench` again")
 
 
 def dataset_identity(name: str, dataset: DatasetPart) -> dict[str, Any]:
