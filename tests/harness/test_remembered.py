@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detectors.meta import DetectorMeta
-from detectors.registry import TABLE, detector_meta, own_module
+from detectors.registry import TABLE, detector_class, detector_meta, own_module
 from harness import remembered as module
 from harness.remembered import remembered
 
@@ -81,6 +81,12 @@ def test_where_torch_is_at_hand_or_nobody_wants_it_answers_are_live(
 
 @pytest.mark.parametrize("name", TABLE)
 def test_metadata_come_back_from_json_as_they_were(name: str) -> None:
-    meta = detector_meta(name)
-    assert DetectorMeta.model_validate(meta.model_dump(mode="json")) == meta
+    meta, options = detector_meta(name), detector_class(name).architecture
+    back = DetectorMeta.model_validate(meta.model_dump(mode="json"))
+    assert back.model_dump(mode="json") == meta.model_dump(mode="json")
+    for form, one in meta.configurations.items():
+        # JSON has lists for tuples, which an adapter's own options make tuples again.
+        other = back.configurations[form]
+        assert options.model_validate(other.architecture) == options.model_validate(one.architecture)
+        assert other.model_copy(update={"architecture": {}}) == one.model_copy(update={"architecture": {}})
     assert own_module(name) == TABLE[name].split(":")[0]
