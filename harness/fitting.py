@@ -35,12 +35,24 @@ def refuse_misfits(suite: Suite, cells: Iterable[Cell]) -> None:
             continue
         seen.add(kind)
         try:
+            check_micro_batches(cell)
             asked_of(cell.adapter, "fits", [kind, weights_of(cell)], partial(fits, cell), "harness.trial_fit")
         except InputError as error:
             told = str(error)
             if told.startswith(KEY) and not told.startswith(f"{KEY}training."):
                 told = f"{KEY}methods.{cell.identity.method}.{told.removeprefix(KEY)}"
             raise InputError(f"{suite.file}: {told} (detector {cell.meta.name!r})") from error
+
+
+def check_micro_batches(cell: Cell) -> None:
+    """InputError where a shuffled oracle would meet an image alone."""
+    share = int(cell.identity.recipe["batch_size"]) // cell.identity.processes
+    size = cell.identity.micro_batch_size or share
+    if cell.shuffled and 1 in (size, share % size):
+        raise InputError(
+            f"{KEY}oracle': a shuffled oracle needs two images at once, but of a batch of {share} in parts of {size} one is alone: "
+            "give a batch_size, or training.micro_batch_size, that leaves none"
+        )
 
 
 def kind_of(cell: Cell) -> str:

@@ -128,6 +128,11 @@ class Plan:
         return tuple(state for state in self.cells if not state.done)
 
     @property
+    def counted(self) -> tuple[int, int]:
+        """How many cells there are, and how many of them are done."""
+        return len(self.cells), sum(state.done for state in self.cells)
+
+    @property
     def stale(self) -> list[tuple[Phase, PhaseState]]:
         """Every stale phase of cells and artefacts."""
         found = [entry for state in self.cells for entry in state.stale]

@@ -16,7 +16,6 @@ from harness.methods.weighting import refuse_compiled_measurement
 from harness.pricing import built
 from harness.suite import Cell
 from harness.training.pretraining import masked_model
-from harness.validation import KEY
 from harness.weights.oracles import oracle_state
 
 DEVICES = ("meta", "cpu")
@@ -26,7 +25,6 @@ DEVICES = ("meta", "cpu")
 def check_fit(cell: Cell) -> None:
     """InputError, which begins with the key, where the method of a cell can't be put around its detector."""
     check_compilation(cell)
-    check_micro_batches(cell)
     check_weights(cell)
     check_networks(cell)
 
@@ -35,17 +33,6 @@ def check_compilation(cell: Cell) -> None:
     """InputError where a cell is to be compiled whose method can't be."""
     assert isinstance(cell.method, RegularizedConfiguration)
     refuse_compiled_measurement(cell.identity.compiled, cell.method.lambda_mode)
-
-
-def check_micro_batches(cell: Cell) -> None:
-    """InputError where a shuffled oracle would meet an image alone."""
-    share = int(cell.identity.recipe["batch_size"]) // cell.identity.processes
-    size = cell.identity.micro_batch_size or share
-    if cell.shuffled and 1 in (size, share % size):
-        raise InputError(
-            f"{KEY}oracle': a shuffled oracle needs two images at once, but of a batch of {share} in parts of {size} one is alone: "
-            "give a batch_size, or training.micro_batch_size, that leaves none"
-        )
 
 
 def check_weights(cell: Cell) -> None:

@@ -90,14 +90,14 @@ def bench(
         if plan.stale:
             (matrix.accept_stale if accept_stale else matrix.redo_stale)(plan)
             plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
-        ready = len(plan.cells) - len(plan.pending)
-        console.print(f"{loaded.name}: {len(plan.cells)} cells, {ready} done already", highlight=False)
+        cells, ready = plan.counted
+        console.print(f"{loaded.name}: {cells} cells, {ready} done already", highlight=False)
         jobs = matrix.jobs_of(plan)
         # Where nothing is left to run no cluster has to be at hand.
         runs = engine_for(engine if jobs else "local", loaded, results)
         expected = job_seconds(plan, prices)
         with (
-            journal(results, loaded.name, engine, jobs, cells=len(plan.cells), done=ready, expected=expected) as kept,
+            journal(results, loaded.name, engine, jobs, plan.counted, expected) as kept,
             display_for(console, loaded.name, kept.board) as display,
         ):
             outcomes = matrix.run(plan, runs, Listeners(kept, display))

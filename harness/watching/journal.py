@@ -95,14 +95,12 @@ def journal(
     suite: str,
     engine: str,
     jobs: Sequence[Job],
-    *,
-    cells: int,
-    done: int,
+    cells: tuple[int, int],
     expected: Mapping[str, float],
 ) -> Iterator[Journal]:
     """The journal of a run of some jobs, which says how the block ends.
 
-    cells: how many the run was asked for, of which so many were done before. expected: seconds of jobs by name, as far as known.
+    cells: how many the run was asked for, and how many of these were done before. expected: seconds of jobs by name, as far as known.
     """
     if not jobs:
         # Nothing happens, so there is nothing to tell: a finished matrix is found finished without a trace.
@@ -119,8 +117,8 @@ def journal(
             engine=engine,
             host=socket.gethostname(),
             pid=os.getpid(),
-            cells=cells,
-            done=done,
+            cells=cells[0],
+            done=cells[1],
         )
         queued = [
             Queued(

@@ -17,16 +17,18 @@ from typing import Any
 
 import pytest
 
+from harness.engines import local
 from harness.engines.base import Engine, Job, Listener, Outcome
 from harness.engines.local import LocalEngine
 from harness.engines.room import Machine
+from harness.errors import InputError
 from harness.files import no_collection
 from harness.matrix import make_plan, run
 from harness.preflight import preflight
 from harness.progress import Event, Report
 from harness.suite import Suite, load_suite
 from harness.watching.events import EventFile, EventReader, Progress, now
-from harness.watching.journal import Journal, journal
+from harness.watching.journal import Journal
 
 CELLS_A_SEED = 4
 """Of the mini suite."""
@@ -129,26 +131,47 @@ def test_speed_of_a_finished_matrix(benchmark: Any, suite: Suite, tmp_path: Path
     benchmark.pedantic(found_finished, (suite, tmp_path, 1000), rounds=3)
 
 
-def told(events: int, report: Report) -> None:
-    for step in range(events):
-        report(Event("", "train", step, events))
+def talks(words: int, report: Report) -> None:
+    """Say so many things, each of a phase of its own, which no display holds back; then fail, so that nothing else runs."""
+    for number in range(words):
+        report(Event("talks", f"phase {number}"))
+    raise InputError("has said all")
 
 
-def nothing(report: Report) -> None:
-    pass
+def heard(folder: Path, words: int, waiting: int, listener: Listener) -> list[Outcome]:
+    """What an engine makes of a job that says so much, while so many others wait for it."""
+    jobs = [Job("talks", partial(talks, words))]
+    jobs += [Job(f"cell {number}", partial(talks, 0), needs=("talks",)) for number in range(waiting)]
+    return LocalEngine(Machine(1, 1.0), folder / "logs", 1).run(jobs, listener)
 
 
-def scheduled(folder: Path, waiting: int) -> float:
-    """CPU seconds of the parent for one job, while so many others wait for it that never run."""
-    first = Job("first", nothing)
-    broken = Job("broken", partial(told, -1), needs=("first",))
-    others = [Job(f"other {number}", nothing, needs=("missing",)) for number in range(0)]
-    jobs = [first, broken, *others, *(Job(f"cell {number}", nothing, needs=("first",)) for number in range(waiting))]
-    engine = LocalEngine(Machine(1, 1.0), folder / "logs", 1)
-    with journal(folder, "s", "local", jobs[:1], cells=1, done=0, expected={}) as kept:
+def test_an_engine_works_out_what_may_start_when_something_ended_and_not_at_every_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    plainly = local.ready
+    monkeypatch.setattr(local, "ready", lambda *given: (asked.append(1), plainly(*given))[1])
+    board = Journal("run", EventFile(Path(os.devnull)))
+    outcomes = heard(tmp_path, 200, 50, board)
+    assert [outcome.state for outcome in outcomes] == ["failed", *["skipped"] * 50]
+    assert board.board.jobs["talks"].phase == "phase 199"
+    assert len(asked) < 10
+
+
+@pytest.mark.benchmark(group="scheduling")
+@pytest.mark.parametrize("waiting", [100, 2_000, 20_000])
+def test_what_a_thousand_words_cost_the_engine(benchmark: Any, tmp_path: Path, waiting: int) -> None:
+    """CPU seconds of the engine's own process; a job has 4 words a second at most, so these are 250 seconds of one."""
+    spent = []
+
+    def measured() -> None:
         begun = time.process_time()
-        engine.run(jobs[:1], kept)
-    return time.process_time() - begun
+        heard(tmp_path, 1_000, waiting, Journal("run", EventFile(tmp_path / "events.jsonl")))
+        spent.append(time.process_time() - begun)
+
+    benchmark.pedantic(measured, rounds=2)
+    benchmark.extra_info["CPU seconds"] = min(spent)
+    print(f"\n{waiting} jobs wait: {min(spent):.3f} s of CPU for 1,000 words")
 
 
 @pytest.mark.benchmark(group="events")
@@ -156,7 +179,9 @@ def test_speed_of_reading_events(benchmark: Any, tmp_path: Path) -> None:
     """10,000 lines, as some hundred hours of training have."""
     moment = now()
     events = [
-        Progress(time=moment, run="r", job=f"roads-net-samiro-s{n % 100}-0123456789", phase="train", step=n, total=10_000)
+        Progress(
+            time=moment, run="r", job=f"roads-net-samiro-s{n % 100}-0123456789", phase="train", step=n, total=10_000
+        )
         for n in range(10_000)
     ]
     EventFile(tmp_path / "r.jsonl").write(events)
