@@ -37,7 +37,8 @@ def earlier_options(plan: Plan) -> dict[str, str]:
 def changed(folder: Path, cell: str, now: Mapping[str, Any]) -> list[str]:
     """What an earlier cell's identity differs in, as far as it left word of it."""
     before = identity_of(folder, cell)
-    return changes(before, now) if before else []
+    # A training's phase leaves out what only predictions depend on.
+    return changes(before, {key: value for key, value in now.items() if key in before}) if before else []
 
 
 def identity_of(folder: Path, cell: str) -> dict[str, Any] | None:

@@ -34,7 +34,7 @@ class State(StrEnum):
 
 
 ROWS = 200
-"""Rows that a terminal is shown; a longer table is of no use there. Files and pipes get all."""
+"""Rows of the longest table: a terminal is told how many there are besides, files and pipes get a plain line a row."""
 
 
 @app.command(
@@ -161,15 +161,20 @@ def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     cells = cell_rows(plan, looked.costs, states)
     unit = next((cost.unit for cost in looked.costs.values()), "hours")
-    table = Table("what", "state", "why", unit, "disk", title=f"{plan.suite.name}: {plan.suite.title}")
-    rows = [*(artefact_rows(plan) if not states else []), *cells]
-    shown = rows[:ROWS] if console.is_terminal else rows
-    for row in shown:
-        why = "" if row["state"] == DATA_MISSING else row["why"]
-        table.add_row(row["name"], row["state"], why, *cost_texts(row))
-    console.print(table)
-    if len(rows) > len(shown):
-        console.print(f"and {len(rows) - len(shown)} rows more: --only, --skip and --state choose, --json has them all")
+    rows = [
+        (row["name"], row["state"], "" if row["state"] == DATA_MISSING else row["why"], *cost_texts(row))
+        for row in [*([] if states else artefact_rows(plan)), *cells]
+    ]
+    if len(rows) > ROWS and not console.is_terminal:
+        for texts in rows:
+            typer.echo("\t".join(texts))
+    else:
+        table = Table("what", "state", "why", unit, "disk", title=f"{plan.suite.name}: {plan.suite.title}")
+        for texts in rows[:ROWS]:
+            table.add_row(*texts)
+        console.print(table)
+        if len(rows) > ROWS:
+            console.print(f"and {len(rows) - ROWS} rows more: --only, --skip and --state choose, --json has them all")
     console.print(counted(plan), highlight=False, soft_wrap=True)
     console.print(
         cost_line(looked.costs, looked.prices.values(), plan.suite.name), highlight=False, markup=False, soft_wrap=True

@@ -13,7 +13,7 @@ import pytest
 
 from harness.cli.main import VERBS
 
-HEAVY = ("torch", "torchvision", "timm", "ray", "submitit", "pandas", "matplotlib")
+HEAVY = ("torch", "torchvision", "timm", "ray", "submitit")
 MINI = Path(__file__).resolve().parents[3] / "results" / "mini" / "records"
 
 PROGRAM = """
