@@ -52,11 +52,11 @@ class LocalEngine:
         outcomes: dict[str, Outcome] = {}
         running: dict[str, Running] = {}
         news: queue.Queue[tuple[str, bytes | None]] = queue.Queue()
-        looked = (-1, -1)
+        changed = True
         try:
             while len(outcomes) < len(jobs):
                 # What a running job says of itself changes nothing of what may start: with thousands that wait that isn't cheap to see.
-                if looked != (looked := (len(outcomes), len(running))):
+                if changed:
                     for outcome in skipped(jobs, outcomes):
                         outcomes[outcome.job] = outcome
                         listener.ended(outcome)
@@ -64,8 +64,10 @@ class LocalEngine:
                         job, place = found
                         running[job.name] = self.start(job, place, news)
                         listener.started(job)
+                ended = len(outcomes)
                 if running:
                     self.take(news, running, outcomes, listener)
+                changed = len(outcomes) != ended
         except BaseException:
             stop(running.values())
             raise
