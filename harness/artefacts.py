@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
 from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.culane import IMAGE_SIZE, CULane
 from harness.datasets.roots import dataset_root
@@ -18,6 +16,7 @@ from harness.environment import available_cores, may_have_gpu
 from harness.errors import InputError
 from harness.files import sha256_of_json
 from harness.fingerprint import code_of
+from harness.locks import in_turn
 from harness.phases import Phase, run_phase
 from harness.progress import Event, Report
 from harness.rendered.spec import RenderSpec, dataset_key
@@ -114,8 +113,7 @@ def built_oracle(results: Path, cell: Cell) -> Path:
 @contextmanager
 def locked(phase: Phase) -> Iterator[None]:
     """Hold the lock of an artefact; whoever comes second waits and then finds it done."""
-    phase.folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(phase.folder.with_name(f".{phase.folder.name}.lock")):
+    with in_turn(phase.folder.with_name(f".{phase.folder.name}.lock")):
         yield
 
 

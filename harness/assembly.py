@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from harness.artefacts import oracle_name, oracle_phase
-from harness.cell import cell_phases, content_key, records_folder, scored_datasets, scored_part, scoring_of, time_cell
+from harness.cell import (
+    cell_phases,
+    content_key,
+    records_folder,
+    scored_datasets,
+    scored_part,
+    scoring_of,
+    time_cell,
+    worked_on,
+)
 from harness.counts import UNNAMED, read_counts, scope_scores, write_counts
 from harness.files import sha256_of_file
 from harness.phases import ScoredPhases, was_accepted
@@ -31,8 +40,9 @@ from harness.suite import Cell, EvaluationPart, ScoredCell
 
 def time_and_record(results: Path, cell: Cell, report: Report) -> None:
     """The last job of a cell: time it, and make its record."""
-    time_cell(results, cell, report)
-    assemble_record(results, cell)
+    with worked_on(results, cell, report):
+        time_cell(results, cell, report)
+        assemble_record(results, cell)
 
 
 def assemble_record(results: Path, cell: Cell) -> Record:

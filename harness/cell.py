@@ -5,7 +5,8 @@ The phases lie in `results/local/<suite>/cells/<id>/`; the records and counts in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,9 @@ from harness.artefacts import image_size_of, open_part, oracle_modules
 from harness.datasets.base import FORMS
 from harness.files import sha256_of_json, write_json
 from harness.fingerprint import code_of
+from harness.locks import in_turn
 from harness.phases import Phase, phase_state, run_phase
-from harness.progress import Report
+from harness.progress import Event, Report
 from harness.rendered.spec import dataset_key
 from harness.scoring import LANE_WIDTH, SCORINGS, Scoring, scoring_on
 from harness.suite import Cell, DatasetPart, EvaluationPart, ScoredCell, adapter_module, form_of
@@ -172,8 +174,22 @@ def score_code(cell: ScoredCell, evaluation: EvaluationPart) -> dict[str, str]:
     return code_of(scoring_of(cell, evaluation).module)
 
 
+@contextmanager
+def worked_on(results: Path, cell: ScoredCell, report: Report) -> Iterator[None]:
+    """Around work on a cell: one process at a time. One that was told to end may still write a checkpoint when the next begins."""
+    lock = cell_folder(results, cell) / ".lock"
+    with in_turn(lock, lambda: report(Event(cell.id, "waits", note="for a process that is about to leave it"))):
+        yield
+
+
 def run_cell(results: Path, cell: Cell, report: Report) -> None:
     """Train, predict and score a cell, whatever of that isn't done."""
+    with worked_on(results, cell, report):
+        run_phases(results, cell, report)
+
+
+def run_phases(results: Path, cell: Cell, report: Report) -> None:
+    """The phases of `run_cell`, by the one process that works on the cell."""
     from harness.phase_work import choose_threshold, pack_submission, predict_split, score_split, train
 
     phases = cell_phases(results, cell)

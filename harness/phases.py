@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -184,7 +186,7 @@ def run_phase(phase: Phase, work: Callable[[Path], None]) -> Path:
     """Run `work(folder)` unless the phase is done; returns the finished folder.
 
     `work` writes into the `.part` folder, where it finds what an interrupted run with the same key left. A stale phase is refused: the
-    caller accepts it or sets it aside first.
+    caller accepts it or sets it aside first. One process at a time may run a phase, which the caller sees to.
     """
     state = phase_state(phase)
     if state.state == "done":
@@ -194,8 +196,10 @@ def run_phase(phase: Phase, work: Callable[[Path], None]) -> Path:
     if phase.folder.is_dir():
         set_aside(phase.folder)
     claim_partial(phase)
+    clear_torn(phase.partial)
     started = time.monotonic()
-    work(phase.partial)
+    with located(phase.partial):
+        work(phase.partial)
     content = {
         "key": phase.key,
         "fingerprint": dict(phase.fingerprint),
@@ -217,9 +221,31 @@ def claim_partial(phase: Phase) -> None:
     if phase.partial.is_dir():
         if read_begun(phase) == begun:
             return
-        set_aside(phase.partial)
-    phase.partial.mkdir(parents=True)
+        if marker.exists() or any(not name.startswith(".") for name in os.listdir(phase.partial)):
+            set_aside(phase.partial)
+        # else it was made, and nothing in it, when somebody was killed
+    phase.partial.mkdir(parents=True, exist_ok=True)
     write_json(marker, begun)
+
+
+def clear_torn(folder: Path) -> None:
+    """Remove what writers left in a `.part` folder that were killed before they renamed it (`written_aside`, rendered datasets)."""
+    for path in folder.glob(".*.part"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+@contextmanager
+def located(folder: Path) -> Iterator[None]:
+    """Give errors of the system that name no file, as those of writing do, the folder in which they happened."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def set_aside(folder: Path) -> Path:

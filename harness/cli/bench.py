@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -13,6 +16,8 @@ from rich.console import Console
 from harness.cli.options import RESULTS, Json, Only, ResourceOptions, Results, Seeds, Skip, SuiteName
 
 if TYPE_CHECKING:
+    from harness.engines.base import Engine, Outcome
+    from harness.engines.choice import EngineName
     from harness.matrix import Plan
     from harness.preflight import Preflight
     from harness.pricing import Price
@@ -40,18 +45,17 @@ def bench(
 ) -> int:
     """Run the matrix of SUITE (default mini), resume what is there, then write and print its leaderboard."""
     from harness import matrix
-    from harness.budget import job_seconds
-    from harness.cli.display import Listeners, display_for
+    from harness.cli.failures import show_failures
     from harness.cli.leaderboard import show_leaderboard
     from harness.cli.plan import as_object, show_plan
     from harness.engines.choice import engine_for
     from harness.errors import InputError
     from harness.fitting import refuse_misfits
+    from harness.locks import sole
     from harness.preflight import preflight
     from harness.programs.cell import program_cells
     from harness.recorded import record_paths
     from harness.suite import cells_of, load_suite, refuse_not_yet, with_resources
-    from harness.watching.journal import journal
 
     if accept_stale and redo_stale:
         raise InputError("--accept-stale and --redo-stale exclude each other; give one")
@@ -83,7 +87,7 @@ def bench(
         if not (yes or agreed(plan, looked, console)):
             console.print("nothing was run")
             return 0
-    with matrix.sole_run(results, loaded.name):
+    with sole(results / loaded.name):
         plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
         if plan.stale and not (accept_stale or redo_stale):
             matrix.refuse_stale(plan)
@@ -92,30 +96,70 @@ def bench(
             plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
         cells, ready = plan.counted
         console.print(f"{loaded.name}: {cells} cells, {ready} done already", highlight=False)
-        jobs = matrix.jobs_of(plan)
-        # Where nothing is left to run no cluster has to be at hand.
-        runs = engine_for(engine if jobs else "local", loaded, results)
-        expected = job_seconds(plan, prices)
-        with (
-            journal(results, loaded.name, engine, jobs, plan.counted, expected) as kept,
-            display_for(console, loaded.name, kept.board) as display,
-        ):
-            outcomes = matrix.run(plan, runs, Listeners(kept, display))
-        failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-        for outcome in failed:
-            told = f"{outcome.job}: {outcome.message}" + (f" (log: {outcome.log})" if outcome.kind == "error" else "")
-            Console(stderr=True).print(f"samiro-bench: {told}", highlight=False, markup=False, soft_wrap=True)
+
+        def remade() -> Plan:
+            return matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
+
+        engines = partial(engine_for, suite=loaded, results=results)
+        plan, outcomes = carried_out(plan, remade, engines, engine, prices, console)
         # The tables are of the whole suite, whichever of its cells have just run.
         whole = matrix.make_plan(loaded, results, seeds=seeds) if only or skip else plan
         sound = show_leaderboard(whole.expected, console) if record_paths(whole.expected) else True
-        if failed:
-            fault = all(outcome.kind == "input" for outcome in failed)
-            then = "mend what is named above, then the same command tries" if fault else "the same command tries"
-            console.print(
-                f"{len(failed)} of {len(jobs)} jobs failed; {then} them again", highlight=False, soft_wrap=True
-            )
-            return 2 if fault else 1
-    return 0 if sound else 1
+        words = words_of(suite, seeds, results, engine, resources)
+        code = show_failures(outcomes, plan, words, only or (), console)
+    return code if code is not None else 0 if sound else 1
+
+
+def carried_out(
+    plan: Plan,
+    remade: Callable[[], Plan],
+    engine_for: Callable[[EngineName], Engine],
+    name: EngineName,
+    prices: Mapping[str, Price],
+    console: Console,
+) -> tuple[Plan, list[Outcome]]:
+    """Run a plan, and again as long as cells run out of memory whose micro-batch can be halved; the last plan, and how all ended.
+
+    prices: of the cells that are to be trained, for the forecast.
+    """
+    from harness import matrix
+    from harness.budget import job_seconds
+    from harness.cli.display import Listeners, display_for
+    from harness.micro_batches import halve
+    from harness.suite import Cell
+    from harness.watching.journal import journal
+
+    outcomes: dict[str, Outcome] = {}
+    while True:
+        jobs = matrix.jobs_of(plan)
+        # Where nothing is left to run no cluster has to be at hand.
+        engine = engine_for(name if jobs else "local")
+        expected = job_seconds(plan, prices)
+        with (
+            journal(plan.results, plan.suite.name, name, jobs, plan.counted, expected) as kept,
+            display_for(console, plan.suite.name, kept.board) as display,
+        ):
+            ended = matrix.run(plan, engine, Listeners(kept, display))
+        outcomes |= {outcome.job: outcome for outcome in ended}
+        trained = [cell for cell in plan.all_cells if isinstance(cell, Cell)]
+        smaller = halve(plan.suite, plan.results, trained, outcomes.values())
+        if not smaller:
+            return plan, list(outcomes.values())
+        for cell, told in smaller.items():
+            del outcomes[cell]
+            outcomes.pop(f"time {cell}", None)
+            console.print(told, highlight=False, markup=False, soft_wrap=True)
+        failed = {outcome.job.removeprefix("time ") for outcome in outcomes.values() if outcome.state == "failed"}
+        plan = replace(remade(), given_up=frozenset(failed))
+
+
+def words_of(suite: str, seeds: int | None, results: Path, engine: str, resources: Sequence[str] | None) -> list[str]:
+    """The command that runs a suite so, without a choice of cells."""
+    words = ["samiro-bench", "bench", suite]
+    words += [] if seeds is None else ["--seeds", str(seeds)]
+    words += [] if results == RESULTS else ["--results", str(results)]
+    words += [] if engine == "local" else ["--engine", engine]
+    return [*words, *(word for expression in resources or () for word in ("--resources", expression))]
 
 
 def lacking(plan: Plan, looked: Preflight) -> bool:

@@ -198,9 +198,9 @@ def as_object(plan: Plan, seen: Seen) -> dict[str, Any]:
 
 def running(plan: Plan, seen: Seen) -> bool:
     """Whether a run shows life, here or anywhere."""
-    from harness.matrix import is_running
+    from harness.locks import is_held
 
-    return bool(seen.living) or is_running(plan.results, plan.suite.name)
+    return bool(seen.living) or is_held(plan.results / plan.suite.name)
 
 
 def show(plan: Plan, seen: Seen, console: Console) -> None:

@@ -21,6 +21,7 @@ from harness.cell import (
     records_folder,
     score_code,
     scoring_of,
+    worked_on,
 )
 from harness.datasets.base import FORMS, Dataset
 from harness.datasets.predictions import pack_predictions, predictions_sha256
@@ -171,11 +172,12 @@ def run_program_cell(results: Path, cell: ProgramCell, report: Report) -> None:
 
     phases = program_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
-    for name, evaluation in cell.evaluations.items():
-        predicted = run_phase(phases.predict[name], partial(ask_program, cell, dataset, evaluation, report))
-        score = score_split if dataset.has_labels(evaluation.split) else pack_submission
-        run_phase(phases.score[name], partial(score, cell, dataset, evaluation.split, predicted, report))
-    record_program(results, cell)
+    with worked_on(results, cell, report):
+        for name, evaluation in cell.evaluations.items():
+            predicted = run_phase(phases.predict[name], partial(ask_program, cell, dataset, evaluation, report))
+            score = score_split if dataset.has_labels(evaluation.split) else pack_submission
+            run_phase(phases.score[name], partial(score, cell, dataset, evaluation.split, predicted, report))
+        record_program(results, cell)
 
 
 def ask_program(cell: ProgramCell, dataset: Dataset, evaluation: EvaluationPart, report: Report, folder: Path) -> None:

@@ -184,6 +184,12 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
     )
 
 
+def with_micro_batch(cell: Cell, size: int) -> Cell:
+    """The cell that differs from another in its micro-batch alone; `size` is smaller than what each process has of a batch."""
+    identity = cell.identity.model_copy(update={"micro_batch_size": size})
+    return replace(cell, id=cell_id(identity), identity=identity)
+
+
 def arithmetic(suite: Suite, meta: DetectorMeta, form: Form) -> dict[str, Any]:
     """The options of a training that change what it computes, as an identity says them; a micro-batch of a whole share is none.
 
