@@ -127,8 +127,6 @@ class LocalEngine:
                 stdout=subprocess.PIPE,
                 stderr=stream,
                 env=environment,
-                # Ctrl-C reaches the terminal's whole group, and a second one is not for the workers to see.
-                process_group=0,
             )
         assert process.stdin is not None
         assert process.stdout is not None

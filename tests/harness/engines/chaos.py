@@ -69,7 +69,6 @@ class Forked:
             return
         code = 70
         try:
-            os.setpgid(0, 0)
             for number, descriptor in enumerate((reads, writes, stderr.fileno())):
                 os.dup2(descriptor, number)
             # As in a process that is started anew; a lock that the parent holds would else be held by its workers.

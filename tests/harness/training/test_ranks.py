@@ -134,7 +134,7 @@ def test_two_processes_that_are_asked_to_stop_do_so_after_a_checkpoint_and_resum
         if line.strip() == "2":
             break
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     assert process.returncode == 130
     assert 2 <= load_training_state(tmp_path / "parts/training.safetensors")["course"]["step"] < STEPS
     resumed = run(toy, images, tmp_path / "parts", 2, dropout=0.1)
