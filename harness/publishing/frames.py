@@ -25,6 +25,7 @@ from harness.lanes import Lane
 from harness.publishing.labels import labels_name, laid_out, unpack_labels
 from harness.publishing.rescoring import LONGEST_SIDE, check_predictions, plain, stated_size
 from harness.records import Evaluation, Record, read_checked_counts
+from harness.report.columns import EMPTY_SCENARIO, SCENARIOS
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Row
 from harness.report.site.rows import evaluation_of, row_id
@@ -111,21 +112,24 @@ def add_row(found: Frames, folder: Path, section: Section, row: Row, labels: Arc
                 found.wanted[name] = evaluation.dataset_sha256, image
             drawn = polylines(lanes[image], size)
             shown.append({"rank": rank, "frame": name, "score": frame_score(counts, place), "lanes": drawn})
-        scenarios.append({"name": "all frames" if scenario == UNNAMED else scenario, "shown": shown})
-    ground = "; white: labels." if dataset else ", on a blank canvas: images and labels of this dataset may not be shown."
+        scenarios.append({"name": scenario_title(scenario), "shown": shown})
+    ground = (
+        "; white: labels." if dataset else ", on a blank canvas: images and labels of this dataset may not be shown."
+    )
     told = f"Seed {record.identity.seed}, ranked by the frame's own score. In colour: predicted lanes{ground}"
     found.overlays[row_id(row.arm, section.key)] = {"scenarios": scenarios, "told": told}
 
 
 def chosen(counts: Counts) -> dict[str, list[tuple[str, int]]]:
-    """Scenario -> its best, median and worst images by their own score, as places in `counts`; none twice.
+    """Scenario, in the order of the tables, -> its best, median and worst images by their own score, as places in `counts`; none twice.
 
     Of images with equal scores the one that is better at higher overlaps counts as better, then the earlier one.
     """
     quality, places = counts.quality(), np.arange(len(counts.image))
     finer = counts.true_positives.sum(axis=1) / len(THRESHOLDS) if isinstance(counts, OverlapCounts) else quality
     found = {}
-    for scenario in dict.fromkeys(counts.scenario.tolist()):
+    known = {name: place for place, name in enumerate(SCENARIOS)}
+    for scenario in sorted(set(counts.scenario.tolist()), key=lambda name: (known.get(name, len(known)), name)):
         rows = places[counts.scenario == scenario]
         order = rows[np.lexsort((-rows, finer[rows], quality[rows]))].tolist()
         ranked = zip(RANKS, (order[-1], order[(len(order) - 1) // 2], order[0]), strict=True)
@@ -134,6 +138,13 @@ def chosen(counts: Counts) -> dict[str, list[tuple[str, int]]]:
             seen.setdefault(place, rank)
         found[str(scenario)] = [(rank, place) for place, rank in seen.items()]
     return found
+
+
+def scenario_title(scenario: str) -> str:
+    """A scenario as the tables head it."""
+    if scenario == UNNAMED:
+        return "all frames"
+    return "cross" if scenario == EMPTY_SCENARIO else SCENARIOS.get(scenario, ("", scenario))[1]
 
 
 def frame_score(counts: Counts, place: int) -> str:
@@ -220,4 +231,3 @@ def with_pictures(found: Frames, folder: Path, seen_as: str) -> dict[str, dict[s
 def plain_file(path: Path) -> bool:
     """Whether a path is a file and no link."""
     return path.is_file() and not path.is_symlink()
-

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from harness.datasets.base import Dataset
 from harness.errors import InputError
-from harness.files import read_bounded, write_text
+from harness.files import read_bounded
 from harness.publishing.frames import Frames, frames_of, plain_file, with_pictures, write_pictures
 from harness.publishing.sums import RESTORE
 from harness.report.figures import figure_names, write_figures
 from harness.report.leaderboard import Leaderboard
 from harness.report.site.details import Extras
-from harness.report.site.page import to_page
+from harness.report.site.page import to_page, write_page
 
 SITE = "site"
 PAGE = f"{SITE}/index.html"
@@ -36,8 +36,7 @@ def write_site(folder: Path, board: Leaderboard, images: Mapping[str, Dataset]) 
     found = frames_of(folder, board)
     write_pictures(folder / SITE / "frames", found, images)
     write_figures(folder / SITE / "figures", board)
-    write_text(folder / PAGE, to_page(board, extras_of(folder, board, found)))
-    return folder / PAGE
+    return write_page(folder / SITE, board, extras_of(folder, board, found))
 
 
 def page_of(folder: Path, board: Leaderboard) -> str:
@@ -55,7 +54,11 @@ def extras_of(folder: Path, board: Leaderboard, found: Frames) -> Extras:
         overlays=found.overlays,
         why_no_overlays=WITHOUT,
         figures={
-            number: tuple(f"figures/{name}" for name in figure_names(number) if plain_file(figures / name))
+            number: {
+                kind: paths
+                for kind, names in figure_names(number).items()
+                if (paths := tuple(f"figures/{name}" for name in names if plain_file(figures / name)))
+            }
             for number in range(1, len(board.shown) + 1)
         },
     )

@@ -36,9 +36,9 @@ STYLE = {
 }
 
 
-def figure_names(number: int) -> tuple[str, ...]:
-    """What the figures of a section are called, by its place on the page."""
-    return tuple(f"{number}-{kind}.{ending}" for kind in KINDS for ending in ENDINGS)
+def figure_names(number: int) -> dict[str, tuple[str, ...]]:
+    """What the figures of a section are called, by its place on the page and by what they show."""
+    return {kind: tuple(f"{number}-{kind}.{ending}" for ending in ENDINGS) for kind in KINDS}
 
 
 def write_figures(folder: Path, board: Leaderboard) -> list[Path]:
@@ -51,10 +51,10 @@ def write_figures(folder: Path, board: Leaderboard) -> list[Path]:
             rows = rows_of(section, board)
             for kind, draw in zip(KINDS, (gains, seeds, scenarios, latency), strict=True):
                 drawn = draw(section, rows)
-                for ending in ENDINGS if drawn is not None else ():
-                    assert drawn is not None
-                    written.append(folder / f"{number}-{kind}.{ending}")
-                    save(drawn, written[-1])
+                for name in figure_names(number)[kind]:
+                    if drawn is not None:
+                        written.append(folder / name)
+                        save(drawn, written[-1])
     return written
 
 
@@ -65,7 +65,9 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(aside, format=path.suffix[1:], dpi=160, metadata=metadata, bbox_inches="tight")
 
 
-def new(section: Section, rows: int, of: int, *, width: float = 6.4, height: float | None = None) -> tuple[Figure, Axes]:
+def new(
+    section: Section, rows: int, of: int, *, width: float = 6.4, height: float | None = None
+) -> tuple[Figure, Axes]:
     """A figure with a line for each of some rows, or of a height in inches, titled by its section."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -164,7 +166,9 @@ def latency(section: Section, rows: Sequence[RowView]) -> Figure | None:
     front = pareto([point for point in timed if point[0].rank.value is not None])
     if front:
         ends = ([time for _, time, _ in front], [score for *_, score in front])
-        axes.step([*ends[0], max(times)], [*ends[1], ends[1][-1]], where="post", color=WEAK, linewidth=1, linestyle="--")
+        axes.step(
+            [*ends[0], max(times)], [*ends[1], ends[1][-1]], where="post", color=WEAK, linewidth=1, linestyle="--"
+        )
     for row, time, score in timed:
         axes.plot([time], [score], "o", color=INK, markersize=5, fillstyle="none" if row.arm.is_baseline else "full")
     for row, time, score in timed if len(timed) <= 12 else front:
@@ -175,5 +179,3 @@ def latency(section: Section, rows: Sequence[RowView]) -> Figure | None:
     axes.set_xlabel(f"p50 latency, ms ({section.timing.protocol})" if section.timing else "p50 latency, ms")
     axes.set_ylabel(f"{section.headline.title}, points")
     return figure
-
-

@@ -53,10 +53,17 @@ def sentence_of(gains: list[Gain], methods: int) -> str:
         why = others[0].removeprefix("no verdict: ") if len(others) == 1 else "see each row"
         return f"No verdict on {name} yet: {one_line(why)}."
     if len(judged) == 1 and not others:
-        verb = "is" if methods == 1 else "are"
         (verdict,) = (verdict for verdict in VERDICTS if counts[verdict])
-        said = "not separated from the baseline" if verdict == "not separated" else f"{verdict} than the baseline"
-        return f"{name} {verb} {said} in {'the one comparison' if len(gains) == 1 else f'all {compared}'}."
+        return unanimous(verdict, name if methods == 1 else None, compared if len(gains) > 1 else "")
     rest = sum(counts[verdict] for verdict in others)
     parts = [*judged, *([f"without verdict in {rest}"] if rest else [])]
-    return f"Beside their baselines {name.replace('The m', 'the m')} are {', '.join(parts)} of {compared}."
+    return f"Of {compared}, {name.replace('The m', 'the m')} {'is' if methods == 1 else 'are'} {', '.join(parts)}."
+
+
+def unanimous(verdict: str, method: str | None, compared: str) -> str:
+    """The sentence where all comparisons have one verdict. method: None for several; compared: empty for one comparison."""
+    if verdict == "not separated":
+        among = f" in any of {compared}" if compared else ""
+        return f"{f'{method} is not' if method else 'No method is'} separated from its baseline{among}."
+    among = f" in all {compared}" if compared else ""
+    return f"{f'{method} is' if method else 'Every method is'} {verdict} than its baseline{among}."

@@ -21,6 +21,9 @@ from harness.report.text import number
 RECORDS = "../records"
 """Where records lie, seen from the page."""
 
+SEEDS_LIMIT = 25
+"""Seeds of a row whose records are shown, the first ones."""
+
 CURVE_POINTS = 48
 """Points of a training's curve that are kept."""
 
@@ -30,14 +33,15 @@ class Extras:
     """What a page shows beyond records and counts, as far as it is at hand.
 
     losses: record id -> (step, loss) in order. frames: name -> a frame's picture, size and labels. overlays: row id -> its frames.
-    why_no_overlays: what is said of rows without any. figures: files for papers by section's number, as paths beside the page.
+    why_no_overlays: what is said of rows without any. figures: by section's number, then by what they show,
+    files for papers as paths beside the page.
     """
 
     losses: Mapping[str, tuple[tuple[int, float], ...]]
     frames: Mapping[str, dict[str, Any]]
     overlays: Mapping[str, dict[str, Any]]
     why_no_overlays: str
-    figures: Mapping[int, tuple[str, ...]]
+    figures: Mapping[int, Mapping[str, tuple[str, ...]]]
 
 
 NO_EXTRAS = Extras({}, {}, {}, "No frames here: `samiro-bench publish` adds them.", {})
@@ -112,9 +116,10 @@ def row_details(row: RowView, section: Section, extras: Extras, pool: Pool) -> d
         ],
         "seeds": [
             seed_details(record, evaluation, extras, pool)
-            for record in row.arm.records
+            for record in row.arm.records[:SEEDS_LIMIT]
             if (evaluation := evaluation_of(record, section.key)) is not None
         ],
+        "seed_count": len(row.seeds),
         "configuration": {name: pool.place(value) for name, value in parts.items() if value is not None},
         "overlays": extras.overlays.get(row.id),
     }

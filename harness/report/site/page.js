@@ -167,7 +167,7 @@
     const told = element("p", { class: "weak" }, row.overlays.told);
     const box = element("div", {}, ...row.overlays.scenarios.map((scenario) => element("div", { class: "frames" },
       element("h4", {}, scenario.name), ...scenario.shown.map((shown) => frameFigure(scenario.name, shown)))));
-    const button = element("button", { type: "button", class: "plain", "aria-pressed": "true" }, "Labels");
+    const button = element("button", { type: "button", class: "quiet", "aria-pressed": "true" }, "Labels");
     button.addEventListener("click", () => button.setAttribute("aria-pressed", String(!box.classList.toggle("nolabels"))));
     const labelled = row.overlays.scenarios.some((scenario) => scenario.shown.some((shown) => data.frames[shown.frame].labels));
     return headed("Best, median and worst frames", told, ...(labelled ? [button] : []), box);
@@ -185,7 +185,7 @@
   const show = (name) => {
     const row = data.rows[name];
     if (!row) return;
-    const close = element("button", { type: "button", class: "plain", autofocus: "" }, "Close");
+    const close = element("button", { type: "button", class: "quiet", autofocus: "" }, "Close");
     close.addEventListener("click", () => dialog.close());
     const title = element("h2", { id: "details-title" }, row.title);
     const baseline = data.rows[row.baseline];
@@ -202,7 +202,7 @@
       element("div", { class: "body" }, facts(lead),
         ...headed("Scores", table("Means over seeds, in points; counts as they are", ["", "Score", ...(row.gain.length ? ["Gain"] : [])], scores)),
         ...charts(row), ...frames(row),
-        ...headed("Records", ...row.seeds.map(seedDetails)),
+        ...headed(row.seeds.length < row.seed_count ? `Records (${row.seeds.length} of ${row.seed_count})` : "Records", ...row.seeds.map(seedDetails)),
         ...headed("Configuration", ...Object.entries(row.configuration).map(([part, place]) => folded(part, facts(leaves(data.pool[place])))))));
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;

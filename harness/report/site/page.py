@@ -15,6 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from harness.files import write_text
 from harness.report.beyond_cells import (
     HOW_TO_READ_ROBUSTNESS,
     HOW_TO_READ_TRANSFER,
@@ -73,7 +74,7 @@ class SectionView:
     scenarios: tuple[str, ...]
     strips: dict[str, Strip]
     latency: Latency | None
-    figures: tuple[str, ...]
+    figures: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,13 @@ def to_page(board: Leaderboard, extras: Extras = NO_EXTRAS) -> str:
     )
 
 
+def write_page(folder: Path, board: Leaderboard, extras: Extras = NO_EXTRAS) -> Path:
+    """Write index.html into `folder`, atomically; returns its path."""
+    path = folder / "index.html"
+    write_text(path, to_page(board, extras))
+    return path
+
+
 def section_view(number: int, section: Section, board: Leaderboard, extras: Extras) -> SectionView:
     """One section with all that its part of the page shows."""
     rows = rows_of(section, board)
@@ -133,7 +141,7 @@ def section_view(number: int, section: Section, board: Leaderboard, extras: Extr
         scenarios=tuple(one_line(section.columns[place].title) for place in scenario_places(section)),
         strips=strips_of(rows),
         latency=latency_of(rows),
-        figures=tuple(extras.figures.get(number, ())),
+        figures=tuple(extras.figures.get(number, {}).items()),
     )
 
 

@@ -9,6 +9,7 @@ from harness.counts import f1_score
 from harness.files import sha256_of_text
 from harness.records import Evaluation, Record
 from harness.report.arms import Arm
+from harness.report.badge import VERDICTS
 from harness.report.cells import count_decimals, difference_text, method_text, score_text
 from harness.report.columns import LOWER_IS_BETTER, Column
 from harness.report.costs import Timing
@@ -16,7 +17,6 @@ from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Difference, Gain, Row, Score
 from harness.report.scored import SectionKey
 from harness.report.text import number, one_line
-from harness.report.badge import VERDICTS
 
 KINDS = dict(zip(VERDICTS, ("better", "worse", "even"), strict=True))
 """How the page's style sheet calls a verdict; all else is `none`."""
@@ -41,7 +41,7 @@ class HeatCell:
 
 @dataclass(frozen=True, eq=False)
 class RowView:
-    """One row of a section. values: the headline score of each seed, in points. scenarios: scores; changes: gains, blank without any."""
+    """One row of a section. values: the headline score of each seed, in points. scenarios: scores; changes: gains."""
 
     id: str
     arm: Arm

@@ -24,8 +24,20 @@ class Browser:
 
     def __init__(self, program: str, profile: Path) -> None:
         here, there = os.pipe(), os.pipe()
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--mute-audio"]
-        flags += ["--disable-background-networking", "--no-first-run", "--disable-extensions", "--remote-debugging-pipe"]
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            "--mute-audio",
+        ]
+        flags += [
+            "--disable-background-networking",
+            "--no-first-run",
+            "--disable-extensions",
+            "--remote-debugging-pipe",
+        ]
         command = [program, *flags, f"--user-data-dir={profile}", "about:blank"]
         # Chromium reads commands at descriptor 3 and answers at 4.
         self._process = subprocess.Popen(
@@ -89,15 +101,24 @@ class Browser:
         """Load a page anew in a window of some size and scheme."""
         phone = width < 600
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=2 if phone else 1,
+            mobile=phone,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme, {"name": "prefers-reduced-motion", "value": "reduce"}])
-        self.call("Page.navigate", url="about:blank")
+        self.call(
+            "Emulation.setEmulatedMedia", features=[scheme, {"name": "prefers-reduced-motion", "value": "reduce"}]
+        )
+        self._go("about:blank")
         self.errors.clear()
         self.requests.clear()
+        self._go(page.as_uri() + fragment)
+
+    def _go(self, address: str) -> None:
         self._loaded = False
-        self.call("Page.navigate", url=page.as_uri() + fragment)
+        self.call("Page.navigate", url=address)
         while not self._loaded:
             self._next()
 
