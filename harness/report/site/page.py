@@ -211,8 +211,14 @@ def templates() -> Environment:
     )
     environment.filters["marked"] = marked
     environment.filters["line"] = one_line
+    environment.filters["breakable"] = breakable
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "sort_keys": False}
     return environment
+
+
+def breakable(text: str) -> Markup:
+    """A name that may be broken behind its underscores, where a screen is narrow."""
+    return Markup("_<wbr>").join(text.split("_"))
 
 
 def marked(text: str) -> Markup:
