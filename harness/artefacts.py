@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.culane import IMAGE_SIZE, CULane
 from harness.datasets.roots import dataset_root
-from harness.environment import available_cores
+from harness.environment import available_cores, may_have_gpu
 from harness.errors import InputError
 from harness.files import sha256_of_json
 from harness.fingerprint import code_of
@@ -20,7 +20,7 @@ from harness.locks import in_turn
 from harness.phases import Phase, run_phase
 from harness.progress import Event, Report
 from harness.rendered.spec import RenderSpec, dataset_key
-from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, adapter_of, dataset_identity, form_of
+from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, adapter_module, dataset_identity, form_of
 from harness.weights.cache import weights_state
 from harness.weights.oracles import oracle_state
 
@@ -169,6 +169,8 @@ def build_oracle(
 
 def resolve_device(device: str) -> str:
     """`auto` is the first CUDA device that this process sees, else the CPU. InputError if CUDA is asked for and not there."""
+    if device != "cuda" and not (device != "cpu" and may_have_gpu()):
+        return "cpu"
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -202,8 +204,3 @@ def oracle_name(cell: Cell) -> str:
     """The name under which a cell's oracle is stored: its kind and backbone."""
     assert cell.oracle is not None
     return cell.oracle.configuration.name.replace(":", "-").replace("/", "-")
-
-
-def adapter_module(cell: Cell) -> str:
-    """The module that holds a cell's detector."""
-    return adapter_of(cell).detector.__module__

@@ -27,15 +27,14 @@ from harness.records import (
     Environment,
     Evaluation,
     Record,
-    StepCost,
     Submission,
-    Throughput,
     TrainingCost,
     corruption_text,
     counts_path,
     write_record,
 )
 from harness.suite import Cell, EvaluationPart, ScoredCell
+from harness.timings import InferenceCost, StepCost, Throughput
 
 
 def time_and_record(results: Path, cell: Cell, report: Report) -> None:
@@ -78,7 +77,8 @@ def assemble_record(results: Path, cell: Cell) -> Record:
         selected_on="val" if "val-best" in (cell.identity.selection, cell.identity.confidence) else None,
         evaluations=tuple(evaluations),
         submissions=tuple(submissions),
-        throughput=(Throughput.model_validate(timed["throughput"]),),
+        throughput=throughput_of(timed),
+        inference_cost=tuple(InferenceCost.model_validate(cost) for cost in timed.get("inference_cost", ())),
         training=TrainingCost.model_validate(training["cost"]),
         step_cost=step_cost_of(phases.time.folder / "step_cost.json"),
         artefacts=artefacts,
@@ -87,6 +87,12 @@ def assemble_record(results: Path, cell: Cell) -> Record:
     )
     write_record(target, record)
     return record
+
+
+def throughput_of(timed: dict[str, Any]) -> tuple[Throughput, ...]:
+    """The measurements of phase `time`: a list, but one by itself in what was timed before there were several."""
+    found = timed["throughput"]
+    return tuple(Throughput.model_validate(run) for run in (found if isinstance(found, list) else [found]))
 
 
 def step_cost_of(path: Path) -> StepCost | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from detectors.meta import Form
-from harness.artefacts import adapter_module, image_size_of, open_part, oracle_modules
+from harness.artefacts import image_size_of, open_part, oracle_modules
 from harness.datasets.base import FORMS
 from harness.files import sha256_of_json, write_json
 from harness.fingerprint import code_of
@@ -22,7 +22,7 @@ from harness.phases import Phase, phase_state, run_phase
 from harness.progress import Event, Report
 from harness.rendered.spec import dataset_key
 from harness.scoring import LANE_WIDTH, SCORINGS, Scoring, scoring_on
-from harness.suite import Cell, DatasetPart, EvaluationPart, ScoredCell, form_of
+from harness.suite import Cell, DatasetPart, EvaluationPart, ScoredCell, adapter_module, form_of
 from harness.weights.cache import required, weights_state
 from harness.weights.oracles import oracle_state
 
@@ -84,11 +84,11 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     choosing = ["harness.selection", SCORINGS[cell.form].module, FORMS[cell.form].partition(":")[0]]
     if cell.identity.selection == "val-best":
         modules += choosing
-    train = Phase(folder / "train", sha256_of_json(what), code_of(*modules, *oracle_modules(cell)))
+    train = phase_of(folder / "train", what, code_of(*modules, *oracle_modules(cell)))
     threshold = None
     if cell.identity.confidence == "val-best":
-        key = sha256_of_json({"phase": "threshold", "before": train.key})
-        threshold = Phase(folder / "threshold", key, code_of(*choosing, "harness.methods.attach", detector))
+        what = {"phase": "threshold", "before": train.key}
+        threshold = phase_of(folder / "threshold", what, code_of(*choosing, "harness.methods.attach", detector))
     before = train.key if threshold is None else threshold.key
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
@@ -98,9 +98,9 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
             "confidence": cell.identity.confidence,
             **evaluation_identity(evaluation, contents),
         }
-        predict[name] = Phase(
+        predict[name] = phase_of(
             folder / f"predict-{name}",
-            sha256_of_json(what),
+            what,
             code_of(
                 "harness.inference",
                 "harness.methods.attach",
@@ -110,13 +110,18 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
             ),
         )
         what = {"phase": "score", "before": predict[name].key, "metric": scoring_of(cell, evaluation).metric}
-        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), score_code(cell, evaluation))
+        score[name] = phase_of(folder / f"score-{name}", what, score_code(cell, evaluation))
     what = {"phase": "time", "before": before, "protocol": cell.throughput, "device": cell.training.device}
     steps = () if cell.method.kind == "baseline" else ("harness.training.step_cost",)
-    time = Phase(
-        folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", *steps, detector)
-    )
+    whole = ("harness.latency.protocol", "harness.latency.process") if cell.throughput == "lane-latency/1" else ()
+    timing = ("harness.throughput", "harness.throughput.cost", *whole, *steps)
+    time = phase_of(folder / "time", what, code_of(*timing, "harness.methods.attach", detector))
     return CellPhases(folder, train, threshold, predict, score, time)
+
+
+def phase_of(folder: Path, options: Mapping[str, Any], code: Mapping[str, str]) -> Phase:
+    """The phase of some options, of which its key is the hash."""
+    return Phase(folder, sha256_of_json(options), code, options)
 
 
 def scored_datasets(cell: ScoredCell) -> list[str]:
@@ -223,16 +228,16 @@ def timed_split(cell: Cell) -> str:
 def time_cell(results: Path, cell: Cell, report: Report) -> None:
     """Time a cell, unless that is done. Nothing else should run on the machine meanwhile."""
     from harness.cell_cost import cell_step_cost
-    from harness.phase_work import time_detector, timed_frames
+    from harness.cell_timing import time_detector
 
     phases = cell_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
-    frames = timed_frames(dataset, timed_split(cell))
+    split = timed_split(cell)
     content = content_key(results, cell.identity.dataset, cell.dataset)
 
     def work(folder: Path) -> None:
         chosen = None if phases.threshold is None else phases.threshold.folder
-        time_detector(cell, phases.train.folder, chosen, frames, report, folder)
+        time_detector(cell, phases.train.folder, chosen, dataset, split, report, folder)
         cost = cell_step_cost(results, cell, content, dataset, report)
         write_json(folder / "step_cost.json", {"step_cost": None if cost is None else cost.model_dump(mode="json")})
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from harness.artefacts import build_oracle, build_rendering, oracle_name, oracle_phase, rendering_phase
 from harness.assembly import assemble_record, time_and_record
@@ -18,7 +19,7 @@ from harness.engines.base import Engine, Job, Listener, Outcome, Resources
 from harness.errors import InputError, InputWarning
 from harness.files import sha256_of_file, write_json
 from harness.micro_batches import Reduction, current_cells, read_reductions, reductions_of
-from harness.phases import Phase, PhaseState, accept, phase_state, set_aside
+from harness.phases import Phase, PhaseState, accept, phase_state, phase_states, set_aside
 from harness.programs.cell import (
     ProgramCell,
     ProgramPhases,
@@ -28,12 +29,17 @@ from harness.programs.cell import (
     run_program_cell,
 )
 from harness.progress import Event
-from harness.recorded import SuiteCells, outcomes_file, read_outcomes, record_paths
+from harness.recorded import SuiteCells, file_names, outcomes_file, read_outcomes, record_paths
 from harness.records import Record, read_record
 from harness.suite import Cell, DatasetPart, Suite, cells_of, needs_of
+from harness.watching.heartbeats import alive_folder, kept_alive
 
 AnyCell = Cell | ProgramCell
 """A cell that is trained here, or one of a program."""
+
+
+FOLLOWS = "made with other options: before: "
+"""How the reason of a phase begins that only follows from the phase before it."""
 
 
 @dataclass(frozen=True)
@@ -64,23 +70,38 @@ class CellState:
         return any(path.parents[1] != self.phases.folder for path in others)
 
     @property
-    def why(self) -> str:
-        """Why it isn't done, or isn't what the suite's file says."""
-        reasons = [f"{phase.name}: {found.reason}" for phase, found in self.states if found.reason]
-        return "; ".join([*reasons, *([] if self.reduction is None else [f"trains {self.reduction}"])])
+    def state(self) -> Literal["done", "stale", "partial", "missing"]:
+        """One word for all phases. `stale`: something there was made by other code, with other options or larger micro-batches."""
+        if self.done:
+            return "done"
+        if any(state.state == "stale" or state.obsolete for _, state in self.states):
+            return "stale"
+        if any(state.state in {"done", "partial"} for _, state in self.states):
+            return "partial"
+        return "stale" if self.reduction is not None and self.trained_before else "missing"
+
+    @property
+    def first(self) -> str | None:
+        """The phase that comes first of those that aren't done; None where all are."""
+        return next((phase.name for phase, state in self.states if state.state != "done"), None)
 
     @property
     def summary(self) -> str:
-        """One word or two for a table: done, stale, partial from which phase, missing."""
-        if self.done:
+        """A word or a few for a table: done, stale, partial from which phase, missing."""
+        if self.state == "done":
             return "done" if self.recorded else "done, record missing"
-        if self.stale:
-            return "stale"
-        begun = [phase.name for phase, state in self.states if state.state in {"done", "partial"}]
-        if self.reduction is not None and not begun and self.trained_before:
-            return "stale"
-        first = next(phase.name for phase, state in self.states if state.state != "done")
-        return f"partial, from {first}" if begun else "missing"
+        return f"partial, from {self.first}" if self.state == "partial" else self.state
+
+    @property
+    def why(self) -> str:
+        """Why what is there doesn't hold, phase by phase; each reason once, for what follows from one change has one reason."""
+        reasons: dict[str, str] = {}
+        for phase, state in self.states:
+            if state.reason:
+                reasons.setdefault(state.reason, phase.name)
+        own = {reason: name for reason, name in reasons.items() if not reason.startswith(FOLLOWS)} or reasons
+        reduced = [] if self.reduction is None else [f"trains {self.reduction}"]
+        return "; ".join([*(f"{name}: {reason}" for reason, name in own.items()), *reduced])
 
 
 @dataclass(frozen=True)
@@ -120,31 +141,38 @@ class Plan:
         return tuple(state for state in self.cells if not state.done and state.cell.id not in self.given_up)
 
     @property
+    def counted(self) -> tuple[int, int]:
+        """How many cells there are, and how many of them are done."""
+        return len(self.cells), sum(state.done for state in self.cells)
+
+    @property
     def stale(self) -> list[tuple[Phase, PhaseState]]:
         """Every stale phase of cells and artefacts."""
         found = [entry for state in self.cells for entry in state.stale]
         return [*(entry for entry in self.artefacts if entry[1].state == "stale"), *found]
 
 
-def make_plan(suite: Suite, results: Path, *, seeds: int | None = None, only: Sequence[str] = ()) -> Plan:
-    """Look at what is there; runs nothing and writes nothing. `seeds` and `only` as for `cells_of`."""
+def make_plan(
+    suite: Suite, results: Path, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> Plan:
+    """Look at what is there; runs nothing and writes nothing. `seeds`, `only` and `skip` as for `cells_of`."""
     reductions = read_reductions(results, suite.name)
-    trained = current_cells(cells_of(suite, seeds=seeds, only=only), reductions)
+    trained = current_cells(cells_of(suite, seeds=seeds, only=only, skip=skip), reductions)
     reduced = reductions_of(trained, reductions)
-    cells: list[AnyCell] = [*trained, *program_cells(suite, seeds=seeds, only=only)]
+    cells: list[AnyCell] = [*trained, *program_cells(suite, seeds=seeds, only=only, skip=skip)]
     contents, problems = look_up_contents(suite, results, cells)
     states: list[CellState] = []
     unavailable: list[tuple[AnyCell, str]] = []
     artefacts: dict[Path, tuple[Phase, PhaseState]] = {}
+    recorded = file_names(records_folder(results, suite.name))
     for cell in cells:
         lacking = [problems[name] for name in cell.datasets if name in problems]
         if lacking:
             unavailable.append((cell, lacking[0]))
             continue
         phases = phases_of(results, cell, contents)
-        record = records_folder(results, suite.name) / f"{cell.id}.json"
-        found = tuple((phase, phase_state(phase)) for phase in phases.all())
-        states.append(CellState(cell, phases, found, record.is_file(), reduced.get(cell.id)))
+        stand = tuple(zip(phases.all(), phase_states(phases.all()), strict=True))
+        states.append(CellState(cell, phases, stand, f"{cell.id}.json" in recorded, reduced.get(cell.id)))
         for phase in prerequisites(results, cell):
             if phase.folder not in artefacts:
                 artefacts[phase.folder] = (phase, phase_state(phase))
@@ -332,13 +360,19 @@ def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
     How each job ended is kept for `status` and the leaderboard, in outcomes.json of the suite's folder, until it runs again.
     """
     recording = Recording(listener, plan.results, plan.suite.name)
-    outcomes = engine.run(jobs_of(plan), recording)
+    alive = alive_folder(plan.results, plan.suite.name)
+    outcomes = engine.run([kept_alive(job, alive) for job in jobs_of(plan)], recording)
     recording.keep(outcomes)
     for state in plan.cells:
         record = records_folder(plan.results, plan.suite.name) / f"{state.cell.id}.json"
-        if all(phase_state(phase).state == "done" for phase in state.phases.all()) and not holds(record):
+        if (state.done or all_done(state.phases.all())) and not holds(record):
             make_record(plan.results, state.cell)
     return outcomes
+
+
+def all_done(phases: Sequence[Phase]) -> bool:
+    """Whether some phases are all done by now."""
+    return all(stand.state == "done" for stand in phase_states(phases))
 
 
 def make_record(results: Path, cell: AnyCell) -> Record:

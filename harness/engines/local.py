@@ -59,6 +59,7 @@ class LocalEngine:
         outcomes: dict[str, Outcome] = {}
         running: dict[str, Running] = {}
         news: queue.Queue[tuple[str, bytes | None]] = queue.Queue()
+        changed, paused = True, set[str]()
         retries = Retries(self.pauses)
 
         def end(outcome: Outcome) -> None:
@@ -68,22 +69,27 @@ class LocalEngine:
 
         try:
             while len(outcomes) < len(jobs):
-                for outcome in skipped(jobs, outcomes):
-                    outcomes[outcome.job] = outcome
-                    listener.ended(outcome)
-                while (
-                    found := self.next(ready(jobs, outcomes, running.keys() | retries.pausing()), running)
-                ) is not None:
-                    job, place = found
-                    retries.started(job, listener)
-                    try:
-                        running[job.name] = self.start(job, place, news)
-                    except OSError as error:  # no process, or no room for its log
-                        end(not_started(job, error))
+                # What a running job says of itself changes nothing of what may start: with thousands that wait that isn't cheap to see.
+                if changed or paused != retries.pausing():
+                    changed, paused = False, retries.pausing()
+                    for outcome in skipped(jobs, outcomes):
+                        outcomes[outcome.job] = outcome
+                        listener.ended(outcome)
+                    while (
+                        found := self.next(ready(jobs, outcomes, running.keys() | retries.pausing()), running)
+                    ) is not None:
+                        job, place = found
+                        retries.started(job, listener)
+                        try:
+                            running[job.name] = self.start(job, place, news)
+                        except OSError as error:  # no process, or no room for its log
+                            end(not_started(job, error))
+                            changed = True
                 if running or retries.pausing():
                     ended = self.take(news, running, listener)
                     if ended is not None:
                         end(ended)
+                        changed = True
         except BaseException:
             stop(running.values(), listener)
             raise

@@ -406,7 +406,7 @@ def test_publish_copies_what_can_be_checked_and_fills_the_readme(copy: Path) -> 
     assert texts[0] == texts[1]
     assert {path.name for path in published.iterdir()} == {
         "leaderboard.md", "leaderboard.csv", "leaderboard.tex", "badge.svg", "overlays.jpg", "records", "predictions",
-        "labels", "SHA256SUMS",
+        "labels", "training", "site", "SHA256SUMS",
     }  # fmt: skip
     run = subprocess.run(command("verify", "tiny"), cwd=copy, text=True, capture_output=True)
     assert run.returncode == 0, run.stdout

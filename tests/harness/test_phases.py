@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InputError
-from harness.phases import Phase, accept, phase_state, run_phase, set_aside, was_accepted
+from harness.phases import Phase, accept, phase_state, phase_states, run_phase, set_aside, was_accepted
 
 ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -124,6 +124,41 @@ def test_a_kill_in_the_middle_of_the_work_leaves_no_finished_phase(tmp_path: Pat
     assert phase_state(phase).state == "partial"
     run_phase(phase, write_result)
     assert phase_state(phase).state == "done"
+
+
+def test_a_phase_of_other_options_names_those_that_differ(phase: Phase) -> None:
+    options = {"phase": "predict", "split": {"name": "test", "batch_size": 16}, "sizes": (1, 2)}
+    run_phase(replace(phase, options=options), write_result)
+    now = {"phase": "predict", "split": {"name": "test", "batch_size": 8}, "sizes": (1, 2), "metric": "m"}
+    state = phase_state(replace(phase, key="key-2", options=now))
+    assert (state.state, state.obsolete) == ("missing", True)
+    assert state.reason == "made with other options: metric: nothing -> m, split.batch_size: 16 -> 8"
+
+
+def test_what_was_begun_with_other_code_or_options_is_not_called_partial(phase: Phase) -> None:
+    def fails(folder: Path) -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run_phase(phase, fails)
+    for other, why in (
+        (replace(phase, fingerprint={"harness/a.py": "2"}), "code changed since: harness/a.py"),
+        (replace(phase, key="key-2"), "what was begun has other options"),
+    ):
+        state = phase_state(other)
+        assert (state.state, state.obsolete) == ("missing", True)
+        assert why in state.reason
+
+
+def test_states_of_many_phases_are_those_of_each_and_say_what_they_took(phase: Phase) -> None:
+    others = [replace(phase, folder=phase.folder.with_name(name)) for name in ("predict", "score")]
+    run_phase(phase, write_result)
+    others[0].partial.mkdir()
+    phases = (phase, *others, replace(phase, folder=phase.folder.parents[1] / "elsewhere" / "train"))
+    states = phase_states(phases)
+    assert states == tuple(phase_state(one) for one in phases)
+    assert [state.state for state in states] == ["done", "missing", "missing", "missing"]
+    assert states[0].seconds is not None
 
 
 def test_what_killed_writers_left_is_swept_and_what_was_begun_is_kept(phase: Phase) -> None:

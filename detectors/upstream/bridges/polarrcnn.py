@@ -94,6 +94,7 @@ class UpstreamPolarRCNN(Bridge):
     """Polar R-CNN of its authors, as it selects lanes without suppression."""
 
     reference = PolarRCNN
+    departures = "clipping of labels"
     metas: ClassVar[dict[str, DetectorMeta]] = {
         name + SUFFIX: DetectorMeta(
             name=name + SUFFIX,
