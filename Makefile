@@ -40,7 +40,7 @@ plan: .venv/.ready ## the cells of a suite and where each stands
 status: .venv/.ready ## what is done, what failed and why
 	@$(BENCH) status $(SUITE) $(if $(SEEDS),--seeds $(SEEDS))
 
-leaderboard: .venv/.ready ## rebuild a suite's tables from its records
+leaderboard: .venv/.ready ## rebuild a suite's tables and page from its records
 	@$(BENCH) leaderboard $(SUITE) $(if $(SEEDS),--seeds $(SEEDS))
 
 publish: .venv/.ready ## copy a suite's tables and records to results/ and the README

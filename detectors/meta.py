@@ -27,8 +27,9 @@ def _known_start(weights: str) -> str:
 
 
 Weights = Annotated[str, AfterValidator(_known_start)]
-"""What a backbone starts from: `imagenet`, the published weights of `detectors.backbones.BACKBONES`; `file:PATH`, a state dict under
-the names of that backbone; `none`, random weights. Where a detector was trained already, `file:` is followed by the file's sha256."""
+"""What a backbone starts from: `imagenet`, the published weights of `detectors.backbone_sources.BACKBONES`; `file:PATH`, a state dict
+under the names of that backbone; `none`, random weights. Where a detector was trained already, `file:` is followed by the file's
+sha256."""
 
 
 class Data(BaseModel):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from detectors.backbones import BACKBONES, whole_network
+from detectors.backbone_sources import BACKBONES
+from detectors.backbones import whole_network
 from detectors.base import Detector
 from detectors.checkpoints import check_fit, refuse_not_finite
 from harness.errors import InputError

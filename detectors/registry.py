@@ -179,6 +179,11 @@ def find_adapter(name: str) -> Adapter:
     return _adapter(found, name, {"distribution": _distribution(offers[0])}, where=where)
 
 
+def own_module(name: str) -> str | None:
+    """The module of one of the project's own detectors; None for bridges, which depend on a checkout, and for all others."""
+    return TABLE[name].partition(":")[0] if name in TABLE and name not in installed() else None
+
+
 def is_program(name: str) -> bool:
     """Whether a name is the file of a program's description (`detectors.programs`)."""
     return name.endswith(DESCRIPTIONS)

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from detectors.backbones import BACKBONES, whole_network
+from detectors.backbone_sources import BACKBONES
+from detectors.backbones import whole_network
 from detectors.checkpoints import read_state, refuse_not_finite
 from detectors.meta import DetectorMeta, Normalisation
 from detectors.pretrained import fitting_part, is_counter

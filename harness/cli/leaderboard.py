@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,30 +16,41 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command(epilog="Example: samiro-bench leaderboard mini")
-def leaderboard(suite: SuiteName = "mini", seeds: Seeds = None, results: Results = RESULTS) -> int:
-    """Rebuild leaderboard.{md,csv,tex} of SUITE and print the table. Exit code 1 if a record was left out."""
+def leaderboard(
+    suite: SuiteName = "mini",
+    seeds: Seeds = None,
+    results: Results = RESULTS,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Write the page's figures as SVG and PNG too, into site/figures/.")
+    ] = False,
+) -> int:
+    """Rebuild leaderboard.{md,csv,tex} and site/index.html of SUITE and print the table. Exit code 1 if a record was left out."""
     from harness.errors import InputError
     from harness.files import no_collection
+    from harness.micro_batches import current_cells, read_reductions
     from harness.recorded import SuiteCells, record_paths
     from harness.suite import cells_of, load_suite
 
     with no_collection():
         loaded = load_suite(suite)
-        expected = SuiteCells(loaded.name, results, cells_of(loaded, seeds=seeds))
+        cells = current_cells(cells_of(loaded, seeds=seeds), read_reductions(results, loaded.name))
+        expected = SuiteCells(loaded.name, results, cells)
         if not record_paths(expected):
             raise InputError(f"{expected.records}: no record of this suite; run `samiro-bench bench {suite}`")
-        return 0 if show_leaderboard(expected, Console()) else 1
+        return 0 if show_leaderboard(expected, Console(), figures=figures) else 1
 
 
-def show_leaderboard(expected: SuiteCells, console: Console) -> bool:
-    """Write the tables of the records of a suite's cells, print them, and name the files; whether every record could be used.
+def show_leaderboard(expected: SuiteCells, console: Console, *, figures: bool = False) -> bool:
+    """Write tables and page of a suite's records, print the tables, and name the files; whether every record could be used.
 
     What is wrong with the others goes to standard error, a line each.
     """
     from harness.recorded import failed_seeds, missing_seeds, record_paths, strays
     from harness.records import read_sound_records
+    from harness.report.figures import write_figures
     from harness.report.leaderboard import leaderboard
     from harness.report.published import read_published
+    from harness.report.site.page import write_page
     from harness.report.tables import write_leaderboard
     from harness.report.terminal import print_leaderboard
 
@@ -55,7 +66,8 @@ def show_leaderboard(expected: SuiteCells, console: Console) -> bool:
         missing=missing_seeds(expected),
         failed=failed_seeds(expected),
     )
-    written = write_leaderboard(folder, board)
+    drawn = write_figures(folder / "site" / "figures", board) if figures else []
+    written = (*write_leaderboard(folder, board), write_page(folder / "site", board), *drawn)
     print_leaderboard(board, console)
     if others:
         console.print(

@@ -24,11 +24,13 @@ def publish(
     ),
     tables: Annotated[
         bool,
-        typer.Option("--tables", help="Make only the tables of OUT/SUITE again, from the records published there."),
+        typer.Option(
+            "--tables", help="Make only the tables and the page of OUT/SUITE again, from what is published there."
+        ),
     ] = False,
     no_readme: Annotated[bool, typer.Option("--no-readme", help="Leave the README as it is.")] = False,
 ) -> None:
-    """Copy SUITE's records, counts, predictions, labels and tables to OUT/SUITE, its table and badge into the README.
+    """Copy SUITE's records, counts, predictions, labels, tables and page to OUT/SUITE, its table and badge into the README.
 
     Labels of licensed datasets are never copied.
     """
@@ -41,7 +43,9 @@ def publish(
     page = readme_page(readme, loaded.name) if not no_readme else None
     target = out / loaded.name
     written = (
-        publish_tables(target, page) if tables else publish_plan(make_plan(loaded, results, seeds=seeds), target, page)
+        publish_tables(target, page, results)
+        if tables
+        else publish_plan(make_plan(loaded, results, seeds=seeds), target, page)
     )
     for path in written:
         typer.echo(f"wrote {path}")

@@ -8,14 +8,16 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-from harness.artefacts import open_part
+from harness.artefacts import open_part, rendering_phase
 from harness.cell import records_folder
+from harness.datasets.base import Dataset
 from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.errors import InputError
 from harness.files import write_text
 from harness.matrix import Plan, records_of, refuse_unavailable
-from harness.publishing.labels import labels_name, pack_labels
+from harness.publishing.labels import labels_name, opened, pack_labels, unpack_labels
 from harness.publishing.pictures import median_images, overlay_sheet
+from harness.publishing.site import SITE, TRAINING, write_site
 from harness.publishing.sums import SUMS_FILE, write_sums
 from harness.publishing.tables import write_tables
 from harness.publishing.verify import verify
@@ -26,6 +28,7 @@ from harness.report.published import read_published
 from harness.report.tables import to_markdown
 from harness.report.text import markdown
 from harness.suite import ScoredCell
+from harness.training.loop import LOG_FILE
 
 PUBLISHED = frozenset(
     {
@@ -37,6 +40,8 @@ PUBLISHED = frozenset(
         "records",
         "predictions",
         "labels",
+        TRAINING,
+        SITE,
         SUMS_FILE,
     }
 )
@@ -102,9 +107,14 @@ def fill(plan: Plan, records: list[Record], board: Leaderboard, folder: Path) ->
                     "run `bench` again"
                 )
             shutil.copyfile(archive, folder / "predictions" / f"{record.id}.{predicted.name}.npz")
+        log = state.phases.train.folder / LOG_FILE
+        if log.is_file():
+            (folder / TRAINING).mkdir(exist_ok=True)
+            shutil.copyfile(log, folder / TRAINING / f"{record.id}.jsonl")
     archive_labels(plan, records, folder)
     write_tables(folder, board)
     picture(plan, records, folder)
+    write_site(folder, board, rendered_here(folder, plan.results))
     write_sums(folder)
 
 
@@ -117,6 +127,18 @@ def archive_labels(plan: Plan, records: list[Record], folder: Path) -> None:
             if part.rendered is not None and not target.exists():
                 dataset = open_part(plan.results, evaluation.dataset, part)
                 pack_labels(target, dataset, evaluation.split, part.rendered)
+
+
+def rendered_here(folder: Path, results: Path) -> dict[str, Dataset]:
+    """The rendered datasets that a publication was scored on, by content, whose images the folder of runs has."""
+    found = {}
+    for path in sorted((folder / "labels").glob("*.npz")):
+        facts = unpack_labels(path).facts
+        phase = rendering_phase(results, facts.spec)
+        root = phase.folder / "dataset"
+        if root.is_dir():
+            found[phase.key] = opened(facts, root)
+    return found
 
 
 def picture(plan: Plan, records: list[Record], folder: Path) -> None:
@@ -160,11 +182,12 @@ def between(readme: Path, text: str, name: str, content: str) -> str:
     return f"{text[: text.index(begin)]}{begin}\n{content}\n{text[text.index(end) :]}"
 
 
-def publish_tables(target: Path, readme: Path | None) -> list[Path]:
-    """Make the tables of a publication again from the records in it, after the code of the tables changed; returns what was written.
+def publish_tables(target: Path, readme: Path | None, results: Path) -> list[Path]:
+    """Make the tables and the page of a publication again from what is in it, after their code changed; returns what was written.
 
-    Nothing of a run is needed. InputError unless every row is what its predictions and labels give, and every file but the tables
-    is as it was published.
+    No run is needed. The page keeps its pictures of frames, and gets those it lacks of datasets whose images lie in the folder of runs
+    `results`. InputError unless every row is what its predictions and labels give, and every file but tables and page is as it
+    was published.
     """
     found = verify(target)
     tables = {table.name for table in found.tables}
@@ -175,7 +198,7 @@ def publish_tables(target: Path, readme: Path | None) -> list[Path]:
         raise InputError(f"{target}: {fault.name}: {fault.told[0]}; `verify` tells all; publish again from the run")
     board = leaderboard(read_records(target / "records"), target / "records", read_published())
     page = None if readme is None else with_table(readme, target.name, board, target)
-    written = list(write_tables(target, board))
+    written = [*write_tables(target, board), write_site(target, board, rendered_here(target, results))]
     write_sums(target)
     if readme is not None and page is not None:
         write_text(readme, page)

@@ -11,7 +11,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import InputError
@@ -25,11 +25,12 @@ from harness.publishing.rescoring import (
     different_scores,
     scored_again,
 )
+from harness.publishing.site import PAGE, page_of
 from harness.publishing.sums import RESTORE, changed_files, read_sums
 from harness.publishing.tables import write_tables
 from harness.record_text import read_text
 from harness.records import Evaluation, ReadRecord, Record, Submission, read_any_record
-from harness.report.leaderboard import leaderboard
+from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.published import read_published
 
 SHOWN = 60
@@ -187,7 +188,23 @@ def checked_tables(folder: Path, records: list[Record], unread: list[str]) -> tu
     with tempfile.TemporaryDirectory() as place:
         tables = write_tables(Path(place), board)
         lacking = (*(f"{name} can't be read" for name in unread), *(inside(folder, line) for line in board.left_out))
-        return tuple(checked_table(folder / made.name, made, lacking) for made in tables)
+        return (
+            *(checked_table(folder / made.name, made, lacking) for made in tables),
+            *checked_page(folder, board, lacking),
+        )
+
+
+def checked_page(folder: Path, board: Leaderboard, left_out: tuple[str, ...]) -> tuple[Checked, ...]:
+    """The page made again, of a publication that has one; its pictures and figures are only held against SHA256SUMS."""
+    if not (folder / PAGE).exists():
+        return ()
+    with tempfile.TemporaryDirectory() as place:
+        made = Path(place) / Path(PAGE).name
+        try:
+            made.write_text(page_of(folder, board), encoding="utf-8")
+        except InputError as error:
+            return (Checked(PAGE, "", "differs", (inside(folder, str(error)),)),)
+        return (replace(checked_table(folder / PAGE, made, left_out), name=PAGE),)
 
 
 def checked_table(published: Path, made: Path, left_out: tuple[str, ...]) -> Checked:

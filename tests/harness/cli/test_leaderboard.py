@@ -43,6 +43,7 @@ def test_published_figures_that_are_not_at_hand_are_told_beside_real_data(
     )
     monkeypatch.setattr("harness.report.published.read_published", Published)
     monkeypatch.setattr("harness.report.tables.write_leaderboard", lambda *_: ())
+    monkeypatch.setattr("harness.report.site.page.write_page", lambda *_: tmp_path)
     monkeypatch.setattr("harness.report.terminal.print_leaderboard", lambda *_: None)
     monkeypatch.setattr("harness.recorded.strays", lambda expected: (0, []))
     assert verb.show_leaderboard(SuiteCells("suite", tmp_path, ()), Console())

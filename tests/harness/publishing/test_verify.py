@@ -59,8 +59,9 @@ def labelled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def two_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The published mini suite with two of its rows, to be quick."""
+    """The published mini suite with two of its rows and without its page, to be quick."""
     folder = Path(shutil.copytree(MINI, tmp_path_factory.mktemp("published") / "mini"))
+    shutil.rmtree(folder / "site")
     for name in REST:
         for path in folder.glob(f"*/{name}.*"):
             path.unlink()
@@ -316,14 +317,20 @@ def test_the_summary_names_every_row_and_the_exit_code_says_it(mini: Path, capsy
     assert main(["verify", "nowhere", "--published", str(mini.parent)]) == 2
 
 
-def test_tables_are_made_again_only_from_rows_that_are_verified(mini: Path) -> None:
+def test_tables_and_page_are_made_again_only_from_rows_that_are_verified(mini: Path, tmp_path: Path) -> None:
+    publish_tables(mini, None, tmp_path)
     before = {path: path.read_bytes() for path in mini.rglob("*") if path.is_file()}
     (mini / "leaderboard.md").write_text("of older code\n")
-    publish_tables(mini, None)
+    (mini / "site" / "index.html").write_text("of older code\n")
+    assert {table.name for table in verify(mini).tables if table.outcome == "differs"} == {
+        "leaderboard.md",
+        "site/index.html",
+    }
+    publish_tables(mini, None, tmp_path)
     assert {path: path.read_bytes() for path in before} == before
     another_lane(mini / PREDICTIONS)
     with pytest.raises(InputError, match="key 'predictions_sha256'"):
-        publish_tables(mini, None)
+        publish_tables(mini, None, tmp_path)
 
 
 def relabelled(folder: Path, content: str) -> None:

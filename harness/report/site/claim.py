@@ -1,0 +1,69 @@
+"""What a leaderboard comes to in a sentence and a line a method: counts of the verdicts that its tables hold, nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+from harness.report.badge import VERDICTS, told
+from harness.report.leaderboard import Leaderboard, headline_sections
+from harness.report.rows import Gain
+from harness.report.text import counted, one_line
+
+
+@dataclass(frozen=True)
+class Claim:
+    """sentence: of all methods. facts: what it rests on. methods: each method's name and what its verdicts come to."""
+
+    sentence: str
+    facts: str
+    methods: tuple[tuple[str, str], ...]
+
+
+def claim_of(board: Leaderboard) -> Claim:
+    """The claim of a leaderboard: each dataset counts once, by its test split and official metric."""
+    sections = headline_sections(board.sections)
+    by_method: dict[str, list[Gain]] = defaultdict(list)
+    for section in sections:
+        for gain in section.gains:
+            by_method[one_line(gain.arm.method)].append(gain)
+    gains = [gain for members in by_method.values() for gain in members]
+    seeds = sorted({len(gain.seeds) for gain in gains} or {len(row.seeds) for part in sections for row in part.rows})
+    clips = sorted({section.clips for section in sections})
+    facts = [
+        counted(sum(len(section.rows) for section in sections), "row"),
+        f"{' or '.join(map(str, seeds))} {'paired ' if gains else ''}{'seed' if seeds == [1] else 'seeds'} each",
+        counted(len({section.key.dataset for section in sections}), "dataset"),
+        f"{' or '.join(map(str, clips))} test clips",
+    ]
+    methods = tuple((name, told(members)) for name, members in sorted(by_method.items()))
+    return Claim(sentence_of(gains, len(methods)), " · ".join(facts) if sections else "", methods)
+
+
+def sentence_of(gains: list[Gain], methods: int) -> str:
+    """How many comparisons have which verdict."""
+    if not gains:
+        return "No method was compared with a baseline."
+    counts = Counter(gain.verdict for gain in gains)
+    judged = [f"{verdict} in {counts[verdict]}" for verdict in VERDICTS if counts[verdict]]
+    others = sorted(set(counts) - set(VERDICTS))
+    name = one_line(gains[0].arm.method) if methods == 1 else "The methods" if judged else f"{methods} methods"
+    compared = counted(len(gains), "comparison")
+    if not judged:
+        why = others[0].removeprefix("no verdict: ") if len(others) == 1 else "see each row"
+        return f"No verdict on {name} yet: {one_line(why)}."
+    if len(judged) == 1 and not others:
+        (verdict,) = (verdict for verdict in VERDICTS if counts[verdict])
+        return unanimous(verdict, name if methods == 1 else None, compared if len(gains) > 1 else "")
+    rest = sum(counts[verdict] for verdict in others)
+    parts = [*judged, *([f"without verdict in {rest}"] if rest else [])]
+    return f"Of {compared}, {name.replace('The m', 'the m')} {'is' if methods == 1 else 'are'} {', '.join(parts)}."
+
+
+def unanimous(verdict: str, method: str | None, compared: str) -> str:
+    """The sentence where all comparisons have one verdict. method: None for several; compared: empty for one comparison."""
+    if verdict == "not separated":
+        among = f" in any of {compared}" if compared else ""
+        return f"{f'{method} is not' if method else 'No method is'} separated from its baseline{among}."
+    among = f" in all {compared}" if compared else ""
+    return f"{f'{method} is' if method else 'Every method is'} {verdict} than its baseline{among}."

@@ -1,0 +1,222 @@
+"""Where the marks of the page's plots lie: gains with their intervals, seeds as dots, scores against latency. Pixels of the plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.report.cells import bounds
+from harness.report.leaderboard import Leaderboard, Section, headline_sections
+from harness.report.rows import Gain
+from harness.report.site.rows import RowView, minus, row_id
+from harness.report.site.scale import Scale, padded, tick_text
+from harness.report.text import number
+
+WIDTH = 300
+"""Of a strip of dots or a line of the forest plot; the page stretches it."""
+
+OUTLYING = 4.0
+"""Intervals that reach so many times farther than every seed's own gain are cut off there, and marked with an arrow."""
+
+PLOT_WIDTH, PLOT_HEIGHT = 640, 330
+LEFT, RIGHT, TOP, BOTTOM = 56, 24, 18, 48
+"""Margins of the plot of scores against latency."""
+
+LETTER = 6.4
+"""Width of a letter of a label, roughly."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark of an axis."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class ForestLine:
+    """A gain: its mean, the ends of its interval (None where there is none) and each seed's own gain."""
+
+    gain: Gain
+    row: str
+    dataset: str
+    headline: str
+    mean: float
+    low: float | None
+    high: float | None
+    cut_low: bool
+    cut_high: bool
+    dots: tuple[float, ...]
+    change: str
+    interval: str
+    alone: bool
+
+
+@dataclass(frozen=True)
+class Forest:
+    """All judged gains of a page on one axis, in points."""
+
+    lines: tuple[ForestLine, ...]
+    ticks: tuple[Tick, ...]
+    zero: float
+    cut: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A row of the plot of scores against latency. label: where its name has room, else None."""
+
+    row: RowView
+    x: float
+    y: float
+    on_front: bool
+    label: tuple[float, float, str] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Latency:
+    """Scores against latency. front: the corners of the line through the rows that none beats in both, empty without ranked rows."""
+
+    points: tuple[Point, ...]
+    front: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    logarithmic: bool
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Seeds of a row as dots on the axis of its section, and their mean."""
+
+    dots: tuple[float, ...]
+    mean: float
+
+
+def forest_of(board: Leaderboard) -> Forest | None:
+    """The forest plot of a board; None without any gain that is a number."""
+    found = [
+        (section, gain)
+        for section in headline_sections(board.sections)
+        for gain in section.gains
+        if gain.headline is not None
+    ]
+    if not found:
+        return None
+    inner, outer = [0.0], [0.0]
+    for _, gain in found:
+        mean, low, high, seeds = in_points(gain)
+        inner += [mean, *seeds]
+        outer += [low, high]
+    farthest = OUTLYING * max(map(abs, inner)) or 1.0
+    low, high = padded([max(min(*outer, *inner), -farthest), min(max(*outer, *inner), farthest)], 0.04)
+    scale = Scale(low, high, 4.0, WIDTH - 4.0)
+    lines = tuple(forest_line(section, gain, scale) for section, gain in found)
+    ticks = tuple(Tick(scale(value), tick_text(value)) for value in scale.ticks())
+    return Forest(lines, ticks, scale(0.0), any(line.cut_low or line.cut_high for line in lines))
+
+
+def in_points(gain: Gain) -> tuple[float, float, float, list[float]]:
+    """Mean, both ends of the interval (the mean where there is none) and each seed's gain, in points."""
+    assert gain.headline is not None
+    comparison, half = gain.headline.comparison, gain.headline.half_widths
+    mean, width = comparison.mean * 100, half.total * 100 if half else 0.0
+    return mean, mean - width, mean + width, [value * 100 for value in comparison.differences.tolist()]
+
+
+def forest_line(section: Section, gain: Gain, scale: Scale) -> ForestLine:
+    """One gain on the forest's axis."""
+    assert gain.headline is not None
+    mean, low, high, seeds = in_points(gain)
+    half = gain.headline.half_widths
+    return ForestLine(
+        gain=gain,
+        row=row_id(gain.arm, section.key),
+        dataset=section.key.dataset,
+        headline=section.headline.title,
+        mean=scale(mean),
+        low=scale(low) if half else None,
+        high=scale(high) if half else None,
+        cut_low=half is not None and low < scale.low,
+        cut_high=half is not None and high > scale.high,
+        dots=tuple(scale(value) for value in seeds),
+        change=minus(number(mean, 2, sign=True)),
+        interval=minus(bounds(gain.headline.comparison.mean, half.total)) if half else "",
+        alone=half is not None and half.kind == "clip",
+    )
+
+
+def strips_of(rows: Sequence[RowView]) -> dict[str, Strip]:
+    """The dots of every row of a section on one axis."""
+    values = [value for row in rows for value in row.values]
+    if not values:
+        return {}
+    scale = Scale(*padded(values, 0.04), 4.0, WIDTH / 2 - 4.0)
+    return {
+        row.id: Strip(tuple(scale(value) for value in row.values), scale(sum(row.values) / len(row.values)))
+        for row in rows
+        if row.values
+    }
+
+
+def latency_of(rows: Sequence[RowView]) -> Latency | None:
+    """Scores against median latency, of the rows that have both; None if there is none."""
+    timed = [(row, row.timing.p50, row.score.value) for row in rows if row.timing and row.score.value is not None]
+    if not timed:
+        return None
+    times = [time for _, time, _ in timed]
+    logarithmic = max(times) > 8 * min(times)
+    ends = (min(times) / 1.15, max(times) * 1.15) if logarithmic else padded(times, 0.12)
+    across = Scale(max(ends[0], 1e-6), ends[1], LEFT, PLOT_WIDTH - RIGHT, logarithmic)
+    up = Scale(*padded([score for *_, score in timed], 0.12), PLOT_HEIGHT - BOTTOM, TOP)
+    front = pareto([(row, time, score) for row, time, score in timed if row.rank.value is not None])
+    placed = {row.id: (across(time), up(score)) for row, time, score in timed}
+    labels = labels_of([(row, *placed[row.id]) for row, *_ in sorted(timed, key=lambda item: -item[2])])
+    members = {row.id for row, *_ in front}
+    return Latency(
+        points=tuple(Point(row, *placed[row.id], row.id in members, labels.get(row.id)) for row, *_ in timed),
+        front=corners([placed[row.id] for row, *_ in front]),
+        x_ticks=tuple(Tick(across(value), tick_text(value)) for value in across.ticks(6)),
+        y_ticks=tuple(Tick(up(value), tick_text(value)) for value in up.ticks(5)),
+        logarithmic=logarithmic,
+    )
+
+
+def pareto(rows: Sequence[tuple[RowView, float, float]]) -> list[tuple[RowView, float, float]]:
+    """The rows that no other beats in latency and score at once, from the fastest on; of equals the first."""
+    front: list[tuple[RowView, float, float]] = []
+    for row in sorted(rows, key=lambda item: (item[1], -item[2])):
+        if not front or row[2] > front[-1][2]:
+            front.append(row)
+    return front
+
+
+def corners(points: Sequence[tuple[float, float]]) -> str:
+    """A staircase from the first point to the last, and on to the right edge: what is reached with so much time."""
+    if not points:
+        return ""
+    steps = [f"M{points[0][0]},{points[0][1]}"]
+    steps += [f"H{x}V{y}" for x, y in points[1:]]
+    return "".join(steps) + f"H{PLOT_WIDTH - RIGHT}"
+
+
+def labels_of(points: Sequence[tuple[RowView, float, float]]) -> dict[str, tuple[float, float, str]]:
+    """Names beside points, where they cover neither another point nor another name, the best rows first: x of the start, y, text."""
+    taken = [(x - 6, y - 6, x + 6, y + 6) for _, x, y in points]
+    found = {}
+    for row, x, y in points:
+        text = f"{row.detector}, {row.method}"
+        width = LETTER * len(text)
+        for left, base in ((x + 4, y - 10), (x - 4 - width, y - 10), (x + 4, y + 18), (x - 4 - width, y + 18)):
+            box = (left, base - 10, left + width, base + 3)
+            inside = box[0] > LEFT and box[2] < PLOT_WIDTH - 2 and box[1] > 2 and box[3] < PLOT_HEIGHT - BOTTOM
+            if inside and not any(overlap(box, other) for other in taken):
+                taken.append(box)
+                found[row.id] = (round(left, 1), round(base, 1), text)
+                break
+    return found
+
+
+def overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    """Whether two boxes (left, top, right, bottom) share anything."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -1,0 +1,200 @@
+"""The page in a real browser: sorting, filters, rows that open, the keyboard, contrast, and that nothing is asked of the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.report.leaderboard import leaderboard
+from harness.report.site.page import write_page
+
+pytestmark = pytest.mark.slow
+
+RESULTS = Path(__file__).resolve().parents[4] / "results"
+MINI, ABLATION = (RESULTS / suite / "site" / "index.html" for suite in ("mini", "ablation"))
+HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
+
+NAMES = "[...document.querySelectorAll('.board')].at(-1).tBodies[0]"
+SHOWN = "[...document.querySelectorAll('tr[data-row]')].filter(row => row.offsetParent).map(row => row.dataset.method)"
+OPEN = "document.getElementById('details').open"
+
+CONTRAST = """(() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const over = (layers) => {
+    canvas.clearRect(0, 0, 1, 1);
+    for (const layer of layers) { canvas.fillStyle = layer; canvas.fillRect(0, 0, 1, 1); }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((value) => value / 255).map((v) => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const low = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const holder = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !holder.checkVisibility()) continue;
+    if (holder.closest("script, style, svg, .hidden, .skip, option")) continue;
+    const grounds = [];
+    for (let node = holder; node; node = node.parentElement) grounds.unshift(getComputedStyle(node).backgroundColor);
+    const ground = over(grounds);
+    const text = over([...grounds, getComputedStyle(holder).color]);
+    const [one, other] = [light(ground), light(text)].sort((a, b) => b - a);
+    if ((one + .05) / (other + .05) < 4.5) low.push(`${walker.currentNode.data.trim()}: ${text} on ${ground}`);
+  }
+  return low;
+})()"""
+
+
+def column(place: int) -> str:
+    return f"[...{NAMES}.rows].map(row => row.cells[{place}].dataset.value)"
+
+
+def test_it_loads_in_silence_and_asks_for_nothing_else(browser: Any) -> None:
+    browser.open(MINI)
+    assert browser.errors == []
+    assert [address for address in browser.requests if not address.startswith("data:")] == [MINI.as_uri()]
+
+
+def test_a_column_sorts_both_ways_and_back_and_says_so(browser: Any) -> None:
+    browser.open(ABLATION)
+    given = browser.run(column(3))
+    head = f"{NAMES}.parentElement.tHead.rows[0].cells[3]"
+    orders = []
+    for expected in (sorted(given, key=float, reverse=True), sorted(given, key=float), given):
+        browser.run(f"{head}.querySelector('button').click()")
+        assert browser.run(column(3)) == expected
+        orders.append(browser.run(f"{head}.getAttribute('aria-sort')"))
+    assert orders == ["descending", "ascending", "none"]
+    browser.run(f"{NAMES}.parentElement.tHead.rows[0].cells[6].querySelector('button').click()")
+    assert browser.run(column(6))[-1] == ""
+
+
+def test_filters_and_search_hide_rows_everywhere_and_count_them(browser: Any) -> None:
+    browser.open(ABLATION)
+    everything = browser.run(SHOWN)
+    browser.run("document.querySelector('select[name=method]').value = 'samiro'")
+    browser.run("document.getElementById('filters').dispatchEvent(new Event('input'))")
+    assert browser.run(SHOWN) == ["samiro"] * 3
+    assert browser.run("document.getElementById('count').textContent") == f"3 of {len(everything)} rows"
+    browser.run("document.querySelector('select[name=dataset]').value = 'few'")
+    browser.run("document.querySelector('[name=text]').focus()")
+    browser.type("UFLDv2 row-wise")
+    assert browser.run(SHOWN) == ["samiro"]
+    marks = "[...document.querySelectorAll('[data-mark]')].filter(mark => mark.checkVisibility()).length"
+    assert browser.run(marks) == 3  # gain, scenarios, latency
+    browser.type(" nowhere")
+    assert browser.run(SHOWN) == []
+    browser.run("document.querySelector('#filters [type=reset]').click()")
+    assert browser.run(f"new Promise(done => setTimeout(() => done({SHOWN}), 50))") == everything
+
+
+def test_a_row_opens_its_record_curves_hashes_and_frames(browser: Any) -> None:
+    browser.open(MINI)
+    browser.run("document.querySelector('.board .open').click()")
+    browser.run("new Promise(done => setTimeout(done, 100))")
+    assert browser.run(OPEN)
+    text = browser.run("document.getElementById('details').textContent")
+    for word in ("Environment", "checkpoint", "predictions", "Configuration", "F1 over IoU", "torch", "best: F1@50"):
+        assert word in text
+    record = browser.run("document.querySelector('#details a[href$=\".json\"]').getAttribute('href')")
+    assert (MINI.parent / record).is_file()
+    pictures = "[...document.querySelectorAll('#details image')]"
+    assert browser.run(f"{pictures}.length") == 27
+    load = "one => { const made = new Image(); made.src = one.getAttribute('href'); return made.decode(); }"
+    loaded = browser.run(f"Promise.all({pictures}.map({load})).then(all => all.length)")
+    assert loaded == 27
+    assert browser.errors == []
+    assert all(address.startswith(("file:", "data:")) for address in browser.requests)
+
+
+def test_a_link_to_a_row_opens_it_and_closing_forgets_it(browser: Any) -> None:
+    browser.open(MINI)
+    row = browser.run("document.querySelector('tr[data-row]').dataset.row")
+    browser.open(MINI, fragment=f"#row={row}")
+    assert browser.run(OPEN)
+    browser.press("Escape", 27)
+    assert browser.run(f"new Promise(done => setTimeout(() => done([{OPEN}, location.hash]), 100))") == [False, ""]
+    browser.open(MINI, fragment="#row=nosuchrow")
+    assert not browser.run(OPEN)
+    assert browser.errors == []
+
+
+def test_the_keyboard_alone_sorts_opens_and_comes_back(browser: Any) -> None:
+    browser.open(MINI)
+    focused = "document.activeElement.dataset?.sort ?? document.activeElement.dataset?.open ?? ''"
+    for _ in range(60):
+        browser.press("Tab", 9)
+        if browser.run("document.activeElement.matches('.board [data-sort]')"):
+            break
+    browser.press("Enter", 13, "\r")
+    assert browser.run("document.activeElement.closest('th').getAttribute('aria-sort')") == "ascending"
+    for _ in range(20):
+        browser.press("Tab", 9)
+        if browser.run("document.activeElement.matches('.board .open')"):
+            break
+    row = browser.run(focused)
+    browser.press("Enter", 13, "\r")
+    assert browser.run(f"new Promise(done => setTimeout(() => done({OPEN}), 100))")
+    assert browser.run("document.activeElement.textContent") == "Close"
+    assert browser.run("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    browser.press("Enter", 13, "\r")
+    assert not browser.run(f"new Promise(done => setTimeout(() => done({OPEN}), 100))")
+    assert browser.run(focused) == row
+
+
+@pytest.mark.parametrize("page", [MINI, ABLATION], ids=["mini", "ablation"])
+def test_a_phone_needs_no_scrolling_sideways(browser: Any, page: Path) -> None:
+    browser.open(page, width=390, height=844)
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert browser.run(wide) == 0
+    browser.run("document.querySelector('.board .open').click()")
+    assert browser.run(f"new Promise(done => setTimeout(() => done({wide}), 100))") == 0
+    assert (
+        browser.run("(() => { const d = document.getElementById('details'); return d.scrollWidth - d.clientWidth; })()")
+        == 0
+    )
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_all_text_has_enough_contrast(browser: Any, dark: bool) -> None:
+    browser.open(MINI, dark=dark)
+    ground = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert ground == ("rgb(21, 21, 20)" if dark else "rgb(253, 253, 251)")
+    assert browser.run(CONTRAST) == []
+    browser.run("document.querySelector('[data-show=changes]').click()")
+    assert browser.run(CONTRAST) == []
+    browser.run("document.querySelector('.board .open').click()")
+    assert browser.run(f"new Promise(done => setTimeout(() => done({CONTRAST}), 100))") == []
+
+
+def test_tables_have_captions_and_buttons_have_names(browser: Any) -> None:
+    browser.open(ABLATION)
+    assert browser.run("[...document.querySelectorAll('table')].every(table => table.caption?.textContent.trim())")
+    assert browser.run(
+        "[...document.querySelectorAll('button, select, input')].every(one => one.textContent.trim() || one.labels?.length)"
+    )
+    plots = "[...document.querySelectorAll('svg:not([role=presentation])')]"
+    assert browser.run(f"{plots}.every(one => one.hasAttribute('aria-label'))")
+
+
+def test_foreign_text_is_shown_and_never_run(browser: Any, made: Any, tmp_path: Path) -> None:
+    records = [
+        record.model_copy(
+            update={
+                "flags": (HOSTILE,),
+                "identity": record.identity.model_copy(update={"detector": HOSTILE, "method": HOSTILE}),
+            }
+        )
+        for record in made.pairs(tmp_path, seeds=1)
+    ]
+    browser.open(write_page(tmp_path, leaderboard(records[1:], tmp_path)))
+    browser.run("document.querySelector('.board .open').click()")
+    shown = browser.run("new Promise(done => setTimeout(() => done(document.body.textContent), 200))")
+    assert HOSTILE in shown
+    assert "frames here" in shown
+    assert browser.run("window.hacked === undefined && document.images.length === 0")
+    assert browser.errors == []
+    assert browser.run("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
