@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.files import written_aside
 from harness.report.leaderboard import Leaderboard, Section
@@ -25,7 +25,7 @@ ROWS_LIMIT = 60
 """Rows that one figure shows, the first of the table; its title says so where there are more."""
 
 INK, WEAK = "#1c1c19", "#8a8a82"
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.edgecolor": WEAK,
     "axes.spines.top": False,

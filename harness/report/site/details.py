@@ -13,10 +13,10 @@ from urllib.parse import quote
 from harness.counts import THRESHOLDS
 from harness.files import canonical_json, sha256_of_json
 from harness.records import Evaluation, Record
-from harness.report.cells import difference_text, p_text, score_text
+from harness.report.cells import difference_text, score_text
 from harness.report.leaderboard import Section
 from harness.report.site.rows import RowView, evaluation_of, minus, overlap_curve, row_id
-from harness.report.text import number
+from harness.report.text import number, p_text
 
 RECORDS = "../records"
 """Where records lie, seen from the page."""
