@@ -45,7 +45,10 @@ def import_checkpoint(name: str, form: Form, path: Path) -> Detector:
     stored = {key: value for key, value in read_state(path).items() if not spare.match(key)}
     tensors = renamed(stored, build.checkpoint_names, where=path)
     detector = build(meta, form)
-    check_fit(tensors, detector.state_dict(), where=path, what=f"{name} on {form}")
+    state = detector.state_dict()
+    check_fit(tensors, state, where=path, what=f"{name} on {form}")
+    weights = {key: tensors[key] for key, own in state.items() if own.is_floating_point()}
+    refuse_not_finite(weights, where=path, fix="give the checkpoint of a training that went well")
     detector.load_state_dict(tensors, strict=True)
     return detector.eval()
 
@@ -62,21 +65,34 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is missing; give the checkpoint's file") from None
     except pickle.UnpicklingError:
         # Torch's own words advise to let the file run code.
-        raise InputError(f"{path}: not a file of torch that holds tensors alone; give a model's state dict") from None
+        raise InputError(
+            f"{path}: not a file of torch that holds tensors alone{_beside_tensors(path)}; give a model's state dict"
+        ) from None
     except (
         Exception
     ) as error:  # for broken files torch raises a dozen unrelated types, struct.error and IndexError among them
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: not readable as weights ({reason}); copy it again") from error
-    for container in CONTAINERS:
-        if isinstance(stored, Mapping) and isinstance(stored.get(container), Mapping):
-            stored = stored[container]
+    # At most so deep: a hostile file may hold itself.
+    for _ in CONTAINERS:
+        if isinstance(stored, Mapping):
+            stored = next((stored[key] for key in CONTAINERS if isinstance(stored.get(key), Mapping)), stored)
     if not isinstance(stored, Mapping) or not stored or not all(isinstance(value, Tensor) for value in stored.values()):
         raise InputError(f"{path}: holds no state dict, alone or under {', '.join(CONTAINERS)}; give a model's weights")
     tensors = {str(key): value for key, value in stored.items() if str(key).rpartition(".")[2] not in COUNTERS}
     while prefix := next((p for p in PREFIXES if tensors and all(key.startswith(p) for key in tensors)), None):
         tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
     return tensors
+
+
+def _beside_tensors(path: Path) -> str:
+    """What a file of torch would import beside tensors, as a clause; empty where that can't be told without running it."""
+    try:
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # noqa: BLE001 - it is broken, of the layout before torch 1.6, or no file of torch; the message says enough
+        return ""
+    names = [name for name in sorted(found) if name.isprintable()]
+    return f" (it needs {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})" if names else ""
 
 
 def renamed(tensors: Mapping[str, Tensor], names: tuple[tuple[str, str], ...], *, where: Path) -> dict[str, Tensor]:
@@ -118,3 +134,11 @@ def check_fit(
     ]
     if complaints:
         raise InputError(f"{where}: doesn't fit {what}: {'; '.join(complaints)}; {fix}")
+
+
+def refuse_not_finite(tensors: Mapping[str, Tensor], *, where: Path, fix: str) -> None:
+    """InputError that names the first entry which doesn't hold a finite floating-point number for each place, and says what to do."""
+    for name, value in tensors.items():
+        plain = value.is_floating_point() and value.layout == torch.strided and not value.is_meta
+        if not plain or not bool(torch.isfinite(value).all()):
+            raise InputError(f"{where}: entry {name!r} doesn't hold finite floating-point numbers; {fix}")

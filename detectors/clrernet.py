@@ -11,8 +11,8 @@ starts later than its lane is to be longer by as many rows, not shorter, because
 
 What differs in training: all frames are learned from, where upstream leaves out those that are nearly the frame before; masks are drawn
 from the labels, and running statistics move once a batch, as in `detectors.clrnet`; of upstream's augmentations there are no shuffled
-channels and a Gaussian blur for the median one, and colours change in 70 % of the images, all of them together. What differs in
-decoding: x, as in `detectors.clrnet`.
+channels and a Gaussian blur for the median one, colours change in 70 % of the images, all of them together and saturation by a factor,
+and shifts go to all sides, upstream's right and down alone. What differs in decoding: x, as in `detectors.clrnet`.
 
 `clrernet_micro` is the same code with other numbers, for budgets of a few hundred steps on a CPU.
 """
@@ -90,7 +90,9 @@ class CLRerNet(CLRNet):
         (r"^bbox_head\.", "heads."),
         *CLRNet.checkpoint_names,
     )
+    # Constants; and of a training with a moving average, the weights that were averaged: what is deployed has the plain names.
     checkpoint_spare: ClassVar[tuple[str, ...]] = (
+        r"^ema_",
         r"^bbox_head\.(sample_x_indices|prior_feat_ys|prior_ys|loss_seg\.criterion\.weight)$",
         r"^data_preprocessor\.",
     )
@@ -147,7 +149,7 @@ _PAPER = "Honda, Uchida: CLRerNet: Improving Confidence of Lane Detection with L
 _UPSTREAM = "https://github.com/hirotomusiker/CLRerNet"
 _COMMIT = "21761ed997ff63186d3d0a616613ac5693616af8"
 
-# OpenCV's hue has 180 steps. Translation goes right and down alone, up to a tenth.
+# OpenCV's hue has 180 steps.
 _AUGMENTATION = Augmentation(
     **clrnet.FLIP_AND_MOVE,
     brightness=0.04,

@@ -8,7 +8,8 @@ training. Facts come from the paper and from Turoad/CLRNet (Apache-2.0).
 What differs in training: masks are drawn from the labels, with lanes in slots by where they cross the bottom of the augmented frame;
 where two lanes claim one prior it goes to the one it costs least (`detectors.parts.dynamic_assignment`); running statistics move once a
 batch (`detectors.parts.cross_layer`). Of upstream's augmentations there are no shuffled channels, no added brightness and a Gaussian
-blur for the median one, and colours change in 70 % of the images, all of them together.
+blur for the median one, and colours change in 70 % of the images, all of them together; saturation changes by a factor, by at most as
+much as upstream adds to it.
 
 What differs in decoding: an x is a share of the network's width - 1, as in the losses, where upstream writes it as a share of the whole
 width, up to 2 px further right in a frame of CULane; on LLAMAS upstream's rows and x are also off by up to a pixel, because a lane is
@@ -319,7 +320,9 @@ _COMMIT = "7269e9d1c1c650343b6c7febb8e764be538b1aed"
 PLAIN = Normalisation(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), order="bgr")
 """Images as shares of 255 in OpenCV's order of channels; upstream's configs have a mean that nothing reads."""
 
-FLIP_AND_MOVE = {
+# All of it after crop and resize: turns and shifts are those of 800 x 320.
+FLIP_AND_MOVE: dict[str, Any] = {
+    "in_view": True,
     "flip": 0.5,
     "rotation": 10,
     "shift_x": 0.1,

@@ -340,12 +340,12 @@ _OWN_MEAN = Normalisation(
 
 def _published(frame: tuple[int, int], top: int, recipe: dict[str, Any], **architecture: Any) -> Configuration:
     """What configs/condlanenet share. Training runs on two devices, the batches of both make a step."""
-    height, width = frame
     augmentation = Augmentation(
         rotation=10,
-        # Of the crop.
+        # After crop and resize.
+        in_view=True,
         shift_x=0.1,
-        shift_y=0.1 * (height - top) / height,
+        shift_y=0.1,
         scale=0.2,
         # 0.8 of the area.
         crop=1 - math.sqrt(0.8),
@@ -359,7 +359,7 @@ def _published(frame: tuple[int, int], top: int, recipe: dict[str, Any], **archi
         colour_probability=0.7,
     )
     return Configuration(
-        input=InputSize(frame=frame, crop=(top, 0, height, width), network=(320, 800)),
+        input=InputSize(frame=frame, crop=(top, 0, *frame), network=(320, 800)),
         architecture=architecture,
         weights="imagenet",
         recipe=Recipe(

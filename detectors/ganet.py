@@ -356,6 +356,8 @@ def _published(
             # Upstream moves and crops a sample by chances of their own, .6 each, shifts its colours by .7 and its brightness by .6; a
             # crop keeps four fifths of the area or more; the hue is given in steps of two degrees, other shifts in grey levels.
             augmentation=Augmentation(
+                # After crop and resize.
+                in_view=True,
                 flip=0.5,
                 rotation=10,
                 shift_x=0.1,

@@ -27,8 +27,9 @@ def _known_start(weights: str) -> str:
 
 
 Weights = Annotated[str, AfterValidator(_known_start)]
-"""What a backbone starts from: `imagenet`, the published weights of `detectors.backbones.BACKBONES`; `file:PATH`, a state dict under
-the names of that backbone; `none`, random weights. Where a detector was trained already, `file:` is followed by the file's sha256."""
+"""What a backbone starts from: `imagenet`, the published weights of `detectors.backbone_sources.BACKBONES`; `file:PATH`, a state dict
+under the names of that backbone; `none`, random weights. Where a detector was trained already, `file:` is followed by the file's
+sha256."""
 
 
 class Data(BaseModel):
@@ -84,12 +85,17 @@ def _always(value: float) -> bool:
     return value == 1.0
 
 
+def _off(value: bool) -> bool:
+    return not value
+
+
 class Augmentation(Data):
     """Ranges of the random changes a training sample goes through; all zero is none. The same draw serves image and labels.
 
     `rotation` in degrees, `shift_x` and `shift_y` as a share of the frame's width and height, `scale` as a relative change, each drawn
     uniformly from +- the value; `flip` is the probability of a mirror image; `brightness`, `contrast`, `saturation` are relative
-    changes of the colours, `hue` in degrees.
+    changes of the colours, `hue` in degrees. With `in_view` rotation, shifts and scale are those of the network's view, after crop and
+    resize, whose pixels needn't be as high as wide in the frame.
 
     `crop` is the largest share of its height and width that a random crop takes from the view, which keeps its aspect. `blur` is the
     probability of a blur, which is Gaussian with a standard deviation up to `blur_sigma` or of motion along a streak of up to
@@ -114,6 +120,7 @@ class Augmentation(Data):
     blur_length: float = Field(0.0, ge=0, le=31, exclude_if=_never)
     geometric_probability: float = Field(1.0, ge=0, le=1, exclude_if=_always)
     colour_probability: float = Field(1.0, ge=0, le=1, exclude_if=_always)
+    in_view: bool = Field(False, exclude_if=_off)
 
     @model_validator(mode="after")
     def _a_blur_of_some_size(self) -> Self:

@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from detectors.backbones import BACKBONES, whole_network
+from detectors.backbone_sources import BACKBONES
+from detectors.backbones import whole_network
 from detectors.base import Detector
-from detectors.checkpoints import check_fit
+from detectors.checkpoints import check_fit, refuse_not_finite
 from harness.errors import InputError
 
 COUNTER = "num_batches_tracked"
@@ -89,17 +89,10 @@ def fitting_part(
 
 def _started(network: nn.Module, kept: dict[str, Tensor], tensors: Mapping[str, Tensor], *, where: Path) -> Start:
     """Copy the entries that fit, once their values are looked at."""
-    refuse_not_finite(kept, where=where)
+    refuse_not_finite(kept, where=where, fix=FIX)
     network.load_state_dict(kept, strict=False)
     given = sum(not is_counter(name) for name in tensors)
     return Start(len(kept), given - len(kept))
-
-
-def refuse_not_finite(tensors: Mapping[str, Tensor], *, where: Path) -> None:
-    """InputError that names the first entry which isn't of finite floating-point numbers."""
-    for name, value in tensors.items():
-        if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
-            raise InputError(f"{where}: entry {name!r} doesn't hold finite floating-point numbers; {FIX}")
 
 
 def is_counter(name: str) -> bool:

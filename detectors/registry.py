@@ -24,6 +24,7 @@ from harness.files import sha256_of_json
 if TYPE_CHECKING:
     from detectors.base import Detector
     from detectors.meta import DetectorMeta
+    from detectors.upstream.bridge import Bridge
 
 TABLE: dict[str, str] = {
     "bezierlanenet_micro": "detectors.bezierlanenet:BezierLaneNet",
@@ -138,6 +139,13 @@ def detector_meta(name: str) -> DetectorMeta:
     return find_adapter(name).meta
 
 
+def bridge_class(name: str) -> type[Bridge]:
+    """The bridge behind a name of `UPSTREAM`; needs no checkout."""
+    module, attribute = UPSTREAM[name].split(":")
+    found: type[Bridge] = getattr(import_module(module), attribute)
+    return found
+
+
 def find_adapter(name: str) -> Adapter:
     """Import what a name or an adapter file stands for. Never call it with somebody else's file: that runs it.
 
@@ -169,6 +177,11 @@ def find_adapter(name: str) -> Adapter:
     except (Exception, SystemExit) as error:
         raise InputError(f"{where}: {_reason(error)}; mend the package, or uninstall it") from error
     return _adapter(found, name, {"distribution": _distribution(offers[0])}, where=where)
+
+
+def own_module(name: str) -> str | None:
+    """The module of one of the project's own detectors; None for bridges, which depend on a checkout, and for all others."""
+    return TABLE[name].partition(":")[0] if name in TABLE and name not in installed() else None
 
 
 def is_program(name: str) -> bool:

@@ -8,8 +8,9 @@ Facts come from the paper and from cfzd/Ultra-Fast-Lane-Detection-v2 (MIT); conf
 `ufldv2_resnet18` and `ufldv2_resnet34` are the published network, losses and decoding. What differs in training: lanes are given to
 the four slots by where they cross the bottom of the augmented frame, not by the label file's lane numbers; a lane that ends above the
 last row anchor keeps its labels, which go on along a straight line (upstream puts them on that line from the lane's lower half on,
-data/dali_data.py); scaling is alike in both directions. Published CULane figures average test-time shifts of the features; decoding
-here has none, as upstream's without `tta`. On TuSimple places are exact, where upstream truncates them to whole pixels.
+data/dali_data.py); scaling is alike in both directions, and as turning about the middle of what the network sees, upstream's about the
+frame's. Published CULane figures average test-time shifts of the features; decoding here has none, as upstream's without `tta`. On
+TuSimple places are exact, where upstream truncates them to whole pixels.
 
 `ufldv2_micro` departs from the paper, for budgets of a few hundred steps on a CPU. The published head, two fully connected layers
 on the coarsest feature, hardly learns in so few steps (F1@50 .25 against .77 after 220 steps of 16 on rendered roads); its head is

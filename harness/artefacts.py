@@ -9,19 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
 from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.culane import IMAGE_SIZE, CULane
 from harness.datasets.roots import dataset_root
-from harness.environment import available_cores
+from harness.environment import available_cores, may_have_gpu
 from harness.errors import InputError
 from harness.files import sha256_of_json
 from harness.fingerprint import code_of
+from harness.locks import in_turn
 from harness.phases import Phase, run_phase
 from harness.progress import Event, Report
 from harness.rendered.spec import RenderSpec, dataset_key
-from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, adapter_of, dataset_identity, form_of
+from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, adapter_module, dataset_identity, form_of
 from harness.weights.cache import weights_state
 from harness.weights.oracles import oracle_state
 
@@ -114,8 +113,7 @@ def built_oracle(results: Path, cell: Cell) -> Path:
 @contextmanager
 def locked(phase: Phase) -> Iterator[None]:
     """Hold the lock of an artefact; whoever comes second waits and then finds it done."""
-    phase.folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(phase.folder.with_name(f".{phase.folder.name}.lock")):
+    with in_turn(phase.folder.with_name(f".{phase.folder.name}.lock")):
         yield
 
 
@@ -171,6 +169,8 @@ def build_oracle(
 
 def resolve_device(device: str) -> str:
     """`auto` is the first CUDA device that this process sees, else the CPU. InputError if CUDA is asked for and not there."""
+    if device != "cuda" and not (device != "cpu" and may_have_gpu()):
+        return "cpu"
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -204,8 +204,3 @@ def oracle_name(cell: Cell) -> str:
     """The name under which a cell's oracle is stored: its kind and backbone."""
     assert cell.oracle is not None
     return cell.oracle.configuration.name.replace(":", "-").replace("/", "-")
-
-
-def adapter_module(cell: Cell) -> str:
-    """The module that holds a cell's detector."""
-    return adapter_of(cell).detector.__module__

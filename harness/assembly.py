@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from harness.artefacts import oracle_name, oracle_phase
-from harness.cell import cell_phases, content_key, records_folder, scored_datasets, scored_part, scoring_of, time_cell
+from harness.cell import (
+    cell_phases,
+    content_key,
+    records_folder,
+    scored_datasets,
+    scored_part,
+    scoring_of,
+    time_cell,
+    worked_on,
+)
 from harness.counts import UNNAMED, read_counts, scope_scores, write_counts
 from harness.files import sha256_of_file
 from harness.phases import ScoredPhases, was_accepted
@@ -18,21 +27,21 @@ from harness.records import (
     Environment,
     Evaluation,
     Record,
-    StepCost,
     Submission,
-    Throughput,
     TrainingCost,
     corruption_text,
     counts_path,
     write_record,
 )
 from harness.suite import Cell, EvaluationPart, ScoredCell
+from harness.timings import InferenceCost, StepCost, Throughput
 
 
 def time_and_record(results: Path, cell: Cell, report: Report) -> None:
     """The last job of a cell: time it, and make its record."""
-    time_cell(results, cell, report)
-    assemble_record(results, cell)
+    with worked_on(results, cell, report):
+        time_cell(results, cell, report)
+        assemble_record(results, cell)
 
 
 def assemble_record(results: Path, cell: Cell) -> Record:
@@ -68,7 +77,8 @@ def assemble_record(results: Path, cell: Cell) -> Record:
         selected_on="val" if "val-best" in (cell.identity.selection, cell.identity.confidence) else None,
         evaluations=tuple(evaluations),
         submissions=tuple(submissions),
-        throughput=(Throughput.model_validate(timed["throughput"]),),
+        throughput=throughput_of(timed),
+        inference_cost=tuple(InferenceCost.model_validate(cost) for cost in timed.get("inference_cost", ())),
         training=TrainingCost.model_validate(training["cost"]),
         step_cost=step_cost_of(phases.time.folder / "step_cost.json"),
         artefacts=artefacts,
@@ -77,6 +87,12 @@ def assemble_record(results: Path, cell: Cell) -> Record:
     )
     write_record(target, record)
     return record
+
+
+def throughput_of(timed: dict[str, Any]) -> tuple[Throughput, ...]:
+    """The measurements of phase `time`: a list, but one by itself in what was timed before there were several."""
+    found = timed["throughput"]
+    return tuple(Throughput.model_validate(run) for run in (found if isinstance(found, list) else [found]))
 
 
 def step_cost_of(path: Path) -> StepCost | None:

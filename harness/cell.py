@@ -5,22 +5,24 @@ The phases lie in `results/local/<suite>/cells/<id>/`; the records and counts in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from detectors.meta import Form
-from harness.artefacts import adapter_module, image_size_of, open_part, oracle_modules
+from harness.artefacts import image_size_of, open_part, oracle_modules
 from harness.datasets.base import FORMS
 from harness.files import sha256_of_json, write_json
 from harness.fingerprint import code_of
+from harness.locks import in_turn
 from harness.phases import Phase, phase_state, run_phase
-from harness.progress import Report
+from harness.progress import Event, Report
 from harness.rendered.spec import dataset_key
 from harness.scoring import LANE_WIDTH, SCORINGS, Scoring, scoring_on
-from harness.suite import Cell, DatasetPart, EvaluationPart, ScoredCell, form_of
+from harness.suite import Cell, DatasetPart, EvaluationPart, ScoredCell, adapter_module, form_of
 from harness.weights.cache import required, weights_state
 from harness.weights.oracles import oracle_state
 
@@ -82,11 +84,11 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     choosing = ["harness.selection", SCORINGS[cell.form].module, FORMS[cell.form].partition(":")[0]]
     if cell.identity.selection == "val-best":
         modules += choosing
-    train = Phase(folder / "train", sha256_of_json(what), code_of(*modules, *oracle_modules(cell)))
+    train = phase_of(folder / "train", what, code_of(*modules, *oracle_modules(cell)))
     threshold = None
     if cell.identity.confidence == "val-best":
-        key = sha256_of_json({"phase": "threshold", "before": train.key})
-        threshold = Phase(folder / "threshold", key, code_of(*choosing, "harness.methods.attach", detector))
+        what = {"phase": "threshold", "before": train.key}
+        threshold = phase_of(folder / "threshold", what, code_of(*choosing, "harness.methods.attach", detector))
     before = train.key if threshold is None else threshold.key
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
@@ -96,9 +98,9 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
             "confidence": cell.identity.confidence,
             **evaluation_identity(evaluation, contents),
         }
-        predict[name] = Phase(
+        predict[name] = phase_of(
             folder / f"predict-{name}",
-            sha256_of_json(what),
+            what,
             code_of(
                 "harness.inference",
                 "harness.methods.attach",
@@ -108,13 +110,18 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
             ),
         )
         what = {"phase": "score", "before": predict[name].key, "metric": scoring_of(cell, evaluation).metric}
-        score[name] = Phase(folder / f"score-{name}", sha256_of_json(what), score_code(cell, evaluation))
+        score[name] = phase_of(folder / f"score-{name}", what, score_code(cell, evaluation))
     what = {"phase": "time", "before": before, "protocol": cell.throughput, "device": cell.training.device}
     steps = () if cell.method.kind == "baseline" else ("harness.training.step_cost",)
-    time = Phase(
-        folder / "time", sha256_of_json(what), code_of("harness.throughput", "harness.methods.attach", *steps, detector)
-    )
+    whole = ("harness.latency.protocol", "harness.latency.process") if cell.throughput == "lane-latency/1" else ()
+    timing = ("harness.throughput", "harness.throughput.cost", *whole, *steps)
+    time = phase_of(folder / "time", what, code_of(*timing, "harness.methods.attach", detector))
     return CellPhases(folder, train, threshold, predict, score, time)
+
+
+def phase_of(folder: Path, options: Mapping[str, Any], code: Mapping[str, str]) -> Phase:
+    """The phase of some options, of which its key is the hash."""
+    return Phase(folder, sha256_of_json(options), code, options)
 
 
 def scored_datasets(cell: ScoredCell) -> list[str]:
@@ -169,8 +176,22 @@ def score_code(cell: ScoredCell, evaluation: EvaluationPart) -> dict[str, str]:
     return code_of(scoring_of(cell, evaluation).module)
 
 
+@contextmanager
+def worked_on(results: Path, cell: ScoredCell, report: Report) -> Iterator[None]:
+    """Around work on a cell: one process at a time. One that was told to end may still write a checkpoint when the next begins."""
+    lock = cell_folder(results, cell) / ".lock"
+    with in_turn(lock, lambda: report(Event(cell.id, "waits", note="for a process that is about to leave it"))):
+        yield
+
+
 def run_cell(results: Path, cell: Cell, report: Report) -> None:
     """Train, predict and score a cell, whatever of that isn't done."""
+    with worked_on(results, cell, report):
+        run_phases(results, cell, report)
+
+
+def run_phases(results: Path, cell: Cell, report: Report) -> None:
+    """The phases of `run_cell`, by the one process that works on the cell."""
     from harness.phase_work import choose_threshold, pack_submission, predict_split, score_split, train
 
     phases = cell_phases(results, cell)
@@ -207,16 +228,16 @@ def timed_split(cell: Cell) -> str:
 def time_cell(results: Path, cell: Cell, report: Report) -> None:
     """Time a cell, unless that is done. Nothing else should run on the machine meanwhile."""
     from harness.cell_cost import cell_step_cost
-    from harness.phase_work import time_detector, timed_frames
+    from harness.cell_timing import time_detector
 
     phases = cell_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
-    frames = timed_frames(dataset, timed_split(cell))
+    split = timed_split(cell)
     content = content_key(results, cell.identity.dataset, cell.dataset)
 
     def work(folder: Path) -> None:
         chosen = None if phases.threshold is None else phases.threshold.folder
-        time_detector(cell, phases.train.folder, chosen, frames, report, folder)
+        time_detector(cell, phases.train.folder, chosen, dataset, split, report, folder)
         cost = cell_step_cost(results, cell, content, dataset, report)
         write_json(folder / "step_cost.json", {"step_cost": None if cost is None else cost.model_dump(mode="json")})
 

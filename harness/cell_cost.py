@@ -14,8 +14,8 @@ from harness.methods.base import TrainingModel
 from harness.methods.config import BaselineConfiguration
 from harness.phase_work import attach_method, new_detector, training_plan
 from harness.progress import Event, Report
-from harness.records import StepCost
 from harness.suite import Cell
+from harness.timings import StepCost
 from harness.training.data import TrainingStream
 from harness.training.determinism import seed_everything
 from harness.training.step_cost import measure_step_cost

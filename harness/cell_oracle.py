@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from detectors.backbones import BACKBONES
+from detectors.backbone_sources import BACKBONES
 from detectors.base import Detector
 from harness.artefacts import built_oracle, oracle_key
 from harness.methods.card import card_path

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import InputError
 from harness.files import read_bounded, written_aside
@@ -40,6 +40,11 @@ class Stored(BaseModel):
     """Base of all stored models: frozen, unknown keys refused, NaN and infinity refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def unused(default: Any) -> Any:
+    """A field that is left out where it has its default: what was stored before there was such an option keeps its hash."""
+    return Field(default, exclude_if=lambda value: value == default)
 
 
 class OverlapScores(Stored):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import Literal
 
 from harness.artefacts import build_oracle, build_rendering, oracle_name, oracle_phase, rendering_phase
 from harness.assembly import assemble_record, time_and_record
@@ -19,7 +18,8 @@ from harness.counts import read_counts, scope_scores
 from harness.engines.base import Engine, Job, Listener, Outcome, Resources
 from harness.errors import InputError, InputWarning
 from harness.files import sha256_of_file, write_json
-from harness.phases import Phase, PhaseState, accept, phase_state, set_aside
+from harness.micro_batches import Reduction, current_cells, read_reductions, reductions_of
+from harness.phases import Phase, PhaseState, accept, phase_state, phase_states, set_aside
 from harness.programs.cell import (
     ProgramCell,
     ProgramPhases,
@@ -28,12 +28,18 @@ from harness.programs.cell import (
     record_program,
     run_program_cell,
 )
-from harness.recorded import SuiteCells, outcomes_file, read_outcomes, record_paths
+from harness.progress import Event
+from harness.recorded import SuiteCells, file_names, outcomes_file, read_outcomes, record_paths
 from harness.records import Record, read_record
 from harness.suite import Cell, DatasetPart, Suite, cells_of, needs_of
+from harness.watching.heartbeats import alive_folder, kept_alive
 
 AnyCell = Cell | ProgramCell
 """A cell that is trained here, or one of a program."""
+
+
+FOLLOWS = "made with other options: before: "
+"""How the reason of a phase begins that only follows from the phase before it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class CellState:
     phases: CellPhases | ProgramPhases
     states: tuple[tuple[Phase, PhaseState], ...]
     recorded: bool
+    reduction: Reduction | None = None
+    """Why its micro-batch is smaller than the suite has it, where it is."""
 
     @property
     def done(self) -> bool:
@@ -56,22 +64,52 @@ class CellState:
         return [(phase, state) for phase, state in self.states if state.state == "stale"]
 
     @property
-    def summary(self) -> str:
-        """One word or two for a table: done, stale, partial from which phase, missing."""
+    def trained_before(self) -> bool:
+        """Whether there is a training of this cell in larger micro-batches, which doesn't count any more."""
+        others = self.phases.folder.parent.glob(f"{glob.escape(self.cell.id.rpartition('-')[0])}-*/train/phase.json")
+        return any(path.parents[1] != self.phases.folder for path in others)
+
+    @property
+    def state(self) -> Literal["done", "stale", "partial", "missing"]:
+        """One word for all phases. `stale`: something there was made by other code, with other options or larger micro-batches."""
         if self.done:
-            return "done" if self.recorded else "done, record missing"
-        if self.stale:
+            return "done"
+        if any(state.state == "stale" or state.obsolete for _, state in self.states):
             return "stale"
-        begun = [phase.name for phase, state in self.states if state.state in {"done", "partial"}]
-        first = next(phase.name for phase, state in self.states if state.state != "done")
-        return f"partial, from {first}" if begun else "missing"
+        if any(state.state in {"done", "partial"} for _, state in self.states):
+            return "partial"
+        return "stale" if self.reduction is not None and self.trained_before else "missing"
+
+    @property
+    def first(self) -> str | None:
+        """The phase that comes first of those that aren't done; None where all are."""
+        return next((phase.name for phase, state in self.states if state.state != "done"), None)
+
+    @property
+    def summary(self) -> str:
+        """A word or a few for a table: done, stale, partial from which phase, missing."""
+        if self.state == "done":
+            return "done" if self.recorded else "done, record missing"
+        return f"partial, from {self.first}" if self.state == "partial" else self.state
+
+    @property
+    def why(self) -> str:
+        """Why what is there doesn't hold, phase by phase; each reason once, for what follows from one change has one reason."""
+        reasons: dict[str, str] = {}
+        for phase, state in self.states:
+            if state.reason:
+                reasons.setdefault(state.reason, phase.name)
+        own = {reason: name for reason, name in reasons.items() if not reason.startswith(FOLLOWS)} or reasons
+        reduced = [] if self.reduction is None else [f"trains {self.reduction}"]
+        return "; ".join([*(f"{name}: {reason}" for reason, name in own.items()), *reduced])
 
 
 @dataclass(frozen=True)
 class Plan:
     """All cells of a suite with their states, and the artefacts that they need.
 
-    unavailable: cells whose data isn't at hand, so that nobody can say where they stand, each with the reason in a line.
+    unavailable: cells whose data isn't at hand, so that nobody can say where they stand, each with the reason in a line. given_up: ids
+    of cells that aren't to be run, for they have just failed.
     """
 
     suite: Suite
@@ -79,6 +117,7 @@ class Plan:
     cells: tuple[CellState, ...]
     artefacts: tuple[tuple[Phase, PhaseState], ...]
     unavailable: tuple[tuple[AnyCell, str], ...] = ()
+    given_up: frozenset[str] = frozenset()
 
     @property
     def all_cells(self) -> tuple[AnyCell, ...]:
@@ -99,7 +138,12 @@ class Plan:
     @property
     def pending(self) -> tuple[CellState, ...]:
         """Cells with something left to run."""
-        return tuple(state for state in self.cells if not state.done)
+        return tuple(state for state in self.cells if not state.done and state.cell.id not in self.given_up)
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        """How many cells there are, and how many of them are done."""
+        return len(self.cells), sum(state.done for state in self.cells)
 
     @property
     def stale(self) -> list[tuple[Phase, PhaseState]]:
@@ -108,21 +152,27 @@ class Plan:
         return [*(entry for entry in self.artefacts if entry[1].state == "stale"), *found]
 
 
-def make_plan(suite: Suite, results: Path, *, seeds: int | None = None, only: Sequence[str] = ()) -> Plan:
-    """Look at what is there; runs nothing and writes nothing. `seeds` and `only` as for `cells_of`."""
-    cells: list[AnyCell] = [*cells_of(suite, seeds=seeds, only=only), *program_cells(suite, seeds=seeds, only=only)]
+def make_plan(
+    suite: Suite, results: Path, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> Plan:
+    """Look at what is there; runs nothing and writes nothing. `seeds`, `only` and `skip` as for `cells_of`."""
+    reductions = read_reductions(results, suite.name)
+    trained = current_cells(cells_of(suite, seeds=seeds, only=only, skip=skip), reductions)
+    reduced = reductions_of(trained, reductions)
+    cells: list[AnyCell] = [*trained, *program_cells(suite, seeds=seeds, only=only, skip=skip)]
     contents, problems = look_up_contents(suite, results, cells)
     states: list[CellState] = []
     unavailable: list[tuple[AnyCell, str]] = []
     artefacts: dict[Path, tuple[Phase, PhaseState]] = {}
+    recorded = file_names(records_folder(results, suite.name))
     for cell in cells:
         lacking = [problems[name] for name in cell.datasets if name in problems]
         if lacking:
             unavailable.append((cell, lacking[0]))
             continue
         phases = phases_of(results, cell, contents)
-        record = records_folder(results, suite.name) / f"{cell.id}.json"
-        states.append(CellState(cell, phases, tuple((p, phase_state(p)) for p in phases.all()), record.is_file()))
+        stand = tuple(zip(phases.all(), phase_states(phases.all()), strict=True))
+        states.append(CellState(cell, phases, stand, f"{cell.id}.json" in recorded, reduced.get(cell.id)))
         for phase in prerequisites(results, cell):
             if phase.folder not in artefacts:
                 artefacts[phase.folder] = (phase, phase_state(phase))
@@ -212,36 +262,6 @@ def forget_records(plan: Plan) -> None:
                 set_aside(record)
 
 
-def is_running(results: Path, suite: str) -> bool:
-    """Whether a `bench` holds the suite's results folder now."""
-    path = results / suite / ".bench.lock"
-    if not path.is_file():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
-@contextmanager
-def sole_run(results: Path, suite: str) -> Iterator[None]:
-    """Hold a suite's results folder; InputError if another `bench` works on it."""
-    folder = results / suite
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".bench.lock")
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(
-            f"{folder}: another `bench` works on this suite now; wait for it, or give another --results folder"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error}); give another --results folder") from error
-    with lock:
-        yield
-
-
 def jobs_of(plan: Plan) -> tuple[Job, ...]:
     """What has to run, artefacts before cells, time measurements last and alone."""
     jobs: dict[str, Job] = {}
@@ -299,22 +319,60 @@ def resources_of(suite: Suite, cell: AnyCell | None = None) -> Resources:
     )
 
 
+class Recording:
+    """A listener that passes on what it hears, and keeps at once which jobs didn't end well and why."""
+
+    def __init__(self, listener: Listener, results: Path, suite: str) -> None:
+        self.listener, self.file, self.ended_badly = (
+            listener,
+            outcomes_file(results, suite),
+            read_outcomes(results, suite),
+        )
+
+    def started(self, job: Job) -> None:
+        """See `harness.engines.base.Listener`."""
+        self.listener.started(job)
+
+    def event(self, event: Event) -> None:
+        """See `harness.engines.base.Listener`."""
+        self.listener.event(event)
+
+    def ended(self, outcome: Outcome) -> None:
+        """See `harness.engines.base.Listener`."""
+        self.listener.ended(outcome)
+        self.keep([outcome])
+
+    def keep(self, outcomes: Iterable[Outcome]) -> None:
+        """Write down which of some jobs didn't end well, if that is news."""
+        now = dict(self.ended_badly)
+        for outcome in outcomes:
+            now.pop(outcome.job, None)
+            if outcome.state != "done":
+                now[outcome.job] = outcome.message
+        if now != self.ended_badly:
+            self.ended_badly = now
+            write_json(self.file, now)
+
+
 def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
     """Run what is pending, then assemble the records that are missing although their phases are done.
 
     How each job ended is kept for `status` and the leaderboard, in outcomes.json of the suite's folder, until it runs again.
     """
-    before = read_outcomes(plan.results, plan.suite.name)
-    outcomes = engine.run(jobs_of(plan), listener)
-    ran = {outcome.job for outcome in outcomes}
-    ended = {job: message for job, message in before.items() if job not in ran}
-    ended |= {outcome.job: outcome.message for outcome in outcomes if outcome.state != "done"}
-    write_json(outcomes_file(plan.results, plan.suite.name), ended)
+    recording = Recording(listener, plan.results, plan.suite.name)
+    alive = alive_folder(plan.results, plan.suite.name)
+    outcomes = engine.run([kept_alive(job, alive) for job in jobs_of(plan)], recording)
+    recording.keep(outcomes)
     for state in plan.cells:
         record = records_folder(plan.results, plan.suite.name) / f"{state.cell.id}.json"
-        if all(phase_state(phase).state == "done" for phase in state.phases.all()) and not holds(record):
+        if (state.done or all_done(state.phases.all())) and not holds(record):
             make_record(plan.results, state.cell)
     return outcomes
+
+
+def all_done(phases: Sequence[Phase]) -> bool:
+    """Whether some phases are all done by now."""
+    return all(stand.state == "done" for stand in phase_states(phases))
 
 
 def make_record(results: Path, cell: AnyCell) -> Record:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detectors.backbones import BACKBONES
+from detectors.backbone_sources import BACKBONES
 from detectors.registry import adapter_file, detector_names, find_adapter
 from detectors.timm_registry import timm_name
 from harness.errors import InputError, did_you_mean

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from detectors.backbones import BACKBONES, whole_network
-from detectors.checkpoints import read_state
+from detectors.backbone_sources import BACKBONES
+from detectors.backbones import whole_network
+from detectors.checkpoints import read_state, refuse_not_finite
 from detectors.meta import DetectorMeta, Normalisation
-from detectors.pretrained import fitting_part, is_counter, refuse_not_finite
+from detectors.pretrained import fitting_part, is_counter
 from detectors.registry import detector_names, find_adapter
 from harness.errors import InputError
 from harness.methods.attention import CHILD
@@ -50,7 +51,7 @@ def oracle_of_backbone(name: str, tensors: dict[str, Tensor], normalisation: Nor
     backbone = drawn_backbone(name, seed=0)
     whole = whole_network(name).state_dict()
     kept = fitting_part(backbone, whole, tensors, where=where, what=f"the backbone {name}", fix=FIX)
-    refuse_not_finite(kept, where=where)
+    refuse_not_finite(kept, where=where, fix=FIX)
     # Batches counted are no weight, and older files lack them.
     counters = {key: value for key, value in tensors.items() if is_counter(key)}
     backbone.load_state_dict(

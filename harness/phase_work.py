@@ -21,7 +21,6 @@ from harness.artefacts import locked, open_part, resolve_device, statistics_phas
 from harness.cell_oracle import as_seen, oracle_artefact, source_oracle
 from harness.counts import write_counts
 from harness.datasets.base import Dataset, Frame
-from harness.datasets.images import read_size
 from harness.datasets.predictions import pack_predictions, predictions_sha256
 from harness.environment import environment
 from harness.files import write_json
@@ -39,7 +38,6 @@ from harness.scoring import SCORINGS
 from harness.selection import best_threshold, check_selectable, split_score
 from harness.showing import transferred_geometry, view_of_corrupted
 from harness.suite import Cell, EvaluationPart, ScoredCell, adapter_of
-from harness.throughput.measurement import Precision, measure
 from harness.training.augmentation import FrameGeometry
 from harness.training.cache import GIGABYTE
 from harness.training.checkpoint import save_inference_checkpoint
@@ -52,17 +50,11 @@ from harness.training.ranks import ALONE, Ranks
 from harness.training.views import augmenting_device
 from harness.weights.cache import start_detector
 
-TIMED_PRECISION: dict[str, Precision] = {"fp32": "fp32-strict", "bf16": "amp-bf16", "fp16": "amp-fp16"}
-"""A cell's precision -> the name that the throughput protocol has for it."""
-
 THRESHOLD_FILE = "threshold.json"
 """Of phase `threshold`."""
 
 SUBMISSION_FILE = "submission.zip"
 """Predictions on a split whose labels are private."""
-
-TIMED_IMAGES = 512
-"""Images of a throughput run, drawn evenly over the scenarios (protocol lane-latency/1)."""
 
 
 def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Report, folder: Path) -> None:
@@ -296,10 +288,16 @@ def choose_threshold(cell: Cell, trained: Path, dataset: Dataset, report: Report
 
 def finished_detector(cell: Cell, trained: Path, chosen: Path | None) -> Detector:
     """A cell's detector as it is scored and timed: its checkpoint, with the threshold that phase `threshold` left in `chosen`."""
-    threshold = (
-        None if chosen is None else json.loads((chosen / THRESHOLD_FILE).read_text(encoding="utf-8"))["threshold"]
-    )
-    return load_detector(trained / "checkpoint.safetensors", adapter=cell.adapter, confidence_threshold=threshold)
+    checkpoint, threshold = trained / "checkpoint.safetensors", chosen_threshold(chosen)
+    return load_detector(checkpoint, adapter=cell.adapter, confidence_threshold=threshold)
+
+
+def chosen_threshold(chosen: Path | None) -> float | None:
+    """The threshold that phase `threshold` left in its folder; None without such a phase."""
+    if chosen is None:
+        return None
+    threshold: float = json.loads((chosen / THRESHOLD_FILE).read_text(encoding="utf-8"))["threshold"]
+    return threshold
 
 
 def predict_split(
@@ -388,27 +386,6 @@ def pack_submission(
     report(Event(cell.id, "score", len(files), len(files), f"{split} can't be scored here: labels private"))
 
 
-def time_detector(
-    cell: Cell, trained: Path, chosen: Path | None, frames: tuple[Frame, ...], report: Report, folder: Path
-) -> None:
-    """Phase `time`: writes throughput.json."""
-    device = torch.device(resolve_device(cell.training.device))
-    detector = finished_detector(cell, trained, chosen)
-    report(Event(cell.id, "time", 0, 1, cell.throughput))
-    images = [frame.image for frame in frames]
-    pixels = [image.permute(1, 2, 0).numpy() for batch in network_images(detector, images) for image in batch]
-    measured = measure(
-        detector,
-        pixels,
-        [detector.geometry_of(read_size(image)) for image in images],
-        protocol=cell.throughput,
-        device=device,
-        threads=cell.training.threads,
-        precision=TIMED_PRECISION[cell.identity.precision],
-    )
-    write_json(folder / "throughput.json", {"throughput": measured.model_dump(mode="json")})
-
-
 def new_detector(cell: Cell) -> Detector:
     """A cell's detector with fresh weights from torch's global generator."""
     return adapter_of(cell).detector(cell.meta, cell.form)
@@ -425,17 +402,3 @@ def meta_without_path(cell: Cell) -> DetectorMeta:
 def method_seed(seed: int) -> int:
     """The seed of a method's own generator, which is none that a detector or the data draws from."""
     return int(np.random.default_rng([seed, 0x5A]).integers(2**62))
-
-
-def timed_frames(dataset: Dataset, split: str) -> tuple[Frame, ...]:
-    """At most TIMED_IMAGES frames of a split, taken in turn from each scenario and evenly within it."""
-    by_scenario: dict[str | None, list[Frame]] = {}
-    for frame in dataset.frames(split):
-        by_scenario.setdefault(frame.scenario, []).append(frame)
-    share = max(1, TIMED_IMAGES // max(1, len(by_scenario)))
-    picked = []
-    for frames in by_scenario.values():
-        stride = max(1, len(frames) // share)
-        picked.append(frames[::stride][:share])
-    longest = max((len(frames) for frames in picked), default=0)
-    return tuple(frames[index] for index in range(longest) for frames in picked if index < len(frames))

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from harness.changes import changes
 from harness.errors import InputError
 from harness.files import sync_folder, write_json
 from harness.fingerprint import changed_files
@@ -24,11 +27,15 @@ State = Literal["done", "partial", "stale", "missing"]
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of one cell or artefact: its folder, its key, and the fingerprint of the code it would be made with now."""
+    """One phase of one cell or artefact: its folder, its key, and the fingerprint of the code it would be made with now.
+
+    options: what the key was hashed from, so that a phase with another key can say which options differ.
+    """
 
     folder: Path
     key: str
     fingerprint: Mapping[str, str]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -43,11 +50,23 @@ class Phase:
 
 @dataclass(frozen=True)
 class PhaseState:
-    """Where a phase stands. `reason` says why it is stale; `changed` are the source files behind that."""
+    """Where a phase stands. `reason` says why what is there doesn't hold; `changed` are the source files behind that.
+
+    seconds: what a finished one took. obsolete: there is one of other options or, if it was not finished, of other code; the next
+    `bench` moves it aside and makes it anew.
+    """
 
     state: State
     reason: str = ""
     changed: tuple[str, ...] = ()
+    seconds: float | None = None
+    obsolete: bool = False
+
+
+MISSING = PhaseState("missing")
+
+SHOWN_OPTIONS = 4
+"""Options that a reason names."""
 
 
 class ScoredPhases(Protocol):
@@ -64,15 +83,71 @@ class ScoredPhases(Protocol):
 
 def phase_state(phase: Phase) -> PhaseState:
     """Where a phase stands. InputError if its phase.json can't be read."""
-    if not phase.folder.is_dir():
-        return PhaseState("partial" if phase.partial.is_dir() else "missing")
+    return state_among(
+        phase, {name for name in (phase.name, phase.partial.name) if (phase.folder.parent / name).is_dir()}
+    )
+
+
+def phase_states(phases: Sequence[Phase]) -> tuple[PhaseState, ...]:
+    """Where some phases stand, as `phase_state`; each folder that holds several is looked at once."""
+    there: dict[str, set[str]] = {}
+    for phase in phases:
+        parent = os.path.dirname(phase.folder)
+        if parent not in there:
+            there[parent] = folders_in(parent)
+    return tuple(state_among(phase, there[os.path.dirname(phase.folder)]) for phase in phases)
+
+
+def folders_in(folder: str) -> set[str]:
+    """The names of the folders in a folder; none where it isn't there."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_dir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def state_among(phase: Phase, folders: Collection[str]) -> PhaseState:
+    """Where a phase stands, given the names of the folders that lie beside its own, if it is there, with it."""
+    if phase.name not in folders:
+        return begun_state(phase) if f"{phase.name}.part" in folders else MISSING
     stored = read_phase_file(phase.folder)
+    seconds = stored.get("seconds")
     if stored["key"] != phase.key:
-        return PhaseState("missing", "asked for with other options")
+        differ = changes(stored.get("options") or {}, phase.options) if stored.get("options") else []
+        return PhaseState("missing", f"made with other options{told_options(differ)}", obsolete=True)
     changed = changed_files(stored["fingerprint"], phase.fingerprint)
     if changed and not accepted(phase, stored):
-        return PhaseState("stale", f"code changed since: {', '.join(changed)}", tuple(changed))
-    return PhaseState("done")
+        return PhaseState("stale", f"code changed since: {', '.join(changed)}", tuple(changed), seconds)
+    return PhaseState("done", seconds=seconds)
+
+
+def begun_state(phase: Phase) -> PhaseState:
+    """Where a phase stands that was begun and not finished: to be continued, if it is the same that would be begun now."""
+    begun = read_begun(phase)
+    if begun == {"key": phase.key, "fingerprint": dict(phase.fingerprint)}:
+        return PhaseState("partial")
+    if begun is None or begun.get("key") != phase.key:
+        return PhaseState("missing", "begins anew: what was begun has other options", obsolete=True)
+    changed = changed_files(begun.get("fingerprint", {}), phase.fingerprint)
+    return PhaseState(
+        "missing", f"begins anew, code changed since: {', '.join(changed)}", tuple(changed), obsolete=True
+    )
+
+
+def read_begun(phase: Phase) -> dict[str, Any] | None:
+    """What an unfinished phase was begun with; None where nothing readable says so."""
+    try:
+        found = json.loads((phase.partial / "begun.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def told_options(differ: Sequence[str]) -> str:
+    """Which options differ, the first few by name."""
+    more = f" and {len(differ) - SHOWN_OPTIONS} more" if len(differ) > SHOWN_OPTIONS else ""
+    return f": {', '.join(differ[:SHOWN_OPTIONS])}{more}" if differ else ""
 
 
 def read_phase_file(folder: Path) -> dict[str, Any]:
@@ -111,7 +186,7 @@ def run_phase(phase: Phase, work: Callable[[Path], None]) -> Path:
     """Run `work(folder)` unless the phase is done; returns the finished folder.
 
     `work` writes into the `.part` folder, where it finds what an interrupted run with the same key left. A stale phase is refused: the
-    caller accepts it or sets it aside first.
+    caller accepts it or sets it aside first. One process at a time may run a phase, which the caller sees to.
     """
     state = phase_state(phase)
     if state.state == "done":
@@ -121,12 +196,15 @@ def run_phase(phase: Phase, work: Callable[[Path], None]) -> Path:
     if phase.folder.is_dir():
         set_aside(phase.folder)
     claim_partial(phase)
+    clear_torn(phase.partial)
     started = time.monotonic()
-    work(phase.partial)
+    with located(phase.partial):
+        work(phase.partial)
     content = {
         "key": phase.key,
         "fingerprint": dict(phase.fingerprint),
         "seconds": round(time.monotonic() - started, 3),
+        "options": dict(phase.options),
     }
     write_json(phase.partial / "phase.json", content)
     # One flush of everything: a phase may hold tens of thousands of small files, far too many to fsync one by one.
@@ -141,15 +219,33 @@ def claim_partial(phase: Phase) -> None:
     begun = {"key": phase.key, "fingerprint": dict(phase.fingerprint)}
     marker = phase.partial / "begun.json"
     if phase.partial.is_dir():
-        try:
-            same = json.loads(marker.read_text(encoding="utf-8")) == begun
-        except (OSError, ValueError):
-            same = False
-        if same:
+        if read_begun(phase) == begun:
             return
-        set_aside(phase.partial)
-    phase.partial.mkdir(parents=True)
+        if marker.exists() or any(not name.startswith(".") for name in os.listdir(phase.partial)):
+            set_aside(phase.partial)
+        # else it was made, and nothing in it, when somebody was killed
+    phase.partial.mkdir(parents=True, exist_ok=True)
     write_json(marker, begun)
+
+
+def clear_torn(folder: Path) -> None:
+    """Remove what writers left in a `.part` folder that were killed before they renamed it (`written_aside`, rendered datasets)."""
+    for path in folder.glob(".*.part"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+@contextmanager
+def located(folder: Path) -> Iterator[None]:
+    """Give errors of the system that name no file, as those of writing do, the folder in which they happened."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def set_aside(folder: Path) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.artefacts import open_part, rendering_phase
+from harness.budget import Cost, costs_of
 from harness.datasets.base import Dataset
 from harness.datasets.doctor.sources import IMAGES
 from harness.datasets.images import read_size
@@ -49,11 +50,15 @@ class DataNeed(Need):
 
 @dataclass(frozen=True)
 class Preflight:
-    """All needs of a plan, and the prices of the cells that are still to be trained. problems: lines on what couldn't be looked at."""
+    """All needs of a plan, and what its cells still cost. problems: lines on what couldn't be looked at.
+
+    prices: of the training of those that are to be trained. costs: of all that aren't done.
+    """
 
     needs: tuple[Need, ...]
     prices: Mapping[str, Price]
     problems: tuple[str, ...]
+    costs: Mapping[str, Cost]
 
     @property
     def missing(self) -> tuple[Need, ...]:
@@ -79,6 +84,7 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
         (*data, *weights_needs(untrained), *program_needs(left), *memory_needs(untrained, training_images), disk),
         prices,
         recorded.problems,
+        costs_of(plan, prices),
     )
 
 
@@ -157,24 +163,6 @@ def frame_size(cell: Cell) -> tuple[int, int]:
     if part.rendered is not None:
         return part.rendered.height, part.rendered.width
     return part.image_size or cell.configuration.input.frame
-
-
-def cost_line(prices: Sequence[Price], suite: str) -> str:
-    """What is still to be trained and what that takes, in a line."""
-    known = [price.seconds for price in prices if price.seconds is not None]
-    told = f"to train: {len(prices)} cells"
-    if known:
-        bases = {basis: sum(price.basis == basis for price in prices) for basis in ("records", "probe")}
-        sources = ", ".join(f"{count} by {basis}" for basis, count in bases.items() if count)
-        told += f"; {hours(sum(known))} of training on this machine for {len(known)} of them ({sources})"
-    if len(known) < len(prices):
-        told += f"; {len(prices) - len(known)} without a price: `samiro-bench plan {suite} --probe` times a few steps of each kind"
-    return told
-
-
-def hours(seconds: float) -> str:
-    """A time as people plan with it."""
-    return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
 
 
 def data_needs(suite: Suite, cells: Sequence[AnyCell], results: Path) -> list[DataNeed]:

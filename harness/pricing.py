@@ -14,10 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.artefacts import resolve_device
 from harness.environment import cpu_name
 from harness.errors import InputError
 from harness.files import sha256_of_json
-from harness.suite import Cell, adapter_of
+from harness.suite import Cell, adapter_of, asked_of
 
 if TYPE_CHECKING:
     from detectors.base import Detector
@@ -32,11 +33,15 @@ BYTES_A_PREDICTION = 4096 + 512
 
 @dataclass(frozen=True)
 class Price:
-    """What one cell costs: seconds of training (None: unknown) and where that figure comes from; bytes it will keep on the disk."""
+    """What one cell costs: seconds of training (None: unknown) and where that figure comes from; bytes it will keep on the disk.
+
+    steps: of its training; None where the number of images isn't known.
+    """
 
     seconds: float | None
     basis: Literal["records", "probe", "unknown"]
     disk_bytes: int
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,16 @@ def machine_name(device: str, cpu: str) -> str:
 
 def this_machine(device: str) -> str:
     """The machine name of this process for a suite's `training.device`."""
+    if not on_gpu(device):
+        return cpu_name()
     import torch
 
-    from harness.artefacts import resolve_device
+    return torch.cuda.get_device_name()
 
-    resolved = resolve_device(device)
-    return machine_name("CPU" if resolved == "cpu" else torch.cuda.get_device_name(), cpu_name())
+
+def on_gpu(device: str) -> bool:
+    """Whether cells of a suite's `training.device` run on a GPU here."""
+    return resolve_device(device) != "cpu"
 
 
 def recorded_rates(results: Path) -> Rates:
@@ -114,20 +123,26 @@ def priced(
             weights[kind] = parameters(cell)
         copies = 2 + MOMENTS[cell.configuration.recipe.optimizer]
         disk = weights[kind] * BYTES_A_WEIGHT * copies + evaluated.get(cell.id, 0) * BYTES_A_PREDICTION
-        if known is None or images is None:
-            prices[cell.id] = Price(None, "unknown", disk)
+        recipe = cell.configuration.recipe
+        steps = recipe.total_steps(images) if images is not None else None
+        if known is None or steps is None:
+            prices[cell.id] = Price(None, "unknown", disk, steps)
         else:
-            steps = cell.configuration.recipe.total_steps(images)
-            prices[cell.id] = Price(steps * known.seconds[key], known.basis, disk)
+            prices[cell.id] = Price(steps * known.seconds[key], known.basis, disk, steps)
     return prices
 
 
 def parameters(cell: Cell) -> int:
     """Parameters of a cell's detector, counted without giving any of them memory. InputError, in a line, where it can't be built."""
-    import torch
 
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in built(cell).parameters())
+    def answer() -> int:
+        import torch
+
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in built(cell).parameters())
+
+    about = [cell.meta.model_dump(mode="json"), cell.form]
+    return int(asked_of(cell.adapter, "parameters", about, answer))
 
 
 def built(cell: Cell) -> Detector:

@@ -8,7 +8,7 @@ import signal
 import sys
 
 
-def die_with_parent(how: signal.Signals = signal.SIGINT) -> None:
+def die_with_parent(how: signal.Signals) -> None:
     """On Linux, have the kernel send this process a signal when its parent dies, however it dies."""
     if sys.platform == "linux":
         PR_SET_PDEATHSIG = 1  # linux/prctl.h

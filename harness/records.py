@@ -14,11 +14,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
 
-from harness.counts import AccuracyCounts, AccuracyScores, Counts, OverlapScores, Stored, counts_in
+from harness.counts import AccuracyCounts, AccuracyScores, Counts, OverlapScores, Stored, counts_in, unused
 from harness.errors import InputError
 from harness.files import no_collection, read_bounded, sha256_of_json, written_aside
 from harness.record_text import read_text, with_hash
 from harness.stored_arrays import ARCHIVE_LIMIT
+from harness.timings import InferenceCost, OwnTiming, StepCost, Throughput
 from harness.validation import plain_complaint
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+$")]
@@ -26,11 +27,6 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+$")]
 
 CorruptionText = Annotated[str, StringConstraints(pattern=r"^[a-z_]+-[1-9]$")]
 """What befell the images and how badly: `fog-3`."""
-
-
-def _unused(default: Any) -> Any:
-    """A field that is left out where it has its default: what was stored before there was such an option keeps its hash."""
-    return Field(default, exclude_if=lambda value: value == default)
 
 
 class Identity(Stored):
@@ -57,11 +53,11 @@ class Identity(Stored):
     selection: Literal["last", "val-best"]
     confidence: Literal["published", "val-best"]
     seed: int
-    micro_batch_size: int | None = _unused(None)
-    channels_last: bool = _unused(False)
-    compiled: bool = _unused(False)
-    processes: int = _unused(1)
-    validations: int | None = _unused(None)
+    micro_batch_size: int | None = unused(None)
+    channels_last: bool = unused(False)
+    compiled: bool = unused(False)
+    processes: int = unused(1)
+    validations: int | None = unused(None)
 
 
 def _tag(value: Any) -> str:
@@ -120,55 +116,6 @@ class Submission(Stored):
     predictions_sha256: str
 
 
-class Latency(Stored):
-    """Milliseconds over the timed iterations."""
-
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    mean: float
-    minimum: float
-
-
-class Throughput(Stored):
-    """One run of a lane-latency protocol: batch 1, region L1 = host-to-device + model + post-processing.
-
-    `model` and `post` are the regions by themselves, from a second pass. `reference_ms`: median of the fixed reference model before and
-    after. `gflops` counts a multiply-add as two operations.
-    """
-
-    protocol: Literal["lane-latency/1", "lane-latency/1-short"]
-    device: str
-    threads: int
-    precision: str
-    images: int
-    iterations: int
-    latency_ms: Latency
-    model_ms: Latency
-    post_ms: Latency
-    fps: float
-    reference_ms: tuple[float, float]
-    parameters: int
-    gflops: float | None
-    gflops_is_lower_bound: bool
-    peak_memory_bytes: int | None
-    flags: tuple[str, ...] = ()
-
-
-class OwnTiming(Stored):
-    """How long a program that isn't run in this process took an image, by its own clock and its own idea of what counts.
-
-    Not comparable with a lane-latency protocol, nor with another program's.
-    """
-
-    protocol: Literal["program/1"]
-    device: str
-    threads: int
-    images: int
-    latency_ms: Latency
-
-
 class TrainingCost(Stored):
     """What the training took. Seconds are wall time of the steps alone, over all resumed parts.
 
@@ -186,34 +133,9 @@ class TrainingCost(Stored):
     resumed: int
     final_losses: dict[str, float]
     final_diagnostics: dict[str, float]
-    skipped_steps: int = _unused(0)
-    best_step: int | None = _unused(None)
-    best_score: float | None = _unused(None)
-
-
-class StepCost(Stored):
-    """Time of a training step with the method over that without, both at the same precision, measured in turns in one process.
-
-    The protocol is described in harness/training/step_cost.py. ratio: median over `blocks`, ratio_low and ratio_high the lowest and
-    highest of them. seconds_per_step: medians. Peak memory: of tensors on a CUDA device, each arm as if it were alone; None on a CPU,
-    where torch doesn't count it.
-    """
-
-    protocol: Literal["step-cost/1"]
-    device: str
-    threads: int
-    precision: Literal["fp32", "bf16", "fp16"]
-    batch_size: int
-    micro_batch_size: int
-    blocks: int
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-    seconds_per_step: float
-    baseline_seconds_per_step: float
-    peak_memory_bytes: int | None
-    baseline_peak_memory_bytes: int | None
-    flags: tuple[str, ...] = ()
+    skipped_steps: int = unused(0)
+    best_step: int | None = unused(None)
+    best_score: float | None = unused(None)
 
 
 class Artefact(Stored):
@@ -260,10 +182,12 @@ class Record(Stored):
     throughput: tuple[Throughput, ...]
     training: TrainingCost | None
     """None of a program that was trained elsewhere."""
-    own_timing: OwnTiming | None = _unused(None)
+    own_timing: OwnTiming | None = unused(None)
     """Of a program, where it times itself."""
     step_cost: StepCost | None = None
     """None for the baseline, and in records from before it was measured."""
+    inference_cost: tuple[InferenceCost, ...] = unused(())
+    """Of a method that leaves something in the deployed network."""
     artefacts: tuple[Artefact, ...]
     environment: Environment
     flags: tuple[str, ...] = ()

@@ -14,6 +14,10 @@ settings.register_profile("samiro-bench", deadline=None, derandomize="CI" in os.
 settings.load_profile("samiro-bench")
 
 
+# Tests ask in earnest: what one of them patches must not be remembered for others.
+os.environ.setdefault("SAMIRO_BENCH_REMEMBER", "0")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of official results and real material, which lies beside the checkout and is never part of it."""

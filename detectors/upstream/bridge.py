@@ -60,11 +60,15 @@ class _Held:
 
 class Bridge(Detector):
     """An adapter around an `UpstreamModel`, which `reference` builds. Who derives from it says what its taps are and how labels are
-    encoded.
+    encoded. `labels` says in a word who encodes them, `departures` what of the code between image tensor and written lane isn't
+    upstream's.
     """
 
     reference: ClassVar[type[UpstreamModel]]
+    labels: ClassVar[str] = "its own encoder"
+    departures: ClassVar[str] = ""
     architecture: ClassVar[type[Data]] = Data
+    checkpoint_names: ClassVar[tuple[tuple[str, str], ...]] = ((r"^", "network."),)
 
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where there is no checkout, or another one, or its code needs a package that isn't installed."""
@@ -74,10 +78,8 @@ class Bridge(Detector):
         checkout = known_checkout(self.reference.repository)
         try:
             built = self.build(checkout)
-        except ModuleNotFoundError as error:
-            raise InputError(
-                f"{checkout}: its code needs the package {error.name}: install it, or name a folder that has it in PYTHONPATH"
-            ) from error
+        except (ImportError, FileNotFoundError) as error:
+            raise InputError(f"{checkout}: {_lacking(error, checkout)}") from error
         self._upstream = _Held(built)
         self.network: nn.Module = built.model
 
@@ -244,22 +246,41 @@ def read_one_by_one(
     return images
 
 
+def _lacking(error: ImportError | FileNotFoundError, checkout: Path) -> str:
+    """What a checkout's code couldn't be had for, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        missing = Path(str(error.filename))
+        name = missing.relative_to(checkout) if missing.is_relative_to(checkout) else missing
+        return f"has no {name}; restore the checkout"
+    top = (error.name or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or (checkout / top).exists() or (checkout / f"{top}.py").exists():
+        return f"its code can't be imported ({error}); restore the checkout, or check out the commit that is known"
+    return f"its code needs the package {error.name}: install it, or name a folder that has it in PYTHONPATH"
+
+
 def native_name(meta: DetectorMeta) -> str:
     """The name of our variant of a bridge's configuration."""
     return meta.name.removesuffix(SUFFIX)
 
 
-def bridged(metas: Mapping[str, DetectorMeta], names: Mapping[str, Sequence[Form]]) -> dict[str, DetectorMeta]:
+def bridged(
+    metas: Mapping[str, DetectorMeta], names: Mapping[str, Sequence[Form]], paths: Mapping[str, str] | None = None
+) -> dict[str, DetectorMeta]:
     """The metadata of bridges of some of our variants, `metas`, in the forms that there is an upstream configuration for.
 
-    Facts, input and recipe are theirs; there are no options but a bridge's.
+    Facts, input and recipe are theirs; there are no options but a bridge's. paths: those of our modules that have a learning rate of
+    their own -> those of upstream's.
     """
     found = {}
     for name, forms in names.items():
-        configurations = {
-            form: metas[name].configurations[form].model_copy(update={"architecture": {}, "weights": "none"})
-            for form in forms
-        }
+        configurations = {}
+        for form in forms:
+            ours = metas[name].configurations[form]
+            factors = {
+                f"network.{(paths or {})[path]}": factor for path, factor in ours.recipe.learning_rate_factors.items()
+            }
+            recipe = ours.recipe.model_copy(update={"learning_rate_factors": factors})
+            configurations[form] = ours.model_copy(update={"architecture": {}, "weights": "none", "recipe": recipe})
         update = {"name": name + SUFFIX, "configurations": configurations}
         found[name + SUFFIX] = metas[name].model_copy(update=update)
     return found

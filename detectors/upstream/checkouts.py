@@ -11,7 +11,7 @@ from pathlib import Path
 
 from detectors.upstream.repositories import REPOSITORIES
 from harness.errors import InputError, InputWarning
-from harness.files import cache_folder
+from harness.files import cache_folder, sha256_of_json
 
 VARIABLE = "SAMIRO_BENCH_UPSTREAM"
 """The environment variable that names a folder of checkouts, each called as its repository."""
@@ -58,16 +58,18 @@ def known_checkout(repository: str) -> Path:
 def origin_of(repository: str) -> dict[str, str]:
     """What a cell's identity says of a checkout whose code it runs: repository, commit, and a hash of local changes if any.
 
-    InputError where there is no checkout, or one without a commit: what ran could never be said.
+    InputError where there is no checkout, or one without a commit: what ran could never be said. An InputWarning where it isn't,
+    unchanged, the commit that is known.
     """
     checkout = known_checkout(repository)
     commit = commit_of(checkout)
     if commit is None:
         raise InputError(f"{checkout}: no git checkout, so nobody could say which code ran; {_advice(repository)}")
+    _warn_of_another(checkout, commit, repository)
     found = {"repository": repository, "commit": commit.sha}
-    if commit.modified:
-        changes = _git(checkout, "diff", "HEAD") or ""
-        found["changes"] = hashlib.sha256(changes.encode()).hexdigest()
+    changes = changed_files(checkout) if commit.modified else {}
+    if changes:
+        found["changes"] = sha256_of_json(changes)
     return found
 
 
@@ -82,11 +84,44 @@ def commit_of(checkout: Path) -> Commit | None:
 
 def checked_commit(checkout: Path, repository: str) -> Commit | None:
     """`commit_of`, with an InputWarning where it isn't, unchanged, the commit that this project's facts were taken from."""
-    commit, expected = commit_of(checkout), REPOSITORIES[repository].commit
+    commit = commit_of(checkout)
+    _warn_of_another(checkout, commit, repository)
+    return commit
+
+
+def changed_files(checkout: Path) -> dict[str, str]:
+    """The files whose content isn't that of the checkout's commit: path -> the id that git gives to what lies there, `absent`.
+
+    It asks what lies there and not what is staged, and reads no content that the clone may lack. InputError where git can't say.
+    """
+    listed = _git(checkout, "ls-tree", "-r", "-z", "--full-tree", "HEAD")
+    if listed is None:
+        raise InputError(f"{checkout}: git can't list the files of its commit; clone it again")
+    found = {}
+    for entry in filter(None, listed.split("\0")):
+        facts, _, name = entry.partition("\t")
+        _, kind, expected = facts.split()
+        if kind == "blob" and (actual := _blob(checkout / name, expected)) != expected:
+            found[os.fsencode(name).decode(errors="backslashreplace")] = actual
+    return found
+
+
+def _blob(path: Path, like: str) -> str:
+    """The id that git gives to a file's content, by the same hash as `like`."""
+    try:
+        content = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return "absent"
+    hashing = hashlib.sha1 if len(like) == 40 else hashlib.sha256
+    return hashing(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _warn_of_another(checkout: Path, commit: Commit | None, repository: str) -> None:
+    expected = REPOSITORIES[repository].commit
     if commit is None:
         warnings.warn(
             InputWarning(f"{checkout}: no git checkout, so its commit is unknown; {repository} is known at {expected}"),
-            stacklevel=2,
+            stacklevel=3,
         )
     elif commit != Commit(expected, modified=False):
         warnings.warn(
@@ -94,9 +129,8 @@ def checked_commit(checkout: Path, repository: str) -> Commit | None:
                 f"{checkout}: is at {commit.sha}{' with local changes' if commit.modified else ''}; "
                 f"{repository} is known at {expected}"
             ),
-            stacklevel=2,
+            stacklevel=3,
         )
-    return commit
 
 
 def _advice(repository: str) -> str:
@@ -111,8 +145,8 @@ def _git(checkout: Path, *arguments: str) -> str | None:
         environment.pop(name, None)
     try:
         result = subprocess.run(
-            ["git", "-C", str(checkout), *arguments], env=environment, capture_output=True, text=True, check=False
+            ["git", "-C", str(checkout), *arguments], env=environment, capture_output=True, check=False
         )
     except FileNotFoundError:
         return None
-    return result.stdout.strip() if result.returncode == 0 else None
+    return os.fsdecode(result.stdout).strip() if result.returncode == 0 else None

@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from detectors.upstream.checkouts import Commit, commit_of
+from filelock import FileLock
+
+from detectors.upstream.checkouts import Commit, changed_files, commit_of
 from detectors.upstream.repositories import REPOSITORIES
 from harness.errors import InputError
 
@@ -20,28 +22,45 @@ PATIENCE_SECONDS = 600
 def fetch_checkout(repository: str, target: Path, *, source: str | None = None) -> Path:
     """Make `target` a checkout of a repository at its pinned commit, from its address or from `source`; returns it.
 
-    One that is there already, unchanged and at that commit, is kept as it is. The folder appears whole or not at all. No hook, filter,
-    submodule or file of the repository is run. Raises InputError, in a line, if something else lies there, git is missing, the source
-    can't be reached, or it hasn't the commit.
+    One that is there already, unchanged and at that commit, is kept as it is. The folder appears whole or not at all, also when this is
+    stopped at any moment. No hook, filter, submodule or file of the repository is run. Raises InputError, in a line, if something else
+    lies there, git is missing, the source can't be reached, or it hasn't the commit.
     """
-    known = REPOSITORIES[repository]
-    if target.exists():
-        if commit_of(target) == Commit(known.commit, modified=False):
-            return target
-        raise InputError(f"{target}: is there already, and isn't {repository} at {known.commit}; move it away")
     target.parent.mkdir(parents=True, exist_ok=True)
-    place = source or f"{known.url}.git"
-    aside = Path(tempfile.mkdtemp(prefix=f".{repository}-", dir=target.parent))
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        if not target.exists():
+            _clone(repository, target, source or f"{REPOSITORIES[repository].url}.git")
+        elif (there := commit_of(target)) != (known := _pinned(repository)):
+            what = "no git checkout" if there is None else f"at {there}"
+            raise InputError(
+                f"{target}: is there already, and isn't {repository} at {known.sha}, but {what}; move it away"
+            )
+    return target
+
+
+def _clone(repository: str, target: Path, place: str) -> None:
+    """Clone beside `target`, check out, verify, and only then put it there. The lock is held."""
+    known = _pinned(repository)
+    for left in target.parent.glob(f".{target.name}-*"):
+        # Of one that was killed.
+        shutil.rmtree(left, ignore_errors=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    clone = aside / "clone"
     try:
-        _git("clone", "--quiet", "--no-checkout", "--no-recurse-submodules", "--", place, str(aside / "clone"))
-        missing = f"{place}: has no commit {known.commit}; give a source of {repository} that has it"
-        _git("-C", str(aside / "clone"), "checkout", "--quiet", "--detach", known.commit, problem=missing)
-        if commit_of(aside / "clone") != Commit(known.commit, modified=False):
-            raise InputError(f"{place}: what was checked out differs from commit {known.commit}; fetch it again")
-        (aside / "clone").rename(target)
+        # Not local: a copied object file is believed to be what its name says, a received one is named by its content.
+        _git("clone", "--quiet", "--no-checkout", "--no-local", "--no-recurse-submodules", "--", place, str(clone))
+        missing = f"{place}: has no commit {known.sha}; give a source of {repository} that has it"
+        _git("-C", str(clone), "cat-file", "-e", f"{known.sha}^{{commit}}", problem=missing)
+        _git("-C", str(clone), "checkout", "--quiet", "--detach", known.sha)
+        if commit_of(clone) != known or changed_files(clone):
+            raise InputError(f"{place}: what was checked out differs from commit {known.sha}; fetch it again")
+        clone.rename(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return target
+
+
+def _pinned(repository: str) -> Commit:
+    return Commit(REPOSITORIES[repository].commit, modified=False)
 
 
 def _git(*arguments: str, problem: str = "") -> None:

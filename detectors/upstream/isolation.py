@@ -64,11 +64,18 @@ class Isolation:
         self._roots = [str(self.checkout / root) for root in roots]
         self._patches = tuple(patches)
         self._modules = {module.__name__: module for module in stand_ins}
+        self._stand_ins = frozenset(self._modules)
         _bind_children(self._modules)
         # The names that belong to the checkout inside, with all that lies below them.
         self._names = frozenset(self._modules).union(*(_importable(Path(root)) for root in self._roots))
+        self._top_names = frozenset(name.partition(".")[0] for name in self._names)
         self._depth = 0
         self._undo = ExitStack()
+
+    @property
+    def stand_ins(self) -> tuple[str, ...]:
+        """The names of packages and modules that something stands in for, without what lies below one of them."""
+        return tuple(sorted(name for name in self._stand_ins if name.rpartition(".")[0] not in self._stand_ins))
 
     def __enter__(self) -> Self:
         if self._depth == 0:
@@ -97,22 +104,26 @@ class Isolation:
     def _importing(self) -> Iterator[None]:
         path, directory, no_bytecode = list(sys.path), os.getcwd(), sys.dont_write_bytecode
         hidden = self._take_out()
-        sys.modules.update(self._modules)
-        sys.path[:0] = self._roots
-        sys.dont_write_bytecode = True
-        os.chdir(self.checkout)
         try:
+            sys.modules.update(self._modules)
+            sys.path[:0] = self._roots
+            sys.dont_write_bytecode = True
+            os.chdir(self.checkout)
             yield
         finally:
-            os.chdir(directory)
             sys.dont_write_bytecode = no_bytecode
             sys.path[:] = path
             self._modules = self._take_out()
             sys.modules.update(hidden)
+            os.chdir(directory)
 
     def _take_out(self) -> dict[str, ModuleType]:
         """Take every module out of `sys.modules` that has one of the checkout's names."""
-        taken = [name for name in sys.modules if any(parent in self._names for parent in _parents(name))]
+        taken = [
+            name
+            for name in sys.modules
+            if name.partition(".")[0] in self._top_names and any(parent in self._names for parent in _parents(name))
+        ]
         return {name: sys.modules.pop(name) for name in taken}
 
 

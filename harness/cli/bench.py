@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from harness.cli.options import RESULTS, Only, ResourceOptions, Results, Seeds, SuiteName
+from harness.cli.options import RESULTS, Json, Only, ResourceOptions, Results, Seeds, Skip, SuiteName
 
 if TYPE_CHECKING:
+    from harness.engines.base import Engine, Outcome
+    from harness.engines.choice import EngineName
     from harness.matrix import Plan
+    from harness.preflight import Preflight
+    from harness.pricing import Price
 
 app = typer.Typer(add_completion=False)
 
@@ -20,6 +30,7 @@ def bench(
     suite: SuiteName = "mini",
     seeds: Seeds = None,
     only: Only = None,
+    skip: Skip = None,
     results: Results = RESULTS,
     engine: Annotated[
         Literal["local", "slurm", "ray"],
@@ -29,15 +40,18 @@ def bench(
     accept_stale: Annotated[bool, typer.Option(help="Keep results of other code, and flag their rows.")] = False,
     redo_stale: Annotated[bool, typer.Option(help="Move results of other code aside and make them again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what `plan` prints, and stop.")] = False,
+    as_json: Json = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin without a question, however long it takes.")] = False,
 ) -> int:
     """Run the matrix of SUITE (default mini), resume what is there, then write and print its leaderboard."""
     from harness import matrix
-    from harness.cli.display import display_for
+    from harness.cli.failures import show_failures
     from harness.cli.leaderboard import show_leaderboard
-    from harness.cli.plan import show_plan
+    from harness.cli.plan import as_object, show_plan
     from harness.engines.choice import engine_for
     from harness.errors import InputError
     from harness.fitting import refuse_misfits
+    from harness.locks import sole
     from harness.preflight import preflight
     from harness.programs.cell import program_cells
     from harness.recorded import record_paths
@@ -45,57 +59,113 @@ def bench(
 
     if accept_stale and redo_stale:
         raise InputError("--accept-stale and --redo-stale exclude each other; give one")
+    if as_json and not dry_run:
+        raise InputError(
+            "--json: what `bench` would do, so it goes with --dry-run; what it does, `status --json` tells"
+        )
     console = Console()
     loaded = with_resources(load_suite(suite), resources or ())
     if dry_run:
-        plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
-        show_plan(plan, preflight(plan), console)
+        plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or (), skip=skip or ())
+        looked = preflight(plan)
+        if as_json:
+            typer.echo(json.dumps(as_object(plan, looked)))
+        else:
+            show_plan(plan, looked, console)
         return 0
-    chosen = only or ()
-    programs = program_cells(loaded, seeds=seeds, only=chosen)
-    refuse_not_yet(loaded, [*cells_of(loaded, seeds=seeds, only=chosen), *programs])
-    plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
+    chosen, without = only or (), skip or ()
+    programs = program_cells(loaded, seeds=seeds, only=chosen, skip=without)
+    refuse_not_yet(loaded, [*cells_of(loaded, seeds=seeds, only=chosen, skip=without), *programs])
+    plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
     refuse_misfits(loaded, plan.untrained)
-    if lacking(plan):
-        return 2
-    with matrix.sole_run(results, loaded.name):
-        plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
+    prices: Mapping[str, Price] = {}
+    if plan.pending or plan.unavailable:
+        looked = preflight(plan)
+        prices = looked.prices
+        if lacking(plan, looked):
+            return 2
+        if not (yes or agreed(plan, looked, console)):
+            console.print("nothing was run")
+            return 0
+    with sole(results / loaded.name):
+        plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
         if plan.stale and not (accept_stale or redo_stale):
             matrix.refuse_stale(plan)
         if plan.stale:
             (matrix.accept_stale if accept_stale else matrix.redo_stale)(plan)
-            plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or ())
-        ready = len(plan.cells) - len(plan.pending)
-        console.print(f"{loaded.name}: {len(plan.cells)} cells, {ready} done already", highlight=False)
+            plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
+        cells, ready = plan.counted
+        console.print(f"{loaded.name}: {cells} cells, {ready} done already", highlight=False)
+
+        def remade() -> Plan:
+            return matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
+
+        engines = partial(engine_for, suite=loaded, results=results)
+        plan, outcomes = carried_out(plan, remade, engines, engine, prices, console)
+        # The tables are of the whole suite, whichever of its cells have just run.
+        whole = matrix.make_plan(loaded, results, seeds=seeds) if only or skip else plan
+        sound = show_leaderboard(whole.expected, console) if record_paths(whole.expected) else True
+        words = words_of(suite, seeds, results, engine, resources)
+        code = show_failures(outcomes, plan, words, only or (), console)
+    return code if code is not None else 0 if sound else 1
+
+
+def carried_out(
+    plan: Plan,
+    remade: Callable[[], Plan],
+    engine_for: Callable[[EngineName], Engine],
+    name: EngineName,
+    prices: Mapping[str, Price],
+    console: Console,
+) -> tuple[Plan, list[Outcome]]:
+    """Run a plan, and again as long as cells run out of memory whose micro-batch can be halved; the last plan, and how all ended.
+
+    prices: of the cells that are to be trained, for the forecast.
+    """
+    from harness import matrix
+    from harness.budget import job_seconds
+    from harness.cli.display import Listeners, display_for
+    from harness.micro_batches import halve
+    from harness.suite import Cell
+    from harness.watching.journal import journal
+
+    outcomes: dict[str, Outcome] = {}
+    while True:
         jobs = matrix.jobs_of(plan)
         # Where nothing is left to run no cluster has to be at hand.
-        runs = engine_for(engine if jobs else "local", loaded, results)
-        with display_for(console, len(jobs)) as display:
-            outcomes = matrix.run(plan, runs, display)
-        failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-        for outcome in failed:
-            told = f"{outcome.job}: {outcome.message}" + (f" (log: {outcome.log})" if outcome.kind == "error" else "")
-            Console(stderr=True).print(f"samiro-bench: {told}", highlight=False, markup=False, soft_wrap=True)
-        # The tables are of the whole suite, whichever of its cells have just run.
-        whole = matrix.make_plan(loaded, results, seeds=seeds) if only else plan
-        sound = show_leaderboard(whole.expected, console) if record_paths(whole.expected) else True
-        if failed:
-            fault = all(outcome.kind == "input" for outcome in failed)
-            then = "mend what is named above, then the same command tries" if fault else "the same command tries"
-            console.print(
-                f"{len(failed)} of {len(jobs)} jobs failed; {then} them again", highlight=False, soft_wrap=True
-            )
-            return 2 if fault else 1
-    return 0 if sound else 1
+        engine = engine_for(name if jobs else "local")
+        expected = job_seconds(plan, prices)
+        with (
+            journal(plan.results, plan.suite.name, name, jobs, plan.counted, expected) as kept,
+            display_for(console, plan.suite.name, kept.board) as display,
+        ):
+            ended = matrix.run(plan, engine, Listeners(kept, display))
+        outcomes |= {outcome.job: outcome for outcome in ended}
+        trained = [cell for cell in plan.all_cells if isinstance(cell, Cell)]
+        smaller = halve(plan.suite, plan.results, trained, outcomes.values())
+        if not smaller:
+            return plan, list(outcomes.values())
+        for cell, told in smaller.items():
+            del outcomes[cell]
+            outcomes.pop(f"time {cell}", None)
+            console.print(told, highlight=False, markup=False, soft_wrap=True)
+        failed = {outcome.job.removeprefix("time ") for outcome in outcomes.values() if outcome.state == "failed"}
+        plan = replace(remade(), given_up=frozenset(failed))
 
 
-def lacking(plan: Plan) -> bool:
+def words_of(suite: str, seeds: int | None, results: Path, engine: str, resources: Sequence[str] | None) -> list[str]:
+    """The command that runs a suite so, without a choice of cells."""
+    words = ["samiro-bench", "bench", suite]
+    words += [] if seeds is None else ["--seeds", str(seeds)]
+    words += [] if results == RESULTS else ["--results", str(results)]
+    words += [] if engine == "local" else ["--engine", engine]
+    return [*words, *(word for expression in resources or () for word in ("--resources", expression))]
+
+
+def lacking(plan: Plan, looked: Preflight) -> bool:
     """Whether something that a plan needs isn't there. Each such thing is told in a line on stderr, the cost on stdout."""
-    from harness.preflight import cost_line, preflight
+    from harness.budget import cost_line
 
-    if not (plan.pending or plan.unavailable):
-        return False
-    looked = preflight(plan)
     if not looked.missing:
         return False
     told = [f"{need.kind} missing: {need.name}: {need.detail}" for need in looked.missing]
@@ -106,6 +176,17 @@ def lacking(plan: Plan) -> bool:
         told.append(f"samiro-bench: {plan.suite.name}: nothing was run, for this is missing: {names}")
     for line in [*looked.problems, *told]:
         Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
-    cost = cost_line(list(looked.prices.values()), plan.suite.name)
+    cost = cost_line(looked.costs, looked.prices.values(), plan.suite.name)
     Console().print(cost, highlight=False, markup=False, soft_wrap=True)
     return True
+
+
+def agreed(plan: Plan, looked: Preflight, console: Console) -> bool:
+    """Whether what is to be done isn't long, or a user on a terminal says that it shall be. Nobody else is asked."""
+    from harness.budget import cost_line, is_long
+
+    if not (console.is_terminal and sys.stdin.isatty()) or not is_long(looked.costs, looked.prices.values()):
+        return True
+    cost = cost_line(looked.costs, looked.prices.values(), plan.suite.name)
+    console.print(cost, highlight=False, markup=False, soft_wrap=True)
+    return typer.confirm("Begin?", default=True)

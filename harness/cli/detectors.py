@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,18 +46,25 @@ def list_detectors(as_json: Json = False) -> None:
     table = listing("detector", "family", "datasets: parameters", "licence", "parity", "year", "paper")
     for row in rows:
         if "problem" not in row:
-            counts = ", ".join(f"{form}: {count / 1e6:.2f} M" for form, count in row["parameters"].items())
-            facts = (counts, row["licence"], row["parity"] or "", str(row["year"]), row["paper"])
+            facts = (counted(row), row["licence"], row["parity"] or "", str(row["year"]), row["paper"])
             table.add_row(row["name"], row["family"], *facts)
     console.print(table)
-    third = listing("third-party code", "family", "datasets", "licence", "repository", "checkout")
+    third = listing(
+        "third-party code", "family", "datasets: parameters", "licence", "checks", "ours", "checkout", "paper"
+    )
     for row in bridges:
-        facts = (row["family"], ", ".join(row["datasets"]), row["licence"], row["repository"], row["checkout"])
-        third.add_row(row["name"], *facts)
+        facts = (row["licence"], row["checks"], row["parity"] or "no variant", row["checkout"], row["paper"])
+        third.add_row(row["name"], row["family"], counted(row), *facts)
     console.print(third)
     for row in rows:
         if "problem" in row:
             console.print(row["problem"], highlight=False, markup=False, soft_wrap=True)
+
+
+def counted(row: dict[str, Any]) -> str:
+    """The forms of a detector with its parameters in each, as far as they are known."""
+    counts = row["parameters"].items()
+    return ", ".join(form if count is None else f"{form}: {count / 1e6:.2f} M" for form, count in counts)
 
 
 def listing(*headers: str) -> Table:
@@ -71,20 +77,39 @@ def listing(*headers: str) -> Table:
 
 def describe_bridge(name: str) -> dict[str, Any]:
     """What is known of third-party code that is run from a checkout, and of that checkout."""
-    from detectors.registry import UPSTREAM
-    from detectors.upstream.checkouts import commit_of, known_checkout
+    from detectors.registry import bridge_class
+    from detectors.upstream.bridge import native_name
+    from harness.conformance.bridges import PAGE, Measured, in_words, read_measured
+
+    bridge = bridge_class(name)
+    meta, repository = bridge.metas[name], bridge.reference.repository
+    read = read_measured(PAGE.read_text(encoding="utf-8")) if PAGE.is_file() else {}
+    seen = {form: read.get((name, form), Measured(None, {})) for form in meta.configurations}
+    return {
+        **meta.model_dump(mode="json", exclude={"configurations", "normalisation"}),
+        "datasets": list(meta.configurations),
+        "parameters": {form: one.parameters for form, one in seen.items()},
+        "parity": parity_of(native_name(meta)),
+        "checks": in_words(seen) if PAGE.is_file() else "see docs/bridges.md of the repository",
+        "repository": repository,
+        "checkout": describe_checkout(repository),
+    }
+
+
+def describe_checkout(repository: str) -> str:
+    """Which commit of a repository is here, and which one is known where it is another."""
+    from detectors.upstream.checkouts import Commit, commit_of, known_checkout
+    from detectors.upstream.repositories import REPOSITORIES
     from harness.errors import InputError
 
-    module, attribute = UPSTREAM[name].split(":")
-    bridge: Any = getattr(import_module(module), attribute)
-    meta, repository = bridge.metas[name], bridge.reference.repository
     try:
         commit = commit_of(known_checkout(repository))
-        checkout = str(commit) if commit else "no git checkout"
     except InputError:
-        checkout = f"none: samiro-bench detectors fetch {repository}"
-    facts = meta.model_dump(mode="json", exclude={"configurations", "normalisation"})
-    return {**facts, "datasets": list(meta.configurations), "repository": repository, "checkout": checkout}
+        return f"none: samiro-bench detectors fetch {repository}"
+    known = Commit(REPOSITORIES[repository].commit, modified=False)
+    if commit == known:
+        return str(commit)
+    return f"{commit or 'no git checkout'}, known is {known}"
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -39,15 +39,19 @@ def fetch(
 
 def repository_of(name: str) -> str:
     """The repository that a name means: its own, or that of a variant. InputError names the nearest."""
-    from detectors.registry import TABLE, detector_meta
+    from detectors.registry import TABLE, UPSTREAM, bridge_class, detector_meta
     from detectors.upstream.repositories import REPOSITORIES
 
     if name in REPOSITORIES:
         return name
+    if name in UPSTREAM:
+        return bridge_class(name).reference.repository
     if name in TABLE:
         address = detector_meta(name).upstream
         found = [key for key, known in REPOSITORIES.items() if known.url == address]
         if found:
             return found[0]
         raise InputError(f"{name} comes from {address}, of which no commit is known here; clone it yourself")
-    raise InputError(f"unknown repository or variant {name!r}: {did_you_mean(name, [*REPOSITORIES, *TABLE])}")
+    raise InputError(
+        f"unknown repository or variant {name!r}: {did_you_mean(name, [*REPOSITORIES, *TABLE, *UPSTREAM])}"
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import typer
 
 from detectors.meta import Form
-from harness.errors import InputError, did_you_mean
+from harness.errors import InputError, InputWarning, did_you_mean
 
 EPILOG = "Example: samiro-bench detectors import lstr_resnet18s LSTR_500000.pkl --out lstr.safetensors"
 
@@ -34,8 +35,17 @@ def import_published(
     forms = list(get_args(Form))
     if form is not None and form not in forms:
         raise InputError(f"--form {form}: no such form: {did_you_mean(form, forms)}")
-    chosen = cast(Form, form) if form else next(iter(detector_meta(name).configurations))
+    offered = list(detector_meta(name).configurations)
+    chosen = cast(Form, form) if form else offered[0]
     detector = import_checkpoint(name, chosen, checkpoint)
+    if form is None and len(offered) > 1:
+        # Crop, anchors and thresholds differ where shapes don't.
+        warnings.warn(
+            InputWarning(
+                f"{checkpoint}: taken as trained for {chosen}; where it was for {' or '.join(offered[1:])}, say so with --form"
+            ),
+            stacklevel=2,
+        )
     meta = detector.meta.model_copy(update={"configurations": {chosen: detector.configuration}})
     facts = {
         "detector": name,

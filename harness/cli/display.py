@@ -1,18 +1,20 @@
-"""How running work is shown: live bars on a terminal, plain lines anywhere else."""
+"""How running work is shown: a live board on a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as EtaColumn
+from rich.live import Live
 
-from harness.engines.base import Job, Outcome
+from harness.cli.board_view import BoardView, summary, whole_forecast
+from harness.engines.base import Job, Listener, Outcome
 from harness.progress import Event
+from harness.watching.board import Board
+from harness.watching.events import now
+from harness.watching.forecast import duration, left_of_phase
 
 DATA_MISSING = "data missing"
 """The state of a cell whose data isn't at hand."""
@@ -20,66 +22,63 @@ DATA_MISSING = "data missing"
 LINE_SECONDS = 15.0
 """In a log, a running phase says something this often."""
 
+WHOLE_SECONDS = 30.0
+"""In a log, the whole matrix says where it stands so often at most, when a job ends."""
 
-class TerminalDisplay:
-    """One live line a running job: what runs, its phase, step, loss and the time left. Use as a context."""
+DRAWN_A_SECOND = 4.0
 
-    def __init__(self, console: Console, jobs: int) -> None:
-        self.console = console
-        self.tasks: dict[str, TaskID] = {}
-        self.progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            TextColumn("[cyan]{task.fields[phase]}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            EtaColumn(),
-            console=console,
-            transient=True,
-        )
-        self.whole = self.progress.add_task("all jobs", total=jobs, phase="", note="")
+
+class Display(Listener, Protocol):
+    """Shows what an engine tells, between entering and leaving it as a context."""
 
     def __enter__(self) -> Self:
-        self.progress.start()
+        """Begin to show."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave what stays."""
+
+
+class TerminalDisplay:
+    """The board, drawn anew while it changes; each job that ends leaves a line above it. Use as a context."""
+
+    def __init__(self, console: Console, title: str, board: Board) -> None:
+        self.console = console
+        self.live = Live(
+            BoardView(title, lambda: board), console=console, refresh_per_second=DRAWN_A_SECOND, transient=True
+        )
+
+    def __enter__(self) -> Self:
+        self.live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.progress.stop()
+        self.live.stop()
 
     def started(self, job: Job) -> None:
-        """Show a line for the job."""
-        self.tasks[job.name] = self.progress.add_task(escape(job.name), total=None, phase="starts", note="")
+        """The board has it."""
 
     def event(self, event: Event) -> None:
-        """Update the job's line; a new phase starts its own clock."""
-        task = self.tasks[event.job]
-        if self.progress.tasks[self.progress.task_ids.index(task)].fields["phase"] != event.phase:
-            self.progress.reset(task, total=event.total or None, phase=event.phase)
-        self.progress.update(task, completed=event.step, total=event.total or None, note=escape(event.note))
+        """The board has it."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Take the job's line away and leave one that stays."""
-        task = self.tasks.pop(outcome.job, None)
-        if task is not None:
-            self.progress.remove_task(task)
-        self.progress.advance(self.whole)
+        """Leave a line that stays."""
         self.console.print(ended_line(outcome), highlight=False, markup=False, soft_wrap=True)
 
 
 class PlainDisplay:
     """A line when a job starts, when a phase does, every LINE_SECONDS of a phase, and at the end. Use as a context."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, board: Board) -> None:
         self.console = console
+        self.board = board
         self.begun = time.monotonic()
+        self.told_whole = self.begun
         self.phases: dict[str, str] = {}
         self.spoken: dict[str, float] = {}
-        self.phase_begun: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -100,26 +99,47 @@ class PlainDisplay:
 
     def event(self, event: Event) -> None:
         """Say where a phase stands, not too often."""
-        now = time.monotonic()
-        if self.phases.get(event.job) != event.phase:
-            self.phases[event.job] = event.phase
-            self.phase_begun[event.job] = now
-        elif now - self.spoken[event.job] < LINE_SECONDS:
+        moment = time.monotonic()
+        if self.phases.get(event.job) == event.phase and moment - self.spoken[event.job] < LINE_SECONDS:
             return
-        self.spoken[event.job] = now
+        self.phases[event.job] = event.phase
+        self.spoken[event.job] = moment
         count = f" {event.step}/{event.total}" if event.total else ""
-        self.say(f"{event.job}: {event.phase}{count} {event.note}{self.eta(event, now)}".rstrip())
+        self.say(f"{event.job}: {event.phase}{count} {event.note}{self.eta(event.job)}".rstrip())
 
-    def eta(self, event: Event, now: float) -> str:
+    def eta(self, job: str) -> str:
         """The time left of a phase, once it is known."""
-        elapsed = now - self.phase_begun[event.job]
-        if not event.step or elapsed < 1 or event.step >= event.total:
-            return ""
-        return f", ETA {elapsed / event.step * (event.total - event.step):.0f} s"
+        left = left_of_phase(self.board.jobs[job], now()) if job in self.board.jobs else None
+        return f", ETA {duration(left)}" if left else ""
 
     def ended(self, outcome: Outcome) -> None:
-        """Say how a job ended."""
+        """Say how a job ended, and now and then where the whole stands."""
         self.say(ended_line(outcome))
+        if time.monotonic() - self.told_whole >= WHOLE_SECONDS:
+            self.told_whole = time.monotonic()
+            self.say(summary(self.board, whole_forecast(self.board, now())))
+
+
+class Listeners:
+    """Tells several listeners the same, in order."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self.listeners = listeners
+
+    def started(self, job: Job) -> None:
+        """Pass it on."""
+        for listener in self.listeners:
+            listener.started(job)
+
+    def event(self, event: Event) -> None:
+        """Pass it on."""
+        for listener in self.listeners:
+            listener.event(event)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Pass it on."""
+        for listener in self.listeners:
+            listener.ended(outcome)
 
 
 def ended_line(outcome: Outcome) -> str:
@@ -129,6 +149,6 @@ def ended_line(outcome: Outcome) -> str:
     return f"{outcome.job}: {outcome.state}: {outcome.message}"
 
 
-def display_for(console: Console, jobs: int) -> TerminalDisplay | PlainDisplay:
-    """The display that fits where the console writes to."""
-    return TerminalDisplay(console, jobs) if console.is_terminal else PlainDisplay(console)
+def display_for(console: Console, title: str, board: Board) -> Display:
+    """The display that fits where the console writes to. board: what the engine's news are put on before they are shown."""
+    return TerminalDisplay(console, title, board) if console.is_terminal else PlainDisplay(console, board)

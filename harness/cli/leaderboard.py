@@ -27,12 +27,14 @@ def leaderboard(
     """Rebuild leaderboard.{md,csv,tex} and site/index.html of SUITE and print the table. Exit code 1 if a record was left out."""
     from harness.errors import InputError
     from harness.files import no_collection
+    from harness.micro_batches import current_cells, read_reductions
     from harness.recorded import SuiteCells, record_paths
     from harness.suite import cells_of, load_suite
 
     with no_collection():
         loaded = load_suite(suite)
-        expected = SuiteCells(loaded.name, results, cells_of(loaded, seeds=seeds))
+        cells = current_cells(cells_of(loaded, seeds=seeds), read_reductions(results, loaded.name))
+        expected = SuiteCells(loaded.name, results, cells)
         if not record_paths(expected):
             raise InputError(f"{expected.records}: no record of this suite; run `samiro-bench bench {suite}`")
         return 0 if show_leaderboard(expected, Console(), figures=figures) else 1

@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "harness.cli.overlays",
         "what every trained detector of a suite finds in the same images, on one page",
     ),
+    "throughput": ("harness.cli.throughput", "how fast a checkpoint's detector is, by protocol lane-latency/1"),
     "export": ("harness.cli.export", "a checkpoint's network as an ONNX file, which runs without this program"),
     "detectors": (
         "harness.cli.detectors",

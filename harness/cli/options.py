@@ -20,6 +20,10 @@ Only = Annotated[
         help="Only cells that fit key=pattern,key=pattern (dataset, detector, method, seed); repeated: those that fit any.",
     ),
 ]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option("--skip", metavar="EXPR", help="Without the cells that fit, written as for --only; repeatable."),
+]
 ResourceOptions = Annotated[
     list[str] | None,
     typer.Option(

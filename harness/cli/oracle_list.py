@@ -86,7 +86,7 @@ def made_row(path: Path) -> dict[str, Any]:
 
 def cached_row(path: Path) -> dict[str, Any] | None:
     """What the card of published weights in the cache says, None for a file without one."""
-    from detectors.backbones import BACKBONES
+    from detectors.backbone_sources import BACKBONES
     from harness.weights.cache import read_card
 
     card = read_card(path)

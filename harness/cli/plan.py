@@ -1,61 +1,103 @@
-"""`samiro-bench plan`: the cells of a suite and where each stands."""
+"""`samiro-bench plan`: the cells of a suite, where each stands and what it still costs."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from harness.cli.display import DATA_MISSING
-from harness.cli.options import RESULTS, Json, Only, Results, Seeds, SuiteName
+from harness.cli.options import RESULTS, Json, Only, Results, Seeds, Skip, SuiteName
 
 if TYPE_CHECKING:
+    from harness.budget import Cost
     from harness.matrix import Plan
     from harness.preflight import Preflight
 
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Example: samiro-bench plan paper --only 'dataset=culane,detector=resa_*'")
+class State(StrEnum):
+    """Where a cell stands, see `harness.matrix.CellState.state`."""
+
+    DONE = "done"
+    PARTIAL = "partial"
+    STALE = "stale"
+    MISSING = "missing"
+
+
+ROWS = 200
+"""Rows of the longest table: a terminal is told how many there are besides, files and pipes get a plain line a row."""
+
+
+@app.command(
+    epilog="Example: samiro-bench plan paper --only 'dataset=culane,detector=resa_*' --skip seed=4 --state stale"
+)
 def plan(
     suite: SuiteName = "mini",
     seeds: Seeds = None,
     only: Only = None,
+    skip: Skip = None,
+    state: Annotated[
+        list[State] | None, typer.Option("--state", help="Show only the cells in this state; repeatable.")
+    ] = None,
     results: Results = RESULTS,
     probe: Annotated[bool, typer.Option("--probe", help="Time a few training steps of each kind of cell.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the cells and artefacts of SUITE with their states, what it needs, and what it costs; runs nothing but a probe."""
+    from harness.files import no_collection
     from harness.fitting import refuse_misfits
     from harness.matrix import make_plan
     from harness.preflight import preflight
-    from harness.suite import load_suite, not_yet
+    from harness.suite import load_suite
 
-    made = make_plan(load_suite(suite), results, seeds=seeds, only=only or ())
-    refuse_misfits(made.suite, made.untrained)
-    probed = None
-    if probe:
-        from harness.probe import probed_rates
+    with no_collection():
+        made = make_plan(load_suite(suite), results, seeds=seeds, only=only or (), skip=skip or ())
+        refuse_misfits(made.suite, made.untrained)
+        probed = None
+        if probe:
+            from harness.probe import probed_rates
 
-        with Console(stderr=True).status("probing") as status:
-            probed = probed_rates(made.untrained, lambda cell: status.update(f"probing {cell}"))
-    looked = preflight(made, probed)
-    if as_json:
-        missing = [{"key": part.key, "why": part.why} for part in not_yet(made.suite, made.all_cells)]
-        rows = {"artefacts": artefact_rows(made), "cells": cell_rows(made)}
-        needs = [
+            with Console(stderr=True).status("probing") as status:
+                probed = probed_rates(made.untrained, lambda cell: status.update(f"probing {cell}"))
+        looked = preflight(made, probed)
+        if as_json:
+            typer.echo(json.dumps(as_object(made, looked, state or ())))
+        else:
+            show_plan(made, looked, Console(), state or ())
+
+
+def as_object(plan: Plan, looked: Preflight, states: Sequence[State] = ()) -> dict[str, Any]:
+    """A plan as one JSON object."""
+    from harness.suite import not_yet
+
+    costs = list(looked.costs.values())
+    return {
+        "suite": plan.suite.name,
+        "not_yet": [{"key": part.key, "why": part.why} for part in not_yet(plan.suite, plan.all_cells)],
+        "needs": [
             {"kind": need.kind, "name": need.name, "missing": need.missing, "detail": need.detail}
             for need in looked.needs
-        ]
-        prices = {name: asdict(price) for name, price in looked.prices.items()}
-        whole = {"suite": made.suite.name, "not_yet": missing, "needs": needs, "prices": prices, **rows}
-        typer.echo(json.dumps({**whole, "warnings": looked.problems}))
-    else:
-        show_plan(made, looked, Console())
+        ],
+        "prices": {name: asdict(price) for name, price in looked.prices.items()},
+        "artefacts": artefact_rows(plan),
+        "cells": cell_rows(plan, looked.costs, states),
+        "cost": {
+            "cells": len(costs),
+            **{unit: sum(cost.hours for cost in costs if cost.unit == unit) for unit in ("GPU-hours", "CPU-hours")},
+            "disk_bytes": sum(cost.disk_bytes for cost in costs),
+            "cells_of_unknown_cost": sum(cost.unknown for cost in costs),
+        },
+        "warnings": looked.problems,
+    }
 
 
 def artefact_rows(plan: Plan) -> list[dict[str, str]]:
@@ -66,26 +108,93 @@ def artefact_rows(plan: Plan) -> list[dict[str, str]]:
     ]
 
 
-def cell_rows(plan: Plan) -> list[dict[str, str]]:
-    """Name, state and reason of every cell."""
+def cell_rows(plan: Plan, costs: Mapping[str, Cost], states: Sequence[State] = ()) -> list[dict[str, Any]]:
+    """Every cell in one of some states (without any, every cell): name, state, from which phase, why, changed files, and cost."""
+    from harness.earlier import earlier_options
+
+    earlier = earlier_options(plan)
     rows = []
     for state in plan.cells:
-        why = "; ".join(f"{phase.name}: {found.reason}" for phase, found in state.states if found.reason)
-        rows.append({"name": state.cell.id, "state": state.summary, "why": why})
-    return rows + [{"name": cell.id, "state": DATA_MISSING, "why": why} for cell, why in plan.unavailable]
+        if not states or state.state in states:
+            changed = dict.fromkeys(name for _, stand in state.states for name in stand.changed)
+            rows.append(
+                {
+                    "name": state.cell.id,
+                    "state": state.summary,
+                    "from": state.first,
+                    "why": state.why or earlier.get(state.cell.id, ""),
+                    "changed": list(changed),
+                    **cost_columns(costs.get(state.cell.id)),
+                }
+            )
+    if not states:
+        rows += [
+            {
+                "name": cell.id,
+                "state": DATA_MISSING,
+                "from": None,
+                "why": why,
+                "changed": [],
+                **cost_columns(costs.get(cell.id)),
+            }
+            for cell, why in plan.unavailable
+        ]
+    return rows
 
 
-def show_plan(plan: Plan, looked: Preflight, console: Console) -> None:
+def cost_columns(cost: Cost | None) -> dict[str, Any]:
+    """What a cell still costs: hours (null: not known at all; `at_least`: not of everything), their unit, bytes on the disk."""
+    if cost is None:
+        return {"hours": 0.0, "unit": None, "at_least": False, "disk_bytes": 0}
+    known = None if cost.unknown and not cost.seconds else cost.hours
+    return {"hours": known, "unit": cost.unit, "at_least": cost.unknown, "disk_bytes": cost.disk_bytes}
+
+
+def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[State] = ()) -> None:
     """Print a plan: first what can't be run yet and what is missing, then the table, then what it costs."""
-    from harness.preflight import cost_line
+    from harness.budget import cost_line
     from harness.suite import not_yet
 
     told = [f"not yet: {part}" for part in not_yet(plan.suite, plan.all_cells)]
     told += [f"{need.kind}{' missing' if need.missing else ''}: {need.name}: {need.detail}" for need in looked.needs]
     for line in [*told, *looked.problems]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    table = Table("what", "state", "why", title=f"{plan.suite.name}: {plan.suite.title}")
-    for row in (*artefact_rows(plan), *cell_rows(plan)):
-        table.add_row(row["name"], row["state"], "" if row["state"] == DATA_MISSING else row["why"])
-    console.print(table)
-    console.print(cost_line(list(looked.prices.values()), plan.suite.name), highlight=False, soft_wrap=True)
+    cells = cell_rows(plan, looked.costs, states)
+    unit = next((cost.unit for cost in looked.costs.values()), "hours")
+    rows = [
+        (row["name"], row["state"], "" if row["state"] == DATA_MISSING else row["why"], *cost_texts(row))
+        for row in [*([] if states else artefact_rows(plan)), *cells]
+    ]
+    if len(rows) > ROWS and not console.is_terminal:
+        for texts in rows:
+            typer.echo("\t".join(texts))
+    else:
+        table = Table("what", "state", "why", unit, "disk", title=f"{plan.suite.name}: {plan.suite.title}")
+        for texts in rows[:ROWS]:
+            table.add_row(*texts)
+        console.print(table)
+        if len(rows) > ROWS:
+            console.print(f"and {len(rows) - ROWS} rows more: --only, --skip and --state choose, --json has them all")
+    console.print(counted(plan), highlight=False, soft_wrap=True)
+    console.print(
+        cost_line(looked.costs, looked.prices.values(), plan.suite.name), highlight=False, markup=False, soft_wrap=True
+    )
+
+
+def cost_texts(row: dict[str, Any]) -> tuple[str, str]:
+    """Hours and room of a row, as a table has them."""
+    from harness.budget import hours
+    from harness.preflight import gigabytes
+
+    if "hours" not in row or row["state"].startswith("done"):
+        return "", ""
+    time = "?" if row["hours"] is None else f"{'> ' if row['at_least'] else ''}{hours(row['hours'])}"
+    return time, gigabytes(row["disk_bytes"]) if row["disk_bytes"] else ""
+
+
+def counted(plan: Plan) -> str:
+    """How many cells are in each state."""
+    found = Counter(state.state for state in plan.cells)
+    told = [f"{found[state]} {state}" for state in ("done", "partial", "stale", "missing") if found[state]]
+    told += [f"{len(plan.unavailable)} {DATA_MISSING}"] if plan.unavailable else []
+    return f"{len(plan.all_cells)} cells: {', '.join(told)}"

@@ -27,7 +27,7 @@ LISTING_WIDTH = 200
 @app.command("list", epilog="Example: samiro-bench weights list")
 def list_weights(as_json: Json = False) -> None:
     """List what `weights: imagenet` stands for, backbone by backbone, and what of it is in the cache."""
-    from detectors.backbones import BACKBONES
+    from detectors.backbone_sources import BACKBONES
     from harness.weights.cache import cached_path, read_card, weights_folder
     from harness.weights.fetch import DATA, published
 

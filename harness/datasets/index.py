@@ -10,6 +10,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +24,7 @@ import numpy.typing as npt
 from harness.errors import InputError, InputWarning
 from harness.files import cache_folder, sha256_of_text, written_aside
 from harness.lanes import Lane, Points, near_to_far
+from harness.processes import die_with_parent
 
 INDEX_VERSION = 2
 """Part of every index's key: raise it when the index or the parsing of labels changes."""
@@ -99,7 +101,9 @@ def index_of_files(paths: Sequence[str], read: Callable[[str], Sequence[Points]]
     if cores < 2 or len(paths) < _MANY_FILES or multiprocessing.current_process().daemon:
         return joined([_index_of_chunk(chunk, read) for chunk in chunks])
     # Fresh processes: a fork of one that runs threads (torch, numba, OpenCV) may hang.
-    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
+    # A pool doesn't notice that whoever waits for it was killed.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(cores, context, initializer=die_with_parent, initargs=(signal.SIGKILL,)) as pool:
         tasks = [pool.submit(_index_of_chunk, chunk, read) for chunk in chunks]
         try:
             return joined([task.result() for task in tasks])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from harness.faults import FaultKind
 from harness.progress import Event, Report
 
 Task = Callable[[Report], None]
@@ -52,12 +53,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. kind: `input` is somebody's bad file or option, `error` anything else. `log` is where its output went."""
+    """How a job ended. kind: of the fault (`harness.faults`). `log` is where its output went, tracebacks included."""
 
     job: str
     state: Literal["done", "failed", "skipped"]
     seconds: float = 0.0
-    kind: Literal["input", "error"] | None = None
+    kind: FaultKind | None = None
     message: str = ""
     log: str = ""
 
@@ -81,5 +82,6 @@ class Engine(Protocol):
     def run(self, jobs: Sequence[Job], listener: Listener) -> list[Outcome]:
         """Run all jobs to their end, in an order of the engine's choosing; outcomes in the order of `jobs`.
 
-        KeyboardInterrupt stops every running job before it is passed on.
+        Jobs whose fault is of the infrastructure start again (`harness.engines.retries`). KeyboardInterrupt stops every running job
+        after a checkpoint before it is passed on; a second one ends them at once.
         """

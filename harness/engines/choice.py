@@ -28,15 +28,16 @@ def engine_for(name: EngineName, suite: Suite, results: Path) -> Engine:
 
 def local_engine(suite: Suite, folder: Path) -> Engine:
     """The engine on this machine: its GPUs where the suite may use them, else its cores."""
-    import torch
-
     from harness.artefacts import resolve_device
     from harness.engines.local import LocalEngine
     from harness.engines.room import GIGABYTE, named_gpus, this_machine
 
     training = suite.training
-    resolve_device(training.device)
-    count = 0 if training.device == "cpu" else torch.cuda.device_count()
+    if resolve_device(training.device) == "cpu":
+        return LocalEngine(this_machine(), folder / "logs", training.threads)
+    import torch
+
+    count = torch.cuda.device_count()
     if 0 < count < training.processes:
         raise InputError(
             f"{suite.file}: key 'training.processes' is {training.processes}, but there are {count} CUDA devices here: give "

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,9 +15,12 @@ from typing import Any, Protocol
 
 from harness.engines.base import Job, Listener, Outcome
 from harness.engines.order import ready, skipped
+from harness.engines.retries import BACK_OFF_SECONDS, Retries
 from harness.engines.spool import News, SpooledJob
 from harness.engines.states import JobState, read_states, states_file, write_states
-from harness.engines.worker_process import outcome_of
+from harness.engines.worker_process import not_started, outcome_of
+from harness.errors import InputError, InputWarning
+from harness.faults import FaultKind, InfrastructureError, fault_of
 from harness.progress import Event
 
 SILENCE_SECONDS = 30.0
@@ -24,10 +29,14 @@ SILENCE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class SchedulerState:
-    """What a scheduler says of a job, in its own words; no text is no news. `over`: as it is, the job won't start (again)."""
+    """What a scheduler says of a job, in its own words; no text is no news. `over`: as it is, the job won't start (again).
+
+    decided: it is over because somebody, or a limit of the scheduler's, ended it, and not because something broke.
+    """
 
     text: str
     over: bool
+    decided: bool = False
 
 
 class Scheduler(Protocol):
@@ -38,7 +47,7 @@ class Scheduler(Protocol):
     """Whether jobs go on when the process that submitted them is gone."""
 
     def submit(self, jobs: Sequence[SpooledJob]) -> list[str]:
-        """Queue jobs; their ids in the same order."""
+        """Queue jobs; their ids in the same order. InfrastructureError, and none queued, where it can't be reached now."""
 
     def states(self, ids: Collection[str]) -> dict[str, SchedulerState]:
         """What it says of jobs; it may have forgotten those that ended, and then leaves them out."""
@@ -74,34 +83,57 @@ class ClusterEngine:
     threads: int
     poll_seconds: float
     silence_seconds: float = SILENCE_SECONDS
+    pauses: tuple[float, ...] = BACK_OFF_SECONDS
 
     def run(self, jobs: Sequence[Job], listener: Listener) -> list[Outcome]:
         """See `harness.engines.base.Engine.run`."""
         outcomes: dict[str, Outcome] = {}
         running: dict[str, Submitted] = {}
+        retries = Retries(self.pauses)
+
+        def end(outcome: Outcome) -> None:
+            if not retries.again(outcome, listener):
+                outcomes[outcome.job] = retries.told(outcome)
+                listener.ended(outcomes[outcome.job])
+
         try:
             self.take_up(jobs, running, listener)
             while len(outcomes) < len(jobs):
                 for outcome in skipped(jobs, outcomes):
                     outcomes[outcome.job] = outcome
                     listener.ended(outcome)
-                self.submit(ready(jobs, outcomes, running), running, listener)
+                waiting = ready(jobs, outcomes, running.keys() | retries.pausing())
+                for job in waiting:
+                    retries.started(job, listener)
+                try:
+                    self.submit(waiting, running)
+                except (OSError, InfrastructureError) as error:  # the spool, or the scheduler
+                    for job in waiting:
+                        end(not_started(job, error))
                 ended = self.follow(running, listener)
                 for outcome in ended:
                     del running[outcome.job]
-                    outcomes[outcome.job] = outcome
-                    listener.ended(outcome)
+                    end(outcome)
                 self.keep(running)
-                if running and not ended:
+                if not ended and len(outcomes) < len(jobs):
                     time.sleep(self.poll_seconds)
         except BaseException:
-            self.scheduler.cancel([entry.id for entry in running.values()])
-            self.keep({})
+            try:
+                for name in running:
+                    listener.event(Event(name, "stops", note="after a checkpoint; Ctrl-C again doesn't wait for it"))
+            finally:
+                self.scheduler.cancel([entry.id for entry in running.values()])
+                self.keep({})
             raise
         return [outcomes[job.name] for job in jobs]
 
     def keep(self, running: Mapping[str, Submitted]) -> None:
-        """Keep what is known of the jobs in the scheduler's hands, if it is news."""
+        """Keep what is known of the jobs in the scheduler's hands, if it is news. Where there is no room for it they go on."""
+        with passing(states_file(self.folder)):
+            self.keep_states(running)
+
+    def keep_states(self, running: Mapping[str, Submitted]) -> None:
+        """The same; errors of the system are the caller's."""
         before = read_states(states_file(self.folder))
         now = datetime.now().isoformat(" ", "seconds")
         states = {}
@@ -132,7 +164,7 @@ class ClusterEngine:
             self.scheduler.cancel(unwanted)
         self.keep(running)
 
-    def submit(self, jobs: Sequence[Job], running: dict[str, Submitted], listener: Listener) -> None:
+    def submit(self, jobs: Sequence[Job], running: dict[str, Submitted]) -> None:
         """Hand jobs over, each with a fresh file of news."""
         if not jobs:
             return
@@ -145,7 +177,6 @@ class ClusterEngine:
             tasks.append(SpooledJob(job, Path.cwd(), entry.news.path, entry.log, self.threads))
         for job, identifier in zip(jobs, self.scheduler.submit(tasks), strict=True):
             running[job.name] = self.submitted(job, identifier)
-            listener.started(job)
         # At once: who is killed now finds them again.
         self.keep(running)
 
@@ -169,7 +200,10 @@ class ClusterEngine:
 
     def hear(self, entry: Submitted, listener: Listener) -> None:
         """Take in what a job wrote."""
-        for said in entry.news.read():
+        found: list[dict[str, Any]] = []
+        with passing(entry.news.path):
+            found = entry.news.read()
+        for said in found:
             entry.heard = time.monotonic()
             if "event" in said:
                 listener.event(Event(**said["event"]))
@@ -197,7 +231,21 @@ class ClusterEngine:
             return None
         why = f"it is {state.text}" if state is not None else "it knows the job no more"
         message = f"{self.scheduler.name} job {entry.id} ended without a word, and {self.scheduler.name} says: {why}"
-        return Outcome(entry.job.name, "failed", seconds, kind="error", message=message, log=str(entry.log))
+        kind: FaultKind = "error" if state is not None and state.decided else "infrastructure"
+        return Outcome(entry.job.name, "failed", seconds, kind=kind, message=message, log=str(entry.log))
+
+
+@contextmanager
+def passing(path: Path) -> Iterator[None]:
+    """Around reading and writing what the jobs don't depend on: a disk or mount that fails now is a warning, said once."""
+    try:
+        yield
+    except (OSError, InputError) as error:
+        fault = fault_of(error)
+        if fault.kind != "infrastructure":
+            raise
+        told = fault.message if str(path) in fault.message else f"{path}: {fault.message}"
+        warnings.warn(f"{told}; the jobs go on, and it is tried again", InputWarning, stacklevel=3)
 
 
 def key_of(job: Job) -> str:

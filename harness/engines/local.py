@@ -6,11 +6,10 @@ import json
 import os
 import pickle
 import queue
-import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,17 @@ from typing import IO, Any
 
 from harness.engines.base import Job, Listener, Outcome
 from harness.engines.order import ready, skipped
+from harness.engines.retries import BACK_OFF_SECONDS, Retries
 from harness.engines.room import Machine, Place, place_for
-from harness.engines.worker_process import outcome_of, thread_environment, worker_command
+from harness.engines.worker_process import not_started, outcome_of, thread_environment, worker_command
 from harness.errors import InputError
 from harness.progress import Event
 
-GRACE_SECONDS = 20.0
-"""How long a stopped job has to close its files before it is killed."""
+GRACE_SECONDS = 60.0
+"""How long a stopped job has to end its step and write a checkpoint before it is killed. Who can't wait presses Ctrl-C again."""
+
+LOOK_SECONDS = 0.5
+"""How often it is looked whether a paused job may start, while none says anything."""
 
 
 @dataclass
@@ -41,40 +44,61 @@ class Running:
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """Runs jobs on `machine`; their output goes to one file a job in `logs`. `threads` is what each process of a job may use."""
+    """Runs jobs on `machine`; their output goes to one file a job in `logs`. `threads` is what each process of a job may use.
+
+    pauses: of jobs that start again, see `harness.engines.retries`.
+    """
 
     machine: Machine
     logs: Path
     threads: int
+    pauses: tuple[float, ...] = BACK_OFF_SECONDS
 
     def run(self, jobs: Sequence[Job], listener: Listener) -> list[Outcome]:
         """See `harness.engines.base.Engine.run`."""
         outcomes: dict[str, Outcome] = {}
         running: dict[str, Running] = {}
         news: queue.Queue[tuple[str, bytes | None]] = queue.Queue()
+        changed, paused = True, set[str]()
+        retries = Retries(self.pauses)
+
+        def end(outcome: Outcome) -> None:
+            if not retries.again(outcome, listener):
+                outcomes[outcome.job] = retries.told(outcome)
+                listener.ended(outcomes[outcome.job])
+
         try:
             while len(outcomes) < len(jobs):
-                for outcome in skipped(jobs, outcomes):
-                    outcomes[outcome.job] = outcome
-                    listener.ended(outcome)
-                while (found := self.next(jobs, outcomes, running)) is not None:
-                    job, place = found
-                    running[job.name] = self.start(job, place, news)
-                    listener.started(job)
-                if running:
-                    self.take(news, running, outcomes, listener)
+                # What a running job says of itself changes nothing of what may start: with thousands that wait that isn't cheap to see.
+                if changed or paused != retries.pausing():
+                    changed, paused = False, retries.pausing()
+                    for outcome in skipped(jobs, outcomes):
+                        outcomes[outcome.job] = outcome
+                        listener.ended(outcome)
+                    while (
+                        found := self.next(ready(jobs, outcomes, running.keys() | retries.pausing()), running)
+                    ) is not None:
+                        job, place = found
+                        retries.started(job, listener)
+                        try:
+                            running[job.name] = self.start(job, place, news)
+                        except OSError as error:  # no process, or no room for its log
+                            end(not_started(job, error))
+                            changed = True
+                if running or retries.pausing():
+                    ended = self.take(news, running, listener)
+                    if ended is not None:
+                        end(ended)
+                        changed = True
         except BaseException:
-            stop(running.values())
+            stop(running.values(), listener)
             raise
         return [outcomes[job.name] for job in jobs]
 
-    def next(
-        self, jobs: Sequence[Job], outcomes: Mapping[str, Outcome], running: Mapping[str, Running]
-    ) -> tuple[Job, Place] | None:
-        """The next job to start and its place: the first that fits, an exclusive one only when it is all alone."""
+    def next(self, waiting: Sequence[Job], running: Mapping[str, Running]) -> tuple[Job, Place] | None:
+        """The next job to start of those that may, and its place: the first that fits, an exclusive one only when it is all alone."""
         if any(entry.job.exclusive for entry in running.values()):
             return None
-        waiting = ready(jobs, outcomes, running)
         taken = [entry.place for entry in running.values()]
         for job in waiting:
             if not job.exclusive and (place := place_for(job, self.machine, taken, self.threads)) is not None:
@@ -116,14 +140,13 @@ class LocalEngine:
         self,
         news: queue.Queue[tuple[str, bytes | None]],
         running: dict[str, Running],
-        outcomes: dict[str, Outcome],
         listener: Listener,
-    ) -> None:
-        """Wait for one line of any running job, and act on it."""
+    ) -> Outcome | None:
+        """Wait a moment for one line of any running job, and act on it; the outcome of a job whose process has ended."""
         try:
-            name, line = news.get(timeout=0.5)
+            name, line = news.get(timeout=LOOK_SECONDS)
         except queue.Empty:
-            return
+            return None
         entry = running[name]
         if line is not None:
             said = json.loads(line)
@@ -131,12 +154,11 @@ class LocalEngine:
                 listener.event(Event(**said["event"]))
             else:
                 entry.ending = said
-            return
+            return None
         code = entry.process.wait()
         del running[name]
         seconds = time.monotonic() - entry.started
-        outcomes[name] = outcome_of(name, entry.ending, code, seconds, entry.log)
-        listener.ended(outcomes[name])
+        return outcome_of(name, entry.ending, code, seconds, entry.log)
 
 
 def read_lines(name: str, stream: IO[bytes], news: queue.Queue[tuple[str, bytes | None]]) -> None:
@@ -147,15 +169,18 @@ def read_lines(name: str, stream: IO[bytes], news: queue.Queue[tuple[str, bytes 
     news.put((name, None))
 
 
-def stop(running: Any) -> None:
-    """End processes: ask, wait, kill."""
+def stop(running: Iterable[Running], listener: Listener) -> None:
+    """End processes: ask, wait while they write a checkpoint, and kill those that take too long; all at once on Ctrl-C."""
     entries = list(running)
-    for entry in entries:
-        entry.process.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + GRACE_SECONDS
-    for entry in entries:
-        try:
-            entry.process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+    try:
+        for entry in entries:
+            entry.process.terminate()
+            listener.event(Event(entry.job.name, "stops", note="after a checkpoint; Ctrl-C again ends it at once"))
+        deadline = time.monotonic() + GRACE_SECONDS
+        for entry in entries:
+            with suppress(subprocess.TimeoutExpired):
+                entry.process.wait(max(0.1, deadline - time.monotonic()))
+    finally:
+        for entry in entries:
             entry.process.kill()
             entry.process.wait()

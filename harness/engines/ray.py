@@ -81,10 +81,10 @@ class RayScheduler:
         for reference in over:
             try:
                 ray.get(reference)
-                text = "over"
+                text, decided = "over", False
             except ray.exceptions.RayError as error:
-                text = " ".join(str(error).split())[:300]
-            found[names[reference]] = SchedulerState(text, over=True)
+                text, decided = " ".join(str(error).split())[:300], isinstance(error, ray.exceptions.TaskCancelledError)
+            found[names[reference]] = SchedulerState(text, over=True, decided=decided)
         return found
 
     def cancel(self, ids: Collection[str]) -> None:

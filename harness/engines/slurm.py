@@ -18,6 +18,7 @@ from harness.engines.base import Job
 from harness.engines.cluster import SchedulerState
 from harness.engines.spool import GRACE_SECONDS, SpooledJob
 from harness.errors import InputError
+from harness.faults import InfrastructureError
 
 MISSING = "--engine slurm: the package submitit isn't installed: pip install 'samiro-bench[slurm]'"
 
@@ -48,6 +49,12 @@ OVER = frozenset(
     }
 )
 """Job states (squeue(1), JOB STATE CODES) of which none runs or waits; a job that is queued again leaves them within seconds."""
+
+DECIDED = frozenset({"CANCELLED", "DEADLINE", "OUT_OF_MEMORY", "TIMEOUT"})
+"""Those of them that somebody or a limit brought about, which another attempt would meet again."""
+
+UNREACHED = ("Unable to contact slurm controller", "Socket timed out", "Connection refused", "Connection timed out")
+"""What sbatch says where the controller is down or busy."""
 
 
 class SlurmTask:
@@ -105,6 +112,8 @@ class SlurmScheduler:
             except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
                 self.cancel(list(ids.values()))
                 reason = next((line for line in str(error).splitlines() if "error:" in line), str(error))
+                if any(word in str(error) for word in UNREACHED):
+                    raise InfrastructureError(f"sbatch can't reach the cluster ({' '.join(reason.split())})") from error
                 raise InputError(
                     f"--engine slurm: sbatch takes no job like {jobs[members[0]].job.name} ({' '.join(reason.split())}); "
                     "see the suite's 'resources', or --resources"
@@ -150,7 +159,7 @@ class SlurmScheduler:
             identifier, state, reason, nodes = line.strip().split("|", 3)
             if identifier in wanted:
                 more = f" ({reason})" if state == "PENDING" else f" on {nodes}" if nodes else ""
-                found[identifier] = SchedulerState(state + more, over=state in OVER)
+                found[identifier] = SchedulerState(state + more, over=state in OVER, decided=state in DECIDED)
         return found
 
     def cancel(self, ids: Collection[str]) -> None:
@@ -159,7 +168,12 @@ class SlurmScheduler:
             return
         subprocess.run(["scancel", "--state=PENDING", *ids], capture_output=True)
         subprocess.run(["scancel", "--signal=INT", *ids], capture_output=True)
-        if not self.all_over(ids, GRACE_SECONDS):
+        try:
+            over = self.all_over(ids, GRACE_SECONDS)
+        except KeyboardInterrupt:
+            subprocess.run(["scancel", *ids], capture_output=True)
+            raise
+        if not over:
             subprocess.run(["scancel", *ids], capture_output=True)
             self.all_over(ids, CANCEL_SECONDS)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import signal
 import socket
 import subprocess
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.engines.base import Job
-from harness.engines.worker_process import thread_environment, worker_command
+from harness.engines.worker_process import INTERRUPTED, thread_environment, worker_command
 
 REPORT_SECONDS = 2.0
 """At most one event of a phase in this time: the file lies on a network's file system, and is read every few seconds."""
@@ -64,7 +63,7 @@ class SpooledJob:
                 pipe.write(pickle.dumps(self.job))
             while (code := self.process.poll()) is None:
                 time.sleep(LOOK_SECONDS)
-            if code < 0:
+            if code < 0 or code == INTERRUPTED:
                 # A signal to all processes of a job may reach the worker first.
                 time.sleep(5 * LOOK_SECONDS)
         finally:
@@ -76,13 +75,13 @@ class SpooledJob:
         return code
 
     def stop(self) -> None:
-        """Ask the worker to end, as Ctrl-C does, and end it if it doesn't; from then on the job has been stopped."""
+        """Ask the worker to end after a checkpoint, and end it if it doesn't; from then on the job has been stopped."""
         self.stopped = True
         process = self.process
         if process is None:
             return
         with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         deadline = time.monotonic() + GRACE_SECONDS
         while process.poll() is None:
             if time.monotonic() > deadline:

@@ -15,39 +15,53 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, Any
 
-from harness.errors import InputError
+from harness.engines.worker_process import INTERRUPTED, UNHEARD
+from harness.faults import fault_of
 from harness.processes import die_with_parent
 from harness.progress import Event, throttled
+from harness.stopping import ask_to_stop, stop_asked, stop_on_request
 
 
 def main(report_seconds: float) -> int:
-    """Run the job on standard input; the exit code is 0 if it is done, 1 if it failed, 130 if it was interrupted.
+    """Run the job on standard input; the exit code is 0 if it is done, 1 if it failed, INTERRUPTED if it was stopped.
 
-    report_seconds: at most one event of a phase in this time.
+    UNHEARD: it couldn't say which. report_seconds: at most one event of a phase in this time.
     """
-    die_with_parent()
+    stop_on_request()
+    die_with_parent(signal.SIGTERM)
     # With it a scheduler announces a job's end to all its processes; the parent of this one acts on it, and it would end the others.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     said = take_standard_output()
     job = pickle.loads(sys.stdin.buffer.read())  # our own parent's pickle, over a pipe of its own
 
     def report(event: Event) -> None:
-        say(said, {"event": asdict(event)})
+        try:
+            say(said, {"event": asdict(event)})
+        except BrokenPipeError:
+            ask_to_stop()  # whoever started this process is gone
+        except OSError:
+            pass  # no room for news, which are only for show: no reason to end the work
 
     try:
         job.task(throttled(report, report_seconds))
     except KeyboardInterrupt:
-        return 130
-    except InputError as error:
-        say(said, {"failed": str(error), "kind": "input"})
-        log_traceback()
-        return 1
+        return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent is told and the traceback is in the log
-        say(said, {"failed": f"{type(error).__name__}: {error}".replace("\n", " "), "kind": "error"})
         log_traceback()
-        return 1
-    say(said, {"done": True})
-    return 0
+        if stop_asked():
+            return INTERRUPTED
+        fault = fault_of(error)
+        return ended(said, {"failed": fault.message, "kind": fault.kind}, 1)
+    return ended(said, {"done": True}, 0)
+
+
+def ended(stream: IO[str], what: dict[str, Any], code: int) -> int:
+    """Tell the parent how the job ended; the exit code."""
+    try:
+        say(stream, what)
+    except OSError:
+        return UNHEARD
+    return code
 
 
 def log_traceback() -> None:

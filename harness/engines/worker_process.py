@@ -8,10 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.engines.base import Outcome
+from harness.engines.base import Job, Outcome
+from harness.faults import FaultKind, fault_of
 
 REPORT_SECONDS = 0.25
 """At most one event of a phase in this time: a display can't show more."""
+
+INTERRUPTED = 130
+"""Exit code of a worker that was stopped: 128 + SIGINT, as shells have it."""
+
+UNHEARD = 75
+"""Exit code of a worker that couldn't say how its job ended: EX_TEMPFAIL of sysexits.h."""
 
 
 def worker_command(report_seconds: float = REPORT_SECONDS) -> list[str]:
@@ -40,4 +47,14 @@ def outcome_of(job: str, ending: Mapping[str, Any] | None, code: int, seconds: f
     if "failed" in said:
         return Outcome(job, "failed", seconds, kind=said["kind"], message=said["failed"], log=str(log))
     how = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    return Outcome(job, "failed", seconds, kind="error", message=f"its process {how}; see {log}", log=str(log))
+    if code == -signal.SIGKILL:
+        how += ", perhaps because the machine's memory was short"
+    lost = code < 0 or code in {INTERRUPTED, UNHEARD}
+    kind: FaultKind = "infrastructure" if lost else "error"
+    return Outcome(job, "failed", seconds, kind=kind, message=f"its process {how}", log=str(log))
+
+
+def not_started(job: Job, error: Exception, log: str = "") -> Outcome:
+    """What it comes to that a job has no process."""
+    fault = fault_of(error)
+    return Outcome(job.name, "failed", kind=fault.kind, message=f"not started: {fault.message}", log=log)

@@ -6,7 +6,7 @@ import torch
 
 from detectors.base import Detector
 from harness.errors import InputError
-from harness.methods.attention import SpatialAttention, add_stream_attention
+from harness.methods.attention import SpatialAttention, add_stream_attention, attention_modules
 from harness.methods.base import TrainingModel
 from harness.methods.baseline import BaselineModel
 from harness.methods.config import BaselineConfiguration, MethodConfiguration, RegularizedConfiguration
@@ -83,6 +83,20 @@ def add_attention(detector: Detector, configuration: RegularizedConfiguration, g
     if configuration.attends_in_stream:
         taps = select_taps(detector, configuration.taps)
         add_stream_attention(detector, taps.used, gate=configuration.gate, generator=generator)
+
+
+def without_method(detector: Detector) -> Detector | None:
+    """The same network, weights included, without what a method left in it; None where it left nothing.
+
+    The global random generators stay as they were.
+    """
+    if not attention_modules(detector):
+        return None
+    with torch.random.fork_rng(devices=[]):
+        plain = type(detector)(detector.meta, detector.form)
+    weights = detector.state_dict()
+    plain.load_state_dict({name: weights[name] for name in plain.state_dict()})
+    return plain.train(detector.training)
 
 
 def _weight(configuration: RegularizedConfiguration, total_steps: int | None) -> FixedWeight | RatioWeight:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detectors.base import Tap
+from detectors.checkpoints import refuse_not_finite
 from detectors.meta import Normalisation
-from detectors.pretrained import fitting_part, refuse_not_finite
+from detectors.pretrained import fitting_part
 from detectors.timm_registry import timm_with
 from harness.errors import InputError
 from harness.methods.oracle import Oracle
@@ -88,7 +89,7 @@ def timm_oracle(name: str, tensors: Mapping[str, Tensor], *, where: Path) -> Tim
     whole = set(network.state_dict())
     oracle = oracle_of(name, network)
     kept = fitting_part(network, whole, tensors, where=where, what=f"timm's {name}", fix=FIX)
-    refuse_not_finite(kept, where=where)
+    refuse_not_finite(kept, where=where, fix=FIX)
     network.load_state_dict(kept, strict=False)
     return oracle
 

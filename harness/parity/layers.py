@@ -188,12 +188,15 @@ def worst_loss(
 ) -> Layer:
     """All terms of one set of unusual labels as one layer: the one that is furthest apart.
 
-    moved: gives upstream's of disturbed images; it is called where a term is further apart than the plain tolerance.
+    Ours have to be finite, whatever is documented. moved: gives upstream's of disturbed images; it is called where a term is further
+    apart than the plain tolerance.
     """
     name = f"losses, {labels}"
     odd = set(theirs) ^ set(ours)
     if odd:
         return incomparable(name, f"only one side has {', '.join(sorted(odd))}")
+    if broken := sorted(term for term, value in ours.items() if not bool(value.detach().isfinite().all())):
+        return incomparable(name, f"ours isn't finite: {', '.join(broken)}")
     apart = {term: relative(theirs[term], ours[term]) for term in theirs}
     worst = max(apart, key=lambda term: apart[term])
     detail = ", ".join(f"{term} {float(value.detach()):.4g}" for term, value in theirs.items())

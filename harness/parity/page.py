@@ -49,7 +49,8 @@ dict is imported as `samiro-bench detectors import` imports a released checkpoin
   most {GRADIENT:g}, or {MOVED:g} times what upstream's own then moves by: the gradients of deep networks jump where rectifiers are
   near zero.
 
-Where ours differs on purpose, the layer says so and the reason stands below its table; a documented difference has a bound of its own.
+Where ours differs on purpose, the layer says so and the reason stands below its table; a documented difference has a bound of its own,
+or, where no bound can be given, is shown and not judged.
 Made by `samiro-bench detectors parity NAME... --checkout DIR --table docs/detectors.md`."""
 
 

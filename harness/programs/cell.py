@@ -17,9 +17,11 @@ from harness.cell import (
     cell_folder,
     content_key,
     evaluation_identity,
+    phase_of,
     records_folder,
     score_code,
     scoring_of,
+    worked_on,
 )
 from harness.datasets.base import FORMS, Dataset
 from harness.datasets.predictions import pack_predictions, predictions_sha256
@@ -28,15 +30,14 @@ from harness.errors import InputError
 from harness.files import sha256_of_file, sha256_of_json, write_json
 from harness.fingerprint import code_of
 from harness.methods.config import BaselineConfiguration
-from harness.phase_work import pack_submission, score_split
 from harness.phases import Phase, run_phase, was_accepted
 from harness.programs.run import ask
 from harness.progress import Event, Report
-from harness.records import Artefact, Environment, Identity, OwnTiming, Record, identity_hash, write_record
+from harness.records import Artefact, Environment, Identity, Record, identity_hash, write_record
 from harness.suite import DatasetPart, EvaluationPart, Point, Suite, TrainingPart, dataset_identity, form_of
 from harness.suite.axes import points_of, select
 from harness.suite.evaluations import evaluations_of
-from harness.throughput.protocol import latency_of
+from harness.timings import OwnTiming
 
 PREDICT = "predict.json"
 """What a finished prediction says of itself."""
@@ -76,11 +77,13 @@ class ProgramPhases:
         return (*self.predict.values(), *self.score.values())
 
 
-def program_cells(suite: Suite, *, seeds: int | None = None, only: Sequence[str] = ()) -> tuple[ProgramCell, ...]:
-    """The cells of a suite's programs in the order of its points; `seeds` and `only` as for `cells_of`."""
+def program_cells(
+    suite: Suite, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> tuple[ProgramCell, ...]:
+    """The cells of a suite's programs in the order of its points; `seeds`, `only` and `skip` as for `cells_of`."""
     return tuple(
         program_cell(suite, point)
-        for point in select(suite, points_of(suite, seeds), only)
+        for point in select(suite, points_of(suite, seeds), only, skip)
         if is_program(point.detector)
     )
 
@@ -158,21 +161,24 @@ def program_phases(results: Path, cell: ProgramCell, contents: Mapping[str, str]
             **evaluation_identity(evaluation, contents),
         }
         code = code_of("harness.programs.run", FORMS[cell.form].partition(":")[0])
-        predict[key] = Phase(folder / f"predict-{key}", sha256_of_json(what), code)
+        predict[key] = phase_of(folder / f"predict-{key}", what, code)
         what = {"phase": "score", "before": predict[key].key, "metric": scoring_of(cell, evaluation).metric}
-        score[key] = Phase(folder / f"score-{key}", sha256_of_json(what), score_code(cell, evaluation))
+        score[key] = phase_of(folder / f"score-{key}", what, score_code(cell, evaluation))
     return ProgramPhases(folder, predict, score)
 
 
 def run_program_cell(results: Path, cell: ProgramCell, report: Report) -> None:
     """Ask, score and record, whatever of that isn't done."""
+    from harness.phase_work import pack_submission, score_split
+
     phases = program_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
-    for name, evaluation in cell.evaluations.items():
-        predicted = run_phase(phases.predict[name], partial(ask_program, cell, dataset, evaluation, report))
-        score = score_split if dataset.has_labels(evaluation.split) else pack_submission
-        run_phase(phases.score[name], partial(score, cell, dataset, evaluation.split, predicted, report))
-    record_program(results, cell)
+    with worked_on(results, cell, report):
+        for name, evaluation in cell.evaluations.items():
+            predicted = run_phase(phases.predict[name], partial(ask_program, cell, dataset, evaluation, report))
+            score = score_split if dataset.has_labels(evaluation.split) else pack_submission
+            run_phase(phases.score[name], partial(score, cell, dataset, evaluation.split, predicted, report))
+        record_program(results, cell)
 
 
 def ask_program(cell: ProgramCell, dataset: Dataset, evaluation: EvaluationPart, report: Report, folder: Path) -> None:
@@ -198,6 +204,8 @@ def ask_program(cell: ProgramCell, dataset: Dataset, evaluation: EvaluationPart,
     pack_predictions(folder / "predictions.npz", ids, lanes)
     timing = None
     if answer.milliseconds is not None:
+        from harness.throughput.protocol import latency_of
+
         timing = OwnTiming(
             protocol="program/1",
             device=device,

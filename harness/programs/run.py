@@ -15,6 +15,7 @@ from pathlib import Path
 
 from detectors.programs import DescribedProgram
 from harness.datasets.base import Dataset, Frame
+from harness.datasets.tusimple import PREDICTIONS_FILE, TuSimple
 from harness.errors import InputError
 from harness.lanes import Lane
 from harness.processes import die_with_parent
@@ -104,13 +105,38 @@ def ask(
         "form": dataset.form,
     }
     run(described, described.command(values), exchange, len(frames), progress)
-    lanes = dataset.read_predictions(exchange.predictions, frames)
     used = " ".join(described.program.command)
-    return Answer(
-        lanes,
-        read_timings(exchange.timings, frames) if "{timings}" in used else None,
-        read_facts(exchange.facts) if "{facts}" in used else {},
-    )
+    try:
+        return Answer(
+            read_lanes(exchange.predictions, dataset, frames),
+            read_timings(written(exchange.timings), frames) if "{timings}" in used else None,
+            read_facts(written(exchange.facts)) if "{facts}" in used else {},
+        )
+    except InputError as error:
+        raise InputError(
+            f"{described.file}: {described.program.name} ended well, but {error}; {last_words(exchange)}"
+        ) from error
+
+
+def read_lanes(folder: Path, dataset: Dataset, frames: Sequence[Frame]) -> list[list[Lane]]:
+    """The lanes that a program wrote, in the order of `frames`. InputError where they aren't sound, which says what files are there."""
+    try:
+        if isinstance(dataset, TuSimple):
+            written(folder / PREDICTIONS_FILE)
+        return dataset.read_predictions(folder, frames)
+    except InputError as error:
+        found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        such = f", the first is {found[0]}" if found else ""
+        raise InputError(f"{error}; {len(found)} files are there{such}") from error
+
+
+def written(path: Path) -> Path:
+    """A file that a program owes. InputError where it didn't write it."""
+    if not path.is_file():
+        raise InputError(
+            f"didn't write {path}; a program whose command has its place writes it, or ends with an exit code"
+        )
+    return path
 
 
 def run(

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harness.artefacts import open_part, rendering_phase
-from harness.cell import records_folder
+from harness.cell import CellPhases, records_folder
 from harness.datasets.base import Dataset
 from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.errors import InputError
@@ -107,8 +107,8 @@ def fill(plan: Plan, records: list[Record], board: Leaderboard, folder: Path) ->
                     "run `bench` again"
                 )
             shutil.copyfile(archive, folder / "predictions" / f"{record.id}.{predicted.name}.npz")
-        log = state.phases.train.folder / LOG_FILE
-        if log.is_file():
+        log = state.phases.train.folder / LOG_FILE if isinstance(state.phases, CellPhases) else None
+        if log is not None and log.is_file():
             (folder / TRAINING).mkdir(exist_ok=True)
             shutil.copyfile(log, folder / TRAINING / f"{record.id}.jsonl")
     archive_labels(plan, records, folder)

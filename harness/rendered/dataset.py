@@ -18,6 +18,7 @@ import cv2
 from harness.datasets.rendering import RENDERING_FILE
 from harness.errors import InputError
 from harness.files import sha256_of_json, sync_folder, write_json
+from harness.processes import die_with_parent
 from harness.rendered import culane_form, llamas_form, tusimple_form
 from harness.rendered.clip import Clip
 from harness.rendered.spec import FORMS, SCENARIOS, Form, RenderSpec, dataset_key
@@ -173,6 +174,8 @@ def _start_worker() -> None:
 
     # Ctrl-C reaches the whole process group: the parent ends the pool, workers just finish the clip they are at.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A pool doesn't notice that whoever waits for it was killed.
+    die_with_parent(signal.SIGKILL)
     cv2.setNumThreads(1)
 
 

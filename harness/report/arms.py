@@ -10,8 +10,8 @@ from typing import Any
 from harness.files import canonical_json
 from harness.records import Evaluation, Identity, Record
 
-_OF_THE_SEED = {"seed", "threads"}
-"""What may differ between the records of an arm. Threads must agree in a pair, which is checked seed by seed."""
+_OF_THE_SEED = {"seed", "threads", "micro_batch_size"}
+"""What may differ between the records of an arm. Threads and micro-batches must agree in a pair, which is checked seed by seed."""
 
 _OF_THE_METHOD = {"method", "method_configuration", "oracle"}
 """What differs between the two arms of a pair: everything else must be equal."""
@@ -69,7 +69,7 @@ def arms_of(records: Sequence[Record]) -> tuple[list[Arm], list[str]]:
 
 
 def arm_of(records: tuple[Record, ...], variant: str) -> Arm:
-    """One arm from its records, which differ in seed and perhaps threads only."""
+    """One arm from its records, which differ in seed, and perhaps in threads and micro-batches, only."""
     identity = records[0].identity
     return Arm(
         trained_on=identity.dataset,

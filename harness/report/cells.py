@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
 
+from harness.report.arms import Arm
 from harness.report.columns import Column
 from harness.report.costs import Timing, TimingKey, machine_of
 from harness.report.leaderboard import Leaderboard, Section, Timings, Unscored
@@ -178,8 +179,33 @@ def bounds(mean: float, half_width: float | None) -> str:
     return f"{number((mean - half_width) * 100, 2, sign=True)} to {number((mean + half_width) * 100, 2, sign=True)}"
 
 
+MEASURED_IN_FULL: dict[str, Callable[[Timing], str]] = {
+    "p50 range ms": lambda timing: range_text(timing.p50_range),
+    "File p50 ms": lambda timing: number(timing.pre_p50, 2),
+    "End-to-end p50 ms": lambda timing: number(timing.end_to_end_p50, 2),
+    "Images/s at 16": lambda timing: number(timing.common_batch, 1),
+    "Best images/s": lambda timing: best_batch_text(timing.best_batch),
+    "Δ score": lambda timing: (
+        number(100 * timing.score_change, 2, sign=True) if timing.score_change is not None else ""
+    ),
+    "Reserved MiB": lambda timing: mebibytes(timing.peak_reserved_bytes),
+    "Resident MiB": lambda timing: mebibytes(timing.peak_resident_bytes),
+}
+"""Columns that stand in a table of which some row has them: the short protocol doesn't measure them."""
+
+
 def timing_tables(board: Leaderboard) -> list[Table]:
-    """Latency: one table for each protocol, machine, thread count and precision, never two in one."""
+    """Latency: one table for each protocol, machine, thread count and mode, never two in one."""
+    rows: dict[TimingKey, list[tuple[Arm, Timing]]] = defaultdict(list)
+    for arm, timings in board.timings.items():
+        for key, timing in timings.items():
+            rows[key].append((arm, timing))
+    return [timing_table(key, rows[key]) for key in sorted(rows)]
+
+
+def timing_table(key: TimingKey, rows: Sequence[tuple[Arm, Timing]]) -> Table:
+    """The latencies under one key."""
+    more = [title for title, cell in MEASURED_IN_FULL.items() if any(cell(timing) for _, timing in rows)]
     header = (
         "Trained on",
         "Detector",
@@ -192,6 +218,7 @@ def timing_tables(board: Leaderboard) -> list[Table]:
         "Model p50 ms",
         "Post p50 ms",
         "Relative",
+        *more,
         "GFLOPs",
         "Params (M)",
         "Peak MiB",
@@ -199,24 +226,43 @@ def timing_tables(board: Leaderboard) -> list[Table]:
         "Iterations",
         "Flags",
     )
-    rows: dict[TimingKey, list[tuple[str, ...]]] = defaultdict(list)
-    for arm, timings in board.timings.items():
-        for key, timing in timings.items():
-            fps, p50, p99, gflops, parameters = timing_cells(timing)
-            middle = (number(timing.p90, 2), number(timing.p95, 2), p99)
-            regions = (number(timing.model_p50, 2), number(timing.post_p50, 2), number(timing.relative, 3))
-            size = (gflops, parameters, mebibytes(timing.peak_memory_bytes), str(timing.cells), str(timing.iterations))
-            name = (arm.trained_on, arm.detector, f"{arm.method}{f' ({arm.variant})' if arm.variant else ''}")
-            rows[key].append((*name, fps, p50, *middle, *regions, *size, ", ".join(timing.flags)))
-    return [
-        Table(
-            f"{key.protocol}, {key.precision}, {key.threads} thread{'s' if key.threads != 1 else ''}, {key.machine}",
-            header,
-            tuple(rows[key]),
-            3,
-        )
-        for key in sorted(rows)
-    ]
+    found = []
+    for arm, timing in rows:
+        fps, p50, p99, gflops, parameters = timing_cells(timing)
+        middle = (number(timing.p90, 2), number(timing.p95, 2), p99)
+        regions = (number(timing.model_p50, 2), number(timing.post_p50, 2), number(timing.relative, 3))
+        full = tuple(MEASURED_IN_FULL[title](timing) for title in more)
+        size = (gflops, parameters, mebibytes(timing.peak_memory_bytes), str(timing.cells), str(timing.iterations))
+        found.append((*names_of(arm), fps, p50, *middle, *regions, *full, *size, ", ".join(timing.flags)))
+    threads = f"{key.threads} thread{'s' if key.threads != 1 else ''}"
+    return Table(f"{key.protocol}, {key.precision}, {threads}, {key.machine}", header, tuple(found), 3)
+
+
+def names_of(arm: Arm) -> tuple[str, str, str]:
+    """Training set, detector and method of an arm."""
+    return arm.trained_on, arm.detector, f"{arm.method}{f' ({arm.variant})' if arm.variant else ''}"
+
+
+def range_text(bounds: tuple[float, float] | None) -> str:
+    """`low to high`; blank for None."""
+    return "" if bounds is None else f"{number(bounds[0], 2)} to {number(bounds[1], 2)}"
+
+
+def best_batch_text(best: tuple[int, float] | None) -> str:
+    """Images a second, and the batch size that takes as many; blank for None."""
+    return "" if best is None else f"{number(best[1], 1)} ({best[0]} at once)"
+
+
+def inference_tables(board: Leaderboard) -> list[Table]:
+    """What methods cost at inference: one table for each protocol, machine and thread count."""
+    header = ("Trained on", "Detector", "Method", "Graph", "× baseline", "Model ms", "Baseline ms", "Cells", "Flags")
+    rows: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for arm, costs in board.inference.items():
+        for cost in costs:
+            middle, low, high = (number(value, 3) for value in cost.ratio)
+            figures = (f"{middle} ({low} to {high})", number(cost.model_ms, 2), number(cost.baseline_model_ms, 2))
+            rows[cost.title].append((*names_of(arm), cost.graph, *figures, str(cost.cells), ", ".join(cost.flags)))
+    return [Table(title, header, tuple(rows[title]), 4) for title in sorted(rows)]
 
 
 def own_timing_tables(board: Leaderboard) -> list[Table]:
@@ -255,9 +301,7 @@ def training_tables(board: Leaderboard) -> list[Table]:
         for cost in costs:
             rows[cost.machine].append(
                 (
-                    arm.trained_on,
-                    arm.detector,
-                    f"{arm.method}{f' ({arm.variant})' if arm.variant else ''}",
+                    *names_of(arm),
                     number(cost.seconds_per_step, 4),
                     step_ratio_text(cost.step_ratio),
                     number(cost.seconds / 60, 1),

@@ -8,15 +8,22 @@ from dataclasses import dataclass
 from statistics import mean, median
 from typing import TypeVar
 
-from harness.records import Environment, Record, StepCost, Throughput
+from harness.records import Environment, Record
 from harness.report.arms import Arm
+from harness.timings import InferenceCost, Latency, StepCost, Throughput
 
 Number = TypeVar("Number", int, float)
+
+HEADLINE = "fp32-strict"
+"""The mode that tables compare detectors in."""
+
+COMMON_SIZE = 16
+"""The batch size that the protocol measures of every detector."""
 
 
 @dataclass(frozen=True, order=True)
 class TimingKey:
-    """Latencies compare only where all of this is equal."""
+    """Latencies compare only where all of this is equal. precision: the mode in which the network ran."""
 
     protocol: str
     machine: str
@@ -28,7 +35,9 @@ class TimingKey:
 class Timing:
     """Latency of an arm under one key: medians over its cells, milliseconds.
 
-    relative: p50 over the reference model's median in the same process. fps = 1000 / p50.
+    relative: p50 over the reference model's median in the same process. fps = 1000 / p50. p50_range: lowest and highest p50 of any
+    repeat. common_batch: images a second in batches of COMMON_SIZE; best_batch: the size that takes most a second, and how many, of
+    the medians over cells. What the short protocol doesn't measure is None.
     """
 
     key: TimingKey
@@ -46,11 +55,36 @@ class Timing:
     parameters: int
     peak_memory_bytes: int | None
     flags: tuple[str, ...]
+    p50_range: tuple[float, float] | None
+    h2d_p50: float | None
+    pre_p50: float | None
+    end_to_end_p50: float | None
+    common_batch: float | None
+    best_batch: tuple[int, float] | None
+    peak_reserved_bytes: int | None
+    peak_resident_bytes: int | None
+    score_change: float | None
 
     @property
     def fps(self) -> float:
         """Frames per second at batch 1."""
         return 1000.0 / self.p50
+
+
+@dataclass(frozen=True)
+class InferenceCostOfArm:
+    """What a method costs an arm's network at inference, in one graph, under one protocol on one machine; over its cells.
+
+    ratio: the median, with the lowest and highest end of any cell's 95 % interval. Milliseconds are medians.
+    """
+
+    title: str
+    graph: str
+    cells: int
+    ratio: tuple[float, float, float]
+    model_ms: float
+    baseline_model_ms: float
+    flags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -124,14 +158,78 @@ def timing_of(key: TimingKey, runs: Sequence[Throughput]) -> Timing:
         parameters=max(run.parameters for run in runs),
         peak_memory_bytes=largest(run.peak_memory_bytes for run in runs),
         flags=tuple(sorted({flag for run in runs for flag in run.flags})),
+        p50_range=range_of([run.p50_range_ms for run in runs if run.p50_range_ms is not None]),
+        h2d_p50=middle(p50_of(run.h2d_ms) for run in runs),
+        pre_p50=middle(p50_of(run.pre_ms) for run in runs),
+        end_to_end_p50=middle(p50_of(run.end_to_end_ms) for run in runs),
+        common_batch=batch_rates(runs).get(COMMON_SIZE),
+        best_batch=max(batch_rates(runs).items(), key=lambda item: item[1], default=None),
+        peak_reserved_bytes=largest(run.peak_reserved_bytes for run in runs),
+        peak_resident_bytes=largest(run.peak_resident_bytes for run in runs),
+        score_change=middle(run.score_change for run in runs),
     )
 
 
+def batch_rates(runs: Sequence[Throughput]) -> dict[int, float]:
+    """Batch size -> images a second, the median over the runs that measured it."""
+    rates: dict[int, list[float]] = defaultdict(list)
+    for run in runs:
+        for point in run.batches:
+            rates[point.size].append(point.images_per_second)
+    return {size: median(rates[size]) for size in sorted(rates)}
+
+
+def p50_of(latency: Latency | None) -> float | None:
+    """The median of a region, None where it wasn't measured."""
+    return None if latency is None else latency.p50
+
+
+def range_of(ranges: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """From the lowest of the lower ends to the highest of the upper ones."""
+    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
+
+
+def middle(values: Iterable[float | None]) -> float | None:
+    """The median of the values that there are."""
+    found = [value for value in values if value is not None]
+    return median(found) if found else None
+
+
 def common_timing(timings: Sequence[Mapping[TimingKey, Timing]]) -> TimingKey | None:
-    """The key that all timed arms share: what a table may show in one column. The full protocol comes first, then the key's order."""
+    """The key that all timed arms share: what a table may show in one column. The full protocol comes first, then fp32-strict, then
+    the key's order.
+    """
     timed = [set(arm) for arm in timings if arm]
     shared = set.intersection(*timed) if timed else set()
-    return min(shared, default=None)
+    return min(shared, key=lambda key: (key.protocol, key.precision != HEADLINE, key), default=None)
+
+
+def inference_costs_of(arm: Arm) -> list[InferenceCostOfArm]:
+    """What an arm's method costs at inference, graph by graph; nothing for the baseline and for methods that leave nothing behind."""
+    found: dict[tuple[str, str], list[InferenceCost]] = defaultdict(list)
+    for record in arm.records:
+        for cost in record.inference_cost:
+            threads = f"{cost.threads} thread{'s' if cost.threads != 1 else ''}"
+            title = f"{cost.protocol}, {HEADLINE}, {threads}, {machine_of(record.environment, cost.device)}"
+            found[title, cost.graph].append(cost)
+    return [inference_cost(title, graph, found[title, graph]) for title, graph in found]
+
+
+def inference_cost(title: str, graph: str, costs: Sequence[InferenceCost]) -> InferenceCostOfArm:
+    """Summarise the costs of one arm in one graph."""
+    return InferenceCostOfArm(
+        title=title,
+        graph=graph,
+        cells=len(costs),
+        ratio=(
+            median(cost.ratio for cost in costs),
+            min(cost.ratio_low for cost in costs),
+            max(cost.ratio_high for cost in costs),
+        ),
+        model_ms=median(cost.model_ms for cost in costs),
+        baseline_model_ms=median(cost.baseline_model_ms for cost in costs),
+        flags=tuple(sorted({flag for cost in costs for flag in cost.flags})),
+    )
 
 
 def training_costs_of(arm: Arm) -> list[TrainingCostOfArm]:

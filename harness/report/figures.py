@@ -25,7 +25,7 @@ ROWS_LIMIT = 60
 """Rows that one figure shows, the first of the table; its title says so where there are more."""
 
 INK, WEAK = "#1c1c19", "#8a8a82"
-STYLE: Any = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.edgecolor": WEAK,
     "axes.spines.top": False,

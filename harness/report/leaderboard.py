@@ -16,7 +16,16 @@ from harness.records import Record
 from harness.report.arms import Arm, arms_of
 from harness.report.beside import Reproduction, reproductions
 from harness.report.columns import Column, arm_estimates, columns_of
-from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, common_timing, timings_of, training_costs_of
+from harness.report.costs import (
+    InferenceCostOfArm,
+    Timing,
+    TimingKey,
+    TrainingCostOfArm,
+    common_timing,
+    inference_costs_of,
+    timings_of,
+    training_costs_of,
+)
 from harness.report.published import Published
 from harness.report.robustness import UNJUDGED, Robustness, robustness_of
 from harness.report.rows import Gain, Row, gains_of, rival_baselines, rows_of
@@ -77,7 +86,7 @@ class Unscored:
 
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
-    """Everything that tables and pages are made from. timings and training are of all arms, whatever they were scored on.
+    """Everything that tables and pages are made from. timings, inference and training are of all arms, whatever they were scored on.
 
     robustness: what is left under corruptions, a table a split. left_out: what is wrong with the records that no figure rests on, a
     line each. missing: seeds of rows that have no record. failed: cells that were run and ended without a record, a line each with the
@@ -88,6 +97,7 @@ class Leaderboard:
     sections: tuple[Section, ...]
     unscored: tuple[Unscored, ...]
     timings: Timings
+    inference: Mapping[Arm, tuple[InferenceCostOfArm, ...]]
     training: Mapping[Arm, tuple[TrainingCostOfArm, ...]]
     summaries: tuple[MethodSummary, ...]
     robustness: tuple[Robustness, ...] = ()
@@ -137,6 +147,7 @@ def leaderboard(
         sections=sections,
         unscored=tuple(item for arm in arms for item in unscored_of(arm)),
         timings=timings,
+        inference={arm: tuple(inference_costs_of(arm)) for arm in arms},
         training={arm: tuple(training_costs_of(arm)) for arm in arms},
         summaries=method_summaries([(section.key.dataset, section.gains) for section in headline_sections(sections)]),
         robustness=robustness_of(arms, scored),

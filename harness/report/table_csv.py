@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from harness.report.beside import PublishedRow
 from harness.report.columns import ACCURACY, OVERLAP, SCENARIOS, Column
-from harness.report.costs import Timing, TrainingCostOfArm
+from harness.report.costs import InferenceCostOfArm, Timing, TrainingCostOfArm
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Difference, Gain, Row
 from harness.report.text import csv_text, number, one_line
@@ -29,6 +29,9 @@ GAIN = (
 TIMING = (
     "protocol", "machine", "threads", "precision", "fps", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "model_p50_ms",
     "post_p50_ms", "relative", "gflops", "gflops_is_lower_bound", "parameters", "inference_peak_bytes", "timing_flags",
+    "p50_low_ms", "p50_high_ms", "h2d_p50_ms", "pre_p50_ms", "end_to_end_p50_ms", "images_per_second_at_16", "best_batch",
+    "best_images_per_second", "inference_reserved_bytes", "inference_resident_bytes", "score_change", "inference_ratio",
+    "inference_ratio_low", "inference_ratio_high",
 )  # fmt: skip
 TRAINING = (
     "training_machine", "seconds_per_step", "training_seconds", "steps", "batch_size", "micro_batch_size", "training_peak_bytes",
@@ -109,6 +112,8 @@ def row_cells(board: Leaderboard, section: Section, row: Row) -> dict[str, str]:
     costs = board.training[row.arm]
     cells |= timing_cells(timing) if timing else {}
     cells |= training_cells(costs[0]) if len(costs) == 1 else {}
+    eager = [cost for cost in board.inference[row.arm] if cost.graph == "eager"]
+    cells |= inference_cells(eager[0]) if len(eager) == 1 else {}
     return cells | {"records": csv_text(";".join(record.id for record in row.arm.records))}
 
 
@@ -160,7 +165,24 @@ def timing_cells(timing: Timing) -> dict[str, str]:
         "parameters": str(timing.parameters),
         "inference_peak_bytes": number(timing.peak_memory_bytes, 0),
         "timing_flags": csv_text("; ".join(timing.flags)),
+        "p50_low_ms": number(timing.p50_range[0], 4) if timing.p50_range else "",
+        "p50_high_ms": number(timing.p50_range[1], 4) if timing.p50_range else "",
+        "h2d_p50_ms": number(timing.h2d_p50, 4),
+        "pre_p50_ms": number(timing.pre_p50, 4),
+        "end_to_end_p50_ms": number(timing.end_to_end_p50, 4),
+        "images_per_second_at_16": number(timing.common_batch, 4),
+        "best_batch": str(timing.best_batch[0]) if timing.best_batch else "",
+        "best_images_per_second": number(timing.best_batch[1], 4) if timing.best_batch else "",
+        "inference_reserved_bytes": number(timing.peak_reserved_bytes, 0),
+        "inference_resident_bytes": number(timing.peak_resident_bytes, 0),
+        "score_change": number(100 * timing.score_change, 4) if timing.score_change is not None else "",
     }
+
+
+def inference_cells(cost: InferenceCostOfArm) -> dict[str, str]:
+    """What an arm's method costs at inference, its network run as it is."""
+    names = ("inference_ratio", "inference_ratio_low", "inference_ratio_high")
+    return {name: number(value, 4) for name, value in zip(names, cost.ratio, strict=True)}
 
 
 def training_cells(cost: TrainingCostOfArm) -> dict[str, str]:

@@ -20,6 +20,7 @@ from harness.report.cells import (
     chunks,
     difference_text,
     gain_table,
+    inference_tables,
     method_text,
     own_timing_tables,
     score_text,
@@ -66,6 +67,9 @@ def to_latex(board: Leaderboard) -> str:
     if board.summaries:
         floats.append(("Methods over all rows: random effects, in points.", tabulars(summary_table(board)), []))
     floats += [(f"Latency at batch 1: {table.title}.", tabulars(table), []) for table in timing_tables(board)]
+    floats += [
+        (f"Cost of methods at inference: {table.title}.", tabulars(table), []) for table in inference_tables(board)
+    ]
     floats += [
         (f"Programs by their own clocks: {table.title}.", tabulars(table), []) for table in own_timing_tables(board)
     ]

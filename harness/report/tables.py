@@ -19,6 +19,7 @@ from harness.report.beyond_cells import (
 from harness.report.cells import (
     Table,
     gain_table,
+    inference_tables,
     own_timing_tables,
     score_table,
     summary_table,
@@ -75,6 +76,12 @@ Batch 1, host to device + model + post-processing, wall clock; medians over the 
 of torchvision's resnet18 at 1x3x288x800 in the same process. `lane-latency/1-short` is one process and 100
 iterations: shown, never ranked. Compare within one table only: each is one protocol on one machine."""
 
+HOW_TO_READ_INFERENCE = """\
+Time of a method's network over that of the same network without what the method left in it, batch 1, both in turns in
+one process: the median over the cells (the lowest to the highest end of any cell's 95 % bootstrap interval). Methods
+that aren't here leave nothing behind: their network is the baseline's. *Graph*: as it is, exported, compiled, or as a
+CUDA graph."""
+
 HOW_TO_READ_TRAINING = (
     "Means over the cells; the seconds are those of the training steps alone. Compare within one table only. *Step × baseline* is a "
     "step's time over the baseline's, both in turns in one process: the median of its blocks (the lowest to the highest)."
@@ -121,6 +128,7 @@ def to_markdown(board: Leaderboard) -> str:
     parts += left_out_parts(board)
     for title, text, tables in (
         ("Latency", HOW_TO_READ_TIMES, timing_tables(board)),
+        ("What methods cost at inference", HOW_TO_READ_INFERENCE, inference_tables(board)),
         ("Programs by their own clocks", HOW_TO_READ_OWN_TIMES, own_timing_tables(board)),
         ("Training cost", HOW_TO_READ_TRAINING, training_tables(board)),
     ):

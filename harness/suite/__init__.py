@@ -5,7 +5,16 @@ what it includes besides.
 """
 
 from harness.suite.axes import Point
-from harness.suite.cells import Cell, ScoredCell, adapter_of, cells_of, dataset_identity
+from harness.suite.cells import (
+    Cell,
+    ScoredCell,
+    adapter_module,
+    adapter_of,
+    cells_of,
+    dataset_identity,
+    with_micro_batch,
+)
+from harness.suite.known import asked_of
 from harness.suite.load import load_suite, suite_names
 from harness.suite.not_yet import not_yet, refuse_not_yet
 from harness.suite.resources import needs_of, with_resources
@@ -20,7 +29,9 @@ __all__ = [
     "ScoredCell",
     "Suite",
     "TrainingPart",
+    "adapter_module",
     "adapter_of",
+    "asked_of",
     "cells_of",
     "dataset_identity",
     "form_of",
@@ -29,5 +40,6 @@ __all__ = [
     "not_yet",
     "refuse_not_yet",
     "suite_names",
+    "with_micro_batch",
     "with_resources",
 ]

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from detectors.programs import read_program
-from detectors.registry import detector_meta, is_program
+from detectors.registry import is_program
 from harness.errors import InputError, did_you_mean
+from harness.suite.known import known_detector
 from harness.suite.schema import Condition, Inclusion, Suite
 from harness.validation import validated
 
@@ -79,11 +80,11 @@ def fitting(names: Mapping[str, str], patterns: Sequence[str] | None) -> tuple[s
 
 def variant_name(key: str) -> str:
     """The name in tables of what a suite lists among its detectors: a variant's, or a program's."""
-    return read_program(Path(key)).program.name if is_program(key) else detector_meta(key).name
+    return read_program(Path(key)).program.name if is_program(key) else known_detector(key).meta.name
 
 
 def axes_of(suite: Suite) -> Axes:
-    """The axes of a suite. InputError as `detector_meta` on a detector that there isn't."""
+    """The axes of a suite. InputError as `find_adapter` on a detector that there isn't."""
     return Axes(
         {name: name for name in suite.datasets},
         {key: variant_name(key) for key in suite.detectors},
@@ -147,31 +148,40 @@ def check_axes(suite: Suite) -> None:
         raise InputError(f"{suite.file}: key 'exclude': leaves no cell: take a condition out")
 
 
-def parse_condition(expression: str) -> Condition:
+def parse_condition(expression: str, option: str = "--only") -> Condition:
     """The condition that a command line writes as `key=pattern,key=pattern`, a comma being "and"."""
-    where = f"--only {expression!r}"
+    where = f"{option} {expression!r}"
     found: dict[str, str] = {}
     for term in expression.split(","):
         key, separator, pattern = (part.strip() for part in term.partition("="))
         if not separator or not pattern:
             raise InputError(f"{where}: {term.strip()!r} isn't key=pattern; write detector=resa_*,method=samiro")
         if key in found:
-            raise InputError(f"{where}: key '{key}' stands twice; for either of two give --only twice")
+            raise InputError(f"{where}: key '{key}' stands twice; for either of two give {option} twice")
         found[key] = pattern
     return validated(Condition, found, where=where)
 
 
-def select(suite: Suite, points: Sequence[Point], expressions: Sequence[str]) -> tuple[Point, ...]:
-    """The points that one of the expressions fits, in their order; all of them without expressions.
+def select(
+    suite: Suite, points: Sequence[Point], only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> tuple[Point, ...]:
+    """The points, in their order, that one of the expressions of `only` fits (without any, all) and none of `skip`.
 
-    InputError on an expression that names what there isn't or fits no point.
+    InputError on an expression that names what there isn't or fits no point, and where no point is left.
     """
-    if not expressions:
-        return tuple(points)
+    chosen = fitting_points(suite, points, only, "--only") if only else set(points)
+    chosen -= fitting_points(suite, points, skip, "--skip")
+    if skip and not chosen:
+        raise InputError(f"--skip {skip[-1]!r}: leaves no cell of {suite.name}: skip less")
+    return tuple(point for point in points if point in chosen)
+
+
+def fitting_points(suite: Suite, points: Sequence[Point], expressions: Sequence[str], option: str) -> set[Point]:
+    """The points that one of the expressions of a command line's option fits."""
     axes, seeds = axes_of(suite), sorted({point.seed for point in points})
-    chosen: set[Point] = set()
+    found: set[Point] = set()
     for expression in expressions:
-        condition, where = parse_condition(expression), f"--only {expression!r}"
+        condition, where = parse_condition(expression, option), f"{option} {expression!r}"
         axes.check(condition, where)
         unknown = [seed for seed in condition.seed or () if seed not in seeds]
         if unknown:
@@ -182,5 +192,5 @@ def select(suite: Suite, points: Sequence[Point], expressions: Sequence[str]) ->
             raise InputError(
                 f"{where}: no cell of {suite.name} is all of that: name fewer keys, or see `plan {suite.name}`"
             )
-        chosen |= fits
-    return tuple(point for point in points if point in chosen)
+        found |= fits
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from detectors.meta import Configuration, DetectorMeta, Form
@@ -14,6 +14,7 @@ from harness.records import Identity, identity_hash
 from harness.rendered.spec import dataset_key
 from harness.suite.axes import Point, points_of, select
 from harness.suite.evaluations import evaluations_of
+from harness.suite.known import known_detector
 from harness.suite.overrides import resolved_meta
 from harness.suite.schema import (
     DatasetPart,
@@ -96,22 +97,40 @@ class ScoredCell(Protocol):
         """Its scorings by name."""
 
 
-def cells_of(suite: Suite, *, seeds: int | None = None, only: Sequence[str] = ()) -> tuple[Cell, ...]:
+def cells_of(
+    suite: Suite, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> tuple[Cell, ...]:
     """The cells of a suite that are trained, in the order of `points_of`.
 
-    seeds: takes the place of the suite's numbers. only: conditions (`parse_condition`) of which one has to fit; InputError where one
-    fits no cell.
+    seeds: takes the place of the suite's numbers. only: conditions (`parse_condition`) of which one has to fit; skip: of which none.
+    InputError where one fits no cell.
     """
     metas: dict[tuple[str, Form], DetectorMeta] = {}
+    alike: dict[Point, Cell] = {}
     cells = []
-    for point in select(suite, points_of(suite, seeds), only):
+    for point in select(suite, points_of(suite, seeds), only, skip):
         if is_program(point.detector):
             continue
         form = form_of(suite.datasets[point.dataset])
         if (point.detector, form) not in metas:
             metas[point.detector, form] = resolved_meta(suite, point.detector, form)
-        cells.append(cell_of(suite, point, metas[point.detector, form]))
+        first = point._replace(seed=0)
+        if first not in alike:
+            alike[first] = cell_of(suite, first, metas[point.detector, form])
+        cells.append(of_seed(alike[first], point.seed))
     return tuple(cells)
+
+
+def of_seed(cell: Cell, seed: int) -> Cell:
+    """The cell that differs in its seed alone: everything else is resolved once for all seeds."""
+    identity = cell.identity.model_copy(update={"seed": seed})
+    return replace(cell, id=cell_id(identity), identity=identity)
+
+
+def cell_id(identity: Identity) -> str:
+    """A readable name that ends in a hash of the identity."""
+    digest = identity_hash(identity)[:10]
+    return f"{identity.dataset}-{identity.detector}-{identity.method}-s{identity.seed}-{digest}"
 
 
 def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
@@ -141,14 +160,13 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         seed=point.seed,
         **arithmetic(suite, meta, form),
     )
-    digest = identity_hash(identity)[:10]
     names = (
         point.dataset,
         None if oracle is None else oracle.dataset,
         *(part.dataset for part in evaluations.values()),
     )
     return Cell(
-        id=f"{point.dataset}-{meta.name}-{point.method}-s{point.seed}-{digest}",
+        id=cell_id(identity),
         suite=suite.name,
         identity=identity,
         adapter=point.detector,
@@ -164,6 +182,12 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         evaluations=evaluations,
         throughput=suite.throughput,
     )
+
+
+def with_micro_batch(cell: Cell, size: int) -> Cell:
+    """The cell that differs from another in its micro-batch alone; `size` is smaller than what each process has of a batch."""
+    identity = cell.identity.model_copy(update={"micro_batch_size": size})
+    return replace(cell, id=cell_id(identity), identity=identity)
 
 
 def arithmetic(suite: Suite, meta: DetectorMeta, form: Form) -> dict[str, Any]:
@@ -191,7 +215,7 @@ def described(meta: DetectorMeta, form: Form, adapter: str) -> dict[str, Any]:
     """What a cell's identity says of its detector: facts, input and architecture, and where an adapter from outside comes from."""
     facts = meta.model_dump(mode="json", exclude={"configurations"})
     facts |= meta.configurations[form].model_dump(mode="json", exclude={"recipe", "weights"})
-    origin = find_adapter(adapter).origin
+    origin = known_detector(adapter).origin
     return facts if origin is None else facts | {"origin": origin}
 
 
@@ -220,9 +244,21 @@ def oracle_identity(suite: Suite, oracle: OraclePart, dataset: str) -> dict[str,
 def adapter_of(cell: Cell) -> Adapter:
     """The adapter of a cell. InputError where its file isn't what it was when the cell was made."""
     found = find_adapter(cell.adapter)
-    if found.origin != cell.identity.detector_meta.get("origin"):
-        raise InputError(f"{cell.adapter}: changed while the suite ran; run `bench` again")
+    refuse_changed(cell, found.origin)
     return found
+
+
+def adapter_module(cell: Cell) -> str:
+    """The module that holds a cell's detector. InputError as `adapter_of`."""
+    found = known_detector(cell.adapter)
+    refuse_changed(cell, found.origin)
+    return found.module
+
+
+def refuse_changed(cell: Cell, origin: Mapping[str, str] | None) -> None:
+    """InputError where a detector doesn't come from where it came from when its cell was made."""
+    if origin != cell.identity.detector_meta.get("origin"):
+        raise InputError(f"{cell.adapter}: changed while the suite ran; run `bench` again")
 
 
 def dataset_identity(name: str, dataset: DatasetPart) -> dict[str, Any]:

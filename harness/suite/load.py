@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from detectors.backbones import BACKBONES
+from detectors.backbone_sources import BACKBONES
 from detectors.programs import read_program
-from detectors.registry import detector_meta, is_program, rooted
+from detectors.registry import is_program, rooted
 from harness.errors import InputError, did_you_mean
 from harness.methods.config import MADE_OF_IMAGES, MethodConfiguration, method_configuration
 from harness.suite.axes import Point, check_axes, fitting, points_of, variant_name
 from harness.suite.evaluations import evaluations_of, single_evaluations, splits_read, trained_on
+from harness.suite.known import known_detector
 from harness.suite.overrides import start_of
 from harness.suite.schema import DetectorPart, Suite, form_of, oracle_of
 from harness.suite.trial import check_input, check_start
@@ -232,8 +233,8 @@ def check_configurations(suite: Suite) -> None:
         if start_of(suite, detector, form_of(suite.datasets[dataset])) is None:
             lacking.setdefault(dataset, []).append(detector)
     for dataset, detectors in lacking.items():
-        form, names = form_of(suite.datasets[dataset]), [detector_meta(detector).name for detector in detectors]
-        there = ", ".join(detector_meta(detectors[0]).configurations)
+        form, names = form_of(suite.datasets[dataset]), [known_detector(detector).meta.name for detector in detectors]
+        there = ", ".join(known_detector(detectors[0]).meta.configurations)
         raise InputError(
             f"{suite.file}: key 'detectors.{detectors[0]}': has no configuration for form {form!r} of dataset {dataset!r}, "
             f"but for {there}; write under 'exclude' the line `- {{dataset: {dataset}, detector: [{', '.join(names)}]}}`, "

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from detectors.meta import Configuration, DetectorMeta, Form
-from detectors.registry import detector_class, detector_meta
+from detectors.registry import detector_class
 from harness.errors import InputError
+from harness.suite.known import asked_of, known_detector
 from harness.suite.schema import FormOverrides, Overrides, Suite
 from harness.validation import validated
 from harness.weights.cache import weights_state
@@ -28,7 +29,7 @@ def start_of(suite: Suite, detector: str, form: Form) -> Configuration | None:
 
     InputError where `like` names a form that the detector has no configuration for either.
     """
-    configurations = detector_meta(detector).configurations
+    configurations = known_detector(detector).meta.configurations
     if form in configurations:
         return configurations[form]
     for key, part in reversed(layers(suite, detector, form)):
@@ -47,6 +48,24 @@ def resolved_meta(suite: Suite, detector: str, form: Form) -> DetectorMeta:
 
     There has to be one (`start_of`). InputError names the key of the override that doesn't fit.
     """
+    over = [[key, part.model_dump(mode="json", exclude_unset=True)] for key, part in layers(suite, detector, form)]
+    value = asked_of(
+        detector,
+        "resolved",
+        [form, over],
+        lambda: laid_over(suite, detector, form).model_dump(mode="json"),
+        "harness.suite.overrides",
+    )
+    resolved = DetectorMeta.model_validate(value)
+    try:
+        weights_state(resolved, form)
+    except InputError as error:
+        raise InputError(f"{suite.file}: key '{stated_at(suite, detector, form, 'weights')}': {error}") from error
+    return resolved
+
+
+def laid_over(suite: Suite, detector: str, form: Form) -> DetectorMeta:
+    """The same, made anew and without a look at the weights."""
     start = start_of(suite, detector, form)
     assert start is not None
     value = start.model_dump()
@@ -64,14 +83,9 @@ def resolved_meta(suite: Suite, detector: str, form: Form) -> DetectorMeta:
         validated(Configuration, value, where=suite.file, under=key)
     architecture = validated(options, value["architecture"], where=suite.file, under=f"detectors.{detector}")
     value["architecture"] = architecture.model_dump(mode="json")
-    resolved = detector_meta(detector).model_copy(
+    return known_detector(detector).meta.model_copy(
         update={"configurations": {form: Configuration.model_validate(value)}}
     )
-    try:
-        weights_state(resolved, form)
-    except InputError as error:
-        raise InputError(f"{suite.file}: key '{stated_at(suite, detector, form, 'weights')}': {error}") from error
-    return resolved
 
 
 def stated_at(suite: Suite, detector: str, form: Form, name: Literal["input", "weights"]) -> str:

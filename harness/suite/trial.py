@@ -6,8 +6,9 @@ import warnings
 from typing import TYPE_CHECKING
 
 from detectors.meta import FILE, DetectorMeta, Form
-from detectors.registry import detector_class, detector_meta
+from detectors.registry import detector_class
 from harness.errors import InputError
+from harness.suite.known import is_sound, known_detector
 from harness.suite.overrides import resolved_meta, stated_at
 from harness.suite.schema import Suite
 from harness.weights.cache import check_file
@@ -34,14 +35,14 @@ def check_input(suite: Suite, detector: str, form: Form) -> None:
     """The network of a detector whose input a suite changes can take images of that size. InputError names the key."""
     meta = resolved_meta(suite, detector, form)
     size = meta.configurations[form].input.network
-    published = detector_meta(detector).configurations.get(form)
+    published = known_detector(detector).meta.configurations.get(form)
     if published is not None and published.input.network == size:
         return
     key = f"{stated_at(suite, detector, form, 'input')}.network"
     if min(size) < 1:
         raise InputError(f"{suite.file}: key '{key}': {list(size)} is no height and width; give two positive numbers")
     try:
-        run_once(detector, meta, form)
+        is_sound(detector, "runs", meta, form, lambda: run_once(detector, meta, form))
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(

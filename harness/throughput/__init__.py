@@ -1,4 +1,4 @@
-"""How fast a trained detector is: protocol lane-latency/1 and its short form."""
+"""How fast a trained detector is: protocol lane-latency/1 and its short form, each measurement in the process that asks for it."""
 
 from harness.throughput.measurement import measure
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import cv2
 import torch
+
+from harness.throughput.gpu import gpu_is_shared
 
 CPU_SHARE_OF_A_QUIET_RUN = 0.95
 """A process that computes all the time has at least this much CPU time a second of wall time, unless others take the cores."""
@@ -103,35 +105,30 @@ def device_name(device: torch.device) -> str:
 
 @contextmanager
 def timing_settings(*, threads: int, tf32: bool) -> Iterator[None]:
-    """Threads, TF32 and cuDNN as the protocol asks for (benchmark on, deterministic off); all put back at the end."""
+    """Threads of torch, TF32 and cuDNN as the protocol asks for (benchmark on, deterministic off), images decoded and resized by one
+    thread; all put back at the end.
+    """
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = (torch.get_num_threads(), matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic)
+    decoding = cv2.getNumThreads()
     algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         torch.set_num_threads(threads)
+        cv2.setNumThreads(1)
         matmul.allow_tf32 = cudnn.allow_tf32 = tf32
         cudnn.benchmark, cudnn.deterministic = True, False
         torch.use_deterministic_algorithms(False)
         yield
     finally:
         torch.set_num_threads(before[0])
+        cv2.setNumThreads(decoding)
         matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before[1:]
         torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
-
-
-def gpu_is_shared() -> bool | None:
-    """Whether more than one process computes on the GPUs of this machine; None where nvidia-smi can't tell."""
-    command = ["nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader"]
-    try:
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return len(listed.split()) > 1
 
 
 def noise_flags(device: torch.device, *, cpu_seconds: float, wall_seconds: float) -> list[str]:
     """Flags for a measurement that others disturbed: CPU time and wall time are those of the timed part."""
     if device.type == "cuda":
-        shared = gpu_is_shared()
+        shared = gpu_is_shared(device)
         return ["noisy"] if shared else ["load of the GPU unknown"] if shared is None else []
     return ["noisy"] if cpu_seconds < CPU_SHARE_OF_A_QUIET_RUN * wall_seconds else []

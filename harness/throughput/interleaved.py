@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from harness.throughput.devices import Timer
 
@@ -21,3 +23,17 @@ def timed(run: Callable[[], Any], timer: Timer) -> int:
     run()
     timer.synchronise()
     return timer.now() - start
+
+
+RESAMPLES = 9_999
+
+
+def ratio_interval(blocks: Sequence[tuple[Sequence[int], Sequence[int]]]) -> tuple[float, float, float]:
+    """The second arm's time over the first's: the median over blocks of `turns`, and its 95 % percentile bootstrap interval.
+
+    A block's ratio is that of its two sums, so that a linear drift within a block cancels; blocks are what is drawn again.
+    """
+    ratios = np.array([sum(second) / sum(first) for first, second in blocks])
+    drawn = np.random.default_rng(0).integers(len(ratios), size=(RESAMPLES, len(ratios)))
+    low, high = np.percentile(np.median(ratios[drawn], axis=1), [2.5, 97.5])
+    return float(np.median(ratios)), float(low), float(high)

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from harness.records import Latency
-
-ProtocolName = Literal["lane-latency/1", "lane-latency/1-short"]
+from harness.timings import Latency, ProtocolName
 
 REFERENCE_DRIFT = 0.03
 """The reference model's median may change by this share during a measurement before the result is flagged."""
@@ -25,8 +22,10 @@ class Protocol:
 
     Warm-up takes at least `warm_iterations` and `warm_seconds`, and, where there is a `window`, until the medians of the last two
     windows differ by less than `tolerance`; it is given up as unstable after `warm_cap_seconds`. Timing takes at least `iterations`
-    and `seconds`; a second pass of `region_iterations` splits the time into regions. `repeats`: how many fresh processes the protocol
-    asks for.
+    and `seconds`; a second pass of `region_iterations` splits the time into regions, a third of `file_iterations` begins with the
+    images' files. `repeats`: how many fresh processes the protocol asks for. Of each of `batch_sizes` at least `batch_iterations` and
+    `batch_seconds` are timed after `batch_warm_iterations`. The inference cost of a method is taken from `cost_blocks` blocks of turns,
+    after `cost_warm_blocks`.
     """
 
     name: ProtocolName
@@ -38,9 +37,16 @@ class Protocol:
     iterations: int
     seconds: float
     region_iterations: int
+    file_iterations: int
     reference_warm_iterations: int
     reference_iterations: int
     repeats: int
+    batch_sizes: tuple[int, ...]
+    batch_warm_iterations: int
+    batch_iterations: int
+    batch_seconds: float
+    cost_warm_blocks: int
+    cost_blocks: int
 
 
 PROTOCOLS: dict[ProtocolName, Protocol] = {
@@ -54,9 +60,16 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         iterations=512,
         seconds=10.0,
         region_iterations=512,
-        reference_warm_iterations=20,
-        reference_iterations=100,
+        file_iterations=128,
+        reference_warm_iterations=10,
+        reference_iterations=50,
         repeats=3,
+        batch_sizes=(1, 2, 4, 8, 16, 32, 64, 128),
+        batch_warm_iterations=3,
+        batch_iterations=10,
+        batch_seconds=2.0,
+        cost_warm_blocks=5,
+        cost_blocks=40,
     ),
     "lane-latency/1-short": Protocol(
         name="lane-latency/1-short",
@@ -68,9 +81,16 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         iterations=100,
         seconds=0.0,
         region_iterations=50,
+        file_iterations=0,
         reference_warm_iterations=1,
         reference_iterations=5,
         repeats=1,
+        batch_sizes=(),
+        batch_warm_iterations=0,
+        batch_iterations=0,
+        batch_seconds=0.0,
+        cost_warm_blocks=5,
+        cost_blocks=40,
     ),
 }
 
@@ -119,12 +139,11 @@ def timed(step: Callable[[], int], protocol: Protocol) -> list[int]:
 
 
 def latency_of(durations: Sequence[int]) -> Latency:
-    """Percentiles (linear between order statistics), mean and minimum of durations in nanoseconds, as milliseconds."""
+    """Percentiles (linear between order statistics), interquartile range, mean and minimum of durations in nanoseconds, as ms."""
     milliseconds = np.asarray(durations, dtype=np.float64) / 1e6
-    p50, p90, p95, p99 = (float(value) for value in np.percentile(milliseconds, [50, 90, 95, 99]))
-    return Latency(
-        p50=p50, p90=p90, p95=p95, p99=p99, mean=float(milliseconds.mean()), minimum=float(milliseconds.min())
-    )
+    p25, p50, p75, p90, p95, p99 = (float(value) for value in np.percentile(milliseconds, [25, 50, 75, 90, 95, 99]))
+    mean, minimum = float(milliseconds.mean()), float(milliseconds.min())
+    return Latency(p50=p50, p90=p90, p95=p95, p99=p99, mean=mean, minimum=minimum, iqr=p75 - p25)
 
 
 def drifted(before: float, after: float) -> bool:

@@ -92,8 +92,8 @@ def view_of(image: ReducedImage, change: Change) -> Image:
 def augmented_geometry(plain: Geometry, augmentation: Augmentation, generator: np.random.Generator) -> Geometry:
     """Draw flip, scale, rotation and shift, applied in this order in original pixels about the centre of the crop, then a crop.
 
-    Always draws the same count of numbers, so that one setting's value doesn't change another's draws. Without augmentation
-    the matrix is `plain`'s, bit for bit.
+    With `in_view` they are applied in network pixels about the centre of the view. Always draws the same count of numbers, so that
+    one setting's value doesn't change another's draws. Without augmentation the matrix is `plain`'s, bit for bit.
     """
     flipped = generator.random() < augmentation.flip
     turn, growth, right, down = generator.uniform(-1.0, 1.0, 4)
@@ -104,9 +104,9 @@ def augmented_geometry(plain: Geometry, augmentation: Augmentation, generator: n
     scale = 1.0 + augmentation.scale * growth
     cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
     mirror = -1.0 if flipped else 1.0
-    top, left, bottom, end = plain.crop
+    top, left, bottom, end = (0, 0, *plain.network) if augmentation.in_view else plain.crop
     centre_x, centre_y = (left + end - 1) / 2, (top + bottom - 1) / 2
-    height, width = plain.original
+    height, width = plain.network if augmentation.in_view else plain.original
     to_centre = np.array([[1.0, 0.0, -centre_x], [0.0, 1.0, -centre_y], [0.0, 0.0, 1.0]])
     about_centre = np.array(
         [
@@ -115,7 +115,8 @@ def augmented_geometry(plain: Geometry, augmentation: Augmentation, generator: n
             [0.0, 0.0, 1.0],
         ]
     )
-    moved = plain.matrix @ (about_centre @ to_centre)
+    about = about_centre @ to_centre
+    moved = about @ plain.matrix if augmentation.in_view else plain.matrix @ about
     taken = augmentation.crop * cut
     return replace(plain, matrix=_cropping(plain.network, taken, place) @ moved if taken else moved)
 

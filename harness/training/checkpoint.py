@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.errors import InputError
+from harness.faults import stored_error
 from harness.files import canonical_json, sha256_of_file, written_aside
 
 METADATA_KEY = "samiro_bench"
@@ -39,7 +40,7 @@ def save_training_state(path: Path, state: dict[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     structure = json.dumps(_taken_apart(state, "", tensors))
     with written_aside(path) as aside:
-        save_file(tensors, aside, metadata={STATE_KEY: structure})
+        store(tensors, aside, {STATE_KEY: structure})
 
 
 def load_training_state(path: Path) -> dict[str, Any]:
@@ -100,8 +101,19 @@ def save_inference_checkpoint(path: Path, detector: nn.Module, facts: dict[str, 
     # safetensors refuses tensors that share memory or aren't contiguous; a copy is neither.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in detector.state_dict().items()}
     with written_aside(path) as aside:
-        save_file(tensors, aside, metadata={METADATA_KEY: canonical_json(facts)})
+        store(tensors, aside, {METADATA_KEY: canonical_json(facts)})
     return sha256_of_file(path)
+
+
+def store(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file. OSError, as every other writer raises it, where the system doesn't let it."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        fault = stored_error(error, str(path))
+        if fault is None:
+            raise
+        raise fault from error
 
 
 def load_inference_checkpoint(path: Path) -> InferenceCheckpoint:

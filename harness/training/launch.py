@@ -17,8 +17,10 @@ import torch
 import torch.distributed
 
 from harness.errors import InputError
+from harness.faults import InfrastructureError, OutOfMemory, fault_of
 from harness.processes import die_with_parent
 from harness.progress import Event, Report
+from harness.stopping import after_checkpoint, stop_on_request
 from harness.training.plan import TrainingDiverged
 from harness.training.ranks import Ranks
 
@@ -32,14 +34,20 @@ PATIENCE = timedelta(days=7)
 def launch(work: Work, count: int, report: Report, *, cuda: bool) -> None:
     """Run `work` in `count` processes with a process group (gloo on the CPU; with `cuda` NCCL, a GPU to each), to their end.
 
-    Events of all of them go to `report`. When one fails the others are killed, and its InputError or TrainingDiverged is raised
-    here, anything else as a RuntimeError in one line (its traceback is on stderr). They are killed too when this process is
-    interrupted or dies. InputError where there are fewer GPUs.
+    Events of all of them go to `report`. When one fails the others are killed, and its InputError, TrainingDiverged or OutOfMemory is
+    raised here, InfrastructureError where it was killed, and anything else as a RuntimeError in one line (its traceback is on
+    stderr). They are killed too when this process is interrupted or dies; a request to stop (`harness.stopping`) goes on to them, and
+    they end after a checkpoint. InputError where there are fewer GPUs.
     """
     devices = _devices(count) if cuda else [None] * count
     context = multiprocessing.get_context("spawn")
     members: dict[Connection, BaseProcess] = {}
-    with tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder:
+
+    def stop() -> None:
+        for process in members.values():
+            process.terminate()
+
+    with after_checkpoint(stop), tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder:
         try:
             for rank in range(count):
                 receiver, sender = context.Pipe(duplex=False)
@@ -81,13 +89,13 @@ def _refuse_dead(members: dict[Connection, BaseProcess]) -> None:
         if process.exitcode:
             code = process.exitcode
             how = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            raise RuntimeError(f"process {rank} of the {len(members)} of a training {how}")
+            told = f"process {rank} of the {len(members)} of a training {how}"
+            raise InfrastructureError(told) if code < 0 else RuntimeError(told)
 
 
 def _main(work: Work, ranks: Ranks, store: Path, device: str | None, parent: Connection) -> None:
     die_with_parent(signal.SIGKILL)
-    # Ctrl-C reaches the whole process group: the parent handles it, and kills.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop_on_request()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     try:
@@ -100,6 +108,8 @@ def _main(work: Work, ranks: Ranks, store: Path, device: str | None, parent: Con
         )
         work(ranks, parent.send)
         torch.distributed.destroy_process_group()
+    except KeyboardInterrupt:
+        return  # asked to stop; its checkpoint, which the first process writes, may take longer
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent is told and the traceback is on stderr
         traceback.print_exc()
         parent.send(_told(error, ranks))
@@ -108,10 +118,11 @@ def _main(work: Work, ranks: Ranks, store: Path, device: str | None, parent: Con
 
 
 def _told(error: Exception, ranks: Ranks) -> Exception:
-    if isinstance(error, InputError | TrainingDiverged):
+    if isinstance(error, InputError | TrainingDiverged | OutOfMemory):
         return error
     reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return RuntimeError(f"process {ranks.rank} of the {ranks.count} of a training: {reason}")
+    told = f"process {ranks.rank} of the {ranks.count} of a training: {reason}"
+    return InfrastructureError(told) if fault_of(error).kind == "infrastructure" else RuntimeError(told)
 
 
 def _devices(count: int) -> list[str]:

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from harness.errors import InputError
+from harness.faults import InfrastructureError
 
 Built = TypeVar("Built")
 
@@ -52,7 +53,7 @@ def batches_in_order(
     workers: 0 builds in this process; otherwise that many are forked, and end with the iteration, however it ends (close the
     generator where you leave it early). pin_memory: page-locks the tensors in what `collate` gives, which has to be nested
     dicts and tuples for that (tuples come back as lists). Draws nothing from torch's global generator. Raises the first
-    InputError of a batch.
+    InputError of a batch, InfrastructureError where a worker was killed.
     """
     loader = DataLoader(
         _Items(build),
@@ -68,7 +69,18 @@ def batches_in_order(
     )
     iterator = iter(loader)
     try:
-        for batch in iterator:
+        while True:
+            try:
+                batch = next(iterator, None)
+            except RuntimeError as error:
+                # torch has no class of its own for it.
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise InfrastructureError(
+                    f"a process that loads data was lost: {' '.join(str(error).split())}"
+                ) from error
+            if batch is None:
+                return
             if isinstance(batch, InputError):
                 raise batch
             yield batch

@@ -22,9 +22,11 @@ from torch.amp.grad_scaler import GradScaler
 
 from detectors.base import Batch
 from harness.errors import InputError
+from harness.faults import OutOfMemory, is_out_of_memory
 from harness.methods.base import TrainingModel
 from harness.methods.samiro import gradient_ratios
 from harness.methods.weighting import RatioWeight, refuse_compiled_measurement
+from harness.stopping import after_checkpoint, at_once, stop_asked
 from harness.training.average import MovingAverage
 from harness.training.board import Board
 from harness.training.checkpoint import load_training_state, save_training_state
@@ -91,7 +93,9 @@ def train(
     model and summary back without a step. Of several processes (`ranks`) each gives its own model and its share of the batches;
     the first alone validates, writes and tells its progress, and ends with the weights as above.
 
-    Raises TrainingDiverged; InputError where the checkpoint is broken or of another training, and what the batches raise.
+    Asked to stop (`harness.stopping`), it leaves by KeyboardInterrupt after the step at hand and a checkpoint.
+    Raises TrainingDiverged; OutOfMemory, with the size of the micro-batch; InputError where the checkpoint is broken or of another
+    training, and what the batches raise.
     """
     training = _Training(model, plan, device, folder, ranks)
     training.restore()
@@ -104,7 +108,8 @@ def train(
             if course.step:
                 course.resumed += 1
                 training.note({"resumed": course.resumed})
-            training.run(coming, validation, progress if progress and ranks.first else _silent)
+            with after_checkpoint():
+                training.run(coming, validation, progress if progress and ranks.first else _silent)
     if course.best_step is not None and ranks.first:
         model.load_state_dict(load_training_state(folder / BEST_FILE)["model"])
     elif training.average:
@@ -163,7 +168,8 @@ class _Training:
         self.saved_at, self.saved_step = time.monotonic(), course.step
         started = time.perf_counter()
         for batch in batches:
-            reading = self.step(batch)
+            with self.in_memory(batch):
+                reading = self.step(batch)
             course.seconds.append(time.perf_counter() - started)
             last = course.step == plan.total_steps
             if fault := _fault(reading, course, plan):
@@ -175,21 +181,36 @@ class _Training:
             if last or course.step % plan.diagnostics_every == 0 or course.step in ratio_steps:
                 course.diagnostics = self.model.diagnostics()
                 if course.step in ratio_steps:
-                    course.diagnostics |= self.gradient_ratios(batch)
+                    with self.in_memory(batch):
+                        course.diagnostics |= self.gradient_ratios(batch)
                 self.note(self.entry(reading) | {"diagnostics": course.diagnostics})
             elif course.step == 1 or course.step % plan.log_every == 0:
                 self.note(self.entry(reading))
             progress(course.step, plan.total_steps, reading.loss)
             if validation and (last or course.step % validation.every == 0):
                 self.note({"validation": self.validate(validation)})
-            if last or reading.due:
+            if last or reading.due or reading.stops:
                 self.save()
+            if reading.stops:
+                return
             started = time.perf_counter()
 
     def note(self, entry: dict[str, Any]) -> None:
         """Write a line of the log, in the process that has one."""
         if self.log:
             self.log.write({"step": self.course.step, **entry})
+
+    @contextmanager
+    def in_memory(self, batch: Batch) -> Iterator[None]:
+        """Around what a batch takes of the device's memory: OutOfMemory, in one line, where it doesn't fit."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            size = min(len(batch.ids), self.plan.micro_batch_size or len(batch.ids))
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise OutOfMemory(self.course.step + 1, size, reason) from error
 
     def step(self, batch: Batch) -> _Reading:
         """One optimizer step on one batch, in micro-batches."""
@@ -212,11 +233,12 @@ class _Training:
         if self.average:
             self.average.update(self.course.step)
         # The one synchronisation of a step: all that is read of it comes over at once, and of all processes.
-        shown = torch.stack([*losses.values(), norm.float(), clipped.float(), norm.new_tensor(self.due()).float()])
-        *values, gradient_norm, was_clipped, due = self.ranks.mean(shown).tolist()
+        asked = norm.new_tensor([self.due(), stop_asked()]).float()
+        shown = torch.stack([*losses.values(), norm.float(), clipped.float(), *asked])
+        *values, gradient_norm, was_clipped, due, stops = self.ranks.mean(shown).tolist()
         self.course.clipped.append(was_clipped)
         self.course.losses = dict(zip(losses, values, strict=True))
-        return _Reading(self.course.losses, gradient_norm, rates, due=due > 0)
+        return _Reading(self.course.losses, gradient_norm, rates, due=due > 0, stops=stops > 0)
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint; clocks differ, so one process's word is enough for all."""
@@ -276,7 +298,8 @@ class _Training:
     def validate(self, validation: Validation) -> float:
         """Score the model without leaving a trace in its training, and keep it if it is the best so far."""
         before = random_state()
-        with self.unmeasured(), self.average.in_place() if self.average else nullcontext():
+        # A request to stop doesn't wait for the end of a long validation, in which there is nothing to keep.
+        with at_once(), self.unmeasured(), self.average.in_place() if self.average else nullcontext():
             self.model.eval()
             score = self.ranks.from_first(lambda: float(validation.score(self.model)))
             self.model.train()
@@ -348,12 +371,13 @@ class _Training:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What one step showed, on the host, of all processes. due: whether a checkpoint is."""
+    """What one step showed, on the host, of all processes. due: whether a checkpoint is. stops: whether the training is to stop."""
 
     losses: dict[str, float]
     gradient_norm: float
     learning_rates: dict[str, float]
     due: bool
+    stops: bool
 
     @property
     def loss(self) -> float:

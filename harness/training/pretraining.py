@@ -26,6 +26,7 @@ from harness.methods.card import OracleCard, curve_path, picture_path
 from harness.methods.config import OracleConfiguration
 from harness.methods.masked_image_model import MaskedImageModel, random_visible
 from harness.methods.oracle import Oracle, drawn_backbone, oracle_taps, save_oracle
+from harness.stopping import after_checkpoint, stop_asked
 from harness.training.checkpoint import load_training_state, save_training_state
 from harness.training.determinism import deterministic
 from harness.training.loading import batches_in_order
@@ -178,14 +179,17 @@ class Pretraining:
         self._refuse_leaks()
         total = self.configuration.steps
         self.model.train()
-        with closing(self._batches(self.step, total)) as batches:
+        with after_checkpoint(), closing(self._batches(self.step, total)) as batches:
             for images in batches:
                 loss = self._optimize(images)
+                stops = stop_asked()
                 if self.step % PROGRESS_EVERY == 0 or self.step == total:
                     self._refuse_not_finite()
                     progress(self.step, total, float(loss))
-                if self.step % checkpoint_every == 0 or self.step == total:
+                if self.step % checkpoint_every == 0 or self.step == total or stops:
                     self._save(checkpoint)
+                if stops:
+                    return
 
     def _refuse_not_finite(self) -> None:
         """FloatingPointError, in one line, at the first step of the last ones whose loss isn't finite."""

@@ -26,9 +26,9 @@ import torch
 
 from detectors.base import Batch
 from harness.methods.base import TrainingModel
-from harness.records import StepCost
 from harness.throughput.devices import device_name, noise_flags, ratio_timer_of
 from harness.throughput.interleaved import turns
+from harness.timings import StepCost
 from harness.training.determinism import deterministic, random_state, set_random_state
 from harness.training.loop import steps_of
 from harness.training.plan import TrainingPlan

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
-from detectors.backbones import BACKBONES
+from detectors.backbone_sources import BACKBONES
 from detectors.meta import FILE, Data, DetectorMeta, Form
 from harness.errors import InputError
 from harness.files import cache_folder, sha256_of_file

@@ -15,7 +15,6 @@ from urllib.request import Request, urlopen
 
 from filelock import FileLock
 
-from detectors.backbones import build_backbone
 from detectors.timm_registry import data_of, timm_name
 from harness.errors import InputError
 from harness.files import sha256_of_file, write_text, written_aside
@@ -157,6 +156,7 @@ def _store(backbone: str, what: Published, file: Path, *, source: str, published
     """Check that a file holds the weights of a backbone, and put it into the cache. The lock is held."""
     from safetensors.torch import save_file
 
+    from detectors.backbones import build_backbone
     from detectors.checkpoints import read_state
     from detectors.pretrained import is_counter, start_network
     from harness.methods.timm_networks import timm_oracle

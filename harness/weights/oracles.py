@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from detectors.backbones import BACKBONES
+from detectors.backbone_sources import BACKBONES
 from detectors.meta import FILE
 from detectors.timm_registry import timm_name, timm_with
 from harness.errors import InputError
 from harness.methods.config import OracleConfiguration
+from harness.remembered import remembered
 from harness.weights.cache import WeightsState, file_state, published_name, published_state
 from harness.weights.fetch import TIMM
+
+TIMM_MODULES = ("detectors.timm_registry",)
 
 
 def oracle_state(configuration: OracleConfiguration) -> WeightsState:
@@ -22,12 +25,17 @@ def oracle_state(configuration: OracleConfiguration) -> WeightsState:
         state = file_state(f"{FILE}{configuration.file}")
         return replace(state, fix=state.fix.replace("`weights: file:`", "key 'file' of the oracle"))
     asked = asked_as(configuration)
-    name = timm_name(asked.removeprefix(TIMM)) if asked.startswith(TIMM) else published_name(asked)
+    name = full_name(asked.removeprefix(TIMM)) if asked.startswith(TIMM) else published_name(asked)
     fetch = (
         f"run `samiro-bench weights fetch {asked}` where there is a network, give the oracle a `file` of them, or pre-train one on "
         "the images that there are, `mim:<backbone>`"
     )
     return published_state(name, fetch)
+
+
+def full_name(name: str) -> str:
+    """timm's full name of a network. InputError as `timm_name`."""
+    return str(remembered("timm name", name, TIMM_MODULES, lambda: timm_name(name)))
 
 
 def asked_as(configuration: OracleConfiguration) -> str:
@@ -46,4 +54,4 @@ def asked_as(configuration: OracleConfiguration) -> str:
 def check_network(configuration: OracleConfiguration) -> None:
     """InputError where an oracle's network is none that there is."""
     if configuration.kind == "timm" or (configuration.kind == "supervised" and configuration.backbone not in BACKBONES):
-        timm_with(configuration.backbone)
+        remembered("timm has", configuration.backbone, TIMM_MODULES, lambda: bool(timm_with(configuration.backbone)))

@@ -8,7 +8,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from detectors.backbones import BACKBONES, backbone_taps, build_backbone, whole_network
+from detectors.backbone_sources import BACKBONES
+from detectors.backbones import backbone_taps, build_backbone, whole_network
 from detectors.upstream.isolation import Isolation, bare_package, stand_in
 from harness.errors import InputError
 

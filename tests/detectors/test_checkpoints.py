@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 import pickle
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,14 @@ def saved(path: Path, value: Any) -> Path:
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "net.", "module.model.", "model.net.module."])
-@pytest.mark.parametrize("container", [None, "model", "state_dict", "net"])
+@pytest.mark.parametrize("container", [None, "model", "state_dict", "net", "state_dict.model", "net.state_dict"])
 def test_a_state_dict_is_found_whatever_it_is_wrapped_in(
     tmp_path: Path, weights: dict[str, Tensor], prefix: str, container: str | None
 ) -> None:
     state: Any = {prefix + name: value for name, value in weights.items()}
-    path = saved(tmp_path / "a.pt", {container: state, "epoch": 3} if container else state)
+    for key in reversed(container.split(".") if container else []):
+        state = {key: state, "epoch": 3}
+    path = saved(tmp_path / "a.pt", state)
     detector = import_checkpoint(NAME, FORM, path)
     assert not detector.training
     assert all(torch.equal(value, weights[name]) for name, value in detector.state_dict().items())
@@ -70,6 +74,40 @@ def test_entries_that_do_not_fit_are_named(tmp_path: Path, weights: dict[str, Te
     assert "1 of another shape: queries (9, 32) instead of (7, 32)" in message
     assert "1 missing: lane.bias" in message
     assert "1 unknown: extra" in message
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda value: torch.full_like(value, math.nan),
+        lambda value: torch.full_like(value, 1e6).half(),
+        lambda value: value.to(torch.complex64),
+        lambda value: value.to_sparse(),
+        lambda value: value.to("meta"),
+    ],
+    ids=["nan", "overflown", "complex", "sparse", "empty"],
+)
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, weights: dict[str, Tensor], broken: Any) -> None:
+    path = saved(tmp_path / "a.pt", weights | {"queries": broken(weights["queries"])})
+    with pytest.raises(
+        InputError, match=r"a\.pt: entry 'queries' doesn't hold finite floating-point numbers; give the checkpoint"
+    ):
+        import_checkpoint(NAME, FORM, path)
+
+
+def test_a_file_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    endless: dict[str, Any] = {}
+    endless["model"] = endless
+    with pytest.raises(InputError, match=r"a\.pt: holds no state dict"):
+        read_state(saved(tmp_path / "a.pt", endless))
+
+
+def test_what_a_file_needs_beside_tensors_is_named(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    path = saved(tmp_path / "a.pt", {"model": weights, "options": Namespace(lr=1)})
+    with pytest.raises(
+        InputError, match=r"a\.pt: not a file .*\(it needs argparse\.Namespace\); give a model's state dict"
+    ):
+        read_state(path)
 
 
 def test_files_that_hold_no_weights_are_refused(tmp_path: Path, weights: dict[str, Tensor]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.interpolate import InterpolatedUnivariateSpline
 from torch import Tensor
 
 from detectors.base import Batch, stack_targets
+from detectors.checkpoints import import_checkpoint
 from detectors.clrernet import CLRerNet
 from detectors.clrnet import CLRNet
 from detectors.parts.cross_layer import initial_priors, sampled_rows
@@ -82,6 +84,16 @@ def test_published_variants_have_the_published_number_of_parameters_and_recipe()
         recipe = detector.configuration.recipe
         assert (recipe.epochs, recipe.batch_size, recipe.learning_rate) == (epochs, 24, 6e-4)
         assert (recipe.schedule, recipe.ema_decay, recipe.confidence_threshold) == (schedule, decay, threshold)
+        assert recipe.augmentation.in_view, "its Affine comes after Crop and Resize"
+
+
+def test_what_upstreams_moving_average_leaves_beside_the_weights_is_dropped(tmp_path: Path) -> None:
+    # Its hook keeps a buffer for each entry, by the entry's name with underscores (hirotomusiker/CLRerNet, issue 26).
+    state = build().state_dict()
+    buffers = {f"ema_{name.replace('.', '_')}": torch.zeros_like(value) for name, value in state.items()}
+    torch.save({"meta": {"epoch": 50}, "state_dict": state | buffers}, tmp_path / "ema.pth")
+    found = import_checkpoint("clrernet_micro", "culane", tmp_path / "ema.pth").state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in found.items())
 
 
 def test_untrained_priors_are_the_lines_of_clrnet_though_their_weights_count_from_the_top() -> None:

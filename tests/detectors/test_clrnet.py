@@ -113,6 +113,12 @@ MICRO = build().eval()
 # Metadata
 
 
+def test_published_recipes_move_the_view_as_upstreams_pipelines_do() -> None:
+    # configs/clrnet/*.py of Turoad/CLRNet: Affine comes after the cut and Resize.
+    published = [meta for name, meta in CLRNet.metas.items() if name != "clrnet_micro"]
+    assert all(one.recipe.augmentation.in_view for meta in published for one in meta.configurations.values())
+
+
 @pytest.mark.parametrize(
     ("name", "form", "parameters", "tensors"),
     [

@@ -116,6 +116,12 @@ def decoded(maps: Maps, detector: GANet = MICRO) -> list[Lane]:
 # Metadata
 
 
+def test_published_recipes_move_the_view_as_upstreams_pipelines_do() -> None:
+    # configs/*/final_exp_*.py of Wolfwjs/GANet: ShiftScaleRotate comes after Crop and Resize.
+    published = [meta for name, meta in GANet.metas.items() if name != "ganet_micro"]
+    assert all(one.recipe.augmentation.in_view for meta in published for one in meta.configurations.values())
+
+
 @pytest.mark.parametrize(
     ("name", "form", "parameters", "entries"),
     [

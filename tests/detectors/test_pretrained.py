@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from detectors.backbones import BACKBONES, build_backbone, whole_network
+from detectors.backbone_sources import BACKBONES
+from detectors.backbones import build_backbone, whole_network
 from detectors.base import Detector
 from detectors.clrernet import CLRerNet
 from detectors.lstr import LSTR

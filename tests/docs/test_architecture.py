@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from harness.preflight import preflight
-from harness.records import Latency, Throughput
+from harness.timings import Latency, Throughput
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -75,14 +75,14 @@ def measured(*_: Any, **__: Any) -> Throughput:
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """The project's functions in the order of their first calls, while a suite runs, is published and verified in this process."""
-    from harness import artefacts, matrix, phase_work
+    from harness import artefacts, cell_timing, matrix
     from harness.cli.leaderboard import show_leaderboard
     from harness.publishing.publish import publish
     from harness.publishing.verify import verify
     from harness.suite import load_suite
 
     monkeypatch.setattr(artefacts, "available_cores", lambda: 1)
-    monkeypatch.setattr(phase_work, "measure", measured)
+    monkeypatch.setattr(cell_timing, "measure", measured)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "one.yaml").write_text(SUITE)
     seen: dict[tuple[str, str], None] = {}

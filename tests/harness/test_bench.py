@@ -208,7 +208,8 @@ def test_a_second_bench_on_the_same_folder_is_refused_while_the_first_runs(copy:
         pass
     second = bench(copy)
     assert second.returncode == 2
-    assert "another `bench` works on this suite" in second.stderr
+    assert f"another `bench` works on this suite now (process {process.pid} of " in second.stderr
+    assert len(second.stderr.splitlines()) == 1
     process.communicate(timeout=120)
     assert process.returncode == 0
 

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from detectors.ufldv2 import UFLDv2
-from harness import fitting
+from harness import trial_fit
 from harness.cli.main import main
 from harness.errors import InputError
 from harness.fitting import refuse_misfits
@@ -131,8 +131,8 @@ def test_each_kind_of_cell_is_looked_at_once_and_nothing_is_drawn(
 ) -> None:
     suite = loaded(tmp_path, {"oracle": "small"}, seeds=5)
     looked: list[str] = []
-    check = fitting.check_networks
-    monkeypatch.setattr(fitting, "check_networks", lambda cell: (looked.append(cell.identity.method), check(cell)))
+    check = trial_fit.check_networks
+    monkeypatch.setattr(trial_fit, "check_networks", lambda cell: (looked.append(cell.identity.method), check(cell)))
     before = torch.get_rng_state()
     refuse_misfits(suite, cells_of(suite))
     assert looked == ["samiro"]

@@ -15,18 +15,19 @@ import yaml
 
 from detectors.base import Detector, Tap
 from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
-from harness import phase_work
+from harness import cell_timing, phase_work
 from harness.datasets.base import Dataset, open_dataset
 from harness.errors import InputError
 from harness.inference import load_detector
 from harness.lanes import Lane
 from harness.matrix import before, jobs_of, make_plan
 from harness.phases import phase_state
-from harness.records import Record, Throughput, read_records
+from harness.records import Record, read_records
 from harness.report.arms import why_not_ranked
 from harness.selection import THRESHOLDS, Threshold, best_threshold, check_selectable, headline, scored
 from harness.suite import Suite, load_suite
 from harness.suite.evaluations import splits_read
+from harness.timings import Throughput
 from harness.training.checkpoint import load_training_state
 
 SPLIT = {"frames": 8, "frames_per_clip": 2}
@@ -218,7 +219,7 @@ def test_the_threshold_of_a_cell_is_chosen_on_val_recorded_and_used(
 ) -> None:
     # Eight steps find no lane with any threshold, so which is chosen has to be said.
     given: list[float] = []
-    choose, measure = phase_work.best_threshold, phase_work.measure
+    choose, measure = phase_work.best_threshold, cell_timing.measure
 
     def chosen(detector: Detector, dataset: Dataset, **options: Any) -> Threshold:
         found = choose(detector, dataset, **options)
@@ -230,7 +231,7 @@ def test_the_threshold_of_a_cell_is_chosen_on_val_recorded_and_used(
         return measure(detector, *others, **options)
 
     monkeypatch.setattr(phase_work, "best_threshold", chosen)
-    monkeypatch.setattr(phase_work, "measure", timed)
+    monkeypatch.setattr(cell_timing, "measure", timed)
     folder = runs["last"].parents[4]
     suite = suite_of(folder, confidence="val-best")
     plan = make_plan(suite, folder / "results")

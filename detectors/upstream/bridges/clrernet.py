@@ -21,6 +21,8 @@ class UpstreamCLRerNet(PairedBridge):
     """
 
     reference = CLRerNet
+    departures = "suppression, a CUDA kernel there; OpenMMLab's packages"
+    checkpoint_spare = (r"^data_preprocessor\.",)
     stages = tuple(f"backbone.model.level{stage}" for stage in range(2, 6))
     metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurCLRerNet.metas, CLRerNet.variants)
 

@@ -26,6 +26,8 @@ class UpstreamCLRKDNet(Refinement):
     """CLRKDNet of its authors, without distillation. It learns from CLRNet's labels."""
 
     reference = CLRKDNet
+    labels = "as our CLRNet"
+    departures = "suppression, a CUDA kernel there; no distillation, which needs a trained teacher"
     metas: ClassVar[dict[str, DetectorMeta]] = {
         name + SUFFIX: DetectorMeta(
             name=name + SUFFIX,

@@ -19,6 +19,7 @@ class Refinement(LabelledBridge):
     """What bridges to CLRNet's code share. Its CUDA kernel for suppression is this project's own."""
 
     reference: ClassVar[type[CLRNetModel]]
+    departures = "suppression, a CUDA kernel there"
 
     @property
     def stages(self) -> tuple[str, ...]:  # type: ignore[override]

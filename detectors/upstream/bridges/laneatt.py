@@ -25,6 +25,7 @@ class UpstreamLaneATT(PairedBridge):
     """
 
     reference = LaneATT
+    departures = "suppression, a CUDA kernel there, which comes behind the outputs here"
     metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurLaneATT.metas, LaneATT.variants)
 
     @property

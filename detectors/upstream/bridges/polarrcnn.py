@@ -47,8 +47,9 @@ TERMS = {
 
 _REPOSITORY = REPOSITORIES[PolarRCNN.repository]
 
-# OpenCV's hue has 180 steps.
+# Frames are moved after crop and resize. OpenCV's hue has 180 steps.
 _AUGMENTATION = Augmentation(
+    in_view=True,
     flip=0.5,
     rotation=9,
     shift_x=0.1,
@@ -93,6 +94,7 @@ class UpstreamPolarRCNN(Bridge):
     """Polar R-CNN of its authors, as it selects lanes without suppression."""
 
     reference = PolarRCNN
+    departures = "clipping of labels"
     metas: ClassVar[dict[str, DetectorMeta]] = {
         name + SUFFIX: DetectorMeta(
             name=name + SUFFIX,

@@ -135,8 +135,11 @@ class UpstreamBezierLaneNet(PairedBridge):
     """BézierLaneNet of pytorch-auto-drive, with the deformable convolution of `detectors.upstream.deformable` for mmcv's."""
 
     reference = BezierLaneNet
+    departures = "deformable convolution, compiled there"
     stages = ("backbone.layer1", "backbone.layer2", "backbone.layer3")
-    metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurBezierLaneNet.metas, BezierLaneNet.variants)
+    metas: ClassVar[dict[str, DetectorMeta]] = bridged(
+        OurBezierLaneNet.metas, BezierLaneNet.variants, {"fusion.offsets": "simple_flip_2d.proj2_conv.conv_offset"}
+    )
 
     def terms(self, outputs: Any, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """`HungarianBezierLoss`, whose network is what it gave already."""

@@ -45,6 +45,7 @@ class UpstreamSRLane(Bridge):
     """SRLane of its authors, with the suppression of this project's in the place of their CUDA kernel."""
 
     reference = SRLane
+    departures = "clipping of labels; suppression, a CUDA kernel there"
     metas: ClassVar[dict[str, DetectorMeta]] = {
         name + SUFFIX: DetectorMeta(
             name=name + SUFFIX,

@@ -18,6 +18,7 @@ class UpstreamUFLD(PairedBridge):
     """UFLD of its authors. It gives no scores: a lane's is the mean probability that it is there, over the rows it is found on."""
 
     reference = UFLD
+    departures = "scores, of which it has none"
     stages = ("model.layer1", "model.layer2", "model.layer3", "model.layer4")
     metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurUFLD.metas, UFLD.variants)
 

@@ -24,6 +24,7 @@ class UpstreamUFLDv2(PairedBridge):
     """
 
     reference = UFLDv2
+    departures = "scores, of which it has none; no shifts of features in evaluation"
     stages = ("model.layer1", "model.layer2", "model.layer3", "model.layer4")
     metas: ClassVar[dict[str, DetectorMeta]] = bridged(OurUFLDv2.metas, UFLDv2.variants)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detectors.upstream import checkouts
-from detectors.upstream.checkouts import Commit, checked_commit, commit_of, find_checkout
+from detectors.upstream.checkouts import Commit, changed_files, checked_commit, commit_of, find_checkout, origin_of
 from detectors.upstream.repositories import REPOSITORIES, Repository
 from harness.errors import InputError, InputWarning
 
@@ -81,3 +81,54 @@ def test_the_index_of_a_checkout_is_not_refreshed(checkout: Path) -> None:
     before = index.stat().st_mtime_ns
     assert checkouts.commit_of(checkout) is not None
     assert index.stat().st_mtime_ns == before
+
+
+def blob(checkout: Path, file: str) -> str:
+    return git(checkout, "hash-object", file)
+
+
+def test_what_lies_in_a_checkout_is_compared_with_its_commit_whatever_is_staged(checkout: Path) -> None:
+    (checkout / "link").symlink_to("net.py")
+    (checkout / "odd name").write_bytes(b"\xff\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "more")
+    assert changed_files(checkout) == {}
+    git(checkout, "rm", "-q", "--cached", "net.py")
+    assert changed_files(checkout) == {}
+    (checkout / "net.py").write_text("VALUE = 2\n")
+    (checkout / "link").unlink()
+    assert changed_files(checkout) == {"link": "absent", "net.py": blob(checkout, "net.py")}
+
+
+def test_a_clone_that_lacks_some_content_still_says_which_code_ran(
+    checkout: Path, known: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(checkouts.VARIABLE, str(checkout.parent))
+    # As after a clone whose source hadn't a large file: neither content nor file.
+    content = blob(checkout, "net.py")
+    (checkout / ".git" / "objects" / content[:2] / content[2:]).unlink()
+    (checkout / "net.py").unlink()
+    with pytest.warns(InputWarning, match="with local changes"):
+        first = origin_of("LSTR")
+    (checkout / "net.py").write_text("VALUE = 3\n")
+    with pytest.warns(InputWarning, match="with local changes"):
+        second = origin_of("LSTR")
+    assert first["commit"] == second["commit"] == known
+    assert first["changes"] != second["changes"]
+
+
+def test_a_cell_that_runs_another_commit_is_warned_of_with_both(
+    checkout: Path, known: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(checkouts.VARIABLE, str(checkout.parent))
+    git(checkout, "commit", "-q", "--allow-empty", "-m", "two")
+    other = git(checkout, "rev-parse", "HEAD")
+    with pytest.warns(InputWarning, match=f"is at {other}; LSTR is known at {known}"):
+        assert origin_of("LSTR") == {"repository": "LSTR", "commit": other}
+
+
+def test_a_folder_without_git_is_not_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(checkouts.VARIABLE, str(checkout.parent))
+    (checkout / ".git").rename(checkout.parent / "elsewhere")
+    with pytest.raises(InputError, match="no git checkout, so nobody could say which code ran; git clone"):
+        origin_of("LSTR")

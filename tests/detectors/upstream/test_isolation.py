@@ -113,6 +113,14 @@ def test_an_error_in_a_patch_restores_everything(checkout: Path) -> None:
     assert interpreter() == before
 
 
+def test_a_checkout_that_went_away_restores_everything(checkout: Path) -> None:
+    isolation, before = Isolation(checkout), interpreter()
+    checkout.rename(checkout.parent / "moved")
+    with pytest.raises(FileNotFoundError), isolation:
+        pass
+    assert interpreter() == before
+
+
 def test_nothing_is_written_into_the_checkout(checkout: Path) -> None:
     before = sorted(checkout.rglob("*"))
     with Isolation(checkout):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -16,28 +17,64 @@ from harness.engines.slurm import slurm_scheduler
 from harness.errors import InputError
 
 
+def ended(monkeypatch: pytest.MonkeyPatch, **kinds: str) -> None:
+    """Have cells of the smoke suite, by their methods, and the jobs behind them end badly."""
+
+    def run(plan: matrix.Plan, engine: object, listener: object) -> list[Outcome]:
+        outcomes = []
+        for state in plan.cells:
+            kind = kinds.get(state.cell.identity.method)
+            if kind is not None:
+                told = {"kind": kind, "message": f"no good for {kind}", "log": "x.log"}
+                outcomes.append(Outcome(state.cell.id, "failed", **told))  # type: ignore[arg-type]
+                outcomes.append(Outcome(f"time {state.cell.id}", "skipped"))
+        return outcomes
+
+    monkeypatch.setattr(matrix, "run", run)
+
+
 @pytest.mark.parametrize(
     ("kinds", "code", "said"),
     [
-        (("input", "input"), 2, "jobs failed; mend what is named above, then the same command tries them again"),
-        (("input", "error"), 1, "jobs failed; the same command tries them again"),
+        ({"baseline": "input", "samiro": "input"}, 2, "mend what is named above; then this tries them again:"),
+        ({"baseline": "input", "samiro": "error"}, 1, "; this tries them again:"),
+        ({"samiro": "infrastructure"}, 1, "; this tries them again:"),
     ],
 )
-def test_the_closing_line_says_what_helps(
-    kinds: tuple[str, ...],
+def test_the_end_says_what_failed_and_why_and_the_command_that_tries_it_again(
+    kinds: dict[str, str],
     code: int,
     said: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    ended = [Outcome(f"job {n}", "failed", kind=kind, message="no good") for n, kind in enumerate(kinds)]  # type: ignore[arg-type]
-    monkeypatch.setattr(matrix, "run", lambda *_: ended)
+    ended(monkeypatch, **kinds)
     assert main(["bench", "smoke", "--results", str(tmp_path)]) == code
     shown = capsys.readouterr()
-    assert "2 of " in shown.out
+    assert f"{len(kinds)} of {2 * len(kinds)} jobs failed, and {len(kinds)} that need them were left out; " in shown.out
     assert said in shown.out
-    assert "job 1: no good" in shown.err
+    for kind in kinds.values():
+        name = {"error": "code"}.get(kind, kind)
+        log = "" if kind == "input" else " (log: x.log)"
+        assert f": {name}: no good for {kind}{log}\n" in shown.err
+    command = shown.out.rstrip("\n").splitlines()[-1].strip()
+    chosen = "" if len(kinds) == 2 else " --only dataset=roads,detector=ufldv2_micro,method=samiro,seed=0"
+    assert command == f"samiro-bench bench smoke --results {tmp_path}{chosen}"
+
+
+def test_the_command_that_tries_again_has_the_options_of_the_one_that_ran_and_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended(monkeypatch, samiro="error")
+    place = tmp_path / "my results"
+    words = ["bench", "smoke", "--seeds", "2", "--results", str(place), "--resources", "cpus=1,slurm.comment=two words"]
+    assert main([*words, "--only", "seed=1"]) == 1
+    command = shlex.split(capsys.readouterr().out.rstrip("\n").splitlines()[-1])
+    assert command[: len(words) + 1] == ["samiro-bench", *words]
+    assert main(command[1:]) == 1
+    again = shlex.split(capsys.readouterr().out.rstrip("\n").splitlines()[-1])
+    assert again == command  # all that was chosen failed: the choice is kept
 
 
 @pytest.mark.parametrize(("engine", "package"), [("slurm", "submitit"), ("ray", "ray")])

@@ -33,7 +33,10 @@ def test_what_is_written_loads_as_the_detector_and_says_where_it_is_from(
 ) -> None:
     out = tmp_path / "new" / "ours.safetensors"
     assert run("lstr_resnet18s", checkpoint, "--out", out) == 0
-    assert "lstr_resnet18s for tusimple" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "lstr_resnet18s for tusimple" in shown.out
+    # The weights would fit either.
+    assert "taken as trained for tusimple; where it was for culane, say so with --form" in shown.err
     detector = load_detector(out)
     assert (detector.meta.name, detector.form) == ("lstr_resnet18s", "tusimple")
     theirs = torch.load(checkpoint, weights_only=True)["model"]
@@ -43,9 +46,10 @@ def test_what_is_written_loads_as_the_detector_and_says_where_it_is_from(
     assert list(facts["meta"]["configurations"]) == ["tusimple"]
 
 
-def test_the_form_can_be_chosen(tmp_path: Path, checkpoint: Path) -> None:
+def test_the_form_can_be_chosen(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "ours.safetensors"
     assert run("lstr_resnet18s", checkpoint, "--out", out, "--form", "culane") == 0
+    assert not capsys.readouterr().err
     assert load_detector(out).configuration.input.network == (288, 800)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.progress import Event, Report
+from harness.stopping import after_checkpoint, stop_asked
 
 
 def touch(path: Path, report: Report) -> None:
@@ -67,3 +68,24 @@ def count(path: Path, total: int, report: Report) -> None:
         time.sleep(0.2)
         path.write_text(str(step))
         report(Event(path.name, "count", step, total))
+
+
+def fails(path: Path, times: int, number: int | None, report: Report) -> None:
+    """Meet an error of the system so many times; without a number be killed. A line of the file is an attempt."""
+    with open(path, "a") as attempts:
+        attempts.write("attempt\n")
+    if len(path.read_text().splitlines()) <= times:
+        if number is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError(number, os.strerror(number or 0), str(path))
+
+
+def keeps_checkpoints(path: Path, seconds: float, report: Report) -> None:
+    """Take steps of so many seconds until asked to stop, and write down the one at which it did."""
+    with after_checkpoint():
+        for step in range(1, 1000):
+            report(Event(path.name, "steps", step, 1000))
+            time.sleep(seconds)
+            if stop_asked():
+                path.write_text(str(step))
+                return

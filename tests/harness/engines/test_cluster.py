@@ -79,8 +79,8 @@ class Processes:
                 self.running[identifier].wait(20)
 
 
-def engine(folder: Path, scheduler: Processes) -> ClusterEngine:
-    return ClusterEngine(scheduler, folder, threads=1, poll_seconds=0.1, silence_seconds=1.0)
+def engine(folder: Path, scheduler: Processes, pauses: tuple[float, ...] = ()) -> ClusterEngine:
+    return ClusterEngine(scheduler, folder, threads=1, poll_seconds=0.1, silence_seconds=1.0, pauses=pauses)
 
 
 def test_jobs_are_submitted_together_when_their_needs_are_done_and_tell_how_it_goes(
@@ -111,7 +111,7 @@ def test_a_worker_that_was_killed_and_a_job_that_vanished_are_told(jobs: ModuleT
     )
     assert "SIGKILL" in killed.message
     assert "ended without a word, and processes says: it is FAILED" in vanished.message
-    assert (killed.kind, vanished.kind) == ("error", "error")
+    assert (killed.kind, vanished.kind) == ("infrastructure", "infrastructure")
 
 
 def test_what_is_queued_is_told_while_it_is(jobs: ModuleType, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -36,8 +37,8 @@ class Notes:
         self.order.append(f"-{outcome.job}")
 
 
-def engine(tmp_path: Path, slots: int = 2) -> LocalEngine:
-    return LocalEngine(Machine(cores=slots, memory_gigabytes=8), tmp_path / "logs", threads=1)
+def engine(tmp_path: Path, slots: int = 2, pauses: tuple[float, ...] = ()) -> LocalEngine:
+    return LocalEngine(Machine(cores=slots, memory_gigabytes=8), tmp_path / "logs", threads=1, pauses=pauses)
 
 
 def test_a_job_starts_only_when_what_it_needs_is_done(jobs: ModuleType, tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_errors_and_signals_are_told_and_the_traceback_is_in_the_log(jobs: Modul
     outcomes = engine(tmp_path).run([Job("bug", jobs.bug), Job("die", jobs.die)], Notes())
     assert (outcomes[0].kind, outcomes[0].message) == ("error", "ZeroDivisionError: ouch")
     assert "Traceback" in Path(outcomes[0].log).read_text()
-    assert outcomes[1].kind == "error"
+    assert outcomes[1].kind == "infrastructure"
     assert "SIGKILL" in outcomes[1].message
 
 
@@ -123,6 +124,52 @@ def test_when_the_engine_is_stopped_or_killed_its_jobs_end_too(jobs: ModuleType,
     process.wait(10)
     time.sleep(2.5)
     assert not (tmp_path / "never").exists()
+
+
+def interrupted(tmp_path: Path, seconds: float, presses: int) -> tuple[float, str]:
+    """Press Ctrl-C so often while a job takes steps; how long the end took, and what was said until then."""
+    program = textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from functools import partial
+        from pathlib import Path
+        import jobs
+        from harness.engines.base import Job
+        from harness.engines.local import LocalEngine
+        from harness.engines.room import Machine
+        class Telling:
+            def started(self, job): pass
+            def event(self, event): print(event.phase, event.note, flush=True)
+            def ended(self, outcome): pass
+        LocalEngine(Machine(1, 8), Path({str(tmp_path)!r}), 1).run(
+            [Job("steps", partial(jobs.keeps_checkpoints, Path({str(tmp_path / "kept")!r}), {seconds}))], Telling())
+    """)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL, process_group=0
+    )
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    began = time.monotonic()
+    for _ in range(presses):
+        # As a terminal does it: to the whole group.
+        os.killpg(process.pid, signal.SIGINT)
+        while not said.endswith("ends it at once\n"):
+            said += process.stdout.readline()
+    said += process.communicate(timeout=60)[0]
+    assert process.returncode == -signal.SIGINT
+    return time.monotonic() - began, said
+
+
+def test_ctrl_c_stops_after_a_checkpoint(jobs: ModuleType, tmp_path: Path) -> None:
+    _, said = interrupted(tmp_path, 0.3, presses=1)
+    assert "stops after a checkpoint; Ctrl-C again ends it at once" in said
+    assert int((tmp_path / "kept").read_text()) >= 1
+
+
+def test_ctrl_c_twice_stops_at_once(jobs: ModuleType, tmp_path: Path) -> None:
+    seconds, _ = interrupted(tmp_path, 50, presses=2)
+    assert seconds < 50
+    assert not (tmp_path / "kept").exists()
 
 
 def test_gpus_are_called_as_the_environment_names_them(monkeypatch: pytest.MonkeyPatch) -> None:

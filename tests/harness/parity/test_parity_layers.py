@@ -141,6 +141,14 @@ def test_the_worst_term_stands_for_a_set_of_labels() -> None:
     assert worst_loss("no lane", theirs, {"a": torch.tensor(2.0)}, lambda: theirs, {}).outcome == "differs"
 
 
+def test_no_documented_difference_excuses_a_loss_of_ours_that_is_no_number() -> None:
+    known = {"losses, no lane": Difference("Upstream's mean over no lanes isn't a number. Ours is 0 there.")}
+    theirs, zero = {"a": torch.tensor(float("nan"))}, {"a": torch.tensor(0.0)}
+    assert worst_loss("no lane", theirs, zero, lambda: theirs, known).outcome == "documented"
+    found = worst_loss("no lane", theirs, theirs, lambda: theirs, known)
+    assert (found.outcome, found.detail) == ("differs", "ours isn't finite: a")
+
+
 def test_gradients_are_compared_with_how_far_upstreams_own_moves() -> None:
     theirs, step = noise(8, 3, 7, 7), noise(8, 3, 7, 7, seed=1)
     step = 0.02 * theirs.norm() * step / step.norm()

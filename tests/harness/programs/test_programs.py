@@ -18,6 +18,7 @@ from harness.artefacts import build_rendering
 from harness.cli.main import main
 from harness.counts import OverlapScores
 from harness.datasets.base import open_dataset
+from harness.errors import InputError
 from harness.matrix import make_plan
 from harness.programs.cell import program_cells
 from harness.programs.run import ask
@@ -284,6 +285,102 @@ def test_a_program_answers_in_tusimples_format_at_the_rows_of_each_image(tmp_pat
         (lane,) = lanes
         assert np.array_equal(np.unique(lane.points[:, 0]), [100.25])
         assert (lane.points[0, 1], lane.points[-1, 1]) == (710, 170)
+
+
+ANSWER = """
+import json, pathlib, sys
+entries = [json.loads(line) for line in open(sys.argv[1])]
+there = pathlib.Path(sys.argv[2])
+file = there / "predictions.json"
+def line(e): return json.dumps({"raw_file": e["id"], "lanes": [[7] * len(e["h_samples"])], "run_time": 5})
+def write(e, text):
+    target = there / e["predictions"]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+"""
+"""How a program begins that answers entry by entry, in TuSimple's format by `line`, in the others' by `write`."""
+
+
+@pytest.mark.parametrize(
+    ("form", "script", "told"),
+    [
+        ("tusimple", "pass", ["didn't write", "predictions.json", "0 files are there", "it printed nothing"]),
+        ("tusimple", "(there / '1.lines.txt').write_text('1 2 3 4')", ["1 files are there, the first is 1.lines.txt"]),
+        (
+            "tusimple",
+            "file.write_text(''.join(line(e) + '\\n' for e in entries)[:-9])",
+            ["predictions.json:3: ", "one line an image"],
+        ),
+        (
+            "tusimple",
+            "file.write_text('\\n'.join(line(e) for e in entries[1:]))",
+            ["1 of 3 images have no line, the first is"],
+        ),
+        (
+            "tusimple",
+            "file.write_text('\\n'.join(line(entries[0]) for e in entries))",
+            ["predictions.json:2: ", "is there already"],
+        ),
+        (
+            "tusimple",
+            "file.write_text(json.dumps({'raw_file': entries[0]['id'], 'lanes': [[7]]}))",
+            ["predictions.json:1: lane 1 has 1 values for"],
+        ),
+        (
+            "culane",
+            "print('done'); file.write_text('{}')",
+            ["3 of 3 images have no predictions", "1 files are there, the first is predictions.json", "'done'"],
+        ),
+        (
+            "culane",
+            "[write(e, '1, 2, 3, 4') for e in entries]",
+            [".lines.txt:1: value 1 is '1,', not a decimal number"],
+        ),
+        ("culane", "[write(e, '1 2 3 4') for e in entries[:2]]", ["1 of 3 images have no predictions", "2 files are"]),
+        ("llamas", "[write(e, '1 2 3') for e in entries]", [".lines.txt:1: 3 numbers, an odd count", "3 files are"]),
+    ],
+)
+def test_what_is_wrong_with_an_answer_is_told_in_one_line(tmp_path, trees, form, script, told):
+    small = (36, 64)
+    if form == "culane":
+        names = [f"clip/{number}.jpg" for number in range(3)]
+        for name in names:
+            trees.picture(tmp_path / "data" / name, [], small)
+        (tmp_path / "data" / "list").mkdir()
+        (tmp_path / "data" / "list" / "test.txt").write_text("".join(f"/{name}\n" for name in names))
+    else:
+        splits = {"train": 1, "valid": 3} if form == "llamas" else {"train": 1, "test": 3}
+        getattr(trees, f"write_{form}")(tmp_path / "data", splits, small)
+    dataset = open_dataset(form, tmp_path / "data")
+    (tmp_path / "seer.py").write_text(ANSWER + script)
+    path = describe(
+        tmp_path,
+        forms={form: {"confidence_threshold": 0.5}},
+        command=[sys.executable, "seer.py", "{images}", "{predictions}"],
+    )
+    with pytest.raises(InputError) as refused:
+        ask(
+            read_program(path),
+            dataset,
+            dataset.frames("val" if form == "llamas" else "test"),
+            tmp_path / "exchange",
+            device="cpu",
+            threads=1,
+            progress=lambda done, images: None,
+        )
+    line = str(refused.value)
+    assert "\n" not in line
+    assert "seer ended well, but " in line
+    for words in told:
+        assert words in line
+
+
+def test_a_file_that_a_program_owes_and_did_not_write_is_told(folder, capsys):
+    (folder / "seer.py").write_text(SEER.replace('open(timings, "a")', 'open("elsewhere", "a")'))
+    line = fail(folder, capsys)
+    assert "seer ended well, but didn't write" in line
+    assert "timings.jsonl; a program whose command has its place writes it" in line
+    assert "'hello from the seer'" in line
 
 
 @pytest.mark.slow

@@ -15,13 +15,12 @@ from harness.records import (
     Environment,
     Evaluation,
     Identity,
-    Latency,
     Record,
-    Throughput,
     TrainingCost,
     counts_path,
     write_record,
 )
+from harness.timings import Latency, Throughput
 
 SCENARIOS = ("normal", "crowd", "hlight", "shadow", "noline", "arrow", "curve", "cross", "night")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from detectors.backbones import BACKBONES as OWN_BACKBONES
+from detectors.backbone_sources import BACKBONES as OWN_BACKBONES
 from detectors.registry import TABLE, detector_meta
 from harness.errors import InputError
 from harness.report.published import BACKBONES, COLUMNS, PUBLISHED, Published, read_figures, read_published

@@ -167,6 +167,19 @@ def test_draws_stay_in_their_ranges_about_the_centre_of_the_crop(seed):
     assert abs(math.degrees(math.atan2(-upright[0], upright[1]))) <= 10 + 1e-9
 
 
+@given(seed=st.integers(0, 2**32))
+def test_in_the_view_draws_stay_in_their_ranges_about_its_centre_whatever_crop_and_resize_do(seed):
+    height, width = 100, 480
+    base = plain((height, width))(FRAME)
+    within = EVERYTHING.model_copy(update={"in_view": True})
+    matrix = augmented_geometry(base, within, np.random.default_rng(seed)).matrix @ np.linalg.inv(base.matrix)
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    assert np.abs((apply_matrix(matrix, centre) - centre) / (width, height)).max() <= 0.1 + 1e-9
+    assert matrix[:2, 0] @ matrix[:2, 1] == pytest.approx(0.0, abs=1e-9), "a turn of the view, no shear"
+    upright = matrix[:2, :2] @ [0, 1]
+    assert abs(math.degrees(math.atan2(-upright[0], upright[1]))) <= 10 + 1e-9
+
+
 def test_one_setting_does_not_change_the_draw_of_another():
     base = plain((200, 480))(FRAME)
     for seed in range(5):
@@ -320,6 +333,7 @@ NEW_SETTINGS = [
     {"blur": 0.5, "blur_sigma": 2.0},
     {"geometric_probability": 0.5},
     {"colour_probability": 0.5},
+    {"in_view": True},
 ]
 
 
@@ -333,7 +347,7 @@ def test_a_later_setting_leaves_the_other_draws_as_they_are(changed):
     for seed in range(40):
         before, after = (drawn_change(base, one, np.random.default_rng([7, seed])) for one in (old, new))
         assert before.kernel is None
-        if "crop" not in changed and "geometric_probability" not in changed:
+        if not {"crop", "geometric_probability", "in_view"} & set(changed):
             assert np.array_equal(before.geometry.matrix, after.geometry.matrix)
         if after.colours is None:
             spared += 1

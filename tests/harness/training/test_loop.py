@@ -16,7 +16,9 @@ import torch
 
 from detectors.base import Tap
 from detectors.meta import Normalisation
+from harness import stopping
 from harness.errors import InputError
+from harness.faults import OutOfMemory
 from harness.methods.attach import attach
 from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle
@@ -452,3 +454,45 @@ def test_a_compiled_training_with_a_regularizer_follows_the_eager_one(toy, roads
     losses = [[line["losses"] for line in log_lines(tmp_path / str(kind))] for kind in (False, True)]
     for one, other in zip(*losses, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_a_step_that_does_not_fit_into_memory_says_with_which_micro_batch(toy, roads, tmp_path):
+    class Hungry(toy.ToyDetector):
+        def forward(self, images):
+            if len(images) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation.")
+            return super().forward(images)
+
+    def training(micro_batch_size, folder):
+        seed_everything(0)
+        model = toy.ToyModel(Hungry(toy.meta(), dropout=0.0))
+        plan = TrainingPlan(toy.recipe(), 2, micro_batch_size=micro_batch_size)
+        stream = roads.stream(model.detector)
+        return train(model, stream.batches, plan, device=CPU, folder=tmp_path / folder)
+
+    for micro_batch_size, size in ((None, 4), (3, 3)):
+        with pytest.raises(OutOfMemory) as raised:
+            training(micro_batch_size, f"whole{size}")
+        assert raised.value.size == size
+        assert str(raised.value) == (
+            f"out of memory at step 1 in micro-batches of {size}: CUDA out of memory. Tried to allocate 2.00 GiB."
+        )
+    assert training(2, "halved").micro_batch_size == 2
+
+
+def test_a_training_that_is_asked_to_stop_writes_a_checkpoint_first_and_goes_on_bit_for_bit(
+    toy, roads, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(stopping, "_REQUEST", stopping._Request())
+    whole = toy.run(tmp_path / "images", tmp_path / "whole", steps=8)
+
+    def stop(step, total, loss):
+        if step == 5:  # the last checkpoint was at step 3
+            stopping.ask_to_stop()
+
+    with pytest.raises(KeyboardInterrupt):
+        toy.run(tmp_path / "images", tmp_path / "parts", steps=8, progress=stop)
+    # The step that was under way is ended.
+    assert load_training_state(tmp_path / "parts/training.safetensors")["course"]["step"] == 6
+    monkeypatch.setattr(stopping, "_REQUEST", stopping._Request())
+    assert same_weights(whole, toy.run(tmp_path / "images", tmp_path / "parts", steps=8))

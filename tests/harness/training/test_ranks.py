@@ -124,13 +124,34 @@ def test_a_killed_training_of_two_processes_leaves_none_behind_and_resumes_bit_f
 
 
 @pytest.mark.slow
+def test_two_processes_that_are_asked_to_stop_do_so_after_a_checkpoint_and_resume_bit_for_bit(toy, images, tmp_path):
+    whole = run(toy, images, tmp_path / "whole", 2, dropout=0.1)
+    assert whole.returncode == 0, whole.stderr
+    words = command(toy, images, tmp_path / "parts", 2, dropout=0.1, checkpoint_steps=100, slow=0.3)
+    process = subprocess.Popen(words, env=environment(toy), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == "2":
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=240)
+    assert process.returncode == 130
+    assert 2 <= load_training_state(tmp_path / "parts/training.safetensors")["course"]["step"] < STEPS
+    resumed = run(toy, images, tmp_path / "parts", 2, dropout=0.1)
+    assert resumed.returncode == 0, resumed.stderr
+    first, second = end_of(tmp_path / "whole"), end_of(tmp_path / "parts")
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
         ("input", "InputError: images/7.jpg: broken; mend it"),
         ("nan", "TrainingDiverged: training diverged at step 2: the loss isn't finite; losses: place nan"),
         ("error", "RuntimeError: process 1 of the 2 of a training: ValueError: some fault"),
-        ("kill", "RuntimeError: process 1 of the 2 of a training was ended by signal SIGKILL"),
+        ("kill", "InfrastructureError: process 1 of the 2 of a training was ended by signal SIGKILL"),
     ],
 )
 def test_one_that_fails_ends_all_with_its_message(toy, images, tmp_path, kind, message):

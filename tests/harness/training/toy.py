@@ -27,6 +27,7 @@ from harness.methods.base import ParameterGroup, TrainingModel
 from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle
 from harness.progress import Event
+from harness.stopping import stop_on_request
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
 from harness.training.launch import launch
@@ -199,7 +200,7 @@ def share(
     """What one of several processes does of such a training; with `fail` among the options one of them fails at that step."""
     make_deterministic(threads=1)
     options = {"micro_batch_size": 2, "checkpoint_steps": 3, "log_every": 1, **options}
-    fail, mode = options.pop("fail", None), options.pop("samiro", None)
+    fail, mode, slow = options.pop("fail", None), options.pop("samiro", None), options.pop("slow", 0.0)
     trained: TrainingModel = samiro(mode, steps) if mode else model(dropout=dropout)
     roads = Roads(images)
     stream = roads.stream(trained.detector, share=(ranks.rank, ranks.count))
@@ -209,6 +210,7 @@ def share(
         for step, batch in enumerate(stream.batches(first, last), first + 1):
             if ranks.rank == ranks.count - 1 and fail and fail[1] == step:
                 how(fail[0], batch)
+            time.sleep(slow)
             yield batch
 
     plan = TrainingPlan(recipe(ema_decay=0.9), steps, **options)
@@ -238,6 +240,7 @@ def how(kind: str, batch: Batch) -> None:
 
 if __name__ == "__main__":
     images, folder, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    stop_on_request()
     if len(sys.argv) == 4:
         make_deterministic(threads=1)
         run(images, folder, steps=steps, progress=lambda *_: time.sleep(0.02))
@@ -250,5 +253,7 @@ if __name__ == "__main__":
                 work(ALONE, lambda event: print(event.step, flush=True))
             else:
                 launch(work, processes, lambda event: print(event.step, flush=True), cuda=False)
+        except KeyboardInterrupt:
+            sys.exit(130)
         except Exception as error:
             sys.exit(f"{type(error).__name__}: {error}")

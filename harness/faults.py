@@ -1,0 +1,111 @@
+"""What kind of fault an exception is: which ones another attempt may not meet, and which ones it will.
+
+`memory`: a training didn't fit into a GPU; a smaller micro-batch may. `infrastructure`: a disk, a mount, a network, a process or a
+machine; the same again may go well. `input`: somebody's file or option. `error`: anything else, so the code.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from harness.errors import InputError
+
+FaultKind = Literal["memory", "infrastructure", "input", "error"]
+
+PASSING = frozenset(
+    {
+        errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.EREMOTEIO, errno.ENOTCONN, errno.ENOLCK,
+        errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EAGAIN, errno.ENFILE, errno.EMFILE,
+        errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.ENETDOWN, errno.ENETUNREACH,
+        errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+    }
+)  # fmt: skip
+"""Errors of the system that may be over in a while: disks and mounts, room, and networks."""
+
+NO_MEMORY = re.compile(r"out of memory|can't allocate memory|_ALLOC_FAILED", re.IGNORECASE)
+"""How torch says it where it has no exception of its own for it: of CUDA's libraries (cuBLAS, cuDNN) and of a CPU's memory."""
+
+STORED_ERROR = re.compile(r"os error (\d+)|Os \{ code: (\d+)")
+"""How safetensors, which is Rust, words an error of the system."""
+
+
+class InfrastructureError(Exception):
+    """A process, machine or service went away that work depends on. The message is one line."""
+
+
+class OutOfMemory(Exception):
+    """A training step didn't fit into the memory of its device. The message is one line.
+
+    size: samples that went through the model at once.
+    """
+
+    def __init__(self, step: int, size: int, reason: str) -> None:
+        super().__init__(f"out of memory at step {step} in micro-batches of {size}: {reason}")
+        self.step, self.size, self.reason = step, size, reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it travels between processes."""
+        return type(self), (self.step, self.size, self.reason)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What kind of fault it is, and a line on it."""
+
+    kind: FaultKind
+    message: str
+
+
+def fault_of(error: BaseException) -> Fault:
+    """The fault that an exception, or what it was raised from, is."""
+    kind: FaultKind = "input" if isinstance(error, InputError) else "error"
+    for cause in causes(error):
+        if isinstance(cause, OutOfMemory):
+            return Fault("memory", str(cause))
+        if isinstance(cause, InfrastructureError | BrokenExecutor) or is_out_of_memory(cause):
+            kind = "infrastructure"
+        if isinstance(cause, OSError) and cause.errno in PASSING:
+            kind = "infrastructure"
+    return Fault(kind, worded(error))
+
+
+def worded(error: BaseException) -> str:
+    """An exception in a line: one that is made for users as it is, one of the system with its file, others with their class."""
+    if isinstance(error, InputError | InfrastructureError):
+        text = str(error)
+    elif isinstance(error, OSError) and error.errno is not None and error.filename:
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    else:
+        text = f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those before it, the cause of each, else what was being handled when it was raised."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or following.__context__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that there was no memory, of a GPU or of the machine."""
+    # torch.OutOfMemoryError is a RuntimeError.
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
+    )
+
+
+def stored_error(error: Exception, path: str) -> OSError | None:
+    """The error of the system that safetensors met at `path`, None if it was something else."""
+    found = STORED_ERROR.search(str(error))
+    number = 0 if found is None else int(found[1] or found[2])
+    return OSError(number, os.strerror(number), path) if number else None

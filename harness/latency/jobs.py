@@ -1,0 +1,70 @@
+"""What one fresh process measures, and starting it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.counts import Stored
+from harness.errors import InputError
+from harness.latency.subject import Subject
+from harness.timings import BatchPoint, InferenceCost, ProtocolName, Throughput
+
+BAD_INPUT = 2
+"""Exit code of a process whose last line on standard error says what is wrong with its input."""
+
+
+class Job(BaseModel):
+    """One measurement of a subject: its latency, its batches, or what its method costs; or which precisions the device has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: Literal["latency", "batches", "cost", "precisions"]
+    subject: Subject
+    protocol: ProtocolName
+    device: Literal["cpu", "cuda"]
+    threads: int
+    mode: str = "fp32-strict"
+    flags: tuple[str, ...] = ()
+
+
+class Result(Stored):
+    """What a job found; the rest is empty."""
+
+    latency: Throughput | None = None
+    batches: tuple[BatchPoint, ...] = ()
+    batches_ended: str | None = None
+    cost: tuple[InferenceCost, ...] = ()
+    precisions: tuple[str, ...] = ()
+
+
+def run_fresh(job: Job) -> Result:
+    """Run a job in a process of its own, with its threads; returns when that has ended.
+
+    InputError for what that process says of its input, RuntimeError, with its traceback, where it ended otherwise.
+    """
+    threads = str(job.threads)
+    settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "result.json"
+        ended = subprocess.run(
+            [sys.executable, "-m", "harness.latency.process", str(found)],
+            input=job.model_dump_json(),
+            capture_output=True,
+            text=True,
+            env=os.environ | settings,
+            check=False,
+        )
+        if ended.returncode == BAD_INPUT:
+            raise InputError(ended.stderr.strip().splitlines()[-1])
+        if ended.returncode != 0:
+            raise RuntimeError(
+                f"the process that measured {job.what} in mode {job.mode} ended with {ended.returncode}:\n{ended.stderr}"
+            )
+        return Result.model_validate_json(found.read_text(encoding="utf-8"))

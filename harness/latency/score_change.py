@@ -1,0 +1,75 @@
+"""What a mode does to a detector's score."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detectors.base import Detector
+from harness.counts import scope_scores
+from harness.datasets.base import Dataset, Frame
+from harness.inference import predict
+from harness.lanes import Lane
+from harness.scoring import SCORINGS
+from harness.selection import headline
+from harness.throughput.devices import timing_settings
+from harness.throughput.modes import HEADLINE, Mode, Precision
+from harness.training.plan import Precision as TrainedPrecision
+
+TOLERANCE = 0.001
+"""A mode whose headline score differs from fp32-strict's by more, a fraction, is flagged: 0.1 points."""
+
+PREDICTED: dict[Precision, TrainedPrecision] = {
+    "fp32-strict": "fp32", "tf32": "fp32", "amp-bf16": "bf16", "amp-fp16": "fp16",
+}  # fmt: skip
+
+
+def score_changes(
+    load: Callable[[], Detector],
+    dataset: Dataset,
+    split: str,
+    frames: Sequence[Frame],
+    modes: Sequence[Mode],
+    *,
+    device: torch.device,
+    threads: int,
+) -> dict[Mode, float]:
+    """The headline score over some frames of a split in each mode, minus that in fp32-strict, as fractions.
+
+    load: a fresh copy of the detector. The split has labels.
+    """
+
+    def score(mode: Mode) -> float:
+        detector = load()
+        if mode.compiled:
+            detector.compile()
+        with timing_settings(threads=threads, tf32=mode.precision == "tf32"):
+            lanes = predict(
+                detector,
+                [frame.image for frame in frames],
+                device=device,
+                precision=PREDICTED[mode.precision],
+                channels_last=mode.channels_last,
+            )
+        return score_of(dataset, split, frames, lanes, workers=threads)
+
+    strict = score(HEADLINE)
+    return {mode: 0.0 if mode == HEADLINE else score(mode) - strict for mode in modes}
+
+
+def score_of(
+    dataset: Dataset, split: str, frames: Sequence[Frame], lanes: Sequence[Sequence[Lane]], *, workers: int
+) -> float:
+    """The headline score of lanes over some frames of a split, by the official metric, through files as it reads them."""
+    every = dataset.frames(split)
+    found = {frame.id: lanes_of_frame for frame, lanes_of_frame in zip(frames, lanes, strict=True)}
+    with tempfile.TemporaryDirectory() as folder:
+        dataset.write_predictions(Path(folder), every, [found.get(frame.id, ()) for frame in every])
+        counts, _ = SCORINGS[dataset.form].scorer(
+            dataset, split, Path(folder), progress=lambda images: None, workers=workers
+        )
+    return headline(scope_scores(counts, np.array([frame.id in found for frame in every])))

@@ -1,0 +1,58 @@
+"""What suites and plans ask of detectors, without an import of those of the project that were asked before (`harness.remembered`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from detectors.meta import DetectorMeta, Form
+from detectors.registry import find_adapter, own_module
+from harness.remembered import remembered
+
+
+@dataclass(frozen=True)
+class KnownDetector:
+    """What is known of a detector that needn't be imported: its metadata, its module, and where it comes from (see `Adapter`)."""
+
+    meta: DetectorMeta
+    module: str
+    origin: dict[str, str] | None
+
+
+def known_detector(name: str) -> KnownDetector:
+    """A detector by its name or file. InputError as `find_adapter`."""
+    module = own_module(name)
+    return _imported(name) if module is None else _own(name, module)
+
+
+@cache
+def _own(name: str, module: str) -> KnownDetector:
+    def answer() -> dict[str, Any]:
+        found = _imported(name)
+        return {"meta": found.meta.model_dump(mode="json"), "module": found.module, "origin": found.origin}
+
+    value = remembered("detector", name, (module,), answer)
+    return KnownDetector(DetectorMeta.model_validate(value["meta"]), value["module"], value["origin"])
+
+
+def _imported(name: str) -> KnownDetector:
+    found = find_adapter(name)
+    return KnownDetector(found.meta, found.detector.__module__, found.origin)
+
+
+def asked_of(name: str, question: str, about: Any, answer: Callable[[], Any], *more: str) -> Any:
+    """The answer to a question about a detector: remembered for the project's own, whose code decides it together with `more`."""
+    module = own_module(name)
+    return answer() if module is None else remembered(question, [name, about], (module, *more), answer)
+
+
+def is_sound(name: str, question: str, meta: DetectorMeta, form: Form, check: Callable[[], None]) -> None:
+    """Raise what `check` raises of a detector with such metadata; what it found sound isn't checked again."""
+
+    def answer() -> bool:
+        check()
+        return True
+
+    asked_of(name, question, [meta.model_dump(mode="json"), form], answer)

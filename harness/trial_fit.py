@@ -1,0 +1,75 @@
+"""One method tried on its detector and oracle, on blank images: what `harness.fitting` asks of each kind of cell."""
+
+from __future__ import annotations
+
+import torch
+
+from detectors.base import Detector
+from harness.cell_oracle import as_seen, oracle_like, weighted_oracle
+from harness.errors import InputError
+from harness.methods.config import RegularizedConfiguration
+from harness.methods.oracle import Oracle, drawn_backbone
+from harness.methods.pairing import tap_pairs
+from harness.methods.regularizer import Regularizer
+from harness.methods.taps import select_taps, tap_grids
+from harness.methods.weighting import refuse_compiled_measurement
+from harness.pricing import built
+from harness.suite import Cell
+from harness.training.pretraining import masked_model
+from harness.weights.oracles import oracle_state
+
+DEVICES = ("meta", "cpu")
+"""Where networks are tried, in turn: first without memory or arithmetic. What fails there counts only if it fails for real as well."""
+
+
+def check_fit(cell: Cell) -> None:
+    """InputError, which begins with the key, where the method of a cell can't be put around its detector."""
+    check_compilation(cell)
+    check_weights(cell)
+    check_networks(cell)
+
+
+def check_compilation(cell: Cell) -> None:
+    """InputError where a cell is to be compiled whose method can't be."""
+    assert isinstance(cell.method, RegularizedConfiguration)
+    refuse_compiled_measurement(cell.identity.compiled, cell.method.lambda_mode)
+
+
+def check_weights(cell: Cell) -> None:
+    """InputError where the weights of an oracle that was trained before are at hand and aren't those of its network."""
+    asked = None if cell.oracle is None else cell.oracle.configuration
+    if asked is not None and asked.has_weights and oracle_state(asked).state != "missing":
+        weighted_oracle(asked)
+
+
+def check_networks(cell: Cell) -> None:
+    """InputError where detector, method and oracle don't go together."""
+    for device in DEVICES:
+        try:
+            with torch.random.fork_rng(devices=[]), torch.device(device):
+                put_together(cell, built(cell))
+        except Exception as error:
+            if device != DEVICES[-1]:
+                continue
+            if isinstance(error, InputError):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"method {cell.identity.method!r} can't be put around it ({type(error).__name__}: {reason}); "
+                f"`samiro-bench detectors check {cell.adapter}` says what else is wrong"
+            ) from error
+        return
+
+
+def put_together(cell: Cell, detector: Detector) -> None:
+    """What `attach` does, without statistics, and what pre-training its oracle would."""
+    method = cell.method
+    assert isinstance(method, RegularizedConfiguration)
+    if cell.oracle is None:
+        tap_grids(detector, select_taps(detector, method.taps).used)
+        return
+    configuration = cell.oracle.configuration
+    if configuration.kind == "mim" and configuration.made_of_images:
+        masked_model(configuration, drawn_backbone(configuration.backbone, seed=0))
+    oracle: Oracle = as_seen(cell, oracle_like(cell, detector))
+    Regularizer(tap_pairs(detector, oracle, method), None, method)

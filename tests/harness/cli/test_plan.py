@@ -1,0 +1,158 @@
+"""`samiro-bench plan` says where each cell stands and why, for the cells that one asks for; `bench` asks before something long."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from rich.console import Console
+
+from harness.cli import bench as bench_verb
+from harness.cli.main import main
+from harness.matrix import make_plan
+from harness.phases import run_phase
+from harness.preflight import preflight
+from harness.suite import load_suite
+
+SUITE: dict[str, Any] = {
+    "title": "Two",
+    "datasets": {
+        "roads": {"rendered": {"width": 820, "height": 295, "splits": {"train": {"frames": 4}, "test": {"frames": 4}}}}
+    },
+    "detectors": {"ufldv2_micro": {"recipe": {"steps": 6, "batch_size": 4}}, "resa_micro": None},
+    "methods": {"baseline": None},
+    "evaluations": {"test": {"split": "test", "batch_size": 4}},
+    "seeds": 2,
+    "training": {"threads": 1, "device": "cpu"},
+    "throughput": "lane-latency/1-short",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(SUITE, sort_keys=False))
+    return tmp_path
+
+
+def plan(capsys: pytest.CaptureFixture[str], *options: str, verb: tuple[str, ...] = ("plan",)) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main([*verb, "two.yaml", "--json", *options]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def finish(number: int, *, upto: str = "time") -> None:
+    """Have the phases of one cell done, up to one of them."""
+    for phase, _ in make_plan(load_suite("two.yaml"), Path("results/local")).cells[number].states:
+        run_phase(phase, lambda folder: None)
+        if phase.name == upto:
+            return
+
+
+def test_every_cell_has_its_state_and_from_where_it_goes_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finish(0)
+    finish(1, upto="predict-test")
+    found = plan(capsys)
+    assert [(cell["state"], cell["from"]) for cell in found["cells"]] == [
+        ("done, record missing", None),
+        ("partial, from score-test", "score-test"),
+        ("missing", "train"),
+        ("missing", "train"),
+    ]
+    assert found["cost"]["cells"] == 3
+    assert found["cells"][1]["hours"] is not None
+    assert found["cells"][2]["hours"] is None
+    assert found["cells"][0]["unit"] is None
+    assert found == plan(capsys, "--dry-run", verb=("bench",))
+
+
+def test_changed_code_is_named_by_its_file(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(0)
+    path = next(Path("results/local/two/cells").glob("*/score-test/phase.json"))
+    stored = json.loads(path.read_text())
+    stored["fingerprint"]["harness/metrics/culane.py"] = "0" * 64
+    path.write_text(json.dumps(stored))
+    cell = plan(capsys, "--state", "stale")["cells"]
+    assert [row["changed"] for row in cell] == [["harness/metrics/culane.py"]]
+    assert cell[0]["why"] == "score-test: code changed since: harness/metrics/culane.py"
+
+
+def test_a_changed_option_of_an_evaluation_is_named_by_its_key(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(0)
+    changed = {**SUITE, "evaluations": {"test": {"split": "test", "batch_size": 2}}}
+    Path("two.yaml").write_text(yaml.safe_dump(changed, sort_keys=False))
+    row = plan(capsys)["cells"][0]
+    assert row["state"] == "stale"
+    assert row["why"] == "predict-test: made with other options: batch_size: 4 -> 2"
+    assert row["from"] == "predict-test"
+
+
+def test_a_changed_recipe_makes_a_cell_of_its_own_which_says_what_it_differs_in(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = plan(capsys)["cells"][0]["name"]
+    finish(0)
+    detectors = {**SUITE["detectors"], "ufldv2_micro": {"recipe": {"steps": 9, "batch_size": 4}}}
+    Path("two.yaml").write_text(yaml.safe_dump({**SUITE, "detectors": detectors}, sort_keys=False))
+    row, other, *_ = plan(capsys)["cells"]
+    assert row["state"] == "missing"
+    assert row["why"] == f"{before} is there with other options: recipe.steps: 6 -> 9"
+    assert other["why"] == ""
+
+
+def test_only_and_skip_choose_the_cells(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [cell["name"] for cell in plan(capsys, "--skip", "seed=1,detector=resa_*")["cells"]]
+    assert len(names) == 3
+    assert not any("resa" in name and "-s1-" in name for name in names)
+    (one,) = plan(capsys, "--only", "detector=resa_*", "--skip", "seed=1")["cells"]
+    assert "resa_micro-baseline-s0" in one["name"]
+    assert main(["plan", "two.yaml", "--skip", "seed=0", "--skip", "seed=1"]) == 2
+    assert "--skip 'seed=1': leaves no cell of two: skip less" in capsys.readouterr().err
+    assert main(["plan", "two.yaml", "--skip", "detector=resnet"]) == 2
+    assert "--skip 'detector=resnet': key 'detector': no detector is called" in capsys.readouterr().err
+
+
+def test_json_of_bench_is_that_of_its_dry_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "two.yaml", "--json"]) == 2
+    assert "goes with --dry-run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("terminal", "long", "answer", "asked", "goes_on"),
+    [
+        (True, True, False, True, False),
+        (True, True, True, True, True),
+        (True, False, False, False, True),
+        (False, True, False, False, True),
+    ],
+)
+def test_a_user_on_a_terminal_is_asked_before_something_long_and_nobody_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool, long: bool, answer: bool, asked: bool, goes_on: bool
+) -> None:
+    made = make_plan(load_suite("two.yaml"), Path("results/local"))
+    looked = preflight(made)
+    if long:
+        looked = replace(looked, prices={name: replace(price, steps=10**6) for name, price in looked.prices.items()})
+    questions: list[str] = []
+
+    def confirm(text: str, default: bool) -> bool:
+        questions.append(text)
+        return answer
+
+    monkeypatch.setattr(typer, "confirm", confirm)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal, raising=False)
+    with open("/dev/null", "w", encoding="utf-8") as nowhere:
+        console = Console(file=nowhere, force_terminal=terminal)
+        assert bench_verb.agreed(made, looked, console) is goes_on
+    assert bool(questions) is asked

@@ -1,0 +1,51 @@
+"""What was measured of bridges is read back from the page as it was written."""
+
+from __future__ import annotations
+
+from detectors.registry import UPSTREAM
+from harness.conformance.battery import Arm, CheckResult
+from harness.conformance.bridges import (
+    Measured,
+    bridges_by_class,
+    in_words,
+    measured,
+    measured_table,
+    read_measured,
+    read_stand_ins,
+    repositories_table,
+)
+
+
+def results(arm: Arm, *outcomes: str) -> list[CheckResult]:
+    return [CheckResult(f"check {place}", arm, outcome, "", 0.1) for place, outcome in enumerate(outcomes)]  # type: ignore[arg-type]
+
+
+def test_checks_are_counted_by_arm_and_skipped_ones_are_not() -> None:
+    found = measured(
+        1_234_567,
+        [*results("adapter", "passed"), *results("baseline", "passed", "failed"), *results("samiro", "skipped")],
+    )
+    assert found == Measured(1_234_567, {"adapter": (1, 1), "baseline": (1, 2)})
+    assert not found.passed
+
+
+def test_what_was_measured_comes_back_from_a_page() -> None:
+    seen = {
+        ("clrnet_resnet18_upstream", "culane"): Measured(11_774_387, {"adapter": (5, 5), "samiro": (4, 5)}),
+        ("clrnet_resnet18_upstream", "tusimple"): Measured(7, {}),
+    }
+    page = f"# Page\n\n| a | b |\n\n{measured_table(seen)}\n"  # type: ignore[arg-type]
+    read = read_measured(page)
+    assert {key: one for key, one in read.items() if one != Measured(None, {})} == seen
+    assert {name for name, _ in read} == set(UPSTREAM)
+
+
+def test_what_stands_in_comes_back_from_a_page() -> None:
+    told = {names[0]: ["mmcv", "clrnet.ops"] for names in bridges_by_class()}
+    assert read_stand_ins(f"words\n\n{repositories_table(told)}\n\nwords | and `clrnet_resnet18_upstream`") == told
+
+
+def test_failed_forms_are_told_first() -> None:
+    whole, broken = Measured(1, {"adapter": (5, 5)}), Measured(1, {"adapter": (4, 5)})
+    told = in_words({"culane": whole, "tusimple": broken, "llamas": Measured(1, {})})
+    assert told == "failed: tusimple; passed: culane; not run: llamas"

@@ -1,0 +1,191 @@
+"""What a fault of the infrastructure ends starts again, a bounded number of times; what the code or the data ends doesn't."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import time
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from harness.engines import cluster, local
+from harness.engines.base import Job, Outcome
+from harness.engines.cluster import ClusterEngine, SchedulerState
+from harness.engines.local import LocalEngine
+from harness.engines.retries import Retries
+from harness.engines.room import Machine
+from harness.engines.spool import SpooledJob, say
+from harness.engines.states import read_states, states_file
+from harness.errors import InputWarning
+from harness.progress import Event
+
+PAUSES = (0.01, 0.02)
+
+
+class Notes:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.waits: list[str] = []
+        self.order: list[str] = []
+
+    def started(self, job: Job) -> None:
+        self.order.append(f"+{job.name}")
+
+    def event(self, event: Event) -> None:
+        if event.phase == "waits":
+            self.waits.append(event.note)
+
+    def ended(self, outcome: Outcome) -> None:
+        self.order.append(f"-{outcome.job}")
+
+
+def engine(tmp_path: Path) -> LocalEngine:
+    return LocalEngine(Machine(cores=2, memory_gigabytes=8), tmp_path / "logs", threads=1, pauses=PAUSES)
+
+
+def attempts(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def test_a_vanished_mount_and_a_killed_worker_are_tried_again_and_told_once(jobs: ModuleType, tmp_path: Path) -> None:
+    todo = [
+        Job("mount", partial(jobs.fails, tmp_path / "mount", 2, errno.ESTALE)),
+        Job("killed", partial(jobs.fails, tmp_path / "killed", 1, None)),
+        Job("behind", partial(jobs.touch, tmp_path / "behind"), needs=("mount", "killed")),
+    ]
+    notes = Notes()
+    assert [outcome.state for outcome in engine(tmp_path).run(todo, notes)] == ["done"] * 3
+    assert (attempts(tmp_path / "mount"), attempts(tmp_path / "killed")) == (3, 2)
+    assert sorted(notes.order) == ["+behind", "+killed", "+mount", "-behind", "-killed", "-mount"]
+    assert sum("Stale file handle; starts again in" in note for note in notes.waits) == 2
+    assert sum("was ended by signal SIGKILL" in note for note in notes.waits) == 1
+
+
+def test_it_ends_after_a_bounded_number_of_attempts_and_the_rest_goes_on(jobs: ModuleType, tmp_path: Path) -> None:
+    todo = [
+        Job("full", partial(jobs.fails, tmp_path / "full", 99, errno.ENOSPC)),
+        Job("apart", partial(jobs.touch, tmp_path / "apart")),
+    ]
+    full, apart = engine(tmp_path).run(todo, Notes())
+    assert (full.state, full.kind, apart.state) == ("failed", "infrastructure", "done")
+    assert full.message.endswith("full: No space left on device (3 attempts)")
+    assert attempts(tmp_path / "full") == 1 + len(PAUSES)
+    assert "Traceback" in Path(full.log).read_text()
+
+
+def test_errors_of_code_and_data_are_final_at_once_with_their_traceback(jobs: ModuleType, tmp_path: Path) -> None:
+    notes = Notes()
+    bug, data = engine(tmp_path).run([Job("bug", jobs.bug), Job("data", jobs.bad_input)], notes)
+    assert (bug.kind, data.kind, notes.waits) == ("error", "input", [])
+    for outcome in (bug, data):
+        assert Path(outcome.log).read_text().count("Traceback") == 1
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(
+    jobs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def popen(*words: Any, **options: Any) -> Any:
+        tried.append(1)
+        if len(tried) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "logs/touch.log")
+        return real(*words, **options)
+
+    real = subprocess.Popen
+    monkeypatch.setattr(local.subprocess, "Popen", popen)
+    notes = Notes()
+    (outcome,) = engine(tmp_path).run([Job("touch", partial(jobs.touch, tmp_path / "touch"))], notes)
+    assert (outcome.state, len(tried)) == ("done", 2)
+    assert notes.waits[0].startswith("not started: logs/touch.log: No space left on device; starts again in 0.01 s")
+
+
+def test_a_clock_that_jumps_moves_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: -1e12)
+    retries, outcome = Retries((0.05,)), Outcome("a", "failed", kind="infrastructure", message="lost")
+    assert retries.again(outcome, Notes())
+    assert retries.pausing() == {"a"}
+    time.sleep(0.06)
+    assert retries.pausing() == set()
+    assert not retries.again(outcome, Notes())
+    assert retries.told(outcome).message == "lost (2 attempts)"
+
+
+class Done:
+    """A scheduler whose jobs are over at once, or break."""
+
+    name = "done"
+    survives = True
+
+    def __init__(self, *faults: Exception | SchedulerState) -> None:
+        self.faults = list(faults)
+        self.over: dict[str, SchedulerState] = {}
+        self.submitted = 0
+
+    def submit(self, jobs: Sequence[SpooledJob]) -> list[str]:
+        fault = self.faults.pop(0) if self.faults else None
+        if isinstance(fault, Exception):
+            raise fault
+        ids = []
+        for job in jobs:
+            self.submitted += 1
+            ids.append(str(self.submitted))
+            if fault is None:
+                for line in ({"done": True}, {"exit": 0}):
+                    say(job.news, line)
+            else:
+                self.over[ids[-1]] = fault
+        return ids
+
+    def states(self, ids: Sequence[str]) -> dict[str, SchedulerState]:
+        return {identifier: self.over[identifier] for identifier in ids if identifier in self.over}
+
+    def cancel(self, ids: Sequence[str]) -> None: ...
+
+
+def on_cluster(folder: Path, scheduler: Done) -> tuple[Outcome, Notes]:
+    notes = Notes()
+    made = ClusterEngine(scheduler, folder, threads=1, poll_seconds=0.01, silence_seconds=0.05, pauses=PAUSES)  # type: ignore[arg-type]
+    (outcome,) = made.run([Job("job", print)], notes)
+    return outcome, notes
+
+
+def test_a_full_spool_is_tried_again(tmp_path: Path) -> None:
+    outcome, notes = on_cluster(tmp_path, Done(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "spool/1.pkl")))
+    assert outcome.state == "done"
+    assert notes.order == ["+job", "-job"]
+    assert notes.waits[0].startswith("not started: spool/1.pkl: No space left on device; starts again")
+
+
+def test_a_job_whose_node_was_lost_is_submitted_again(tmp_path: Path) -> None:
+    scheduler = Done(SchedulerState("NODE_FAIL on node7", over=True))
+    outcome, notes = on_cluster(tmp_path, scheduler)
+    assert (outcome.state, scheduler.submitted) == ("done", 2)
+    assert "it is NODE_FAIL on node7; starts again" in notes.waits[0]
+
+
+def test_a_job_that_somebody_cancelled_is_not(tmp_path: Path) -> None:
+    scheduler = Done(SchedulerState("CANCELLED", over=True, decided=True))
+    outcome, notes = on_cluster(tmp_path, scheduler)
+    assert (outcome.state, outcome.kind, scheduler.submitted, notes.waits) == ("failed", "error", 1, [])
+
+
+def test_where_the_list_of_jobs_cannot_be_written_they_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "jobs.json")
+
+    monkeypatch.setattr(cluster, "write_states", full)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", InputWarning)
+        outcome, _ = on_cluster(tmp_path, Done())
+    assert outcome.state == "done"
+    assert "jobs.json: No space left on device; the jobs go on" in str(said[0].message)
+    assert read_states(states_file(tmp_path)) == {}

@@ -1,0 +1,209 @@
+"""What a fresh process measures, done in this one; and, in the slow tier, in a process of its own by way of the command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from detectors.registry import find_adapter
+from harness.cli.main import main
+from harness.datasets.base import Dataset
+from harness.errors import InputError
+from harness.inference import load_detector, with_confidence_threshold
+from harness.lanes import Lane
+from harness.latency.images import rendered_roads, stratified
+from harness.latency.jobs import Job, run_fresh
+from harness.latency.process import peak_resident_bytes, work
+from harness.latency.score_change import score_changes, score_of
+from harness.latency.subject import Subject
+from harness.methods.attach import inference_model, without_method
+from harness.methods.config import method_configuration
+from harness.throughput.modes import HEADLINE, Mode
+from harness.throughput.protocol import PROTOCOLS
+from harness.training.checkpoint import save_inference_checkpoint
+from harness.training.determinism import seed_everything
+
+NAME = "ufldv2_micro"
+HURRIED = replace(
+    PROTOCOLS["lane-latency/1"], warm_iterations=2, warm_seconds=0.0, window=0, iterations=6, seconds=0.0, region_iterations=2,
+    file_iterations=2, reference_warm_iterations=0, reference_iterations=1, batch_sizes=(1, 2), batch_warm_iterations=0,
+    batch_iterations=1, batch_seconds=0.0, cost_warm_blocks=0, cost_blocks=3,
+)  # fmt: skip
+
+
+def save(path: Path, method: str) -> Path:
+    """An untrained detector that takes nearly all for lanes."""
+    adapter = find_adapter(NAME)
+    meta = with_confidence_threshold(adapter.meta, 0.0)
+    seed_everything(3)
+    configuration = method_configuration(method, {"oracle": "any"} if method == "samiro" else {})
+    detector = inference_model(adapter.detector(meta, "culane"), configuration)
+    facts = {
+        "detector": NAME,
+        "form": "culane",
+        "meta": meta.model_dump(mode="json"),
+        "method": configuration.model_dump(mode="json", by_alias=True),
+    }
+    save_inference_checkpoint(path, detector, facts)
+    return path
+
+
+@pytest.fixture(scope="module")
+def roads(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        return rendered_roads("culane", 10, lambda done, total: None)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return {method: save(folder / f"{method}.safetensors", method) for method in ("baseline", "samiro")}
+
+
+def job(what: Any, checkpoint: Path, roads: Dataset, **changes: Any) -> Job:
+    images = tuple(frame.image for frame in stratified(roads, "test", 4))
+    subject = Subject(checkpoint=checkpoint, adapter=NAME, images=images)
+    values: dict[str, Any] = {"protocol": "lane-latency/1", "device": "cpu", "threads": 1}
+    return Job(what=what, subject=subject, **(values | changes))
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROTOCOLS, "lane-latency/1", HURRIED)
+    monkeypatch.setattr("harness.throughput.reference.REFERENCE_INPUT", (1, 3, 32, 32))
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_latency_has_its_regions_from_the_file_to_the_lanes(checkpoints: dict[str, Path], roads: Dataset) -> None:
+    found = work(job("latency", checkpoints["samiro"], roads, flags=("untrained",))).latency
+    assert found is not None
+    assert found.flags[:2] == ("untrained", "cpu")
+    assert (found.images, found.iterations, found.warm_iterations) == (4, 6, 2)
+    assert found.pre_ms is not None
+    assert found.end_to_end_ms is not None
+    assert found.h2d_ms is not None
+    assert 0 < found.pre_ms.minimum < found.end_to_end_ms.minimum
+    assert found.cpu_ms is not None
+    assert found.peak_resident_bytes is None or found.peak_resident_bytes > 2**26
+    assert found.gpu is None
+
+
+@pytest.mark.usefixtures("hurried")
+def test_batches_are_measured_up_to_the_protocol_s_sizes(checkpoints: dict[str, Path], roads: Dataset) -> None:
+    found = work(job("batches", checkpoints["baseline"], roads))
+    assert {point.size for point in found.batches} <= {1, 2, 16}
+    for point in found.batches:
+        assert point.images_per_second == pytest.approx(1000 * point.size / point.batch_ms)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_only_a_method_that_left_something_behind_costs_anything(checkpoints: dict[str, Path], roads: Dataset) -> None:
+    assert work(job("cost", checkpoints["baseline"], roads)).cost == ()
+    cost = work(job("cost", checkpoints["samiro"], roads, protocol="lane-latency/1-short")).cost
+    assert [one.graph for one in cost] == ["eager"]
+
+
+def test_without_its_method_a_network_is_the_plain_one_of_the_same_weights(checkpoints: dict[str, Path]) -> None:
+    attended = load_detector(checkpoints["samiro"])
+    before = torch.get_rng_state()
+    plain = without_method(attended)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert plain is not None
+    assert without_method(load_detector(checkpoints["baseline"])) is None
+    images = torch.randint(0, 256, (1, 3, *plain.configuration.input.network), dtype=torch.uint8)
+    with torch.no_grad():
+        theirs = attended(images)
+        for attention in attended.spatial_attention.values():  # type: ignore[union-attr, operator]
+            attention.convolution.weight.zero_()
+        # Gates of exactly 1: what is left is the plain network.
+        torch.testing.assert_close(attended(images), plain(images))
+        torch.testing.assert_close(theirs, plain(images))
+
+
+def test_images_come_from_every_scenario_in_turn(roads: Dataset) -> None:
+    every = {frame.scenario for frame in roads.frames("test")}
+    chosen = stratified(roads, "test", len(every))
+    assert {frame.scenario for frame in chosen} == every
+    assert len({frame.id for frame in stratified(roads, "test", 100)}) == 10
+
+
+def test_a_score_is_of_the_chosen_frames_alone(roads: Dataset) -> None:
+    labelled = [frame for frame in roads.frames("test") if roads.lanes(frame)][:4]
+    lanes = [roads.lanes(frame) for frame in labelled]
+    assert score_of(roads, "test", labelled, lanes, workers=1) == 1.0
+    half: list[list[Lane]] = [*lanes[:2], [], []]
+    found, count = sum(map(len, lanes[:2])), sum(map(len, lanes))
+    assert score_of(roads, "test", labelled, half, workers=1) == pytest.approx(2 * found / (found + count))
+
+
+def test_a_mode_s_change_is_its_score_minus_that_of_the_headline_mode(
+    roads: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [frame for frame in roads.frames("test") if roads.lanes(frame)][:2]
+    asked: list[tuple[str, bool]] = []
+
+    def predict(detector: Any, images: Any, *, precision: str, channels_last: bool, **_: Any) -> list[list[Lane]]:
+        asked.append((precision, channels_last))
+        return [roads.lanes(frame) if precision == "fp32" else [] for frame in frames]
+
+    monkeypatch.setattr("harness.latency.score_change.predict", predict)
+    modes = [HEADLINE, Mode("amp-bf16", channels_last=True)]
+    changes = score_changes(lambda: None, roads, "test", frames, modes, device=torch.device("cpu"), threads=1)  # type: ignore[arg-type, return-value]
+    assert changes == {modes[0]: 0.0, modes[1]: -1.0}
+    assert asked == [("fp32", False), ("bf16", True)]
+
+
+def test_peak_memory_grows_with_what_is_held() -> None:
+    before = peak_resident_bytes()
+    if before is None:
+        pytest.skip("the system doesn't tell")
+    held = np.ones(2**26, dtype=np.uint8)
+    after = peak_resident_bytes()
+    assert after is not None
+    assert after >= before
+    assert after > held.nbytes
+
+
+@pytest.mark.slow
+def test_the_command_measures_in_a_fresh_process_and_says_what_it_found(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    options = ["--checkpoint", str(checkpoints["samiro"]), "--short", "--images", "9", "--threads", "1"]
+    assert main(["throughput", NAME, *options, "--mode", "amp-bf16", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    strict, mixed = found["throughput"]
+    assert (strict["precision"], mixed["precision"]) == ("fp32-strict", "amp-bf16")
+    assert "rendered images" in strict["flags"]
+    assert "score_change" in mixed
+    assert "score_change" not in strict
+    assert mixed["score_images"] == 9
+    assert [cost["graph"] for cost in found["inference_cost"]] == ["eager"]
+
+
+@pytest.mark.slow
+def test_bad_input_of_a_fresh_process_is_one_line_and_a_crash_its_traceback(
+    checkpoints: dict[str, Path], roads: Dataset
+) -> None:
+    with pytest.raises(InputError, match="TF32"):
+        run_fresh(job("latency", checkpoints["baseline"], roads, protocol="lane-latency/1-short", mode="tf32"))
+    if torch.cuda.is_available():
+        pytest.skip("a job that needs a GPU does not crash here")
+    with pytest.raises(RuntimeError, match=r"(?s)ended with 1.*Traceback"):
+        run_fresh(job("precisions", checkpoints["baseline"], roads, device="cuda"))
+
+
+def test_a_mode_that_is_none_is_told_in_one_line(
+    checkpoints: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    options = ["--checkpoint", str(checkpoints["baseline"]), "--mode", "fp8", "--images", "1", "--threads", "1"]
+    assert main(["throughput", NAME, *options]) == 2
+    assert "fp8" in capsys.readouterr().err

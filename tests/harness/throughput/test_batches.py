@@ -1,0 +1,52 @@
+"""The batch sweep: where it ends, and what it always holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from harness.throughput.batches import batch_curve
+from harness.throughput.protocol import PROTOCOLS
+from harness.timings import BatchPoint
+
+SIZES = PROTOCOLS["lane-latency/1"].batch_sizes
+
+
+def device(rate: Callable[[int], float], room: int = 1000) -> Callable[[int], BatchPoint]:
+    """A device that takes `rate(size)` images a second, and has room for so many at once."""
+
+    def point(size: int) -> BatchPoint:
+        if size > room:
+            raise torch.OutOfMemoryError
+        return BatchPoint(
+            size=size,
+            batch_ms=1e3 * size / rate(size),
+            images_per_second=rate(size),
+            peak_memory_bytes=None,
+            peak_reserved_bytes=None,
+        )
+
+    return point
+
+
+@pytest.mark.parametrize(
+    ("rate", "room", "sizes", "ended"),
+    [
+        (lambda size: 10.0 * size, 1000, [1, 2, 4, 8, 16, 32, 64, 128], "largest size"),
+        # A launch of 10 ms and a millisecond an image: 1000 n / (10 + n); 64 gains 13 %, 128 7 %.
+        (lambda size: 1000 * size / (10 + size), 1000, [1, 2, 4, 8, 16, 32, 64, 128], "largest size"),
+        (lambda size: 10.0 * min(size, 32), 1000, [1, 2, 4, 8, 16, 32, 64], "gain below 3 %"),
+        (lambda size: 10.0, 1000, [1, 2, 16], "gain below 3 %"),
+        (lambda size: 10.0 * size, 40, [1, 2, 4, 8, 16, 32], "out of memory"),
+        (lambda size: 10.0, 8, [1, 2], "out of memory"),
+        (lambda size: 10.0, 0, [], "out of memory"),
+    ],
+)
+def test_sizes_rise_until_there_is_no_gain_or_no_room(
+    rate: Callable[[int], float], room: int, sizes: list[int], ended: str
+) -> None:
+    points, why = batch_curve(device(rate, room), SIZES)
+    assert [point.size for point in points] == sizes
+    assert why == ended
