@@ -598,6 +598,7 @@ def test_the_state_dict_restores_a_detector_strictly(name: str) -> None:
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+@pytest.mark.slow
 def test_eight_images_are_learned_by_heart() -> None:
     detector = build("micro")
     geometry = detector.geometry_of(FRAME)

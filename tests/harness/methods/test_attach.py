@@ -337,6 +337,7 @@ def test_ratio_mode_sets_the_gradient_ratio_to_a_tenth_after_its_warm_up_and_res
     assert twin.diagnostics()["lambda"] == model.diagnostics()["lambda"] != weights[-1]
 
 
+@pytest.mark.slow
 def test_ratio_mode_keeps_to_a_tenth_while_the_projection_grows_from_zero(toy: ModuleType, attached: Attached) -> None:
     """What the regularizer's gradient is at a projection of zero says nothing of what it comes to be."""
     model = build(attached, {"kind": "samiro", "oracle": "o", "lambda_mode": "ratio"}, total_steps=220)

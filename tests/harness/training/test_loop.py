@@ -504,7 +504,7 @@ def test_a_validation_that_a_stop_left_out_is_made_up_for(toy, roads, tmp_path, 
         scored = []
 
         def score(model):
-            scored.append(float(model.detector.head.weight.sum()))
+            scored.append(float(model.detector.head.weight.detach().sum()))
             return -scored[-1]
 
         model = toy.model()
