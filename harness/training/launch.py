@@ -30,6 +30,9 @@ Work = Callable[[Ranks, Report], None]
 PATIENCE = timedelta(days=7)
 """How long a process waits for the others, which may be validating or writing: who fails is noticed without it."""
 
+SECONDS_TO_END = 2.0
+"""How long a process that was killed may take to end after its connections to the others have."""
+
 
 def launch(work: Work, count: int, report: Report, *, cuda: bool) -> None:
     """Run `work` in `count` processes with a process group (gloo on the CPU; with `cuda` NCCL, a GPU to each), to their end.
@@ -79,7 +82,8 @@ def _follow(members: dict[Connection, BaseProcess], report: Report) -> None:
             if isinstance(said, Event):
                 report(said)
             else:
-                # Whoever loses its neighbour fails as well, and may be heard first.
+                # Whoever loses its neighbour fails as well, and may be heard before that one is seen to have ended.
+                wait([process.sentinel for process in running.values()], SECONDS_TO_END)
                 _refuse_dead(members)
                 raise said
 

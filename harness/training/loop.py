@@ -196,6 +196,8 @@ class _Training:
                 self.save()
                 return
             if validation and self.owes(validation):
+                # Whoever is asked to stop in the middle of it has lost nothing else.
+                self.save()
                 self.note({"validation": self.validate(validation)})
             if last or reading.due:
                 self.save()

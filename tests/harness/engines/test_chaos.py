@@ -26,8 +26,8 @@ def results(folder: Path) -> Path:
 def comparable(path: Path) -> dict[str, Any]:
     """A record without what a clock said, and without how often its training went on."""
     record = json.loads(read_record(path).model_dump_json())
-    for key in ("throughput", "step_cost"):
-        del record[key]
+    for key in ("throughput", "step_cost", "inference_cost"):
+        record.pop(key, None)
     for key in ("seconds", "seconds_per_step", "resumed"):
         del record["training"][key]
     for artefact in record["artefacts"]:

@@ -214,7 +214,7 @@ def share(
             yield batch
 
     plan = TrainingPlan(recipe(ema_decay=0.9), steps, **options)
-    validation = None if mode else Validation(2, lambda model: float(model.detector.head.weight.sum()))
+    validation = None if mode else Validation(2, lambda model: float(model.detector.head.weight.detach().sum()))
     device = torch.device("cpu")
     train(
         trained, batches, plan, device=device, folder=folder, validation=validation, ranks=ranks,
