@@ -42,10 +42,12 @@ BAND = Difference(
     "Offsets are learned in cells near the lane. Upstream paints them as a line twelve cells wide between whole cells, ours takes "
     "those within six cells of the lane itself; all else of the terms is the same.",
     within=0.05,
+    terms=("offset",),
 )
 FEW = Difference(
     "A batch with two starts or fewer has no loss of the map of starts upstream, though it is computed. Ours has, so that frames "
-    "without lanes teach that there are none."
+    "without lanes teach that there are none. Offsets differ as above.",
+    terms=("heat", "offset"),
 )
 
 

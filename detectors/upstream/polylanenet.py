@@ -91,7 +91,8 @@ class PolyLaneNet(Reference):
             within=3.0,
         ),
         "losses, no lane": Difference(
-            "Upstream takes means over no lanes, which aren't numbers. Ours are 0 there, and the confidence counts alone."
+            "Upstream takes means over no lanes, which aren't numbers. Ours are 0 there, and the confidence counts alone.",
+            terms=("far", "near", "curve"),
         ),
     }
     variants: ClassVar[dict[str, tuple[Form, ...]]] = {

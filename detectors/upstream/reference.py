@@ -33,11 +33,13 @@ class Difference:
     """How ours departs from upstream on purpose in one layer of the comparison.
 
     why: in whole sentences, for the page of results. within: how far apart the two may then be, in the layer's own measure; None
-    where no bound can be given: the layer is shown and not judged.
+    where no bound can be given: the layer is shown and not judged. terms: of the losses of a set of labels, those that it is about, all
+    where none is named; the others have to agree.
     """
 
     why: str
     within: float | None = None
+    terms: tuple[str, ...] = ()
 
 
 class UpstreamModel(ABC):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from detectors.meta import Form
-from detectors.parts.row_wise import Anchors, placed_lanes
+from detectors.parts.row_wise import placed_lanes
 from detectors.parts.slots import LANES
 from detectors.registry import find_adapter
 from detectors.ufldv2 import Architecture, anchors_of
@@ -95,14 +95,25 @@ def isolated(checkout: Path, configuration: str) -> Isolation:
 
 
 def _interpolated(points: Tensor, lines: Tensor, direction: int) -> Tensor:
-    """Where polylines (B, L, N, 2) cross the rows (direction 0) or columns (1) `lines`: points (B, L, A, 2), -1 where they don't."""
-    anchors = Anchors(1 if direction == 0 else 0, lines.double().numpy(), cells=10**6, origin=0.0, width=1.0)
+    """Where polylines (B, L, N, 2) cross the rows (direction 0) or columns (1) `lines`: points (B, L, A, 2), -1 where they don't.
+
+    What my_interp/my_interp_cuda_kernel.cu computes: of the segments without an end beyond the left or upper edge that reach a line,
+    the last one counts.
+    """
+    along = 1 - direction
     found = torch.full((*points.shape[:2], len(lines), 2), -1.0)
-    found[..., 1 - direction] = lines
-    for image, lanes in enumerate(points.double().numpy()):
-        for number, lane in enumerate(lanes):
-            places = anchors.positions(lane[(lane >= 0).all(axis=1)])
-            found[image, number, :, direction] = torch.from_numpy(places)
+    found[..., along] = lines
+    if points.shape[2] < 2:
+        return found
+    start, end = points[..., :-1, :], points[..., 1:, :]
+    to_start, to_end = start[..., along, None] - lines, end[..., along, None] - lines
+    reached = ((start >= 0) & (end >= 0)).all(-1)[..., None] & (to_start * to_end <= 0)
+    # The first of the largest is the last segment that is reached.
+    order = torch.arange(1, reached.shape[2] + 1)[:, None]
+    last = (reached * order).argmax(2, keepdim=True)
+    share = to_end.abs() / (to_start - to_end).abs()
+    places = end[..., direction, None] + share * (start[..., direction, None] - end[..., direction, None])
+    found[..., direction] = torch.where(reached.any(2), places.gather(2, last)[..., 0, :], -1.0)
     return found
 
 
@@ -132,7 +143,8 @@ class UFLDv2(Reference):
             "On TuSimple upstream cuts places off to whole pixels. Ours gives them as they are.", within=1.0
         ),
         "losses, no lane": Difference(
-            "Upstream's means over no anchor aren't numbers. Ours are 0; what it says of existence is the same."
+            "Upstream's means over no anchor aren't numbers. Ours are 0; what it says of existence is the same.",
+            terms=("row_location", "column_location", "row_expectation", "column_expectation"),
         ),
     }
     model: Any

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from harness.lanes import Lane
 from harness.parity.lanes import Polyline
 from harness.parity.layers import (
     DISTURBANCE,
+    DRAWS,
+    Draws,
     Layer,
     gradient_layer,
     image_layer,
@@ -130,10 +132,7 @@ def compared_layers(reference: Reference, name: str, form: Form, scratch: Path) 
     with torch.no_grad():
         theirs, ours = reference.forward(normalised), detector(shown.images)
 
-    def moved() -> dict[str, Tensor]:
-        with torch.no_grad():
-            return reference.raw(reference.forward(_disturbed(normalised)))
-
+    moved = _draws(lambda images: reference.raw(reference.forward(images)), normalised)
     yield from _attempted(
         "raw outputs", lambda: raw_layers(reference.raw(theirs), reference.ours(ours), moved, differences)
     )
@@ -225,10 +224,9 @@ def _losses(
         yield Layer("losses", "unavailable", None, None, "relative", str(reason))
         return
     ours = our_losses(detector, images, labels, shown.size)
-    disturbed = _disturbed(normalised)
-    moved = reference.losses(disturbed, labels)
+    moved = _draws(partial(reference.losses, labels=labels), normalised)
     yield from loss_layers(theirs, ours, moved, differences)
-    yield from _attempted("gradient", lambda: [_gradient(reference, detector, (theirs, moved), ours, names)])
+    yield from _attempted("gradient", lambda: [_gradient(reference, detector, normalised, labels, theirs, ours, names)])
     for what, odd in unusual_labels(labels, shown.size).items():
         with torch.no_grad():
             native = our_losses(detector, images, odd, shown.size)
@@ -240,13 +238,25 @@ def _losses(
             detail = said if isinstance(error, Unavailable) else f"upstream fails: {type(error).__name__}: {said}"
             yield Layer(f"losses, {what}", "unavailable", None, None, "relative", detail)
             continue
+        yield worst_loss(what, upstream, native, _draws(partial(reference.losses, labels=odd), normalised), differences)
+
+
+def _draws(upstream: Callable[[Tensor], dict[str, Tensor]], images: Tensor) -> Draws:
+    """What upstream makes of disturbed images, without gradients; made once, when it is asked for."""
+
+    @cache
+    def drawn() -> list[dict[str, Tensor]]:
         with torch.no_grad():
-            yield worst_loss(what, upstream, native, partial(reference.losses, disturbed, odd), differences)
+            return [upstream(one) for one in _disturbed(images)]
+
+    return drawn
 
 
-def _disturbed(images: Tensor) -> Tensor:
-    """Images with about what rounding does to them."""
-    return images * (1.0 + DISTURBANCE * torch.randn_like(images))
+def _disturbed(images: Tensor) -> Iterator[Tensor]:
+    """Images with about what rounding does to them, `DRAWS` times, the same of the same images."""
+    generator = torch.Generator().manual_seed(SEED)
+    for _ in range(DRAWS):
+        yield images * (1.0 + DISTURBANCE * torch.randn(images.shape, generator=generator))
 
 
 def our_losses(
@@ -261,27 +271,32 @@ def our_losses(
 def _gradient(
     reference: Reference,
     detector: Detector,
-    theirs: tuple[dict[str, Tensor], dict[str, Tensor]],
+    images: Tensor,
+    labels: Sequence[Sequence[Lane]],
+    theirs: dict[str, Tensor],
     ours: dict[str, Tensor],
     names: tuple[tuple[str, str], ...],
 ) -> Layer:
-    """Of the summed loss, with respect to the backbone's first convolution that learns. theirs: upstream's terms, and those of
-    disturbed images.
-    """
+    """Of the summed loss, with respect to the backbone's first convolution that learns. images: as upstream normalises them."""
     backbone = detector.get_submodule(detector.backbone_path)
     convolutions = ((name, module) for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d))
     first = next(name for name, module in convolutions if module.weight.requires_grad)
     place = f"{detector.backbone_path}.{first}.weight".lstrip(".")
     upstream = renamed(reference.model.state_dict(keep_vars=True), names, where=Path("upstream"))[place]
     native = detector.get_parameter(place)
-    found: list[Tensor] = []
-    for terms, parameter in (*((terms, upstream) for terms in theirs), (ours, native)):
-        total = sum(terms.values(), torch.zeros(()))
-        if not total.requires_grad:
-            raise Unavailable("upstream's losses have no gradient")
-        found += torch.autograd.grad(total, [parameter])
-    their_gradient, moved, our_gradient = found
-    return gradient_layer(their_gradient, our_gradient, moved, reference.differences)
+
+    def moved() -> Iterator[Tensor]:
+        return (_of_sum(reference.losses(one, labels), upstream) for one in _disturbed(images))
+
+    return gradient_layer(_of_sum(theirs, upstream), _of_sum(ours, native), moved, reference.differences)
+
+
+def _of_sum(terms: Mapping[str, Tensor], parameter: Tensor) -> Tensor:
+    total = sum(terms.values(), torch.zeros(()))
+    if not total.requires_grad:
+        raise Unavailable("upstream's losses have no gradient")
+    (found,) = torch.autograd.grad(total, [parameter])
+    return found
 
 
 def _attempted(name: str, layers: Callable[[], list[Layer]]) -> list[Layer]:

@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from harness.conformance.table import escaped
 from harness.parity.compare import Parity
-from harness.parity.layers import DISTURBANCE, GRADIENT, IMAGE, LANES, LOSS, MOVED, RAW, Layer
+from harness.parity.layers import DISTURBANCE, DRAWS, GRADIENT, IMAGE, LANES, LOSS, MOVED, RAW, Layer
 
 COLUMNS = {
     "Image": re.compile("image"),
@@ -38,19 +38,20 @@ dict is imported as `samiro-bench detectors import` imports a released checkpoin
 - **image**: frames of rendered roads of the dataset's size, as JPEG files, through upstream's test pipeline and through the
   harness's own. The measure is the mean difference in grey levels, at most {IMAGE:g}; the order of channels has to be upstream's.
 - **raw**: the outputs for the same images in network pixels; the largest difference of a tensor as a share of its largest
-  magnitude, at most {RAW:g}, or {MOVED:g} times what upstream's own moves by when its images are disturbed by {DISTURBANCE:g} of
-  their values.
+  magnitude, at most {RAW:g}, or {MOVED:g} times the furthest that upstream's own moves when its images are disturbed {DRAWS} times
+  by {DISTURBANCE:g} of their values.
 - **lanes**: what is decoded and suppressed. Lanes are matched and each has to have a counterpart; no point of upstream's is further
   from ours than {LANES:g} px of the frame. The threshold is one that leaves lanes of random weights, or the outputs are drawn as a
   trained model gives them. *As decoded* is the same before ours is brought into upstream's convention of coordinates.
 - **loss**: each term in training mode without dropout, for labels of rendered roads, and all of them for unusual sets of labels;
-  relative, at most {LOSS:g}, or {MOVED:g} times what upstream's own then moves by.
+  relative, at most {LOSS:g}, or {MOVED:g} times the furthest that upstream's own then moves.
 - **gradient**: of the summed loss with respect to the first convolution; the length of the difference as a share of upstream's, at
-  most {GRADIENT:g}, or {MOVED:g} times what upstream's own then moves by: the gradients of deep networks jump where rectifiers are
-  near zero.
+  most {GRADIENT:g}, or {MOVED:g} times the furthest that upstream's own then moves: the gradients of deep networks jump where
+  rectifiers are near zero.
 
 Where ours differs on purpose, the layer says so and the reason stands below its table; a documented difference has a bound of its own,
-or, where no bound can be given, is shown and not judged.
+or, where no bound can be given, is shown and not judged. Among the losses of unusual labels it may be about some terms alone; the
+others have to agree all the same.
 Made by `samiro-bench detectors parity NAME... --checkout DIR --table docs/detectors.md`."""
 
 

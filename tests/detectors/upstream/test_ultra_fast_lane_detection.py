@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from detectors.meta import Augmentation, Configuration, Form
 from detectors.registry import detector_meta
@@ -163,3 +164,16 @@ def test_upstream_reads_our_labels_off_masks_of_wide_lanes(checkouts: Path) -> N
     assert compared > 100
     assert beside >= 0.95 * compared
     assert same >= 0.7 * compared
+
+
+def test_labels_are_interpolated_where_the_kernel_of_upstream_finds_them() -> None:
+    """By hand: the last segment counts, ends beyond the left or upper edge take theirs away, nothing found is -1."""
+    line = [[[10.0, 0.0], [20.0, 10.0], [40.0, 20.0], [30.0, 5.0], [-1.0, 30.0], [60.0, 40.0]]]
+    found = second._interpolated(torch.tensor([line]), torch.tensor([5.0, 8.0, 20.0, 35.0, 50.0]), 0)
+    # 5 and 8 lie on the first segment and on that from (40, 20) to (30, 5); 35 on one with an end beyond the edge alone.
+    assert found[0, 0].numpy() == pytest.approx(
+        np.array([[30.0, 5.0], [32.0, 8.0], [40.0, 20.0], [-1.0, 35.0], [-1.0, 50.0]])
+    )
+    across = second._interpolated(torch.tensor([line]), torch.tensor([15.0, 35.0]), 1)
+    assert across[0, 0].numpy() == pytest.approx(np.array([[15.0, 5.0], [35.0, 12.5]]))
+    assert second._interpolated(torch.full((1, 1, 1, 2), -1.0), torch.tensor([5.0]), 0).tolist() == [[[[-1.0, 5.0]]]]
