@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,9 @@ from harness.cli.options import RESULTS, Results, Seeds, SuiteName
 from harness.errors import InputError
 
 app = typer.Typer(add_completion=False)
+
+MANY = 12
+"""Of a folder with more new files only the number is told."""
 
 
 @app.command(epilog="Example: samiro-bench publish mini")
@@ -47,8 +51,28 @@ def publish(
         if tables
         else publish_plan(make_plan(loaded, results, seeds=seeds), target, page)
     )
+    for line in told(written):
+        typer.echo(line)
+
+
+def told(written: Sequence[Path]) -> list[str]:
+    """What was written, a line each; the files of a folder of many in one line. With sizes."""
+    folders: dict[Path, list[Path]] = {}
     for path in written:
-        typer.echo(f"wrote {path}")
+        folders.setdefault(path.parent, []).append(path)
+    lines = []
+    for folder, files in sorted(folders.items()):
+        if len(files) > MANY:
+            lines.append(f"wrote {len(files)} files to {folder}/, {file_size(files)}")
+        else:
+            lines += [f"wrote {path}, {file_size([path])}" for path in files]
+    return [*lines, f"{len(written)} files, {file_size(written)}"]
+
+
+def file_size(files: Sequence[Path]) -> str:
+    """Of all together, in kB or MB."""
+    size = sum(path.stat().st_size for path in files)
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def readme_page(readme: Path, suite: str) -> Path | None:
