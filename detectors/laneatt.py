@@ -11,7 +11,8 @@ those of the frame's pixels, scaled to the network's size, so that 0 is the cent
 
 What differs: of anchors that are equally frequent the first come first (upstream leaves it to an unstable sort, on which the order of
 its weights of attention depends); a label that leaves the image at its far end stays on its rows (`detectors.parts.lane_rows`);
-of more lanes than there are places for, the longest are learned; TuSimple's columns aren't cut off to whole pixels.
+of more lanes than there are places for, the longest are learned; TuSimple's columns aren't cut off to whole pixels; a lane whose length
+is so negative that it ends below the image is none (upstream's slice then counts from the far end, and draws it).
 
 `laneatt_micro` is the same code with other numbers, small enough for a CPU: the anchors of a coarse grid that run towards the middle of
 the upper edge, a map of stride 8, first weights that aren't next to zero, and no suppression in training.

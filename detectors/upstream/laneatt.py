@@ -128,11 +128,18 @@ class LaneATT(Reference):
         return dict(outputs)
 
     def lanes(self, outputs: Any) -> list[list[Polyline]]:
-        """`nms`, `decode`, and the datasets' writers; for TuSimple every row, without truncation to whole pixels."""
+        """`nms`, `decode`, and the datasets' writers; for TuSimple every row, without truncation to whole pixels. Without the lanes
+        that would end below the image, whose last row upstream counts from the far end.
+        """
         with self.upstream:
             options = {**self.settings["test_parameters"], "conf_threshold": self.threshold}
-            decoded = self.model.decode(self.suppressed(outputs, options), as_lanes=True)
+            kept = [(self._ending_in_the_image(lanes), *rest) for lanes, *rest in self.suppressed(outputs, options)]
+            decoded = self.model.decode(kept, as_lanes=True)
             return [self.written_lanes(lanes) for lanes in decoded]
+
+    def _ending_in_the_image(self, proposals: Tensor) -> Tensor:
+        starts = (proposals[:, 2].double() * self.model.n_strips).round()
+        return proposals[starts + proposals[:, 4].double().round() >= 0]
 
     def suppressed(self, outputs: Any, options: Mapping[str, Any]) -> Any:
         """The proposals of each image that `nms` keeps by options, and what `loss` and `decode` take with them."""
