@@ -173,6 +173,7 @@ def words_of(suite: str, seeds: int | None, results: Path, engine: str, resource
 def lacking(plan: Plan, looked: Preflight) -> bool:
     """Whether something that a plan needs isn't there. Each such thing is told in a line on stderr, the cost on stdout."""
     from harness.budget import cost_line
+    from harness.suite import called
 
     if not looked.missing:
         return False
@@ -184,7 +185,7 @@ def lacking(plan: Plan, looked: Preflight) -> bool:
         told.append(f"samiro-bench: {plan.suite.name}: nothing was run, for this is missing: {names}")
     for line in [*looked.problems, *told]:
         Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
-    cost = cost_line(looked.costs, looked.prices.values(), plan.suite.name)
+    cost = cost_line(looked.costs, looked.prices.values(), called(plan.suite))
     Console().print(cost, highlight=False, markup=False, soft_wrap=True)
     return True
 
@@ -192,9 +193,10 @@ def lacking(plan: Plan, looked: Preflight) -> bool:
 def agreed(plan: Plan, looked: Preflight, console: Console) -> bool:
     """Whether what is to be done isn't long, or a user on a terminal says that it shall be. Nobody else is asked."""
     from harness.budget import cost_line, is_long
+    from harness.suite import called
 
     if not (console.is_terminal and sys.stdin.isatty()) or not is_long(looked.costs, looked.prices.values()):
         return True
-    cost = cost_line(looked.costs, looked.prices.values(), plan.suite.name)
+    cost = cost_line(looked.costs, looked.prices.values(), called(plan.suite))
     console.print(cost, highlight=False, markup=False, soft_wrap=True)
     return typer.confirm("Begin?", default=True)
