@@ -42,7 +42,9 @@ def fenced_commands(page: str) -> list[str]:
 
 def stray_commands(page: str) -> list[str]:
     """Lines that look like commands and stand in no `sh` block: in others but those of output (`text`), or indented."""
-    others = [line for language, text in FENCE.findall(page) if language not in {"sh", "text"} for line in text.splitlines()]
+    others = [
+        line for language, text in FENCE.findall(page) if language not in {"sh", "text"} for line in text.splitlines()
+    ]
     rest = FENCE.sub("", page)
     indented = [line.strip() for line in rest.splitlines() if line.startswith("    ")]
     return [line for line in (*others, *indented) if line.startswith(KNOWN)]

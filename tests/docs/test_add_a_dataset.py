@@ -80,7 +80,12 @@ def test_the_program_writes_a_dataset_that_the_doctor_and_a_plan_take(
 @pytest.mark.slow
 def test_the_suite_trains_and_scores_at_its_own_size(labelled: Path) -> None:
     suite = labelled / "my-roads.yaml"
-    text = suite.read_text().replace("steps: 200", "steps: 2").replace("steps: 220", "steps: 3").replace("seeds: 3", "seeds: 1")
+    text = (
+        suite.read_text()
+        .replace("steps: 200", "steps: 2")
+        .replace("steps: 220", "steps: 3")
+        .replace("seeds: 3", "seeds: 1")
+    )
     suite.write_text(text + "training: {threads: 1, device: cpu}\nthroughput: lane-latency/1-short\n")
     assert main(["bench", "my-roads.yaml"]) == 0
     table = (labelled / "results/local/my-roads/leaderboard.md").read_text()

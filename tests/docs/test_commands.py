@@ -83,7 +83,9 @@ class Elsewhere:
 
 How = Here | Dry | Tested | Elsewhere
 FIRST_RUN, CLI = "tests/test_first_run.py", "tests/harness/cli"
-DETECTOR_PAGE = "tests/docs/test_add_a_detector.py::test_the_example_passes_its_test_where_only_samiro_bench_is_installed"
+DETECTOR_PAGE = (
+    "tests/docs/test_add_a_detector.py::test_the_example_passes_its_test_where_only_samiro_bench_is_installed"
+)
 NETWORK, SHELL, CLUSTER = "asks the network", "changes the shell that it is typed into", "asks a cluster"
 UPSTREAM = "runs somebody else's code, from a checkout that the network gives"
 CHECKPOINT = "results/local/mini/cells/roads-ufldv2_micro-baseline-s0-*/train/checkpoint.safetensors"
@@ -92,7 +94,9 @@ ON_CULANE = {"/data/CULane": "CULane"}
 
 HOW: dict[str, How] = {
     # README.md, quick-start.md
-    "make bench": Elsewhere("sets up .venv from a package index and trains for minutes: tests/harness/test_bench.py is its inside"),
+    "make bench": Elsewhere(
+        "sets up .venv from a package index and trains for minutes: tests/harness/test_bench.py is its inside"
+    ),
     "make test": Elsewhere("is what runs this"),
     "make test-slow": Elsewhere("is what runs this"),
     "make": Tested((f"{FIRST_RUN}::test_make_alone_shows_every_target_once_and_where_to_begin",)),
@@ -107,7 +111,9 @@ HOW: dict[str, How] = {
     "samiro-bench leaderboard mini": Here(("records",), leaves="results/local/mini/site/index.html"),
     "python3 -m venv .venv": Elsewhere("`make setup` does it, see tests/test_first_run.py"),
     ".venv/bin/python -m pip install --constraint constraints.txt --editable .": Elsewhere(NETWORK),
-    "samiro-bench data render roads --train 8 --test 4 --sheet roads.jpg": Here(slow=True, leaves="roads/driver_test_00"),
+    "samiro-bench data render roads --train 8 --test 4 --sheet roads.jpg": Here(
+        slow=True, leaves="roads/driver_test_00"
+    ),
     f"{TRAIN_AND_PREDICT} --out lanes --overlay roads/driver_test_00": Here(("checkpoint", "roads"), leaves="lanes"),
     "cp suites/mini.yaml mine.yaml": Here(("checkout",), leaves="mine.yaml"),
     "samiro-bench plan mine.yaml": Here(("mine",), slow=True),
@@ -115,7 +121,9 @@ HOW: dict[str, How] = {
     # real-datasets.md, datasets.md
     "samiro-bench env": Here(),
     "cp paths.example.yaml paths.yaml": Here(("checkout",), leaves="paths.yaml"),
-    "samiro-bench data doctor /data/CULane --sheet look.jpg": Here(("CULane",), (1,), instead=ON_CULANE, leaves="look.jpg"),
+    "samiro-bench data doctor /data/CULane --sheet look.jpg": Here(
+        ("CULane",), (1,), instead=ON_CULANE, leaves="look.jpg"
+    ),
     "samiro-bench data index /data/CULane": Here(("CULane",), instead=ON_CULANE),
     "samiro-bench data convert /data/CurveLanes roads --to culane --size 1440x2560": Here(
         ("CurveLanes",), instead={"/data/CurveLanes": "CurveLanes"}, leaves="roads/list/train.txt"
@@ -125,7 +133,9 @@ HOW: dict[str, How] = {
     ),
     "export SAMIRO_BENCH_DATA_CULANE=/data/CULane SAMIRO_BENCH_DATA_MY_ROADS=/data/roads": Elsewhere(SHELL),
     "samiro-bench plan culane --only detector=ufldv2_resnet18,seed=0": Here(slow=True),
-    "samiro-bench plan culane --only detector=ufldv2_resnet18,seed=0 --probe": Elsewhere("times trainings on CULane, on a GPU"),
+    "samiro-bench plan culane --only detector=ufldv2_resnet18,seed=0 --probe": Elsewhere(
+        "times trainings on CULane, on a GPU"
+    ),
     "samiro-bench bench culane --only detector=ufldv2_resnet18,seed=0": Dry(),
     "samiro-bench status culane": Here(),
     "samiro-bench bench culane --engine slurm --resources hours=12,slurm.partition=gpu": Dry(),
@@ -186,7 +196,7 @@ HOW: dict[str, How] = {
     "samiro-bench plan paper --json": Here(slow=True),
     "samiro-bench status paper --watch": Here(),
     "samiro-bench status paper --json": Here(),
-    "tail -qF results/local/paper/events/*.jsonl | jq -c 'select(.event == \"ended\" and .state == \"failed\") | [.job, .message]'": (
+    'tail -qF results/local/paper/events/*.jsonl | jq -c \'select(.event == "ended" and .state == "failed") | [.job, .message]\'': (
         Elsewhere("follows events until it is stopped")
     ),
     # method.md
@@ -200,7 +210,9 @@ HOW: dict[str, How] = {
         (f"{CLI}/test_oracle.py::test_a_folder_of_images_becomes_an_oracle_with_card_and_pictures",)
     ),
     # metrics.md
-    "samiro-bench score culane --labels CULane --predictions out CULane/list/test_split/test0_normal.txt": Here(("CULane", "out")),
+    "samiro-bench score culane --labels CULane --predictions out CULane/list/test_split/test0_normal.txt": Here(
+        ("CULane", "out")
+    ),
     "samiro-bench score culane --metric clrnet --iou 0.9 --labels CULane --predictions out CULane/list/test.txt --json": (
         Here(("CULane", "out"))
     ),
@@ -220,7 +232,9 @@ HOW: dict[str, How] = {
     "samiro-bench data masks FRAMES whole": Here(("FRAMES",), leaves="whole/list/test.txt"),
     "samiro-bench data masks FRAMES part --crop 1280x460+0+13": Here(("FRAMES",), leaves="part/list/test.txt"),
     f"{TRAIN_AND_PREDICT} --out out/whole --overlay whole": Here(("checkpoint", "whole"), leaves="out/whole"),
-    "samiro-bench score culane --labels whole --predictions out/whole whole/list/test.txt": Here(("whole", "out/whole")),
+    "samiro-bench score culane --labels whole --predictions out/whole whole/list/test.txt": Here(
+        ("whole", "out/whole")
+    ),
     "samiro-bench predict ufldv2_micro --checkpoint FILE --out lanes --overlay --crop 1280x460+0+13 drive.mp4": Tested(
         (
             f"{CLI}/test_predict.py::test_a_video_gives_a_file_a_frame_and_a_video_of_overlays",
@@ -232,7 +246,9 @@ HOW: dict[str, How] = {
     ),
     "samiro-bench bench mini-robustness": Dry(),
     "samiro-bench bench mini-transfer": Dry(),
-    "python -m harness.report.simulation grid": Elsewhere("computes for an hour; tests/docs/test_statistics.py reads its tables"),
+    "python -m harness.report.simulation grid": Elsewhere(
+        "computes for an hour; tests/docs/test_statistics.py reads its tables"
+    ),
     "samiro-bench bench mine.yaml": Dry(("mine",)),
     "samiro-bench bench mine.yaml --only 'detector=resa_*,method=samiro' --only seed=0 --dry-run": Tested(
         ("tests/docs/test_suites.py::test_the_commands_of_the_page_run",)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {page.relative_to(ROOT).as_posix(): page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+PAGES = {
+    page.relative_to(ROOT).as_posix(): page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 ELSEWHERE = re.compile(r"[a-z]+:")
 
@@ -33,7 +35,9 @@ def anchors(page: Path) -> frozenset[str]:
         plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
         name = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
         found[name] = found.get(name, -1) + 1
-    return frozenset(f"{name}-{number}" if number else name for name, last in found.items() for number in range(last + 1))
+    return frozenset(
+        f"{name}-{number}" if number else name for name, last in found.items() for number in range(last + 1)
+    )
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -122,7 +122,9 @@ def test_the_end_names_the_files_that_it_wrote_and_next_steps_that_work(copy: Pa
     files = re.split(", | and ", wrote)
     assert [Path(file).suffix for file in files] == [".md", ".csv", ".tex", ".html"]
     assert all((copy / file).is_file() for file in files)
-    page, seeds, predict, guide = re.findall(r"^    (.*)$", run.stdout.partition("what to try next:\n")[2], re.MULTILINE)
+    page, seeds, predict, guide = re.findall(
+        r"^    (.*)$", run.stdout.partition("what to try next:\n")[2], re.MULTILINE
+    )
     assert page == (copy / files[-1]).as_uri()
     assert Path(guide).is_file()
     assert seeds == "samiro-bench bench tiny.yaml --seeds 3"
