@@ -64,7 +64,7 @@ def called_words(command: str) -> list[str] | None:
     inner = [word for word in words if word.startswith(f"{PROGRAM} ")]
     if inner:
         return called_words(inner[0])
-    return words[1:] if words and words[0] == PROGRAM else None
+    return words[1:] if words and Path(words[0]).name == PROGRAM else None
 
 
 def parse(words: Sequence[str]) -> None:
