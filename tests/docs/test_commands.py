@@ -68,7 +68,7 @@ class Dry:
 
 
 @dataclass(frozen=True)
-class Tested:
+class ByTests:
     """By tests, each `path::name`, whose files together hold its verb and its options."""
 
     where: tuple[str, ...]
@@ -81,7 +81,7 @@ class Elsewhere:
     why: str
 
 
-How = Here | Dry | Tested | Elsewhere
+How = Here | Dry | ByTests | Elsewhere
 FIRST_RUN, CLI = "tests/test_first_run.py", "tests/harness/cli"
 DETECTOR_PAGE = (
     "tests/docs/test_add_a_detector.py::test_the_example_passes_its_test_where_only_samiro_bench_is_installed"
@@ -99,8 +99,8 @@ HOW: dict[str, How] = {
     ),
     "make test": Elsewhere("is what runs this"),
     "make test-slow": Elsewhere("is what runs this"),
-    "make": Tested((f"{FIRST_RUN}::test_make_alone_shows_every_target_once_and_where_to_begin",)),
-    "make setup": Tested((f"{FIRST_RUN}::test_pip_without_a_network_says_how_to_go_on",)),
+    "make": ByTests((f"{FIRST_RUN}::test_make_alone_shows_every_target_once_and_where_to_begin",)),
+    "make setup": ByTests((f"{FIRST_RUN}::test_pip_without_a_network_says_how_to_go_on",)),
     "git clone URL samiro-bench": Elsewhere(NETWORK),
     "cd samiro-bench": Elsewhere(SHELL),
     ". .venv/bin/activate": Elsewhere(SHELL),
@@ -128,7 +128,7 @@ HOW: dict[str, How] = {
     "samiro-bench data convert /data/CurveLanes roads --to culane --size 1440x2560": Here(
         ("CurveLanes",), instead={"/data/CurveLanes": "CurveLanes"}, leaves="roads/list/train.txt"
     ),
-    "samiro-bench data render roads --train 360 --val 60 --test 180": Tested(
+    "samiro-bench data render roads --train 360 --val 60 --test 180": ByTests(
         (f"{CLI}/test_data_render.py::test_every_form_is_rendered_and_shown_on_a_sheet",)
     ),
     "export SAMIRO_BENCH_DATA_CULANE=/data/CULane SAMIRO_BENCH_DATA_MY_ROADS=/data/roads": Elsewhere(SHELL),
@@ -140,23 +140,23 @@ HOW: dict[str, How] = {
     "samiro-bench status culane": Here(),
     "samiro-bench bench culane --engine slurm --resources hours=12,slurm.partition=gpu": Dry(),
     # add-a-*.md
-    "python to_culane.py labels.jsonl photos my-roads": Tested(
+    "python to_culane.py labels.jsonl photos my-roads": ByTests(
         ("tests/docs/test_add_a_dataset.py::test_the_program_writes_a_dataset_that_the_doctor_and_a_plan_take",)
     ),
-    "samiro-bench data doctor my-roads --sheet look.jpg": Tested(
+    "samiro-bench data doctor my-roads --sheet look.jpg": ByTests(
         ("tests/docs/test_add_a_dataset.py::test_the_program_writes_a_dataset_that_the_doctor_and_a_plan_take",)
     ),
     "export SAMIRO_BENCH_DATA_MY_ROADS=$PWD/my-roads": Elsewhere(SHELL),
-    "samiro-bench plan my-roads.yaml": Tested(
+    "samiro-bench plan my-roads.yaml": ByTests(
         ("tests/docs/test_add_a_dataset.py::test_the_program_writes_a_dataset_that_the_doctor_and_a_plan_take",)
     ),
-    "samiro-bench bench my-roads.yaml": Tested(
+    "samiro-bench bench my-roads.yaml": ByTests(
         ("tests/docs/test_add_a_dataset.py::test_the_suite_trains_and_scores_at_its_own_size",)
     ),
-    "samiro-bench plan decay.yaml": Tested(
+    "samiro-bench plan decay.yaml": ByTests(
         ("tests/docs/test_add_a_method.py::test_the_example_is_known_and_fits_its_detector",)
     ),
-    "samiro-bench bench decay.yaml": Tested(
+    "samiro-bench bench decay.yaml": ByTests(
         ("tests/docs/test_add_a_method.py::test_the_example_trains_and_is_compared_with_the_baseline",)
     ),
     "samiro-bench detectors new my_lanes": Here(leaves="my_lanes.yaml"),
@@ -171,7 +171,7 @@ HOW: dict[str, How] = {
     "samiro-bench weights fetch culane": Elsewhere(NETWORK),
     "samiro-bench weights fetch paper": Elsewhere(NETWORK),
     "samiro-bench weights fetch timm:convnextv2_nano.fcmae": Elsewhere(NETWORK),
-    "samiro-bench weights fetch resnet18 --from resnet18-f37072fd.pth": Tested(
+    "samiro-bench weights fetch resnet18 --from resnet18-f37072fd.pth": ByTests(
         ("tests/harness/weights/test_fetch.py::test_the_command_takes_a_file_and_lists_what_is_there",)
     ),
     # engines.md, watching.md
@@ -200,13 +200,13 @@ HOW: dict[str, How] = {
         Elsewhere("follows events until it is stopped")
     ),
     # method.md
-    "samiro-bench oracle pretrain photos --backbone resnet18 --out photos.safetensors --steps 5000": Tested(
+    "samiro-bench oracle pretrain photos --backbone resnet18 --out photos.safetensors --steps 5000": ByTests(
         (f"{CLI}/test_oracle.py::test_a_folder_of_images_becomes_an_oracle_with_card_and_pictures",)
     ),
-    "samiro-bench oracle pretrain photos --backbone resnet18 --out photos.safetensors --steps 5000 --check --labels CULANE": Tested(
+    "samiro-bench oracle pretrain photos --backbone resnet18 --out photos.safetensors --steps 5000 --check --labels CULANE": ByTests(
         (f"{CLI}/test_oracle.py::test_what_fails_a_check_or_diverges_ends_with_exit_code_one",)
     ),
-    "samiro-bench oracle list photos.safetensors": Tested(
+    "samiro-bench oracle list photos.safetensors": ByTests(
         (f"{CLI}/test_oracle.py::test_a_folder_of_images_becomes_an_oracle_with_card_and_pictures",)
     ),
     # metrics.md
@@ -222,11 +222,11 @@ HOW: dict[str, How] = {
     "samiro-bench score llamas --labels llamas/labels/valid --predictions out --strict": Here(("llamas",)),
     # page.md, rendered.md, results.md, robustness.md, statistics.md, suites.md, throughput.md
     "samiro-bench publish mini --tables": Here(("published",), slow=True, leaves="results/mini/leaderboard.md"),
-    "samiro-bench data render OUT --form tusimple --train 360 --test 240 --sheet sheet.jpg": Tested(
+    "samiro-bench data render OUT --form tusimple --train 360 --test 240 --sheet sheet.jpg": ByTests(
         (f"{CLI}/test_data_render.py::test_every_form_is_rendered_and_shown_on_a_sheet",)
     ),
     "samiro-bench bench mini": Dry(),
-    "samiro-bench detectors import lstr_resnet18s LSTR_500000.pkl --out lstr.safetensors": Tested(
+    "samiro-bench detectors import lstr_resnet18s LSTR_500000.pkl --out lstr.safetensors": ByTests(
         (f"{CLI}/test_detectors_import.py::test_what_is_written_loads_as_the_detector_and_says_where_it_is_from",)
     ),
     "samiro-bench data masks FRAMES whole": Here(("FRAMES",), leaves="whole/list/test.txt"),
@@ -235,7 +235,7 @@ HOW: dict[str, How] = {
     "samiro-bench score culane --labels whole --predictions out/whole whole/list/test.txt": Here(
         ("whole", "out/whole")
     ),
-    "samiro-bench predict ufldv2_micro --checkpoint FILE --out lanes --overlay --crop 1280x460+0+13 drive.mp4": Tested(
+    "samiro-bench predict ufldv2_micro --checkpoint FILE --out lanes --overlay --crop 1280x460+0+13 drive.mp4": ByTests(
         (
             f"{CLI}/test_predict.py::test_a_video_gives_a_file_a_frame_and_a_video_of_overlays",
             f"{CLI}/test_predict.py::test_a_crop_is_taken_for_the_frame_and_lanes_stay_in_pixels_of_the_whole",
@@ -250,7 +250,7 @@ HOW: dict[str, How] = {
         "computes for an hour; tests/docs/test_statistics.py reads its tables"
     ),
     "samiro-bench bench mine.yaml": Dry(("mine",)),
-    "samiro-bench bench mine.yaml --only 'detector=resa_*,method=samiro' --only seed=0 --dry-run": Tested(
+    "samiro-bench bench mine.yaml --only 'detector=resa_*,method=samiro' --only seed=0 --dry-run": ByTests(
         ("tests/docs/test_suites.py::test_the_commands_of_the_page_run",)
     ),
     "samiro-bench throughput ufldv2_micro --checkpoint FILE --data /data/CULane": Elsewhere(
@@ -317,8 +317,8 @@ def functions(path: str) -> set[str]:
     return {node.name for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.FunctionDef)}
 
 
-@pytest.mark.parametrize(("command", "how"), [(c, h) for c, h in HOW.items() if isinstance(h, Tested)])
-def test_the_test_that_an_entry_names_is_there_and_holds_verb_and_options(command: str, how: Tested) -> None:
+@pytest.mark.parametrize(("command", "how"), [(c, h) for c, h in HOW.items() if isinstance(h, ByTests)])
+def test_the_test_that_an_entry_names_is_there_and_holds_verb_and_options(command: str, how: ByTests) -> None:
     text = ""
     for place in how.where:
         path, _, name = place.partition("::")
@@ -461,7 +461,7 @@ def runs() -> Iterator[Any]:
             yield pytest.param(command, how, marks=pytest.mark.slow if how.slow else ())
 
 
-@pytest.mark.parametrize(("command", "how"), runs())
+@pytest.mark.parametrize(("command", "how"), list(runs()))
 def test_a_command_runs(
     command: str, how: Here | Dry, tmp_path: Path, cache_of_all: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
