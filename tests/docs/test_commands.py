@@ -258,14 +258,30 @@ HOW: dict[str, How] = {
     ),
 }
 
+WHOLE_PAGES = {
+    "docs/publish.md": "tests/docs/test_publish.py::test_the_commands_lead_from_a_bare_clone_to_an_accepted_submission",
+}
+"""Page -> the test that runs its `sh` blocks one after the other, as they stand."""
+
 
 def documented() -> dict[str, list[str]]:
-    """Command -> the pages that it is on."""
+    """Command -> the pages that it is on, but for those that a test runs as a whole."""
     found: dict[str, list[str]] = {}
     for name, page in PAGES.items():
-        for command in commands.fenced_commands(page):
+        for command in commands.fenced_commands(page) if name not in WHOLE_PAGES else ():
             found.setdefault(command, []).append(name)
     return found
+
+
+@pytest.mark.parametrize("name", WHOLE_PAGES)
+def test_a_page_that_is_run_as_a_whole_is_read_by_its_test(name: str) -> None:
+    path, _, function = WHOLE_PAGES[name].partition("::")
+    assert function in functions(path)
+    assert f'"{name}"' in (ROOT / path).read_text()
+    for command in commands.fenced_commands(PAGES[name]):
+        words = commands.called_words(command)
+        if words is not None:
+            commands.parse(words)
 
 
 def test_every_command_of_the_documentation_has_an_entry_and_every_entry_a_command() -> None:
