@@ -9,46 +9,50 @@ BENCH := .venv/bin/samiro-bench
 COMPILE := env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c 'from harness.torchvision_guard import ensure_torchvision as ready; ready(); import harness.phase_work, harness.probe, harness.publishing.publish, harness.training.pretraining, timm'
 INSTALL := .venv/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile --constraint constraints.txt
 
+# A step of the set-up: silent where it works; where it fails its last words, and what to install, free or set.
+OR_ADVICE = said=$$($(1) 2>&1) || { echo "$$said" | tail -n 20 >&2; $(ADVICE); exit 2; }
+define ADVICE
+case "$$said $$(df -Pk . | awk 'NR == 2 && $$4 < 200000 { print "No space left on device" }')" in \
+*"Permission denied"* | *"Read-only file system"* | *"Unable to create directory"*) echo "set-up: .venv can't be made in $$PWD: make the folder writable, move away what is called .venv, or clone elsewhere" ;; \
+*"No space left"* | *"quota exceeded"*) echo "set-up: the disk is full: .venv takes 2 GB, and several more with torch's CUDA build: make room here and in $${TMPDIR:-/tmp}, then run the same again" ;; \
+*ensurepip* | *"No module named venv"*) echo "set-up: $(PYTHON) has no venv: on Debian and Ubuntu, apt install python3-venv; then run the same again" ;; \
+*"different Python"*) echo "set-up: .venv was made by an older Python: remove the folder, then run the same again" ;; \
+*"No matching distribution"* | *"Could not find a version"* | *"timed out"* | *Connection* | *"name resolution"* | *ProxyError* | *SSLError*) echo "set-up: pip finds no packages: is there a network? Behind a proxy set HTTPS_PROXY; PIP_INDEX_URL=... names a mirror, PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER a folder of wheels" ;; \
+*) echo "set-up: the step failed as said above; the same command tries it again" ;; \
+esac >&2
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help setup bench plan status leaderboard test test-slow conformance benchmark lint publish verify
 
-help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
-	@echo "  options: SUITE=$(SUITE) (a name or a path), SEEDS= (a number), ENGINE=$(ENGINE)"
+help: ## this menu
+	@echo 'SAMIRO-Bench: does a training-time method make this lane detector better? Begin with `make bench`.'
+	@awk -F ': .*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+: .*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "SUITE=$(SUITE) is a name of suites/ or a path, SEEDS= a number, ENGINE=$(ENGINE) may be slurm or ray."
+	@echo "More verbs: .venv/bin/samiro-bench (after setup). Documentation: docs/README.md"
 
-setup: .venv/.ready ## make .venv with the pinned environment
-
-.venv/.ready: pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer, or name one with PYTHON=..."; exit 2; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: name a newer one with PYTHON=..."; exit 2; }
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 2; }
-	$(INSTALL) --editable .
-	@$(COMPILE)
-	@touch $@
-
-.venv/.ready-dev: .venv/.ready
-	$(INSTALL) --editable '.[dev]'
-	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest --version >/dev/null
-	@touch $@
-
-bench: .venv/.ready ## run a suite's matrix and write its leaderboard
+##@ Run a suite
+bench: .venv/.ready ## run a suite and write its leaderboard: mini takes five minutes on two cores
 	@$(BENCH) bench $(SUITE) --engine $(ENGINE) $(if $(SEEDS),--seeds $(SEEDS))
 
-plan: .venv/.ready ## the cells of a suite and where each stands
+plan: .venv/.ready ## what would run, where each cell stands, and what it costs
 	@$(BENCH) plan $(SUITE) $(if $(SEEDS),--seeds $(SEEDS))
 
 status: .venv/.ready ## what is done, what failed and why
 	@$(BENCH) status $(SUITE) $(if $(SEEDS),--seeds $(SEEDS))
 
-leaderboard: .venv/.ready ## rebuild a suite's tables and page from its records
+leaderboard: .venv/.ready ## make tables and page again from the records
 	@$(BENCH) leaderboard $(SUITE) $(if $(SEEDS),--seeds $(SEEDS))
 
-publish: .venv/.ready ## copy a suite's tables and records to results/ and the README
+##@ Publish and check results
+publish: .venv/.ready ## copy a suite's tables, records and predictions to results/
 	@$(BENCH) publish $(SUITE) $(if $(SEEDS),--seeds $(SEEDS))
 
-verify: .venv/.ready ## score every published row of a suite again
+verify: .venv/.ready ## score every published row again from its predictions
 	@$(BENCH) verify $(SUITE)
 
+##@ Check the code
 test: .venv/.ready-dev ## the default tests
 	@.venv/bin/python -m pytest --numprocesses auto --dist loadfile
 
@@ -65,3 +69,20 @@ lint: .venv/.ready-dev ## ruff and mypy
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+
+##@ Set up
+setup: .venv/.ready ## make .venv with the pinned packages; the targets above do it by themselves
+
+.venv/.ready: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer, or name one with PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is `$(PYTHON) -V 2>&1`, and 3.11 or newer is needed: install one, and name it with PYTHON=..." >&2; exit 2; }
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || { $(call OR_ADVICE,$(PYTHON) -m venv .venv); }
+	@echo "installing the packages of constraints.txt into .venv (once; minutes where pip has to fetch them)"
+	@$(call OR_ADVICE,$(INSTALL) --editable .)
+	@$(COMPILE)
+	@touch $@
+
+.venv/.ready-dev: .venv/.ready
+	@$(call OR_ADVICE,$(INSTALL) --editable '.[dev]')
+	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest --version >/dev/null
+	@touch $@

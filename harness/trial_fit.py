@@ -7,6 +7,7 @@ import torch
 from detectors.base import Detector
 from harness.cell_oracle import as_seen, oracle_like, weighted_oracle
 from harness.errors import InputError
+from harness.methods.attach import attach
 from harness.methods.config import RegularizedConfiguration
 from harness.methods.oracle import Oracle, drawn_backbone
 from harness.methods.pairing import tap_pairs
@@ -31,8 +32,8 @@ def check_fit(cell: Cell) -> None:
 
 def check_compilation(cell: Cell) -> None:
     """InputError where a cell is to be compiled whose method can't be."""
-    assert isinstance(cell.method, RegularizedConfiguration)
-    refuse_compiled_measurement(cell.identity.compiled, cell.method.lambda_mode)
+    if isinstance(cell.method, RegularizedConfiguration):
+        refuse_compiled_measurement(cell.identity.compiled, cell.method.lambda_mode)
 
 
 def check_weights(cell: Cell) -> None:
@@ -62,9 +63,11 @@ def check_networks(cell: Cell) -> None:
 
 
 def put_together(cell: Cell, detector: Detector) -> None:
-    """What `attach` does, without statistics, and what pre-training its oracle would."""
+    """What `attach` does, where there is an oracle without its statistics, and what pre-training that would."""
     method = cell.method
-    assert isinstance(method, RegularizedConfiguration)
+    if not isinstance(method, RegularizedConfiguration):
+        attach(detector, method, oracle=None, statistics=None, generator=torch.Generator())
+        return
     if cell.oracle is None:
         tap_grids(detector, select_taps(detector, method.taps).used)
         return

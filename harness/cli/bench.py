@@ -47,6 +47,7 @@ def bench(
     from harness import matrix
     from harness.cli.failures import show_failures
     from harness.cli.leaderboard import show_leaderboard
+    from harness.cli.next_steps import show_next_steps
     from harness.cli.plan import as_object, show_plan
     from harness.engines.choice import engine_for
     from harness.errors import InputError
@@ -55,6 +56,7 @@ def bench(
     from harness.preflight import preflight
     from harness.programs.cell import program_cells
     from harness.recorded import record_paths
+    from harness.report.statistics import SEEDS_FOR_A_VERDICT
     from harness.suite import cells_of, load_suite, refuse_not_yet, with_resources
 
     if accept_stale and redo_stale:
@@ -104,9 +106,13 @@ def bench(
         plan, outcomes = carried_out(plan, remade, engines, engine, prices, console)
         # The tables are of the whole suite, whichever of its cells have just run.
         whole = matrix.make_plan(loaded, results, seeds=seeds) if only or skip else plan
-        sound = show_leaderboard(whole.expected, console) if record_paths(whole.expected) else True
+        recorded = bool(record_paths(whole.expected))
+        sound = show_leaderboard(whole.expected, console) if recorded else True
         words = words_of(suite, seeds, results, engine, resources)
         code = show_failures(outcomes, plan, words, only or (), console)
+        if code is None and sound and recorded:
+            with_seeds = words_of(suite, SEEDS_FOR_A_VERDICT, results, engine, resources)
+            show_next_steps(whole, with_seeds, console)
     return code if code is not None else 0 if sound else 1
 
 
@@ -155,7 +161,9 @@ def carried_out(
 
 def words_of(suite: str, seeds: int | None, results: Path, engine: str, resources: Sequence[str] | None) -> list[str]:
     """The command that runs a suite so, without a choice of cells."""
-    words = ["samiro-bench", "bench", suite]
+    from harness.cli.next_steps import program
+
+    words = [program(), "bench", suite]
     words += [] if seeds is None else ["--seeds", str(seeds)]
     words += [] if results == RESULTS else ["--results", str(results)]
     words += [] if engine == "local" else ["--engine", engine]
@@ -165,6 +173,7 @@ def words_of(suite: str, seeds: int | None, results: Path, engine: str, resource
 def lacking(plan: Plan, looked: Preflight) -> bool:
     """Whether something that a plan needs isn't there. Each such thing is told in a line on stderr, the cost on stdout."""
     from harness.budget import cost_line
+    from harness.suite import called
 
     if not looked.missing:
         return False
@@ -176,7 +185,7 @@ def lacking(plan: Plan, looked: Preflight) -> bool:
         told.append(f"samiro-bench: {plan.suite.name}: nothing was run, for this is missing: {names}")
     for line in [*looked.problems, *told]:
         Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
-    cost = cost_line(looked.costs, looked.prices.values(), plan.suite.name)
+    cost = cost_line(looked.costs, looked.prices.values(), called(plan.suite))
     Console().print(cost, highlight=False, markup=False, soft_wrap=True)
     return True
 
@@ -184,9 +193,10 @@ def lacking(plan: Plan, looked: Preflight) -> bool:
 def agreed(plan: Plan, looked: Preflight, console: Console) -> bool:
     """Whether what is to be done isn't long, or a user on a terminal says that it shall be. Nobody else is asked."""
     from harness.budget import cost_line, is_long
+    from harness.suite import called
 
     if not (console.is_terminal and sys.stdin.isatty()) or not is_long(looked.costs, looked.prices.values()):
         return True
-    cost = cost_line(looked.costs, looked.prices.values(), plan.suite.name)
+    cost = cost_line(looked.costs, looked.prices.values(), called(plan.suite))
     console.print(cost, highlight=False, markup=False, soft_wrap=True)
     return typer.confirm("Begin?", default=True)

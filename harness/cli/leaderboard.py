@@ -80,5 +80,6 @@ def show_leaderboard(expected: SuiteCells, console: Console, *, figures: bool = 
         told.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
     for line in board.left_out:
         told.print(f"samiro-bench: not used: {place}/{line}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"wrote {' and '.join(str(path) for path in written)}", highlight=False, soft_wrap=True)
+    *others_written, last = map(str, written)
+    console.print(f"wrote {', '.join(others_written)} and {last}", highlight=False, markup=False, soft_wrap=True)
     return not board.left_out

@@ -153,7 +153,7 @@ def cost_columns(cost: Cost | None) -> dict[str, Any]:
 def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[State] = ()) -> None:
     """Print a plan: first what can't be run yet and what is missing, then the table, then what it costs."""
     from harness.budget import cost_line
-    from harness.suite import not_yet
+    from harness.suite import called, not_yet
 
     told = [f"not yet: {part}" for part in not_yet(plan.suite, plan.all_cells)]
     told += [f"{need.kind}{' missing' if need.missing else ''}: {need.name}: {need.detail}" for need in looked.needs]
@@ -176,9 +176,8 @@ def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[
         if len(rows) > ROWS:
             console.print(f"and {len(rows) - ROWS} rows more: --only, --skip and --state choose, --json has them all")
     console.print(counted(plan), highlight=False, soft_wrap=True)
-    console.print(
-        cost_line(looked.costs, looked.prices.values(), plan.suite.name), highlight=False, markup=False, soft_wrap=True
-    )
+    cost = cost_line(looked.costs, looked.prices.values(), called(plan.suite))
+    console.print(cost, highlight=False, markup=False, soft_wrap=True)
 
 
 def cost_texts(row: dict[str, Any]) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from harness.suite.cells import (
     with_micro_batch,
 )
 from harness.suite.known import asked_of
-from harness.suite.load import load_suite, suite_names
+from harness.suite.load import called, load_suite, suite_names
 from harness.suite.not_yet import not_yet, refuse_not_yet
 from harness.suite.resources import needs_of, with_resources
 from harness.suite.schema import DatasetPart, EvaluationPart, OraclePart, Suite, TrainingPart, form_of
@@ -32,6 +32,7 @@ __all__ = [
     "adapter_module",
     "adapter_of",
     "asked_of",
+    "called",
     "cells_of",
     "dataset_identity",
     "form_of",

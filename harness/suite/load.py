@@ -52,6 +52,11 @@ def suite_path(name: str) -> Path:
     return known
 
 
+def called(suite: Suite) -> str:
+    """How a command names a suite: a suite of the project by its name, others by their file."""
+    return suite.name if Path(suite.file).parent == SUITES else suite.file
+
+
 def load_suite(name: str) -> Suite:
     """Read and validate a suite by name or path. InputError names file, line or key, and the fix."""
     path = suite_path(name)

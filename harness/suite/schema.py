@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from detectors.meta import Form, Weights
-from harness.methods.config import BaselineConfiguration, MethodConfiguration, OracleConfiguration
+from harness.methods.config import MethodConfiguration, OracleConfiguration, RegularizedConfiguration
 from harness.rendered.spec import RenderSpec
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -278,7 +278,7 @@ class Suite(Part):
 
 def oracle_of(method: MethodConfiguration) -> str | None:
     """The name of the oracle that a method needs, None if it needs none."""
-    return None if isinstance(method, BaselineConfiguration) or method.lambda_ == 0 else method.oracle
+    return method.oracle if isinstance(method, RegularizedConfiguration) and method.lambda_ > 0 else None
 
 
 def form_of(dataset: DatasetPart) -> Form:

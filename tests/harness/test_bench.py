@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -112,6 +113,29 @@ def test_a_run_leaves_a_record_with_its_counts_a_cell_and_a_leaderboard(finished
     assert "mF1" in table
     (ratio,) = [record.step_cost.ratio for record in records if record.step_cost is not None]
     assert f"{ratio:.2f} (" in table
+
+
+def test_the_end_names_the_files_that_it_wrote_and_next_steps_that_work(copy: Path) -> None:
+    run = bench(copy)
+    assert run.returncode == 0
+    (wrote,) = re.findall(r"^wrote (.*)$", run.stdout, re.MULTILINE)
+    files = re.split(", | and ", wrote)
+    assert [Path(file).suffix for file in files] == [".md", ".csv", ".tex", ".html"]
+    assert all((copy / file).is_file() for file in files)
+    page, seeds, predict, guide = re.findall(
+        r"^    (.*)$", run.stdout.partition("what to try next:\n")[2], re.MULTILINE
+    )
+    assert page == (copy / files[-1]).as_uri()
+    assert Path(guide).is_file()
+    assert seeds == "samiro-bench bench tiny.yaml --seeds 3"
+    looked = subprocess.run(command(*shlex.split(seeds)[1:], "--dry-run"), cwd=copy, text=True, capture_output=True)
+    assert "6 cells: 2 done, 4 missing" in looked.stdout
+    drawn = subprocess.run(command(*shlex.split(predict)[1:]), cwd=copy, text=True, capture_output=True)
+    assert drawn.returncode == 0, drawn.stderr
+    assert "driver_test_" in predict
+    assert list((copy / "lanes").rglob("*.jpg"))
+    # With three seeds nothing is said of more.
+    assert bench(copy, "--seeds", "3", "--only", "seed=0").stdout.count("paired seeds:") == 0
 
 
 def test_only_the_regularized_cell_names_an_oracle(finished: Path) -> None:

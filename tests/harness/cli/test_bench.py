@@ -12,6 +12,7 @@ import pytest
 
 from harness import matrix
 from harness.cli.main import main
+from harness.cli.next_steps import program
 from harness.engines.base import Outcome
 from harness.engines.slurm import slurm_scheduler
 from harness.errors import InputError
@@ -59,8 +60,23 @@ def test_the_end_says_what_failed_and_why_and_the_command_that_tries_it_again(
         log = "" if kind == "input" else " (log: x.log)"
         assert f": {name}: no good for {kind}{log}\n" in shown.err
     command = shown.out.rstrip("\n").splitlines()[-1].strip()
+    assert "what to try next" not in shown.out
     chosen = "" if len(kinds) == 2 else " --only dataset=roads,detector=ufldv2_micro,method=samiro,seed=0"
     assert command == f"samiro-bench bench smoke --results {tmp_path}{chosen}"
+
+
+def test_commands_to_copy_name_the_program_as_a_shell_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "bin" / "samiro-bench"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(tool), "bench"])
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert program() == str(tool), "as `make bench` calls it"
+    monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
+    assert program() == "samiro-bench"
+    monkeypatch.setattr(sys, "argv", ["/some/where/harness/cli/main.py", "bench"])
+    assert program() == "samiro-bench"
 
 
 def test_the_command_that_tries_again_has_the_options_of_the_one_that_ran_and_is_taken(

@@ -19,6 +19,7 @@ from harness.matrix import make_plan
 from harness.phases import run_phase
 from harness.preflight import preflight
 from harness.suite import load_suite
+from harness.suite.load import SUITES
 
 SUITE: dict[str, Any] = {
     "title": "Two",
@@ -156,3 +157,14 @@ def test_a_user_on_a_terminal_is_asked_before_something_long_and_nobody_else(
         console = Console(file=nowhere, force_terminal=terminal)
         assert bench_verb.agreed(made, looked, console) is goes_on
     assert bool(questions) is asked
+
+
+def test_the_command_that_a_plan_names_is_taken_for_a_suite_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text((SUITES / "smoke.yaml").read_text())
+    assert main(["plan", "mine.yaml"]) == 0
+    assert "`samiro-bench plan mine.yaml --probe`" in capsys.readouterr().out
+    assert main(["plan", "smoke"]) == 0
+    assert "`samiro-bench plan smoke --probe`" in capsys.readouterr().out

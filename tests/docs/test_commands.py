@@ -1,0 +1,501 @@
+"""Every command of the documentation is run by a test, or says why not; then at least the real command line takes its words.
+
+`HOW` says it of each command of the `sh` blocks in README.md and docs/. A command without an entry fails, and so does an entry without
+a command. Commands on suites of the project have their conditions looked up besides, without planning anything.
+"""
+
+from __future__ import annotations
+
+import ast
+import glob
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from detectors.registry import find_adapter
+from harness.cli.main import main
+from harness.training.checkpoint import save_inference_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def module_beside(path: Path) -> ModuleType:
+    """A module that isn't in a package."""
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+commands = module_beside(Path(__file__).with_name("commands.py"))
+PAGES: dict[str, str] = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in commands.PAGES}
+
+
+@dataclass(frozen=True)
+class Here:
+    """Run here, in a folder with what it `needs`, with some words replaced; `codes`: how it may end."""
+
+    needs: tuple[str, ...] = ()
+    codes: tuple[int, ...] = (0,)
+    slow: bool = False
+    instead: Mapping[str, str] = field(default_factory=dict)
+    leaves: str | None = None
+    """What is there afterwards."""
+
+
+@dataclass(frozen=True)
+class Dry:
+    """It trains for minutes to months: run here with --dry-run, which reads, checks and plans all that it would do."""
+
+    needs: tuple[str, ...] = ()
+    slow: bool = True
+
+
+@dataclass(frozen=True)
+class ByTests:
+    """By tests, each `path::name`, whose files together hold its verb and its options."""
+
+    where: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Nowhere but on a user's machine. `why` says what it takes."""
+
+    why: str
+
+
+How = Here | Dry | ByTests | Elsewhere
+FIRST_RUN, CLI = "tests/test_first_run.py", "tests/harness/cli"
+DETECTOR_PAGE = (
+    "tests/docs/test_add_a_detector.py::test_the_example_passes_its_test_where_only_samiro_bench_is_installed"
+)
+NETWORK, SHELL, CLUSTER = "asks the network", "changes the shell that it is typed into", "asks a cluster"
+UPSTREAM = "runs somebody else's code, from a checkout that the network gives"
+CHECKPOINT = "results/local/mini/cells/roads-ufldv2_micro-baseline-s0-*/train/checkpoint.safetensors"
+TRAIN_AND_PREDICT = f"samiro-bench predict ufldv2_micro --checkpoint {CHECKPOINT}"
+ON_CULANE = {"/data/CULane": "CULane"}
+
+HOW: dict[str, How] = {
+    # README.md, quick-start.md
+    "make bench": Elsewhere(
+        "sets up .venv from a package index and trains for minutes: tests/harness/test_bench.py is its inside"
+    ),
+    "make test": Elsewhere("is what runs this"),
+    "make test-slow": Elsewhere("is what runs this"),
+    "make": ByTests((f"{FIRST_RUN}::test_make_alone_shows_every_target_once_and_where_to_begin",)),
+    "make setup": ByTests((f"{FIRST_RUN}::test_pip_without_a_network_says_how_to_go_on",)),
+    "git clone URL samiro-bench": Elsewhere(NETWORK),
+    "cd samiro-bench": Elsewhere(SHELL),
+    ". .venv/bin/activate": Elsewhere(SHELL),
+    "samiro-bench --help": Here(),
+    "samiro-bench plan mini --seeds 3": Here(slow=True),
+    "samiro-bench bench mini --seeds 3": Dry(),
+    "samiro-bench status mini --seeds 3": Here(),
+    "samiro-bench leaderboard mini": Here(("records",), leaves="results/local/mini/site/index.html"),
+    "python3 -m venv .venv": Elsewhere("`make setup` does it, see tests/test_first_run.py"),
+    ".venv/bin/python -m pip install --constraint constraints.txt --editable .": Elsewhere(NETWORK),
+    "samiro-bench data render roads --train 8 --test 4 --sheet roads.jpg": Here(
+        slow=True, leaves="roads/driver_test_00"
+    ),
+    f"{TRAIN_AND_PREDICT} --out lanes --overlay roads/driver_test_00": Here(("checkpoint", "roads"), leaves="lanes"),
+    "cp suites/mini.yaml mine.yaml": Here(("checkout",), leaves="mine.yaml"),
+    "samiro-bench plan mine.yaml": Here(("mine",), slow=True),
+    "samiro-bench bench mine.yaml --only detector=ufldv2_micro --dry-run": Here(("mine",), slow=True),
+    # real-datasets.md, datasets.md
+    "samiro-bench env": Here(),
+    "cp paths.example.yaml paths.yaml": Here(("checkout",), leaves="paths.yaml"),
+    "samiro-bench data doctor /data/CULane --sheet look.jpg": Here(
+        ("CULane",), (1,), instead=ON_CULANE, leaves="look.jpg"
+    ),
+    "samiro-bench data index /data/CULane": Here(("CULane",), instead=ON_CULANE),
+    "samiro-bench data convert /data/CurveLanes roads --to culane --size 1440x2560": Here(
+        ("CurveLanes",), instead={"/data/CurveLanes": "CurveLanes"}, leaves="roads/list/train.txt"
+    ),
+    "samiro-bench data render roads --train 360 --val 60 --test 180": ByTests(
+        (f"{CLI}/test_data_render.py::test_every_form_is_rendered_and_shown_on_a_sheet",)
+    ),
+    "export SAMIRO_BENCH_DATA_CULANE=/data/CULane SAMIRO_BENCH_DATA_MY_ROADS=/data/roads": Elsewhere(SHELL),
+    "samiro-bench plan culane --only detector=ufldv2_resnet18,seed=0": Here(slow=True),
+    "samiro-bench plan culane --only detector=ufldv2_resnet18,seed=0 --probe": Elsewhere(
+        "times trainings on CULane, on a GPU"
+    ),
+    "samiro-bench bench culane --only detector=ufldv2_resnet18,seed=0": Dry(),
+    "samiro-bench status culane": Here(),
+    "samiro-bench bench culane --engine slurm --resources hours=12,slurm.partition=gpu": Dry(),
+    # add-a-*.md
+    "python to_culane.py labels.jsonl photos my-roads": ByTests(
+        ("tests/docs/test_add_a_dataset.py::test_the_program_writes_a_dataset_that_the_doctor_and_a_plan_take",)
+    ),
+    "samiro-bench data doctor my-roads --sheet look.jpg": ByTests(
+        ("tests/docs/test_add_a_dataset.py::test_the_program_writes_a_dataset_that_the_doctor_and_a_plan_take",)
+    ),
+    "export SAMIRO_BENCH_DATA_MY_ROADS=$PWD/my-roads": Elsewhere(SHELL),
+    "samiro-bench plan my-roads.yaml": ByTests(
+        ("tests/docs/test_add_a_dataset.py::test_the_program_writes_a_dataset_that_the_doctor_and_a_plan_take",)
+    ),
+    "samiro-bench bench my-roads.yaml": ByTests(
+        ("tests/docs/test_add_a_dataset.py::test_the_suite_trains_and_scores_at_its_own_size",)
+    ),
+    "samiro-bench plan decay.yaml": ByTests(
+        ("tests/docs/test_add_a_method.py::test_the_example_is_known_and_fits_its_detector",)
+    ),
+    "samiro-bench bench decay.yaml": ByTests(
+        ("tests/docs/test_add_a_method.py::test_the_example_trains_and_is_compared_with_the_baseline",)
+    ),
+    "samiro-bench detectors new my_lanes": Here(leaves="my_lanes.yaml"),
+    "samiro-bench detectors check my_lanes.py:MyLanes --quick": Here(("my_lanes",), slow=True),
+    "samiro-bench bench my_lanes.yaml": Dry(("my_lanes",)),
+    "git clone https://github.com/voldemortX/pytorch-auto-drive": Elsewhere(NETWORK),
+    "samiro-bench detectors parity resa_resnet18 --checkout pytorch-auto-drive": Elsewhere(UPSTREAM),
+    # bridges.md, weights.md
+    "samiro-bench detectors fetch LaneATT": Elsewhere(NETWORK),
+    "samiro-bench detectors list": Here(),
+    "samiro-bench detectors check laneatt_resnet18_upstream --form culane --quick": Elsewhere(UPSTREAM),
+    "samiro-bench weights fetch culane": Elsewhere(NETWORK),
+    "samiro-bench weights fetch paper": Elsewhere(NETWORK),
+    "samiro-bench weights fetch timm:convnextv2_nano.fcmae": Elsewhere(NETWORK),
+    "samiro-bench weights fetch resnet18 --from resnet18-f37072fd.pth": ByTests(
+        ("tests/harness/weights/test_fetch.py::test_the_command_takes_a_file_and_lists_what_is_there",)
+    ),
+    # engines.md, watching.md
+    "samiro-bench bench paper --engine slurm": Dry(),
+    "make bench SUITE=paper ENGINE=slurm": Elsewhere(CLUSTER),
+    "git clone ... /shared/me/samiro-bench && cd /shared/me/samiro-bench": Elsewhere(NETWORK),
+    "make setup && .venv/bin/pip install --constraint constraints.txt --editable '.[slurm]'": Elsewhere(NETWORK),
+    "samiro-bench plan paper": Here(slow=True),
+    "samiro-bench bench paper --engine slurm --resources hours=12,slurm.partition=gpu-low,slurm.qos=scavenger": Dry(),
+    "samiro-bench bench paper --engine slurm --resources 'detector=resa_*,memory_gigabytes=64'": Dry(),
+    "tmux new -s bench 'samiro-bench bench paper --engine slurm'": Elsewhere(CLUSTER),
+    "samiro-bench status paper": Here(),
+    "squeue --me": Elsewhere(CLUSTER),
+    "tail -f results/local/paper/logs/CELL.log": Elsewhere("follows a log until it is stopped"),
+    "ray start --head": Elsewhere(CLUSTER),
+    "ray start --address=HEAD:6379": Elsewhere(CLUSTER),
+    "RAY_ADDRESS=HEAD:6379 samiro-bench bench paper --engine ray": Elsewhere(CLUSTER),
+    "samiro-bench bench field --resources 'detector=*_micro,gpu_memory_gigabytes=6'": Dry(),
+    "samiro-bench plan paper --only 'dataset=culane,detector=resa_*' --skip seed=4 --state stale": Here(slow=True),
+    "samiro-bench bench paper --dry-run": Here(slow=True),
+    "samiro-bench plan paper --probe": Elsewhere("times trainings on three datasets, on a GPU"),
+    "samiro-bench plan paper --json": Here(slow=True),
+    "samiro-bench status paper --watch": Here(),
+    "samiro-bench status paper --json": Here(),
+    'tail -qF results/local/paper/events/*.jsonl | jq -c \'select(.event == "ended" and .state == "failed") | [.job, .message]\'': (
+        Elsewhere("follows events until it is stopped")
+    ),
+    # method.md
+    "samiro-bench oracle pretrain photos --backbone resnet18 --out photos.safetensors --steps 5000": ByTests(
+        (f"{CLI}/test_oracle.py::test_a_folder_of_images_becomes_an_oracle_with_card_and_pictures",)
+    ),
+    "samiro-bench oracle pretrain photos --backbone resnet18 --out photos.safetensors --steps 5000 --check --labels CULANE": ByTests(
+        (f"{CLI}/test_oracle.py::test_what_fails_a_check_or_diverges_ends_with_exit_code_one",)
+    ),
+    "samiro-bench oracle list photos.safetensors": ByTests(
+        (f"{CLI}/test_oracle.py::test_a_folder_of_images_becomes_an_oracle_with_card_and_pictures",)
+    ),
+    # metrics.md
+    "samiro-bench score culane --labels CULane --predictions out CULane/list/test_split/test0_normal.txt": Here(
+        ("CULane", "out")
+    ),
+    "samiro-bench score culane --metric clrnet --iou 0.9 --labels CULane --predictions out CULane/list/test.txt --json": (
+        Here(("CULane", "out"))
+    ),
+    "samiro-bench score tusimple --labels test_label.json --predictions predictions.json --per-image rows.jsonl": Here(
+        ("tusimple",), leaves="rows.jsonl"
+    ),
+    "samiro-bench score llamas --labels llamas/labels/valid --predictions out --strict": Here(("llamas",)),
+    # page.md, rendered.md, results.md, robustness.md, statistics.md, suites.md, throughput.md
+    "samiro-bench publish mini --tables": Here(("published",), slow=True, leaves="results/mini/leaderboard.md"),
+    "samiro-bench data render OUT --form tusimple --train 360 --test 240 --sheet sheet.jpg": ByTests(
+        (f"{CLI}/test_data_render.py::test_every_form_is_rendered_and_shown_on_a_sheet",)
+    ),
+    "samiro-bench bench mini": Dry(),
+    "samiro-bench detectors import lstr_resnet18s LSTR_500000.pkl --out lstr.safetensors": ByTests(
+        (f"{CLI}/test_detectors_import.py::test_what_is_written_loads_as_the_detector_and_says_where_it_is_from",)
+    ),
+    "samiro-bench data masks FRAMES whole": Here(("FRAMES",), leaves="whole/list/test.txt"),
+    "samiro-bench data masks FRAMES part --crop 1280x460+0+13": Here(("FRAMES",), leaves="part/list/test.txt"),
+    f"{TRAIN_AND_PREDICT} --out out/whole --overlay whole": Here(("checkpoint", "whole"), leaves="out/whole"),
+    "samiro-bench score culane --labels whole --predictions out/whole whole/list/test.txt": Here(
+        ("whole", "out/whole")
+    ),
+    "samiro-bench predict ufldv2_micro --checkpoint FILE --out lanes --overlay --crop 1280x460+0+13 drive.mp4": ByTests(
+        (
+            f"{CLI}/test_predict.py::test_a_video_gives_a_file_a_frame_and_a_video_of_overlays",
+            f"{CLI}/test_predict.py::test_a_crop_is_taken_for_the_frame_and_lanes_stay_in_pixels_of_the_whole",
+        )
+    ),
+    "samiro-bench overlays mini FRAMES/image_*.png --crop 1280x460+0+13 --out overlays.jpg": Elsewhere(
+        "takes trained cells: tests/harness/test_bench.py draws those of a tiny suite"
+    ),
+    "samiro-bench bench mini-robustness": Dry(),
+    "samiro-bench bench mini-transfer": Dry(),
+    "python -m harness.report.simulation grid": Elsewhere(
+        "computes for an hour; tests/docs/test_statistics.py reads its tables"
+    ),
+    "samiro-bench bench mine.yaml": Dry(("mine",)),
+    "samiro-bench bench mine.yaml --only 'detector=resa_*,method=samiro' --only seed=0 --dry-run": ByTests(
+        ("tests/docs/test_suites.py::test_the_commands_of_the_page_run",)
+    ),
+    "samiro-bench throughput ufldv2_micro --checkpoint FILE --data /data/CULane": Elsewhere(
+        "measures for minutes: tests/harness/latency/test_process.py measures shortly"
+    ),
+}
+
+WHOLE_PAGES = {
+    "docs/publish.md": "tests/docs/test_publish.py::test_the_commands_lead_from_a_bare_clone_to_an_accepted_submission",
+}
+"""Page -> the test that runs its `sh` blocks one after the other, as they stand."""
+
+
+def documented() -> dict[str, list[str]]:
+    """Command -> the pages that it is on, but for those that a test runs as a whole."""
+    found: dict[str, list[str]] = {}
+    for name, page in PAGES.items():
+        for command in commands.fenced_commands(page) if name not in WHOLE_PAGES else ():
+            found.setdefault(command, []).append(name)
+    return found
+
+
+@pytest.mark.parametrize("name", WHOLE_PAGES)
+def test_a_page_that_is_run_as_a_whole_is_read_by_its_test(name: str) -> None:
+    path, _, function = WHOLE_PAGES[name].partition("::")
+    assert function in functions(path)
+    assert f'"{name}"' in (ROOT / path).read_text()
+    for command in commands.fenced_commands(PAGES[name]):
+        words = commands.called_words(command)
+        if words is not None:
+            commands.parse(words)
+
+
+def test_every_command_of_the_documentation_has_an_entry_and_every_entry_a_command() -> None:
+    there = documented()
+    assert len(there) > 80
+    assert [command for command in there if command not in HOW] == []
+    assert [command for command in HOW if command not in there] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_stand_in_blocks_that_are_looked_at(name: str) -> None:
+    assert commands.stray_commands(PAGES[name]) == []
+
+
+@pytest.mark.parametrize("command", [command for command in HOW if commands.called_words(command) is not None])
+def test_the_command_line_takes_the_words_of_a_command(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = commands.called_words(command)
+    commands.parse(words)
+    commands.look_up(words)
+
+
+def test_a_renamed_option_a_lost_verb_and_a_condition_that_fits_nothing_are_noticed() -> None:
+    for wrong in ("bench mini --sede 3", "data rendre roads", "bench mini --engine moon"):
+        with pytest.raises(Exception, match=r"sede|rendre|moon"):
+            commands.parse(wrong.split())
+    with pytest.raises(Exception, match="clrnet"):
+        commands.look_up(["bench", "paper", "--resources", "detector=clrnet_*,hours=3"])
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_within_the_text_are_taken_as_far_as_they_are_written_out(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in commands.inline_commands(PAGES[name]):
+        try:
+            commands.parse(commands.called_words(command.partition(" > ")[0].replace("...", "")))
+        except Exception as error:
+            # "`data render` draws roads" names a verb and leaves its arguments to --help.
+            if type(error).__name__ != "MissingParameter":
+                pytest.fail(f"`{command}`: {error}")
+
+
+@cache
+def functions(path: str) -> set[str]:
+    return {node.name for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize(("command", "how"), [(c, h) for c, h in HOW.items() if isinstance(h, ByTests)])
+def test_the_test_that_an_entry_names_is_there_and_holds_verb_and_options(command: str, how: ByTests) -> None:
+    text = ""
+    for place in how.where:
+        path, _, name = place.partition("::")
+        assert name in functions(path), place
+        text += (ROOT / path).read_text()
+    words = commands.called_words(command) or shlex.split(command)[:2]
+    verb = [word for word in words[:2] if re.fullmatch(r"[a-z-]+", word)]
+    sought = [*verb, *(word for word in words if word.startswith("--"))]
+    assert [word for word in sought if word not in text] == []
+
+
+@pytest.mark.parametrize("command", [c for c in HOW if c.split()[0] == "make"])
+def test_a_target_of_make_is_there(command: str) -> None:
+    """`make --dry-run` knows target and variables, and runs nothing."""
+    words = shlex.split(command.partition("&&")[0])
+    asked = subprocess.run([*words, "--dry-run"], cwd=ROOT, text=True, capture_output=True, timeout=60)
+    assert asked.returncode == 0, asked.stderr
+
+
+# What commands need, made small.
+
+
+def picture(path: Path, size: tuple[int, int], value: int = 90) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full((*size, 3), value, np.uint8))
+
+
+def checkout() -> None:
+    Path("suites").symlink_to(ROOT / "suites")
+    shutil.copy(ROOT / "paths.example.yaml", "paths.example.yaml")
+
+
+def mine() -> None:
+    (suite,) = re.findall(r"^```yaml\n(.*?)^```$", PAGES["docs/suites.md"], re.MULTILINE | re.DOTALL)
+    Path("mine.yaml").write_text(suite)
+
+
+def records() -> None:
+    shutil.copytree(ROOT / "results/mini/records", "results/local/mini/records")
+
+
+def published() -> None:
+    shutil.copytree(ROOT / "results/mini", "results/mini")
+    shutil.copytree(ROOT / "results/published", "results/published")
+    shutil.copy(ROOT / "README.md", "README.md")
+
+
+def small_culane() -> None:
+    for name in ("train", "test"):
+        image = f"driver_23_30frame/{name}.MP4/00000"
+        picture(Path(f"CULane/{image}.jpg"), (590, 1640))
+        Path(f"CULane/{image}.lines.txt").write_text("600 589 700 300\n1000 589 900 300\n")
+        Path("CULane/list/test_split").mkdir(parents=True, exist_ok=True)
+        Path(f"CULane/list/{name}.txt").write_text(f"/{image}.jpg\n")
+    Path("CULane/list/test_split/test0_normal.txt").write_text("driver_23_30frame/test.MP4/00000.jpg\n")
+
+
+def curvelanes() -> None:
+    for split in ("train", "valid"):
+        picture(Path(f"CurveLanes/{split}/images/a{split}.jpg"), (1440, 2560))
+        lines = [[{"x": str(x), "y": str(y)} for x, y in ((900, 1400), (1000, 1000), (1100, 800))]]
+        Path(f"CurveLanes/{split}/labels").mkdir()
+        Path(f"CurveLanes/{split}/labels/a{split}.lines.json").write_text(json.dumps({"Lines": lines}))
+        Path(f"CurveLanes/{split}/{split}.txt").write_text(f"images/a{split}.jpg\n")
+
+
+def predictions() -> None:
+    shutil.copytree("CULane", "out", ignore=shutil.ignore_patterns("*.jpg", "list"))
+
+
+def tusimple() -> None:
+    lane = [500 + number for number in range(56)]
+    row: dict[str, Any] = {"raw_file": "clips/0601/1/20.jpg", "lanes": [lane], "h_samples": list(range(160, 720, 10))}
+    Path("test_label.json").write_text(json.dumps(row) + "\n")
+    Path("predictions.json").write_text(json.dumps(row | {"run_time": 0}) + "\n")
+
+
+def llamas() -> None:
+    module_beside(ROOT / "tests/harness/trees.py").write_llamas(Path("llamas"), {"valid": 2})
+    for label in Path("llamas/labels/valid").rglob("*.json"):
+        lines = Path("out") / label.parent.name / f"{label.stem}.lines.txt"
+        lines.parent.mkdir(parents=True, exist_ok=True)
+        lines.write_text("400 716 600 350\n")
+
+
+def frames() -> None:
+    for number in range(2):
+        picture(Path(f"FRAMES/image_{number}.png"), (720, 1280))
+        mask = np.zeros((720, 1280), np.uint8)
+        for value, x in ((50, 300), (120, 900)):
+            cv2.line(mask, (x, 719), (600, 300), value, 8)
+        assert cv2.imwrite(f"FRAMES/gt_instance_image_{number}.png", mask)
+
+
+def whole() -> None:
+    frames()
+    assert main(["data", "masks", "FRAMES", "whole"]) == 0
+
+
+def lanes_of_whole() -> None:
+    shutil.copytree("whole", "out/whole", ignore=shutil.ignore_patterns("*.png", "*.jpg", "list"))
+
+
+def roads() -> None:
+    picture(Path("roads/driver_test_00/0000_abcd.MP4/00000.jpg"), (590, 1640))
+
+
+def checkpoint() -> None:
+    """Of a detector that has learned nothing."""
+    found = find_adapter("ufldv2_micro")
+    facts = {
+        "detector": "ufldv2_micro", "form": "culane", "meta": found.meta.model_dump(mode="json"),
+        "method": {"kind": "baseline"}, "origin": found.origin,
+    }  # fmt: skip
+    file = Path(CHECKPOINT.replace("*", "0123456789"))
+    file.parent.mkdir(parents=True)
+    save_inference_checkpoint(file, found.detector(found.meta, "culane"), facts)
+
+
+def my_lanes() -> None:
+    assert main(["detectors", "new", "my_lanes"]) == 0
+
+
+MADE: dict[str, Callable[[], None]] = {
+    "checkout": checkout, "mine": mine, "records": records, "published": published, "CULane": small_culane,
+    "CurveLanes": curvelanes, "out": predictions, "tusimple": tusimple, "llamas": llamas, "FRAMES": frames, "whole": whole,
+    "out/whole": lanes_of_whole, "roads": roads, "checkpoint": checkpoint, "my_lanes": my_lanes,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cache_of_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all commands: what one asked of torch the next remembers."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def runs() -> Iterator[Any]:
+    for command, how in HOW.items():
+        if isinstance(how, Here | Dry):
+            yield pytest.param(command, how, marks=pytest.mark.slow if how.slow else ())
+
+
+@pytest.mark.parametrize(("command", "how"), list(runs()))
+def test_a_command_runs(
+    command: str, how: Here | Dry, tmp_path: Path, cache_of_all: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_of_all))
+    monkeypatch.setenv("SAMIRO_BENCH_REMEMBER", "1")
+    for name in [name for name in os.environ if name.startswith("SAMIRO_BENCH_DATA_")]:
+        monkeypatch.delenv(name)
+    for need in how.needs:
+        MADE[need]()
+    words = commands.called_words(command)
+    if words is None:
+        assert subprocess.run(["sh", "-c", command], timeout=60).returncode == 0
+    else:
+        replaced = how.instead if isinstance(how, Here) else {}
+        found = [glob.glob(word) or [word] for word in (replaced.get(word, word) for word in words)]
+        called = [word for several in found for word in several]
+        codes = how.codes if isinstance(how, Here) else (0,)
+        assert main([*called, *(["--dry-run"] if isinstance(how, Dry) else [])]) in codes
+    if isinstance(how, Here) and how.leaves is not None:
+        assert Path(how.leaves).exists()
