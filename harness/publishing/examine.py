@@ -75,7 +75,8 @@ def examine(folder: Path, name: str, suite: ExpectedSuite, bounds: Bounds) -> Ve
         faults, found = record_faults(record, suite)
         reasons += [f"records/{record.id}.json: {fault}" for fault in faults]
         marks += found
-    reasons = reasons or [*stray_files(folder, records, suite), *label_faults(folder, suite), *log_faults(folder)]
+    reasons = reasons or stray_files(folder, records, suite)
+    reasons = reasons or [*label_faults(folder, suite), *log_faults(folder)]
     if reasons:
         return refused(reasons, who, contact)
     found_rows = verify(folder)
@@ -120,7 +121,7 @@ def read_statement(folder: Path) -> Statement:
     """The statement of a submission. InputError if it is missing, or says something else than a statement does."""
     path = folder / STATEMENT_FILE
     try:
-        return Statement.model_validate(read_strange_yaml(path), strict=False)
+        return Statement.model_validate(read_strange_yaml(path))
     except FileNotFoundError:
         raise InputError(f"{path} is missing; `samiro-bench submit` writes it") from None
     except ValidationError as error:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +55,10 @@ def review(folder: Path, bounds: Bounds | None = None) -> Review:
     return review_as(place.parent.name, place.name, place, bounds or Bounds())
 
 
-def review_as(suite: str, name: str, place: Path, bounds: Bounds) -> Review:
-    """Review the submission `name` to `suite`, which lies in the folder `place`."""
+def review_as(suite: str, name: str, folder: Path, bounds: Bounds) -> Review:
+    """Review the submission `name` to `suite`, which lies in `folder`, whatever that is called."""
+    # The examining process has another working directory.
+    place = Path(os.path.abspath(folder))
     try:
         expected = demands_of(suite)
     except InputError as error:
@@ -71,13 +72,12 @@ def review_as(suite: str, name: str, place: Path, bounds: Bounds) -> Review:
 
 def asked(task: Task) -> Verdict:
     """The verdict of the examining process. One that doesn't end in time, or as it should, gives no verdict but a refusal."""
-    kept = {key: value for key, value in os.environ.items() if key in KEPT or key.startswith("SAMIRO_BENCH_")}
     seconds = task.bounds.seconds
     with tempfile.TemporaryDirectory() as place:
         process = subprocess.Popen(
             [sys.executable, "-m", "harness.publishing.examine"],
             cwd=ROOT,
-            env={**kept, "TMPDIR": place},
+            env=environment_of(Path(place)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -103,11 +103,17 @@ def asked(task: Task) -> Verdict:
     )
 
 
+def environment_of(place: Path) -> dict[str, str]:
+    """The environment of the examining process, which keeps temporary files in `place`."""
+    kept = {key: value for key, value in os.environ.items() if key in KEPT or key.startswith("SAMIRO_BENCH_")}
+    return {**kept, "TMPDIR": str(place)}
+
+
 def end(process: subprocess.Popen[str]) -> None:
-    """End a process with all that it started."""
-    with suppress(ProcessLookupError):
+    """End a process with all that it started, unless it has ended."""
+    if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        process.wait()
 
 
 def lines_of(reviews: Sequence[Review]) -> list[str]:

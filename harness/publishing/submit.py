@@ -18,12 +18,13 @@ from harness.publishing.expected import record_faults
 from harness.publishing.publish import check_target, fill_rows, replaced
 from harness.publishing.quarantine import FOLDERS, TOP, YAML_LIMIT, Bounds
 from harness.publishing.review import Review, review_as
-from harness.publishing.statement import SLUG, STATEMENT_FILE, SUITE_FILE, Statement, write_statement
+from harness.publishing.statement import SLUG, SUITE_FILE, Statement, write_statement
 from harness.publishing.sums import write_sums
 from harness.recorded import failed_seeds
 from harness.records import Record, read_record
 from harness.report.leaderboard import leaderboard
 from harness.report.published import read_published
+from harness.report.text import counted
 from harness.validation import validated
 
 SUBMISSIONS = Path("results/submissions")
@@ -86,10 +87,10 @@ def finished_cells(plan: Plan) -> tuple[CellState, ...]:
     stale = [state for state in plan.cells if state.state == "stale"]
     without = "leave it out with --skip, and say so in the pull request"
     if failed:
-        raise InputError(f"{len(failed)} cells failed: {failed[0]}; run `bench` again, or {without}")
+        raise InputError(f"{counted(len(failed), 'cell')} failed: {failed[0]}; run `bench` again, or {without}")
     if stale:
         raise InputError(
-            f"{len(stale)} cells are stale: {stale[0].cell.id}: {stale[0].why}; run `bench` again, or {without}"
+            f"{counted(len(stale), 'stale cell')}: {stale[0].cell.id}: {stale[0].why}; run `bench` again, or {without}"
         )
     finished = tuple(state for state in plan.cells if state.done and state.recorded)
     if not finished:
@@ -106,5 +107,4 @@ def pack(plan: Plan, records: Sequence[Record], statement: Statement, folder: Pa
     read_bounded(Path(plan.suite.file), YAML_LIMIT)
     shutil.copyfile(plan.suite.file, folder / SUITE_FILE)
     write_statement(folder, statement)
-    assert (folder / STATEMENT_FILE).is_file()
     write_sums(folder)
