@@ -23,7 +23,7 @@ esac >&2
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench plan status leaderboard test test-slow conformance benchmark lint publish verify
+.PHONY: help setup bench plan status leaderboard test test-slow conformance benchmark lint publish verify submit review
 
 help: ## this menu
 	@echo 'SAMIRO-Bench: does a training-time method make this lane detector better? Begin with `make bench`.'
@@ -51,6 +51,12 @@ publish: .venv/.ready ## copy a suite's tables, records and predictions to resul
 
 verify: .venv/.ready ## score every published row again from its predictions
 	@$(BENCH) verify $(SUITE)
+
+submit: .venv/.ready ## pack finished rows for a pull request: AS=name WHO='You' CONTACT=https://...
+	@$(BENCH) submit $(SUITE) --as '$(AS)' --who '$(WHO)' --contact '$(CONTACT)'
+
+review: .venv/.ready ## score a submission again as CI does: AS=name
+	@$(BENCH) review results/submissions/$(SUITE)/$(AS)
 
 ##@ Check the code
 test: .venv/.ready-dev ## the default tests

@@ -13,14 +13,23 @@ from harness.errors import InputError
 def read_yaml(path: Path) -> Any:
     """Safe-load a YAML file; InputError names file, line and column of a syntax error, and repeated keys."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as YAML: {error}".replace("\n", " ")) from error
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """The same of the text of the file `path`."""
+    try:
+        return yaml.load(text, Loader=UniqueKeyLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise InputError(f"{path}{line}: not YAML: {error.problem}; mend that line") from error
     except RecursionError:
         raise InputError(f"{path}: nested too deeply for YAML; write it with fewer brackets") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML: {error}".replace("\n", " ")) from error
 
 

@@ -34,6 +34,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "data": ("harness.cli.data", "render, examine, index and convert datasets"),
     "publish": ("harness.cli.publish", "copy a suite's records and tables to results/<suite>/ and the README"),
     "verify": ("harness.cli.verify", "score every published row again and make its tables again"),
+    "submit": ("harness.cli.submit", "pack finished rows of your runs for a pull request"),
+    "review": ("harness.cli.review", "score submissions again, and accept or refuse each with reasons"),
     "suite": ("harness.cli.suite", "the JSON Schema of suites"),
     "env": ("harness.cli.env", "what machine and libraries these are"),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,7 +21,7 @@ from harness.publishing.labels import labels_name, opened, pack_labels, unpack_l
 from harness.publishing.pictures import median_images, overlay_sheet
 from harness.publishing.site import SITE, TRAINING, write_site
 from harness.publishing.sums import SUMS_FILE, write_sums
-from harness.publishing.tables import write_tables
+from harness.publishing.tables import TABLES, write_tables
 from harness.publishing.verify import verify
 from harness.records import Evaluation, Record, Submission, read_checked_counts, read_records, write_record
 from harness.report.badge import badge_text
@@ -32,10 +34,7 @@ from harness.training.loop import LOG_FILE
 
 PUBLISHED = frozenset(
     {
-        "leaderboard.md",
-        "leaderboard.csv",
-        "leaderboard.tex",
-        "badge.svg",
+        *TABLES,
         "overlays.jpg",
         "records",
         "predictions",
@@ -64,32 +63,50 @@ def publish(plan: Plan, target: Path, readme: Path | None) -> list[Path]:
     if board.left_out:
         raise InputError(f"{records_folder(plan.results, plan.suite.name)}/{board.left_out[0]}")
     page = None if readme is None else with_table(readme, plan.suite.name, board, target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        made = Path(folder) / target.name
+    with replaced(target) as made:
         fill(plan, records, board, made)
-        if target.exists():
-            target.rename(Path(folder) / "before")
-        made.rename(target)
     if readme is not None and page is not None:
         write_text(readme, page)
     return sorted(path for path in target.rglob("*") if path.is_file()) + ([readme] if readme else [])
 
 
-def check_target(plan: Plan, target: Path) -> None:
-    """InputError unless `target` may be replaced: it isn't where runs live, and holds nothing but an earlier publication."""
+@contextmanager
+def replaced(target: Path) -> Iterator[Path]:
+    """Yield a path beside `target` for a new folder, which on success takes its place by a rename."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        made = Path(folder) / target.name
+        yield made
+        if target.exists():
+            target.rename(Path(folder) / "before")
+        made.rename(target)
+
+
+def check_target(plan: Plan, target: Path, parts: frozenset[str] = PUBLISHED) -> None:
+    """InputError unless `target` may be replaced: it isn't where runs live, and holds nothing but what it is made of, `parts`."""
     place, runs = target.resolve(), plan.results.resolve()
     if place == runs or place in runs.parents or runs in place.parents:
         raise InputError(f"{target}: runs live there or below ({plan.results}); give --out another folder")
     if target.exists() and not target.is_dir():
         raise InputError(f"{target}: is a file; give --out another folder")
-    strange = sorted({path.name for path in target.iterdir()} - PUBLISHED) if target.is_dir() else []
+    strange = sorted({path.name for path in target.iterdir()} - parts) if target.is_dir() else []
     if strange:
         raise InputError(f"{target / strange[0]}: no part of a publication, and would be lost; move it away")
 
 
 def fill(plan: Plan, records: list[Record], board: Leaderboard, folder: Path) -> None:
     """Write everything that is published of a suite into a new folder."""
+    fill_rows(plan, records, board, folder)
+    picture(plan, records, folder)
+    write_site(folder, board, rendered_here(folder, plan.results))
+    write_sums(folder)
+
+
+def fill_rows(plan: Plan, records: list[Record], board: Leaderboard, folder: Path) -> None:
+    """Write records, counts, predictions, training logs, rendered labels and tables into a new folder: all that rows rest on.
+
+    records: one for each of the plan's cells, in their order. InputError if archived predictions aren't the recorded ones.
+    """
     source = records_folder(plan.results, plan.suite.name)
     (folder / "records").mkdir(parents=True)
     (folder / "predictions").mkdir()
@@ -113,9 +130,6 @@ def fill(plan: Plan, records: list[Record], board: Leaderboard, folder: Path) ->
             shutil.copyfile(log, folder / TRAINING / f"{record.id}.jsonl")
     archive_labels(plan, records, folder)
     write_tables(folder, board)
-    picture(plan, records, folder)
-    write_site(folder, board, rendered_here(folder, plan.results))
-    write_sums(folder)
 
 
 def archive_labels(plan: Plan, records: list[Record], folder: Path) -> None:

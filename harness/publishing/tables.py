@@ -9,6 +9,9 @@ from harness.report.badge import to_badge
 from harness.report.leaderboard import Leaderboard
 from harness.report.tables import write_leaderboard
 
+TABLES = ("leaderboard.md", "leaderboard.csv", "leaderboard.tex", "badge.svg")
+"""The files that `write_tables` writes."""
+
 
 def write_tables(folder: Path, board: Leaderboard) -> tuple[Path, ...]:
     """Write leaderboard.{md,csv,tex} and badge.svg into `folder`, each atomically; returns their paths."""

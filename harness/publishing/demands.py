@@ -1,0 +1,58 @@
+"""A suite of this repository as what it demands of submissions (`harness.publishing.expected`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from detectors.registry import TABLE, UPSTREAM
+from harness.cell import scored_part, scoring_of
+from harness.errors import InputError, did_you_mean
+from harness.programs.cell import program_cells
+from harness.publishing.expected import ExpectedCell, ExpectedEvaluation, ExpectedSuite
+from harness.publishing.labels import LabelFacts, labels_name
+from harness.records import corruption_text
+from harness.rendered.spec import FORMS, dataset_key
+from harness.suite import EvaluationPart, ScoredCell, cells_of, form_of, load_suite, suite_names
+
+
+@cache
+def demands_of(name: str) -> ExpectedSuite:
+    """What one of this repository's suites demands. InputError if there is none of that name; a path is never taken for one."""
+    if name not in suite_names():
+        raise InputError(f"this repository has no suite {name[:60]!r}: {did_you_mean(name[:60], suite_names())}")
+    suite = load_suite(name)
+    cells: tuple[ScoredCell, ...] = (*cells_of(suite), *program_cells(suite))
+    found = [
+        ExpectedCell(
+            identity=cell.identity,
+            evaluations={key: expected_evaluation(cell, part) for key, part in cell.evaluations.items()},
+        )
+        for cell in cells
+    ]
+    labels = {key: facts for cell in cells for part in cell.evaluations.values() for key, facts in facts_of(cell, part)}
+    return ExpectedSuite(name=name, cells=tuple(found), labels=labels, detectors=(*TABLE, *UPSTREAM))
+
+
+def expected_evaluation(cell: ScoredCell, part: EvaluationPart) -> ExpectedEvaluation:
+    """One evaluation of a cell."""
+    scored, corruption = scored_part(cell, part), part.corruption
+    return ExpectedEvaluation(
+        dataset=part.dataset or cell.identity.dataset,
+        dataset_sha256=None if scored.rendered is None else dataset_key(scored.rendered),
+        split=part.split,
+        corruption=None if corruption is None else corruption_text(corruption.name, corruption.severities[0]),
+        metric=scoring_of(cell, part).metric,
+        # LLAMAS's, which only its server has; a rendered split has its labels.
+        private=scored.rendered is None and form_of(scored) == "llamas" and part.split == "test",
+    )
+
+
+def facts_of(cell: ScoredCell, part: EvaluationPart) -> Iterator[tuple[str, LabelFacts]]:
+    """The archive of the labels of an evaluation on a rendered split, and what it has to say of itself."""
+    scored, name = scored_part(cell, part), part.dataset or cell.identity.dataset
+    if scored.rendered is not None:
+        spec = scored.rendered
+        version = FORMS[spec.form].version
+        facts = LabelFacts(dataset=name, split=part.split, lane_width=scored.lane_width, renderer=version, spec=spec)
+        yield labels_name(name, part.split, dataset_key(spec)), facts

@@ -1,0 +1,58 @@
+"""What a submission is: a publication without its page, and a statement of who gives it and what it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import yaml
+from pydantic import Field, StringConstraints
+
+from harness.counts import Stored
+from harness.files import write_text
+
+STATEMENT_FILE = "submission.yaml"
+SUITE_FILE = "suite.yaml"
+"""The suite's file as it was run: for readers, no figure rests on it."""
+
+Stated = Literal[
+    "No image and no label of a licensed dataset is in this submission, and whoever submits it may give it under this licence."
+]
+STATED: Stated = get_args(Stated)[0]
+
+SLUG = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
+"""Names of submissions: they are folders, parts of links and of branches."""
+
+HEAD = "# Written by `samiro-bench submit`: who gives these rows, and what they are. docs/publish.md says what is checked.\n"
+
+Printable = StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202f\u2066-\u2069]+$", strip_whitespace=True)
+
+
+class Statement(Stored):
+    """Who submits what. cells: how many records. commits: those of the harness that made them; None of one without version control.
+
+    contact: an address of the web or of mail.
+    """
+
+    suite: str
+    name: Annotated[str, StringConstraints(pattern=SLUG)]
+    who: Annotated[str, Printable, Field(min_length=1, max_length=100)]
+    contact: Annotated[
+        str,
+        StringConstraints(
+            pattern=r"^(https://[A-Za-z0-9][A-Za-z0-9._~/%#?&=+@-]*|[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)$",
+            max_length=200,
+        ),
+    ]
+    licence: Literal["Apache-2.0"] = "Apache-2.0"
+    statement: Stated = STATED
+    record_version: int
+    metrics: tuple[str, ...]
+    commits: tuple[str | None, ...]
+    cells: int = Field(ge=1)
+
+
+def write_statement(folder: Path, statement: Statement) -> None:
+    """Write `submission.yaml`."""
+    body = yaml.safe_dump(statement.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=1_000)
+    write_text(folder / STATEMENT_FILE, HEAD + body)

@@ -1,0 +1,110 @@
+"""`submit`: finished rows of one's own runs, packed for a pull request. A submission is a publication without page and pictures."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.cell import records_folder
+from harness.errors import InputError
+from harness.files import read_bounded
+from harness.matrix import CellState, Plan
+from harness.publishing.demands import demands_of
+from harness.publishing.examine import statement_of
+from harness.publishing.expected import record_faults
+from harness.publishing.publish import check_target, fill_rows, replaced
+from harness.publishing.quarantine import FOLDERS, TOP, YAML_LIMIT, Bounds
+from harness.publishing.review import Review, review_as
+from harness.publishing.statement import SLUG, SUITE_FILE, Statement, write_statement
+from harness.publishing.sums import write_sums
+from harness.recorded import failed_seeds
+from harness.records import Record, read_record
+from harness.report.leaderboard import leaderboard
+from harness.report.published import read_published
+from harness.report.text import counted
+from harness.validation import validated
+
+SUBMISSIONS = Path("results/submissions")
+"""Where submissions lie, `SUITE/NAME` each."""
+
+PARTS = frozenset({*TOP, *FOLDERS})
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A submission that was packed. left_out: the ids of cells that aren't finished. review: what CI will say of it."""
+
+    folder: Path
+    left_out: tuple[str, ...]
+    review: Review
+
+    @property
+    def files(self) -> list[Path]:
+        """Its files, in the order of their paths."""
+        return sorted(path for path in self.folder.rglob("*") if path.is_file())
+
+
+def submit(plan: Plan, name: str, who: str, contact: str, out: Path) -> Submitted:
+    """Pack the finished cells of a plan into `out/<suite>/<name>`, which replaces an earlier submission there.
+
+    InputError if the suite isn't one of this repository, or a cell isn't the repository's own; if a cell failed, is stale or has no
+    sound record, or none is finished; if the name, or who and contact, aren't such; and if its review refuses what was packed.
+    """
+    if not re.fullmatch(SLUG, name):
+        raise InputError(
+            f"--as {name!r:.60}: give a name of 1 to 40 letters a to z, digits and hyphens, none at an end"
+        )
+    expected = demands_of(plan.suite.name)
+    finished = finished_cells(plan)
+    records = [
+        read_record(records_folder(plan.results, plan.suite.name) / f"{state.cell.id}.json") for state in finished
+    ]
+    for record in records:
+        faults, _ = record_faults(record, expected)
+        if faults:
+            raise InputError(
+                f"{record.id}: {faults[0]}; rows are compared with those of suites/{plan.suite.name}.yaml, so run that"
+            )
+    made = {"suite": plan.suite.name, "name": name, "who": who, "contact": contact, **statement_of(records)}
+    statement = validated(Statement, made, where="--who, --contact")
+    target = out / plan.suite.name / name
+    check_target(plan, target, PARTS)
+    with replaced(target) as folder:
+        pack(replace(plan, cells=finished), records, statement, folder)
+        found = review_as(plan.suite.name, name, folder, Bounds(seconds=None))
+        if not found.accepted:
+            raise InputError(f"not packed, for its review refuses it: {found.verdict.reasons[0]}")
+    packed = {state.cell.id for state in finished}
+    return Submitted(target, tuple(cell.id for cell in plan.all_cells if cell.id not in packed), found)
+
+
+def finished_cells(plan: Plan) -> tuple[CellState, ...]:
+    """The cells that are done and recorded. InputError if there is none, or if one failed or was made by other code."""
+    failed = failed_seeds(plan.expected)
+    stale = [state for state in plan.cells if state.state == "stale"]
+    without = "leave it out with --skip, and say so in the pull request"
+    if failed:
+        raise InputError(f"{counted(len(failed), 'cell')} failed: {failed[0]}; run `bench` again, or {without}")
+    if stale:
+        raise InputError(
+            f"{counted(len(stale), 'stale cell')}: {stale[0].cell.id}: {stale[0].why}; run `bench` again, or {without}"
+        )
+    finished = tuple(state for state in plan.cells if state.done and state.recorded)
+    if not finished:
+        raise InputError(f"{plan.suite.name}: no cell is finished below {plan.results}; run `bench` first")
+    return finished
+
+
+def pack(plan: Plan, records: Sequence[Record], statement: Statement, folder: Path) -> None:
+    """Write a submission into a new folder."""
+    board = leaderboard(list(records), records_folder(plan.results, plan.suite.name), read_published())
+    if board.left_out:
+        raise InputError(f"{records_folder(plan.results, plan.suite.name)}/{board.left_out[0]}")
+    fill_rows(plan, list(records), board, folder)
+    read_bounded(Path(plan.suite.file), YAML_LIMIT)
+    shutil.copyfile(plan.suite.file, folder / SUITE_FILE)
+    write_statement(folder, statement)
+    write_sums(folder)

@@ -1,0 +1,213 @@
+"""What a pull request submits, on a real git repository: only plain files of one submission leave git, and nothing else is touched."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.publishing.pull_request import Refused, Submitting, extract, submitting
+from harness.publishing.quarantine import Bounds
+
+ROOT = Path(__file__).resolve().parents[3]
+WORKFLOW = ROOT / ".github/workflows/submission.yml"
+ALICE = "results/submissions/mini/alice"
+GOOD = {f"{ALICE}/submission.yaml": "who: me\n", f"{ALICE}/records/a.json": "{}", f"{ALICE}/SHA256SUMS": ""}
+
+
+def git(repository: Path, *words: str, given: bytes | None = None) -> str:
+    settings = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "PATH": os.environ["PATH"]}
+    people = {f"GIT_{who}_{what}": "a@b.example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    done = subprocess.run(["git", *words], cwd=repository, env=settings | people, input=given, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with one commit on `main`, and a branch `head` of the same."""
+    place = tmp_path / "repository"
+    place.mkdir()
+    git(place, "init", "--quiet", "--initial-branch=main")
+    committed(place, {"README.md": "hello\n", "results/submissions/mini/bob/submission.yaml": "who: bob\n"})
+    git(place, "switch", "--quiet", "--create", "head")
+    return place
+
+
+def committed(repository: Path, files: dict[str, str | None]) -> str:
+    """Commit some files; None deletes one."""
+    for name, text in files.items():
+        path = repository / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink() if text is None else path.write_text(text)
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", "change")
+    return git(repository, "rev-parse", "HEAD")
+
+
+def taken(repository: Path, commit: str, place: Path, bounds: Bounds | None = None) -> Path:
+    found = submitting(repository, "main", commit)
+    assert found is not None
+    extract(repository, commit, found, place, bounds or Bounds())
+    return place
+
+
+def test_a_submission_is_taken_out_byte_for_byte_as_the_commit_has_it(repository: Path, tmp_path: Path) -> None:
+    commit = committed(repository, {**GOOD, f"{ALICE}/suite.yaml": "a\r\nb\n"})
+    assert submitting(repository, "main", commit) == Submitting("mini", "alice")
+    place = taken(repository, commit, tmp_path / "out")
+    files = {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    wanted = {name.removeprefix(f"{ALICE}/"): text.encode() for name, text in GOOD.items()}
+    assert files == {**wanted, "suite.yaml": b"a\r\nb\n"}
+
+
+def test_what_the_base_branch_did_meanwhile_is_no_change_of_the_pull_request(repository: Path) -> None:
+    commit = committed(repository, GOOD)
+    git(repository, "switch", "--quiet", "main")
+    committed(repository, {"README.md": "more\n"})
+    assert submitting(repository, "main", commit) == Submitting("mini", "alice")
+
+
+def test_without_a_submission_there_is_nothing_to_review(repository: Path) -> None:
+    assert submitting(repository, "main", committed(repository, {"README.md": "other\n"})) is None
+    assert submitting(repository, "main", committed(repository, {"results/submissions/README.md": "page\n"})) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"harness/errors.py": "evil\n"}, "changes 'harness/errors.py' besides a submission (1 such files)"),
+        ({".github/workflows/submission.yml": "on: push\n"}, "besides a submission"),
+        ({"results/submissions/README.md": "mine is best\n"}, "besides a submission"),
+        (
+            {"results/submissions/mini/bob/submission.yaml": "who: alice\n"},
+            "changes 2 submissions ('mini/alice', 'mini/bob')",
+        ),
+        ({"results/submissions/mini/bob/submission.yaml": None}, "changes 2 submissions"),
+    ],
+)
+def test_submissions_come_alone(repository: Path, files: dict[str, str | None], said: str) -> None:
+    commit = committed(repository, {**GOOD, **files})
+    with pytest.raises(Refused, match=re.escape(said)):
+        submitting(repository, "main", commit)
+
+
+@pytest.mark.parametrize(
+    "name", ["mini/Alice", "mini/a b", "mini/-x", "mini/a\nb", ".hidden/alice", "mini/x" + "y" * 50]
+)
+def test_names_of_submissions_are_plain(repository: Path, name: str) -> None:
+    commit = committed(repository, {f"results/submissions/{name}/submission.yaml": "x"})
+    with pytest.raises(Refused, match="a submission lies in results/submissions/SUITE/NAME"):
+        submitting(repository, "main", commit)
+
+
+def test_a_deleted_submission_is_no_submission(repository: Path, tmp_path: Path) -> None:
+    commit = committed(repository, {"results/submissions/mini/bob/submission.yaml": None})
+    with pytest.raises(Refused, match="deletes results/submissions/mini/bob"):
+        taken(repository, commit, tmp_path / "out")
+
+
+def test_links_code_and_submodules_never_leave_git(repository: Path, tmp_path: Path) -> None:
+    committed(repository, {**GOOD, f"{ALICE}/adapter.py": "evil", f"{ALICE}/.gitattributes": "* export-subst\n"})
+    (repository / ALICE / "records" / "link.json").symlink_to("/etc/passwd")
+    git(repository, "add", "--all")
+    head = git(repository, "rev-parse", "HEAD")
+    git(repository, "update-index", "--add", "--cacheinfo", f"160000,{head},{ALICE}/predictions/module.npz")
+    git(repository, "commit", "--quiet", "--message", "more")
+    with pytest.raises(Refused) as refused:
+        taken(repository, git(repository, "rev-parse", "HEAD"), tmp_path / "out")
+    assert refused.value.reasons == (
+        "'.gitattributes': no part of a submission; take it away",
+        "'adapter.py': no part of a submission; take it away",
+        "'predictions/module.npz': no plain file; take it away",
+        "'records/link.json': a symbolic link, and a submission has none; take it away",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_a_link_is_refused(repository: Path, tmp_path: Path) -> None:
+    committed(repository, GOOD)
+    shutil.rmtree(repository / ALICE / "records")
+    (repository / ALICE / "records").symlink_to("/etc")
+    with pytest.raises(Refused, match="'records': a symbolic link"):
+        taken(repository, committed(repository, {}), tmp_path / "out")
+
+
+def crafted(repository: Path, *lines: str) -> str:
+    """A commit whose tree holds the submission `alice` with entries as no `git add` writes them."""
+    blob = git(repository, "hash-object", "-w", "--stdin", given=b"escaped")
+    raw = b"".join(f"100644 {name}\0".encode() + bytes.fromhex(blob) for name in lines)
+    alice = git(repository, "hash-object", "-t", "tree", "-w", "--literally", "--stdin", given=raw)
+    bob = git(repository, "rev-parse", "main:results/submissions/mini/bob")
+    tree = git(repository, "mktree", given=f"040000 tree {alice}\talice\n040000 tree {bob}\tbob\n".encode())
+    for name in ("mini", "submissions"):
+        tree = git(repository, "mktree", given=f"040000 tree {tree}\t{name}\n".encode())
+    readme = git(repository, "ls-tree", "main", "README.md")
+    whole = git(repository, "mktree", given=f"{readme}\n040000 tree {tree}\tresults\n".encode())
+    return git(repository, "commit-tree", "-p", "main", "-m", "crafted", whole)
+
+
+@pytest.mark.parametrize("name", ["..", "../../escaped", "{place}/escaped", "records/../../../escaped.json"])
+def test_a_path_that_leads_out_of_the_folder_is_refused(repository: Path, tmp_path: Path, name: str) -> None:
+    commit = crafted(repository, "submission.yaml", name.format(place=tmp_path))
+    with pytest.raises(Refused, match="take it away"):
+        taken(repository, commit, tmp_path / "deep/er/out")
+    assert not list(tmp_path.rglob("*escaped*"))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        (Bounds(files=2), "3 files, and the limit is 2"),
+        (Bounds(file_bytes=4), "'submission.yaml': 8 bytes, and the limit is 4 a file"),
+        (Bounds(total_bytes=5), "10 bytes in all, and the limit is 5"),
+    ],
+)
+def test_what_is_too_much_never_leaves_git(repository: Path, tmp_path: Path, bounds: Bounds, said: str) -> None:
+    commit = committed(repository, GOOD)
+    with pytest.raises(Refused, match=said):
+        taken(repository, commit, tmp_path / "out", bounds)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_reviews_commits_and_says_so(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from harness.cli.main import main
+
+    monkeypatch.chdir(repository)
+    assert main(["review", "--base", "main", "--head", "main"]) == 0
+    assert capsys.readouterr().out == "no submission is changed: nothing to review\n"
+    committed(repository, {**GOOD, f"{ALICE}/adapter.py": "evil"})
+    assert main(["review", "--base", "main", "--head", "head", "--summary", str(tmp_path / "summary")]) == 1
+    said = ["mini/alice: REFUSED: 1 reason", "- 'adapter.py': no part of a submission; take it away"]
+    assert capsys.readouterr().out.splitlines() == said
+    assert "REFUSED" in (tmp_path / "summary").read_text()
+    committed(repository, {f"{ALICE}/adapter.py": None, "README.md": "mine\n"})
+    assert main(["review", "--base", "main", "--head", "head"]) == 1
+    assert capsys.readouterr().out.startswith("this/pull request: REFUSED: 1 reason\n- changes 'README.md' besides")
+    assert main(["review", "--base", "main", "--head", "--upload-pack=evil"]) == 2
+
+
+def test_the_workflow_has_no_secret_a_time_limit_and_the_base_branchs_program() -> None:
+    text = WORKFLOW.read_text()
+    found = yaml.load(text, Loader=yaml.BaseLoader)
+    assert set(found["on"]) == {"pull_request"}
+    assert found["permissions"] == {"contents": "read"}
+    assert "secrets." not in text
+    (job,) = found["jobs"].values()
+    assert int(job["timeout-minutes"]) <= 60
+    assert "permissions" not in job
+    uses = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", action) for action in uses)
+    (checkout,) = (step for step in job["steps"] if "uses" in step)
+    assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+    assert checkout["with"]["persist-credentials"] == "false"
+    # What a pull request says of itself never becomes part of a script.
+    assert not any("${{" in step.get("run", "") for step in job["steps"])
+    assert "samiro-bench review --base HEAD --head refs/review/head" in job["steps"][-1]["run"]

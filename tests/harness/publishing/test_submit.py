@@ -1,0 +1,183 @@
+"""`submit` on a tiny suite that was run: what it packs, and what it refuses to pack."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.cli.main import main
+from harness.publishing.demands import demands_of
+from harness.publishing.statement import STATEMENT_FILE
+from harness.publishing.submit import PARTS
+from harness.timings import Latency, Throughput
+from harness.yaml_files import read_yaml
+
+pytestmark = pytest.mark.slow
+
+SUITE = """
+title: Tiny
+datasets:
+  roads:
+    rendered:
+      seed: 7
+      splits: {train: {frames: 4, frames_per_clip: 2}, test: {frames: 4}}
+      width: 820
+      height: 295
+detectors:
+  ufldv2_micro: {recipe: {steps: 2, batch_size: 2}}
+methods:
+  baseline:
+seeds: 2
+training: {threads: 1, device: cpu}
+throughput: lane-latency/1-short
+"""
+WHO = ["--as", "alice", "--who", "Alice <i>Example</i>", "--contact", "alice@example.org"]
+
+
+def measured(*_: object, **__: object) -> Throughput:
+    """In place of a measurement, which takes longer than all else."""
+    latency = Latency(p50=10.0, p90=11.0, p95=12.0, p99=13.0, mean=10.5, minimum=9.0)
+    return Throughput(
+        protocol="lane-latency/1-short", device="cpu", threads=1, precision="fp32-strict", images=2, iterations=100,
+        latency_ms=latency, model_ms=latency, post_ms=latency, fps=100.0, reference_ms=(20.0, 20.0), parameters=1000,
+        gflops=1.5, gflops_is_lower_bound=False, peak_memory_bytes=None,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def suites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in the place of this repository's suites, with a tiny one."""
+    folder = tmp_path_factory.mktemp("suites")
+    (folder / "tiny.yaml").write_text(SUITE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.suite.load.SUITES", folder)
+        demands_of.cache_clear()
+        yield folder
+    demands_of.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def finished(suites: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs in which the tiny suite's first seed has run."""
+    from harness import artefacts, cell_timing, matrix
+    from harness.suite import load_suite
+
+    results = tmp_path_factory.mktemp("runs") / "results/local"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artefacts, "available_cores", lambda: 1)
+        patch.setattr(cell_timing, "measure", measured)
+        plan = matrix.make_plan(load_suite("tiny"), results, only=("seed=0",))
+        for job in matrix.jobs_of(plan):
+            job.task(lambda event: None)
+    return results
+
+
+@pytest.fixture
+def runs(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, below the folder that commands are called in."""
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(finished, tmp_path / "results/local"))
+
+
+def test_finished_cells_are_packed_and_accepted_and_what_to_do_next_is_said(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path("results/submissions/tiny/alice")
+    for _ in range(2):  # the second time it is replaced
+        assert main(["submit", "tiny", *WHO]) == 0, capsys.readouterr().err
+    lines = capsys.readouterr().out.splitlines()
+    assert {path.name for path in folder.iterdir()} <= PARTS
+    assert not [path for path in folder.rglob("*") if path.suffix in {".jpg", ".webp", ".safetensors", ".html"}]
+    (record,) = (folder / "records").glob("*.json")
+    assert any(line.startswith(f"wrote {record} (") for line in lines)
+    assert any(line.startswith("not finished, so left out: roads-ufldv2_micro-baseline-s1-") for line in lines)
+    assert "tiny/alice: ACCEPTED: 1 of 1 row verified" in lines
+    assert "- ufldv2_micro, baseline on roads: 1 of the suite's 2 seeds" in lines
+    assert "  git add results/submissions/tiny/alice" in lines
+    stated = read_yaml(folder / STATEMENT_FILE)
+    assert (stated["who"], stated["cells"], stated["metrics"]) == (
+        "Alice <i>Example</i>", 1, ["culane/official (820x295, lanes 30 px wide)"],
+    )  # fmt: skip
+    assert main(["verify", "alice", "--published", "results/submissions/tiny"]) == 0
+    assert main(["review", "--index", "results/submissions"]) == 0
+    page = Path("results/submissions/README.md").read_text()
+    assert "| tiny | [alice](tiny/alice/leaderboard.md) | Alice &lt;i&gt;Example&lt;/i&gt; |" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tiny", *WHO[2:], "--as", "../alice"], "--as '../alice': give a name of 1 to 40 letters"),
+        (["tiny", *WHO[2:], "--as", "Alice"], "--as 'Alice': give a name"),
+        (["tiny", *WHO[:4], "--contact", "javascript:alert(1)"], "--who, --contact: key 'contact'"),
+        (["tiny", *WHO, "--only", "seed=1"], "tiny: no cell is finished below results/local; run `bench` first"),
+        (["tiny", *WHO, "--out", "results/local"], "runs live there"),
+        (["nowhere", *WHO], "unknown suite 'nowhere'"),
+    ],
+)
+def test_bad_words_are_answered_in_one_line(
+    runs: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(["submit", *words]) == 2
+    line = capsys.readouterr().err
+    assert said in line
+    assert len(line.splitlines()) == 1
+
+
+def test_failed_cells_are_named_and_can_be_left_out(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = [cell.identity.seed for cell in demands_of("tiny").cells]
+    assert cells == [0, 1]
+    from harness.suite import cells_of, load_suite
+
+    name = cells_of(load_suite("tiny"))[1].id
+    (runs / "tiny/outcomes.json").write_text(json.dumps({name: "out of memory"}))
+    assert main(["submit", "tiny", *WHO]) == 2
+    assert "1 cell failed: ufldv2_micro, baseline on roads, seed 1: out of memory" in capsys.readouterr().err
+    assert main(["submit", "tiny", *WHO, "--skip", "seed=1"]) == 0
+
+
+def test_stale_cells_are_named(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (phase,) = (runs / "tiny/cells").glob("*/predict-test/phase.json")
+    found = json.loads(phase.read_text())
+    found["fingerprint"] = {name: "0" * 64 for name in found["fingerprint"]}
+    phase.write_text(json.dumps(found))
+    assert main(["submit", "tiny", *WHO]) == 2
+    assert "1 stale cell: roads-ufldv2_micro-baseline-s0-" in capsys.readouterr().err
+
+
+def test_rows_of_a_changed_suite_of_that_name_are_refused_by_key(
+    runs: Path, tmp_path: Path, suites: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were run as the repository's suite was before; now it trains longer."""
+    (tmp_path / "tiny.yaml").write_text(SUITE)
+    try:
+        (suites / "tiny.yaml").write_text(SUITE.replace("steps: 2", "steps: 200"))
+        demands_of.cache_clear()
+        assert main(["submit", "tiny.yaml", *WHO]) == 2
+    finally:
+        (suites / "tiny.yaml").write_text(SUITE)
+        demands_of.cache_clear()
+    said = capsys.readouterr().err
+    assert "key 'identity.recipe.steps' is 2, this repository's suite gives 200" in said
+    assert "so run that" in said
+
+
+def test_suites_that_this_repository_lacks_are_refused(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.yaml").write_text(SUITE)
+    assert main(["submit", "own.yaml", *WHO]) == 2
+    assert "this repository has no suite 'own'" in capsys.readouterr().err
+
+
+def test_nothing_but_a_submission_is_replaced(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("results/submissions/tiny/alice")
+    folder.mkdir(parents=True)
+    (folder / "mine.txt").write_text("precious")
+    assert main(["submit", "tiny", *WHO]) == 2
+    assert "would be lost" in capsys.readouterr().err
+    assert (folder / "mine.txt").read_text() == "precious"
