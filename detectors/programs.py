@@ -100,7 +100,8 @@ class DescribedProgram(Data):
         for word in self.program.command[1:]:
             path = self.folder / word
             if not _BRACED.search(word) and path.is_file():
-                found[path.name] = sha256_of_file(path)
+                others = sum(known.partition(" ")[0] == path.name for known in found)
+                found[f"{path.name} {others + 1}" if others else path.name] = sha256_of_file(path)
         return found
 
 
