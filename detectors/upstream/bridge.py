@@ -6,6 +6,7 @@ of labels, of which parity shows that it is upstream's. Everything between image
 
 from __future__ import annotations
 
+import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -23,9 +24,10 @@ from detectors.checkpoints import renamed
 from detectors.meta import Data, DetectorMeta, Form
 from detectors.parts.lane_rows import clipped
 from detectors.registry import find_adapter
-from detectors.upstream.checkouts import known_checkout, origin_of
+from detectors.upstream.checkouts import is_known, known_checkout, origin_of
 from detectors.upstream.isolation import running_on
 from detectors.upstream.reference import Reference, UpstreamModel
+from detectors.upstream.repositories import REPOSITORIES
 from harness.errors import InputError
 from harness.lanes import Geometry, Lane, near_to_far
 from harness.validation import validated
@@ -80,6 +82,13 @@ class Bridge(Detector):
             built = self.build(checkout)
         except (ImportError, FileNotFoundError) as error:
             raise InputError(f"{checkout}: {_lacking(error, checkout)}") from error
+        except InputError:
+            raise
+        except Exception as error:
+            # Of the code that this bridge knows that is a bug, which a traceback tells.
+            if not is_known(self.reference.repository, checkout):
+                raise InputError(f"{checkout}: {_broken(error, self.reference.repository)}") from error
+            raise
         self._upstream = _Held(built)
         self.network: nn.Module = built.model
 
@@ -256,6 +265,16 @@ def _lacking(error: ImportError | FileNotFoundError, checkout: Path) -> str:
     if not isinstance(error, ModuleNotFoundError) or (checkout / top).exists() or (checkout / f"{top}.py").exists():
         return f"its code can't be imported ({error}); restore the checkout, or check out the commit that is known"
     return f"its code needs the package {error.name}: install it, or name a folder that has it in PYTHONPATH"
+
+
+def _broken(error: Exception, repository: str) -> str:
+    """What a checkout's code failed with that isn't, unchanged, the code that a bridge knows."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return (
+        f"its code can't be built ({said:.300}, {place}); check out {REPOSITORIES[repository].commit}, without changes"
+    )
 
 
 def native_name(meta: DetectorMeta) -> str:

@@ -127,6 +127,13 @@ def test_listing_tells_third_party_code_without_a_checkout(monkeypatch, tmp_path
         assert "your own checkout only" in rows[name]["licence"]
 
 
+def test_listing_says_that_the_variable_names_no_folder(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv(checkouts.VARIABLE, str(tmp_path / "absent"))
+    assert main(["detectors", "list", "--json"]) == 0
+    told = {row["checkout"] for row in json.loads(capsys.readouterr().out)["upstream"]}
+    assert told == {"none: SAMIRO_BENCH_UPSTREAM names no folder"}
+
+
 def test_code_that_names_a_gpu_runs_where_its_input_is():
     tensor = torch.zeros(2)
     with cuda_is_here():
@@ -387,6 +394,22 @@ def test_a_checkout_that_lacks_a_file_is_told_in_a_line(gone, told, tmp_path, mo
     with pytest.raises(InputError) as refused:
         adapter.detector(adapter.meta, "culane")
     assert told in str(refused.value)
+
+
+@pytest.mark.slow
+@needs_checkouts
+@pytest.mark.parametrize(("added", "told"), [("raise OSError('mine')", "OSError: mine"), ("def (:", "SyntaxError: ")])
+def test_changed_code_that_can_not_be_built_is_told_in_a_line(added, told, tmp_path, monkeypatch):
+    assert CHECKOUTS is not None
+    clone = ["git", "clone", "-q", "--shared", str(Path(CHECKOUTS) / "CLRNet"), str(tmp_path / "CLRNet")]
+    subprocess.run(clone, check=True)
+    monkeypatch.setenv(checkouts.VARIABLE, str(tmp_path))
+    with (tmp_path / "CLRNet" / "clrnet" / "models" / "heads" / "clr_head.py").open("a") as stream:
+        stream.write(f"\n{added}\n")
+    with pytest.warns(InputWarning, match="with local changes; CLRNet is known at"):
+        adapter = find_adapter("clrnet_resnet18_upstream")
+    with pytest.raises(InputError, match=rf"its code can't be built \({told}.*\); check out 7269e9d1c1c6\w+, without"):
+        adapter.detector(adapter.meta, "culane")
 
 
 @pytest.mark.slow
