@@ -290,6 +290,51 @@ def drawn_anchors(detector: Any, targets: dict[str, torch.Tensor]) -> dict[str, 
     }
 
 
+LINES: dict[str, tuple[int, int]] = {"srlane_resnet18_upstream": (5, 4), "polarrcnn_resnet18_upstream": (3, 0)}
+"""Bridges whose lines are as wide in the loss as they are steep -> the leaf of their outputs that has lanes, and its first x."""
+
+
+@pytest.mark.slow
+@needs_checkouts
+@pytest.mark.parametrize("name", LINES)
+def test_losses_that_leave_single_points_where_they_are_lead_curves_to_the_labels(name, tmp_path):
+    shown = subject(name, tmp_path)
+    detector = shown.build().train()
+    batch = shown.batch(detector, count=2)
+    with torch.no_grad():
+        leaves, tree = pytree.tree_flatten(detector(batch.images))
+    lines, first = LINES[name]
+    floats = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
+    probabilities = [place for place in floats if bool(((leaves[place] > 0) & (leaves[place] < 1)).all())]
+    rows = torch.linspace(-1, 1, leaves[lines].shape[-1] - first)
+    found = {}
+    # Four numbers a lane, or as many as it has points.
+    for way, basis in (("curves", torch.stack([rows**power for power in range(4)])), ("points", torch.eye(len(rows)))):
+        start = {place: leaves[place].logit() if place in probabilities else leaves[place].clone() for place in floats}
+        free = {place: value.requires_grad_() for place, value in start.items()}
+        moves = torch.zeros(*leaves[lines].shape[:-1], len(basis), requires_grad=True)
+        optimizer = torch.optim.Adam([*free.values(), moves], lr=0.02)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 200)
+        for _ in range(200):
+            outputs = list(leaves)
+            for place, value in free.items():
+                outputs[place] = value.sigmoid() if place in probabilities else value
+            moved = leaves[lines][..., first:] + moves @ basis
+            outputs[lines] = torch.cat([outputs[lines][..., :first], moved], dim=-1)
+            optimizer.zero_grad()
+            terms = detector.losses(pytree.tree_unflatten(outputs, tree), batch)
+            torch.stack(list(terms.values())).sum().backward()
+            optimizer.step()
+            schedule.step()
+        with torch.no_grad():
+            lanes = detector.eval().decode(pytree.tree_unflatten(outputs, tree), batch.geometries)
+        detector.train()
+        order = np.argsort(batch.ids)
+        found[way] = shown.samples.score([lanes[index] for index in order], tmp_path / way)
+    assert found["curves"] == 1.0
+    assert found["points"] < 0.8
+
+
 @pytest.mark.slow
 @needs_checkouts
 def test_a_released_checkpoint_finds_in_a_bridge_the_lanes_of_real_frames_that_it_finds_in_ours(shared, tmp_path):
