@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import traceback
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -111,18 +112,19 @@ class Bridge(Detector):
     def forward(self, images: Tensor) -> Any:
         """uint8 RGB (B, 3, H, W) -> upstream's own outputs."""
         prepared = normalise(images, self.meta.normalisation)
-        with running_on(images.device), self.upstream.upstream:
+        with self._telling(), running_on(images.device), self.upstream.upstream:
             return self.outputs(prepared)
 
     def losses(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
         """Upstream's loss terms, weighted as in its sum, under the names of ours."""
-        with running_on(batch.images.device), self.upstream.upstream:
+        with self._telling(), running_on(batch.images.device), self.upstream.upstream:
             return self.terms(outputs, batch.targets)
 
     def decode(self, outputs: Any, geometries: Sequence[Geometry]) -> list[list[Lane]]:
         """Upstream's decoding and suppression; lanes of frames of another size than the configured one are scaled to it."""
         self.upstream.threshold = self.configuration.recipe.confidence_threshold
-        found = self.scored_lanes(outputs)
+        with self._telling():
+            found = self.scored_lanes(outputs)
         threshold, frame = self.upstream.threshold, self.frame
         return [
             [
@@ -132,6 +134,15 @@ class Bridge(Detector):
             ]
             for lanes, geometry in zip(found, geometries, strict=True)
         ]
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """What upstream's code imports when it runs may be missing as well, which is told in a line."""
+        try:
+            yield
+        except ImportError as error:
+            checkout = self.upstream.upstream.checkout
+            raise InputError(f"{checkout}: {_lacking(error, checkout)}") from error
 
     @cached_property
     def frame(self) -> Geometry:

@@ -340,7 +340,7 @@ def test_losses_that_leave_single_points_where_they_are_lead_curves_to_the_label
 def test_a_released_checkpoint_finds_in_a_bridge_the_lanes_of_real_frames_that_it_finds_in_ours(shared, tmp_path):
     six = tmp_path / "six"
     assert main(["data", "masks", str(shared / "real" / "images" / "tusimple_masks"), str(six)]) == 0
-    images = sorted(six.rglob("*.jpg"))
+    images = sorted(six.rglob("*.png"))
     weights = shared / "real" / "weights" / "lstr_tusimple" / "LSTR_500000.pkl"
     native, bridged = (
         predict(import_checkpoint(name, "tusimple", weights), images, device=torch.device("cpu"))
@@ -455,6 +455,24 @@ def test_changed_code_that_can_not_be_built_is_told_in_a_line(added, told, tmp_p
         adapter = find_adapter("clrnet_resnet18_upstream")
     with pytest.raises(InputError, match=rf"its code can't be built \({told}.*\); check out 7269e9d1c1c6\w+, without"):
         adapter.detector(adapter.meta, "culane")
+
+
+@pytest.mark.slow
+@needs_checkouts
+def test_what_is_missing_when_the_code_runs_is_told_in_a_line(tmp_path, monkeypatch):
+    assert CHECKOUTS is not None
+    clone = ["git", "clone", "-q", "--shared", str(Path(CHECKOUTS) / "CLRNet"), str(tmp_path / "CLRNet")]
+    subprocess.run(clone, check=True)
+    monkeypatch.setenv(checkouts.VARIABLE, str(tmp_path))
+    file = tmp_path / "CLRNet" / "clrnet" / "datasets" / "culane.py"
+    file.write_text(f"import a_missing_package\n{file.read_text()}")
+    with pytest.warns(InputWarning, match="with local changes"):
+        adapter = find_adapter("clrnet_resnet18_upstream")
+    detector = adapter.detector(adapter.meta, "culane").eval()
+    outputs = torch.zeros(1, 192, 78)
+    outputs[..., 1], outputs[..., 5], outputs[..., 6:] = 9.0, 60 / 71, 0.3
+    with pytest.raises(InputError, match="CLRNet: its code needs the package a_missing_package: install it, or name"):
+        detector.decode(outputs, [detector.geometry_of((590, 1640))])
 
 
 @pytest.mark.slow
