@@ -20,6 +20,10 @@ LOOKS = 50
 """The outputs are decoded every so many steps, and done when they give the labels."""
 
 
+EDGE = 1e-4
+"""How near to 0 and 1 a value may come that is to stay between them."""
+
+
 @dataclass(frozen=True)
 class Way:
     """How outputs are moved: by Adam, whose learning rate falls from `first` to `last`.
@@ -71,19 +75,15 @@ def _moved(
 ) -> tuple[float, int]:
     """The F1@50 to which outputs, leaves and structure, can be moved, and after how many steps."""
     leaves, tree = outputs
-    variables: dict[int, Tensor] = {}
-    inside: set[int] = set()
-    for place, leaf in enumerate(leaves):
-        if isinstance(leaf, Tensor) and leaf.is_floating_point():
-            start = leaf.float().clone()
-            if way.bounded and bool(((start > 0) & (start < 1)).all()):
-                inside.add(place)
-                start = start.logit()
-            variables[place] = start.requires_grad_()
+    variables = {
+        place: leaf.float().clone().requires_grad_()
+        for place, leaf in enumerate(leaves)
+        if isinstance(leaf, Tensor) and leaf.is_floating_point()
+    }
+    inside = [value for value in variables.values() if way.bounded and bool(((value > 0) & (value < 1)).all())]
 
     def shown() -> Any:
-        free = {place: value.sigmoid() if place in inside else value for place, value in variables.items()}
-        return pytree.tree_unflatten([free.get(place, leaf) for place, leaf in enumerate(leaves)], tree)
+        return pytree.tree_unflatten([variables.get(place, leaf) for place, leaf in enumerate(leaves)], tree)
 
     optimizer = torch.optim.Adam(list(variables.values()), lr=way.first)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS, way.last)
@@ -95,6 +95,9 @@ def _moved(
         torch.stack([term.float() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
+        with torch.no_grad():
+            for value in inside:
+                value.clamp_(EDGE, 1 - EDGE)
         if step % LOOKS == 0:
             with torch.no_grad():
                 lanes = detector.eval().decode(shown(), batch.geometries)
