@@ -96,11 +96,12 @@ class DescribedProgram(Data):
 
     def scripts(self) -> dict[str, str]:
         """sha256 of the files that the command names, the program's own code as far as it can be seen, by name without folders."""
-        found = {}
+        found: dict[str, str] = {}
         for word in self.program.command[1:]:
             path = self.folder / word
             if not _BRACED.search(word) and path.is_file():
-                found[path.name] = sha256_of_file(path)
+                others = sum(known.partition(" ")[0] == path.name for known in found)
+                found[f"{path.name} {others + 1}" if others else path.name] = sha256_of_file(path)
         return found
 
 

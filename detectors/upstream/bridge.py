@@ -6,8 +6,10 @@ of labels, of which parity shows that it is upstream's. Everything between image
 
 from __future__ import annotations
 
+import traceback
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -23,9 +25,10 @@ from detectors.checkpoints import renamed
 from detectors.meta import Data, DetectorMeta, Form
 from detectors.parts.lane_rows import clipped
 from detectors.registry import find_adapter
-from detectors.upstream.checkouts import known_checkout, origin_of
+from detectors.upstream.checkouts import is_known, known_checkout, origin_of
 from detectors.upstream.isolation import running_on
 from detectors.upstream.reference import Reference, UpstreamModel
+from detectors.upstream.repositories import REPOSITORIES
 from harness.errors import InputError
 from harness.lanes import Geometry, Lane, near_to_far
 from harness.validation import validated
@@ -80,6 +83,13 @@ class Bridge(Detector):
             built = self.build(checkout)
         except (ImportError, FileNotFoundError) as error:
             raise InputError(f"{checkout}: {_lacking(error, checkout)}") from error
+        except InputError:
+            raise
+        except Exception as error:
+            # Of the code that this bridge knows that is a bug, which a traceback tells.
+            if not is_known(self.reference.repository, checkout):
+                raise InputError(f"{checkout}: {_broken(error, self.reference.repository)}") from error
+            raise
         self._upstream = _Held(built)
         self.network: nn.Module = built.model
 
@@ -102,18 +112,19 @@ class Bridge(Detector):
     def forward(self, images: Tensor) -> Any:
         """uint8 RGB (B, 3, H, W) -> upstream's own outputs."""
         prepared = normalise(images, self.meta.normalisation)
-        with running_on(images.device), self.upstream.upstream:
+        with self._telling(), running_on(images.device), self.upstream.upstream:
             return self.outputs(prepared)
 
     def losses(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
         """Upstream's loss terms, weighted as in its sum, under the names of ours."""
-        with running_on(batch.images.device), self.upstream.upstream:
+        with self._telling(), running_on(batch.images.device), self.upstream.upstream:
             return self.terms(outputs, batch.targets)
 
     def decode(self, outputs: Any, geometries: Sequence[Geometry]) -> list[list[Lane]]:
         """Upstream's decoding and suppression; lanes of frames of another size than the configured one are scaled to it."""
         self.upstream.threshold = self.configuration.recipe.confidence_threshold
-        found = self.scored_lanes(outputs)
+        with self._telling():
+            found = self.scored_lanes(outputs)
         threshold, frame = self.upstream.threshold, self.frame
         return [
             [
@@ -123,6 +134,15 @@ class Bridge(Detector):
             ]
             for lanes, geometry in zip(found, geometries, strict=True)
         ]
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """What upstream's code imports when it runs may be missing as well, which is told in a line."""
+        try:
+            yield
+        except ImportError as error:
+            checkout = self.upstream.upstream.checkout
+            raise InputError(f"{checkout}: {_lacking(error, checkout)}") from error
 
     @cached_property
     def frame(self) -> Geometry:
@@ -256,6 +276,16 @@ def _lacking(error: ImportError | FileNotFoundError, checkout: Path) -> str:
     if not isinstance(error, ModuleNotFoundError) or (checkout / top).exists() or (checkout / f"{top}.py").exists():
         return f"its code can't be imported ({error}); restore the checkout, or check out the commit that is known"
     return f"its code needs the package {error.name}: install it, or name a folder that has it in PYTHONPATH"
+
+
+def _broken(error: Exception, repository: str) -> str:
+    """What a checkout's code failed with that isn't, unchanged, the code that a bridge knows."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return (
+        f"its code can't be built ({said:.300}, {place}); check out {REPOSITORIES[repository].commit}, without changes"
+    )
 
 
 def native_name(meta: DetectorMeta) -> str:

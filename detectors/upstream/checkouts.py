@@ -42,17 +42,36 @@ def cached_checkout(repository: str) -> Path:
 
 
 def known_checkout(repository: str) -> Path:
-    """A repository's checkout below SAMIRO_BENCH_UPSTREAM, else in the cache. InputError, with the ways to one, where there is none."""
-    folder = os.environ.get(VARIABLE, "")
-    named = [Path(folder) / repository] if folder else []
+    """A repository's checkout below SAMIRO_BENCH_UPSTREAM, else in the cache. InputError, with the ways to one, where there is none,
+    and where that variable names no folder.
+    """
+    folder = named_folder()
+    named = [] if folder is None else [folder / repository]
     for checkout in (*named, cached_checkout(repository)):
         if checkout.is_dir():
             return checkout.resolve()
     where = f"{named[0]} isn't there ({VARIABLE}), and neither is" if named else "there is no"
+    itself = "; that folder is a checkout itself: name the one that it lies in" if folder and is_clone(folder) else ""
     raise InputError(
         f"no checkout of {repository}: {where} {cached_checkout(repository)}; `samiro-bench detectors fetch {repository}` "
-        f"makes that one, or set {VARIABLE} to a folder that has a checkout called {repository}"
+        f"makes that one, or set {VARIABLE} to a folder that has a checkout called {repository}{itself}"
     )
+
+
+def named_folder() -> Path | None:
+    """The folder that SAMIRO_BENCH_UPSTREAM names, None where it isn't set. InputError where it names none."""
+    named = os.environ.get(VARIABLE, "")
+    if not named:
+        return None
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{VARIABLE}: {folder} is no folder; name one that holds checkouts, or unset it")
+    return folder
+
+
+def is_clone(folder: Path) -> bool:
+    """Whether a folder is a clone of a repository, by what lies in it; a submodule's or work tree's .git is a file."""
+    return (folder / ".git").exists()
 
 
 def origin_of(repository: str) -> dict[str, str]:
@@ -64,6 +83,8 @@ def origin_of(repository: str) -> dict[str, str]:
     checkout = known_checkout(repository)
     commit = commit_of(checkout)
     if commit is None:
+        if is_clone(checkout):
+            raise InputError(f"{checkout}: git can't say at which commit it is ({_refusal(checkout)}); mend that")
         raise InputError(f"{checkout}: no git checkout, so nobody could say which code ran; {_advice(repository)}")
     _warn_of_another(checkout, commit, repository)
     found = {"repository": repository, "commit": commit.sha}
@@ -87,6 +108,11 @@ def checked_commit(checkout: Path, repository: str) -> Commit | None:
     commit = commit_of(checkout)
     _warn_of_another(checkout, commit, repository)
     return commit
+
+
+def is_known(repository: str, checkout: Path) -> bool:
+    """Whether a checkout is, unchanged, at the commit that this project's facts were taken from."""
+    return commit_of(checkout) == Commit(REPOSITORIES[repository].commit, modified=False)
 
 
 def changed_files(checkout: Path) -> dict[str, str]:
@@ -139,14 +165,30 @@ def _advice(repository: str) -> str:
 
 
 def _git(checkout: Path, *arguments: str) -> str | None:
-    """What git says, None where it says no. It is kept from refreshing the index, which would write into the checkout."""
+    """What git says, None where it says no."""
+    result = _asked(checkout, *arguments)
+    return None if result is None or result.returncode else os.fsdecode(result.stdout).strip()
+
+
+def _refusal(checkout: Path) -> str:
+    """Why git says nothing of a clone."""
+    for arguments in (("rev-parse", "--show-toplevel"), ("rev-parse", "HEAD"), ("status", "--porcelain")):
+        result = _asked(checkout, *arguments)
+        if result is None:
+            return "git isn't installed"
+        if result.returncode:
+            return " ".join(os.fsdecode(result.stderr).split())[:300]
+    return "it lies in the work tree of another"
+
+
+def _asked(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[bytes] | None:
+    """Git, asked for something; None without git. It is kept from refreshing the index, which would write into the checkout."""
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         environment.pop(name, None)
     try:
-        result = subprocess.run(
+        return subprocess.run(
             ["git", "-C", str(checkout), *arguments], env=environment, capture_output=True, check=False
         )
     except FileNotFoundError:
         return None
-    return os.fsdecode(result.stdout).strip() if result.returncode == 0 else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,10 +25,13 @@ def fetch_checkout(repository: str, target: Path, *, source: str | None = None) 
     stopped at any moment. No hook, filter, submodule or file of the repository is run. Raises InputError, in a line, if something else
     lies there, git is missing, the source can't be reached, or it hasn't the commit.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{target.parent}: a file is in the way; give --into a folder") from error
     with FileLock(target.with_name(f".{target.name}.lock")):
-        if not target.exists():
-            _clone(repository, target, source or f"{REPOSITORIES[repository].url}.git")
+        if not os.path.lexists(target):
+            _clone(repository, target, f"{REPOSITORIES[repository].url}.git" if source is None else source)
         elif (there := commit_of(target)) != (known := _pinned(repository)):
             what = "no git checkout" if there is None else f"at {there}"
             raise InputError(
@@ -41,12 +43,12 @@ def fetch_checkout(repository: str, target: Path, *, source: str | None = None) 
 def _clone(repository: str, target: Path, place: str) -> None:
     """Clone beside `target`, check out, verify, and only then put it there. The lock is held."""
     known = _pinned(repository)
-    for left in target.parent.glob(f".{target.name}-*"):
-        # Of one that was killed.
-        shutil.rmtree(left, ignore_errors=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    # Its own alone, also of one that was killed: names of repositories begin with those of others.
+    aside = target.with_name(f".{target.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
     clone = aside / "clone"
     try:
+        aside.mkdir()
         # Not local: a copied object file is believed to be what its name says, a received one is named by its content.
         _git("clone", "--quiet", "--no-checkout", "--no-local", "--no-recurse-submodules", "--", place, str(clone))
         missing = f"{place}: has no commit {known.sha}; give a source of {repository} that has it"

@@ -98,18 +98,24 @@ def describe_bridge(name: str) -> dict[str, Any]:
 
 def describe_checkout(repository: str) -> str:
     """Which commit of a repository is here, and which one is known where it is another."""
-    from detectors.upstream.checkouts import Commit, commit_of, known_checkout
+    from detectors.upstream.checkouts import VARIABLE, Commit, commit_of, is_clone, known_checkout, named_folder
     from detectors.upstream.repositories import REPOSITORIES
     from harness.errors import InputError
 
     try:
-        commit = commit_of(known_checkout(repository))
+        named_folder()
+    except InputError:
+        return f"none: {VARIABLE} names no folder"
+    try:
+        checkout = known_checkout(repository)
     except InputError:
         return f"none: samiro-bench detectors fetch {repository}"
+    commit = commit_of(checkout)
     known = Commit(REPOSITORIES[repository].commit, modified=False)
     if commit == known:
         return str(commit)
-    return f"{commit or 'no git checkout'}, known is {known}"
+    unknown = "git can't say" if is_clone(checkout) else "no git checkout"
+    return f"{commit or unknown}, known is {known}"
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -32,13 +32,6 @@ from harness.weights.cache import published_name
 STEPS = 300
 """Steps to overfit in, where the adapter's recipe is in epochs: those of a whole dataset say nothing about eight images."""
 
-FREE_STEPS = 400
-FREE_RATES = (0.3, 0.003)
-"""Adam's learning rate on free outputs falls from the first to the second: far enough for logits, fine enough for coordinates."""
-
-FREE_LOOKS = 50
-"""Free outputs are decoded every so many steps, and done when they give the labels."""
-
 RELATIVE_ERROR = 1e-3
 """How far two ways of computing the same fp32 outputs may lie apart, as a share of the largest of them."""
 
@@ -140,40 +133,6 @@ def taps(subject: Subject, arm: Arm) -> str:
     return ", ".join(f"{tap.path} {tap.channels} s{tap.stride}" for tap in stated)
 
 
-def round_trip(subject: Subject, arm: Arm) -> str:
-    """The outputs that minimise `losses` decode to the labels: encode_targets, losses and decode mean the same lanes.
-
-    The outputs are freed from the network and moved down the gradient of the losses alone.
-    """
-    detector = subject.build().train()
-    batch = subject.batch(detector, count=4)
-    with torch.no_grad():
-        leaves, tree = pytree.tree_flatten(detector(batch.images))
-    free = [leaf.float().clone().requires_grad_() if _is_float(leaf) else leaf for leaf in leaves]
-    variables = [leaf for leaf in free if isinstance(leaf, Tensor) and leaf.requires_grad]
-    if not variables:
-        raise Unmet("forward gives no float tensor in lists, tuples or mappings; give outputs in those")
-    optimizer = torch.optim.Adam(variables, lr=FREE_RATES[0])
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, FREE_STEPS, FREE_RATES[1])
-    order = np.argsort(batch.ids)
-    f1 = 0.0
-    for step in range(1, FREE_STEPS + 1):
-        optimizer.zero_grad()
-        terms = detector.losses(pytree.tree_unflatten(free, tree), batch)
-        torch.stack([term.float() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        if step % FREE_LOOKS == 0:
-            with torch.no_grad():
-                lanes = detector.eval().decode(pytree.tree_unflatten(free, tree), batch.geometries)
-            detector.train()
-            _check_lanes(lanes, detector)
-            f1 = _f1(subject, [lanes[index] for index in order])
-            if f1 >= subject.demands.f1:
-                return f"F1@50 {f1:.3f} after {step} steps of the outputs"
-    raise Unmet(f"F1@50 {f1:.3f} after {FREE_STEPS} steps of the outputs, below {subject.demands.f1}")
-
-
 def trains(subject: Subject, arm: Arm) -> str:
     """Losses are finite scalars, their gradients finite; SAMIRO starts from the baseline's very losses."""
     model = subject.model(arm)
@@ -229,7 +188,7 @@ def batch_invariance(subject: Subject, arm: Arm) -> str:
     batch = subject.batch(detector)
     with torch.no_grad():
         together = detector(batch.images)
-        _check_lanes(detector.decode(together, batch.geometries), detector)
+        check_lanes(detector.decode(together, batch.geometries), detector)
         worst = 0.0
         for index in range(2):
             alone = detector(batch.images[index : index + 1])
@@ -281,19 +240,19 @@ def overfits(subject: Subject, arm: Arm) -> str:
     subject.train(model, steps=steps, label=f"overfit-{arm}")
     detector = model.inference_model()
     lanes = predict(detector, [frame.image for frame in subject.samples.frames], device=CPU)
-    _check_lanes(lanes, detector)
-    f1 = _f1(subject, lanes)
+    check_lanes(lanes, detector)
+    f1 = f1_of(subject, lanes)
     if f1 < subject.demands.f1:
         raise Unmet(f"F1@50 {f1:.3f} after {steps} steps, below {subject.demands.f1}")
     return f"F1@50 {f1:.3f} after {steps} steps"
 
 
-def _f1(subject: Subject, lanes: Sequence[Sequence[Lane]]) -> float:
+def f1_of(subject: Subject, lanes: Sequence[Sequence[Lane]]) -> float:
     """F1 at IoU 0.5 of the lanes found in the first frames."""
     return subject.samples.score(lanes, Path(tempfile.mkdtemp(dir=subject.folder)))
 
 
-def _check_lanes(lanes: Sequence[Sequence[Lane]], detector: Detector) -> None:
+def check_lanes(lanes: Sequence[Sequence[Lane]], detector: Detector) -> None:
     """What `decode` promises of every lane."""
     threshold = detector.configuration.recipe.confidence_threshold
     for lane in (lane for image in lanes for lane in image):
@@ -330,10 +289,6 @@ def _shapes(arrays: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
         if not isinstance(array, np.ndarray | np.generic) or array.dtype == object:
             raise Unmet(f"target {name!r} is a {type(array).__name__}, not an array of numbers")
     return {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
-
-
-def _is_float(leaf: object) -> bool:
-    return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
 
 def _tensor_pairs(first: Any, second: Any) -> list[tuple[Tensor, Tensor]]:

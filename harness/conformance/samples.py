@@ -68,7 +68,8 @@ def write_samples(root: Path, frame: tuple[int, int]) -> Samples:
         if not cv2.imwrite(str(root / name), rendered.image, [cv2.IMWRITE_JPEG_QUALITY, 95]):
             raise OSError(f"{root / name}: could not be written: is the disk full?")
         write_lines_file(root / f"{number}.lines.txt", rendered.lanes)
-        labels[name] = rendered.lanes
+        # Copies: an adapter that changes labels must not change those of the next one.
+        labels[name] = [Lane(lane.points.copy()) for lane in rendered.lanes]
         frames.append(Frame(name, root / name, None, f"clip {number // FRAMES_PER_CLIP}"))
     return Samples(root, tuple(frames), labels, size)
 

@@ -38,11 +38,14 @@ def write_images(path: Path, dataset: Dataset, frames: Sequence[Frame]) -> None:
         if isinstance(dataset, TuSimple):
             entry["h_samples"] = [int(row) for row in dataset.labelled(frame).rows]
         else:
-            entry["predictions"] = (
-                prediction_path(Path(), frame).as_posix() if isinstance(dataset, LLAMAS) else label_name(frame.id)
-            )
+            entry["predictions"] = prediction_name(dataset, frame)
         lines.append(json.dumps(entry) + "\n")
     write_text(path, "".join(lines))
+
+
+def prediction_name(dataset: Dataset, frame: Frame) -> str:
+    """Where the .lines.txt of an image lies in the folder of predictions."""
+    return prediction_path(Path(), frame).as_posix() if isinstance(dataset, LLAMAS) else label_name(frame.id)
 
 
 def read_timings(path: Path, frames: Sequence[Frame]) -> list[float]:
@@ -51,13 +54,16 @@ def read_timings(path: Path, frames: Sequence[Frame]) -> list[float]:
     found: dict[str, float] = {}
     for number, entry in json_lines(path):
         name, value = entry.get("id"), entry.get("milliseconds")
-        if name not in ids:
+        if not isinstance(name, str) or name not in ids:
             raise InputError(f"{path}:{number}: 'id' is {str(name)!r:.80}, none of the images")
         if name in found:
             raise InputError(f"{path}:{number}: {name} was timed already; the program writes one line an image")
-        if not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
             raise InputError(f"{path}:{number}: 'milliseconds' is {value!r:.80}, not a positive number")
-        found[name] = float(value)
+        try:
+            found[name] = float(value)
+        except OverflowError as error:
+            raise InputError(f"{path}:{number}: 'milliseconds' is {value!r:.20}..., beyond all measure") from error
     if len(found) < len(frames):
         first = next(frame.id for frame in frames if frame.id not in found)
         raise InputError(
@@ -74,6 +80,8 @@ def read_facts(path: Path) -> dict[str, str]:
         sound = isinstance(value, dict) and len(value) <= FACTS
         if not sound or not all(isinstance(one, str) and len(one) <= TEXT for pair in value.items() for one in pair):
             raise ValueError(f"not an object of at most {FACTS} texts of at most {TEXT} characters")
+        # Half a surrogate pair is JSON and no text: no record could hold it.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: {error}; the program writes one JSON object there") from error
     return dict(value)

@@ -19,7 +19,7 @@ from harness.datasets.tusimple import PREDICTIONS_FILE, TuSimple
 from harness.errors import InputError
 from harness.lanes import Lane
 from harness.processes import die_with_parent
-from harness.programs.exchange import read_facts, read_timings, write_images
+from harness.programs.exchange import prediction_name, read_facts, read_timings, write_images
 
 LOOK_SECONDS = 0.2
 """How often a running program is looked at."""
@@ -29,6 +29,15 @@ PATIENCE_SECONDS = 5.0
 
 LAST_WORDS = 200
 """Characters of a program's output that a message repeats; the log has all of it."""
+
+LAST_BYTES = 2**16
+"""How much of the end of a log is read for that."""
+
+LOG_BYTES = 2**28
+"""A program that prints more is stopped, before its log fills the disk."""
+
+MARK = "SAMIRO_BENCH_EXCHANGE"
+"""The environment variable that tells whose a process is: a program and all that it starts have the folder of their files in it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +96,11 @@ def ask(
     progress: called with (images timed so far, images), where the program times itself. Raises InputError, in a line, if the program
     can't be started, takes longer than its description allows, ends with an error, or leaves out or damages any answer.
     """
-    if folder.exists():
-        # What a stopped run left half-written must not pass for an answer.
-        shutil.rmtree(folder)
     exchange = Exchange(folder.resolve())
+    # What a killed run left, running or half-written, must not pass for an answer.
+    end_marked(exchange.folder)
+    if folder.exists():
+        shutil.rmtree(folder)
     exchange.predictions.mkdir(parents=True)
     write_images(exchange.images, dataset, frames)
     form = described.program.forms[dataset.form]  # type: ignore[index]
@@ -119,11 +129,19 @@ def ask(
 
 
 def read_lanes(folder: Path, dataset: Dataset, frames: Sequence[Frame]) -> list[list[Lane]]:
-    """The lanes that a program wrote, in the order of `frames`. InputError where they aren't sound, which says what files are there."""
+    """The lanes that a program wrote, in the order of `frames`. InputError where they aren't sound, or are of other images as well; it
+    says what files are there.
+    """
     try:
         if isinstance(dataset, TuSimple):
             written(folder / PREDICTIONS_FILE)
-        return dataset.read_predictions(folder, frames)
+            return dataset.read_predictions(folder, frames)
+        lanes = dataset.read_predictions(folder, frames)
+        asked = {folder / prediction_name(dataset, frame) for frame in frames}
+        others = sorted(path for path in folder.rglob("*.lines.txt") if path not in asked)
+        if others:
+            raise InputError(f"{len(others)} predictions are of none of the images, the first is {others[0]}")
+        return lanes
     except InputError as error:
         found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         such = f", the first is {found[0]}" if found else ""
@@ -154,7 +172,7 @@ def run(
             process = subprocess.Popen(
                 command,
                 cwd=described.folder,
-                env=os.environ | program.environment,
+                env=os.environ | program.environment | {MARK: str(exchange.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -170,8 +188,14 @@ def run(
         started = time.monotonic()
         try:
             while process.poll() is None:
+                if exchange.log.exists() and exchange.log.stat().st_size > LOG_BYTES:
+                    stop(process, exchange.folder)
+                    raise InputError(
+                        f"{where}: {program.name} printed more than {LOG_BYTES / 2**20:.0f} MiB and was stopped"
+                        f"{done(exchange, images)}; {last_words(exchange)}"
+                    )
                 if time.monotonic() - started > limit:
-                    stop(process)
+                    stop(process, exchange.folder)
                     raise InputError(
                         f"{where}: {program.name} hadn't ended after {limit:.0f} s (start_seconds + seconds_per_image x {images} "
                         f"images) and was stopped{done(exchange, images)}; {last_words(exchange)}"
@@ -179,18 +203,24 @@ def run(
                 progress(lines_in(exchange.timings), images)
                 time.sleep(LOOK_SECONDS)
         finally:
-            stop(process)
+            stop(process, exchange.folder)
     if process.returncode:
-        how = (
-            f"was killed by {signal.Signals(-process.returncode).name}"
-            if process.returncode < 0
-            else f"ended with exit code {process.returncode}"
+        raise InputError(
+            f"{where}: {program.name} {end_of(process.returncode)}{done(exchange, images)}; {last_words(exchange)}"
         )
-        raise InputError(f"{where}: {program.name} {how}{done(exchange, images)}; {last_words(exchange)}")
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a program and all that it started, first by asking."""
+def end_of(code: int) -> str:
+    """How a process ended whose return code isn't 0, as subprocess gives it."""
+    if code > 0:
+        return f"ended with exit code {code}"
+    # Of the real-time signals only the first and the last have a name.
+    names = {known.value: known.name for known in signal.Signals}
+    return f"was killed by {names.get(-code, f'signal {-code}')}"
+
+
+def stop(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """End a program and all that it started, first by asking; `folder` is that of its files."""
     for how in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, how)
@@ -198,6 +228,16 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             continue
+    end_marked(folder)
+
+
+def end_marked(folder: Path) -> None:
+    """On Linux, end whatever has `folder` as its mark: also what left the program's group, or outlived it when it was killed."""
+    mark = f"{MARK}={folder}".encode()
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark in environment.read_bytes().split(b"\0"):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
 
 
 def done(exchange: Exchange, images: int) -> str:
@@ -208,7 +248,12 @@ def done(exchange: Exchange, images: int) -> str:
 
 def last_words(exchange: Exchange) -> str:
     """The end of what a program printed, in one line, and where all of it is."""
-    text = exchange.log.read_text(encoding="utf-8", errors="replace")
+    try:
+        with open(exchange.log, "rb") as stream:
+            stream.seek(max(0, exchange.log.stat().st_size - LAST_BYTES))
+            text = stream.read().decode("utf-8", errors="replace")
+    except OSError as error:
+        return f"its log can't be read ({error})"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     printable = "".join(character if character.isprintable() else " " for character in lines[-1]) if lines else ""
     said = f"its last words: {printable[-LAST_WORDS:]!r}" if lines else "it printed nothing"

@@ -127,6 +127,13 @@ def test_listing_tells_third_party_code_without_a_checkout(monkeypatch, tmp_path
         assert "your own checkout only" in rows[name]["licence"]
 
 
+def test_listing_says_that_the_variable_names_no_folder(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv(checkouts.VARIABLE, str(tmp_path / "absent"))
+    assert main(["detectors", "list", "--json"]) == 0
+    told = {row["checkout"] for row in json.loads(capsys.readouterr().out)["upstream"]}
+    assert told == {"none: SAMIRO_BENCH_UPSTREAM names no folder"}
+
+
 def test_code_that_names_a_gpu_runs_where_its_input_is():
     tensor = torch.zeros(2)
     with cuda_is_here():
@@ -283,12 +290,57 @@ def drawn_anchors(detector: Any, targets: dict[str, torch.Tensor]) -> dict[str, 
     }
 
 
+LINES: dict[str, tuple[int, int]] = {"srlane_resnet18_upstream": (5, 4), "polarrcnn_resnet18_upstream": (3, 0)}
+"""Bridges whose lines are as wide in the loss as they are steep -> the leaf of their outputs that has lanes, and its first x."""
+
+
+@pytest.mark.slow
+@needs_checkouts
+@pytest.mark.parametrize("name", LINES)
+def test_losses_that_leave_single_points_where_they_are_lead_curves_to_the_labels(name, tmp_path):
+    shown = subject(name, tmp_path)
+    detector = shown.build().train()
+    batch = shown.batch(detector, count=2)
+    with torch.no_grad():
+        leaves, tree = pytree.tree_flatten(detector(batch.images))
+    lines, first = LINES[name]
+    floats = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
+    probabilities = [place for place in floats if bool(((leaves[place] > 0) & (leaves[place] < 1)).all())]
+    rows = torch.linspace(-1, 1, leaves[lines].shape[-1] - first)
+    found = {}
+    # Four numbers a lane, or as many as it has points.
+    for way, basis in (("curves", torch.stack([rows**power for power in range(4)])), ("points", torch.eye(len(rows)))):
+        start = {place: leaves[place].logit() if place in probabilities else leaves[place].clone() for place in floats}
+        free = {place: value.requires_grad_() for place, value in start.items()}
+        moves = torch.zeros(*leaves[lines].shape[:-1], len(basis), requires_grad=True)
+        optimizer = torch.optim.Adam([*free.values(), moves], lr=0.02)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 200)
+        for _ in range(200):
+            outputs = list(leaves)
+            for place, value in free.items():
+                outputs[place] = value.sigmoid() if place in probabilities else value
+            moved = leaves[lines][..., first:] + moves @ basis
+            outputs[lines] = torch.cat([outputs[lines][..., :first], moved], dim=-1)
+            optimizer.zero_grad()
+            terms = detector.losses(pytree.tree_unflatten(outputs, tree), batch)
+            torch.stack(list(terms.values())).sum().backward()
+            optimizer.step()
+            schedule.step()
+        with torch.no_grad():
+            lanes = detector.eval().decode(pytree.tree_unflatten(outputs, tree), batch.geometries)
+        detector.train()
+        order = np.argsort(batch.ids)
+        found[way] = shown.samples.score([lanes[index] for index in order], tmp_path / way)
+    assert found["curves"] == 1.0
+    assert found["points"] < 0.8
+
+
 @pytest.mark.slow
 @needs_checkouts
 def test_a_released_checkpoint_finds_in_a_bridge_the_lanes_of_real_frames_that_it_finds_in_ours(shared, tmp_path):
     six = tmp_path / "six"
     assert main(["data", "masks", str(shared / "real" / "images" / "tusimple_masks"), str(six)]) == 0
-    images = sorted(six.rglob("*.jpg"))
+    images = sorted(six.rglob("*.png"))
     weights = shared / "real" / "weights" / "lstr_tusimple" / "LSTR_500000.pkl"
     native, bridged = (
         predict(import_checkpoint(name, "tusimple", weights), images, device=torch.device("cpu"))
@@ -387,6 +439,40 @@ def test_a_checkout_that_lacks_a_file_is_told_in_a_line(gone, told, tmp_path, mo
     with pytest.raises(InputError) as refused:
         adapter.detector(adapter.meta, "culane")
     assert told in str(refused.value)
+
+
+@pytest.mark.slow
+@needs_checkouts
+@pytest.mark.parametrize(("added", "told"), [("raise OSError('mine')", "OSError: mine"), ("def (:", "SyntaxError: ")])
+def test_changed_code_that_can_not_be_built_is_told_in_a_line(added, told, tmp_path, monkeypatch):
+    assert CHECKOUTS is not None
+    clone = ["git", "clone", "-q", "--shared", str(Path(CHECKOUTS) / "CLRNet"), str(tmp_path / "CLRNet")]
+    subprocess.run(clone, check=True)
+    monkeypatch.setenv(checkouts.VARIABLE, str(tmp_path))
+    with (tmp_path / "CLRNet" / "clrnet" / "models" / "heads" / "clr_head.py").open("a") as stream:
+        stream.write(f"\n{added}\n")
+    with pytest.warns(InputWarning, match="with local changes; CLRNet is known at"):
+        adapter = find_adapter("clrnet_resnet18_upstream")
+    with pytest.raises(InputError, match=rf"its code can't be built \({told}.*\); check out 7269e9d1c1c6\w+, without"):
+        adapter.detector(adapter.meta, "culane")
+
+
+@pytest.mark.slow
+@needs_checkouts
+def test_what_is_missing_when_the_code_runs_is_told_in_a_line(tmp_path, monkeypatch):
+    assert CHECKOUTS is not None
+    clone = ["git", "clone", "-q", "--shared", str(Path(CHECKOUTS) / "CLRNet"), str(tmp_path / "CLRNet")]
+    subprocess.run(clone, check=True)
+    monkeypatch.setenv(checkouts.VARIABLE, str(tmp_path))
+    file = tmp_path / "CLRNet" / "clrnet" / "datasets" / "culane.py"
+    file.write_text(f"import a_missing_package\n{file.read_text()}")
+    with pytest.warns(InputWarning, match="with local changes"):
+        adapter = find_adapter("clrnet_resnet18_upstream")
+    detector = adapter.detector(adapter.meta, "culane").eval()
+    outputs = torch.zeros(1, 192, 78)
+    outputs[..., 1], outputs[..., 5], outputs[..., 6:] = 9.0, 60 / 71, 0.3
+    with pytest.raises(InputError, match="CLRNet: its code needs the package a_missing_package: install it, or name"):
+        detector.decode(outputs, [detector.geometry_of((590, 1640))])
 
 
 @pytest.mark.slow

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from detectors.upstream import checkouts
-from detectors.upstream.checkouts import Commit, changed_files, checked_commit, commit_of, find_checkout, origin_of
+from detectors.upstream.checkouts import (
+    Commit,
+    changed_files,
+    checked_commit,
+    commit_of,
+    find_checkout,
+    known_checkout,
+    origin_of,
+)
 from detectors.upstream.repositories import REPOSITORIES, Repository
 from harness.errors import InputError, InputWarning
 
@@ -131,4 +139,39 @@ def test_a_folder_without_git_is_not_run(checkout: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv(checkouts.VARIABLE, str(checkout.parent))
     (checkout / ".git").rename(checkout.parent / "elsewhere")
     with pytest.raises(InputError, match="no git checkout, so nobody could say which code ran; git clone"):
+        origin_of("LSTR")
+
+
+@pytest.mark.parametrize("named", ["absent", "net.py"])
+def test_a_variable_that_names_no_folder_is_refused_and_nothing_taken_in_its_place(
+    checkout: Path, known: str, named: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cached = tmp_path / "cache" / "samiro-bench" / "upstream"
+    cached.mkdir(parents=True)
+    checkout.rename(cached / "LSTR")
+    assert known_checkout("LSTR") == cached / "LSTR"
+    monkeypatch.setenv(checkouts.VARIABLE, str(cached / "LSTR" / named))
+    with pytest.raises(InputError, match=rf"SAMIRO_BENCH_UPSTREAM: .*{named} is no folder; name one that holds"):
+        known_checkout("LSTR")
+
+
+def test_a_variable_that_names_a_checkout_itself_is_told_so(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(checkouts.VARIABLE, str(checkout))
+    with pytest.raises(InputError, match="that folder is a checkout itself: name the one that it lies in"):
+        known_checkout("LSTR")
+    monkeypatch.setenv("HOME", str(checkout.parent))
+    monkeypatch.setenv(checkouts.VARIABLE, "~")
+    assert known_checkout("LSTR") == checkout
+
+
+def test_a_clone_that_git_refuses_is_told_with_gits_own_words(
+    checkout: Path, known: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(checkouts.VARIABLE, str(checkout.parent))
+    (checkout / ".git" / "HEAD").write_text("nothing that git knows")
+    with pytest.raises(InputError, match=r"LSTR: git can't say at which commit it is \(fatal: .*\); mend that"):
         origin_of("LSTR")

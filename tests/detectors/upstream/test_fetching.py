@@ -131,7 +131,7 @@ def test_content_that_is_not_what_its_name_says_is_refused(bare, tmp_path):
     assert left_in(tmp_path / "there") == []
 
 
-@pytest.mark.parametrize("there", ["another commit", "no git", "a file"])
+@pytest.mark.parametrize("there", ["another commit", "no git", "a file", "a link to nothing"])
 def test_what_lies_there_already_is_told_and_kept(source, tmp_path, there):
     target = tmp_path / "there" / "CLRNet"
     target.parent.mkdir()
@@ -142,12 +142,37 @@ def test_what_lies_there_already_is_told_and_kept(source, tmp_path, there):
         target.mkdir()
         (target / "mine").touch()
         told = "but no git checkout; move it away"
-    else:
+    elif there == "a file":
         target.write_text("mine")
+        told = "but no git checkout; move it away"
+    else:
+        target.symlink_to(tmp_path / "nothing")
         told = "but no git checkout; move it away"
     with pytest.raises(InputError, match=told):
         fetching.fetch_checkout("CLRNet", target, source=str(source))
-    assert target.exists()
+    assert os.path.lexists(target)
+
+
+def test_a_file_in_the_way_of_the_folder_is_told(source, tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="a file is in the way; give --into a folder"):
+            fetching.fetch_checkout("CLRNet", folder / "CLRNet", source=str(source))
+
+
+def test_a_fetch_at_the_same_time_of_a_repository_whose_name_goes_on_is_left_alone(source, tmp_path, monkeypatch):
+    target, other = tmp_path / "there" / "CLRNet", tmp_path / "there" / "CLRNet-v2"
+    git_runs = fetching._git
+
+    def git_and_another_fetch(*arguments: str, problem: str = "") -> None:
+        git_runs(*arguments, problem=problem)
+        if not target.exists():
+            monkeypatch.setattr(fetching, "_git", git_runs)
+            fetching.fetch_checkout("CLRNet", target, source=str(source))
+
+    monkeypatch.setattr(fetching, "_git", git_and_another_fetch)
+    assert fetching.fetch_checkout("CLRNet", other, source=str(source)) == other
+    assert sorted(left_in(target.parent)) == ["CLRNet", "CLRNet-v2"]
 
 
 @pytest.mark.parametrize("at", ["clone", "checkout"])

@@ -201,6 +201,30 @@ def test_a_broken_promise_fails_its_check(
     assert "\n" not in result.detail
 
 
+PROBABILITIES = (
+    ("return logits.view(-1, 2, LANES, ROWS)", "return logits.view(-1, 2, LANES, ROWS).sigmoid()"),
+    ("place.sigmoid() - x", "place - x"),
+    ("binary_cross_entropy_with_logits(existence, exists)", "nn.functional.binary_cross_entropy(existence, exists)"),
+    ("outputs.float().sigmoid()", "outputs.float()"),
+)
+"""What makes the scaffold's adapter give probabilities, with a loss that refuses all else."""
+
+
+def test_outputs_that_are_probabilities_make_the_round_trip_in_their_range(tmp_path: Path) -> None:
+    result = one_check(changed(tmp_path, *PROBABILITIES), "round trip", "adapter", tmp_path)
+    assert result.outcome == "passed", result
+    assert " short steps of the outputs; steps of the outputs end in RuntimeError: " in result.detail
+
+
+def test_a_round_trip_that_no_way_leads_through_tells_of_both(tmp_path: Path) -> None:
+    shifted = ("self.rows.points(place * self.rows.cells)", "self.rows.points(place * self.rows.cells + 90)")
+    result = one_check(changed(tmp_path, shifted), "round trip", "adapter", tmp_path)
+    assert result.outcome == "failed"
+    assert result.detail.count("F1@50 0.") == 2
+    assert "after 400 steps of the outputs; F1@50 0" in result.detail
+    assert result.detail.endswith("after 400 short steps of the outputs; below 0.95")
+
+
 def test_without_taps_there_is_nothing_to_regularize(tmp_path: Path) -> None:
     change = (
         '        """The stages of the backbone."""\n        return backbone_taps(self.backbone, "backbone")',

@@ -58,3 +58,11 @@ def test_the_hostile_kinds_are_what_they_say():
     (reversed_lane,) = sets["a lane from far to near"]
     assert reversed_lane.points[0, 1] < reversed_lane.points[-1, 1]
     assert len(sets["twelve lanes"]) == 12
+
+
+def test_an_adapter_that_changes_labels_changes_none_of_the_next_ones(tmp_path):
+    first = write_samples(tmp_path / "first", (590, 1640))
+    before = first.lanes(first.frames[0])[0].points.copy()
+    first.lanes(first.frames[0])[0].points[0] = 0
+    second = write_samples(tmp_path / "second", (590, 1640))
+    assert np.array_equal(second.lanes(second.frames[0])[0].points, before)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +17,14 @@ import yaml
 
 from detectors.programs import read_program
 from detectors.upstream import programs as published
-from harness.artefacts import build_rendering
+from harness.artefacts import build_rendering, open_part
 from harness.cli.main import main
 from harness.counts import OverlapScores
-from harness.datasets.base import open_dataset
+from harness.datasets.base import Frame, open_dataset
 from harness.errors import InputError
 from harness.matrix import make_plan
 from harness.programs.cell import program_cells
+from harness.programs.exchange import read_facts, read_timings
 from harness.programs.run import ask
 from harness.records import read_records
 from harness.suite import load_suite
@@ -174,6 +178,7 @@ def test_no_path_is_part_of_an_identity(folder):
     [
         ("import sys; print('no such GPU'); sys.exit(3)", ["seer ended with exit code 3", "'no such GPU'", "program.log"]),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", ["was killed by SIGSEGV", "printed nothing"]),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGRTMIN + 3)", ["seer was killed by signal "]),
         ("pass", ["6 of 6 images have no predictions", "an image without lanes has an empty file"]),
         (
             SEER.replace("if number else []", "") + "\ntarget.write_text('10 20 3')",
@@ -187,7 +192,8 @@ def test_no_path_is_part_of_an_identity(folder):
         ),
         (SEER.replace("if number:", "") + "\nfacts.write_text('[1]')", ["facts.json: not an object of at most 40 texts"]),
     ],
-    ids=["exit code", "signal", "nothing written", "half a line", "one missing", "half a timing", "no time", "no facts"],
+    ids=["exit code", "signal", "signal without a name", "nothing written", "half a line", "one missing", "half a timing",
+         "no time", "no facts"],
 )  # fmt: skip
 def test_what_a_program_does_wrong_is_told_in_one_line(folder, capsys, script, told):
     (folder / "seer.py").write_text(script)
@@ -338,6 +344,17 @@ def write(e, text):
         ),
         ("culane", "[write(e, '1 2 3 4') for e in entries[:2]]", ["1 of 3 images have no predictions", "2 files are"]),
         ("llamas", "[write(e, '1 2 3') for e in entries]", [".lines.txt:1: 3 numbers, an odd count", "3 files are"]),
+        (
+            "culane",
+            "[write(e, '') for e in (*entries, {'predictions': 'clip/9.lines.txt'})]",
+            ["1 predictions are of none of the images, the first is ", "clip/9.lines.txt; 4 files are there"],
+        ),
+        (
+            "tusimple",
+            "file.write_text('\\n'.join(line(e) for e in (*entries, {**entries[0], 'id': 'clips/9/20.jpg'})))",
+            ["predictions.json:4: raw_file 'clips/9/20.jpg' is none of the images"],
+        ),
+        ("culane", "import shutil; shutil.rmtree(there.parent)", ["no predictions", "its log can't be read"]),
     ],
 )
 def test_what_is_wrong_with_an_answer_is_told_in_one_line(tmp_path, trees, form, script, told):
@@ -381,6 +398,105 @@ def test_a_file_that_a_program_owes_and_did_not_write_is_told(folder, capsys):
     assert "seer ended well, but didn't write" in line
     assert "timings.jsonl; a program whose command has its place writes it" in line
     assert "'hello from the seer'" in line
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"id": ["a"], "milliseconds": 1}', "'id' is \"['a']\", none of the images"),
+        ('{"id": "a", "milliseconds": true}', "'milliseconds' is True, not a positive number"),
+        (f'{{"id": "a", "milliseconds": {10**400}}}', "..., beyond all measure"),
+        ('{"id": "a", "milliseconds": -1e400}', "is -inf, not a positive number"),
+    ],
+)
+def test_a_time_that_is_none_is_told_with_its_line(tmp_path, line, told):
+    (tmp_path / "timings.jsonl").write_text(line)
+    with pytest.raises(InputError) as refused:
+        read_timings(tmp_path / "timings.jsonl", [Frame("a", tmp_path / "a.jpg", None, "clip")])
+    assert "timings.jsonl:1: " in str(refused.value)
+    assert told in str(refused.value)
+
+
+def test_facts_that_no_record_can_hold_are_refused(tmp_path):
+    (tmp_path / "facts.json").write_text('{"half a pair": "\\ud800"}')
+    with pytest.raises(InputError, match=r"facts\.json: .*surrogates not allowed"):
+        read_facts(tmp_path / "facts.json")
+
+
+STRAY = (
+    "import subprocess, sys\n"
+    "child = 'import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(120)'\n"
+    "here = subprocess.Popen([sys.executable, '-c', child, {mark!r}], start_new_session=True)\n"
+    "import pathlib, time\n"
+    "while not pathlib.Path({mark!r}).exists(): time.sleep(0.02)\n"
+)
+"""Starts a process that leaves the program's group, and waits until it runs."""
+
+
+def running_with(word: str) -> list[int]:
+    """The processes whose command line has a word."""
+    found = []
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if word.encode() in line.read_bytes() and int(line.parent.name) != os.getpid():
+                found.append(int(line.parent.name))
+    return found
+
+
+def test_what_left_a_programs_group_ends_with_it_too(folder):
+    mark = str(folder / "stray")
+    (folder / "seer.py").write_text(STRAY.format(mark=mark) + SEER)
+    assert main(["bench", str(folder / "suite.yaml"), "--results", str(folder / "results")]) == 0
+    assert Path(mark).exists()
+    assert running_with(mark) == []
+
+
+def test_what_a_killed_run_left_running_ends_before_the_next_begins(folder):
+    run = [sys.executable, "-m", "harness.cli.main", "bench", str(folder / "suite.yaml"), "--results", "results"]
+    mark = str(folder / "stray")
+    (folder / "seer.py").write_text(STRAY.format(mark=mark) + "time.sleep(60)")
+    process = subprocess.Popen(run, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL)
+    while not Path(mark).exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(running_with(mark)) == 1
+    (folder / "seer.py").write_text(SEER)
+    (cell,) = program_cells(load_suite(str(folder / "suite.yaml")))
+    dataset = open_part(folder / "results", "roads", cell.dataset)
+    exchange = next((folder / "results" / "suite" / "cells").glob("*/predict-test*/exchange"))
+    ask(cell.described, dataset, dataset.frames("test"), exchange, device="cpu", threads=1, progress=lambda a, b: None)
+    assert running_with(mark) == []
+
+
+def test_a_program_that_floods_its_log_is_stopped(folder, monkeypatch):
+    monkeypatch.setattr("harness.programs.run.LOG_BYTES", 2**20)
+    (folder / "seer.py").write_text("import sys\nwhile True: sys.stderr.write('flood' * 1000 + '\\n')")
+    (cell,) = program_cells(load_suite(str(folder / "suite.yaml")))
+    dataset = open_part(folder / "results", "roads", cell.dataset)
+    with pytest.raises(
+        InputError, match=r"seer printed more than 1 MiB and was stopped; its last words: '[flod]+'; log"
+    ):
+        ask(
+            cell.described,
+            dataset,
+            dataset.frames("test"),
+            folder / "exchange",
+            device="cpu",
+            threads=1,
+            progress=lambda a, b: None,
+        )
+
+
+def test_scripts_of_one_name_in_two_folders_are_both_part_of_an_identity(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.py").write_text(name)
+    command = [sys.executable, "a/run.py", "b/run.py", "{images}", "{predictions}"]
+    first = read_program(describe(tmp_path, command=command)).scripts()
+    (tmp_path / "a" / "run.py").write_text("another")
+    assert len(first) == 2
+    assert read_program(tmp_path / "seer.yaml").scripts() != first
 
 
 @pytest.mark.slow
