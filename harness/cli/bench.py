@@ -44,7 +44,7 @@ def bench(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin without a question, however long it takes.")] = False,
 ) -> int:
     """Run the matrix of SUITE (default mini), resume what is there, then write and print its leaderboard."""
-    from harness import matrix
+    from harness import matrix, stale
     from harness.cli.failures import show_failures
     from harness.cli.leaderboard import show_leaderboard
     from harness.cli.next_steps import show_next_steps
@@ -92,9 +92,9 @@ def bench(
     with sole(results / loaded.name):
         plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
         if plan.stale and not (accept_stale or redo_stale):
-            matrix.refuse_stale(plan)
+            stale.refuse_stale(plan)
         if plan.stale:
-            (matrix.accept_stale if accept_stale else matrix.redo_stale)(plan)
+            (stale.accept_stale if accept_stale else stale.redo_stale)(plan)
             plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
         cells, ready = plan.counted
         console.print(f"{loaded.name}: {cells} cells, {ready} done already", highlight=False)

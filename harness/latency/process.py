@@ -1,4 +1,7 @@
-"""The fresh process of a measurement: `python -m harness.latency.process RESULT.json`, its job as JSON on standard input."""
+"""The fresh process of a measurement: `python -m harness.latency.process RESULT.json PARENT`, its job as JSON on standard input.
+
+PARENT is the id of the process that starts it.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,7 @@ def bind_to_cores(count: int) -> None:
 
 def main() -> int:
     """Run the job; exit code 2, and one line, for bad input."""
-    die_with_parent(signal.SIGKILL)
+    die_with_parent(signal.SIGKILL, int(sys.argv[2]))
     job = Job.model_validate_json(sys.stdin.read())
     if job.device == "cpu":
         bind_to_cores(job.threads)
