@@ -103,15 +103,15 @@ def bench(
             return matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
 
         engines = partial(engine_for, suite=loaded, results=results)
-        plan, outcomes = carried_out(plan, remade, engines, engine, prices, console)
+        plan, outcomes = carried_out(plan, remade, engines, engine, prices, seeds, console)
         # The tables are of the whole suite, whichever of its cells have just run.
         whole = matrix.make_plan(loaded, results, seeds=seeds) if only or skip else plan
         recorded = bool(record_paths(whole.expected))
         sound = show_leaderboard(whole.expected, console) if recorded else True
-        words = words_of(suite, seeds, results, engine, resources)
+        words = words_of(suite, seeds, without, results, engine, resources, yes=yes)
         code = show_failures(outcomes, plan, words, only or (), console)
         if code is None and sound and recorded:
-            with_seeds = words_of(suite, SEEDS_FOR_A_VERDICT, results, engine, resources)
+            with_seeds = words_of(suite, SEEDS_FOR_A_VERDICT, without, results, engine, resources, yes=yes)
             show_next_steps(whole, with_seeds, console)
     return code if code is not None else 0 if sound else 1
 
@@ -122,11 +122,12 @@ def carried_out(
     engine_for: Callable[[EngineName], Engine],
     name: EngineName,
     prices: Mapping[str, Price],
+    seeds: int | None,
     console: Console,
 ) -> tuple[Plan, list[Outcome]]:
     """Run a plan, and again as long as cells run out of memory whose micro-batch can be halved; the last plan, and how all ended.
 
-    prices: of the cells that are to be trained, for the forecast.
+    prices: of the cells that are to be trained, for the forecast. seeds: of the matrix, as for `cells_of`.
     """
     from harness import matrix
     from harness.budget import job_seconds
@@ -148,7 +149,7 @@ def carried_out(
             ended = matrix.run(plan, engine, Listeners(kept, display))
         outcomes |= {outcome.job: outcome for outcome in ended}
         trained = [cell for cell in plan.all_cells if isinstance(cell, Cell)]
-        smaller = halve(plan.suite, plan.results, trained, outcomes.values())
+        smaller = halve(plan.suite, plan.results, trained, outcomes.values(), seeds)
         if not smaller:
             return plan, list(outcomes.values())
         for cell, told in smaller.items():
@@ -159,15 +160,26 @@ def carried_out(
         plan = replace(remade(), given_up=frozenset(failed))
 
 
-def words_of(suite: str, seeds: int | None, results: Path, engine: str, resources: Sequence[str] | None) -> list[str]:
-    """The command that runs a suite so, without a choice of cells."""
+def words_of(
+    suite: str,
+    seeds: int | None,
+    skip: Sequence[str],
+    results: Path,
+    engine: str,
+    resources: Sequence[str] | None,
+    *,
+    yes: bool,
+) -> list[str]:
+    """The command that runs a suite so, without `--only` and what becomes of stale results, which has been done."""
     from harness.cli.next_steps import program
 
     words = [program(), "bench", suite]
     words += [] if seeds is None else ["--seeds", str(seeds)]
     words += [] if results == RESULTS else ["--results", str(results)]
     words += [] if engine == "local" else ["--engine", engine]
-    return [*words, *(word for expression in resources or () for word in ("--resources", expression))]
+    words += [word for expression in resources or () for word in ("--resources", expression)]
+    words += ["--yes"] if yes else []
+    return [*words, *(word for expression in skip for word in ("--skip", expression))]
 
 
 def lacking(plan: Plan, looked: Preflight) -> bool:

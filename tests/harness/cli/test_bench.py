@@ -84,13 +84,24 @@ def test_the_command_that_tries_again_has_the_options_of_the_one_that_ran_and_is
 ) -> None:
     ended(monkeypatch, samiro="error")
     place = tmp_path / "my results"
-    words = ["bench", "smoke", "--seeds", "2", "--results", str(place), "--resources", "cpus=1,slurm.comment=two words"]
+    words = ["bench", "smoke", "--seeds", "3", "--results", str(place), "--resources", "cpus=1,slurm.comment=two words"]
+    words += ["--yes", "--skip", "seed=2", "--skip", "method=baseline,seed=1"]
     assert main([*words, "--only", "seed=1"]) == 1
     command = shlex.split(capsys.readouterr().out.rstrip("\n").splitlines()[-1])
     assert command[: len(words) + 1] == ["samiro-bench", *words]
     assert main(command[1:]) == 1
     again = shlex.split(capsys.readouterr().out.rstrip("\n").splitlines()[-1])
     assert again == command  # all that was chosen failed: the choice is kept
+
+
+def test_what_was_left_out_is_left_out_when_it_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where too many cells failed for all to be named."""
+    ended(monkeypatch, samiro="error")
+    words = ["bench", "smoke", "--seeds", "12", "--results", str(tmp_path), "--skip", "method=samiro,seed=3"]
+    assert main(words) == 1
+    assert shlex.split(capsys.readouterr().out.rstrip("\n").splitlines()[-1]) == ["samiro-bench", *words]
 
 
 @pytest.mark.parametrize(("engine", "package"), [("slurm", "submitit"), ("ray", "ray")])
