@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.cell import records_folder
+from harness.cell import made_from, records_folder
 from harness.errors import InputError
 from harness.matrix import Plan, prerequisites
 from harness.phases import accept, set_aside
@@ -21,32 +21,29 @@ def refuse_stale(plan: Plan) -> None:
 
 def accept_stale(plan: Plan) -> None:
     """Keep every stale phase as it is; the records say so."""
+    # First: a record that stayed when this was killed would keep a row without its flag.
+    forget_records(plan)
     for phase, _ in plan.stale:
         accept(phase)
-    forget_records(plan)
 
 
 def redo_stale(plan: Plan) -> None:
-    """Move every stale phase aside, and with it the phases of its cell that were made from it."""
-    for phase, state in plan.artefacts:
-        if state.state == "stale":
-            set_aside(phase.folder)
+    """Move every stale phase aside, and with it the phases of its cell that were made from it.
+
+    What was made from something goes before it: killed in between, this has to be asked for again, and nothing counts as done that
+    rests on what is made anew.
+    """
+    forget_records(plan)
     stale_oracles = {phase.folder for phase, state in plan.artefacts if state.state == "stale"}
     for cell in plan.cells:
         rests_on_stale = any(phase.folder in stale_oracles for phase in prerequisites(plan.results, cell.cell))
         stale = {phase.name for phase, _ in cell.stale} | ({"train"} if rests_on_stale else set())
-        for phase, _ in cell.states:
-            if phase.folder.is_dir() and (phase.name in stale or stale & before(phase.name)):
+        for phase, _ in reversed(cell.states):
+            if phase.folder.is_dir() and (phase.name in stale or stale & made_from(phase.name)):
                 set_aside(phase.folder)
-    forget_records(plan)
-
-
-def before(phase: str) -> set[str]:
-    """Names of the phases whose results a phase is made from."""
-    kind, _, evaluation = phase.partition("-")
-    chosen = {"train", "threshold"}
-    scored = {*chosen, f"predict-{evaluation}"}
-    return {"train": set(), "threshold": {"train"}, "predict": chosen, "score": scored, "time": chosen}[kind]
+    for phase, state in plan.artefacts:
+        if state.state == "stale":
+            set_aside(phase.folder)
 
 
 def forget_records(plan: Plan) -> None:

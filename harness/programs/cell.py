@@ -21,6 +21,7 @@ from harness.cell import (
     records_folder,
     score_code,
     scoring_of,
+    set_orphans_aside,
     worked_on,
 )
 from harness.datasets.base import FORMS, Dataset
@@ -174,6 +175,7 @@ def run_program_cell(results: Path, cell: ProgramCell, report: Report) -> None:
     phases = program_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
     with worked_on(results, cell, report):
+        set_orphans_aside(phases.all())
         for name, evaluation in cell.evaluations.items():
             predicted = run_phase(phases.predict[name], partial(ask_program, cell, dataset, evaluation, report))
             score = score_split if dataset.has_labels(evaluation.split) else pack_submission

@@ -66,10 +66,16 @@ def test_a_request_before_what_takes_long_is_taken_there() -> None:
     assert steps == []
 
 
-def test_what_goes_wrong_while_stopping_is_not_taken_for_a_stop() -> None:
-    with pytest.raises(OSError, match="No space left"), after_checkpoint():
+def finding_no_room() -> None:
+    """Be asked to stop, and fail at the checkpoint."""
+    with after_checkpoint():
         ask_to_stop()
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_goes_wrong_while_stopping_is_not_taken_for_a_stop() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        finding_no_room()
 
 
 def test_processes_that_a_block_waits_for_are_told() -> None:
