@@ -17,6 +17,7 @@ from harness.cell import CellPhases, cell_phases, content_key, records_folder, r
 from harness.counts import read_counts, scope_scores
 from harness.engines.base import Engine, Job, Listener, Outcome, Resources
 from harness.errors import InputError, InputWarning
+from harness.faults import worded
 from harness.files import sha256_of_file, write_json
 from harness.micro_batches import Reduction, current_cells, read_reductions, reductions_of
 from harness.phases import Phase, PhaseState, phase_state, phase_states, set_aside
@@ -300,7 +301,11 @@ class Recording:
                 now[outcome.job] = outcome.message
         if now != self.ended_badly:
             self.ended_badly = now
-            write_json(self.file, now)
+            try:
+                write_json(self.file, now)
+            except (OSError, InputError) as error:  # no room, or no folder any more: no reason to end what runs
+                told = f"{self.file}: how jobs ended can't be kept ({worded(error)}); the run goes on without"
+                warnings.warn(told, InputWarning, stacklevel=2)
 
 
 def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
@@ -311,12 +316,24 @@ def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
     recording = Recording(listener, plan.results, plan.suite.name)
     alive = alive_folder(plan.results, plan.suite.name)
     outcomes = engine.run([kept_alive(job, alive) for job in jobs_of(plan)], recording)
-    recording.keep(outcomes)
+    bad = {outcome.job.removeprefix("time ") for outcome in outcomes if outcome.state != "done"}
+    assembled = []
     for state in plan.cells:
-        record = records_folder(plan.results, plan.suite.name) / f"{state.cell.id}.json"
-        if (state.done or all_done(state.phases.all())) and not holds(record):
-            make_record(plan.results, state.cell)
-    return outcomes
+        cell = state.cell
+        record = records_folder(plan.results, plan.suite.name) / f"{cell.id}.json"
+        if cell.id not in bad and (state.done or all_done(state.phases.all())) and not holds(record):
+            assembled.append(recorded(plan.results, cell))
+    recording.keep([*outcomes, *assembled])
+    return [*outcomes, *(outcome for outcome in assembled if outcome.state != "done")]
+
+
+def recorded(results: Path, cell: AnyCell) -> Outcome:
+    """Make the record of a cell whose phases are done, and tell how that went: one that can't be made is no reason to make no other."""
+    try:
+        make_record(results, cell)
+    except InputError as error:
+        return Outcome(cell.id, "failed", kind="input", message=str(error))
+    return Outcome(cell.id, "done")
 
 
 def all_done(phases: Sequence[Phase]) -> bool:

@@ -18,6 +18,7 @@ from harness.cli.options import RESULTS, Json, Only, ResourceOptions, Results, S
 if TYPE_CHECKING:
     from harness.engines.base import Engine, Outcome
     from harness.engines.choice import EngineName
+    from harness.locks import Held
     from harness.matrix import Plan
     from harness.preflight import Preflight
     from harness.pricing import Price
@@ -89,7 +90,7 @@ def bench(
         if not (yes or agreed(plan, looked, console)):
             console.print("nothing was run")
             return 0
-    with sole(results / loaded.name):
+    with sole(results / loaded.name) as held:
         plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
         if plan.stale and not (accept_stale or redo_stale):
             stale.refuse_stale(plan)
@@ -103,21 +104,24 @@ def bench(
             return matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
 
         engines = partial(engine_for, suite=loaded, results=results)
-        plan, outcomes = carried_out(plan, remade, engines, engine, prices, seeds, console)
-        # The tables are of the whole suite, whichever of its cells have just run.
-        whole = matrix.make_plan(loaded, results, seeds=seeds) if only or skip else plan
-        recorded = bool(record_paths(whole.expected))
-        sound = show_leaderboard(whole.expected, console) if recorded else True
+        plan, outcomes = carried_out(plan, held, remade, engines, engine, prices, seeds, console)
         words = words_of(suite, seeds, without, results, engine, resources, yes=yes)
-        code = show_failures(outcomes, plan, words, only or (), console)
+        try:
+            # The tables are of the whole suite, whichever of its cells have just run.
+            whole = matrix.make_plan(loaded, results, seeds=seeds) if only or skip else plan
+            recorded = bool(record_paths(whole.expected))
+            sound = show_leaderboard(whole.expected, console) if recorded else True
+        finally:  # also where there is no room for the tables
+            code = show_failures(outcomes, plan, words, chosen, console)
         if code is None and sound and recorded:
-            with_seeds = words_of(suite, SEEDS_FOR_A_VERDICT, without, results, engine, resources, yes=yes)
+            with_seeds = words_of(suite, SEEDS_FOR_A_VERDICT, (), results, engine, resources, yes=yes)
             show_next_steps(whole, with_seeds, console)
     return code if code is not None else 0 if sound else 1
 
 
 def carried_out(
     plan: Plan,
+    held: Held,
     remade: Callable[[], Plan],
     engine_for: Callable[[EngineName], Engine],
     name: EngineName,
@@ -131,7 +135,7 @@ def carried_out(
     """
     from harness import matrix
     from harness.budget import job_seconds
-    from harness.cli.display import Listeners, display_for
+    from harness.cli.display import Guard, Listeners, display_for
     from harness.micro_batches import halve
     from harness.suite import Cell
     from harness.watching.journal import journal
@@ -146,7 +150,7 @@ def carried_out(
             journal(plan.results, plan.suite.name, name, jobs, plan.counted, expected) as kept,
             display_for(console, plan.suite.name, kept.board) as display,
         ):
-            ended = matrix.run(plan, engine, Listeners(kept, display))
+            ended = matrix.run(plan, engine, Listeners(Guard(held), kept, display))
         outcomes |= {outcome.job: outcome for outcome in ended}
         trained = [cell for cell in plan.all_cells if isinstance(cell, Cell)]
         smaller = halve(plan.suite, plan.results, trained, outcomes.values(), seeds)
