@@ -22,7 +22,7 @@ from harness.methods.attach import without_method
 from harness.processes import die_with_parent
 from harness.throughput.batches import measure_batches
 from harness.throughput.cost import measure_inference_cost
-from harness.throughput.measurement import measure
+from harness.throughput.measurement import measure, not_compiled
 from harness.throughput.modes import mode_of, native_precisions
 
 
@@ -48,16 +48,22 @@ def work(job: Job) -> Result:
             detector, view, count, protocol=job.protocol, device=device, threads=job.threads, mode=mode
         )
         return Result(batches=points, batches_ended=ended)
-    measured = measure(
-        detector,
-        view,
-        count,
-        protocol=job.protocol,
-        device=device,
-        threads=job.threads,
-        mode=mode,
-        flags=job.flags,
-    )
+    try:
+        measured = measure(
+            detector,
+            view,
+            count,
+            protocol=job.protocol,
+            device=device,
+            threads=job.threads,
+            mode=mode,
+            flags=job.flags,
+        )
+    except RuntimeError as error:
+        why = not_compiled(error) if mode.compiled else None
+        if why is None:
+            raise
+        return Result(impossible=why)
     return Result(latency=measured.model_copy(update={"peak_resident_bytes": peak_resident_bytes()}))
 
 
