@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from harness.counts import read_counts, scope_scores
 from harness.engines.base import Engine, Job, Listener, Outcome, Resources
 from harness.errors import InputError, InputWarning
 from harness.faults import worded
-from harness.files import sha256_of_file, write_json
+from harness.files import no_collection, sha256_of_file, write_json
 from harness.micro_batches import Reduction, current_cells, read_reductions, reductions_of
 from harness.phases import Phase, PhaseState, phase_state, phase_states, set_aside
 from harness.programs.cell import (
@@ -153,6 +153,7 @@ class Plan:
         return [*(entry for entry in self.artefacts if entry[1].state == "stale"), *found]
 
 
+@no_collection()
 def make_plan(
     suite: Suite, results: Path, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
 ) -> Plan:
@@ -317,14 +318,21 @@ def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
     alive = alive_folder(plan.results, plan.suite.name)
     outcomes = engine.run([kept_alive(job, alive) for job in jobs_of(plan)], recording)
     bad = {outcome.job.removeprefix("time ") for outcome in outcomes if outcome.state != "done"}
-    assembled = []
+    assembled = assemble_missing(plan, bad)
+    recording.keep([*outcomes, *assembled])
+    return [*outcomes, *(outcome for outcome in assembled if outcome.state != "done")]
+
+
+@no_collection()
+def assemble_missing(plan: Plan, without: Collection[str]) -> list[Outcome]:
+    """Make the records that are missing although all phases of their cells are done, but for cells in `without`; how that went."""
+    found = []
     for state in plan.cells:
         cell = state.cell
         record = records_folder(plan.results, plan.suite.name) / f"{cell.id}.json"
-        if cell.id not in bad and (state.done or all_done(state.phases.all())) and not holds(record):
-            assembled.append(recorded(plan.results, cell))
-    recording.keep([*outcomes, *assembled])
-    return [*outcomes, *(outcome for outcome in assembled if outcome.state != "done")]
+        if cell.id not in without and (state.done or all_done(state.phases.all())) and not holds(record):
+            found.append(recorded(plan.results, cell))
+    return found
 
 
 def recorded(results: Path, cell: AnyCell) -> Outcome:

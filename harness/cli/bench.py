@@ -79,7 +79,11 @@ def bench(
     chosen, without = only or (), skip or ()
     programs = program_cells(loaded, seeds=seeds, only=chosen, skip=without)
     refuse_not_yet(loaded, [*cells_of(loaded, seeds=seeds, only=chosen, skip=without), *programs])
-    plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
+
+    def remade() -> Plan:
+        return matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
+
+    plan = remade()
     refuse_misfits(loaded, plan.untrained)
     prices: Mapping[str, Price] = {}
     if plan.pending or plan.unavailable:
@@ -91,18 +95,16 @@ def bench(
             console.print("nothing was run")
             return 0
     with sole(results / loaded.name) as held:
-        plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
+        if plan.pending:
+            # Somebody else may have worked here since. Where nothing was left to do, nobody had anything to do either.
+            plan = remade()
         if plan.stale and not (accept_stale or redo_stale):
             stale.refuse_stale(plan)
         if plan.stale:
             (stale.accept_stale if accept_stale else stale.redo_stale)(plan)
-            plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
+            plan = remade()
         cells, ready = plan.counted
         console.print(f"{loaded.name}: {cells} cells, {ready} done already", highlight=False)
-
-        def remade() -> Plan:
-            return matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
-
         engines = partial(engine_for, suite=loaded, results=results)
         plan, outcomes = carried_out(plan, held, remade, engines, engine, prices, seeds, console)
         words = words_of(suite, seeds, without, results, engine, resources, yes=yes)
