@@ -18,7 +18,7 @@ from harness.cell import (
     time_cell,
     worked_on,
 )
-from harness.counts import UNNAMED, read_counts, scope_scores, write_counts
+from harness.counts import COUNTS_FILE, SUBMISSION_FILE, UNNAMED, read_counts, scope_scores, write_counts
 from harness.errors import InputError
 from harness.files import sha256_of_file
 from harness.phases import ScoredPhases, was_accepted
@@ -36,12 +36,6 @@ from harness.records import (
 )
 from harness.suite import Cell, EvaluationPart, ScoredCell
 from harness.timings import InferenceCost, StepCost, Throughput
-
-COUNTS_FILE = "counts.npz"
-"""Of phase `score`: counts of every image."""
-
-SUBMISSION_FILE = "submission.zip"
-"""Of phase `score` instead: predictions on a split whose labels are private."""
 
 
 def time_and_record(results: Path, cell: Cell, report: Report) -> None:

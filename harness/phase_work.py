@@ -18,9 +18,8 @@ from detectors.base import Detector
 from detectors.meta import FILE, DetectorMeta
 from detectors.registry import adapter_file
 from harness.artefacts import locked, open_part, resolve_device, statistics_phase
-from harness.assembly import COUNTS_FILE, SUBMISSION_FILE
 from harness.cell_oracle import as_seen, oracle_artefact, source_oracle
-from harness.counts import write_counts
+from harness.counts import COUNTS_FILE, SUBMISSION_FILE, write_counts
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.predictions import pack_predictions, predictions_sha256
 from harness.environment import environment

@@ -46,7 +46,7 @@ def main(report_seconds: float, parent: int) -> int:
         job.task(throttled(report, report_seconds))
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent is told and the traceback is in the log
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the parent is told and the traceback is in the log
         log_traceback()
         fault = fault_of(error)
         if stop_asked():

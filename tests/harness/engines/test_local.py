@@ -82,11 +82,13 @@ def test_a_failed_job_skips_those_behind_it_and_no_others(jobs: ModuleType, tmp_
 
 
 def test_errors_and_signals_are_told_and_the_traceback_is_in_the_log(jobs: ModuleType, tmp_path: Path) -> None:
-    outcomes = engine(tmp_path).run([Job("bug", jobs.bug), Job("die", jobs.die)], Notes())
+    outcomes = engine(tmp_path).run([Job("bug", jobs.bug), Job("die", jobs.die), Job("leave", jobs.leave)], Notes())
     assert (outcomes[0].kind, outcomes[0].message) == ("error", "ZeroDivisionError: ouch")
     assert "Traceback" in Path(outcomes[0].log).read_text()
     assert outcomes[1].kind == "infrastructure"
     assert "SIGKILL" in outcomes[1].message
+    assert (outcomes[2].kind, outcomes[2].message) == ("error", "SystemExit: 3")
+    assert "Traceback" in Path(outcomes[2].log).read_text()
 
 
 def test_a_job_gets_its_slots_device_and_the_suites_threads(jobs: ModuleType, tmp_path: Path) -> None:
