@@ -203,7 +203,7 @@ def lacking(plan: Plan, looked: Preflight) -> bool:
         told.append(f"samiro-bench: {plan.suite.name}: nothing was run, for this is missing: {names}")
     for line in [*looked.problems, *told]:
         Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
-    cost = cost_line(looked.costs, looked.prices.values(), called(plan.suite))
+    cost = cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite))
     Console().print(cost, highlight=False, markup=False, soft_wrap=True)
     return True
 
@@ -215,6 +215,6 @@ def agreed(plan: Plan, looked: Preflight, console: Console) -> bool:
 
     if not (console.is_terminal and sys.stdin.isatty()) or not is_long(looked.costs, looked.prices.values()):
         return True
-    cost = cost_line(looked.costs, looked.prices.values(), called(plan.suite))
+    cost = cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite))
     console.print(cost, highlight=False, markup=False, soft_wrap=True)
     return typer.confirm("Begin?", default=True)
