@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from types import ModuleType
 import pytest
 
 from harness.engines.base import Job, Outcome, Resources
-from harness.engines.local import LocalEngine
+from harness.engines.local import LocalEngine, News, read_lines
 from harness.engines.room import Gpu, Machine, named_gpus
 from harness.progress import Event
 
@@ -89,6 +91,12 @@ def test_errors_and_signals_are_told_and_the_traceback_is_in_the_log(jobs: Modul
     assert "SIGKILL" in outcomes[1].message
     assert (outcomes[2].kind, outcomes[2].message) == ("error", "SystemExit: 3")
     assert "Traceback" in Path(outcomes[2].log).read_text()
+
+
+def test_a_line_that_was_torn_when_its_process_was_killed_is_no_news() -> None:
+    news: News = queue.Queue()
+    read_lines("job", io.BytesIO(b'{"event": {}}\n{"eve'), news)
+    assert [news.get(), news.get()] == [("job", b'{"event": {}}\n'), ("job", None)]
 
 
 def test_a_job_gets_its_slots_device_and_the_suites_threads(jobs: ModuleType, tmp_path: Path) -> None:
