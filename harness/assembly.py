@@ -18,7 +18,8 @@ from harness.cell import (
     time_cell,
     worked_on,
 )
-from harness.counts import UNNAMED, read_counts, scope_scores, write_counts
+from harness.counts import COUNTS_FILE, SUBMISSION_FILE, UNNAMED, read_counts, scope_scores, write_counts
+from harness.errors import InputError
 from harness.files import sha256_of_file
 from harness.phases import ScoredPhases, was_accepted
 from harness.progress import Report
@@ -47,17 +48,12 @@ def time_and_record(results: Path, cell: Cell, report: Report) -> None:
 def assemble_record(results: Path, cell: Cell) -> Record:
     """Make the record and counts of a cell whose phases are done, and write them; returns the record.
 
-    Counts go first, so that a record never names counts that aren't there.
+    Counts go first, so that a record never names counts that aren't there. InputError where a phase isn't as it was finished.
     """
     phases = cell_phases(results, cell)
     target = records_folder(results, cell.suite)
     training = read_json(phases.train.folder / "summary.json")
-    evaluations, submissions = [], []
-    for name, evaluation in cell.evaluations.items():
-        if (phases.score[name].folder / "counts.npz").is_file():
-            evaluations.append(assemble_evaluation(results, cell, phases, name, evaluation))
-        else:
-            submissions.append(assemble_submission(results, cell, phases, name, evaluation))
+    evaluations, submissions = assemble_evaluations(results, cell, phases)
     timed = read_json(phases.time.folder / "throughput.json")
     flags = [f"{phase.name}: kept although the code changed since" for phase in phases.all() if was_accepted(phase)]
     # Trainings that were kept from before backbones had a start say nothing of one.
@@ -73,10 +69,10 @@ def assemble_record(results: Path, cell: Cell) -> Record:
         suite=cell.suite,
         identity=cell.identity,
         fingerprints={phase.name: read_json(phase.folder / "phase.json")["fingerprint"] for phase in phases.all()},
-        checkpoint_sha256=sha256_of_file(phases.train.folder / "checkpoint.safetensors"),
+        checkpoint_sha256=hashed(phases.train.folder / "checkpoint.safetensors"),
         selected_on="val" if "val-best" in (cell.identity.selection, cell.identity.confidence) else None,
-        evaluations=tuple(evaluations),
-        submissions=tuple(submissions),
+        evaluations=evaluations,
+        submissions=submissions,
         throughput=throughput_of(timed),
         inference_cost=tuple(InferenceCost.model_validate(cost) for cost in timed.get("inference_cost", ())),
         training=TrainingCost.model_validate(training["cost"]),
@@ -101,12 +97,32 @@ def step_cost_of(path: Path) -> StepCost | None:
     return None if measured is None else StepCost.model_validate(measured)
 
 
+def assemble_evaluations(
+    results: Path, cell: ScoredCell, phases: ScoredPhases
+) -> tuple[tuple[Evaluation, ...], tuple[Submission, ...]]:
+    """The evaluations of a cell of either kind, and its predictions on splits whose labels are private."""
+    evaluations, submissions = [], []
+    for name, evaluation in cell.evaluations.items():
+        folder = phases.score[name].folder
+        if (folder / SUBMISSION_FILE).is_file():
+            submissions.append(assemble_submission(results, cell, phases, name, evaluation))
+        elif (folder / COUNTS_FILE).is_file():
+            evaluations.append(assemble_evaluation(results, cell, phases, name, evaluation))
+        else:
+            raise damaged(folder, f"there is neither {COUNTS_FILE} nor {SUBMISSION_FILE}")
+    return tuple(evaluations), tuple(submissions)
+
+
 def assemble_evaluation(
     results: Path, cell: ScoredCell, phases: ScoredPhases, name: str, evaluation: EvaluationPart
 ) -> Evaluation:
     """One evaluation of a record, its counts copied beside the record."""
     predicted = read_json(phases.predict[name].folder / "predict.json")
-    counts = read_counts(phases.score[name].folder / "counts.npz")
+    folder = phases.score[name].folder
+    try:
+        counts = read_counts(folder / COUNTS_FILE)
+    except InputError as error:
+        raise damaged(folder, str(error).partition("; ")[0]) from error
     path = counts_path(records_folder(results, cell.suite), cell.id, name)
     write_counts(path, counts)
     scenarios = sorted(set(counts.scenario.tolist()) - {UNNAMED})
@@ -120,7 +136,7 @@ def assemble_evaluation(
         counts_file=path.name,
         counts_sha256=sha256_of_file(path),
         predictions_sha256=predicted["predictions_sha256"],
-        warnings=tuple(read_json(phases.score[name].folder / "score.json")["warnings"]),
+        warnings=tuple(read_json(folder / "score.json")["warnings"]),
     )
 
 
@@ -162,7 +178,7 @@ def assemble_artefacts(results: Path, cell: Cell, met: Sequence[dict[str, Any] |
                 kind="oracle",
                 name=cell.oracle.configuration.name,
                 key=phase.key,
-                sha256=sha256_of_file(phase.folder / "oracle.safetensors"),
+                sha256=hashed(phase.folder / "oracle.safetensors"),
                 facts=card,
             )
         )
@@ -180,6 +196,24 @@ def rendered_artefacts(results: Path, cell: ScoredCell) -> Iterator[Artefact]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object that a finished phase holds."""
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """A JSON object that a finished phase holds. InputError, which says what to do, where it isn't there any more or was changed."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path.parent, f"{path.name}: {error}") from error
+    if not isinstance(value, dict):
+        raise damaged(path.parent, f"{path.name} isn't a JSON object")
     return value
+
+
+def hashed(path: Path) -> str:
+    """The sha256 of a file that a finished phase holds; InputError likewise."""
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise damaged(path.parent, f"{path.name}: {error.strerror}") from error
+
+
+def damaged(folder: Path, why: str) -> InputError:
+    """What is said of a phase that isn't as it was finished."""
+    return InputError(f"{folder}: not as it was finished ({why}); move the folder away and run `bench` again")

@@ -117,8 +117,8 @@ def job_seconds(plan: Plan, prices: Mapping[str, Price]) -> dict[str, float]:
     return found
 
 
-def cost_line(costs: Mapping[str, Cost], prices: Iterable[Price], suite: str) -> str:
-    """What is still to be done and what that takes, in a line."""
+def cost_line(plan: Plan, costs: Mapping[str, Cost], prices: Iterable[Price], suite: str) -> str:
+    """What of a plan is still to be done and what that takes, in a line."""
     to_train = list(prices)
     told = f"to do: {len(costs)} cells, {len(to_train)} of them to train"
     if any(cost.seconds for cost in costs.values()):
@@ -136,6 +136,11 @@ def cost_line(costs: Mapping[str, Cost], prices: Iterable[Price], suite: str) ->
     unscored = sum(cost.rest is None for cost in costs.values())
     if unscored:
         told += f"; predicting, scoring and timing of {unscored} aren't in it: no cell like them is done yet"
+    unbuilt = [phase.folder.parent.name for phase, stand in plan.artefacts if stand.state != "done"]
+    if costs and unbuilt:
+        kinds = {"rendered": "datasets to render", "oracle": "oracles to pre-train"}
+        what = [f"{unbuilt.count(kind)} {text}" for kind, text in kinds.items() if kind in unbuilt]
+        told += f"; not in it: {', '.join(what)}"
     return told
 
 

@@ -5,7 +5,7 @@ The phases lie in `results/local/<suite>/cells/<id>/`; the records and counts in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from harness.datasets.base import FORMS
 from harness.files import sha256_of_json, write_json
 from harness.fingerprint import code_of
 from harness.locks import in_turn
-from harness.phases import Phase, phase_state, run_phase
+from harness.phases import Phase, phase_state, run_phase, set_aside
 from harness.progress import Event, Report
 from harness.rendered.spec import dataset_key
 from harness.scoring import LANE_WIDTH, SCORINGS, Scoring, scoring_on
@@ -119,6 +119,25 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     return CellPhases(folder, train, threshold, predict, score, time)
 
 
+def made_from(phase: str) -> set[str]:
+    """Names of the phases whose results a phase of a cell is made from."""
+    kind, _, evaluation = phase.partition("-")
+    chosen = {"train", "threshold"}
+    scored = {*chosen, f"predict-{evaluation}"}
+    return {"train": set(), "threshold": {"train"}, "predict": chosen, "score": scored, "time": chosen}[kind]
+
+
+def set_orphans_aside(phases: Sequence[Phase]) -> None:
+    """Move aside the phases of a cell, given all in their order, that were made from one which isn't there any more.
+
+    Their keys say of what options they were made, not of which training: what is trained again need not have the same weights.
+    """
+    gone = {phase.name for phase in phases if phase_state(phase).state in {"missing", "partial"}}
+    for phase in reversed(phases):
+        if phase.folder.is_dir() and gone & made_from(phase.name):
+            set_aside(phase.folder)
+
+
 def phase_of(folder: Path, options: Mapping[str, Any], code: Mapping[str, str]) -> Phase:
     """The phase of some options, of which its key is the hash."""
     return Phase(folder, sha256_of_json(options), code, options)
@@ -195,6 +214,7 @@ def run_phases(results: Path, cell: Cell, report: Report) -> None:
     from harness.phase_work import choose_threshold, pack_submission, predict_split, score_split, train
 
     phases = cell_phases(results, cell)
+    set_orphans_aside(phases.all())
     if phase_state(phases.train).state != "done":
         # Without them the phase's key is another one: what was trained with them would be moved aside for nothing.
         required(weights_state(cell.meta, cell.form))

@@ -24,6 +24,12 @@ from harness.stored_arrays import ARCHIVE_LIMIT, DAMAGE, arrays_of
 THRESHOLDS: tuple[float, ...] = (0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95)
 """The IoU thresholds of the columns of `OverlapCounts.true_positives`: COCO's ten, as CLRNet's mF1 uses them."""
 
+COUNTS_FILE = "counts.npz"
+"""Of phase `score`: counts of every image."""
+
+SUBMISSION_FILE = "submission.zip"
+"""Of phase `score` instead: predictions on a split whose labels are private."""
+
 UNNAMED = "unnamed"
 """The scenario of images that have none."""
 

@@ -22,7 +22,7 @@ def written_aside(path: Path) -> Iterator[Path]:
 
     A reader of `path` sees the old content or the new one, never half of it, also after a kill or on a full disk. A symbolic link
     is followed, and what it points to is replaced. Raises InputError, naming `path`, as `replaceable` does and where the folder
-    takes no file.
+    takes no file; errors of the system name `path` as well.
     """
     target = replaceable(path)
     try:
@@ -43,6 +43,11 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.chmod(0o666 & ~umask)
         aside.replace(replaceable(target))
         sync_folder(target.parent)
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        # Those of writing to an open file name none.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -57,8 +58,28 @@ def holder_of(folder: Path) -> Path:
     return folder / ".bench.holder.json"
 
 
+@dataclass(frozen=True)
+class Held:
+    """A suite's folder that this process holds. lock: which file its lock was, by device and number, when it was taken."""
+
+    folder: Path
+    lock: tuple[int, int]
+
+    def refuse_vanished(self) -> None:
+        """InputError where the folder is gone or another one by now, as where a mount was lost: what is missing there is no news."""
+        try:
+            there = os.stat(lock_of(self.folder))
+        except (FileNotFoundError, NotADirectoryError):
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != self.lock:
+            raise InputError(
+                f"{self.folder}: vanished while this worked in it (a mount that was lost?); see that it is there again, then the "
+                "same command goes on"
+            )
+
+
 @contextmanager
-def sole(folder: Path, beat_seconds: float = BEAT_SECONDS) -> Iterator[None]:
+def sole(folder: Path, beat_seconds: float = BEAT_SECONDS) -> Iterator[Held]:
     """Hold a suite's folder, and say in it who does; InputError, which names the holder, if somebody else has it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,8 +96,9 @@ def sole(folder: Path, beat_seconds: float = BEAT_SECONDS) -> Iterator[None]:
         ended = threading.Event()
         beats = threading.Thread(target=beat, args=(holder_of(folder), ended, beat_seconds), daemon=True)
         beats.start()
+        there = os.stat(lock_of(folder))
         try:
-            yield
+            yield Held(folder, (there.st_dev, there.st_ino))
         finally:
             ended.set()
             beats.join()

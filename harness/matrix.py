@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,10 @@ from harness.cell import CellPhases, cell_phases, content_key, records_folder, r
 from harness.counts import read_counts, scope_scores
 from harness.engines.base import Engine, Job, Listener, Outcome, Resources
 from harness.errors import InputError, InputWarning
-from harness.files import sha256_of_file, write_json
+from harness.faults import worded
+from harness.files import no_collection, sha256_of_file, write_json
 from harness.micro_batches import Reduction, current_cells, read_reductions, reductions_of
-from harness.phases import Phase, PhaseState, accept, phase_state, phase_states, set_aside
+from harness.phases import Phase, PhaseState, phase_state, phase_states, set_aside
 from harness.programs.cell import (
     ProgramCell,
     ProgramPhases,
@@ -152,6 +153,7 @@ class Plan:
         return [*(entry for entry in self.artefacts if entry[1].state == "stale"), *found]
 
 
+@no_collection()
 def make_plan(
     suite: Suite, results: Path, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
 ) -> Plan:
@@ -209,57 +211,6 @@ def prerequisites(results: Path, cell: AnyCell) -> list[Phase]:
     if isinstance(cell, Cell) and cell.oracle is not None and cell.oracle_dataset is not None:
         found.append(oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset))
     return found
-
-
-def refuse_stale(plan: Plan) -> None:
-    """InputError on results of other code: the user says what is to become of them, and nothing is lost meanwhile."""
-    if plan.stale:
-        phase, state = plan.stale[0]
-        more = f" (and {len(plan.stale) - 1} more phases)" if len(plan.stale) > 1 else ""
-        raise InputError(
-            f"{phase.folder / 'phase.json'}: key 'fingerprint': {state.reason}{more}; `bench --redo-stale` moves such "
-            "results aside and makes them again, `bench --accept-stale` keeps them and flags their rows"
-        )
-
-
-def accept_stale(plan: Plan) -> None:
-    """Keep every stale phase as it is; the records say so."""
-    for phase, _ in plan.stale:
-        accept(phase)
-    forget_records(plan)
-
-
-def redo_stale(plan: Plan) -> None:
-    """Move every stale phase aside, and with it the phases of its cell that were made from it."""
-    for phase, state in plan.artefacts:
-        if state.state == "stale":
-            set_aside(phase.folder)
-    stale_oracles = {phase.folder for phase, state in plan.artefacts if state.state == "stale"}
-    for cell in plan.cells:
-        rests_on_stale = any(phase.folder in stale_oracles for phase in prerequisites(plan.results, cell.cell))
-        stale = {phase.name for phase, _ in cell.stale} | ({"train"} if rests_on_stale else set())
-        for phase, _ in cell.states:
-            if phase.folder.is_dir() and (phase.name in stale or stale & before(phase.name)):
-                set_aside(phase.folder)
-    forget_records(plan)
-
-
-def before(phase: str) -> set[str]:
-    """Names of the phases whose results a phase is made from."""
-    kind, _, evaluation = phase.partition("-")
-    chosen = {"train", "threshold"}
-    scored = {*chosen, f"predict-{evaluation}"}
-    return {"train": set(), "threshold": {"train"}, "predict": chosen, "score": scored, "time": chosen}[kind]
-
-
-def forget_records(plan: Plan) -> None:
-    """Move the records of cells with stale phases to `superseded/`: they are assembled anew."""
-    touched = any(state.state == "stale" for _, state in plan.artefacts)
-    for cell in plan.cells:
-        if cell.stale or touched:
-            record = records_folder(plan.results, plan.suite.name) / f"{cell.cell.id}.json"
-            if record.is_file():
-                set_aside(record)
 
 
 def jobs_of(plan: Plan) -> tuple[Job, ...]:
@@ -351,7 +302,11 @@ class Recording:
                 now[outcome.job] = outcome.message
         if now != self.ended_badly:
             self.ended_badly = now
-            write_json(self.file, now)
+            try:
+                write_json(self.file, now)
+            except (OSError, InputError) as error:  # no room, or no folder any more: no reason to end what runs
+                told = f"{self.file}: how jobs ended can't be kept ({worded(error)}); the run goes on without"
+                warnings.warn(told, InputWarning, stacklevel=2)
 
 
 def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
@@ -362,12 +317,31 @@ def run(plan: Plan, engine: Engine, listener: Listener) -> list[Outcome]:
     recording = Recording(listener, plan.results, plan.suite.name)
     alive = alive_folder(plan.results, plan.suite.name)
     outcomes = engine.run([kept_alive(job, alive) for job in jobs_of(plan)], recording)
-    recording.keep(outcomes)
+    bad = {outcome.job.removeprefix("time ") for outcome in outcomes if outcome.state != "done"}
+    assembled = assemble_missing(plan, bad)
+    recording.keep([*outcomes, *assembled])
+    return [*outcomes, *(outcome for outcome in assembled if outcome.state != "done")]
+
+
+@no_collection()
+def assemble_missing(plan: Plan, without: Collection[str]) -> list[Outcome]:
+    """Make the records that are missing although all phases of their cells are done, but for cells in `without`; how that went."""
+    found = []
     for state in plan.cells:
-        record = records_folder(plan.results, plan.suite.name) / f"{state.cell.id}.json"
-        if (state.done or all_done(state.phases.all())) and not holds(record):
-            make_record(plan.results, state.cell)
-    return outcomes
+        cell = state.cell
+        record = records_folder(plan.results, plan.suite.name) / f"{cell.id}.json"
+        if cell.id not in without and (state.done or all_done(state.phases.all())) and not holds(record):
+            found.append(recorded(plan.results, cell))
+    return found
+
+
+def recorded(results: Path, cell: AnyCell) -> Outcome:
+    """Make the record of a cell whose phases are done, and tell how that went: one that can't be made is no reason to make no other."""
+    try:
+        make_record(results, cell)
+    except InputError as error:
+        return Outcome(cell.id, "failed", kind="input", message=str(error))
+    return Outcome(cell.id, "done")
 
 
 def all_done(phases: Sequence[Phase]) -> bool:

@@ -88,9 +88,12 @@ def micro_batch_of(cell: Cell) -> int:
     return min(share, cell.identity.micro_batch_size or share)
 
 
-def halve(suite: Suite, results: Path, cells: Sequence[Cell], outcomes: Iterable[Outcome]) -> dict[str, str]:
+def halve(
+    suite: Suite, results: Path, cells: Sequence[Cell], outcomes: Iterable[Outcome], seeds: int | None = None
+) -> dict[str, str]:
     """Halve the micro-batches of the pairs of which a cell ran out of memory, and keep that; cell -> what becomes of its pair.
 
+    seeds: of the matrix that the pairs are in, as for `cells_of`.
     Left out are cells whose micro-batch is one sample already, or whose pair has a cell that can't be trained with a smaller one.
     """
     reductions, by_id = read_reductions(results, suite.name), {cell.id: cell for cell in cells}
@@ -100,7 +103,7 @@ def halve(suite: Suite, results: Path, cells: Sequence[Cell], outcomes: Iterable
         if outcome.kind != "memory" or cell is None or micro_batch_of(cell) == 1:
             continue
         key, size = pair_key(cell.identity), micro_batch_of(cell) // 2
-        pair = [other for other in cells_of(suite) if pair_key(other.identity) == key]
+        pair = [other for other in cells_of(suite, seeds=seeds) if pair_key(other.identity) == key]
         try:
             for other in pair:
                 check_micro_batches(with_micro_batch(other, size))

@@ -19,7 +19,7 @@ from detectors.meta import FILE, DetectorMeta
 from detectors.registry import adapter_file
 from harness.artefacts import locked, open_part, resolve_device, statistics_phase
 from harness.cell_oracle import as_seen, oracle_artefact, source_oracle
-from harness.counts import write_counts
+from harness.counts import COUNTS_FILE, SUBMISSION_FILE, write_counts
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.predictions import pack_predictions, predictions_sha256
 from harness.environment import environment
@@ -52,9 +52,6 @@ from harness.weights.cache import start_detector
 
 THRESHOLD_FILE = "threshold.json"
 """Of phase `threshold`."""
-
-SUBMISSION_FILE = "submission.zip"
-"""Predictions on a split whose labels are private."""
 
 
 def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Report, folder: Path) -> None:
@@ -370,7 +367,7 @@ def score_split(cell: ScoredCell, dataset: Dataset, split: str, predicted: Path,
 
     scorer = SCORINGS[dataset.form].scorer
     counts, oddities = scorer(dataset, split, predicted / "lanes", progress=progress, workers=cell.training.threads)
-    write_counts(folder / "counts.npz", counts)
+    write_counts(folder / COUNTS_FILE, counts)
     warnings = [str(oddity).replace(f"{dataset.root}/", "") for oddity in oddities]
     write_json(folder / "score.json", {"warnings": warnings})
 

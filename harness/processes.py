@@ -8,11 +8,13 @@ import signal
 import sys
 
 
-def die_with_parent(how: signal.Signals) -> None:
-    """On Linux, have the kernel send this process a signal when its parent dies, however it dies."""
+def die_with_parent(how: signal.Signals, parent: int) -> None:
+    """On Linux, have the kernel send this process a signal when its parent dies, however it dies.
+
+    parent: the parent's id, from the parent itself: this process is somebody else's if that was killed while this one began.
+    """
     if sys.platform == "linux":
         PR_SET_PDEATHSIG = 1  # linux/prctl.h
-        parent = os.getppid()
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, how)
-        if os.getppid() != parent:  # it died in between
+        if os.getppid() != parent:  # it is dead already
             os.kill(os.getpid(), how)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from harness.cell import records_folder
 from harness.errors import InputError
 from harness.records import read_sound_records
 from harness.report.arms import row_key, variants
 from harness.suite import ScoredCell
+from harness.validation import plain_complaint
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ def strays(expected: SuiteCells) -> tuple[int, list[str]]:
     return len(others), faults
 
 
+OUTCOMES = TypeAdapter(dict[str, str])
+
+
 def outcomes_file(results: Path, suite: str) -> Path:
     """Where a suite keeps how its jobs ended."""
     return results / suite / "outcomes.json"
@@ -65,12 +70,12 @@ def read_outcomes(results: Path, suite: str) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        ended: dict[str, str] = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return OUTCOMES.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = plain_complaint(error) if isinstance(error, ValidationError) else error.strerror
         raise InputError(
-            f"{path}: not a readable list of outcomes ({error}); delete it, the next `bench` writes it"
+            f"{path}: not a readable list of outcomes ({reason}); delete it, the next `bench` writes it"
         ) from error
-    return ended
 
 
 def last_outcomes(results: Path, suite: str) -> dict[str, str]:

@@ -53,7 +53,8 @@ def stop_asked() -> bool:
 def after_checkpoint(tell: Callable[[], None] | None = None) -> Iterator[None]:
     """Inside, a request only shows in `stop_asked`: the block ends by itself, after a checkpoint. KeyboardInterrupt at its end.
 
-    tell: called when the request comes, for processes that the block waits for.
+    An error that ends the block is raised as it is: perhaps there is no checkpoint. tell: called when the request comes, for
+    processes that the block waits for.
     """
     told = [] if tell is None else [tell]
     _REQUEST.waits += 1
@@ -64,9 +65,8 @@ def after_checkpoint(tell: Callable[[], None] | None = None) -> Iterator[None]:
         _REQUEST.waits -= 1
         for entry in told:
             _REQUEST.told.remove(entry)
-        if _REQUEST.asked and not _REQUEST.waits:
-            # Whatever else has just gone wrong, it was while this was being stopped.
-            raise KeyboardInterrupt
+    if _REQUEST.asked and not _REQUEST.waits:
+        raise KeyboardInterrupt
 
 
 @contextmanager

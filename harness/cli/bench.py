@@ -18,6 +18,7 @@ from harness.cli.options import RESULTS, Json, Only, ResourceOptions, Results, S
 if TYPE_CHECKING:
     from harness.engines.base import Engine, Outcome
     from harness.engines.choice import EngineName
+    from harness.locks import Held
     from harness.matrix import Plan
     from harness.preflight import Preflight
     from harness.pricing import Price
@@ -44,7 +45,7 @@ def bench(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin without a question, however long it takes.")] = False,
 ) -> int:
     """Run the matrix of SUITE (default mini), resume what is there, then write and print its leaderboard."""
-    from harness import matrix
+    from harness import matrix, stale
     from harness.cli.failures import show_failures
     from harness.cli.leaderboard import show_leaderboard
     from harness.cli.next_steps import show_next_steps
@@ -78,7 +79,11 @@ def bench(
     chosen, without = only or (), skip or ()
     programs = program_cells(loaded, seeds=seeds, only=chosen, skip=without)
     refuse_not_yet(loaded, [*cells_of(loaded, seeds=seeds, only=chosen, skip=without), *programs])
-    plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
+
+    def remade() -> Plan:
+        return matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
+
+    plan = remade()
     refuse_misfits(loaded, plan.untrained)
     prices: Mapping[str, Price] = {}
     if plan.pending or plan.unavailable:
@@ -89,48 +94,50 @@ def bench(
         if not (yes or agreed(plan, looked, console)):
             console.print("nothing was run")
             return 0
-    with sole(results / loaded.name):
-        plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
+    with sole(results / loaded.name) as held:
+        if plan.pending:
+            # Somebody else may have worked here since. Where nothing was left to do, nobody had anything to do either.
+            plan = remade()
         if plan.stale and not (accept_stale or redo_stale):
-            matrix.refuse_stale(plan)
+            stale.refuse_stale(plan)
         if plan.stale:
-            (matrix.accept_stale if accept_stale else matrix.redo_stale)(plan)
-            plan = matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
+            (stale.accept_stale if accept_stale else stale.redo_stale)(plan)
+            plan = remade()
         cells, ready = plan.counted
         console.print(f"{loaded.name}: {cells} cells, {ready} done already", highlight=False)
-
-        def remade() -> Plan:
-            return matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
-
         engines = partial(engine_for, suite=loaded, results=results)
-        plan, outcomes = carried_out(plan, remade, engines, engine, prices, console)
-        # The tables are of the whole suite, whichever of its cells have just run.
-        whole = matrix.make_plan(loaded, results, seeds=seeds) if only or skip else plan
-        recorded = bool(record_paths(whole.expected))
-        sound = show_leaderboard(whole.expected, console) if recorded else True
-        words = words_of(suite, seeds, results, engine, resources)
-        code = show_failures(outcomes, plan, words, only or (), console)
+        plan, outcomes = carried_out(plan, held, remade, engines, engine, prices, seeds, console)
+        words = words_of(suite, seeds, without, results, engine, resources, yes=yes)
+        try:
+            # The tables are of the whole suite, whichever of its cells have just run.
+            whole = matrix.make_plan(loaded, results, seeds=seeds) if only or skip else plan
+            recorded = bool(record_paths(whole.expected))
+            sound = show_leaderboard(whole.expected, console) if recorded else True
+        finally:  # also where there is no room for the tables
+            code = show_failures(outcomes, plan, words, chosen, console)
         if code is None and sound and recorded:
-            with_seeds = words_of(suite, SEEDS_FOR_A_VERDICT, results, engine, resources)
+            with_seeds = words_of(suite, SEEDS_FOR_A_VERDICT, (), results, engine, resources, yes=yes)
             show_next_steps(whole, with_seeds, console)
     return code if code is not None else 0 if sound else 1
 
 
 def carried_out(
     plan: Plan,
+    held: Held,
     remade: Callable[[], Plan],
     engine_for: Callable[[EngineName], Engine],
     name: EngineName,
     prices: Mapping[str, Price],
+    seeds: int | None,
     console: Console,
 ) -> tuple[Plan, list[Outcome]]:
     """Run a plan, and again as long as cells run out of memory whose micro-batch can be halved; the last plan, and how all ended.
 
-    prices: of the cells that are to be trained, for the forecast.
+    prices: of the cells that are to be trained, for the forecast. seeds: of the matrix, as for `cells_of`.
     """
     from harness import matrix
     from harness.budget import job_seconds
-    from harness.cli.display import Listeners, display_for
+    from harness.cli.display import Guard, Listeners, display_for
     from harness.micro_batches import halve
     from harness.suite import Cell
     from harness.watching.journal import journal
@@ -145,10 +152,10 @@ def carried_out(
             journal(plan.results, plan.suite.name, name, jobs, plan.counted, expected) as kept,
             display_for(console, plan.suite.name, kept.board) as display,
         ):
-            ended = matrix.run(plan, engine, Listeners(kept, display))
+            ended = matrix.run(plan, engine, Listeners(Guard(held), kept, display))
         outcomes |= {outcome.job: outcome for outcome in ended}
         trained = [cell for cell in plan.all_cells if isinstance(cell, Cell)]
-        smaller = halve(plan.suite, plan.results, trained, outcomes.values())
+        smaller = halve(plan.suite, plan.results, trained, outcomes.values(), seeds)
         if not smaller:
             return plan, list(outcomes.values())
         for cell, told in smaller.items():
@@ -159,15 +166,26 @@ def carried_out(
         plan = replace(remade(), given_up=frozenset(failed))
 
 
-def words_of(suite: str, seeds: int | None, results: Path, engine: str, resources: Sequence[str] | None) -> list[str]:
-    """The command that runs a suite so, without a choice of cells."""
+def words_of(
+    suite: str,
+    seeds: int | None,
+    skip: Sequence[str],
+    results: Path,
+    engine: str,
+    resources: Sequence[str] | None,
+    *,
+    yes: bool,
+) -> list[str]:
+    """The command that runs a suite so, without `--only` and what becomes of stale results, which has been done."""
     from harness.cli.next_steps import program
 
     words = [program(), "bench", suite]
     words += [] if seeds is None else ["--seeds", str(seeds)]
     words += [] if results == RESULTS else ["--results", str(results)]
     words += [] if engine == "local" else ["--engine", engine]
-    return [*words, *(word for expression in resources or () for word in ("--resources", expression))]
+    words += [word for expression in resources or () for word in ("--resources", expression)]
+    words += ["--yes"] if yes else []
+    return [*words, *(word for expression in skip for word in ("--skip", expression))]
 
 
 def lacking(plan: Plan, looked: Preflight) -> bool:
@@ -185,7 +203,7 @@ def lacking(plan: Plan, looked: Preflight) -> bool:
         told.append(f"samiro-bench: {plan.suite.name}: nothing was run, for this is missing: {names}")
     for line in [*looked.problems, *told]:
         Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
-    cost = cost_line(looked.costs, looked.prices.values(), called(plan.suite))
+    cost = cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite))
     Console().print(cost, highlight=False, markup=False, soft_wrap=True)
     return True
 
@@ -197,6 +215,6 @@ def agreed(plan: Plan, looked: Preflight, console: Console) -> bool:
 
     if not (console.is_terminal and sys.stdin.isatty()) or not is_long(looked.costs, looked.prices.values()):
         return True
-    cost = cost_line(looked.costs, looked.prices.values(), called(plan.suite))
+    cost = cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite))
     console.print(cost, highlight=False, markup=False, soft_wrap=True)
     return typer.confirm("Begin?", default=True)

@@ -11,6 +11,7 @@ from rich.live import Live
 
 from harness.cli.board_view import BoardView, summary, whole_forecast
 from harness.engines.base import Job, Listener, Outcome
+from harness.locks import Held
 from harness.progress import Event
 from harness.watching.board import Board
 from harness.watching.events import now
@@ -118,6 +119,24 @@ class PlainDisplay:
         if time.monotonic() - self.told_whole >= WHOLE_SECONDS:
             self.told_whole = time.monotonic()
             self.say(summary(self.board, whole_forecast(self.board, now())))
+
+
+class Guard:
+    """Ends a run whose folder was lost, when a job doesn't end well. InputError."""
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
+
+    def started(self, job: Job) -> None:
+        """Nothing to look at."""
+
+    def event(self, event: Event) -> None:
+        """Nothing to look at."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Look whether the folder is still there."""
+        if outcome.state == "failed":
+            self.held.refuse_vanished()
 
 
 class Listeners:

@@ -11,6 +11,7 @@ from io import TextIOWrapper
 from typing import Any
 
 from harness.errors import InputError, InputWarning, did_you_mean
+from harness.faults import InfrastructureError
 
 VERBS: dict[str, tuple[str, str]] = {
     "bench": ("harness.cli.bench", "run the matrix of a suite, resume what is there, write its leaderboard"),
@@ -72,6 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
         return complain(f"{error.format_message()} (samiro-bench {verb} --help shows the usage)")  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
         return interrupted(verb)
+    except InfrastructureError as error:
+        complain(str(error))
+        return 1
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`); say nothing more, or Python complains at exit.
         sys.stderr.close()

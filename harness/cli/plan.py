@@ -176,7 +176,7 @@ def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[
         if len(rows) > ROWS:
             console.print(f"and {len(rows) - ROWS} rows more: --only, --skip and --state choose, --json has them all")
     console.print(counted(plan), highlight=False, soft_wrap=True)
-    cost = cost_line(looked.costs, looked.prices.values(), called(plan.suite))
+    cost = cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite))
     console.print(cost, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -134,7 +134,7 @@ def cell_rows(plan: Plan, seen: Seen) -> tuple[list[dict[str, Any]], dict[str, s
                 "cell": state.cell.id,
                 "state": state.summary if at is None or state.done else at.state,
                 "job": word or ("" if at is None else doing(at)),
-                "last": outcomes.get(state.cell.id, "") if not state.done else "",
+                "last": "" if state.done and state.recorded else outcomes.get(state.cell.id, ""),
             }
         )
     rows += [{"cell": cell.id, "state": DATA_MISSING, "job": "", "last": why} for cell, why in plan.unavailable]

@@ -63,12 +63,15 @@ def throughput(
         bool, typer.Option("--short", help="lane-latency/1-short: one process and 100 iterations, for orientation.")
     ] = False,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Measure a detector by protocol lane-latency/1 (docs/throughput.md): minutes a mode, in which nothing else should run.
 
     Batch 1 from host memory to lanes, in three fresh processes; its regions; batches up to 128; memory; operations; what each mode
-    does to the score, and what the method costs at inference. Latencies of one table must come from one machine.
+    does to the score, and what the method costs at inference. Latencies of one table must come from one machine. Exit code 1 where a
+    mode that was asked for can't be compiled here.
     """
+    import torch
+
     from harness.datasets.base import open_dataset
     from harness.environment import available_cores
     from harness.errors import InputError
@@ -77,10 +80,13 @@ def throughput(
     from harness.latency.images import rendered_roads, stratified
     from harness.latency.protocol import measure_all, native_modes
     from harness.latency.subject import Subject, loaded
-    from harness.throughput.modes import HEADLINE, mode_of
+    from harness.throughput.modes import HEADLINE, check_mode, mode_of
 
     named = tuple(map(mode_of, mode or ()))
     where: Literal["cpu", "cuda"] = "cuda" if chosen_device(device).type == "cuda" else "cpu"
+    if where == "cpu":  # this process must not be seen on a GPU while others measure there
+        for asked in named:
+            check_mode(asked, torch.device(where))
     detector = loaded(Subject(checkpoint=checkpoint, adapter=name, images=()))
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -120,8 +126,9 @@ def throughput(
             "inference_cost": [one.model_dump(mode="json") for one in cost],
         }
         typer.echo(json.dumps(facts))
-        return
-    show(measured, cost)
+    else:
+        show(measured, cost)
+    return 0 if {str(one) for one in named} <= {one.precision for one in measured} else 1
 
 
 def show(measured: list[Throughput], cost: tuple[InferenceCost, ...]) -> None:

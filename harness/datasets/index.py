@@ -103,7 +103,8 @@ def index_of_files(paths: Sequence[str], read: Callable[[str], Sequence[Points]]
     # Fresh processes: a fork of one that runs threads (torch, numba, OpenCV) may hang.
     # A pool doesn't notice that whoever waits for it was killed.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(cores, context, initializer=die_with_parent, initargs=(signal.SIGKILL,)) as pool:
+    ending = (signal.SIGKILL, os.getpid())
+    with ProcessPoolExecutor(cores, context, initializer=die_with_parent, initargs=ending) as pool:
         tasks = [pool.submit(_index_of_chunk, chunk, read) for chunk in chunks]
         try:
             return joined([task.result() for task in tasks])

@@ -9,7 +9,7 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from harness.engines.base import Job, Listener, Outcome
 from harness.engines.order import ready, skipped
 from harness.engines.retries import BACK_OFF_SECONDS, Retries
 from harness.engines.room import Machine, Place, place_for
-from harness.engines.worker_process import not_started, outcome_of, thread_environment, worker_command
+from harness.engines.worker_process import STOPPED, not_started, outcome_of, thread_environment, worker_command
 from harness.errors import InputError
 from harness.progress import Event
 
@@ -28,6 +28,13 @@ GRACE_SECONDS = 60.0
 
 LOOK_SECONDS = 0.5
 """How often it is looked whether a paused job may start, while none says anything."""
+
+
+LAST_WORDS_SECONDS = 2.0
+"""How long the end of a stopped job's output is waited for: what it started may hold it open."""
+
+News = queue.Queue[tuple[str, bytes | None]]
+"""What running jobs say: a job's name and its line, None at its end."""
 
 
 @dataclass
@@ -58,7 +65,7 @@ class LocalEngine:
         """See `harness.engines.base.Engine.run`."""
         outcomes: dict[str, Outcome] = {}
         running: dict[str, Running] = {}
-        news: queue.Queue[tuple[str, bytes | None]] = queue.Queue()
+        news: News = queue.Queue()
         changed, paused = True, set[str]()
         retries = Retries(self.pauses)
 
@@ -91,7 +98,7 @@ class LocalEngine:
                         end(ended)
                         changed = True
         except BaseException:
-            stop(running.values(), listener)
+            stop(running.values(), news, listener)
             raise
         return [outcomes[job.name] for job in jobs]
 
@@ -114,7 +121,7 @@ class LocalEngine:
             )
         return alone, place
 
-    def start(self, job: Job, place: Place, news: queue.Queue[tuple[str, bytes | None]]) -> Running:
+    def start(self, job: Job, place: Place, news: News) -> Running:
         """Give a job its process, and a thread that reads what it says."""
         self.logs.mkdir(parents=True, exist_ok=True)
         log = job.file(self.logs, ".log")
@@ -136,12 +143,7 @@ class LocalEngine:
             pipe.write(pickle.dumps(job))
         return Running(job, place, process, log, time.monotonic())
 
-    def take(
-        self,
-        news: queue.Queue[tuple[str, bytes | None]],
-        running: dict[str, Running],
-        listener: Listener,
-    ) -> Outcome | None:
+    def take(self, news: News, running: dict[str, Running], listener: Listener) -> Outcome | None:
         """Wait a moment for one line of any running job, and act on it; the outcome of a job whose process has ended."""
         try:
             name, line = news.get(timeout=LOOK_SECONDS)
@@ -161,16 +163,20 @@ class LocalEngine:
         return outcome_of(name, entry.ending, code, seconds, entry.log)
 
 
-def read_lines(name: str, stream: IO[bytes], news: queue.Queue[tuple[str, bytes | None]]) -> None:
+def read_lines(name: str, stream: IO[bytes], news: News) -> None:
     """Pass on each line of a job, and None at its end."""
     with stream:
         for line in stream:
-            news.put((name, line))
+            if line.endswith(b"\n"):  # else it was torn when the process was killed
+                news.put((name, line))
     news.put((name, None))
 
 
-def stop(running: Iterable[Running], listener: Listener) -> None:
-    """End processes: ask, wait while they write a checkpoint, and kill those that take too long; all at once on Ctrl-C."""
+def stop(running: Iterable[Running], news: News, listener: Listener) -> None:
+    """End processes: ask, wait while they write a checkpoint, and kill those that take too long; all at once on Ctrl-C.
+
+    What went wrong in one of them meanwhile is passed on.
+    """
     entries = list(running)
     try:
         for entry in entries:
@@ -180,7 +186,24 @@ def stop(running: Iterable[Running], listener: Listener) -> None:
         for entry in entries:
             with suppress(subprocess.TimeoutExpired):
                 entry.process.wait(max(0.1, deadline - time.monotonic()))
+        for event in last_words(news, {entry.job.name for entry in entries if entry.process.poll() is not None}):
+            listener.event(event)
     finally:
         for entry in entries:
             entry.process.kill()
             entry.process.wait()
+
+
+def last_words(news: News, ended: set[str]) -> Iterator[Event]:
+    """What jobs whose processes have ended say of what went wrong while they were stopped."""
+    while ended:
+        try:
+            name, line = news.get(timeout=LAST_WORDS_SECONDS)
+        except queue.Empty:
+            return
+        if line is None:
+            ended = ended - {name}
+            continue
+        event = json.loads(line).get("event")
+        if event is not None and event["phase"] == STOPPED:
+            yield Event(**event)

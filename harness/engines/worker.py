@@ -15,20 +15,20 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, Any
 
-from harness.engines.worker_process import INTERRUPTED, UNHEARD
+from harness.engines.worker_process import INTERRUPTED, STOPPED, UNHEARD
 from harness.faults import fault_of
 from harness.processes import die_with_parent
 from harness.progress import Event, throttled
 from harness.stopping import ask_to_stop, stop_asked, stop_on_request
 
 
-def main(report_seconds: float) -> int:
+def main(report_seconds: float, parent: int) -> int:
     """Run the job on standard input; the exit code is 0 if it is done, 1 if it failed, INTERRUPTED if it was stopped.
 
-    UNHEARD: it couldn't say which. report_seconds: at most one event of a phase in this time.
+    UNHEARD: it couldn't say which. report_seconds: at most one event of a phase in this time. parent: the id of whoever started it.
     """
     stop_on_request()
-    die_with_parent(signal.SIGTERM)
+    die_with_parent(signal.SIGTERM, parent)
     # With it a scheduler announces a job's end to all its processes; the parent of this one acts on it, and it would end the others.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     said = take_standard_output()
@@ -46,11 +46,12 @@ def main(report_seconds: float) -> int:
         job.task(throttled(report, report_seconds))
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent is told and the traceback is in the log
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the parent is told and the traceback is in the log
         log_traceback()
-        if stop_asked():
-            return INTERRUPTED
         fault = fault_of(error)
+        if stop_asked():
+            report(Event(job.name, STOPPED, note=f"not as it should: {fault.message}"))
+            return INTERRUPTED
         return ended(said, {"failed": fault.message, "kind": fault.kind}, 1)
     return ended(said, {"done": True}, 0)
 
@@ -84,4 +85,4 @@ def take_standard_output() -> IO[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1])))
+    sys.exit(main(float(sys.argv[1]), int(sys.argv[2])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -17,16 +18,19 @@ REPORT_SECONDS = 0.25
 INTERRUPTED = 130
 """Exit code of a worker that was stopped: 128 + SIGINT, as shells have it."""
 
+STOPPED = "stopped"
+"""The phase of the event by which a worker that was asked to stop says what went wrong meanwhile."""
+
 UNHEARD = 75
 """Exit code of a worker that couldn't say how its job ended: EX_TEMPFAIL of sysexits.h."""
 
 
 def worker_command(report_seconds: float = REPORT_SECONDS) -> list[str]:
-    """The command of a process that reads a job from standard input and tells of it on standard output.
+    """The command of a process, a child of this one, that reads a job from standard input and tells of it on standard output.
 
     report_seconds: at most one event of a phase in this time.
     """
-    return [sys.executable, "-m", "harness.engines.worker", str(report_seconds)]
+    return [sys.executable, "-m", "harness.engines.worker", str(report_seconds), str(os.getpid())]
 
 
 def thread_environment(threads: int) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.counts import Stored
 from harness.errors import InputError
+from harness.faults import InfrastructureError
 from harness.latency.subject import Subject
 from harness.timings import BatchPoint, InferenceCost, ProtocolName, Throughput
 
@@ -35,26 +37,28 @@ class Job(BaseModel):
 
 
 class Result(Stored):
-    """What a job found; the rest is empty."""
+    """What a job found; the rest is empty. impossible: in a line, why torch can't compile the network here, or not once for all."""
 
     latency: Throughput | None = None
     batches: tuple[BatchPoint, ...] = ()
     batches_ended: str | None = None
     cost: tuple[InferenceCost, ...] = ()
     precisions: tuple[str, ...] = ()
+    impossible: str | None = None
 
 
 def run_fresh(job: Job) -> Result:
     """Run a job in a process of its own, with its threads; returns when that has ended.
 
-    InputError for what that process says of its input, RuntimeError, with its traceback, where it ended otherwise.
+    InputError for what that process says of its input, InfrastructureError where it was killed, RuntimeError, with its traceback,
+    where it ended otherwise.
     """
     threads = str(job.threads)
     settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "result.json"
         ended = subprocess.run(
-            [sys.executable, "-m", "harness.latency.process", str(found)],
+            [sys.executable, "-m", "harness.latency.process", str(found), str(os.getpid())],
             input=job.model_dump_json(),
             capture_output=True,
             text=True,
@@ -63,6 +67,11 @@ def run_fresh(job: Job) -> Result:
         )
         if ended.returncode == BAD_INPUT:
             raise InputError(ended.stderr.strip().splitlines()[-1])
+        if ended.returncode < 0:
+            name = signal.Signals(-ended.returncode).name
+            raise InfrastructureError(
+                f"the process that measured {job.what} in mode {job.mode} was ended by signal {name}, perhaps because memory was short"
+            )
         if ended.returncode != 0:
             raise RuntimeError(
                 f"the process that measured {job.what} in mode {job.mode} ended with {ended.returncode}:\n{ended.stderr}"

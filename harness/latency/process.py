@@ -1,4 +1,7 @@
-"""The fresh process of a measurement: `python -m harness.latency.process RESULT.json`, its job as JSON on standard input."""
+"""The fresh process of a measurement: `python -m harness.latency.process RESULT.json PARENT`, its job as JSON on standard input.
+
+PARENT is the id of the process that starts it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from harness.methods.attach import without_method
 from harness.processes import die_with_parent
 from harness.throughput.batches import measure_batches
 from harness.throughput.cost import measure_inference_cost
-from harness.throughput.measurement import measure
+from harness.throughput.measurement import measure, not_compiled
 from harness.throughput.modes import mode_of, native_precisions
 
 
@@ -45,16 +48,22 @@ def work(job: Job) -> Result:
             detector, view, count, protocol=job.protocol, device=device, threads=job.threads, mode=mode
         )
         return Result(batches=points, batches_ended=ended)
-    measured = measure(
-        detector,
-        view,
-        count,
-        protocol=job.protocol,
-        device=device,
-        threads=job.threads,
-        mode=mode,
-        flags=job.flags,
-    )
+    try:
+        measured = measure(
+            detector,
+            view,
+            count,
+            protocol=job.protocol,
+            device=device,
+            threads=job.threads,
+            mode=mode,
+            flags=job.flags,
+        )
+    except RuntimeError as error:
+        why = not_compiled(error) if mode.compiled else None
+        if why is None:
+            raise
+        return Result(impossible=why)
     return Result(latency=measured.model_copy(update={"peak_resident_bytes": peak_resident_bytes()}))
 
 
@@ -76,7 +85,7 @@ def bind_to_cores(count: int) -> None:
 
 def main() -> int:
     """Run the job; exit code 2, and one line, for bad input."""
-    die_with_parent(signal.SIGKILL)
+    die_with_parent(signal.SIGKILL, int(sys.argv[2]))
     job = Job.model_validate_json(sys.stdin.read())
     if job.device == "cpu":
         bind_to_cores(job.threads)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
 
 from harness.datasets.base import Dataset
+from harness.errors import InputWarning
 from harness.latency.images import SCORED_IMAGES, stratified
 from harness.latency.jobs import Job, Result, run_fresh
 from harness.latency.score_change import TOLERANCE, score_changes
@@ -48,6 +50,7 @@ def measure_all(
     )
     progress(0, 1, "what the method costs")
     cost = measure_cost(subject, protocol=protocol, device=device, threads=first, run=run)
+    modes = tuple(mode for mode in modes if any(one.precision == str(mode) for one in measured))
     if any(mode != HEADLINE for mode in modes) and dataset.has_labels(split):
         progress(0, 1, "scores in every mode")
         frames = stratified(dataset, split, SCORED_IMAGES)
@@ -80,7 +83,8 @@ def measure_latencies(
 ) -> list[Throughput]:
     """A measurement of a subject in every mode and number of threads, each of its repeats and its batches in a fresh process.
 
-    The repeats of all of them take turns, so that a slow drift of the machine falls on all alike.
+    The repeats of all of them take turns, so that a slow drift of the machine falls on all alike. A mode in which torch can't compile
+    the network is left out, with an InputWarning that says why.
     """
     rules = PROTOCOLS[protocol]
     rows = [
@@ -93,12 +97,23 @@ def measure_latencies(
     # Every batch size would be another network to compile.
     curves = [row for row in rows if rules.batch_sizes and not mode_of(row.mode).compiled]
     jobs = [*rows * rules.repeats, *(row.model_copy(update={"what": "batches"}) for row in curves)]
-    results = []
+    results: list[Result] = []
+    impossible: set[int] = set()
     for done, job in enumerate(jobs):
-        progress(done, len(jobs), f"{job.what} in {job.mode}, {job.threads} thread{'s' if job.threads > 1 else ''}")
+        if done % len(rows) in impossible and job.what == "latency":
+            results.append(Result())
+            continue
+        where = f"{job.mode}, {job.threads} thread{'s' if job.threads > 1 else ''}"
+        progress(done, len(jobs), f"{job.what} in {where}")
         results.append(run(job))
+        if results[-1].impossible is not None:
+            impossible.add(done % len(rows))
+            told = f"mode {where}: left out: torch can't compile the network here ({results[-1].impossible})"
+            warnings.warn(told, InputWarning, stacklevel=2)
     measured = []
     for place, row in enumerate(rows):
+        if place in impossible:
+            continue
         runs = [latency for result in results[place :: len(rows)] if (latency := result.latency) is not None]
         combined = over_repeats(runs) if rules.repeats > 1 else runs[0]
         if row in curves:

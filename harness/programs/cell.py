@@ -12,7 +12,7 @@ from detectors.meta import Form
 from detectors.programs import DescribedProgram, ProgramForm, read_program
 from detectors.registry import is_program
 from harness.artefacts import open_part, resolve_device
-from harness.assembly import assemble_evaluation, assemble_submission, read_json, rendered_artefacts
+from harness.assembly import assemble_evaluations, read_json, rendered_artefacts
 from harness.cell import (
     cell_folder,
     content_key,
@@ -21,6 +21,7 @@ from harness.cell import (
     records_folder,
     score_code,
     scoring_of,
+    set_orphans_aside,
     worked_on,
 )
 from harness.datasets.base import FORMS, Dataset
@@ -174,6 +175,7 @@ def run_program_cell(results: Path, cell: ProgramCell, report: Report) -> None:
     phases = program_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
     with worked_on(results, cell, report):
+        set_orphans_aside(phases.all())
         for name, evaluation in cell.evaluations.items():
             predicted = run_phase(phases.predict[name], partial(ask_program, cell, dataset, evaluation, report))
             score = score_split if dataset.has_labels(evaluation.split) else pack_submission
@@ -227,13 +229,8 @@ def ask_program(cell: ProgramCell, dataset: Dataset, evaluation: EvaluationPart,
 def record_program(results: Path, cell: ProgramCell) -> Record:
     """Make the record and counts of a program's cell whose phases are done, and write them; returns the record."""
     phases, own = program_phases(results, cell), form_part(cell)
-    evaluations, submissions, said = [], [], []
-    for name, evaluation in cell.evaluations.items():
-        said.append(read_json(phases.predict[name].folder / PREDICT))
-        if (phases.score[name].folder / "counts.npz").is_file():
-            evaluations.append(assemble_evaluation(results, cell, phases, name, evaluation))
-        else:
-            submissions.append(assemble_submission(results, cell, phases, name, evaluation))
+    said = [read_json(phases.predict[name].folder / PREDICT) for name in cell.evaluations]
+    evaluations, submissions = assemble_evaluations(results, cell, phases)
     flags = [f"{phase.name}: kept although the code changed since" for phase in phases.all() if was_accepted(phase)]
     if own.trained_on is not None:
         flags.append(f"trained on {own.trained_on}")
@@ -253,8 +250,8 @@ def record_program(results: Path, cell: ProgramCell) -> Record:
         fingerprints={phase.name: read_json(phase.folder / "phase.json")["fingerprint"] for phase in phases.all()},
         checkpoint_sha256=said[0]["checkpoint_sha256"],
         selected_on=own.selected_on if own.selected_on in {"val", "test"} else None,
-        evaluations=tuple(evaluations),
-        submissions=tuple(submissions),
+        evaluations=evaluations,
+        submissions=submissions,
         throughput=(),
         training=None,
         own_timing=next((OwnTiming.model_validate(one["timing"]) for one in said if one["timing"]), None),

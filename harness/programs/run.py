@@ -178,7 +178,7 @@ def run(
                 stderr=subprocess.STDOUT,
                 # A group of its own, so that what it starts ends with it.
                 start_new_session=True,
-                preexec_fn=partial(die_with_parent, signal.SIGKILL),
+                preexec_fn=partial(die_with_parent, signal.SIGKILL, os.getpid()),
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise InputError(

@@ -150,7 +150,7 @@ def _rendered(clips: list[Clip], spec: RenderSpec, root: Path, workers: int) -> 
         return
     # Fresh processes: a fork of one that runs threads (torch, numba, OpenCV) may hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(clips)), mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(min(workers, len(clips)), context, initializer=_start_worker, initargs=(os.getpid(),))
     try:
         pending: dict[Future[Any], Clip] = {}
         waiting = iter(clips)
@@ -169,13 +169,13 @@ def _rendered(clips: list[Clip], spec: RenderSpec, root: Path, workers: int) -> 
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
+def _start_worker(parent: int) -> None:
     import signal
 
     # Ctrl-C reaches the whole process group: the parent ends the pool, workers just finish the clip they are at.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A pool doesn't notice that whoever waits for it was killed.
-    die_with_parent(signal.SIGKILL)
+    die_with_parent(signal.SIGKILL, parent)
     cv2.setNumThreads(1)
 
 

@@ -111,6 +111,16 @@ def no_compilation() -> Iterator[None]:
         yield
 
 
+def not_compiled(error: RuntimeError) -> str | None:
+    """In a line, why torch.compile couldn't make anything of a network, or not once for all; None if something else is wrong."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    if not isinstance(error, TorchDynamoException):
+        return None
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
 def forget_peak(device: torch.device) -> None:
     """Begin a new peak of memory, without what torch reserved for others."""
     if device.type == "cuda":

@@ -54,9 +54,8 @@ def launch(work: Work, count: int, report: Report, *, cuda: bool) -> None:
         try:
             for rank in range(count):
                 receiver, sender = context.Pipe(duplex=False)
-                process: BaseProcess = context.Process(
-                    target=_main, args=(work, Ranks(rank, count), Path(folder) / "store", devices[rank], sender)
-                )
+                given = (work, Ranks(rank, count), Path(folder) / "store", devices[rank], os.getpid(), sender)
+                process: BaseProcess = context.Process(target=_main, args=given)
                 process.start()
                 sender.close()
                 members[receiver] = process
@@ -97,8 +96,8 @@ def _refuse_dead(members: dict[Connection, BaseProcess]) -> None:
             raise InfrastructureError(told) if code < 0 else RuntimeError(told)
 
 
-def _main(work: Work, ranks: Ranks, store: Path, device: str | None, parent: Connection) -> None:
-    die_with_parent(signal.SIGKILL)
+def _main(work: Work, ranks: Ranks, store: Path, device: str | None, launcher: int, parent: Connection) -> None:
+    die_with_parent(signal.SIGKILL, launcher)
     stop_on_request()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from harness.stopping import after_checkpoint, at_once, stop_asked
 from harness.training.average import MovingAverage
 from harness.training.board import Board
 from harness.training.checkpoint import load_training_state, save_training_state
+from harness.training.course import Course, Reading, fault_of, summary_of
 from harness.training.data import micro_batches
 from harness.training.determinism import random_state, set_random_state
 from harness.training.log import TrainingLog
@@ -39,10 +40,6 @@ from harness.training.ranks import ALONE, Ranks
 
 RATIO_SHARES = (0.01, 0.1, 0.5, 1.0)
 """Where in a training the ratio of the method's gradients to the detector's is measured, as shares of its steps."""
-
-SKIPS_IN_A_ROW = 32
-"""After so many fp16 steps without an update in a row a training has diverged: halved as often, the scaler's first scale of 65,536 is
-1.5e-5, and gradients that overflow even there aren't finite."""
 
 STATE_FILE = "training.safetensors"
 BEST_FILE = "best.safetensors"
@@ -55,24 +52,6 @@ BatchesOfSteps = Callable[[int, int], Generator[Batch, None, None]]
 
 Progress = Callable[[int, int, float], None]
 """Called after every step with (steps done, steps in all, total loss)."""
-
-
-@dataclass
-class _Course:
-    """What has happened so far; part of every checkpoint."""
-
-    step: int = 0
-    resumed: int = 0
-    seconds: list[float] = field(default_factory=list)
-    clipped: list[float] = field(default_factory=list)
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    losses: dict[str, float] = field(default_factory=dict)
-    diagnostics: dict[str, float] = field(default_factory=dict)
-    peak_memory: int | None = None
-    best_step: int | None = None
-    best_score: float | None = None
-    validated: int = 0
 
 
 def train(
@@ -115,7 +94,7 @@ def train(
         model.load_state_dict(load_training_state(folder / BEST_FILE)["model"])
     elif training.average:
         training.average.put_in_place()
-    return _summary(plan, course, ranks)
+    return summary_of(plan, course, ranks)
 
 
 def _log(plan: TrainingPlan, folder: Path, step: int) -> TrainingLog:
@@ -142,7 +121,7 @@ class _Training:
         self, model: TrainingModel, plan: TrainingPlan, device: torch.device, folder: Path, ranks: Ranks
     ) -> None:
         self.model, self.plan, self.device, self.folder, self.ranks = model, plan, device, folder, ranks
-        self.course = _Course()
+        self.course = Course()
         self.log: TrainingLog | None = None
         self.saved_at, self.saved_step = time.monotonic(), 0
         model.to(device)
@@ -167,16 +146,14 @@ class _Training:
         course, plan = self.course, self.plan
         ratio_steps = {math.ceil(share * plan.total_steps) for share in RATIO_SHARES}
         self.saved_at, self.saved_step = time.monotonic(), course.step
-        if validation and self.owes(validation):
-            self.note({"validation": self.validate(validation)})
-            self.save()
+        self.make_up(validation)
         started = time.perf_counter()
         for batch in batches:
             with self.in_memory(batch):
                 reading = self.step(batch)
             course.seconds.append(time.perf_counter() - started)
             last = course.step == plan.total_steps
-            if fault := _fault(reading, course, plan):
+            if fault := fault_of(reading, course, plan):
                 ids = tuple(name for share in self.ranks.of_all(batch.ids) for name in share)
                 entry = self.entry(reading) | {"diverged": fault, "batch": list(ids)}
                 # Whoever is first to raise ends all: not before it is written.
@@ -191,17 +168,20 @@ class _Training:
             elif course.step == 1 or course.step % plan.log_every == 0:
                 self.note(self.entry(reading))
             progress(course.step, plan.total_steps, reading.loss)
-            if reading.stops or (self.ranks.count == 1 and stop_asked()):
-                # A validation would take long: it is made up for when the training goes on.
+            stops = reading.stops or (self.ranks.count == 1 and stop_asked())
+            if stops or last or reading.due or self.owes(validation):
+                # Before a validation, which takes long: whoever is asked to stop in the middle of it has lost nothing else.
                 self.save()
+            if stops:
                 return
-            if validation and self.owes(validation):
-                # Whoever is asked to stop in the middle of it has lost nothing else.
-                self.save()
-                self.note({"validation": self.validate(validation)})
-            if last or reading.due:
-                self.save()
+            self.make_up(validation)
             started = time.perf_counter()
+
+    def make_up(self, validation: Validation | None) -> None:
+        """Validate, and write that down, where it is owed: also by a training that was stopped before it."""
+        if validation and self.owes(validation):
+            self.note({"validation": self.validate(validation)})
+            self.save()
 
     def owes(self, validation: Validation | None) -> bool:
         """Whether the step that was taken last is to be validated and wasn't."""
@@ -227,7 +207,7 @@ class _Training:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise OutOfMemory(self.course.step + 1, size, reason) from error
 
-    def step(self, batch: Batch) -> _Reading:
+    def step(self, batch: Batch) -> Reading:
         """One optimizer step on one batch, in micro-batches."""
         plan, optimization = self.plan, self.optimization
         rates = optimization.set_learning_rates(self.course.step, plan.total_steps)
@@ -253,7 +233,7 @@ class _Training:
         *values, gradient_norm, was_clipped, due, stops = self.ranks.mean(shown).tolist()
         self.course.clipped.append(was_clipped)
         self.course.losses = dict(zip(losses, values, strict=True))
-        return _Reading(self.course.losses, gradient_norm, rates, due=due > 0, stops=stops > 0)
+        return Reading(self.course.losses, gradient_norm, rates, due=due > 0, stops=stops > 0)
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint; clocks differ, so one process's word is enough for all."""
@@ -326,7 +306,7 @@ class _Training:
         set_random_state(before)
         return score
 
-    def entry(self, reading: _Reading) -> dict[str, Any]:
+    def entry(self, reading: Reading) -> dict[str, Any]:
         """A line of the log: `clip_rate` and `step_seconds` are means over the steps since the last multiple of `log_every`."""
         recent = (self.course.step - 1) % self.plan.log_every + 1
         found = {
@@ -378,55 +358,8 @@ class _Training:
             self.scaler.load_state_dict(state["scaler"])
             if self.average:
                 self.average.load_state_dict(state["average"])
-            self.course = _Course(**state["course"])
+            self.course = Course(**state["course"])
             set_random_state(state["random"][self.ranks.rank])
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: a checkpoint of another model ({reason}); {advice}") from error
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """What one step showed, on the host, of all processes. due: whether a checkpoint is. stops: whether the training is to stop."""
-
-    losses: dict[str, float]
-    gradient_norm: float
-    learning_rates: dict[str, float]
-    due: bool
-    stops: bool
-
-    @property
-    def loss(self) -> float:
-        return sum(self.losses.values())
-
-
-def _fault(reading: _Reading, course: _Course, plan: TrainingPlan) -> str | None:
-    if not math.isfinite(reading.loss):
-        return "the loss isn't finite"
-    if reading.loss > plan.loss_limit:
-        return f"the loss {reading.loss:g} is above {plan.loss_limit:g}"
-    # With fp16 the scaler skips steps whose gradients overflow: that is how it finds its scale.
-    if plan.precision != "fp16" and not math.isfinite(reading.gradient_norm):
-        return "the gradient isn't finite"
-    if course.skipped_in_a_row >= SKIPS_IN_A_ROW:
-        return f"the gradient wasn't finite in {SKIPS_IN_A_ROW} steps in a row, whatever the scale of the loss"
-    return None
-
-
-def _summary(plan: TrainingPlan, course: _Course, ranks: Ranks) -> TrainingSummary:
-    return TrainingSummary(
-        steps=course.step,
-        images=course.step * plan.recipe.batch_size,
-        batch_size=plan.recipe.batch_size,
-        micro_batch_size=plan.micro_batch_size or plan.recipe.batch_size // ranks.count,
-        seconds=float(np.sum(course.seconds)),
-        seconds_per_step=float(np.median(course.seconds)),
-        peak_memory_bytes=course.peak_memory,
-        resumed=course.resumed,
-        clip_rate=None if plan.recipe.clip_gradient_norm is None else float(np.mean(course.clipped)),
-        skipped_steps=course.skipped,
-        final_losses=course.losses,
-        final_diagnostics=course.diagnostics,
-        best_step=course.best_step,
-        best_score=course.best_score,
-    )

@@ -76,6 +76,10 @@ class Board:
             self.runs[event.run] = event
         elif isinstance(event, RunEnded):
             self.over[event.run] = event
+            # Whoever says its end has ended what was running before: the next run takes it up from its checkpoint.
+            for name in self._going.pop(event.run, ()):
+                if self.jobs[name].state == "running":
+                    self._set(replace(self.jobs[name], state="queued"))
         elif isinstance(event, Queued):
             self._set(
                 JobView(event.job, event.kind, event.alone, run=event.run, expected_seconds=event.expected_seconds)

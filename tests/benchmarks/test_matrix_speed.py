@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -84,8 +86,7 @@ def looked_at(suite: Suite, results: Path, cells: int) -> None:
 
 def found_finished(suite: Suite, results: Path, cells: int) -> None:
     """What `bench` does with a finished matrix before it writes the tables."""
-    for _ in range(2):
-        plan = make_plan(suite, results, seeds=cells // CELLS_A_SEED)
+    plan = make_plan(suite, results, seeds=cells // CELLS_A_SEED)
     assert not plan.pending
     engine: Engine = Idle()
     assert run(plan, engine, Journal("", EventFile(Path(os.devnull)))) == []
@@ -131,6 +132,37 @@ def test_speed_of_a_plan(benchmark: Any, suite: Suite, tmp_path: Path, cells: in
 def test_speed_of_a_finished_matrix(benchmark: Any, suite: Suite, tmp_path: Path, matrices: ModuleType) -> None:
     matrices.finished(tmp_path, 1000 // CELLS_A_SEED)
     benchmark.pedantic(found_finished, (suite, tmp_path, 1000), rounds=3)
+
+
+WHOLE = {
+    "--help": ["--help"],
+    "plan of 10,000 cells": ["plan", "mini", "--seeds", "2500", "--results", "nothing"],
+    "bench of 1,000 finished cells": ["bench", "mini", "--seeds", "250", "--results", "finished"],
+    "status of 1,000 finished cells": ["status", "mini", "--seeds", "250", "--results", "finished"],
+}
+"""Whole commands, start of the program included."""
+
+
+@pytest.mark.benchmark(group="commands")
+def test_what_whole_commands_take(
+    benchmark: Any, tmp_path: Path, matrices: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CPU seconds of each, the least of three turns; what is asked of torch has been asked once."""
+    monkeypatch.setenv("SAMIRO_BENCH_REMEMBER", "1")
+    matrices.finished(tmp_path / "finished", 1000 // CELLS_A_SEED)
+    spent: dict[str, list[float]] = {name: [] for name in WHOLE}
+
+    def measured() -> None:
+        for name, words in WHOLE.items():
+            begun = resource.getrusage(resource.RUSAGE_CHILDREN)
+            command = [sys.executable, "-m", "harness.cli.main", *words]
+            subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+            ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+            spent[name].append(ended.ru_utime + ended.ru_stime - begun.ru_utime - begun.ru_stime)
+
+    benchmark.pedantic(measured, rounds=3, warmup_rounds=1)
+    for name, seconds in spent.items():
+        print(f"\n{name}: {min(seconds[1:]):.2f} s of CPU")
 
 
 def talks(words: int, report: Report) -> None:

@@ -58,16 +58,17 @@ def test_what_nobody_knows_is_told_and_not_guessed(plan: Plan) -> None:
     costs = costs_of(plan, prices)
     assert all(cost.unknown and cost.hours == 0 for cost in costs.values())
     assert job_seconds(plan, prices) == {}
-    told = cost_line(costs, prices.values(), "smoke")
+    told = cost_line(plan, costs, prices.values(), "smoke")
     assert "without a price: `samiro-bench plan smoke --probe`" in told
     assert "hours" not in told
 
 
 def test_hours_of_the_whole_are_in_one_line(plan: Plan) -> None:
     prices = {state.cell.id: price(36_000.0) for state in plan.cells}
-    told = cost_line(costs_of(plan, prices), prices.values(), "smoke")
+    told = cost_line(plan, costs_of(plan, prices), prices.values(), "smoke")
     assert told.startswith(f"to do: {len(plan.cells)} cells, {len(plan.cells)} of them to train; ")
     assert f"{10.0 * len(plan.cells):.1f} CPU-hours (100 % training: {len(plan.cells)} by records)" in told
+    assert told.endswith("; not in it: 1 datasets to render, 1 oracles to pre-train")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,10 @@ def raised(error: Exception, cause: Exception | None = None) -> Exception:
         return found
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.ENOTCONN, errno.EAGAIN])
+@pytest.mark.parametrize(
+    "number",
+    [errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.ENOTCONN, errno.EAGAIN],
+)
 def test_disks_mounts_and_room_are_infrastructure_also_behind_a_message_for_users(number: int) -> None:
     error = OSError(number, os.strerror(number), "/data/x.jpg")
     assert fault_of(raised(error)) == Fault("infrastructure", f"/data/x.jpg: {os.strerror(number)}")
@@ -36,7 +39,7 @@ def test_disks_mounts_and_room_are_infrastructure_also_behind_a_message_for_user
     assert told == Fault("infrastructure", "x.jpg: cannot be read; restore it")
 
 
-@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENAMETOOLONG])
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENAMETOOLONG])
 def test_what_stays_as_it_is_is_not(number: int) -> None:
     assert fault_of(raised(OSError(number, os.strerror(number), "x"))).kind == "error"
     assert fault_of(raised(InputError("x is missing"), OSError(number, "no", "x"))).kind == "input"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -51,6 +52,16 @@ def test_the_new_content_appears_only_at_the_end(tmp_path: Path) -> None:
         assert aside.parent == path.parent  # a rename is atomic only within one file system
     assert path.read_text() == "new"
     assert os.listdir(path.parent) == ["record.json"]
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    def full(path: Path) -> None:
+        with written_aside(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as told:
+        full(tmp_path / "record.json")
+    assert told.value.filename == str(tmp_path / "record.json")
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])

@@ -122,6 +122,19 @@ def test_work_is_done_in_turn_and_whoever_waits_says_so(tmp_path: Path) -> None:
     assert order == ["waits", "first", "second"]
 
 
+def test_a_folder_that_was_lost_meanwhile_is_told_also_if_another_lies_there(tmp_path: Path) -> None:
+    folder = tmp_path / "suite"
+    with sole(folder) as held:
+        held.refuse_vanished()
+        folder.rename(tmp_path / "mount")
+        with pytest.raises(InputError, match="vanished while this worked in it"):
+            held.refuse_vanished()
+        folder.mkdir()
+        (folder / ".bench.lock").touch()
+        with pytest.raises(InputError, match="vanished while this worked in it"):
+            held.refuse_vanished()
+
+
 def test_a_folder_that_is_only_to_be_read_is_one_line(tmp_path: Path) -> None:
     place = tmp_path / "disk"
     place.mkdir()

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import errno
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import yaml
 
+from harness import matrix
 from harness.artefacts import statistics_phase
+from harness.assembly import assemble_evaluations
+from harness.cell import records_folder
+from harness.cli.status import cell_rows, look
 from harness.engines.base import Job, Listener, Outcome
-from harness.matrix import jobs_of, make_plan, prerequisites, run
-from harness.recorded import failed_seeds
-from harness.suite import cells_of, load_suite
+from harness.errors import InputError, InputWarning
+from harness.matrix import Plan, jobs_of, make_plan, prerequisites, run
+from harness.recorded import failed_seeds, read_outcomes
+from harness.suite import Cell, cells_of, load_suite
+
+
+def finished(results: Path, seeds: int) -> Plan:
+    """A finished matrix, as benchmarks make it."""
+    path = Path(__file__).parents[1] / "benchmarks/finished.py"
+    specification = importlib.util.spec_from_file_location("finished", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    plan: Plan = module.finished(results, seeds)
+    return plan
 
 
 def oracle(steps: int) -> dict[str, object]:
@@ -73,6 +93,47 @@ def test_failed_seeds_stay_told_until_they_run_again(tmp_path: Path) -> None:
     assert failed_seeds(plan.expected) == told
     run(plan, Failing("nothing"), None)  # type: ignore[arg-type]
     assert failed_seeds(plan.expected) == []
+
+
+def test_a_full_disk_does_not_end_a_run_for_what_it_keeps_of_its_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(load_suite("mini"), tmp_path, seeds=1)
+    with monkeypatch.context() as full:
+
+        def no_room(path: Path, value: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+        full.setattr(matrix, "write_json", no_room)
+        with pytest.warns(InputWarning, match=r"outcomes.json: how jobs ended can't be kept .*No space left"):
+            outcomes = run(plan, Failing("samiro"), None)  # type: ignore[arg-type]
+    assert {outcome.state for outcome in outcomes} == {"failed", "done"}
+
+
+def test_a_record_that_cannot_be_assembled_fails_its_cell_and_the_others_get_theirs(tmp_path: Path) -> None:
+    plan = finished(tmp_path, 1)
+    lost = [records_folder(tmp_path, "mini") / f"{state.cell.id}.json" for state in plan.cells[:2]]
+    for path in lost:
+        path.unlink()
+    outcomes = run(plan, Failing("nothing"), None)  # type: ignore[arg-type]
+    assert [(outcome.job, outcome.kind) for outcome in outcomes] == [(path.stem, "input") for path in lost]
+    for outcome in outcomes:
+        assert f"{outcome.job}/train: not as it was finished (summary.json: " in outcome.message
+        assert outcome.message.endswith("; move the folder away and run `bench` again")
+    assert read_outcomes(tmp_path, "mini") == {outcome.job: outcome.message for outcome in outcomes}
+    now = make_plan(load_suite("mini"), tmp_path, seeds=1)
+    row = next(row for row in cell_rows(now, look(now))[0] if row["cell"] == lost[0].stem)
+    assert row["last"] == outcomes[0].message
+
+
+def test_counts_that_are_gone_are_not_taken_for_labels_that_are_private(tmp_path: Path) -> None:
+    plan = finished(tmp_path, 1)
+    state = plan.cells[0]
+    assert isinstance(state.cell, Cell)
+    with pytest.raises(
+        InputError, match=r"score-test: not as it was finished \(there is neither counts.npz nor submission.zip"
+    ):
+        assemble_evaluations(tmp_path, state.cell, state.phases)
 
 
 def test_controls_need_no_oracle_of_their_own_and_share_what_they_can(tmp_path: Path) -> None:

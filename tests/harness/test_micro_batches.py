@@ -98,6 +98,13 @@ def test_a_pair_is_halved_together_and_other_seeds_stay(tmp_path: Path) -> None:
     assert halve(suite, results, smallest, [out_of_memory(cell(smallest, "samiro").id)]) == {}
 
 
+def test_seeds_beyond_those_of_the_suite_have_their_pairs(tmp_path: Path) -> None:
+    suite, results = suite_in(tmp_path), tmp_path / "results"
+    cells = cells_of(suite, seeds=3)
+    told = halve(suite, results, cells, [out_of_memory(cell(cells, "samiro", 2).id)], 3)
+    assert "and so does its pair (baseline)" in next(iter(told.values()))
+
+
 def test_other_failures_halve_nothing_and_neither_does_a_pair_of_which_one_needs_two_images(tmp_path: Path) -> None:
     suite = suite_in(
         tmp_path, SUITE.replace("{oracle: drawn}", "{oracle: mixed}").replace("batch_size: 4", "batch_size: 2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
@@ -63,6 +64,18 @@ def test_a_request_before_what_takes_long_is_taken_there() -> None:
     with pytest.raises(KeyboardInterrupt):
         validating(steps, asked_before=True)
     assert steps == []
+
+
+def finding_no_room() -> None:
+    """Be asked to stop, and fail at the checkpoint."""
+    with after_checkpoint():
+        ask_to_stop()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_goes_wrong_while_stopping_is_not_taken_for_a_stop() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        finding_no_room()
 
 
 def test_processes_that_a_block_waits_for_are_told() -> None:

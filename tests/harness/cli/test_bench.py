@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from harness import matrix
 from harness.cli.main import main
 from harness.cli.next_steps import program
-from harness.engines.base import Outcome
+from harness.engines.base import Listener, Outcome
 from harness.engines.slurm import slurm_scheduler
 from harness.errors import InputError
 
@@ -84,13 +85,54 @@ def test_the_command_that_tries_again_has_the_options_of_the_one_that_ran_and_is
 ) -> None:
     ended(monkeypatch, samiro="error")
     place = tmp_path / "my results"
-    words = ["bench", "smoke", "--seeds", "2", "--results", str(place), "--resources", "cpus=1,slurm.comment=two words"]
+    words = ["bench", "smoke", "--seeds", "3", "--results", str(place), "--resources", "cpus=1,slurm.comment=two words"]
+    words += ["--yes", "--skip", "seed=2", "--skip", "method=baseline,seed=1"]
     assert main([*words, "--only", "seed=1"]) == 1
     command = shlex.split(capsys.readouterr().out.rstrip("\n").splitlines()[-1])
     assert command[: len(words) + 1] == ["samiro-bench", *words]
     assert main(command[1:]) == 1
     again = shlex.split(capsys.readouterr().out.rstrip("\n").splitlines()[-1])
     assert again == command  # all that was chosen failed: the choice is kept
+
+
+def test_what_was_left_out_is_left_out_when_it_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where too many cells failed for all to be named."""
+    ended(monkeypatch, samiro="error")
+    words = ["bench", "smoke", "--seeds", "12", "--results", str(tmp_path), "--skip", "method=samiro,seed=3"]
+    assert main(words) == 1
+    assert shlex.split(capsys.readouterr().out.rstrip("\n").splitlines()[-1]) == ["samiro-bench", *words]
+
+
+def test_a_folder_that_was_lost_is_what_is_told_and_not_what_is_missing_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(plan: matrix.Plan, engine: object, listener: Listener) -> list[Outcome]:
+        (plan.results / plan.suite.name).rename(tmp_path / "mount")
+        listener.ended(Outcome("cell", "failed", kind="input", message="x.jpg is missing; restore it"))
+        return []
+
+    monkeypatch.setattr(matrix, "run", run)
+    assert main(["bench", "smoke", "--results", str(tmp_path / "results")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"samiro-bench: {tmp_path}/results/smoke: vanished while this worked in it")
+
+
+def test_what_failed_is_told_also_where_there_is_no_room_for_the_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*given: object) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device", "leaderboard.md")
+
+    ended(monkeypatch, samiro="infrastructure")
+    monkeypatch.setattr("harness.recorded.record_paths", lambda expected: [tmp_path])
+    monkeypatch.setattr("harness.cli.leaderboard.show_leaderboard", full)
+    assert main(["bench", "smoke", "--results", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert "this tries them again:\n    samiro-bench bench smoke " in shown.out
+    assert ": infrastructure: no good for infrastructure" in shown.err
+    assert shown.err.endswith("samiro-bench: leaderboard.md: No space left on device\n")
 
 
 @pytest.mark.parametrize(("engine", "package"), [("slurm", "submitit"), ("ray", "ray")])

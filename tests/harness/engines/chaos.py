@@ -75,7 +75,7 @@ class Forked:
             os.closerange(3, 4096)
             os.environ.update(env)
             sys.stdin, sys.stderr = os.fdopen(0), os.fdopen(2, "w")
-            code = worker.main(float(command[-1]))
+            code = worker.main(float(command[-2]), int(command[-1]))
         finally:
             os._exit(code)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -34,6 +36,11 @@ def bad_input(report: Report) -> None:
 def bug(report: Report) -> None:
     """Our fault."""
     raise ZeroDivisionError("ouch")
+
+
+def leave(report: Report) -> None:
+    """Somebody's code takes itself for the whole program."""
+    sys.exit(3)
 
 
 def die(report: Report) -> None:
@@ -89,3 +96,19 @@ def keeps_checkpoints(path: Path, seconds: float, report: Report) -> None:
             if stop_asked():
                 path.write_text(str(step))
                 return
+
+
+def lasts(path: Path, seconds: float, report: Report) -> None:
+    """Leave a file, and go on for a while."""
+    path.write_text("begun")
+    time.sleep(seconds)
+
+
+def keeps_no_checkpoint(seconds: float, report: Report) -> None:
+    """Take steps of so many seconds until asked to stop, and find no room for the checkpoint."""
+    with after_checkpoint():
+        for step in range(1, 1000):
+            report(Event("full", "steps", step, 1000))
+            time.sleep(seconds)
+            if stop_asked():
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/here")

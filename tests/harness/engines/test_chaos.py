@@ -24,12 +24,13 @@ def results(folder: Path) -> Path:
 
 
 def comparable(path: Path) -> dict[str, Any]:
-    """A record without what a clock said, and without how often its training went on."""
+    """A record without what a clock said, how often its training went on, and what was committed meanwhile."""
     record = json.loads(read_record(path).model_dump_json())
     for key in ("throughput", "step_cost", "inference_cost"):
         record.pop(key, None)
     for key in ("seconds", "seconds_per_step", "resumed"):
         del record["training"][key]
+    del record["environment"]["commit"]
     for artefact in record["artefacts"]:
         artefact["facts"].pop("seconds", None)
     return dict(record)

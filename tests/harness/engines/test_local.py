@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
+import queue
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +18,7 @@ from types import ModuleType
 import pytest
 
 from harness.engines.base import Job, Outcome, Resources
-from harness.engines.local import LocalEngine
+from harness.engines.local import LocalEngine, News, read_lines
 from harness.engines.room import Gpu, Machine, named_gpus
 from harness.progress import Event
 
@@ -81,11 +84,19 @@ def test_a_failed_job_skips_those_behind_it_and_no_others(jobs: ModuleType, tmp_
 
 
 def test_errors_and_signals_are_told_and_the_traceback_is_in_the_log(jobs: ModuleType, tmp_path: Path) -> None:
-    outcomes = engine(tmp_path).run([Job("bug", jobs.bug), Job("die", jobs.die)], Notes())
+    outcomes = engine(tmp_path).run([Job("bug", jobs.bug), Job("die", jobs.die), Job("leave", jobs.leave)], Notes())
     assert (outcomes[0].kind, outcomes[0].message) == ("error", "ZeroDivisionError: ouch")
     assert "Traceback" in Path(outcomes[0].log).read_text()
     assert outcomes[1].kind == "infrastructure"
     assert "SIGKILL" in outcomes[1].message
+    assert (outcomes[2].kind, outcomes[2].message) == ("error", "SystemExit: 3")
+    assert "Traceback" in Path(outcomes[2].log).read_text()
+
+
+def test_a_line_that_was_torn_when_its_process_was_killed_is_no_news() -> None:
+    news: News = queue.Queue()
+    read_lines("job", io.BytesIO(b'{"event": {}}\n{"eve'), news)
+    assert [news.get(), news.get()] == [("job", b'{"event": {}}\n'), ("job", None)]
 
 
 def test_a_job_gets_its_slots_device_and_the_suites_threads(jobs: ModuleType, tmp_path: Path) -> None:
@@ -96,8 +107,28 @@ def test_a_job_gets_its_slots_device_and_the_suites_threads(jobs: ModuleType, tm
     assert (tmp_path / "env").read_text() == "5 3"
 
 
+LATE = "import sys, time\nif sys.argv[:1] == ['-m']: time.sleep(1.5)\n"
+"""A sitecustomize.py by which programs that are run as modules, as workers are, begin late: as on a machine that is busy."""
+
+
+def members(session: int) -> list[int]:
+    """The processes of a session that live."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] not in "ZX":
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's kernel tells a process that its parent died")
+@pytest.mark.parametrize("late", [False, True], ids=["begun", "beginning"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_when_the_engine_is_stopped_or_killed_its_jobs_end_too(jobs: ModuleType, tmp_path: Path, how: int) -> None:
+def test_when_the_engine_is_stopped_or_killed_its_jobs_end_too(
+    jobs: ModuleType, tmp_path: Path, how: int, late: bool
+) -> None:
+    """Also a job whose process is still loading its modules when that happens."""
     program = textwrap.dedent(f"""
         import sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -108,22 +139,55 @@ def test_when_the_engine_is_stopped_or_killed_its_jobs_end_too(jobs: ModuleType,
         from harness.engines.local import LocalEngine
         from harness.engines.room import Machine
         class Quiet:
-            def started(self, job): print("started", flush=True)
+            def started(self, job): pass
             def event(self, event): pass
             def ended(self, outcome): pass
-        LocalEngine(Machine(1, 8), Path({str(tmp_path)!r}), 1).run(
-            [Job("sleep", partial(jobs.wait, Path({str(tmp_path / "never")!r}), 2.5))], Quiet())
+        class Telling(LocalEngine):
+            def start(self, *given):
+                try:
+                    return super().start(*given)
+                finally:
+                    print("has a process", flush=True)
+        Telling(Machine(1, 8), Path({str(tmp_path)!r}), 1).run(
+            [Job("lasts", partial(jobs.lasts, Path({str(tmp_path / "begun")!r}), 60))], Quiet())
     """)
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(LATE if late else "")
     process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{Path(__file__).parent}"},
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "started\n"
-    time.sleep(0.7)
+    assert process.stdout.readline() == "has a process\n"
+    deadline = time.monotonic() + 50
+    while not late and not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
     process.send_signal(how)
-    process.wait(10)
-    time.sleep(2.5)
-    assert not (tmp_path / "never").exists()
+    process.wait(50)
+    while members(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert members(process.pid) == []
+    assert (tmp_path / "begun").exists() is not late
+
+
+def test_what_goes_wrong_while_a_job_is_stopped_is_told(jobs: ModuleType, tmp_path: Path) -> None:
+    class Stopping(Notes):
+        def event(self, event: Event) -> None:
+            super().event(event)
+            if event.phase == "steps":
+                raise KeyboardInterrupt
+
+    notes = Stopping()
+    with pytest.raises(KeyboardInterrupt):
+        engine(tmp_path).run([Job("full", partial(jobs.keeps_no_checkpoint, 0.2))], notes)
+    assert [event.phase for event in notes.events] == ["steps", "stops", "stopped"]
+    assert notes.events[-1].note == "not as it should: /here: No space left on device"
+    assert "No space left on device" in (tmp_path / "logs" / "full.log").read_text()
 
 
 def interrupted(tmp_path: Path, seconds: float, presses: int) -> tuple[float, str]:

@@ -171,6 +171,37 @@ def test_peak_memory_grows_with_what_is_held() -> None:
     assert after > held.nbytes
 
 
+@pytest.mark.usefixtures("hurried")
+def test_a_machine_without_a_compiler_says_so_of_a_compiled_mode(
+    checkpoints: dict[str, Path], roads: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(config.cpp, "cxx", (str(tmp_path / "no-compiler"),))
+    found = work(job("latency", checkpoints["baseline"], roads, mode="fp32-strict+compile"))
+    assert found.latency is None
+    assert found.impossible is not None
+    assert "compiler" in found.impossible
+    assert "\n" not in found.impossible
+
+
+@pytest.mark.slow
+def test_the_command_leaves_out_a_mode_that_cannot_be_compiled_and_measures_the_others(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"XDG_CACHE_HOME": "cache", "TORCHINDUCTOR_CACHE_DIR": "inductor", "CXX": "none"}.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
+    options = ["--checkpoint", str(checkpoints["baseline"]), "--short", "--images", "9", "--threads", "1"]
+    assert main(["throughput", NAME, *options, "--mode", "fp32-strict+compile", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert [one["precision"] for one in json.loads(shown.out)["throughput"]] == ["fp32-strict"]
+    (line,) = shown.err.splitlines()
+    assert line.startswith(
+        "warning: mode fp32-strict+compile, 1 thread: left out: torch can't compile the network here ("
+    )
+
+
 @pytest.mark.slow
 def test_the_command_measures_in_a_fresh_process_and_says_what_it_found(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.errors import InputWarning
 from harness.latency.jobs import Job, Result
 from harness.latency.protocol import measure_cost, measure_latencies, with_score_changes
 from harness.latency.subject import Subject
@@ -85,6 +86,28 @@ def test_no_batches_of_a_compiled_network_nor_in_the_short_protocol() -> None:
     )
     assert [job.what for job in machine.jobs] == ["latency"]
     assert (short.repeats, short.p50_range_ms, short.batches) == (1, None, ())
+
+
+def test_a_mode_that_cannot_be_compiled_is_tried_once_and_left_out() -> None:
+    machine = Machine()
+
+    def without_compiler(job: Job) -> Result:
+        found = machine(job)
+        return Result(impossible="no compiler") if job.mode == str(COMPILED) else found
+
+    with pytest.warns(InputWarning, match=r"mode fp32-strict\+compile, 1 thread: left out: .*\(no compiler\)"):
+        measured = measure_latencies(
+            SUBJECT,
+            [HEADLINE, COMPILED, BF16],
+            protocol="lane-latency/1",
+            device="cpu",
+            threads=[1],
+            run=without_compiler,
+        )
+    assert [one.precision for one in measured] == ["fp32-strict", "amp-bf16"]
+    assert [one.repeats for one in measured] == [3, 3]
+    assert [one.batches[0].size for one in measured] == [1, 1]
+    assert sum(job.mode == str(COMPILED) for job in machine.jobs) == 1
 
 
 def test_the_cost_is_asked_for_with_the_threads_that_are_named() -> None:

@@ -101,7 +101,17 @@ def test_a_run_that_said_its_end_is_over_however_fresh_its_last_beat_is() -> Non
     found = board([began(), queued(CELLS[0]), started(CELLS[0], 0), RunEnded(time=at(3), run="1", why="stopped")])
     beats = {f"{BENCH}1": beat(f"{BENCH}1", 1)}
     assert not found.is_living("1", beats, 1000.0)
-    assert found.seen(beats, 1000.0).jobs[CELLS[0]].state == "lost"
+    assert found.seen(beats, 1000.0).jobs[CELLS[0]].state == "queued"
+
+
+def test_what_an_orderly_end_stopped_is_not_lost() -> None:
+    a, b = CELLS[:2]
+    found = board([began(), queued(a), queued(b), started(a, 0), RunEnded(time=at(9), run="1", why="stopped")])
+    assert found.running == []
+    assert {job.state for job in found.seen({}, 1000).jobs.values()} == {"queued"}
+    assert found.tally["queued"] == 2
+    # A job of a cluster that hasn't heard of it yet.
+    assert found.seen({a: beat(a, 1)}, 1000).jobs[a].state == "running"
 
 
 def test_a_matrix_is_forecast_by_what_its_cells_took() -> None:

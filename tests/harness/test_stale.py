@@ -1,0 +1,120 @@
+"""What becomes of results of other code, also where whoever moves them is killed in between."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from harness import stale
+from harness.cell import made_from, set_orphans_aside
+from harness.matrix import Plan, make_plan, prerequisites
+from harness.phases import Phase, set_aside
+from harness.stale import accept_stale, redo_stale
+from harness.suite import load_suite
+
+
+@pytest.fixture(scope="module")
+def matrices() -> ModuleType:
+    """The module that makes finished matrices for benchmarks."""
+    path = Path(__file__).parents[1] / "benchmarks/finished.py"
+    specification = importlib.util.spec_from_file_location("finished", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def of_other_code(phase: Phase) -> None:
+    path = phase.folder / "phase.json"
+    value = json.loads(path.read_text())
+    value["fingerprint"]["harness/other.py"] = "other"
+    path.write_text(json.dumps(value))
+
+
+@pytest.fixture
+def outdated(matrices: ModuleType, tmp_path: Path) -> Plan:
+    """A finished matrix, whose oracle and one of whose trainings other code made."""
+    plan = matrices.finished(tmp_path, 1)
+    for phase, _ in plan.artefacts:
+        if phase.folder.parent.name == "oracle":
+            of_other_code(phase)
+    baseline = next(cell for cell in plan.cells if cell.cell.identity.method == "baseline")
+    of_other_code(baseline.phases.all()[0])
+    return again(tmp_path)
+
+
+def again(results: Path) -> Plan:
+    return make_plan(load_suite("mini"), results, seeds=1)
+
+
+def killed_after(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the process end when so many results were moved."""
+    made: list[Path] = []
+
+    def moved(folder: Path) -> Path:
+        if len(made) == moves:
+            raise KeyboardInterrupt
+        made.append(folder)
+        return set_aside(folder)
+
+    monkeypatch.setattr(stale, "set_aside", moved)
+
+
+@pytest.mark.parametrize("moves", range(14))
+def test_whoever_is_killed_while_results_are_moved_leaves_nothing_that_rests_on_what_is_gone(
+    outdated: Plan, moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_after(moves, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        redo_stale(outdated)
+    left = again(outdated.results)
+    assert left.stale, "what is to become of them is asked again"
+    for cell in left.cells:
+        there = {phase.name for phase, state in cell.states if state.state != "missing"}
+        assert all(made_from(name) - {"threshold"} <= there for name in there)
+        if "train" in there:
+            assert all(phase.folder.is_dir() for phase in prerequisites(left.results, cell.cell))
+    monkeypatch.undo()
+    redo_stale(left)
+    assert again(outdated.results).stale == []
+
+
+def test_moving_what_other_code_made_takes_more_steps_than_that(
+    outdated: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_after(1000, monkeypatch)
+    redo_stale(outdated)
+    moved = list(outdated.results.rglob("superseded/*"))
+    assert len(moved) > 14
+
+
+def test_whoever_is_killed_while_results_are_accepted_leaves_no_record_without_its_flag(
+    outdated: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(phase: Phase) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stale, "accept", killed)
+    with pytest.raises(KeyboardInterrupt):
+        accept_stale(outdated)
+    assert not any(cell.recorded for cell in again(outdated.results).cells)
+
+
+def test_what_was_made_from_a_training_that_is_gone_is_not_kept_for_the_next(
+    tmp_path: Path, matrices: ModuleType
+) -> None:
+    cell = matrices.finished(tmp_path, 1).cells[0]
+    phases = cell.phases.all()
+    set_orphans_aside(phases)
+    assert all(phase.folder.is_dir() for phase in phases)
+    set_aside(phases[0].folder)
+    set_orphans_aside(phases)
+    assert not any(phase.folder.is_dir() for phase in phases)
+    assert {path.name for path in (phases[0].folder.parent / "superseded").iterdir()} == {
+        f"{phase.name}-1" for phase in phases
+    }
