@@ -16,11 +16,12 @@ import yaml
 from detectors.base import Detector, Tap
 from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
 from harness import cell_timing, phase_work
+from harness.cell import made_from
 from harness.datasets.base import Dataset, open_dataset
 from harness.errors import InputError
 from harness.inference import load_detector
 from harness.lanes import Lane
-from harness.matrix import before, jobs_of, make_plan
+from harness.matrix import jobs_of, make_plan
 from harness.phases import phase_state
 from harness.records import Record, read_records
 from harness.report.arms import why_not_ranked
@@ -247,7 +248,7 @@ def test_the_threshold_of_a_cell_is_chosen_on_val_recorded_and_used(
     assert record.selected_on == "val"
     assert why_not_ranked(record, record.evaluations[0]) == ["confidence threshold selected on the scored split 'val'"]
     assert make_plan(suite, folder / "results").cells[0].done
-    assert before("predict-val") == before("time") == {"train", "threshold"}
+    assert made_from("predict-val") == made_from("time") == {"train", "threshold"}
     # The training is that of the other rule.
     checkpoints = [path / "checkpoint.safetensors" for path in (cell.phases.train.folder, runs["last"])]
     assert checkpoints[0].read_bytes() == checkpoints[1].read_bytes()
