@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -139,6 +139,11 @@ def to_summary(reviews: Sequence[Review]) -> str:
         lines += [f"- {markdown(told)}" for told in (*one.verdict.reasons, *one.verdict.marks)]
         lines.append("")
     return "\n".join(lines)
+
+
+def marked(review: Review, mark: str) -> Review:
+    """A review with a mark more, before its others."""
+    return replace(review, verdict=review.verdict.model_copy(update={"marks": (mark, *review.verdict.marks)}))
 
 
 def refusal(suite: str, name: str, reasons: Sequence[str]) -> Review:
