@@ -20,6 +20,7 @@ from harness.errors import InputError
 from harness.files import sha256_of_file
 from harness.lanes import Lane
 from harness.publishing import examine as examining
+from harness.publishing.copies import known_predictions
 from harness.publishing.demands import demands_of
 from harness.publishing.examine import Verdict, examine, statement_of
 from harness.publishing.expected import FOREIGN, ExpectedSuite
@@ -133,6 +134,85 @@ def identified(**update: object) -> Callable[[Record], Record]:
 
 def told(found: Verdict) -> str:
     return "\n".join(found.reasons)
+
+
+def copied(folder: Path, edit: Callable[[Record], Record]) -> None:
+    """A second record beside the first, with files of its own, sealed."""
+    (record,) = read_records(folder / "records")
+    made = edit(record)
+    identity = made.identity
+    name = f"{identity.dataset}-{identity.detector}-{identity.method}-s{identity.seed}-{identity_hash(identity)[:10]}"
+    for path in [*folder.glob(f"*/{record.id}.*.npz")]:
+        shutil.copy(path, path.with_name(path.name.replace(record.id, name)))
+    evaluation = record.evaluations[0]
+    renamed = evaluated(made, counts_file=evaluation.counts_file.replace(record.id, name))
+    write_record(folder / "records", renamed.model_copy(update={"id": name}))
+    sealed(folder)
+
+
+def test_a_seed_that_is_there_twice_is_refused(alice: Path, suite: ExpectedSuite) -> None:
+    copied(alice, identified(micro_batch_size=8))
+    assert "key 'identity.seed': seed 0 of this row is also" in told(examine(alice, "alice", suite, BOUNDS))
+
+
+def test_rows_of_detectors_from_elsewhere_do_not_make_a_suite_whole(alice: Path, suite: ExpectedSuite) -> None:
+    one = next(
+        cell for cell in suite.cells if cell.identity.detector == "resa_micro" and cell.identity.method != "samiro"
+    )
+    two = one.model_copy(update={"identity": one.identity.model_copy(update={"seed": 1})})
+    copied(alice, identified(detector="mine"))
+    found = examine(alice, "alice", suite.model_copy(update={"cells": (one, two)}), BOUNDS)
+    assert found.reasons == ()
+    assert "part of the suite: 1 of 2 cells" in found.marks
+    assert any(mark.startswith("equal predictions under several names, 1 times") for mark in found.marks)
+
+
+def test_a_copy_of_published_or_submitted_rows_is_accepted_with_that_said(alice: Path, tmp_path: Path) -> None:
+    known = known_predictions(ROOT / "results", "mini", "alice")
+    (record,) = read_records(alice / "records")
+    assert known[record.evaluations[0].predictions_sha256] == f"mini, {RECORD}, test"
+    found = review(alice)
+    assert found.accepted
+    said = f"predictions copied or repeated exactly, 1 times: {RECORD}, test are mini, {RECORD}, test"
+    assert said in found.verdict.marks
+    shutil.copytree(alice, tmp_path / "results/submissions/mini/bob")
+    assert "submissions/mini/bob" in next(iter(known_predictions(tmp_path / "results", "mini", "alice").values()))
+    assert known_predictions(tmp_path / "results", "mini", "bob") == {}
+
+
+def test_labels_are_laid_out_only_once_they_are_known_to_be_the_specifications(
+    alice: Path, suite: ExpectedSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an archive of 20 MB has some million folders made."""
+    facts = unpack_labels(alice / LABELS).facts
+    names = "\n".join(f"{number}/x" for number in range(1000))
+    arrays = {"facts": facts.model_dump_json().encode(), "names": names.encode(), "content": b""}
+    np.savez_compressed(
+        alice / LABELS,
+        sizes=np.zeros(1000, np.int64),
+        **{name: np.frombuffer(content, np.uint8) for name, content in arrays.items()},
+    )
+    sealed(alice)
+    monkeypatch.setattr("harness.publishing.rescoring.laid_out", pytest.fail)
+    assert "isn't what the specification gives" in told(examine(alice, "alice", suite, BOUNDS))
+
+
+@pytest.mark.parametrize(
+    "sign", ["\u202e", "\u2066", "\u200f", "\u200b", "\u2028", "\x9b", "\U000e0041", "\xad", "\ufeff"]
+)
+def test_signs_that_turn_or_hide_text_reach_no_reader(alice: Path, suite: ExpectedSuite, sign: str) -> None:
+    path = alice / STATEMENT_FILE
+    path.write_text(path.read_text().replace("Alice Example", json.dumps(f"Alice{sign}Example")), encoding="utf-8")
+    write_sums(alice)
+    said = told(examine(alice, "alice", suite, BOUNDS))
+    assert "key 'who'" in said
+    assert said.isascii()
+    sealed(alice)
+    with open(alice / "SHA256SUMS", "a", encoding="utf-8") as stream:
+        stream.write(f"{'0' * 64}  x{sign}y\n")
+    said = told(examine(alice, "alice", suite, BOUNDS))
+    assert "SHA256SUMS" in said
+    assert said.isprintable() or all(line.isprintable() for line in said.splitlines())
 
 
 def test_one_sound_row_is_accepted_and_said_to_be_part_of_the_suite(alice: Path, suite: ExpectedSuite) -> None:
