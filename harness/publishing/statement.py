@@ -51,10 +51,10 @@ class Statement(Stored):
     ]
     licence: Literal["Apache-2.0"] = "Apache-2.0"
     statement: Stated = STATED
-    record_version: int
+    record_version: int = Field(ge=1, le=1_000)
     metrics: tuple[str, ...]
     commits: tuple[str | None, ...]
-    cells: int = Field(ge=1)
+    cells: int = Field(ge=1, le=1_000_000)
 
 
 def write_statement(folder: Path, statement: Statement) -> None:

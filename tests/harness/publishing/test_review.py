@@ -472,6 +472,40 @@ def merged(path: Path) -> None:
     path.write_text("\n".join(rows))
 
 
+def stated(key: str, value: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        lines = (folder / STATEMENT_FILE).read_text().splitlines()
+        kept = [line for line in lines if not line.startswith(f"{key}:")]
+        write(folder / STATEMENT_FILE, "\n".join([*kept, f"{key}: {value}"]))
+
+    return edit
+
+
+def headed(kind: str, shape: str) -> Callable[[Path], None]:
+    """The names of images under another header than numpy writes."""
+
+    def edit(folder: Path) -> None:
+        (path,) = (folder / "records").glob("*.npz")
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+        members["image.npy"] = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"x\0\0\0"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        write_sums(folder)
+
+    return edit
+
+
+def stuffed(before: bool) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        data, photograph = (folder / PREDICTIONS).read_bytes(), bytes(9_000)
+        (folder / PREDICTIONS).write_bytes(photograph + data if before else data + photograph)
+
+    return edit
+
+
 HOSTILE = [
     (bomb(200), "would unpack from"),
     (bomb(64), "300 times its size"),
@@ -498,6 +532,17 @@ HOSTILE = [
     (lambda folder: (folder / LABELS).unlink(), f"'{LABELS}': missing, though a record needs it"),
     (lambda folder: shutil.copy(folder / PREDICTIONS, folder / "predictions/more.npz"), "'predictions/more.npz': no record needs it"),
     (lambda folder: write(folder / f"training/{RECORD}.jsonl", "<html>"), "not the log of a training"),
+    (lambda folder: write(folder / f"training/{RECORD}.jsonl", '{"step": 1e999, "loss": 1}'), "not the log of a training"),
+    (lambda folder: write(folder / f"training/{RECORD}.jsonl", "[" * 100_000), ".jsonl: not the log of a training"),
+    (lambda folder: write(folder / f"training/{RECORD}.jsonl", f'{{"step": 1, "loss": {"9" * 4000}}}'), "not the log of a"),
+    (stated("cells", "0x" + "f" * 100_000), "key 'cells' can't be a number of thousands of digits"),
+    (stated("record_version", "1" + ":1" * 9_000), "key 'record_version' can't be a number"),
+    (headed("<U1", "()"), "'image' holds something else"),
+    (headed("<U1", "(True,)"), "of a kind that no writer here makes"),
+    (headed("|O", "(1,)"), "of a kind that no writer here makes"),
+    (headed("<U1", "(1000000000000,)"), "cannot reshape"),
+    (stuffed(before=True), "bytes beside its arrays"),
+    (stuffed(before=False), "bytes beside its arrays"),
     (lambda folder: write(folder / "leaderboard.md", "<script>"), "was changed"),
 ]  # fmt: skip
 
