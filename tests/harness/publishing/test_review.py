@@ -29,7 +29,7 @@ from harness.publishing.quarantine import Bounds
 from harness.publishing.rescoring import ABSENT
 from harness.publishing.review import KEPT, Review, environment_of, lines_of, review, to_summary
 from harness.publishing.statement import STATEMENT_FILE, SUITE_FILE, Statement, write_statement
-from harness.publishing.submissions import to_index
+from harness.publishing.submissions import INDEX, submissions_in, to_index
 from harness.publishing.sums import write_sums
 from harness.publishing.tables import write_tables
 from harness.records import Evaluation, Record, identity_hash, read_records, write_record
@@ -719,9 +719,13 @@ def test_verify_works_on_a_submission_too(alice: Path, capsys: pytest.CaptureFix
     assert "1 of 1 rows verified" in capsys.readouterr().out
 
 
-def test_the_page_of_submissions_is_what_the_program_makes_of_them() -> None:
-    from harness.publishing.submissions import INDEX, submissions_in
+def test_what_a_killed_submit_left_is_no_submission(tmp_path: Path) -> None:
+    for name in ("alice", ".alice.x1"):
+        (tmp_path / "mini" / name).mkdir(parents=True)
+    assert submissions_in(tmp_path) == [tmp_path / "mini/alice"]
 
+
+def test_the_page_of_submissions_is_what_the_program_makes_of_them() -> None:
     folder = ROOT / "results/submissions"
     made = [review(path) for path in submissions_in(folder)]
     assert (folder / INDEX).read_text() == to_index(made)
