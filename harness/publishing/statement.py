@@ -45,7 +45,7 @@ class Statement(Stored):
     contact: Annotated[
         str,
         StringConstraints(
-            pattern=r"^(https://[A-Za-z0-9][A-Za-z0-9._~/%#?&=+@-]*|[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)$",
+            pattern=r"^(https://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?([/?#][A-Za-z0-9._~/%#?&=+@-]*)?|[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)$",
             max_length=200,
         ),
     ]

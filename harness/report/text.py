@@ -36,7 +36,8 @@ _LATEX = {
 }
 """How LaTeX writes what it would read as a command, an option behind a line's end, or not at all."""
 
-_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+# Between two dollars GitHub reads mathematics, which can be coloured and moved; its documentation keeps one out of it so.
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "<span>$</span>"})
 
 
 def one_line(text: str) -> str:

@@ -606,6 +606,7 @@ def test_a_statement_that_is_not_so_is_refused(
     [
         ("contact", "javascript:alert(1)"),
         ("contact", 'https://x"onload="'),
+        ("contact", "https://github.com@evil.example/"),
         ("who", "two\nlines"),
         ("who", "x" * 101),
         ("licence", "all rights reserved"),
@@ -618,6 +619,16 @@ def test_a_statement_of_another_form_is_refused_by_key(alice: Path, suite: Expec
     path.write_text("\n".join([*lines, f"{key}: {json.dumps(value)}"]))
     write_sums(alice)
     assert f"key '{key}'" in told(examine(alice, "alice", suite, BOUNDS))
+
+
+@pytest.mark.parametrize(
+    "contact",
+    ["https://example.org:8443/~alice?x=1#a", "https://example.org", "https://example.org/@alice", "a.b@c.org"],
+)
+def test_addresses_are_contacts(contact: str) -> None:
+    own = {"suite": "mini", "name": "alice", "who": "Zoë Ångström-李", "contact": contact}
+    rest = {"record_version": 2, "metrics": (), "commits": (None,), "cells": 1}
+    assert Statement.model_validate({**own, **rest}).contact == contact
 
 
 def test_html_in_texts_shows_as_text(alice: Path, suite: ExpectedSuite) -> None:
