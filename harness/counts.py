@@ -288,6 +288,8 @@ def counts_in(data: bytes, path: Path) -> Counts:
         raise InputError(
             f"{path}: not a readable counts file ({reason}); run `bench` again to score the cell"
         ) from error
+    if counts.image.ndim != 1:
+        raise InputError(f"{path}: 'image' holds something else; run `bench` again to score the cell")
     for field in fields(counts):
         array = getattr(counts, field.name)
         width = counts.widths.get(field.name)

@@ -109,6 +109,7 @@ def _header(data: bytes) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     version = np.lib.format.read_magic(stream)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
     shape, fortran, dtype = read_header(stream)
-    if dtype.hasobject or fortran:
+    # numpy takes True for a length.
+    if dtype.hasobject or fortran or not all(type(length) is int for length in shape):
         raise ValueError("an array in it is of a kind that no writer here makes")
     return shape, dtype

@@ -55,7 +55,15 @@ def plain_complaint(error: ValidationError) -> str:
     if complaint["type"] == "value_error":
         return f"key '{key}': {complaint['msg'].removeprefix('Value error, ')}"
     plain = {"missing": "is missing", "extra_forbidden": "is unknown"}
-    return f"key '{key}' {plain.get(complaint['type'], f'''can't be {complaint['input']!r:.60}''')}"
+    return f"key '{key}' {plain.get(complaint['type']) or f'''can't be {shown_input(complaint['input'])}'''}"
+
+
+def shown_input(value: object) -> str:
+    """A value of a file, cut short; whole numbers of more than 4,300 digits can't be written out."""
+    try:
+        return f"{value!r:.60}"
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def followed(annotation: Any, location: Sequence[int | str]) -> tuple[list[str], Any]:

@@ -75,8 +75,8 @@ def review(
 
 def reviews_of_commit(base: str, head: str, bounds: Bounds) -> list[Review]:
     """The review of what a commit submits; empty where that is nothing."""
-    from harness.publishing.pull_request import Refused, commit_of, extract, submitting
-    from harness.publishing.review import refusal
+    from harness.publishing.pull_request import Refused, commit_of, extract, replaces_mark, submitting
+    from harness.publishing.review import marked, refusal
     from harness.publishing.review import review as review_folder
 
     here = Path.cwd()
@@ -92,7 +92,8 @@ def reviews_of_commit(base: str, head: str, bounds: Bounds) -> list[Review]:
         except Refused as error:
             where = ("this", "pull request") if found is None else (found.suite, found.name)
             return [refusal(*where, error.reasons)]
-        return [review_folder(folder, bounds)]
+        reviewed = review_folder(folder, bounds)
+        return [marked(reviewed, replaces_mark(found)) if found.replaces else reviewed]
 
 
 def as_object(one: Review) -> dict[str, object]:

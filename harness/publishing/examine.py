@@ -9,13 +9,15 @@ from __future__ import annotations
 import resource
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from harness.counts import Stored
 from harness.errors import InputError
+from harness.publishing.copies import copies
 from harness.publishing.expected import ExpectedSuite, clipped, record_faults, unlike
 from harness.publishing.labels import labels_name, unpack_labels
 from harness.publishing.quarantine import Bounds, archive_faults, read_strange_yaml, shown, tree_faults
@@ -23,6 +25,7 @@ from harness.publishing.site import TRAINING, losses_of
 from harness.publishing.statement import STATEMENT_FILE, SUITE_FILE, Statement
 from harness.publishing.verify import Checked, inside, verify
 from harness.records import Evaluation, Record, Submission, read_record
+from harness.report.arms import arms_of
 from harness.report.text import one_line
 from harness.validation import plain_complaint
 
@@ -34,12 +37,13 @@ LONGEST = 300
 
 
 class Task(Stored):
-    """What the examining process is asked."""
+    """What the examining process is asked. known: predictions of others (`harness.publishing.copies`)."""
 
     folder: str
     name: str
     expected: ExpectedSuite
     bounds: Bounds
+    known: dict[str, str] = Field(default={})
 
 
 class Verdict(Stored):
@@ -57,8 +61,13 @@ class Verdict(Stored):
     contact: str | None = None
 
 
-def examine(folder: Path, name: str, suite: ExpectedSuite, bounds: Bounds) -> Verdict:
-    """Examine the submission `name` to a suite. Each step presumes that those before it found nothing wrong."""
+def examine(
+    folder: Path, name: str, suite: ExpectedSuite, bounds: Bounds, known: Mapping[str, str] = MappingProxyType({})
+) -> Verdict:
+    """Examine the submission `name` to a suite. Each step presumes that those before it found nothing wrong.
+
+    known: predictions of others, of which copies are marked.
+    """
     reasons = tree_faults(folder, bounds) or archive_faults(folder, bounds)
     if reasons:
         return refused(reasons)
@@ -75,7 +84,7 @@ def examine(folder: Path, name: str, suite: ExpectedSuite, bounds: Bounds) -> Ve
         faults, found = record_faults(record, suite)
         reasons += [f"records/{record.id}.json: {fault}" for fault in faults]
         marks += found
-    reasons = reasons or stray_files(folder, records, suite)
+    reasons = reasons or arms_of(records)[1] or stray_files(folder, records, suite)
     reasons = reasons or [*label_faults(folder, suite), *log_faults(folder)]
     if reasons:
         return refused(reasons, who, contact)
@@ -89,7 +98,7 @@ def examine(folder: Path, name: str, suite: ExpectedSuite, bounds: Bounds) -> Ve
     marks += [f"{count} unverified here: {told}" for told, count in Counter(unverified).items()]
     return Verdict(
         reasons=(),
-        marks=tuple(told_of([*dict.fromkeys(marks), *what_is_left_out(records, suite)])),
+        marks=tuple(told_of([*dict.fromkeys(marks), *copies(records, known), *what_is_left_out(records, suite)])),
         rows=len(found_rows.rows),
         verified=len(found_rows.rows) - len(unverified),
         who=who,
@@ -208,7 +217,7 @@ def log_faults(folder: Path) -> Iterator[str]:
     for path in sorted((folder / TRAINING).glob("*.jsonl")):
         try:
             losses_of(path)
-        except (InputError, RecursionError) as error:
+        except InputError as error:
             yield inside(folder, str(error))
 
 
@@ -217,10 +226,9 @@ def what_is_left_out(records: Sequence[Record], suite: ExpectedSuite) -> list[st
     there: dict[tuple[str, str, str], set[int]] = defaultdict(set)
     for record in records:
         there[record.identity.dataset, record.identity.detector, record.identity.method].add(record.identity.seed)
-    told = (
-        [] if len(records) >= len(suite.cells) else [f"part of the suite: {len(records)} of {len(suite.cells)} cells"]
-    )
     cells = [cell.identity for cell in suite.cells]
+    done = sum(cell.seed in there.get((cell.dataset, cell.detector, cell.method), ()) for cell in cells)
+    told = [] if done == len(cells) else [f"part of the suite: {done} of {len(cells)} cells"]
     known = {cell.detector for cell in cells}
     for (dataset, detector, method), seeds in there.items():
         alike = [cell for cell in cells if (cell.dataset, cell.method) == (dataset, method)]
@@ -244,7 +252,7 @@ def main(read: Callable[[], str] = sys.stdin.read) -> int:
     limit(resource.RLIMIT_AS, task.bounds.memory_bytes)
     limit(resource.RLIMIT_FSIZE, task.bounds.unpacked_bytes)
     limit(resource.RLIMIT_CORE, 0)
-    verdict = examine(Path(task.folder), task.name, task.expected, task.bounds)
+    verdict = examine(Path(task.folder), task.name, task.expected, task.bounds, task.known)
     print(verdict.model_dump_json())
     return 0
 

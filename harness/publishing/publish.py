@@ -77,9 +77,15 @@ def replaced(target: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         made = Path(folder) / target.name
         yield made
+        before = Path(folder) / "before"
         if target.exists():
-            target.rename(Path(folder) / "before")
-        made.rename(target)
+            target.rename(before)
+        try:
+            made.rename(target)
+        except BaseException:
+            if before.exists():
+                before.rename(target)
+            raise
 
 
 def check_target(plan: Plan, target: Path, parts: frozenset[str] = PUBLISHED) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import resource
+import signal
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,19 +15,26 @@ from harness.publishing.quarantine import Bounds, misplaced, shown
 from harness.publishing.statement import SLUG
 
 UNDER = "results/submissions"
-_PATH = re.compile(rf"{UNDER}/([^/]+)/([^/]+)/.")
+INDEX_PATH = f"{UNDER}/README.md"
+_PATH = re.compile(rf"{UNDER}/([^/]+)/([^/]+)/.", re.DOTALL)
 _SUITE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 FILE_MODES = ("100644", "100755")
 LINK_MODE = "120000"
 
+GIT_BYTES = 64 << 20
+GIT_MEMORY = 2 << 30
+GIT_SECONDS = 120
+"""What a git command may print, take and last: a tree of a few kilobytes can hold itself ten times over, ten levels deep."""
+
 
 @dataclass(frozen=True)
 class Submitting:
-    """The submission that a pull request is about."""
+    """The submission that a pull request is about. replaces: whether the base branch has one of that name."""
 
     suite: str
     name: str
+    replaces: bool = False
 
     @property
     def path(self) -> str:
@@ -42,6 +52,11 @@ class Entry:
     name: str
 
 
+def replaces_mark(submission: Submitting) -> str:
+    """What readers of a review have to know where an accepted submission is changed: git doesn't show whose it is."""
+    return f"changes {submission.path}, which is there already: only whoever sent that may"
+
+
 class Refused(Exception):
     """Why a pull request isn't one that submits; its lines."""
 
@@ -51,11 +66,34 @@ class Refused(Exception):
 
 
 def git(repository: Path, *words: str) -> bytes:
-    """What a git command prints. InputError if it fails."""
-    done = subprocess.run(["git", *words], cwd=repository, capture_output=True)
-    if done.returncode != 0:
-        raise InputError(f"git {words[0]}: {done.stderr.decode('utf-8', 'replace').strip()[:300]}")
-    return done.stdout
+    """What a git command prints. InputError if it fails, or needs more memory, time or output than a submission can."""
+    with tempfile.TemporaryFile() as out:
+        try:
+            done = subprocess.run(
+                ["git", *words],
+                cwd=repository,
+                stdout=out,
+                stderr=subprocess.PIPE,
+                timeout=GIT_SECONDS,
+                preexec_fn=_bounded,
+            )
+        except subprocess.TimeoutExpired:
+            raise InputError(f"git {words[0]}: not done within {GIT_SECONDS} seconds: {_TOO_MUCH}") from None
+        if done.returncode == -signal.SIGXFSZ:
+            raise InputError(f"git {words[0]}: prints more than {GIT_BYTES} bytes: {_TOO_MUCH}")
+        if done.returncode != 0:
+            raise InputError(f"git {words[0]}: {done.stderr.decode('utf-8', 'replace').strip()[:300]}")
+        out.seek(0)
+        return out.read()
+
+
+_TOO_MUCH = "these commits hold more than a submission does"
+
+
+def _bounded() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (GIT_BYTES, GIT_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (GIT_MEMORY, GIT_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def commit_of(repository: Path, name: str) -> str:
@@ -73,12 +111,14 @@ def commit_of(repository: Path, name: str) -> str:
 def submitting(repository: Path, base: str, head: str) -> Submitting | None:
     """The submission that the commits from `base` to `head` add or change, None if they leave all submissions alone.
 
-    Raises Refused if they touch anything else besides, or more than one.
+    Raises Refused if they touch anything else besides, or more than one, or if git could merge them in more than one way.
     """
-    changed = git(repository, "diff", "--name-only", "--no-renames", "-z", "--end-of-options", f"{base}...{head}")
+    start = merge_base(repository, base, head)
+    changed = git(repository, "diff", "--name-only", "--no-renames", "-z", "--end-of-options", start, head)
     names = [name.decode("utf-8", "surrogateescape") for name in changed.split(b"\0") if name]
     found = {match.groups() for name in names if (match := _PATH.match(name))}
-    if not found:
+    strays = [name for name in names if f"{name}/".startswith(f"{UNDER}/") and name != INDEX_PATH]
+    if not found and not strays:
         return None
     others = [name for name in names if not _PATH.match(name)]
     if others:
@@ -94,7 +134,21 @@ def submitting(repository: Path, base: str, head: str) -> Submitting | None:
         raise Refused(
             f"{shown(f'{suite}/{name}')}: a submission lies in {UNDER}/SUITE/NAME, NAME of a to z, digits and hyphens"
         )
-    return Submitting(suite, name)
+    made = Submitting(suite, name)
+    return Submitting(suite, name, replaces=bool(entries_of(repository, base, made.path)))
+
+
+def merge_base(repository: Path, base: str, head: str) -> str:
+    """The commit at which `head` left `base`. Refused unless there is one: of several, each shows other changes than a merge makes."""
+    try:
+        found = git(repository, "merge-base", "--all", "--end-of-options", base, head).decode().split()
+    except InputError:
+        found = []
+    if len(found) != 1:
+        raise Refused(
+            f"it and the base branch meet in {len(found)} commits instead of one, so what it changes isn't certain: rebase it"
+        )
+    return found[0]
 
 
 def entries_of(repository: Path, commit: str, path: str) -> list[Entry]:

@@ -47,6 +47,9 @@ YAML_NODES = 50_000
 RATIO = 300
 """How many times its size an archive of more than RATIO_FROM bytes may unpack to; ours come to some ten."""
 
+ARCHIVE_OVERHEAD = 512
+"""Bytes beside the content that an archive may have for each array and for itself: names and headers take some 200."""
+
 RATIO_FROM = 4 << 20
 
 
@@ -157,6 +160,9 @@ def _unpacked(path: Path, names: frozenset[str], bounds: Bounds) -> int:
     if strange is not None or len(set(found)) != len(found):
         told = "holds an array twice" if strange is None else f"holds {shown(strange)}, which no such archive does"
         raise InputError(f"{told}; pack it again with `samiro-bench submit`")
+    hidden = stored - sum(member.compress_size for member in members)
+    if hidden > ARCHIVE_OVERHEAD * (1 + len(members)):
+        raise InputError(f"holds {hidden} bytes beside its arrays; pack it again with `samiro-bench submit`")
     size = sum(member.file_size for member in members)
     if size > bounds.archive_bytes or (size > RATIO_FROM and size > RATIO * stored):
         raise InputError(

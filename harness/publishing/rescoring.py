@@ -93,8 +93,9 @@ class LabelSource:
                 raise InputError(
                     f"{self.folder / name}: its {fact} is {value[:80]!r}, not {getattr(evaluation, fact)!r}; {RESTORE}"
                 )
-        dataset = laid_out(labels, self._new_folder())
-        return Source(dataset, doubt_of(labels, evaluation.dataset_sha256, self._new_folder()))
+        # First: files are laid out that a stranger's archive names, and as many as it names.
+        doubt = doubt_of(labels, evaluation.dataset_sha256, self._new_folder())
+        return Source(laid_out(labels, self._new_folder()), doubt)
 
 
 def at_hand(record: Record, evaluation: Evaluation) -> Source:

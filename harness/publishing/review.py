@@ -8,18 +8,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from harness.errors import InputError
+from harness.publishing.copies import known_predictions
 from harness.publishing.demands import demands_of
 from harness.publishing.examine import Task, Verdict, refused, told_of
 from harness.publishing.quarantine import Bounds, tree_faults
 from harness.report.text import counted, markdown
 
 ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results"
+"""What is published and submitted in this repository."""
 
 KEPT = ("PATH", "HOME", "LANG", "XDG_CACHE_HOME", "OMP_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
 """What of the environment the examining process gets, besides SAMIRO_BENCH_...: no token of whatever runs this."""
@@ -66,7 +69,9 @@ def review_as(suite: str, name: str, folder: Path, bounds: Bounds) -> Review:
     faults = tree_faults(place, bounds)
     if faults:
         return Review(suite, name, refused(faults))
-    task = Task(folder=str(place), name=name, expected=expected, bounds=bounds)
+    task = Task(
+        folder=str(place), name=name, expected=expected, bounds=bounds, known=known_predictions(RESULTS, suite, name)
+    )
     return Review(suite, name, asked(task))
 
 
@@ -139,6 +144,11 @@ def to_summary(reviews: Sequence[Review]) -> str:
         lines += [f"- {markdown(told)}" for told in (*one.verdict.reasons, *one.verdict.marks)]
         lines.append("")
     return "\n".join(lines)
+
+
+def marked(review: Review, mark: str) -> Review:
+    """A review with a mark more, before its others."""
+    return replace(review, verdict=review.verdict.model_copy(update={"marks": (mark, *review.verdict.marks)}))
 
 
 def refusal(suite: str, name: str, reasons: Sequence[str]) -> Review:

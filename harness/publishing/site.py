@@ -72,5 +72,5 @@ def losses_of(path: Path) -> tuple[tuple[int, float], ...]:
         entries = [json.loads(line) for line in read_bounded(path, LOG_LIMIT).decode().splitlines()]
         found = [(int(entry["step"]), entry["loss"]) for entry in entries]
         return tuple((step, float(loss)) for step, loss in found if loss is not None)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: not the log of a training ({error}); {RESTORE}") from None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import yaml
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from harness.counts import Stored
 from harness.files import write_text
@@ -25,7 +25,12 @@ SLUG = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
 
 HEAD = "# Written by `samiro-bench submit`: who gives these rows, and what they are. docs/publish.md says what is checked.\n"
 
-Printable = StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202f\u2066-\u2069]+$", strip_whitespace=True)
+
+def visible(text: str) -> str:
+    """The text; ValueError if something in it can't be seen or turns its direction."""
+    if not text.isprintable():
+        raise ValueError(f"can't be {text!a:.60}: write it with letters, digits, signs and plain spaces alone")
+    return text
 
 
 class Statement(Stored):
@@ -36,20 +41,20 @@ class Statement(Stored):
 
     suite: str
     name: Annotated[str, StringConstraints(pattern=SLUG)]
-    who: Annotated[str, Printable, Field(min_length=1, max_length=100)]
+    who: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True), AfterValidator(visible)]
     contact: Annotated[
         str,
         StringConstraints(
-            pattern=r"^(https://[A-Za-z0-9][A-Za-z0-9._~/%#?&=+@-]*|[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)$",
+            pattern=r"^(https://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?([/?#][A-Za-z0-9._~/%#?&=+@-]*)?|[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)$",
             max_length=200,
         ),
     ]
     licence: Literal["Apache-2.0"] = "Apache-2.0"
     statement: Stated = STATED
-    record_version: int
+    record_version: int = Field(ge=1, le=1_000)
     metrics: tuple[str, ...]
     commits: tuple[str | None, ...]
-    cells: int = Field(ge=1)
+    cells: int = Field(ge=1, le=1_000_000)
 
 
 def write_statement(folder: Path, statement: Statement) -> None:

@@ -22,9 +22,11 @@ COLUMNS = ("suite", "submission", "by", "contact", "rows", "state")
 
 
 def submissions_in(folder: Path) -> list[Path]:
-    """The folders of submissions, `SUITE/NAME`, below a folder; links are none."""
+    """The folders of submissions, `SUITE/NAME`, below a folder; links are none, nor is what a killed `submit` left (`.NAME.*`)."""
     suites = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
-    return [path for suite in suites for path in sorted(suite.iterdir()) if path.is_dir()]
+    return [
+        path for suite in suites for path in sorted(suite.iterdir()) if path.is_dir() and not path.name.startswith(".")
+    ]
 
 
 def write_index(folder: Path, reviews: Sequence[Review]) -> Path:

@@ -13,7 +13,7 @@ from harness.errors import InputError
 from harness.files import read_bounded
 from harness.matrix import CellState, Plan
 from harness.publishing.demands import demands_of
-from harness.publishing.examine import statement_of
+from harness.publishing.examine import read_statement, statement_of
 from harness.publishing.expected import record_faults
 from harness.publishing.publish import check_target, fill_rows, replaced
 from harness.publishing.quarantine import FOLDERS, TOP, YAML_LIMIT, Bounds
@@ -51,7 +51,8 @@ def submit(plan: Plan, name: str, who: str, contact: str, out: Path) -> Submitte
     """Pack the finished cells of a plan into `out/<suite>/<name>`, which replaces an earlier submission there.
 
     InputError if the suite isn't one of this repository, or a cell isn't the repository's own; if a cell failed, is stale or has no
-    sound record, or none is finished; if the name, or who and contact, aren't such; and if its review refuses what was packed.
+    sound record, or none is finished; if somebody else's submission lies there; if the name, or who and contact, aren't such; and if
+    its review refuses what was packed.
     """
     if not re.fullmatch(SLUG, name):
         raise InputError(
@@ -72,6 +73,7 @@ def submit(plan: Plan, name: str, who: str, contact: str, out: Path) -> Submitte
     statement = validated(Statement, made, where="--who, --contact")
     target = out / plan.suite.name / name
     check_target(plan, target, PARTS)
+    check_sender(target, statement)
     with replaced(target) as folder:
         pack(replace(plan, cells=finished), records, statement, folder)
         found = review_as(plan.suite.name, name, folder, Bounds(seconds=None))
@@ -79,6 +81,19 @@ def submit(plan: Plan, name: str, who: str, contact: str, out: Path) -> Submitte
             raise InputError(f"not packed, for its review refuses it: {found.verdict.reasons[0]}")
     packed = {state.cell.id for state in finished}
     return Submitted(target, tuple(cell.id for cell in plan.all_cells if cell.id not in packed), found)
+
+
+def check_sender(target: Path, statement: Statement) -> None:
+    """InputError if the submission that lies in `target` is somebody else's; one without a sound statement is nobody's."""
+    try:
+        before = read_statement(target)
+    except InputError:
+        return
+    if (before.who, before.contact) != (statement.who, statement.contact):
+        raise InputError(
+            f"{target}: is there already, of {before.who!a}, {before.contact}; give another name with --as, or move it "
+            "away if it is yours"
+        )
 
 
 def finished_cells(plan: Plan) -> tuple[CellState, ...]:

@@ -9,7 +9,10 @@ from functools import lru_cache
 CACHED = 2**16
 """Texts that are escaped once: the cells of a long table repeat themselves."""
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+# Besides line breaks and what terminals obey: what turns the direction of text, can't be seen, or is half a character.
+_CONTROLS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]+"
+)
 _MARKDOWN = re.compile(r"([\\`*\[\]|~])|(?<!\w)(_)|(_)(?!\w)")
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -33,11 +36,12 @@ _LATEX = {
 }
 """How LaTeX writes what it would read as a command, an option behind a line's end, or not at all."""
 
-_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+# Between two dollars GitHub reads mathematics, which can be coloured and moved; its documentation keeps one out of it so.
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "<span>$</span>"})
 
 
 def one_line(text: str) -> str:
-    """Text without control characters and line breaks, which become single spaces."""
+    """Text without line breaks, control characters and others that can't be seen, which become single spaces."""
     return (text if text.isprintable() else _CONTROLS.sub(" ", text)).strip()
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.publishing.pull_request import Refused, Submitting, extract, submitting
+from harness.errors import InputError
+from harness.publishing.pull_request import Refused, Submitting, extract, replaces_mark, submitting
 from harness.publishing.quarantine import Bounds
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -103,6 +104,65 @@ def test_submissions_come_alone(repository: Path, files: dict[str, str | None], 
 def test_names_of_submissions_are_plain(repository: Path, name: str) -> None:
     commit = committed(repository, {f"results/submissions/{name}/submission.yaml": "x"})
     with pytest.raises(Refused, match="a submission lies in results/submissions/SUITE/NAME"):
+        submitting(repository, "main", commit)
+
+
+@pytest.mark.parametrize("name", ["mini/alice", "notes.md", "mini/notes.md", "mini/alice/\nevil.py"])
+def test_files_beside_submissions_are_not_passed_over_as_nothing_to_review(repository: Path, name: str) -> None:
+    commit = committed(repository, {f"results/submissions/{name}": "x"})
+    with pytest.raises(Refused, match=r"besides a submission|no part of a submission"):
+        taken(repository, commit, repository.parent / "out")
+
+
+def test_a_submission_that_is_a_link_is_not_passed_over(repository: Path) -> None:
+    (repository / ALICE).symlink_to("/etc")
+    with pytest.raises(Refused, match="changes 'results/submissions/mini/alice' besides a submission"):
+        submitting(repository, "main", committed(repository, {}))
+
+
+def test_a_change_of_an_accepted_submission_is_marked(repository: Path) -> None:
+    commit = committed(repository, {"results/submissions/mini/bob/submission.yaml": "who: alice\n"})
+    found = submitting(repository, "main", commit)
+    assert found == Submitting("mini", "bob", replaces=True)
+    assert "changes results/submissions/mini/bob, which is there already" in replaces_mark(found)
+
+
+def test_a_reversion_hidden_by_a_second_merge_base_is_refused(repository: Path) -> None:
+    """`side` was merged before README.md was mended on main: beside `side` alone a head that undoes the mending changes nothing."""
+    git(repository, "switch", "--quiet", "--create", "side", "main")
+    side = committed(repository, {"side": "x"})
+    git(repository, "switch", "--quiet", "main")
+    mended = committed(repository, {"README.md": "mended\n"})
+    git(repository, "merge", "--quiet", "--no-edit", side)
+    git(repository, "switch", "--quiet", "--detach", mended)
+    git(repository, "merge", "--quiet", "--no-edit", side)
+    commit = committed(repository, {"README.md": "hello\n", **GOOD})
+    git(repository, "switch", "--quiet", "main")
+    committed(repository, {"more": "x"})
+    with pytest.raises(Refused, match="meet in 2 commits instead of one"):
+        submitting(repository, "main", commit)
+
+
+def test_a_history_of_its_own_is_refused(repository: Path) -> None:
+    git(repository, "switch", "--quiet", "--orphan", "alone")
+    with pytest.raises(Refused, match="meet in 0 commits"):
+        submitting(repository, "main", committed(repository, GOOD))
+
+
+def test_a_tree_that_holds_itself_over_and_over_is_refused_before_memory_runs_out(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10 entries a level, 10 levels: 10,000,000,000 paths in a kilobyte."""
+    monkeypatch.setattr("harness.publishing.pull_request.GIT_MEMORY", 256 << 20)
+    blob = git(repository, "hash-object", "-w", "--stdin", given=b"x")
+    tree = git(repository, "mktree", given="".join(f"100644 blob {blob}\tf{n}\n" for n in range(10)).encode())
+    for _ in range(9):
+        tree = git(repository, "mktree", given="".join(f"040000 tree {tree}\td{n}\n" for n in range(10)).encode())
+    submissions = tree
+    for name in ("records", "alice", "mini", "submissions", "results"):
+        submissions = git(repository, "mktree", given=f"040000 tree {submissions}\t{name}\n".encode())
+    commit = git(repository, "commit-tree", "-p", "main", "-m", "bomb", submissions)
+    with pytest.raises(InputError, match="git diff: "):
         submitting(repository, "main", commit)
 
 
@@ -210,4 +270,6 @@ def test_the_workflow_has_no_secret_a_time_limit_and_the_base_branchs_program() 
     assert checkout["with"]["persist-credentials"] == "false"
     # What a pull request says of itself never becomes part of a script.
     assert not any("${{" in step.get("run", "") for step in job["steps"])
-    assert "samiro-bench review --base HEAD --head refs/review/head" in job["steps"][-1]["run"]
+    # Between the event and the fetch another commit may have been pushed: the result stands at this one.
+    assert job["steps"][-1]["env"] == {"HEAD": "${{ github.event.pull_request.head.sha }}"}
+    assert 'samiro-bench review --base HEAD --head "$HEAD"' in job["steps"][-1]["run"]

@@ -20,6 +20,7 @@ from harness.errors import InputError
 from harness.files import sha256_of_file
 from harness.lanes import Lane
 from harness.publishing import examine as examining
+from harness.publishing.copies import known_predictions
 from harness.publishing.demands import demands_of
 from harness.publishing.examine import Verdict, examine, statement_of
 from harness.publishing.expected import FOREIGN, ExpectedSuite
@@ -28,7 +29,7 @@ from harness.publishing.quarantine import Bounds
 from harness.publishing.rescoring import ABSENT
 from harness.publishing.review import KEPT, Review, environment_of, lines_of, review, to_summary
 from harness.publishing.statement import STATEMENT_FILE, SUITE_FILE, Statement, write_statement
-from harness.publishing.submissions import to_index
+from harness.publishing.submissions import INDEX, submissions_in, to_index
 from harness.publishing.sums import write_sums
 from harness.publishing.tables import write_tables
 from harness.records import Evaluation, Record, identity_hash, read_records, write_record
@@ -133,6 +134,85 @@ def identified(**update: object) -> Callable[[Record], Record]:
 
 def told(found: Verdict) -> str:
     return "\n".join(found.reasons)
+
+
+def copied(folder: Path, edit: Callable[[Record], Record]) -> None:
+    """A second record beside the first, with files of its own, sealed."""
+    (record,) = read_records(folder / "records")
+    made = edit(record)
+    identity = made.identity
+    name = f"{identity.dataset}-{identity.detector}-{identity.method}-s{identity.seed}-{identity_hash(identity)[:10]}"
+    for path in [*folder.glob(f"*/{record.id}.*.npz")]:
+        shutil.copy(path, path.with_name(path.name.replace(record.id, name)))
+    evaluation = record.evaluations[0]
+    renamed = evaluated(made, counts_file=evaluation.counts_file.replace(record.id, name))
+    write_record(folder / "records", renamed.model_copy(update={"id": name}))
+    sealed(folder)
+
+
+def test_a_seed_that_is_there_twice_is_refused(alice: Path, suite: ExpectedSuite) -> None:
+    copied(alice, identified(micro_batch_size=8))
+    assert "key 'identity.seed': seed 0 of this row is also" in told(examine(alice, "alice", suite, BOUNDS))
+
+
+def test_rows_of_detectors_from_elsewhere_do_not_make_a_suite_whole(alice: Path, suite: ExpectedSuite) -> None:
+    one = next(
+        cell for cell in suite.cells if cell.identity.detector == "resa_micro" and cell.identity.method != "samiro"
+    )
+    two = one.model_copy(update={"identity": one.identity.model_copy(update={"seed": 1})})
+    copied(alice, identified(detector="mine"))
+    found = examine(alice, "alice", suite.model_copy(update={"cells": (one, two)}), BOUNDS)
+    assert found.reasons == ()
+    assert "part of the suite: 1 of 2 cells" in found.marks
+    assert any(mark.startswith("equal predictions under several names, 1 times") for mark in found.marks)
+
+
+def test_a_copy_of_published_or_submitted_rows_is_accepted_with_that_said(alice: Path, tmp_path: Path) -> None:
+    known = known_predictions(ROOT / "results", "mini", "alice")
+    (record,) = read_records(alice / "records")
+    assert known[record.evaluations[0].predictions_sha256] == f"mini, {RECORD}, test"
+    found = review(alice)
+    assert found.accepted
+    said = f"predictions copied or repeated exactly, 1 times: {RECORD}, test are mini, {RECORD}, test"
+    assert said in found.verdict.marks
+    shutil.copytree(alice, tmp_path / "results/submissions/mini/bob")
+    assert "submissions/mini/bob" in next(iter(known_predictions(tmp_path / "results", "mini", "alice").values()))
+    assert known_predictions(tmp_path / "results", "mini", "bob") == {}
+
+
+def test_labels_are_laid_out_only_once_they_are_known_to_be_the_specifications(
+    alice: Path, suite: ExpectedSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an archive of 20 MB has some million folders made."""
+    facts = unpack_labels(alice / LABELS).facts
+    names = "\n".join(f"{number}/x" for number in range(1000))
+    arrays = {"facts": facts.model_dump_json().encode(), "names": names.encode(), "content": b""}
+    np.savez_compressed(
+        alice / LABELS,
+        sizes=np.zeros(1000, np.int64),
+        **{name: np.frombuffer(content, np.uint8) for name, content in arrays.items()},
+    )
+    sealed(alice)
+    monkeypatch.setattr("harness.publishing.rescoring.laid_out", pytest.fail)
+    assert "isn't what the specification gives" in told(examine(alice, "alice", suite, BOUNDS))
+
+
+@pytest.mark.parametrize(
+    "sign", ["\u202e", "\u2066", "\u200f", "\u200b", "\u2028", "\x9b", "\U000e0041", "\xad", "\ufeff"]
+)
+def test_signs_that_turn_or_hide_text_reach_no_reader(alice: Path, suite: ExpectedSuite, sign: str) -> None:
+    path = alice / STATEMENT_FILE
+    path.write_text(path.read_text().replace("Alice Example", json.dumps(f"Alice{sign}Example")), encoding="utf-8")
+    write_sums(alice)
+    said = told(examine(alice, "alice", suite, BOUNDS))
+    assert "key 'who'" in said
+    assert said.isascii()
+    sealed(alice)
+    with open(alice / "SHA256SUMS", "a", encoding="utf-8") as stream:
+        stream.write(f"{'0' * 64}  x{sign}y\n")
+    said = told(examine(alice, "alice", suite, BOUNDS))
+    assert "SHA256SUMS" in said
+    assert said.isprintable() or all(line.isprintable() for line in said.splitlines())
 
 
 def test_one_sound_row_is_accepted_and_said_to_be_part_of_the_suite(alice: Path, suite: ExpectedSuite) -> None:
@@ -392,6 +472,40 @@ def merged(path: Path) -> None:
     path.write_text("\n".join(rows))
 
 
+def stated(key: str, value: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        lines = (folder / STATEMENT_FILE).read_text().splitlines()
+        kept = [line for line in lines if not line.startswith(f"{key}:")]
+        write(folder / STATEMENT_FILE, "\n".join([*kept, f"{key}: {value}"]))
+
+    return edit
+
+
+def headed(kind: str, shape: str) -> Callable[[Path], None]:
+    """The names of images under another header than numpy writes."""
+
+    def edit(folder: Path) -> None:
+        (path,) = (folder / "records").glob("*.npz")
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+        members["image.npy"] = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"x\0\0\0"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        write_sums(folder)
+
+    return edit
+
+
+def stuffed(before: bool) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        data, photograph = (folder / PREDICTIONS).read_bytes(), bytes(9_000)
+        (folder / PREDICTIONS).write_bytes(photograph + data if before else data + photograph)
+
+    return edit
+
+
 HOSTILE = [
     (bomb(200), "would unpack from"),
     (bomb(64), "300 times its size"),
@@ -418,6 +532,17 @@ HOSTILE = [
     (lambda folder: (folder / LABELS).unlink(), f"'{LABELS}': missing, though a record needs it"),
     (lambda folder: shutil.copy(folder / PREDICTIONS, folder / "predictions/more.npz"), "'predictions/more.npz': no record needs it"),
     (lambda folder: write(folder / f"training/{RECORD}.jsonl", "<html>"), "not the log of a training"),
+    (lambda folder: write(folder / f"training/{RECORD}.jsonl", '{"step": 1e999, "loss": 1}'), "not the log of a training"),
+    (lambda folder: write(folder / f"training/{RECORD}.jsonl", "[" * 100_000), ".jsonl: not the log of a training"),
+    (lambda folder: write(folder / f"training/{RECORD}.jsonl", f'{{"step": 1, "loss": {"9" * 4000}}}'), "not the log of a"),
+    (stated("cells", "0x" + "f" * 100_000), "key 'cells' can't be a number of thousands of digits"),
+    (stated("record_version", "1" + ":1" * 9_000), "key 'record_version' can't be a number"),
+    (headed("<U1", "()"), "'image' holds something else"),
+    (headed("<U1", "(True,)"), "of a kind that no writer here makes"),
+    (headed("|O", "(1,)"), "of a kind that no writer here makes"),
+    (headed("<U1", "(1000000000000,)"), "cannot reshape"),
+    (stuffed(before=True), "bytes beside its arrays"),
+    (stuffed(before=False), "bytes beside its arrays"),
     (lambda folder: write(folder / "leaderboard.md", "<script>"), "was changed"),
 ]  # fmt: skip
 
@@ -481,6 +606,7 @@ def test_a_statement_that_is_not_so_is_refused(
     [
         ("contact", "javascript:alert(1)"),
         ("contact", 'https://x"onload="'),
+        ("contact", "https://github.com@evil.example/"),
         ("who", "two\nlines"),
         ("who", "x" * 101),
         ("licence", "all rights reserved"),
@@ -493,6 +619,16 @@ def test_a_statement_of_another_form_is_refused_by_key(alice: Path, suite: Expec
     path.write_text("\n".join([*lines, f"{key}: {json.dumps(value)}"]))
     write_sums(alice)
     assert f"key '{key}'" in told(examine(alice, "alice", suite, BOUNDS))
+
+
+@pytest.mark.parametrize(
+    "contact",
+    ["https://example.org:8443/~alice?x=1#a", "https://example.org", "https://example.org/@alice", "a.b@c.org"],
+)
+def test_addresses_are_contacts(contact: str) -> None:
+    own = {"suite": "mini", "name": "alice", "who": "Zoë Ångström-李", "contact": contact}
+    rest = {"record_version": 2, "metrics": (), "commits": (None,), "cells": 1}
+    assert Statement.model_validate({**own, **rest}).contact == contact
 
 
 def test_html_in_texts_shows_as_text(alice: Path, suite: ExpectedSuite) -> None:
@@ -594,9 +730,13 @@ def test_verify_works_on_a_submission_too(alice: Path, capsys: pytest.CaptureFix
     assert "1 of 1 rows verified" in capsys.readouterr().out
 
 
-def test_the_page_of_submissions_is_what_the_program_makes_of_them() -> None:
-    from harness.publishing.submissions import INDEX, submissions_in
+def test_what_a_killed_submit_left_is_no_submission(tmp_path: Path) -> None:
+    for name in ("alice", ".alice.x1"):
+        (tmp_path / "mini" / name).mkdir(parents=True)
+    assert submissions_in(tmp_path) == [tmp_path / "mini/alice"]
 
+
+def test_the_page_of_submissions_is_what_the_program_makes_of_them() -> None:
     folder = ROOT / "results/submissions"
     made = [review(path) for path in submissions_in(folder)]
     assert (folder / INDEX).read_text() == to_index(made)

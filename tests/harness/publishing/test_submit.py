@@ -181,3 +181,39 @@ def test_nothing_but_a_submission_is_replaced(runs: Path, capsys: pytest.Capture
     assert main(["submit", "tiny", *WHO]) == 2
     assert "would be lost" in capsys.readouterr().err
     assert (folder / "mine.txt").read_text() == "precious"
+
+
+def test_somebody_elses_submission_is_not_replaced_and_ones_own_is(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = runs.parent / "submissions"
+    words = ["submit", "tiny", "--results", str(runs), "--only", "seed=0", "--out", str(out)]
+    assert main([*words, *WHO]) == 0
+    before = (out / "tiny/alice" / STATEMENT_FILE).read_bytes()
+    assert main([*words, *WHO]) == 0
+    capsys.readouterr()
+    assert main([*words, "--as", "alice", "--who", "Mallory", "--contact", "m@example.org"]) == 2
+    said = capsys.readouterr().err
+    assert "is there already, of 'Alice <i>Example</i>', alice@example.org; give another name with --as" in said
+    assert (out / "tiny/alice" / STATEMENT_FILE).read_bytes() == before
+
+
+def test_an_earlier_submission_outlives_a_disk_that_takes_no_other(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = runs.parent / "submissions"
+    words = ["submit", "tiny", "--results", str(runs), "--only", "seed=0", "--out", str(out), *WHO]
+    assert main(words) == 0
+    before = sorted((path, path.read_bytes()) for path in out.rglob("*") if path.is_file())
+    rename = Path.rename
+
+    def full(path: Path, target: Path) -> Path:
+        if target == out / "tiny/alice" and path.name == "alice":
+            raise OSError(28, "No space left on device", str(target))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    capsys.readouterr()
+    assert main(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert sorted((path, path.read_bytes()) for path in out.rglob("*") if path.is_file()) == before

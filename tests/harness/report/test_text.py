@@ -38,5 +38,10 @@ def test_names_stay_readable_in_markdown() -> None:
     assert markdown("_a_ | b") == r"\_a\_ \| b"
 
 
+def test_dollars_begin_no_mathematics_in_markdown() -> None:
+    r"""As https://docs.github.com/en/get-started/writing-on-github/working-with-advanced-formatting/writing-mathematical-expressions."""
+    assert markdown("5 $a$") == "5 <span>$</span>a<span>$</span>"
+
+
 def test_only_text_that_begins_like_a_formula_is_quoted() -> None:
     assert [csv_text("=1"), csv_text("-x"), csv_text("a=1")] == ["'=1", "'-x", "a=1"]
