@@ -446,7 +446,7 @@ def overlong(arrays: dict[str, np.ndarray]) -> None:
         (facts_with(lambda facts: facts.update(lane_width=10**9)), "key 'lane_width' can't be 1000000000"),
         (facts_with(lambda facts: facts["spec"].update(seed=1)), "their specification has the hash"),
         (facts_with(lambda facts: facts.pop("spec")), "key 'spec' is missing"),
-        (overlong, "File name too long"),
+        (overlong, "isn't what the specification gives"),
     ],
 )
 def test_the_cause_is_told_in_every_row_that_rests_on_an_archive(
