@@ -131,13 +131,16 @@ class Subject:
         return model.inference_model().eval()
 
     def train(self, model: TrainingModel, *, steps: int, label: str) -> None:
-        """Train by the adapter's recipe, scaled to `steps` on the frames; `label` names its folder and is used once."""
+        """Train by the adapter's recipe, scaled to `steps` on the frames; `label` names its folder and is used once.
+
+        Of a few steps all are the recipe's own warm-up: at the full rate random weights may diverge at once.
+        """
         recipe = self.configuration.recipe
         changes = {
             "epochs": None,
             "steps": steps,
             "batch_size": len(self.samples.frames),
-            "warmup_steps": min(recipe.warmup_steps, steps // 10),
+            "warmup_steps": min(recipe.warmup_steps, steps // 10) if steps >= 10 else recipe.warmup_steps,
             "augmentation": Augmentation(),
         }
         plan = TrainingPlan(recipe.model_copy(update=changes), steps, checkpoint_seconds=math.inf)
