@@ -133,14 +133,14 @@ class Subject:
     def train(self, model: TrainingModel, *, steps: int, label: str) -> None:
         """Train by the adapter's recipe, scaled to `steps` on the frames; `label` names its folder and is used once.
 
-        Of a few steps all are the recipe's own warm-up: at the full rate random weights may diverge at once.
+        Of a few steps all are warm-up, where the recipe has one: at the full rate random weights may diverge at once.
         """
         recipe = self.configuration.recipe
         changes = {
             "epochs": None,
             "steps": steps,
             "batch_size": len(self.samples.frames),
-            "warmup_steps": min(recipe.warmup_steps, steps // 10) if steps >= 10 else recipe.warmup_steps,
+            "warmup_steps": min(recipe.warmup_steps, steps // 10 or steps),
             "augmentation": Augmentation(),
         }
         plan = TrainingPlan(recipe.model_copy(update=changes), steps, checkpoint_seconds=math.inf)
