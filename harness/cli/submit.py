@@ -46,13 +46,12 @@ def submit(
 
 def lines_of(made: Submitted) -> list[str]:
     """What was packed, what was left out, and what to do next."""
+    from harness.cli.publish import told
     from harness.publishing.review import lines_of as review_lines
 
-    sizes = {path: path.stat().st_size for path in made.files}
     branch = f"submission-{made.folder.parent.name}-{made.folder.name}"
     return [
-        *(f"wrote {path} ({size:,} bytes)" for path, size in sizes.items()),
-        f"{len(sizes)} files, {sum(sizes.values()):,} bytes in all",
+        *told(made.files),
         *(f"not finished, so left out: {cell}" for cell in made.left_out),
         *review_lines([made.review]),
         "next, on a branch of your fork that changes nothing else:",

@@ -19,7 +19,7 @@ from harness.errors import InputError
 from harness.files import written_aside
 from harness.publishing.sums import RESTORE
 from harness.rendered.dataset import label_dataset
-from harness.rendered.spec import FORMS, RenderSpec, dataset_key
+from harness.rendered.spec import FORMS, RenderSpec, dataset_key, gives_labels_of
 from harness.stored_arrays import DAMAGE, Arrays, read_arrays
 from harness.validation import plain_complaint
 
@@ -151,7 +151,7 @@ def doubt_of(labels: Labels, dataset_sha256: str, folder: Path) -> str | None:
             f"archived labels: their specification has the hash {key[:12]}, but key 'dataset_sha256' is "
             f"{dataset_sha256[:12]}; {RESTORE}"
         )
-    if facts.renderer != FORMS[facts.spec.form].version:
+    if not gives_labels_of(facts.renderer, facts.spec.form):
         return (
             f"scored again, but the labels were rendered by version {facts.renderer[:40]!r} and can't be made again by version "
             f"{FORMS[facts.spec.form].version!r}"

@@ -16,6 +16,9 @@ RENDERER_VERSION = "4"
 Equal versions and specs give equal bytes on one machine. The kernels are compiled with fast floating-point arithmetic
 for the host's CPU, so the low bits of pixels, though not of labels, may differ between kinds of CPU."""
 
+LABELS_SINCE = 4
+"""The first version of the renderer whose labels are today's, byte for byte: versions since then changed pixels alone."""
+
 SCENARIOS = ("normal", "crowd", "hlight", "shadow", "noline", "arrow", "curve", "cross", "night")
 """CULane's nine scenarios in the order of its test splits (test0_normal ... test8_night)."""
 
@@ -163,6 +166,12 @@ def _with_clip_length(split: Any, frames_per_clip: int) -> Any:
     if isinstance(split, SplitSpec) and "frames_per_clip" not in split.model_fields_set:
         return split.model_copy(update={"frames_per_clip": frames_per_clip})
     return split
+
+
+def gives_labels_of(version: str, form: Form) -> bool:
+    """Whether this renderer gives the labels, though perhaps not the pixels, that a version of it gave for a form."""
+    own = FORMS[form].version.removeprefix(RENDERER_VERSION)
+    return version in {f"{number}{own}" for number in range(LABELS_SINCE, int(RENDERER_VERSION) + 1)}
 
 
 def dataset_key(spec: RenderSpec, version: str | None = None) -> str:

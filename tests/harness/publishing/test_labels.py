@@ -55,9 +55,14 @@ def archive(rendered: tuple[Dataset, str], folder: Path) -> Path:
 def test_labels_are_made_again_from_the_archived_specification(rendered: tuple[Dataset, str], tmp_path: Path) -> None:
     labels = unpack_labels(archive(rendered, tmp_path))
     key = dataset_key(labels.facts.spec)
-    for name in "abcd":
+    for name in "abcde":
         (tmp_path / name).mkdir()
     assert doubt_of(labels, key, tmp_path / "a") is None
+    # Version 4 drew other pixels on the same roads.
+    older = replace(
+        labels, facts=labels.facts.model_copy(update={"renderer": labels.facts.renderer.replace("5", "4", 1)})
+    )
+    assert doubt_of(older, dataset_key(older.facts.spec, older.facts.renderer), tmp_path / "e") is None
     label = max(labels.files, key=lambda name: len(labels.files[name]))
     moved = labels.files[label].replace(b"1", b"2", 1)
     with pytest.raises(InputError, match="isn't what the specification gives"):

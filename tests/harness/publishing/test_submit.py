@@ -93,7 +93,7 @@ def test_finished_cells_are_packed_and_accepted_and_what_to_do_next_is_said(
     assert {path.name for path in folder.iterdir()} <= PARTS
     assert not [path for path in folder.rglob("*") if path.suffix in {".jpg", ".webp", ".safetensors", ".html"}]
     (record,) = (folder / "records").glob("*.json")
-    assert any(line.startswith(f"wrote {record} (") for line in lines)
+    assert any(line.startswith(f"wrote {record}, ") for line in lines)
     assert any(line.startswith("not finished, so left out: roads-ufldv2_micro-baseline-s1-") for line in lines)
     assert "tiny/alice: ACCEPTED: 1 of 1 row verified" in lines
     assert "- ufldv2_micro, baseline on roads: 1 of the suite's 2 seeds" in lines
