@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "harness.cli.overlays",
         "what every trained detector of a suite finds in the same images, on one page",
     ),
+    "transfer": ("harness.cli.transfer", "how every trained detector of a suite does on a labelled folder"),
     "throughput": ("harness.cli.throughput", "how fast a checkpoint's detector is, by protocol lane-latency/1"),
     "export": ("harness.cli.export", "a checkpoint's network as an ONNX file, which runs without this program"),
     "detectors": (
@@ -45,6 +46,9 @@ VERBS: dict[str, tuple[str, str]] = {
 
 INTERRUPTED = 130
 """Exit code of a run that was stopped: 128 + SIGINT, as shells have it."""
+
+ALL_OR_NOTHING = ("score", "overlays", "transfer")
+"""Verbs that leave nothing when they are stopped."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -122,7 +126,7 @@ def complain(message: str) -> int:
 
 def interrupted(verb: str | None) -> int:
     """Ctrl-C: what is finished is kept, if the verb (None: it had not begun) keeps anything."""
-    if verb in (None, "score"):
+    if verb is None or verb in ALL_OR_NOTHING:
         print("samiro-bench: stopped", file=sys.stderr)
         return INTERRUPTED
     then = "--overwrite makes it again" if verb == "predict" else "the same command goes on from there"

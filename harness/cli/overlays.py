@@ -13,8 +13,6 @@ from harness.cli.options import RESULTS, Crop, Json, Only, Results, Seeds
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.cell import CellPhases
-    from harness.matrix import Plan
     from harness.suite import Cell
 
 app = typer.Typer(add_completion=False)
@@ -42,11 +40,9 @@ def overlays(
     """
     from harness.datasets.images import read_image, write_jpeg
     from harness.inference import chosen_device
-    from harness.matrix import make_plan
-    from harness.phase_work import finished_detector
     from harness.prediction.sheet import check_size, comparison_sheet, lanes_in
     from harness.prediction.sources import find_sources
-    from harness.suite import load_suite
+    from harness.prediction.trained import trained_cells
 
     if out.suffix.lower() not in {".jpg", ".jpeg"}:
         raise InputError(f"--out {out}: the page is a JPEG; give a name that ends in .jpg")
@@ -55,24 +51,19 @@ def overlays(
     if video is not None:
         raise InputError(f"{video.path} is a video; give images, `samiro-bench predict --overlay` draws on videos")
     pictures = [read_image(source.path) for source in sources]
-    plan = make_plan(load_suite(suite), results, seeds=seeds, only=only or ())
-    trained, left_out = trained_cells(plan)
-    if not trained:
-        raise InputError(f"{suite}: no cell is trained yet; `samiro-bench bench {suite}` trains them")
+    trained, left_out = trained_cells(suite, results, seeds=seeds, only=only or ())
     check_size(len(pictures), len(trained))
     chosen = chosen_device(device)
     rows = []
     with Console(stderr=True).status("") as status:
-        for cell, phases in trained:
-            status.update(cell.id)
-            threshold = None if phases.threshold is None else phases.threshold.folder
-            detector = finished_detector(cell, phases.train.folder, threshold)
-            rows.append((label_of(cell), lanes_in(detector, sources, crop, chosen)))
+        for one in trained:
+            status.update(one.cell.id)
+            rows.append((label_of(one.cell), lanes_in(one.detector(), sources, crop, chosen)))
     out.parent.mkdir(parents=True, exist_ok=True)
     write_jpeg(out, comparison_sheet(pictures, rows), QUALITY)
     if as_json:
-        shown = [cell.id for cell, _ in trained]
-        counts = {cell.id: [len(lanes) for lanes in row] for (cell, _), (_, row) in zip(trained, rows, strict=True)}
+        shown = [one.cell.id for one in trained]
+        counts = {name: [len(lanes) for lanes in row] for name, (_, row) in zip(shown, rows, strict=True)}
         files = [str(source.path) for source in sources]
         typer.echo(
             json.dumps({"out": str(out), "images": files, "cells": shown, "lanes": counts, "left_out": left_out})
@@ -82,27 +73,6 @@ def overlays(
     if left_out:
         more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
         typer.echo(f"not trained here, so left out: {left_out[0]}{more}", err=True)
-
-
-def trained_cells(plan: Plan) -> tuple[list[tuple[Cell, CellPhases]], list[str]]:
-    """The cells whose detectors are finished, and the names of the others, programs among them."""
-    from harness.cell import CellPhases
-    from harness.suite import Cell
-
-    found, others = [], [cell.id for cell, _ in plan.unavailable]
-    for state in plan.cells:
-        cell, phases = state.cell, state.phases
-        finished = {phase.name for phase, where in state.states if where.state in {"done", "stale"}}
-        if isinstance(cell, Cell) and isinstance(phases, CellPhases) and needed(phases) <= finished:
-            found.append((cell, phases))
-        else:
-            others.append(cell.id)
-    return found, others
-
-
-def needed(phases: CellPhases) -> set[str]:
-    """The phases without which a cell's detector isn't finished."""
-    return {"train"} if phases.threshold is None else {"train", "threshold"}
 
 
 def label_of(cell: Cell) -> str:

@@ -1,0 +1,168 @@
+"""How finished detectors do on a labelled folder in CULane's layout, whatever they were trained on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from detectors.base import Detector
+from harness.counts import OverlapScores, scope_scores
+from harness.datasets.culane import CULane
+from harness.environment import available_cores
+from harness.errors import InputError
+from harness.files import sha256_of_file, sync_folder
+from harness.inference import load_detector
+from harness.lanes import Part
+from harness.prediction.outputs import Outputs
+from harness.prediction.run import predict_sources
+from harness.prediction.sources import Source
+from harness.prediction.trained import TrainedCell
+from harness.scoring import LANE_WIDTH, SCORINGS, scoring_on
+from harness.scoring.culane import score
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint to be scored. name: of its own, also of the folder of its predictions; origin: where its weights are from.
+
+    method and seed are those of a cell, None for a checkpoint from elsewhere. stale: as of a `TrainedCell`.
+    """
+
+    name: str
+    detector: str
+    method: str | None
+    origin: str
+    seed: int | None
+    stale: bool
+    sha256: str
+    load: Callable[[], Detector]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a candidate came to."""
+
+    candidate: Candidate
+    scores: OverlapScores
+
+
+@dataclass(frozen=True)
+class LabelledFolder:
+    """A split of a folder whose images and labels are all there. lanes: those of the labels."""
+
+    dataset: CULane
+    split: str
+    lanes: int
+
+    @property
+    def images(self) -> int:
+        """How many there are."""
+        return len(self.dataset.frames(self.split))
+
+    @property
+    def metric(self) -> str:
+        """Its name, which tells the size of the images where it isn't CULane's."""
+        return scoring_on(SCORINGS["culane"], self.dataset.image_size, LANE_WIDTH).metric
+
+
+def open_labelled(root: Path, split: str) -> LabelledFolder:
+    """Open a folder and look at all that scoring will need of it.
+
+    Raises InputError if it isn't in CULane's layout, and for a listed image that isn't there, a label that is missing or damaged,
+    images of several sizes, and labels without a single lane.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; give one that `samiro-bench data masks` or `data convert` wrote")
+    dataset = CULane(root)
+    frames = dataset.frames(split)
+    for frame in frames:
+        if not frame.image.is_file():
+            listed = dataset.root / dataset.scored_files(split)[0]
+            raise InputError(f"{listed}: {frame.id} is listed, but isn't there; restore the image or delete the line")
+    dataset.check_sizes(frames)
+    labels = dataset.labels(split)
+    lanes = sum(len(labels.lanes(row)) for row in range(len(frames)))
+    if not lanes:
+        raise InputError(f"{root}: the labels of split {split} have no lane; there is nothing to be found")
+    return LabelledFolder(dataset, split, lanes)
+
+
+def candidate_of_cell(trained: TrainedCell) -> Candidate:
+    """A trained cell's detector, as the matrix scores it."""
+    identity = trained.cell.identity
+    return Candidate(
+        name=trained.cell.id,
+        detector=identity.detector,
+        method=identity.method,
+        origin=identity.dataset,
+        seed=identity.seed,
+        stale=trained.stale,
+        sha256=sha256_of_file(trained.checkpoint),
+        load=trained.detector,
+    )
+
+
+def candidate_of_file(adapter: str, checkpoint: Path) -> Candidate:
+    """The detector of a checkpoint from anywhere, an adapter's name or path/to/file.py:Class; InputError if it doesn't load."""
+    detector = load_detector(checkpoint, adapter=adapter)
+    sha256 = sha256_of_file(checkpoint)
+    return Candidate(
+        name=f"{detector.meta.name}-{sha256[:10]}",
+        detector=detector.meta.name,
+        method=None,
+        origin=str(checkpoint),
+        seed=None,
+        stale=False,
+        sha256=sha256,
+        load=lambda: detector,
+    )
+
+
+def score_candidate(
+    candidate: Candidate, folder: LabelledFolder, out: Path, *, device: torch.device, part: Part | None = None
+) -> Scored:
+    """Predict the folder's images into `out`, as `predict` does, and score what was written, strictly, as the matrix does.
+
+    part: what the detector is shown of each image, by default all of it. Raises InputError for an image that can't be read.
+    """
+    frames = folder.dataset.frames(folder.split)
+    sources = [Source(frame.image, frame.id, frame.id.rpartition(".")[0]) for frame in frames]
+    result = predict_sources(candidate.load(), sources, Outputs(out, "lines", overlay=False), device=device, part=part)
+    if result.faults:
+        raise result.faults[0]
+    counts, _ = score(folder.dataset, folder.split, out, progress=lambda done: None, workers=available_cores())
+    scores = scope_scores(counts)
+    assert isinstance(scores, OverlapScores)
+    return Scored(candidate, scores)
+
+
+@contextmanager
+def whole_folder(out: Path | None) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes `out` once all is done, and is gone after an error or without an `out`.
+
+    Raises InputError if `out` exists.
+    """
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="samiro-bench-") as nowhere:
+            yield Path(nowhere)
+        return
+    target = Path(os.path.abspath(out))
+    if os.path.lexists(target):
+        raise InputError(f"--out {out}: exists already; give a folder that doesn't, or move that one away")
+    place = next(parent for parent in target.parents if parent.is_dir())
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=place))
+    try:
+        yield aside
+        aside.chmod(0o755)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(aside, target)
+        sync_folder(target.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

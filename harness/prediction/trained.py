@@ -1,0 +1,63 @@
+"""The trained cells of a suite, whose detectors may look at any pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectors.base import Detector
+from harness.cell import CellPhases
+from harness.errors import InputError
+from harness.matrix import Plan, make_plan
+from harness.phase_work import finished_detector
+from harness.suite import Cell, load_suite
+
+
+@dataclass(frozen=True)
+class TrainedCell:
+    """A cell whose detector is finished. stale: whether other code trained it than would now."""
+
+    cell: Cell
+    phases: CellPhases
+    stale: bool
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of its weights."""
+        return self.phases.train.folder / "checkpoint.safetensors"
+
+    def detector(self) -> Detector:
+        """Its detector as it is scored: with the threshold that was chosen for it, where the suite has one chosen."""
+        threshold = None if self.phases.threshold is None else self.phases.threshold.folder
+        return finished_detector(self.cell, self.phases.train.folder, threshold)
+
+
+def trained_cells(
+    suite: str, results: Path, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> tuple[list[TrainedCell], list[str]]:
+    """The cells of a suite (its name or path) whose detectors are finished, and the names of the others, programs among them.
+
+    Reads alone. `seeds`, `only` and `skip` as for `cells_of`. InputError if there is none.
+    """
+    found, others = split_by_training(make_plan(load_suite(suite), results, seeds=seeds, only=only, skip=skip))
+    if not found:
+        raise InputError(f"{suite}: no cell is trained yet; `samiro-bench bench {suite}` trains them")
+    return found, others
+
+
+def split_by_training(plan: Plan) -> tuple[list[TrainedCell], list[str]]:
+    """What `trained_cells` gives of a plan; the first list may be empty."""
+    found, others = [], [cell.id for cell, _ in plan.unavailable]
+    for state in plan.cells:
+        cell, phases = state.cell, state.phases
+        stands = {phase.name: where.state for phase, where in state.states}
+        if not isinstance(cell, Cell) or not isinstance(phases, CellPhases):
+            others.append(cell.id)
+            continue
+        needed = {stands[name] for name in ("train", "threshold") if name in stands}
+        if needed <= {"done", "stale"}:
+            found.append(TrainedCell(cell, phases, "stale" in needed))
+        else:
+            others.append(cell.id)
+    return found, others
