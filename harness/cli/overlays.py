@@ -42,7 +42,7 @@ def overlays(
     from harness.inference import chosen_device
     from harness.prediction.sheet import check_size, comparison_sheet, lanes_in
     from harness.prediction.sources import find_sources
-    from harness.prediction.trained import trained_cells
+    from harness.prediction.trained import left_out_note, trained_cells
 
     if out.suffix.lower() not in {".jpg", ".jpeg"}:
         raise InputError(f"--out {out}: the page is a JPEG; give a name that ends in .jpg")
@@ -71,8 +71,7 @@ def overlays(
         return
     typer.echo(f"{len(rows)} cells, {len(pictures)} images; wrote {out}")
     if left_out:
-        more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
-        typer.echo(f"not trained here, so left out: {left_out[0]}{more}", err=True)
+        typer.echo(left_out_note(left_out), err=True)
 
 
 def label_of(cell: Cell) -> str:

@@ -62,22 +62,19 @@ def transfer(
     from harness.report.terminal import show
 
     chosen = chosen_device(device)
-    labelled = open_labelled(folder, split)
-    others = further_candidates(checkpoint or ())
-    trained, left_out = trained_cells(suite, results, seeds=seeds, only=only or (), skip=skip or ())
-    candidates = [*others, *map(candidate_of_cell, trained)]
-    notes = notes_on([one.cell.id for one in trained if one.stale], left_out, suite)
-    with whole_folder(out) as place:
+    with whole_folder(out) as place, Console(stderr=True).status("") as status:
+        labelled = open_labelled(folder, split)
+        others = further_candidates(checkpoint or ())
+        trained, left_out = trained_cells(suite, results, seeds=seeds, only=only or (), skip=skip or ())
+        notes = notes_on([one.cell.id for one in trained if one.stale], left_out, suite)
         scored = []
-        with Console(stderr=True).status("") as status:
-            for candidate in candidates:
-                status.update(candidate.name)
-                into = place / "predictions" / candidate.name
-                scored.append(score_candidate(candidate, labelled, into, device=chosen, part=crop))
+        for candidate in (*others, *map(candidate_of_cell, trained)):
+            status.update(candidate.name)
+            into = place / "predictions" / candidate.name
+            scored.append(score_candidate(candidate, labelled, into, device=chosen, part=crop))
         rows = rows_of(scored)
-        if out is not None:
-            (place / "transfer.md").write_text(to_markdown(rows, labelled, notes), encoding="utf-8")
-            (place / "transfer.csv").write_text(to_csv(rows), encoding="utf-8")
+        (place / "transfer.md").write_text(to_markdown(rows, labelled, notes), encoding="utf-8")
+        (place / "transfer.csv").write_text(to_csv(rows), encoding="utf-8")
     if as_json:
         facts = {
             "suite": suite,
@@ -121,16 +118,13 @@ def further_candidates(words: Sequence[str]) -> list[Candidate]:
 
 def notes_on(stale: Sequence[str], left_out: Sequence[str], suite: str) -> list[str]:
     """What to know of the rows: which other code trained, and which cells have none."""
+    from harness.prediction.trained import first_of, left_out_note
+
     notes = []
     if stale:
         notes.append(
             f"stale, trained by other code than is here (samiro-bench plan {suite} says which): {first_of(stale)}"
         )
     if left_out:
-        notes.append(f"not trained here, so left out: {first_of(left_out)}")
+        notes.append(left_out_note(left_out))
     return notes
-
-
-def first_of(names: Sequence[str]) -> str:
-    """The first name, and how many there are more."""
-    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]

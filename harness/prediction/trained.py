@@ -42,7 +42,8 @@ def trained_cells(
     """
     found, others = split_by_training(make_plan(load_suite(suite), results, seeds=seeds, only=only, skip=skip))
     if not found:
-        raise InputError(f"{suite}: no cell is trained yet; `samiro-bench bench {suite}` trains them")
+        none = f"{suite}: no cell is trained yet; `samiro-bench bench {suite}` trains them"
+        raise InputError(f"{none} (looked in {results}; --results names another folder of runs)")
     return found, others
 
 
@@ -61,3 +62,13 @@ def split_by_training(plan: Plan) -> tuple[list[TrainedCell], list[str]]:
         else:
             others.append(cell.id)
     return found, others
+
+
+def left_out_note(others: Sequence[str]) -> str:
+    """What to say of the second list of `trained_cells`, if there is anything in it."""
+    return f"not trained here, so left out: {first_of(others)}"
+
+
+def first_of(names: Sequence[str]) -> str:
+    """The first name, and how many there are more."""
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]

@@ -231,9 +231,12 @@ HOW: dict[str, How] = {
     ),
     "samiro-bench data masks FRAMES whole": Here(("FRAMES",), leaves="whole/list/test.txt"),
     "samiro-bench data masks FRAMES part --crop 1280x460+0+13": Here(("FRAMES",), leaves="part/list/test.txt"),
-    f"{TRAIN_AND_PREDICT} --out out/whole --overlay whole": Here(("checkpoint", "whole"), leaves="out/whole"),
-    "samiro-bench score culane --labels whole --predictions out/whole whole/list/test.txt": Here(
-        ("whole", "out/whole")
+    **dict.fromkeys(
+        [
+            "samiro-bench transfer mini whole --checkpoint lstr_resnet18s=lstr.safetensors --out mini-whole",
+            "samiro-bench transfer mini part --checkpoint lstr_resnet18s=lstr.safetensors --out mini-part",
+        ],
+        ByTests(("tests/harness/prediction/test_transfer.py::test_the_figures_are_those_of_predict_and_score",)),
     ),
     "samiro-bench predict ufldv2_micro --checkpoint FILE --out lanes --overlay --crop 1280x460+0+13 drive.mp4": ByTests(
         (
@@ -429,15 +432,6 @@ def frames() -> None:
         assert cv2.imwrite(f"FRAMES/gt_instance_image_{number}.png", mask)
 
 
-def whole() -> None:
-    frames()
-    assert main(["data", "masks", "FRAMES", "whole"]) == 0
-
-
-def lanes_of_whole() -> None:
-    shutil.copytree("whole", "out/whole", ignore=shutil.ignore_patterns("*.png", "*.jpg", "list"))
-
-
 def roads() -> None:
     picture(Path("roads/driver_test_00/0000_abcd.MP4/00000.jpg"), (590, 1640))
 
@@ -460,8 +454,8 @@ def my_lanes() -> None:
 
 MADE: dict[str, Callable[[], None]] = {
     "checkout": checkout, "mine": mine, "records": records, "published": published, "CULane": small_culane,
-    "CurveLanes": curvelanes, "out": predictions, "tusimple": tusimple, "llamas": llamas, "FRAMES": frames, "whole": whole,
-    "out/whole": lanes_of_whole, "roads": roads, "checkpoint": checkpoint, "my_lanes": my_lanes,
+    "CurveLanes": curvelanes, "out": predictions, "tusimple": tusimple, "llamas": llamas, "FRAMES": frames,
+    "roads": roads, "checkpoint": checkpoint, "my_lanes": my_lanes,
 }  # fmt: skip
 
 
