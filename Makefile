@@ -2,8 +2,10 @@
 PYTHON ?= python3
 SUITE ?= mini
 SEEDS ?=
+TIER ?=
 ENGINE ?= local
 BENCH := .venv/bin/samiro-bench
+CELLS = $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TIER),--tier $(TIER))
 # Byte-compiling all of torch and scipy up front takes longer than everything else. One import of what the harness uses compiles just
 # that, and keeps it even where the environment tells Python not to: every process of a cell would compile it again.
 COMPILE := env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c 'from harness.torchvision_guard import ensure_torchvision as ready; ready(); import harness.phase_work, harness.probe, harness.publishing.publish, harness.training.pretraining, timm'
@@ -29,18 +31,18 @@ help: ## this menu
 	@echo 'SAMIRO-Bench: does a training-time method make this lane detector better? Begin with `make bench`.'
 	@awk -F ': .*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+: .*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "SUITE=$(SUITE) is a name of suites/ or a path, SEEDS= a number, ENGINE=$(ENGINE) may be slurm or ray."
+	@echo "SUITE=$(SUITE) is a name of suites/ or a path, SEEDS= a number, TIER= one of the suite's, ENGINE=$(ENGINE) may be slurm or ray."
 	@echo "More verbs: .venv/bin/samiro-bench (after setup). Documentation: docs/README.md"
 
 ##@ Run a suite
 bench: .venv/.ready ## run a suite and write its leaderboard: mini takes five minutes on two cores
-	@$(BENCH) bench $(SUITE) --engine $(ENGINE) $(if $(SEEDS),--seeds $(SEEDS))
+	@$(BENCH) bench $(SUITE) --engine $(ENGINE) $(CELLS)
 
 plan: .venv/.ready ## what would run, where each cell stands, and what it costs
-	@$(BENCH) plan $(SUITE) $(if $(SEEDS),--seeds $(SEEDS))
+	@$(BENCH) plan $(SUITE) $(CELLS)
 
 status: .venv/.ready ## what is done, what failed and why
-	@$(BENCH) status $(SUITE) $(if $(SEEDS),--seeds $(SEEDS))
+	@$(BENCH) status $(SUITE) $(CELLS)
 
 leaderboard: .venv/.ready ## make tables and page again from the records
 	@$(BENCH) leaderboard $(SUITE) $(if $(SEEDS),--seeds $(SEEDS))

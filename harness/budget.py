@@ -7,7 +7,7 @@ detector and dataset that are done. What neither tells has no price: nothing her
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
@@ -122,9 +122,7 @@ def cost_line(plan: Plan, costs: Mapping[str, Cost], prices: Iterable[Price], su
     to_train = list(prices)
     told = f"to do: {len(costs)} cells, {len(to_train)} of them to train"
     if any(cost.seconds for cost in costs.values()):
-        units = list(dict.fromkeys(cost.unit for cost in costs.values()))
-        sums = [(unit, sum(cost.hours for cost in costs.values() if cost.unit == unit)) for unit in units]
-        told += "; " + " and ".join(f"{hours(amount)} {unit}" for unit, amount in sums)
+        told += f"; {told_hours(costs.values())}"
         training = sum(cost.training or 0.0 for cost in costs.values())
         bases = {basis: sum(price.basis == basis for price in to_train) for basis in ("records", "probe")}
         sources = ", ".join(f"{count} by {basis}" for basis, count in bases.items() if count)
@@ -142,6 +140,22 @@ def cost_line(plan: Plan, costs: Mapping[str, Cost], prices: Iterable[Price], su
         what = [f"{unbuilt.count(kind)} {text}" for kind, text in kinds.items() if kind in unbuilt]
         told += f"; not in it: {', '.join(what)}"
     return told
+
+
+def told_costs(costs: Collection[Cost]) -> str:
+    """What some cells that aren't done still cost together, and of how many of them that isn't wholly known."""
+    if not costs:
+        return "nothing"
+    cells, unknown = f"{len(costs)} cell{'s' if len(costs) > 1 else ''}", sum(cost.unknown for cost in costs)
+    told = f"{cells}, {told_hours(costs)}" if any(cost.seconds for cost in costs) else cells
+    return f"{told} ({unknown} without a whole price)" if unknown else told
+
+
+def told_hours(costs: Collection[Cost]) -> str:
+    """The hours that are known of some cells, unit by unit."""
+    units = dict.fromkeys(cost.unit for cost in costs)
+    sums = ((unit, sum(cost.hours for cost in costs if cost.unit == unit)) for unit in units)
+    return " and ".join(f"{hours(amount)} {unit}" for unit, amount in sums)
 
 
 def hours(amount: float) -> str:

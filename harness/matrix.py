@@ -155,13 +155,20 @@ class Plan:
 
 @no_collection()
 def make_plan(
-    suite: Suite, results: Path, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
+    suite: Suite,
+    results: Path,
+    *,
+    seeds: int | None = None,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    tier: str | None = None,
 ) -> Plan:
-    """Look at what is there; runs nothing and writes nothing. `seeds`, `only` and `skip` as for `cells_of`."""
+    """Look at what is there; runs nothing and writes nothing. `seeds`, `only`, `skip` and `tier` as for `cells_of`."""
     reductions = read_reductions(results, suite.name)
-    trained = current_cells(cells_of(suite, seeds=seeds, only=only, skip=skip), reductions)
+    trained = current_cells(cells_of(suite, seeds=seeds, only=only, skip=skip, tier=tier), reductions)
     reduced = reductions_of(trained, reductions)
-    cells: list[AnyCell] = [*trained, *program_cells(suite, seeds=seeds, only=only, skip=skip)]
+    programs = program_cells(suite, seeds=seeds, only=only, skip=skip, tier=tier)
+    cells: list[AnyCell] = [*trained, *programs]
     contents, problems = look_up_contents(suite, results, cells)
     states: list[CellState] = []
     unavailable: list[tuple[AnyCell, str]] = []

@@ -18,6 +18,7 @@ from harness.artefacts import resolve_device
 from harness.environment import cpu_name
 from harness.errors import InputError
 from harness.files import sha256_of_json
+from harness.methods.config import MADE_OF_IMAGES
 from harness.suite import Cell, adapter_of, asked_of
 
 if TYPE_CHECKING:
@@ -55,15 +56,24 @@ class Rates:
 
 def step_key(identity: Mapping[str, Any], machine: str) -> str:
     """What a step's time depends on, as one hash; `identity` is the JSON form of `records.Identity`."""
-    parts = {
-        key: identity[key]
-        for key in ("detector_meta", "form", "method_configuration", "oracle", "precision", "threads")
-    }
+    parts = {key: identity[key] for key in ("detector_meta", "form", "precision", "threads")}
+    method = identity["method_configuration"]
+    parts["method"] = {key: value for key, value in method.items() if key not in ("oracle", "lambda")}
+    parts["oracle"] = None if identity["oracle"] is None else network_of(identity["oracle"])
     # An identity leaves these out where they aren't used.
     parts |= {
         key: identity[key] for key in ("micro_batch_size", "channels_last", "compiled", "processes") if key in identity
     }
     return sha256_of_json({**parts, "batch": identity["recipe"]["batch_size"], "machine": machine})
+
+
+def network_of(oracle: Mapping[str, Any]) -> str:
+    """What of an oracle, as an identity says it, a step's time depends on: its network, not how that came by its weights."""
+    if "shuffled" in oracle:
+        return network_of(oracle["shuffled"])
+    name = str(oracle["configuration"]["name"])
+    kind, _, backbone = name.partition(":")
+    return backbone if kind in MADE_OF_IMAGES else name
 
 
 def machine_name(device: str, cpu: str) -> str:

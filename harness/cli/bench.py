@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from harness.cli.options import RESULTS, Json, Only, ResourceOptions, Results, Seeds, Skip, SuiteName
+from harness.cli.options import RESULTS, Json, Only, ResourceOptions, Results, Seeds, Skip, SuiteName, Tier
 
 if TYPE_CHECKING:
     from harness.engines.base import Engine, Outcome
@@ -32,6 +32,7 @@ def bench(
     seeds: Seeds = None,
     only: Only = None,
     skip: Skip = None,
+    tier: Tier = None,
     results: Results = RESULTS,
     engine: Annotated[
         Literal["local", "slurm", "ray"],
@@ -69,7 +70,7 @@ def bench(
     console = Console()
     loaded = with_resources(load_suite(suite), resources or ())
     if dry_run:
-        plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or (), skip=skip or ())
+        plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
         looked = preflight(plan)
         if as_json:
             typer.echo(json.dumps(as_object(plan, looked)))
@@ -77,11 +78,12 @@ def bench(
             show_plan(plan, looked, console)
         return 0
     chosen, without = only or (), skip or ()
-    programs = program_cells(loaded, seeds=seeds, only=chosen, skip=without)
-    refuse_not_yet(loaded, [*cells_of(loaded, seeds=seeds, only=chosen, skip=without), *programs])
+    programs = program_cells(loaded, seeds=seeds, only=chosen, skip=without, tier=tier)
+    trained = cells_of(loaded, seeds=seeds, only=chosen, skip=without, tier=tier)
+    refuse_not_yet(loaded, [*trained, *programs])
 
     def remade() -> Plan:
-        return matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without)
+        return matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without, tier=tier)
 
     plan = remade()
     refuse_misfits(loaded, plan.untrained)
@@ -107,16 +109,16 @@ def bench(
         console.print(f"{loaded.name}: {cells} cells, {ready} done already", highlight=False)
         engines = partial(engine_for, suite=loaded, results=results)
         plan, outcomes = carried_out(plan, held, remade, engines, engine, prices, seeds, console)
-        words = words_of(suite, seeds, without, results, engine, resources, yes=yes)
+        words = words_of(suite, seeds, tier, without, results, engine, resources, yes=yes)
         try:
             # The tables are of the whole suite, whichever of its cells have just run.
-            whole = matrix.make_plan(loaded, results, seeds=seeds) if only or skip else plan
+            whole = matrix.make_plan(loaded, results, seeds=seeds) if only or skip or tier else plan
             recorded = bool(record_paths(whole.expected))
             sound = show_leaderboard(whole.expected, console) if recorded else True
         finally:  # also where there is no room for the tables
             code = show_failures(outcomes, plan, words, chosen, console)
         if code is None and sound and recorded:
-            with_seeds = words_of(suite, SEEDS_FOR_A_VERDICT, (), results, engine, resources, yes=yes)
+            with_seeds = words_of(suite, SEEDS_FOR_A_VERDICT, tier, (), results, engine, resources, yes=yes)
             show_next_steps(whole, with_seeds, console)
     return code if code is not None else 0 if sound else 1
 
@@ -169,6 +171,7 @@ def carried_out(
 def words_of(
     suite: str,
     seeds: int | None,
+    tier: str | None,
     skip: Sequence[str],
     results: Path,
     engine: str,
@@ -181,6 +184,7 @@ def words_of(
 
     words = [program(), "bench", suite]
     words += [] if seeds is None else ["--seeds", str(seeds)]
+    words += [] if tier is None else ["--tier", tier]
     words += [] if results == RESULTS else ["--results", str(results)]
     words += [] if engine == "local" else ["--engine", engine]
     words += [word for expression in resources or () for word in ("--resources", expression)]

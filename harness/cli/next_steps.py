@@ -32,8 +32,8 @@ def program() -> str:
 def show_next_steps(plan: Plan, with_seeds: Sequence[str], console: Console) -> None:
     """Print what to try next.
 
-    plan: of the whole suite. with_seeds: the words of the command that ran, without a choice of cells and with the seeds that verdicts
-    take.
+    plan: of the whole suite. with_seeds: the words of the command that ran, without a choice of cells but of their tier, and with the
+    seeds that verdicts take.
     """
     console.print("what to try next:", highlight=False)
     for why, what in next_steps(plan, with_seeds):

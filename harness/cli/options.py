@@ -24,6 +24,14 @@ Skip = Annotated[
     list[str] | None,
     typer.Option("--skip", metavar="EXPR", help="Without the cells that fit, written as for --only; repeatable."),
 ]
+Tier = Annotated[
+    str | None,
+    typer.Option(
+        "--tier",
+        metavar="NAME",
+        help="Only this tier of the suite and those before it; --only and --skip choose of them.",
+    ),
+]
 ResourceOptions = Annotated[
     list[str] | None,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from harness.cli.options import RESULTS, Crop, Json, Only, Results, Seeds
+from harness.cli.options import RESULTS, Crop, Json, Only, Results, Seeds, Tier
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def overlays(
     out: Annotated[Path, typer.Option(metavar="FILE.jpg", help="The page to write; replaced if it is there.")],
     seeds: Seeds = None,
     only: Only = None,
+    tier: Tier = None,
     crop: Crop = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the detectors run.")] = "auto",
     results: Results = RESULTS,
@@ -51,7 +52,7 @@ def overlays(
     if video is not None:
         raise InputError(f"{video.path} is a video; give images, `samiro-bench predict --overlay` draws on videos")
     pictures = [read_image(source.path) for source in sources]
-    trained, left_out = trained_cells(suite, results, seeds=seeds, only=only or ())
+    trained, left_out = trained_cells(suite, results, seeds=seeds, only=only or (), tier=tier)
     check_size(len(pictures), len(trained))
     chosen = chosen_device(device)
     rows = []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.display import DATA_MISSING
-from harness.cli.options import RESULTS, Json, Only, Results, Seeds, Skip, SuiteName
+from harness.cli.options import RESULTS, Json, Only, Results, Seeds, Skip, SuiteName, Tier
 
 if TYPE_CHECKING:
     from harness.budget import Cost
-    from harness.matrix import Plan
+    from harness.matrix import AnyCell, Plan
     from harness.preflight import Preflight
 
 app = typer.Typer(add_completion=False)
@@ -45,6 +45,7 @@ def plan(
     seeds: Seeds = None,
     only: Only = None,
     skip: Skip = None,
+    tier: Tier = None,
     state: Annotated[
         list[State] | None, typer.Option("--state", help="Show only the cells in this state; repeatable.")
     ] = None,
@@ -60,7 +61,7 @@ def plan(
     from harness.suite import load_suite
 
     with no_collection():
-        made = make_plan(load_suite(suite), results, seeds=seeds, only=only or (), skip=skip or ())
+        made = make_plan(load_suite(suite), results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
         refuse_misfits(made.suite, made.untrained)
         probed = None
         if probe:
@@ -79,7 +80,6 @@ def as_object(plan: Plan, looked: Preflight, states: Sequence[State] = ()) -> di
     """A plan as one JSON object."""
     from harness.suite import not_yet
 
-    costs = list(looked.costs.values())
     return {
         "suite": plan.suite.name,
         "not_yet": [{"key": part.key, "why": part.why} for part in not_yet(plan.suite, plan.all_cells)],
@@ -90,13 +90,28 @@ def as_object(plan: Plan, looked: Preflight, states: Sequence[State] = ()) -> di
         "prices": {name: asdict(price) for name, price in looked.prices.items()},
         "artefacts": artefact_rows(plan),
         "cells": cell_rows(plan, looked.costs, states),
-        "cost": {
-            "cells": len(costs),
-            **{unit: sum(cost.hours for cost in costs if cost.unit == unit) for unit in ("GPU-hours", "CPU-hours")},
-            "disk_bytes": sum(cost.disk_bytes for cost in costs),
-            "cells_of_unknown_cost": sum(cost.unknown for cost in costs),
-        },
+        "tiers": [
+            {
+                "name": tier.name,
+                "cells": tier.cells,
+                "states": tier.states,
+                "cost": cost_object(tier.costs),
+                "cost_with_earlier": cost_object(tier.with_earlier),
+            }
+            for tier in tiers_of(plan, looked.costs)
+        ],
+        "cost": cost_object(looked.costs.values()),
         "warnings": looked.problems,
+    }
+
+
+def cost_object(costs: Collection[Cost]) -> dict[str, Any]:
+    """What some cells still cost together, as JSON."""
+    return {
+        "cells": len(costs),
+        **{unit: sum(cost.hours for cost in costs if cost.unit == unit) for unit in ("GPU-hours", "CPU-hours")},
+        "disk_bytes": sum(cost.disk_bytes for cost in costs),
+        "cells_of_unknown_cost": sum(cost.unknown for cost in costs),
     }
 
 
@@ -175,6 +190,8 @@ def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[
         console.print(table)
         if len(rows) > ROWS:
             console.print(f"and {len(rows) - ROWS} rows more: --only, --skip and --state choose, --json has them all")
+    for tier in tiers_of(plan, looked.costs):
+        console.print(tier_line(tier), highlight=False, markup=False, soft_wrap=True)
     console.print(counted(plan), highlight=False, soft_wrap=True)
     cost = cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite))
     console.print(cost, highlight=False, markup=False, soft_wrap=True)
@@ -193,7 +210,62 @@ def cost_texts(row: dict[str, Any]) -> tuple[str, str]:
 
 def counted(plan: Plan) -> str:
     """How many cells are in each state."""
-    found = Counter(state.state for state in plan.cells)
-    told = [f"{found[state]} {state}" for state in ("done", "partial", "stale", "missing") if found[state]]
-    told += [f"{len(plan.unavailable)} {DATA_MISSING}"] if plan.unavailable else []
-    return f"{len(plan.all_cells)} cells: {', '.join(told)}"
+    return told_states(len(plan.all_cells), states_of(plan))
+
+
+def states_of(plan: Plan, tier: str | None = None) -> dict[str, int]:
+    """State -> how many cells are in it, of one tier or of all; states without a cell aren't there."""
+    from harness.suite import tier_of
+
+    def taken(cell: AnyCell) -> bool:
+        return tier is None or tier_of(plan.suite, cell.identity) == tier
+
+    found = Counter(state.state for state in plan.cells if taken(state.cell))
+    states = {state: found[state] for state in ("done", "partial", "stale", "missing") if found[state]}
+    lacking = sum(taken(cell) for cell, _ in plan.unavailable)
+    return states | ({DATA_MISSING: lacking} if lacking else {})
+
+
+def told_states(cells: int, states: Mapping[str, int]) -> str:
+    """How many cells there are, and how many in each state."""
+    return f"{cells} cells: {', '.join(f'{count} {state}' for state, count in states.items())}"
+
+
+@dataclass(frozen=True)
+class TierPlan:
+    """Where a tier stands. costs: of its cells that aren't done. with_earlier: of those and of the cells of all tiers before it."""
+
+    name: str
+    states: Mapping[str, int]
+    costs: tuple[Cost, ...]
+    with_earlier: tuple[Cost, ...]
+
+    @property
+    def cells(self) -> int:
+        """How many it has."""
+        return sum(self.states.values())
+
+
+def tiers_of(plan: Plan, costs: Mapping[str, Cost]) -> list[TierPlan]:
+    """The tiers of a plan's suite that its cells are of, in order."""
+    from harness.suite import tier_of
+
+    found: list[TierPlan] = []
+    own: dict[str | None, list[Cost]] = defaultdict(list)
+    for cell in plan.all_cells if plan.suite.tiers else ():
+        if cell.id in costs:
+            own[tier_of(plan.suite, cell.identity)].append(costs[cell.id])
+    for name in plan.suite.tiers:
+        states, earlier = states_of(plan, name), found[-1].with_earlier if found else ()
+        if states:
+            found.append(TierPlan(name, states, tuple(own[name]), (*earlier, *own[name])))
+    return found
+
+
+def tier_line(tier: TierPlan) -> str:
+    """Where a tier stands and what it still costs, by itself and with those before it."""
+    from harness.budget import told_costs
+
+    line = f"tier {tier.name}: {told_states(tier.cells, tier.states)}; to do: {told_costs(tier.costs)}"
+    earlier = len(tier.with_earlier) > len(tier.costs)
+    return f"{line}; with those before it: {told_costs(tier.with_earlier)}" if earlier else line

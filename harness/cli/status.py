@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.display import DATA_MISSING
-from harness.cli.options import RESULTS, Json, Only, Results, Seeds, Skip, SuiteName
+from harness.cli.options import RESULTS, Json, Only, Results, Seeds, Skip, SuiteName, Tier
 
 if TYPE_CHECKING:
     from harness.matrix import Plan
@@ -36,6 +36,7 @@ def status(
     seeds: Seeds = None,
     only: Only = None,
     skip: Skip = None,
+    tier: Tier = None,
     results: Results = RESULTS,
     watch: Annotated[
         bool, typer.Option("--watch", help="Keep showing what runs until no run of the suite is alive.")
@@ -48,14 +49,14 @@ def status(
     from harness.suite import load_suite
 
     with no_collection():
-        plan = make_plan(load_suite(suite), results, seeds=seeds, only=only or (), skip=skip or ())
+        plan = make_plan(load_suite(suite), results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
         seen = look(plan)
         if watch:
             if not seen.living:
                 Console(stderr=True).print(f"{plan.suite.name}: no run is alive", highlight=False)
             else:
                 follow(plan, seen, Console())
-                plan = make_plan(plan.suite, results, seeds=seeds, only=only or (), skip=skip or ())
+                plan = make_plan(plan.suite, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
                 seen = look(plan)
         if as_json:
             typer.echo(json.dumps(as_object(plan, seen)))

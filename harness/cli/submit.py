@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import RESULTS, Only, Results, Skip, SuiteName
+from harness.cli.options import RESULTS, Only, Results, Skip, SuiteName, Tier
 
 if TYPE_CHECKING:
     from harness.publishing.submit import Submitted
@@ -27,6 +27,7 @@ def submit(
     suite: SuiteName = "mini",
     only: Only = None,
     skip: Skip = None,
+    tier: Tier = None,
     results: Results = RESULTS,
     out: Annotated[Path, typer.Option(help="The folder that holds submissions.")] = Path("results/submissions"),
 ) -> None:
@@ -39,7 +40,7 @@ def submit(
     from harness.publishing.submit import submit as submit_plan
     from harness.suite import load_suite
 
-    plan = make_plan(load_suite(suite), results, only=only or (), skip=skip or ())
+    plan = make_plan(load_suite(suite), results, only=only or (), skip=skip or (), tier=tier)
     for line in lines_of(submit_plan(plan, name, who, contact, out)):
         typer.echo(line)
 

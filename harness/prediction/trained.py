@@ -34,13 +34,20 @@ class TrainedCell:
 
 
 def trained_cells(
-    suite: str, results: Path, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
+    suite: str,
+    results: Path,
+    *,
+    seeds: int | None = None,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    tier: str | None = None,
 ) -> tuple[list[TrainedCell], list[str]]:
     """The cells of a suite (its name or path) whose detectors are finished, and the names of the others, programs among them.
 
-    Reads alone. `seeds`, `only` and `skip` as for `cells_of`. InputError if there is none.
+    Reads alone. `seeds`, `only`, `skip` and `tier` as for `cells_of`. InputError if there is none.
     """
-    found, others = split_by_training(make_plan(load_suite(suite), results, seeds=seeds, only=only, skip=skip))
+    plan = make_plan(load_suite(suite), results, seeds=seeds, only=only, skip=skip, tier=tier)
+    found, others = split_by_training(plan)
     if not found:
         none = f"{suite}: no cell is trained yet; `samiro-bench bench {suite}` trains them"
         raise InputError(f"{none} (looked in {results}; --results names another folder of runs)")

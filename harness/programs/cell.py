@@ -36,8 +36,8 @@ from harness.programs.run import ask
 from harness.progress import Event, Report
 from harness.records import Artefact, Environment, Identity, Record, identity_hash, write_record
 from harness.suite import DatasetPart, EvaluationPart, Point, Suite, TrainingPart, dataset_identity, form_of
-from harness.suite.axes import points_of, select
 from harness.suite.evaluations import evaluations_of
+from harness.suite.tiers import chosen_points
 from harness.timings import OwnTiming
 
 PREDICT = "predict.json"
@@ -79,12 +79,17 @@ class ProgramPhases:
 
 
 def program_cells(
-    suite: Suite, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
+    suite: Suite,
+    *,
+    seeds: int | None = None,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    tier: str | None = None,
 ) -> tuple[ProgramCell, ...]:
-    """The cells of a suite's programs in the order of its points; `seeds`, `only` and `skip` as for `cells_of`."""
+    """The cells of a suite's programs in the order of its points; `seeds`, `only`, `skip` and `tier` as for `cells_of`."""
     return tuple(
         program_cell(suite, point)
-        for point in select(suite, points_of(suite, seeds), only, skip)
+        for point in chosen_points(suite, seeds=seeds, only=only, skip=skip, tier=tier)
         if is_program(point.detector)
     )
 

@@ -19,6 +19,7 @@ from harness.suite.load import called, load_suite, suite_names
 from harness.suite.not_yet import not_yet, refuse_not_yet
 from harness.suite.resources import needs_of, with_resources
 from harness.suite.schema import DatasetPart, EvaluationPart, OraclePart, Suite, TrainingPart, form_of
+from harness.suite.tiers import tier_of
 
 __all__ = [
     "Cell",
@@ -41,6 +42,7 @@ __all__ = [
     "not_yet",
     "refuse_not_yet",
     "suite_names",
+    "tier_of",
     "with_micro_batch",
     "with_resources",
 ]

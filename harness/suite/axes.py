@@ -15,6 +15,7 @@ from typing import NamedTuple
 from detectors.programs import read_program
 from detectors.registry import is_program
 from harness.errors import InputError, did_you_mean
+from harness.records import Identity
 from harness.suite.known import known_detector
 from harness.suite.schema import Condition, Inclusion, Suite
 from harness.validation import validated
@@ -76,6 +77,14 @@ def fitting(names: Mapping[str, str], patterns: Sequence[str] | None) -> tuple[s
     if patterns is None:
         return tuple(names)
     return tuple(key for key, name in names.items() if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def fits(condition: Condition, cell: Point | Identity) -> bool:
+    """Whether a cell fits every key of a condition. cell: a point's detector goes by the name of its variant."""
+    named = ((condition.dataset, cell.dataset), (condition.detector, cell.detector), (condition.method, cell.method))
+    return all(
+        patterns is None or any(fnmatchcase(name, pattern) for pattern in patterns) for patterns, name in named
+    ) and (condition.seed is None or cell.seed in condition.seed)
 
 
 def variant_name(key: str) -> str:
@@ -163,21 +172,25 @@ def parse_condition(expression: str, option: str = "--only") -> Condition:
 
 
 def select(
-    suite: Suite, points: Sequence[Point], only: Sequence[str] = (), skip: Sequence[str] = ()
+    suite: Suite, points: Sequence[Point], only: Sequence[str] = (), skip: Sequence[str] = (), of: str | None = None
 ) -> tuple[Point, ...]:
     """The points, in their order, that one of the expressions of `only` fits (without any, all) and none of `skip`.
 
-    InputError on an expression that names what there isn't or fits no point, and where no point is left.
+    of: what messages call the points; default: the suite's name. InputError on an expression that names what there isn't or fits no
+    point, and where no point is left.
     """
-    chosen = fitting_points(suite, points, only, "--only") if only else set(points)
-    chosen -= fitting_points(suite, points, skip, "--skip")
+    name = of or suite.name
+    chosen = fitting_points(suite, points, only, "--only", name) if only else set(points)
+    chosen -= fitting_points(suite, points, skip, "--skip", name)
     if skip and not chosen:
-        raise InputError(f"--skip {skip[-1]!r}: leaves no cell of {suite.name}: skip less")
+        raise InputError(f"--skip {skip[-1]!r}: leaves no cell of {name}: skip less")
     return tuple(point for point in points if point in chosen)
 
 
-def fitting_points(suite: Suite, points: Sequence[Point], expressions: Sequence[str], option: str) -> set[Point]:
-    """The points that one of the expressions of a command line's option fits."""
+def fitting_points(
+    suite: Suite, points: Sequence[Point], expressions: Sequence[str], option: str, of: str
+) -> set[Point]:
+    """The points that one of the expressions of a command line's option fits. of: what messages call all of them."""
     axes, seeds = axes_of(suite), sorted({point.seed for point in points})
     found: set[Point] = set()
     for expression in expressions:
@@ -189,8 +202,6 @@ def fitting_points(suite: Suite, points: Sequence[Point], expressions: Sequence[
         region = axes.region(condition, seeds if condition.seed is None else condition.seed)
         fits = {point for point in points if region.holds(point)}
         if not fits:
-            raise InputError(
-                f"{where}: no cell of {suite.name} is all of that: name fewer keys, or see `plan {suite.name}`"
-            )
+            raise InputError(f"{where}: no cell of {of} is all of that: name fewer keys, or see `plan {suite.name}`")
         found |= fits
     return found

@@ -12,7 +12,7 @@ from harness.errors import InputError
 from harness.methods.config import MethodConfiguration
 from harness.records import Identity, identity_hash
 from harness.rendered.spec import dataset_key
-from harness.suite.axes import Point, points_of, select
+from harness.suite.axes import Point
 from harness.suite.evaluations import evaluations_of
 from harness.suite.known import known_detector
 from harness.suite.overrides import resolved_meta
@@ -26,6 +26,7 @@ from harness.suite.schema import (
     form_of,
     oracle_of,
 )
+from harness.suite.tiers import chosen_points
 from harness.weights.cache import weights_state
 from harness.weights.oracles import oracle_state
 
@@ -98,17 +99,22 @@ class ScoredCell(Protocol):
 
 
 def cells_of(
-    suite: Suite, *, seeds: int | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
+    suite: Suite,
+    *,
+    seeds: int | None = None,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    tier: str | None = None,
 ) -> tuple[Cell, ...]:
     """The cells of a suite that are trained, in the order of `points_of`.
 
     seeds: takes the place of the suite's numbers. only: conditions (`parse_condition`) of which one has to fit; skip: of which none.
-    InputError where one fits no cell.
+    tier: the last one that is taken; default: all. InputError where one fits no cell.
     """
     metas: dict[tuple[str, Form], DetectorMeta] = {}
     alike: dict[Point, Cell] = {}
     cells = []
-    for point in select(suite, points_of(suite, seeds), only, skip):
+    for point in chosen_points(suite, seeds=seeds, only=only, skip=skip, tier=tier):
         if is_program(point.detector):
             continue
         form = form_of(suite.datasets[point.dataset])

@@ -17,6 +17,7 @@ from harness.suite.evaluations import evaluations_of, single_evaluations, splits
 from harness.suite.known import known_detector
 from harness.suite.overrides import start_of
 from harness.suite.schema import DetectorPart, Suite, form_of, oracle_of
+from harness.suite.tiers import check_tiers
 from harness.suite.trial import check_input, check_start
 from harness.validation import validated
 from harness.weights.cache import rooted_weights
@@ -84,6 +85,7 @@ def load_suite(name: str) -> Suite:
     check_oracles(suite)
     check_detectors(suite)
     check_axes(suite)
+    check_tiers(suite)
     check_configurations(suite)
     check_evaluations(suite)
     check_splits(suite)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from harness.errors import InputError
 from harness.records import Identity
-from harness.suite.axes import axes_of
+from harness.suite.axes import axes_of, fits
 from harness.suite.schema import CellNeeds, Condition, Needs, ResourcesPart, Suite
 from harness.validation import validated
 
@@ -22,18 +21,6 @@ def needs_of(suite: Suite, identity: Identity | None = None) -> Needs:
             own = part.model_dump(exclude=set(Condition.model_fields), exclude_unset=True)
             found |= own | {"slurm": {**found.get("slurm", {}), **own.get("slurm", {})}}
     return Needs.model_validate(found)
-
-
-def fits(condition: Condition, identity: Identity) -> bool:
-    """Whether a cell fits every key of a condition."""
-    named = (
-        (condition.dataset, identity.dataset),
-        (condition.detector, identity.detector),
-        (condition.method, identity.method),
-    )
-    return all(
-        patterns is None or any(fnmatchcase(name, pattern) for pattern in patterns) for patterns, name in named
-    ) and (condition.seed is None or identity.seed in condition.seed)
 
 
 def with_resources(suite: Suite, expressions: Sequence[str]) -> Suite:

@@ -266,6 +266,8 @@ class Suite(Part):
     exclude: tuple[Condition, ...] = ()
     """Points of datasets x detectors x methods x seeds that are left out."""
     include: tuple[Inclusion, ...] = ()
+    tiers: dict[Name, Annotated[tuple[Condition, ...], Field(min_length=1)]] = {}
+    """In which order cells are run, name by name: a cell is of the first tier one of whose conditions it fits."""
     training: TrainingPart = TrainingPart()
     evaluations: dict[
         Name, Annotated[EvaluationPart, BeforeValidator(filled, json_schema_input_type=EvaluationPart | None)]
