@@ -49,6 +49,23 @@ def test_a_cell_is_priced_by_the_median_of_the_records_that_are_like_it(
     assert prices[samiro.id].basis == "unknown"
 
 
+def test_how_an_oracle_came_by_its_weights_and_how_hard_it_pulls_make_no_step_longer(cells: tuple[Cell, ...]) -> None:
+    samiro = cells[1].identity.model_dump(mode="json")
+
+    def key(**changes: Any) -> str:
+        return step_key({**samiro, **changes}, "machine")
+
+    other = {**samiro["method_configuration"], "oracle": "another", "lambda": 0.5}
+    random = {
+        "configuration": {**samiro["oracle"]["configuration"], "name": "random:resnet_micro"},
+        "dataset": "elsewhere",
+    }
+    assert {key(method_configuration=other), key(oracle=random), key(oracle={"shuffled": random})} == {key()}
+    assert key(method_configuration={**other, "kind": "miro"}) != key()
+    assert key(oracle={"configuration": {"name": "mim:resnet18"}, "dataset": "elsewhere"}) != key()
+    assert key(oracle={"configuration": {"name": "init"}}) != key()
+
+
 def test_a_recipe_in_epochs_has_no_price_without_the_number_of_images(cells: tuple[Cell, ...]) -> None:
     baseline = cells[0]
     rates = Rates({step_key(baseline.identity.model_dump(mode="json"), this_machine("cpu")): 2.0}, "probe")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,52 @@ def test_only_and_skip_choose_the_cells(folder: Path, capsys: pytest.CaptureFixt
     assert "--skip 'seed=1': leaves no cell of two: skip less" in capsys.readouterr().err
     assert main(["plan", "two.yaml", "--skip", "detector=resnet"]) == 2
     assert "--skip 'detector=resnet': key 'detector': no detector is called" in capsys.readouterr().err
+
+
+def with_tiers(**tiers: list[dict[str, Any]]) -> None:
+    Path("two.yaml").write_text(yaml.safe_dump({**SUITE, "tiers": tiers}, sort_keys=False))
+
+
+def test_every_tier_says_where_it_stands_and_what_it_costs_by_itself_and_with_those_before(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [cell["name"] for cell in plan(capsys)["cells"]]
+    assert plan(capsys)["tiers"] == []
+    with_tiers(A=[{"detector": "ufldv2_*"}], B=[{"seed": 0}, {"detector": "*"}])
+    finish(0)
+    finish(1, upto="train")
+    found = plan(capsys)
+    assert [cell["name"] for cell in found["cells"]] == names
+    a, b = found["tiers"]
+    assert (a["name"], a["cells"], a["states"]) == ("A", 2, {"done": 1, "partial": 1})
+    assert (b["name"], b["cells"], b["states"]) == ("B", 2, {"missing": 2})
+    assert [tier["cost"]["cells"] for tier in (a, b)] == [1, 2]
+    assert [tier["cost_with_earlier"]["cells"] for tier in (a, b)] == [1, 3]
+    assert [tier["cost"]["cells_of_unknown_cost"] for tier in (a, b)] == [0, 2]
+    assert b["cost_with_earlier"] == found["cost"]
+    assert [tier["name"] for tier in plan(capsys, "--tier", "A")["tiers"]] == ["A"]
+    assert [cell["name"] for cell in plan(capsys, "--tier", "A")["cells"]] == names[:2]
+    assert main(["plan", "two.yaml"]) == 0
+    told = capsys.readouterr().out
+    first, second = (line for line in told.splitlines() if line.startswith("tier "))
+    assert re.fullmatch(r"tier A: 2 cells: 1 done, 1 partial; to do: 1 cell, \S+ CPU-hours", first)
+    assert re.fullmatch(
+        r"tier B: 2 cells: 2 missing; to do: 2 cells \(2 without a whole price\); with those before it: 3 cells, \S+ CPU-hours "
+        r"\(2 without a whole price\)",
+        second,
+    )
+
+
+def test_a_tier_that_there_is_not_is_bad_input_of_every_verb(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with_tiers(A=[{"detector": "ufldv2_*"}], B=[{"detector": "*"}])
+    for verb in ("plan", "bench", "status"):
+        assert main([verb, "two.yaml", "--tier", "a"]) == 2
+        assert "two.yaml: key 'tiers': no tier is called 'a'" in capsys.readouterr().err
+
+
+def test_commands_that_repeat_a_choice_keep_its_tier() -> None:
+    words = bench_verb.words_of("two", 3, "A", ["seed=1"], Path("results/local"), "local", None, yes=False)
+    assert words[1:] == ["bench", "two", "--seeds", "3", "--tier", "A", "--skip", "seed=1"]
 
 
 def test_json_of_bench_is_that_of_its_dry_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
