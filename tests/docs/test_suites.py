@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from detectors.meta import Data
 from harness.cli.main import main
 from harness.methods.config import KINDS, ORACLE_KINDS
-from harness.suite import load_suite, suite_names
+from harness.suite import cells_of, load_suite, suite_names, tier_of
 from harness.suite.schema import (
     Condition,
     CorruptionPart,
@@ -26,7 +28,7 @@ from harness.suite.schema import (
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/suites.md").read_text()
-(EXAMPLE,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+EXAMPLE, TIERS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def test_the_example_loads_and_has_the_cells_that_the_page_counts(
@@ -80,3 +82,23 @@ def test_the_page_names_every_kind_and_every_suite() -> None:
     assert [kind for kind in KINDS if kind not in PAGE] == []
     assert [kind for kind, what in ORACLE_KINDS.items() if f"`{kind}{f':<{what}>' if what else ''}`" not in PAGE] == []
     assert [name for name in suite_names() if f"`{name}`" not in PAGE] == []
+
+
+def test_the_page_counts_the_cells_of_every_tier() -> None:
+    for name in suite_names():
+        suite = load_suite(name)
+        if suite.tiers:
+            (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
+            counts = Counter(tier_of(suite, cell.identity) for cell in cells_of(suite))
+            assert list(map(int, re.findall(r"\((\d+)(?: trainings)?\)", row))) == [
+                counts[tier] for tier in suite.tiers
+            ]
+
+
+def test_the_tiers_of_the_page_are_ones_that_its_suite_could_have(tmp_path: Path) -> None:
+    value = yaml.safe_load((ROOT / "suites/rendered.yaml").read_text())
+    path = tmp_path / "rendered.yaml"
+    path.write_text(yaml.safe_dump({**value, **yaml.safe_load(TIERS)}, sort_keys=False))
+    made, published = load_suite(str(path)), load_suite("rendered")
+    assert len(cells_of(made, tier="B")) > len(cells_of(made, tier="A")) > 0
+    assert [cell.id for cell in cells_of(made)] == [cell.id for cell in cells_of(published)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from harness.cli.main import main
 from harness.matrix import make_plan
 from harness.programs.cell import program_cells
-from harness.suite import Suite, cells_of, load_suite, not_yet, suite_names
+from harness.suite import Suite, cells_of, load_suite, not_yet, suite_names, tier_of
 
 SPLITS = {"train": {"frames": 4}, "test": {"frames": 4}}
 
@@ -98,8 +100,10 @@ def test_every_shipped_suite_says_what_it_shows_and_how_many_trainings_it_costs(
     ]
     assert len(head) >= 1
     assert all(line.startswith("# ") for line in head)
-    cells = len(cells_of(suite))
-    assert cells <= 4 or f"# Costs {cells} trainings" in "\n".join(head)
+    cells = cells_of(suite)
+    assert len(cells) <= 4 or f"# Costs {len(cells)} trainings" in "\n".join(head)
+    for tier, count in Counter(tier_of(suite, cell.identity) for cell in cells).items():
+        assert tier is None or re.search(rf"\b{tier} {count}\b", "\n".join(head))
 
 
 def test_missing_data_is_a_state_of_a_plan_and_refused_by_bench(
