@@ -31,7 +31,7 @@ help: ## this menu
 	@echo 'SAMIRO-Bench: does a training-time method make this lane detector better? Begin with `make bench`.'
 	@awk -F ': .*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+: .*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "SUITE=$(SUITE) is a name of suites/ or a path, SEEDS= a number, TIER= one of the suite's, ENGINE=$(ENGINE) may be slurm or ray."
+	@echo "SUITE=$(SUITE) is a name of suites/ or a path, SEEDS= a number, TIER= a tier, ENGINE=$(ENGINE) or slurm or ray."
 	@echo "More verbs: .venv/bin/samiro-bench (after setup). Documentation: docs/README.md"
 
 ##@ Run a suite
@@ -45,11 +45,11 @@ status: .venv/.ready ## what is done, what failed and why
 	@$(BENCH) status $(SUITE) $(CELLS)
 
 leaderboard: .venv/.ready ## make tables and page again from the records
-	@$(BENCH) leaderboard $(SUITE) $(if $(SEEDS),--seeds $(SEEDS))
+	@$(BENCH) leaderboard $(SUITE) $(CELLS)
 
 ##@ Publish and check results
 publish: .venv/.ready ## copy a suite's tables, records and predictions to results/
-	@$(BENCH) publish $(SUITE) $(if $(SEEDS),--seeds $(SEEDS))
+	@$(BENCH) publish $(SUITE) $(CELLS)
 
 verify: .venv/.ready ## score every published row again from its predictions
 	@$(BENCH) verify $(SUITE)

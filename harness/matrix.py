@@ -30,7 +30,7 @@ from harness.programs.cell import (
     run_program_cell,
 )
 from harness.progress import Event
-from harness.recorded import SuiteCells, file_names, outcomes_file, read_outcomes, record_paths
+from harness.recorded import SuiteCells, expected_of, file_names, outcomes_file, read_outcomes, record_paths
 from harness.records import Record, read_record
 from harness.suite import Cell, DatasetPart, Suite, cells_of, needs_of
 from harness.watching.heartbeats import alive_folder, kept_alive
@@ -134,7 +134,7 @@ class Plan:
     @property
     def expected(self) -> SuiteCells:
         """Every cell, as what its records make a leaderboard of."""
-        return SuiteCells(self.suite.name, self.results, self.all_cells)
+        return expected_of(self.suite, self.results, self.all_cells)
 
     @property
     def pending(self) -> tuple[CellState, ...]:

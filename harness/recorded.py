@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,22 +14,32 @@ from harness.cell import records_folder
 from harness.errors import InputError
 from harness.records import read_sound_records
 from harness.report.arms import row_key, variants
-from harness.suite import ScoredCell
+from harness.suite import ScoredCell, Suite, tier_of
 from harness.validation import plain_complaint
 
 
 @dataclass(frozen=True)
 class SuiteCells:
-    """The cells of a suite (by its name) whose records make its leaderboard, and the folder that holds all results."""
+    """The cells of a suite (by its name) whose records make its leaderboard, and the folder that holds all results.
+
+    tiers: the tier of each cell by its id, where the suite has tiers.
+    """
 
     suite: str
     results: Path
     cells: tuple[ScoredCell, ...]
+    tiers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def records(self) -> Path:
         """The folder of the suite's records and counts."""
         return records_folder(self.results, self.suite)
+
+
+def expected_of(suite: Suite, results: Path, cells: tuple[ScoredCell, ...]) -> SuiteCells:
+    """Some cells of a suite as what its leaderboard is made of."""
+    tiers = ((cell.id, tier_of(suite, cell.identity)) for cell in cells)
+    return SuiteCells(suite.name, results, cells, {cell: tier for cell, tier in tiers if tier is not None})
 
 
 def record_paths(expected: SuiteCells) -> list[Path]:
@@ -97,12 +108,18 @@ def failed_seeds(expected: SuiteCells) -> list[str]:
 def missing_seeds(expected: SuiteCells) -> list[str]:
     """The rows that lack records of some seeds or of all, a line each; `failed_seeds` tells those that ended badly.
 
-    Variants of one name are rows of their own, and are told apart as the leaderboard tells them.
+    Variants of one name are rows of their own, and are told apart as the leaderboard tells them. Tiers that nobody has begun have
+    a line each instead.
     """
     told_elsewhere = recorded_names(expected) | last_outcomes(expected.results, expected.suite).keys()
     rows: dict[str, list[ScoredCell]] = defaultdict(list)
+    tiers: dict[str, list[ScoredCell]] = defaultdict(list)
     for cell in expected.cells:
         rows[row_key(cell.identity)].append(cell)
+        if cell.id in expected.tiers:
+            tiers[expected.tiers[cell.id]].append(cell)
+    untouched = {tier: cells for tier, cells in tiers.items() if not any(cell.id in told_elsewhere for cell in cells)}
+    told_elsewhere |= {cell.id for cells in untouched.values() for cell in cells}
     names = variants([cells[0].identity for cells in rows.values()])
     lines = []
     for cells, variant in zip(rows.values(), names, strict=True):
@@ -113,7 +130,7 @@ def missing_seeds(expected: SuiteCells) -> list[str]:
         row = f"{identity.detector}, {identity.method}{f' ({variant})' if variant else ''} on {identity.dataset}"
         which = "any seed" if len(lacking) == len(cells) else f"seed{'s' if len(lacking) > 1 else ''} {listed(lacking)}"
         lines.append(f"{row}: no record of {which} of {len(cells)}")
-    return lines
+    return [*lines, *(f"tier {tier}: no record of any of its {len(cells)} cells" for tier, cells in untouched.items())]
 
 
 def recorded_names(expected: SuiteCells) -> set[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from harness.cli.options import RESULTS, Results, Seeds, SuiteName
+from harness.cli.options import RESULTS, Results, Seeds, SuiteName, Tier
 
 if TYPE_CHECKING:
     from harness.recorded import SuiteCells
@@ -19,6 +19,7 @@ app = typer.Typer(add_completion=False)
 def leaderboard(
     suite: SuiteName = "mini",
     seeds: Seeds = None,
+    tier: Tier = None,
     results: Results = RESULTS,
     figures: Annotated[
         bool, typer.Option("--figures", help="Write the page's figures as SVG and PNG too, into site/figures/.")
@@ -28,13 +29,13 @@ def leaderboard(
     from harness.errors import InputError
     from harness.files import no_collection
     from harness.micro_batches import current_cells, read_reductions
-    from harness.recorded import SuiteCells, record_paths
+    from harness.recorded import expected_of, record_paths
     from harness.suite import cells_of, load_suite
 
     with no_collection():
         loaded = load_suite(suite)
-        cells = current_cells(cells_of(loaded, seeds=seeds), read_reductions(results, loaded.name))
-        expected = SuiteCells(loaded.name, results, cells)
+        cells = current_cells(cells_of(loaded, seeds=seeds, tier=tier), read_reductions(results, loaded.name))
+        expected = expected_of(loaded, results, cells)
         if not record_paths(expected):
             raise InputError(f"{expected.records}: no record of this suite; run `samiro-bench bench {suite}`")
         return 0 if show_leaderboard(expected, Console(), figures=figures) else 1
@@ -71,7 +72,7 @@ def show_leaderboard(expected: SuiteCells, console: Console, *, figures: bool = 
     print_leaderboard(board, console)
     if others:
         console.print(
-            f"{others} records of other seeds or options lie beside them and were left alone", highlight=False
+            f"{others} records of other seeds, tiers or options lie beside them and were left alone", highlight=False
         )
     if not published.figures and any(record.identity.dataset_key.get("real") for record in records):
         console.print("published figures: results/published isn't at hand", highlight=False)

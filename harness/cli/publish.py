@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import RESULTS, Results, Seeds, SuiteName
+from harness.cli.options import RESULTS, Only, Results, Seeds, Skip, SuiteName, Tier
 from harness.errors import InputError
 
 app = typer.Typer(add_completion=False)
@@ -21,6 +21,9 @@ MANY = 12
 def publish(
     suite: SuiteName = "mini",
     seeds: Seeds = None,
+    only: Only = None,
+    skip: Skip = None,
+    tier: Tier = None,
     results: Results = RESULTS,
     out: Annotated[Path, typer.Option(help="The folder that holds the published suites.")] = Path("results"),
     readme: Annotated[Path, typer.Option(help="The page whose markers get the table and the badge.")] = Path(
@@ -36,20 +39,25 @@ def publish(
 ) -> None:
     """Copy SUITE's records, counts, predictions, labels, tables and page to OUT/SUITE, its table and badge into the README.
 
-    Labels of licensed datasets are never copied.
+    Of chosen cells OUT/SUITE then holds those and nothing else; each has to have its record. Labels of licensed datasets are never
+    copied.
     """
     from harness.matrix import make_plan
     from harness.publishing.publish import publish as publish_plan
     from harness.publishing.publish import publish_tables
     from harness.suite import load_suite
 
+    if tables and (only or skip or tier):
+        raise InputError("--tables makes those of all that is published again: leave --only, --skip and --tier out")
     loaded = load_suite(suite)
     page = readme_page(readme, loaded.name) if not no_readme else None
     target = out / loaded.name
     written = (
         publish_tables(target, page, results)
         if tables
-        else publish_plan(make_plan(loaded, results, seeds=seeds), target, page)
+        else publish_plan(
+            make_plan(loaded, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier), target, page
+        )
     )
     for line in told(written):
         typer.echo(line)

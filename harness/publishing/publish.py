@@ -57,7 +57,10 @@ def publish(plan: Plan, target: Path, readme: Path | None) -> list[Path]:
     records = records_of(plan)
     missing = [state.cell.id for state in plan.cells if not any(record.id == state.cell.id for record in records)]
     if missing:
-        raise InputError(f"{missing[0]} has no record ({len(missing)} of {len(plan.cells)} cells); run `bench` first")
+        raise InputError(
+            f"{missing[0]} has no record ({len(missing)} of {len(plan.cells)} cells); run `bench` first, or choose "
+            "what is finished with --tier, --only or --skip"
+        )
     check_target(plan, target)
     board = leaderboard(records, records_folder(plan.results, plan.suite.name), read_published())
     if board.left_out:

@@ -37,6 +37,24 @@ def test_a_row_without_any_record_is_told(tmp_path: Path) -> None:
     assert missing_seeds(found) == []
 
 
+def test_a_tier_that_nobody_has_begun_is_told_in_one_line(tmp_path: Path) -> None:
+    found = expected(tmp_path, 3)
+    tiers = {
+        cell.id: "B" if cell.identity.method == "samiro" or cell.identity.seed == 2 else "A" for cell in found.cells
+    }
+    found = replace(found, tiers=tiers)
+    record(found, "baseline", 0)
+    assert missing_seeds(found) == [
+        "ufldv2_micro, baseline on roads: no record of seed 1 of 3",
+        "tier B: no record of any of its 4 cells",
+    ]
+    record(found, "samiro", 1)
+    assert missing_seeds(found) == [
+        "ufldv2_micro, baseline on roads: no record of seeds 1, 2 of 3",
+        "ufldv2_micro, samiro on roads: no record of seeds 0, 2 of 3",
+    ]
+
+
 def test_variants_of_one_name_lack_their_own_seeds(tmp_path: Path) -> None:
     found = expected(tmp_path, 2)
     changed = [
