@@ -108,6 +108,20 @@ def test_finished_cells_are_packed_and_accepted_and_what_to_do_next_is_said(
     assert "| tiny | [alice](tiny/alice/leaderboard.md) | Alice &lt;i&gt;Example&lt;/i&gt; |" in page
 
 
+def test_of_a_suite_that_isnt_finished_what_is_chosen_is_published(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["publish", "tiny", "--no-readme"]
+    assert main(words) == 2
+    assert "has no record (1 of 2 cells); run `bench` first, or choose" in capsys.readouterr().err
+    assert main([*words, "--only", "seed=0"]) == 0, capsys.readouterr().err
+    assert len(list(Path("results/tiny/records").glob("*.json"))) == 1
+    assert main(["verify", "tiny", "--published", "results"]) == 0
+    capsys.readouterr()
+    assert main([*words, "--tables", "--only", "seed=0"]) == 2
+    assert "leave --only, --skip and --tier out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
