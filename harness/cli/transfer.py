@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from harness.cli.options import RESULTS, Crop, Json, Only, Results, Seeds, Skip
+from harness.cli.options import RESULTS, Crop, Json, Only, Results, Seeds, Skip, Tier
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def transfer(
     seeds: Seeds = None,
     only: Only = None,
     skip: Skip = None,
+    tier: Tier = None,
     crop: Crop = None,
     out: Annotated[
         Path | None,
@@ -65,7 +66,7 @@ def transfer(
     with whole_folder(out) as place, Console(stderr=True).status("") as status:
         labelled = open_labelled(folder, split)
         others = further_candidates(checkpoint or ())
-        trained, left_out = trained_cells(suite, results, seeds=seeds, only=only or (), skip=skip or ())
+        trained, left_out = trained_cells(suite, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
         notes = notes_on([one.cell.id for one in trained if one.stale], left_out, suite)
         scored = []
         for candidate in (*others, *map(candidate_of_cell, trained)):
