@@ -64,8 +64,8 @@ def draw_background(image, inverse_depth, view, ground, light, sky):  # type: ig
         )  # fmt: skip
         draw_ground_row(
             image, inverse_depth, py, trace, optics, scales, ground.table, ground.section, ground.lines, ground.marks,
-            ground.glyphs, ground.surface, ground.noise, ground.cracks, ground.widening, light.key, light.ambient,
-            light.air, light.sun, near_lines, near_marks,
+            ground.glyphs, ground.surface, ground.noise, ground.cracks, ground.aggregate, ground.pavement, ground.widening,
+            light.key, light.ambient, light.air, light.sun, near_lines, near_marks,
         )  # fmt: skip
 
 

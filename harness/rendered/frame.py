@@ -63,7 +63,7 @@ def prepare(scene: Scene) -> Stage:
     """Build what the frames of a scene share."""
     lines = [
         (k.d, k.width / 2, k.period, k.length, k.phase, *k.color, k.worn, k.follows, k.begin, k.end)
-        for k in scene.lines
+        for k in (*scene.pavement.lines, *scene.lines)
     ]
     marks = [(m.s, m.length, m.d, m.width, m.kind, m.period, m.bar, m.worn) for m in scene.marks]
     ground = surface.surface_map(scene)
@@ -143,6 +143,8 @@ def draw(stage: Stage, shot: Shot) -> Bytes:
         surface.TEXELS_D,
         textures.noise_tile(),
         textures.crack_tile(),
+        textures.aggregate_tiles(),
+        surface.pavement_row(scene),
         scene.cracks,
         np.array([widening.edge, widening.amount, widening.start, widening.length], np.float32),
     )

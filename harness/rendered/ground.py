@@ -15,6 +15,9 @@ from harness.rendered.tracing import BLOCK, meet, tile_at
 
 SECTION_HALF = 48.0
 SECTION_BINS = 16
+ROAD_TEXELS = 143.0
+VERGE_TEXELS = 48.0
+"""Texels of the aggregate a metre, on the road and beside it."""
 TONE_ONE = 200
 """The byte of the surface map's tone channel that leaves the ground as it is."""
 
@@ -24,7 +27,9 @@ class Ground(NamedTuple):
     and visibility by
     the slope dy/dz of a ray. `section` (levels, bins, 5): prefiltered BGR albedo, grain and asphalt share by d.
     `lines` (n, 12),
-    `marks` (n, 10): paint, see `scene`. `surface` (S, D, 2): key light and albedo factor by s and d."""
+    `marks` (n, 10): paint, see `scene`. `surface` (S, D, 2): key light and albedo factor by s and d. `aggregate`: see
+    `textures.aggregate_tiles`. `pavement` (8,): length, skew, phase of slabs, width of their joints, the d's that they lie between,
+    1 for concrete, and how ragged paint is, metres."""
 
     table: Floats
     slope_start: float
@@ -39,6 +44,8 @@ class Ground(NamedTuple):
     surface_scale_d: float
     noise: Bytes
     cracks: Bytes
+    aggregate: Bytes
+    pavement: Floats
     crack_amount: float
     widening: Floats
 
@@ -146,9 +153,30 @@ def _surface_at(s, d, start, scale_s, scale_d, surface):  # type: ignore[no-unty
 
 
 @numba.njit(cache=True, fastmath=True, error_model="numpy")
+def _grain_level(foot_s, scale, last):  # type: ignore[no-untyped-def]
+    """The level of the aggregate for a pixel's footprint along the road, and the share of the next one."""
+    f32 = np.float32
+    level, span = 0, foot_s * scale
+    while span >= f32(2.0) and level < last:
+        span *= f32(0.5)
+        level += 1
+    return level, unit(span - f32(1.0)) if level < last else f32(0.0)
+
+
+@numba.njit(cache=True, fastmath=True, error_model="numpy")
+def _grain_at(s, d, scale, level, share, tiles):  # type: ignore[no-untyped-def]
+    """The aggregate (level, 512, 512) at (s, d), about 0."""
+    f32 = np.float32
+    i, j = int(s * scale) & 511, int(d * scale + f32(65536.0)) & 511
+    fine = f32(tiles[level, i, j])
+    fine += (f32(tiles[min(level + 1, tiles.shape[0] - 1), i, j]) - fine) * share
+    return fine * f32(1.0 / 255.0) - f32(128.0 / 255.0)
+
+
+@numba.njit(cache=True, fastmath=True, error_model="numpy")
 def draw_ground_row(  # type: ignore[no-untyped-def]
     image, inverse_depth, py, trace, optics, scales, table, section, lines, marks, glyphs, surface, noise, cracks,
-    widening, key, ambient, air, sun, near_lines, near_marks,
+    aggregate, pavement, widening, key, ambient, air, sun, near_lines, near_marks,
 ):  # fmt: skip
     """Fill the pixels of a row that hold nothing yet and whose rays (`tracing.trace_row`) meet the ground.
 
@@ -166,6 +194,10 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
     key0, key1, key2 = key[0], key[1], key[2]
     amb0, amb1, amb2 = ambient[0], ambient[1], ambient[2]
     air0, air1, air2 = air[0], air[1], air[2]
+    slab, skew, slab_phase, joint_width = pavement[0], pavement[1], pavement[2], pavement[3]
+    slabs_left, slabs_right, ragged = pavement[4], pavement[5], pavement[7]
+    road_tiles, verge_tiles = aggregate[int(pavement[6])], aggregate[2]
+    last_level = aggregate.shape[1] - 1
     sun_lat = sun[0] / max(sun[2], f32(0.05))
     for n_block in range(trace.shape[0] - 1):
         start = n_block * BLOCK
@@ -178,7 +210,8 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
         cos_a, tan_a, clear_a = trace[n_block, 5], trace[n_block, 6], trace[n_block, 7]
         smooth = z_a > zero and z_b > zero and abs(z_a - z_b) < f32(0.08) * z_a
         count_lines, count_marks, shift, level = 0, 0, zero, 0
-        foot_d, foot_s, sharp, cracked = one, one, zero, zero
+        foot_d, foot_s, sharp, cracked, jointed = one, one, zero, zero, False
+        road_level, road_share, verge_level, verge_share = 0, zero, 0, zero
         prepared, coarse = False, False
         a0, a1, a2, a3, a4, lit_a, tone_a = zero, zero, zero, zero, zero, zero, zero
         b0, b1, b2, b3, lit_b, tone_b = zero, zero, zero, zero, zero, zero
@@ -205,6 +238,9 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
                 foot_s = cosine * away + sine * across
                 sharp = one / (one + foot_s * foot_s * f32(700.0))
                 cracked = crack_amount / (one + foot_s * foot_s * f32(60.0)) if foot_s < f32(0.35) else zero
+                road_level, road_share = _grain_level(foot_s, f32(ROAD_TEXELS), last_level)
+                verge_level, verge_share = _grain_level(foot_s, f32(VERGE_TEXELS), last_level)
+                jointed = slab > zero and foot_s < f32(1.5)
                 shift = zero
                 if amount != zero:
                     w = unit((s - widen_start) / widen_length)
@@ -242,23 +278,29 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
             else:
                 c0, c1, c2, grain, asphalt = _section_at(d, edge, shift, level, section)
                 lit, tone = _surface_at(s, d, s_start, scale_s, scale_d, surface)
-            # Texture: blotches over decimetres, then the stones of the surface while a pixel still resolves them.
-            blotch = tile_at(noise, s * f32(9.0), d * f32(23.0) + f32(8192.0))
-            texture = (blotch - half) * f32(0.6)
-            if sharp > f32(0.04):
-                fine = noise[int(s * f32(170.0)) & 511, int(d * f32(190.0) + f32(65536.0)) & 511]
-                texture += (f32(fine) * byte - half) * f32(1.2) * sharp
-                if cracked > zero and asphalt > half:
+            # Texture: wear drawn out along the road or clumps beside it, then the stones of the surface.
+            if asphalt > half:
+                texture = (tile_at(noise, s * f32(0.9), d * f32(17.0) + f32(8192.0)) - half) * f32(0.3)
+                texture += _grain_at(s, d, f32(ROAD_TEXELS), road_level, road_share, road_tiles) * f32(1.5)
+                if cracked > zero:
                     texture -= tile_at(cracks, s * f32(41.0), d * f32(41.0) + f32(8192.0)) * cracked
+                if jointed and d > slabs_left and d < slabs_right:
+                    texture -= _dash(s + skew * d, foot_s, slab, joint_width, slab_phase)
+            else:
+                texture = (tile_at(noise, s * f32(4.0), d * f32(7.0) + f32(8192.0)) - half) * f32(0.6)
+                texture += _grain_at(s, d, f32(VERGE_TEXELS), verge_level, verge_share, verge_tiles) * f32(1.8)
             gain = max(one + grain * texture, f32(0.15))
             c0 *= gain
             c1 *= gain
             c2 *= gain
             # Paint: exact coverage of the pixel's footprint, worn by the blotches.
-            paint, p0, p1, p2 = zero, zero, zero, zero
+            paint, p0, p1, p2, blotch, edging = zero, zero, zero, zero, half, zero
+            if count_lines + count_marks > 0:
+                blotch = tile_at(noise, s * f32(9.0), d * f32(23.0) + f32(8192.0))
+                edging = (blotch - half + texture) * ragged
             for m in range(count_lines):
                 n = near_lines[m]
-                off = abs(d - lines[n, 0] - lines[n, 9] * shift)
+                off = abs(d - lines[n, 0] - lines[n, 9] * shift) + edging
                 if off > lines[n, 1] + half * foot_d or s < lines[n, 10] or s > lines[n, 11]:
                     continue
                 cover = min(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.rendered.pavement import highway_pavement
 from harness.rendered.road import RoadShape, Widening
 from harness.rendered.roadside import barriers, buildings, plants, poles, skyline, to_color
 from harness.rendered.sampling import ASPHALT, WHITE, YELLOW, patches, section
@@ -81,21 +82,25 @@ def sample_highway(
     ground = tuple((d, color, 0.55 * grain if asphalt else grain, asphalt) for d, color, grain, asphalt in ground)
     edge_left, edge_right = left - inner - 0.3, -left + shoulder + 0.4
     outline, outline_color = skyline(g, style, weather)
+    shape = _shape(g, recording, scenario, difficulty, travel)
+    place = float(g.normal(*recording.place))
+    lines = _lines(g, difficulty, boundaries)
     return Scene(
         scenario=scenario,
         difficulty=difficulty,
         seed=seed,
-        shape=_shape(g, recording, scenario, difficulty, travel),
+        shape=shape,
         boundaries=boundaries,
         labelled=tuple(zip(window, reaches, strict=True)),
         lane_width=lane_width,
-        ego_d=left + (ego_lane + 0.5) * lane_width + float(g.normal(*recording.place)),
+        ego_d=left + (ego_lane + 0.5) * lane_width + place,
         ego_lane=ego_lane,
         speed=speed,
         frame_seconds=recording.frame_seconds,
-        lines=_lines(g, difficulty, boundaries),
+        lines=lines,
         marks=(),
         section=ground,
+        pavement=highway_pavement(seed, difficulty, lines, boundaries, concrete=concrete),
         tracks=float(g.uniform(0.15, 0.5) if concrete else g.uniform(0.03, 0.15)),
         cracks=float(g.uniform(0, 0.3 + 0.5 * difficulty)),
         patches=patches(g, difficulty, travel, lanes * lane_width),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.rendered.pavement import street_pavement
 from harness.rendered.road import CULANE_REACH, RoadShape, Widening
 from harness.rendered.roadside import barriers, buildings, plants, poles, skyline, to_color
 from harness.rendered.scene import Color, Line, Mark, Scene
@@ -73,6 +74,7 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
         lines=lines,
         marks=_marks(generator, scenario, difficulty, boundaries, travel, junction),
         section=ground,
+        pavement=street_pavement(seed, difficulty, lines, boundaries),
         tracks=float(generator.uniform(0.03, 0.15)),
         cracks=float(generator.uniform(0, 0.3 + 0.5 * difficulty)),
         patches=patches(generator, difficulty, travel, lanes * lane_width),

@@ -113,6 +113,24 @@ class Barrier:
 
 
 @dataclass(frozen=True)
+class Pavement:
+    """What a road's surface is made of and what lies on it besides paint. `concrete` or asphalt; `tones` and `oil`, the albedo's
+    factor and the strength of the oily streak by lane; `joint`, metres from a lane boundary to the joint between two lanes, to the
+    right; `lines`, joints, reflective markers and traces of older lines, which are drawn like paint and never labelled; `slabs`,
+    (length, skew ds/dd, phase, joint width, spread of tones) of the slabs, their length 0 if there are none; `spots`, a square metre;
+    `wear`, how ragged the edges of paint are, metres."""
+
+    concrete: bool
+    tones: tuple[float, ...]
+    oil: tuple[float, ...]
+    joint: float
+    lines: tuple[Line, ...]
+    slabs: tuple[float, float, float, float, float]
+    spots: float
+    wear: float
+
+
+@dataclass(frozen=True)
 class Camera:
     """The camera's mount and how it shakes: focal length in image widths, horizon row's share of the height, angles
     in radians."""
@@ -173,6 +191,7 @@ class Scene:
     lines: tuple[Line, ...]
     marks: tuple[Mark, ...]
     section: tuple[tuple[float, Color, float, float], ...]
+    pavement: Pavement
     tracks: float
     cracks: float
     patches: tuple[tuple[float, float, float, float, float], ...]

@@ -27,10 +27,14 @@ def section_table(scene: Scene) -> Floats:
     left, right = scene.boundaries[0][0], scene.boundaries[-1][0]
     inside = (d > left) & (d < right)
     middle = (d - left) / scene.lane_width % 1.0
+    pavement = scene.pavement
+    lane = np.clip((d - left - pavement.joint) / scene.lane_width, 0, len(pavement.tones) - 1e-6).astype(int)
+    rows[:, :3] *= np.where(inside, np.array(pavement.tones)[lane], 1.0)[:, None]
     wheels = np.exp(-(((np.abs(middle - 0.5) - 0.23) / 0.075) ** 2))
-    oil = np.exp(-(((middle - 0.5) / 0.07) ** 2))
+    oil = np.exp(-(((middle - 0.5) / 0.11) ** 2)) * np.array(pavement.oil)[lane]
     rows[:, :3] *= (1 + inside * scene.tracks * (0.5 * oil * -1.0 - 0.6 * wheels + 0.35))[:, None]
-    seam = np.abs(np.abs(middle - 0.5) - 0.5) * scene.lane_width < 0.035
+    beside = (d - left - pavement.joint) / scene.lane_width % 1.0
+    seam = np.abs(np.abs(beside - 0.5) - 0.5) * scene.lane_width < 0.035
     rows[:, :3] *= (1 - 0.5 * scene.seams * (seam & inside))[:, None]
     # Contact shade beside barriers.
     for barrier in scene.barriers:
@@ -51,16 +55,66 @@ def surface_map(scene: Scene) -> Bytes:
     begin, end = scene.span
     rows, cols = int((end - begin) * TEXELS_S), int(2 * HALF_WIDTH * TEXELS_D)
     light = np.full((rows, cols), 255, np.uint8)
-    # Stains over metres; the map's own grain is too coarse for anything finer.
-    noise = cv2.resize(noise_tile(), None, fx=2.0, fy=4.0, interpolation=cv2.INTER_LINEAR)
-    stain = np.tile(noise, (rows // noise.shape[0] + 1, 1))[:rows, :cols]
-    tone = np.asarray(cv2.addWeighted(stain, 0.22, stain, 0.0, TONE_ONE - 0.22 * 128), np.uint8)
+    tone = _tones(scene, rows, cols)
     if scene.weather.night:
         light = _lamp_light(scene, rows, cols)
     elif max(scene.weather.key) > 0.5:
         light = _shadows(scene, rows, cols)
     _draw_patches(scene, tone)
     return np.ascontiguousarray(np.stack([light, tone], axis=-1))
+
+
+def pavement_row(scene: Scene) -> Floats:
+    """The pavement as the ground's kernel takes it, see `ground.Ground`."""
+    road = scene.pavement
+    length, skew, phase, width, _ = road.slabs
+    between = (scene.boundaries[0][0], scene.boundaries[-1][0])
+    return np.array([length, skew, phase, width, *between, road.concrete, road.wear], np.float32)
+
+
+def _tones(scene: Scene, rows: int, cols: int) -> Bytes:
+    """What makes the ground's tone uneven over decimetres to metres: (s, d), `TONE_ONE` where it leaves it as it is.
+
+    On the road: streaks along it, slabs of their own tone, spots and tyre marks; beside it clumps.
+    """
+    g = np.random.default_rng(np.random.SeedSequence([scene.seed & 0xFFFFFFFF, scene.seed >> 32, 84]))
+    first, last = (int(_texel(scene, 0.0, d)[0]) for d in (scene.boundaries[0][0] - 1.0, scene.boundaries[-1][0] + 1.0))
+    road = slice(max(first, 0), min(last, cols))
+    noise = noise_tile()
+    clumps = np.tile(cv2.resize(noise, None, fx=2.0, fy=3.0), (rows // (3 * noise.shape[0]) + 1, 1))[:rows, :cols]
+    tone = cv2.addWeighted(clumps, 0.3, clumps, 0.0, TONE_ONE - 0.3 * 128)
+    wide = road.stop - road.start
+    streaks = cv2.resize(noise[: rows // 40 + 2, :wide], (wide, rows), interpolation=cv2.INTER_LINEAR)
+    stains = clumps[:, road]
+    tone[:, road] = cv2.addWeighted(streaks, 0.12, stains, 0.07, TONE_ONE - 0.19 * 128)
+    length, skew, phase, _, spread = scene.pavement.slabs
+    if length:
+        left = scene.boundaries[0][0] + scene.pavement.joint
+        factors = g.normal(1.0, spread, (int(rows / TEXELS_S / length) + 4, len(scene.pavement.tones)))
+        s = np.arange(rows) / TEXELS_S + scene.span[0]
+        for lane in range(factors.shape[1]):
+            here = (left + lane * scene.lane_width, left + (lane + 1) * scene.lane_width)
+            begin, end = (min(max(round(_texel(scene, 0.0, d)[0]), 0), cols) for d in here)
+            slab = np.floor((s + skew * sum(here) / 2 + phase) / length).astype(int)
+            factor = factors[slab - slab[0], lane].astype(np.float32)[:, None]
+            tone[:, begin:end] = np.clip(tone[:, begin:end] * factor, 0, 255)
+    count = int(scene.pavement.spots * wide * rows / (TEXELS_S * TEXELS_D))
+    at = g.integers(0, rows, count), g.integers(road.start, road.stop, count)
+    tone[at] = (tone[at] * g.uniform(0.7, 0.95, count)).astype(np.uint8)
+    for _ in range(int(g.poisson(2.0))):
+        _tyre_marks(scene, g, tone)
+    return np.asarray(tone, np.uint8)
+
+
+def _tyre_marks(scene: Scene, g: np.random.Generator, tone: Bytes) -> None:
+    """Two parallel dark traces that drift across a lane."""
+    s, d = float(g.uniform(0, scene.span[1] - 60)), float(g.uniform(scene.boundaries[0][0], scene.boundaries[-1][0]))
+    length, drift, shade = float(g.uniform(8, 40)), float(g.normal(0, 0.6)), float(g.uniform(0.8, 0.94)) * TONE_ONE
+    t = np.linspace(0.0, 1.0, 12)
+    for track in (0.0, 1.5):
+        x, y = _texel(scene, s + length * t, d + track + drift * t * t)  # type: ignore[arg-type]
+        path = np.round(np.stack([x, y], axis=1) * 16).astype(np.int32)
+        cv2.polylines(tone, [path], False, shade, 1, cv2.LINE_AA, 4)
 
 
 def _texel(scene: Scene, s: float, d: float) -> tuple[float, float]:

@@ -39,6 +39,35 @@ def cloud_tile() -> Bytes:
     return _spectral_noise(12, 1.7)
 
 
+AGGREGATE_LEVELS = 8
+
+
+@lru_cache(maxsize=1)
+def aggregate_tiles() -> Bytes:
+    """The finest grain of asphalt, of tined concrete and of verges: (kind, level, along the road, across), mean 128.
+
+    Level k is averaged over the footprint of a distant pixel of 2^k texels along the road, which is narrower across.
+    """
+    generator = np.random.default_rng(16)
+    stones = generator.standard_normal((TILE, TILE))
+    # Some are wider than a texel.
+    stones += 0.5 * (np.roll(stones, 1, axis=0) + np.roll(stones, 1, axis=1))
+    stones /= stones.std()
+    # Single bright stones and open pores stand out.
+    asphalt = stones + 0.25 * stones * np.abs(stones)
+    grooves = np.cos(2 * np.pi * 171 * np.arange(TILE) / TILE) + 0.6 * generator.standard_normal(TILE)
+    concrete = 0.9 * stones + 0.45 * grooves * (0.75 + 0.25 * _spectral_noise(17, 1.5) / 128.0)
+    tufts = _spectral_noise(18, 0.35) / 46.0
+    tiles = np.empty((3, AGGREGATE_LEVELS, TILE, TILE), np.uint8)
+    for kind, fine in enumerate((asphalt, concrete, tufts)):
+        values = 40.0 * (fine - fine.mean()) / fine.std()
+        for level in range(AGGREGATE_LEVELS):
+            footprint = (max(1, 2 ** (level // 2) // 2), 2**level)
+            smooth = cv2.blur(np.tile(values, (2, 2)), footprint)[TILE // 2 : TILE * 3 // 2, TILE // 2 : TILE * 3 // 2]
+            tiles[kind, level] = np.clip(np.round(128 + smooth), 0, 255)
+    return tiles
+
+
 @lru_cache(maxsize=1)
 def crack_tile() -> Bytes:
     """Cracks and sealed joints: wandering dark lines, periodic."""

@@ -1,0 +1,129 @@
+"""Draws a road's pavement from its clip's seed: joints, reflective markers, traces of older paint, the tones of its lanes.
+
+All of it comes from a generator of its own, so that nothing else of a scene depends on it, and none of it is labelled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from harness.rendered.scene import Color, Line, Pavement
+
+Generator = np.random.Generator
+
+JOINT: Color = (0.035, 0.035, 0.036)
+MARKER_WHITE: Color = (0.62, 0.68, 0.70)
+MARKER_YELLOW: Color = (0.12, 0.44, 0.62)
+MARKER_SIDE: Color = (0.04, 0.04, 0.04)
+MARKER_WIDTH = 0.1
+MARKER_SEEN = 0.17
+"""A marker is 0.1 m long and 2 cm high: a driver sees it covering more of the road."""
+MARKER_PERIOD = 14.6
+"""Of markers along solid lines, metres (48 ft)."""
+
+
+def street_pavement(
+    seed: int, difficulty: float, lines: tuple[Line, ...], boundaries: tuple[tuple[float, int], ...]
+) -> Pavement:
+    """The asphalt of a street or an expressway in a city."""
+    g = _generator(seed)
+    lanes = len(boundaries) - 1
+    return Pavement(
+        concrete=False,
+        tones=_factors(g, lanes, 0.025),
+        oil=_factors(g, lanes, 0.3),
+        joint=0.0,
+        lines=_old_paint(g, difficulty, lines),
+        slabs=(0.0, 0.0, 0.0, 0.0, 0.0),
+        spots=float(g.uniform(0.05, 0.4)),
+        wear=_raggedness(g, difficulty),
+    )
+
+
+def highway_pavement(
+    seed: int,
+    difficulty: float,
+    lines: tuple[Line, ...],
+    boundaries: tuple[tuple[float, int], ...],
+    *,
+    concrete: bool,
+) -> Pavement:
+    """The asphalt or concrete of a Californian highway. The first of `lines` are those of `boundaries`."""
+    g = _generator(seed)
+    lanes = len(boundaries) - 1
+    joint = float(g.choice([-1, 1]) * g.uniform(0.13, 0.3))
+    slabs = (0.0, 0.0, 0.0, 0.0, 0.0)
+    joints: tuple[Line, ...] = ()
+    if concrete:
+        skew = float(g.choice([0.0, 1 / 6]))
+        slabs = (float(g.uniform(4.2, 5.0)), skew, float(g.uniform(0, 4)), float(g.uniform(0.008, 0.016)), 0.03)
+    if concrete or g.random() < 0.5:
+        width, worn = (g.uniform(0.015, 0.035), 0.1) if concrete else (g.uniform(0.01, 0.02), 0.35)
+        joints = tuple(
+            Line(d + joint, float(width * g.uniform(0.7, 1.3)), 0.0, 0.0, 0.0, JOINT, worn) for d, _ in boundaries[1:-1]
+        )
+    return Pavement(
+        concrete=concrete,
+        tones=_factors(g, lanes, 0.05 if concrete else 0.03),
+        oil=_factors(g, lanes, 0.4),
+        joint=joint,
+        lines=(*joints, *_old_paint(g, difficulty, lines), *_markers(g, lines[: len(boundaries)])),
+        slabs=slabs,
+        spots=float(g.uniform(0.05, 0.4)),
+        wear=_raggedness(g, difficulty),
+    )
+
+
+def _generator(seed: int) -> Generator:
+    return np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 83]))
+
+
+def _factors(g: Generator, count: int, spread: float) -> tuple[float, ...]:
+    return tuple(float(value) for value in np.clip(g.normal(1.0, spread, count), 1 - 2 * spread, 1 + 2 * spread))
+
+
+def _raggedness(g: Generator, difficulty: float) -> float:
+    return float(g.uniform(0.004, 0.012) * (0.3 + 1.4 * difficulty))
+
+
+def _old_paint(g: Generator, difficulty: float, lines: tuple[Line, ...]) -> tuple[Line, ...]:
+    """Faint scars where lines were ground off or covered with tar, beside some of today's."""
+    found = []
+    for line in lines:
+        if g.random() < 0.06 + 0.2 * difficulty:
+            d = line.d + float(g.choice([-1, 1]) * g.uniform(0.25, 1.6))
+            color: Color = (0.075, 0.075, 0.075) if g.random() < 0.6 else (0.22, 0.23, 0.235)
+            begin = float(g.uniform(-20, 40))
+            end = min(line.end, begin + float(g.uniform(15, 90)))
+            worn = float(g.uniform(0.45, 0.65))
+            found.append(replace(line, d=d, color=color, worn=worn, begin=max(line.begin, begin), end=end))
+    return tuple(found)
+
+
+def _markers(g: Generator, lines: tuple[Line, ...]) -> tuple[Line, ...]:
+    """Reflective markers midway between dashes, and inside the left edge line; most highways have them."""
+    between, beside = g.random() < 0.75, g.random() < 0.5
+    dots = g.random() < 0.25
+    found = []
+    for k, line in enumerate(lines):
+        if line.period and between:
+            gap = (line.length + line.period) / 2
+            found += _marker(line.d, line.period, line.phase - gap, MARKER_WHITE)
+            if dots:
+                # Round ceramic ones stand a metre before and behind it.
+                for away in (-1.2, 1.2):
+                    found += _marker(line.d, line.period, line.phase - gap + away, MARKER_WHITE)
+        elif k == 0 and beside:
+            phase = float(g.uniform(0, MARKER_PERIOD))
+            found += _marker(line.d + line.width / 2 + 0.12, MARKER_PERIOD, phase, MARKER_YELLOW)
+    return tuple(found)
+
+
+def _marker(d: float, period: float, phase: float, color: Color) -> list[Line]:
+    """Its bright top, and the dark side and shade before it."""
+    return [
+        Line(d, MARKER_WIDTH, period, MARKER_SEEN, phase, color, 0.0),
+        Line(d, 1.15 * MARKER_WIDTH, period, 0.05, phase + 0.05, MARKER_SIDE, 0.0),
+    ]
