@@ -281,7 +281,7 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
             # Texture: wear drawn out along the road or clumps beside it, then the stones of the surface.
             if asphalt > half:
                 texture = (tile_at(noise, s * f32(0.9), d * f32(17.0) + f32(8192.0)) - half) * f32(0.3)
-                texture += _grain_at(s, d, f32(ROAD_TEXELS), road_level, road_share, road_tiles) * f32(1.5)
+                texture += _grain_at(s, d, f32(ROAD_TEXELS), road_level, road_share, road_tiles) * f32(1.9)
                 if cracked > zero:
                     texture -= tile_at(cracks, s * f32(41.0), d * f32(41.0) + f32(8192.0)) * cracked
                 if jointed and d > slabs_left and d < slabs_right:
@@ -297,10 +297,10 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
             paint, p0, p1, p2, blotch, edging = zero, zero, zero, zero, half, zero
             if count_lines + count_marks > 0:
                 blotch = tile_at(noise, s * f32(9.0), d * f32(23.0) + f32(8192.0))
-                edging = (blotch - half + texture) * ragged
+                edging = (half * (blotch - half) + texture) * ragged
             for m in range(count_lines):
                 n = near_lines[m]
-                off = abs(d - lines[n, 0] - lines[n, 9] * shift) + edging
+                off = abs(d - lines[n, 0] - lines[n, 9] * shift) + edging * min(lines[n, 1] * f32(16.0), one)
                 if off > lines[n, 1] + half * foot_d or s < lines[n, 10] or s > lines[n, 11]:
                     continue
                 cover = min(

@@ -18,7 +18,7 @@ MARKER_WHITE: Color = (0.62, 0.68, 0.70)
 MARKER_YELLOW: Color = (0.12, 0.44, 0.62)
 MARKER_SIDE: Color = (0.04, 0.04, 0.04)
 MARKER_WIDTH = 0.1
-MARKER_SEEN = 0.17
+MARKER_SEEN = 0.13
 """A marker is 0.1 m long and 2 cm high: a driver sees it covering more of the road."""
 MARKER_PERIOD = 14.6
 """Of markers along solid lines, metres (48 ft)."""
@@ -34,6 +34,7 @@ def street_pavement(
         concrete=False,
         tones=_factors(g, lanes, 0.025),
         oil=_factors(g, lanes, 0.3),
+        wheels=1.0,
         joint=0.0,
         lines=_old_paint(g, difficulty, lines),
         slabs=(0.0, 0.0, 0.0, 0.0, 0.0),
@@ -58,16 +59,17 @@ def highway_pavement(
     joints: tuple[Line, ...] = ()
     if concrete:
         skew = float(g.choice([0.0, 1 / 6]))
-        slabs = (float(g.uniform(4.2, 5.0)), skew, float(g.uniform(0, 4)), float(g.uniform(0.008, 0.016)), 0.03)
+        slabs = (float(g.uniform(4.2, 5.0)), skew, float(g.uniform(0, 4)), float(g.uniform(0.008, 0.016)), 0.045)
     if concrete or g.random() < 0.5:
-        width, worn = (g.uniform(0.015, 0.035), 0.1) if concrete else (g.uniform(0.01, 0.02), 0.35)
+        width, worn = (g.uniform(0.012, 0.028), 0.25) if concrete else (g.uniform(0.008, 0.018), 0.4)
         joints = tuple(
             Line(d + joint, float(width * g.uniform(0.7, 1.3)), 0.0, 0.0, 0.0, JOINT, worn) for d, _ in boundaries[1:-1]
         )
     return Pavement(
         concrete=concrete,
         tones=_factors(g, lanes, 0.05 if concrete else 0.03),
-        oil=_factors(g, lanes, 0.4),
+        oil=tuple((1.7 if concrete else 1.0) * factor for factor in _factors(g, lanes, 0.4)),
+        wheels=0.3 if concrete else 1.0,
         joint=joint,
         lines=(*joints, *_old_paint(g, difficulty, lines), *_markers(g, lines[: len(boundaries)])),
         slabs=slabs,
@@ -85,7 +87,7 @@ def _factors(g: Generator, count: int, spread: float) -> tuple[float, ...]:
 
 
 def _raggedness(g: Generator, difficulty: float) -> float:
-    return float(g.uniform(0.004, 0.012) * (0.3 + 1.4 * difficulty))
+    return float(g.uniform(0.015, 0.035) * (0.2 + 1.6 * difficulty))
 
 
 def _old_paint(g: Generator, difficulty: float, lines: tuple[Line, ...]) -> tuple[Line, ...]:

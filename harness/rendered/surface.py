@@ -32,7 +32,7 @@ def section_table(scene: Scene) -> Floats:
     rows[:, :3] *= np.where(inside, np.array(pavement.tones)[lane], 1.0)[:, None]
     wheels = np.exp(-(((np.abs(middle - 0.5) - 0.23) / 0.075) ** 2))
     oil = np.exp(-(((middle - 0.5) / 0.11) ** 2)) * np.array(pavement.oil)[lane]
-    rows[:, :3] *= (1 + inside * scene.tracks * (0.5 * oil * -1.0 - 0.6 * wheels + 0.35))[:, None]
+    rows[:, :3] *= (1 + inside * scene.tracks * (0.5 * oil * -1.0 - 0.6 * wheels * pavement.wheels + 0.35))[:, None]
     beside = (d - left - pavement.joint) / scene.lane_width % 1.0
     seam = np.abs(np.abs(beside - 0.5) - 0.5) * scene.lane_width < 0.035
     rows[:, :3] *= (1 - 0.5 * scene.seams * (seam & inside))[:, None]
