@@ -28,8 +28,8 @@ class Ground(NamedTuple):
     the slope dy/dz of a ray. `section` (levels, bins, 5): prefiltered BGR albedo, grain and asphalt share by d.
     `lines` (n, 12),
     `marks` (n, 10): paint, see `scene`. `surface` (S, D, 2): key light and albedo factor by s and d. `aggregate`: see
-    `textures.aggregate_tiles`. `pavement` (8,): length, skew, phase of slabs, width of their joints, the d's that they lie between,
-    1 for concrete, and how ragged paint is, metres."""
+    `textures.aggregate_tiles`. `pavement` (10,): length, skew, phase of slabs, width of their joints, the d's that they lie between,
+    1 for concrete, how ragged paint is, metres, and where in their tiles the cracks and the wear begin, texels."""
 
     table: Floats
     slope_start: float
@@ -184,7 +184,7 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
     """
     width = inverse_depth.shape[1]
     f32 = np.float32
-    one, zero, half, byte = f32(1.0), f32(0.0), f32(0.5), f32(1.0 / 255.0)
+    one, zero, half = f32(1.0), f32(0.0), f32(0.5)
     slope_start, slope_scale = optics.slope_start, optics.slope_scale
     inv_f, eye_x, eye_y = optics.inv_focal, optics.eye_x, optics.eye_y
     levels = section.shape[0]
@@ -196,6 +196,7 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
     air0, air1, air2 = air[0], air[1], air[2]
     slab, skew, slab_phase, joint_width = pavement[0], pavement[1], pavement[2], pavement[3]
     slabs_left, slabs_right, ragged = pavement[4], pavement[5], pavement[7]
+    moved_s, moved_d = pavement[8], pavement[9]
     road_tiles, verge_tiles = aggregate[int(pavement[6])], aggregate[2]
     last_level = aggregate.shape[1] - 1
     sun_lat = sun[0] / max(sun[2], f32(0.05))
@@ -280,10 +281,10 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
                 lit, tone = _surface_at(s, d, s_start, scale_s, scale_d, surface)
             # Texture: wear drawn out along the road or clumps beside it, then the stones of the surface.
             if asphalt > half:
-                texture = (tile_at(noise, s * f32(0.9), d * f32(17.0) + f32(8192.0)) - half) * f32(0.3)
+                texture = (tile_at(noise, s * f32(0.9) + moved_s, d * f32(17.0) + moved_d) - half) * f32(0.3)
                 texture += _grain_at(s, d, f32(ROAD_TEXELS), road_level, road_share, road_tiles) * f32(1.9)
                 if cracked > zero:
-                    texture -= tile_at(cracks, s * f32(41.0), d * f32(41.0) + f32(8192.0)) * cracked
+                    texture -= tile_at(cracks, s * f32(41.0) + moved_s, d * f32(41.0) + moved_d) * cracked
                 if jointed and d > slabs_left and d < slabs_right:
                     texture -= _dash(s + skew * d, foot_s, slab, joint_width, slab_phase)
             else:

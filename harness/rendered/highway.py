@@ -100,7 +100,7 @@ def sample_highway(
         lines=lines,
         marks=(),
         section=ground,
-        pavement=highway_pavement(seed, difficulty, lines, boundaries, concrete=concrete),
+        pavement=highway_pavement(seed, difficulty, lines, boundaries, ground, concrete=concrete),
         tracks=float(g.uniform(0.15, 0.5) if concrete else g.uniform(0.03, 0.15)),
         cracks=float(g.uniform(0, 0.3 + 0.5 * difficulty)),
         patches=patches(g, difficulty, travel, lanes * lane_width),

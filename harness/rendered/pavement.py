@@ -9,9 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from harness.rendered.roadside import to_color
 from harness.rendered.scene import Color, Line, Pavement
 
 Generator = np.random.Generator
+Section = tuple[tuple[float, Color, float, float], ...]
 
 JOINT: Color = (0.035, 0.035, 0.036)
 MARKER_WHITE: Color = (0.62, 0.68, 0.70)
@@ -25,9 +27,9 @@ MARKER_PERIOD = 14.6
 
 
 def street_pavement(
-    seed: int, difficulty: float, lines: tuple[Line, ...], boundaries: tuple[tuple[float, int], ...]
+    seed: int, difficulty: float, lines: tuple[Line, ...], boundaries: tuple[tuple[float, int], ...], section: Section
 ) -> Pavement:
-    """The asphalt of a street or an expressway in a city."""
+    """The asphalt of a street or an expressway in a city, with the cross-section `section`."""
     g = _generator(seed)
     lanes = len(boundaries) - 1
     return Pavement(
@@ -36,10 +38,11 @@ def street_pavement(
         oil=_factors(g, lanes, 0.3),
         wheels=1.0,
         joint=0.0,
-        lines=_old_paint(g, difficulty, lines),
+        lines=_old_paint(g, difficulty, lines, section),
         slabs=(0.0, 0.0, 0.0, 0.0, 0.0),
         spots=float(g.uniform(0.05, 0.4)),
         wear=_raggedness(g, difficulty),
+        begin=_begin(g),
     )
 
 
@@ -48,10 +51,12 @@ def highway_pavement(
     difficulty: float,
     lines: tuple[Line, ...],
     boundaries: tuple[tuple[float, int], ...],
+    section: Section,
     *,
     concrete: bool,
 ) -> Pavement:
-    """The asphalt or concrete of a Californian highway. The first of `lines` are those of `boundaries`."""
+    """The asphalt or concrete of a Californian highway with the cross-section `section`. The first of `lines` are those of
+    `boundaries`."""
     g = _generator(seed)
     lanes = len(boundaries) - 1
     joint = float(g.choice([-1, 1]) * g.uniform(0.13, 0.3))
@@ -71,10 +76,11 @@ def highway_pavement(
         oil=tuple((1.7 if concrete else 1.0) * factor for factor in _factors(g, lanes, 0.4)),
         wheels=0.3 if concrete else 1.0,
         joint=joint,
-        lines=(*joints, *_old_paint(g, difficulty, lines), *_markers(g, lines[: len(boundaries)])),
+        lines=(*joints, *_old_paint(g, difficulty, lines, section), *_markers(g, lines[: len(boundaries)])),
         slabs=slabs,
         spots=float(g.uniform(0.05, 0.4)),
         wear=_raggedness(g, difficulty),
+        begin=_begin(g),
     )
 
 
@@ -90,16 +96,22 @@ def _raggedness(g: Generator, difficulty: float) -> float:
     return float(g.uniform(0.015, 0.035) * (0.2 + 1.6 * difficulty))
 
 
-def _old_paint(g: Generator, difficulty: float, lines: tuple[Line, ...]) -> tuple[Line, ...]:
+def _begin(g: Generator) -> tuple[float, float]:
+    # Whole tiles ahead of 0, so that no place on the road comes before a tile's start.
+    return 8192.0 + float(g.integers(512)), 8192.0 + float(g.integers(512))
+
+
+def _old_paint(g: Generator, difficulty: float, lines: tuple[Line, ...], section: Section) -> tuple[Line, ...]:
     """Faint scars where lines were ground off or covered with tar, beside some of today's."""
+    road = np.array([color for d, color, _, _ in section if d <= 0][-1])
     found = []
     for line in lines:
         if g.random() < 0.06 + 0.2 * difficulty:
             d = line.d + float(g.choice([-1, 1]) * g.uniform(0.25, 1.6))
-            color: Color = (0.075, 0.075, 0.075) if g.random() < 0.6 else (0.22, 0.23, 0.235)
+            color = to_color(road * (g.uniform(0.6, 0.8) if g.random() < 0.6 else g.uniform(1.15, 1.35)))
             begin = float(g.uniform(-20, 40))
-            end = min(line.end, begin + float(g.uniform(15, 90)))
-            worn = float(g.uniform(0.45, 0.65))
+            end = min(line.end, begin + float(g.uniform(10, 60)))
+            worn = float(g.uniform(0.35, 0.6))
             found.append(replace(line, d=d, color=color, worn=worn, begin=max(line.begin, begin), end=end))
     return tuple(found)
 

@@ -74,7 +74,7 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
         lines=lines,
         marks=_marks(generator, scenario, difficulty, boundaries, travel, junction),
         section=ground,
-        pavement=street_pavement(seed, difficulty, lines, boundaries),
+        pavement=street_pavement(seed, difficulty, lines, boundaries, ground),
         tracks=float(generator.uniform(0.03, 0.15)),
         cracks=float(generator.uniform(0, 0.3 + 0.5 * difficulty)),
         patches=patches(generator, difficulty, travel, lanes * lane_width),

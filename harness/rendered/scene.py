@@ -114,11 +114,14 @@ class Barrier:
 
 @dataclass(frozen=True)
 class Pavement:
-    """What a road's surface is made of and what lies on it besides paint. `concrete` or asphalt; `tones` and `oil`, the albedo's
-    factor and the strength of the oily streak by lane; `wheels`, that of the wheels' tracks; `joint`, metres from a lane boundary to the joint between two lanes, to the
-    right; `lines`, joints, reflective markers and traces of older lines, which are drawn like paint and never labelled; `slabs`,
-    (length, skew ds/dd, phase, joint width, spread of tones) of the slabs, their length 0 if there are none; `spots`, a square metre;
-    `wear`, how ragged the edges of paint are, metres."""
+    """What a road's surface is made of and what lies on it besides paint.
+
+    `concrete` or asphalt; by lane, the albedo's factor `tones` and the strength of the `oil` streak; `wheels`, that of the wheels'
+    tracks; `joint`, metres from a lane boundary to the joint between two lanes, to the right; `lines`, joints, reflective markers
+    and traces of older lines, drawn like paint and never labelled; `slabs`, (length, skew ds/dd, phase, joint width, spread of
+    tones) of the slabs, their length 0 if there are none; `spots`, a square metre; `wear`, how ragged the edges of paint are,
+    metres; `begin`, where in their tiles the cracks and the wear begin, texels.
+    """
 
     concrete: bool
     tones: tuple[float, ...]
@@ -129,6 +132,7 @@ class Pavement:
     slabs: tuple[float, float, float, float, float]
     spots: float
     wear: float
+    begin: tuple[float, float]
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def pavement_row(scene: Scene) -> Floats:
     road = scene.pavement
     length, skew, phase, width, _ = road.slabs
     between = (scene.boundaries[0][0], scene.boundaries[-1][0])
-    return np.array([length, skew, phase, width, *between, road.concrete, road.wear], np.float32)
+    return np.array([length, skew, phase, width, *between, road.concrete, road.wear, *road.begin], np.float32)
 
 
 def _tones(scene: Scene, rows: int, cols: int) -> Bytes:
@@ -82,7 +82,7 @@ def _tones(scene: Scene, rows: int, cols: int) -> Bytes:
     road = slice(max(first, 0), min(last, cols))
     noise = noise_tile()
     clumps = np.tile(cv2.resize(noise, None, fx=2.0, fy=3.0), (rows // (3 * noise.shape[0]) + 1, 1))[:rows, :cols]
-    tone = cv2.addWeighted(clumps, 0.3, clumps, 0.0, TONE_ONE - 0.3 * 128)
+    tone = np.asarray(cv2.addWeighted(clumps, 0.3, clumps, 0.0, TONE_ONE - 0.3 * 128), np.uint8)
     wide = road.stop - road.start
     streaks = cv2.resize(noise[: rows // 40 + 2, :wide], (wide, rows), interpolation=cv2.INTER_LINEAR)
     stains = clumps[:, road]
@@ -103,7 +103,7 @@ def _tones(scene: Scene, rows: int, cols: int) -> Bytes:
     tone[at] = (tone[at] * g.uniform(0.7, 0.95, count)).astype(np.uint8)
     for _ in range(int(g.poisson(2.0))):
         _tyre_marks(scene, g, tone)
-    return np.asarray(tone, np.uint8)
+    return tone
 
 
 def _tyre_marks(scene: Scene, g: np.random.Generator, tone: Bytes) -> None:
@@ -112,8 +112,8 @@ def _tyre_marks(scene: Scene, g: np.random.Generator, tone: Bytes) -> None:
     length, drift, shade = float(g.uniform(8, 40)), float(g.normal(0, 0.6)), float(g.uniform(0.8, 0.94)) * TONE_ONE
     t = np.linspace(0.0, 1.0, 12)
     for track in (0.0, 1.5):
-        x, y = _texel(scene, s + length * t, d + track + drift * t * t)  # type: ignore[arg-type]
-        path = np.round(np.stack([x, y], axis=1) * 16).astype(np.int32)
+        points = [_texel(scene, s + length * float(u), d + track + drift * float(u) ** 2) for u in t]
+        path = np.round(np.array(points) * 16).astype(np.int32)
         cv2.polylines(tone, [path], False, shade, 1, cv2.LINE_AA, 4)
 
 
