@@ -282,7 +282,7 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
             # Texture: wear drawn out along the road or clumps beside it, then the stones of the surface.
             if asphalt > half:
                 texture = (tile_at(noise, s * f32(0.9) + moved_s, d * f32(17.0) + moved_d) - half) * f32(0.3)
-                texture += _grain_at(s, d, f32(ROAD_TEXELS), road_level, road_share, road_tiles) * f32(1.9)
+                texture += _grain_at(s, d, f32(ROAD_TEXELS), road_level, road_share, road_tiles) * f32(1.7)
                 if cracked > zero:
                     texture -= tile_at(cracks, s * f32(41.0) + moved_s, d * f32(41.0) + moved_d) * cracked
                 if jointed and d > slabs_left and d < slabs_right:
@@ -340,7 +340,7 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
             c2 *= l2 * tone
             if glint > zero:
                 off = (lateral - sun_lat) * f32(5.0) / (one + f32(2.0) * sharp)
-                shine = glint * np.exp(-off * off) * (f32(0.25) + lit) * (f32(0.6) + texture) * asphalt
+                shine = glint * np.exp(-off * off) * (f32(0.25) + lit) * f32(0.6) * (one + texture) * asphalt
                 shine = max(shine * unit(z * f32(0.035)) * (one + paint), zero)
                 c0 += shine * f32(0.8)
                 c1 += shine * f32(0.92)

@@ -56,7 +56,7 @@ def aggregate_tiles() -> Bytes:
     # Single bright stones and open pores stand out.
     asphalt = stones + 0.25 * stones * np.abs(stones)
     grooves = np.cos(2 * np.pi * 171 * np.arange(TILE) / TILE) + 0.6 * generator.standard_normal(TILE)
-    concrete = 0.9 * stones + 0.45 * grooves * (0.75 + 0.25 * _spectral_noise(17, 1.5) / 128.0)
+    concrete = 0.9 * stones + 0.38 * grooves * (0.75 + 0.25 * _spectral_noise(17, 1.5) / 128.0)
     tufts = _spectral_noise(18, 0.35) / 46.0
     tiles = np.empty((3, AGGREGATE_LEVELS, TILE, TILE), np.uint8)
     for kind, fine in enumerate((asphalt, concrete, tufts)):
