@@ -9,16 +9,16 @@ import numpy as np
 
 from harness.rendered.ground import Scales, draw_ground_row
 from harness.rendered.kernels import Bytes, Floats, unit
+from harness.rendered.scene import SKYLINE_HALF
 from harness.rendered.tracing import BLOCK, TRACE, Optics, meet, tile_at, trace_row
 
-SKYLINE_HALF = 1.6
 SKYLINE_TOP = 0.16
 
 
 class Sky(NamedTuple):
     """`gradient` (256, 3) by elevation, `aureole` (256,) round the sun, `clouds` a tile, cloud colour and threshold;
     `skyline`
-    (layers, bins) slopes by azimuth's tangent with `skyline_color` (layers, 3)."""
+    (layers, bins) slopes by azimuth's tangent with `skyline_color` (layers, 4): BGR and how strongly it is mottled."""
 
     gradient: Floats
     aureole: Floats
@@ -60,7 +60,7 @@ def draw_background(image, inverse_depth, view, ground, light, sky):  # type: ig
         trace_row(py, optics, view.undistort, view.rotation, ground.table, trace)
         _draw_sky_row(
             image, inverse_depth, py, trace, optics, f32(sky.cloud_threshold), ground.table, light.sun, sky.gradient,
-            sky.aureole, sky.clouds, sky.cloud_color, sky.skyline, sky.skyline_color, color[0], color[1],
+            sky.aureole, sky.clouds, sky.cloud_color, sky.skyline, sky.skyline_color, ground.noise, color[0], color[1],
         )  # fmt: skip
         draw_ground_row(
             image, inverse_depth, py, trace, optics, scales, ground.table, ground.section, ground.lines, ground.marks,
@@ -80,7 +80,8 @@ def _open_sky(lateral, slope, sun, aureole, clouds, threshold, gradient, cloud_c
     if threshold < one and slope > f32(0.012):
         reach = f32(60.0) / (slope + f32(0.06))
         cover = tile_at(clouds, reach, lateral * reach)
-        cover = unit((cover - threshold) * f32(2.5)) * unit(slope * f32(9.0))
+        detail = tile_at(clouds, reach * f32(3.0) + f32(211.0), lateral * reach * f32(3.0))
+        cover = unit((cover + (detail - f32(0.5)) * f32(0.35) - threshold) * f32(2.5)) * unit(slope * f32(14.0))
     near_sun = one - (lateral * sun[0] + slope * sun[1] + sun[2]) * norm
     halo = aureole[min(int(np.sqrt(max(near_sun, zero)) * f32(255.0)), 255)]
     color[0] = gradient[g, 0] + (cloud_color[0] - gradient[g, 0]) * cover + halo * f32(0.82)
@@ -91,7 +92,7 @@ def _open_sky(lateral, slope, sun, aureole, clouds, threshold, gradient, cloud_c
 @numba.njit(cache=True, fastmath=True, error_model="numpy")
 def _draw_sky_row(  # type: ignore[no-untyped-def]
     image, inverse_depth, py, trace, optics, threshold, table, sun, gradient, aureole, clouds, cloud_color, skyline,
-    skyline_color, color_a, color_b,
+    skyline_color, noise, color_a, color_b,
 ):  # fmt: skip
     """Fill the pixels of a row that hold nothing yet and whose rays meet no ground. color_a, color_b (3,): room."""
     width = inverse_depth.shape[1]
@@ -141,12 +142,25 @@ def _draw_sky_row(  # type: ignore[no-untyped-def]
                 az = min(max((lateral + f32(SKYLINE_HALF)) * az_scale, zero), az_last)
                 ai = int(az)
                 at = az - f32(ai)
-                for layer in range(layers):
+                # The nearest layer that hides all behind it, then what stands before it.
+                first = layers
+                top = zero
+                while first > 0:
+                    first -= 1
+                    top = skyline[first, ai] + (skyline[first, ai + 1] - skyline[first, ai]) * at
+                    if (top - slope) * sharpness > half:
+                        break
+                for layer in range(first, layers):
                     top = skyline[layer, ai] + (skyline[layer, ai + 1] - skyline[layer, ai]) * at
                     cover = (top - slope) * sharpness + half
                     if cover > zero:
                         cover = min(cover, one)
-                        c0 += (skyline_color[layer, 0] - c0) * cover
-                        c1 += (skyline_color[layer, 1] - c1) * cover
-                        c2 += (skyline_color[layer, 2] - c2) * cover
+                        shift = f32(layer * 137)
+                        # Clumps over folds of the ground; the noise is finer the nearer the layer is.
+                        folds = tile_at(clouds, slope * f32(900.0) + shift, lateral * f32(380.0) + slope * f32(300.0))
+                        clumps = tile_at(noise, slope * f32(560.0) + shift, lateral * f32(400.0) + shift)
+                        mottle = max(one + skyline_color[layer, 3] * (folds + f32(2.2) * clumps - f32(1.6)), f32(0.15))
+                        c0 += (skyline_color[layer, 0] * mottle - c0) * cover
+                        c1 += (skyline_color[layer, 1] * mottle - c1) * cover
+                        c2 += (skyline_color[layer, 2] * mottle - c2) * cover
             image[py, px, 0], image[py, px, 1], image[py, px, 2] = c0, c1, c2

@@ -13,10 +13,11 @@ import numpy as np
 
 from harness.rendered.pavement import highway_pavement
 from harness.rendered.road import RoadShape, Widening
-from harness.rendered.roadside import barriers, buildings, plants, poles, skyline, to_color
+from harness.rendered.roadside import barriers, buildings, plants, poles, to_color
 from harness.rendered.sampling import ASPHALT, WHITE, YELLOW, patches, section
 from harness.rendered.scene import Barrier, Camera, Line, Pole, Scene
 from harness.rendered.traffic import sample_traffic
+from harness.rendered.wayside import backdrop, skyline, varied
 from harness.rendered.weather import sample_weather
 
 Generator = np.random.Generator
@@ -74,6 +75,8 @@ def sample_highway(
     boundaries = tuple((left + k * lane_width, 0) for k in range(lanes + 1))
     reach = recording.reach[0] * float(np.exp(g.normal(0, recording.reach[1])))
     reaches = [reach * (float(g.uniform(0.25, 1.0)) if g.random() < recording.fallen_short else 1.0) for _ in window]
+    # What stands behind the roadside has draws of its own, so that it can grow without moving anything else.
+    own = np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 81]))
     weather = sample_weather(g, scenario, difficulty)
     concrete = g.random() < 0.5
     inner, shoulder = float(g.uniform(0.6, 2.6)), float(g.uniform(1.2, 3.2))
@@ -81,7 +84,7 @@ def sample_highway(
     # Smoother than a street.
     ground = tuple((d, color, 0.55 * grain if asphalt else grain, asphalt) for d, color, grain, asphalt in ground)
     edge_left, edge_right = left - inner - 0.3, -left + shoulder + 0.4
-    outline, outline_color = skyline(g, style, weather)
+    outline, outline_color = skyline(g, own, style, weather)
     shape = _shape(g, recording, scenario, difficulty, travel)
     place = float(g.normal(*recording.place))
     lines = _lines(g, difficulty, boundaries)
@@ -107,7 +110,8 @@ def sample_highway(
         vehicles=sample_traffic(
             g, scenario, difficulty, left, lanes, lane_width, ego_lane, speed, travel, style, None
         ),
-        plants=plants(g, scenario, style, travel, edge_left, edge_right, None),
+        plants=varied(own, style, plants(g, scenario, style, travel, edge_left, edge_right, None)),
+        backdrop=backdrop(own, style, travel, edge_left, edge_right, None),
         buildings=buildings(g, style, travel, edge_left, edge_right, None),
         poles=_poles(g, style, travel, edge_left, edge_right),
         barriers=_barriers(g, style, edge_left, edge_right),

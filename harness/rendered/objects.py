@@ -11,7 +11,7 @@ from harness.rendered import meshes
 from harness.rendered.kernels import Floats, View
 from harness.rendered.meshes import Mesh, Model
 from harness.rendered.road import RoadView, project
-from harness.rendered.scene import Scene, Vehicle, Weather
+from harness.rendered.scene import BACKDROP_END, Scene, Vehicle, Weather
 from harness.rendered.shading import air_share, shade_points, sun_direction
 from harness.rendered.structures import barrier_meshes, building_mesh, pole_mesh
 
@@ -107,7 +107,7 @@ def solid_meshes(scene: Scene, road: RoadView, actors: list[Actor], view: View) 
 
 def billboards(scene: Scene, road: RoadView, view: View, distortion: float) -> Floats:
     """Plants as `draw_billboards` wants them, far ones first."""
-    plants = [plant for plant in scene.plants if 1.0 < plant.s - road.start < 320]
+    plants = [plant for plant in (*scene.plants, *scene.backdrop) if 1.0 < plant.s - road.start < BACKDROP_END]
     if not plants:
         return np.zeros((0, 15), np.float32)
     weather = scene.weather

@@ -1,11 +1,11 @@
-"""Draws what stands beside the road: barriers, houses, plants, poles and the far skyline."""
+"""Draws what stands beside the road: barriers, houses, plants and poles."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.rendered.scene import Barrier, Building, Color, Plant, Pole, Weather
+from harness.rendered.scene import Barrier, Building, Color, Plant, Pole
 
 Generator = np.random.Generator
 
@@ -131,7 +131,7 @@ def plants(
         while s < travel + 300:
             if not (junction is not None and junction[0] - 3 < s < junction[1] + 4):
                 kind = int(8 if bare else g.choice([6, 7]) if slender else g.choice(family))
-                green = np.array([0.035, 0.105, 0.065]) * g.uniform(0.75, 1.25) + np.array(
+                green = np.array([0.033, 0.085, 0.06]) * g.uniform(0.75, 1.25) + np.array(
                     [0.0, 0.02, 0.06]
                 ) * season * g.uniform(0.5, 1.2)
                 size = tall * float(g.uniform(0.8, 1.2))
@@ -146,7 +146,7 @@ def plants(
                     )
                 )
             if style in ("highway", "avenue") and g.random() < 0.5:
-                green = np.array([0.03, 0.085, 0.06]) * g.uniform(0.7, 1.2)
+                green = np.array([0.03, 0.075, 0.058]) * g.uniform(0.7, 1.2)
                 found.append(
                     Plant(
                         s + 2.0,
@@ -158,7 +158,7 @@ def plants(
                     )
                 )
             if style in ("highway", "avenue", "elevated") and g.random() < 0.55:
-                green = np.array([0.03, 0.08, 0.055]) * g.uniform(0.7, 1.2)
+                green = np.array([0.03, 0.07, 0.055]) * g.uniform(0.7, 1.2)
                 back = side * (offset + float(g.uniform(8, 30)))
                 found.append(
                     Plant(
@@ -197,29 +197,3 @@ def poles(
     if style in ("highway", "elevated") and g.random() < 0.3:
         found.append(Pole(float(g.uniform(40, travel + 160)), right + 1.2, 6.8, -8.0, 4))
     return tuple(found)
-
-
-def skyline(g: Generator, style: str, weather: Weather) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Slopes (layers, azimuths) of hills, far houses and far trees, and the layers' colours in the weather's air."""
-    bins = 2048
-    at = np.linspace(0, 1, bins)
-    hills = np.zeros(bins)
-    for octave in range(1, 7):
-        hills += np.sin(2 * np.pi * (at * 1.7 * 2**octave + g.random())) / 1.9**octave
-    hills = 0.012 + 0.022 * g.uniform(0.2, 1.2) * (0.6 + 0.5 * hills)
-    blocks = np.zeros(bins)
-    count = {"city": 70, "avenue": 45, "highway": 12, "elevated": 90}[style]
-    for _ in range(count):
-        middle, wide = int(g.integers(bins)), int(g.integers(5, 26))
-        blocks[max(middle - wide, 0) : middle + wide] = np.maximum(
-            blocks[max(middle - wide, 0) : middle + wide], g.uniform(0.015, 0.075) * g.uniform(0.4, 1.0)
-        )
-    trees = (
-        0.008
-        + 0.006 * g.random(bins).cumsum() % 0.006
-        + 0.004 * np.convolve(g.random(bins), np.ones(9) / 9, mode="same")
-    )
-    air = np.array(weather.horizon)
-    dark = np.array(weather.ambient) * 0.12 + np.array(weather.key) * 0.04
-    colors = np.stack([air * 0.75 + dark * 0.25, air * 0.6 + dark * 0.4, air * 0.3 + dark * 0.7])
-    return np.stack([hills, blocks, trees]).astype(np.float32), colors.astype(np.float32)

@@ -11,9 +11,10 @@ import numpy as np
 
 from harness.rendered.pavement import street_pavement
 from harness.rendered.road import CULANE_REACH, RoadShape, Widening
-from harness.rendered.roadside import barriers, buildings, plants, poles, skyline, to_color
+from harness.rendered.roadside import barriers, buildings, plants, poles, to_color
 from harness.rendered.scene import Color, Line, Mark, Scene
 from harness.rendered.traffic import sample_traffic
+from harness.rendered.wayside import backdrop, skyline, varied
 from harness.rendered.weather import sample_camera, sample_weather
 
 Generator = np.random.Generator
@@ -50,6 +51,8 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
         else None
     )
     lines = _lines(generator, scenario, difficulty, boundaries, fast, shape.widening, junction)
+    # What stands behind the roadside has draws of its own, so that it can grow without moving anything else.
+    own = np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 81]))
     weather = sample_weather(generator, scenario, difficulty)
     shoulder = float(generator.uniform(0.4, 2.6) if fast else generator.uniform(0.25, 0.7))
     ground = section(generator, style, left - (0.6 if fast else 0.35), -left + shoulder)
@@ -58,7 +61,8 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
     rails = barriers(generator, style, edge_left, edge_right, junction)
     houses = buildings(generator, style, travel, edge_left, edge_right + extra, junction)
     greenery = plants(generator, scenario, style, travel, edge_left, edge_right + extra, junction)
-    outline, outline_color = skyline(generator, style, weather)
+    greenery = varied(own, style, greenery)
+    outline, outline_color = skyline(generator, own, style, weather)
     return Scene(
         scenario=scenario,
         difficulty=difficulty,
@@ -82,6 +86,7 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
             generator, scenario, difficulty, left, lanes, lane_width, ego_lane, speed, travel, style, junction
         ),
         plants=greenery,
+        backdrop=backdrop(own, style, travel, edge_left, edge_right + extra, junction),
         buildings=houses,
         poles=poles(generator, style, travel, edge_left, edge_right + extra, junction),
         barriers=rails,

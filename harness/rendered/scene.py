@@ -14,6 +14,10 @@ Color = tuple[float, float, float]
 
 MAP_AHEAD = 170.0
 """Shadows and stains are drawn this far ahead of a clip's last frame, metres."""
+BACKDROP_END = 420.0
+"""Plants are seen up to so many metres ahead; beyond, the skyline stands for them."""
+SKYLINE_HALF = 1.6
+"""The skyline reaches this tangent of the azimuth on both sides."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,8 @@ class Weather:
 class Scene:
     """Everything that the frames of a clip share. `boundaries` are the (d, follows) of lane boundaries, left to right;
     `labelled` says which of them are labelled, as (index, metres ahead), left to right; `section` lists (d, BGR, grain,
-    asphalt) steps from left to right. `frame_seconds` is the time between two frames."""
+    asphalt) steps from left to right. `backdrop` is what grows behind the plants, too far off to shade the road. `frame_seconds` is the
+    time between two frames."""
 
     scenario: str
     difficulty: float
@@ -202,6 +207,7 @@ class Scene:
     patches: tuple[tuple[float, float, float, float, float], ...]
     vehicles: tuple[Vehicle, ...]
     plants: tuple[Plant, ...]
+    backdrop: tuple[Plant, ...]
     buildings: tuple[Building, ...]
     poles: tuple[Pole, ...]
     barriers: tuple[Barrier, ...]

@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from harness.rendered.foliage import PLANT_KINDS, PLANT_TEXELS, plant_picture
 from harness.rendered.kernels import FACADE_TEXELS, Bytes
 
 TILE = 512
-PLANT_TEXELS = 512
-PLANT_KINDS = 10
 FACADE_KINDS = 12
 
 
@@ -173,13 +172,11 @@ def facades() -> Bytes:
 
 @lru_cache(maxsize=1)
 def plants() -> Bytes:
-    """Plants seen from the side: (kind, level, row, column, [cover, light from above, light from the left, bark]).
-
-    Kinds 0-5 broad trees, 6 and 7 slender ones, 8 bare, 9 a hedge bush. The foot stands at the bottom's middle.
-    """
+    """Plants seen from the side: (kind, level, row, column, [cover, light from above, light from the left, bark]). The kinds
+    are those of `foliage`."""
     atlas = np.zeros((PLANT_KINDS, 7, PLANT_TEXELS, PLANT_TEXELS, 4), np.uint8)
     for kind in range(PLANT_KINDS):
-        picture = _plant(kind, np.random.default_rng(100 + kind)).astype(np.float32)
+        picture = plant_picture(kind).astype(np.float32)
         weight = picture[..., :1] / 255.0
         picture[..., 1:] *= weight
         for level in range(7):
@@ -199,67 +196,3 @@ def plant_spans() -> npt.NDArray[np.int32]:
     first = np.where(cover.any(axis=-1), cover.argmax(axis=-1), PLANT_TEXELS)
     last = np.where(cover.any(axis=-1), PLANT_TEXELS - 1 - cover[..., ::-1].argmax(axis=-1), -1)
     return np.ascontiguousarray(np.stack([first, last], axis=-1), np.int32)
-
-
-def _plant(kind: int, generator: np.random.Generator) -> Bytes:
-    size = PLANT_TEXELS
-    picture = np.zeros((size, size, 4), np.uint8)
-    middle = size / 2
-    slender, bare, bush = kind in (6, 7), kind == 8, kind == 9
-    crown_y = size * (0.72 if bush else 0.5 if slender else 0.36)
-    crown_rx = size * (0.46 if bush else 0.14 if slender else generator.uniform(0.34, 0.42))
-    crown_ry = size * (0.26 if bush else 0.44 if slender else generator.uniform(0.26, 0.31))
-
-    def branch(x: float, y: float, angle: float, length: float, thickness: float, depth: int) -> None:
-        end_x, end_y = x + length * np.cos(angle), y - length * np.sin(angle)
-        tone = int(generator.integers(70, 120))
-        ends = [(round(x * 8), round(y * 8)), (round(end_x * 8), round(end_y * 8))]
-        cv2.line(picture, ends[0], ends[1], (255, tone, tone, 255), max(round(thickness), 1), cv2.LINE_AA, 3)
-        if depth == 0:
-            return
-        for _ in range(3 if depth > 1 else 4):
-            branch(
-                end_x,
-                end_y,
-                angle + generator.normal(0, 0.5),
-                length * generator.uniform(0.55, 0.8),
-                thickness * 0.6,
-                depth - 1,
-            )
-
-    if slender:
-        cv2.line(picture, (round(middle), size - 1), (round(middle), size // 3), (255, 90, 90, 255), 7, cv2.LINE_AA)
-    elif not bush:
-        branch(
-            middle,
-            size - 1,
-            np.pi / 2 + generator.normal(0, 0.03),
-            size * (0.3 if bare else 0.34),
-            size * 0.026,
-            4 if bare else 2,
-        )
-    if bare:
-        return picture
-    # Clumps of leaves, from the back and below to the front and above; each is lit on top and on the left.
-    clumps = []
-    for _ in range(110 if bush else 120):
-        radius, angle = np.sqrt(generator.random()), generator.uniform(0, 2 * np.pi)
-        clumps.append((crown_rx * radius * np.cos(angle), crown_ry * radius * np.sin(angle), generator.random()))
-    clumps.sort(key=lambda clump: clump[2] - 0.4 * clump[1] / crown_ry)
-    for order, (x, y, front) in enumerate(clumps):
-        extent = size * (0.055 if slender else generator.uniform(0.06, 0.1))
-        high = 0.5 - 0.5 * y / crown_ry
-        inner = 1.0 - 0.45 * (1 - order / len(clumps))
-        leaves = 60
-        dx, dy = generator.normal(0, extent * 0.5, (2, leaves))
-        above, beside = np.clip(0.5 - 0.5 * dy / extent, 0, 1), np.clip(0.5 - 0.5 * dx / extent, 0, 1)
-        light = inner * (0.3 + 0.35 * above + 0.35 * high) * generator.uniform(0.75, 1.15, leaves)
-        sunny = inner * (0.12 + 0.5 * above * (0.4 + 0.6 * high) + 0.4 * beside * (0.5 - 0.5 * x / crown_rx))
-        sunny *= generator.uniform(0.6, 1.3, leaves) * (0.6 + 0.4 * front)
-        tones = np.minimum(np.stack([light * 230, sunny * 255]), 255).astype(int).T.tolist()
-        centers = np.round(np.stack([middle + x + dx, crown_y + y + 0.8 * dy]) * 8).astype(int).T.tolist()
-        axes = np.stack([generator.integers(16, 40, leaves), generator.integers(10, 24, leaves)]).T.tolist()
-        angles = generator.uniform(0, 180, leaves).tolist()
-        for center, axis, angle, tone in zip(centers, axes, angles, tones, strict=True):
-            cv2.ellipse(picture, center, axis, angle, 0, 360, (255, *tone, 0), -1, cv2.LINE_8, 3)
-    return picture
