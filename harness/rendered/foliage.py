@@ -153,6 +153,8 @@ def _leaves(picture: Bytes, g: Generator, clumps: list[Clump]) -> None:
         above[part] = np.where(foremost, 0.5 - 0.5 * dy, above[part])
         beside[part] = np.where(foremost, 0.5 - 0.5 * dx, beside[part])
         within[part] = np.maximum(within[part], inside)
+    # No crown is cut straight by the picture's side.
+    within = np.minimum(within, 12.0 * np.minimum(np.minimum(x, 1 - x), y) - 0.35)
     leaf, bright = _grain(g, 0.9), np.exp(0.45 * _grain(g, 0.8) + 0.3 * _grain(g, 3.0))
     cover = np.clip((within * 2.6 + 0.35 * leaf - 0.05) * 2.5 + 0.5, 0, 1)
     upper = np.clip((high - y) / (high - low), 0, 1)

@@ -128,6 +128,9 @@ def draw(stage: Stage, shot: Shot) -> Bytes:
         rasterizer.draw_triangles(
             image, inverse_depth, view, *mesh, textures.facades(), objects.window_colors(weather), np.float32(0.4)
         )
+    boards = objects.billboards(scene, view_of_road, view, distortion)
+    plants = boards, textures.plants(), textures.plant_spans(), textures.noise_tile()
+    rasterizer.draw_dense_plants(image, inverse_depth, *plants)
     widening = scene.shape.widening
     ground = Ground(
         table,
@@ -149,8 +152,7 @@ def draw(stage: Stage, shot: Shot) -> Bytes:
         np.array([widening.edge, widening.amount, widening.start, widening.length], np.float32),
     )
     background.draw_background(image, inverse_depth, view, ground, light, _sky(scene, light))
-    boards = objects.billboards(scene, view_of_road, view, distortion)
-    rasterizer.draw_billboards(image, inverse_depth, boards, textures.plants(), textures.plant_spans())
+    rasterizer.draw_loose_plants(image, inverse_depth, *plants)
     scattered = glare.glare_image(scene, view_of_road, view, distortion, actors, inverse_depth, kernels.GLARE_SHRINK)
     exposure = _exposure(image, scene)
     out = np.empty((height, width, 3), np.uint8)

@@ -106,7 +106,7 @@ def solid_meshes(scene: Scene, road: RoadView, actors: list[Actor], view: View) 
 
 
 def billboards(scene: Scene, road: RoadView, view: View, distortion: float) -> Floats:
-    """Plants as `draw_billboards` wants them, far ones first."""
+    """Plants as `rasterizer.draw_dense_plants` wants them, far ones first."""
     plants = [plant for plant in (*scene.plants, *scene.backdrop) if 1.0 < plant.s - road.start < BACKDROP_END]
     if not plants:
         return np.zeros((0, 15), np.float32)

@@ -1,4 +1,4 @@
-"""The compiled loops that draw what stands on the road: triangles with their vertices' colours, and billboards.
+"""The compiled loops that draw what stands on the road: triangles with their vertices' colours, and plants.
 
 Images, depths and coordinates are as in `kernels`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from harness.rendered.kernels import FACADE_TEXELS
+from harness.rendered.kernels import FACADE_TEXELS, unit
 
 
 @numba.njit(cache=True, fastmath=True, error_model="numpy")
@@ -210,30 +210,40 @@ def _fill_facade(  # type: ignore[no-untyped-def]
             image[py, px, 2] = r + (pr * clear - r) * pane
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
-def draw_billboards(image, inverse_depth, boards, atlas, spans):  # type: ignore[no-untyped-def]
-    """Draw plants, far ones first.
+DENSE = 0.97
+"""Foliage with at least this cover hides what is behind it."""
 
-    boards (n, 15): x, y of the foot, height in pixels, 1/depth, kind, mirrored, leaf colour in ambient light (3) and
+
+@numba.njit(cache=True, fastmath=True, error_model="numpy")
+def draw_dense_plants(image, inverse_depth, boards, atlas, spans, noise):  # type: ignore[no-untyped-def]
+    """Draw of plants what hides everything behind it, near ones first; to be drawn before the background, which then need not be
+    drawn there. `draw_loose_plants` draws the rest over the background.
+
+    boards (n, 15), far ones first: x, y of the foot, height in pixels, 1/depth, kind, mirrored, leaf colour in ambient light (3) and
     in sunlight (3) with air already in it, air added (3). atlas (kinds, levels, S, S, 4): cover, light from above,
-    light from the sun's side, bark; spans: `textures.plant_spans`.
+    light from the sun's side, bark; spans: `textures.plant_spans`; noise: a 512 x 512 tile, the leaves of near plants.
     """
-    full = atlas.shape[2]
-    for n in range(boards.shape[0]):
-        if boards[n, 2] < 2.0:
-            continue
-        level, texels = 0, full
-        while texels > boards[n, 2] * 1.1 and level < atlas.shape[1] - 1:
-            level += 1
-            texels >>= 1
-        kind = int(boards[n, 4])
-        _draw_plant(image, inverse_depth, boards[n], atlas[kind, level], spans[kind, level], texels)
+    for n in range(boards.shape[0] - 1, -1, -1):
+        _draw_plant(image, inverse_depth, boards[n], atlas, spans, noise, np.float32(DENSE), np.float32(2.0))
 
 
 @numba.njit(cache=True, fastmath=True, error_model="numpy")
-def _draw_plant(image, inverse_depth, board, picture, spans, texels):  # type: ignore[no-untyped-def]
-    """One row of `boards` with its picture (S, S, 4), of which texels x texels hold something; near ones are drawn
-    with smooth outlines."""
+def draw_loose_plants(image, inverse_depth, boards, atlas, spans, noise):  # type: ignore[no-untyped-def]
+    """Draw of plants what their background shines through, far ones first; arguments as in `draw_dense_plants`."""
+    for n in range(boards.shape[0]):
+        _draw_plant(image, inverse_depth, boards[n], atlas, spans, noise, np.float32(0.02), np.float32(DENSE))
+
+
+@numba.njit(cache=True, fastmath=True, error_model="numpy")
+def _draw_plant(image, inverse_depth, board, atlas, all_spans, noise, least, most):  # type: ignore[no-untyped-def]
+    """Of one row of `boards` the pixels whose cover is in [least, most); near plants get leaves finer than their texels."""
+    if board[2] < np.float32(2.0):
+        return
+    level, texels = 0, atlas.shape[2]
+    while texels > board[2] * np.float32(1.3) and level < atlas.shape[1] - 1:
+        level += 1
+        texels >>= 1
+    picture, spans = atlas[int(board[4]), level], all_spans[int(board[4]), level]
     rows, cols = inverse_depth.shape
     f32 = np.float32
     byte, one, zero = f32(1.0 / 255.0), f32(1.0), f32(0.0)
@@ -243,7 +253,7 @@ def _draw_plant(image, inverse_depth, board, picture, spans, texels):  # type: i
     step = f32(texels) / size
     left, top = board[0] - size * f32(0.5), board[1] - size
     limit = f32(texels) - f32(1.01)
-    smooth = texels == picture.shape[0]
+    near = size > f32(texels)
     for py in range(max(int(np.ceil(top)), 0), min(int(np.floor(top + size)), rows - 1) + 1):
         ty = min((f32(py) - top) * step, limit)
         i = int(ty)
@@ -265,16 +275,20 @@ def _draw_plant(image, inverse_depth, board, picture, spans, texels):  # type: i
             tx = min(max(tx, zero), limit)
             j = int(tx)
             cover = f32(picture[i, j, 0])
-            if smooth:
+            bright = one
+            if near:
                 fx = tx - f32(j)
                 m = min(j + 1, texels - 1)
                 upper = cover * (one - fx) + f32(picture[i, m, 0]) * fx
                 lower = f32(picture[k, j, 0]) * (one - fx) + f32(picture[k, m, 0]) * fx
-                cover = upper + (lower - upper) * fy
+                leaf = f32(noise[int(f32(2.0) * ty) & 511, int(f32(2.0) * tx) & 511]) * byte
+                bright = f32(0.5) + leaf
+                cover = unit((upper + (lower - upper) * fy) * byte * f32(3.0) + f32(2.0) * leaf - f32(2.0))
+                cover *= f32(255.0)
             alpha = cover * byte
-            if alpha < f32(0.02):
+            if alpha < least or alpha >= most:
                 continue
-            up, side = f32(picture[i, j, 1]) * byte, f32(picture[i, j, 2]) * byte
+            up, side = f32(picture[i, j, 1]) * byte * bright, f32(picture[i, j, 2]) * byte * bright
             bark = f32(picture[i, j, 3]) * byte
             b, g, r = up0 * up + side0 * side, up1 * up + side1 * side, up2 * up + side2 * side
             grey = (b + g + r) * f32(0.3)
