@@ -81,7 +81,7 @@ def _open_sky(lateral, slope, sun, aureole, clouds, threshold, gradient, cloud_c
         reach = f32(60.0) / (slope + f32(0.06))
         cover = tile_at(clouds, reach, lateral * reach)
         detail = tile_at(clouds, reach * f32(3.0) + f32(211.0), lateral * reach * f32(3.0))
-        cover = unit((cover + (detail - f32(0.5)) * f32(0.35) - threshold) * f32(2.5)) * unit(slope * f32(14.0))
+        cover = unit((cover + (detail - f32(0.5)) * f32(0.5) - threshold) * f32(2.5)) * unit(slope * f32(14.0))
     near_sun = one - (lateral * sun[0] + slope * sun[1] + sun[2]) * norm
     halo = aureole[min(int(np.sqrt(max(near_sun, zero)) * f32(255.0)), 255)]
     color[0] = gradient[g, 0] + (cloud_color[0] - gradient[g, 0]) * cover + halo * f32(0.82)

@@ -53,6 +53,8 @@ def plant_picture(kind: int) -> Bytes:
         _leaves(picture, g, _ellipse(g, 90, (0.5, 0.95), (0.42, 0.13), (0.03, 0.075)))
     else:
         _tree(picture, g, kind, 0.5, 1.0)
+    # Nothing is drawn beyond the outermost texels.
+    picture[:, [0, -1]] = 0
     return picture
 
 
@@ -163,6 +165,8 @@ def _leaves(picture: Bytes, g: Generator, clumps: list[Clump]) -> None:
     open_ = np.clip(1.25 * np.maximum(front, 0), 0, 1) ** 1.2
     light = (0.06 + 0.94 * open_) * (0.1 + 0.55 * above**1.5 + 0.35 * upper) * bright
     sunny = open_ * np.clip(0.75 * above + 0.55 * beside - 0.35, 0, 1) * (0.25 + 0.4 * upper + 0.45 * lefter) * bright
+    # Boughs within the crown are in its shade.
+    picture[..., 1:3] = picture[..., 1:3] * (1 - 0.7 * np.clip(within + 1, 0, 1))[..., None]
     tones = np.stack([np.minimum(190 * light, 255), np.minimum(275 * sunny, 255)], axis=-1)
     share = cover[..., None]
     picture[..., 1:3] = picture[..., 1:3] * (1 - share) + tones * share
@@ -198,9 +202,11 @@ def _palm(picture: Bytes, g: Generator) -> None:
         length, t = g.uniform(0.1, 0.16), np.linspace(0, 1, 14)
         x, y = head[0] + length * t * np.cos(angle), head[1] - length * (t * np.sin(angle) - 0.55 * t * t)
         tone = int(g.integers(40, 120))
+        spine = np.round(np.stack([x, y], axis=1) * size).astype(np.int32)
+        cv2.polylines(picture, [spine], False, (255, tone, tone // 2, 0), 2, cv2.LINE_AA, 3)
         for k in range(2, 14):
             leaflet = 0.03 * (1.1 - t[k])
             for side in (-1, 1):
-                tip = x[k] + side * leaflet * np.sin(angle), y[k] + leaflet
+                tip = x[k] + side * leaflet * (0.4 + abs(np.sin(angle))), y[k] + leaflet
                 ends = [(round(p * size), round(q * size)) for p, q in ((x[k], y[k]), tip)]
                 cv2.line(picture, ends[0], ends[1], (255, tone, round(0.7 * tone), 0), 2, cv2.LINE_AA, 3)

@@ -17,7 +17,7 @@ from harness.rendered.roadside import barriers, buildings, plants, poles, to_col
 from harness.rendered.sampling import ASPHALT, WHITE, YELLOW, patches, section
 from harness.rendered.scene import Barrier, Camera, Line, Pole, Scene
 from harness.rendered.traffic import sample_traffic
-from harness.rendered.wayside import backdrop, skyline, varied
+from harness.rendered.wayside import backdrop, overcast, skyline, varied
 from harness.rendered.weather import sample_weather
 
 Generator = np.random.Generator
@@ -77,7 +77,7 @@ def sample_highway(
     reaches = [reach * (float(g.uniform(0.25, 1.0)) if g.random() < recording.fallen_short else 1.0) for _ in window]
     # What stands behind the roadside has draws of its own, so that it can grow without moving anything else.
     own = np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 81]))
-    weather = sample_weather(g, scenario, difficulty)
+    weather = overcast(own, sample_weather(g, scenario, difficulty))
     concrete = g.random() < 0.5
     inner, shoulder = float(g.uniform(0.6, 2.6)), float(g.uniform(1.2, 3.2))
     ground = section(g, style, left - inner, -left + shoulder, CONCRETE if concrete else ASPHALT)

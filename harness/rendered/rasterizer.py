@@ -160,6 +160,7 @@ def _fill_facade(  # type: ignore[no-untyped-def]
         a0, u0, v0 = start[4] + slope_y[4] * dy, start[5] + slope_y[5] * dy, start[6] + slope_y[6] * dy
         known_bay, known_floor, known_coarse = f32(-1e9), f32(-1e9), False
         chance, other, pb, pg, pr = half, half, dark0, dark1, dark2
+        letters = 0
         for px in range(begin, end):
             dx = f32(px) - x0
             q = q0 + qx * dx
@@ -189,6 +190,7 @@ def _fill_facade(  # type: ignore[no-untyped-def]
                     mixed = (mixed ^ (mixed >> 13)) * 1274126177
                     chance = f32((mixed >> 8) & 1023) * f32(1.0 / 1023.0)
                     other = f32((mixed >> 18) & 1023) * f32(1.0 / 1023.0)
+                    letters = mixed >> 3
                 vary = one + (other - half) * contrast
                 pb, pg, pr = dark0 * vary, dark1 * vary, dark2 * vary
                 if chance < lit_share * (f32(2.0) if shop else one):
@@ -200,11 +202,14 @@ def _fill_facade(  # type: ignore[no-untyped-def]
             pane = f32(facades[kind, level, tv, tu, 1]) * f32(1.0 / 255.0)
             b, g, r = b * wall, g * wall, r * wall
             if shop and vv - floor > f32(0.76) and chance < f32(0.6):
-                # The shop's sign: a colour of its own, white or muted.
+                # The shop's sign: a colour of its own, white or muted, and lettering on it.
+                paint = f32(0.3) * (b + g + r)
                 b *= one + other * half - chance * f32(1.1)
                 g *= f32(0.55) + other * f32(0.6)
                 r *= f32(1.5) - other
-                b = max(b, r * f32(0.15))
+                b, g, r = max(b, r * f32(0.15)), f32(0.65) * g + f32(0.35) * r, f32(0.65) * r + f32(0.35) * g
+                if abs(vv - floor - f32(0.88)) < f32(0.055) and (letters >> int((uu - bay) * f32(21.0))) & 1:
+                    b, g, r = half * (b + paint), half * (g + paint), half * (r + paint)
             image[py, px, 0] = b + (pb * clear - b) * pane
             image[py, px, 1] = g + (pg * clear - g) * pane
             image[py, px, 2] = r + (pr * clear - r) * pane
@@ -295,8 +300,12 @@ def _draw_plant(image, inverse_depth, board, atlas, all_spans, noise, least, mos
             b += (grey * f32(0.9) - b) * bark + air0
             g += (grey - g) * bark + air1
             r += (grey * f32(1.1) - r) * bark + air2
-            image[py, px, 0] += (b - image[py, px, 0]) * alpha
-            image[py, px, 1] += (g - image[py, px, 1]) * alpha
-            image[py, px, 2] += (r - image[py, px, 2]) * alpha
+            if alpha >= f32(DENSE):
+                # Nothing that the canvas holds of the frame before goes into it, not even by rounding.
+                image[py, px, 0], image[py, px, 1], image[py, px, 2] = b, g, r
+            else:
+                image[py, px, 0] += (b - image[py, px, 0]) * alpha
+                image[py, px, 1] += (g - image[py, px, 1]) * alpha
+                image[py, px, 2] += (r - image[py, px, 2]) * alpha
             if alpha > f32(0.6):
                 inverse_depth[py, px] = q

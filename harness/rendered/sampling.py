@@ -14,7 +14,7 @@ from harness.rendered.road import CULANE_REACH, RoadShape, Widening
 from harness.rendered.roadside import barriers, buildings, plants, poles, to_color
 from harness.rendered.scene import Color, Line, Mark, Scene
 from harness.rendered.traffic import sample_traffic
-from harness.rendered.wayside import backdrop, skyline, varied
+from harness.rendered.wayside import backdrop, overcast, skyline, varied
 from harness.rendered.weather import sample_camera, sample_weather
 
 Generator = np.random.Generator
@@ -53,7 +53,7 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
     lines = _lines(generator, scenario, difficulty, boundaries, fast, shape.widening, junction)
     # What stands behind the roadside has draws of its own, so that it can grow without moving anything else.
     own = np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 81]))
-    weather = sample_weather(generator, scenario, difficulty)
+    weather = overcast(own, sample_weather(generator, scenario, difficulty))
     shoulder = float(generator.uniform(0.4, 2.6) if fast else generator.uniform(0.25, 0.7))
     ground = section(generator, style, left - (0.6 if fast else 0.35), -left + shoulder)
     edge_left, edge_right = left - (0.9 if fast else 0.6), -left + shoulder + 0.4

@@ -5,10 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from harness.rendered.foliage import PLANT_TEXELS
 from harness.rendered.ground import SECTION_BINS, SECTION_HALF, TONE_ONE
 from harness.rendered.kernels import Bytes, Floats
 from harness.rendered.scene import Scene
-from harness.rendered.textures import PLANT_TEXELS, noise_tile, plants
+from harness.rendered.textures import noise_tile, plants
 
 TEXELS_S = 7.0
 """Texels of the surface map a metre along the road."""

@@ -22,6 +22,15 @@ Floats = npt.NDArray[np.float32]
 SKYLINE_BINS = 2048
 
 
+def overcast(own: Generator, weather: Weather) -> Weather:
+    """A grey sky gets banks of clouds, from hardly seen to nearly black; other weather stays."""
+    dark, cover = own.uniform(0.2, 0.7), float(own.uniform(0.3, 0.6))
+    if weather.night or max(weather.key) > 0.5:
+        return weather
+    cloud, zenith = np.array(weather.zenith) * dark * [1.06, 1.0, 0.95], np.array(weather.zenith) * (0.4 + 0.6 * dark)
+    return replace(weather, cloud=cover, cloud_color=to_color(cloud), zenith=to_color(zenith))
+
+
 def varied(own: Generator, style: str, plants: tuple[Plant, ...]) -> tuple[Plant, ...]:
     """Along fast roads no one plants rows: trees of all sizes at uneven distances. In town they stay as they are but for their
     heights."""
@@ -45,7 +54,10 @@ def backdrop(
         gaps, dry, tall = own.uniform(-0.9, 0.1), own.random(), float(own.uniform(9, 17))
         palms = own.random() < 0.25
         setback = edge + (8.0 if side < 0 else 0.0)
-        rows = [(GROVES, near, 9.0, tall), (GROVES, far, 12.0, 1.3 * tall)]
+        rows: list[tuple[tuple[int, ...], float, float, float]] = [
+            (GROVES, near, 9.0, tall),
+            (GROVES, far, 12.0, 1.3 * tall),
+        ]
         if style != "city":
             rows.append(((BRUSH,), 8.0 if style == "elevated" else 5.5, 5.0, float(own.uniform(4.0, 8.5))))
         for kinds, d, spacing, height in rows:
@@ -72,7 +84,8 @@ def _fractal(g: Generator, at: Array, first: float, octaves: int, fall: float) -
     total = np.zeros_like(at)
     for octave in range(octaves):
         total += np.sin(first * 2.0**octave * g.uniform(0.8, 1.2) * at + g.uniform(0, 6.28)) / fall**octave
-    return total / np.sqrt(0.5 * sum(fall ** (-2 * octave) for octave in range(octaves)))
+    power = 0.5 * sum(fall ** (-2 * octave) for octave in range(octaves))
+    return np.asarray(total / np.sqrt(power), np.float64)
 
 
 def _crowns(g: Generator, at: Array, count: int, half: tuple[float, float], height: Array) -> Array:
@@ -121,8 +134,8 @@ def skyline(g: Generator, own: Generator, style: str, weather: Weather) -> tuple
     light = np.array(weather.ambient) + (0.0 if weather.night else 0.9) * np.array(weather.key)
     brush = np.array([0.045, 0.062, 0.068]) + own.uniform(0, 1) * np.array([0.01, 0.035, 0.06])
     leaves, walls = np.array([0.024, 0.042, 0.036]), np.array([0.17, 0.18, 0.19])
-    layers = ((ridge, brush, 3200.0, 0.5), (hills, brush, 1700.0, 0.7), (blocks, walls, 1200.0, 0.12),
-              (belt, leaves, 700.0, 0.7), (close, leaves, 380.0, 0.9))  # fmt: skip
+    layers = ((ridge, brush, 1400.0, 0.5), (hills, brush, 800.0, 0.7), (blocks, walls, 700.0, 0.12),
+              (belt, leaves, 450.0, 0.7), (close, leaves, 320.0, 0.9))  # fmt: skip
     colors = []
     for _, albedo, distance, mottled in layers:
         # Even the clearest air turns hills blue.

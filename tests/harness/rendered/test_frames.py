@@ -27,7 +27,17 @@ WIDTH, HEIGHT = 1640, 590
 def bare(scene: Scene) -> Scene:
     """The same road with nothing beside or on it that could be taken for paint or hide it."""
     return replace(
-        scene, vehicles=(), plants=(), buildings=(), poles=(), barriers=(), marks=(), patches=(), cracks=0.0, tracks=0.0
+        scene,
+        vehicles=(),
+        plants=(),
+        backdrop=(),
+        buildings=(),
+        poles=(),
+        barriers=(),
+        marks=(),
+        patches=(),
+        cracks=0.0,
+        tracks=0.0,
     )
 
 
