@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from harness.lanes import Lane
-from harness.rendered import background, glare, kernels, objects, rasterizer, road, surface, textures
+from harness.rendered import background, glare, kernels, objects, rasterizer, road, sensor, surface, textures
 from harness.rendered.ground import Ground, Light
 from harness.rendered.kernels import Bytes, Floats
 from harness.rendered.scene import Scene
 
-GRAIN_SHIFT = 128
+NIGHT_LEVEL = 0.17
+"""The light that the meter would bring the frame to at night."""
 SHADE_RANGE = 110.0
 """Beyond this many metres a vehicle's contact shadow is less than a pixel high."""
 
@@ -72,19 +72,27 @@ def prepare(scene: Scene) -> Stage:
         ground,
         np.empty_like(ground),
         surface.section_table(scene),
-        tone_curve(scene.camera.contrast),
+        _tone(scene),
         np.array(lines, np.float32).reshape(-1, 12),
         np.array(marks, np.float32).reshape(-1, 8),
     )
 
 
-def tone_curve(contrast: float) -> Bytes:
-    """Bytes by the square root of exposed light over [0, 4]: a filmic shoulder and toe, then sRGB's power.
+def _tone(scene: Scene) -> Bytes:
+    """A night is developed softly; by day, what lies at the meter's level stays there whatever the contrast."""
+    if scene.weather.night:
+        return tone_curve(scene.camera.contrast, 0.18)
+    return tone_curve(scene.camera.contrast * scene.look.contrast, scene.look.level)
+
+
+def tone_curve(contrast: float, pivot: float) -> Bytes:
+    """Bytes by the square root of exposed light over [0, 4]: contrast about the light `pivot`, a filmic shoulder and toe, then
+    sRGB's power.
 
     The curve is the rational fit of Narkowicz, "ACES Filmic Tone Mapping Curve" (2015).
     """
     light = np.square(np.linspace(0.0, 2.0, 4096))
-    x = 0.18 * np.power(light / 0.18, contrast)
+    x = pivot * np.power(light / pivot, contrast)
     film = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
     return (255.0 * np.power(np.clip(film, 0.0, 1.0), 1 / 2.2) + 0.5).astype(np.uint8)
 
@@ -95,7 +103,7 @@ def aim(scene: Scene, number: int, *, width: int, height: int) -> Shot:
     seconds = number * scene.frame_seconds
     travelled = scene.speed * scene.frame_seconds * number
     view, distortion = _camera(scene, shake, width, height)
-    grain = (int(shake.integers(GRAIN_SHIFT)), int(shake.integers(GRAIN_SHIFT)))
+    grain = (int(shake.integers(sensor.GRAIN_SHIFT)), int(shake.integers(sensor.GRAIN_SHIFT)))
     return Shot(road.view_road(scene.shape, travelled), view, distortion, travelled, seconds, grain, width, height)
 
 
@@ -112,7 +120,7 @@ def draw(stage: Stage, shot: Shot) -> Bytes:
     view_of_road, view, distortion, travelled, seconds, grain, width, height = shot
     table, slope_start, slope_scale = road.slope_table(view_of_road, view.y, weather.haze)
 
-    image, inverse_depth = _canvas(height, width, threading.get_ident())
+    image, inverse_depth, solid = _canvas(height, width, threading.get_ident())
     inverse_depth.fill(0.0)
     light = _light(scene)
     actors = objects.place_vehicles(scene, view_of_road, travelled, seconds)
@@ -128,6 +136,7 @@ def draw(stage: Stage, shot: Shot) -> Bytes:
         rasterizer.draw_triangles(
             image, inverse_depth, view, *mesh, textures.facades(), objects.window_colors(weather), np.float32(0.4)
         )
+    np.copyto(solid, inverse_depth)
     boards = objects.billboards(scene, view_of_road, view, distortion)
     plants = boards, textures.plants(), textures.plant_spans(), textures.noise_tile()
     rasterizer.draw_dense_plants(image, inverse_depth, *plants)
@@ -157,7 +166,7 @@ def draw(stage: Stage, shot: Shot) -> Bytes:
     exposure = _exposure(image, scene)
     out = np.empty((height, width, 3), np.uint8)
     kernels.develop(image, scattered, np.float32(exposure), stage.curve, np.float32(scene.camera.vignette), out)
-    return _sensor(out, scene, grain)
+    return sensor.expose(out, solid, inverse_depth, scene.camera, scene.look, grain)
 
 
 def labelled_curves(scene: Scene, shot: Shot) -> list[tuple[int, road.Curve]]:
@@ -244,40 +253,21 @@ def _sky(scene: Scene, light: Light) -> background.Sky:
 
 
 def _exposure(image: Floats, scene: Scene) -> float:
-    """What the camera's meter chooses: it brings the mean log light of the frame to a mid grey, less so at night."""
+    """What the camera's meter chooses: it brings the mean log light of the frame to the camera's level, less so at night."""
     sample = image[::9, ::11].astype(np.float64)
     light = 0.07 * sample[..., 0] + 0.72 * sample[..., 1] + 0.21 * sample[..., 2]
     rows = light.shape[0]
     mean = np.exp(0.35 * np.log(light[: rows // 2] + 1e-3).mean() + 0.65 * np.log(light[rows // 2 :] + 1e-3).mean())
-    target = 0.17 * scene.camera.exposure
+    # By day the tone curve's contrast raises the meter's error again.
+    target = scene.look.level * scene.camera.exposure ** (1.0 / scene.look.contrast)
+    if scene.weather.night:
+        target = NIGHT_LEVEL * scene.camera.exposure
     gain = target / mean
     return float(min(gain, 2.2) if scene.weather.night else np.clip(gain, 0.25, 2.5))
 
 
-def _sensor(image: Bytes, scene: Scene, shift: tuple[int, int]) -> Bytes:
-    """A soft lens and the sensor's noise."""
-    height, width = image.shape[:2]
-    sigma = scene.camera.blur * max(width, height) / 1640
-    if sigma > 0.2:
-        image = np.asarray(cv2.GaussianBlur(image, (3, 3), sigma), np.uint8)
-    grain = _grain(height, width)
-    top, left = shift
-    strength = scene.camera.noise / 32
-    part = grain[top : top + height, left : left + width]
-    return np.asarray(cv2.addWeighted(image, 1.0, part, strength, -128 * strength), np.uint8)
-
-
 @lru_cache(maxsize=4)
-def _canvas(height: int, width: int, thread: int) -> tuple[Floats, Floats]:
-    """A thread's linear image and inverse depth, kept from frame to frame: fresh pages cost more than drawing on
-    them."""
-    return np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
-
-
-@lru_cache(maxsize=2)
-def _grain(height: int, width: int) -> Bytes:
-    """Noise of mean 128 and standard deviation 32, mostly common to the channels, with room to shift it about."""
-    generator = np.random.default_rng(15)
-    luma = generator.standard_normal((height + GRAIN_SHIFT, width + GRAIN_SHIFT, 1), dtype=np.float32)
-    chroma = generator.standard_normal((height + GRAIN_SHIFT, width + GRAIN_SHIFT, 3), dtype=np.float32)
-    return np.asarray(np.clip(128 + 32 * (0.8 * luma + 0.6 * chroma), 0, 255), np.uint8)
+def _canvas(height: int, width: int, thread: int) -> tuple[Floats, Floats, Floats]:
+    """A thread's linear image, inverse depth, and that of triangles alone, kept from frame to frame: fresh pages cost
+    more than drawing on them."""
+    return tuple(np.zeros((height, width, *last), np.float32) for last in ((3,), (), ()))  # type: ignore[return-value]

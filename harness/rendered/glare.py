@@ -1,4 +1,4 @@
-"""The light that lens and windscreen scatter: halos of lamps at night, the sun's veil."""
+"""The light that lens and windscreen scatter or mirror: halos of lamps at night, the sun's veil, the dashboard."""
 
 from __future__ import annotations
 
@@ -78,7 +78,19 @@ def glare_image(
         glare += (weather.glare * veil)[..., None].astype(np.float32) * np.array(weather.key, np.float32) * 0.42
     elif not weather.night:
         glare += np.array(weather.horizon, np.float32) * 0.01
+    if scene.look.reflection > 0 and not weather.night:
+        light = np.array(weather.ambient) + 0.5 * np.array(weather.key)
+        glare += (_mirrored(scene, rows, cols)[..., None] * light).astype(np.float32)
     return glare
+
+
+def _mirrored(scene: Scene, rows: int, cols: int) -> Array:
+    """What the windscreen mirrors of the dashboard, as a share of the light: smooth, and brighter towards the frame's bottom."""
+    middle, width, top = scene.look.mirrored
+    down = np.clip((np.linspace(0, 1, rows) - top) / (1 - top), 0, 1)[:, None]
+    across = (np.linspace(0, 1, cols) - middle)[None, :] / width
+    fold = 0.8 + 0.2 * np.cos(9.0 * across + 5.0 * down)
+    return scene.look.reflection * down * down * (3 - 2 * down) * np.exp(-0.5 * across * across) * fold
 
 
 def _halo(glare: Floats, column: float, row: float, core: float, color: Array, scale: float) -> None:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.rendered.look import MACHINE_VISION, sample_look
 from harness.rendered.pavement import highway_pavement
 from harness.rendered.road import RoadShape, Widening
 from harness.rendered.roadside import barriers, buildings, plants, poles, to_color
 from harness.rendered.sampling import ASPHALT, WHITE, YELLOW, patches, section
 from harness.rendered.scene import Barrier, Camera, Line, Pole, Scene
-from harness.rendered.traffic import sample_traffic
+from harness.rendered.traffic import as_in_america, sample_traffic
 from harness.rendered.wayside import backdrop, overcast, skyline, varied
 from harness.rendered.weather import sample_weather
 
@@ -107,8 +108,8 @@ def sample_highway(
         tracks=float(g.uniform(0.15, 0.5) if concrete else g.uniform(0.03, 0.15)),
         cracks=float(g.uniform(0, 0.3 + 0.5 * difficulty)),
         patches=patches(g, difficulty, travel, lanes * lane_width),
-        vehicles=sample_traffic(
-            g, scenario, difficulty, left, lanes, lane_width, ego_lane, speed, travel, style, None
+        vehicles=as_in_america(
+            sample_traffic(g, scenario, difficulty, left, lanes, lane_width, ego_lane, speed, travel, style, None), seed
         ),
         plants=varied(own, style, plants(g, scenario, style, travel, edge_left, edge_right, None)),
         backdrop=backdrop(own, style, travel, edge_left, edge_right, None),
@@ -116,6 +117,7 @@ def sample_highway(
         poles=_poles(g, style, travel, edge_left, edge_right),
         barriers=_barriers(g, style, edge_left, edge_right),
         camera=_camera(g, recording, difficulty),
+        look=sample_look(MACHINE_VISION, seed),
         weather=weather,
         skyline=outline,
         skyline_color=outline_color,

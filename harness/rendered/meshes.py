@@ -29,6 +29,8 @@ class Model:
     normals: Floats
     materials: npt.NDArray[np.int64]
     open_sky: Floats
+    rise: Floats
+    """How far up its quad each vertex lies, in [0, 1]."""
     coordinates: Floats
     triangles: Ints
     textures: Ints
@@ -133,6 +135,26 @@ _BODIES: dict[str, _Body] = {
         0.26,
         (0.17, 0.82),
     ),
+    "pickup": _Body(
+        5.6,
+        1.98,
+        [
+            (0.0, 1.0, 1.06, 0.95, False),
+            (0.01, 1.06, 1.1, 0.98, False),
+            (0.36, 1.08, 1.12, 0.99, False),
+            (0.385, 1.1, 1.72, 0.99, True),
+            (0.42, 1.1, 1.82, 1.0, True),
+            (0.58, 1.1, 1.82, 1.0, True),
+            (0.66, 1.1, 1.74, 1.0, True),
+            (0.76, 1.08, 1.18, 0.99, False),
+            (0.95, 0.98, 1.06, 0.96, False),
+            (1.0, 0.7, 0.8, 0.9, False),
+        ],
+        0.22,
+        0.39,
+        0.38,
+        (0.2, 0.79),
+    ),
     "bus": _Body(
         11.2,
         2.5,
@@ -169,7 +191,8 @@ _BODIES: dict[str, _Body] = {
         True,
     ),
 }
-VEHICLES = tuple(_BODIES)
+VEHICLES = ("sedan", "hatch", "suv", "van", "bus", "truck")
+"""What traffic is drawn from, in the order of its shares."""
 
 
 class _Builder:
@@ -263,7 +286,8 @@ def vehicle(name: str) -> Model:
         vertices,
         np.array(build.normals, np.float32),
         np.array(build.materials),
-        np.float32(0.25) + np.float32(0.75) * np.clip(vertices[:, 1] / np.float32(0.9), 0, 1),
+        np.float32(0.12) + np.float32(0.88) * np.clip(vertices[:, 1] / np.float32(1.0), 0, 1),
+        _rise(vertices),
         mesh.coordinates,
         mesh.triangles,
         mesh.textures,
@@ -273,6 +297,13 @@ def vehicle(name: str) -> Model:
         tail,
         head,
     )
+
+
+def _rise(vertices: Floats) -> Floats:
+    """How far up its quad each vertex lies, in [0, 1]."""
+    y = vertices[:, 1].reshape(-1, 4)
+    low, high = y.min(axis=1, keepdims=True), y.max(axis=1, keepdims=True)
+    return np.asarray(((y - low) / np.maximum(high - low, 1e-3)).reshape(-1), np.float32)
 
 
 def _ends(build: _Builder, name: str, body: _Body) -> tuple[float, float]:
@@ -295,12 +326,15 @@ def _ends(build: _Builder, name: str, body: _Body) -> tuple[float, float]:
         tail, head = 0.72, 0.8
     else:
         tail, head = belt - 0.02, body.stations[-1][1] + 0.06
-        build.plate(0.0, low + 0.12, rear, half * 0.84, 0.1, DARK, -1.0)
+        build.plate(0.0, low + 0.06, rear, half * 0.84, 0.06, DARK, -1.0)
+        windows = max(station[0] for station in body.stations if station[4])
+        for side in (-1, 1):
+            build.plate(side * (half + 0.1), belt + 0.13, (windows - 0.5) * body.length, 0.11, 0.075, DARK, -1.0)
         build.plate(0.0, low + 0.14, front, half * 0.7, 0.1, DARK, 1.0)
         build.plate(0.0, low + 0.36, front, half * 0.45, 0.07, TRIM, 1.0)
     slim = name in ("sedan", "hatch")
-    wide = 0.08 if body.boxed else 0.19 if slim else 0.11
-    tall = 0.14 if body.boxed else 0.075 if slim else 0.19
+    wide = 0.08 if body.boxed else 0.165 if slim else 0.09
+    tall = 0.14 if body.boxed else 0.062 if slim else 0.16
     plate = tail - (0.4 if body.boxed else 0.26 if slim else 0.3)
     for side in (-1, 1):
         build.plate(side * (half * 0.89 - wide), tail, rear - 0.002, wide + 0.015, tall + 0.015, DARK, -1.0)

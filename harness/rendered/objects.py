@@ -18,6 +18,8 @@ from harness.rendered.structures import barrier_meshes, building_mesh, pole_mesh
 Array = npt.NDArray[np.float64]
 
 FAR = 220.0
+PANE_MIRRORS = 0.1
+"""The share of the sky that the upper edge of a vehicle's pane mirrors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +58,9 @@ _ALBEDO = {
     meshes.GLASS: (0.02, 0.02, 0.018),
     meshes.DARK: (0.022, 0.022, 0.022),
     meshes.RIM: (0.25, 0.25, 0.25),
-    meshes.TAIL: (0.02, 0.02, 0.30),
+    meshes.TAIL: (0.015, 0.015, 0.18),
     meshes.HEAD: (0.55, 0.55, 0.52),
-    meshes.PLATE: (0.42, 0.12, 0.03),
+    meshes.PLATE: (0.5, 0.5, 0.5),
     meshes.TRIM: (0.16, 0.16, 0.16),
     meshes.CARGO: (0.5, 0.5, 0.5),
 }
@@ -72,12 +74,16 @@ def _vehicle_mesh(actor: Actor, weather: Weather, view: View) -> Mesh:
     points = model.vertices @ turn + np.array([actor.x, actor.y, actor.z], np.float32)
     normals = model.normals @ turn
     palette = np.array([paint, *(_ALBEDO[k] for k in range(1, 9))], np.float32)
+    palette[meshes.PLATE] = actor.vehicle.plate
     if actor.vehicle.model == "truck":
         palette[meshes.CARGO] = 0.35 + 0.5 * paint
     colors = shade_points(
         points, normals, palette[model.materials], weather, view, gloss=_GLOSS[model.materials], open_sky=model.open_sky
     )
     clear = 1.0 - float(air_share(actor.z, weather))
+    # Panes are curved: their upper part mirrors the sky, their lower part the road.
+    glass = model.materials == meshes.GLASS
+    colors[glass, :3] += np.square(model.rise[glass])[:, None] * np.array(weather.horizon) * (PANE_MIRRORS * clear)
     if weather.night or actor.vehicle.braking:
         power = (1.6 if actor.vehicle.braking else 0.5) if weather.night else 1.2
         tail = model.materials == meshes.TAIL

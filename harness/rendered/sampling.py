@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.rendered.look import DASHBOARD, sample_look
 from harness.rendered.pavement import street_pavement
 from harness.rendered.road import CULANE_REACH, RoadShape, Widening
 from harness.rendered.roadside import barriers, buildings, plants, poles, to_color
@@ -91,6 +92,7 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
         poles=poles(generator, style, travel, edge_left, edge_right + extra, junction),
         barriers=rails,
         camera=sample_camera(generator, scenario, difficulty),
+        look=sample_look(DASHBOARD, seed),
         weather=weather,
         skyline=outline,
         skyline_color=outline_color,

@@ -63,6 +63,7 @@ class Vehicle:
     color: Color
     turn: float
     braking: bool
+    plate: Color = (0.42, 0.12, 0.03)
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,24 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class Look:
+    """How a camera develops its frames.
+
+    level: the light that its meter brings a frame to by day. contrast: the power of its tone curve. tint: gains (BGR). softness: of its
+    lens, in `Camera.blur`. sharpening: the strength of its halos. reflection: how much of the light the windscreen mirrors, and mirrored
+    where: middle, width (shares of the image's) and top (a share of its height)."""
+
+    level: float
+    contrast: float
+    saturation: float
+    tint: Color
+    softness: float
+    sharpening: float
+    reflection: float
+    mirrored: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
 class Weather:
     """Light: sun azimuth (right of the road's start, radians) and elevation, linear BGR of key and ambient light, sky
     and haze."""
@@ -212,6 +231,7 @@ class Scene:
     poles: tuple[Pole, ...]
     barriers: tuple[Barrier, ...]
     camera: Camera
+    look: Look
     weather: Weather
     skyline: npt.NDArray[np.float32]
     skyline_color: npt.NDArray[np.float32]

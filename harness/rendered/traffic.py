@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from harness.rendered.meshes import VEHICLES
 from harness.rendered.scene import Color, Vehicle
 
 Generator = np.random.Generator
+
+WHITE_PLATE: Color = (0.55, 0.55, 0.53)
 
 _CAR_COLORS: tuple[Color, ...] = (
     (0.70, 0.70, 0.68),
@@ -16,11 +20,11 @@ _CAR_COLORS: tuple[Color, ...] = (
     (0.11, 0.11, 0.12),
     (0.018, 0.017, 0.016),
     (0.012, 0.012, 0.013),
-    (0.16, 0.22, 0.30),
-    (0.03, 0.03, 0.30),
-    (0.22, 0.06, 0.025),
-    (0.05, 0.16, 0.24),
-    (0.09, 0.10, 0.11),
+    (0.20, 0.21, 0.22),
+    (0.025, 0.025, 0.20),
+    (0.10, 0.045, 0.025),
+    (0.10, 0.15, 0.18),
+    (0.05, 0.052, 0.055),
 )
 
 
@@ -89,3 +93,16 @@ def sample_traffic(
                 )
             )
     return tuple(vehicles)
+
+
+def as_in_america(vehicles: tuple[Vehicle, ...], seed: int) -> tuple[Vehicle, ...]:
+    """The same traffic as on an American road: plates are white, most hatchbacks and buses are pick-ups, drawn from a generator of
+    their own."""
+    g = np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 84]))
+    found = []
+    for vehicle in vehicles:
+        chance, color = g.random(), _CAR_COLORS[int(g.integers(len(_CAR_COLORS)))]
+        if vehicle.model in ("hatch", "bus") and chance < 0.7:
+            vehicle = replace(vehicle, model="pickup", color=color)
+        found.append(replace(vehicle, plate=WHITE_PLATE))
+    return tuple(found)

@@ -1,0 +1,150 @@
+"""From developed light to the bytes of a camera: smooth outlines, colour, sharpening and noise."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numba
+import numpy as np
+
+from harness.rendered.kernels import Bytes, Floats
+from harness.rendered.scene import Camera, Look
+
+GRAIN_SHIFT = 128
+SEARCH = 10
+"""How far an outline's steps are followed, pixels either way."""
+
+
+def expose(
+    image: Bytes, solid: Floats, shown: Floats, camera: Camera, look: Look, shift: tuple[int, int]
+) -> Bytes:
+    """The frame that a sensor makes of a developed one, uint8 (H, W, 3) BGR; `shift` says where its noise is taken from.
+
+    solid, shown: see `smooth_edges`.
+    """
+    height, width = image.shape[:2]
+    luma = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
+    smooth = image.copy()
+    smooth_edges(image, luma, solid, shown, smooth)
+    colored = np.asarray(cv2.transform(smooth, _color_matrix(look)), np.uint8)
+    scale = max(width, height) / 1640
+    soft = cv2.GaussianBlur(colored, (3, 3), max(look.softness * camera.blur * scale, 0.2))
+    wide = cv2.blur(soft, (3, 3))
+    sharp = np.asarray(cv2.addWeighted(soft, 1.0 + look.sharpening, wide, -look.sharpening, 0.0), np.uint8)
+    top, left = shift
+    part = np.ascontiguousarray(_grain(height, width)[top : top + height, left : left + width])
+    out = np.empty_like(sharp)
+    add_noise(sharp, part, np.int32(round(camera.noise * 256 / 32)), out)
+    return out
+
+
+def _color_matrix(look: Look) -> Floats:
+    """Saturation about the luma, then the white balance's error."""
+    luma = np.array([0.114, 0.587, 0.299])
+    matrix = look.saturation * np.eye(3) + (1.0 - look.saturation) * luma[None, :]
+    return np.asarray(matrix * np.array(look.tint)[:, None], np.float32)
+
+
+@numba.njit(cache=True)
+def add_noise(image, grain, strength, out):  # type: ignore[no-untyped-def]
+    """Add grain (mean 128, standard deviation 32) to bytes: by strength / 256 in mid grey, half as much again in black, half as much
+    in white, as an amplified sensor's noise looks after its tone curve."""
+    values, grains, outs = image.reshape(-1), grain.reshape(-1), out.reshape(-1)
+    for k in range(values.shape[0]):
+        value = np.int32(values[k])
+        noise = (np.int32(grains[k]) - np.int32(128)) * strength * (np.int32(384) - value)
+        outs[k] = np.uint8(min(max(value + ((noise + np.int32(32768)) >> np.int32(16)), np.int32(0)), np.int32(255)))
+
+
+@numba.njit(cache=True, error_model="numpy")
+def smooth_edges(image, luma, solid, shown, out):  # type: ignore[no-untyped-def]
+    """Smooth the staircases of what stands on the road, after Lottes, "FXAA" (2009): the steps of an outline are followed along it, and
+    each pixel takes of its neighbour across what a straight outline would cover.
+
+    solid, shown: inverse depth (H, W) of what is built of triangles, 0 elsewhere, and of all that is seen. Triangles behind
+    plants stay as they are, and so do pixels whose `solid` is that of all four neighbours: ground and sky.
+    """
+    height, width = luma.shape
+    f32 = np.float32
+    flat, pixels, outs = luma.reshape(-1), image.reshape(-1, 3), out.reshape(-1, 3)
+    marked = np.zeros(width, np.uint8)
+    for py in range(1, height - 1):
+        _mark(luma[py - 1], luma[py], luma[py + 1], marked)
+        _keep_outlines(solid[py - 1], solid[py], solid[py + 1], shown[py], marked)
+        for px in range(1, width - 1):
+            if not marked[px]:
+                continue
+            at = py * width + px
+            m, n, s = np.int32(flat[at]), np.int32(flat[at - width]), np.int32(flat[at + width])
+            w, e = np.int32(flat[at - 1]), np.int32(flat[at + 1])
+            nw, ne = np.int32(flat[at - width - 1]), np.int32(flat[at - width + 1])
+            sw, se = np.int32(flat[at + width - 1]), np.int32(flat[at + width + 1])
+            level = abs(nw + sw - 2 * w) + 2 * abs(n + s - 2 * m) + abs(ne + se - 2 * e)
+            upright = abs(nw + ne - 2 * n) + 2 * abs(w + e - 2 * m) + abs(sw + se - 2 * s)
+            if level >= upright:
+                along, across, before, after, behind, before_end = 1, width, n, s, px, width - 1 - px
+            else:
+                along, across, before, after, behind, before_end = width, 1, w, e, py, height - 1 - py
+            steep = max(abs(before - m), abs(after - m))
+            if abs(before - m) >= abs(after - m):
+                across = -across
+            both = m + np.int32(flat[at + across])
+            back, back_change = _follow(flat, at, -along, across, min(behind, SEARCH), both, steep)
+            ahead, ahead_change = _follow(flat, at, along, across, min(before_end, SEARCH), both, steep)
+            nearest = back_change if back < ahead else ahead_change
+            share = f32(0.0)
+            if (2 * m - both < 0) != (nearest < 0):
+                share = f32(0.5) - f32(min(back, ahead)) / f32(back + ahead)
+            # A speck or a line as thin as a pixel has no outline to follow.
+            contrast = max(m, n, s, w, e) - min(m, n, s, w, e)
+            around = f32(2 * (n + s + w + e) + nw + ne + sw + se) * f32(1.0 / 12.0)
+            lone = min(abs(around - f32(m)) / f32(contrast), f32(1.0))
+            lone = lone * lone * (f32(3.0) - f32(2.0) * lone)
+            share = max(share, f32(0.6) * lone * lone)
+            for c in range(3):
+                here, there = f32(pixels[at, c]), f32(pixels[at + across, c])
+                outs[at, c] = np.uint8(here + (there - here) * share + f32(0.5))
+
+
+@numba.njit(cache=True)
+def _mark(above, middle, below, marked):  # type: ignore[no-untyped-def]
+    """1 where a pixel and its four neighbours differ enough for an outline. Apart, like `_keep_outlines`, since the compiler turns it
+    into vector instructions."""
+    for k in range(middle.shape[0] - 2):
+        m = middle[k + 1]
+        most = max(max(max(middle[k], middle[k + 2]), max(above[k + 1], below[k + 1])), m)
+        least = min(min(min(middle[k], middle[k + 2]), min(above[k + 1], below[k + 1])), m)
+        marked[k + 1] = np.uint8(most - least) > max(np.uint8(10), most >> np.uint8(3))
+
+
+@numba.njit(cache=True)
+def _keep_outlines(above, middle, below, shown, marked):  # type: ignore[no-untyped-def]
+    """Unmark what `smooth_edges` leaves alone, by its depth."""
+    for k in range(middle.shape[0] - 2):
+        q = middle[k + 1]
+        edge = (q != middle[k]) | (q != middle[k + 2]) | (q != above[k + 1]) | (q != below[k + 1])
+        seen = (q == np.float32(0.0)) | (q == shown[k + 1])
+        marked[k + 1] &= np.uint8(edge & seen)
+
+
+@numba.njit(cache=True, inline="always")
+def _follow(luma, at, step, across, most, both, steep):  # type: ignore[no-untyped-def]
+    """How far an edge goes on in a direction, in pixels, and how the sum of its two sides has changed there."""
+    change, count = np.int32(0), 0
+    while count < most:
+        count += 1
+        at += step
+        change = np.int32(luma[at]) + np.int32(luma[at + across]) - both
+        if 2 * abs(change) >= steep:
+            break
+    return count, change
+
+
+@lru_cache(maxsize=2)
+def _grain(height: int, width: int) -> Bytes:
+    """Noise of mean 128 and standard deviation 32, mostly common to the channels, with room to shift it about."""
+    generator = np.random.default_rng(15)
+    luma = generator.standard_normal((height + GRAIN_SHIFT, width + GRAIN_SHIFT, 1), dtype=np.float32)
+    chroma = generator.standard_normal((height + GRAIN_SHIFT, width + GRAIN_SHIFT, 3), dtype=np.float32)
+    return np.asarray(np.clip(128 + 32 * (0.8 * luma + 0.6 * chroma), 0, 255), np.uint8)
