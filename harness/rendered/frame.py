@@ -263,7 +263,7 @@ def _exposure(image: Floats, scene: Scene) -> float:
     if scene.weather.night:
         target = NIGHT_LEVEL * scene.camera.exposure
     gain = target / mean
-    return float(min(gain, 2.2) if scene.weather.night else np.clip(gain, 0.25, 2.5))
+    return float(min(gain, 2.2) if scene.weather.night else np.clip(gain, 0.04, 2.5))
 
 
 @lru_cache(maxsize=4)

@@ -101,7 +101,7 @@ def _halo(glare: Floats, column: float, row: float, core: float, color: Array, s
     if left >= right or top >= bottom:
         return
     squared = np.square(np.arange(top, bottom) - row)[:, None] + np.square(np.arange(left, right) - column)[None, :]
-    near, wide = max(core, 0.75) ** 2, (2.2 * scale + 1.5 * core) ** 2
-    fall = 0.5 * np.exp(-squared / (2 * near)) + 0.02 * np.exp(-squared / (2 * wide)) + 0.008 / (1 + squared / wide)
+    near, wide = max(core, 1.1) ** 2, (2.2 * scale + 1.5 * core) ** 2
+    fall = 0.4 * np.exp(-squared / (2 * near)) + 0.02 * np.exp(-squared / (2 * wide)) + 0.008 / (1 + squared / wide)
     edge = np.clip(1 - squared / reach**2, 0, 1)
     glare[top:bottom, left:right] += (fall * edge)[..., None] * color

@@ -29,7 +29,7 @@ class Kit:
 
 DASHBOARD = Kit((0.04, 0.085), (1.15, 1.45), (0.9, 1.25), 0.04, (1.2, 2.0), (0.2, 1.0), 0.45, (0.015, 0.05))
 """Consumer cameras behind a windscreen, each with its own tone, as CULane's."""
-MACHINE_VISION = Kit((0.046, 0.062), (1.4, 1.65), (0.5, 0.75), 0.02, (1.4, 1.9), (0.4, 0.8), 0.15, (0.005, 0.02))
+MACHINE_VISION = Kit((0.068, 0.086), (1.4, 1.65), (0.5, 0.75), 0.02, (1.4, 1.9), (0.4, 0.8), 0.15, (0.005, 0.02))
 """An industrial camera with hardly any toe: deep shadows and pale colours, as TuSimple's."""
 
 

@@ -57,7 +57,7 @@ def place_vehicles(scene: Scene, road: RoadView, start: float, seconds: float) -
 _ALBEDO = {
     meshes.GLASS: (0.02, 0.02, 0.018),
     meshes.DARK: (0.022, 0.022, 0.022),
-    meshes.RIM: (0.25, 0.25, 0.25),
+    meshes.RIM: (0.14, 0.14, 0.14),
     meshes.TAIL: (0.015, 0.015, 0.18),
     meshes.HEAD: (0.55, 0.55, 0.52),
     meshes.PLATE: (0.5, 0.5, 0.5),

@@ -165,9 +165,10 @@ class Camera:
 class Look:
     """How a camera develops its frames.
 
-    level: the light that its meter brings a frame to by day. contrast: the power of its tone curve. tint: gains (BGR). softness: of its
-    lens, in `Camera.blur`. sharpening: the strength of its halos. reflection: how much of the light the windscreen mirrors, and mirrored
-    where: middle, width (shares of the image's) and top (a share of its height)."""
+    level: the light that its meter brings a frame to by day. contrast: the power of its tone curve. tint: gains (BGR).
+    softness: of its lens, in `Camera.blur`. sharpening: the strength of its halos. reflection: how much of the light the
+    windscreen mirrors; mirrored: where, as middle, width (shares of the image's) and top (a share of its height).
+    """
 
     level: float
     contrast: float
