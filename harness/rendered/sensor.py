@@ -105,7 +105,7 @@ def smooth_edges(image, luma, solid, shown, out):  # type: ignore[no-untyped-def
             nearest = back_change if back < ahead else ahead_change
             share = f32(0.0)
             if (2 * m - both < 0) != (nearest < 0):
-                share = f32(0.5) - f32(min(back, ahead)) / f32(back + ahead)
+                share = f32(0.5) - (f32(min(back, ahead)) - f32(0.5)) / f32(back + ahead - 1)
             # A speck or a line as thin as a pixel has no outline to follow.
             contrast = max(m, n, s, w, e) - min(m, n, s, w, e)
             around = f32(2 * (n + s + w + e) + nw + ne + sw + se) * f32(1.0 / 12.0)
@@ -160,4 +160,4 @@ def _grain(height: int, width: int) -> Bytes:
     luma = generator.standard_normal((height + GRAIN_SHIFT, width + GRAIN_SHIFT, 1), dtype=np.float32)
     chroma = generator.standard_normal((height + GRAIN_SHIFT, width + GRAIN_SHIFT, 3), dtype=np.float32)
     grain = np.clip(128 + 32 * (0.8 * luma + 0.6 * chroma), 0, 255).astype(np.uint8)
-    return grain.reshape(height + GRAIN_SHIFT, -1)
+    return np.asarray(grain.reshape(height + GRAIN_SHIFT, -1), np.uint8)
