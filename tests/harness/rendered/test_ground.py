@@ -22,15 +22,16 @@ DOTTED = 0.3
 
 
 def road(form: Form, seed: int, difficulty: float = 0.3) -> Scene:
-    """A road by day with nothing on or beside it, through a camera without noise."""
+    """A road by day with nothing on or beside it, through a camera that adds nothing of its own: no noise, blur, contrast
+    or halos."""
     if form == "culane":
         scene = sample_scene("normal", difficulty, seed, 1)
     else:
         scene = highway(seed, difficulty)
     camera = replace(scene.camera, noise=0.0, blur=0.0, roll=0.0)
-    return replace(
-        scene, vehicles=(), plants=(), buildings=(), poles=(), barriers=(), marks=(), patches=(), camera=camera
-    )
+    look = replace(scene.look, level=0.17, contrast=1.0, sharpening=0.0, reflection=0.0)
+    bare = replace(scene, vehicles=(), plants=(), buildings=(), poles=(), barriers=(), marks=(), patches=())
+    return replace(bare, camera=camera, look=look)
 
 
 def highway(seed: int, difficulty: float = 0.3) -> Scene:
