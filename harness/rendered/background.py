@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from harness.rendered.compiled import compiled
 from harness.rendered.ground import Scales, draw_ground_row
 from harness.rendered.kernels import Bytes, Floats, unit
 from harness.rendered.scene import SKYLINE_HALF
@@ -29,7 +29,7 @@ class Sky(NamedTuple):
     skyline_color: Floats
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def draw_background(image, inverse_depth, view, ground, light, sky):  # type: ignore[no-untyped-def]
     """Fill every pixel that holds nothing yet with ground or sky; ground gets its inverse depth."""
     height, width = inverse_depth.shape
@@ -69,7 +69,7 @@ def draw_background(image, inverse_depth, view, ground, light, sky):  # type: ig
         )  # fmt: skip
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _open_sky(lateral, slope, sun, aureole, clouds, threshold, gradient, cloud_color, color):  # type: ignore[no-untyped-def]
     """Put the sky at a ray into `color` (3,): the gradient, clouds on a plane overhead, and the sun's aureole."""
     f32 = np.float32
@@ -89,7 +89,7 @@ def _open_sky(lateral, slope, sun, aureole, clouds, threshold, gradient, cloud_c
     color[2] = gradient[g, 2] + (cloud_color[2] - gradient[g, 2]) * cover + halo
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _draw_sky_row(  # type: ignore[no-untyped-def]
     image, inverse_depth, py, trace, optics, threshold, table, sun, gradient, aureole, clouds, cloud_color, skyline,
     skyline_color, noise, color_a, color_b,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from harness.rendered.compiled import compiled
 from harness.rendered.kernels import Bytes, Floats, unit
 from harness.rendered.tracing import BLOCK, meet, tile_at
 
@@ -74,7 +74,7 @@ class Scales(NamedTuple):
     beam: np.float32
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _dash(s, foot_s, period, length, phase):  # type: ignore[no-untyped-def]
     """The share of a pixel's footprint along the road that a dashed line covers."""
     f32 = np.float32
@@ -88,7 +88,7 @@ def _dash(s, foot_s, period, length, phase):  # type: ignore[no-untyped-def]
     return min(dash / foot_s, f32(1.0))
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _mark(ds, dd, foot_s, foot_d, n, marks, glyphs):  # type: ignore[no-untyped-def]
     """The share of a pixel's footprint that a mark covers, ds and dd from its near left corner."""
     f32 = np.float32
@@ -110,7 +110,7 @@ def _mark(ds, dd, foot_s, foot_d, n, marks, glyphs):  # type: ignore[no-untyped-
     return cover * share
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _section_at(d, edge, shift, level, section):  # type: ignore[no-untyped-def]
     """The cross-section at d: albedo, grain, share of asphalt."""
     f32 = np.float32
@@ -131,7 +131,7 @@ def _section_at(d, edge, shift, level, section):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _surface_at(s, d, start, scale_s, scale_d, surface):  # type: ignore[no-untyped-def]
     """The clip's own ground at (s, d): the share of key light that arrives, and the tone."""
     f32 = np.float32
@@ -152,7 +152,7 @@ def _surface_at(s, d, start, scale_s, scale_d, surface):  # type: ignore[no-unty
     return lit, tone
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _grain_level(foot_s, scale, last):  # type: ignore[no-untyped-def]
     """The level of the aggregate for a pixel's footprint along the road, and the share of the next one."""
     f32 = np.float32
@@ -163,7 +163,7 @@ def _grain_level(foot_s, scale, last):  # type: ignore[no-untyped-def]
     return level, unit(span - f32(1.0)) if level < last else f32(0.0)
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _grain_at(s, d, scale, level, share, tiles):  # type: ignore[no-untyped-def]
     """The aggregate (level, 512, 512) at (s, d), about 0."""
     f32 = np.float32
@@ -173,7 +173,7 @@ def _grain_at(s, d, scale, level, share, tiles):  # type: ignore[no-untyped-def]
     return fine * f32(1.0 / 255.0) - f32(128.0 / 255.0)
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def draw_ground_row(  # type: ignore[no-untyped-def]
     image, inverse_depth, py, trace, optics, scales, table, section, lines, marks, glyphs, surface, noise, cracks,
     aggregate, pavement, widening, key, ambient, air, sun, near_lines, near_marks,

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from harness.rendered.compiled import compiled
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -39,13 +40,13 @@ class View(NamedTuple):
     per_radius: float
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@compiled(fastmath=True, inline="always")
 def unit(value):  # type: ignore[no-untyped-def]
     """Clip to [0, 1]."""
     return min(max(value, np.float32(0.0)), np.float32(1.0))
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def shade(points, normals, albedo, gloss, open_sky, eye, lamp, night, out):  # type: ignore[no-untyped-def]
     """Light surface points: diffuse light, a reflected sky where glossy, then the air in front.
 
@@ -92,7 +93,7 @@ def shade(points, normals, albedo, gloss, open_sky, eye, lamp, night, out):  # t
         out[n, 3] = one - clear
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def develop(image, glare, exposure, curve, vignette, out):  # type: ignore[no-untyped-def]
     """Linear light -> bytes: add the glare (1/`GLARE_SHRINK` of the size, two more), expose, darken the corners,
     apply the tone curve.
@@ -122,7 +123,7 @@ def develop(image, glare, exposure, curve, vignette, out):  # type: ignore[no-un
         _develop_row(light[py], upper, lower, t, across, dy * dy * inv, index, curve, bytes_out[py])
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _develop_row(light, upper, lower, t, across, down, index, curve, out):  # type: ignore[no-untyped-def]
     """One row of `develop`: a pass that the compiler turns into vector instructions, and one of lookups, which it
     can't."""
@@ -135,7 +136,7 @@ def _develop_row(light, upper, lower, t, across, down, index, curve, out):  # ty
         out[n] = curve[index[n]]
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _stretch(glare, row, out):  # type: ignore[no-untyped-def]
     """A row of the glare at the image's width, channels interleaved."""
     f32 = np.float32

@@ -5,13 +5,13 @@ Images, depths and coordinates are as in `kernels`.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from harness.rendered.compiled import compiled
 from harness.rendered.kernels import FACADE_TEXELS, unit
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def draw_triangles(  # type: ignore[no-untyped-def]
     image, inverse_depth, view, vertices, colors, coordinates, triangles, textures, facades, windows, near
 ):
@@ -106,7 +106,7 @@ def draw_triangles(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _span(edge, py, width):  # type: ignore[no-untyped-def]
     """The first column of a triangle in a row, and the one after its last."""
     left, right = np.float32(0.0), np.float32(width - 1)
@@ -119,7 +119,7 @@ def _span(edge, py, width):  # type: ignore[no-untyped-def]
     return int(np.ceil(min(left, np.float32(width)))), int(np.floor(max(right, np.float32(-1.0)))) + 1
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _fill_plain(image, inverse_depth, edge, top, bottom, x0, y0, start, slope_x, slope_y):  # type: ignore[no-untyped-def]
     """Fill a triangle with its interpolated colour where it's nearer than what is there."""
     f32 = np.float32
@@ -140,7 +140,7 @@ def _fill_plain(image, inverse_depth, edge, top, bottom, x0, y0, start, slope_x,
                 image[py, px, 2] = (r0 + rx * dx) * z
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _fill_facade(  # type: ignore[no-untyped-def]
     image, inverse_depth, edge, top, bottom, x0, y0, start, slope_x, slope_y, texture, facades, windows
 ):
@@ -219,7 +219,7 @@ DENSE = 0.97
 """Foliage with at least this cover hides what is behind it."""
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def draw_dense_plants(image, inverse_depth, boards, atlas, spans, noise):  # type: ignore[no-untyped-def]
     """Draw of plants what hides everything behind it, near ones first; to be drawn before the background, which then need not be
     drawn there. `draw_loose_plants` draws the rest over the background.
@@ -232,14 +232,14 @@ def draw_dense_plants(image, inverse_depth, boards, atlas, spans, noise):  # typ
         _draw_plant(image, inverse_depth, boards[n], atlas, spans, noise, np.float32(DENSE), np.float32(2.0))
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def draw_loose_plants(image, inverse_depth, boards, atlas, spans, noise):  # type: ignore[no-untyped-def]
     """Draw of plants what their background shines through, far ones first; arguments as in `draw_dense_plants`."""
     for n in range(boards.shape[0]):
         _draw_plant(image, inverse_depth, boards[n], atlas, spans, noise, np.float32(0.02), np.float32(DENSE))
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _draw_plant(image, inverse_depth, board, atlas, all_spans, noise, least, most):  # type: ignore[no-untyped-def]
     """Of one row of `boards` the pixels whose cover is in [least, most); near plants get leaves finer than their texels."""
     if board[2] < np.float32(2.0):

@@ -230,7 +230,7 @@ def section(
     road."""
     tone = float(g.uniform(*tones))
     asphalt: Color = (tone * float(g.uniform(0.95, 1.06)), tone, tone * float(g.uniform(0.97, 1.05)))
-    grass: Color = (0.05, float(g.uniform(0.11, 0.16)), float(g.uniform(0.08, 0.14)))
+    grass: Color = (0.055, 0.82 * float(g.uniform(0.11, 0.16)), 0.9 * float(g.uniform(0.08, 0.14)))
     soil: Color = (0.09, 0.125, 0.155)
     paving: Color = to_color(np.array([0.20, 0.21, 0.22]) * g.uniform(0.7, 1.1) + g.uniform(-0.01, 0.02, 3))
     stone: Color = (0.34, 0.35, 0.36)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import cv2
-import numba
 import numpy as np
 
+from harness.rendered.compiled import compiled
 from harness.rendered.kernels import Bytes, Floats
 from harness.rendered.scene import Camera, Look
 
@@ -46,7 +46,7 @@ def _color_matrix(look: Look) -> Floats:
     return np.asarray(matrix * np.array(look.tint)[:, None], np.float32)
 
 
-@numba.njit(cache=True)
+@compiled()
 def add_noise(image, grain, top, left, strength, out):  # type: ignore[no-untyped-def]
     """Add grain (mean 128, standard deviation 32), from row `top` and column `left` of it on, to bytes.
 
@@ -58,7 +58,7 @@ def add_noise(image, grain, top, left, strength, out):  # type: ignore[no-untype
         _add_row(values[py], grain[top + py, 3 * left : 3 * (left + width)], strength, outs[py])
 
 
-@numba.njit(cache=True)
+@compiled()
 def _add_row(values, grain, strength, out):  # type: ignore[no-untyped-def]
     """A row of `add_noise`. Apart, since the compiler turns it into vector instructions."""
     for k in range(values.shape[0]):
@@ -67,7 +67,7 @@ def _add_row(values, grain, strength, out):  # type: ignore[no-untyped-def]
         out[k] = np.uint8(min(max(value + ((noise + np.int32(32768)) >> np.int32(16)), np.int32(0)), np.int32(255)))
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def smooth_edges(image, luma, solid, shown, out):  # type: ignore[no-untyped-def]
     """Smooth the staircases of what stands on the road, after Lottes, "FXAA" (2009): the steps of an outline are followed along it, and
     each pixel takes of its neighbour across what a straight outline would cover.
@@ -117,7 +117,7 @@ def smooth_edges(image, luma, solid, shown, out):  # type: ignore[no-untyped-def
                 outs[at, c] = np.uint8(here + (there - here) * share + f32(0.5))
 
 
-@numba.njit(cache=True)
+@compiled()
 def _mark(above, middle, below, marked):  # type: ignore[no-untyped-def]
     """1 where a pixel and its four neighbours differ enough for an outline. Apart, like `_keep_outlines`, since the compiler turns it
     into vector instructions."""
@@ -128,7 +128,7 @@ def _mark(above, middle, below, marked):  # type: ignore[no-untyped-def]
         marked[k + 1] = np.uint8(most - least) > max(np.uint8(10), most >> np.uint8(3))
 
 
-@numba.njit(cache=True)
+@compiled()
 def _keep_outlines(above, middle, below, shown, marked):  # type: ignore[no-untyped-def]
     """Unmark what `smooth_edges` leaves alone, by its depth."""
     for k in range(middle.shape[0] - 2):
@@ -139,7 +139,7 @@ def _keep_outlines(above, middle, below, shown, marked):  # type: ignore[no-unty
         marked[k + 1] &= np.uint8(edge & seen)
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def _follow(luma, at, step, across, most, both, steep):  # type: ignore[no-untyped-def]
     """How far an edge goes on in a direction, in pixels, and how the sum of its two sides has changed there."""
     change, count = np.int32(0), 0

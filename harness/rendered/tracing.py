@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from harness.rendered.compiled import compiled
 
 BLOCK = 8
 """Rays are traced at every so many pixels of a row; between two that meet smooth ground (or sky) their landing places
@@ -31,7 +32,7 @@ class Optics(NamedTuple):
     slope_scale: np.float32
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def tile_at(tile, a, b):  # type: ignore[no-untyped-def]
     """Bilinear lookup in a 512 x 512 periodic byte tile, in [0, 1]."""
     fa, fb = np.floor(a), np.floor(b)
@@ -43,7 +44,7 @@ def tile_at(tile, a, b):  # type: ignore[no-untyped-def]
     return (top + (low - top) * ta) * np.float32(1.0 / 255.0)
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def meet(lateral, slope, eye_x, table, slope_start, slope_scale):  # type: ignore[no-untyped-def]
     """Where a ray meets the ground: depth (0 for the sky), s, d, cos and tan of the heading, transmittance of the
     air."""
@@ -63,7 +64,7 @@ def meet(lateral, slope, eye_x, table, slope_start, slope_scale):  # type: ignor
     return z, s, d, cosine, tangent, table[index, 5]
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def trace_row(py, optics, undistort, rot, table, trace):  # type: ignore[no-untyped-def]
     """Fill `trace` (n, `TRACE`) with the rays at every `BLOCK`th pixel of row py: `optics` as below, the rest as in
     `kernels.View` and `ground.Ground`."""
