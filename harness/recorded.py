@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,7 +111,13 @@ def missing_seeds(expected: SuiteCells) -> list[str]:
     Variants of one name are rows of their own, and are told apart as the leaderboard tells them. Tiers that nobody has begun have
     a line each instead.
     """
-    told_elsewhere = recorded_names(expected) | last_outcomes(expected.results, expected.suite).keys()
+    outcomes = last_outcomes(expected.results, expected.suite)
+    return lacking_rows(expected, recorded_names(expected) | outcomes.keys())
+
+
+def lacking_rows(expected: SuiteCells, there: Collection[str]) -> list[str]:
+    """The rows that lack some seeds or all where the cells are there whose ids are in `there`; lines as of `missing_seeds`."""
+    told_elsewhere = set(there)
     rows: dict[str, list[ScoredCell]] = defaultdict(list)
     tiers: dict[str, list[ScoredCell]] = defaultdict(list)
     for cell in expected.cells:

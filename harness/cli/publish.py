@@ -39,7 +39,8 @@ def publish(
 ) -> None:
     """Copy SUITE's records, counts, predictions, labels, tables and page to OUT/SUITE, its table and badge into the README.
 
-    Of chosen cells OUT/SUITE then holds those and nothing else; each has to have its record. Labels of licensed datasets are never
+    Of chosen cells OUT/SUITE then holds those and nothing else, and its tables tell which rows of the suite are missing; each chosen
+    cell has to have its record, and cells that OUT/SUITE has already have to be chosen again. Labels of licensed datasets are never
     copied.
     """
     from harness.matrix import make_plan
@@ -52,13 +53,12 @@ def publish(
     loaded = load_suite(suite)
     page = readme_page(readme, loaded.name) if not no_readme else None
     target = out / loaded.name
-    written = (
-        publish_tables(target, page, results)
-        if tables
-        else publish_plan(
-            make_plan(loaded, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier), target, page
-        )
-    )
+    if tables:
+        written = publish_tables(target, page, results)
+    else:
+        plan = make_plan(loaded, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
+        whole = make_plan(loaded, results, seeds=seeds) if only or skip or tier else plan
+        written = publish_plan(plan, target, page, whole.expected)
     for line in told(written):
         typer.echo(line)
 

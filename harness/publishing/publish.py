@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -18,17 +18,19 @@ from harness.errors import InputError
 from harness.files import write_text
 from harness.matrix import Plan, records_of, refuse_unavailable
 from harness.publishing.labels import labels_name, opened, pack_labels, unpack_labels
+from harness.publishing.missing import MISSING_FILE, read_missing, write_missing
 from harness.publishing.pictures import median_images, overlay_sheet
 from harness.publishing.site import SITE, TRAINING, write_site
 from harness.publishing.sums import SUMS_FILE, write_sums
 from harness.publishing.tables import TABLES, write_tables
 from harness.publishing.verify import verify
+from harness.recorded import SuiteCells, lacking_rows
 from harness.records import Evaluation, Record, Submission, read_checked_counts, read_records, write_record
 from harness.report.badge import badge_text
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.published import read_published
 from harness.report.tables import to_markdown
-from harness.report.text import markdown
+from harness.report.text import counted, markdown
 from harness.suite import ScoredCell
 from harness.training.loop import LOG_FILE
 
@@ -41,18 +43,23 @@ PUBLISHED = frozenset(
         "labels",
         TRAINING,
         SITE,
+        MISSING_FILE,
         SUMS_FILE,
     }
 )
 """What a publication consists of; a folder that holds more isn't replaced."""
 
 
-def publish(plan: Plan, target: Path, readme: Path | None) -> list[Path]:
+def publish(plan: Plan, target: Path, readme: Path | None, whole: SuiteCells | None = None) -> list[Path]:
     """Copy the records of a finished suite to `target`, its table and badge between the README's markers; returns what was written.
 
+    whole: all cells of the suite, where the plan has chosen ones: tables and page tell which of them are missing.
+
     The folder `target` is replaced as a whole, by a rename. InputError if a cell has no record, if its archived predictions are not
-    the recorded ones, if `target` holds anything that isn't a publication, or if the README has no markers.
+    the recorded ones, if `target` holds anything that isn't a publication, or cells of the suite that aren't chosen, or if the README
+    has no markers.
     """
+    whole = whole or plan.expected
     refuse_unavailable(plan)
     records = records_of(plan)
     missing = [state.cell.id for state in plan.cells if not any(record.id == state.cell.id for record in records)]
@@ -62,7 +69,10 @@ def publish(plan: Plan, target: Path, readme: Path | None) -> list[Path]:
             "what is finished with --tier, --only or --skip"
         )
     check_target(plan, target)
-    board = leaderboard(records, records_folder(plan.results, plan.suite.name), read_published())
+    chosen = {record.id for record in records}
+    check_kept(whole, chosen, target)
+    lacking = lacking_rows(whole, chosen)
+    board = leaderboard(records, records_folder(plan.results, plan.suite.name), read_published(), missing=lacking)
     if board.left_out:
         raise InputError(f"{records_folder(plan.results, plan.suite.name)}/{board.left_out[0]}")
     page = None if readme is None else with_table(readme, plan.suite.name, board, target)
@@ -103,10 +113,22 @@ def check_target(plan: Plan, target: Path, parts: frozenset[str] = PUBLISHED) ->
         raise InputError(f"{target / strange[0]}: no part of a publication, and would be lost; move it away")
 
 
+def check_kept(whole: SuiteCells, chosen: Collection[str], target: Path) -> None:
+    """InputError if `target` has records of a suite's cells that aren't chosen. Those that the suite hasn't any more may go."""
+    published = {path.stem for path in (target / "records").glob("*.json")}
+    lost = [cell.id for cell in whole.cells if cell.id in published and cell.id not in chosen]
+    if lost:
+        raise InputError(
+            f"{target}: would lose {lost[0]} ({counted(len(lost), 'published cell')} that this choice leaves out): choose "
+            "what is published as well, or move the folder away"
+        )
+
+
 def fill(plan: Plan, records: list[Record], board: Leaderboard, folder: Path) -> None:
     """Write everything that is published of a suite into a new folder."""
     fill_rows(plan, records, board, folder)
     picture(plan, records, folder)
+    write_missing(folder, board.missing)
     write_site(folder, board, rendered_here(folder, plan.results))
     write_sums(folder)
 
@@ -219,7 +241,8 @@ def publish_tables(target: Path, readme: Path | None, results: Path) -> list[Pat
     )
     if fault is not None:
         raise InputError(f"{target}: {fault.name}: {fault.told[0]}; `verify` tells all; publish again from the run")
-    board = leaderboard(read_records(target / "records"), target / "records", read_published())
+    records, lacking = read_records(target / "records"), read_missing(target)
+    board = leaderboard(records, target / "records", read_published(), missing=lacking)
     page = None if readme is None else with_table(readme, target.name, board, target)
     written = [*write_tables(target, board), write_site(target, board, rendered_here(target, results))]
     write_sums(target)

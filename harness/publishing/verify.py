@@ -16,6 +16,7 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.files import sha256_of_json
+from harness.publishing.missing import read_missing
 from harness.publishing.rescoring import (
     LabelSource,
     Outcome,
@@ -182,7 +183,7 @@ def checked_tables(folder: Path, records: list[Record], unread: list[str]) -> tu
     unread: the files of records that couldn't be read.
     """
     try:
-        board = leaderboard(records, folder / "records", read_published())
+        board = leaderboard(records, folder / "records", read_published(), missing=read_missing(folder))
     except InputError as error:
         return (Checked("leaderboard", "", "differs", (inside(folder, str(error)),)),)
     with tempfile.TemporaryDirectory() as place:

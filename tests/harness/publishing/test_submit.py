@@ -13,6 +13,8 @@ from harness.cli.main import main
 from harness.publishing.demands import demands_of
 from harness.publishing.statement import STATEMENT_FILE
 from harness.publishing.submit import PARTS
+from harness.publishing.sums import write_sums
+from harness.suite import cells_of, load_suite
 from harness.timings import Latency, Throughput
 from harness.yaml_files import read_yaml
 
@@ -118,8 +120,31 @@ def test_of_a_suite_that_isnt_finished_what_is_chosen_is_published(
     assert len(list(Path("results/tiny/records").glob("*.json"))) == 1
     assert main(["verify", "tiny", "--published", "results"]) == 0
     capsys.readouterr()
+    lacking = "ufldv2_micro, baseline on roads: no record of seed 1 of 2"
+    table = Path("results/tiny/leaderboard.md").read_text()
+    assert f"- {lacking}\n" in table, "a part of a suite can be told from the whole"
+    assert lacking in Path("results/tiny/site/index.html").read_text()
+    assert main([*words, "--tables"]) == 0
+    assert Path("results/tiny/leaderboard.md").read_text() == table
+    Path("results/tiny/missing.json").unlink()
+    write_sums(Path("results/tiny"))
+    assert main(["verify", "tiny", "--published", "results"]) == 1, "and nobody can take that away"
+    capsys.readouterr()
     assert main([*words, "--tables", "--only", "seed=0"]) == 2
     assert "leave --only, --skip and --tier out" in capsys.readouterr().err
+
+
+def test_a_choice_that_leaves_out_what_is_published_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["publish", "tiny", "--no-readme"]
+    assert main([*words, "--seeds", "1"]) == 0, capsys.readouterr().err
+    (record,) = Path("results/tiny/records").glob("*.json")
+    assert not Path("results/tiny/missing.json").exists(), "of one seed all is there"
+    other = record.with_name(f"{cells_of(load_suite('tiny'))[1].id}.json")
+    other.write_bytes(record.read_bytes())
+    assert main([*words, "--only", "seed=0"]) == 2
+    assert f"results/tiny: would lose {other.stem} (1 published cell that" in capsys.readouterr().err
+    other.unlink()
+    assert main([*words, "--only", "seed=0"]) == 0, "what is published and chosen may be published again"
 
 
 @pytest.mark.parametrize(
