@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from harness.cli.options import RESULTS, Results, Seeds, SuiteName, Tier
 
 if TYPE_CHECKING:
     from harness.recorded import SuiteCells
+    from harness.suite import Suite
 
 app = typer.Typer(add_completion=False)
 
@@ -29,20 +31,37 @@ def leaderboard(
     from harness.errors import InputError
     from harness.files import no_collection
     from harness.micro_batches import current_cells, read_reductions
-    from harness.recorded import expected_of, record_paths
+    from harness.programs.cell import program_cells
+    from harness.recorded import expected_of, record_paths, strays
     from harness.suite import cells_of, load_suite
 
     with no_collection():
         loaded = load_suite(suite)
-        cells = current_cells(cells_of(loaded, seeds=seeds, tier=tier), read_reductions(results, loaded.name))
-        expected = expected_of(loaded, results, cells)
+        trained = current_cells(cells_of(loaded, seeds=seeds, tier=tier), read_reductions(results, loaded.name))
+        programs = program_cells(loaded, seeds=seeds, tier=tier)
+        expected = expected_of(loaded, results, (*trained, *programs))
         if not record_paths(expected):
-            raise InputError(f"{expected.records}: no record of this suite; run `samiro-bench bench {suite}`")
-        return 0 if show_leaderboard(expected, Console(), figures=figures) else 1
+            others, _ = strays(expected)
+            beside = f" as it is now ({others} of other seeds, tiers or options lie there)" if others else ""
+            raise InputError(f"{expected.records}: no record of this suite{beside}; run `samiro-bench bench {suite}`")
+        later = [] if tier is None else later_tiers(loaded, tier)
+        return 0 if show_leaderboard(expected, Console(), figures=figures, left_out=later) else 1
 
 
-def show_leaderboard(expected: SuiteCells, console: Console, *, figures: bool = False) -> bool:
+def later_tiers(suite: Suite, tier: str) -> list[str]:
+    """What the tables of `--tier` tell of the tiers after it, a line each."""
+    from harness.suite.tiers import taken_tiers
+
+    taken = taken_tiers(suite, tier)
+    return [f"tier {name}: left out, these tables are of --tier {tier}" for name in suite.tiers if name not in taken]
+
+
+def show_leaderboard(
+    expected: SuiteCells, console: Console, *, figures: bool = False, left_out: Sequence[str] = ()
+) -> bool:
     """Write tables and page of a suite's records, print the tables, and name the files; whether every record could be used.
+
+    left_out: what of the suite isn't among the cells, a line each, which the tables tell.
 
     What is wrong with the others goes to standard error, a line each.
     """
@@ -64,7 +83,7 @@ def show_leaderboard(expected: SuiteCells, console: Console, *, figures: bool = 
         place,
         published,
         faults=[*faults, *misplaced],
-        missing=missing_seeds(expected),
+        missing=[*missing_seeds(expected), *left_out],
         failed=failed_seeds(expected),
     )
     drawn = write_figures(folder / "site" / "figures", board) if figures else []

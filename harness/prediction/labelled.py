@@ -147,7 +147,7 @@ def score_candidate(
 def whole_folder(out: Path | None) -> Iterator[Path]:
     """Yield a folder to fill, which becomes `out` once all is done, and is gone after an error or without an `out`.
 
-    Raises InputError if `out` exists.
+    Raises InputError if `out` exists, or can't be made.
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="samiro-bench-") as nowhere:
@@ -156,7 +156,9 @@ def whole_folder(out: Path | None) -> Iterator[Path]:
     target = Path(os.path.abspath(out))
     if os.path.lexists(target):
         raise InputError(f"--out {out}: exists already; give a folder that doesn't, or move that one away")
-    place = next(parent for parent in target.parents if parent.is_dir())
+    place = next(parent for parent in target.parents if os.path.lexists(parent))
+    if not place.is_dir():
+        raise InputError(f"--out {out}: {place} is no folder; give another one")
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=place))
     try:
         yield aside

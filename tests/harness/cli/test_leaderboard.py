@@ -15,7 +15,9 @@ from rich.console import Console
 
 from harness.cli import leaderboard as verb
 from harness.recorded import SuiteCells
+from harness.records import read_records
 from harness.report.published import Published
+from harness.suite.load import SUITES, load_suite
 
 MINI = Path(__file__).resolve().parents[3] / "results" / "mini" / "records"
 
@@ -48,3 +50,21 @@ def test_published_figures_that_are_not_at_hand_are_told_beside_real_data(
     monkeypatch.setattr("harness.recorded.strays", lambda expected: (0, []))
     assert verb.show_leaderboard(SuiteCells("suite", tmp_path, ()), Console())
     assert ("published figures: results/published isn't at hand" in capsys.readouterr().out) is told
+
+
+def test_tables_of_a_tier_tell_which_tiers_they_leave_out(tmp_path: Path) -> None:
+    tiers = "tiers: {A: [{method: baseline}], B: [{detector: resa_*}], C: [{detector: '*'}]}"
+    (tmp_path / "tiered.yaml").write_text(f"{(SUITES / 'mini.yaml').read_text()}\n{tiers}\n")
+    suite = load_suite(str(tmp_path / "tiered.yaml"))
+    shutil.copytree(MINI, tmp_path / "mini" / "records")
+    baselines: Any = tuple(
+        SimpleNamespace(id=record.id, identity=record.identity)
+        for record in read_records(MINI)
+        if record.identity.method == "baseline"
+    )
+    for tier, left_out in (("A", ["B", "C"]), ("C", [])):
+        later = verb.later_tiers(suite, tier)
+        assert verb.show_leaderboard(SuiteCells("mini", tmp_path, baselines), Console(), left_out=later)
+        table = (tmp_path / "mini" / "leaderboard.md").read_text()
+        told = [line for line in table.splitlines() if "left out, these tables are of --tier" in line]
+        assert told == [f"- tier {name}: left out, these tables are of --tier {tier}" for name in left_out]

@@ -260,6 +260,7 @@ def test_a_chosen_threshold_holds_and_a_cell_without_one_isnt_finished(
         (["posts.yaml", "six", "--checkpoint", "mine.safetensors"], "write DETECTOR=FILE"),
         (["posts.yaml", "six", "--checkpoint", "lstr_micro=none.safetensors"], "none.safetensors is missing"),
         (["posts.yaml", "six", "--out", "photos"], "photos: exists already"),
+        (["posts.yaml", "six", "--out", "posts.yaml/kept"], "posts.yaml is no folder"),
         (["posts.yaml", "six", "--crop", "1700x590+0+0"], "too small for the crop"),
     ],
 )

@@ -141,6 +141,11 @@ def test_a_program_has_one_row_a_dataset_scored_from_the_files_that_it_wrote(fol
     table = (results / "suite" / "leaderboard.md").read_text()
     assert "## Programs by their own clocks" in table
     assert "seer" in capsys.readouterr().out
+    (results / "suite" / "leaderboard.md").unlink()
+    assert main(["leaderboard", str(folder / "suite.yaml"), "--results", str(results)]) == 0
+    assert "| seer" in (results / "suite" / "leaderboard.md").read_text(), (
+        "`leaderboard` knows programs as `bench` does"
+    )
 
 
 def test_what_was_asked_once_is_not_asked_again_unless_program_or_weights_change(folder, capsys):
