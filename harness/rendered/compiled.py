@@ -25,6 +25,8 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             kept = numba.njit(cache=True, **options)(function)
         except RuntimeError:  # numba's word for "no folder to cache in"
             return numba.njit(**options)(function)
+        if kept is function:  # NUMBA_DISABLE_JIT=1: nothing is compiled
+            return kept
         file = kept._cache._cache_file
         file._source_stamp = (file._source_stamp, _package_stamp())
         return kept

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.rendered import meshes
+from harness.rendered import vehicles
 from harness.rendered.kernels import Floats, View
-from harness.rendered.meshes import Mesh, Model
+from harness.rendered.meshes import Mesh
 from harness.rendered.road import RoadView, project
 from harness.rendered.scene import BACKDROP_END, Scene, Vehicle, Weather
 from harness.rendered.shading import air_share, shade_points, sun_direction
 from harness.rendered.structures import barrier_meshes, building_mesh, pole_mesh
+from harness.rendered.vehicles import Model
 
 Array = npt.NDArray[np.float64]
 
@@ -40,7 +41,7 @@ def place_vehicles(scene: Scene, road: RoadView, start: float, seconds: float) -
     """Vehicles within sight, ahead of the camera; none stands where the camera is."""
     actors = []
     for vehicle in scene.vehicles:
-        model = meshes.vehicle(vehicle.model)
+        model = vehicles.vehicle(vehicle.model)
         s = vehicle.s + vehicle.speed * seconds
         widened = float(scene.shape.widening.shift(s)) if vehicle.d > scene.boundaries[-1][0] else 0.0
         d = vehicle.d + widened
@@ -55,14 +56,14 @@ def place_vehicles(scene: Scene, road: RoadView, start: float, seconds: float) -
 
 
 _ALBEDO = {
-    meshes.GLASS: (0.02, 0.02, 0.018),
-    meshes.DARK: (0.022, 0.022, 0.022),
-    meshes.RIM: (0.14, 0.14, 0.14),
-    meshes.TAIL: (0.015, 0.015, 0.18),
-    meshes.HEAD: (0.55, 0.55, 0.52),
-    meshes.PLATE: (0.5, 0.5, 0.5),
-    meshes.TRIM: (0.16, 0.16, 0.16),
-    meshes.CARGO: (0.5, 0.5, 0.5),
+    vehicles.GLASS: (0.02, 0.02, 0.018),
+    vehicles.DARK: (0.022, 0.022, 0.022),
+    vehicles.RIM: (0.14, 0.14, 0.14),
+    vehicles.TAIL: (0.015, 0.015, 0.18),
+    vehicles.HEAD: (0.55, 0.55, 0.52),
+    vehicles.PLATE: (0.5, 0.5, 0.5),
+    vehicles.TRIM: (0.16, 0.16, 0.16),
+    vehicles.CARGO: (0.5, 0.5, 0.5),
 }
 _GLOSS = np.array([0.75, 1.0, 0.06, 0.3, 0.5, 0.6, 0.2, 0.3, 0.1], np.float32)
 
@@ -74,22 +75,22 @@ def _vehicle_mesh(actor: Actor, weather: Weather, view: View) -> Mesh:
     points = model.vertices @ turn + np.array([actor.x, actor.y, actor.z], np.float32)
     normals = model.normals @ turn
     palette = np.array([paint, *(_ALBEDO[k] for k in range(1, 9))], np.float32)
-    palette[meshes.PLATE] = actor.vehicle.plate
+    palette[vehicles.PLATE] = actor.vehicle.plate
     if actor.vehicle.model == "truck":
-        palette[meshes.CARGO] = 0.35 + 0.5 * paint
+        palette[vehicles.CARGO] = 0.35 + 0.5 * paint
     colors = shade_points(
         points, normals, palette[model.materials], weather, view, gloss=_GLOSS[model.materials], open_sky=model.open_sky
     )
     clear = 1.0 - float(air_share(actor.z, weather))
     # Panes are curved: their upper part mirrors the sky, their lower part the road.
-    glass = model.materials == meshes.GLASS
+    glass = model.materials == vehicles.GLASS
     colors[glass, :3] += np.square(model.rise[glass])[:, None] * np.array(weather.horizon) * (PANE_MIRRORS * clear)
     if weather.night or actor.vehicle.braking:
         power = (1.6 if actor.vehicle.braking else 0.5) if weather.night else 1.2
-        tail = model.materials == meshes.TAIL
+        tail = model.materials == vehicles.TAIL
         colors[tail, :3] += np.array([0.03, 0.05, 1.0]) * power * clear
     if weather.night:
-        colors[model.materials == meshes.HEAD, :3] += np.array([2.4, 2.8, 3.0]) * clear
+        colors[model.materials == vehicles.HEAD, :3] += np.array([2.4, 2.8, 3.0]) * clear
     return Mesh(points, colors, model.coordinates, model.triangles, model.textures)
 
 

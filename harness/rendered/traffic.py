@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.rendered.meshes import VEHICLES
 from harness.rendered.scene import Color, Vehicle
+from harness.rendered.vehicles import VEHICLES
 
 Generator = np.random.Generator
 

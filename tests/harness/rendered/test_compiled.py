@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import harness.rendered.compiled as module
+from harness.rendered.compiled import compiled
 
 CALLER = """
 from kernels.compiled import compiled
@@ -45,3 +48,11 @@ def test_a_kept_kernel_is_renewed_when_one_that_it_calls_in_another_module_chang
     assert result(tmp_path) == "21 1\n"
     (package / "inner.py").write_text(INNER.format(factor=3))
     assert result(tmp_path) == "31 0\n"
+
+
+def test_kernels_stay_plain_functions_where_nothing_is_to_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kernel(value: int) -> int:
+        return value + 1
+
+    monkeypatch.setattr("numba.core.config.DISABLE_JIT", True)
+    assert compiled()(kernel) is kernel
