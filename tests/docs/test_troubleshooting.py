@@ -156,7 +156,7 @@ PROVOKED: dict[str, Callable[[], list[str]]] = {
     "cannot be written...; give another --results folder": lambda: ["bench", "smoke", "--results", "/proc/none"],
     "key 'training.device' is 'cuda', but no CUDA device can be used here": no_cuda,
     "there is no ... here: run this where jobs are submitted": lambda: ["bench", "smoke", "--engine", "slurm"],
-    "no record of this suite; run ...": lambda: ["leaderboard", "mini"],
+    "no record of this suite...; run ...": lambda: ["leaderboard", "mini"],
     "a file as torch writes it, not a checkpoint of this program": checkpoint_of_torch,
     "it counts as no lanes": missing_prediction,
     "nothing is called so; correct the pattern": lambda: [

@@ -81,7 +81,7 @@ def test_no_scene_is_shared_between_clips_splits_or_seeds() -> None:
 def test_the_mini_suites_roads_are_those_that_its_published_records_name() -> None:
     rendered = load_suite("mini").datasets["roads"].rendered
     assert rendered is not None
-    assert dataset_key(rendered) == "e62e88e563008963df93211feaeef533641a9a0ecbbe1e3469d47a1b1e43c291"
+    assert dataset_key(rendered) == "9831260056d9b6f11d661ec200d90aaca55ef6de1d62f55c488d6523a43fe12f"
 
 
 def test_sizes_and_clip_lengths_are_those_of_the_form_unless_given() -> None:
