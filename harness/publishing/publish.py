@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from harness.artefacts import open_part, rendering_phase
 from harness.cell import CellPhases, records_folder
-from harness.datasets.base import Dataset
+from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.errors import InputError
 from harness.files import write_text
@@ -26,6 +26,8 @@ from harness.publishing.tables import TABLES, write_tables
 from harness.publishing.verify import verify
 from harness.recorded import SuiteCells, lacking_rows
 from harness.records import Evaluation, Record, Submission, read_checked_counts, read_records, write_record
+from harness.rendered.dataset import label_dataset
+from harness.rendered.spec import RenderSpec
 from harness.report.badge import badge_text
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.published import read_published
@@ -170,8 +172,21 @@ def archive_labels(plan: Plan, records: list[Record], folder: Path) -> None:
             part = state.cell.datasets[evaluation.dataset]
             target = folder / "labels" / labels_name(evaluation.dataset, evaluation.split, evaluation.dataset_sha256)
             if part.rendered is not None and not target.exists():
-                dataset = open_part(plan.results, evaluation.dataset, part)
-                pack_labels(target, dataset, evaluation.split, part.rendered)
+                with labels_of(plan.results, evaluation.dataset, part.rendered) as dataset:
+                    pack_labels(target, dataset, evaluation.split, part.rendered)
+
+
+@contextmanager
+def labels_of(results: Path, name: str, spec: RenderSpec) -> Iterator[Dataset]:
+    """A rendered dataset whose labels can be read. Where runs came from another machine without its images, labels are made again,
+    without drawing any."""
+    root, size = rendering_phase(results, spec).folder / "dataset", (spec.height, spec.width)
+    if root.is_dir():
+        yield open_dataset(spec.form, root, name=name, image_size=size)
+        return
+    with tempfile.TemporaryDirectory() as place:
+        label_dataset(spec, Path(place))
+        yield open_dataset(spec.form, Path(place), name=name, image_size=size)
 
 
 def rendered_here(folder: Path, results: Path) -> dict[str, Dataset]:
@@ -187,11 +202,13 @@ def rendered_here(folder: Path, results: Path) -> dict[str, Dataset]:
 
 
 def picture(plan: Plan, records: list[Record], folder: Path) -> None:
-    """The sheet of overlays, of the last cell on clean rendered images of its own dataset; other images may not be shown."""
+    """The sheet of overlays, of the last cell on clean rendered images of its own dataset; other images may not be shown. None is made
+    where runs came from another machine without the images."""
     shown: list[tuple[ScoredCell, Record, Evaluation]] = [
         (state.cell, record, evaluation)
         for state, record in zip(plan.cells, records, strict=True)
         if state.cell.dataset.rendered is not None
+        and (rendering_phase(plan.results, state.cell.dataset.rendered).folder / "dataset").is_dir()
         for evaluation in record.evaluations[::-1]
         if evaluation.corruption is None and evaluation.dataset == record.identity.dataset
     ]

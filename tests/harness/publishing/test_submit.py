@@ -85,6 +85,22 @@ def runs(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return Path(shutil.copytree(finished, tmp_path / "results/local"))
 
 
+def test_runs_that_came_without_images_and_checkpoints_are_published_all_the_same(runs: Path, tmp_path: Path) -> None:
+    assert main(["publish", "tiny", "--only", "seed=0", "--no-readme", "--out", "whole"]) == 0
+    shutil.rmtree(runs / "artefacts/rendered")
+    for path in runs.rglob("*.safetensors"):
+        path.unlink()
+    assert main(["publish", "tiny", "--only", "seed=0", "--no-readme", "--out", "carried"]) == 0
+    whole, carried = Path("whole/tiny"), Path("carried/tiny")
+    assert (whole / "overlays.jpg").is_file()
+    assert not (carried / "overlays.jpg").exists()
+    for part in ("labels", "records", "predictions"):
+        names = [path.name for path in (whole / part).iterdir()]
+        assert sorted(path.name for path in (carried / part).iterdir()) == sorted(names)
+        assert all((whole / part / name).read_bytes() == (carried / part / name).read_bytes() for name in names)
+    assert main(["verify", "tiny", "--published", "carried"]) == 0
+
+
 def test_finished_cells_are_packed_and_accepted_and_what_to_do_next_is_said(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
