@@ -214,7 +214,7 @@ def test_a_slurm_job_that_is_told_to_stop_then_pre_empted_then_queued_again_goes
     def disturb(event: Event) -> None:
         attempt = len(begins(counted)) if counted.with_suffix(".begins").exists() else 0
         # Not before this attempt has got somewhere.
-        ahead = attempt > 0 and int(counted.read_text() if counted.exists() else 0) > begins(counted)[-1] + 2
+        ahead = attempt > 0 and int((counted.read_text() if counted.exists() else "") or 0) > begins(counted)[-1] + 2
         if ahead and event.phase == "count" and attempt not in disturbed and attempt <= len(disturbances):
             disturbed.add(attempt)
             subprocess.run(disturbances[attempt - 1](), check=True, capture_output=True)
