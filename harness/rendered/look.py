@@ -1,6 +1,7 @@
 """Draws how a recording's camera develops its frames: tone, colour, sharpening, and what the windscreen mirrors.
 
-Its numbers come from a generator of their own, so that they can change without moving anything else of a scene.
+Its numbers come from a generator of their own, so that they can change without moving anything else of a scene. In version 5 that
+generator starts as `pavement`'s does, so that the two go together (docs/rendered.md): the next version has to part them.
 """
 
 from __future__ import annotations
