@@ -14,6 +14,7 @@ from harness.rendered import background, glare, kernels, objects, rasterizer, ro
 from harness.rendered.ground import Ground, Light
 from harness.rendered.kernels import Bytes, Floats
 from harness.rendered.scene import Scene
+from harness.rendered.streams import Stream, open_stream
 
 NIGHT_LEVEL = 0.17
 """The light that the meter would bring the frame to at night."""
@@ -99,7 +100,7 @@ def tone_curve(contrast: float, pivot: float) -> Bytes:
 
 def aim(scene: Scene, number: int, *, width: int, height: int) -> Shot:
     """Frame `number` of a clip before it is drawn, which is all that labels need."""
-    shake = np.random.default_rng(np.random.SeedSequence([scene.seed & 0xFFFFFFFF, scene.seed >> 32, 78, number]))
+    shake = open_stream(scene.seed, Stream.SHAKE, number)
     seconds = number * scene.frame_seconds
     travelled = scene.speed * scene.frame_seconds * number
     view, distortion = _camera(scene, shake, width, height)

@@ -17,6 +17,7 @@ from harness.rendered.road import RoadShape, Widening
 from harness.rendered.roadside import barriers, buildings, plants, poles, to_color
 from harness.rendered.sampling import ASPHALT, WHITE, YELLOW, patches, section
 from harness.rendered.scene import Barrier, Camera, Line, Pole, Scene
+from harness.rendered.streams import Stream, open_stream
 from harness.rendered.traffic import as_in_america, sample_traffic
 from harness.rendered.wayside import backdrop, overcast, skyline, varied
 from harness.rendered.weather import sample_weather
@@ -66,7 +67,7 @@ def sample_highway(
     Three: the car is in an outermost lane. Four: it is between two lanes. Five: one boundary more on one side. Equal arguments give
     equal scenes.
     """
-    g = np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 79]))
+    g = open_stream(seed, Stream.HIGHWAY)
     style = str(g.choice(["highway", "elevated"], p=[0.85, 0.15]))
     speed = float(g.uniform(22, 31)) * (0.35 if scenario == "crowd" else 1.0)
     travel = speed * recording.frame_seconds * max(frames - 1, 0)
@@ -77,7 +78,7 @@ def sample_highway(
     reach = recording.reach[0] * float(np.exp(g.normal(0, recording.reach[1])))
     reaches = [reach * (float(g.uniform(0.25, 1.0)) if g.random() < recording.fallen_short else 1.0) for _ in window]
     # What stands behind the roadside has draws of its own, so that it can grow without moving anything else.
-    own = np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 81]))
+    own = open_stream(seed, Stream.WAYSIDE)
     weather = overcast(own, sample_weather(g, scenario, difficulty))
     concrete = g.random() < 0.5
     inner, shoulder = float(g.uniform(0.6, 2.6)), float(g.uniform(1.2, 3.2))

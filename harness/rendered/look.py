@@ -1,16 +1,14 @@
 """Draws how a recording's camera develops its frames: tone, colour, sharpening, and what the windscreen mirrors.
 
-Its numbers come from a generator of their own, so that they can change without moving anything else of a scene. In version 5 that
-generator starts as `pavement`'s does, so that the two go together (docs/rendered.md): the next version has to part them.
+Its numbers come from a stream of their own, so that they can change without moving anything else of a scene.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from harness.rendered.scene import Look
+from harness.rendered.streams import Stream, open_stream
 
 
 @dataclass(frozen=True)
@@ -28,15 +26,16 @@ class Kit:
     reflection: tuple[float, float]
 
 
-DASHBOARD = Kit((0.04, 0.085), (1.15, 1.45), (0.9, 1.25), 0.04, (1.2, 2.0), (0.2, 1.0), 0.45, (0.015, 0.05))
-"""Consumer cameras behind a windscreen, each with its own tone, as CULane's."""
+DASHBOARD = Kit((0.08, 0.14), (0.85, 1.15), (0.9, 1.25), 0.04, (1.2, 2.4), (0.0, 0.6), 0.45, (0.015, 0.05))
+"""Consumer cameras behind a windscreen, each with its own tone, as CULane's. Level and contrast are those that give the quantiles of
+four of CurveLanes' day frames (docs/rendered.md)."""
 MACHINE_VISION = Kit((0.068, 0.086), (1.4, 1.65), (0.5, 0.75), 0.02, (1.4, 1.9), (0.4, 0.8), 0.15, (0.005, 0.02))
 """An industrial camera with hardly any toe: deep shadows and pale colours, as TuSimple's."""
 
 
 def sample_look(kit: Kit, seed: int) -> Look:
     """The look of a clip's frames. Equal arguments give equal looks."""
-    g = np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 83]))
+    g = open_stream(seed, Stream.LOOK)
     mirrors = g.random() < kit.reflecting
     return Look(
         level=float(g.uniform(*kit.level)),

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.rendered.roadside import to_color
 from harness.rendered.scene import Color, Line, Pavement
+from harness.rendered.streams import Stream, open_stream
 
 Generator = np.random.Generator
 Section = tuple[tuple[float, Color, float, float], ...]
@@ -85,7 +86,7 @@ def highway_pavement(
 
 
 def _generator(seed: int) -> Generator:
-    return np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 83]))
+    return open_stream(seed, Stream.PAVEMENT)
 
 
 def _factors(g: Generator, count: int, spread: float) -> tuple[float, ...]:

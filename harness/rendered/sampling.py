@@ -14,6 +14,7 @@ from harness.rendered.pavement import street_pavement
 from harness.rendered.road import CULANE_REACH, RoadShape, Widening
 from harness.rendered.roadside import barriers, buildings, plants, poles, to_color
 from harness.rendered.scene import Color, Line, Mark, Scene
+from harness.rendered.streams import Stream, open_stream
 from harness.rendered.traffic import sample_traffic
 from harness.rendered.wayside import backdrop, overcast, skyline, varied
 from harness.rendered.weather import sample_camera, sample_weather
@@ -29,7 +30,7 @@ FRAME_SECONDS = 0.5
 
 def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Scene:
     """The scene of a clip of `frames` frames. Equal arguments give equal scenes."""
-    generator = np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 77]))
+    generator = open_stream(seed, Stream.STREET)
     style = str(generator.choice(["city", "avenue", "highway", "elevated"], p=_style_shares(scenario)))
     fast = style in ("highway", "elevated")
     speed = float(generator.uniform(10, 17) if fast else generator.uniform(4, 9)) * (
@@ -53,7 +54,7 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
     )
     lines = _lines(generator, scenario, difficulty, boundaries, fast, shape.widening, junction)
     # What stands behind the roadside has draws of its own, so that it can grow without moving anything else.
-    own = np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 81]))
+    own = open_stream(seed, Stream.WAYSIDE)
     weather = overcast(own, sample_weather(generator, scenario, difficulty))
     shoulder = float(generator.uniform(0.4, 2.6) if fast else generator.uniform(0.25, 0.7))
     ground = section(generator, style, left - (0.6 if fast else 0.35), -left + shoulder)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from harness.errors import did_you_mean
 from harness.files import sha256_of_json
 
-RENDERER_VERSION = "5"
+RENDERER_VERSION = "6"
 """Raised whenever the pixels or labels of specs of all forms change: it is part of a rendered dataset's identity.
 
 Equal versions and specs give equal bytes on one machine. The kernels are compiled with fast floating-point arithmetic

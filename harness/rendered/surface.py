@@ -9,6 +9,7 @@ from harness.rendered.foliage import PLANT_TEXELS
 from harness.rendered.ground import SECTION_BINS, SECTION_HALF, TONE_ONE
 from harness.rendered.kernels import Bytes, Floats
 from harness.rendered.scene import Scene
+from harness.rendered.streams import Stream, open_stream
 from harness.rendered.textures import noise_tile, plants
 
 TEXELS_S = 7.0
@@ -78,7 +79,7 @@ def _tones(scene: Scene, rows: int, cols: int) -> Bytes:
 
     On the road: streaks along it, slabs of their own tone, spots and tyre marks; beside it clumps.
     """
-    g = np.random.default_rng(np.random.SeedSequence([scene.seed & 0xFFFFFFFF, scene.seed >> 32, 84]))
+    g = open_stream(scene.seed, Stream.TONES)
     first, last = (int(_texel(scene, 0.0, d)[0]) for d in (scene.boundaries[0][0] - 1.0, scene.boundaries[-1][0] + 1.0))
     road = slice(max(first, 0), min(last, cols))
     noise = noise_tile()

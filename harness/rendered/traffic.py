@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.rendered.scene import Color, Vehicle
+from harness.rendered.streams import Stream, open_stream
 from harness.rendered.vehicles import VEHICLES
 
 Generator = np.random.Generator
@@ -96,9 +97,9 @@ def sample_traffic(
 
 
 def as_in_america(vehicles: tuple[Vehicle, ...], seed: int) -> tuple[Vehicle, ...]:
-    """The same traffic as on an American road: plates are white, most hatchbacks and buses are pick-ups, drawn from a generator of
-    their own."""
-    g = np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, seed >> 32, 84]))
+    """The same traffic as on an American road: plates are white, most hatchbacks and buses are pick-ups, drawn from a stream of their
+    own."""
+    g = open_stream(seed, Stream.AMERICAN_TRAFFIC)
     found = []
     for vehicle in vehicles:
         chance, color = g.random(), _CAR_COLORS[int(g.integers(len(_CAR_COLORS)))]
