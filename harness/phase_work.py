@@ -44,18 +44,26 @@ from harness.training.checkpoint import save_inference_checkpoint
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
 from harness.training.launch import launch
+from harness.training.loop import BEST_FILE, STATE_FILE
 from harness.training.loop import train as run_training
 from harness.training.plan import TrainingPlan, TrainingSummary, Validation
 from harness.training.ranks import ALONE, Ranks
 from harness.training.views import augmenting_device
 from harness.weights.cache import start_detector
 
+SUMMARY_FILE = "summary.json"
+"""Of phase `train`."""
 THRESHOLD_FILE = "threshold.json"
 """Of phase `threshold`."""
 
 
 def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Report, folder: Path) -> None:
-    """Phase `train`: writes checkpoint.safetensors (the inference model), summary.json and the log."""
+    """Phase `train`: writes checkpoint.safetensors (the inference model), the log and, last of all, summary.json; what it could be
+    continued from is gone then."""
+    if (folder / SUMMARY_FILE).is_file():
+        # It was killed between its end and the phase's.
+        drop_state(folder)
+        return
     processes = cell.identity.processes
     if processes == 1:
         train_share(results, cell, content, dataset, folder, ALONE, report)
@@ -148,7 +156,14 @@ def keep_trained(
         "weights": None if weights is None else weights.model_dump(mode="json"),
         "oracle": None if oracle is None else oracle.model_dump(mode="json"),
     }
-    write_json(folder / "summary.json", summary_facts)
+    write_json(folder / SUMMARY_FILE, summary_facts)
+    drop_state(folder)
+
+
+def drop_state(folder: Path) -> None:
+    """Remove what only an unfinished training needs: several times what its checkpoint takes."""
+    for name in (STATE_FILE, BEST_FILE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def training_plan(cell: Cell, total_steps: int) -> TrainingPlan:

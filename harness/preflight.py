@@ -79,7 +79,9 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
         [recorded] if probed is None else [probed, recorded],
         predicted_images(untrained, {need.name: need.images for need in data}),
     )
-    disk = disk_need(plan.suite, left, plan.results, sum(price.disk_bytes for price in prices.values()))
+    kept = sum(price.disk_bytes for price in prices.values())
+    meanwhile = max((price.training_bytes for price in prices.values()), default=0)
+    disk = disk_need(plan.suite, left, plan.results, kept, meanwhile)
     return Preflight(
         (*data, *weights_needs(untrained), *program_needs(left), *memory_needs(untrained, training_images), disk),
         prices,
@@ -215,8 +217,12 @@ def checked_split(dataset: Dataset, split: str) -> int:
     return len(frames)
 
 
-def disk_need(suite: Suite, cells: Iterable[AnyCell], results: Path, cells_bytes: int) -> Need:
-    """Room for some cells, which are to keep so many bytes, and for those of their datasets that are still to be rendered."""
+def disk_need(suite: Suite, cells: Iterable[AnyCell], results: Path, kept: int, meanwhile: int) -> Need:
+    """Room for some cells, which are to keep so many bytes, and for those of their datasets that are still to be rendered.
+
+    meanwhile: bytes that the largest training takes while it runs. How many run at once is the engine's to say: there must be room for
+    one of them.
+    """
     parts = [suite.datasets[name] for name in splits_of(cells)]
     specs = [part.rendered for part in parts if part.rendered is not None]
     rendered = sum(
@@ -224,17 +230,19 @@ def disk_need(suite: Suite, cells: Iterable[AnyCell], results: Path, cells_bytes
         for spec in specs
         if phase_state(rendering_phase(results, spec)).state != "done"
     )
-    wanted = cells_bytes + int(rendered)
+    wanted = kept + int(rendered)
     place = next(folder for folder in (results.absolute(), *results.absolute().parents) if folder.is_dir())
     disk = shutil.disk_usage(place)
     if not disk.total:
         told = f"{results} cannot be written: {place} is no folder on a disk; give another --results folder"
         return Need("disk", str(results), True, told)
     free = disk.free
-    told = f"about {gigabytes(wanted)} will be written below {results}, {gigabytes(free)} are free"
-    if wanted > free:
-        told += "; make room, or give another --results folder"
-    return Need("disk", str(results), wanted > free, told)
+    told = f"about {gigabytes(wanted)} will be kept below {results}"
+    told += f", and up to {gigabytes(meanwhile)} for every training while it runs" if meanwhile else ""
+    told += f"; {gigabytes(free)} are free"
+    short = wanted + meanwhile > free
+    told += ": make room, or give another --results folder" if short else ""
+    return Need("disk", str(results), short, told)
 
 
 def gigabytes(count: int) -> str:

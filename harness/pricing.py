@@ -36,12 +36,13 @@ BYTES_A_PREDICTION = 4096 + 512
 class Price:
     """What one cell costs: seconds of training (None: unknown) and where that figure comes from; bytes it will keep on the disk.
 
-    steps: of its training; None where the number of images isn't known.
+    training_bytes: what it takes besides while it trains. steps: of its training; None where the number of images isn't known.
     """
 
     seconds: float | None
     basis: Literal["records", "probe", "unknown"]
     disk_bytes: int
+    training_bytes: int
     steps: int | None = None
 
 
@@ -131,14 +132,16 @@ def priced(
         kind = f"{cell.adapter} {cell.form} {sha256_of_json(cell.configuration.architecture)}"
         if kind not in weights:
             weights[kind] = parameters(cell)
-        copies = 2 + MOMENTS[cell.configuration.recipe.optimizer]
-        disk = weights[kind] * BYTES_A_WEIGHT * copies + evaluated.get(cell.id, 0) * BYTES_A_PREDICTION
         recipe = cell.configuration.recipe
+        disk = weights[kind] * BYTES_A_WEIGHT + evaluated.get(cell.id, 0) * BYTES_A_PREDICTION
+        # Its state is written beside the one before.
+        copies = 1 + MOMENTS[recipe.optimizer] + (recipe.ema_decay is not None)
+        state = 2 * weights[kind] * BYTES_A_WEIGHT * copies
         steps = recipe.total_steps(images) if images is not None else None
         if known is None or steps is None:
-            prices[cell.id] = Price(None, "unknown", disk, steps)
+            prices[cell.id] = Price(None, "unknown", disk, state, steps)
         else:
-            prices[cell.id] = Price(steps * known.seconds[key], known.basis, disk, steps)
+            prices[cell.id] = Price(steps * known.seconds[key], known.basis, disk, state, steps)
     return prices
 
 

@@ -30,7 +30,7 @@ def with_done(state: CellState, *names: str) -> CellState:
 
 
 def price(seconds: float | None = 100.0, steps: int = 60) -> Price:
-    return Price(seconds, "unknown" if seconds is None else "records", 10**6, steps)
+    return Price(seconds, "unknown" if seconds is None else "records", 10**6, 0, steps)
 
 
 def test_a_cell_costs_its_training_and_what_others_like_it_took_for_the_rest(plan: Plan) -> None:
@@ -78,7 +78,7 @@ def test_hours_of_the_whole_are_in_one_line(plan: Plan) -> None:
         (price(4000.0), True),
         (price(None, 60), False),
         (price(None, 6000), True),
-        (Price(None, "unknown", 0, None), True),
+        (Price(None, "unknown", 0, 0, None), True),
     ],
 )
 def test_long_is_what_takes_an_hour_or_may(plan: Plan, one: Price, long: bool) -> None:

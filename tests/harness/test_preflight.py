@@ -101,14 +101,15 @@ def test_the_memory_of_decoded_images_is_told_beside_its_limit(tmp_path: Path, a
 
 def test_a_disk_without_room_is_told_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     smoke, place = load_suite("smoke"), tmp_path / "not" / "there" / "yet"
-    assert not disk_need(smoke, cells_of(smoke), place, 0).missing
+    assert not disk_need(smoke, cells_of(smoke), place, 0, 0).missing
     wanted = BYTES_A_PIXEL * 1640 * 590 * (72 + 36)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1, 0, int(wanted + 1e6)))
-    assert not disk_need(smoke, cells_of(smoke), place, 0).missing
-    need = disk_need(smoke, cells_of(smoke), place, int(2e6))
-    assert need.missing
-    assert "--results" in need.detail
+    assert not disk_need(smoke, cells_of(smoke), place, 0, 0).missing
+    for kept, meanwhile in ((2e6, 0), (0, 2e6)):
+        need = disk_need(smoke, cells_of(smoke), place, int(kept), int(meanwhile))
+        assert need.missing
+        assert "--results" in need.detail
 
 
 def test_bench_tells_everything_that_is_missing_and_makes_no_folder(

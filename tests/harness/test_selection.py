@@ -65,12 +65,16 @@ def run(suite: Suite, results: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """The cell's training by both rules, in one folder of results."""
+    """The cell's training by both rules, in one folder of results, with the states that it could have been continued from."""
     folder = tmp_path_factory.mktemp("chosen")
     threads = torch.get_num_threads()
-    yield {
-        rule: run(suite_of(folder, selection=rule, validations=3), folder / "results") for rule in ("last", "val-best")
-    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phase_work, "drop_state", lambda folder: None)
+        found = {
+            rule: run(suite_of(folder, selection=rule, validations=3), folder / "results")
+            for rule in ("last", "val-best")
+        }
+    yield found
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
 
@@ -113,6 +117,25 @@ def test_the_checkpoint_is_of_the_best_step(runs: dict[str, Path]) -> None:
     detector = load_detector(folder / "checkpoint.safetensors")
     for name, value in detector.state_dict().items():
         assert torch.equal(value, best[f"detector.{name}"])
+
+
+def test_a_finished_training_keeps_nothing_to_continue_from_and_one_killed_at_its_very_end_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    suite = suite_of(tmp_path, selection="val-best", validations=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(phase_work, "drop_state", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(suite, tmp_path / "results")
+    (part,) = (tmp_path / "results").glob("chosen/cells/*/train.part")
+    kept = {name: (part / name).stat().st_mtime_ns for name in ("checkpoint.safetensors", "training.jsonl")}
+    assert (part / "training.safetensors").is_file()
+    folder = run(suite, tmp_path / "results")
+    assert kept == {name: (folder / name).stat().st_mtime_ns for name in kept}
+    assert {path.name for path in folder.iterdir()} == {*kept, "summary.json", "begun.json", "phase.json"}
 
 
 def test_lanes_that_are_the_labels_score_one(runs: dict[str, Path]) -> None:
