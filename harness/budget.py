@@ -136,7 +136,7 @@ def cost_line(plan: Plan, costs: Mapping[str, Cost], prices: Iterable[Price], su
         told += f"; predicting, scoring and timing of {unscored} aren't in it: no cell like them is done yet"
     unbuilt = [phase.folder.parent.name for phase, stand in plan.artefacts if stand.state != "done"]
     if costs and unbuilt:
-        kinds = {"rendered": "datasets to render", "oracle": "oracles to pre-train"}
+        kinds = {"rendered": "datasets to render", "oracle": "oracles to make"}
         what = [f"{unbuilt.count(kind)} {text}" for kind, text in kinds.items() if kind in unbuilt]
         told += f"; not in it: {', '.join(what)}"
     return told

@@ -24,8 +24,12 @@ def render(
     frames_per_clip: Annotated[
         int | None, typer.Option(min=1, help="Frames that share a scene; TuSimple's clips have one labelled frame.")
     ] = None,
-    width: Annotated[int | None, typer.Option(min=64, help="The form's unless given; fixed but for culane.")] = None,
-    height: Annotated[int | None, typer.Option(min=64, help="The form's unless given; fixed but for culane.")] = None,
+    width: Annotated[
+        int | None, typer.Option(min=64, help="Up to 3600; the form's unless given, and fixed but for culane.")
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(min=64, help="Up to 3600; the form's unless given, and fixed but for culane.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     difficulty: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.5,
     unlabelled_frames: Annotated[

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,8 +49,8 @@ VERBS: dict[str, tuple[str, str]] = {
 INTERRUPTED = 130
 """Exit code of a run that was stopped: 128 + SIGINT, as shells have it."""
 
-ALL_OR_NOTHING = ("score", "overlays", "transfer")
-"""Verbs that leave nothing when they are stopped."""
+ALL_OR_NOTHING = ("score", "overlays", "transfer", "data")
+"""Verbs that leave nothing when they are stopped, by Ctrl-C or by a time limit's SIGTERM."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     app = import_module(VERBS[verb][0]).app
     command = typer.main.get_command(app)
     try:
-        with clean_warnings():
+        with clean_warnings(), ended_as_by_ctrl_c(verb in ALL_OR_NOTHING):
             result = command.main(args=rest, prog_name=f"samiro-bench {verb}", standalone_mode=False)
     except InputError as error:
         return complain(str(error))
@@ -90,6 +92,21 @@ def main(arguments: list[str] | None = None) -> int:
     if result == INTERRUPTED:
         return interrupted(verb)
     return result if isinstance(result, int) else 0
+
+
+@contextmanager
+def ended_as_by_ctrl_c(wanted: bool) -> Iterator[None]:
+    """SIGTERM ends what runs as Ctrl-C does, so that it clears up. A process that ignores it goes on ignoring it."""
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    if before is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

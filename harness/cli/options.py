@@ -29,7 +29,7 @@ Tier = Annotated[
     typer.Option(
         "--tier",
         metavar="NAME",
-        help="Only this tier of the suite and those before it; --only and --skip choose of them.",
+        help="Only this tier of the suite and those before it; other choices are made of these.",
     ),
 ]
 ResourceOptions = Annotated[

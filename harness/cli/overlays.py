@@ -43,7 +43,7 @@ def overlays(
     from harness.inference import chosen_device
     from harness.prediction.sheet import check_size, comparison_sheet, lanes_in
     from harness.prediction.sources import find_sources
-    from harness.prediction.trained import left_out_note, trained_cells
+    from harness.prediction.trained import left_out_note, refuse_untrained, trained_cells
 
     if out.suffix.lower() not in {".jpg", ".jpeg"}:
         raise InputError(f"--out {out}: the page is a JPEG; give a name that ends in .jpg")
@@ -53,6 +53,8 @@ def overlays(
         raise InputError(f"{video.path} is a video; give images, `samiro-bench predict --overlay` draws on videos")
     pictures = [read_image(source.path) for source in sources]
     trained, left_out = trained_cells(suite, results, seeds=seeds, only=only or (), tier=tier)
+    if not trained:
+        refuse_untrained(suite, results)
     check_size(len(pictures), len(trained))
     chosen = chosen_device(device)
     rows = []

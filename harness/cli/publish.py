@@ -48,8 +48,11 @@ def publish(
     from harness.publishing.publish import publish_tables
     from harness.suite import load_suite
 
-    if tables and (only or skip or tier):
-        raise InputError("--tables makes those of all that is published again: leave --only, --skip and --tier out")
+    chosen = bool(only or skip or tier or seeds)
+    if tables and chosen:
+        raise InputError(
+            "--tables makes those of all that is published again: leave --only, --skip, --tier and --seeds out"
+        )
     loaded = load_suite(suite)
     page = readme_page(readme, loaded.name) if not no_readme else None
     target = out / loaded.name
@@ -57,7 +60,8 @@ def publish(
         written = publish_tables(target, page, results)
     else:
         plan = make_plan(loaded, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
-        whole = make_plan(loaded, results, seeds=seeds) if only or skip or tier else plan
+        every = None if seeds is None else max(seeds, loaded.seeds)
+        whole = make_plan(loaded, results, seeds=every) if chosen else plan
         written = publish_plan(plan, target, page, whole.expected)
     for line in told(written):
         typer.echo(line)

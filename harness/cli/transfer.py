@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from harness.cli.options import RESULTS, Crop, Json, Only, Results, Seeds, Skip,
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.prediction.labelled import Candidate
+    from harness.prediction.labelled import Candidate, Scored
 
 app = typer.Typer(add_completion=False)
 
@@ -54,12 +55,19 @@ def transfer(
     The same as `predict` and `score culane` of each: nothing is trained, and what a detector sees is what `predict` would show it.
     Where pictures have another shape or horizon than the training frames, crop them by `data masks --crop`, labels with them
     (docs/results.md); --crop here shows a part of each picture and scores on all of it. Cells that aren't trained yet, and programs,
-    are left out and named; so are those that other code trained, which are scored all the same.
+    are left out and named; so are those that other code trained, which are scored all the same. A cell whose weights are damaged is
+    named too, and the exit code is 1 then.
     """
     from harness.inference import chosen_device
-    from harness.prediction.labelled import candidate_of_cell, open_labelled, score_candidate, whole_folder
+    from harness.prediction.labelled import (
+        BrokenCandidate,
+        candidate_of_cell,
+        open_labelled,
+        score_candidate,
+        whole_folder,
+    )
     from harness.prediction.labelled_table import row_object, rows_of, table_of, to_csv, to_markdown
-    from harness.prediction.trained import trained_cells
+    from harness.prediction.trained import refuse_untrained, trained_cells
     from harness.report.terminal import show
 
     chosen = chosen_device(device)
@@ -67,13 +75,25 @@ def transfer(
         labelled = open_labelled(folder, split)
         others = further_candidates(checkpoint or ())
         trained, left_out = trained_cells(suite, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
-        notes = notes_on([one.cell.id for one in trained if one.stale], left_out, suite)
-        scored = []
-        for candidate in (*others, *map(candidate_of_cell, trained)):
+        if not trained and not others:
+            refuse_untrained(suite, results)
+
+        def score(candidate: Candidate) -> Scored:
             status.update(candidate.name)
             into = place / "predictions" / candidate.name
-            scored.append(score_candidate(candidate, labelled, into, device=chosen, part=crop))
+            return score_candidate(candidate, labelled, into, device=chosen, part=crop)
+
+        scored, broken = [score(candidate) for candidate in others], []
+        for one in trained:
+            try:
+                scored.append(score(candidate_of_cell(one)))
+            except BrokenCandidate as error:
+                shutil.rmtree(place / "predictions" / one.cell.id, ignore_errors=True)
+                broken.append(str(error))
+        if not scored:
+            raise InputError(f"{broken[0]}; no cell could be scored")
         rows = rows_of(scored)
+        notes = notes_on([one.cell.id for one in trained if one.stale], left_out, broken, suite)
         (place / "transfer.md").write_text(to_markdown(rows, labelled, notes), encoding="utf-8")
         (place / "transfer.csv").write_text(to_csv(rows), encoding="utf-8")
     if as_json:
@@ -89,9 +109,10 @@ def transfer(
             "out": None if out is None else str(out),
             "rows": [row_object(row) for row in rows],
             "left_out": left_out,
+            "broken": broken,
         }
         typer.echo(json.dumps(facts))
-        return
+        raise typer.Exit(bool(broken))
     table, console = table_of(rows, labelled), Console()
     console.print(table.title, highlight=False, markup=False, soft_wrap=True)
     show(table, range(table.text_columns, len(table.header)), console)
@@ -99,6 +120,7 @@ def transfer(
         typer.echo(f"wrote {out}/transfer.md, {out}/transfer.csv and {out}/predictions")
     for note in notes:
         print(note, file=sys.stderr)
+    raise typer.Exit(bool(broken))
 
 
 def further_candidates(words: Sequence[str]) -> list[Candidate]:
@@ -117,8 +139,8 @@ def further_candidates(words: Sequence[str]) -> list[Candidate]:
     return list(found.values())
 
 
-def notes_on(stale: Sequence[str], left_out: Sequence[str], suite: str) -> list[str]:
-    """What to know of the rows: which other code trained, and which cells have none."""
+def notes_on(stale: Sequence[str], left_out: Sequence[str], broken: Sequence[str], suite: str) -> list[str]:
+    """What to know of the rows: which other code trained, which cells have none, and which are missing for a fault."""
     from harness.prediction.trained import first_of, left_out_note
 
     notes = []
@@ -128,4 +150,5 @@ def notes_on(stale: Sequence[str], left_out: Sequence[str], suite: str) -> list[
         )
     if left_out:
         notes.append(left_out_note(left_out))
+    notes += [f"not scored: {fault}; `samiro-bench bench {suite}` says what can be done" for fault in broken]
     return notes

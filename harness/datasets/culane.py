@@ -39,10 +39,11 @@ _SPLIT_FILE = re.compile(r"test\d+_(\w+)\.txt")
 def read_list(path: Path) -> list[str]:
     """The image ids of a list file, in order; a leading slash and the masks and flags of a *_gt.txt are left off.
 
-    Raises InputError with file and line on a path that leaves the dataset's folder, has no extension, or is listed twice.
+    Raises InputError with file and line on a path that leaves the dataset's folder, has no extension, is listed twice, or has the label
+    file of another.
     """
     only_first_word = path.stem.endswith("_gt")
-    lines_of: dict[str, int] = {}
+    listed: dict[str, tuple[str, int]] = {}
     for number, raw in enumerate(read_bytes(path).removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         try:
             line = raw.decode().strip()
@@ -56,12 +57,16 @@ def read_list(path: Path) -> list[str]:
             raise InputError(f"{path}:{number}: {line!r} isn't a path inside the dataset; correct the line")
         if "." not in parts[-1]:
             raise InputError(f"{path}:{number}: {line!r} isn't an image file: it has no extension; correct the line")
-        if image in lines_of:
-            raise InputError(
-                f"{path}:{number}: {image} is already on line {lines_of[image]}; delete one of the two lines"
-            )
-        lines_of[image] = number
-    return list(lines_of)
+        labels = label_name(image)
+        other, line_of_other = listed.setdefault(labels, (image, number))
+        if line_of_other != number:
+            fix = "delete one of the two lines"
+            if image != other:
+                raise InputError(
+                    f"{path}:{number}: {image} has the label file of {other}, {labels}: rename one of the images, or {fix}"
+                )
+            raise InputError(f"{path}:{number}: {image} is already on line {line_of_other}; {fix}")
+    return [image for image, _ in listed.values()]
 
 
 class CULane:

@@ -20,6 +20,10 @@ from harness.prediction.sources import Source
 from harness.training.augmentation import FrameGeometry, ReducedImage, planes, read_reduced, reduced, warped
 
 
+class BrokenDetector(InputError):
+    """A detector finds what no picture can show: the fault is its own, not a picture's."""
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
     """One picture. name: of its outputs, without a suffix; file: what a list of predictions calls it; both as in `Source`.
@@ -123,5 +127,7 @@ def _detected(detector: Detector, batch: list[Picture], device: torch.device) ->
     for picture, lanes in zip(batch, found, strict=True):
         if any(np.isnan(lane.points).any() for lane in lanes):
             name = detector.meta.name
-            raise InputError(f"{picture.file}: {name} gives coordinates that are no numbers; its weights are broken")
+            raise BrokenDetector(
+                f"{picture.file}: {name} gives coordinates that are no numbers; its weights are broken"
+            )
     return found

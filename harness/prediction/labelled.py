@@ -14,18 +14,23 @@ import torch
 
 from detectors.base import Detector
 from harness.counts import OverlapScores, scope_scores
-from harness.datasets.culane import CULane
+from harness.datasets.culane import FEWEST_POINTS, CULane
 from harness.environment import available_cores
 from harness.errors import InputError
 from harness.files import sha256_of_file, sync_folder
 from harness.inference import load_detector
 from harness.lanes import Part
+from harness.prediction.frames import BrokenDetector
 from harness.prediction.outputs import Outputs
 from harness.prediction.run import predict_sources
-from harness.prediction.sources import Source
+from harness.prediction.sources import IMAGE_SUFFIXES, Source
 from harness.prediction.trained import TrainedCell
 from harness.scoring import LANE_WIDTH, SCORINGS, scoring_on
 from harness.scoring.culane import score
+
+
+class BrokenCandidate(InputError):
+    """A checkpoint that can't be scored for a fault of its own; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -79,24 +84,37 @@ def open_labelled(root: Path, split: str) -> LabelledFolder:
     images of several sizes, and labels without a single lane.
     """
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; give one that `samiro-bench data masks` or `data convert` wrote")
+        what = "is a file" if root.exists() else "no such folder"
+        raise InputError(f"{root}: {what}; give a folder that `samiro-bench data masks` or `data convert` wrote")
     dataset = CULane(root)
     frames = dataset.frames(split)
     for frame in frames:
+        listed = dataset.root / dataset.scored_files(split)[0]
         if not frame.image.is_file():
-            listed = dataset.root / dataset.scored_files(split)[0]
             raise InputError(f"{listed}: {frame.id} is listed, but isn't there; restore the image or delete the line")
+        if frame.image.suffix.lower() not in IMAGE_SUFFIXES:
+            raise InputError(f"{listed}: {frame.id} is no image by its name; correct the line, or convert the file")
     dataset.check_sizes(frames)
     labels = dataset.labels(split)
-    lanes = sum(len(labels.lanes(row)) for row in range(len(frames)))
-    if not lanes:
-        raise InputError(f"{root}: the labels of split {split} have no lane; there is nothing to be found")
-    return LabelledFolder(dataset, split, lanes)
+    lanes = [lane for row in range(len(frames)) for lane in labels.lanes(row)]
+    if not any(len(lane) >= FEWEST_POINTS for lane in lanes):
+        raise InputError(
+            f"{root}: the labels of split {split} have no lane of two points; there is nothing to be found"
+        )
+    return LabelledFolder(dataset, split, len(lanes))
 
 
 def candidate_of_cell(trained: TrainedCell) -> Candidate:
-    """A trained cell's detector, as the matrix scores it."""
+    """A trained cell's detector, as the matrix scores it. BrokenCandidate where its weights are gone, or others than were recorded."""
     identity = trained.cell.identity
+    try:
+        sha256 = sha256_of_file(trained.checkpoint)
+    except OSError as error:
+        raise BrokenCandidate(f"{trained.checkpoint}: {error.strerror}") from None
+    if trained.recorded_sha256 not in (None, sha256):
+        raise BrokenCandidate(
+            f"{trained.checkpoint}: not the weights that its record tells of (sha256 {sha256[:10]}...)"
+        )
     return Candidate(
         name=trained.cell.id,
         detector=identity.detector,
@@ -104,7 +122,7 @@ def candidate_of_cell(trained: TrainedCell) -> Candidate:
         origin=identity.dataset,
         seed=identity.seed,
         stale=trained.stale,
-        sha256=sha256_of_file(trained.checkpoint),
+        sha256=sha256,
         load=trained.detector,
     )
 
@@ -130,11 +148,19 @@ def score_candidate(
 ) -> Scored:
     """Predict the folder's images into `out`, as `predict` does, and score what was written, strictly, as the matrix does.
 
-    part: what the detector is shown of each image, by default all of it. Raises InputError for an image that can't be read.
+    part: what the detector is shown of each image, by default all of it. Raises InputError for an image that can't be read,
+    BrokenCandidate where the candidate itself is at fault.
     """
     frames = folder.dataset.frames(folder.split)
     sources = [Source(frame.image, frame.id, frame.id.rpartition(".")[0]) for frame in frames]
-    result = predict_sources(candidate.load(), sources, Outputs(out, "lines", overlay=False), device=device, part=part)
+    try:
+        detector = candidate.load()
+    except InputError as error:
+        raise BrokenCandidate(f"{candidate.name}: {error}") from None
+    try:
+        result = predict_sources(detector, sources, Outputs(out, "lines", overlay=False), device=device, part=part)
+    except BrokenDetector as error:
+        raise BrokenCandidate(f"{candidate.name}: {error}") from None
     if result.faults:
         raise result.faults[0]
     counts, _ = score(folder.dataset, folder.split, out, progress=lambda done: None, workers=available_cores())
@@ -147,7 +173,7 @@ def score_candidate(
 def whole_folder(out: Path | None) -> Iterator[Path]:
     """Yield a folder to fill, which becomes `out` once all is done, and is gone after an error or without an `out`.
 
-    Raises InputError if `out` exists, or can't be made.
+    Raises InputError if `out` exists, or can't be made. Where another has taken its name meanwhile, what was filled stays beside it.
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="samiro-bench-") as nowhere:
@@ -159,12 +185,19 @@ def whole_folder(out: Path | None) -> Iterator[Path]:
     place = next(parent for parent in target.parents if os.path.lexists(parent))
     if not place.is_dir():
         raise InputError(f"--out {out}: {place} is no folder; give another one")
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=place))
+    try:
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=place))
+    except OSError as error:
+        raise InputError(f"--out {out}: can't be made in {place} ({error.strerror}); give another folder") from None
     try:
         yield aside
-        aside.chmod(0o755)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    aside.chmod(0o755)
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(aside, target)
-        sync_folder(target.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: can't be made now ({error.strerror}); all of it lies in {aside}") from None
+    sync_folder(target.parent)

@@ -7,20 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detectors.base import Detector
-from harness.cell import CellPhases
+from harness.cell import CellPhases, records_folder
 from harness.errors import InputError
 from harness.matrix import Plan, make_plan
 from harness.phase_work import finished_detector
+from harness.records import read_sound_records
 from harness.suite import Cell, load_suite
 
 
 @dataclass(frozen=True)
 class TrainedCell:
-    """A cell whose detector is finished. stale: whether other code trained it than would now."""
+    """A cell whose detector is finished.
+
+    stale: whether other code trained it than would now. recorded_sha256: of its checkpoint, None where there is no readable record yet.
+    """
 
     cell: Cell
     phases: CellPhases
     stale: bool
+    recorded_sha256: str | None
 
     @property
     def checkpoint(self) -> Path:
@@ -44,18 +49,20 @@ def trained_cells(
 ) -> tuple[list[TrainedCell], list[str]]:
     """The cells of a suite (its name or path) whose detectors are finished, and the names of the others, programs among them.
 
-    Reads alone. `seeds`, `only`, `skip` and `tier` as for `cells_of`. InputError if there is none.
+    Reads alone; both may be empty. `seeds`, `only`, `skip` and `tier` as for `cells_of`.
     """
-    plan = make_plan(load_suite(suite), results, seeds=seeds, only=only, skip=skip, tier=tier)
-    found, others = split_by_training(plan)
-    if not found:
-        none = f"{suite}: no cell is trained yet; `samiro-bench bench {suite}` trains them"
-        raise InputError(f"{none} (looked in {results}; --results names another folder of runs)")
-    return found, others
+    return split_by_training(make_plan(load_suite(suite), results, seeds=seeds, only=only, skip=skip, tier=tier))
+
+
+def refuse_untrained(suite: str, results: Path) -> None:
+    """InputError that says that no cell is trained."""
+    none = f"{suite}: no cell is trained yet; `samiro-bench bench {suite}` trains them"
+    raise InputError(f"{none} (looked in {results}; --results names another folder of runs)")
 
 
 def split_by_training(plan: Plan) -> tuple[list[TrainedCell], list[str]]:
-    """What `trained_cells` gives of a plan; the first list may be empty."""
+    """What `trained_cells` gives of a plan."""
+    records = records_folder(plan.results, plan.suite.name)
     found, others = [], [cell.id for cell, _ in plan.unavailable]
     for state in plan.cells:
         cell, phases = state.cell, state.phases
@@ -65,10 +72,17 @@ def split_by_training(plan: Plan) -> tuple[list[TrainedCell], list[str]]:
             continue
         needed = {stands[name] for name in ("train", "threshold") if name in stands}
         if needed <= {"done", "stale"}:
-            found.append(TrainedCell(cell, phases, "stale" in needed))
+            recorded = recorded_sha256(records / f"{cell.id}.json") if state.recorded else None
+            found.append(TrainedCell(cell, phases, "stale" in needed, recorded))
         else:
             others.append(cell.id)
     return found, others
+
+
+def recorded_sha256(record: Path) -> str | None:
+    """What a record says of its cell's checkpoint; None of one that can't be read, which `leaderboard` tells of."""
+    sound, _ = read_sound_records([record])
+    return sound[0].checkpoint_sha256 if sound else None
 
 
 def left_out_note(others: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.errors import InputError
 from harness.files import write_text
 from harness.matrix import Plan, records_of, refuse_unavailable
+from harness.publishing.kept import check_kept
 from harness.publishing.labels import labels_name, opened, pack_labels, unpack_labels
 from harness.publishing.missing import MISSING_FILE, read_missing, write_missing
 from harness.publishing.pictures import median_images, overlay_sheet
@@ -32,7 +33,7 @@ from harness.report.badge import badge_text
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.published import read_published
 from harness.report.tables import to_markdown
-from harness.report.text import counted, markdown
+from harness.report.text import markdown
 from harness.suite import ScoredCell
 from harness.training.loop import LOG_FILE
 
@@ -72,7 +73,7 @@ def publish(plan: Plan, target: Path, readme: Path | None, whole: SuiteCells | N
         )
     check_target(plan, target)
     chosen = {record.id for record in records}
-    check_kept(whole, chosen, target)
+    check_kept(whole, records, target)
     lacking = lacking_rows(whole, chosen)
     board = leaderboard(records, records_folder(plan.results, plan.suite.name), read_published(), missing=lacking)
     if board.left_out:
@@ -113,17 +114,6 @@ def check_target(plan: Plan, target: Path, parts: frozenset[str] = PUBLISHED) ->
     strange = sorted({path.name for path in target.iterdir()} - parts) if target.is_dir() else []
     if strange:
         raise InputError(f"{target / strange[0]}: no part of a publication, and would be lost; move it away")
-
-
-def check_kept(whole: SuiteCells, chosen: Collection[str], target: Path) -> None:
-    """InputError if `target` has records of a suite's cells that aren't chosen. Those that the suite hasn't any more may go."""
-    published = {path.stem for path in (target / "records").glob("*.json")}
-    lost = [cell.id for cell in whole.cells if cell.id in published and cell.id not in chosen]
-    if lost:
-        raise InputError(
-            f"{target}: would lose {lost[0]} ({counted(len(lost), 'published cell')} that this choice leaves out): choose "
-            "what is published as well, or move the folder away"
-        )
 
 
 def fill(plan: Plan, records: list[Record], board: Leaderboard, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -92,18 +93,21 @@ def render_dataset(
     """Render a whole dataset at `root` with `workers` processes; equal specs give equal bytes whatever the number of
     workers.
 
-    It is written to a folder aside and renamed at the end, so that a kill leaves nothing under the final name
-    (folders left aside by a
-    killed run are swept by the next one). `progress` gets frames done and frames in all. Raises InputError if `root`
-    exists and isn't
-    an empty folder.
+    It is written to a folder aside and renamed at the end, so that a kill leaves nothing under the final name (folders left aside by a
+    killed run are swept by the next one). `progress` gets frames done and frames in all. Raises InputError if `root` exists and isn't
+    an empty folder, can't be made, or was made by another process meanwhile.
     """
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise InputError(f"{root}: exists already: remove it or name another folder for the rendered dataset")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(root)
-    aside = Path(tempfile.mkdtemp(prefix=f".{root.name}.{os.getpid()}.", suffix=".part", dir=root.parent))
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
+        aside = Path(tempfile.mkdtemp(prefix=f".{root.name}.{os.getpid()}.", suffix=".part", dir=root.parent))
+    except OSError as error:
+        raise InputError(
+            f"{root}: no folder can be made in {root.parent} ({error.strerror}); name one where you may write"
+        ) from None
     try:
         clips = plan_clips(spec)
         total = sum(clip.frames for clip in clips)
@@ -119,9 +123,12 @@ def render_dataset(
         umask = os.umask(0)
         os.umask(umask)
         aside.chmod(0o777 & ~umask)
-        if root.exists():
-            root.rmdir()
-        aside.rename(root)
+        try:
+            aside.rename(root)  # an empty folder gives way
+        except OSError as error:
+            raise InputError(
+                f"{root}: was made by another process meanwhile ({error.strerror}); use that one, or name another folder"
+            ) from None
         sync_folder(root.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -180,10 +187,11 @@ def _start_worker(parent: int) -> None:
 
 
 def _sweep(root: Path) -> None:
-    """Remove what killed runs left beside `root`."""
-    for folder in root.parent.glob(f".{root.name}.*.part"):
-        owner = folder.name.removeprefix(f".{root.name}.").split(".")[0]
-        if owner.isdigit() and not _alive(int(owner)):
+    """Remove what killed runs left beside `root`: of this very name, for `roads.7` may be rendered beside `roads`."""
+    left = re.compile(re.escape(f".{root.name}.") + r"(\d+)\.[^.]+\.part")
+    for folder in root.parent.iterdir():
+        found = left.fullmatch(folder.name)
+        if found and not _alive(int(found[1])):
             shutil.rmtree(folder, ignore_errors=True)
 
 

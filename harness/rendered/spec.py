@@ -42,6 +42,12 @@ HIGHWAY_SHARES: dict[str, float] = {"normal": 0.42, "crowd": 0.2, "hlight": 0.1,
 
 SPLITS = ("train", "val", "test")
 
+LARGEST = 3600
+"""Pixels of a frame's side. Archived coordinates end at 4000, and a lane's first point may lie a twentieth of a side outside."""
+
+SHAPES = (0.5, 6.0)
+"""Width over height. Cameras of other shapes see no stretch of a lane that is long enough to be labelled."""
+
 Form = Literal["culane", "tusimple", "llamas"]
 
 
@@ -100,16 +106,16 @@ class RenderSpec(BaseModel):
     """A whole rendered dataset. `difficulty` in [0, 1] wears the paint, darkens nights, crowds and bends the road,
     shakes the camera.
 
-    Size and clip length are those of the form unless given; TuSimple's and LLAMAS's sizes are fixed, since their metrics
-    are. A TuSimple clip has 20 frames of which the 20th is labelled; the 19 before it are rendered only if
+    Size and clip length are those of the form unless given, sides of 64 to 3600 px; TuSimple's and LLAMAS's sizes are fixed, since
+    their metrics are. A TuSimple clip has 20 frames of which the 20th is labelled; the 19 before it are rendered only if
     `unlabelled_frames` says so, which costs 20 times as much.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     form: Form = "culane"
-    width: int = Field(default=1640, ge=64, le=8192)
-    height: int = Field(default=590, ge=64, le=8192)
+    width: int = Field(default=1640, ge=64, le=LARGEST)
+    height: int = Field(default=590, ge=64, le=LARGEST)
     seed: int = Field(default=0, ge=0, lt=2**63)
     difficulty: float = Field(default=0.5, ge=0.0, le=1.0)
     splits: dict[str, SplitSpec]
@@ -142,6 +148,8 @@ class RenderSpec(BaseModel):
     @model_validator(mode="after")
     def _possible_in_the_form(self) -> Self:
         facts = FORMS[self.form]
+        if not SHAPES[0] <= self.width / self.height <= SHAPES[1]:
+            raise ValueError(f"{self.width}x{self.height}: give frames from half as wide as high to six times as wide")
         if not facts.any_size and (self.width, self.height) != (facts.width, facts.height):
             raise ValueError(f"form {self.form} is {facts.width}x{facts.height}: leave 'width' and 'height' out")
         for name, split in self.splits.items():

@@ -161,8 +161,13 @@ def test_every_tier_says_where_it_stands_and_what_it_costs_by_itself_and_with_th
 
 def test_a_tier_that_there_is_not_is_bad_input_of_every_verb(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with_tiers(A=[{"detector": "ufldv2_*"}], B=[{"detector": "*"}])
-    for verb in ("plan", "bench", "status"):
-        assert main([verb, "two.yaml", "--tier", "a"]) == 2
+    (folder / "picture.png").write_bytes(b"")
+    verbs = {
+        "plan": [], "bench": [], "status": [], "leaderboard": [], "publish": ["--no-readme"],
+        "submit": ["--as", "me", "--who", "Me", "--contact", "https://example.org"],
+    }  # fmt: skip
+    for verb, others in verbs.items():
+        assert main([verb, "two.yaml", "--tier", "a", *others]) == 2
         assert "two.yaml: key 'tiers': no tier is called 'a'" in capsys.readouterr().err
 
 

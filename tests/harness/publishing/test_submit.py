@@ -66,7 +66,6 @@ def suites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def finished(suites: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of runs in which the tiny suite's first seed has run."""
     from harness import artefacts, cell_timing, matrix
-    from harness.suite import load_suite
 
     results = tmp_path_factory.mktemp("runs") / "results/local"
     with pytest.MonkeyPatch.context() as patch:
@@ -144,21 +143,25 @@ def test_of_a_suite_that_isnt_finished_what_is_chosen_is_published(
     assert Path("results/tiny/leaderboard.md").read_text() == table
     Path("results/tiny/missing.json").unlink()
     write_sums(Path("results/tiny"))
-    assert main(["verify", "tiny", "--published", "results"]) == 1, "and nobody can take that away"
+    assert main(["verify", "tiny", "--published", "results"]) == 1, "the tables were made with it"
     capsys.readouterr()
-    assert main([*words, "--tables", "--only", "seed=0"]) == 2
-    assert "leave --only, --skip and --tier out" in capsys.readouterr().err
+    for choice in (["--only", "seed=0"], ["--seeds", "1"]):
+        assert main([*words, "--tables", *choice]) == 2
+        assert "leave --only, --skip, --tier and --seeds out" in capsys.readouterr().err
 
 
 def test_a_choice_that_leaves_out_what_is_published_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["publish", "tiny", "--no-readme"]
     assert main([*words, "--seeds", "1"]) == 0, capsys.readouterr().err
     (record,) = Path("results/tiny/records").glob("*.json")
-    assert not Path("results/tiny/missing.json").exists(), "of one seed all is there"
-    other = record.with_name(f"{cells_of(load_suite('tiny'))[1].id}.json")
-    other.write_bytes(record.read_bytes())
-    assert main([*words, "--only", "seed=0"]) == 2
-    assert f"results/tiny: would lose {other.stem} (1 published cell that" in capsys.readouterr().err
+    assert "no record of seed 1 of 2" in Path("results/tiny/missing.json").read_text(), "of the suite, not of --seeds"
+    other = record.with_name("of other code and options.json")
+    content = json.loads(record.read_text())
+    content["identity"]["seed"] = 1
+    other.write_text(json.dumps(content))
+    for choice in (["--only", "seed=0"], ["--seeds", "1"], ["--seeds", "1", "--only", "method=baseline"]):
+        assert main([*words, *choice]) == 2
+        assert f"results/tiny: would lose {other.stem} (1 published cell that" in capsys.readouterr().err
     other.unlink()
     assert main([*words, "--only", "seed=0"]) == 0, "what is published and chosen may be published again"
 
@@ -186,7 +189,6 @@ def test_bad_words_are_answered_in_one_line(
 def test_failed_cells_are_named_and_can_be_left_out(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cells = [cell.identity.seed for cell in demands_of("tiny").cells]
     assert cells == [0, 1]
-    from harness.suite import cells_of, load_suite
 
     name = cells_of(load_suite("tiny"))[1].id
     (runs / "tiny/outcomes.json").write_text(json.dumps({name: "out of memory"}))
