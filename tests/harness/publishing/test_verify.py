@@ -158,8 +158,8 @@ def test_a_changed_digit_of_a_table_is_found_with_its_line(mini: Path, name: str
     lines = (mini / name).read_text().split("\n")
     score = read_any_record(mini / "records" / f"{RECORD}.json").record.evaluations[0].total.f1_50
     assert score is not None
-    shown, other = f"{score:.4f}"[2:5], f"{score + 0.003:.4f}"[2:5]
-    shown, other = f"{shown[:2]}.{shown[2]}", f"{other[:2]}.{other[2]}"
+    decimals = {"leaderboard.csv": 4, "leaderboard.md": 2, "leaderboard.tex": 2}[name]
+    shown, other = (f"{100 * value:.{decimals}f}" for value in (score, score + 0.003))
     number = next(at for at, line in enumerate(lines) if shown in line)
     lines[number] = lines[number].replace(shown, other, 1)
     (mini / name).write_text("\n".join(lines))
