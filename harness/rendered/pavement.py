@@ -1,6 +1,6 @@
 """Draws a road's pavement from its clip's seed: joints, reflective markers, traces of older paint, the tones of its lanes.
 
-All of it comes from a generator of its own, so that nothing else of a scene depends on it, and none of it is labelled.
+All of it comes from a stream of its own, so that nothing else of a scene depends on it, and none of it is labelled.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def street_pavement(
     seed: int, difficulty: float, lines: tuple[Line, ...], boundaries: tuple[tuple[float, int], ...], section: Section
 ) -> Pavement:
     """The asphalt of a street or an expressway in a city, with the cross-section `section`."""
-    g = _generator(seed)
+    g = open_stream(seed, Stream.PAVEMENT)
     lanes = len(boundaries) - 1
     return Pavement(
         concrete=False,
@@ -58,7 +58,7 @@ def highway_pavement(
 ) -> Pavement:
     """The asphalt or concrete of a Californian highway with the cross-section `section`. The first of `lines` are those of
     `boundaries`."""
-    g = _generator(seed)
+    g = open_stream(seed, Stream.PAVEMENT)
     lanes = len(boundaries) - 1
     joint = float(g.choice([-1, 1]) * g.uniform(0.13, 0.3))
     slabs = (0.0, 0.0, 0.0, 0.0, 0.0)
@@ -83,10 +83,6 @@ def highway_pavement(
         wear=_raggedness(g, difficulty),
         begin=_begin(g),
     )
-
-
-def _generator(seed: int) -> Generator:
-    return open_stream(seed, Stream.PAVEMENT)
 
 
 def _factors(g: Generator, count: int, spread: float) -> tuple[float, ...]:

@@ -21,7 +21,7 @@ from harness.cli.main import main
 from harness.phases import run_phase
 from harness.prediction import labelled_table
 from harness.prediction.labelled import BrokenCandidate, candidate_of_cell
-from harness.prediction.trained import trained_cells
+from harness.prediction.trained import recorded_sha256, trained_cells
 from harness.suite import cells_of, load_suite
 from harness.training.checkpoint import save_inference_checkpoint
 
@@ -408,6 +408,14 @@ def test_weights_that_are_not_the_recorded_ones_are_not_scored(
     (other,) = [one for one in candidates if one.recorded_sha256]
     with pytest.raises(BrokenCandidate, match=r"near-.*: not the weights that its record tells of"):
         candidate_of_cell(other)
+
+
+def test_what_was_recorded_is_read_from_the_record_and_one_that_is_torn_tells_nothing(tmp_path: Path) -> None:
+    (record,) = (Path(__file__).parents[3] / "results/mini/records").glob("*resa_micro-baseline-*.json")
+    assert recorded_sha256(record) == json.loads(record.read_text())["checkpoint_sha256"]
+    torn = tmp_path / record.name
+    torn.write_text(record.read_text()[:-9])
+    assert recorded_sha256(torn) is None
 
 
 def test_checkpoints_from_elsewhere_need_no_trained_cell(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
