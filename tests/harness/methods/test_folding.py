@@ -64,8 +64,10 @@ def test_what_would_change_by_folding_is_left_alone(kind: type[nn.Module]) -> No
     network = settled(kind())
     images = torch.randn(2, 3, 8, 8)
     faster = folded(network, lambda one: one(images))
+    assert [type(module) for module in faster.modules()] == [type(module) for module in network.modules()]
     for one, other in zip(network(images), faster(images), strict=True):
-        assert torch.equal(one, other)
+        # Rounding, since the copy has another layout; a normalisation that was folded here would change all values.
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_a_quickened_oracle_sees_what_the_oracle_sees_at_any_scale() -> None:
