@@ -18,7 +18,7 @@ from harness.cli.options import RESULTS, Json, Only, Results, Seeds, Skip, Suite
 
 if TYPE_CHECKING:
     from harness.budget import Cost
-    from harness.matrix import AnyCell, Plan
+    from harness.matrix import Plan
     from harness.preflight import Preflight
 
 app = typer.Typer(add_completion=False)
@@ -192,6 +192,9 @@ def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[
             console.print(f"and {len(rows) - ROWS} rows more: --only, --skip and --state choose, --json has them all")
     for tier in tiers_of(plan, looked.costs):
         console.print(tier_line(tier), highlight=False, markup=False, soft_wrap=True)
+    if plan.suite.tiers and (outside := states_of(plan).get(None)):
+        line = f"of no tier: {told_states(outside)}; run without --tier, or name their seeds in a tier"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(counted(plan), highlight=False, soft_wrap=True)
     cost = cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite))
     console.print(cost, highlight=False, markup=False, soft_wrap=True)
@@ -210,25 +213,25 @@ def cost_texts(row: dict[str, Any]) -> tuple[str, str]:
 
 def counted(plan: Plan) -> str:
     """How many cells are in each state."""
-    return told_states(len(plan.all_cells), states_of(plan))
+    return told_states(sum(states_of(plan).values(), Counter()))
 
 
-def states_of(plan: Plan, tier: str | None = None) -> dict[str, int]:
-    """State -> how many cells are in it, of one tier or of all; states without a cell aren't there."""
+def states_of(plan: Plan) -> dict[str | None, Counter[str]]:
+    """How many cells of each tier are in each state; None has those of no tier, which are all where a suite has none."""
     from harness.suite import tier_of
 
-    def taken(cell: AnyCell) -> bool:
-        return tier is None or tier_of(plan.suite, cell.identity) == tier
+    found: dict[str | None, Counter[str]] = defaultdict(Counter)
+    for state in plan.cells:
+        found[tier_of(plan.suite, state.cell.identity)][state.state] += 1
+    for cell, _ in plan.unavailable:
+        found[tier_of(plan.suite, cell.identity)][DATA_MISSING] += 1
+    return found
 
-    found = Counter(state.state for state in plan.cells if taken(state.cell))
-    states = {state: found[state] for state in ("done", "partial", "stale", "missing") if found[state]}
-    lacking = sum(taken(cell) for cell, _ in plan.unavailable)
-    return states | ({DATA_MISSING: lacking} if lacking else {})
 
-
-def told_states(cells: int, states: Mapping[str, int]) -> str:
+def told_states(states: Mapping[str, int]) -> str:
     """How many cells there are, and how many in each state."""
-    return f"{cells} cells: {', '.join(f'{count} {state}' for state, count in states.items())}"
+    told = [f"{states[state]} {state}" for state in (*State, DATA_MISSING) if states.get(state)]
+    return f"{sum(states.values())} cells: {', '.join(told)}"
 
 
 @dataclass(frozen=True)
@@ -255,10 +258,11 @@ def tiers_of(plan: Plan, costs: Mapping[str, Cost]) -> list[TierPlan]:
     for cell in plan.all_cells if plan.suite.tiers else ():
         if cell.id in costs:
             own[tier_of(plan.suite, cell.identity)].append(costs[cell.id])
+    states = states_of(plan)
     for name in plan.suite.tiers:
-        states, earlier = states_of(plan, name), found[-1].with_earlier if found else ()
-        if states:
-            found.append(TierPlan(name, states, tuple(own[name]), (*earlier, *own[name])))
+        earlier = found[-1].with_earlier if found else ()
+        if name in states:
+            found.append(TierPlan(name, states[name], tuple(own[name]), (*earlier, *own[name])))
     return found
 
 
@@ -266,6 +270,6 @@ def tier_line(tier: TierPlan) -> str:
     """Where a tier stands and what it still costs, by itself and with those before it."""
     from harness.budget import told_costs
 
-    line = f"tier {tier.name}: {told_states(tier.cells, tier.states)}; to do: {told_costs(tier.costs)}"
+    line = f"tier {tier.name}: {told_states(tier.states)}; to do: {told_costs(tier.costs)}"
     earlier = len(tier.with_earlier) > len(tier.costs)
     return f"{line}; with those before it: {told_costs(tier.with_earlier)}" if earlier else line

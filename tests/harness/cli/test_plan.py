@@ -159,6 +159,15 @@ def test_every_tier_says_where_it_stands_and_what_it_costs_by_itself_and_with_th
     )
 
 
+def test_cells_of_no_tier_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with_tiers(A=[{"seed": 0}], B=[{"seed": 1}])
+    assert main(["plan", "two.yaml"]) == 0
+    assert "of no tier" not in capsys.readouterr().out
+    assert main(["plan", "two.yaml", "--seeds", "4"]) == 0
+    (told,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("of no tier: "))
+    assert told == "of no tier: 4 cells: 4 missing; run without --tier, or name their seeds in a tier"
+
+
 def test_a_tier_that_there_is_not_is_bad_input_of_every_verb(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with_tiers(A=[{"detector": "ufldv2_*"}], B=[{"detector": "*"}])
     (folder / "picture.png").write_bytes(b"")
