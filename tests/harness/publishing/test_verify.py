@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,6 @@ from harness.publishing.sums import RESTORE, SUMS_FILE, write_sums
 from harness.publishing.tables import write_tables
 from harness.publishing.verify import Verification, verify
 from harness.records import counts_path, identity_hash, read_any_record, read_records, write_record
-from harness.rendered.dataset import label_dataset
-from harness.rendered.spec import RenderSpec, dataset_key
 from harness.report.leaderboard import leaderboard
 from harness.report.published import read_published
 
@@ -39,22 +37,7 @@ COUNTS = f"records/{RECORD}.test.counts.npz"
 PREDICTIONS = f"predictions/{RECORD}.test.npz"
 (LABELS,) = (f"labels/{path.name}" for path in (MINI / "labels").iterdir())
 
-
-@pytest.fixture(scope="module", autouse=True)
-def labelled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The mini suite's labels are made once for all tests here; later ones get copies."""
-    made: dict[str, Path] = {}
-
-    def label_once(spec: RenderSpec, root: Path) -> None:
-        key = dataset_key(spec)
-        if key not in made:
-            made[key] = tmp_path_factory.mktemp("labels")
-            label_dataset(spec, made[key])
-        shutil.copytree(made[key], root, dirs_exist_ok=True)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.publishing.labels.label_dataset", label_once)
-        yield
+pytestmark = pytest.mark.usefixtures("labelled_once")
 
 
 @pytest.fixture(scope="module")

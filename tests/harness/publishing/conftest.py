@@ -1,0 +1,56 @@
+"""Labels that are made once, and submissions to be damaged."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.publishing.demands import demands_of
+from harness.publishing.expected import ExpectedSuite
+from harness.rendered.dataset import label_dataset
+from harness.rendered.spec import RenderSpec, dataset_key
+from tests.harness.publishing.forging import RECORD, submission
+
+
+@pytest.fixture(scope="session")
+def label_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[RenderSpec, Path], None]:
+    """`label_dataset`, which makes each dataset's labels once; later ones get copies."""
+    made: dict[str, Path] = {}
+
+    def label(spec: RenderSpec, root: Path) -> None:
+        key = dataset_key(spec)
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("labels")
+            label_dataset(spec, made[key])
+        shutil.copytree(made[key], root, dirs_exist_ok=True)
+
+    return label
+
+
+# Not for every module of this folder: those that ask for it take labels for granted, others are about how they are made.
+@pytest.fixture(scope="module")
+def labelled_once(label_once: Callable[[RenderSpec, Path], None]) -> Iterator[None]:
+    """The mini suite's labels are made once for all tests of the modules that use this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.publishing.labels.label_dataset", label_once)
+        yield
+
+
+@pytest.fixture(scope="session")
+def suite() -> ExpectedSuite:
+    """What the mini suite demands, as the examining process gets it."""
+    return ExpectedSuite.model_validate_json(demands_of("mini").model_dump_json())
+
+
+@pytest.fixture(scope="session")
+def one_row(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return submission(tmp_path_factory.mktemp("submissions") / "mini/alice", RECORD)
+
+
+@pytest.fixture
+def alice(one_row: Path, tmp_path: Path) -> Path:
+    """A submission of one row, to be damaged."""
+    return Path(shutil.copytree(one_row, tmp_path / "mini/alice"))

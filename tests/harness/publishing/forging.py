@@ -1,0 +1,78 @@
+"""A submission of published rows of the mini suite, and changes to it after which all agrees again, as a careful forger makes them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.publishing.examine import Verdict, statement_of
+from harness.publishing.quarantine import Bounds
+from harness.publishing.statement import SUITE_FILE, Statement, write_statement
+from harness.publishing.sums import write_sums
+from harness.publishing.tables import write_tables
+from harness.records import Record, identity_hash, read_records, write_record
+from harness.report.leaderboard import leaderboard
+from harness.report.published import read_published
+
+ROOT = Path(__file__).resolve().parents[3]
+MINI = ROOT / "results" / "mini"
+RECORD = next(path.stem for path in sorted((MINI / "records").glob("*resa_micro-baseline*.json")))
+PREDICTIONS = f"predictions/{RECORD}.test.npz"
+(LABELS,) = (f"labels/{path.name}" for path in (MINI / "labels").iterdir())
+BOUNDS = Bounds()
+
+
+def submission(target: Path, *records: str) -> Path:
+    """A submission of some published rows of the mini suite."""
+    for kind in ("records", "predictions", "training", "labels"):
+        (target / kind).mkdir(parents=True)
+        for path in (MINI / kind).glob("*") if (MINI / kind).is_dir() else ():
+            if kind == "labels" or path.name.startswith(records):
+                shutil.copy(path, target / kind / path.name)
+    shutil.copy(ROOT / "suites/mini.yaml", target / SUITE_FILE)
+    sealed(target)
+    return target
+
+
+def sealed(folder: Path, **stated: object) -> None:
+    """Make tables, statement and hashes agree with the records, as a careful forger would."""
+    records = read_records(folder / "records")
+    write_tables(folder, leaderboard(records, folder / "records", read_published()))
+    own = {"suite": "mini", "name": "alice", "who": "Alice Example", "contact": "https://example.org/alice"}
+    write_statement(folder, Statement.model_validate({**own, **statement_of(records), **stated}))
+    write_sums(folder)
+
+
+def changed(folder: Path, edit: Callable[[Record], Record]) -> Record:
+    """Change the record of a submission, hashed and sealed again; it and its files are renamed if its identity says so."""
+    (record,) = read_records(folder / "records")
+    made = edit(record)
+    if made.identity != record.identity:
+        identity = made.identity
+        name = (
+            f"{identity.dataset}-{identity.detector}-{identity.method}-s{identity.seed}-{identity_hash(identity)[:10]}"
+        )
+        evaluations = tuple(
+            one.model_copy(update={"counts_file": one.counts_file.replace(record.id, name)}) for one in made.evaluations
+        )
+        made = made.model_copy(update={"id": name, "evaluations": evaluations})
+        for path in sorted(folder.glob(f"*/{record.id}.*")):
+            path.rename(path.with_name(path.name.replace(record.id, name)))
+    (folder / "records" / f"{record.id}.json").unlink(missing_ok=True)
+    (folder / "records" / f"{made.id}.json").unlink(missing_ok=True)
+    write_record(folder / "records", made)
+    sealed(folder)
+    return made
+
+
+def evaluated(record: Record, **update: object) -> Record:
+    return record.model_copy(update={"evaluations": (record.evaluations[0].model_copy(update=update),)})
+
+
+def identified(**update: object) -> Callable[[Record], Record]:
+    return lambda record: record.model_copy(update={"identity": record.identity.model_copy(update=update)})
+
+
+def told(found: Verdict) -> str:
+    return "\n".join(found.reasons)

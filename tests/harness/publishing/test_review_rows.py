@@ -1,0 +1,171 @@
+"""Rows that the suite doesn't have are refused by key; foreign, copied and unverifiable ones are accepted with that said."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.publishing import examine as examining
+from harness.publishing.copies import known_predictions
+from harness.publishing.examine import examine
+from harness.publishing.expected import FOREIGN, ExpectedSuite
+from harness.publishing.rescoring import ABSENT
+from harness.publishing.review import review
+from harness.publishing.statement import SUITE_FILE
+from harness.publishing.sums import write_sums
+from harness.records import Record, identity_hash, read_records, write_record
+from tests.harness.publishing.forging import BOUNDS, LABELS, RECORD, ROOT, changed, evaluated, identified, sealed, told
+
+pytestmark = pytest.mark.usefixtures("labelled_once")
+
+
+def copied(folder: Path, edit: Callable[[Record], Record]) -> None:
+    """A second record beside the first, with files of its own, sealed."""
+    (record,) = read_records(folder / "records")
+    made = edit(record)
+    identity = made.identity
+    name = f"{identity.dataset}-{identity.detector}-{identity.method}-s{identity.seed}-{identity_hash(identity)[:10]}"
+    for path in [*folder.glob(f"*/{record.id}.*.npz")]:
+        shutil.copy(path, path.with_name(path.name.replace(record.id, name)))
+    evaluation = record.evaluations[0]
+    renamed = evaluated(made, counts_file=evaluation.counts_file.replace(record.id, name))
+    write_record(folder / "records", renamed.model_copy(update={"id": name}))
+    sealed(folder)
+
+
+def test_a_seed_that_is_there_twice_is_refused(alice: Path, suite: ExpectedSuite) -> None:
+    copied(alice, identified(micro_batch_size=8))
+    assert "key 'identity.seed': seed 0 of this row is also" in told(examine(alice, "alice", suite, BOUNDS))
+
+
+def test_rows_of_detectors_from_elsewhere_do_not_make_a_suite_whole(alice: Path, suite: ExpectedSuite) -> None:
+    one = next(
+        cell for cell in suite.cells if cell.identity.detector == "resa_micro" and cell.identity.method != "samiro"
+    )
+    two = one.model_copy(update={"identity": one.identity.model_copy(update={"seed": 1})})
+    copied(alice, identified(detector="mine"))
+    found = examine(alice, "alice", suite.model_copy(update={"cells": (one, two)}), BOUNDS)
+    assert found.reasons == ()
+    assert "part of the suite: 1 of 2 cells" in found.marks
+    assert any(mark.startswith("equal predictions under several names, 1 times") for mark in found.marks)
+
+
+def test_a_copy_of_published_or_submitted_rows_is_accepted_with_that_said(alice: Path, tmp_path: Path) -> None:
+    known = known_predictions(ROOT / "results", "mini", "alice")
+    (record,) = read_records(alice / "records")
+    assert known[record.evaluations[0].predictions_sha256] == f"mini, {RECORD}, test"
+    found = review(alice)
+    assert found.accepted
+    said = f"predictions copied or repeated exactly, 1 times: {RECORD}, test are mini, {RECORD}, test"
+    assert said in found.verdict.marks
+    shutil.copytree(alice, tmp_path / "results/submissions/mini/bob")
+    assert "submissions/mini/bob" in next(iter(known_predictions(tmp_path / "results", "mini", "alice").values()))
+    assert known_predictions(tmp_path / "results", "mini", "bob") == {}
+
+
+def test_rows_of_another_suite_are_refused_by_key(tmp_path: Path, suite: ExpectedSuite) -> None:
+    """Predictions made from another suite's labels: a whole, sound publication of its own."""
+    ablation = ROOT / "results/ablation"
+    name = next(path.stem for path in sorted((ablation / "records").glob("roads-*-baseline-s0-*.json")))
+    folder = tmp_path / "mini/alice"
+    for kind in ("records", "predictions"):
+        (folder / kind).mkdir(parents=True)
+        for path in (ablation / kind).glob(f"{name}.*"):
+            shutil.copy(path, folder / kind)
+    shutil.copytree(ablation / "labels", folder / "labels")
+    shutil.copy(ROOT / "suites/ablation.yaml", folder / SUITE_FILE)
+    sealed(folder)
+    said = told(examine(folder, "alice", suite, BOUNDS))
+    assert "key 'identity.dataset_key.rendered' is" in said
+    assert "key 'evaluations.test.dataset_sha256' is" in said
+    assert "key 'suite' is 'ablation', this repository's suite gives 'mini'" in said
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (
+            lambda record: evaluated(record, metric="culane/official-2"),
+            "key 'evaluations.test.metric' is 'culane/official-2'",
+        ),
+        (lambda record: record.model_copy(update={"selected_on": "test"}), "key 'selected_on' is 'test'"),
+        (lambda record: record.model_copy(update={"suite": "paper"}), "key 'suite' is 'paper'"),
+        (identified(seed=7), "key 'identity.seed' is 7, the suite has 0"),
+        (identified(threads=64), "key 'identity.threads' is 64, this repository's suite gives 1"),
+        (identified(method="magic"), "key 'identity.method' is 'magic', the suite has baseline, samiro"),
+        (
+            identified(detector="clrnet_micro"),
+            "key 'identity.detector' is 'clrnet_micro', which the suite doesn't have",
+        ),
+        (identified(recipe={"steps": 10_000}), "key 'identity.recipe.steps' is 10000"),
+        (identified(micro_batch_size=10_000), "key 'identity.micro_batch_size' is 10000"),
+    ],
+)
+def test_what_the_suite_does_not_have_is_refused_by_key(
+    alice: Path, suite: ExpectedSuite, monkeypatch: pytest.MonkeyPatch, edit: Callable[[Record], Record], said: str
+) -> None:
+    changed(alice, edit)
+    monkeypatch.setattr(examining, "verify", pytest.fail)
+    assert said in told(examine(alice, "alice", suite, BOUNDS))
+
+
+def test_a_smaller_micro_batch_is_the_suites_cell_all_the_same(alice: Path, suite: ExpectedSuite) -> None:
+    changed(alice, identified(micro_batch_size=8))
+    assert examine(alice, "alice", suite, BOUNDS).reasons == ()
+
+
+def test_an_evaluation_that_was_left_out_is_refused(alice: Path, suite: ExpectedSuite) -> None:
+    cells = tuple(
+        cell.model_copy(update={"evaluations": {**cell.evaluations, "fog-5": cell.evaluations["test"]}})
+        for cell in suite.cells
+    )
+    said = told(examine(alice, "alice", suite.model_copy(update={"cells": cells}), BOUNDS))
+    assert "key 'evaluations' is ['test'], this repository's suite gives ['fog-5', 'test']" in said
+
+
+def test_a_detector_from_elsewhere_is_accepted_with_its_mark(alice: Path, suite: ExpectedSuite) -> None:
+    changed(
+        alice, lambda record: identified(detector="mine", recipe={"steps": 9}, detector_meta={"name": "mine"})(record)
+    )
+    found = examine(alice, "alice", suite, BOUNDS)
+    assert found.reasons == ()
+    assert found.marks[0].startswith(FOREIGN)
+    changed(alice, identified(threads=3))
+    assert "key 'identity.threads' is 3" in told(examine(alice, "alice", suite, BOUNDS))
+
+
+def test_rows_of_a_licensed_dataset_are_accepted_as_unverified_where_it_is_absent(
+    alice: Path, suite: ExpectedSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_ROADS", str(alice / "nowhere"))
+    key = {"real": "roads", "form": "culane"}
+    cells = tuple(
+        cell.model_copy(
+            update={
+                "identity": cell.identity.model_copy(update={"dataset_key": key}),
+                "evaluations": {"test": cell.evaluations["test"].model_copy(update={"dataset_sha256": None})},
+            }
+        )
+        for cell in suite.cells
+    )
+    licensed = suite.model_copy(update={"cells": cells, "labels": {}})
+    changed(alice, lambda record: evaluated(identified(dataset_key=key)(record), dataset_sha256="a" * 64))
+    assert f"'{LABELS}': no record needs it" in told(examine(alice, "alice", licensed, BOUNDS)), (
+        "labels that may not be in it"
+    )
+    shutil.rmtree(alice / "labels")
+    sealed(alice)
+    found = examine(alice, "alice", licensed, BOUNDS)
+    assert found.reasons == ()
+    assert (found.rows, found.verified) == (1, 0)
+    assert found.marks[0].startswith(f"1 unverified here: {ABSENT}")
+
+
+def test_records_of_another_version_are_refused_by_name(alice: Path, suite: ExpectedSuite) -> None:
+    path = alice / "records" / f"{RECORD}.json"
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3', 1))
+    write_sums(alice)
+    assert "key 'schema_version' is 3, this program reads 2" in told(examine(alice, "alice", suite, BOUNDS))
