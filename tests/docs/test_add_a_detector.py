@@ -63,6 +63,7 @@ def test_the_page_names_every_method_check_and_the_entry_point_group() -> None:
     assert tomllib.loads(entry)["project"]["entry-points"].keys() == {ENTRY_POINTS}
 
 
+@pytest.mark.slow
 def test_the_example_passes_its_test_where_only_samiro_bench_is_installed(package: Path) -> None:
     run = run_pytest(package, "-v")
     assert run.returncode == 0, run.stdout + run.stderr

@@ -186,6 +186,7 @@ def test_a_choice_of_cells_runs_those_and_the_tables_are_of_the_whole_suite(copy
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_every_phase_ends_with_the_results_of_an_undisturbed_one(
     finished: Path, tmp_path: Path
 ) -> None:
@@ -274,7 +275,10 @@ def test_redone_results_of_other_code_are_moved_aside_and_made_again(copy: Path)
     assert (cell_folder(copy, "baseline") / "superseded/train-1/checkpoint.safetensors").is_file()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing", "label"])
+@pytest.mark.parametrize(
+    "damage",
+    ["missing", pytest.param("truncated", marks=pytest.mark.slow), pytest.param("label", marks=pytest.mark.slow)],
+)
 def test_a_damaged_dataset_gives_one_line_that_names_the_file(copy: Path, damage: str) -> None:
     shutil.rmtree(suite_folder(copy))
     (dataset,) = (copy / "results/local/artefacts/rendered").glob("culane-*/dataset")

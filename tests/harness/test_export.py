@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from harness.cli.main import main
 from harness.conformance.samples import Samples, write_samples
 from harness.export import METADATA, named_outputs
 from harness.inference import load_detector, network_images, with_confidence_threshold
+from harness.lanes import Lane
 from harness.methods.attach import inference_model
 from harness.methods.config import method_configuration
 from harness.training.checkpoint import save_inference_checkpoint
@@ -62,6 +62,15 @@ def agreeing(one: np.ndarray, other: np.ndarray) -> int:
     return int((np.abs(one - other).max(axis=1) <= 1 / 8).sum()) if len(one) == len(other) else 0
 
 
+def share_found(ours: list[list[Lane]], theirs: list[list[Lane]]) -> float:
+    """The share of the points of `ours` that the likest lane of `theirs` in the same frame has, too."""
+    found = total = 0
+    for one, other in zip(ours, theirs, strict=True):
+        total += sum(len(lane) for lane in one)
+        found += sum(max((agreeing(lane.points, like.points) for like in other), default=0) for lane in one)
+    return found / total if total else 1.0
+
+
 def check_export(name: str, method: str, samples: Samples, folder: Path) -> int:
     """Export a detector and compare outputs and lanes; gives how many lanes there were."""
     checkpoint, out = folder / "checkpoint.safetensors", folder / "network.onnx"
@@ -74,16 +83,32 @@ def check_export(name: str, method: str, samples: Samples, folder: Path) -> int:
         outputs = detector(images)
     expected = named_outputs(outputs)
     found = session.run(list(expected), {"images": images.numpy()})
-    for wanted, got in zip(expected.values(), found, strict=True):
-        assert np.abs(wanted.numpy() - got).max() <= 1e-4 * max(1.0, float(wanted.abs().max()))
+    apart = [float(np.abs(wanted.numpy() - got).max()) for wanted, got in zip(expected.values(), found, strict=True)]
+    for wanted, distance in zip(expected.values(), apart, strict=True):
+        assert distance <= 1e-4 * max(1.0, float(wanted.abs().max()))
     geometries = [detector.geometry_of(samples.size) for _ in frames]
-    rebuilt = tree_unflatten([torch.from_numpy(got) for got in found], tree_structure(outputs))
-    ours, theirs = detector.decode(outputs, geometries), detector.decode(rebuilt, geometries)
-    assert [len(lanes) for lanes in ours] == [len(lanes) for lanes in theirs]
-    pairs = list(zip(chain.from_iterable(ours), chain.from_iterable(theirs), strict=True))
-    same = sum(agreeing(one.points, other.points) for one, other in pairs)
-    # An untrained network has columns that are equally high and points as near to one lane as to another, but for rounding.
-    assert same >= 0.9 * sum(len(one) for one, _ in pairs)
+
+    def lanes_of(tensors: list[torch.Tensor]) -> list[list[Lane]]:
+        return detector.decode(tree_unflatten(tensors, tree_structure(outputs)), geometries)
+
+    ours, theirs = detector.decode(outputs, geometries), lanes_of([torch.from_numpy(got) for got in found])
+    # An untrained network has columns that are equally high and points as near to one lane as to another, but for rounding: its lanes
+    # may move as far as they do when outputs are disturbed by as much as the two runtimes differ.
+    generator = torch.Generator().manual_seed(0)
+    yardstick = min(
+        share_found(
+            ours,
+            lanes_of(
+                [
+                    wanted + distance * (2 * torch.rand(wanted.shape, generator=generator) - 1)
+                    for wanted, distance in zip(expected.values(), apart, strict=True)
+                ]
+            ),
+        )
+        for _ in range(5)
+    )
+    assert share_found(ours, theirs) >= 0.9 * yardstick
+    assert sum(map(len, theirs)) >= 0.9 * yardstick * sum(map(len, ours))
     return sum(map(len, ours))
 
 
@@ -118,10 +143,14 @@ def test_a_checkpoint_is_plain_tensors_that_load_without_this_program(samples: S
     assert {tuple(state[gate].shape) for gate in gates} == {(1, 2, 7, 7)}
 
 
-# Those on deeper ResNets differ from these in depth alone, and exporting them takes minutes.
+# Those on deeper ResNets differ from these in depth alone, and exporting them takes minutes. SAMIRO's arm has all layers of the
+# baseline's, and the small detectors show that it goes without its gates, too.
+EXPORTED = [name for name in TABLE if not name.endswith(("resnet34", "resnet101", "resnet122"))]
+ARMS = [(name, "samiro") for name in EXPORTED] + [(name, "baseline") for name in EXPORTED if name.endswith("_micro")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["baseline", "samiro"])
-@pytest.mark.parametrize("name", [name for name in TABLE if not name.endswith(("resnet34", "resnet101", "resnet122"))])
+@pytest.mark.parametrize(("name", "method"), ARMS)
 def test_every_detector_is_exported_with_its_lanes(name: str, method: str, samples: Samples, tmp_path: Path) -> None:
     check_export(name, method, samples, tmp_path)
 
