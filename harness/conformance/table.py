@@ -10,6 +10,7 @@ from tabulate import tabulate
 from detectors.meta import Form
 from harness.conformance.battery import CHECKS, CheckResult
 from harness.conformance.subject import Arm
+from harness.rendered.spec import RENDERER_VERSION
 
 ARMS: tuple[Arm, ...] = ("baseline", "samiro")
 
@@ -33,7 +34,8 @@ def page(reports: Sequence[Report], machine: str) -> str:
     parts = [
         "# Conformance",
         "What every adapter must promise (`detectors/base.py`) and what the battery saw, for the adapter by itself and in both arms. "
-        f"Made by `samiro-bench detectors check NAME... --table docs/conformance.md` on {machine}.",
+        f"Made by `samiro-bench detectors check NAME... --table docs/conformance.md` on {machine}, with frames of "
+        f"version {RENDERER_VERSION} of the renderer.",
         tabulate(
             [
                 [
