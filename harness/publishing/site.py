@@ -24,6 +24,9 @@ TRAINING = "training"
 LOG_LIMIT = 4 << 20
 """Bytes of a training's log."""
 
+WITHOUT_LOSS = ("resumed", "validation")
+"""Keys of a log's lines that tell of no step: that the training was taken up again, and what a validation came to."""
+
 WITHOUT = "No frames: the page shows those of its first rows alone."
 
 
@@ -70,7 +73,8 @@ def losses_of(path: Path) -> tuple[tuple[int, float], ...]:
         return ()
     try:
         entries = [json.loads(line) for line in read_bounded(path, LOG_LIMIT).decode().splitlines()]
-        found = [(int(entry["step"]), entry["loss"]) for entry in entries]
+        steps = [entry for entry in entries if not any(key in entry for key in WITHOUT_LOSS)]
+        found = [(int(entry["step"]), entry["loss"]) for entry in steps]
         return tuple((step, float(loss)) for step, loss in found if loss is not None)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: not the log of a training ({error}); {RESTORE}") from None

@@ -134,6 +134,10 @@ def test_losses_are_read_from_a_training_log_and_a_broken_one_is_named(tmp_path:
     log.write_text('{"step": 1, "loss": 5.5}\n{"step": 3, "loss": null}\n{"step": 10, "loss": 2}\n')
     assert losses_of(log) == ((1, 5.5), (10, 2.0))
     assert losses_of(tmp_path / "none.jsonl") == ()
+    log.write_text(
+        '{"step": 1, "loss": 5.5}\n{"step": 1, "resumed": 1}\n{"step": 2, "validation": 0.1}\n{"step": 3, "loss": 4}\n'
+    )
+    assert losses_of(log) == ((1, 5.5), (3, 4.0))
     log.write_text('{"step": 1}\n')
     with pytest.raises(InputError, match=r"cell\.jsonl: not the log of a training"):
         losses_of(log)

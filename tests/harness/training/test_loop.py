@@ -22,6 +22,7 @@ from harness.faults import OutOfMemory
 from harness.methods.attach import attach
 from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle
+from harness.publishing.site import losses_of
 from harness.training.checkpoint import load_training_state
 from harness.training.data import micro_batches
 from harness.training.determinism import seed_everything
@@ -537,3 +538,29 @@ def test_a_validation_that_a_stop_left_out_is_made_up_for(toy, roads, tmp_path, 
     assert same_weights(whole, resumed)
     lines = [line for line in log_lines(tmp_path / "parts") if "validation" in line]
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
+
+
+def test_the_losses_of_a_resumed_and_validated_training_can_be_published(toy, roads, tmp_path):
+    """Its log has lines that tell of no step."""
+
+    def run(progress):
+        model = toy.model()
+        batches = roads.stream(model.detector).batches
+        train(
+            model,
+            batches,
+            TrainingPlan(toy.recipe(), 8, checkpoint_steps=1),
+            device=CPU,
+            folder=tmp_path / "run",
+            validation=Validation(2, lambda model: 0.5),
+            progress=progress,
+        )
+
+    with pytest.raises(Interrupted):
+        run(interrupt_at(5))
+    run(None)
+    lines = log_lines(tmp_path / "run")
+    assert {"resumed", "validation"} <= {key for line in lines for key in line}
+    losses = losses_of(tmp_path / "run" / "training.jsonl")
+    assert losses == tuple((line["step"], line["loss"]) for line in lines if "loss" in line)
+    assert losses[-1][0] == 8
