@@ -71,6 +71,11 @@ def share_found(ours: list[list[Lane]], theirs: list[list[Lane]]) -> float:
     return found / total if total else 1.0
 
 
+def likeness(one: list[list[Lane]], other: list[list[Lane]]) -> float:
+    """The share of the points of either side that the other has, too: a lane more costs as much as a lane less."""
+    return min(share_found(one, other), share_found(other, one))
+
+
 def check_export(name: str, method: str, samples: Samples, folder: Path) -> int:
     """Export a detector and compare outputs and lanes; gives how many lanes there were."""
     checkpoint, out = folder / "checkpoint.safetensors", folder / "network.onnx"
@@ -92,23 +97,21 @@ def check_export(name: str, method: str, samples: Samples, folder: Path) -> int:
         return detector.decode(tree_unflatten(tensors, tree_structure(outputs)), geometries)
 
     ours, theirs = detector.decode(outputs, geometries), lanes_of([torch.from_numpy(got) for got in found])
-    # An untrained network has columns that are equally high and points as near to one lane as to another, but for rounding: its lanes
-    # may move as far as they do when outputs are disturbed by as much as the two runtimes differ.
+    # An untrained network has columns that are equally high and points as near to one lane as to another, but for rounding. Its lanes
+    # may move as far as they do when the outputs are disturbed by as much as the two runtimes differ; if none do, none may.
     generator = torch.Generator().manual_seed(0)
-    yardstick = min(
-        share_found(
-            ours,
-            lanes_of(
-                [
-                    wanted + distance * (2 * torch.rand(wanted.shape, generator=generator) - 1)
-                    for wanted, distance in zip(expected.values(), apart, strict=True)
-                ]
-            ),
-        )
-        for _ in range(5)
-    )
-    assert share_found(ours, theirs) >= 0.9 * yardstick
-    assert sum(map(len, theirs)) >= 0.9 * yardstick * sum(map(len, ours))
+
+    def disturbed() -> list[torch.Tensor]:
+        pairs = zip(expected.values(), apart, strict=True)
+        return [
+            wanted + distance * (2 * torch.rand(wanted.shape, generator=generator) - 1) for wanted, distance in pairs
+        ]
+
+    yardstick = min(likeness(ours, lanes_of(disturbed())) for _ in range(5))
+    assert yardstick >= 0.25  # else the lanes of this network would tell nothing
+    assert likeness(ours, theirs) >= 0.9 * yardstick
+    if yardstick == 1:
+        assert [len(lanes) for lanes in ours] == [len(lanes) for lanes in theirs]
     return sum(map(len, ours))
 
 
