@@ -11,82 +11,28 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.base import Batch, stack_targets, tap_module
+from detectors.base import stack_targets, tap_module
 from detectors.bezierlanenet import IGNORED, BezierLaneNet, MirrorFusion
-from detectors.meta import DetectorMeta, Form
+from detectors.meta import Form
 from detectors.registry import TABLE, detector_meta
 from harness.errors import InputError
-from harness.lanes import Geometry, Lane
-
-FRAME = (590, 1640)
-
-
-def variant(form: Form = "culane", threshold: float | None = None, **options: Any) -> DetectorMeta:
-    """The micro variant with some other architecture options and perhaps another confidence threshold."""
-    meta = detector_meta("bezierlanenet_micro")
-    configuration = meta.configurations[form]
-    recipe = configuration.recipe
-    if threshold is not None:
-        recipe = recipe.model_copy(update={"confidence_threshold": threshold})
-    changed = configuration.model_copy(update={"architecture": configuration.architecture | options, "recipe": recipe})
-    return meta.model_copy(update={"configurations": {form: changed}})
+from harness.lanes import Lane
+from tests.detectors.promises import (
+    assert_alike_in_any_batch,
+    assert_one_seed_gives_one_detector,
+    finite_terms,
+    unmoved,
+)
+from tests.detectors.roads import FRAME, HOSTILE, batch_of, distance, hostile_lanes, noise, road, turned, variant
 
 
 def build(seed: int = 0, form: Form = "culane", **options: Any) -> BezierLaneNet:
     torch.manual_seed(seed)
-    return BezierLaneNet(variant(form, **options), form)
+    return BezierLaneNet(variant("bezierlanenet_micro", form, **options), form)
 
 
 MICRO = build().eval()
 COLUMNS = 20
-
-
-def batch_of(detector: BezierLaneNet, labels: list[list[Lane]], geometries: list[Geometry] | None = None) -> Batch:
-    geometries = geometries or [detector.geometry_of(FRAME)] * len(labels)
-    targets = [detector.encode_targets(lanes, geometry) for lanes, geometry in zip(labels, geometries, strict=True)]
-    size = len(labels)
-    return Batch(
-        images=noise(size),
-        targets=stack_targets(targets),
-        lanes=torch.full((size, 1, 1, 2), math.nan),
-        lane_counts=torch.zeros(size, dtype=torch.int64),
-        point_counts=torch.zeros(size, 1, dtype=torch.int64),
-        geometries=tuple(geometries),
-        ids=tuple(str(index) for index in range(size)),
-    )
-
-
-def noise(count: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 128, 320), dtype=torch.uint8, generator=generator)
-
-
-def road(offset: float = 0.0, bend: float = 0.0) -> list[Lane]:
-    """Four lanes in CULane's frame that meet at a vanishing point, each bent like a parabola."""
-    y = np.arange(589.0, 300.0, -10.0)
-    near = (y - 260.0) / 330.0
-    return [
-        Lane(np.stack([820 + offset + foot * near + bend * (1 - near) ** 2, y], axis=1))
-        for foot in (-1500, -420, 400, 1480)
-    ]
-
-
-def turned(detector: BezierLaneNet, degrees: float, mirror: bool = False) -> Geometry:
-    """The detector's geometry followed by a rotation about the view's corner, and perhaps a mirror."""
-    plain = detector.geometry_of(FRAME)
-    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
-    matrix = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]]) @ plain.matrix
-    if mirror:
-        matrix = np.array([[-1, 0, plain.network[1] - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
-    return Geometry(plain.original, plain.crop, plain.network, matrix)
-
-
-def distance(points: np.ndarray, polyline: np.ndarray) -> float:
-    """The largest distance from points to a polyline."""
-    start, along = polyline[:-1], np.diff(polyline, axis=0)
-    offsets = points[:, None] - start
-    share = np.clip((offsets * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-12), 0, 1)
-    return float(np.hypot(*np.moveaxis(offsets - share[..., None] * along, -1, 0)).min(axis=1).max())
 
 
 def fitted_outputs(targets: dict[str, torch.Tensor], columns: int = COLUMNS) -> dict[str, torch.Tensor]:
@@ -213,29 +159,10 @@ def test_masks_hold_lanes_and_say_where_no_frame_is_seen() -> None:
     assert (MICRO.encode_targets([], MICRO.geometry_of(FRAME))["mask"] == 0).all()
 
 
-HOSTILE: dict[str, list[Any]] = {
-    "no lane": [],
-    "no point": [[]],
-    "one point": [[(800, 500)]],
-    "one point twice": [[(800, 500), (800, 500)]],
-    "two points": [[(800, 500), (900, 300)]],
-    "level": [[(100, 500), (1500, 500)]],
-    "no numbers": [[(800, 500), (math.nan, 400), (900, math.inf)]],
-    "outside": [[(3000, 500), (2500, 300)]],
-    "far": [[(1e6, 1e6), (-1e6, -1e6)]],
-    "many": [[(60 * k, 580), (820, 300)] for k in range(30)],
-}
-
-
 @pytest.mark.parametrize("points", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_labels_give_finite_losses_and_gradients(points: Any) -> None:
     detector = build()
-    lanes = [Lane(np.array(each, dtype=np.float32).reshape(-1, 2)) for each in points]
-    batch = batch_of(detector, [lanes, []])
-    terms = detector.losses(detector(batch.images), batch)
-    sum(terms.values(), torch.zeros(())).backward()
-    assert all(term.shape == () and torch.isfinite(term) for term in terms.values())
-    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in detector.parameters())
+    finite_terms(detector, batch_of(detector, [hostile_lanes(points), []]))
 
 
 # Losses
@@ -281,7 +208,7 @@ def published_losses(outputs: dict[str, torch.Tensor], targets: dict[str, torch.
 @pytest.mark.parametrize("seed", range(3))
 def test_losses_are_the_published_ones(seed: int) -> None:
     geometries = [MICRO.geometry_of(FRAME), turned(MICRO, 12.0), MICRO.geometry_of(FRAME)]
-    batch = batch_of(MICRO, [road(30.0 * seed)[:3], road(-100.0)[1:3], []], geometries)
+    batch = batch_of(MICRO, [road(30.0 * seed)[:3], road(-100.0)[1:3], []], geometries=geometries)
     generator = torch.Generator().manual_seed(seed)
     columns = 9
     outputs = {
@@ -295,7 +222,7 @@ def test_losses_are_the_published_ones(seed: int) -> None:
 
 
 def test_pixels_beyond_the_frame_teach_nothing() -> None:
-    batch = batch_of(MICRO, [road()], [turned(MICRO, 20.0)])
+    batch = batch_of(MICRO, [road()], geometries=[turned(MICRO, 20.0)])
     outputs = {name: value.clone() for name, value in fitted_outputs(batch.targets).items()}
     outputs["mask"] = torch.zeros(1, 8, 20, requires_grad=True)
     MICRO.losses(outputs, batch)["mask"].backward()
@@ -307,12 +234,7 @@ def test_pixels_beyond_the_frame_teach_nothing() -> None:
 
 def test_every_parameter_learns_from_a_batch_with_lanes() -> None:
     detector = build()
-    batch = batch_of(detector, [road(), road(60.0)])
-    with torch.no_grad():
-        for parameter in detector.parameters():
-            parameter.add_(0.01)
-    sum(detector.losses(detector(batch.images), batch).values(), torch.zeros(())).backward()
-    assert all(p.grad is not None and p.grad.any() for p in detector.parameters())
+    assert unmoved(detector, batch_of(detector, [road(), road(60.0)]), detector.parameters()) == set()
 
 
 def test_outputs_that_are_no_numbers_show_in_the_loss() -> None:
@@ -378,10 +300,5 @@ def test_taps_fire_once_and_the_mask_is_made_in_training_alone() -> None:
 
 
 def test_one_seed_gives_one_detector_that_sees_an_image_alike_in_any_batch() -> None:
-    same = build().eval()
-    with torch.no_grad():
-        together, again = MICRO(noise(3)), same(noise(3))
-        alone = MICRO(noise(3)[1:2])
-    assert all(torch.equal(together[key], again[key]) for key in together)
-    for key, value in alone.items():
-        torch.testing.assert_close(value[0], together[key][1], atol=1e-4, rtol=1e-4)
+    assert_one_seed_gives_one_detector(build)
+    assert_alike_in_any_batch(MICRO)

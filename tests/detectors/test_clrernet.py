@@ -11,7 +11,6 @@ import torch
 from scipy.interpolate import InterpolatedUnivariateSpline
 from torch import Tensor
 
-from detectors.base import Batch, stack_targets
 from detectors.checkpoints import import_checkpoint
 from detectors.clrernet import CLRerNet
 from detectors.clrnet import CLRNet
@@ -20,8 +19,9 @@ from detectors.parts.dynamic_assignment import LENGTH, PRESENT, START_X, START_Y
 from detectors.parts.line_iou import LONGEST_STEP, lane_iou, lane_radii
 from detectors.registry import TABLE, detector_meta
 from harness.lanes import Lane
+from tests.detectors.promises import unmoved
+from tests.detectors.roads import FRAME, batch_of
 
-FRAME = (590, 1640)
 CROP = (354.0, 1640.0)
 """Height and width of what the micro variant sees of a frame."""
 
@@ -33,19 +33,6 @@ def build(kind: type[CLRNet] = CLRerNet, seed: int = 0, **architecture: Any) -> 
     configuration = meta.configurations["culane"]
     changed = configuration.model_copy(update={"architecture": configuration.architecture | architecture})
     return kind(meta.model_copy(update={"configurations": {"culane": changed}}), "culane")
-
-
-def batch_of(detector: CLRNet, labels: list[list[Lane]]) -> Batch:
-    geometry, size = detector.geometry_of(FRAME), len(labels)
-    return Batch(
-        images=torch.randint(0, 256, (size, 3, 128, 320), dtype=torch.uint8),
-        targets=stack_targets([detector.encode_targets(lanes, geometry) for lanes in labels]),
-        lanes=torch.full((size, 1, 1, 2), math.nan),
-        lane_counts=torch.zeros(size, dtype=torch.int64),
-        point_counts=torch.zeros(size, 1, dtype=torch.int64),
-        geometries=(geometry,) * size,
-        ids=tuple(str(index) for index in range(size)),
-    )
 
 
 def straight(foot: float, slope: float, top: float = 260.0) -> Lane:
@@ -236,14 +223,8 @@ def test_losses_and_gradients_are_finite_with_lanes_in_some_images_and_in_none()
 
 def test_every_parameter_learns_from_a_batch_with_lanes() -> None:
     detector = build().train()
-    # Attention starts without a say, and timm starts the last normalisation of every block at zero.
-    with torch.no_grad():
-        for parameter in (*detector.backbone.parameters(), *detector.head.gathering.context.parameters()):
-            parameter.add_(0.01)
-    batch = batch_of(detector, [[straight(500, 1.2), straight(1100, -1.2)]] * 2)
-    sum(detector.losses(detector(batch.images), batch).values()).backward()
-    still = [name for name, p in detector.named_parameters() if p.grad is None or not p.grad.any()]
-    assert still == []
+    hiding = (*detector.backbone.parameters(), *detector.head.gathering.context.parameters())
+    assert unmoved(detector, batch_of(detector, [[straight(500, 1.2), straight(1100, -1.2)]] * 2), hiding) == set()
 
 
 def test_upstreams_names_are_translated_to_every_name_of_ours() -> None:

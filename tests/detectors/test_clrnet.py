@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from detectors.base import Batch, stack_targets, tap_module
+from detectors.base import Batch, stack_targets
 from detectors.checkpoints import import_checkpoint
 from detectors.clrnet import CLRNet
-from detectors.meta import DetectorMeta
 from detectors.parts.dynamic_assignment import (
     LENGTH,
     PRESENT,
@@ -31,55 +30,19 @@ from detectors.parts.dynamic_assignment import (
 from detectors.registry import TABLE, detector_meta
 from harness.errors import InputError
 from harness.lanes import Geometry, Lane
-
-FRAME = (590, 1640)
-
-
-def variant(
-    name: str = "clrnet_micro", form: Any = "culane", threshold: float | None = None, **architecture: Any
-) -> DetectorMeta:
-    """A variant with some other architecture options, or another confidence threshold."""
-    meta = detector_meta(name)
-    configuration = meta.configurations[form]
-    recipe = configuration.recipe
-    if threshold is not None:
-        recipe = recipe.model_copy(update={"confidence_threshold": threshold})
-    update = {"architecture": configuration.architecture | architecture, "recipe": recipe}
-    return meta.model_copy(update={"configurations": {form: configuration.model_copy(update=update)}})
+from tests.detectors.promises import (
+    assert_alike_in_any_batch,
+    assert_one_seed_gives_one_detector,
+    assert_taps,
+    finite_terms,
+    unmoved,
+)
+from tests.detectors.roads import FRAME, HOSTILE, batch_of, hostile_lanes, noise, road, variant
 
 
 def build(seed: int = 0, threshold: float | None = None, **architecture: Any) -> CLRNet:
     torch.manual_seed(seed)
-    return CLRNet(variant(threshold=threshold, **architecture), "culane")
-
-
-def batch_of(detector: CLRNet, images: Tensor, labels: list[list[Lane]]) -> Batch:
-    geometry = detector.geometry_of(FRAME)
-    size = len(labels)
-    return Batch(
-        images=images,
-        targets=stack_targets([detector.encode_targets(lanes, geometry) for lanes in labels]),
-        lanes=torch.full((size, 1, 1, 2), math.nan),
-        lane_counts=torch.zeros(size, dtype=torch.int64),
-        point_counts=torch.zeros(size, 1, dtype=torch.int64),
-        geometries=(geometry,) * size,
-        ids=tuple(str(index) for index in range(size)),
-    )
-
-
-def noise(count: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 128, 320), dtype=torch.uint8, generator=generator)
-
-
-def road(offset: float = 0.0, bend: float = 0.0) -> list[Lane]:
-    """Four lanes in CULane's frame that meet at a vanishing point, as a camera in the middle of three lanes sees them."""
-    y = np.arange(589.0, 300.0, -10.0)
-    near = (y - 260.0) / 330.0
-    return [
-        Lane(np.stack([820 + offset + foot * near + bend * (1 - near) ** 2, y], axis=1))
-        for foot in (-1500, -420, 400, 1480)
-    ]
+    return CLRNet(variant("clrnet_micro", threshold=threshold, **architecture), "culane")
 
 
 def moved(detector: CLRNet, shift: tuple[float, float], scale: float, mirror: bool) -> Geometry:
@@ -237,24 +200,10 @@ def test_labels_come_back_from_perfect_outputs(
         assert np.max(apart) < 20.0
 
 
-HOSTILE = {
-    "no points": [],
-    "one point": [[800, 500]],
-    "thrice the same point": [[800, 500]] * 3,
-    "level": [[100, 500], [500, 500], [900, 500]],
-    "not a number": [[math.nan, 500], [800, math.inf], [700, 400], [650, 380]],
-    "far away": [[-4000, 4000], [0, 0], [4000, -4000]],
-    "farther than pixels go": [[-3e38, 400], [820, 400], [3e38, 500]],
-    "a row crossed three times": [[300, 580], [400, 300], [500, 580], [600, 300]],
-    "from far to near": [[820, 300], [600, 400], [400, 589]],
-    "below the frame": [[400, 700], [450, 650], [500, 600]],
-}
-
-
 @pytest.mark.parametrize("points", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_lanes_encode_to_finite_targets_of_the_usual_shape(points: Any) -> None:
-    lane = Lane(np.array(points, dtype=np.float32))
-    for lanes in ([lane], [lane] * 9, [*road(), lane]):
+    hostile = hostile_lanes(points)
+    for lanes in (hostile, hostile * 9, [*road(), *hostile]):
         targets = MICRO.encode_targets(lanes, MICRO.geometry_of(FRAME))
         assert targets["lanes"].shape == (4, 42)
         assert np.isfinite(targets["lanes"]).all()
@@ -303,7 +252,7 @@ def by_hand(detector: CLRNet, outputs: dict[str, Tensor], batch: Batch) -> dict[
 
 def test_losses_are_the_published_ones() -> None:
     detector = build(every_lane=False, classification=6.0, regression=0.5, line=8.0, mask=0.7).train()
-    batch = batch_of(detector, noise(3), [road(), road(-100.0)[1:3], []])
+    batch = batch_of(detector, [road(), road(-100.0)[1:3], []])
     with torch.no_grad():
         outputs = detector(batch.images)
         generator = torch.Generator().manual_seed(1)
@@ -319,28 +268,19 @@ def test_losses_are_the_published_ones() -> None:
 
 def test_losses_and_gradients_are_finite_without_any_lane() -> None:
     detector = build().train()
-    batch = batch_of(detector, noise(2), [[], []])
-    terms = detector.losses(detector(batch.images), batch)
-    sum(terms.values(), torch.zeros(())).backward()
+    terms = finite_terms(detector, batch_of(detector, [[], []]))
     assert set(terms) == {"classification", "regression", "line", "mask"}
-    assert all(term.shape == () and torch.isfinite(term) for term in terms.values())
-    assert float(terms["regression"].detach()) == float(terms["line"].detach()) == 0.0
-    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in detector.parameters())
+    assert terms["regression"] == terms["line"] == 0.0
 
 
 def test_every_parameter_learns_from_a_batch_with_lanes() -> None:
     detector = build().train()
-    batch = batch_of(detector, noise(2), [road(), road(60.0)])
-    # Attention starts without a say, and timm starts the last normalisation of every block at zero.
-    with torch.no_grad():
-        for parameter in (*detector.backbone.parameters(), *detector.head.gathering.context.parameters()):
-            parameter.add_(0.01)
-    sum(detector.losses(detector(batch.images), batch).values(), torch.zeros(())).backward()
-    assert [n for n, p in detector.named_parameters() if p.grad is None or not p.grad.any()] == []
+    hiding = (*detector.backbone.parameters(), *detector.head.gathering.context.parameters())
+    assert unmoved(detector, batch_of(detector, [road(), road(60.0)]), hiding) == set()
 
 
 def test_perfect_outputs_cost_less_than_any_others() -> None:
-    batch = batch_of(MICRO, noise(1), [road()[1:]])
+    batch = batch_of(MICRO, [road()[1:]])
     perfect = outputs_of(MICRO, batch.targets["lanes"])
     best = MICRO.losses(perfect, batch)
     assert float(best["line"]) == pytest.approx(0.0, abs=1e-5)
@@ -353,7 +293,7 @@ def test_perfect_outputs_cost_less_than_any_others() -> None:
 
 
 def test_a_lane_whose_claims_go_to_others_is_learned_by_another_prior_where_that_is_asked_for() -> None:
-    batch = batch_of(MICRO, noise(1), [road()])
+    batch = batch_of(MICRO, [road()])
     outputs = outputs_of(MICRO, batch.targets["lanes"])
     # Nothing is sure but the first lane's prior, which every lane then claims; the others' lie far off.
     outputs["lanes"][0, 0, 1:, :2] = torch.tensor([6.0, -6.0])
@@ -439,15 +379,9 @@ def test_a_network_that_says_nothing_but_nonsense_finds_nothing() -> None:
 
 
 def test_taps_fire_once_and_deliver_the_stated_shapes() -> None:
-    detector = build().train()
+    detector = build()
     assert [tap.stride for tap in detector.taps()] == [4, 8, 16, 32]
-    shapes: dict[str, list[tuple[int, ...]]] = {tap.path: [] for tap in detector.taps()}
-    for tap in detector.taps():
-        tap_module(detector, tap).register_forward_hook(
-            lambda module, inputs, output, path=tap.path: shapes[path].append(tuple(output.shape))
-        )
-    detector(noise(2))
-    assert shapes == {tap.path: [(2, tap.channels, 128 // tap.stride, 320 // tap.stride)] for tap in detector.taps()}
+    assert_taps(detector)
 
 
 def test_masks_are_made_for_training_alone() -> None:
@@ -462,7 +396,7 @@ def test_masks_are_made_for_training_alone() -> None:
 def test_training_leaves_nothing_behind_that_cannot_be_copied() -> None:
     # Upstream keeps tensors with a graph in buffers, which a moving average of weights can't copy.
     detector = build().train()
-    batch = batch_of(detector, noise(2), [road(), []])
+    batch = batch_of(detector, [road(), []])
     sum(detector.losses(detector(batch.images), batch).values(), torch.zeros(())).backward()
     twin = copy.deepcopy(detector).eval()
     kept = twin(noise(1))["lanes"]
@@ -473,19 +407,11 @@ def test_training_leaves_nothing_behind_that_cannot_be_copied() -> None:
 
 
 def test_one_seed_gives_one_detector() -> None:
-    one, same, other = build().eval(), build().eval(), build(seed=1).eval()
-    with torch.no_grad():
-        lanes = one(noise(1))["lanes"]
-        assert torch.equal(lanes, same(noise(1))["lanes"])
-        assert not torch.equal(lanes, other(noise(1))["lanes"])
+    assert_one_seed_gives_one_detector(build)
 
 
 def test_in_evaluation_an_image_is_seen_alike_in_any_batch() -> None:
-    with torch.no_grad():
-        together = MICRO(noise(3))["lanes"]
-        for index in range(3):
-            alone = MICRO(noise(3)[index : index + 1])["lanes"]
-            torch.testing.assert_close(alone[0], together[index], atol=1e-4, rtol=1e-4)
+    assert_alike_in_any_batch(MICRO)
 
 
 def test_the_spare_entries_of_a_checkpoint_are_passed_over_and_no_others(tmp_path: Path) -> None:

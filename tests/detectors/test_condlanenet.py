@@ -11,57 +11,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from detectors.base import Batch, stack_targets, tap_module
+from detectors.base import tap_module
 from detectors.condlanenet import RARE, UNIT, WEIGHTS, CondLaneNet
-from detectors.meta import DetectorMeta, Form
+from detectors.meta import Form
 from detectors.parts.lane_starts import ABSENT
 from detectors.registry import TABLE, detector_meta
 from harness.errors import InputError
 from harness.lanes import Geometry, Lane
+from tests.detectors.roads import FRAME, batch_of, noise, variant
 
-FRAME = (590, 1640)
 TOP = 236
 CELL_X, CELL_Y = 1640 / 40, (590 - TOP) / 16
 """Of the fine map, in pixels of the frame."""
 
 
-def variant(form: Form = "culane", threshold: float | None = None, **options: Any) -> DetectorMeta:
-    """The micro variant with some other architecture options and perhaps another confidence threshold."""
-    meta = detector_meta("condlanenet_micro")
-    configuration = meta.configurations[form]
-    recipe = configuration.recipe
-    if threshold is not None:
-        recipe = recipe.model_copy(update={"confidence_threshold": threshold})
-    changed = configuration.model_copy(update={"architecture": configuration.architecture | options, "recipe": recipe})
-    return meta.model_copy(update={"configurations": {form: changed}})
-
-
 def build(seed: int = 0, form: Form = "culane", threshold: float | None = None, **options: Any) -> CondLaneNet:
     torch.manual_seed(seed)
-    return CondLaneNet(variant(form, threshold, **options), form)
+    return CondLaneNet(variant("condlanenet_micro", form, threshold, **options), form)
 
 
 MICRO = build().eval()
 PLAIN = MICRO.geometry_of(FRAME)
-
-
-def noise(count: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 128, 320), dtype=torch.uint8, generator=generator)
-
-
-def batch_of(detector: CondLaneNet, labels: list[list[Lane]]) -> Batch:
-    targets = [detector.encode_targets(lanes, PLAIN) for lanes in labels]
-    size = len(labels)
-    return Batch(
-        images=noise(size),
-        targets=stack_targets(targets),
-        lanes=torch.full((size, 1, 1, 2), math.nan),
-        lane_counts=torch.zeros(size, dtype=torch.int64),
-        point_counts=torch.zeros(size, 1, dtype=torch.int64),
-        geometries=(PLAIN,) * size,
-        ids=tuple(str(index) for index in range(size)),
-    )
 
 
 def lane(*points: tuple[float, float]) -> Lane:

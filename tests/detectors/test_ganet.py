@@ -12,84 +12,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors import ganet
-from detectors.base import Batch, stack_targets
+from detectors.base import stack_targets
 from detectors.ganet import Aggregation, Architecture, GANet
-from detectors.meta import DetectorMeta, Form
+from detectors.meta import Form
 from detectors.registry import TABLE, detector_meta
 from harness.errors import InputError
-from harness.lanes import Geometry, Lane
+from harness.lanes import Lane
+from tests.detectors.promises import (
+    assert_alike_in_any_batch,
+    assert_one_seed_gives_one_detector,
+    finite_terms,
+    unmoved,
+)
+from tests.detectors.roads import FRAME, HOSTILE, batch_of, distance, hostile_lanes, noise, road, turned, variant
 
-FRAME = (590, 1640)
 GRID = (16, 40)
 Maps = dict[str, torch.Tensor]
 
 
-def variant(**options: Any) -> DetectorMeta:
-    """The micro variant with some other architecture options."""
-    meta = detector_meta("ganet_micro")
-    configuration = meta.configurations["culane"]
-    changed = configuration.model_copy(update={"architecture": configuration.architecture | options})
-    return meta.model_copy(update={"configurations": {"culane": changed}})
-
-
 def build(seed: int = 0, **options: Any) -> GANet:
     torch.manual_seed(seed)
-    return GANet(variant(**options), "culane")
+    return GANet(variant("ganet_micro", **options), "culane")
 
 
 MICRO = build().eval()
-
-
-def batch_of(detector: GANet, labels: list[list[Lane]]) -> Batch:
-    geometry, size = detector.geometry_of(FRAME), len(labels)
-    return Batch(
-        images=noise(size),
-        targets=stack_targets([detector.encode_targets(lanes, geometry) for lanes in labels]),
-        lanes=torch.full((size, 1, 1, 2), math.nan),
-        lane_counts=torch.zeros(size, dtype=torch.int64),
-        point_counts=torch.zeros(size, 1, dtype=torch.int64),
-        geometries=(geometry,) * size,
-        ids=tuple(str(index) for index in range(size)),
-    )
-
-
-def noise(count: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 128, 320), dtype=torch.uint8, generator=generator)
-
-
-def road(offset: float = 0.0, bend: float = 0.0) -> list[Lane]:
-    """Four lanes in CULane's frame that lead to a vanishing point, each bent like a parabola, and end well before it."""
-    y = np.arange(589.0, 350.0, -10.0)
-    near = (y - 260.0) / 330.0
-    return [
-        Lane(np.stack([820 + offset + foot * near + bend * (1 - near) ** 2, y], axis=1))
-        for foot in (-1500, -420, 400, 1480)
-    ]
-
-
-def turned(degrees: float, mirror: bool) -> Geometry:
-    """The detector's geometry followed by a rotation about the view's corner, and perhaps a mirror."""
-    plain = MICRO.geometry_of(FRAME)
-    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
-    matrix = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]]) @ plain.matrix
-    if mirror:
-        matrix = np.array([[-1, 0, plain.network[1] - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
-    return Geometry(plain.original, plain.crop, plain.network, matrix)
 
 
 def frame_points(cells: Any) -> np.ndarray:
     """Cells (N, 2) -> CULane's pixels: eight network pixels a cell, from the corner of the view below row 236."""
     x, y = np.asarray(cells, dtype=np.float64).T * 8
     return np.stack([x * 1640 / 320, 236 + y * 354 / 128], axis=1)
-
-
-def distance(points: np.ndarray, polyline: np.ndarray) -> float:
-    """The largest distance from points to a polyline."""
-    start, along = polyline[:-1], np.diff(polyline, axis=0)
-    offsets = points[:, None] - start
-    share = np.clip((offsets * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-12), 0, 1)
-    return float(np.hypot(*np.moveaxis(offsets - share[..., None] * along, -1, 0)).min(axis=1).max())
 
 
 def maps_of(targets: Maps) -> Maps:
@@ -249,7 +201,7 @@ def test_of_more_lanes_than_places_the_tallest_teach_the_aggregation_and_all_are
 @settings(max_examples=20)
 @given(offset=st.floats(-120, 120), bend=st.floats(-200, 200), degrees=st.floats(-6, 6), mirror=st.booleans())
 def test_targets_decode_to_the_labels(offset: float, bend: float, degrees: float, mirror: bool) -> None:
-    lanes, geometry = road(offset, bend), turned(degrees, mirror)
+    lanes, geometry = road(offset, bend, last=350.0), turned(MICRO, degrees, mirror)
     maps = maps_of(stack_targets([MICRO.encode_targets(lanes, geometry)]))
     (found,) = MICRO.decode(maps, [geometry])
     assert 2 <= len(found) <= 4
@@ -263,31 +215,10 @@ def test_targets_decode_to_the_labels(offset: float, bend: float, degrees: float
         assert (np.diff(one.points[:, 1]) <= 0).all()
 
 
-HOSTILE: dict[str, list[Any]] = {
-    "no lane": [],
-    "no point": [[]],
-    "one point": [[(800, 500)]],
-    "one point twice": [[(800, 500), (800, 500)]],
-    "two points": [[(800, 500), (900, 300)]],
-    "level": [[(100, 500), (1500, 500)]],
-    "nearly level": [[(100, 500), (1500, 500.001), (1600, 500.002), (1630, 500.003)]],
-    "no numbers": [[(800, 500), (math.nan, 400), (900, math.inf)]],
-    "outside": [[(3000, 500), (2500, 300)]],
-    "below": [[(800, 900), (900, 700)]],
-    "far": [[(1e6, 1e6), (-1e6, -1e6)]],
-    "many": [[(60 * k, 580), (820, 300)] for k in range(30)],
-}
-
-
 @pytest.mark.parametrize("points", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_labels_give_finite_losses_and_gradients(points: Any) -> None:
     detector = build()
-    lanes = [Lane(np.array(each, dtype=np.float32).reshape(-1, 2)) for each in points]
-    batch = batch_of(detector, [lanes, []])
-    terms = detector.losses(detector(batch.images), batch)
-    sum(terms.values(), torch.zeros(())).backward()
-    assert all(term.shape == () and torch.isfinite(term) for term in terms.values())
-    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in detector.parameters())
+    finite_terms(detector, batch_of(detector, [hostile_lanes(points), []]))
 
 
 # Losses
@@ -363,14 +294,10 @@ def test_two_keypoints_in_a_whole_batch_are_too_few_for_their_map() -> None:
 
 def test_every_parameter_learns_from_a_batch_with_lanes() -> None:
     detector = build()
-    batch = batch_of(detector, [road(), road(60.0)])
-    with torch.no_grad():
-        for parameter in detector.parameters():
-            parameter.add_(0.01)
-    sum(detector.losses(detector(batch.images), batch).values(), torch.zeros(())).backward()
     # A shift of all keys alike changes no share of the attention.
-    still = {name for name, p in detector.named_parameters() if p.grad is None or not p.grad.abs().max() > 1e-9}
-    assert still <= {"attention.0.key.bias"}
+    assert unmoved(detector, batch_of(detector, [road(), road(60.0)]), detector.parameters(), least=1e-9) <= {
+        "attention.0.key.bias"
+    }
 
 
 @pytest.mark.parametrize("name", ["keypoint", "offset", "error", "points"])
@@ -449,9 +376,5 @@ def test_points_are_made_in_training_alone() -> None:
 
 
 def test_one_seed_gives_one_detector_that_sees_an_image_alike_in_any_batch() -> None:
-    same = build().eval()
-    with torch.no_grad():
-        together, again, alone = MICRO(noise(3)), same(noise(3)), MICRO(noise(3)[1:2])
-    assert all(torch.equal(together[key], again[key]) for key in together)
-    for key, value in alone.items():
-        torch.testing.assert_close(value[0], together[key][1], atol=1e-4, rtol=1e-4)
+    assert_one_seed_gives_one_detector(build)
+    assert_alike_in_any_batch(MICRO)

@@ -11,57 +11,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.base import Batch, stack_targets, tap_module
+from detectors.base import Batch, stack_targets
 from detectors.laneatt import LABELS, LaneATT
-from detectors.meta import DetectorMeta, Form
+from detectors.meta import Form
 from detectors.registry import TABLE, detector_meta
 from harness.errors import InputError
-from harness.lanes import Geometry, Lane
+from harness.lanes import Lane
+from tests.detectors.promises import assert_taps
+from tests.detectors.roads import FRAME, HOSTILE, augmented, batch_of, hostile_lanes, noise, road, variant
 
-FRAME = (590, 1640)
 SMALL = {"lateral": 6, "bottom": 8, "convergence": 1.0, "rows": 24, "positive": 15.0, "negative": 20.0}
-
-
-def variant(**architecture: Any) -> DetectorMeta:
-    """The micro variant with few anchors, and with some other architecture options."""
-    meta = detector_meta("laneatt_micro")
-    configuration = meta.configurations["culane"]
-    changed = configuration.model_copy(update={"architecture": configuration.architecture | SMALL | architecture})
-    return meta.model_copy(update={"configurations": {"culane": changed}})
 
 
 def build(seed: int = 0, **architecture: Any) -> LaneATT:
     torch.manual_seed(seed)
-    return LaneATT(variant(**architecture), "culane")
-
-
-def batch_of(detector: LaneATT, labels: list[list[Lane]]) -> Batch:
-    geometry = detector.geometry_of(FRAME)
-    size = len(labels)
-    return Batch(
-        images=noise(size),
-        targets=stack_targets([detector.encode_targets(lanes, geometry) for lanes in labels]),
-        lanes=torch.full((size, 1, 1, 2), math.nan),
-        lane_counts=torch.zeros(size, dtype=torch.int64),
-        point_counts=torch.zeros(size, 1, dtype=torch.int64),
-        geometries=(geometry,) * size,
-        ids=tuple(map(str, range(size))),
-    )
-
-
-def noise(count: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 128, 320), dtype=torch.uint8, generator=generator)
-
-
-def road(offset: float = 0.0, bend: float = 0.0) -> list[Lane]:
-    """Four lanes in CULane's frame that meet at a vanishing point, as a camera in the middle of three lanes sees them."""
-    y = np.arange(589.0, 300.0, -10.0)
-    near = (y - 260.0) / 330.0
-    return [
-        Lane(np.stack([820 + offset + foot * near + bend * (1 - near) ** 2, y], axis=1))
-        for foot in (-1500, -420, 400, 1480)
-    ]
+    return LaneATT(variant("laneatt_micro", **SMALL | architecture), "culane")
 
 
 def straight(near: float, far: float, rows: tuple[float, float] = (589.0, 300.0)) -> Lane:
@@ -190,26 +154,11 @@ def test_of_too_many_lanes_the_longest_are_learned() -> None:
         np.testing.assert_array_equal(found[name], value)
 
 
-HOSTILE: dict[str, Any] = {
-    "no points": [],
-    "one point": [[800, 500]],
-    "twice the same point": [[800, 500], [800, 500]],
-    "level": [[100, 500], [900, 500]],
-    "not a number": [[math.nan, 500], [800, math.inf], [700, 400]],
-    "far away": [[-4000, 4000], [4000, -4000]],
-    "huge": [[-3e38, 400], [820, 400], [3e38, 500]],
-    "a row crossed three times": [[300, 580], [400, 300], [500, 580], [600, 300]],
-    "nearly level, nearly on the same rows": [[300, 500], [900, 499.9999], [500, 499.9998], [600, 300]],
-    "from far to near": [[820, 300], [400, 589]],
-    "below the frame": [[400, 700], [500, 600]],
-}
-
-
 @pytest.mark.parametrize("detector", [DETECTOR, SUPPRESSING], ids=["all anchors", "suppressed anchors"])
 @pytest.mark.parametrize("points", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_lanes_give_targets_of_the_usual_shape_and_finite_losses(detector: LaneATT, points: Any) -> None:
-    lane = Lane(np.array(points, dtype=np.float32))
-    batch = batch_of(detector, [[lane], [*road(), lane], [lane] * 12])
+    hostile = hostile_lanes(points)
+    batch = batch_of(detector, [hostile, [*road(), *hostile], hostile * 12])
     targets = batch.targets
     assert {name: (tuple(value.shape), value.dtype) for name, value in targets.items()} == {
         "first": ((3, LABELS), torch.int64),
@@ -359,7 +308,7 @@ def perfect_outputs(detector: LaneATT, targets: dict[str, torch.Tensor]) -> dict
 def test_perfect_outputs_decode_to_the_labels(
     offset: float, bend: float, rotation: float, shift: tuple[float, float], scale: float, mirror: bool
 ) -> None:
-    geometry = changed(DETECTOR, rotation, shift, scale, mirror)
+    geometry = augmented(DETECTOR, rotation, shift, scale, mirror)
     labels = road(offset, bend)
     targets = stack_targets([DETECTOR.encode_targets(labels, geometry)])
     (decoded,) = DETECTOR.decode(perfect_outputs(DETECTOR, targets), [geometry])
@@ -372,19 +321,6 @@ def test_perfect_outputs_decode_to_the_labels(
         middle = points[(points[:, 0] > 8) & (points[:, 0] < 311) & (points[:, 1] > 30)][3:-3]
         for point in middle:
             assert min(distance(point, polyline) for polyline in polylines) < 1.5
-
-
-def changed(detector: LaneATT, rotation: float, shift: tuple[float, float], scale: float, mirror: bool) -> Geometry:
-    """The detector's geometry followed by a rotation (degrees) and a scaling about the centre, a shift and perhaps a mirror."""
-    plain = detector.geometry_of(FRAME)
-    height, width = plain.network
-    centre = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
-    sine, cosine = math.sin(math.radians(rotation)) * scale, math.cos(math.radians(rotation)) * scale
-    turn = np.array([[cosine, -sine, shift[0]], [sine, cosine, shift[1]], [0, 0, 1]])
-    matrix = centre @ turn @ np.linalg.inv(centre) @ plain.matrix
-    if mirror:
-        matrix = np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
-    return Geometry(plain.original, plain.crop, plain.network, matrix)
 
 
 def distance(point: np.ndarray, polyline: np.ndarray) -> float:
@@ -445,18 +381,7 @@ def test_outputs_that_are_no_numbers_decode_to_sound_lanes_or_none() -> None:
 
 
 def test_taps_fire_once_and_deliver_the_stated_shapes() -> None:
-    shapes: dict[str, list[tuple[int, ...]]] = {tap.path: [] for tap in DETECTOR.taps()}
-    handles = [
-        tap_module(DETECTOR, tap).register_forward_hook(
-            lambda module, inputs, output, path=tap.path: shapes[path].append(tuple(output.shape))
-        )
-        for tap in DETECTOR.taps()
-    ]
-    with torch.no_grad():
-        DETECTOR(noise(2))
-    for handle in handles:
-        handle.remove()
-    assert shapes == {tap.path: [(2, tap.channels, 128 // tap.stride, 320 // tap.stride)] for tap in DETECTOR.taps()}
+    assert_taps(DETECTOR)
 
 
 def test_one_seed_gives_one_detector_whose_state_dict_restores_it() -> None:

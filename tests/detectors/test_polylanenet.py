@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -10,82 +9,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.base import Batch, normalise, stack_targets, tap_module
-from detectors.meta import DetectorMeta, Form
+from detectors.base import normalise, stack_targets
+from detectors.meta import Form
 from detectors.polylanenet import ABSENT, PolyLaneNet, PolyLaneNetB0, PolyLaneNetB1
 from detectors.registry import TABLE, detector_class, detector_meta
 from harness.errors import InputError
-from harness.lanes import Geometry, Lane
-
-FRAME = (590, 1640)
-
-
-def variant(threshold: float | None = None, **options: Any) -> DetectorMeta:
-    """The micro variant with some other architecture options and perhaps another confidence threshold."""
-    meta = detector_meta("polylanenet_micro")
-    configuration = meta.configurations["culane"]
-    recipe = configuration.recipe
-    if threshold is not None:
-        recipe = recipe.model_copy(update={"confidence_threshold": threshold})
-    changed = configuration.model_copy(update={"architecture": configuration.architecture | options, "recipe": recipe})
-    return meta.model_copy(update={"configurations": {"culane": changed}})
+from harness.lanes import Lane
+from tests.detectors.promises import (
+    assert_alike_in_any_batch,
+    assert_one_seed_gives_one_detector,
+    assert_taps,
+    finite_terms,
+)
+from tests.detectors.roads import FRAME, HOSTILE, batch_of, crossing, hostile_lanes, noise, road, turned, variant
 
 
 def build(seed: int = 0, **options: Any) -> PolyLaneNet:
     torch.manual_seed(seed)
-    return PolyLaneNet(variant(**options), "culane")
+    return PolyLaneNet(variant("polylanenet_micro", **options), "culane")
 
 
 MICRO = build().eval()
-
-
-def batch_of(detector: PolyLaneNet, labels: list[list[Lane]], geometries: list[Geometry] | None = None) -> Batch:
-    geometries = geometries or [detector.geometry_of(FRAME)] * len(labels)
-    targets = [detector.encode_targets(lanes, geometry) for lanes, geometry in zip(labels, geometries, strict=True)]
-    size = len(labels)
-    return Batch(
-        images=noise(size),
-        targets=stack_targets(targets),
-        lanes=torch.full((size, 1, 1, 2), math.nan),
-        lane_counts=torch.zeros(size, dtype=torch.int64),
-        point_counts=torch.zeros(size, 1, dtype=torch.int64),
-        geometries=tuple(geometries),
-        ids=tuple(str(index) for index in range(size)),
-    )
-
-
-def noise(count: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 128, 320), dtype=torch.uint8, generator=generator)
-
-
-def road(offset: float = 0.0, bend: float = 0.0) -> list[Lane]:
-    """Four lanes in CULane's frame that meet at a vanishing point, each bent like a parabola."""
-    y = np.arange(589.0, 300.0, -10.0)
-    near = (y - 260.0) / 330.0
-    return [
-        Lane(np.stack([820 + offset + foot * near + bend * (1 - near) ** 2, y], axis=1))
-        for foot in (-1500, -420, 400, 1480)
-    ]
-
-
-def turned(detector: PolyLaneNet, degrees: float, mirror: bool = False) -> Geometry:
-    """The detector's geometry followed by a rotation about the view's corner, and perhaps a mirror."""
-    plain = detector.geometry_of(FRAME)
-    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
-    matrix = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]]) @ plain.matrix
-    if mirror:
-        matrix = np.array([[-1, 0, plain.network[1] - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
-    return Geometry(plain.original, plain.crop, plain.network, matrix)
-
-
-def crossing(points: np.ndarray, y: float) -> float | None:
-    """x where a polyline first reaches the row y. Segment by segment."""
-    for start, end in itertools.pairwise(points):
-        if min(start[1], end[1]) <= y <= max(start[1], end[1]):
-            share = 0.0 if start[1] == end[1] else (y - start[1]) / (end[1] - start[1])
-            return float(start[0] + share * (end[0] - start[0]))
-    return None
 
 
 def fitted_outputs(targets: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -192,29 +136,10 @@ def test_what_leaves_the_frame_and_comes_back_is_its_longest_piece() -> None:
     np.testing.assert_allclose(there, [[200, 300], [0, 480 - 180 * 60 / 260]], atol=0.2)
 
 
-HOSTILE: dict[str, list[Any]] = {
-    "no lane": [],
-    "no point": [[]],
-    "one point": [[(800, 500)]],
-    "one point twice": [[(800, 500), (800, 500)]],
-    "two points": [[(800, 500), (900, 300)]],
-    "level": [[(100, 500), (1500, 500)]],
-    "no numbers": [[(800, 500), (math.nan, 400), (900, math.inf)]],
-    "outside": [[(3000, 500), (2500, 300)]],
-    "far": [[(1e6, 1e6), (-1e6, -1e6)]],
-    "many": [[(60 * k, 580), (820, 300)] for k in range(30)],
-}
-
-
 @pytest.mark.parametrize("points", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_labels_give_finite_losses_and_gradients(points: Any) -> None:
     detector = build()
-    lanes = [Lane(np.array(each, dtype=np.float32).reshape(-1, 2)) for each in points]
-    batch = batch_of(detector, [lanes, []])
-    terms = detector.losses(detector(batch.images), batch)
-    sum(terms.values(), torch.zeros(())).backward()
-    assert all(term.shape == () and torch.isfinite(term) for term in terms.values())
-    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in detector.parameters())
+    finite_terms(detector, batch_of(detector, [hostile_lanes(points), []]))
 
 
 # Losses
@@ -299,14 +224,8 @@ def test_lanes_are_confident_and_run_from_the_first_ones_far_end_to_their_own_ne
 
 
 def test_taps_fire_once_and_deliver_the_stated_shapes() -> None:
-    detector = build()
-    shapes: dict[str, list[tuple[int, ...]]] = {tap.path: [] for tap in detector.taps()}
-    for tap in detector.taps():
-        tap_module(detector, tap).register_forward_hook(
-            lambda module, inputs, output, path=tap.path: shapes[path].append(tuple(output.shape))
-        )
-    assert detector(noise(2)).shape == (2, 5, 7)
-    assert shapes == {tap.path: [(2, tap.channels, 128 // tap.stride, 320 // tap.stride)] for tap in detector.taps()}
+    assert_taps(build())
+    assert MICRO(noise(2)).shape == (2, 5, 7)
 
 
 def test_outputs_see_where_a_feature_lies_only_where_it_is_squeezed() -> None:
@@ -330,14 +249,12 @@ def test_every_parameter_of_an_efficient_variant_learns() -> None:
     form: Form = "tusimple"
     detector = PolyLaneNetB0(meta.model_copy(update={"configurations": {form: small}}), form)
     lanes = [Lane(lane.points * (1280 / 1640, 720 / 590)) for lane in road()]
-    batch = batch_of(detector, [lanes, lanes], [detector.geometry_of((720, 1280))] * 2)
+    batch = batch_of(detector, [lanes, lanes], geometries=[detector.geometry_of((720, 1280))] * 2)
     images = torch.randint(0, 256, (2, 3, 64, 128), dtype=torch.uint8)
     sum(detector.losses(detector(images), batch).values(), torch.zeros(())).backward()
     assert all(p.grad is not None and p.grad.any() for p in detector.parameters())
 
 
 def test_one_seed_gives_one_detector_that_sees_an_image_alike_in_any_batch() -> None:
-    with torch.no_grad():
-        together = MICRO(noise(3))
-        assert torch.equal(together, build().eval()(noise(3)))
-        torch.testing.assert_close(MICRO(noise(3)[1:2])[0], together[1], atol=1e-4, rtol=1e-4)
+    assert_one_seed_gives_one_detector(build)
+    assert_alike_in_any_batch(MICRO)

@@ -13,15 +13,22 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from detectors.base import Batch, stack_targets, tap_module
-from detectors.meta import DetectorMeta
+from detectors.base import stack_targets
 from detectors.registry import TABLE, detector_meta
 from detectors.resa import RESA, Aggregator
 from harness.errors import InputError
 from harness.files import sha256_of_text
 from harness.lanes import Geometry, Lane
-
-FRAME = (590, 1640)
+from tests.detectors.promises import (
+    assert_alike_in_any_batch,
+    assert_one_seed_gives_one_detector,
+    assert_restored_strictly,
+    assert_taps,
+    finite_terms,
+    learned_by_heart,
+    unmoved,
+)
+from tests.detectors.roads import FRAME, HOSTILE, augmented, batch_of, distance, hostile_lanes, road, straight, variant
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "micro": {},
@@ -30,79 +37,9 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-def variant(**architecture: Any) -> DetectorMeta:
-    """The micro variant with some other architecture options."""
-    meta = detector_meta("resa_micro")
-    configuration = meta.configurations["culane"]
-    changed = configuration.model_copy(update={"architecture": configuration.architecture | architecture})
-    return meta.model_copy(update={"configurations": {"culane": changed}})
-
-
 def build(name: str = "micro", seed: int = 0) -> RESA:
     torch.manual_seed(seed)
-    return RESA(variant(**ARCHITECTURES[name]), "culane")
-
-
-def batch_of(detector: RESA, images: torch.Tensor, labels: list[list[Lane]], geometries: list[Geometry]) -> Batch:
-    targets = [detector.encode_targets(lanes, geometry) for lanes, geometry in zip(labels, geometries, strict=True)]
-    size = len(labels)
-    return Batch(
-        images=images,
-        targets=stack_targets(targets),
-        lanes=torch.full((size, 1, 1, 2), math.nan),
-        lane_counts=torch.zeros(size, dtype=torch.int64),
-        point_counts=torch.zeros(size, 1, dtype=torch.int64),
-        geometries=tuple(geometries),
-        ids=tuple(str(index) for index in range(size)),
-    )
-
-
-def noise(count: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 128, 320), dtype=torch.uint8, generator=generator)
-
-
-def road(offset: float = 0.0, bend: float = 0.0) -> list[Lane]:
-    """Four lanes in CULane's frame that meet at a vanishing point, as a camera in the middle of three lanes sees them."""
-    y = np.arange(589.0, 300.0, -10.0)
-    near = (y - 260.0) / 330.0
-    return [
-        Lane(np.stack([820 + offset + foot * near + bend * (1 - near) ** 2, y], axis=1))
-        for foot in (-1500, -420, 400, 1480)
-    ]
-
-
-def changed(detector: RESA, rotation: float, shift: tuple[float, float], scale: float, mirror: bool) -> Geometry:
-    """The detector's geometry followed by a rotation (degrees) and a scaling about the centre, a shift and perhaps a mirror."""
-    plain = detector.geometry_of(FRAME)
-    height, width = plain.network
-    centre = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
-    sine, cosine = math.sin(math.radians(rotation)) * scale, math.cos(math.radians(rotation)) * scale
-    turn = np.array([[cosine, -sine, shift[0]], [sine, cosine, shift[1]], [0, 0, 1]])
-    matrix = centre @ turn @ np.linalg.inv(centre) @ plain.matrix
-    if mirror:
-        matrix = np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
-    return Geometry(plain.original, plain.crop, plain.network, matrix)
-
-
-def crossing(points: np.ndarray, value: float) -> float | None:
-    """x where a polyline first reaches the row `value`. Segment by segment."""
-    for start, end in itertools.pairwise(points):
-        low, high = min(start[1], end[1]), max(start[1], end[1])
-        if low <= value <= high:
-            share = 0.0 if high == low else (value - start[1]) / (end[1] - start[1])
-            return float(start[0] + share * (end[0] - start[0]))
-    return None
-
-
-def distance(point: np.ndarray, polyline: np.ndarray) -> float:
-    """Distance from a point to a polyline, segment by segment."""
-    found = math.inf
-    for start, end in itertools.pairwise(polyline):
-        along = end - start
-        share = np.clip((point - start) @ along / max(along @ along, 1e-12), 0, 1)
-        found = min(found, float(np.hypot(*(point - start - share * along))))
-    return found
+    return RESA(variant("resa_micro", **ARCHITECTURES[name]), "culane")
 
 
 def perfect_outputs(detector: RESA, targets: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -178,7 +115,7 @@ def test_the_published_backbone_is_dilated_where_upstream_dilates_it() -> None:
 )
 def test_impossible_architectures_are_refused_by_name(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        RESA(variant(**options), "culane")
+        RESA(variant("resa_micro", **options), "culane")
 
 
 # The aggregator
@@ -226,7 +163,7 @@ def test_perfect_outputs_decode_to_the_labels(
     name: str, offset: float, bend: float, rotation: float, shift: tuple[float, float], scale: float, mirror: bool
 ) -> None:
     detector = DETECTORS[name]
-    geometry = changed(detector, rotation, shift, scale, mirror)
+    geometry = augmented(detector, rotation, shift, scale, mirror)
     labels = road(offset, bend)
     targets = stack_targets([detector.encode_targets(labels, geometry)])
     (decoded,) = detector.decode(perfect_outputs(detector, targets), [geometry])
@@ -245,7 +182,7 @@ def test_perfect_outputs_decode_to_the_labels(
         far = [point for point in points if vanishing(point, geometry, offset, bend) > 12]
         for point in far:
             cut_off = not place < point[0] < width - 1 - place
-            assert min(distance(point, polyline) for polyline in polylines) <= bound + cut_off * place / 2
+            assert min(distance(point[None], polyline) for polyline in polylines) <= bound + cut_off * place / 2
 
 
 def vanishing(point: np.ndarray, geometry: Geometry, offset: float, bend: float) -> float:
@@ -265,12 +202,12 @@ def test_without_augmentation_every_lane_comes_back_within_a_bound_in_network_pi
         assert len(decoded) == 4
         for lane, label in zip(decoded, labels, strict=True):
             polyline = geometry.to_network(label.points)
-            assert np.mean([distance(point, polyline) for point in geometry.to_network(lane.points)]) <= bound
+            assert np.mean([distance(point[None], polyline) for point in geometry.to_network(lane.points)]) <= bound
 
 
 def test_masks_are_the_labels_drawn_in_their_slots() -> None:
     detector = DETECTORS["micro"]
-    geometry = changed(detector, 3.0, (10.0, -5.0), 0.9, False)
+    geometry = augmented(detector, 3.0, (10.0, -5.0), 0.9, False)
     targets = detector.encode_targets(road(), geometry)
     assert targets["mask"].dtype == np.uint8
     assert targets["mask"].shape == (128, 320)
@@ -278,7 +215,7 @@ def test_masks_are_the_labels_drawn_in_their_slots() -> None:
     polylines = [geometry.to_network(lane.points) for lane in road()]
     reach = detector.options.lane_width / 2
     for y, x in itertools.product(range(0, 128, 6), range(0, 320, 5)):
-        away = [distance(np.array([x, y]), polyline) for polyline in polylines]
+        away = [distance(np.array([[x, y]]), polyline) for polyline in polylines]
         near = [slot for slot, value in enumerate(away) if value < reach - 1]
         if near:
             assert targets["mask"][y, x] - 1 in near
@@ -295,12 +232,6 @@ def test_where_lanes_cross_the_inner_one_is_seen() -> None:
         np.testing.assert_array_equal(targets["existence"], [1, 1, 0, 0])
         x, y = detector.geometry_of(FRAME).to_network([700.0, 350.0])
         assert targets["mask"][round(float(y)), round(float(x))] == 2
-
-
-def straight(foot: float) -> Lane:
-    """A lane towards (820, 260) that crosses the bottom of the frame at x = foot."""
-    y = np.arange(589.0, 290.0, -10.0)
-    return Lane(np.stack([820 + (foot - 820) * (y - 260) / 329.5, y], axis=1))
 
 
 @pytest.mark.parametrize(
@@ -328,27 +259,13 @@ def test_a_lane_outside_the_frame_takes_no_slot() -> None:
     np.testing.assert_array_equal(targets["existence"], [0, 0, 1, 0])
 
 
-HOSTILE = {
-    "no points": [],
-    "one point": [[800, 500]],
-    "twice the same point": [[800, 500], [800, 500]],
-    "level": [[100, 500], [900, 500]],
-    "not a number": [[math.nan, 500], [800, math.inf], [700, 400]],
-    "far away": [[-4000, 4000], [4000, -4000]],
-    "farther than OpenCV counts": [[-3e38, 400], [820, 400], [3e38, 500]],
-    "a row crossed three times": [[300, 580], [400, 300], [500, 580], [600, 300]],
-    "from far to near": [[820, 300], [400, 589]],
-    "below the frame": [[400, 700], [500, 600]],
-}
-
-
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 @pytest.mark.parametrize("points", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_lanes_encode_to_masks_of_the_usual_shape(name: str, points: Any) -> None:
     detector = DETECTORS[name]
-    lane = Lane(np.array(points, dtype=np.float32))
+    hostile = hostile_lanes(points)
     slots = detector.options.slots
-    for lanes in ([lane], [lane] * 9, [*road(), lane]):
+    for lanes in (hostile, hostile * 9, [*road(), *hostile]):
         targets = detector.encode_targets(lanes, detector.geometry_of(FRAME))
         assert (targets["mask"].shape, targets["mask"].dtype) == ((128, 320), np.uint8)
         assert (targets["existence"].shape, targets["existence"].dtype) == ((slots,), np.float32)
@@ -370,29 +287,18 @@ def test_points_that_are_no_numbers_count_as_absent() -> None:
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_losses_and_gradients_are_finite_without_any_lane(name: str) -> None:
     detector = build(name)
-    batch = batch_of(detector, noise(2), [[], []], [detector.geometry_of(FRAME)] * 2)
-    terms = detector.losses(detector(batch.images), batch)
-    sum(terms.values(), torch.zeros(())).backward()
-    assert set(terms) == {"mask", "existence"}
-    assert all(term.shape == () and torch.isfinite(term) for term in terms.values())
-    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in detector.parameters())
+    assert set(finite_terms(detector, batch_of(detector, [[], []]))) == {"mask", "existence"}
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_every_parameter_learns_from_a_batch_with_lanes(name: str) -> None:
     detector = build(name)
-    batch = batch_of(detector, noise(2), [road(), road(60.0)], [detector.geometry_of(FRAME)] * 2)
-    # timm starts the last normalisation of every block at zero: one step later its convolutions get gradient, too.
-    with torch.no_grad():
-        for parameter in detector.backbone.parameters():
-            parameter.add_(0.01)
-    sum(detector.losses(detector(batch.images), batch).values(), torch.zeros(())).backward()
-    assert [n for n, p in detector.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert unmoved(detector, batch_of(detector, [road(), road(60.0)]), detector.backbone.parameters()) == set()
 
 
 def test_losses_at_full_resolution_are_the_published_ones() -> None:
     detector = DETECTORS["full resolution"]
-    batch = batch_of(detector, noise(2), [road(), road(-100.0)[1:3]], [detector.geometry_of(FRAME)] * 2)
+    batch = batch_of(detector, [road(), road(-100.0)[1:3]])
     generator = torch.Generator().manual_seed(1)
     outputs = {
         "mask": torch.randn(2, 5, 128, 320, generator=generator) * 3,
@@ -409,7 +315,7 @@ def test_losses_at_full_resolution_are_the_published_ones() -> None:
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_perfect_outputs_cost_less_than_any_others(name: str) -> None:
     detector = DETECTORS[name]
-    batch = batch_of(detector, noise(1), [road()[1:]], [detector.geometry_of(FRAME)])
+    batch = batch_of(detector, [road()[1:]])
     perfect = perfect_outputs(detector, batch.targets)
     best = detector.losses(perfect, batch)
     for other in (
@@ -450,7 +356,7 @@ def test_decoding_at_full_resolution_is_that_of_upstream() -> None:
 
 
 def test_only_lanes_that_exist_surely_enough_are_predicted() -> None:
-    meta = variant()
+    meta = variant("resa_micro")
     configuration = meta.configurations["culane"]
     recipe = configuration.recipe.model_copy(update={"confidence_threshold": 0.9})
     strict_meta = meta.model_copy(
@@ -506,22 +412,12 @@ def test_no_lane_decodes_to_no_lane() -> None:
 def test_taps_fire_once_and_deliver_the_stated_shapes(name: str) -> None:
     detector = build(name)
     assert [tap.stride for tap in detector.taps()] == [4, 8, 8]
-    shapes: dict[str, list[tuple[int, ...]]] = {tap.path: [] for tap in detector.taps()}
-    for tap in detector.taps():
-        tap_module(detector, tap).register_forward_hook(
-            lambda module, inputs, output, path=tap.path: shapes[path].append(tuple(output.shape))
-        )
-    detector(noise(2))
-    assert shapes == {tap.path: [(2, tap.channels, 128 // tap.stride, 320 // tap.stride)] for tap in detector.taps()}
+    assert_taps(detector)
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_one_seed_gives_one_detector(name: str) -> None:
-    one, same, other = build(name).eval(), build(name).eval(), build(name, seed=1).eval()
-    with torch.no_grad():
-        for key, value in one(noise(1)).items():
-            assert torch.equal(value, same(noise(1))[key])
-            assert not torch.equal(value, other(noise(1))[key])
+    assert_one_seed_gives_one_detector(lambda seed: build(name, seed))
 
 
 def test_a_seed_gives_the_weights_that_the_published_results_began_with() -> None:
@@ -541,68 +437,14 @@ def test_a_seed_gives_the_weights_that_the_published_results_began_with() -> Non
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_in_evaluation_an_image_is_seen_alike_in_any_batch(name: str) -> None:
-    detector = DETECTORS[name]
-    with torch.no_grad():
-        together = detector(noise(3))
-        for index in range(3):
-            alone = detector(noise(3)[index : index + 1])
-            for key, value in alone.items():
-                torch.testing.assert_close(value[0], together[key][index], atol=1e-4, rtol=1e-4)
+    assert_alike_in_any_batch(DETECTORS[name])
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_the_state_dict_restores_a_detector_strictly(name: str) -> None:
-    source, other = build(name), build(name, seed=1)
-    source(noise(2))  # moves the running statistics
-    other.load_state_dict(source.state_dict(), strict=True)
-    with torch.no_grad():
-        before, after = source.eval()(noise(2)), other.eval()(noise(2))
-    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert_restored_strictly(lambda seed: build(name, seed))
 
 
 @pytest.mark.slow
 def test_eight_images_are_learned_by_heart() -> None:
-    detector = build("micro")
-    geometry = detector.geometry_of(FRAME)
-    generator = np.random.default_rng(0)
-    labels = [road(float(generator.uniform(-120, 120)), float(generator.uniform(-150, 150))) for _ in range(8)]
-    labels[3] = labels[3][1:3]
-    labels[5] = []
-    batch = batch_of(detector, drawn(labels, geometry, generator), labels, [geometry] * 8)
-    optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-2)
-    for _ in range(100):
-        optimizer.zero_grad()
-        sum(detector.losses(detector(batch.images), batch).values(), torch.zeros(())).backward()
-        optimizer.step()
-    with torch.no_grad():
-        decoded = detector.eval().decode(detector(batch.images), batch.geometries)
-    assert f1(decoded, labels) > 0.9
-
-
-def drawn(labels: list[list[Lane]], geometry: Geometry, generator: np.random.Generator) -> torch.Tensor:
-    """Noise with bright lines of 5 px where the lanes are."""
-    images = generator.integers(0, 120, (len(labels), 3, *geometry.network), dtype=np.uint8)
-    columns = np.arange(geometry.network[1])
-    for image, lanes in zip(images, labels, strict=True):
-        for points in (geometry.to_network(lane.points) for lane in lanes):
-            for row in range(geometry.network[0]):
-                place = crossing(points, float(row))
-                if place is not None:
-                    image[:, row, np.abs(columns - place) <= 2.5] = 250
-    return torch.from_numpy(images)
-
-
-def f1(predictions: list[list[Lane]], labels: list[list[Lane]]) -> float:
-    """F1 of lanes that are found within 15 px (mean distance in x over a label's rows, of which 80 % have to be there)."""
-    matched = 0
-    for found, truth in zip(predictions, labels, strict=True):
-        for lane in truth:
-            matched += any(near(candidate, lane) for candidate in found)
-    return 2 * matched / (sum(map(len, predictions)) + sum(map(len, labels)))
-
-
-def near(candidate: Lane, lane: Lane) -> bool:
-    visible = lane.points[(lane.points[:, 0] >= 0) & (lane.points[:, 0] < FRAME[1])]
-    places = [crossing(candidate.points, float(y)) for y in visible[:, 1]]
-    distances = [abs(place - x) for place, x in zip(places, visible[:, 0], strict=True) if place is not None]
-    return len(distances) >= 0.8 * len(visible) and float(np.mean(distances)) < 15
+    assert learned_by_heart(build(), 100, 1e-2) > 0.9

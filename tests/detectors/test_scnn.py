@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import os
 from importlib import import_module
 from pathlib import Path
@@ -12,49 +11,26 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from detectors.base import Batch, stack_targets, tap_module
+from detectors.base import stack_targets
 from detectors.checkpoints import renamed
 from detectors.registry import TABLE, detector_meta
 from detectors.scnn import SCNN, MessagePassing
 from detectors.upstream.pytorch_auto_drive import isolated
 from harness.errors import InputError
 from harness.lanes import Lane
-
-FRAME = (590, 1640)
+from tests.detectors.promises import (
+    assert_alike_in_any_batch,
+    assert_one_seed_gives_one_detector,
+    assert_taps,
+    finite_terms,
+    unmoved,
+)
+from tests.detectors.roads import FRAME, HOSTILE, batch_of, hostile_lanes, noise, road
 
 
 def build(name: str = "scnn_micro", form: Any = "culane", seed: int = 0) -> SCNN:
     torch.manual_seed(seed)
     return SCNN(detector_meta(name), form)
-
-
-def noise(count: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 128, 320), dtype=torch.uint8, generator=generator)
-
-
-def road(offset: float = 0.0, bend: float = 0.0) -> list[Lane]:
-    """Four lanes in CULane's frame that meet at a vanishing point, as a camera in the middle of three lanes sees them."""
-    y = np.arange(589.0, 300.0, -10.0)
-    near = (y - 260.0) / 330.0
-    return [
-        Lane(np.stack([820 + offset + foot * near + bend * (1 - near) ** 2, y], axis=1))
-        for foot in (-1500, -420, 400, 1480)
-    ]
-
-
-def batch_of(detector: SCNN, images: torch.Tensor, labels: list[list[Lane]]) -> Batch:
-    geometry = detector.geometry_of(FRAME)
-    size = len(labels)
-    return Batch(
-        images=images,
-        targets=stack_targets([detector.encode_targets(lanes, geometry) for lanes in labels]),
-        lanes=torch.full((size, 1, 1, 2), math.nan),
-        lane_counts=torch.zeros(size, dtype=torch.int64),
-        point_counts=torch.zeros(size, 1, dtype=torch.int64),
-        geometries=(geometry,) * size,
-        ids=tuple(str(index) for index in range(size)),
-    )
 
 
 # Metadata
@@ -201,46 +177,22 @@ def test_under_autocast_messages_have_the_lower_precision_and_gradients_their_pa
 
 # Labels and losses
 
-HOSTILE = {
-    "none": [],
-    "no points": [[]],
-    "one point": [[[800, 500]]],
-    "level": [[[100, 500], [900, 500]]],
-    "not a number": [[[math.nan, 500], [800, math.inf], [700, 400]]],
-    "far away": [[[-4000, 4000], [4000, -4000]]],
-    "farther than OpenCV counts": [[[-3e38, 400], [820, 400], [3e38, 500]]],
-    "below the frame": [[[400, 700], [500, 600]]],
-    "nine lanes": [[[100 + 170 * k, 589], [800, 300]] for k in range(9)],
-}
-
 
 @pytest.mark.parametrize("points", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_labels_give_finite_losses_and_gradients(points: Any) -> None:
     detector = build()
-    lanes = [Lane(np.array(lane, dtype=np.float32).reshape(-1, 2)) for lane in points]
-    batch = batch_of(detector, noise(2), [lanes, []])
-    terms = detector.losses(detector(batch.images), batch)
-    sum(terms.values(), torch.zeros(())).backward()
-    assert set(terms) == {"mask", "existence"}
-    assert all(term.shape == () and torch.isfinite(term) for term in terms.values())
-    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in detector.parameters())
+    assert set(finite_terms(detector, batch_of(detector, [hostile_lanes(points), []]))) == {"mask", "existence"}
 
 
 def test_every_parameter_learns_from_a_batch_with_lanes() -> None:
     detector = build()
-    batch = batch_of(detector, noise(2), [road(), road(60.0)])
-    # timm starts the last normalisation of every block at zero: one step later its convolutions get gradient, too.
-    with torch.no_grad():
-        for parameter in detector.backbone.parameters():
-            parameter.add_(0.01)
-    sum(detector.losses(detector(batch.images), batch).values(), torch.zeros(())).backward()
-    assert [n for n, p in detector.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert unmoved(detector, batch_of(detector, [road(), road(60.0)]), detector.backbone.parameters()) == set()
 
 
 def test_losses_are_the_published_ones() -> None:
     # utils/losses/lane_seg_loss.py on maps of the network's size.
     detector = build()
-    batch = batch_of(detector, noise(2), [road(), road(-100.0)[1:3]])
+    batch = batch_of(detector, [road(), road(-100.0)[1:3]])
     outputs = {key: value.detach() for key, value in detector(batch.images).items()}
     terms = detector.losses(outputs, batch)
     weight = torch.tensor([0.4, 1.0, 1.0, 1.0, 1.0])
@@ -276,35 +228,22 @@ def test_perfect_maps_decode_to_the_labels(form: Any, frame: tuple[int, int]) ->
 def test_taps_fire_once_and_deliver_the_stated_shapes() -> None:
     detector = build()
     assert [tap.stride for tap in detector.taps()] == [4, 8, 8, 8]
-    shapes: dict[str, list[tuple[int, ...]]] = {tap.path: [] for tap in detector.taps()}
-    for tap in detector.taps():
-        tap_module(detector, tap).register_forward_hook(
-            lambda module, inputs, output, path=tap.path: shapes[path].append(tuple(output.shape))
-        )
-    outputs = detector(noise(2))
-    assert shapes == {tap.path: [(2, tap.channels, 128 // tap.stride, 320 // tap.stride)] for tap in detector.taps()}
-    assert {name: tuple(output.shape) for name, output in outputs.items()} == {
+    assert_taps(detector)
+    assert {name: tuple(output.shape) for name, output in detector(noise(2)).items()} == {
         "mask": (2, 5, 128, 320),
         "existence": (2, 4),
     }
 
 
 def test_one_seed_gives_one_detector_that_sees_an_image_alike_in_any_batch() -> None:
-    one, same, other = build().eval(), build().eval(), build(seed=1).eval()
-    with torch.no_grad():
-        together = one(noise(3))
-        for key, value in same(noise(3)).items():
-            assert torch.equal(value, together[key])
-            assert not torch.equal(value, other(noise(3))[key])
-        for index in range(3):
-            for key, value in one(noise(3)[index : index + 1]).items():
-                torch.testing.assert_close(value[0], together[key][index], atol=1e-4, rtol=1e-4)
+    assert_one_seed_gives_one_detector(lambda seed: build(seed=seed))
+    assert_alike_in_any_batch(build())
 
 
 @pytest.mark.slow
 def test_compiled_training_gives_the_same_losses_and_gradients() -> None:
     detector = build()
-    batch = batch_of(detector, noise(2), [road(), []])
+    batch = batch_of(detector, [road(), []])
     found = []
     for forward in (detector, torch.compile(detector, backend="aot_eager")):
         detector.zero_grad()

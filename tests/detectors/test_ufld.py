@@ -14,15 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from detectors.base import Batch, stack_targets, tap_module
+from detectors.base import stack_targets
 from detectors.checkpoints import import_checkpoint
-from detectors.meta import DetectorMeta
 from detectors.registry import TABLE, detector_meta
 from detectors.ufld import UFLD, shape_loss, similarity_loss
 from harness.errors import InputError
-from harness.lanes import Geometry, Lane
-
-FRAME = (590, 1640)
+from harness.lanes import Lane
+from tests.detectors.promises import assert_alike_in_any_batch, assert_taps, finite_terms, learned_by_heart, unmoved
+from tests.detectors.roads import FRAME, HOSTILE, augmented, batch_of, crossing, hostile_lanes, noise, road, variant
 
 CULANE_ANCHORS = (121, 131, 141, 150, 160, 170, 180, 189, 199, 209, 219, 228, 238, 248, 258, 267, 277, 287)
 TUSIMPLE_ANCHORS = range(64, 285, 4)
@@ -39,17 +38,9 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-def variant(**architecture: Any) -> DetectorMeta:
-    """The micro variant with some other architecture options."""
-    meta = detector_meta("ufld_micro")
-    configuration = meta.configurations["culane"]
-    changed = configuration.model_copy(update={"architecture": configuration.architecture | architecture})
-    return meta.model_copy(update={"configurations": {"culane": changed}})
-
-
 def build(name: str = "micro", seed: int = 0, **architecture: Any) -> UFLD:
     torch.manual_seed(seed)
-    return UFLD(variant(**ARCHITECTURES[name] | architecture), "culane")
+    return UFLD(variant("ufld_micro", **ARCHITECTURES[name] | architecture), "culane")
 
 
 def published(name: str, form: Any) -> UFLD:
@@ -59,57 +50,6 @@ def published(name: str, form: Any) -> UFLD:
 
 
 DETECTORS = {name: build(name).eval() for name in ARCHITECTURES}
-
-
-def batch_of(detector: UFLD, labels: list[list[Lane]], images: torch.Tensor | None = None) -> Batch:
-    geometry, size = detector.geometry_of(FRAME), len(labels)
-    return Batch(
-        images=noise(size) if images is None else images,
-        targets=stack_targets([detector.encode_targets(lanes, geometry) for lanes in labels]),
-        lanes=torch.full((size, 1, 1, 2), math.nan),
-        lane_counts=torch.zeros(size, dtype=torch.int64),
-        point_counts=torch.zeros(size, 1, dtype=torch.int64),
-        geometries=(geometry,) * size,
-        ids=tuple(str(index) for index in range(size)),
-    )
-
-
-def noise(count: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 128, 320), dtype=torch.uint8, generator=generator)
-
-
-def road(offset: float = 0.0, bend: float = 0.0, last: float = 300.0) -> list[Lane]:
-    """Four lanes in CULane's frame that meet at a vanishing point, as a camera in the middle of three lanes sees them."""
-    y = np.arange(589.0, last, -10.0)
-    near = (y - 260.0) / 330.0
-    return [
-        Lane(np.stack([820 + offset + foot * near + bend * (1 - near) ** 2, y], axis=1))
-        for foot in (-1500, -420, 400, 1480)
-    ]
-
-
-def turned(detector: UFLD, rotation: float, shift: float, mirror: bool) -> Geometry:
-    """The detector's geometry followed by a rotation (degrees) about the centre, a shift and perhaps a mirror."""
-    plain = detector.geometry_of(FRAME)
-    height, width = plain.network
-    centre = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
-    sine, cosine = math.sin(math.radians(rotation)), math.cos(math.radians(rotation))
-    matrix = (
-        centre @ np.array([[cosine, -sine, shift], [sine, cosine, 0], [0, 0, 1]]) @ np.linalg.inv(centre) @ plain.matrix
-    )
-    if mirror:
-        matrix = np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
-    return Geometry(plain.original, plain.crop, plain.network, matrix)
-
-
-def crossing(points: np.ndarray, row: float) -> float | None:
-    """x where a polyline first reaches a row, segment by segment."""
-    for start, end in itertools.pairwise(points):
-        if min(start[1], end[1]) <= row <= max(start[1], end[1]):
-            share = 0.0 if start[1] == end[1] else (row - start[1]) / (end[1] - start[1])
-            return float(start[0] + share * (end[0] - start[0]))
-    return None
 
 
 def perfect_outputs(detector: UFLD, targets: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -167,11 +107,11 @@ def test_lanes_are_learned_where_upstream_reads_its_masks(form: Any, anchors: An
 
 def test_impossible_architectures_are_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"ufld_micro.*celz.*did you mean 'cells'"):
-        UFLD(variant(celz=3), "culane")
+        UFLD(variant("ufld_micro", celz=3), "culane")
     with pytest.raises(InputError, match="decoded_rows"):
-        UFLD(variant(decoded_rows=(1, 2)), "culane")
+        UFLD(variant("ufld_micro", decoded_rows=(1, 2)), "culane")
     with pytest.raises(InputError, match="from the top down"):
-        UFLD(variant(rows=(400, 300, 200, 100), decoded_rows=None), "culane")
+        UFLD(variant("ufld_micro", rows=(400, 300, 200, 100), decoded_rows=None), "culane")
 
 
 # Labels
@@ -190,7 +130,7 @@ def test_targets_are_where_the_lanes_cross_the_rows_and_only_there(
     name: str, offset: float, bend: float, rotation: float, shift: float, mirror: bool
 ) -> None:
     detector = build(name, prolong=False)
-    geometry, cells = turned(detector, rotation, shift, mirror), detector.options.cells
+    geometry, cells = augmented(detector, rotation, (shift, 0.0), mirror=mirror), detector.options.cells
     found = detector.encode_targets(road(offset, bend), geometry)["position"]
     assert found.dtype == np.float32
     places = np.full((4, len(detector.labels.lines)), math.nan)
@@ -258,27 +198,13 @@ def test_the_mask_shows_at_every_eighth_pixel_the_lane_that_lies_there() -> None
     assert shown > 10
 
 
-HOSTILE = {
-    "no points": [],
-    "one point": [[800, 500]],
-    "twice the same point": [[800, 500], [800, 500]],
-    "level": [[100, 500], [900, 500]],
-    "not a number": [[math.nan, 500], [800, math.inf], [700, 400]],
-    "far away": [[-4000, 4000], [4000, -4000]],
-    "a row crossed three times": [[300, 580], [400, 300], [500, 580], [600, 300]],
-    "from far to near": [[820, 300], [400, 589]],
-    "below the frame": [[400, 700], [500, 600]],
-    "along the right edge": [[1639, 589], [1639, 250]],
-}
-
-
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 @pytest.mark.parametrize("points", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_lanes_give_targets_of_the_usual_shape_and_finite_losses(name: str, points: Any) -> None:
     detector = DETECTORS[name]
-    lane, geometry = Lane(np.array(points, dtype=np.float32)), detector.geometry_of(FRAME)
+    hostile, geometry = hostile_lanes(points), detector.geometry_of(FRAME)
     expected = {key: (value.shape, value.dtype) for key, value in detector.encode_targets(road(), geometry).items()}
-    labels = [[lane], [lane] * 9, [*road(), lane]]
+    labels = [hostile, hostile * 9, [*road(), *hostile]]
     for lanes in labels:
         targets = detector.encode_targets(lanes, geometry)
         assert {key: (value.shape, value.dtype) for key, value in targets.items()} == expected
@@ -287,7 +213,7 @@ def test_hostile_lanes_give_targets_of_the_usual_shape_and_finite_losses(name: s
             (targets["position"][present] >= 0) & (targets["position"][present] <= detector.options.cells - 1)
         ).all()
     logits = torch.zeros(3, detector.options.cells + 1, len(detector.options.rows), 4, requires_grad=True)
-    terms = detector.losses({"location": logits}, batch_of(detector, labels, noise(3)))
+    terms = detector.losses({"location": logits}, batch_of(detector, labels))
     (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), logits)
     assert torch.isfinite(gradient).all()
 
@@ -349,24 +275,14 @@ def test_structural_losses_are_zero_for_straight_lanes_that_are_sure() -> None:
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_losses_and_gradients_are_finite_without_any_lane(name: str) -> None:
-    detector = build(name).train()
-    batch = batch_of(detector, [[], []])
-    terms = detector.losses(detector(batch.images), batch)
-    sum(terms.values(), torch.zeros(())).backward()
-    assert all(term.shape == () and torch.isfinite(term) for term in terms.values())
-    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in detector.parameters())
+    detector = build(name)
+    finite_terms(detector, batch_of(detector, [[], []]))
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_every_parameter_learns_from_a_batch_with_lanes(name: str) -> None:
-    detector = build(name).train()
-    batch = batch_of(detector, [road(), road(60.0)])
-    # timm starts the last normalisation of every block at zero: one step later its convolutions get gradient, too.
-    with torch.no_grad():
-        for parameter in detector.backbone.parameters():
-            parameter.add_(0.01)
-    sum(detector.losses(detector(batch.images), batch).values(), torch.zeros(())).backward()
-    assert [n for n, p in detector.named_parameters() if p.grad is None or not p.grad.any()] == []
+    detector = build(name)
+    assert unmoved(detector, batch_of(detector, [road(), road(60.0)]), detector.backbone.parameters()) == set()
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
@@ -389,7 +305,7 @@ def test_perfect_outputs_decode_to_the_labels(
     name: str, offset: float, bend: float, rotation: float, mirror: bool
 ) -> None:
     detector = DETECTORS[name]
-    geometry = turned(detector, rotation, 5.0, mirror)
+    geometry = augmented(detector, rotation, (5.0, 0.0), mirror=mirror)
     targets = stack_targets([detector.encode_targets(road(offset, bend), geometry)])
     (decoded,) = detector.decode(perfect_outputs(detector, targets), [geometry])
     present = (targets["position"][0] >= 0).sum(0)
@@ -436,7 +352,7 @@ def test_decoding_is_the_expectation_of_upstreams_evaluation(form: Any) -> None:
 
 
 def test_a_lane_on_too_few_rows_and_a_doubtful_one_are_not_predicted() -> None:
-    meta = variant(min_points=3)
+    meta = variant("ufld_micro", min_points=3)
     configuration = meta.configurations["culane"]
     recipe = configuration.recipe.model_copy(update={"confidence_threshold": 0.9})
     strict = meta.model_copy(update={"configurations": {"culane": configuration.model_copy(update={"recipe": recipe})}})
@@ -473,24 +389,11 @@ def test_the_auxiliary_head_works_in_training_alone() -> None:
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_taps_fire_once_and_deliver_the_stated_shapes(name: str) -> None:
-    detector = build(name).train()
-    shapes: dict[str, list[tuple[int, ...]]] = {tap.path: [] for tap in detector.taps()}
-    for tap in detector.taps():
-        tap_module(detector, tap).register_forward_hook(
-            lambda module, inputs, output, path=tap.path: shapes[path].append(tuple(output.shape))
-        )
-    detector(noise(2))
-    assert shapes == {tap.path: [(2, tap.channels, 128 // tap.stride, 320 // tap.stride)] for tap in detector.taps()}
+    assert_taps(build(name))
 
 
 def test_in_evaluation_an_image_is_seen_alike_in_any_batch() -> None:
-    detector = DETECTORS["micro"]
-    with torch.no_grad():
-        together = detector(noise(3))["location"]
-        for index in range(3):
-            torch.testing.assert_close(
-                detector(noise(3)[index : index + 1])["location"][0], together[index], atol=1e-4, rtol=1e-4
-            )
+    assert_alike_in_any_batch(DETECTORS["micro"])
 
 
 UPSTREAM_NAMES = (
@@ -524,44 +427,4 @@ def test_a_checkpoint_under_upstreams_names_is_imported(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_eight_images_are_learned_by_heart() -> None:
-    detector = build().train()
-    geometry = detector.geometry_of(FRAME)
-    generator = np.random.default_rng(0)
-    labels = [road(float(generator.uniform(-120, 120)), float(generator.uniform(-150, 150))) for _ in range(8)]
-    labels[3], labels[5] = labels[3][1:3], []
-    batch = batch_of(detector, labels, drawn(labels, geometry, generator))
-    optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3)
-    for _ in range(60):
-        optimizer.zero_grad()
-        sum(detector.losses(detector(batch.images), batch).values(), torch.zeros(())).backward()
-        optimizer.step()
-    with torch.no_grad():
-        decoded = detector.eval().decode(detector(batch.images), batch.geometries)
-    matched = sum(
-        any(near(found, lane) for found in lanes)
-        for lanes, truth in zip(decoded, labels, strict=True)
-        for lane in truth
-    )
-    assert 2 * matched / (sum(map(len, decoded)) + sum(map(len, labels))) > 0.9
-
-
-def drawn(labels: list[list[Lane]], geometry: Geometry, generator: np.random.Generator) -> torch.Tensor:
-    """Noise with bright lines of 5 px where the lanes are."""
-    images = generator.integers(0, 120, (len(labels), 3, *geometry.network), dtype=np.uint8)
-    columns = np.arange(geometry.network[1])
-    for image, lanes in zip(images, labels, strict=True):
-        for points, row in itertools.product(
-            (geometry.to_network(lane.points) for lane in lanes), range(geometry.network[0])
-        ):
-            place = crossing(points, float(row))
-            if place is not None:
-                image[:, row, np.abs(columns - place) <= 2.5] = 250
-    return torch.from_numpy(images)
-
-
-def near(found: Lane, lane: Lane) -> bool:
-    """Within 20 px on average over the rows on which the label is in the frame, of which 80 % have to be there."""
-    visible = lane.points[(lane.points[:, 0] >= 0) & (lane.points[:, 0] < FRAME[1])]
-    places = [crossing(found.points, float(y)) for y in visible[:, 1]]
-    apart = [abs(place - x) for place, x in zip(places, visible[:, 0], strict=True) if place is not None]
-    return len(apart) >= 0.8 * len(visible) and float(np.mean(apart)) < 20
+    assert learned_by_heart(build(), 60, 2e-3) > 0.9
