@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from detectors.base import Detector
+from harness.compilation import compile_in_place
 from harness.counts import scope_scores
 from harness.datasets.base import Dataset, Frame
 from harness.inference import predict
@@ -46,7 +47,7 @@ def score_changes(
     def score(mode: Mode) -> float:
         detector = load()
         if mode.compiled:
-            detector.compile()
+            compile_in_place(detector)
         with timing_settings(threads=threads, tf32=mode.precision == "tf32"):
             lanes = predict(
                 detector,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from detectors.base import Detector
+from harness.compilation import compiled
 from harness.throughput.devices import device_name, noise_flags, ratio_timer_of, timing_settings
 from harness.throughput.interleaved import ratio_interval, turns
 from harness.throughput.modes import HEADLINE
@@ -97,9 +98,9 @@ def network_of(detector: Detector, image: Tensor, graph: Graph) -> Network:
         return detector
     exported = torch.export.export(detector, (image,)).module()
     if graph == "compiled":
-        compiled: Network = torch.compile(exported)
-        compiled(image)
-        return compiled
+        network: Network = compiled(exported)
+        network(image)
+        return network
     return exported if graph == "exported" else replayed(exported, image)
 
 

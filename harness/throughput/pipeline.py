@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from detectors.base import Detector
+from harness.compilation import compiled
 from harness.lanes import Geometry
 from harness.throughput.devices import Timer
 from harness.throughput.modes import AUTOCAST, Mode
@@ -62,7 +63,7 @@ class Pipeline:
         self, detector: Detector, view: View, frames: Sequence[Frame], device: torch.device, mode: Mode
     ) -> None:
         self.detector = detector
-        self.network: Callable[[Tensor], Any] = torch.compile(detector) if mode.compiled else detector
+        self.network: Callable[[Tensor], Any] = compiled(detector) if mode.compiled else detector
         self.view = view
         self.frames = frames
         self.device = device

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from detectors.base import Batch
+from harness.compilation import compile_in_place
 from harness.errors import InputError
 from harness.faults import OutOfMemory, is_out_of_memory
 from harness.methods.base import TrainingModel
@@ -131,8 +132,8 @@ class _Training:
         steered = any(isinstance(module, RatioWeight) for module in model.modules())
         refuse_compiled_measurement(plan.compiled, "ratio" if steered else "fixed")
         if plan.compiled:
-            # In place, after the method has hooked its taps: neither names nor hooks change, the bare detector stays as it is.
-            model.compile()
+            # After the method has hooked its taps; the bare detector stays as it is.
+            compile_in_place(model)
         self.optimization = build_optimization(plan.recipe, model.parameter_groups(), model)
         self.scaler = GradScaler(device.type, enabled=plan.precision == "fp16")
         decay = plan.recipe.ema_decay

@@ -19,6 +19,7 @@ from scipy.stats import binom
 
 from detectors.base import Detector
 from detectors.meta import Normalisation
+from harness.compilation import compile_in_place
 from harness.conformance.subject import Subject, forms_of, subject_of
 from harness.methods.attach import attach
 from harness.methods.base import TrainingModel
@@ -101,9 +102,8 @@ def test_an_inference_with_attention_over_one_without(
     plain = shown.build().eval().to(DEVICE)
     attended: Detector = samiro(shown, images[:1].cpu(), 1.0).inference_model().eval().to(DEVICE)
     if COMPILE:
-        # In place: hooks and names stay as they are.
-        plain.compile()
-        attended.compile()
+        compile_in_place(plain)
+        compile_in_place(attended)
     timer, threads = ratio_timer_of(DEVICE, THREADS), torch.get_num_threads()
 
     def measured() -> list[float]:

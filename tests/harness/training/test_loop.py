@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -179,6 +180,25 @@ def test_a_compiled_training_with_a_regularizer_follows_the_eager_one(toy, roads
     losses = [[line["losses"] for line in log_lines(tmp_path / str(kind))] for kind in (False, True)]
     for one, other in zip(*losses, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_a_compiled_training_has_its_own_hooks_after_one_without_any(toy, roads, tmp_path, monkeypatch):
+    """A detector whose forward torch can't trace in one piece is compiled by itself, and so is shared by all of its class."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    torch._dynamo.reset()
+    found = {}
+    with torch._dynamo.config.patch(skip_nnmodule_hook_guards=True):
+        for name, hooked, compiled in (("without", False, True), ("compiled", True, True), ("eager", True, False)):
+            model = toy.model(dropout=0.0)
+            model.detector.drop.register_forward_hook(lambda *_: torch._dynamo.graph_break())
+            if hooked:
+                model.detector.stem.register_forward_hook(lambda module, taken, given: 0.5 * given)
+            plan = TrainingPlan(toy.recipe(), 2, compiled=compiled, log_every=1)
+            train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path / name)
+            found[name] = [line["losses"]["place"] for line in log_lines(tmp_path / name)]
+    torch._dynamo.reset()
+    assert found["compiled"] == pytest.approx(found["eager"], rel=1e-4)
+    assert found["without"] != pytest.approx(found["eager"], rel=1e-2)
 
 
 def test_a_step_that_does_not_fit_into_memory_says_with_which_micro_batch(toy, roads, tmp_path):
