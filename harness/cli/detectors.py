@@ -196,8 +196,10 @@ def check(
     if table is not None:
         import torch
 
-        here = environment("cuda" if torch.cuda.is_available() else "cpu")
-        write_text(table, page(reports, f"{here.cpu} and {here.device}, torch {here.torch}"))
+        has_gpu = torch.cuda.is_available()
+        here = environment("cuda" if has_gpu else "cpu")
+        machine = f"{here.cpu} and {here.device}" if has_gpu else f"{here.cpu} without a GPU"
+        write_text(table, page(reports, f"{machine}, torch {here.torch}"))
     if as_json:
         entries = [
             {"detector": r.detector, "form": r.form, "passed": r.passed, "checks": [asdict(c) for c in r.results]}

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from detectors import registry
 from harness.cli.main import main
@@ -98,6 +99,7 @@ def test_the_page_holds_every_check_and_no_detail_ends_a_cell(
     page = tmp_path / "page.md"
     assert main(["detectors", "check", "ufldv2_micro", "--table", str(page)]) in {0, 1}
     assert "0.95 [red]" in page.read_text()
+    assert ("without a GPU, torch" in page.read_text()) is not torch.cuda.is_available()
     skipped = CheckResult("CPU and GPU", "samiro", "skipped", "no | GPU", 0.1)
     learned = CheckResult("overfits 8 images", "samiro", "passed", "F1@50 0.97", 0.1)
     text = table.page([table.Report("mine", "culane", (skipped, learned))], "a machine")
