@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -20,3 +22,15 @@ def trees() -> ModuleType:
     sys.modules["harness_trees"] = module
     specification.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def traced_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """torch.compile traces as ever and runs what it traced without a compiler; torch's own settings are back before and after."""
+    import torch
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(skip_nnmodule_hook_guards=True):
+        yield
+    torch._dynamo.reset()

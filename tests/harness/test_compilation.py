@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,7 @@ from torch import Tensor, nn
 from harness.compilation import compile_in_place, compiled
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _traced_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Graphs are traced as ever and run as they are, without a compiler; torch's own setting is back before and after."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    torch._dynamo.reset()
-    with torch._dynamo.config.patch(skip_nnmodule_hook_guards=True):
-        yield
-    torch._dynamo.reset()
+pytestmark = pytest.mark.usefixtures("traced_alone")
 
 
 class Network(nn.Module):

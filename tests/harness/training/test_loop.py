@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from harness.training.data import micro_batches
 from harness.training.determinism import seed_everything
 from harness.training.loop import train
 from harness.training.plan import TrainingPlan, Validation
-from tests.harness.training.trainings import CPU, Interrupted, OneMap, interrupt_at, log_lines, same_weights
+from tests.harness.training.trainings import CPU, Interrupted, interrupt_at, log_lines, same_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -166,7 +165,7 @@ def test_a_compiled_training_with_a_regularizer_follows_the_eager_one(toy, roads
     found = {}
     for compiled in (False, True):
         detector = toy.model(dropout=0.0).detector
-        oracle = Oracle(torch.nn.Sequential(OneMap()), (Tap("0", 6, 4),), Normalisation())
+        oracle = Oracle(toy.OneMap(), (Tap("stem", 6, 4),), Normalisation())
         generator = torch.Generator().manual_seed(2)
         model = attach(detector, configuration, oracle=oracle, statistics=None, generator=generator)
         plan = TrainingPlan(toy.recipe(), 8, compiled=compiled, log_every=1, checkpoint_steps=4)
@@ -182,21 +181,18 @@ def test_a_compiled_training_with_a_regularizer_follows_the_eager_one(toy, roads
         assert one == pytest.approx(other, rel=1e-4)
 
 
-def test_a_compiled_training_has_its_own_hooks_after_one_without_any(toy, roads, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("traced_alone")
+def test_a_compiled_training_has_its_own_hooks_after_one_without_any(toy, roads, tmp_path):
     """A detector whose forward torch can't trace in one piece is compiled by itself, and so is shared by all of its class."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    torch._dynamo.reset()
     found = {}
-    with torch._dynamo.config.patch(skip_nnmodule_hook_guards=True):
-        for name, hooked, compiled in (("without", False, True), ("compiled", True, True), ("eager", True, False)):
-            model = toy.model(dropout=0.0)
-            model.detector.drop.register_forward_hook(lambda *_: torch._dynamo.graph_break())
-            if hooked:
-                model.detector.stem.register_forward_hook(lambda module, taken, given: 0.5 * given)
-            plan = TrainingPlan(toy.recipe(), 2, compiled=compiled, log_every=1)
-            train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path / name)
-            found[name] = [line["losses"]["place"] for line in log_lines(tmp_path / name)]
-    torch._dynamo.reset()
+    for name, hooked, compiled in (("without", False, True), ("compiled", True, True), ("eager", True, False)):
+        model = toy.model(dropout=0.0)
+        model.detector.drop.register_forward_hook(lambda *_: torch._dynamo.graph_break())
+        if hooked:
+            model.detector.stem.register_forward_hook(lambda module, taken, given: 0.5 * given)
+        plan = TrainingPlan(toy.recipe(), 2, compiled=compiled, log_every=1)
+        train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path / name)
+        found[name] = [line["losses"]["place"] for line in log_lines(tmp_path / name)]
     assert found["compiled"] == pytest.approx(found["eager"], rel=1e-4)
     assert found["without"] != pytest.approx(found["eager"], rel=1e-2)
 

@@ -25,7 +25,7 @@ from harness.training.checkpoint import load_training_state
 from harness.training.determinism import seed_everything
 from harness.training.loop import train
 from harness.training.plan import TrainingPlan, Validation
-from tests.harness.training.trainings import CPU, Interrupted, OneMap, interrupt_at, log_lines, same_weights
+from tests.harness.training.trainings import CPU, Interrupted, interrupt_at, log_lines, same_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -137,7 +137,7 @@ def test_a_regularized_training_resumes_alike_without_its_oracle_in_the_checkpoi
     def fresh():
         detector = toy.model().detector
         torch.manual_seed(1)
-        oracle = Oracle(torch.nn.Sequential(OneMap()), (Tap("0", 6, 4),), Normalisation())
+        oracle = Oracle(toy.OneMap(), (Tap("stem", 6, 4),), Normalisation())
         generator = torch.Generator().manual_seed(2)
         model = attach(detector, configuration, oracle=oracle, statistics=None, generator=generator, total_steps=steps)
         seed_everything(5)

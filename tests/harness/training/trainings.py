@@ -1,4 +1,4 @@
-"""What the tests of trainings share: when one is interrupted, what it leaves, and an oracle of one map."""
+"""What the tests of trainings share: when one is interrupted and what it leaves."""
 
 from __future__ import annotations
 
@@ -17,16 +17,6 @@ def same_weights(one, other) -> bool:
 
 def log_lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
-
-
-class OneMap(torch.nn.Conv2d):
-    """A backbone of one stage."""
-
-    def __init__(self) -> None:
-        super().__init__(3, 6, 4, stride=4)
-
-    def forward(self, images):
-        return [super().forward(images)]
 
 
 class Interrupted(Exception):
