@@ -19,7 +19,7 @@ from harness.environment import cpu_name
 from harness.errors import InputError
 from harness.files import sha256_of_json
 from harness.methods.config import MADE_OF_IMAGES
-from harness.suite import Cell, adapter_of, asked_of
+from harness.suite import Cell, adapter_of, parameter_count
 
 if TYPE_CHECKING:
     from detectors.base import Detector
@@ -147,15 +147,7 @@ def priced(
 
 def parameters(cell: Cell) -> int:
     """Parameters of a cell's detector, counted without giving any of them memory. InputError, in a line, where it can't be built."""
-
-    def answer() -> int:
-        import torch
-
-        with torch.device("meta"):
-            return sum(parameter.numel() for parameter in built(cell).parameters())
-
-    about = [cell.meta.model_dump(mode="json"), cell.form]
-    return int(asked_of(cell.adapter, "parameters", about, answer))
+    return parameter_count(cell.adapter, cell.meta, cell.form, lambda: built(cell))
 
 
 def built(cell: Cell) -> Detector:

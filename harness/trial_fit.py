@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 
 from detectors.base import Detector
@@ -17,10 +19,11 @@ from harness.methods.weighting import refuse_compiled_measurement
 from harness.pricing import built
 from harness.suite import Cell
 from harness.training.pretraining import masked_model
+from harness.weightless import weightless
 from harness.weights.oracles import oracle_state
 
-DEVICES = ("meta", "cpu")
-"""Where networks are tried, in turn: first without memory or arithmetic. What fails there counts only if it fails for real as well."""
+WAYS = (weightless, nullcontext)
+"""How networks are tried, in turn: first without memory or arithmetic. What fails there counts only if it fails for real as well."""
 
 
 def check_fit(cell: Cell) -> None:
@@ -45,12 +48,12 @@ def check_weights(cell: Cell) -> None:
 
 def check_networks(cell: Cell) -> None:
     """InputError where detector, method and oracle don't go together."""
-    for device in DEVICES:
+    for way in WAYS:
         try:
-            with torch.random.fork_rng(devices=[]), torch.device(device):
+            with torch.random.fork_rng(devices=[]), way():
                 put_together(cell, built(cell))
         except Exception as error:
-            if device != DEVICES[-1]:
+            if way is not WAYS[-1]:
                 continue
             if isinstance(error, InputError):
                 raise

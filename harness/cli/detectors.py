@@ -17,7 +17,7 @@ from harness.cli import detectors_fetch, detectors_import, detectors_parity
 from harness.cli.options import Json
 
 if TYPE_CHECKING:
-    from detectors.meta import Form
+    from detectors.meta import DetectorMeta, Form
     from harness.conformance.battery import CheckResult
 
 app = typer.Typer(add_completion=False, help="The detectors, their conformance, and a scaffold for a new one.")
@@ -120,18 +120,27 @@ def describe_checkout(repository: str) -> str:
 
 def describe(name: str) -> dict[str, Any]:
     """What is known of a detector; `problem` in place of that where its package can't be used."""
-    from detectors.registry import find_adapter
     from harness.errors import InputError
+    from harness.suite import known_detector
 
     try:
-        adapter = find_adapter(name)
-        parameters = {form: parameter_count(name, form) for form in adapter.meta.configurations}
+        found = known_detector(name)
+        meta = found.meta
+        parameters = {form: parameters_of(name, meta, form) for form in meta.configurations}
     except InputError as error:
         return {"name": name, "problem": str(error)}
-    facts = adapter.meta.model_dump(mode="json", exclude={"configurations", "normalisation"})
-    found_in = (adapter.origin or {}).get("distribution", "samiro-bench")
+    facts = meta.model_dump(mode="json", exclude={"configurations", "normalisation"})
+    found_in = (found.origin or {}).get("distribution", "samiro-bench")
     parity = parity_of(name)
     return {**facts, "datasets": list(parameters), "parameters": parameters, "from": found_in, "parity": parity}
+
+
+def parameters_of(name: str, meta: DetectorMeta, form: Form) -> int:
+    """Parameters of a detector in one form."""
+    from detectors.registry import detector_class
+    from harness.suite import parameter_count
+
+    return parameter_count(name, meta, form, lambda: detector_class(name)(meta, form))
 
 
 def parity_of(name: str) -> str | None:
@@ -145,18 +154,6 @@ def parity_of(name: str) -> str | None:
     if not PAGE.is_file():
         return "see docs/detectors.md of the repository"
     return in_words(outcomes(PAGE.read_text(encoding="utf-8")).get(name, {}), forms_of(name, None))
-
-
-def parameter_count(name: str, form: Form) -> int:
-    """Parameters of a detector in one form, counted without giving any of them memory."""
-    import torch
-
-    from detectors.registry import find_adapter
-
-    adapter = find_adapter(name)
-    with torch.device("meta"):
-        detector = adapter.detector(adapter.meta, form)
-    return sum(parameter.numel() for parameter in detector.parameters())
 
 
 @app.command(epilog="Example: samiro-bench detectors check ufldv2_micro --quick")

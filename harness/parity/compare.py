@@ -43,6 +43,7 @@ from harness.parity.layers import (
 from harness.parity.shown import TRAINING_FRAMES, Shown, batch_of, frames_for, unusual_labels
 from harness.parity.weights import randomise
 from harness.training.determinism import random_state, seed_everything, set_random_state
+from harness.weightless import weightless
 
 SEED = 0
 
@@ -150,7 +151,7 @@ def imported(reference: Reference, name: str, form: Form, scratch: Path) -> Dete
 def _blank(name: str, form: Form) -> Detector:
     """The detector for its geometry alone, without memory for its weights."""
     build = detector_class(name)
-    with torch.device("meta"):
+    with weightless():
         return build(build.metas[name], form)
 
 

@@ -14,7 +14,7 @@ from harness.suite.cells import (
     dataset_identity,
     with_micro_batch,
 )
-from harness.suite.known import asked_of
+from harness.suite.known import asked_of, known_detector, parameter_count
 from harness.suite.load import called, load_suite, suite_names
 from harness.suite.not_yet import not_yet, refuse_not_yet
 from harness.suite.resources import needs_of, with_resources
@@ -37,9 +37,11 @@ __all__ = [
     "cells_of",
     "dataset_identity",
     "form_of",
+    "known_detector",
     "load_suite",
     "needs_of",
     "not_yet",
+    "parameter_count",
     "refuse_not_yet",
     "suite_names",
     "tier_of",

@@ -48,6 +48,18 @@ def asked_of(name: str, question: str, about: Any, answer: Callable[[], Any], *m
     return answer() if module is None else remembered(question, [name, about], (module, *more), answer)
 
 
+def parameter_count(name: str, meta: DetectorMeta, form: Form, build: Callable[[], Any]) -> int:
+    """Parameters of the network that `build` makes of a detector with such metadata. Raises what `build` does."""
+
+    def answer() -> int:
+        from harness.weightless import weightless
+
+        with weightless():
+            return sum(parameter.numel() for parameter in build().parameters())
+
+    return int(asked_of(name, "parameters", [meta.model_dump(mode="json"), form], answer))
+
+
 def is_sound(name: str, question: str, meta: DetectorMeta, form: Form, check: Callable[[], None]) -> None:
     """Raise what `check` raises of a detector with such metadata; what it found sound isn't checked again."""
 

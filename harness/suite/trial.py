@@ -55,8 +55,10 @@ def built(detector: str, meta: DetectorMeta, form: Form) -> Detector:
     """A detector without memory for its weights, or one with them where it can't be had without; no generator is moved on."""
     import torch
 
+    from harness.weightless import weightless
+
     try:
-        with torch.device("meta"):
+        with weightless():
             return detector_class(detector)(meta, form)
     except Exception:  # noqa: BLE001 - an adapter's own code; what is really wrong shows when it is built in earnest
         with torch.random.fork_rng(devices=[]):
@@ -70,11 +72,13 @@ def run_once(detector: str, meta: DetectorMeta, form: Form) -> None:
     """
     import torch
 
+    from harness.weightless import weightless
+
     shape = (2, 3, *meta.configurations[form].input.network)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
-            with torch.device("meta"):
+            with weightless():
                 detector_class(detector)(meta, form).train()(torch.zeros(shape, dtype=torch.uint8))
         except Exception:  # noqa: BLE001 - see above
             with torch.random.fork_rng(devices=[]):
