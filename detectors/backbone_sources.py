@@ -13,12 +13,13 @@ from typing import Any
 class BackboneSource:
     """A timm model, the options it is created with, and the indices of its features at strides 4, 8, 16 and 32 (undilated).
 
-    plain_stem: channels of the single 7x7 convolution of stride 2 that takes the place of timm's stem, None to keep that.
-    frozen_stem: whether the normalisation after the stem is fixed, its statistics and its scale. listed_stages: whether timm keeps the
-    stages in one list, whose parts its extractor would give other names than published weights have. efficient: whether it is an
-    EfficientNet, of `detectors.parts.efficientnet`. dilatable: whether stages can
-    keep a stride by dilation. imagenet: what `weights: imagenet` stands for, as timm calls it, None where nobody published such
-    weights. unused: entries of published weights that the network which they were trained in has, and no output of it depends on.
+    plain_stem: channels of the single 7x7 convolution of stride 2 that takes the place of timm's stem, None to keep that. frozen_stem:
+    whether the normalisation after the stem is fixed, its statistics and its scale. listed_stages: whether timm keeps the stages in one
+    list, whose parts its extractor would give other names than published weights have. efficient: whether it is an EfficientNet, of
+    `detectors.parts.efficientnet`. dilatable: whether stages can keep a stride by dilation. torch_start: whether all convolutions start
+    as torch draws them by itself, not as timm does. imagenet: what `weights: imagenet` stands for, as timm calls it, None where nobody
+    published such weights. unused: entries of published weights that the network which they were trained in has, and no output of it
+    depends on.
     """
 
     model: str
@@ -29,6 +30,7 @@ class BackboneSource:
     listed_stages: bool = False
     efficient: bool = False
     dilatable: bool = True
+    torch_start: bool = False
     imagenet: str | None = None
     unused: frozenset[str] = frozenset()
 
@@ -36,9 +38,9 @@ class BackboneSource:
 def reduced_resnet18(expansion: int, *, frozen_stem: bool = False) -> BackboneSource:
     """LSTR's ResNet: 16, 32, 64 and 128 channels times `expansion`, one block in the first stage, a plain stem as wide as that.
 
-    Source: liuruijin17/LSTR, config/LSTR.json and models/py_utils/kp.py (whose first normalisation is frozen);
-    voldemortX/pytorch-auto-drive, utils/models/resnet.py (`resnet18_reduced`, whose isn't). Stems that are narrower than 64 channels
-    timm knows as deep ones only, so the network is made with one of those, which is then replaced.
+    Source: liuruijin17/LSTR, config/LSTR.json and models/py_utils/kp.py (whose first normalisation is frozen, and which leaves torch's
+    start as it is); voldemortX/pytorch-auto-drive, utils/models/resnet.py (`resnet18_reduced`, neither). Stems narrower than 64
+    channels timm knows as deep ones only, so the network is made with one of those, which is then replaced.
     """
     stem = 16 * expansion
     options = {
@@ -48,7 +50,7 @@ def reduced_resnet18(expansion: int, *, frozen_stem: bool = False) -> BackboneSo
         "stem_width": stem // 2,
         "zero_init_last": False,
     }
-    return BackboneSource("resnet18", options, plain_stem=stem, frozen_stem=frozen_stem)
+    return BackboneSource("resnet18", options, plain_stem=stem, frozen_stem=frozen_stem, torch_start=frozen_stem)
 
 
 def efficientnet(size: str) -> BackboneSource:

@@ -69,6 +69,11 @@ def build_backbone(name: str, *, stages: int = 4, output_stride: int = 32) -> nn
     network: nn.Module = timm.create_model(source.model, features_only=True, out_indices=indices, **options)
     if source.plain_stem is not None:
         network.conv1 = nn.Conv2d(3, source.plain_stem, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    if source.torch_start:
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.reset_parameters()
     if source.frozen_stem:
         layers: Any = timm.layers
         network.bn1 = layers.freeze_batch_norm_2d(network.bn1)

@@ -81,6 +81,20 @@ def test_reduced_backbones_have_a_plain_stem_as_wide_as_their_first_stage() -> N
         assert (stem.weight.shape, stem.stride, stem.padding, stem.bias) == ((width, 3, 7, 7), (2, 2), (3, 3), None)
 
 
+def test_reduced_backbones_start_as_their_authors_leave_them() -> None:
+    """LSTR's code leaves torch's start, which is uniform within 1 / sqrt(fan in); pytorch-auto-drive has He's normal of the fan out."""
+    for name, start in (("resnet18s", "torch"), ("resnet18s_1x", "he"), ("resnet18s_2x", "he")):
+        convolutions = [one for one in build_backbone(name).modules() if isinstance(one, torch.nn.Conv2d)]
+        assert len(convolutions) > 15
+        for one in convolutions:
+            area = one.kernel_size[0] * one.kernel_size[1]
+            expected = (
+                (3 * one.in_channels * area) ** -0.5 if start == "torch" else (2 / (one.out_channels * area)) ** 0.5
+            )
+            spread = one.weight.std().item()
+            assert spread == pytest.approx(expected, rel=4 / one.weight.numel() ** 0.5), (name, one)
+
+
 def test_a_frozen_stem_neither_learns_nor_follows_the_data() -> None:
     frozen, learning = build_backbone("resnet18s").train(), build_backbone("resnet18s_2x").train()
     for backbone, changes in ((frozen, False), (learning, True)):
