@@ -181,7 +181,9 @@ class LaneATT(Detector):
         return {"first": first, "count": count, "places": places}
 
     def _labels_of(self, lane: Lane, geometry: Geometry) -> list[tuple[int, int, npt.NDArray[np.float64]]]:
-        polyline = geometry.to_network(lane.points[np.isfinite(lane.points).all(axis=1)]) - self.corner
+        points = lane.points[np.isfinite(lane.points).all(axis=1)]
+        # As upstream's loaders, none left of the frame or above it.
+        polyline = geometry.to_network(points[(points >= 0).all(axis=1)]) - self.corner
         found = []
         for piece in clipped(polyline, geometry.network):
             xs = self.labels.places(piece)

@@ -146,6 +146,16 @@ def test_a_lane_that_enters_from_the_side_begins_where_it_is_in_the_image() -> N
     assert targets["count"][0] == inside.sum()
 
 
+def test_points_beside_the_frame_bend_nothing_of_what_is_learned() -> None:
+    """Upstream's loader drops points left of the frame: an augmentation that moves them into view shows black there."""
+    lane = straight(200.0, 800.0)
+    beside = Lane(np.concatenate([[[-400.0, 589.0], [-5.0, 585.0]], lane.points[1:]]))
+    geometry = augmented(DETECTOR, 3, shift=(20, 0))
+    without = Lane(lane.points[1:])
+    for name, value in DETECTOR.encode_targets([without], geometry).items():
+        np.testing.assert_array_equal(DETECTOR.encode_targets([beside], geometry)[name], value)
+
+
 def test_of_too_many_lanes_the_longest_are_learned() -> None:
     lanes = [straight(300.0 + 100 * index, 700.0 + 20 * index, (589, 560 - 20 * index)) for index in range(LABELS + 3)]
     geometry = DETECTOR.geometry_of(FRAME)
