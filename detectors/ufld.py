@@ -10,7 +10,8 @@ same on a backbone that upstream's program takes. With them comes what is peculi
 it was learned on, by up to 3 px, and its place is the far edge of the expected cell, less a pixel. What differs: upstream truncates
 (CULane) or rounds (TuSimple) places to whole pixels, here they are exact; on TuSimple it also writes lanes of one point, and of none,
 which count as false ones. Labels are where a lane crosses a row, upstream's the mean of the pixels of a mask, 16 px wide, in that row;
-lanes are given to slots by where they cross the bottom of the augmented frame, not by the mask's numbers.
+lanes are given to slots by where they cross the bottom of the augmented frame, not by the mask's numbers. Upstream's TuSimple is
+trained on train and val (scripts/convert_tusimple.py: 3,626 frames), here on train (3,268), and without lanes shorter than 90 px.
 
 `ufld_micro` is the same code with other numbers, for budgets of a few hundred steps on a CPU.
 """

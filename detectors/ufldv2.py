@@ -10,7 +10,8 @@ the four slots by where they cross the bottom of the augmented frame, not by the
 last row anchor keeps its labels, which go on along a straight line (upstream puts them on that line from the lane's lower half on,
 data/dali_data.py); scaling is alike in both directions, and as turning about the middle of what the network sees, upstream's about the
 frame's. Published CULane figures average test-time shifts of the features; decoding here has none, as upstream's without `tta`. On
-TuSimple places are exact, where upstream truncates them to whole pixels.
+TuSimple places are exact, where upstream truncates them to whole pixels; upstream trains there on train and val
+(scripts/convert_tusimple.py: 3,626 frames), here on train alone (3,268).
 
 `ufldv2_micro` departs from the paper, for budgets of a few hundred steps on a CPU. The published head, two fully connected layers
 on the coarsest feature, hardly learns in so few steps (F1@50 .25 against .77 after 220 steps of 16 on rendered roads); its head is
