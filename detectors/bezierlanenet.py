@@ -7,9 +7,10 @@ columns whose score is highest among their neighbours, one to one, and the featu
 from the paper and from the authors' code in voldemortX/pytorch-auto-drive (BSD-3), whose network, losses and recipes these are.
 
 What differs in training: curves are fitted to the labels from near to far in every dataset, upstream's TuSimple has them from far to
-near; labels of two or three points are fitted as polylines (upstream's least-squares solution runs off to the frame's corner); masks
-are drawn from the labels. In decoding, the points are of the curve itself where upstream writes TuSimple's rows from the nearest of
-720 points, and pictures have no limit of half a pixel (shares count from a frame's first pixel, as upstream's labels do).
+near; points left of the frame count, which upstream drops before the fit, so that its labels end at the last point inside; labels of
+two or three points are fitted as polylines (upstream's least-squares solution runs off to the frame's corner); masks are drawn from the
+labels. In decoding, the points are of the curve itself where upstream writes TuSimple's rows from the nearest of 720 points, and
+pictures have no limit of half a pixel (shares count from a frame's first pixel, as upstream's labels do).
 
 `bezierlanenet_micro` is the same code with other numbers, small enough for a CPU.
 """

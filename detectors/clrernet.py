@@ -11,8 +11,9 @@ starts later than its lane is to be longer by as many rows, not shorter, because
 
 What differs in training: all frames are learned from, where upstream leaves out those that are nearly the frame before; masks are drawn
 from the labels, and running statistics move once a batch, as in `detectors.clrnet`; of upstream's augmentations there are no shuffled
-channels and a Gaussian blur for the median one, colours change in 70 % of the images, all of them together and saturation by a factor,
-and shifts go to all sides, upstream's right and down alone. What differs in decoding: x, as in `detectors.clrnet`.
+channels, no shift of the value and a Gaussian blur for the median one, colours change in 70 % of the images, all of them together and
+saturation by a factor, and shifts go to all sides, upstream's right and down alone; what lies beyond the frame is black, upstream
+mirrors the view (IAAAffine's default). What differs in decoding: x, as in `detectors.clrnet`.
 
 `clrernet_micro` is the same code with other numbers, for budgets of a few hundred steps on a CPU.
 """
@@ -152,8 +153,9 @@ _COMMIT = "21761ed997ff63186d3d0a616613ac5693616af8"
 # OpenCV's hue has 180 steps.
 _AUGMENTATION = Augmentation(
     **clrnet.FLIP_AND_MOVE,
-    brightness=0.04,
-    contrast=0.15,
+    # albumentations' contrast is a factor, and its brightness adds a share of white.
+    brightness=0.15,
+    lift=0.04,
     hue=20,
     saturation=10 / 255,
     blur=0.2,

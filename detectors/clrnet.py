@@ -7,8 +7,8 @@ training. Facts come from the paper and from Turoad/CLRNet (Apache-2.0).
 
 What differs in training: masks are drawn from the labels, with lanes in slots by where they cross the bottom of the augmented frame;
 where two lanes claim one prior it goes to the one it costs least (`detectors.parts.dynamic_assignment`); running statistics move once a
-batch (`detectors.parts.cross_layer`). Of upstream's augmentations there are no shuffled channels, no added brightness and a Gaussian
-blur for the median one, and colours change in 70 % of the images, all of them together; saturation changes by a factor, by at most as
+batch (`detectors.parts.cross_layer`). Of upstream's augmentations there are no shuffled channels and a Gaussian blur
+for the median one, and colours change in 70 % of the images, all of them together; saturation changes by a factor, by at most as
 much as upstream adds to it.
 
 What differs in decoding: an x is a share of the network's width - 1, as in the losses, where upstream writes it as a share of the whole
@@ -330,9 +330,10 @@ FLIP_AND_MOVE: dict[str, Any] = {
     "scale": 0.2,
     "geometric_probability": 0.7,
 }
-# imgaug adds up to 10 to hue and saturation, each in 0..255.
+# imgaug adds up to 10 to brightness, hue and saturation, each in 0..255.
 COLOURS = {
     "brightness": 0.15,
+    "lift": 10 / 255,
     "hue": 10 / 255 * 360,
     "saturation": 10 / 255,
     "blur": 0.2,
@@ -368,11 +369,11 @@ def _culane(epochs: int = 15, batch_size: int = 24, learning_rate: float = 6e-4)
 
 
 def _tusimple(batch_size: int, learning_rate: float) -> Configuration:
-    """configs/clrnet/clr_*_tusimple.py. Masks there are 30 of the frame's pixels wide (tools/generate_seg_tusimple.py)."""
+    """configs/clrnet/clr_*_tusimple.py. Masks there are 15 of the frame's pixels wide: tools/generate_seg_tusimple.py halves its 30."""
     architecture = {
         "max_lanes": 5,
         "slots": 6,
-        "mask_width": 19,
+        "mask_width": 9,
         "label_points": 2,
         "classification": 6.0,
         "regression": 0.5,

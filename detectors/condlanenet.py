@@ -11,8 +11,9 @@ configurations have it, so it isn't here. As upstream's labels, coordinates coun
 What differs in training: places around a start that also learn the lane are drawn from the labels and the geometry, not at random; the
 offset is learned in cells within half of `width` of the lane, which upstream paints with whole cells; a label that leaves the image
 and comes back is two lanes, to upstream none; a batch of two starts or fewer still teaches the coarse map, upstream's skips it. The
-warm-up rises from a third of the learning rate, upstream's stays there. Of upstream's augmentations there are no shifted channels and
-no JPEG artefacts, a Gaussian blur stands for box and median, and rotation, scale, shift and crop come together.
+warm-up rises from a third of the learning rate, upstream's stays there. Of upstream's augmentations there are no shifted channels, no
+shift of the value and no JPEG artefacts, a Gaussian blur stands for box and median, crops keep their aspect, and rotation, scale, shift
+and crop come together.
 
 What differs in decoding: at most `seeds` starts of an image are looked at. As upstream, of starts that are near each other the last
 from left to right and from top to bottom stands for all, whatever the scores.
@@ -339,7 +340,11 @@ _OWN_MEAN = Normalisation(
 
 
 def _published(frame: tuple[int, int], top: int, recipe: dict[str, Any], **architecture: Any) -> Configuration:
-    """What configs/condlanenet share. Training runs on two devices, the batches of both make a step."""
+    """What configs/condlanenet share. They list two devices, whose batches make a step here.
+
+    Upstream's program doesn't read that list, and its README has CULane trained on four, with the same learning rate: the batch of the
+    published figures isn't known.
+    """
     augmentation = Augmentation(
         rotation=10,
         # After crop and resize.
@@ -349,7 +354,8 @@ def _published(frame: tuple[int, int], top: int, recipe: dict[str, Any], **archi
         scale=0.2,
         # 0.8 of the area.
         crop=1 - math.sqrt(0.8),
-        brightness=0.2,
+        # albumentations' RandomBrightness adds a share of white.
+        lift=0.2,
         # OpenCV's hue has 180 steps, its saturation 255.
         hue=20,
         saturation=15 / 255,

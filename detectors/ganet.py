@@ -354,7 +354,8 @@ def _published(
             batch_size=64,
             clip_gradient_norm=35,
             # Upstream moves and crops a sample by chances of their own, .6 each, shifts its colours by .7 and its brightness by .6; a
-            # crop keeps four fifths of the area or more; the hue is given in steps of two degrees, other shifts in grey levels.
+            # crop keeps four fifths of the area or more, but not the aspect; the hue is given in steps of two degrees, the saturation's
+            # shift in grey levels; the value's isn't here.
             augmentation=Augmentation(
                 # After crop and resize.
                 in_view=True,
@@ -365,7 +366,8 @@ def _published(
                 scale=0.2,
                 crop=0.1,
                 geometric_probability=0.6,
-                brightness=0.2,
+                # albumentations' RandomBrightness adds a share of white.
+                lift=0.2,
                 hue=20,
                 saturation=15 / 255,
                 colour_probability=0.7,

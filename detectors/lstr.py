@@ -10,15 +10,17 @@ in shares of the frame's width and height. k, f, m and n are the road's and the 
 are matched with queries one to one (Hungarian matching), for every decoder layer anew. Facts come from the paper and from
 liuruijin17/LSTR (BSD-3); those on CULane from voldemortX/pytorch-auto-drive (BSD-3).
 
-`lstr_resnet18s` on TuSimple is the original, whose published weights import strictly; upstream has no other dataset, and its form
-CULane is this network with pytorch-auto-drive's input and recipe, which that publishes for twice the width only. `lstr_resnet18s_1x`,
+`lstr_resnet18s` on TuSimple is the original, whose published weights import strictly. Its form CULane is this network with
+pytorch-auto-drive's input and recipe, which that publishes for twice the width only; the authors' own for CULane (their branch
+`culane`, config/LSTR_CULANE.json: 295x820, three classes, 500,000 steps on train and val, F1 .64) isn't here. `lstr_resnet18s_1x`,
 `lstr_resnet18s_2x` and `lstr_resnet34` are pytorch-auto-drive's, with strong augmentation (its level 1a). The reduced networks start
 at random in both repositories, `lstr_resnet34` from ImageNet.
 
-What differs in training: labels are read on equally spaced rows of the network's view instead of at the label file's points; where
-rotation leaves a part of the view empty, upstream hides that part from the attention; crops take up to a tenth of the view, where
-upstream's always take a tenth; there is no random lighting.
-In decoding, points beyond the frame's sides are left out, as pytorch-auto-drive does; the original keeps them.
+What differs in training: the original learns TuSimple from train and val; labels are read on equally spaced rows of the network's view
+instead of at the label file's points, of which pytorch-auto-drive leaves out CULane's above row 290; where rotation leaves a part of
+the view empty, upstream hides that part from the attention; crops take up to a tenth of the view, where upstream's always take a tenth;
+there is no random lighting. In decoding, points beyond the frame's sides are left out, as pytorch-auto-drive does; the original keeps
+them. On CULane lanes reach their ends, where upstream writes every 20th row between them.
 
 `lstr_micro` is the same code with other numbers, small enough for a CPU.
 """

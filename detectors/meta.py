@@ -94,8 +94,8 @@ class Augmentation(Data):
 
     `rotation` in degrees, `shift_x` and `shift_y` as a share of the frame's width and height, `scale` as a relative change, each drawn
     uniformly from +- the value; `flip` is the probability of a mirror image; `brightness`, `contrast`, `saturation` are relative
-    changes of the colours, `hue` in degrees. With `in_view` rotation, shifts and scale are those of the network's view, after crop and
-    resize, whose pixels needn't be as high as wide in the frame.
+    changes of the colours, `hue` in degrees; `lift` is added to all channels, as a share of white. With `in_view` rotation, shifts and
+    scale are those of the network's view, after crop and resize, whose pixels needn't be as high as wide in the frame.
 
     `crop` is the largest share of its height and width that a random crop takes from the view, which keeps its aspect. `blur` is the
     probability of a blur, which is Gaussian with a standard deviation up to `blur_sigma` or of motion along a streak of up to
@@ -114,6 +114,7 @@ class Augmentation(Data):
     contrast: float = Field(0.0, ge=0, lt=1)
     saturation: float = Field(0.0, ge=0, le=1)
     hue: float = Field(0.0, ge=0, le=180)
+    lift: float = Field(0.0, ge=0, lt=1, exclude_if=_never)
     crop: float = Field(0.0, ge=0, lt=1, exclude_if=_never)
     blur: float = Field(0.0, ge=0, le=1, exclude_if=_never)
     blur_sigma: float = Field(0.0, ge=0, le=5, exclude_if=_never)

@@ -8,8 +8,8 @@ lucastabelini/PolyLaneNet (MIT), commit 6155ce2.
 What differs in training: a lane that leaves the frame and comes back keeps its longest piece (upstream makes two lanes of it and drops
 the last of all); lanes beyond the number of outputs are left out, the shortest first (upstream fails); a batch without lanes costs
 nothing but confidence (upstream's mean over no lanes isn't a number); crops are up to a tenth of the frame, where upstream's are a
-tenth. In decoding, points are spread evenly between a lane's ends, cut at the frame's upper and lower edge, where upstream reads the
-rows of the label file.
+tenth; the rate falls step by step, upstream's epoch by epoch. In decoding, points are spread evenly between a lane's ends, cut at the
+frame's upper and lower edge, where upstream reads the rows of the label file.
 
 `polylanenet_micro` is the same code with other numbers, small enough for a CPU.
 """

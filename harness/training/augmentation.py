@@ -22,8 +22,11 @@ from harness.lanes import Geometry, Matrix
 FrameGeometry = Callable[[tuple[int, int]], Geometry]
 """(height, width) of a frame -> its geometry without augmentation: `Detector.geometry_of`."""
 
-_GEOMETRY, _COLOUR, _BLUR = range(3)
+_GEOMETRY, _COLOUR, _BLUR, _LIFT = range(4)
 """Keys of the generators that settings newer than the first records draw from, so that they leave all other draws as they are."""
+
+WHITE = 255.0
+"""The highest grey level."""
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in a grey value (ITU-R BT.601)."""
@@ -187,14 +190,16 @@ def blurred(image: Image, kernel: npt.NDArray[np.float32] | None) -> Image:
 
 
 def sample_colour_matrix(augmentation: Augmentation, generator: np.random.Generator) -> npt.NDArray[np.float64] | None:
-    """Draw brightness, contrast, saturation and hue; None where all four ranges are zero or this sample keeps its colours.
+    """Draw brightness, contrast, saturation, hue and lift; None where all five ranges are zero or this sample keeps its colours.
 
-    The result is a 4x4 matrix on (red, green, blue, grey of the whole image): saturation mixes a pixel with its own grey, hue
-    turns its colour about the grey axis, contrast mixes it with the image's mean grey, brightness multiplies. Always draws
-    four numbers.
+    The result is a 3x5 matrix on (red, green, blue, grey of the whole image, white): saturation mixes a pixel with its own grey, hue
+    turns its colour about the grey axis, contrast mixes it with the image's mean grey, brightness multiplies, lift adds white.
+    Always draws four numbers.
     """
     brightness, contrast, saturation, hue = generator.uniform(-1.0, 1.0, 4)
-    if not (augmentation.brightness or augmentation.contrast or augmentation.saturation or augmentation.hue):
+    if not any(
+        (augmentation.brightness, augmentation.contrast, augmentation.saturation, augmentation.hue, augmentation.lift)
+    ):
         return None
     rarer = augmentation.colour_probability < 1
     if rarer and _own(generator, _COLOUR).random() >= augmentation.colour_probability:
@@ -204,10 +209,12 @@ def sample_colour_matrix(augmentation: Augmentation, generator: np.random.Genera
     colour = _hue_rotation(math.radians(augmentation.hue * hue)) @ (
         saturation * np.eye(3) + (1.0 - saturation) * np.tile(LUMA, (3, 1))
     )
-    matrix = np.eye(4)
-    matrix[:3, :3] = contrast * colour
-    matrix[:3, 3] = 1.0 - contrast
-    matrix[:3] *= 1.0 + augmentation.brightness * brightness
+    matrix = np.zeros((3, 5))
+    matrix[:, :3] = contrast * colour
+    matrix[:, 3] = 1.0 - contrast
+    matrix *= 1.0 + augmentation.brightness * brightness
+    if augmentation.lift:
+        matrix[:, 4] = augmentation.lift * _own(generator, _LIFT).uniform(-1.0, 1.0)
     return matrix
 
 
@@ -216,8 +223,8 @@ def recoloured(image: Image, matrix: npt.NDArray[np.float64] | None) -> Image:
     if matrix is None:
         return image
     grey = float(LUMA @ np.asarray(cv2.mean(image)[:3]))
-    change = matrix[:3].copy()
-    change[:, 3] *= grey
+    change = matrix[:, :4].copy()
+    change[:, 3] = change[:, 3] * grey + matrix[:, 4] * WHITE
     return np.asarray(cv2.transform(image, change.astype(np.float32)), dtype=np.uint8)
 
 

@@ -13,8 +13,8 @@ from harness.methods.base import TrainingModel
 
 WARM_UP_STEPS = 2000
 """The average follows the weights closely at first: over so many steps the share of the newest falls by a factor of e towards
-1 - decay. It is the default `total_iter` of mmdetection 2's ExpMomentumEMAHook (mmdet/core/hook/ema.py), which CLRerNet trains
-with (configs/clrernet/culane/clrernet_culane_dla34_ema.py: momentum 0.0001, a decay of 0.9999)."""
+1 - decay. It is the default `gamma` of mmdetection 3's ExpMomentumEMA (mmdet/models/layers/ema.py), which CLRerNet trains with
+(configs/clrernet/culane/clrernet_culane_dla34_ema.py: momentum 0.0001, a decay of 0.9999)."""
 
 
 class MovingAverage:

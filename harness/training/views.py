@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from harness.training.augmentation import LUMA, Change, ReducedImage, inside_frame, planes, view_of
+from harness.training.augmentation import LUMA, WHITE, Change, ReducedImage, inside_frame, planes, view_of
 
 
 class Views(Protocol):
@@ -65,13 +65,13 @@ class DeviceViews:
         """`pixels` uint8 (B, h, w, 3), smaller images in the upper left corner of black; `sizes` (B, 2), height and width in it.
 
         `places` float64 (B, 2, 3) leads from a view's pixels to an image's. `prolonged` bool (B,): what lies beyond the image has the
-        colour of its edge, else it is black. `kernels` float32 (B, k, k) and `colours` float32 (B, 3, 4), of no effect where a sample
+        colour of its edge, else it is black. `kernels` float32 (B, k, k) and `colours` float32 (B, 3, 5), of no effect where a sample
         has none; without kernels in the whole batch k is 1.
         """
         images, changes = zip(*prepared, strict=True)
         places = [image.matrix @ np.linalg.inv(change.geometry.matrix) for image, change in prepared]
-        neutral = np.eye(3, 4)
-        colours = [neutral if change.colours is None else change.colours[:3] for change in changes]
+        neutral = np.eye(3, 5)
+        colours = [neutral if change.colours is None else change.colours for change in changes]
         return {
             "pixels": _padded([image.pixels for image in images]),
             "sizes": torch.tensor([image.pixels.shape[:2] for image in images]),
@@ -134,11 +134,12 @@ def blurred_batch(images: Tensor, kernels: Tensor) -> Tensor:
 
 
 def recoloured_batch(images: Tensor, colours: Tensor) -> Tensor:
-    """`augmentation.recoloured` of whole grey levels (B, 3, H, W) as floats, with matrices (B, 3, 4)."""
+    """`augmentation.recoloured` of whole grey levels (B, 3, H, W) as floats, with matrices (B, 3, 5)."""
     luma = images.new_tensor(LUMA)
     grey = (images.mean(dim=(2, 3)) * luma).sum(dim=1)
+    added = colours[:, :, 3] * grey[:, None] + colours[:, :, 4] * WHITE
     channels = [
-        (images * colours[:, channel, :3, None, None]).sum(dim=1) + (colours[:, channel, 3] * grey)[:, None, None]
+        (images * colours[:, channel, :3, None, None]).sum(dim=1) + added[:, channel, None, None]
         for channel in range(3)
     ]
     return torch.stack(channels, dim=1).round().clamp(0, 255)

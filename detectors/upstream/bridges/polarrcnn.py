@@ -47,7 +47,7 @@ TERMS = {
 
 _REPOSITORY = REPOSITORIES[PolarRCNN.repository]
 
-# Frames are moved after crop and resize. OpenCV's hue has 180 steps.
+# Frames are moved after crop and resize. OpenCV's hue has 180 steps; albumentations' brightness adds a share of white.
 _AUGMENTATION = Augmentation(
     in_view=True,
     flip=0.5,
@@ -56,7 +56,7 @@ _AUGMENTATION = Augmentation(
     shift_y=0.1,
     scale=0.2,
     geometric_probability=0.7,
-    brightness=0.15,
+    lift=0.15,
     hue=20,
     saturation=10 / 255,
     blur=0.2,

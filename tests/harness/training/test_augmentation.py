@@ -225,6 +225,34 @@ def test_colour_changes_are_those_of_pillow(name, enhancer, seed):
     assert np.abs(result - reference).max() <= 1  # Pillow rounds the grey first, and cuts instead of rounding
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_lift_adds_one_share_of_white_to_every_channel_and_is_cut_at_its_ends(seed):
+    matrix = sample_colour_matrix(Augmentation(lift=0.3), np.random.default_rng(seed))
+    assert np.array_equal(matrix[:, :4], np.eye(3, 4))
+    (share,) = set(matrix[:, 4])
+    assert 0 < abs(share) < 0.3
+    expected = np.clip(np.round(picture() + 255.0 * share), 0, 255)
+    assert np.abs(recoloured(picture(), matrix) - expected).max() <= 1
+    black_and_white = np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8)
+    assert {0, 255} & set(recoloured(black_and_white, matrix).ravel().tolist())
+
+
+def test_lifts_are_spread_evenly_over_their_range():
+    shares = [sample_colour_matrix(Augmentation(lift=0.2), np.random.default_rng(seed))[0, 4] for seed in range(400)]
+    assert (min(shares), max(shares)) == pytest.approx((-0.2, 0.2), abs=0.005)
+    assert np.mean(shares) == pytest.approx(0, abs=0.02)
+
+
+def test_a_lift_comes_on_top_of_the_other_colours():
+    others = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 20.0}
+    plainer, lifted = (
+        sample_colour_matrix(Augmentation(**others, **more), np.random.default_rng(5)) for more in ({}, {"lift": 0.2})
+    )
+    assert np.array_equal(plainer[:, :4], lifted[:, :4])
+    assert (plainer[:, 4] == 0).all()
+    assert (lifted[:, 4] != 0).all()
+
+
 def test_hue_keeps_greys_and_the_sum_of_channels():
     matrix = sample_colour_matrix(Augmentation(hue=60), np.random.default_rng(2))
     greys = np.repeat(np.arange(0, 256, 5, dtype=np.uint8)[None, :, None], 3, axis=2)

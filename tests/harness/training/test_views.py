@@ -17,7 +17,9 @@ FRAME = (118, 328)
 CROP = (54, 0, 118, 328)
 NETWORK = (64, 160)
 GEOMETRIC = Augmentation(flip=0.5, rotation=10, shift_x=0.1, shift_y=0.1, scale=0.2, crop=0.2)
-COLOURED = GEOMETRIC.model_copy(update={"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 30.0})
+COLOURED = GEOMETRIC.model_copy(
+    update={"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 30.0, "lift": 0.2}
+)
 BLURRED = COLOURED.model_copy(update={"blur": 0.6, "blur_sigma": 2.0, "blur_length": 7.0})
 
 
