@@ -245,12 +245,11 @@ class _Training:
     def update(self) -> tuple[Tensor, Tensor]:
         """One step of the optimizers; gives the norm of the gradients, and whether they were clipped."""
         optimization, scale = self.optimization, self.scaler.get_scale()
-        for optimizer in optimization.optimizers.values():
-            self.scaler.unscale_(optimizer)
+        # As one: by themselves some would step, and others not.
+        self.scaler.unscale_(optimization.together)
         norm = optimization.gradient_norm().to(self.device)
         clipped = optimization.clip(norm)
-        for optimizer in optimization.optimizers.values():
-            self.scaler.step(optimizer)
+        self.scaler.step(optimization.together)
         self.scaler.update()
         # The scaler lowers its scale where it left a step out, and at no other time.
         skipped = self.scaler.get_scale() < scale

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -75,6 +76,11 @@ class Optimization:
     recipe: Recipe
     optimizers: dict[str, Optimizer]
 
+    @cached_property
+    def together(self) -> Optimizer:
+        """All of them as one, for a gradient scaler: it leaves out the step of each optimizer whose own gradients overflowed."""
+        return _Together(tuple(self.optimizers.values()))
+
     def set_learning_rates(self, step: int, total_steps: int) -> dict[str, float]:
         """Set every group's rate for a step; returns them by group name."""
         factor = learning_rate_factor(self.recipe, step, total_steps)
@@ -118,6 +124,19 @@ class Optimization:
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
+
+
+class _Together(Optimizer):
+    """Several optimizers that step as one; each keeps its own state."""
+
+    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
+        super().__init__([group for optimizer in optimizers for group in optimizer.param_groups], {})
+        self.optimizers = optimizers
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step of each."""
+        for optimizer in self.optimizers:
+            optimizer.step()
 
 
 def build_optimization(recipe: Recipe, groups: Sequence[ParameterGroup], model: nn.Module) -> Optimization:

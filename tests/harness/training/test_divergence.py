@@ -94,6 +94,25 @@ def test_steps_that_overflow_in_fp16_are_skipped_and_counted(toy, roads, tmp_pat
     assert [line["skipped_steps"] for line in log_lines(tmp_path)] == [1, 2, 3, 3, 3, 3]
 
 
+@pytest.mark.parametrize("path", ["extra", "detector.head.weight"])
+def test_a_skipped_step_moves_nothing_whichever_optimizers_gradient_overflows(toy, roads, tmp_path, path):
+    model = toy.model()
+    factors = iter([math.inf, math.inf, 1.0, 1.0])
+    model.get_parameter(path).register_hook(lambda gradient: gradient * next(factors))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    moved = []
+
+    def progress(step: int, total: int, loss: float) -> None:
+        moved.append({name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])})
+
+    batches = roads.stream(model.detector).batches
+    plan = TrainingPlan(toy.recipe(), 4, precision="fp16")
+    summary = train(model, batches, plan, device=CPU, folder=tmp_path, progress=progress)
+    assert moved[:2] == [set(), set()]
+    assert {"extra", "detector.head.weight"} <= moved[2]
+    assert summary.skipped_steps == 2
+
+
 def test_a_gradient_that_overflows_at_any_scale_is_a_divergence(toy, roads, tmp_path):
     model = overflowing(toy, 0.0)
     plan = TrainingPlan(toy.recipe(), 40, precision="fp16")
