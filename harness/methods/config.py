@@ -36,10 +36,10 @@ class RegularizedConfiguration(Options):
     predicts from A N(z); `weight` predicts from N(z) and weights positions by A without gradient; `off` ignores A. oracle_attention:
     `fixed` gates the target by the channel mean of abs(o), mean 1. normalize: N, of both networks' features; `none` also drops the
     standardisation of the target. projection: P. variance: `unit` starts at 1 above a floor of 0.05, `miro` at 0.1 above 1e-5, `fixed`
-    is 1 and not learned. lambda: weight of the sum over taps. lambda_mode: `ratio` steers lambda so that its gradient is a tenth of the
-    detector's at the taps. learning_rate: of P and the variances, with an AdamW of their own; or learning_rate_multiplier times the
-    recipe's. pair: the oracle's tap of the same stride (else the nearest finer, else the nearest coarser) or of the same place.
-    oracle_scale: the oracle's resolution as a share of the detector's.
+    is 1 and not learned. lambda: weight of the sum over taps; 0 only with attention in the stream. lambda_mode: `ratio` steers
+    lambda so that its gradient is a tenth of the detector's at the taps. learning_rate: of P and the variances, with an AdamW of
+    their own; or learning_rate_multiplier times the recipe's. pair: the oracle's tap of the same stride (else the nearest finer,
+    else the nearest coarser) or of the same place. oracle_scale: the oracle's resolution as a share of the detector's.
     """
 
     oracle: str | None = None
@@ -102,8 +102,14 @@ class RegularizedConfiguration(Options):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if self.lambda_ == 0 and not self.attends_in_stream:
+            raise ValueError(
+                "key 'lambda': 0 without attention in the stream is the baseline: give a lambda above 0, attention 'spatial', or "
+                "kind 'baseline'"
+            )
         if self.lambda_ > 0 and self.oracle is None:
-            raise ValueError("key 'oracle': missing: give the name of one of the suite's oracles, or lambda 0")
+            way_out = ", or lambda 0" if self.attends_in_stream else ""
+            raise ValueError(f"key 'oracle': missing: give the name of one of the suite's oracles{way_out}")
         if self.lambda_ == 0 and self.lambda_mode == "ratio":
             raise ValueError(
                 "key 'lambda': 0 can't start lambda_mode 'ratio': give a lambda above 0, or lambda_mode 'fixed'"
@@ -130,6 +136,8 @@ class AttentionOnlyConfiguration(RegularizedConfiguration):
     """Control: SAMIRO's attention without an oracle. Is it the added module?"""
 
     kind: Literal["attention_only"] = "attention_only"
+    attention: Literal["spatial"] = "spatial"
+    site: Literal["stream"] = "stream"
     lambda_: float = Field(0.0, ge=0, le=0, alias="lambda")
 
 

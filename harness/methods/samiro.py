@@ -35,7 +35,7 @@ class Evidence:
 
 
 class AttendedModel(TrainingModel):
-    """Attention in the stream and no regularizer: `attention_only`, and every method at lambda 0."""
+    """Attention in the stream and no regularizer: `attention_only`, and any method with such attention at lambda 0."""
 
     def __init__(self, detector: Detector, taps: TapSelection) -> None:
         super().__init__()

@@ -8,7 +8,13 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from harness.errors import InputError
-from harness.methods.config import KINDS, MethodConfiguration, OracleConfiguration, method_configuration
+from harness.methods.config import (
+    KINDS,
+    MethodConfiguration,
+    OracleConfiguration,
+    RegularizedConfiguration,
+    method_configuration,
+)
 
 
 def test_kind_defaults_to_the_name_and_defaults_are_the_stated_ones() -> None:
@@ -95,6 +101,45 @@ def test_attention_alone_has_no_lambda() -> None:
     assert method_configuration("attention_only", None).lambda_ == 0
     with pytest.raises(InputError, match="'lambda'"):
         method_configuration("attention_only", {"lambda": 0.1, "oracle": "small"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("miro", {"lambda": 0}),
+        ("feature_distillation", {"lambda": 0, "oracle": "small"}),
+        ("samiro", {"lambda": 0, "attention": "none", "mi_attention": "off"}),
+    ],
+)
+def test_an_arm_that_would_be_the_baseline_is_refused(kind: str, options: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"key 'lambda'.* is the baseline: give a lambda above 0"):
+        method_configuration(kind, options)
+
+
+@pytest.mark.parametrize(
+    ("options", "fix"),
+    [({"attention": "none", "mi_attention": "off"}, "'spatial'"), ({"site": "regularizer"}, "'stream'")],
+)
+def test_attention_alone_without_attention_in_the_stream_is_refused(options: dict[str, object], fix: str) -> None:
+    with pytest.raises(InputError, match=fix):
+        method_configuration("attention_only", options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("samiro", {}), ("samiro", {"mi_attention": "off"}), ("miro", {"attention": "spatial"})],
+)
+def test_lambda_zero_is_left_to_an_arm_with_attention_in_the_stream(kind: str, options: dict[str, object]) -> None:
+    configuration = method_configuration(kind, {"lambda": 0, **options})
+    assert isinstance(configuration, RegularizedConfiguration)
+    assert configuration.attends_in_stream
+
+
+def test_a_missing_oracle_is_not_answered_with_a_lambda_that_is_refused() -> None:
+    with pytest.raises(InputError, match=r"one of the suite's oracles, or lambda 0$"):
+        method_configuration("samiro", None)
+    with pytest.raises(InputError, match=r"one of the suite's oracles$"):
+        method_configuration("miro", None)
 
 
 @pytest.mark.parametrize(
