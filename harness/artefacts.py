@@ -64,10 +64,12 @@ def statistics_phase(results: Path, cell: Cell, content: str) -> Phase:
         "method": {key: method[key] for key in ("taps", "normalize", "oracle_attention", "pair", "oracle_scale")},
     }
     key = sha256_of_json(identity)
+    # They are of images as these read and cut them, on the grids of the detector's taps.
+    modules = ("harness.methods.statistics", "harness.training.augmentation", adapter_module(cell))
     return Phase(
         results / "artefacts" / "statistics" / f"{cell.meta.name}-{key[:12]}",
         key,
-        code_of("harness.methods.statistics", *source_modules(cell)),
+        code_of(*modules, *source_modules(cell)),
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness import matrix
+from harness import fingerprint, matrix
 from harness.artefacts import statistics_phase
 from harness.assembly import assemble_evaluations
 from harness.cell import records_folder
@@ -18,6 +18,7 @@ from harness.cli.status import cell_rows, look
 from harness.engines.base import Job, Listener, Outcome
 from harness.errors import InputError, InputWarning
 from harness.matrix import Plan, jobs_of, make_plan, prerequisites, run
+from harness.phases import phase_state, run_phase
 from harness.recorded import failed_seeds, read_outcomes
 from harness.suite import Cell, cells_of, load_suite
 
@@ -170,3 +171,34 @@ def test_controls_need_no_oracle_of_their_own_and_share_what_they_can(tmp_path: 
     assert built["samiro_start"] == built["samiro_mixed_start"] == ["rendered"]
     shuffled = {cell.identity.method for cell in cells if cell.shuffled}
     assert shuffled == {"samiro_mixed", "samiro_mixed_start"}
+
+
+@pytest.mark.parametrize("edited", ["training/augmentation.py", "datasets/images.py", "detectors/ufldv2.py"])
+def test_an_edit_of_what_images_and_taps_come_from_makes_target_statistics_stale(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, edited: str
+) -> None:
+    suite = {
+        "title": "one",
+        "datasets": {"roads": {"rendered": {"splits": {"train": {"frames": 4}, "test": {"frames": 4}}}}},
+        "oracles": {"small": oracle(2)},
+        "detectors": {"ufldv2_micro": None},
+        "methods": {"samiro": {"oracle": "small"}},
+    }
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
+    (cell,) = cells_of(load_suite(str(tmp_path / "one.yaml")))
+    run_phase(statistics_phase(tmp_path, cell, "content"), lambda folder: (folder / "statistics").touch())
+    assert phase_state(statistics_phase(tmp_path, cell, "content")).state == "done"
+    real = fingerprint.read_source
+
+    def read_edited(path: Path, module: str) -> tuple[str, tuple[str, ...]]:
+        digest, imports = real(path, module)
+        return f"edited {digest}" if path.as_posix().endswith(edited) else digest, imports
+
+    monkeypatch.setattr(fingerprint, "read_source", read_edited)
+    fingerprint.code_of.cache_clear()
+    try:
+        state = phase_state(statistics_phase(tmp_path, cell, "content"))
+    finally:
+        fingerprint.code_of.cache_clear()
+    assert state.state == "stale"
+    assert [name for name in state.changed if name.endswith(edited)] == list(state.changed) != []
