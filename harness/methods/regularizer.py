@@ -31,7 +31,10 @@ VARIANCES = {"unit": (1.0, 0.05), "miro": (0.1, 1e-5), "fixed": (1.0, 0.0)}
 
 @dataclass(frozen=True, eq=False)
 class PairTerms:
-    """What one pair of taps gave: its loss, and without gradient, per channel, the squared error and the target's variance."""
+    """What one pair of taps gave: its loss, and without gradient, per channel, the squared error and the target's variance.
+
+    Both are means over images and positions; with mi_attention `weight` over positions weighted alike.
+    """
 
     loss: Tensor
     squared_error: Tensor
@@ -87,16 +90,13 @@ class PairRegularizer(nn.Module):
             student = gates.float() * student
         student = self.student_resampler(student)
         prediction = student.index_select(1, self.kept) if self.projection is None else self.projection(student)
-        error = (prediction - target).square()
-        if gates is not None and self.mi_attention == "weight":
-            weights = self.student_resampler(gates.detach().float())
-            error = error * (weights / weights.mean((2, 3), keepdim=True))
-        squared_error = error.mean((0, 2, 3))
+        weights = None if gates is None or self.mi_attention != "weight" else self.weights(gates)
+        squared_error = _channel_means((prediction - target).square(), weights)
         variance = self.variance()
         # Equal to the mean over all positions, because s doesn't depend on the position.
         loss = 0.5 * (squared_error / variance + variance.log()).mean()
         # By its moments: the target is standardised, and torch's variance takes ten times as long on a CPU.
-        spread = (target.square().mean((0, 2, 3)) - target.mean((0, 2, 3)).square()).clamp_min(0.0)
+        spread = (_channel_means(target.square(), weights) - _channel_means(target, weights).square()).clamp_min(0.0)
         return PairTerms(loss, squared_error.detach(), spread)
 
     def target(self, oracle_features: Tensor) -> Tensor:
@@ -106,6 +106,12 @@ class PairRegularizer(nn.Module):
             if self.kept.numel() < resampled.shape[1]:
                 resampled = resampled.index_select(1, self.kept)
             return (resampled - self.mean).div_(self.deviation)
+
+    def weights(self, gates: Tensor) -> Tensor:
+        """What each position of the common grid counts: (B, 1, h, w), of mean 1 in every image. No gradient."""
+        weights = self.student_resampler(gates.detach().float())
+        scaled: Tensor = weights / weights.mean((2, 3), keepdim=True)
+        return scaled
 
     def variance(self) -> Tensor:
         """s, one a channel."""
@@ -151,6 +157,11 @@ class Regularizer(nn.Module):
                 for pair, feature, gate, index in zip(self.pairs, features, gates, self.indices, strict=True)
             )
             return torch.stack([term.loss for term in terms]).sum(), terms
+
+
+def _channel_means(values: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean of each channel over images and positions, which count alike without weights."""
+    return (values if weights is None else values * weights).mean((0, 2, 3))
 
 
 def _projection(kind: str, pair: TapPair, channels: int) -> nn.Conv2d | None:

@@ -83,6 +83,24 @@ def test_miros_published_loss_is_reproduced() -> None:
     assert regularizer.variance().detach() == pytest.approx(torch.full((7,), 0.1))
 
 
+def test_what_is_explained_under_weights_is_a_share_of_the_variance_under_the_same_weights() -> None:
+    regularizer = make_regularizer(unit_statistics(), mi_attention="weight")
+    z, o, gates = drawn(1, 2, 5, 4, 6), drawn(2, 2, 7, 4, 6), drawn(3, 2, 1, 4, 6).exp()
+    # Where the gates are wide open, the target varies most.
+    o = o * gates
+    weights = gates / gates.mean((2, 3), keepdim=True)
+    target = regularizer.target(o)
+    mean = (weights * target).mean((0, 2, 3))
+    with torch.no_grad():
+        regularizer.projection.bias.copy_(mean)
+    terms = regularizer(z, gates, o)
+    variance = (weights * (target - mean[:, None, None]).square()).mean((0, 2, 3))
+    assert terms.target_variance == pytest.approx(variance, rel=1e-4)
+    # The best constant explains nothing.
+    assert terms.explained() == pytest.approx(0.0, abs=1e-5)
+    assert terms.mutual_information() == pytest.approx(0.0, abs=1e-5)
+
+
 @pytest.mark.parametrize(("option", "start"), [("unit", 1.0), ("fixed", 1.0), ("miro", 0.1)])
 def test_the_variance_starts_where_it_says(option: str, start: float) -> None:
     regularizer = make_regularizer(unit_statistics(), variance=option)
