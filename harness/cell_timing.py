@@ -59,6 +59,8 @@ def short_protocol(
     detector = loaded(subject)
     view, count = view_of_files(subject.images, detector.geometry_of), len(subject.images)
     where, threads = torch.device(device), cell.training.threads
+    # Before the first forward, which may leave buffers in a detector.
+    plain = without_method(detector)
     measured = measure(
         detector,
         view,
@@ -68,7 +70,6 @@ def short_protocol(
         threads=threads,
         mode=own_mode(cell),
     )
-    plain = without_method(detector)
     if plain is None:
         return [measured], ()
     return [measured], measure_inference_cost(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
 import torch
+from torch import nn
 
 from detectors.base import Detector
 from harness.errors import InputError
-from harness.methods.attention import SpatialAttention, add_stream_attention, attention_modules
+from harness.methods.attention import SpatialAttention, add_stream_attention
 from harness.methods.base import TrainingModel
 from harness.methods.baseline import BaselineModel
 from harness.methods.config import BaselineConfiguration, MethodConfiguration, RegularizedConfiguration
@@ -17,6 +22,7 @@ from harness.methods.samiro import AttendedModel, RegularizedModel
 from harness.methods.statistics import TargetStatistics
 from harness.methods.taps import select_taps
 from harness.methods.weighting import FixedWeight, RatioWeight
+from harness.weightless import weightless
 
 
 def attach(
@@ -88,15 +94,41 @@ def add_attention(detector: Detector, configuration: RegularizedConfiguration, g
 def without_method(detector: Detector) -> Detector | None:
     """The same network, weights included, without what a method left in it; None where it left nothing.
 
-    The global random generators stay as they were.
+    Left is whatever a new detector hasn't: a module, a parameter, a buffer or a forward hook. The detector is as it was loaded, since
+    a forward may leave buffers too. The global random generators stay as they were. RuntimeError where a tensor of a new detector
+    is missing: methods add, and take nothing away.
     """
-    if not attention_modules(detector):
+    build = partial(type(detector), detector.meta, detector.form)
+    if _parts_of(detector) == _parts_of_new(build):
         return None
     with torch.random.fork_rng(devices=[]):
-        plain = type(detector)(detector.meta, detector.form)
-    weights = detector.state_dict()
-    plain.load_state_dict({name: weights[name] for name in plain.state_dict()})
+        plain = build()
+    names = plain.state_dict().keys()
+    plain.load_state_dict({name: tensor for name, tensor in detector.state_dict().items() if name in names})
     return plain.train(detector.training)
+
+
+def _parts_of(network: nn.Module) -> Counter[tuple[str, str]]:
+    """(kind, path) of each module, parameter, buffer and forward hook, and how many there are of it; a module's kind is its class."""
+    modules = dict(network.named_modules())
+    return Counter(
+        [
+            *((type(module).__name__, path) for path, module in modules.items()),
+            *(("parameter", path) for path, _ in network.named_parameters()),
+            *(("buffer", path) for path, _ in network.named_buffers()),
+            *(("hook", path) for path, module in modules.items() for _ in module._forward_hooks),
+            *(("hook before", path) for path, module in modules.items() for _ in module._forward_pre_hooks),
+        ]
+    )
+
+
+def _parts_of_new(build: Callable[[], Detector]) -> Counter[tuple[str, str]]:
+    try:
+        with weightless():
+            return _parts_of(build())
+    except Exception:  # noqa: BLE001 - an adapter's own code; what is really wrong shows when it is built in earnest
+        with torch.random.fork_rng(devices=[]):
+            return _parts_of(build())
 
 
 def _weight(configuration: RegularizedConfiguration, total_steps: int | None) -> FixedWeight | RatioWeight:
