@@ -25,7 +25,7 @@ BATCHES = 2
 
 
 def cell_step_cost(results: Path, cell: Cell, content: str, dataset: Dataset, report: Report) -> StepCost | None:
-    """Step time of a cell's method over the baseline's (protocol step-cost/1); None for the baseline.
+    """Step time of a cell's method over the baseline's (protocol step-cost/2); None for the baseline.
 
     Both arms start from random weights, on which no time depends, and take the first batches of the cell's own training.
     """

@@ -114,10 +114,10 @@ class StepCost(Stored):
 
     The protocol is described in harness/training/step_cost.py. ratio: median over `blocks`, ratio_low and ratio_high the lowest and
     highest of them. seconds_per_step: medians. Peak memory: of tensors on a CUDA device, each arm as if it were alone; None on a CPU,
-    where torch doesn't count it.
+    where torch doesn't count it. step-cost/1 left out what lambda_mode `ratio` measures, and is the same for all else.
     """
 
-    protocol: Literal["step-cost/1"]
+    protocol: Literal["step-cost/1", "step-cost/2"]
     device: str
     threads: int
     precision: Literal["fp32", "bf16", "fp16"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.distributed
@@ -50,8 +52,9 @@ class FixedWeight(nn.Module):
 class RatioWeight(nn.Module):
     """lambda such that the gradient of lambda L_MI at the taps is a tenth of that of the detector's loss.
 
-    The first of `total` training forwards keep `start`. Its state lies in buffers, so that a resumed training goes on alike. Where
-    several processes share a batch they take the mean of what each measures, so that all have the same weight.
+    The first of `total` training forwards keep `start`; `measured_share` of all measure. Its state lies in buffers, so that a resumed
+    training goes on alike. Where several processes share a batch they take the mean of what each measures, so that all have the same
+    weight.
     """
 
     seen: Tensor
@@ -62,6 +65,8 @@ class RatioWeight(nn.Module):
     def __init__(self, start: float, total: int) -> None:
         super().__init__()
         self.warm_up = max(WARM_UP_FORWARDS, round(WARM_UP_SHARE * total))
+        self.interval = INTERVAL
+        self.measured_share = max(0, math.ceil((total - self.warm_up) / INTERVAL)) / total
         self.decay = min(DECAY, max(0.0, 1.0 - INTERVAL / (HORIZON_SHARE * total)))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("detector_norm", torch.zeros(()))
@@ -74,7 +79,7 @@ class RatioWeight(nn.Module):
         """The weight of this forward. In training mode it counts, and measures where it is time to."""
         if self.training:
             past = int(self.seen) - self.warm_up
-            if past >= 0 and past % INTERVAL == 0:
+            if past >= 0 and past % self.interval == 0:
                 detector_loss = torch.stack(list(detector_losses)).sum()
                 self._measure(detector_loss, regularizer_loss, features)
             self.seen += 1
@@ -95,6 +100,23 @@ class RatioWeight(nn.Module):
             norm.copy_(decay * norm + (1 - decay) * value)
         ratio = TARGET_RATIO * self.detector_norm / self.regularizer_norm.clamp_min(1e-20)
         self.weight.copy_(ratio.clamp(SMALLEST, LARGEST))
+
+
+@contextmanager
+def measuring(weights: Sequence[RatioWeight]) -> Iterator[None]:
+    """Within, every training forward measures; afterwards weights and counts are as they were."""
+    kept = [
+        (weight, weight.warm_up, weight.interval, {name: value.clone() for name, value in weight.state_dict().items()})
+        for weight in weights
+    ]
+    for weight in weights:
+        weight.warm_up, weight.interval = 0, 1
+    try:
+        yield
+    finally:
+        for weight, warm_up, interval, state in kept:
+            weight.warm_up, weight.interval = warm_up, interval
+            weight.load_state_dict(state)
 
 
 def gradient_norms(loss: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""What a method costs a training step: protocol step-cost/1.
+"""What a method costs a training step: protocol step-cost/2.
 
 Both arms, the method and the baseline, train side by side in one process on one fixed list of batches. After WARM_STEPS steps each they
 take turns, one step at a time, in BLOCKS blocks of baseline, method, method, baseline: a drift of the machine falls on both alike.
@@ -8,14 +8,20 @@ whatever the distribution.
 
 A step is all that the training loop does for a batch that lies in host memory: transfer, forward, backward, clipping and optimizers.
 Loading and augmentation of images, logs, diagnostics and checkpoints aren't part of it.
+
+Where lambda_mode `ratio` steers lambda, some of a training's forwards measure gradients besides; none of those above do. After each
+block the method takes turns with itself, without, with, with, without a measurement in every forward, and the block's ratio grows by
+what these cost times the share of the training's forwards that measure. step-cost/1 was the same, but left this out.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -26,7 +32,8 @@ import torch
 
 from detectors.base import Batch
 from harness.methods.base import TrainingModel
-from harness.throughput.devices import device_name, noise_flags, ratio_timer_of
+from harness.methods.weighting import RatioWeight, measuring
+from harness.throughput.devices import Timer, device_name, noise_flags, ratio_timer_of
 from harness.throughput.interleaved import turns
 from harness.timings import StepCost
 from harness.training.determinism import deterministic, random_state, set_random_state
@@ -39,6 +46,25 @@ BLOCKS = 6
 Step = Callable[[Batch], Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """A model that takes steps. peak: of memory in its warm-up, in bytes. steered: what could measure, which `step` has it never do."""
+
+    step: Step
+    peak: int | None
+    steered: tuple[RatioWeight, ...]
+
+    @property
+    def measured_share(self) -> float:
+        """The share of a training's forwards that measure; 0 where there is nothing to steer."""
+        return max((weight.measured_share for weight in self.steered), default=0.0)
+
+    def measured_step(self, batch: Batch) -> None:
+        """A step in which every forward measures."""
+        with measuring(self.steered):
+            self.step(batch)
+
+
 def measure_step_cost(
     baseline: Callable[[], TrainingModel],
     method: Callable[[], TrainingModel],
@@ -48,7 +74,7 @@ def measure_step_cost(
     device: torch.device,
     threads: int,
 ) -> StepCost:
-    """Time both arms, made by the functions given, by step-cost/1 on batches that are taken in turn.
+    """Time both arms, made by the functions given, by step-cost/2 on batches that are taken in turn.
 
     Runs under training's settings (deterministic kernels), and leaves those and the global generators as they were. Flags that
     it sets: `noisy` (others used the device). ValueError without a batch.
@@ -59,19 +85,19 @@ def measure_step_cost(
     timer = ratio_timer_of(device, threads)
     with tempfile.TemporaryDirectory() as nowhere, deterministic(threads=threads):
         try:
-            arms = [_warm(build, batches, plan, device, Path(nowhere)) for build in (baseline, method)]
-            (base, base_peak), (with_method, peak) = arms
+            base, ours = (_warm(build, batches, plan, device, Path(nowhere)) for build in (baseline, method))
             cpu_start, wall_start = time.process_time(), time.perf_counter()
-            blocks = [
-                turns(partial(base, batch), partial(with_method, batch), timer)
-                for batch, _ in zip(cycle(batches), range(BLOCKS), strict=False)
-            ]
+            blocks, factors = [], []
+            for batch, _ in zip(cycle(batches), range(BLOCKS), strict=False):
+                blocks.append(turns(partial(base.step, batch), partial(ours.step, batch), timer))
+                factors.append(_with_measurements(ours, batch, timer))
             cpu_seconds, wall_seconds = time.process_time() - cpu_start, time.perf_counter() - wall_start
         finally:
             set_random_state(before)
-    ratios = [sum(ours) / sum(theirs) for theirs, ours in blocks]
+    ratios = [factor * sum(second) / sum(first) for factor, (first, second) in zip(factors, blocks, strict=True)]
+    means = [factor * one for factor, (_, second) in zip(factors, blocks, strict=True) for one in second]
     return StepCost(
-        protocol="step-cost/1",
+        protocol="step-cost/2",
         device=device_name(device),
         threads=threads,
         precision=plan.precision,
@@ -81,23 +107,37 @@ def measure_step_cost(
         ratio=median(ratios),
         ratio_low=min(ratios),
         ratio_high=max(ratios),
-        seconds_per_step=median(nanoseconds for _, ours in blocks for nanoseconds in ours) / 1e9,
-        baseline_seconds_per_step=median(nanoseconds for theirs, _ in blocks for nanoseconds in theirs) / 1e9,
-        peak_memory_bytes=peak,
-        baseline_peak_memory_bytes=base_peak,
+        seconds_per_step=median(means) / 1e9,
+        baseline_seconds_per_step=median(nanoseconds for first, _ in blocks for nanoseconds in first) / 1e9,
+        peak_memory_bytes=ours.peak,
+        baseline_peak_memory_bytes=base.peak,
         flags=tuple(noise_flags(device, cpu_seconds=cpu_seconds, wall_seconds=wall_seconds)),
     )
 
 
 def _warm(
     build: Callable[[], TrainingModel], batches: Sequence[Batch], plan: TrainingPlan, device: torch.device, folder: Path
-) -> tuple[Step, int | None]:
+) -> Arm:
     """An arm after its warm-up, and its peak of memory beyond what was there before it."""
     with _peak_memory(device) as peaks:
-        step = steps_of(build(), plan, device=device, folder=folder)
+        model = build()
+        steered = tuple(module for module in model.modules() if isinstance(module, RatioWeight))
+        for weight in steered:
+            weight.warm_up = sys.maxsize
+        arm = Arm(steps_of(model, plan, device=device, folder=folder), None, steered)
         for batch, _ in zip(cycle(batches), range(WARM_STEPS), strict=False):
-            step(batch)
-    return step, peaks[0]
+            arm.step(batch)
+        if arm.measured_share:
+            arm.measured_step(batches[0])
+    return replace(arm, peak=peaks[0])
+
+
+def _with_measurements(arm: Arm, batch: Batch, timer: Timer) -> float:
+    """The mean time of an arm's steps over that of one without a measurement; 1 for an arm that makes none."""
+    if not arm.measured_share:
+        return 1.0
+    without, within = turns(partial(arm.step, batch), partial(arm.measured_step, batch), timer)
+    return 1.0 + arm.measured_share * (sum(within) / sum(without) - 1.0)
 
 
 @contextmanager

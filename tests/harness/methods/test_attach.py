@@ -14,7 +14,7 @@ from harness.methods.attach import attach, inference_model
 from harness.methods.base import TrainingModel
 from harness.methods.config import method_configuration
 from harness.methods.samiro import gradient_ratios
-from harness.methods.weighting import WARM_UP_FORWARDS, RatioWeight, gradient_norms
+from harness.methods.weighting import WARM_UP_FORWARDS, RatioWeight, gradient_norms, measuring
 
 Attached = Callable[..., Any]
 
@@ -78,19 +78,6 @@ def test_samiros_first_forward_is_bit_equal_to_the_baselines(toy: ModuleType, at
     for name, value in baseline.items():
         assert found[name].item() == value.item()
     assert list(found) == [*baseline, "mutual_information"]
-
-
-def test_lambda_zero_without_attention_trains_bit_equal_to_the_baseline(toy: ModuleType, attached: Attached) -> None:
-    baseline = attached("baseline")
-    void = attached("samiro", **{"lambda": 0, "attention": "none", "mi_attention": "off"})
-    for model in (baseline, void):
-        optimizer = torch.optim.SGD([p for group in model.parameter_groups() for p in group.parameters], 0.1)
-        for step in range(3):
-            optimizer.zero_grad()
-            total(model(toy.batch(step))).backward()
-            optimizer.step()
-    for one, other in zip(baseline.state_dict().values(), void.state_dict().values(), strict=True):
-        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("options", CONTROLS, ids=str)
@@ -392,3 +379,28 @@ def test_a_measurement_that_overflows_leaves_the_weight(toy: ModuleType) -> None
 def test_a_detector_without_a_training_stage_is_refused(toy: ModuleType) -> None:
     with pytest.raises(InputError, match="no tap trains"):
         inference_model(toy.detector(frozen=3), method_configuration("attention_only", None))
+
+
+@pytest.mark.parametrize("total", [1, 50, 51, 220, 1000, 20_000])
+def test_the_share_of_forwards_that_measure_is_the_one_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, total: int
+) -> None:
+    measured = []
+    monkeypatch.setattr(RatioWeight, "_measure", lambda self, *given: measured.append(1))
+    weight, loss = RatioWeight(0.1, total), torch.zeros(())
+    for _ in range(total):
+        weight([loss], loss, [])
+    assert weight.measured_share == len(measured) / total
+
+
+def test_measuring_in_every_forward_leaves_the_weight_as_it_was() -> None:
+    weight = RatioWeight(0.1, 1000)
+    features = torch.ones(2, 3, requires_grad=True)
+    before = {name: value.clone() for name, value in weight.state_dict().items()}
+    with measuring([weight]):
+        assert weight([5 * features.sum()], features.sum(), [features]).item() == pytest.approx(0.5)
+    assert {name: value.item() for name, value in weight.state_dict().items()} == {
+        name: value.item() for name, value in before.items()
+    }
+    assert weight([5 * features.sum()], features.sum(), [features]).item() == pytest.approx(0.1)
+    assert weight.seen == 1

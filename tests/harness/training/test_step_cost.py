@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from harness.methods.weighting import RatioWeight
 from harness.training import step_cost
 from harness.training.loop import TrainingPlan
 from harness.training.step_cost import BLOCKS, WARM_STEPS, measure_step_cost
@@ -14,10 +16,10 @@ CPU = torch.device("cpu")
 
 
 class Machine:
-    """A clock that steps move on; the machine gets slower by a quarter a step, as a drifting one does."""
+    """A clock that steps move on; the machine gets slower by `drift` a step."""
 
     def __init__(self) -> None:
-        self.time, self.steps = 0, []
+        self.time, self.steps, self.drift = 0, [], 250
 
     def now(self) -> int:
         return self.time
@@ -25,12 +27,22 @@ class Machine:
     def synchronise(self) -> None:
         pass
 
-    def arm(self, name: str, cost: int) -> Any:
-        def step(batch: str) -> None:
-            self.steps.append((name, batch))
-            self.time += cost + 250 * len(self.steps)
+    def arm(self, name: str, cost: int, **options: Any) -> Any:
+        return Arm(self, name, cost, **options)
 
-        return step
+
+class Arm(nn.Module):
+    """A model whose forward is a step; one that is `steered` costs more where it measures."""
+
+    def __init__(self, machine: Machine, name: str, cost: int, *, measurement: int = 0, total: int = 0) -> None:
+        super().__init__()
+        self.machine, self.name, self.cost, self.measurement = machine, name, cost, measurement
+        self.weight = RatioWeight(0.1, total) if total else None
+
+    def forward(self, batch: str) -> None:
+        measures = self.weight is not None and self.weight.warm_up == 0
+        self.machine.steps.append((f"{self.name}, measured" if measures else self.name, batch))
+        self.machine.time += self.cost + measures * self.measurement + self.machine.drift * len(self.machine.steps)
 
 
 @pytest.fixture
@@ -75,6 +87,48 @@ def test_a_machine_that_gets_slower_does_not_tell_in_the_difference_of_the_arms(
     )
     assert (found.ratio, found.ratio_low, found.ratio_high) == (1.0, 1.0, 1.0)
     assert found.peak_memory_bytes is None
+
+
+def ratio_of(machine: Machine, plan: TrainingPlan, *, total: int) -> float:
+    """The ratio of an arm of half more, which takes three times as long where it measures."""
+    machine.drift = 0
+    return measure_step_cost(
+        lambda: machine.arm("base", 10_000),  # type: ignore[arg-type, return-value]
+        lambda: machine.arm("method", 15_000, measurement=30_000, total=total),  # type: ignore[arg-type, return-value]
+        ["one"],  # type: ignore[list-item]
+        plan,
+        device=CPU,
+        threads=1,
+    ).ratio
+
+
+def test_what_a_steered_lambda_measures_counts_by_its_share_of_the_forwards(
+    machine: Machine, plan: TrainingPlan
+) -> None:
+    # Of 1,000 forwards the first 50 keep lambda; then every tenth measures.
+    assert ratio_of(machine, plan, total=1000) == pytest.approx(1.5 * (1 + 0.095 * 2))
+    names = [name for name, _ in machine.steps]
+    block = ["base", "method", "method", "base", "method", *["method, measured"] * 2, "method"]
+    assert names == ["base"] * WARM_STEPS + ["method"] * WARM_STEPS + ["method, measured"] + block * BLOCKS
+
+
+def test_a_training_that_ends_before_the_first_measurement_pays_for_none(machine: Machine, plan: TrainingPlan) -> None:
+    assert ratio_of(machine, plan, total=50) == 1.5
+    assert not any("measured" in name for name, _ in machine.steps)
+
+
+def test_real_steps_of_a_steered_lambda_measure_only_where_it_is_meant(
+    toy: ModuleType, roads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+    real = RatioWeight._measure
+    monkeypatch.setattr(RatioWeight, "_measure", lambda self, *given: (measured.append(1), real(self, *given)))
+    batches = list(roads.stream(toy.model().detector).batches(0, 1))
+    # In micro-batches, so that the forwards of its unmeasured steps pass those that keep lambda.
+    plan = TrainingPlan(toy.recipe(), 100, micro_batch_size=1)
+    found = measure_step_cost(toy.model, lambda: toy.samiro("ratio", 400), batches, plan, device=CPU, threads=1)
+    assert len(measured) == 4 * (1 + 2 * BLOCKS)
+    assert found.protocol == "step-cost/2"
 
 
 def test_real_steps_are_measured_and_leave_the_process_as_it_was(toy: ModuleType, roads: Any) -> None:
