@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from harness.report.estimates import Floats
-from harness.report.statistics import LEVEL, t_quantile
+from harness.report.statistics import LEVEL, ROUNDING, t_quantile
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,19 @@ def random_effects(differences: Floats, covariance: Floats) -> RandomEffects:
     """Random-effects summary of k >= 2 rows, tau^2 by restricted maximum likelihood (REML), intervals by Hartung and Knapp.
 
     With W = (tau^2 I + Sigma)^-1: mu = 1'W d / 1'W 1, SE^2 = r'W r / (k - 1) / 1'W 1, prediction interval mu +- t_{k-1} sqrt(tau^2 +
-    SE^2). differences: (k,); covariance: Sigma (k, k). Hartung and Knapp, Statist. Med. 20 (2001) 3875-3889.
+    SE^2). Where nothing varies, neither between rows nor within one, mu is what all rows show, with an error of 0. differences: (k,);
+    covariance: Sigma (k, k). Hartung and Knapp, Statist. Med. 20 (2001) 3875-3889.
     """
     rows = len(differences)
+    scale = max(float(differences.var(ddof=1)), float(np.trace(covariance)) / rows)
+    if scale <= ROUNDING**2:
+        # As of a method that changes nothing: W would be infinite.
+        mean = float(differences.mean())
+        return RandomEffects(rows, mean, 0.0, 0.0, mean, mean)
     eigenvalues, vectors = np.linalg.eigh(covariance)
     ones, rotated = vectors.sum(axis=0), differences @ vectors
 
     # Rows without any variance of their own would make Sigma singular: this much keeps it invertible and changes no digit.
-    scale = max(float(differences.var(ddof=1)), float(np.trace(covariance)) / rows)
     own = np.maximum(eigenvalues, 0.0) + 1e-12 * scale
 
     def fit(between: float) -> tuple[float, float, float, float]:

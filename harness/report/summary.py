@@ -14,7 +14,7 @@ from harness.report.arms import what_differs
 from harness.report.estimates import Floats
 from harness.report.random_effects import RandomEffects, averaged_within, clip_covariance, random_effects
 from harness.report.rows import Gain
-from harness.report.statistics import Comparison
+from harness.report.statistics import ROUNDING, Comparison
 
 DETECTORS_FOR_A_VERDICT = 5
 
@@ -88,7 +88,7 @@ def summary_of(method: str, variant: str, sections: Sequence[tuple[str, Sequence
     if detectors < DETECTORS_FOR_A_VERDICT:
         told = f"no verdict: {detectors} detector{'s' if detectors != 1 else ''}"
     else:
-        told = "consistently improves" if effects.low > 0 else "not consistent"
+        told = "consistently improves" if effects.low > ROUNDING else "not consistent"
     return MethodSummary(method, variant, detectors, len({dataset for dataset, _ in sections}), effects, told)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from harness.report.beside import PublishedRow
 from harness.report.columns import ACCURACY, OVERLAP, SCENARIOS, Column
-from harness.report.costs import InferenceCostOfArm, Timing, TrainingCostOfArm
+from harness.report.costs import InferenceCostOfArm, Timing, TrainingCostOfArm, common_timing
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Difference, Gain, Row
 from harness.report.text import csv_text, number, one_line
@@ -108,7 +108,8 @@ def row_cells(board: Leaderboard, section: Section, row: Row) -> dict[str, str]:
                 one_line(f"{column.key}_sd"): number(score.sd * column.factor if score.sd is not None else None, 4),
             }
     timings = board.timings[row.arm]
-    timing = timings.get(section.timing) if section.timing else next(iter(timings.values()), None)
+    key = section.timing or common_timing([timings])
+    timing = timings.get(key) if key else None
     costs = board.training[row.arm]
     cells |= timing_cells(timing) if timing else {}
     cells |= training_cells(costs[0]) if len(costs) == 1 else {}

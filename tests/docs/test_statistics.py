@@ -51,3 +51,19 @@ def test_all_sixteen_settings_cover_between_93_and_98_percent_and_err_in_at_most
         covered, errors = re.findall(r"([\d.]+) ± ([\d.]+)", line)
         assert 93 - 3 * float(covered[1]) <= float(covered[0]) <= 98 + 3 * float(covered[1]), line
         assert float(errors[0]) <= 5 + 3 * float(errors[1]), line
+
+
+def test_what_is_said_of_the_prediction_interval_is_what_its_table_shows() -> None:
+    covered: dict[str, list[float]] = {}
+    improves: list[float] = []
+    for line in lines_of(Part.prediction)[2:]:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        coverage, said = (float(cell.split(" ")[0]) for cell in cells[3:])
+        for key in (cells[0], f"{cells[0]} of {cells[1]}"):
+            covered.setdefault(key, []).append(coverage)
+        improves.append(said)
+    text = " ".join(PAGE.split("**Prediction interval.**")[1].split("<!-- prediction -->")[0].split())
+    for share in ("50%", "95%"):
+        assert f"covers {min(covered[share])} to {max(covered[share])} %" in text
+    assert f"with 5 detectors {max(covered['95% of 5'])} at best, with 12 at least {min(covered['95% of 12'])}" in text
+    assert f"in {max(improves)} % at most" in text

@@ -186,15 +186,21 @@ def mean_of(found: Sequence[Sequence[Comparison]]) -> float:
 class Regime:
     """Summaries over k detectors, three seeds each, on one dataset of 100 clips.
 
-    between: the standard deviation of the detectors' true gains, in units of that by which a row's difference varies through seeds and
-    clips.
+    by_seeds: the share of a row's variance that is from seeds; half of the rest is from clips alike in all rows. between: the standard
+    deviation of the detectors' true gains, in units of that by which a row's difference varies through seeds and clips.
     """
 
+    by_seeds: float
     detectors: int
     between: float
 
 
-REGIMES = tuple(Regime(detectors, between) for detectors in (5, 8, 12) for between in (0.0, 0.5, 2.0))
+REGIMES = tuple(
+    Regime(by_seeds, detectors, between)
+    for by_seeds in (0.5, 0.95)
+    for detectors in (5, 8, 12)
+    for between in (0.0, 0.5, 1.0, 2.0)
+)
 
 
 @dataclass(frozen=True)
@@ -208,27 +214,29 @@ class Predicted:
 
 
 def predicted(regime: Regime, matrices: int, seed: int) -> Predicted:
-    """Draw gains and influences normally. Half of a row's variance is from seeds, a quarter from clips alike in all rows."""
-    rng = np.random.default_rng([seed, regime.detectors, round(10 * regime.between)])
+    """Draw gains, seeds and influences normally."""
+    rng = np.random.default_rng([seed, round(100 * regime.by_seeds), regime.detectors, round(10 * regime.between)])
     covered, improves = np.empty((2, matrices))
     for index in range(matrices):
         *gains, new = regime.between * rng.normal(size=regime.detectors + 1)
-        comparisons = normal_rows(rng, np.array(gains), seeds=3, clips=100)
+        comparisons = normal_rows(rng, np.array(gains), by_seeds=regime.by_seeds, seeds=3, clips=100)
         found = random_effects(np.array([row.mean for row in comparisons]), covariance_of(comparisons))
         covered[index], improves[index] = found.low <= new <= found.high, found.low > 0
     return Predicted(regime, share(covered), share(improves))
 
 
-def normal_rows(rng: np.random.Generator, gains: Floats, *, seeds: int, clips: int) -> list[Comparison]:
-    """Rows of given true gains, whose mean differences vary by 1: half from seeds, a quarter from clips that all rows share."""
+def normal_rows(
+    rng: np.random.Generator, gains: Floats, *, by_seeds: float, seeds: int, clips: int
+) -> list[Comparison]:
+    """Rows of given true gains, whose mean differences vary by 1: `by_seeds` of it from seeds, half of the rest from shared clips."""
     shared = rng.normal(size=clips)
     rows = []
     for gain in gains:
         own = rng.normal(size=clips)
-        by_clips = (shared + own) * math.sqrt(0.25 / clips)
-        by_seeds = rng.normal(0, math.sqrt(0.5 * seeds), seeds)
-        influence = by_clips - by_clips.mean()
-        values = gain + by_clips.sum() + by_seeds
+        of_clips = (shared + own) * math.sqrt((1 - by_seeds) / 2 / clips)
+        of_seeds = rng.normal(0, math.sqrt(by_seeds * seeds), seeds)
+        influence = of_clips - of_clips.mean()
+        values = gain + of_clips.sum() + of_seeds
         rows.append(
             Comparison(
                 differences=values,

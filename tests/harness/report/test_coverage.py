@@ -24,7 +24,16 @@ from harness.report.simulation.drawn import (
     Setting,
     draw,
 )
-from harness.report.simulation.measured import REGIMES, ROWS, Regime, Share, measure, power, predicted
+from harness.report.simulation.measured import (
+    REGIMES,
+    ROWS,
+    Regime,
+    Share,
+    measure,
+    normal_rows,
+    power,
+    predicted,
+)
 from harness.report.simulation.rivals import BY_NUMBER
 
 SEEDS_DOMINATE = Setting(3, 60, "uneven", OF_60[0])
@@ -122,9 +131,33 @@ def test_the_detectable_difference_is_seen_about_four_times_in_five(setting: Set
     assert lies(power(setting, 200, seed=103).separated, 0.75, 0.86)
 
 
+def test_rows_of_a_regime_vary_by_1_and_by_their_seeds_as_much_as_it_says() -> None:
+    rng = np.random.default_rng(8)
+    for by_seeds in (0.5, 0.95):
+        rows = [normal_rows(rng, np.zeros(1), by_seeds=by_seeds, seeds=3, clips=100)[0] for _ in range(2000)]
+        assert np.var([row.mean for row in rows]) == pytest.approx(1.0, abs=0.1)
+        assert np.mean([row.seed_variance for row in rows]) == pytest.approx(by_seeds, abs=0.06)
+        assert np.mean([row.clip_variance for row in rows]) == pytest.approx(1 - by_seeds, abs=0.03)
+
+
+def test_the_prediction_interval_of_five_detectors_is_too_short_where_seeds_are_nearly_all() -> None:
+    assert predicted(Regime(0.95, 5, 1.0), 600, seed=6).coverage.value < 0.92
+
+
+PREDICTION_COVERS = {
+    (0.5, 5): (0.925, 0.955),
+    (0.5, 8): (0.925, 0.96),
+    (0.5, 12): (0.935, 0.965),
+    (0.95, 5): (0.875, 0.93),
+    (0.95, 8): (0.905, 0.95),
+    (0.95, 12): (0.93, 0.97),
+}
+"""Between which shares it does, by the share of variance that is from seeds and by detectors, whatever lies between these."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("regime", REGIMES, ids=str)
-def test_a_new_detectors_gain_lies_in_the_prediction_interval(regime: Regime) -> None:
+def test_a_new_detectors_gain_lies_in_the_prediction_interval_as_often_as_is_said(regime: Regime) -> None:
     found = predicted(regime, 1000, seed=104)
-    assert lies(found.coverage, 0.90, 1.0)
-    assert lies(found.improves, 0.0, 0.05)
+    assert lies(found.coverage, *PREDICTION_COVERS[regime.by_seeds, regime.detectors])
+    assert lies(found.improves, 0.0, 0.035 if regime.by_seeds > 0.5 else 0.025)

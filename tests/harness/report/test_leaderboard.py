@@ -379,6 +379,28 @@ def test_a_method_over_five_detectors_gets_a_verdict_and_below_none(made: Any, t
     assert leaderboard(records[:6], tmp_path).summaries == ()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("detectors", "verdict"), [(2, "no verdict: 2 detectors"), (5, "not consistent")])
+def test_a_method_that_changes_nothing_over_all_detectors_is_not_consistent_and_no_figure_is_nan(
+    made: Any, tmp_path: Path, detectors: int, verdict: str
+) -> None:
+    base = made.split(images=120, clips=12)
+    records = [
+        made.record(tmp_path, made.noisy(base, 10 * detector + seed), detector=f"d{detector}", method=arm, seed=seed)
+        for detector in range(detectors)
+        for seed in range(3)
+        for arm in ("baseline", "samiro")
+    ]
+    board = leaderboard(records, tmp_path)
+    (summary,) = board.summaries
+    assert summary.verdict == verdict
+    assert [gain.verdict for gain in board.sections[0].gains] == ["not separated"] * detectors
+    line = f"| samiro | {detectors} | 1 | {detectors} | 0.00 | 0.00 | 0.00 | 0.00 to 0.00 | {verdict} |"
+    page = to_markdown(board)
+    assert line in re.sub(" +", " ", page).replace("+0.00", "0.00")
+    assert "nan" not in page
+
+
 def test_backbones_of_one_paper_are_one_detector(made: Any, tmp_path: Path) -> None:
     changes = {"detector_meta": {"paper": "one paper"}}
     records = [

@@ -74,6 +74,15 @@ def test_rows_without_any_variance_of_their_own_are_summarised_too() -> None:
     assert result.standard_error == pytest.approx(0.1 / math.sqrt(3), rel=1e-4)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rows", [2, 5])
+@pytest.mark.parametrize("gain", [0.0, 0.01])
+def test_rows_among_and_in_which_nothing_varies_show_their_gain_without_an_error(rows: int, gain: float) -> None:
+    result = random_effects(np.full(rows, gain), np.zeros((rows, rows)))
+    assert (result.mean, result.low, result.high) == pytest.approx((gain, gain, gain))
+    assert (result.rows, result.standard_error, result.between_variance) == (rows, 0.0, 0.0)
+
+
 def test_clip_covariance_of_two_rows_by_hand() -> None:
     covariance = clip_covariance([np.array([0.1, -0.1]), np.array([0.2, -0.2])])
     assert covariance == pytest.approx(np.array([[0.04, 0.08], [0.08, 0.16]]))

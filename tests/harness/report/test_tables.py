@@ -159,6 +159,17 @@ def test_short_and_full_protocols_never_share_a_table(made: Any, tmp_path: Path)
     ]
 
 
+def test_csv_gives_fp32_strict_of_each_row_where_no_machine_is_common(made: Any, tmp_path: Path) -> None:
+    modes = (made.throughput(8.0, precision="amp-bf16"), made.throughput(10.0))
+    records = [
+        made.record(tmp_path, made.split(), throughput=modes),
+        made.record(tmp_path, made.split(), method="samiro", throughput=modes, environment=made.environment(cpu="B")),
+    ]
+    rows = list(csv.DictReader(io.StringIO(to_csv(leaderboard(records, tmp_path)))))
+    assert [row["precision"] for row in rows if row["kind"] != "gain"] == ["fp32-strict"] * 2
+    assert [row["fps"] for row in rows if row["kind"] != "gain"] == ["100.0000"] * 2
+
+
 def test_missing_figures_are_blank(made: Any, tmp_path: Path) -> None:
     unknown = made.throughput(10.0, gflops=None)
     text = to_markdown(leaderboard([made.record(tmp_path, made.split(), throughput=(unknown,))], tmp_path))
