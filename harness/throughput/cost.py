@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import cycle
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from detectors.base import Detector
 from harness.compilation import compiled
-from harness.throughput.devices import device_name, noise_flags, ratio_timer_of, timing_settings
+from harness.throughput.devices import device_name, noise_flags, ratio_timer_of, timing_settings, usage
 from harness.throughput.interleaved import ratio_interval, turns
 from harness.throughput.modes import HEADLINE
 from harness.throughput.pipeline import View, deployed, frames_of
@@ -61,9 +60,9 @@ def measure_inference_cost(
             coming = cycle(images)
             for _ in range(rules.cost_warm_blocks):
                 block_of(arms, next(coming), timer)
-            cpu_start, wall_start = time.process_time(), time.perf_counter()
+            start = usage()
             blocks = [block_of(arms, next(coming), timer) for _ in range(rules.cost_blocks)]
-            cpu_seconds, wall_seconds = time.process_time() - cpu_start, time.perf_counter() - wall_start
+            end = usage()
             ratio, low, high = ratio_interval(blocks)
             without, within = (float(np.median([block[arm] for block in blocks])) / 1e6 for arm in (0, 1))
             found.append(
@@ -78,7 +77,7 @@ def measure_inference_cost(
                     ratio_high=high,
                     model_ms=within,
                     baseline_model_ms=without,
-                    flags=tuple(noise_flags(device, cpu_seconds=cpu_seconds, wall_seconds=wall_seconds)),
+                    flags=tuple(noise_flags(device, start, end)),
                 )
             )
     if impossible:

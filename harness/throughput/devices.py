@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -13,7 +15,12 @@ import torch
 from harness.throughput.gpu import gpu_is_shared
 
 CPU_SHARE_OF_A_QUIET_RUN = 0.95
-"""A process that computes all the time has at least this much CPU time a second of wall time, unless others take the cores."""
+"""A process that computes all the time has at least this much CPU time a second of wall time, unless others take the cores; and each of
+its threads waits for a core during no more than the rest.
+"""
+
+TASKS = Path("/proc/self/task")
+"""Linux's folder of this process's threads. Elsewhere nothing tells how long each of them waited."""
 
 
 class Timer(Protocol):
@@ -126,9 +133,37 @@ def timing_settings(*, threads: int, tf32: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
 
 
-def noise_flags(device: torch.device, *, cpu_seconds: float, wall_seconds: float) -> list[str]:
-    """Flags for a measurement that others disturbed: CPU time and wall time are those of the timed part."""
+@dataclass(frozen=True)
+class Usage:
+    """What the process has used up to a moment, in seconds. wall: of a clock. cpu: of all threads together.
+
+    waited: of each thread by its number, how long it could have run but had no core; empty where the system doesn't tell.
+    """
+
+    wall: float
+    cpu: float
+    waited: Mapping[str, float]
+
+
+def usage() -> Usage:
+    """What the process has used so far."""
+    waited = {}
+    for task in TASKS.glob("*/schedstat"):
+        # A thread that has ended since it was listed isn't one of those that are timed.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            waited[task.parent.name] = int(task.read_text().split()[1]) / 1e9
+    return Usage(time.perf_counter(), time.process_time(), waited)
+
+
+def noise_flags(device: torch.device, start: Usage, end: Usage) -> list[str]:
+    """Flags for a measurement that others disturbed between two moments, the timed part.
+
+    On a CPU the process as a whole tells what one thread lacked; of several each has to be looked at, for all wait for the slowest.
+    """
     if device.type == "cuda":
         shared = gpu_is_shared(device)
         return ["noisy"] if shared else ["load of the GPU unknown"] if shared is None else []
-    return ["noisy"] if cpu_seconds < CPU_SHARE_OF_A_QUIET_RUN * wall_seconds else []
+    wall = end.wall - start.wall
+    waited = max((seconds - start.waited.get(task, 0.0) for task, seconds in end.waited.items()), default=0.0)
+    took_its_time = end.cpu - start.cpu >= CPU_SHARE_OF_A_QUIET_RUN * wall
+    return [] if took_its_time and waited <= (1 - CPU_SHARE_OF_A_QUIET_RUN) * wall else ["noisy"]

@@ -6,14 +6,13 @@ saturated device, for which there are batches (`harness.throughput.batches`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
 
 from detectors.base import Detector
-from harness.throughput.devices import device_name, noise_flags, timer_of, timing_settings
+from harness.throughput.devices import device_name, noise_flags, timer_of, timing_settings, usage
 from harness.throughput.gpu import gpu_state
 from harness.throughput.modes import HEADLINE, Mode, check_mode
 from harness.throughput.operations import count_operations
@@ -57,9 +56,9 @@ def measure(
             first = pipeline.whole(timer)
             warm = warm_up(lambda: pipeline.whole(timer), rules)
             with no_compilation() if mode.compiled else nullcontext():
-                cpu_start, wall_start = time.process_time(), time.perf_counter()
+                start = usage()
                 whole = timed(lambda: pipeline.whole(timer), rules)
-                cpu_seconds, wall_seconds = time.process_time() - cpu_start, time.perf_counter() - wall_start
+                end = usage()
                 regions = [pipeline.regions(timer) for _ in range(rules.region_iterations)]
                 allocated, reserved = peak_memory(device)
                 files = [pipeline.from_file(timer) for _ in range(rules.file_iterations)]
@@ -68,7 +67,7 @@ def measure(
     gpu_after = gpu_state(device)
     raised = [
         *(["cpu"] if device.type == "cpu" else []),
-        *noise_flags(device, cpu_seconds=cpu_seconds, wall_seconds=wall_seconds),
+        *noise_flags(device, start, end),
         *(["drift"] if drifted(reference_before, reference_after) else []),
         *(["warm-up not stable"] if not warm.stable else []),
         *([f"1 of {rules.repeats} repeats"] if rules.repeats > 1 else []),
@@ -92,7 +91,7 @@ def measure(
         peak_memory_bytes=allocated,
         flags=tuple(dict.fromkeys([*flags, *raised])),
         warm_iterations=warm.iterations,
-        cpu_ms=1e3 * cpu_seconds / len(whole),
+        cpu_ms=1e3 * (end.cpu - start.cpu) / len(whole),
         pre_ms=latency_of([read for read, _ in files]) if files else None,
         h2d_ms=latency_of([copied for copied, _, _ in regions]),
         end_to_end_ms=latency_of([all_of_it for _, all_of_it in files]) if files else None,

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ import torch
 from detectors.base import Batch
 from harness.methods.base import TrainingModel
 from harness.methods.weighting import RatioWeight, measuring
-from harness.throughput.devices import Timer, device_name, noise_flags, ratio_timer_of
+from harness.throughput.devices import Timer, device_name, noise_flags, ratio_timer_of, usage
 from harness.throughput.interleaved import turns
 from harness.timings import StepCost
 from harness.training.determinism import deterministic, random_state, set_random_state
@@ -86,12 +85,12 @@ def measure_step_cost(
     with tempfile.TemporaryDirectory() as nowhere, deterministic(threads=threads):
         try:
             base, ours = (_warm(build, batches, plan, device, Path(nowhere)) for build in (baseline, method))
-            cpu_start, wall_start = time.process_time(), time.perf_counter()
+            start = usage()
             blocks, factors = [], []
             for batch, _ in zip(cycle(batches), range(BLOCKS), strict=False):
                 blocks.append(turns(partial(base.step, batch), partial(ours.step, batch), timer))
                 factors.append(_with_measurements(ours, batch, timer))
-            cpu_seconds, wall_seconds = time.process_time() - cpu_start, time.perf_counter() - wall_start
+            end = usage()
         finally:
             set_random_state(before)
     ratios = [factor * sum(second) / sum(first) for factor, (first, second) in zip(factors, blocks, strict=True)]
@@ -111,7 +110,7 @@ def measure_step_cost(
         baseline_seconds_per_step=median(nanoseconds for first, _ in blocks for nanoseconds in first) / 1e9,
         peak_memory_bytes=ours.peak,
         baseline_peak_memory_bytes=base.peak,
-        flags=tuple(noise_flags(device, cpu_seconds=cpu_seconds, wall_seconds=wall_seconds)),
+        flags=tuple(noise_flags(device, start, end)),
     )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
+import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +20,7 @@ from detectors.base import Batch, Detector, Tap
 from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
 from harness.lanes import Geometry, Lane, plain_geometry
 from harness.throughput import measure
-from harness.throughput.devices import CpuTimer, noise_flags, timing_settings
+from harness.throughput.devices import TASKS, CpuTimer, Usage, noise_flags, timing_settings, usage
 from harness.throughput.modes import HEADLINE, Mode
 from harness.throughput.operations import count_operations
 from harness.throughput.pipeline import Pipeline, frames_of
@@ -106,10 +110,43 @@ def test_drift_is_more_than_three_percent_either_way(after: float, flagged: bool
     assert drifted(100.0, after) is flagged
 
 
+def noise(cpu: float, waited: dict[str, float] | None = None) -> list[str]:
+    """The flags of a second of wall time after which the process has used so much."""
+    return noise_flags(torch.device("cpu"), Usage(5.0, 3.0, {"1": 2.0}), Usage(6.0, 3.0 + cpu, waited or {}))
+
+
 def test_a_process_that_did_not_get_its_cpu_is_noisy() -> None:
-    cpu = torch.device("cpu")
-    assert noise_flags(cpu, cpu_seconds=0.9, wall_seconds=1.0) == ["noisy"]
-    assert noise_flags(cpu, cpu_seconds=1.9, wall_seconds=1.0) == []
+    assert noise(0.9) == ["noisy"]
+    assert noise(1.9) == []
+
+
+def test_threads_that_wait_for_cores_are_noisy_though_together_they_have_the_time_of_one() -> None:
+    assert noise(2.0, {"1": 2.5, "2": 0.5, "3": 0.5, "4": 0.5}) == ["noisy"]
+    assert noise(3.5, {"1": 2.0, "2": 0.0, "3": 0.06, "4": 0.0}) == ["noisy"]
+    assert noise(3.9, {"1": 2.04, "2": 0.04, "3": 0.04, "4": 0.04}) == []
+
+
+@pytest.mark.skipif(not list(TASKS.glob("*/schedstat")), reason="this system doesn't tell how long a thread waits")
+def test_a_thread_that_shares_its_core_is_seen_to_wait() -> None:
+    """Two threads that compute on one core: each waits while the other runs."""
+    cores = os.sched_getaffinity(0)
+    data = bytes(1 << 20)
+    stop = time.perf_counter() + 0.5
+
+    def compute() -> None:
+        os.sched_setaffinity(0, {min(cores)})
+        while time.perf_counter() < stop:
+            hashlib.sha256(data)
+
+    with ThreadPoolExecutor(2) as pool:
+        start = usage()
+        running = [pool.submit(compute) for _ in range(2)]
+        time.sleep(0.45)
+        end = usage()
+        for one in running:
+            one.result()
+    assert max(seconds - start.waited.get(task, 0.0) for task, seconds in end.waited.items()) > 0.1
+    assert noise_flags(torch.device("cpu"), start, end) == ["noisy"]
 
 
 def test_settings_are_put_back_also_after_an_error() -> None:
