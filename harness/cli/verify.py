@@ -40,7 +40,7 @@ def verify(
 
 
 def lines_of(found: Verification) -> list[str]:
-    """What was found: a line a row and a table, one a fault below it, and a summary."""
+    """What was found: a line a row and a table, one a fault below it, one a mark, and a summary."""
     from harness.report.text import one_line
 
     lines = []
@@ -50,6 +50,7 @@ def lines_of(found: Verification) -> list[str]:
             lines.append(f"{name}: {checked.outcome}: {checked.told[0]}")
         else:
             lines += [f"{name}: {checked.outcome}", *(f"    {line}" for line in checked.told)]
+    lines += [f"mark: {told}" for told in found.marks]
     outcomes = [row.outcome for row in found.rows]
     tables = sum(table.outcome == "verified" for table in found.tables)
     lines.append(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.files import sha256_of_json
+from harness.publishing.copies import copies
 from harness.publishing.missing import read_missing
 from harness.publishing.rescoring import (
     LabelSource,
@@ -27,6 +28,7 @@ from harness.publishing.rescoring import (
     scored_again,
 )
 from harness.publishing.site import PAGE, page_of
+from harness.publishing.starts import unlike_starts
 from harness.publishing.sums import RESTORE, changed_files, read_sums
 from harness.publishing.tables import write_tables
 from harness.record_text import read_text
@@ -53,11 +55,15 @@ class Checked:
 
 @dataclass(frozen=True)
 class Verification:
-    """Everything that was looked at. rows: every evaluation of every record. tables: those made again. files: only those at fault."""
+    """Everything that was looked at. rows: every evaluation of every record. tables: those made again. files: only those at fault.
+
+    marks: what a reader should know though nothing differs, a line each: copies, and pairs whose trainings began unlike each other.
+    """
 
     rows: tuple[Checked, ...]
     tables: tuple[Checked, ...]
     files: tuple[Checked, ...]
+    marks: tuple[str, ...]
 
     @property
     def sound(self) -> bool:
@@ -86,7 +92,8 @@ def verify(folder: Path) -> Verification:
                 continue
             records.append(read.record)
             rows += rows_of(folder, path, read, labels)
-    return Verification(tuple(rows), checked_tables(folder, records, unread), files)
+    marks = (*copies(records, {}), *(inside(folder, line) for line in unlike_starts(folder, records)))
+    return Verification(tuple(rows), checked_tables(folder, records, unread), files, marks)
 
 
 def links(folder: Path) -> set[str]:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.datasets.predictions import pack_predictions, predictions_sha256, unpack_predictions
 from harness.publishing.examine import Verdict, statement_of
 from harness.publishing.quarantine import Bounds
 from harness.publishing.statement import SUITE_FILE, Statement, write_statement
@@ -72,6 +73,14 @@ def evaluated(record: Record, **update: object) -> Record:
 
 def identified(**update: object) -> Callable[[Record], Record]:
     return lambda record: record.model_copy(update={"identity": record.identity.model_copy(update=update)})
+
+
+def backwards(archive: Path) -> str:
+    """Write archived predictions with the lanes of every image in reverse order; returns their hash."""
+    ids, lanes = unpack_predictions(archive)
+    turned = [found[::-1] for found in lanes]
+    pack_predictions(archive, ids, turned)
+    return predictions_sha256(ids, turned)
 
 
 def told(found: Verdict) -> str:

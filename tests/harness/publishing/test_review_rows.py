@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.publishing import examine as examining
-from harness.publishing.copies import known_predictions
+from harness.publishing.copies import copies, known_predictions
 from harness.publishing.examine import examine
 from harness.publishing.expected import FOREIGN, ExpectedSuite
 from harness.publishing.rescoring import ABSENT
@@ -17,7 +17,19 @@ from harness.publishing.review import review
 from harness.publishing.statement import SUITE_FILE
 from harness.publishing.sums import write_sums
 from harness.records import Record, identity_hash, read_records, write_record
-from tests.harness.publishing.forging import BOUNDS, LABELS, RECORD, ROOT, changed, evaluated, identified, sealed, told
+from tests.harness.publishing.forging import (
+    BOUNDS,
+    LABELS,
+    PREDICTIONS,
+    RECORD,
+    ROOT,
+    backwards,
+    changed,
+    evaluated,
+    identified,
+    sealed,
+    told,
+)
 
 pytestmark = pytest.mark.usefixtures("labelled_once")
 
@@ -50,7 +62,7 @@ def test_rows_of_detectors_from_elsewhere_do_not_make_a_suite_whole(alice: Path,
     found = examine(alice, "alice", suite.model_copy(update={"cells": (one, two)}), BOUNDS)
     assert found.reasons == ()
     assert "part of the suite: 1 of 2 cells" in found.marks
-    assert any(mark.startswith("equal predictions under several names, 1 times") for mark in found.marks)
+    assert any(mark.startswith("equal predictions or sums under several names, 1 times") for mark in found.marks)
 
 
 def test_a_copy_of_published_or_submitted_rows_is_accepted_with_that_said(alice: Path, tmp_path: Path) -> None:
@@ -59,11 +71,34 @@ def test_a_copy_of_published_or_submitted_rows_is_accepted_with_that_said(alice:
     assert known[record.evaluations[0].predictions_sha256] == f"mini, {RECORD}, test"
     found = review(alice)
     assert found.accepted
-    said = f"predictions copied or repeated exactly, 1 times: {RECORD}, test are mini, {RECORD}, test"
+    said = f"predictions copied or repeated, 1 times: {RECORD}, test are mini, {RECORD}, test"
     assert said in found.verdict.marks
     shutil.copytree(alice, tmp_path / "results/submissions/mini/bob")
     assert "submissions/mini/bob" in next(iter(known_predictions(tmp_path / "results", "mini", "alice").values()))
     assert known_predictions(tmp_path / "results", "mini", "bob") == {}
+
+
+def test_a_copy_whose_lanes_stand_in_another_order_is_accepted_with_that_said(alice: Path) -> None:
+    (record,) = read_records(alice / "records")
+    changed(alice, lambda record: evaluated(record, predictions_sha256=backwards(alice / PREDICTIONS)))
+    assert read_records(alice / "records")[0].evaluations[0].predictions_sha256 != (
+        record.evaluations[0].predictions_sha256
+    )
+    found = review(alice)
+    assert found.accepted
+    assert (
+        f"predictions copied or repeated, 1 times: {RECORD}, test have every sum of mini, {RECORD}, test"
+        in found.verdict.marks
+    )
+
+
+def test_rows_that_found_no_lane_are_not_called_copies_of_each_other_by_their_sums(alice: Path) -> None:
+    (record,) = read_records(alice / "records")
+    evaluation = record.evaluations[0]
+    total = evaluation.total.model_copy(update={"true_positives": (0,) * 10})
+    rows = [evaluated(record, total=total, predictions_sha256=digit * 64) for digit in "ab"]
+    assert copies(rows, {}) == []
+    assert len(copies([evaluated(record, predictions_sha256=digit * 64) for digit in "ab"], {})) == 1
 
 
 def test_rows_of_another_suite_are_refused_by_key(tmp_path: Path, suite: ExpectedSuite) -> None:

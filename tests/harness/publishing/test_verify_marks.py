@@ -1,0 +1,135 @@
+"""What `verify` marks though nothing differs: copies under several names, and pairs whose trainings began unlike each other."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.publishing.copies import copies
+from harness.publishing.starts import unlike_starts
+from harness.publishing.sums import write_sums
+from harness.publishing.tables import write_tables
+from harness.records import Record, counts_path, read_any_record, read_records, write_record
+from harness.report.leaderboard import leaderboard
+from harness.report.published import read_published
+from tests.harness.publishing.forging import MINI, backwards
+
+PUBLISHED = sorted(path.parent for path in MINI.parent.glob("*/records"))
+
+pytestmark = pytest.mark.usefixtures("labelled_once")
+
+
+def hashed_again(folder: Path) -> None:
+    write_tables(folder, leaderboard(read_records(folder / "records"), folder / "records", read_published()))
+    write_sums(folder)
+
+
+def published(source: Path, folder: Path, rows: str) -> Path:
+    """The rows of a publication whose names match a pattern, published without a page."""
+    for path in (*source.glob(f"*/{rows}"), *source.glob("labels/*")):
+        (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / path.parent.name)
+    hashed_again(folder)
+    return folder
+
+
+@pytest.fixture
+def mini(tmp_path: Path) -> Path:
+    """Both arms of a detector of the mini suite."""
+    return published(MINI, tmp_path / "mini", "*-resa_micro-*")
+
+
+@pytest.fixture
+def two_seeds(tmp_path: Path) -> Path:
+    """Two seeds of both arms of a detector."""
+    return published(MINI.parent / "rendered-reduced", tmp_path / "seeds", "hard-ufldv2_micro-*-s[01]-*")
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_no_publication_here_has_copies_or_pairs_that_began_unlike(folder: Path) -> None:
+    records = read_records(folder / "records")
+    assert copies(records, {}) == []
+    assert list(unlike_starts(folder, records)) == []
+
+
+def taken(folder: Path, name: str, donor: str, *, turned: bool = False) -> None:
+    """Publish the predictions of `donor` and all that follows from them as those of `name`; turned: their lanes in another order."""
+    for kind, suffix in (("records", "counts.npz"), ("predictions", "npz")):
+        shutil.copyfile(folder / kind / f"{donor}.test.{suffix}", folder / kind / f"{name}.test.{suffix}")
+    record, other = (read_any_record(folder / "records" / f"{one}.json").record for one in (name, donor))
+    (evaluation,) = other.evaluations
+    changes = {"counts_file": counts_path(folder, name, "test").name}
+    if turned:
+        changes["predictions_sha256"] = backwards(folder / f"predictions/{name}.test.npz")
+    write_record(
+        folder / "records", record.model_copy(update={"evaluations": (evaluation.model_copy(update=changes),)})
+    )
+    hashed_again(folder)
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["as they are", "lanes reordered"])
+def test_the_baselines_predictions_as_the_methods_are_marked_and_nothing_else_of_the_row_differs(
+    mini: Path, turned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness.cli.main import main
+
+    baseline, method = (path.stem for path in sorted((mini / "records").glob("*.json")))
+    taken(mini, method, baseline, turned=turned)
+    assert main(["verify", "mini", "--published", str(mini.parent)]) == 0
+    said = capsys.readouterr().out
+    mark = f"equal predictions or sums under several names, 1 times: {baseline}, test; {method}, test"
+    assert f"mark: {mark}\n" in said
+
+
+def test_one_seeds_predictions_as_anothers_are_marked(two_seeds: Path) -> None:
+    first, second = (path.stem for path in sorted((two_seeds / "records").glob("*-samiro-*.json")))
+    taken(two_seeds, second, first, turned=True)
+    assert copies(read_records(two_seeds / "records"), {}) == [
+        f"equal predictions or sums under several names, 1 times: {first}, test; {second}, test"
+    ]
+
+
+def test_seeds_named_anew_in_one_arm_alone_show_in_the_first_losses(two_seeds: Path) -> None:
+    records = read_records(two_seeds / "records")
+    assert list(unlike_starts(two_seeds, records)) == []
+    first, second = sorted((two_seeds / "training").glob("*-samiro-*.jsonl"))
+    first.rename(two_seeds / "kept")
+    second.rename(first)
+    (two_seeds / "kept").rename(second)
+    told = list(unlike_starts(two_seeds, records))
+    assert [line.partition(" and ")[0] for line in told] == [first.stem, second.stem]
+    assert all("began with unlike losses: 'row_location' of step 1 is" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"environment": {"cpu": "another"}}, {"environment": {"device": "a GPU"}}, {"method": {"gate": "cbam"}}],
+    ids=["on two machines", "of a GPU and a CPU", "gates that are not neutral at first"],
+)
+def test_first_losses_are_compared_only_where_they_are_equal_by_right(
+    two_seeds: Path, changes: dict[str, dict[str, str]]
+) -> None:
+    for log in (two_seeds / "training").glob("*-samiro-*.jsonl"):
+        log.write_text(log.read_text().replace('"row_location": ', '"row_location": 1', 1))
+    records = read_records(two_seeds / "records")
+    assert len(list(unlike_starts(two_seeds, records))) == 2
+
+    def elsewhere(record: Record) -> Record:
+        environment = record.environment.model_copy(update=changes.get("environment", {}))
+        method = {**record.identity.method_configuration, **changes.get("method", {})}
+        identity = record.identity.model_copy(update={"method_configuration": method})
+        return record.model_copy(update={"environment": environment, "identity": identity})
+
+    changed = [elsewhere(record) if record.identity.method == "samiro" else record for record in records]
+    assert list(unlike_starts(two_seeds, changed)) == []
+
+
+def test_a_log_that_is_none_is_named(two_seeds: Path) -> None:
+    log = min((two_seeds / "training").glob("*-samiro-*.jsonl"))
+    log.write_text("[" * 100_000)
+    (told,) = unlike_starts(two_seeds, read_records(two_seeds / "records"))
+    assert told.startswith(f"{log}: not the log of a training")
+    log.unlink()
+    assert list(unlike_starts(two_seeds, read_records(two_seeds / "records"))) == []
