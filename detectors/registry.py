@@ -18,8 +18,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from detectors import meta as meta_models
 from harness.errors import InputError, did_you_mean
 from harness.files import sha256_of_json
+from harness.validation import first_complaint, plain_complaint
 
 if TYPE_CHECKING:
     from detectors.base import Detector
@@ -298,8 +302,9 @@ def _adapter(found: object, variant: str, origin: dict[str, str] | None, *, wher
     meta = found.metas.get(variant)
     if meta is None or meta.name != variant:
         raise InputError(
-            f"{where}: `metas` has no variant that is called {variant!r}, but {', '.join(found.metas) or 'none'}; "
-            "give key and name of the variant that name"
+            f"{where}: `metas` has no variant that is called {variant!r}, but "
+            + (f"under that key one whose `name` is {meta.name!r}" if meta else ", ".join(found.metas) or "none")
+            + "; give key and name of the variant that name"
         )
     own = found.origin()
     return Adapter(found, meta, origin if own is None else (origin or {}) | own)
@@ -308,4 +313,9 @@ def _adapter(found: object, variant: str, origin: dict[str, str] | None, *, wher
 def _reason(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"ends the program while it is imported (SystemExit: {error.code})"
+    if isinstance(error, ValidationError):
+        # An adapter's own models are known to nobody here: the nearest key can't be named.
+        model = vars(meta_models).get(error.title)
+        said = plain_complaint(error) if model is None else first_complaint(model, error)
+        return f"{error.title}: {said}"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

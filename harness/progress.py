@@ -17,6 +17,17 @@ class Event:
     note: str = ""
 
 
+CHECKPOINTED = frozenset({"train", "pretrain"})
+"""Phases that write a checkpoint when they are asked to stop, from which the next run goes on; all others begin anew."""
+
+
+def stopping(job: str, last: Event | None, again: str) -> Event:
+    """That a job is asked to stop, and what that costs. last: its latest news, None without any. again: what a second Ctrl-C does."""
+    kept = last is not None and last.phase in CHECKPOINTED and last.step < last.total
+    how = "after a checkpoint" if kept else "without a checkpoint, so what it was at begins anew"
+    return Event(job, "stops", note=f"{how}; Ctrl-C again {again}")
+
+
 Report = Callable[[Event], None]
 """Takes an event; must be quick and never fail the work."""
 

@@ -17,6 +17,13 @@ KEY = "key '"
 """How a message that names a key begins."""
 
 
+WORDS = {
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be a mapping"),
+}
+"""Kind of pydantic's error -> what to say instead, where it speaks of Python's types."""
+
+
 def validated(model: type[Model], value: object, *, where: str, under: str = "") -> Model:
     """`value` as `model`, or an InputError that begins with `where` (a file, or a file and a key) and names the first bad key.
 
@@ -39,7 +46,7 @@ def first_complaint(model: type[BaseModel], error: ValidationError, *, under: st
     if complaint["type"] == "extra_forbidden":
         _, parent = followed(model, complaint["loc"][:-1])
         return f"unknown key '{path}': {did_you_mean(keys[-1], known_keys(parent))}"
-    message = complaint["msg"].removeprefix("Value error, ")
+    message = WORDS.get(complaint["type"]) or complaint["msg"].removeprefix("Value error, ")
     shown = "" if complaint["type"] in {"missing", "value_error"} else f" (it is {complaint['input']!r:.80})"
     if path and message.startswith(KEY):
         # A model's own check names a key inside the model.
@@ -48,12 +55,13 @@ def first_complaint(model: type[BaseModel], error: ValidationError, *, under: st
 
 
 def plain_complaint(error: ValidationError) -> str:
-    """The first error of a validation of what a program stored: which key, and what is wrong with it. Nobody mistyped it."""
+    """The first error of a validation of what a program stored or made: which key, and what is wrong with it. Nobody mistyped it."""
     complaint = error.errors()[0]
     # Marks of a union's members look like <overlap>: no file has them.
     key = ".".join(str(part) for part in complaint["loc"] if not str(part).startswith("<"))
     if complaint["type"] == "value_error":
-        return f"key '{key}': {complaint['msg'].removeprefix('Value error, ')}"
+        message = complaint["msg"].removeprefix("Value error, ")
+        return f"key '{key}': {message}" if key else message
     plain = {"missing": "is missing", "extra_forbidden": "is unknown"}
     return f"key '{key}' {plain.get(complaint['type']) or f'''can't be {shown_input(complaint['input'])}'''}"
 

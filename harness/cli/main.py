@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -49,6 +50,9 @@ VERBS: dict[str, tuple[str, str]] = {
 INTERRUPTED = 130
 """Exit code of a run that was stopped: 128 + SIGINT, as shells have it."""
 
+READER_GONE = 141
+"""Exit code where whoever read standard output has gone: 128 + SIGPIPE, as shells have it."""
+
 ALL_OR_NOTHING = ("score", "overlays", "transfer", "data")
 """Verbs that leave nothing when they are stopped, by Ctrl-C or by a time limit's SIGTERM."""
 
@@ -56,6 +60,17 @@ ALL_OR_NOTHING = ("score", "overlays", "transfer", "data")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns (and as a console script exits with) 0, 1 or 2 as docs and `--help` say."""
     words = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = answered(words)
+        # Here, where it is no error that nobody reads on; at its exit Python would complain.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return unheard()
+    return code
+
+
+def answered(words: list[str]) -> int:
+    """Do what a command line says; the exit code. BrokenPipeError where nobody reads standard output on (`| head`)."""
     if not words or words[0] in {"-h", "--help", "help"}:
         print(overview())
         return 0
@@ -82,10 +97,13 @@ def main(arguments: list[str] | None = None) -> int:
     except InfrastructureError as error:
         complain(str(error))
         return 1
+    except SystemExit as end:
+        # typer itself ends the program where the pipe is broken.
+        if isinstance(end.__context__, BrokenPipeError):
+            raise end.__context__ from None
+        raise
     except BrokenPipeError:
-        # Whoever read our output has gone (`| head`); say nothing more, or Python complains at exit.
-        sys.stderr.close()
-        return 141
+        raise
     except OSError as error:
         return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     # typer itself turns Ctrl-C into this exit code, and says nothing.
@@ -139,6 +157,14 @@ def complain(message: str) -> int:
     """One line on standard error; exit code 2."""
     print(f"samiro-bench: {' '.join(message.split())}", file=sys.stderr)
     return 2
+
+
+def unheard() -> int:
+    """Nobody reads on: what isn't written yet goes nowhere, or Python complains of it at its exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    return READER_GONE
 
 
 def interrupted(verb: str | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -33,16 +34,16 @@ def dataset_root(name: str) -> Path:
     """The folder of a dataset: from its environment variable, else from paths.yaml in the current directory or the checkout.
 
     A relative folder in paths.yaml is relative to that file. Raises InputError if nothing names a folder, saying how to name
-    one and where the dataset comes from, or if the folder that is named doesn't exist.
+    one and where the dataset comes from, if the folder that is named doesn't exist, or if the variable is another name's as well.
     """
     variable = environment_variable(name)
     named = os.environ.get(variable)
     if named:
+        refuse_shared_variable([name, *(known for file in _paths_files() for known in _folders(file))])
         return _existing(Path(named), f"{variable}={named}")
     known: dict[str, Path] = {}
     for file in _paths_files():
-        # A link that leads nowhere is told when it is read, not passed over.
-        folders = read_paths(file) if os.path.lexists(file) else {}
+        folders = _folders(file)
         if name in folders:
             return _existing(folders[name], f"{file}: {name}: {folders[name]}")
         known |= dict.fromkeys(folders, file)
@@ -54,6 +55,24 @@ def dataset_root(name: str) -> Path:
         f"no folder is known for the dataset {name!r}{empty}: {guess}set {variable}=FOLDER, or write "
         f"`{name}: FOLDER` into {PATHS_FILE} in the current directory or the checkout{source}"
     )
+
+
+def refuse_shared_variable(names: Iterable[str]) -> None:
+    """InputError if the environment has one variable for two of the names, such as my-roads and my_roads: which it means isn't said."""
+    known: dict[str, str] = {}
+    for name in names:
+        variable = environment_variable(name)
+        other = known.setdefault(variable, name)
+        if other != name and os.environ.get(variable):
+            raise InputError(
+                f"{variable} is set, and would be the folder of dataset {other!r} and of {name!r}: give one of them another "
+                f"name, or unset it and write both into {PATHS_FILE}"
+            )
+
+
+def _folders(file: Path) -> dict[str, Path]:
+    # A link that leads nowhere is told when it is read, not passed over.
+    return read_paths(file) if os.path.lexists(file) else {}
 
 
 def _paths_files() -> list[Path]:

@@ -21,7 +21,7 @@ from harness.engines.states import JobState, read_states, states_file, write_sta
 from harness.engines.worker_process import not_started, outcome_of
 from harness.errors import InputError, InputWarning
 from harness.faults import FaultKind, InfrastructureError, fault_of
-from harness.progress import Event
+from harness.progress import Event, stopping
 
 SILENCE_SECONDS = 30.0
 """How long a job may be silent that its scheduler has ended or doesn't know: files take a while to show on another machine."""
@@ -58,7 +58,7 @@ class Scheduler(Protocol):
 
 @dataclass
 class Submitted:
-    """A job in the scheduler's hands. `ending`: the last thing its worker said of itself; `code`: how that ended, once it has."""
+    """A job in the scheduler's hands. `last`: its worker's latest news; `ending`, `code`: what it said of its end, and how it ended."""
 
     job: Job
     id: str
@@ -67,6 +67,7 @@ class Submitted:
     since: float = field(default_factory=time.monotonic)
     heard: float = field(default_factory=time.monotonic)
     state: str = "submitted"
+    last: Event | None = None
     ending: dict[str, Any] | None = None
     code: int | None = None
 
@@ -119,8 +120,8 @@ class ClusterEngine:
                     time.sleep(self.poll_seconds)
         except BaseException:
             try:
-                for name in running:
-                    listener.event(Event(name, "stops", note="after a checkpoint; Ctrl-C again doesn't wait for it"))
+                for name, entry in running.items():
+                    listener.event(stopping(name, entry.last, "doesn't wait for it"))
             finally:
                 self.scheduler.cancel([entry.id for entry in running.values()])
                 self.keep({})
@@ -206,9 +207,10 @@ class ClusterEngine:
         for said in found:
             entry.heard = time.monotonic()
             if "event" in said:
-                listener.event(Event(**said["event"]))
+                entry.last = Event(**said["event"])
+                listener.event(entry.last)
             elif "attempt" in said:
-                entry.ending = entry.code = None
+                entry.last = entry.ending = entry.code = None
                 entry.state = f"RUNNING on {said['attempt']}"
                 listener.event(Event(entry.job.name, "starts", note=f"on {said['attempt']}"))
             elif "exit" in said:

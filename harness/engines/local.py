@@ -21,7 +21,7 @@ from harness.engines.retries import BACK_OFF_SECONDS, Retries
 from harness.engines.room import Machine, Place, place_for
 from harness.engines.worker_process import STOPPED, not_started, outcome_of, thread_environment, worker_command
 from harness.errors import InputError
-from harness.progress import Event
+from harness.progress import Event, stopping
 
 GRACE_SECONDS = 60.0
 """How long a stopped job has to end its step and write a checkpoint before it is killed. Who can't wait presses Ctrl-C again."""
@@ -39,13 +39,14 @@ News = queue.Queue[tuple[str, bytes | None]]
 
 @dataclass
 class Running:
-    """A job that has a process now. `ending` is the last thing that it said of itself."""
+    """A job that has a process now. `last` is its latest news, `ending` what it said of its end."""
 
     job: Job
     place: Place
     process: subprocess.Popen[bytes]
     log: Path
     started: float
+    last: Event | None = None
     ending: dict[str, Any] | None = None
 
 
@@ -153,7 +154,8 @@ class LocalEngine:
         if line is not None:
             said = json.loads(line)
             if "event" in said:
-                listener.event(Event(**said["event"]))
+                entry.last = Event(**said["event"])
+                listener.event(entry.last)
             else:
                 entry.ending = said
             return None
@@ -173,7 +175,7 @@ def read_lines(name: str, stream: IO[bytes], news: News) -> None:
 
 
 def stop(running: Iterable[Running], news: News, listener: Listener) -> None:
-    """End processes: ask, wait while they write a checkpoint, and kill those that take too long; all at once on Ctrl-C.
+    """End processes: ask, wait while they write checkpoints, and kill those that take too long; all at once on Ctrl-C.
 
     What went wrong in one of them meanwhile is passed on.
     """
@@ -181,7 +183,7 @@ def stop(running: Iterable[Running], news: News, listener: Listener) -> None:
     try:
         for entry in entries:
             entry.process.terminate()
-            listener.event(Event(entry.job.name, "stops", note="after a checkpoint; Ctrl-C again ends it at once"))
+            listener.event(stopping(entry.job.name, entry.last, "ends it at once"))
         deadline = time.monotonic() + GRACE_SECONDS
         for entry in entries:
             with suppress(subprocess.TimeoutExpired):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -23,6 +24,12 @@ STATED: Stated = get_args(Stated)[0]
 SLUG = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
 """Names of submissions: they are folders, parts of links and of branches."""
 
+CONTACT = (
+    r"https://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?([/?#][A-Za-z0-9._~/%#?&=+@-]*)?"
+    r"|[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
+)
+"""Addresses of the web and of mail, of plain signs alone: they become links."""
+
 HEAD = "# Written by `samiro-bench submit`: who gives these rows, and what they are. docs/publish.md says what is checked.\n"
 
 
@@ -30,6 +37,13 @@ def visible(text: str) -> str:
     """The text; ValueError if something in it can't be seen or turns its direction."""
     if not text.isprintable():
         raise ValueError(f"can't be {text!a:.60}: write it with letters, digits, signs and plain spaces alone")
+    return text
+
+
+def address(text: str) -> str:
+    """The text; ValueError if it is no address of the web or of mail."""
+    if not re.fullmatch(CONTACT, text):
+        raise ValueError(f"{text!a:.60} is neither an https:// address nor one of mail")
     return text
 
 
@@ -42,13 +56,7 @@ class Statement(Stored):
     suite: str
     name: Annotated[str, StringConstraints(pattern=SLUG)]
     who: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True), AfterValidator(visible)]
-    contact: Annotated[
-        str,
-        StringConstraints(
-            pattern=r"^(https://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?([/?#][A-Za-z0-9._~/%#?&=+@-]*)?|[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)$",
-            max_length=200,
-        ),
-    ]
+    contact: Annotated[str, StringConstraints(max_length=200), AfterValidator(address)]
     licence: Literal["Apache-2.0"] = "Apache-2.0"
     statement: Stated = STATED
     record_version: int = Field(ge=1, le=1_000)

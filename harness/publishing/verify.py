@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.errors import InputError, did_you_mean
 from harness.files import sha256_of_json
 from harness.publishing.copies import copies
 from harness.publishing.missing import read_missing
@@ -73,6 +73,9 @@ class Verification:
 
 def verify(folder: Path) -> Verification:
     """Verify the publication in a folder. InputError if there is none."""
+    published = sorted(path.parent.name for path in folder.parent.glob("*/records"))
+    if not folder.is_dir() and published:
+        raise InputError(f"{folder}: no publication is called {folder.name!r}: {did_you_mean(folder.name, published)}")
     if not (folder / "records").is_dir():
         raise InputError(f"{folder}: no publication: it has no folder records/; `publish` makes one")
     files = checked_files(folder)

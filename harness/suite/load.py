@@ -10,6 +10,7 @@ from typing import Any
 from detectors.backbone_sources import BACKBONES
 from detectors.programs import read_program
 from detectors.registry import is_program, rooted
+from harness.datasets.roots import refuse_shared_variable
 from harness.errors import InputError, did_you_mean
 from harness.methods.config import MADE_OF_IMAGES, MethodConfiguration, method_configuration
 from harness.suite.axes import Point, check_axes, fitting, points_of, variant_name
@@ -82,6 +83,7 @@ def load_suite(name: str) -> Suite:
     if "defaults" in value:
         value["defaults"] = rooted_part(path, value["defaults"])
     suite = validated(Suite, value, where=str(path))
+    check_roots(suite)
     check_oracles(suite)
     check_detectors(suite)
     check_axes(suite)
@@ -139,6 +141,14 @@ def refuse_unknown(suite: Suite, key: str, kind: str, name: str, known: Collecti
     """InputError, naming the key, where a name isn't known."""
     if name not in known:
         raise InputError(f"{suite.file}: key '{key}': unknown {kind} {name!r}: {did_you_mean(name, list(known))}")
+
+
+def check_roots(suite: Suite) -> None:
+    """The environment has no variable that would be the folder of two real datasets."""
+    try:
+        refuse_shared_variable(part.root or name for name, part in suite.datasets.items() if part.rendered is None)
+    except InputError as error:
+        raise InputError(f"{suite.file}: key 'datasets': {error}") from error
 
 
 def check_oracles(suite: Suite) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
@@ -11,7 +12,8 @@ from harness.methods.config import MethodConfiguration, OracleConfiguration, Reg
 from harness.rendered.spec import RenderSpec
 
 Device = Literal["auto", "cpu", "cuda"]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
 """A name that a suite gives: it becomes part of folders' and files' names."""
 
 ProtocolName = Literal["lane-latency/1", "lane-latency/1-short"]
@@ -30,12 +32,21 @@ def filled(value: object) -> object:
     return {} if value is None else value
 
 
+def number(value: object) -> object:
+    """`seeds: true` in YAML, which pydantic takes for 1, is no number."""
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, not {str(value).lower()}")
+    return value
+
+
 Patterns = Annotated[
     tuple[str, ...], Field(min_length=1), BeforeValidator(listed, json_schema_input_type=str | list[str])
 ]
 """Names, or shell patterns of names such as `resa_*`; any of them will do."""
 
-Seed = Annotated[int, Field(ge=0, lt=1000)]
+Seeds = Annotated[int, Field(ge=1, le=1000), BeforeValidator(number)]
+"""How many."""
+Seed = Annotated[int, Field(ge=0, lt=1000), BeforeValidator(number)]
 Severity = Annotated[int, Field(ge=1, le=5)]
 
 
@@ -63,6 +74,10 @@ class DatasetPart(Part):
             raise ValueError("give either 'rendered' (a specification) or 'form' (culane, tusimple, llamas), not both")
         if self.rendered is not None and self.root is not None:
             raise ValueError("'root' is for real datasets; a rendered one lies where the harness put it")
+        if self.root is not None and not re.fullmatch(NAME, self.root):
+            raise ValueError(
+                f"key 'root': {self.root!r} isn't a name: write `NAME: {self.root}` into paths.yaml, and `root: NAME` here"
+            )
         if self.form != "culane" and (self.image_size or self.lane_width):
             raise ValueError("'image_size' and 'lane_width' are for real datasets of form culane: leave them out")
         return self
@@ -241,7 +256,7 @@ class Inclusion(Part):
     dataset: Patterns | None = None
     detector: Patterns | None = None
     method: Patterns | None = None
-    seeds: Annotated[int, Field(ge=1, le=1000)] | Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
+    seeds: Seeds | Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
     """How many, from 0 on, or a list of which; default: the suite's."""
 
 
@@ -261,7 +276,7 @@ class Suite(Part):
     """Names, or path/to/file.py:Class from the suite's folder, with overrides or nothing."""
     methods: dict[Name, MethodConfiguration] = Field(min_length=1)
     """Names with options; `kind` defaults to the name."""
-    seeds: int = Field(1, ge=1, le=1000)
+    seeds: Seeds = 1
     """How many: 0 to seeds - 1."""
     exclude: tuple[Condition, ...] = ()
     """Points of datasets x detectors x methods x seeds that are left out."""

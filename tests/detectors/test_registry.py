@@ -165,6 +165,16 @@ def test_a_file_does_not_see_its_neighbours(adapter: Path) -> None:
         ),
         ("ROWS = 24", "ROWS = 1 / 0", "my_lanes.py:24: ZeroDivisionError: division by zero; mend the adapter file"),
         ('"my_lanes": DetectorMeta', '"mine": DetectorMeta', "no variant that is called 'mine'"),
+        (
+            'name="my_lanes"',
+            'name="mine"',
+            "no variant that is called 'my_lanes', but under that key one whose `name` is 'mine'; give key and name",
+        ),
+        (
+            "    recipe=Recipe(",
+            "    recipee=Recipe(",
+            "Configuration: unknown key 'recipee': did you mean 'recipe'",
+        ),
         ('"my_lanes"', '"ufldv2_micro"', "has the name of detectors.ufldv2:UFLDv2"),
         ("def decode", "def unpack", "the class lacks decode"),
     ],

@@ -111,7 +111,7 @@ HOW: dict[str, How] = {
     "samiro-bench leaderboard mini": Here(("records",), leaves="results/local/mini/site/index.html"),
     "python3 -m venv .venv": Elsewhere("`make setup` does it, see tests/test_first_run.py"),
     ".venv/bin/python -m pip install --constraint constraints.txt --editable .": Elsewhere(NETWORK),
-    "samiro-bench data render roads --train 8 --test 4 --sheet roads.jpg": Here(
+    "samiro-bench data render roads --train 8 --val 0 --test 4 --sheet roads.jpg": Here(
         slow=True, leaves="roads/driver_test_00"
     ),
     f"{TRAIN_AND_PREDICT} --out lanes --overlay roads/driver_test_00": Here(("checkpoint", "roads"), leaves="lanes"),

@@ -11,6 +11,7 @@ from harness.datasets.base import Dataset, Frame, read_bytes
 from harness.datasets.culane import LISTS, CULane, label_name, read_list
 from harness.datasets.doctor.findings import Finding, grouped
 from harness.datasets.doctor.layouts import Place
+from harness.datasets.doctor.misnamed import IMAGE_ENDINGS, misnamed
 from harness.datasets.doctor.sources import (
     CULANE_DRIVERS,
     CULANE_MASKS,
@@ -28,7 +29,6 @@ from harness.datasets.rendering import rendering_spec
 from harness.datasets.tusimple import LABELS, TuSimple
 from harness.errors import InputError
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 LABEL_ENDING = ".lines.txt"
 
 
@@ -140,13 +140,16 @@ def _culane_files(place: Place, found: Contents, *, whole: bool, packed: set[str
     walked = folders | {name for name, is_folder in there.items() if is_folder and name.startswith("driver_")}
     on_disk = set(files_below(root, sorted(walked))) | {name for name, is_folder in there.items() if not is_folder}
     missing = sorted(images - on_disk)
-    findings: list[Finding] = []
+    findings, called_otherwise = misnamed(root, missing, on_disk)
+    missing = [name for name in missing if name not in called_otherwise]
     explained: set[str] = set()
     for folder in sorted(folders):
         if folder not in there:
             explained.add(folder)
             if folder not in packed and folder not in mangled(there, [folder]):
                 count = sum(name.startswith(f"{folder}/") for name in missing)
+                if not count:
+                    continue
                 what = f"the folder isn't there: {count:,} images of the lists lie in it"
                 findings.append(Finding("error", "missing-folder", folder, what, place.restore(culane_source(folder))))
         elif entries(root / folder).get(folder):
@@ -166,14 +169,15 @@ def _culane_files(place: Place, found: Contents, *, whole: bool, packed: set[str
         "images of the lists aren't there", place.restore(f"restore them from the dataset's source ({CULANE_PAGE} for CULane)"),
     )  # fmt: skip
     wanted = {name for names in found.labels.values() for name in names}
-    without = [name for name in sorted(wanted - on_disk) if name.partition("/")[0] not in explained]
+    lost = wanted - on_disk - {label_name(name) for name in called_otherwise}
+    without = [name for name in sorted(lost) if name.partition("/")[0] not in explained]
     findings += grouped(
         "error", "missing-label", without, "images of the lists have no label file",
         place.restore(
             f"restore them (annotations_new.tar.gz of {CULANE_PAGE} for CULane); an image without lanes has an empty file"
         ),
     )  # fmt: skip
-    if not whole or explained or found_case:
+    if not whole or explained or found_case or called_otherwise:
         return findings
     extra = [name for name in on_disk - images if name.lower().endswith(IMAGE_ENDINGS)]
     findings += grouped(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.datasets.culane import LISTS
 from harness.datasets.doctor.findings import Finding
-from harness.datasets.doctor.sources import CULANE_DRIVERS, CULANE_MASKS, RENDER_AGAIN
+from harness.datasets.doctor.sources import CULANE_DRIVERS, CULANE_MASKS, RENDER_AGAIN, TUSIMPLE_DAYS
 from harness.datasets.doctor.tree import entries, mangled
 from harness.datasets.rendering import RENDERING_FILE
 from harness.datasets.tusimple import LABELS
@@ -127,7 +127,10 @@ def _tusimple(folder: Path) -> str | None:
     marks = {*TUSIMPLE_LABELS, TUSIMPLE_TASKS, "clips"}
     if marks & {*inside}:
         return "TuSimple as its archives unpack (train_set/, test_set/)"
-    if "clips" in names:
+    clips = [name for name in entries(folder) if name.lower() == "clips"]
+    # Clips of other days are somebody's own; without any, the public dataset's may only be missing.
+    days = {day for name in clips for day in entries(folder / name)}
+    if clips and (days & {*TUSIMPLE_DAYS} or not days):
         return "TuSimple in one folder"
     return OWN_TUSIMPLE if marks & {*names} else None
 

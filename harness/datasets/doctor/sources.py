@@ -42,6 +42,9 @@ CULANE_DRIVERS = {
 
 CULANE_MASKS = "laneseg_label_w16"
 
+TUSIMPLE_DAYS = ("0313-1", "0313-2", "0530", "0531", "0601")
+"""TuSimple's folders in clips/."""
+
 LLAMAS_ARCHIVES = {"labels": "labels.zip", "color_images": "color_images.zip"}
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tar.gzt", ".tgz", ".zip", ".rar", ".tar")

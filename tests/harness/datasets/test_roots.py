@@ -52,6 +52,15 @@ def test_a_name_of_ones_own_is_named_by_the_environment(tmp_path: Path, monkeypa
     assert dataset_root("my-roads") == tmp_path / "data"
 
 
+def test_a_variable_that_two_names_of_files_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("paths.yaml").write_text("my-roads: ../data\nmy_roads: ../other\n")
+    assert dataset_root("my_roads") == tmp_path / "other"
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_MY_ROADS", str(tmp_path / "data"))
+    said = refusal(dataset_root, "my_roads")
+    assert "SAMIRO_BENCH_DATA_MY_ROADS is set" in said
+    assert "'my_roads' and of 'my-roads'" in said
+
+
 @pytest.mark.parametrize("name", ["my-roads", "culane-night", "roads2", "llama_valley"])
 def test_a_name_of_ones_own_is_named_by_a_file(tmp_path: Path, name: str) -> None:
     Path("paths.yaml").write_text(f"{name}: ../data\nculane: ../other\n")

@@ -91,7 +91,7 @@ def keeps_checkpoints(path: Path, seconds: float, report: Report) -> None:
     """Take steps of so many seconds until asked to stop, and write down the one at which it did."""
     with after_checkpoint():
         for step in range(1, 1000):
-            report(Event(path.name, "steps", step, 1000))
+            report(Event(path.name, "train", step, 1000))
             time.sleep(seconds)
             if stop_asked():
                 path.write_text(str(step))

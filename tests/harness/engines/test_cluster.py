@@ -128,13 +128,17 @@ def test_what_is_queued_is_told_while_it_is(jobs: ModuleType, tmp_path: Path) ->
 def test_ctrl_c_ends_the_workers_and_leaves_nothing_queued(jobs: ModuleType, tmp_path: Path) -> None:
     class Interrupting(Notes):
         def event(self, event: Event) -> None:
+            super().event(event)
             if event.phase == "starts":
                 time.sleep(1.0)  # the worker has begun its task
                 raise KeyboardInterrupt
 
     scheduler = Processes()
+    notes = Interrupting()
     with pytest.raises(KeyboardInterrupt):
-        engine(tmp_path, scheduler).run([Job("wait", partial(jobs.wait, tmp_path / "wait", 8))], Interrupting())
+        engine(tmp_path, scheduler).run([Job("wait", partial(jobs.wait, tmp_path / "wait", 8))], notes)
+    (stops,) = (event for event in notes.events if event.phase == "stops")
+    assert stops.note == "without a checkpoint, so what it was at begins anew; Ctrl-C again doesn't wait for it"
     assert scheduler.cancelled == list(scheduler.running)
     assert not (tmp_path / "wait").exists()
     assert read_states(states_file(tmp_path)) == {}

@@ -20,7 +20,7 @@ import pytest
 from harness.engines.base import Job, Outcome, Resources
 from harness.engines.local import LocalEngine, News, read_lines
 from harness.engines.room import Gpu, Machine, named_gpus
-from harness.progress import Event
+from harness.progress import Event, stopping
 
 
 class Notes:
@@ -186,6 +186,7 @@ def test_what_goes_wrong_while_a_job_is_stopped_is_told(jobs: ModuleType, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         engine(tmp_path).run([Job("full", partial(jobs.keeps_no_checkpoint, 0.2))], notes)
     assert [event.phase for event in notes.events] == ["steps", "stops", "stopped"]
+    assert notes.events[1].note == "without a checkpoint, so what it was at begins anew; Ctrl-C again ends it at once"
     assert notes.events[-1].note == "not as it should: /here: No space left on device"
     assert "No space left on device" in (tmp_path / "logs" / "full.log").read_text()
 
@@ -228,6 +229,23 @@ def test_ctrl_c_stops_after_a_checkpoint(jobs: ModuleType, tmp_path: Path) -> No
     _, said = interrupted(tmp_path, 0.3, presses=1)
     assert "stops after a checkpoint; Ctrl-C again ends it at once" in said
     assert int((tmp_path / "kept").read_text()) >= 1
+
+
+@pytest.mark.parametrize(
+    ("last", "how"),
+    [
+        (None, "without a checkpoint"),
+        (Event("job", "train", 3, 10), "after a checkpoint"),
+        (Event("job", "train", 10, 10), "without a checkpoint"),
+        (Event("job", "pretrain", 3, 10), "after a checkpoint"),
+        (Event("job", "validate", 3, 10), "without a checkpoint"),
+        *((Event("job", phase, 3, 10), "without a checkpoint") for phase in ("render", "predict", "score", "time")),
+    ],
+)
+def test_only_trainings_are_said_to_stop_after_a_checkpoint(last: Event | None, how: str) -> None:
+    said = stopping("job", last, "ends it at once")
+    assert said.note.startswith(how)
+    assert said.note.endswith("; Ctrl-C again ends it at once")
 
 
 def test_ctrl_c_twice_stops_at_once(jobs: ModuleType, tmp_path: Path) -> None:

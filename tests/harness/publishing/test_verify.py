@@ -302,7 +302,9 @@ def test_the_summary_names_every_row_and_the_exit_code_says_it(mini: Path, capsy
     lines = capsys.readouterr().out.splitlines()
     assert sum(": verified" in line for line in lines) >= 4
     assert lines[-1].startswith("1 of 2 rows verified, 1 differ")
-    assert main(["verify", "nowhere", "--published", str(mini.parent)]) == 2
+    capsys.readouterr()
+    assert main(["verify", "minni", "--published", str(mini.parent)]) == 2
+    assert "no publication is called 'minni': did you mean 'mini'? known: mini" in capsys.readouterr().err
 
 
 def test_tables_and_page_are_made_again_only_from_rows_that_are_verified(mini: Path, tmp_path: Path) -> None:

@@ -106,6 +106,16 @@ def test_overrides_reach_the_recipe_and_leave_the_rest(tmp_path: Path) -> None:
         (changed(methods={"samiro": {"oracle": "small", "lamda": 1}}), "lamda.*did you mean 'lambda'"),
         (changed(methods={"samiro": 3}), "methods.samiro.*mapping"),
         (changed(seeds=0), "seeds"),
+        (changed(seeds=True), "key 'seeds': must be a number, not true"),
+        (changed(exclude=[{"seed": True}]), r"key 'exclude\.0\.seed\.0': must be a number, not true"),
+        (changed(include=[{"seeds": True}]), r"key 'include\.0\.seeds': must be a number, not true"),
+        (changed(exclude={"method": "samiro"}), r"key 'exclude': must be a list \(it is \{'method': 'samiro'\}\)"),
+        (changed(methods={"samiro": {"oracle": "small", "taps": "backbone.layer3"}}),
+         r"key 'methods\.samiro\.taps': must be a list \(it is 'backbone\.layer3'\)"),
+        (changed(methods=["baseline"]), r"key 'methods': must be a mapping \(it is \['baseline'\]\)"),
+        (changed(datasets={"roads": 3}), r"key 'datasets\.roads': must be a mapping \(it is 3\)"),
+        (changed(datasets={"roads": {"form": "culane", "root": "/data/CULane"}}),
+         r"key 'datasets\.roads\.root': '/data/CULane' isn't a name: write `NAME: /data/CULane` into paths\.yaml, and `root: NAME`"),
         (changed(datasets={}), "datasets"),
         (changed(datasets={"roads": {}}), "datasets.roads.*'rendered'.*'form'"),
         (changed(datasets={"roads": {"rendered": {"splits": {"train": {"frames": 1, "scenarios": {"nite": 1}}}}}}),
@@ -131,6 +141,20 @@ def test_a_mistake_is_one_line_that_names_file_and_key(tmp_path: Path, value: ob
         cells_of(load(tmp_path, value))
     assert "\n" not in str(caught.value)
     assert "mine" in str(caught.value)
+
+
+def test_two_datasets_with_one_variable_are_refused_where_it_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = {"form": "culane"}
+    suite = changed(datasets={**MINI["datasets"], "my-roads": real, "night": {**real, "root": "my_roads"}})
+    assert load(tmp_path, suite)
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_MY_ROADS", str(tmp_path))
+    with pytest.raises(InputError, match=r"SAMIRO_BENCH_DATA_MY_ROADS is set.* 'my-roads' and of 'my_roads'"):
+        load(tmp_path, suite)
+    assert load(
+        tmp_path, changed(datasets={**MINI["datasets"], "my-roads": real, "my_roads": MINI["datasets"]["roads"]})
+    )
 
 
 def test_a_suite_cannot_be_called_as_a_folder_of_results(tmp_path: Path) -> None:

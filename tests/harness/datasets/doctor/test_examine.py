@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,6 +160,16 @@ def move_down(root: Path) -> None:
     (root / "inside").rename(root / "roads/roads")
 
 
+def in_lists(change: Callable[[str], str]) -> Callable[[Path], None]:
+    """Call the images otherwise in all lists."""
+
+    def inflict(root: Path) -> None:
+        for path in (root / "list").rglob("*.txt"):
+            path.write_text("".join(change(name.lstrip("/")) + "\n" for name in path.read_text().splitlines()))
+
+    return inflict
+
+
 CULANE_FAULTS = {
     "an image listed twice": (edit("list/train.txt", lambda text: text + f"/{CLIP}/00000.jpg\n"), "error", "list"),
     "an empty list": (edit("list/val.txt", lambda _: ""), "error", "list"),
@@ -176,6 +187,9 @@ CULANE_FAULTS = {
     "a folder gone": (lambda root: shutil.rmtree(root / "roads"), "error", "missing-folder"),
     "a folder too deep": (move_down, "error", "nested"),
     "capitals": (lambda root: (root / f"{CLIP}/00001.jpg").rename(root / f"{CLIP}/00001.JPG"), "error", "case"),
+    "absolute paths": (in_lists(lambda name: f"/data/set/{name}"), "error", "list-folder"),
+    "backslashes": (in_lists(lambda name: name.replace("/", "\\")), "error", "list-backslash"),
+    "another ending": (in_lists(lambda name: name.replace(".jpg", ".png")), "error", "list-ending"),
     "an image on no list": (lambda root: write_image(root / f"{CLIP}/00099.jpg"), "warning", "orphan-image"),
     "a label without image": (lambda root: (root / f"{CLIP}/00099.lines.txt").write_text(LABEL), "warning", "orphan-label"),
     "a truncated image": (truncate, "error", "broken-image"),
@@ -201,6 +215,21 @@ def test_each_fault_of_culanes_layout_has_its_finding_alone(culane: Path, name: 
     assert kinds(culane) == [(severity, kind)]
 
 
+@pytest.mark.parametrize("name", ["absolute paths", "backslashes", "another ending"])
+def test_the_command_that_mends_lists_mends_them(culane: Path, name: str) -> None:
+    CULANE_FAULTS[name][0](culane)
+    (finding,) = examine(culane).findings
+    assert finding.what.startswith("6 images")
+    subprocess.run(finding.fix.partition(": ")[2], shell=True, check=True, cwd=culane)
+    assert examine(culane).findings == ()
+
+
+def test_images_of_culane_without_their_drivers_folder_are_missed_there(culane: Path) -> None:
+    in_lists(lambda name: f"/driver_23_30frame/{name}")(culane)
+    assert ("error", "missing-folder") in kinds(culane)
+    assert ("error", "list-folder") not in kinds(culane)
+
+
 TUSIMPLE_FAULTS = {
     "no test labels": (lambda root: (root / "test_label.json").rename(root / "test_tasks_0627.json"), "error", "no-labels"),
     "no training labels": (lambda root: (root / "label_data_0313.json").unlink(), "error", "no-labels"),
@@ -219,6 +248,19 @@ def test_each_fault_of_tusimple_has_its_finding_alone(tusimple: Path, name: str)
     if name == "a frame too many":
         write_image(tusimple / "clips/0531/61/20.jpg")
     assert kinds(tusimple) == [(severity, kind)]
+
+
+def test_own_data_in_tusimples_form_is_held_to_no_count_and_no_size(tusimple: Path) -> None:
+    for path in tusimple.glob("*.json"):
+        text = path.read_text().replace("clips/0", "clips/mine-0")
+        path.write_text(text + text.replace("/60/", "/61/"))
+    for folder in [*(tusimple / "clips").iterdir()]:
+        mine = folder.rename(folder.with_name(f"mine-{folder.name}"))
+        for clip in ("60", "61"):
+            write_image(mine / clip / "20.jpg", (180, 320))
+    health = examine(tusimple)
+    assert (health.findings, health.layout) == ((), "TuSimple's form")
+    assert health.images == {"train": 4, "val": 2, "test": 2}
 
 
 def test_tusimple_as_its_archives_unpack_is_whole_too(tusimple: Path) -> None:

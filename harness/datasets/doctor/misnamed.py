@@ -1,0 +1,64 @@
+"""Images that lists call otherwise than they lie in the root: from another folder on, with backslashes, or with another ending."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path, PurePosixPath
+
+from harness.datasets.doctor.findings import Finding, grouped
+from harness.datasets.doctor.sources import CULANE_DRIVERS
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+
+IN_LISTS = "$(find list -name '*.txt')"
+"""All lists, as an argument of sed; the doctor's commands are for the dataset's root."""
+
+
+def misnamed(root: Path, missing: Sequence[str], on_disk: Collection[str]) -> tuple[list[Finding], set[str]]:
+    """What is to be said of listed images that aren't there by their names, and which of them that explains.
+
+    on_disk: the files of the root that lists may name, relative to it.
+    """
+    findings: list[Finding] = []
+    backslashed = [name for name in missing if "\\" in name]
+    findings += grouped(
+        "error", "list-backslash", backslashed, "images of the lists are named with backslashes",
+        rf"name them with slashes: sed -i 's#\\#/#g' {IN_LISTS}",
+    )  # fmt: skip
+    explained = {*backslashed}
+    for prefix in _prefixes(root, [name for name in missing if name not in explained]):
+        names = [name for name in missing if name.startswith(prefix) and name not in explained]
+        explained |= {*names}
+        findings += grouped(
+            "error", "list-folder", names,
+            f"images of the lists are named from outside the root: they lie here without {prefix}",
+            f"name them from the root: sed -i 's#^/*{prefix}##' {IN_LISTS}",
+        )  # fmt: skip
+    endings: dict[tuple[str, str], list[str]] = {}
+    for name in missing:
+        listed = PurePosixPath(name).suffix
+        there = [end for end in IMAGE_ENDINGS if end != listed and name.removesuffix(listed) + end in on_disk]
+        if there and name not in explained:
+            endings.setdefault((listed, there[0]), []).append(name)
+    for (listed, there_instead), names in endings.items():
+        explained |= {*names}
+        findings += grouped(
+            "error", "list-ending", names, f"images of the lists end in {listed}, but their files in {there_instead}",
+            rf"name them as the files are called: sed -i 's#\{listed}#{there_instead}#' {IN_LISTS}",
+        )  # fmt: skip
+    return findings, explained
+
+
+def _prefixes(root: Path, missing: Sequence[str]) -> list[str]:
+    """What images are named with too much in front, an absolute path of this or of another machine say: one image a folder is tried."""
+    found: list[str] = []
+    for name in {name.rpartition("/")[0]: name for name in missing}.values():
+        parts = name.split("/")
+        # Images of CULane that lie without their driver's folder are wanted in it, not named without.
+        if parts[0] in CULANE_DRIVERS or name.startswith(tuple(found)):
+            continue
+        for place in range(1, len(parts)):
+            if (root / "/".join(parts[place:])).is_file():
+                found.append("/".join(parts[:place]) + "/")
+                break
+    return found

@@ -1,0 +1,67 @@
+"""The console script itself: what ends it early, and how that is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+PRESSED_WHILE_LOADING = """
+import os, signal, sys
+
+loading = sys.argv[1]
+
+class Pressed:
+    def find_spec(self, name, *_):
+        if name == loading:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Pressed())
+from harness.cli.script import script
+sys.argv[1:] = ["env"]
+script()
+"""
+
+LOADED_BY_THE_SCRIPT = """
+import json, sys
+before = {*sys.modules}
+import harness.cli.script
+print(json.dumps(sorted({*sys.modules} - before)))
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["bench", "--help"], ["env", "--json"]])
+def test_a_reader_that_goes_ends_it_in_silence_as_sigpipe_does(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "harness.cli.main", *words]
+    try:
+        run = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT)
+    finally:
+        os.close(writer)
+    assert (run.returncode, run.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("loading", ["harness.cli.main", "harness.faults", "typer", "harness.cli.env"])
+def test_ctrl_c_while_modules_are_loaded_ends_it_quietly(loading: str) -> None:
+    command = [sys.executable, "-c", PRESSED_WHILE_LOADING, loading]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT)
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "samiro-bench: stopped\n")
+
+
+def test_the_console_script_loads_nothing_before_it_takes_ctrl_c() -> None:
+    module, function = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["scripts"][
+        "samiro-bench"
+    ].split(":")
+    assert callable(getattr(import_module(module), function))
+    command = [sys.executable, "-c", LOADED_BY_THE_SCRIPT.replace("harness.cli.script", module)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CHECKOUT)
+    assert json.loads(run.stdout) == ["harness", "harness.cli", "harness.cli.script"]
