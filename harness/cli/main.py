@@ -65,7 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
         # Here, where it is no error that nobody reads on; at its exit Python would complain.
         sys.stdout.flush()
     except BrokenPipeError:
-        return unheard()
+        unheard()
+        return READER_GONE
+    except OSError as error:
+        code = complain(f"standard output can't be written: {error.strerror}")
+        unheard()
     return code
 
 
@@ -159,12 +163,11 @@ def complain(message: str) -> int:
     return 2
 
 
-def unheard() -> int:
-    """Nobody reads on: what isn't written yet goes nowhere, or Python complains of it at its exit."""
+def unheard() -> None:
+    """What isn't written yet goes nowhere, or Python complains of it at its exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
-    return READER_GONE
 
 
 def interrupted(verb: str | None) -> int:

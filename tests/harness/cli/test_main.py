@@ -50,6 +50,16 @@ def test_a_reader_that_goes_ends_it_in_silence_as_sigpipe_does(words: list[str])
     assert (run.returncode, run.stderr) == (141, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("words", [["--help"], ["bench", "--help"], ["env", "--json"]])
+def test_a_full_disk_below_standard_output_is_one_line(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "harness.cli.main", *words]
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT)
+    (line,) = run.stderr.splitlines()
+    assert (run.returncode, line.endswith("No space left on device")) == (2, True)
+
+
 @pytest.mark.parametrize("loading", ["harness.cli.main", "harness.faults", "typer", "harness.cli.env"])
 def test_ctrl_c_while_modules_are_loaded_ends_it_quietly(loading: str) -> None:
     command = [sys.executable, "-c", PRESSED_WHILE_LOADING, loading]
