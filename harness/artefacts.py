@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.datasets.base import Dataset, open_dataset
-from harness.datasets.culane import IMAGE_SIZE, CULane
+from harness.datasets.culane import IMAGE_SIZE
 from harness.datasets.roots import dataset_root
 from harness.environment import available_cores, may_have_gpu
 from harness.errors import InputError
@@ -25,7 +25,7 @@ from harness.weights.cache import weights_state
 from harness.weights.oracles import oracle_state
 
 CHECKED_IMAGES = 50
-"""Images whose size is looked at when a dataset in CULane's form is opened."""
+"""Images whose size is looked at when a real dataset is opened."""
 
 ORACLE_SEED = 0
 """One oracle serves every seed of the matrix: what differs between seeds is the detector's training."""
@@ -181,14 +181,16 @@ def resolve_device(device: str) -> str:
 
 
 def open_part(results: Path, name: str, part: DatasetPart) -> Dataset:
-    """Open a dataset of a suite: a rendered one where the harness put it, a real one at its root."""
+    """Open a dataset of a suite: a rendered one where the harness put it, a real one at its root.
+
+    Raises InputError if a real one isn't there, or has images of another size than its labels are made for.
+    """
     if part.rendered is not None:
         root = rendering_phase(results, part.rendered).folder / "dataset"
         return open_dataset(part.rendered.form, root, name=name, image_size=image_size_of(part))
     root = dataset_root(part.root or name)
-    if part.form != "culane":
-        return open_dataset(form_of(part), root, name=name)
-    dataset = CULane(root, name=name, image_size=image_size_of(part), lane_width=part.lane_width)
+    size = image_size_of(part)
+    dataset = open_dataset(form_of(part), root, name=name, image_size=size, lane_width=part.lane_width)
     # A few now, so that no training is lost to a wrong size; scoring looks at every image that is scored.
     frames = dataset.frames(dataset.splits()[0])
     dataset.check_sizes(frames[:: max(1, len(frames) // CHECKED_IMAGES)])

@@ -127,8 +127,17 @@ def archived_points(points: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def archived(lanes: Iterable[Lane]) -> list[Lane]:
-    """Lanes as they will be archived; the scores stay."""
-    return [Lane(archived_points(lane.points).astype(np.float32), lane.score) for lane in lanes]
+    """Lanes as they will be archived; the scores stay.
+
+    Of points that round to the same place one after another the first is kept: at a repeated point the official curves are undefined. A
+    lane that lies in one place keeps two points, or the only one it had.
+    """
+    return [Lane(_without_repetitions(archived_points(lane.points)).astype(np.float32), lane.score) for lane in lanes]
+
+
+def _without_repetitions(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    moves = (points[1:] != points[:-1]).any(axis=1)
+    return points[np.concatenate([[True], moves])] if moves.any() else points[:2]
 
 
 def near_to_far(points: npt.ArrayLike) -> Points:

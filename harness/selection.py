@@ -111,7 +111,7 @@ def scored(dataset: Dataset, lanes: Sequence[Sequence[Lane]], *, workers: int) -
     """The scores of lanes of the validation split's frames, by the official metric, through files as it reads them."""
     frames = dataset.frames(SPLIT)
     with tempfile.TemporaryDirectory() as folder:
-        dataset.write_predictions(Path(folder), frames, lanes)
+        dataset.write_predictions(Path(folder), frames, dataset.archived(frames, lanes))
         counts, _ = SCORINGS[dataset.form].scorer(
             dataset, SPLIT, Path(folder), progress=lambda images: None, workers=workers
         )

@@ -39,8 +39,8 @@ _SPLIT_FILE = re.compile(r"test\d+_(\w+)\.txt")
 def read_list(path: Path) -> list[str]:
     """The image ids of a list file, in order; a leading slash and the masks and flags of a *_gt.txt are left off.
 
-    Raises InputError with file and line on a path that leaves the dataset's folder, has no extension, is listed twice, or has the label
-    file of another.
+    Raises InputError with file and line on a path that leaves the dataset's folder, has an empty part or the part `.`, has no
+    extension, is listed twice, or has the label file of another.
     """
     only_first_word = path.stem.endswith("_gt")
     listed: dict[str, tuple[str, int]] = {}
@@ -55,6 +55,8 @@ def read_list(path: Path) -> list[str]:
         parts = image.split("/")
         if ".." in parts or not image.isprintable():
             raise InputError(f"{path}:{number}: {line!r} isn't a path inside the dataset; correct the line")
+        if "" in parts or "." in parts:  # else one image could be listed twice
+            raise InputError(f"{path}:{number}: {line!r} has a part that is empty or '.'; leave it out")
         if "." not in parts[-1]:
             raise InputError(f"{path}:{number}: {line!r} isn't an image file: it has no extension; correct the line")
         labels = label_name(image)
@@ -112,7 +114,7 @@ class CULane:
         return self._image_size or read_size(self.frames(self.splits()[0])[0].image)
 
     def check_sizes(self, frames: Iterable[Frame]) -> None:
-        """Raise InputError on the first image that is there and isn't of the dataset's size: it would be scored wrongly."""
+        """Raise InputError on the first image that is there and isn't of the dataset's size."""
         for frame in frames:
             if not frame.image.is_file():
                 continue
@@ -233,7 +235,7 @@ class CULane:
         return True
 
     def archived(self, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> list[list[Lane]]:
-        """The decoded points themselves, in 1/8 px."""
+        """The decoded points themselves, in 1/8 px, without repetitions."""
         return [archived(lanes) for _, lanes in zip(frames, lanes_of_frames, strict=True)]
 
     def write_predictions(

@@ -26,7 +26,7 @@ from harness.files import cache_folder, sha256_of_text, written_aside
 from harness.lanes import Lane, Points, near_to_far
 from harness.processes import die_with_parent
 
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 """Part of every index's key: raise it when the index or the parsing of labels changes."""
 
 _CHUNK = 512

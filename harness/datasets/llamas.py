@@ -43,17 +43,21 @@ IMAGE_SUFFIX = "_color_rect.png"
 FRAMES_OF_A_CLIP = 100
 """Consecutive frames of a recording that count as one clip."""
 
+FIRST_SCORED_ROW = 300
+"""The official metric looks at rows from here down (culane_metric/evaluate.py: add_ys)."""
+
 _SHORTEST_LANE = 20  # rows between the nearest and the farthest marker start: official _filter_lanes_by_size
 _FEWEST_MARKERS = 2
 _TALL_MARKER = 2  # markers of more rows than this contribute all their rows
 
 
 class Marker(NamedTuple):
-    """One painted dash: image points (x, y) of its near and far end in whole pixels, and the depth of its near end in metres."""
+    """One painted dash: image points (x, y) of its near and far end in whole pixels, and the depths of the two in metres."""
 
     start: tuple[int, int]
     end: tuple[int, int]
     depth: float
+    end_depth: float
 
 
 def prediction_name(label: str) -> str:
@@ -70,12 +74,14 @@ def prediction_path(folder: Path, frame: Frame) -> Path:
 def lane_rows(data: bytes, *, source: str) -> dict[str, npt.NDArray[np.float64]]:
     """Lane id (of LANES) -> x at each of the 717 rows, NaN where there is none, from the bytes of a label file.
 
-    Raises InputError, naming file, lane and marker, on what the official scripts can't read: missing keys, values that aren't
-    numbers, markers outside the rows, a lane without a single slanted marker.
+    Raises InputError, naming file, lane and marker, on what the official scripts can't read: other text than UTF-8, missing keys,
+    values that aren't numbers, markers outside the rows, a lane without a single slanted marker or whose nearest has no depth.
     """
     try:
-        content = json.loads(data)
+        content = json.loads(data.decode())  # as text: json would take UTF-16 and a byte order mark
         lanes = _named_lanes(content)
+        if "projection_matrix" not in content:
+            raise ValueError("the label has no 'projection_matrix'")
         # Lanes further out aren't evaluated, but the official scripts raise on them all the same.
         rows = {name: _rows(_extended(markers, name), name) for name, markers in lanes.items()}
         return {name: rows[name] for name in LANES if name in rows}
@@ -125,6 +131,7 @@ def _marker(marker: object) -> Marker:
         (_whole(start, "x", ", pixel_start"), _whole(start, "y", ", pixel_start")),
         (_whole(end, "x", ", pixel_end"), _whole(end, "y", ", pixel_end")),
         _decimal(_field(marker, "world_start", dict, ""), "z", ", world_start"),
+        _decimal(_field(marker, "world_end", dict, ""), "z", ", world_end"),
     )
 
 
@@ -158,6 +165,8 @@ def _extended(markers: list[Marker], name: str) -> list[Marker]:
     nearest = min(slanted, key=lambda marker: marker.depth)
     if nearest.depth < 0:
         return markers
+    if nearest.depth == nearest.end_depth:
+        raise ValueError(f"lane {name}: a marker without depth, its nearest slanted one")
     (x, y), (end_x, end_y) = nearest.start, nearest.end
     across, down = (end_x - x) / (end_y - y), (end_y - y) / (end_x - x)
     bottom_x = x + (HEIGHT - 1 - y) * across
@@ -167,7 +176,7 @@ def _extended(markers: list[Marker], name: str) -> list[Marker]:
         border = (float(WIDTH), y + (WIDTH - x) * down)
     else:
         border = (bottom_x, float(HEIGHT - 1))
-    return [Marker((round(border[0]), round(border[1])), nearest.start, 1.0), *markers]
+    return [Marker((round(border[0]), round(border[1])), nearest.start, 1.0, nearest.depth), *markers]
 
 
 def _rows(markers: list[Marker], name: str) -> npt.NDArray[np.float64]:
@@ -207,6 +216,14 @@ def points_of(rows: dict[str, npt.NDArray[np.float64]]) -> list[Points]:
 def read_points(path: str) -> list[Points]:
     """The lanes of a label file as `points_of` gives them. Raises InputError as `lane_rows` does."""
     return points_of(lane_rows(read_bytes(path), source=path))
+
+
+def read_scored_points(path: str) -> list[Points]:
+    """`read_points` of a split that is scored. Raises InputError also on a lane that the official metric has no two rows of."""
+    rows = lane_rows(read_bytes(path), source=path)
+    if any((x >= 0).sum() > 1 and (x[FIRST_SCORED_ROW:] >= 0).sum() < 2 for x in rows.values()):
+        raise InputError(f"{path}: a lane with fewer than two rows from {FIRST_SCORED_ROW} down: remove it")
+    return points_of(rows)
 
 
 def write_predictions(folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:
@@ -270,6 +287,15 @@ class LLAMAS:
         """(height, width) in pixels: as given when opened, else read from the first image."""
         return self._image_size or read_size(self.frames(self.splits()[0])[0].image)
 
+    def check_sizes(self, frames: Iterable[Frame]) -> None:
+        """Raise InputError on the first image that is there and isn't 1276x717, as labels and metric are."""
+        for frame in frames:
+            if frame.image.is_file() and (size := read_size(frame.image)) != (HEIGHT, WIDTH):
+                raise InputError(
+                    f"{frame.image}: {size[1]} x {size[0]} pixels, but LLAMAS's labels are for {WIDTH} x {HEIGHT}; "
+                    "restore the image from the dataset's source"
+                )
+
     def _source(self, split: str) -> Path:
         """The folder that a split is listed from: its labels, or for test without labels its images."""
         labels = self.root / "labels" / SPLITS[split]
@@ -321,11 +347,15 @@ class LLAMAS:
             names = [self.label_name(frame) for frame in self.frames(split)]
             key = sha256_of_json([names, stat_signature(self.root, names)])
             fetch = rebuilt_index if self._rehash else cached_index
-            self._indices[split] = fetch(place_of(self.form, self.root, split), key, lambda: self._read_labels(names))
+            self._indices[split] = fetch(
+                place_of(self.form, self.root, split), key, lambda: self._read_labels(split, names)
+            )
         return self._indices[split]
 
-    def _read_labels(self, names: list[str]) -> LabelIndex:
-        return index_of_files([f"{self.root}/{name}" for name in names], read_points)
+    def _read_labels(self, split: str, names: list[str]) -> LabelIndex:
+        # Scoring would refuse the others only after the training.
+        read = read_points if split == "train" else read_scored_points
+        return index_of_files([f"{self.root}/{name}" for name in names], read)
 
     @cached_property
     def _rows(self) -> dict[str, tuple[str, int]]:
@@ -344,7 +374,7 @@ class LLAMAS:
         return self.labels(split).lanes(row)
 
     def archived(self, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> list[list[Lane]]:
-        """The decoded points themselves, in 1/8 px."""
+        """The decoded points themselves, in 1/8 px, without repetitions."""
         return [archived(lanes) for _, lanes in zip(frames, lanes_of_frames, strict=True)]
 
     def write_predictions(

@@ -114,14 +114,14 @@ def write_predictions(path: Path, predicted: Iterable[tuple[str, Sequence[Lane],
 def read_predictions(path: Path, rows_of: Mapping[str, Rows]) -> list[list[Lane]]:
     """The lanes of a prediction file for each raw_file of `rows_of`, in its order; lanes without a point are kept, empty.
 
-    rows_of: the rows of each frame's label, at which predictions are given. Raises InputError with file and line on anything but one
-    sound line a frame.
+    rows_of: the rows of each frame's label, at which predictions are given. A leading slash of a line's raw_file is left off. Raises
+    InputError with file and line on anything but one sound line a frame.
     """
     found: dict[str, list[Lane]] = {}
     for number, line in enumerate(read_bytes(path).removesuffix(b"\n").split(b"\n"), start=1):
         try:
             entry = json.loads(line)
-            name = str(entry["raw_file"]) if isinstance(entry, dict) and "raw_file" in entry else ""
+            name = str(entry["raw_file"]).lstrip("/") if isinstance(entry, dict) and "raw_file" in entry else ""
             if name not in rows_of or name in found:
                 raise ValueError(
                     f"raw_file {name!r:.80} is {'there already' if name in found else 'none of the images'}"
@@ -147,8 +147,8 @@ def read_labels(path: Path) -> list[Labelled]:
     lines_of: dict[str, int] = {}
     for number, line in enumerate(read_bytes(path).removesuffix(b"\n").split(b"\n"), start=1):
         try:
-            entry = json.loads(line)
-            labelled = _labelled(entry)
+            # As text, and every key once: json would take a byte order mark, and of two values the last.
+            labelled = _labelled(json.loads(line.decode(), object_pairs_hook=_unrepeated))
         except (ValueError, RecursionError, OverflowError) as error:
             reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
             raise InputError(f"{path}:{number}: {reason}; restore the file from the dataset's source") from None
@@ -156,6 +156,15 @@ def read_labels(path: Path) -> list[Labelled]:
         if first != number:
             raise InputError(f"{path}:{number}: {labelled.raw_file} is already on line {first}; delete one of the two")
         found.append(labelled)
+    return found
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r:.40} is there more than once")
+        found[key] = value
     return found
 
 
@@ -257,6 +266,18 @@ class TuSimple:
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels: as given when opened, else read from the first listed image."""
         return self._image_size or read_size(self.frames(self.splits()[0])[0].image)
+
+    def check_sizes(self, frames: Iterable[Frame]) -> None:
+        """Raise InputError on the first image that is there and ends above a row of its label: the label is of a larger image."""
+        for frame in frames:
+            if not frame.image.is_file():
+                continue
+            (height, width), lowest = read_size(frame.image), self.labelled(frame).rows.max(initial=0)
+            if height <= lowest:
+                raise InputError(
+                    f"{frame.image}: {width} x {height} pixels, but its label goes down to row {lowest:g}; "
+                    "restore the image from the dataset's source, or scale its label"
+                )
 
     def splits(self) -> tuple[str, ...]:
         """The splits whose label files are all there."""

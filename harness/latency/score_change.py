@@ -67,7 +67,8 @@ def score_of(
 ) -> float:
     """The headline score of lanes over some frames of a split, by the official metric, through files as it reads them."""
     every = dataset.frames(split)
-    found = {frame.id: lanes_of_frame for frame, lanes_of_frame in zip(frames, lanes, strict=True)}
+    archived = dataset.archived(frames, lanes)
+    found = {frame.id: lanes_of_frame for frame, lanes_of_frame in zip(frames, archived, strict=True)}
     with tempfile.TemporaryDirectory() as folder:
         dataset.write_predictions(Path(folder), every, [found.get(frame.id, ()) for frame in every])
         counts, _ = SCORINGS[dataset.form].scorer(

@@ -87,7 +87,10 @@ def new_spans(height: int, half_widths: Integers) -> Integers:
 
 @dataclass(frozen=True, eq=False)
 class Painter:
-    """Paints and compares lanes on images of `size` (height, width) with lines `thickness` pixels thick. For one thread at a time."""
+    """Paints and compares lanes on images of `size` (height, width) with lines `thickness` pixels thick. For one thread at a time.
+
+    Raises ValueError for lines of less than 2 pixels, which OpenCV doesn't paint as quadrilaterals with discs.
+    """
 
     size: tuple[int, int]
     thickness: int
@@ -96,6 +99,8 @@ class Painter:
 
     def __post_init__(self) -> None:
         """Make the tables and a clear canvas."""
+        if self.thickness < 2:
+            raise ValueError(f"lines of {self.thickness} px are painted by other rules of OpenCV's; give 2 or more")
         half_widths = disc_half_widths(self.thickness)
         tables = half_widths, make_stamps(self.thickness, half_widths), new_spans(self.size[0], half_widths)
         object.__setattr__(self, "tables", tables)

@@ -14,7 +14,7 @@ from harness.datasets.tusimple import line_text, sampled
 from harness.datasets.videos import WRITTEN_SUFFIX
 from harness.errors import InputError
 from harness.files import write_text, written_aside
-from harness.lanes import Lane
+from harness.lanes import Lane, archived
 from harness.prediction.frames import Picture
 from harness.prediction.sources import OVERLAY, Source
 
@@ -90,7 +90,7 @@ class Outputs:
     def writer(self) -> Iterator[Write]:
         """Yield what takes each picture with its lanes. A .lines.txt appears at once; the JSON lines all at the end."""
         if self.format == "lines":
-            yield lambda picture, lanes: write_text(self.lines_of(picture.name), lines_text(lanes))
+            yield lambda picture, lanes: write_text(self.lines_of(picture.name), lines_text(archived(lanes)))
             return
         with (
             written_aside(self.folder / JSON_FILE) as aside,

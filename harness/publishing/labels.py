@@ -32,7 +32,7 @@ class LabelFacts(Stored):
 
     dataset: str
     split: str
-    lane_width: int | None = Field(ge=1, le=1_000)
+    lane_width: int | None = Field(ge=2, le=1_000)
     renderer: str
     spec: RenderSpec
 

@@ -26,7 +26,7 @@ from harness.scoring import LANE_WIDTH, SCORINGS, scoring_on
 Outcome = Literal["verified", "differs", "unverified"]
 
 LONGEST_SIDE = 20_000
-WIDEST_LANE = 1_000
+THINNEST_LANE, WIDEST_LANE = 2, 1_000
 """Pixels: beyond them a record states no size of images and no width of lanes."""
 
 ABSENT = "labels absent: counts checked, row unverified here"
@@ -124,7 +124,11 @@ def stated_size(value: object) -> tuple[int, int] | None:
     """The size of images as a record states it, (height, width). InputError unless it is None or two lengths that images have."""
     if value is None:
         return None
-    if not isinstance(value, Sequence) or len(value) != 2 or not all(plausible(side, LONGEST_SIDE) for side in value):
+    if (
+        not isinstance(value, Sequence)
+        or len(value) != 2
+        or not all(plausible(side, 1, LONGEST_SIDE) for side in value)
+    ):
         raise InputError(f"key 'dataset_key.image_size' is {value!r:.40}; give [height, width] in pixels")
     return value[0], value[1]
 
@@ -133,14 +137,14 @@ def stated_width(value: object) -> int | None:
     """The width that lanes are painted in as a record states it. InputError unless it is None or one that lanes have."""
     if value is None:
         return None
-    if not isinstance(value, int) or not plausible(value, WIDEST_LANE):
-        raise InputError(f"key 'dataset_key.lane_width' is {value!r:.40}; give pixels")
+    if not isinstance(value, int) or not plausible(value, THINNEST_LANE, WIDEST_LANE):
+        raise InputError(f"key 'dataset_key.lane_width' is {value!r:.40}; give {THINNEST_LANE} to {WIDEST_LANE} pixels")
     return value
 
 
-def plausible(value: object, most: int) -> bool:
-    """Whether a value is a whole number from 1 to `most`."""
-    return type(value) is int and 1 <= value <= most
+def plausible(value: object, least: int, most: int) -> bool:
+    """Whether a value is a whole number from `least` to `most`."""
+    return type(value) is int and least <= value <= most
 
 
 def plain(path: Path) -> Path:

@@ -18,6 +18,7 @@ def score(
     """Score `predictions/<recording>/<name>.lines.txt` of a split that has labels; see `harness.scoring.Scorer`."""
     assert isinstance(dataset, LLAMAS)
     frames = dataset.frames(split)
+    dataset.check_sizes(frames)
     labels = [str(dataset.root / dataset.label_name(frame)) for frame in frames]
     counted, oddities = count_labels(labels, predictions, progress=progress, workers=workers)
     refuse(oddity for oddity in oddities if oddity.file.is_relative_to(predictions))

@@ -23,6 +23,7 @@ def score(
     """Score `predictions/predictions.json` of a split; see `harness.scoring.Scorer`. One thread is more than fast enough."""
     assert isinstance(dataset, TuSimple)
     frames = dataset.frames(split)
+    dataset.check_sizes(frames)
     with one_file(dataset.label_files(split)) as labels:
         counted, _ = score_file(labels, predictions / PREDICTIONS_FILE, strict=True)
     progress(len(frames))

@@ -65,7 +65,7 @@ class DatasetPart(Part):
     """The name under which paths.yaml and the environment know a real dataset's folder; default: the dataset's own name."""
     image_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
     """Height and width of the images of a real dataset of form culane; default: CULane's own, 590 and 1640."""
-    lane_width: int | None = Field(None, ge=1, le=1000)
+    lane_width: int | None = Field(None, ge=2, le=1000)
     """Pixels that lanes are painted wide when a real dataset of form culane is scored; default: the official 30, whatever the size."""
 
     @model_validator(mode="after")

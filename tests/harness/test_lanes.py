@@ -99,6 +99,22 @@ def test_archived_rounds_half_to_even_and_clips() -> None:
     assert lane.score == 0.5
 
 
+def test_archived_lanes_leave_out_points_that_repeat_the_one_before() -> None:
+    found = archived(
+        [
+            Lane([[800, 580], [800.03, 580.02], [810, 480], [810, 480], [810.01, 480], [800, 580]], 0.5),
+            Lane([[8, 9], [8.01, 9], [8, 9.02]], 0.25),
+            Lane([[8, 9], [8.01, 9]]),
+            Lane([[8, 9]]),
+            Lane([]),
+        ]
+    )
+    assert [lane.points.tolist() for lane in found] == [
+        [[800, 580], [810, 480], [800, 580]], [[8, 9], [8, 9]], [[8, 9], [8, 9]], [[8, 9]], [],
+    ]  # fmt: skip
+    assert [lane.score for lane in found] == [0.5, 0.25, None, None, None]
+
+
 def test_near_to_far_turns_only_lanes_that_run_downwards() -> None:
     upwards = [[5.0, 500.0], [6.0, 400.0]]
     assert near_to_far(upwards).tolist() == upwards

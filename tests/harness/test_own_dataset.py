@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ from harness.artefacts import open_part
 from harness.datasets.culane import IMAGE_SIZE
 from harness.errors import InputError
 from harness.metrics import culane as metric
+from harness.publishing.labels import LabelFacts
+from harness.publishing.rescoring import stated_width
 from harness.scoring import LANE_WIDTH, SCORINGS, scoring_on
 from harness.scoring.culane import score
 from harness.suite import DatasetPart, dataset_identity
@@ -94,9 +97,56 @@ def test_the_metric_of_another_size_has_a_name_of_its_own() -> None:
         {"form": "llamas", "lane_width": 30},
         {"form": "culane", "image_size": [0, 640]},
         {"form": "culane", "image_size": [320]},
-        {"form": "culane", "lane_width": 0},
+        {"form": "culane", "lane_width": 1},
     ],
 )
 def test_sizes_where_they_have_no_meaning_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         DatasetPart.model_validate(wrong)
+
+
+def test_lanes_of_one_pixel_are_refused_wherever_a_width_is_stated(roads: Path, tmp_path: Path) -> None:
+    """OpenCV paints them by other rules than those of thicker ones."""
+    facts = {"dataset": "roads", "split": "test", "renderer": "1", "spec": {"splits": {"test": {"frames": 1}}}}
+    assert LabelFacts.model_validate({**facts, "lane_width": 2}).lane_width == stated_width(2) == 2
+    with pytest.raises(ValidationError, match="lane_width"):
+        LabelFacts.model_validate({**facts, "lane_width": 1})
+    with pytest.raises(InputError, match=r"key 'dataset_key\.lane_width' is 1; give 2 to 1000 pixels"):
+        stated_width(1)
+    with pytest.raises(ValueError, match="lines of 1 px are painted by other rules of OpenCV's; give 2 or more"):
+        metric.score_images(roads, tmp_path, ["a.jpg"], lane_width=1)
+
+
+def resized(root: Path, pattern: str, size: tuple[int, int]) -> None:
+    """Every image of a folder that the pattern names, in another size, its label as it was."""
+    for path in root.rglob(pattern):
+        cv2.imwrite(str(path), np.zeros((*size, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("form", "split", "told"),
+    [
+        ("tusimple", "test", r"20\.jpg: 640 x 360 pixels, but its label goes down to row 710; restore the image"),
+        (
+            "llamas",
+            "val",
+            r"_color_rect\.png: 640 x 360 pixels, but LLAMAS's labels are for 1276 x 717; restore the image",
+        ),
+    ],
+)
+def test_resized_images_of_tusimple_and_llamas_are_refused_before_training_and_before_scoring(
+    trees: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, split: str, told: str
+) -> None:
+    root = tmp_path / form
+    getattr(trees, f"write_{form}")(root, {"test": 2} if form == "tusimple" else {"valid": 2})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(f"SAMIRO_BENCH_DATA_{form.upper()}", str(root))
+    real = DatasetPart.model_validate({"form": form})
+    dataset = open_part(tmp_path, form, real)
+    dataset.write_predictions(tmp_path, dataset.frames(split), [[], []])
+    resized(root, "*.jpg", (360, 640))
+    resized(root, "*.png", (360, 640))
+    with pytest.raises(InputError, match=told):
+        open_part(tmp_path, form, real)
+    with pytest.raises(InputError, match=told):
+        SCORINGS[form].scorer(dataset, split, tmp_path, progress=lambda done: None, workers=1)

@@ -145,6 +145,8 @@ def test_lanes_that_are_the_labels_score_one(runs: dict[str, Path]) -> None:
     frames = dataset.frames("val")
     labels = [dataset.lanes(frame) for frame in frames]
     assert headline(scored(dataset, labels, workers=1)) == 1.0
+    repeating = [[Lane(np.repeat(lane.points, 2, axis=0)) for lane in lanes] for lanes in labels]
+    assert headline(scored(dataset, repeating, workers=1)) == 1.0
     nothing: list[list[Lane]] = [[] for _ in frames]
     assert headline(scored(dataset, nothing, workers=1)) == 0.0
 

@@ -156,6 +156,8 @@ def test_image_size_is_given_or_read_from_the_first_image(tree: Path) -> None:
         ("test.txt", "a/../../b.jpg\n", ["test.txt:1:", "isn't a path inside"]),
         ("test.txt", "\na/b\n", ["test.txt:2:", "no extension"]),
         ("test.txt", "a/b\x00.jpg\n", ["test.txt:1:", "isn't a path inside"]),
+        ("test.txt", "d/1.jpg\nd/./0.jpg\n", ["test.txt:2:", "'d/./0.jpg' has a part that is empty or '.'"]),
+        ("test.txt", "d/1.jpg\nd//0.jpg\n", ["test.txt:2:", "'d//0.jpg' has a part that is empty or '.'"]),
         ("test.txt", "\n\n", ["test.txt", "no image is listed"]),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from harness.datasets.lines import lines_text, parse_lines, write_lines_file
 from harness.errors import InputError
-from harness.lanes import Lane, archived
+from harness.lanes import Lane, archived_points
 
 any_lanes = st.lists(
     hnp.arrays(np.float32, st.tuples(st.integers(0, 8), st.just(2)), elements=st.floats(-5000, 5000, width=32)).map(
@@ -23,9 +23,9 @@ any_lanes = st.lists(
 
 
 @given(lanes=any_lanes)
-def test_written_lanes_are_read_as_archived(lanes: list[Lane]) -> None:
+def test_written_lanes_are_read_in_eighths(lanes: list[Lane]) -> None:
     parsed = parse_lines(lines_text(lanes).encode(), source="x", fewest_points=0)
-    assert [points.tolist() for points in parsed] == [lane.points.tolist() for lane in archived(lanes)]
+    assert [points.tolist() for points in parsed] == [archived_points(lane.points).tolist() for lane in lanes]
 
 
 @given(lanes=any_lanes)

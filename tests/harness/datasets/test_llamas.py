@@ -17,6 +17,7 @@ from harness.datasets.lines import parse_lines
 from harness.datasets.llamas import LANES, LLAMAS, clips_of, lane_rows, points_of, prediction_name, write_predictions
 from harness.errors import InputError
 from harness.lanes import Lane
+from harness.metrics.llamas_labels import read_label
 
 CLIP = "images-2014-12-22-12-35-10_mapping_280S_ramps"
 
@@ -228,6 +229,35 @@ def test_damaged_labels_are_refused_with_lane_and_marker(root: Path, content: An
     message = refusal(LLAMAS(root).labels, "train")
     assert message.startswith(f"{path.resolve()}: ")
     assert what in message
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (json.dumps(label(l0=STRAIGHT)).replace("world_end", "end"), "'world_end'"),
+        (json.dumps(broken(world_end=STRAIGHT[0]["world_start"])), "a marker without depth"),
+        (json.dumps({"lanes": []}), "'projection_matrix'"),
+        ("\ufeff" + json.dumps(label(l0=STRAIGHT)), "Unexpected UTF-8 BOM"),
+        (json.dumps(label(l0=STRAIGHT)).encode("utf-16"), "'utf-8' codec can't decode"),
+    ],
+)
+def test_labels_that_scoring_refuses_are_refused_when_read(root: Path, content: str | bytes, what: str) -> None:
+    path = root.resolve() / "labels/valid" / CLIP / "10.json"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    for refused in (refusal(LLAMAS(root).labels, "val"), refusal(read_label, path)):
+        assert refused.startswith(f"{path}: ")
+        assert what in refused
+
+
+def test_a_lane_that_scoring_has_no_two_rows_of_is_refused_in_the_split_that_is_scored(root: Path) -> None:
+    far = [marker((700, 60), (690, 40), -1), marker((680, 30), (670, 10), 70)]
+    for split in ("train", "valid"):
+        (root / "labels" / split / CLIP / "10.json").write_text(json.dumps(label(l0=STRAIGHT, r0=far)))
+    dataset = LLAMAS(root)
+    assert len(dataset.labels("train").lanes(0)) == 2
+    message = refusal(dataset.labels, "val")
+    path = root.resolve() / "labels/valid" / CLIP / "10.json"
+    assert message == f"{path}: a lane with fewer than two rows from 300 down: remove it" == refusal(read_label, path)
 
 
 pixels = st.integers(-20, 1300)

@@ -164,6 +164,17 @@ def test_predictions_are_official_json_lines(tmp_path: Path) -> None:
     assert second == {"raw_file": "clips/b/20.jpg", "lanes": [], "run_time": 0}
 
 
+def test_predictions_survive_a_raw_file_with_a_leading_slash(tmp_path: Path) -> None:
+    lane = Lane([[100, 710], [200, 700]])
+    write_labels(tmp_path / "test_label.json", [("/clips/a/20.jpg", [lane], ROWS), ("clips/b/20.jpg", [], ROWS)])
+    dataset = TuSimple(tmp_path)
+    frames = dataset.frames("test")
+    dataset.write_predictions(tmp_path, frames, [[lane], []])
+    (found,), nothing = dataset.read_predictions(tmp_path, frames)
+    assert found.points.tolist() == lane.points.tolist()
+    assert nothing == []
+
+
 @pytest.mark.parametrize("prefix", ["train_set", ""])
 def test_both_layouts_of_the_archives_are_known(tmp_path: Path, prefix: str) -> None:
     folder = tmp_path / prefix
@@ -249,6 +260,8 @@ GOOD = {"raw_file": "clips/a/20.jpg", "lanes": [[-2, 5]], "h_samples": [700, 710
         (json.dumps({"raw_file": "a", "lanes": []}), "no 'h_samples'"),
         (json.dumps({"raw_file": "a", "h_samples": []}), "no 'lanes'"),
         (json.dumps(GOOD), "already on line 1"),
+        ("\ufeff" + json.dumps(GOOD), "Unexpected UTF-8 BOM"),
+        ('{"lanes": [], ' + json.dumps(GOOD)[1:], "key 'lanes' is there more than once"),
     ],
 )
 def test_damaged_lines_are_refused_with_file_and_line(tmp_path: Path, line: str, what: str) -> None:

@@ -99,6 +99,16 @@ def test_what_is_scored_is_what_is_archived(trees: ModuleType, tmp_path: Path, f
     assert first.clip.tolist() == [frame.clip for frame in frames]
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_prediction_that_repeats_a_point_is_scored(trees: ModuleType, tmp_path: Path, form: str) -> None:
+    dataset = tree(trees, form, tmp_path / "data")
+    split = SCORINGS[form].split
+    lanes = predictions(dataset, split)
+    repeating = [[Lane(np.repeat(lane.points, 2, axis=0), lane.score) for lane in found] for found in lanes]
+    counts = scored(dataset, dataset.archived(dataset.frames(split), repeating), tmp_path / "repeating")
+    assert scope_scores(counts) == scope_scores(scored(dataset, lanes, tmp_path / "plain"))
+
+
 def test_culanes_labels_are_painted_once(trees: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = tree(trees, "culane", tmp_path / "data")
     first = scored(dataset, predictions(dataset, "test"), tmp_path / "first")
