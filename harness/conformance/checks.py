@@ -19,6 +19,7 @@ from detectors.base import Detector, tap_module
 from detectors.meta import Data, DetectorMeta
 from detectors.pretrained import start_backbone
 from harness.conformance.samples import hostile_labels
+from harness.conformance.second_device import SECOND_DEVICE, second_device
 from harness.conformance.subject import CPU, Arm, NotApplicable, Subject, Unmet
 from harness.errors import InputError
 from harness.inference import load_detector, predict
@@ -31,6 +32,9 @@ from harness.weights.cache import published_name
 
 STEPS = 300
 """Steps to overfit in, where the adapter's recipe is in epochs: those of a whole dataset say nothing about eight images."""
+
+NOT_THE_ADAPTERS = (Path(torch.__file__).parent, Path(__file__).parent)
+"""Folders whose code an adapter's error passes through."""
 
 RELATIVE_ERROR = 1e-3
 """How far two ways of computing the same fp32 outputs may lie apart, as a share of the largest of them."""
@@ -233,6 +237,21 @@ def device_agreement(subject: Subject, arm: Arm) -> str:
     return f"largest difference {worst:.1g} of the largest output"
 
 
+def one_device(subject: Subject, arm: Arm) -> str:
+    """On a device that isn't the host's, losses, gradients and lanes take nothing that lies on the host. Seen without a GPU."""
+    model = subject.model(arm)
+    batch = subject.batch(model.detector, count=2)
+    with second_device():
+        model.to(SECOND_DEVICE)
+        there = batch.to(SECOND_DEVICE)
+        terms = model(there)
+        _finite_gradients(terms, model)
+        detector = model.inference_model().eval()
+        with torch.no_grad():
+            check_lanes(detector.decode(detector(there.images), batch.geometries), detector)
+    return f"{len(terms)} losses, their gradients and the lanes"
+
+
 def overfits(subject: Subject, arm: Arm) -> str:
     """Trained by its recipe on the frames alone, it finds their lanes."""
     steps = subject.demands.steps or subject.configuration.recipe.steps or STEPS
@@ -309,8 +328,12 @@ def _distance(first: Tensor, second: Tensor) -> float:
 
 
 def told(error: Exception) -> str:
-    """An error in words, with the place in the code that raised it."""
+    """An error in words, with the place in the code that raised it; of what torch or a check raised, with the place that called it."""
     if isinstance(error, Unmet | InputError):
         return str(error)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame for frame in frames if not any(Path(frame.filename).is_relative_to(folder) for folder in NOT_THE_ADAPTERS)
+    ]
+    frame = (own or frames)[-1]
     return f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"

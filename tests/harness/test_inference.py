@@ -12,6 +12,7 @@ from torch import Tensor
 from detectors.base import Batch, Detector, Tap
 from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
 from detectors.registry import detector_class, find_adapter
+from harness.conformance.second_device import SECOND_DEVICE, second_device
 from harness.errors import InputError
 from harness.inference import draw_lanes, load_detector, network_images, predict
 from harness.lanes import Geometry, Lane
@@ -58,7 +59,7 @@ class DotFinder(Detector):
         weights = images.double().mean(1)
         weights = torch.where(weights < 10, 0.0, weights)
         rows, columns = torch.meshgrid(
-            *(torch.arange(n, dtype=torch.float64) for n in weights.shape[1:]), indexing="ij"
+            *(torch.arange(n, dtype=torch.float64, device=weights.device) for n in weights.shape[1:]), indexing="ij"
         )
         total = weights.sum((1, 2))
         return torch.stack([(weights * columns).sum((1, 2)), (weights * rows).sum((1, 2))], 1) / total[:, None]
@@ -106,6 +107,15 @@ def test_lanes_come_in_order_in_pixels_of_each_image(dots, workers, channels_las
         scale = cv2.imread(str(path)).shape[1] / 192
         assert lane.points[0] == pytest.approx(place, abs=0.1 * scale)
     assert seen == [(4, 9), (8, 9), (9, 9)]
+
+
+def test_another_device_finds_the_same_lanes(dots):
+    paths, _ = dots
+    expected = predict(DotFinder(), paths, device=CPU)
+    with second_device():
+        found = predict(DotFinder(), paths, device=SECOND_DEVICE)
+    for (lane,), (other,) in zip(found, expected, strict=True):
+        np.testing.assert_allclose(lane.points, other.points)
 
 
 def test_the_mode_of_the_detector_is_put_back_and_no_gradient_taken(dots):

@@ -156,6 +156,24 @@ BROKEN: list[tuple[str, Arm, tuple[str, str], str]] = [
         "alone and in a batch",
     ),
     (
+        "one device",
+        "baseline",
+        ("        features =", "        images = images + images.cpu()[0, 0, 0]\n        features ="),
+        "aten.add.Tensor is given tensors of two devices: (2, 3, 128, 320) of the device, (320,) of the host (my_lanes.py:",
+    ),
+    (
+        "one device",
+        "samiro",
+        ("        x = batch.targets", "        batch.lanes.numpy()\n        x = batch.targets"),
+        "take it to the host by .cpu()",
+    ),
+    (
+        "round trip",
+        "adapter",
+        ("sigmoid().cpu().numpy()", "sigmoid().numpy()"),
+        "decode, on another device than the host's: MixedDevices",
+    ),
+    (
         "determinism",
         "baseline",
         (

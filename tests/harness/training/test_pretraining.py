@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from harness.conformance.second_device import SECOND_DEVICE, second_device
 from harness.errors import InputError
 from harness.methods.card import card_path, picture_path
 from harness.methods.config import OracleConfiguration
@@ -273,3 +274,19 @@ def test_the_learning_rate_rises_for_a_twentieth_and_falls_to_nothing() -> None:
     assert factors[10:] == sorted(factors[10:], reverse=True)
     assert factors[105] == pytest.approx(0.5)
     assert factors[-1] < 1e-3
+
+
+@pytest.mark.parametrize("name", ["mim:resnet_micro", "random:resnet_micro"])
+def test_an_oracle_learns_on_another_device_what_it_learns_on_the_host(
+    images: list[Path], tmp_path: Path, name: str
+) -> None:
+    found = []
+    for device in (CPU, SECOND_DEVICE):
+        out = tmp_path / str(device) / "oracle.safetensors"
+        with second_device():
+            card = pretrain(options(name=name), images, out=out, device=device, threads=1)
+        found.append((card.losses, load_file(out)))
+    (losses, weights), (there, reached) = found
+    assert there == pytest.approx(losses, rel=1e-3)
+    for key, value in weights.items():
+        torch.testing.assert_close(reached[key], value, rtol=1e-3, atol=1e-4)
