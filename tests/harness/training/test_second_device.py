@@ -24,6 +24,7 @@ TRAININGS: dict[str, tuple[Callable[[ModuleType], TrainingModel], dict[str, Any]
     "an average of weights": (lambda toy: toy.model(dropout=0.0), {"ema_decay": 0.9}, {}),
     "micro-batches": (lambda toy: toy.model(dropout=0.0), {}, {"micro_batch_size": 2}),
     "bfloat16": (lambda toy: toy.model(dropout=0.0), {}, {"precision": "bf16"}),
+    "fp16 and its scaler": (lambda toy: toy.model(dropout=0.0), {}, {"precision": "fp16"}),
     "AdamW without clipping": (
         lambda toy: toy.model(dropout=0.0),
         {"optimizer": "adamw", "learning_rate": 1e-3, "clip_gradient_norm": None},
