@@ -37,6 +37,13 @@ def test_an_undefined_f1_counts_as_zero_in_the_mean():
     assert counts([0], [0], [0]).mf1 == 0.0
 
 
+def test_further_thresholds_take_no_part_in_mf1():
+    ten = counts([1], [1], [1])
+    ten.tp[:, 5:] = 0
+    eleven = Counts(ten.images, ten.n_gt, ten.n_pred, np.hstack([ten.tp, [[1]]]), columns([0.3]))
+    assert eleven.mf1 == pytest.approx(0.5)
+
+
 def test_joined_counts_sum_up():
     both = joined([counts([1, 0], [2, 1], [1, 3]), counts([2], [2], [2])])
     assert both.sums(0.5) == Sums(tp=3, fp=3, fn=2)
@@ -45,6 +52,7 @@ def test_joined_counts_sum_up():
 
 def test_further_thresholds_come_after_the_ladder_and_once():
     assert columns([0.75, 0.3, 0.3]) == (*LADDER, 0.3)
+    assert columns([0.0, 1.0]) == (*LADDER, 0.0, 1.0)
     for wrong in (-0.1, 1.1, float("nan")):
         with pytest.raises(InputError, match="between 0 and 1"):
             columns([wrong])

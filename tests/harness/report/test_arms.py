@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness.records import Artefact, Record
-from harness.report.arms import arms_of, why_not_paired
+from harness.report.arms import arms_of, why_not_paired, why_not_ranked
 
 
 def test_seeds_of_one_detector_and_method_are_one_arm_in_seed_order(made: Any, tmp_path: Path) -> None:
@@ -67,6 +69,55 @@ def test_pairs_need_equal_threads_and_micro_batches(made: Any, tmp_path: Path) -
     assert why_not_paired(threads, base) == "threads differ: 4 and 2"
     small = made.record(tmp_path, made.split(), method="samiro", training=made.training(micro_batch_size=8))
     assert why_not_paired(small, base) == "micro-batches differ: 8 and 16"
+
+
+def test_pairs_need_equal_batches_and_two_trainings_of_ours(made: Any, tmp_path: Path) -> None:
+    base = made.record(tmp_path, made.split())
+    large = made.record(tmp_path, made.split(), method="samiro", training=made.training(batch_size=32))
+    assert why_not_paired(large, base) == "batches differ: 32 and 16"
+    foreign = made.record(tmp_path, made.split(), method="samiro", training=None)
+    assert why_not_paired(foreign, base) == "one of them was trained elsewhere"
+    assert why_not_paired(base, foreign) == "one of them was trained elsewhere"
+
+
+def test_seeds_of_other_threads_and_micro_batches_are_still_one_row(made: Any, tmp_path: Path) -> None:
+    differing: list[dict[str, int]] = [{}, {"threads": 4}, {"micro_batch_size": 8}]
+    records = [
+        made.record(tmp_path, made.split(), seed=seed, identity_changes=changes)
+        for seed, changes in enumerate(differing)
+    ]
+    ((arm,), _) = arms_of(records)
+    assert arm.records == tuple(records)
+
+
+CHECKPOINT, THRESHOLD = (
+    "checkpoint selected on the scored split 'val'",
+    "confidence threshold selected on the scored split 'val'",
+)
+
+
+@pytest.mark.parametrize(
+    ("selection", "confidence", "evaluated", "reasons"),
+    [
+        ("val-best", "published", {"split": "val"}, [CHECKPOINT]),
+        ("last", "published", {"split": "val"}, [CHECKPOINT]),
+        ("last", "val-best", {"split": "val"}, [THRESHOLD]),
+        ("val-best", "val-best", {"split": "val"}, [THRESHOLD, CHECKPOINT]),
+        ("val-best", "val-best", {"split": "test"}, []),
+        ("val-best", "val-best", {"split": "val", "dataset": "elsewhere"}, []),
+    ],
+)
+def test_what_was_selected_on_the_scored_split_is_told_of_the_own_dataset_alone(
+    made: Any, tmp_path: Path, selection: str, confidence: str, evaluated: dict[str, str], reasons: list[str]
+) -> None:
+    record = made.record(
+        tmp_path,
+        made.split(),
+        selected_on="val",
+        identity_changes={"selection": selection, "confidence": confidence},
+        evaluation_changes=evaluated,
+    )
+    assert why_not_ranked(record, record.evaluations[0]) == reasons
 
 
 def test_pairs_need_one_start_of_the_backbone(made: Any, tmp_path: Path) -> None:

@@ -107,3 +107,11 @@ def test_clrnets_tusimple_f1_by_hand_and_by_derivative() -> None:
         mean_estimates(np.array([[0.2]]), np.array([1])), mean_estimates(np.array([[0.1]]), np.array([1]))
     )
     assert by_hand.values == pytest.approx([16 / 19])
+
+
+def test_another_unit_scales_the_score_and_its_influences_alike() -> None:
+    """The interval of a count (cross FP) is that of its mean times the images."""
+    mean = mean_estimates(np.array([[6, 0]]), np.array([2, 1]))
+    count = mean.scaled(3.0)
+    assert count.values == pytest.approx([6.0])
+    assert count.influence == pytest.approx(np.array([[2.0, -2.0]]))

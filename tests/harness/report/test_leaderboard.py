@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.linalg import block_diag
 
 from harness.counts import read_counts, write_counts
 from harness.files import sha256_of_file
 from harness.records import counts_path, read_record
-from harness.report.leaderboard import Leaderboard, Section, leaderboard
+from harness.report.leaderboard import Leaderboard, Section, headline_keys, leaderboard
+from harness.report.random_effects import random_effects
+from harness.report.scored import SectionKey
 from harness.report.statistics import holm
 from harness.report.tables import to_markdown
 
@@ -77,6 +81,15 @@ def test_cross_counts_false_positives_and_has_no_f1(made: Any, tmp_path: Path) -
     total = row.scores[0]
     assert total is not None
     assert total.mean == pytest.approx(2 * 128 / (128 + 128 + 8))  # and they count in the total
+
+
+def test_crossings_of_tusimples_kind_count_predictions_beyond_the_matched_lanes(made: Any, tmp_path: Path) -> None:
+    counts = made.rated(images=36, scenarios=("normal", "cross"))
+    found = replace(counts, predictions=counts.predictions + np.int32(3), matched=counts.matched - np.int32(1))
+    section = only_section([made.record(tmp_path, found)], tmp_path)
+    crossed = section.rows[0].scores[column(section, "cross_fp")]
+    assert crossed is not None
+    assert crossed.mean == 18 * 4  # 7 predicted and 3 matched in each of 18 images
 
 
 def test_a_scenario_without_labels_is_blank_rather_than_zero(made: Any, tmp_path: Path) -> None:
@@ -197,6 +210,35 @@ def test_unequal_pairs_are_left_out_and_named(made: Any, tmp_path: Path) -> None
     (gain,) = only_section([*records[:-1], odd, lone], tmp_path).gains
     assert gain.seeds == (0, 1, 2)
     assert gain.not_used == ("seed 3: micro-batches differ: 8 and 16", "seed 4: no record of samiro")
+
+
+def test_seeds_are_paired_by_number_though_either_arm_lacks_another_one(made: Any, tmp_path: Path) -> None:
+    lacking = {("samiro", 0), ("baseline", 3)}
+    records = [
+        record
+        for record in made.pairs(tmp_path, 5, base=made.split(images=120))
+        if (record.identity.method, record.identity.seed) not in lacking
+    ]
+    (gain,) = only_section(records, tmp_path).gains
+    f1 = {(record.identity.method, record.identity.seed): record.evaluations[0].total.f1_50 for record in records}
+    assert gain.seeds == (1, 2, 4)
+    assert gain.not_used == ("seed 0: no record of samiro", "seed 3: no record of baseline")
+    assert gain.headline is not None
+    assert gain.headline.comparison.differences == pytest.approx(
+        [f1["samiro", seed] - f1["baseline", seed] for seed in gain.seeds]
+    )
+
+
+def test_pooled_seeds_are_those_of_all_rows_of_the_method(made: Any, tmp_path: Path) -> None:
+    base = made.split(images=360, clips=60)
+    records = [*made.pairs(tmp_path, 3, base=base), *made.pairs(tmp_path, 3, detector="clrnet", base=base)]
+    gains = only_section(records, tmp_path).gains
+    each = [gain.headline.comparison.differences.var(ddof=1) for gain in gains if gain.headline]
+    seeds = stats.t.ppf(0.975, 4) * math.sqrt(sum(each) / 2 / 3)
+    for gain in gains:
+        assert gain.headline is not None
+        clips = stats.norm.ppf(0.975) * math.sqrt(gain.headline.comparison.pure_clip_variance)
+        assert gain.pooled_half_width == pytest.approx(math.hypot(seeds, clips))
 
 
 def test_pairs_of_other_threads_leave_no_gain_at_all(made: Any, tmp_path: Path) -> None:
@@ -379,6 +421,55 @@ def test_a_method_over_five_detectors_gets_a_verdict_and_below_none(made: Any, t
     assert leaderboard(records[:6], tmp_path).summaries == ()
 
 
+def test_a_method_over_two_datasets_has_the_clips_of_each_in_common_and_no_others(made: Any, tmp_path: Path) -> None:
+    """Sigma in blocks: C/(C-1) u'u among the rows of a dataset, V_seed on the diagonal, 0 across datasets."""
+    records = []
+    for dataset, detectors in {"highways": ("a", "b", "c"), "roads": ("d", "e")}.items():
+        for detector in detectors:
+            records += made.pairs(
+                tmp_path, 3, detector=detector, base=made.split(images=120, clips=24), better=0.05,
+                identity_changes={"dataset": dataset}, evaluation_changes={"dataset": dataset},
+            )  # fmt: skip
+    board = leaderboard(records, tmp_path)
+    blocks, differences = [], []
+    for section in board.sections:
+        comparisons = [gain.headline.comparison for gain in section.gains if gain.headline]
+        rows = np.stack([comparison.clip_influence for comparison in comparisons])
+        own = [comparison.differences.var(ddof=1) / 3 for comparison in comparisons]
+        blocks.append(24 / 23 * rows @ rows.T + np.diag(own))
+        differences += [comparison.mean for comparison in comparisons]
+    expected = random_effects(np.array(differences), block_diag(*blocks))
+    (summary,) = board.summaries
+    assert (summary.detectors, summary.datasets, summary.effects.rows) == (5, 2, 5)
+    assert (summary.effects.mean, summary.effects.low, summary.effects.high) == pytest.approx(
+        (expected.mean, expected.low, expected.high), rel=1e-5
+    )
+
+
+def test_gains_without_a_verdict_are_no_part_of_the_summary(made: Any, tmp_path: Path) -> None:
+    records = [
+        *made.pairs(tmp_path, 3, detector="a"),
+        *made.pairs(tmp_path, 3, detector="b"),
+        *made.pairs(tmp_path, 3, detector="c", flags=("oracle failed its gate",)),
+        *made.pairs(tmp_path, 2, detector="d"),
+    ]
+    (summary,) = leaderboard(records, tmp_path).summaries
+    assert (summary.detectors, summary.effects.rows) == (2, 2)
+
+
+def test_a_gain_in_the_mean_alone_is_not_consistent(made: Any, tmp_path: Path) -> None:
+    """What a new detector would gain has to be above zero, and one of these lost."""
+    base = made.split(images=360, clips=60)
+    records = [
+        record
+        for index, better in enumerate((0.15, 0.1, 0.1, 0.05, -0.1))
+        for record in made.pairs(tmp_path, 3, detector=f"detector{index}", base=base, better=better)
+    ]
+    (summary,) = leaderboard(records, tmp_path).summaries
+    assert summary.effects.mean > 0 > summary.effects.low
+    assert summary.verdict == "not consistent"
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("detectors", "verdict"), [(2, "no verdict: 2 detectors"), (5, "not consistent")])
 def test_a_method_that_changes_nothing_over_all_detectors_is_not_consistent_and_no_figure_is_nan(
@@ -434,12 +525,36 @@ def test_the_same_cells_scored_by_two_metrics_count_once_in_the_summary(made: An
 
 
 def test_a_network_tested_on_another_dataset_is_judged_there_too(made: Any, tmp_path: Path) -> None:
-    base = made.split(images=360, clips=60)
-    board = leaderboard(
-        made.pairs(tmp_path, 3, base=base, better=0.1, evaluation_changes={"dataset": "elsewhere"}), tmp_path
-    )
-    assert [gain.verdict for section in board.sections for gain in section.gains] == ["better"]
+    base, changes = made.split(images=360, clips=60), {"dataset": "elsewhere"}
+    records = [
+        record
+        for detector in ("a", "b")
+        for record in made.pairs(tmp_path, 3, detector=detector, base=base, better=0.1, evaluation_changes=changes)
+    ]
+    board = leaderboard(records, tmp_path)
+    assert [gain.verdict for section in board.sections for gain in section.gains] == ["better"] * 2
     assert board.summaries == ()
+
+
+def test_of_several_evaluations_of_one_training_the_clean_official_one_of_the_test_split_is_judged() -> None:
+    judged = SectionKey("roads", "roads", "test", "", "test", "culane/official", "last", "published", "d" * 64)
+    others = [
+        replace(judged, split="val"),
+        replace(judged, split="a", evaluation="a"),
+        replace(judged, metric="culane/clrnet"),
+        replace(judged, corruption="fog-3"),
+        replace(judged, evaluation="test-again"),
+    ]
+    assert headline_keys([*others, judged]) == {judged}
+    # Another rule for the checkpoint or the threshold, other content and another training set have verdicts of their own.
+    apart = [
+        replace(judged, selection="val-best"),
+        replace(judged, confidence="val-best"),
+        replace(judged, dataset_sha256="e" * 64),
+        replace(judged, trained_on="highways"),
+    ]
+    assert headline_keys([judged, *apart]) == {judged, *apart}
+    assert headline_keys(others[:1]) == {others[0]}
 
 
 def test_variants_of_a_method_are_one_family(made: Any, tmp_path: Path) -> None:

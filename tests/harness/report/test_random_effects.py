@@ -129,6 +129,22 @@ def test_correlated_rows_give_what_the_likelihood_of_contrasts_gives() -> None:
     assert (result.low, result.high) == pytest.approx((mean - half, mean + half))
 
 
+def test_variance_between_rows_may_exceed_all_that_the_rows_show_unweighted() -> None:
+    """Two sure rows far apart among unsure ones: tau^2 is above the variance of the rows and above their mean noise."""
+    differences, noise = np.array([-1.0, 1.0, 0.0, 0.0, 0.0, 0.0]), np.diag([0.01, 0.01, 0.5, 0.5, 0.5, 0.5])
+    contrasts = linalg.null_space(np.ones((1, 6)))
+    grid = np.linspace(0, 2, 2001)
+    found = [
+        stats.multivariate_normal.logpdf(
+            contrasts.T @ differences, cov=contrasts.T @ (noise + between * np.eye(6)) @ contrasts
+        )
+        for between in grid
+    ]
+    result = random_effects(differences, noise)
+    assert result.between_variance > max(differences.var(ddof=1), noise.trace() / 6)
+    assert result.between_variance == pytest.approx(grid[int(np.argmax(found))], abs=1e-3)
+
+
 def test_a_thousand_rows_take_one_decomposition_and_no_inverse(monkeypatch: pytest.MonkeyPatch) -> None:
     """With 1,000 rows an inverse at every step of the likelihood's search took most of the time of a whole leaderboard."""
     calls: list[str] = []

@@ -157,6 +157,8 @@ def test_the_influence_of_a_share_is_its_derivative_by_a_clips_weight() -> None:
 def test_a_share_of_nothing_is_no_share() -> None:
     nothing = Estimates(np.zeros(2), np.zeros((2, 3)), np.ones(3))
     assert share_of(nothing, nothing) is None
+    one_seed_of_two = Estimates(np.array([0.5, 0.0]), np.zeros((2, 3)), np.ones(3))
+    assert share_of(one_seed_of_two, one_seed_of_two) is None
 
 
 def test_robustness_is_never_judged(made: Any, tmp_path: Path) -> None:

@@ -98,6 +98,16 @@ def test_without_seed_variance_p_is_the_normal_one() -> None:
     assert p_value(comparison([0.1, 0.1, 0.1], clip_sd=0.05)) == pytest.approx(2 * stats.norm.sf(2.0), rel=1e-9)
 
 
+def test_p_and_the_pooled_interval_leave_out_what_the_seeds_already_contain_of_the_clips() -> None:
+    # sqrt(.0025 - .0009) = .04, so that .1 is 2.5 of it and not 2.
+    still = comparison([0.1, 0.1, 0.1], clip_sd=0.05, interaction=0.0009)
+    assert p_value(still) == pytest.approx(2 * stats.norm.sf(2.5), rel=1e-9)
+    moving = comparison([0.0, 0.1, 0.2], clip_sd=0.05, interaction=0.0009)
+    seed = stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
+    expected = math.hypot(seed, stats.norm.ppf(0.975) * 0.04)
+    assert pooled_half_width(moving, seed_pool([moving])) == pytest.approx(expected)
+
+
 def test_under_fifty_clips_quantiles_are_students_with_one_degree_less_than_clips() -> None:
     assert p_value(comparison([0.1] * 3, clip_sd=0.05, clips=49)) == pytest.approx(2 * stats.t.sf(2.0, 48), rel=1e-9)
     assert p_value(comparison([0.1] * 3, clip_sd=0.05, clips=50)) == pytest.approx(2 * stats.norm.sf(2.0), rel=1e-9)
@@ -177,10 +187,14 @@ def test_zero_variance_means_p_of_one_or_no_verdict() -> None:
     assert p_value(comparison([0.0, 0.0, 0.0])) == 1.0
     assert p_value(comparison([0.1, 0.1, 0.1])) is None
     assert why_no_verdict(comparison([0.1, 0.1, 0.1])) == "no verdict: no variance"
+    # Noise of the last digit would make the largest of all verdicts.
+    assert why_no_verdict(comparison([0.1, 0.1, 0.1], clip_sd=1e-15)) == "no verdict: no variance"
+    assert detectable_difference(comparison([0.0, 0.0, 0.0])) is None
 
 
 def test_rounding_is_no_variance() -> None:
     assert variance(np.array([0.1 + 0.2, 0.3, 0.3])) == 0.0
+    assert variance(np.array([0.3, 0.3, 0.3 + 5e-13])) == 0.0
     assert variance(np.array([0.3, 0.3, 0.3 + 1e-9])) > 0.0
 
 
@@ -271,12 +285,26 @@ def test_pooled_interval_uses_the_mean_seed_variance_and_all_its_degrees_of_free
     assert pooled_half_width(first, seed_pool([first, second])) == pytest.approx(expected)
 
 
+def test_rows_of_more_seeds_weigh_more_in_the_pool_and_keep_their_own_number() -> None:
+    # Variances .01 with 2 degrees of freedom and .025 with 4: (2 * .01 + 4 * .025) / 6 = .02 with 6.
+    three, five = comparison([0.0, 0.1, 0.2]), comparison([0.0, 0.1, 0.2, 0.3, 0.4])
+    pool = seed_pool([three, five, comparison([0.7], clip_sd=0.05)])
+    assert pooled_half_width(three, pool) == pytest.approx(stats.t.ppf(0.975, 6) * math.sqrt(0.02 / 3))
+    assert pooled_half_width(five, pool) == pytest.approx(stats.t.ppf(0.975, 6) * math.sqrt(0.02 / 5))
+    assert pooled_half_width(comparison([0.7], clip_sd=0.05), pool) is None
+
+
 def test_correlation_of_paired_seeds_is_pearsons() -> None:
     ours, theirs = np.array([0.81, 0.85, 0.80]), np.array([0.80, 0.82, 0.81])
     result = compare(*(Estimates(values, np.zeros((3, 12)), np.ones(12)) for values in (ours, theirs)))
     assert result.correlation == pytest.approx(stats.pearsonr(ours, theirs).statistic)
     flat = compare(*(Estimates(values, np.zeros((3, 12)), np.ones(12)) for values in (ours, np.full(3, 0.8))))
     assert flat.correlation is None
+    turned = compare(*(Estimates(values, np.zeros((3, 12)), np.ones(12)) for values in (np.full(3, 0.8), ours)))
+    assert turned.correlation is None
+    # Any two points lie on a line: their correlation is 1 or -1, whatever the seeds are.
+    two = compare(*(Estimates(values[:2], np.zeros((2, 12)), np.ones(12)) for values in (ours, theirs)))
+    assert two.correlation is None
 
 
 def test_clip_variance_is_that_of_ten_thousand_clip_resamples() -> None:
@@ -325,3 +353,6 @@ def test_seeds_that_do_nothing_are_no_seeds() -> None:
     assert why_no_verdict(compare(Estimates(still + 0.1, clips, images), base)) == "no verdict: identical seeds"
     moving = Estimates(np.array([0.4, 0.5, 0.6]), clips * 0, images)
     assert why_no_verdict(compare(Estimates(moving.values + 0.1, clips, images), moving)) is None
+    # One arm alone that stands still is no sign of it: the other's seeds do something.
+    assert why_no_verdict(compare(Estimates(moving.values + 0.1, clips, images), base)) is None
+    assert why_no_verdict(compare(Estimates(still + 0.1, clips, images), moving)) is None
