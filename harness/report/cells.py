@@ -62,8 +62,8 @@ def difference_text(column: Column, difference: Difference | None) -> str:
 
 
 def count_decimals(value: float) -> int:
-    """A count is shown whole, a mean of counts with one decimal."""
-    return 0 if value.is_integer() else 1
+    """A count is shown whole, a mean of counts with one decimal; a count that sums have moved by their rounding is still one."""
+    return 0 if round(value, 6).is_integer() else 1
 
 
 def method_text(item: Row | Gain | Unscored) -> str:
@@ -303,7 +303,7 @@ def training_tables(board: Leaderboard) -> list[Table]:
                 (
                     *names_of(arm),
                     number(cost.seconds_per_step, 4),
-                    step_ratio_text(cost.step_ratio),
+                    step_ratio_text(cost.step_ratio, at_least=cost.step_ratio_is_lower_bound),
                     number(cost.seconds / 60, 1),
                     str(cost.steps),
                     str(cost.batch_size),
@@ -315,12 +315,12 @@ def training_tables(board: Leaderboard) -> list[Table]:
     return [Table(machine, header, tuple(rows[machine]), 3) for machine in sorted(rows)]
 
 
-def step_ratio_text(ratio: tuple[float, float, float] | None) -> str:
-    """`median (low to high)`; a dash where nothing was measured."""
+def step_ratio_text(ratio: tuple[float, float, float] | None, *, at_least: bool) -> str:
+    """`median (low to high)`, behind `≥` where some of the cost was left out; blank where nothing was measured."""
     if ratio is None:
-        return number(None, 2)
-    middle, low, high = ratio
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+        return ""
+    middle, low, high = (number(value, 2) for value in ratio)
+    return f"{'≥ ' if at_least else ''}{middle} ({low} to {high})"
 
 
 def summary_table(board: Leaderboard) -> Table:

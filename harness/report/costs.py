@@ -91,7 +91,8 @@ class InferenceCostOfArm:
 class TrainingCostOfArm:
     """Training cost of an arm on one machine, means over its cells (peak memory: the maximum).
 
-    step_ratio: step time over the baseline's, the median over the cells that measured it, with the lowest and highest block of any.
+    seconds_per_step: of the cells' median steps. seconds: of all steps. step_ratio: step time over the baseline's, the median over the
+    cells that measured it, with the lowest and highest block of any; a lower bound where a record's protocol left something out.
     """
 
     machine: str
@@ -103,6 +104,7 @@ class TrainingCostOfArm:
     seconds: float
     peak_memory_bytes: int | None
     step_ratio: tuple[float, float, float] | None
+    step_ratio_is_lower_bound: bool
 
 
 def machine_of(environment: Environment, device: str) -> str:
@@ -254,7 +256,14 @@ def training_cost(machine: str, records: Sequence[Record]) -> TrainingCostOfArm:
         seconds=mean(run.seconds for run in runs),
         peak_memory_bytes=largest(run.peak_memory_bytes for run in runs),
         step_ratio=step_ratio([record.step_cost for record in records if record.step_cost is not None]),
+        step_ratio_is_lower_bound=any(left_out_of_step_cost(record) for record in records),
     )
+
+
+def left_out_of_step_cost(record: Record) -> bool:
+    """Whether a record's step cost is without what `lambda_mode: ratio` measures: step-cost/1 left it out."""
+    measures = record.identity.method_configuration.get("lambda_mode") == "ratio"
+    return measures and record.step_cost is not None and record.step_cost.protocol == "step-cost/1"
 
 
 def step_ratio(costs: Sequence[StepCost]) -> tuple[float, float, float] | None:

@@ -19,10 +19,19 @@ from harness.files import write_text
 from harness.report.beyond_cells import (
     HOW_TO_READ_ROBUSTNESS,
     HOW_TO_READ_TRANSFER,
+    robustness_notes,
     robustness_table,
     transfer_tables,
 )
-from harness.report.cells import Table, gain_table, own_timing_tables, summary_table, training_tables, unscored_table
+from harness.report.cells import (
+    Table,
+    gain_table,
+    inference_tables,
+    own_timing_tables,
+    summary_table,
+    training_tables,
+    unscored_table,
+)
 from harness.report.cells import timing_tables as latency_tables
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.published_cells import published_notes, published_table
@@ -44,6 +53,7 @@ from harness.report.site.plots import (
 from harness.report.site.rows import RowView, further_places, rows_of, scenario_places
 from harness.report.tables import (
     HOW_TO_READ_GAINS,
+    HOW_TO_READ_INFERENCE,
     HOW_TO_READ_OWN_TIMES,
     HOW_TO_READ_PUBLISHED,
     HOW_TO_READ_SUMMARY,
@@ -169,8 +179,13 @@ def further_tables(board: Leaderboard) -> tuple[Shown, ...]:
             if section.reproductions
         ),
         Shown("Transfer", HOW_TO_READ_TRANSFER, tuple(transfer_tables(board))),
-        Shown("Robustness", HOW_TO_READ_ROBUSTNESS, tuple(robustness_table(part) for part in board.robustness)),
+        *(
+            Shown(f"Robustness: {table.title}", HOW_TO_READ_ROBUSTNESS, (table,), tuple(robustness_notes(part)))
+            for part in board.robustness
+            for table in [robustness_table(part)]
+        ),
         Shown("Latency", HOW_TO_READ_TIMES, tuple(latency_tables(board))),
+        Shown("What methods cost at inference", HOW_TO_READ_INFERENCE, tuple(inference_tables(board))),
         Shown("Programs by their own clocks", HOW_TO_READ_OWN_TIMES, tuple(own_timing_tables(board))),
         Shown("Training cost", HOW_TO_READ_TRAINING, tuple(training_tables(board))),
         Shown("Not scored here", HOW_TO_READ_UNSCORED, (unscored_table(board),) if board.unscored else ()),

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from harness.report.cells import MEASURED_IN_FULL, Table, inference_tables, timing_tables
+from harness.report.cells import MEASURED_IN_FULL, Table, inference_tables, timing_tables, training_tables
 from harness.report.leaderboard import Leaderboard, leaderboard
+from harness.report.site.page import to_page
 from harness.report.table_csv import to_csv
 from harness.report.tables import to_markdown
-from harness.timings import BatchPoint, InferenceCost
+from harness.timings import BatchPoint, InferenceCost, StepCost
 
 
 def point(size: int, rate: float) -> BatchPoint:
@@ -90,6 +91,31 @@ def test_what_a_method_costs_at_inference_stands_graph_by_graph(board: Leaderboa
     assert column(table, "Graph") == ["eager", "compiled"]
     assert column(table, "× baseline") == ["1.060 (1.040 to 1.090)", "1.010 (1.000 to 1.030)"]
     assert "## What methods cost at inference" in to_markdown(board)
+    page = to_page(board)
+    assert "What methods cost at inference" in page
+    assert "1.060 (1.040 to 1.090)" in page
+
+
+@pytest.mark.parametrize(
+    ("protocol", "mode", "shown"),
+    [
+        ("step-cost/1", "ratio", "≥ 1.50 (1.40 to 1.60)"),
+        ("step-cost/2", "ratio", "1.50 (1.40 to 1.60)"),
+        ("step-cost/1", "fixed", "1.50 (1.40 to 1.60)"),
+    ],
+)
+def test_a_step_cost_that_left_something_out_is_a_lower_bound(
+    made: Any, tmp_path: Path, protocol: Any, mode: str, shown: str
+) -> None:
+    cost = StepCost(
+        protocol=protocol, device="cpu", threads=2, precision="fp32", batch_size=16, micro_batch_size=16, blocks=6, ratio=1.5,
+        ratio_low=1.4, ratio_high=1.6, seconds_per_step=0.3, baseline_seconds_per_step=0.2, peak_memory_bytes=None,
+        baseline_peak_memory_bytes=None,
+    )  # fmt: skip
+    changes = {"method_configuration": {"kind": "samiro", "lambda_mode": mode}}
+    record = made.record(tmp_path, made.split(), method="samiro", identity_changes=changes, step_cost=cost)
+    (table,) = training_tables(leaderboard([record], tmp_path))
+    assert column(table, "Step × baseline") == [shown]
 
 
 def test_the_csv_holds_the_same_figures(board: Leaderboard) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from harness.report.estimates import Estimates, f1_estimates, mean_over, share_o
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.robustness import Robustness
 from harness.report.rows import Difference, Gain, Row
+from harness.report.site.page import to_page
 from harness.report.table_csv import to_csv
 from harness.report.table_latex import to_latex
 from harness.report.tables import to_markdown
@@ -199,6 +201,7 @@ def test_pages_sum_up_corrupted_sections_and_the_csv_has_each(made: Any, tmp_pat
     ]
     assert "- fog: severities 1, 5." in page
     assert "fog-5" not in page
+    assert "<li>fog: severities 1, 5.</li>" in to_page(board)
     assert r"Robustness. mini, test: culane/official." in to_latex(board)
     corruptions = {line.split(",")[5] for line in to_csv(board).splitlines()[1:]}
     assert corruptions == {"", *CORRUPTIONS}
@@ -259,6 +262,10 @@ def test_transfer_stands_trained_on_by_tested_on(made: Any, tmp_path: Path) -> N
             headline = found.rows[arm, column].headline
             assert headline is not None
             assert math.isclose(headline.mean, expected)
+    # The page's filter is by the dataset that a section is scored on, which its choices are made from.
+    marked = re.findall(r'data-dataset="(\w+)"', to_page(board))
+    assert marked == [section.key.dataset for section in board.sections for _ in section.rows]
+    assert {"highways", "roads"} == set(marked)
     page = to_markdown(board)
     assert "| Trained on   | Detector   | Method" in page
     lines = page.split("## Transfer")[1].split("\n## ")[0].splitlines()

@@ -17,7 +17,10 @@ from rich.console import Console
 
 from harness.counts import OverlapCounts
 from harness.records import Submission
+from harness.report.cells import score_text
+from harness.report.columns import Column
 from harness.report.leaderboard import Leaderboard, leaderboard
+from harness.report.rows import Score
 from harness.report.table_csv import header, to_csv
 from harness.report.tables import to_markdown, write_leaderboard
 from harness.report.terminal import print_leaderboard
@@ -432,3 +435,9 @@ def test_clips_as_good_as_fewer_than_two_have_no_interval_and_the_verdict_says_w
     assert gain.verdict == "no verdict: 12 clips, as good as 1.5 equal ones"
     (line,) = [line for line in csv.DictReader(io.StringIO(to_csv(board))) if line["kind"] == "gain"]
     assert (line["f1_50_low"], line["interval"], line["p"], line["detectable"]) == ("", "", "", "")
+
+
+def test_a_count_that_sums_have_moved_by_their_rounding_is_shown_whole() -> None:
+    column = Column("cross_fp", "cross FP ↓", "false_positives", "cross")
+    shown = [score_text(column, Score(mean, None)) for mean in (-3.0000000000000004, 57.0, 53 + 1 / 3)]
+    assert shown == ["-3", "57", "53.3"]

@@ -13,7 +13,8 @@ from harness.report.site.page import write_page
 pytestmark = pytest.mark.slow
 
 RESULTS = Path(__file__).resolve().parents[4] / "results"
-MINI, ABLATION = (RESULTS / suite / "site" / "index.html" for suite in ("mini", "ablation"))
+MINI, ABLATION, TRANSFER = (RESULTS / suite / "site" / "index.html" for suite in ("mini", "ablation", "mini-transfer"))
+WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 
 NAMES = "[...document.querySelectorAll('.board')].at(-1).tBodies[0]"
@@ -143,6 +144,37 @@ def test_the_keyboard_alone_sorts_opens_and_comes_back(browser: Any) -> None:
     browser.press("Enter", 13, "\r")
     assert not browser.run(f"new Promise(done => setTimeout(() => done({OPEN}), 100))")
     assert browser.run(focused) == row
+
+
+@pytest.mark.parametrize("page", [MINI, ABLATION, TRANSFER], ids=["mini", "ablation", "transfer"])
+@pytest.mark.parametrize("width", [1280, 1120, 1081, 800])
+def test_a_desktop_shows_every_column_of_its_tables(browser: Any, page: Path, width: int) -> None:
+    browser.open(page, width=width)
+    assert browser.run(WIDE) == 0
+    beyond = (
+        "[...document.querySelectorAll('.board')].map(board => board.scrollWidth - board.parentElement.clientWidth)"
+    )
+    assert max(browser.run(beyond)) <= (0 if width != 1081 else 30)
+
+
+def test_paper_has_the_columns_that_a_narrow_screen_leaves_out(browser: Any) -> None:
+    browser.open(ABLATION, width=718, height=1000)
+    titles = "[...document.querySelectorAll('.board')][0].tHead.rows[0].cells"
+    shown = f"[...{titles}].filter(cell => cell.checkVisibility()).length === {titles}.length"
+    assert not browser.run(shown)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.run(shown)
+    assert browser.run(WIDE) == 0
+    browser.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_without_scripts_the_gains_by_scenario_stand_under_the_scores(browser: Any) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    browser.open(MINI)
+    browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    seen = "[...document.querySelectorAll('.heat tbody span.changes')].filter(one => one.checkVisibility()).length"
+    assert browser.run(seen) == 18
+    assert browser.run("[...document.querySelectorAll('.switch')].every(one => !one.checkVisibility())")
 
 
 @pytest.mark.parametrize("page", [MINI, ABLATION], ids=["mini", "ablation"])
