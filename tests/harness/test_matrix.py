@@ -63,6 +63,17 @@ def test_two_oracles_of_one_backbone_are_two_jobs_and_each_cell_waits_for_its_ow
     assert all("render roads" in found for found in needs.values())
 
 
+def test_nothing_runs_beside_what_is_timed_and_timing_waits_for_its_cell(tmp_path: Path) -> None:
+    jobs = {job.name: job for job in jobs_of(make_plan(load_suite("mini"), tmp_path))}
+    cells = [name.removeprefix("time ") for name in jobs if name.startswith("time ")]
+    assert len(cells) == 4
+    for cell in cells:
+        assert jobs[f"time {cell}"].exclusive
+        assert not jobs[cell].exclusive
+        assert cell in jobs[f"time {cell}"].needs
+        assert "render roads" in jobs[cell].needs
+
+
 def test_a_plan_writes_nothing(tmp_path: Path) -> None:
     make_plan(load_suite("mini"), tmp_path / "results")
     assert not (tmp_path / "results").exists()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ def record_of(cell: Cell, seconds: float, **changes: Any) -> dict[str, Any]:
         "training": {"seconds_per_step": seconds},
         "environment": machine,
     }
+
+
+def with_recipe(cell: Cell, changes: dict[str, Any]) -> Cell:
+    """A cell whose detector is trained by another recipe."""
+    configuration = cell.configuration
+    recipe = configuration.recipe.model_copy(update=changes)
+    configurations = {cell.form: configuration.model_copy(update={"recipe": recipe})}
+    return replace(cell, meta=cell.meta.model_copy(update={"configurations": configurations}))
 
 
 def write(results: Path, name: str, record: dict[str, Any]) -> None:
@@ -66,6 +75,35 @@ def test_how_an_oracle_came_by_its_weights_and_how_hard_it_pulls_make_no_step_lo
     assert key(oracle={"configuration": {"name": "init"}}) != key()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"detector_meta": {"name": "another"}},
+        {"form": "tusimple"},
+        {"precision": "bf16"},
+        {"threads": 7},
+        {"micro_batch_size": 3},
+        {"channels_last": True},
+        {"compiled": True},
+        {"processes": 2},
+        {"oracle": None},
+    ],
+    ids=str,
+)
+def test_what_a_steps_time_depends_on_makes_another_key(cells: tuple[Cell, ...], changes: dict[str, Any]) -> None:
+    samiro = cells[1].identity.model_dump(mode="json")
+    assert step_key({**samiro, **changes}, "machine") != step_key(samiro, "machine")
+    assert step_key(samiro, "another machine") != step_key(samiro, "machine")
+
+
+def test_records_count_before_a_probe(cells: tuple[Cell, ...]) -> None:
+    baseline = cells[0]
+    key = step_key(baseline.identity.model_dump(mode="json"), this_machine("cpu"))
+    rates = [Rates({}, "records"), Rates({key: 2.0}, "records"), Rates({key: 9.0}, "probe")]
+    found = priced([baseline], {"roads": 72}, rates, {})[baseline.id]
+    assert (found.basis, found.steps, found.seconds) == ("records", 60, 120.0)
+
+
 def test_a_recipe_in_epochs_has_no_price_without_the_number_of_images(cells: tuple[Cell, ...]) -> None:
     baseline = cells[0]
     rates = Rates({step_key(baseline.identity.model_dump(mode="json"), this_machine("cpu")): 2.0}, "probe")
@@ -88,6 +126,10 @@ def test_room_on_the_disk_is_that_of_weights_and_predictions_and_meanwhile_of_mo
     # adamw: the weights and their two moments, and the state before, which is there until they are written.
     assert few.training_bytes == many.training_bytes == parameters(cells[0]) * BYTES_A_WEIGHT * 3 * 2
     assert many.disk_bytes > few.disk_bytes + 4096 * 1000
+    # sgd: the weights and one moment, and perhaps their moving average.
+    for changes, copies in (({"optimizer": "sgd"}, 2), ({"optimizer": "sgd", "ema_decay": 0.9}, 3)):
+        cell = with_recipe(cells[0], changes)
+        assert priced([cell], {}, [], {})[cell.id].training_bytes == parameters(cell) * BYTES_A_WEIGHT * copies * 2
 
 
 def test_a_probe_takes_steps_of_the_very_cell_and_leaves_nothing_behind(

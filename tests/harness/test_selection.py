@@ -17,6 +17,7 @@ from detectors.base import Detector, Tap
 from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
 from harness import cell_timing, phase_work
 from harness.cell import made_from
+from harness.counts import AccuracyScores
 from harness.datasets.base import Dataset, open_dataset
 from harness.errors import InputError
 from harness.inference import load_detector
@@ -149,6 +150,14 @@ def test_lanes_that_are_the_labels_score_one(runs: dict[str, Path]) -> None:
     assert headline(scored(dataset, repeating, workers=1)) == 1.0
     nothing: list[list[Lane]] = [[] for _ in frames]
     assert headline(scored(dataset, nothing, workers=1)) == 0.0
+
+
+def test_the_headline_of_tusimples_form_is_its_accuracy() -> None:
+    scores = AccuracyScores(
+        images=2, labels=8, predictions=8, matched=6, accuracy=0.9, fp=0.1, fn=0.2, f1_clrnet=0.8, f1_matched=0.75,
+        images_with_negative_fp=0,
+    )  # fmt: skip
+    assert headline(scores) == 0.9
 
 
 def test_a_dataset_without_validation_split_is_refused_with_the_key(tmp_path: Path) -> None:

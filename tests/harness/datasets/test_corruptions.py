@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -236,6 +237,43 @@ def test_worse_rain_has_the_same_streaks_and_more() -> None:
     )
     assert (light <= heavy + 1e-6).all()
     assert 0 < (light > 0.05).mean() < (heavy > 0.05).mean() < 0.3
+
+
+def test_a_wet_road_mirrors_what_stands_above_it_the_more_the_farther() -> None:
+    light = np.full((80, 40, 3), 0.1, np.float32)
+    light[:40] = 0.7
+    wet = corruptions.mirrored(light, 0.3, 0.5)
+    assert np.array_equal(wet[:40], light[:40])
+    # Of the sky's light .3 at the horizon, a quarter of that in the lowest row.
+    share = np.linspace(0.3, 0.3 / 4, 40)
+    assert wet[40:, 20, 1] == pytest.approx(0.1 * (1 - share) + 0.7 * share, abs=1e-5)
+
+
+def test_a_drop_on_the_windscreen_shows_the_scene_upside_down() -> None:
+    light = np.full((295, 820, 3), 0.1, np.float32)
+    light[:147] = 0.7
+    change = corruptions.through_drops(light, 1.0, corruptions.drawing("rain", "a/1.jpg")) - light
+    assert change[:100].min() < -0.1
+    assert change[:100].max() < 1e-6
+    assert change[200:].max() > 0.1
+    assert change[200:].min() > -1e-6
+
+
+@pytest.mark.parametrize(
+    ("part", "nothing"),
+    [
+        ("overcast", lambda light, share: light),
+        ("mirrored", lambda light, share, horizon: light),
+        ("misty", lambda light, metres, visibility: light),
+        ("streaks", lambda size, share, generator: np.zeros(size, np.float32)),
+        ("through_drops", lambda light, share, generator: light),
+    ],
+)
+def test_every_part_of_rain_is_seen(monkeypatch: pytest.MonkeyPatch, part: str, nothing: Any) -> None:
+    whole = corrupted(ROAD, "rain", 5, key="x", horizon=HORIZON).astype(float)
+    monkeypatch.setattr(corruptions, part, nothing)
+    without = corrupted(ROAD, "rain", 5, key="x", horizon=HORIZON).astype(float)
+    assert np.abs(whole - without).mean() > 0.5
 
 
 def test_the_horizon_lies_where_each_form_has_it() -> None:

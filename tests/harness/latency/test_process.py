@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from detectors.registry import find_adapter
 from harness.cli.main import main
-from harness.datasets.base import Dataset
+from harness.datasets.base import Dataset, Frame
 from harness.errors import InputError
 from harness.inference import load_detector, with_confidence_threshold
 from harness.lanes import Lane
@@ -132,6 +133,26 @@ def test_images_come_from_every_scenario_in_turn(roads: Dataset) -> None:
     chosen = stratified(roads, "test", len(every))
     assert {frame.scenario for frame in chosen} == every
     assert len({frame.id for frame in stratified(roads, "test", 100)}) == 10
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count", "expected"),
+    [
+        ((100, 100), 10, "a0 b0 a20 b20 a40 b40 a60 b60 a80 b80"),
+        # A scenario that has fewer gives all, and the others no more for it.
+        ((2, 100, 100), 9, "a0 b0 c0 a1 b33 c33 b66 c66"),
+        ((3, 3), 5, "a0 b0 a1 b1 a2"),
+    ],
+)
+def test_images_are_spread_evenly_over_each_scenario(sizes: tuple[int, ...], count: int, expected: str) -> None:
+    """Neighbours of a list are of one clip: the first of each scenario would all show the same road."""
+    frames = tuple(
+        Frame(f"{name}{place}", Path(), name, name)
+        for name, size in zip("abc", sizes, strict=False)
+        for place in range(size)
+    )
+    dataset: Any = SimpleNamespace(frames=lambda split: frames)
+    assert " ".join(frame.id for frame in stratified(dataset, "test", count)) == expected
 
 
 def test_a_score_is_of_the_chosen_frames_alone(roads: Dataset) -> None:

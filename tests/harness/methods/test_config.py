@@ -143,22 +143,23 @@ def test_a_missing_oracle_is_not_answered_with_a_lambda_that_is_refused() -> Non
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "complaint"),
     [
-        {"name": "mim"},
-        {"name": "tim:resnet18"},
-        {"name": "timm"},
-        {"name": "init:resnet18"},
-        {"name": "timm:resnet18", "steps": 3},
-        {"name": "mim:resnet_micro", "image_size": [100, 320], "patch_unit": 32},
-        {"name": "mim:resnet_micro", "crop_scale": [0.9, 0.4]},
-        {"name": "mim:resnet_micro", "mask_ratio": 1.0},
-        {"name": "mim:resnet_micro", "betas": [0.9, 1.0]},
-        {"name": "mim:resnet_micro", "step": 3},
+        ({"name": "mim"}, "'mim': give mim:<backbone>"),
+        ({"name": "tim:resnet18"}, "names no kind of oracle: did you mean 'timm'"),
+        ({"name": "timm"}, "'timm': give timm:<model>"),
+        ({"name": "init:resnet18"}, "'init:resnet18': give init"),
+        ({"name": "timm:resnet18", "steps": 3}, "key 'steps': means nothing for 'timm:resnet18'"),
+        ({"name": "random:resnet18", "file": "a.pth"}, "key 'file': means nothing for 'random:resnet18'"),
+        ({"name": "mim:resnet_micro", "image_size": [100, 320], "patch_unit": 32}, "isn't divisible by patch_unit 32"),
+        ({"name": "mim:resnet_micro", "crop_scale": [0.9, 0.4]}, "key 'crop_scale'"),
+        ({"name": "mim:resnet_micro", "mask_ratio": 1.0}, "less than 1"),
+        ({"name": "mim:resnet_micro", "betas": [0.9, 1.0]}, "key 'betas'"),
+        ({"name": "mim:resnet_micro", "step": 3}, "(?s)step.*not permitted"),
     ],
 )
-def test_senseless_oracles_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(ValidationError):
+def test_senseless_oracles_are_refused(options: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
         OracleConfiguration.model_validate(options)
 
 

@@ -103,6 +103,7 @@ def test_percentiles_of_one_to_a_hundred_and_one() -> None:
     latency = latency_of([index * MILLISECOND for index in range(101, 0, -1)])
     assert (latency.p50, latency.p90, latency.p95, latency.p99) == pytest.approx((51, 91, 96, 100))
     assert (latency.mean, latency.minimum) == pytest.approx((51, 1))
+    assert latency.iqr == pytest.approx(76 - 26)
 
 
 @pytest.mark.parametrize(("after", "flagged"), [(103.1, True), (96.9, True), (102.9, False), (97.1, False)])
@@ -310,6 +311,67 @@ def test_the_clock_is_read_only_after_the_device_has_finished() -> None:
     assert pipeline.whole(timer) == 6 * MILLISECOND
     assert timer.log == ["synchronise", "now", "synchronise", "now"]
     assert pipeline.regions(timer) == (MILLISECOND, MILLISECOND, MILLISECOND)
+
+
+class Clock(FakeTimer):
+    """A clock of the host and of a device that works at once: it goes on by what happens, and by nothing else."""
+
+    def now(self) -> int:
+        return self.time
+
+    mark = perf_counter_ns = now  # type: ignore[assignment]
+
+    def synchronise(self) -> None:
+        pass
+
+    def between(self, start: int, end: int) -> int:
+        return end - start
+
+    def takes(self, milliseconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
+        """The same work, in a given time."""
+
+        def done(*given: Any, **options: Any) -> Any:
+            self.time += round(milliseconds * MILLISECOND)
+            return work(*given, **options)
+
+        return done
+
+
+@pytest.mark.parametrize("reference", [(100.0, 102.0), (100.0, 104.0)])
+def test_every_region_of_a_measurement_has_the_time_that_was_spent_in_it(
+    monkeypatch: pytest.MonkeyPatch, reference: tuple[float, float]
+) -> None:
+    """Reading takes 16 ms, the network 4 and post-processing 2; the process computes for 1.5 s of 100 images."""
+    clock, module = Clock(), "harness.throughput.measurement"
+    detector = Toy()
+    detector.forward = clock.takes(4, detector.forward)  # type: ignore[method-assign]
+    detector.decode = clock.takes(2, detector.decode)  # type: ignore[method-assign]
+    moments, references = iter([Usage(0.0, 3.0, {}), Usage(1.0, 4.5, {})]), iter(reference)
+    monkeypatch.setattr(f"{module}.timer_of", lambda device: clock)
+    monkeypatch.setattr(f"{module}.usage", lambda: next(moments))
+    monkeypatch.setattr(f"{module}.reference_milliseconds", lambda *given, **options: next(references))
+    monkeypatch.setattr("harness.throughput.pipeline.time", clock)
+    monkeypatch.setitem(PROTOCOLS, "lane-latency/1-short", replace(SHORT, file_iterations=3))
+    found = measure(
+        detector, clock.takes(16, view), 2, protocol="lane-latency/1-short", device=torch.device("cpu"), threads=1
+    )
+    assert found.pre_ms is not None
+    assert found.h2d_ms is not None
+    assert found.end_to_end_ms is not None
+    regions = (found.h2d_ms, found.model_ms, found.post_ms, found.latency_ms, found.pre_ms, found.end_to_end_ms)
+    assert [region.p50 for region in regions] == [0, 4, 2, 6, 16, 22]
+    assert found.fps == pytest.approx(1000 / 6)
+    assert found.cpu_ms == pytest.approx(15)
+    assert found.reference_ms == reference
+    assert found.flags == (("cpu",) if reference[1] == 102 else ("cpu", "drift"))
+
+
+def test_a_warm_up_that_never_settled_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.throughput.reference.REFERENCE_INPUT", (1, 3, 32, 32))
+    monkeypatch.setitem(PROTOCOLS, "lane-latency/1-short", replace(SHORT, warm_iterations=9, warm_cap_seconds=0.0))
+    found = measure(Toy(), view, 1, protocol="lane-latency/1-short", device=torch.device("cpu"), threads=1)
+    assert "warm-up not stable" in found.flags
+    assert found.warm_iterations == 1
 
 
 def test_mixed_precision_reaches_the_network() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from detectors.base import Tap
 from harness.datasets.base import Frame
 from harness.errors import InputError
 from harness.lanes import Lane
@@ -75,6 +78,88 @@ def test_a_probe_finds_a_linear_boundary_and_nothing_where_there_is_none() -> No
     assert average_precision(*scores_of(*halves)) > 0.98
     noise = [(torch.randn(2000, 6, generator=generator), labels) for _, labels in halves]
     assert average_precision(*scores_of(*noise)) == pytest.approx(float(labels.mean()), abs=0.05)
+
+
+def test_probes_are_judged_on_frames_that_they_were_not_fitted_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The features of every cell are its frame's number: they show which frames a probe was given."""
+
+    class Numbers(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.anything = torch.nn.Parameter(torch.zeros(()))
+
+        def grids(self, size: tuple[int, int]) -> tuple[Grid, ...]:
+            return (Grid(Axis(2, 4, 1.5), Axis(3, 4, 1.5)),)
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return (images[:, :1, :2, :3].float(),)
+
+    given: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def kept(*parts: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        given.extend(parts)
+        return scores_of(*parts)
+
+    monkeypatch.setattr(module, "scores_of", kept)
+    monkeypatch.setattr(module, "BATCH", 2)
+    images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 3, 8, 12)
+    # Of frame 3 alone the first column of cells has a lane.
+    lanes = tuple((Lane(np.array([[1, 7], [1, 0]], np.float32)),) * (number == 3) for number in range(5))
+    precisions(Numbers(), module.Labelled(images, lanes, (1, 3)), (8, 12), 0)  # type: ignore[arg-type]
+    (fitted, no_lane), (judged, marks) = given
+    assert sorted(fitted.flatten().tolist()) == [0.0] * 6 + [2.0] * 6 + [4.0] * 6
+    assert sorted(judged.flatten().tolist()) == [1.0] * 6 + [3.0] * 6
+    assert not no_lane.any()
+    assert judged[marks.bool()].flatten().tolist() == [3.0, 3.0]
+
+
+def test_a_probe_scores_new_cells_in_the_units_that_it_was_fitted_in() -> None:
+    """Scores of a logistic regression without noise rise with the feature, whatever the feature's own mean and deviation."""
+    feature = torch.linspace(0, 1, 200)[:, None]
+    labels = (feature[:, 0] > 0.7).float()
+    shape = torch.tensor([[1000.0, -3.0]])
+    wide = torch.cat([feature, -feature], 1) * torch.tensor([[50.0, 0.01]]) + shape
+    scores, marks = scores_of((wide, labels), (wide, labels))
+    plain, _ = scores_of((torch.cat([feature, -feature], 1), labels), (torch.cat([feature, -feature], 1), labels))
+    assert torch.equal(marks, labels)
+    torch.testing.assert_close(scores, plain, rtol=1e-2, atol=1e-2)
+    assert float(scores[labels == 1].min()) > float(scores[labels == 0].max())
+
+
+def test_labelled_frames_have_their_lanes_at_the_size_that_is_looked_at(tmp_path: Path) -> None:
+    dataset = Painted(tmp_path)
+    found = module.labelled_frames(dataset, (64, 64))  # type: ignore[arg-type]
+    assert found.images.shape == (12, 3, 64, 64)
+    assert len(found.judging) == 4
+    for index, (lane,) in enumerate(found.lanes):
+        (original,) = dataset.lines(index)
+        # From 192 x 128 pixels, outer edges onto outer edges.
+        assert lane.points[:, 0] == pytest.approx((original.points[:, 0] + 0.5) / 3 - 0.5, abs=1e-4)
+        assert lane.points[:, 1] == pytest.approx((original.points[:, 1] + 0.5) / 2 - 0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize(("drawn", "passed"), [((0.4, 0.49, 0.1), True), ((0.4, 0.5, 0.1), False)])
+def test_the_gate_is_passed_where_the_mean_over_taps_is_higher_with_every_seed(
+    monkeypatch: pytest.MonkeyPatch, drawn: tuple[float, ...], passed: bool
+) -> None:
+    taps = tuple(Tap(path, 1, 4) for path in ("a", "b"))
+    networks = {name: SimpleNamespace(name=name, taps=taps, to=lambda device: None) for name in ("oracle", "random")}
+    for network in networks.values():
+        network.to = lambda device, network=network: network
+    monkeypatch.setattr(module, "labelled_frames", lambda dataset, size: SimpleNamespace(images=range(7)))
+    monkeypatch.setattr(module, "drawn", lambda *given: networks["random"])
+
+    def given(network: Any, labelled: Any, size: Any, seed: int) -> list[float]:
+        # One of the oracle's taps is worse than the other network's: the mean counts.
+        return [0.1, 0.9] if network.name == "oracle" else [drawn[seed]] * 2
+
+    monkeypatch.setattr(module, "precisions", given)
+    found = probe_gate(
+        networks["oracle"], OracleConfiguration(name="mim:resnet_micro"), [], None, device=CPU  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert found["passed"] is passed
+    assert found["means"] == {"oracle": [0.5] * 3, "random": list(drawn)}
+    assert found["average_precision"]["b"] == {"oracle": [0.9] * 3, "random": list(drawn)}
 
 
 @pytest.mark.slow

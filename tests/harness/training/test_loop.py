@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,10 +14,12 @@ from harness.methods.attach import attach
 from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle
 from harness.training.checkpoint import load_training_state
+from harness.training.course import Course, summary_of
 from harness.training.data import micro_batches
 from harness.training.determinism import seed_everything
 from harness.training.loop import train
 from harness.training.plan import TrainingPlan, Validation
+from harness.training.ranks import ALONE, Ranks
 from tests.harness.training.trainings import CPU, Interrupted, interrupt_at, log_lines, same_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -61,6 +64,16 @@ def test_the_summary_says_what_a_training_took(toy, roads, tmp_path):
     assert seen[-1][2] == pytest.approx(sum(summary.final_losses.values()))
 
 
+def test_the_summary_has_the_sum_of_the_seconds_their_median_and_the_share_of_clipped_steps(toy):
+    course = Course(step=3, seconds=[1.0, 2.0, 9.0], clipped=[1.0, 0.0, 0.0], skipped=2, resumed=1)
+    clipped = summary_of(TrainingPlan(toy.recipe(), 3), course, Ranks(0, 2))
+    assert (clipped.seconds, clipped.seconds_per_step) == (12.0, 2.0)
+    assert clipped.clip_rate == pytest.approx(1 / 3)
+    # Two processes share a batch of 4.
+    assert (clipped.images, clipped.micro_batch_size, clipped.skipped_steps, clipped.resumed) == (12, 2, 2, 1)
+    assert summary_of(TrainingPlan(toy.recipe(clip_gradient_norm=None), 3), course, ALONE).clip_rate is None
+
+
 def test_every_line_of_the_log_has_terms_rates_and_times(toy, roads, tmp_path):
     toy.run(tmp_path / "images", tmp_path / "run", steps=9)
     lines = log_lines(tmp_path / "run")
@@ -90,10 +103,15 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch(toy, roads, tmp_pa
 
 def test_micro_batches_are_the_batch_in_order(toy, roads):
     batch = next(roads.stream(toy.model().detector).batches(0, 1))
+    # Counts that differ, so that no part could have another's.
+    batch = replace(batch, lane_counts=torch.arange(4), point_counts=torch.arange(4)[:, None])
     parts = list(micro_batches(batch, 3))
     assert [len(part.ids) for part in parts] == [3, 1]
     assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
     assert torch.equal(torch.cat([part.targets["place"] for part in parts]), batch.targets["place"])
+    for name in ("lanes", "lane_counts", "point_counts"):
+        whole = torch.cat([getattr(part, name) for part in parts])
+        assert torch.allclose(whole, getattr(batch, name), equal_nan=True), name
     assert parts[0].ids + parts[1].ids == batch.ids
     assert parts[0].geometries + parts[1].geometries == batch.geometries
 

@@ -142,6 +142,38 @@ def test_a_checkpoint_of_another_pre_training_is_refused(
         pretrain(options(learning_rate=2e-3), images, out=out, device=CPU, threads=1)
 
 
+def test_every_step_hides_other_units_and_a_seed_the_same_ones_again(images: list[Path]) -> None:
+    def seen(seed: int) -> list[torch.Tensor]:
+        """What is visible in the first three steps: (4, 2, 3) each."""
+        given = options(image_size=(64, 96), batch_size=4)
+        run = Pretraining(given, Pictures(images, given, seed), {}, device=CPU, seed=seed, workers=0)
+        loss, found, rates = run.model.loss, [], []
+
+        def kept(batch: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+            found.append(visible)
+            rates.append(run.optimizer.param_groups[0]["lr"])
+            return loss(batch, visible)
+
+        run.model.loss = kept  # type: ignore[method-assign]
+        for batch in run._batches(0, 3):
+            run._optimize(batch)
+        # Without warm-up steps, for a twentieth of 6 is none: 1e-3 times a half cosine.
+        assert rates == pytest.approx([1e-3, 1e-3 * (1 + np.sqrt(3) / 2) / 2, 1e-3 * 0.75])
+        return found
+
+    masks = seen(1)
+    assert not any(torch.equal(masks[one], masks[other]) for one, other in ((0, 1), (0, 2), (1, 2)))
+    assert all(torch.equal(*pair) for pair in zip(masks, seen(1), strict=True))
+    assert not any(torch.equal(*pair) for pair in zip(masks, seen(2), strict=True))
+    assert any(not torch.equal(mask[0], mask[1]) for mask in masks), "images of one step have masks of their own"
+
+
+def test_a_card_has_the_mean_loss_of_each_tenth_of_the_steps(images: list[Path]) -> None:
+    run = Pretraining(options(steps=20), Pictures(images, options(), 0), {}, device=CPU, seed=0, workers=0)
+    run.losses, run.step = torch.arange(20.0), 20
+    assert run.mean_losses() == tuple(2 * tenth + 0.5 for tenth in range(10))
+
+
 @pytest.mark.slow
 def test_what_is_learned_beats_the_trivial_fills(tmp_path: Path) -> None:
     images = stripes(tmp_path / "images", 200, clips=20)
@@ -219,6 +251,7 @@ def test_clips_are_held_out_whole_and_by_name_alone() -> None:
     assert {shuffled[i] for i in held_out_split(shuffled, 0.1, 100)[1]} == {clips[i] for i in held_out}
     assert len(held_out_split(clips, 0.5, 7)[1]) == 7
     assert len(held_out_split(["one"] * 10, 0.2, 100)[1]) == 2
+    assert [len(part) for part in held_out_split(["a", "b"], 0.99, 100)] == [1, 1], "something is left to train on"
     assert evenly_spread(range(10), 3) in ([0, 4, 9], [0, 5, 9])
 
 
@@ -231,6 +264,23 @@ def test_an_epoch_shows_every_image_once_and_crops_stay_inside(images: list[Path
     assert crop.dtype == np.uint8
     assert np.array_equal(crop, Pictures(images, options(), 5).crop(3))
     assert not np.array_equal(crop, Pictures(images, options(), 6).crop(3))
+
+
+@pytest.mark.parametrize(("crop_scale", "flip"), [((0.25, 0.25), 0.0), ((0.25, 0.25), 1.0), ((0.4, 1.0), 0.5)])
+def test_crops_have_the_share_of_the_area_that_is_asked_for_and_as_many_are_mirrored(
+    tmp_path: Path, crop_scale: tuple[float, float], flip: float
+) -> None:
+    """Of a ramp a crop shows where it was taken from: a quarter of the area is half of the width."""
+    path = tmp_path / "ramp.png"
+    cv2.imwrite(str(path), np.broadcast_to(np.arange(192, dtype=np.uint8)[None, :, None], (128, 192, 3)))
+    pictures = Pictures([path], options(crop_scale=crop_scale, flip=flip), 3)
+    ends = np.array([pictures.crop(position)[32, [0, -1], 0] for position in range(200)], float)
+    shares = (np.abs(ends[:, 1] - ends[:, 0]) / 192 * 96 / 95) ** 2
+    assert crop_scale[0] - 0.03 < shares.min()
+    assert shares.max() < crop_scale[1] + 0.03
+    # Even over areas, not over lengths: the standard error of 200 draws from .4 to 1 is .012.
+    assert shares.mean() == pytest.approx(sum(crop_scale) / 2, abs=0.04)
+    assert (ends[:, 1] < ends[:, 0]).mean() == pytest.approx(flip, abs=0 if flip in (0, 1) else 0.11)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

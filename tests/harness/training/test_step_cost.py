@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from harness.methods.weighting import RatioWeight
+from harness.timings import StepCost
 from harness.training import step_cost
 from harness.training.loop import TrainingPlan
 from harness.training.step_cost import BLOCKS, WARM_STEPS, measure_step_cost
@@ -89,8 +90,8 @@ def test_a_machine_that_gets_slower_does_not_tell_in_the_difference_of_the_arms(
     assert found.peak_memory_bytes is None
 
 
-def ratio_of(machine: Machine, plan: TrainingPlan, *, total: int) -> float:
-    """The ratio of an arm of half more, which takes three times as long where it measures."""
+def cost_of(machine: Machine, plan: TrainingPlan, *, total: int) -> StepCost:
+    """The cost of an arm of half more, which takes three times as long where it measures."""
     machine.drift = 0
     return measure_step_cost(
         lambda: machine.arm("base", 10_000),  # type: ignore[arg-type, return-value]
@@ -99,21 +100,44 @@ def ratio_of(machine: Machine, plan: TrainingPlan, *, total: int) -> float:
         plan,
         device=CPU,
         threads=1,
-    ).ratio
+    )
+
+
+def test_a_ratio_is_the_blocks_median_between_the_lowest_and_the_highest(
+    machine: Machine, plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A block's ratio is that of its sums; one block was disturbed.
+    blocks = iter([([90, 110], [100 + more, 140 + more]) for more in (10, 0, 90, 20, 800, 30)])
+    monkeypatch.setattr(step_cost, "turns", lambda first, second, timer: next(blocks))
+    found = measure_step_cost(
+        lambda: machine.arm("base", 1),  # type: ignore[arg-type, return-value]
+        lambda: machine.arm("method", 1),  # type: ignore[arg-type, return-value]
+        ["one"],  # type: ignore[list-item]
+        plan,
+        device=CPU,
+        threads=1,
+    )
+    assert (found.ratio, found.ratio_low, found.ratio_high) == pytest.approx((1.45, 1.2, 9.2))
+    # The middle of 100, 110, 120, 130, 140, 150, 160, 170, 190, 230, 900, 940.
+    assert found.seconds_per_step == pytest.approx(155e-9)
+    assert found.baseline_seconds_per_step == pytest.approx(100e-9)
 
 
 def test_what_a_steered_lambda_measures_counts_by_its_share_of_the_forwards(
     machine: Machine, plan: TrainingPlan
 ) -> None:
     # Of 1,000 forwards the first 50 keep lambda; then every tenth measures.
-    assert ratio_of(machine, plan, total=1000) == pytest.approx(1.5 * (1 + 0.095 * 2))
+    found = cost_of(machine, plan, total=1000)
+    assert found.ratio == pytest.approx(1.5 * (1 + 0.095 * 2))
+    assert found.seconds_per_step == pytest.approx(15e-6 * (1 + 0.095 * 2))
+    assert found.baseline_seconds_per_step == pytest.approx(10e-6)
     names = [name for name, _ in machine.steps]
     block = ["base", "method", "method", "base", "method", *["method, measured"] * 2, "method"]
     assert names == ["base"] * WARM_STEPS + ["method"] * WARM_STEPS + ["method, measured"] + block * BLOCKS
 
 
 def test_a_training_that_ends_before_the_first_measurement_pays_for_none(machine: Machine, plan: TrainingPlan) -> None:
-    assert ratio_of(machine, plan, total=50) == 1.5
+    assert cost_of(machine, plan, total=50).ratio == 1.5
     assert not any("measured" in name for name, _ in machine.steps)
 
 
