@@ -6,7 +6,7 @@ Coordinates are pixels with x to the right, y downwards and **pixel centres at i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -144,8 +144,3 @@ def near_to_far(points: npt.ArrayLike) -> Points:
     """The same polyline, reversed if its first point lies above (further away than) its last."""
     array = np.asarray(points, dtype=np.float32).reshape(-1, 2)
     return array[::-1].copy() if len(array) and array[0, 1] < array[-1, 1] else array
-
-
-def point_count(lanes: Sequence[Lane]) -> int:
-    """The number of points of all lanes together."""
-    return sum(len(lane) for lane in lanes)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
@@ -14,9 +13,6 @@ from detectors.meta import Form
 from detectors.registry import UPSTREAM, bridge_class
 from detectors.upstream.bridge import NO_LICENCE, Bridge, PairedBridge
 from detectors.upstream.repositories import REPOSITORIES
-
-if TYPE_CHECKING:
-    from harness.conformance.battery import CheckResult
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "bridges.md"
 """The page of this checkout; an installed package is without."""
@@ -40,17 +36,6 @@ class Measured:
     def passed(self) -> bool:
         """Whether all checks that ran were passed; skipped ones ran not."""
         return all(passed == ran for passed, ran in self.checks.values())
-
-
-def measured(parameters: int, results: Iterable[CheckResult]) -> Measured:
-    """Of the battery's results."""
-    ran = [result for result in results if result.outcome != "skipped"]
-    checks = {}
-    for arm in ARMS:
-        outcomes = [result.outcome for result in ran if result.arm == arm]
-        if outcomes:
-            checks[arm] = (outcomes.count("passed"), len(outcomes))
-    return Measured(parameters, checks)
 
 
 def repositories_table(stand_ins: Mapping[str, Sequence[str]]) -> str:

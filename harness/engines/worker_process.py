@@ -58,7 +58,7 @@ def outcome_of(job: str, ending: Mapping[str, Any] | None, code: int, seconds: f
     return Outcome(job, "failed", seconds, kind=kind, message=f"its process {how}", log=str(log))
 
 
-def not_started(job: Job, error: Exception, log: str = "") -> Outcome:
+def not_started(job: Job, error: Exception) -> Outcome:
     """What it comes to that a job has no process."""
     fault = fault_of(error)
-    return Outcome(job.name, "failed", kind=fault.kind, message=f"not started: {fault.message}", log=log)
+    return Outcome(job.name, "failed", kind=fault.kind, message=f"not started: {fault.message}")

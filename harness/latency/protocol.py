@@ -37,7 +37,6 @@ def measure_all(
     threads: Sequence[int],
     flags: Sequence[str] = (),
     progress: Progress,
-    run: Run = run_fresh,
 ) -> tuple[list[Throughput], tuple[InferenceCost, ...]]:
     """Times of a subject in every mode and number of threads, what the modes do to its score, and what its method costs at inference.
 
@@ -46,10 +45,10 @@ def measure_all(
     """
     first = threads[0]
     measured = measure_latencies(
-        subject, modes, protocol=protocol, device=device, threads=threads, flags=flags, progress=progress, run=run
+        subject, modes, protocol=protocol, device=device, threads=threads, flags=flags, progress=progress
     )
     progress(0, 1, "what the method costs")
-    cost = measure_cost(subject, protocol=protocol, device=device, threads=first, run=run)
+    cost = measure_cost(subject, protocol=protocol, device=device, threads=first)
     modes = tuple(mode for mode in modes if any(one.precision == str(mode) for one in measured))
     if any(mode != HEADLINE for mode in modes) and dataset.has_labels(split):
         progress(0, 1, "scores in every mode")
@@ -61,13 +60,13 @@ def measure_all(
     return measured, cost
 
 
-def native_modes(subject: Subject, device: DeviceName, *, run: Run = run_fresh) -> tuple[Mode, ...]:
+def native_modes(subject: Subject, device: DeviceName) -> tuple[Mode, ...]:
     """A mode for each precision that a device has instructions for.
 
     Asked for in a process of its own, for this one must not be seen on a GPU while others measure there.
     """
     job = Job(what="precisions", subject=subject, protocol="lane-latency/1", device=device, threads=1)
-    return tuple(mode_of(name) for name in run(job).precisions)
+    return tuple(mode_of(name) for name in run_fresh(job).precisions)
 
 
 def measure_latencies(

@@ -28,25 +28,6 @@ SAMPLES = 50
 """Points of the curve through a predicted lane."""
 
 
-def score_folder(
-    labels: Path,
-    predictions: Path,
-    *,
-    thresholds: Sequence[float] = (),
-    strict: bool = False,
-    progress: Progress | None = None,
-    workers: int | None = None,
-) -> tuple[Counts, tuple[Oddity, ...]]:
-    """Count the matched lanes of every label below a folder and note what was odd. Images are named after their labels.
-
-    The prediction of `.../folder/name.json` is `folder/name.lines.txt` below `predictions`. Raises InputError for a folder without
-    a label, a missing prediction, and whatever the official script raises on; when strict, also for anything odd.
-    """
-    return count_labels(
-        find_labels(labels), predictions, thresholds=thresholds, strict=strict, progress=progress, workers=workers
-    )
-
-
 def count_labels(
     labels: Sequence[str],
     predictions: Path,
@@ -56,7 +37,11 @@ def count_labels(
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> tuple[Counts, tuple[Oddity, ...]]:
-    """`score_folder` for given label files."""
+    """Count the matched lanes of label files, as `find_labels` gives them, and note what was odd. Images are named after their labels.
+
+    The prediction of `.../folder/name.json` is `folder/name.lines.txt` below `predictions`. Raises InputError for a missing prediction,
+    and whatever the official script raises on; when strict, also for anything odd.
+    """
     if not predictions.is_dir():
         raise InputError(f"{predictions}: no such folder: give the root of the predictions")
     painters = Painters((HEIGHT, WIDTH), LANE_WIDTH)

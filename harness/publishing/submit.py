@@ -27,9 +27,6 @@ from harness.report.published import read_published
 from harness.report.text import counted
 from harness.validation import validated
 
-SUBMISSIONS = Path("results/submissions")
-"""Where submissions lie, `SUITE/NAME` each."""
-
 PARTS = frozenset({*TOP, *FOLDERS})
 
 

@@ -88,11 +88,11 @@ def lanes_a_frame(frames: Sequence[Sequence[Lane]]) -> dict[int, float]:
     return {count: number / len(frames) for count, number in sorted(Counter(map(len, frames)).items())}
 
 
-def rendered_labels(frames: int, *, seed: int = 0, difficulty: float = 0.5) -> dict[str, list[list[Lane]]]:
+def rendered_labels(frames: int, *, seed: int = 0) -> dict[str, list[list[Lane]]]:
     """Split -> labels of frames, training and test frames in the real proportion of 3,625 to 2,782. Nothing is drawn."""
     train = round(frames * 3625 / 6407)
     splits = {"train": SplitSpec(frames=train), "test": SplitSpec(frames=frames - train)}
-    spec = RenderSpec(form="tusimple", seed=seed, difficulty=difficulty, splits=splits)
+    spec = RenderSpec(form="tusimple", seed=seed, difficulty=0.5, splits=splits)
     found: dict[str, list[list[Lane]]] = {split: [] for split in splits}
     for clip in plan_clips(spec):
         found[clip.split].append(clip_labels(clip, spec))

@@ -20,7 +20,6 @@ PLANT_KINDS = 14
 
 Array = npt.NDArray[np.float32]
 Generator = np.random.Generator
-BARK = (255, 1.0, 1.0, 255)
 
 
 class Clump(NamedTuple):

@@ -1,4 +1,4 @@
-"""Solid things as triangles: quads and boxes become the meshes that are drawn."""
+"""Solid things as triangles: quads become the meshes that are drawn."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.rendered.kernels import Floats, Ints
-
-Array = npt.NDArray[np.float64]
 
 
 class Mesh(NamedTuple):
@@ -42,20 +40,3 @@ def quads_to_mesh(
         np.ascontiguousarray(triangles, np.int32),
         np.ascontiguousarray(np.repeat(kinds, 2), np.int32),
     )
-
-
-def box_quads(x: tuple[float, float], y: tuple[float, float], z: tuple[float, float]) -> Array:
-    """The four sides and the top of a box: (5, 4, 3); order left, right, front (near), back, top."""
-    (x0, x1), (y0, y1), (z0, z1) = x, y, z
-    return np.array(
-        [
-            [(x0, y0, z1), (x0, y0, z0), (x0, y1, z0), (x0, y1, z1)],
-            [(x1, y0, z0), (x1, y0, z1), (x1, y1, z1), (x1, y1, z0)],
-            [(x0, y0, z0), (x1, y0, z0), (x1, y1, z0), (x0, y1, z0)],
-            [(x1, y0, z1), (x0, y0, z1), (x0, y1, z1), (x1, y1, z1)],
-            [(x0, y1, z0), (x1, y1, z0), (x1, y1, z1), (x0, y1, z1)],
-        ]
-    )
-
-
-BOX_NORMALS = np.array([(-1.0, 0, 0), (1.0, 0, 0), (0, 0, -1.0), (0, 0, 1.0), (0, 1.0, 0)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.rendered import vehicles
 from harness.rendered.kernels import Floats, View
@@ -15,8 +14,6 @@ from harness.rendered.scene import BACKDROP_END, Scene, Vehicle, Weather
 from harness.rendered.shading import air_share, shade_points, sun_direction
 from harness.rendered.structures import barrier_meshes, building_mesh, pole_mesh
 from harness.rendered.vehicles import Model
-
-Array = npt.NDArray[np.float64]
 
 FAR = 220.0
 PANE_MIRRORS = 0.1

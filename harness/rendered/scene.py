@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from harness.rendered.road import RoadShape
 
-Array = npt.NDArray[np.float64]
 Color = tuple[float, float, float]
 
 MAP_AHEAD = 170.0

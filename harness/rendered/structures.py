@@ -76,15 +76,12 @@ def _strip(
     d: float,
     follows: int,
     span: tuple[float, float],
-    step: float,
 ) -> Mesh | None:
     """A profile (d, y) swept along the road."""
     begin, end = max(span[0], road.start - 2.0), min(span[1], road.start + 330.0)
     if end - begin < 1.0:
         return None
-    s = np.concatenate(
-        [np.arange(begin, min(begin + 60, end), step), np.arange(min(begin + 60, end), end, 4 * step), [end]]
-    )
+    s = np.concatenate([np.arange(begin, min(begin + 60, end), 4.0), np.arange(min(begin + 60, end), end, 16.0), [end]])
     s = np.unique(s)
     shift = scene.shape.widening.shift(s) if follows else np.zeros_like(s)
     rails = []
@@ -124,46 +121,22 @@ def barrier_meshes(scene: Scene, road: RoadView, view: View) -> list[Mesh]:
         spacing = 3.0
         if barrier.kind == 0:
             profile = [(0.0, 0.42), (0.06, 0.50), (0.0, 0.58), (0.06, 0.66), (0.0, 0.74)]
-            found.append(
-                _strip(
-                    scene,
-                    road,
-                    view,
-                    profile,
-                    np.array([steel * k for k in (0.7, 1.1, 0.6, 1.15)]),
-                    d,
-                    follows,
-                    span,
-                    4.0,
-                )
-            )
+            albedo = np.array([steel * k for k in (0.7, 1.1, 0.6, 1.15)])
+            found.append(_strip(scene, road, view, profile, albedo, d, follows, span))
             color, width, spacing = steel * 0.7, 0.12, 3.0
         elif barrier.kind == 1:
             toward = 1.0 if d < scene.ego_d else -1.0
             profile = [(0.28 * toward, 0.0), (0.12 * toward, 0.3), (0.0, 0.9), (-0.2 * toward, 0.9)]
-            found.append(
-                _strip(
-                    scene,
-                    road,
-                    view,
-                    profile,
-                    np.array([concrete * 0.7, concrete, concrete * 1.1]),
-                    d,
-                    follows,
-                    span,
-                    4.0,
-                )
-            )
+            albedo = np.array([concrete * 0.7, concrete, concrete * 1.1])
+            found.append(_strip(scene, road, view, profile, albedo, d, follows, span))
             continue
         elif barrier.kind == 2:
             for low, high in ((0.95, 1.03), (0.28, 0.34)):
-                found.append(
-                    _strip(scene, road, view, [(0.0, low), (0.02, high)], np.array([white]), d, follows, span, 4.0)
-                )
+                found.append(_strip(scene, road, view, [(0.0, low), (0.02, high)], np.array([white]), d, follows, span))
             color, width, spacing = white, 0.05, 0.45 if scene.difficulty < 2 else 1.0
         else:
             profile = [(0.2, 0.0), (0.2, 0.3), (0.0, 0.3)]
-            found.append(_strip(scene, road, view, profile, np.array([concrete, concrete]), d, follows, span, 4.0))
+            found.append(_strip(scene, road, view, profile, np.array([concrete, concrete]), d, follows, span))
             color, width, spacing = green, 0.28, 0.9
         begin = max(np.ceil(max(barrier.begin, road.start) / spacing) * spacing, barrier.begin)
         reach = 30.0 if spacing < 1 else 110.0

@@ -201,12 +201,8 @@ class _Builder:
         self.normals: list[npt.ArrayLike] = []
         self.materials: list[int] = []
 
-    def quad(self, corners: npt.ArrayLike, material: int, normals: npt.ArrayLike | None = None) -> None:
-        points = np.asarray(corners, np.float64)
-        if normals is None:
-            flat = np.cross(points[2] - points[0], points[3] - points[1])
-            normals = np.tile(flat / (np.linalg.norm(flat) + 1e-12), (4, 1))
-        self.vertices.extend(points)
+    def quad(self, corners: npt.ArrayLike, material: int, normals: npt.ArrayLike) -> None:
+        self.vertices.extend(np.asarray(corners, np.float64))
         self.normals.extend(np.asarray(normals, np.float64))
         self.materials.extend([material] * 4)
 

@@ -91,6 +91,6 @@ def p_text(value: float | None) -> str:
     return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def counted(amount: int, singular: str, plural: str | None = None) -> str:
+def counted(amount: int, singular: str) -> str:
     """`1 seed`, `3 seeds`."""
-    return f"{amount} {singular if amount == 1 else plural or singular + 's'}"
+    return f"{amount} {singular if amount == 1 else singular + 's'}"

@@ -5,7 +5,6 @@ The plain tests count calls and files, which no other load on the machine change
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import resource
 import subprocess
@@ -14,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -31,20 +30,10 @@ from harness.progress import Event, Report
 from harness.suite import Suite, load_suite
 from harness.watching.events import EventFile, EventReader, Progress, now
 from harness.watching.journal import Journal
+from tests.benchmarks.finished import finished
 
 CELLS_A_SEED = 4
 """Of the mini suite."""
-
-
-@pytest.fixture(scope="session")
-def matrices() -> ModuleType:
-    """The module finished.py, which lies beside this file."""
-    specification = importlib.util.spec_from_file_location("finished", Path(__file__).with_name("finished.py"))
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -97,16 +86,16 @@ def test_a_plan_is_linear_in_its_cells(suite: Suite, tmp_path: Path) -> None:
     assert many < 4.2 * few
 
 
-def test_a_finished_matrix_is_found_finished_in_linear_time(suite: Suite, tmp_path: Path, matrices: ModuleType) -> None:
+def test_a_finished_matrix_is_found_finished_in_linear_time(suite: Suite, tmp_path: Path) -> None:
     counts = []
     for cells in (20, 80):
-        matrices.finished(tmp_path / str(cells), cells // CELLS_A_SEED)
+        finished(tmp_path / str(cells), cells // CELLS_A_SEED)
         counts.append(calls_of(partial(found_finished, suite, tmp_path / str(cells), cells)))
     assert counts[1] < 4.2 * counts[0]
 
 
-def test_a_plan_opens_one_file_a_finished_phase(suite: Suite, tmp_path: Path, matrices: ModuleType) -> None:
-    plan = matrices.finished(tmp_path, 2)
+def test_a_plan_opens_one_file_a_finished_phase(suite: Suite, tmp_path: Path) -> None:
+    plan = finished(tmp_path, 2)
     opened: list[str] = []
 
     def note(event: str, arguments: tuple[Any, ...]) -> None:
@@ -129,8 +118,8 @@ def test_speed_of_a_plan(benchmark: Any, suite: Suite, tmp_path: Path, cells: in
 
 
 @pytest.mark.benchmark(group="finished")
-def test_speed_of_a_finished_matrix(benchmark: Any, suite: Suite, tmp_path: Path, matrices: ModuleType) -> None:
-    matrices.finished(tmp_path, 1000 // CELLS_A_SEED)
+def test_speed_of_a_finished_matrix(benchmark: Any, suite: Suite, tmp_path: Path) -> None:
+    finished(tmp_path, 1000 // CELLS_A_SEED)
     benchmark.pedantic(found_finished, (suite, tmp_path, 1000), rounds=3)
 
 
@@ -144,12 +133,10 @@ WHOLE = {
 
 
 @pytest.mark.benchmark(group="commands")
-def test_what_whole_commands_take(
-    benchmark: Any, tmp_path: Path, matrices: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_whole_commands_take(benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """CPU seconds of each, the least of three turns; what is asked of torch has been asked once."""
     monkeypatch.setenv("SAMIRO_BENCH_REMEMBER", "1")
-    matrices.finished(tmp_path / "finished", 1000 // CELLS_A_SEED)
+    finished(tmp_path / "finished", 1000 // CELLS_A_SEED)
     spent: dict[str, list[float]] = {name: [] for name in WHOLE}
 
     def measured() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from pathlib import Path
 from statistics import median
 
 import pytest
@@ -19,6 +18,7 @@ from detectors.scnn import MessagePassing
 from detectors.upstream.pytorch_auto_drive import isolated
 from harness.throughput.devices import ratio_timer_of
 from harness.throughput.interleaved import turns
+from tests.checkouts import checkout_of
 
 THREADS = int(os.environ.get("THREADS", "1"))
 DEVICE = torch.device(os.environ.get("DEVICE", "cpu"))
@@ -28,11 +28,7 @@ GRID = (36, 100)
 
 
 def upstream(channels: int) -> nn.Module:
-    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
-    folder = Path(root or "", "pytorch-auto-drive")
-    if root is None or not folder.is_dir():
-        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with pytorch-auto-drive")
-    with isolated(folder):
+    with isolated(checkout_of("pytorch-auto-drive")):
         module: nn.Module = import_module("utils.models.common_models.plugins.spatial_conv").SpatialConv(channels)
     return module
 

@@ -163,7 +163,7 @@ def test_llamas_official_against_whole_frames(benchmark, tmp_path):
             linear_sum_assignment([[-(a & b).sum() / (a | b).sum() for b in frames[1]] for a in frames[0]])
 
     def ours():
-        llamas.score_folder(tmp_path / "labels", tmp_path / "out", workers=1)
+        llamas.count_labels(llamas.find_labels(tmp_path / "labels"), tmp_path / "out", workers=1)
 
     assert ratio_of(benchmark, "llamas/official", ours, count, plain, few) >= 10
 

@@ -36,7 +36,6 @@ NETWORK = (320, 800)
 ROWS, MAX_LANES = 72, 4
 BATCH = 24
 FRAMES = 48
-EPOCHS = 3
 ROUNDS = 5
 INPUT = InputSize(frame=(HEIGHT, WIDTH), crop=(CUT, 0, HEIGHT, WIDTH), network=NETWORK)
 AUGMENTATION = Augmentation(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,27 +15,16 @@ from harness.report.leaderboard import leaderboard
 from harness.report.table_csv import to_csv
 from harness.report.table_latex import to_latex
 from harness.report.tables import to_markdown
+from tests.harness.report.conftest import pairs, split
 
 MINI = Path(__file__).resolve().parents[2] / "results" / "mini" / "records"
-MAKERS = Path(__file__).resolve().parents[1] / "harness" / "report" / "conftest.py"
-
-
-def makers() -> ModuleType:
-    """The record makers of the report's tests."""
-    spec = importlib.util.spec_from_file_location("report_makers", MAKERS)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def many_rows(folder: Path, rows: int) -> list[Record]:
-    made = makers()
     return [
         record
         for index in range(rows // 2)
-        for record in made.pairs(folder, 1, detector=f"detector{index:03d}", base=made.split())
+        for record in pairs(folder, 1, detector=f"detector{index:03d}", base=split())
     ]
 
 
@@ -75,21 +62,19 @@ def from_disk(folder: Path) -> None:
 def test_speed_of_ten_thousand_records(benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """1,000 detectors, two methods, 5 seeds, 270 images each; records as long as real ones. Everything from disk."""
     monkeypatch.setattr("harness.files.os.fsync", lambda descriptor: None)
-    made = makers()
     mini = read_records(MINI)[0]
     base = read_counts(MINI / mini.evaluations[0].counts_file)
     rows = int(os.environ.get("REPORT_RECORDS", 10_000)) // 10
     for index in range(rows):
-        made.pairs(tmp_path, 5, detector=f"detector{index:04d}", base=base, fingerprints=mini.fingerprints)
+        pairs(tmp_path, 5, detector=f"detector{index:04d}", base=base, fingerprints=mini.fingerprints)
     benchmark.pedantic(from_disk, (tmp_path,), rounds=1)
 
 
 @pytest.mark.benchmark(group="report")
 def test_speed_of_a_culane_size_test_set(benchmark: Any, tmp_path: Path) -> None:
     """34,680 images, 50 rows, 5 seeds: everything from records and counts on disk."""
-    made = makers()
-    base = made.split(images=34_680, clips=250)
+    base = split(images=34_680, clips=250)
     records = [
-        record for index in range(25) for record in made.pairs(tmp_path, 5, detector=f"detector{index:02d}", base=base)
+        record for index in range(25) for record in pairs(tmp_path, 5, detector=f"detector{index:02d}", base=base)
     ]
     benchmark.pedantic(written, (records, tmp_path), rounds=1)

@@ -16,7 +16,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -34,8 +33,8 @@ from harness.parity.weights import randomise
 from harness.throughput.devices import Timer, ratio_timer_of, timing_settings
 from harness.throughput.interleaved import turns
 from harness.training.determinism import seed_everything
+from tests.checkouts import checkout_of
 
-ROOT = os.environ.get("SAMIRO_BENCH_UPSTREAM")
 DETECTORS = os.environ.get("DETECTORS", "lstr_resnet18s lstr_resnet18s_2x lstr_resnet34 resa_resnet18").split()
 THREADS = int(os.environ.get("THREADS", "1"))
 DEVICE = torch.device("cpu")
@@ -53,12 +52,11 @@ def pair(
     """A detector's name and form, its upstream model and itself with the same weights and a threshold that leaves lanes, and images."""
     name, _, asked = request.param.partition(":")
     build = reference_class(name)
-    if ROOT is None or not (Path(ROOT) / build.repository).is_dir():
-        pytest.skip(f"SAMIRO_BENCH_UPSTREAM names no folder with {build.repository}")
+    checkout = checkout_of(build.repository)
     form = forms_of(name, asked or None)[0]
     folder = tmp_path_factory.mktemp(name)
     seed_everything(0)
-    reference = build(Path(ROOT) / build.repository, name, form)
+    reference = build(checkout, name, form)
     reference.make_comparable()
     shown = frames_for(imported(reference, name, form, folder), folder)
     randomise(reference.model, lambda: reference.forward(reference.normalised(shown.images)))

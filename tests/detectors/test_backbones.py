@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +11,7 @@ from detectors.backbone_sources import BACKBONES
 from detectors.backbones import backbone_taps, build_backbone, whole_network
 from detectors.upstream.isolation import Isolation, bare_package, stand_in
 from harness.errors import InputError
+from tests.checkouts import checkout_of
 
 CHANNELS = {
     "resnet18": (64, 128, 256, 512),
@@ -185,16 +185,14 @@ def test_a_backbone_has_the_names_and_shapes_of_published_weights(name: str) -> 
 
 @pytest.mark.slow
 def test_dla34_is_the_network_of_the_checkout_bit_for_bit() -> None:
-    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
-    if root is None or not (Path(root) / "CLRerNet").is_dir():
-        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with CLRNet and CLRerNet")
     ours = build_backbone("dla34").eval()
     images = torch.randn(1, 3, 64, 96)
     for repository, packages, file in (
         ("CLRNet", "clrnet.models.backbones", "dla34"),
         ("CLRerNet", "libs.models.backbones", "dla"),
     ):
-        with Isolation(Path(root) / repository, stand_ins=upstream_packages(Path(root) / repository, packages)):
+        checkout = checkout_of(repository)
+        with Isolation(checkout, stand_ins=upstream_packages(checkout, packages)):
             build = importlib.import_module(f"{packages}.{file}").dla34
             theirs = build(pretrained=False, levels=[1, 1, 1, 2, 2, 1], in_channels=[16, 32, 64, 128, 256, 512]).eval()
         weights = theirs.state_dict()

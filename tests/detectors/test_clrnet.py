@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from detectors.parts.dynamic_assignment import (
 from detectors.registry import TABLE, detector_meta
 from harness.errors import InputError
 from harness.lanes import Geometry, Lane
+from tests.checkouts import checkout_of
 from tests.detectors.promises import (
     assert_alike_in_any_batch,
     assert_one_seed_gives_one_detector,
@@ -431,10 +431,7 @@ def test_the_spare_entries_of_a_checkpoint_are_passed_over_and_no_others(tmp_pat
 def test_upstreams_code_gives_the_same(form: Any) -> None:
     from harness.parity.compare import parity
 
-    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
-    if root is None or not Path(root, "CLRNet").is_dir():
-        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with CLRNet")
-    compared = parity("clrnet_resnet18", form, Path(root))
+    compared = parity("clrnet_resnet18", form, checkout_of("CLRNet"))
     assert [layer.name for layer in compared.layers if layer.outcome == "differs"] == []
     agreeing = {layer.name for layer in compared.layers if layer.outcome == "agrees"}
     assert {"raw logits", "raw lines", "raw places", "lanes", "loss classification", "loss line"} <= agreeing

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from detectors.meta import Form
 from detectors.registry import TABLE, detector_meta
 from harness.errors import InputError
 from harness.lanes import Lane
+from tests.checkouts import checkout_of
 from tests.detectors.promises import assert_taps
 from tests.detectors.roads import FRAME, HOSTILE, augmented, batch_of, hostile_lanes, noise, road, variant
 
@@ -410,10 +410,7 @@ def test_one_seed_gives_one_detector_whose_state_dict_restores_it() -> None:
 
 @pytest.fixture(scope="module")
 def checkout() -> Path:
-    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
-    if root is None or not Path(root, "LaneATT").is_dir():
-        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with LaneATT")
-    return Path(root, "LaneATT")
+    return checkout_of("LaneATT")
 
 
 @pytest.mark.slow

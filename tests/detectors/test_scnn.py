@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from detectors.scnn import SCNN, MessagePassing
 from detectors.upstream.pytorch_auto_drive import isolated
 from harness.errors import InputError
 from harness.lanes import Lane
+from tests.checkouts import checkout_of
 from tests.detectors.promises import (
     assert_alike_in_any_batch,
     assert_one_seed_gives_one_detector,
@@ -255,10 +254,7 @@ def test_compiled_training_gives_the_same_losses_and_gradients() -> None:
 
 
 def test_messages_and_their_gradients_are_those_of_upstreams_code() -> None:
-    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
-    checkout = Path(root or "", "pytorch-auto-drive")
-    if root is None or not checkout.is_dir():
-        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with pytorch-auto-drive")
+    checkout = checkout_of("pytorch-auto-drive")
     with isolated(checkout):
         theirs: nn.Module = import_module("utils.models.common_models.plugins.spatial_conv").SpatialConv(16)
     ours = passing(16)

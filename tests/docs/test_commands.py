@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import glob
-import importlib.util
 import json
 import os
 import re
@@ -19,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import cv2
@@ -29,21 +27,12 @@ import pytest
 from detectors.registry import find_adapter
 from harness.cli.main import main
 from harness.training.checkpoint import save_inference_checkpoint
+from tests.docs import commands
+from tests.harness.trees import write_llamas
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def module_beside(path: Path) -> ModuleType:
-    """A module that isn't in a package."""
-    specification = importlib.util.spec_from_file_location(path.stem, path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-commands = module_beside(Path(__file__).with_name("commands.py"))
 PAGES: dict[str, str] = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in commands.PAGES}
 
 
@@ -83,9 +72,6 @@ class Elsewhere:
 
 How = Here | Dry | ByTests | Elsewhere
 FIRST_RUN, CLI = "tests/test_first_run.py", "tests/harness/cli"
-DETECTOR_PAGE = (
-    "tests/docs/test_add_a_detector.py::test_the_example_passes_its_test_where_only_samiro_bench_is_installed"
-)
 NETWORK, SHELL, CLUSTER = "asks the network", "changes the shell that it is typed into", "asks a cluster"
 UPSTREAM = "runs somebody else's code, from a checkout that the network gives"
 CHECKPOINT = "results/local/mini/cells/roads-ufldv2_micro-baseline-s0-*/train/checkpoint.safetensors"
@@ -417,7 +403,7 @@ def tusimple() -> None:
 
 
 def llamas() -> None:
-    module_beside(ROOT / "tests/harness/trees.py").write_llamas(Path("llamas"), {"valid": 2})
+    write_llamas(Path("llamas"), {"valid": 2})
     for label in Path("llamas/labels/valid").rglob("*.json"):
         lines = Path("out") / label.parent.name / f"{label.stem}.lines.txt"
         lines.parent.mkdir(parents=True, exist_ok=True)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -15,13 +12,9 @@ import pytest
 @pytest.fixture(scope="session")
 def trees() -> ModuleType:
     """The module trees.py, which lies beside this file."""
-    specification = importlib.util.spec_from_file_location("harness_trees", Path(__file__).with_name("trees.py"))
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["harness_trees"] = module
-    specification.loader.exec_module(module)
-    return module
+    from tests.harness import trees
+
+    return trees
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from harness.lanes import (
     archived_points,
     near_to_far,
     plain_geometry,
-    point_count,
     resize_matrix,
 )
 
@@ -127,4 +126,3 @@ def test_a_lane_carries_anything_as_float32_pairs() -> None:
     lane = Lane([[1, 2], [3, 4], [5, 6]])
     assert lane.points.dtype == np.float32
     assert len(lane) == 3
-    assert point_count([lane, Lane([])]) == 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,22 +16,11 @@ from harness.cell import records_folder
 from harness.cli.status import cell_rows, look
 from harness.engines.base import Job, Listener, Outcome
 from harness.errors import InputError, InputWarning
-from harness.matrix import Plan, jobs_of, make_plan, prerequisites, run
+from harness.matrix import jobs_of, make_plan, prerequisites, run
 from harness.phases import phase_state, run_phase
 from harness.recorded import failed_seeds, read_outcomes
 from harness.suite import Cell, cells_of, load_suite
-
-
-def finished(results: Path, seeds: int) -> Plan:
-    """A finished matrix, as benchmarks make it."""
-    path = Path(__file__).parents[1] / "benchmarks/finished.py"
-    specification = importlib.util.spec_from_file_location("finished", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    plan: Plan = module.finished(results, seeds)
-    return plan
+from tests.benchmarks.finished import finished
 
 
 def oracle(steps: int) -> dict[str, object]:

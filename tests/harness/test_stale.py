@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -15,18 +13,7 @@ from harness.matrix import Plan, make_plan, prerequisites
 from harness.phases import Phase, set_aside
 from harness.stale import accept_stale, redo_stale
 from harness.suite import load_suite
-
-
-@pytest.fixture(scope="module")
-def matrices() -> ModuleType:
-    """The module that makes finished matrices for benchmarks."""
-    path = Path(__file__).parents[1] / "benchmarks/finished.py"
-    specification = importlib.util.spec_from_file_location("finished", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+from tests.benchmarks.finished import finished
 
 
 def of_other_code(phase: Phase) -> None:
@@ -37,9 +24,9 @@ def of_other_code(phase: Phase) -> None:
 
 
 @pytest.fixture
-def outdated(matrices: ModuleType, tmp_path: Path) -> Plan:
+def outdated(tmp_path: Path) -> Plan:
     """A finished matrix, whose oracle and one of whose trainings other code made."""
-    plan = matrices.finished(tmp_path, 1)
+    plan = finished(tmp_path, 1)
     for phase, _ in plan.artefacts:
         if phase.folder.parent.name == "oracle":
             of_other_code(phase)
@@ -105,10 +92,8 @@ def test_whoever_is_killed_while_results_are_accepted_leaves_no_record_without_i
     assert not any(cell.recorded for cell in again(outdated.results).cells)
 
 
-def test_what_was_made_from_a_training_that_is_gone_is_not_kept_for_the_next(
-    tmp_path: Path, matrices: ModuleType
-) -> None:
-    cell = matrices.finished(tmp_path, 1).cells[0]
+def test_what_was_made_from_a_training_that_is_gone_is_not_kept_for_the_next(tmp_path: Path) -> None:
+    cell = finished(tmp_path, 1).cells[0]
     phases = cell.phases.all()
     set_orphans_aside(phases)
     assert all(phase.folder.is_dir() for phase in phases)

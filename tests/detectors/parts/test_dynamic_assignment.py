@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -27,6 +25,7 @@ from detectors.parts.dynamic_assignment import (
     with_every_lane,
 )
 from detectors.parts.line_iou import line_iou
+from tests.checkouts import checkout_of
 
 NETWORK = (320, 800)
 
@@ -207,10 +206,7 @@ def test_no_gradient_goes_through_an_assignment() -> None:
 @pytest.fixture
 def upstream_assignment() -> ModuleType:
     """CLRNet's module of assignment from a checkout; it needs only torch and the module of LineIoU, which it imports by name."""
-    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
-    folder = Path(root or ".") / "CLRNet" / "clrnet" / "models"
-    if root is None or not folder.is_dir():
-        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with CLRNet")
+    folder = checkout_of("CLRNet") / "clrnet" / "models"
     names = [
         ("clrnet.models.losses.lineiou_loss", folder / "losses" / "lineiou_loss.py"),
         ("upstream_dynamic_assign", folder / "utils" / "dynamic_assign.py"),

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from detectors.parts.line_iou import LONGEST_STEP, lane_iou, lane_iou_of_ranges, lane_radii, line_iou
+from tests.checkouts import checkout_of
 
 FRAME = (320.0, 1640.0)
 NOWHERE = -1e5
@@ -149,10 +148,7 @@ def test_gradients_pull_a_lane_towards_its_label_and_are_finite() -> None:
 
 def upstream_module(repository: str, path: str) -> ModuleType:
     """One file of an upstream checkout that needs nothing but torch."""
-    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
-    if root is None or not (Path(root) / repository / path).is_file():
-        pytest.skip(f"SAMIRO_BENCH_UPSTREAM names no folder with {repository}")
-    specification = importlib.util.spec_from_file_location("upstream_line_iou", Path(root) / repository / path)
+    specification = importlib.util.spec_from_file_location("upstream_line_iou", checkout_of(repository) / path)
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -194,9 +190,5 @@ def test_sums_over_clrernets_own_example_are_the_ones_its_tests_state(clrernet_e
 
 @pytest.fixture
 def clrernet_example() -> dict[str, Tensor]:
-    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
-    path = Path(root or ".") / "CLRerNet" / "tests" / "data" / "test_iou_data.npz"
-    if root is None or not path.is_file():
-        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with CLRerNet")
-    with np.load(path) as arrays:
+    with np.load(checkout_of("CLRerNet") / "tests" / "data" / "test_iou_data.npz") as arrays:
         return {name: torch.tensor(arrays[name], dtype=torch.float32) for name in arrays.files}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from detectors import bezierlanenet
 from detectors import lstr as our_lstr
 from detectors.registry import detector_class, detector_meta
 from detectors.upstream.pytorch_auto_drive import LSTR, BezierLaneNet, isolated
+from tests.checkouts import checkout_of
 
 FILES = [
     (variant, form, reference._configurations[variant].format(form))
@@ -24,11 +24,7 @@ FILES = [
 
 @pytest.fixture(scope="module")
 def checkout() -> Path:
-    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
-    folder = Path(root or "", "pytorch-auto-drive")
-    if root is None or not folder.is_dir():
-        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with pytorch-auto-drive")
-    return folder
+    return checkout_of("pytorch-auto-drive")
 
 
 def test_every_published_configuration_has_a_file_of_upstreams() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from detectors.registry import TABLE, detector_meta
+from tests.checkouts import checkout_of
 
 PUBLISHED = [
     (name, form)
@@ -21,11 +21,7 @@ PUBLISHED = [
 
 @pytest.fixture(scope="module")
 def checkout() -> Path:
-    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
-    folder = Path(root or "", "CLRNet")
-    if root is None or not folder.is_dir():
-        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with CLRNet")
-    return folder
+    return checkout_of("CLRNet")
 
 
 def settings_of(checkout: Path, variant: str, form: str) -> dict[str, Any]:

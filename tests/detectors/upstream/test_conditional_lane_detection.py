@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,14 @@ from detectors.upstream.conditional_lane_detection import NAMES, SIZES, CondLane
 from harness.lanes import Lane
 from harness.parity.compare import imported
 from harness.parity.weights import randomise
+from tests.checkouts import checkout_of
 
 PUBLISHED = [(f"condlanenet_{backbone}", form) for backbone in SIZES for form in ("culane", "tusimple")]
 
 
 @pytest.fixture(scope="module")
 def checkout() -> Path:
-    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
-    folder = Path(root or "", "conditional-lane-detection")
-    if root is None or not folder.is_dir():
-        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with conditional-lane-detection")
-    return folder
+    return checkout_of("conditional-lane-detection")
 
 
 def test_every_published_configuration_has_a_file_of_upstreams() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,12 @@ import pytest
 from detectors.polylanenet import CURVE_WEIGHT, Architecture
 from detectors.registry import TABLE, detector_class, detector_meta
 from detectors.upstream.polylanenet import FILES, configuration
+from tests.checkouts import checkout_of
 
 
 @pytest.fixture(scope="module")
 def checkout() -> Path:
-    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
-    folder = Path(root or "", "PolyLaneNet")
-    if root is None or not folder.is_dir():
-        pytest.skip("SAMIRO_BENCH_UPSTREAM names no folder with PolyLaneNet")
-    return folder
+    return checkout_of("PolyLaneNet")
 
 
 def test_every_published_configuration_has_a_file_of_upstreams() -> None:

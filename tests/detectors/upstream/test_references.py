@@ -5,7 +5,6 @@ All variants and forms: `samiro-bench detectors parity`.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from harness.lanes import plain_geometry
 from harness.parity.compare import parity, reference_class
 from harness.parity.lanes import compared
 from harness.parity.shown import frames_for
+from tests.checkouts import checkout_of
 
 ONE_OF_EACH = {
     where: min((name for name in REFERENCES if REFERENCES[name] == where), key=lambda name: ("18" not in name, name))
@@ -33,19 +33,12 @@ ONE_OF_EACH = {
 """A small variant of every reference."""
 
 
-def checkout_of(name: str) -> Path:
-    root, repository = os.environ.get("SAMIRO_BENCH_UPSTREAM"), reference_class(name).repository
-    if not root or not (Path(root) / repository).is_dir():
-        pytest.skip(f"SAMIRO_BENCH_UPSTREAM names no folder with {repository}")
-    return Path(root) / repository
-
-
 def built(name: str, form: Any = None) -> tuple[Reference, Any]:
     """The upstream model of a variant with random weights, and the form."""
-    checkout, build = checkout_of(name), reference_class(name)
+    build = reference_class(name)
     torch.manual_seed(0)
     form = form or build.variants[name][0]
-    reference = build(checkout, name, form)
+    reference = build(checkout_of(build.repository), name, form)
     reference.make_comparable()
     return reference, form
 
@@ -63,7 +56,7 @@ def test_every_variant_with_a_reference_has_an_upstream_configuration_and_a_form
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 @pytest.mark.filterwarnings("ignore::harness.errors.InputWarning")
 def test_ours_computes_what_upstream_computes(name: str) -> None:
-    checkout = checkout_of(name)
+    checkout = checkout_of(reference_class(name).repository)
     modules, path, folder = set(sys.modules), list(sys.path), Path.cwd()
     found = parity(name, reference_class(name).variants[name][0], checkout)
     assert found.holds, [layer for layer in found.layers if layer.outcome == "differs"]
@@ -146,7 +139,7 @@ def test_resas_decoding_is_upstreams_where_both_read_whole_rows() -> None:
 @pytest.mark.slow
 def test_with_its_published_weights_lstr_gives_upstreams_lanes(tmp_path: Path) -> None:
     reference, form = built("lstr_resnet18s")
-    path = checkout_of("lstr_resnet18s") / "cache" / "nnet" / "LSTR" / "LSTR_500000.pkl"
+    path = checkout_of("LSTR") / "cache" / "nnet" / "LSTR" / "LSTR_500000.pkl"
     detector = import_checkpoint("lstr_resnet18s", form, path)
     reference.model.load_state_dict(read_state(path))
     shown = frames_for(detector_class("lstr_resnet18s")(detector_meta("lstr_resnet18s"), form), tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +22,7 @@ from detectors.upstream import ultra_fast_lane_detection as first
 from detectors.upstream import ultra_fast_lane_detection_v2 as second
 from detectors.upstream.isolation import Isolation
 from harness.parity.compare import parity
+from tests.checkouts import checkout_of
 
 FIRST = [(variant, form) for variant, forms in first.UFLD.variants.items() for form in forms]
 SECOND = [(variant, form) for variant, forms in second.UFLDv2.variants.items() for form in forms]
@@ -30,11 +30,8 @@ SECOND = [(variant, form) for variant, forms in second.UFLDv2.variants.items() f
 
 @pytest.fixture
 def checkouts() -> Path:
-    root = os.environ.get("SAMIRO_BENCH_UPSTREAM")
-    names = ("Ultra-Fast-Lane-Detection", "Ultra-Fast-Lane-Detection-v2")
-    if root is None or not all(Path(root, name).is_dir() for name in names):
-        pytest.skip(f"SAMIRO_BENCH_UPSTREAM names no folder with {' and '.join(names)}")
-    return Path(root)
+    checkout_of("Ultra-Fast-Lane-Detection-v2")
+    return checkout_of("Ultra-Fast-Lane-Detection").parent
 
 
 def first_isolation(root: Path) -> Isolation:

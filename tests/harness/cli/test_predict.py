@@ -12,51 +12,7 @@ import pytest
 from detectors.registry import find_adapter
 from harness.cli.main import main
 from harness.training.checkpoint import save_inference_checkpoint
-
-ADAPTER = '''
-import torch
-
-from detectors.base import Detector
-from detectors.meta import Configuration, Data, DetectorMeta, InputSize, Recipe
-from harness.lanes import Lane
-
-SIZE = InputSize(frame=(240, 480), crop=(40, 0, 240, 480), network=(100, 240))
-RECIPE = Recipe(optimizer="sgd", learning_rate=0.1, schedule="constant", epochs=1, batch_size=1, confidence_threshold=0.5)
-META = DetectorMeta(
-    name="brightest", paper="none", year=2000, family="row-wise", backbone="none", upstream="none", licence="none",
-    configurations={"culane": Configuration(input=SIZE, recipe=RECIPE)},
-)
-
-
-class Brightest(Detector):
-    """One lane: the brightest column of its input, from the bottom row to the top, sure by how bright it is."""
-
-    metas = {"brightest": META}
-    architecture = Data
-
-    def __init__(self, meta, form):
-        super().__init__(meta, form)
-        self.add = torch.nn.Parameter(torch.zeros(1))
-
-    def taps(self):
-        return ()
-
-    def encode_targets(self, lanes, geometry):
-        return {}
-
-    def forward(self, images):
-        return images.float().mean((1, 2)) / 255
-
-    def losses(self, outputs, batch):
-        return {}
-
-    def decode(self, outputs, geometries):
-        found = []
-        for (score, column), geometry in zip(zip(*[v.tolist() for v in outputs.max(1)]), geometries):
-            points = geometry.to_original([[column + self.add.item(), 99.0], [column + self.add.item(), 0.0]])
-            found.append([Lane(points, score)] if score >= self.configuration.recipe.confidence_threshold else [])
-        return found
-'''
+from tests.harness.prediction.brightest import brightest
 
 SIZE = (480, 960)
 
@@ -65,7 +21,7 @@ SIZE = (480, 960)
 def detector(tmp_path):
     """(DETECTOR, --checkpoint FILE): an adapter file of one's own."""
     path = tmp_path / "brightest.py"
-    path.write_text(ADAPTER)
+    path.write_text(brightest(frame=(240, 480), crop=(40, 0, 240, 480), network=(100, 240)))
     return store(path, tmp_path / "a.safetensors")
 
 

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from detectors.registry import UPSTREAM
-from harness.conformance.battery import Arm, CheckResult
 from harness.conformance.bridges import (
     Measured,
     bridges_by_class,
     in_words,
-    measured,
     measured_table,
     read_measured,
     read_stand_ins,
     repositories_table,
 )
-
-
-def results(arm: Arm, *outcomes: str) -> list[CheckResult]:
-    return [CheckResult(f"check {place}", arm, outcome, "", 0.1) for place, outcome in enumerate(outcomes)]  # type: ignore[arg-type]
-
-
-def test_checks_are_counted_by_arm_and_skipped_ones_are_not() -> None:
-    found = measured(
-        1_234_567,
-        [*results("adapter", "passed"), *results("baseline", "passed", "failed"), *results("samiro", "skipped")],
-    )
-    assert found == Measured(1_234_567, {"adapter": (1, 1), "baseline": (1, 2)})
-    assert not found.passed
 
 
 def test_what_was_measured_comes_back_from_a_page() -> None:

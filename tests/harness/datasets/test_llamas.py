@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.datasets import llamas
 from harness.datasets.lines import parse_lines
 from harness.datasets.llamas import LANES, LLAMAS, clips_of, lane_rows, points_of, prediction_name, write_predictions
 from harness.errors import InputError
 from harness.lanes import Lane
+from harness.metrics import llamas_labels as metric
 from harness.metrics.llamas_labels import read_label
 
 CLIP = "images-2014-12-22-12-35-10_mapping_280S_ramps"
@@ -25,6 +27,11 @@ CLIP = "images-2014-12-22-12-35-10_mapping_280S_ramps"
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def test_size_lanes_and_the_first_scored_row_are_the_metrics() -> None:
+    ours = (llamas.HEIGHT, llamas.WIDTH, LANES, llamas.FIRST_SCORED_ROW)
+    assert ours == (metric.HEIGHT, metric.WIDTH, metric.SCORED_LANES, metric.FIRST_ROW)
 
 
 def marker(start: tuple[int, int], end: tuple[int, int], z: float) -> dict[str, Any]:

@@ -15,28 +15,12 @@ from types import ModuleType
 
 import pytest
 
-from harness.engines.base import Job, Outcome, Resources
+from harness.engines.base import Job, Resources
 from harness.engines.cluster import ClusterEngine, SchedulerState
 from harness.engines.spool import News, SpooledJob, say
 from harness.engines.states import read_states, states_file
 from harness.progress import Event
-
-
-class Notes:
-    """A listener that remembers, and may act on what it hears."""
-
-    def __init__(self) -> None:
-        self.order: list[str] = []
-        self.events: list[Event] = []
-
-    def started(self, job: Job) -> None:
-        self.order.append(f"+{job.name}")
-
-    def event(self, event: Event) -> None:
-        self.events.append(event)
-
-    def ended(self, outcome: Outcome) -> None:
-        self.order.append(f"-{outcome.job}")
+from tests.harness.engines.notes import Notes
 
 
 class Processes:

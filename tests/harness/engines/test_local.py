@@ -17,27 +17,11 @@ from types import ModuleType
 
 import pytest
 
-from harness.engines.base import Job, Outcome, Resources
+from harness.engines.base import Job, Resources
 from harness.engines.local import LocalEngine, News, read_lines
 from harness.engines.room import Gpu, Machine, named_gpus
 from harness.progress import Event, stopping
-
-
-class Notes:
-    """A listener that remembers."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.order: list[str] = []
-
-    def started(self, job: Job) -> None:
-        self.order.append(f"+{job.name}")
-
-    def event(self, event: Event) -> None:
-        self.events.append(event)
-
-    def ended(self, outcome: Outcome) -> None:
-        self.order.append(f"-{outcome.job}")
+from tests.harness.engines.notes import Notes
 
 
 def engine(tmp_path: Path, slots: int = 2, pauses: tuple[float, ...] = ()) -> LocalEngine:

@@ -15,13 +15,14 @@ from types import ModuleType
 
 import pytest
 
-from harness.engines.base import Job, Outcome, Resources
+from harness.engines.base import Job, Resources
 from harness.engines.cluster import ClusterEngine
 from harness.engines.slurm import slurm_scheduler
 from harness.engines.states import read_states, states_file
 from harness.errors import InputError
 from harness.progress import Event
 from harness.records import Record, read_records
+from tests.harness.engines.notes import Notes
 
 SUITE = """
 title: Tiny
@@ -167,22 +168,6 @@ def test_slurm_jobs_that_are_told_to_stop_and_then_pre_empted_go_on_from_their_c
     # Pre-empted before its next checkpoint, a training goes on from the one before, and counts once.
     assert max(record.training.resumed for record in records(folder).values()) >= 1
     assert read_states(states_file(suite_folder(folder))) == {}
-
-
-class Notes:
-    """A listener that remembers, and may act on what it hears."""
-
-    def __init__(self, act: Callable[[Event], None] = lambda event: None) -> None:
-        self.act = act
-        self.events: list[Event] = []
-
-    def started(self, job: Job) -> None: ...
-
-    def event(self, event: Event) -> None:
-        self.events.append(event)
-        self.act(event)
-
-    def ended(self, outcome: Outcome) -> None: ...
 
 
 def slurm_cluster(folder: Path) -> ClusterEngine:

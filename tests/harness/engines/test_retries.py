@@ -24,27 +24,9 @@ from harness.engines.room import Machine
 from harness.engines.spool import SpooledJob, say
 from harness.engines.states import read_states, states_file
 from harness.errors import InputWarning
-from harness.progress import Event
+from tests.harness.engines.notes import Notes
 
 PAUSES = (0.01, 0.02)
-
-
-class Notes:
-    """A listener that remembers."""
-
-    def __init__(self) -> None:
-        self.waits: list[str] = []
-        self.order: list[str] = []
-
-    def started(self, job: Job) -> None:
-        self.order.append(f"+{job.name}")
-
-    def event(self, event: Event) -> None:
-        if event.phase == "waits":
-            self.waits.append(event.note)
-
-    def ended(self, outcome: Outcome) -> None:
-        self.order.append(f"-{outcome.job}")
 
 
 def engine(tmp_path: Path) -> LocalEngine:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,13 +18,9 @@ from harness.methods.statistics import target_statistics
 @pytest.fixture(scope="session")
 def toy() -> ModuleType:
     """The module toy.py, which lies beside this file."""
-    specification = importlib.util.spec_from_file_location("methods_toy", Path(__file__).with_name("toy.py"))
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["methods_toy"] = module
-    specification.loader.exec_module(module)
-    return module
+    from tests.harness.methods import toy
+
+    return toy
 
 
 @pytest.fixture

@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 
 from harness.errors import InputError
 from harness.metrics.counts import LADDER
-from harness.metrics.llamas import score_folder
+from harness.metrics.llamas import count_labels, find_labels
 from harness.metrics.llamas_labels import label_rows, read_label
+
+
+def score(labels, predictions, **options):
+    return count_labels(find_labels(labels), predictions, **options)
 
 
 def test_labels_have_the_official_rows(shared, llamas_kit):
@@ -33,7 +37,7 @@ def test_labels_have_the_official_rows(shared, llamas_kit):
 
 
 def test_every_threshold_and_image_counts_as_the_official_script(shared, llamas_kit):
-    counts, odd = score_folder(llamas_kit / "labels/valid", llamas_kit / "pred_a")
+    counts, odd = score(llamas_kit / "labels/valid", llamas_kit / "pred_a")
     expected = json.loads((shared / "conformance/llamas/expected.json").read_text())["pred_a"]["official"]
     assert odd == ()
     for threshold in LADDER:
@@ -152,7 +156,7 @@ def scene(tmp_path):
 
 
 def test_a_prediction_is_found_by_the_last_two_parts_of_the_label(scene):
-    counts, odd = score_folder(*scene[:2])
+    counts, odd = score(*scene[:2])
     assert odd == ()
     sums = counts.sums(0.5)
     assert (sums.tp, sums.fp, sums.fn) == (1, 0, 1)
@@ -160,30 +164,30 @@ def test_a_prediction_is_found_by_the_last_two_parts_of_the_label(scene):
 
 def test_dropped_points_and_lanes_are_said(scene):
     scene[2].write_text("587 716 600 650 600 650 620 550 640 450\n\n5 5\n")
-    counts, odd = score_folder(*scene[:2])
+    counts, odd = score(*scene[:2])
     assert counts.n_pred.tolist() == [1]
     assert counts.sums(0.5).tp == 1
     assert [o.line for o in odd] == [1, 2, 3]
     with pytest.raises(InputError, match="line 1"):
-        score_folder(*scene[:2], strict=True)
+        score(*scene[:2], strict=True)
 
 
 @pytest.mark.parametrize("text", ["1 2 3\n", "1 2 3 x\n", "5 5 5 5\n"])
 def test_predictions_that_the_script_fails_on_are_refused(scene, text):
     scene[2].write_text(text)
     with pytest.raises(InputError, match=r"i\.lines\.txt"):
-        score_folder(*scene[:2])
+        score(*scene[:2])
 
 
 def test_a_far_pixel_is_refused_only_where_all_lanes_have_as_many_rows(scene):
     far = changed(["lanes", 0, "markers", 0, "pixel_end", "x"], "9" * 30)
     write(scene[0].parent, far)
     with pytest.raises(InputError, match="beyond the range of an integer"):
-        score_folder(*scene[:2])
+        score(*scene[:2])
     longer = lane("r0", 200)
     longer["markers"][1]["pixel_end"]["y"] = "430"
     write(scene[0].parent, {**far, "lanes": [*far["lanes"], longer]})
-    assert score_folder(*scene[:2])[0].n_gt.tolist() == [2]
+    assert score(*scene[:2])[0].n_gt.tolist() == [2]
 
 
 def test_lanes_of_one_name_both_count_in_the_names_but_the_last_is_scored(tmp_path):
@@ -195,18 +199,18 @@ def test_lanes_of_one_name_both_count_in_the_names_but_the_last_is_scored(tmp_pa
 def test_a_missing_prediction_and_missing_folders_are_refused(scene, tmp_path):
     scene[2].unlink()
     with pytest.raises(InputError, match=r"i\.lines\.txt"):
-        score_folder(*scene[:2])
+        score(*scene[:2])
     with pytest.raises(InputError, match="no such folder"):
-        score_folder(tmp_path / "nowhere", scene[1])
+        score(tmp_path / "nowhere", scene[1])
     with pytest.raises(InputError, match="no such folder"):
-        score_folder(scene[0], tmp_path / "nowhere")
+        score(scene[0], tmp_path / "nowhere")
     with pytest.raises(InputError, match="not a single"):
-        score_folder(scene[1], scene[1])
+        score(scene[1], scene[1])
 
 
 def test_empty_files_are_scored(scene):
     scene[2].write_text("")
-    counts, _ = score_folder(*scene[:2])
+    counts, _ = score(*scene[:2])
     assert (counts.n_gt.tolist(), counts.n_pred.tolist()) == ([2], [0])
 
 
@@ -230,6 +234,6 @@ def test_damaged_labels_are_read_or_refused(tmp_path, data):
 
 def test_a_lane_of_nan_is_a_lane_that_matches_nothing(scene):
     scene[2].write_text("1 2 nan 4 5 6 7 8\n")
-    counts, _ = score_folder(*scene[:2])
+    counts, _ = score(*scene[:2])
     assert counts.n_pred.tolist() == [1]
     assert not counts.tp.any()

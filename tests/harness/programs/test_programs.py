@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -20,9 +19,8 @@ from harness.programs.cell import program_cells
 from harness.programs.run import ask
 from harness.records import read_records
 from harness.suite import load_suite
+from tests.checkouts import checkout_of
 from tests.harness.programs.seer import SEER, SUITE, describe, fail
-
-CHECKOUTS = os.environ.get("SAMIRO_BENCH_UPSTREAM")
 
 
 def test_a_program_has_one_row_a_dataset_scored_from_the_files_that_it_wrote(folder, capsys):
@@ -137,15 +135,11 @@ def test_scripts_of_one_name_in_two_folders_are_both_part_of_an_identity(tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    CHECKOUTS is None, reason="needs SAMIRO_BENCH_UPSTREAM, a folder of checkouts of upstream repositories"
-)
 def test_upstreams_own_lstr_finds_the_lanes_of_real_frames_where_ours_finds_them(shared, tmp_path, capsys):
-    assert CHECKOUTS is not None
     source = Path(published.__file__).parent
     described = yaml.safe_load((source / "lstr.yaml").read_text())
     described["command"][0] = sys.executable
-    described["command"][described["command"].index("LSTR")] = str(Path(CHECKOUTS) / "LSTR")
+    described["command"][described["command"].index("LSTR")] = str(checkout_of("LSTR"))
     described["forms"]["tusimple"]["checkpoint"] = str(
         shared / "real" / "weights" / "lstr_tusimple" / "LSTR_500000.pkl"
     )

@@ -21,7 +21,7 @@ from harness.files import cache_folder
 from harness.fingerprint import fingerprint
 from harness.lanes import Lane
 from harness.metrics.label_pack import PACKS, LabelPack
-from harness.metrics.llamas import score_folder
+from harness.metrics.llamas import count_labels, find_labels
 from harness.metrics.tusimple import score_file
 from harness.scoring import SCORINGS
 
@@ -140,7 +140,7 @@ def test_tusimples_scores_are_those_of_the_official_metric(trees: ModuleType, tm
 def test_llamas_scores_are_those_of_the_official_metric(trees: ModuleType, tmp_path: Path) -> None:
     dataset = tree(trees, "llamas", tmp_path / "data")
     counts = scored(dataset, predictions(dataset, "val"), tmp_path / "out")
-    official, _ = score_folder(tmp_path / "data/labels/valid", tmp_path / "out")
+    official, _ = count_labels(find_labels(tmp_path / "data/labels/valid"), tmp_path / "out")
     scores = scope_scores(counts)
     assert isinstance(scores, OverlapScores)
     assert scores.true_positives == tuple(official.tp.sum(axis=0).tolist())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,13 +14,9 @@ import torch
 @pytest.fixture(scope="session")
 def toy() -> ModuleType:
     """The module toy.py, which lies beside this file."""
-    specification = importlib.util.spec_from_file_location("training_toy", Path(__file__).with_name("toy.py"))
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["training_toy"] = module
-    specification.loader.exec_module(module)
-    return module
+    from tests.harness.training import toy
+
+    return toy
 
 
 @pytest.fixture

@@ -203,12 +203,8 @@ def test_workers_leave_interrupts_to_their_parent(roads, detector):
 
 def test_an_interrupt_ends_the_whole_group_without_noise_from_workers(toy, roads, tmp_path):
     script = f"""
-import importlib.util, sys
 from pathlib import Path
-specification = importlib.util.spec_from_file_location("training_toy", {toy.__file__!r})
-toy = importlib.util.module_from_spec(specification)
-sys.modules["training_toy"] = toy
-specification.loader.exec_module(toy)
+from tests.harness.training import toy
 roads = toy.Roads(Path({str(tmp_path / "images")!r}))
 try:
     for batch in roads.stream(toy.model().detector, workers=2).batches(0, 10**6):

@@ -14,7 +14,6 @@ from harness.training.views import DeviceViews, HostViews, augmenting_device, vi
 
 CPU = torch.device("cpu")
 FRAME = (118, 328)
-CROP = (54, 0, 118, 328)
 NETWORK = (64, 160)
 GEOMETRIC = Augmentation(flip=0.5, rotation=10, shift_x=0.1, shift_y=0.1, scale=0.2, crop=0.2)
 COLOURED = GEOMETRIC.model_copy(
