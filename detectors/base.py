@@ -97,6 +97,9 @@ class Detector(nn.Module, ABC):
     @property
     def configuration(self) -> Configuration:
         """Input, architecture and recipe for this detector's dataset form."""
+        if "form" not in vars(self):
+            # An AttributeError in here would be told of `configuration` itself.
+            raise RuntimeError(f"{type(self).__name__}.__init__ has to begin with super().__init__(meta, form)")
         return self.meta.configurations[self.form]
 
     @abstractmethod

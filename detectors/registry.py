@@ -10,6 +10,7 @@ import hashlib
 import re
 import sys
 import traceback
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -177,7 +178,8 @@ def find_adapter(name: str) -> Adapter:
         return _adapter(getattr(import_module(module), attribute), name, None, where=f"detector {name!r}")
     where = f"detector {name!r}, {claims[0]}"
     try:
-        found = offers[0].load()
+        with redirect_stdout(sys.stderr):
+            found = offers[0].load()
     except (Exception, SystemExit) as error:
         raise InputError(f"{where}: {_reason(error)}; mend the package, or uninstall it") from error
     return _adapter(found, name, {"distribution": _distribution(offers[0])}, where=where)
@@ -277,7 +279,9 @@ def _load_file(path: Path) -> tuple[ModuleType, str]:
     # Dataclasses and pydantic look a class's module up while they are made.
     sys.modules[name] = module
     try:
-        exec(compile(content, str(path), "exec"), vars(module))
+        # What it prints is no part of what a command answers, which may be JSON.
+        with redirect_stdout(sys.stderr):
+            exec(compile(content, str(path), "exec"), vars(module))
     except KeyboardInterrupt:
         del sys.modules[name]
         raise

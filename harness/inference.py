@@ -215,7 +215,7 @@ def predict_views(
                 with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                     outputs = detector(pixels)
                 for found, detector.meta in zip(lanes, metas, strict=True):
-                    found += detector.decode(outputs, batch["geometries"])
+                    found += decoded(detector, outputs, batch["geometries"])
                 done += len(batch["geometries"])
                 if progress:
                     progress(done, count)
@@ -223,6 +223,20 @@ def predict_views(
         detector.meta = own
         detector.train(was_training)
     return lanes
+
+
+def decoded(detector: Detector, outputs: Any, geometries: Sequence[Geometry]) -> list[list[Lane]]:
+    """What a detector decodes of a batch, in memory of its own: an adapter may write its next lanes where it wrote these.
+
+    Raises ValueError where there isn't one list of lanes an image, so that no image can get another one's.
+    """
+    lanes = detector.decode(outputs, geometries)
+    if len(lanes) != len(geometries):
+        raise ValueError(
+            f"decode of {type(detector).__name__} gives lanes of {len(lanes)} images for {len(geometries)}: give a list for "
+            "each, empty where it has no lane"
+        )
+    return [[Lane(lane.points.copy(), lane.score) for lane in image] for image in lanes]
 
 
 def view_of_files(images: Sequence[Path], geometry_of: FrameGeometry) -> View:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -186,7 +187,9 @@ def check(
                 def report(result: CheckResult, title: str = f"{name}, {one}", shown: Any = status) -> None:
                     shown.update(f"{title}: {result.check} ({result.arm}) {result.outcome}")
 
-                results = check_adapter(name, one, quick=quick, demands=Demands(steps, f1), report=report)
+                # What an adapter prints must not stand between the JSON and its reader.
+                with redirect_stdout(sys.stderr) if as_json else nullcontext():
+                    results = check_adapter(name, one, quick=quick, demands=Demands(steps, f1), report=report)
             reports.append(Report(name, one, results))
             if not as_json:
                 console.print(results_table(f"{name}, {one}", results))

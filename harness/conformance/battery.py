@@ -17,7 +17,7 @@ from typing import Literal
 from detectors.meta import Form
 from harness.conformance import checks
 from harness.conformance.round_trip import round_trip
-from harness.conformance.subject import Arm, Demands, NotApplicable, Subject, subject_of
+from harness.conformance.subject import Arm, Demands, NotApplicable, Subject, subject_of, told
 from harness.training.determinism import deterministic, random_state, set_random_state
 
 
@@ -98,7 +98,7 @@ def run_check(subject: Subject, check: Check, arm: Arm) -> CheckResult:
     except NotApplicable as reason:
         detail, outcome = str(reason), "skipped"
     except Exception as error:  # noqa: BLE001 - the adapter's code may raise anything, and the table says what
-        detail, outcome = checks.told(error), "failed"
+        detail, outcome = told(error), "failed"
     return CheckResult(check.name, arm, outcome, " ".join(detail.split()), time.monotonic() - started)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,15 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from detectors.backbones import whole_network
-from detectors.base import Detector, tap_module
+from detectors.base import Batch, tap_module
 from detectors.meta import Data, DetectorMeta
 from detectors.pretrained import start_backbone
+from harness.conformance.decoding import check_lanes
+from harness.conformance.other_process import same_in_another_process
 from harness.conformance.samples import hostile_labels
 from harness.conformance.second_device import SECOND_DEVICE, second_device
-from harness.conformance.subject import CPU, Arm, NotApplicable, Subject, Unmet
-from harness.errors import InputError
-from harness.inference import load_detector, predict
+from harness.conformance.subject import CPU, Arm, NotApplicable, Subject, Unmet, told
+from harness.inference import decoded, load_detector, predict
 from harness.lanes import Lane
 from harness.methods.samiro import TERM
 from harness.methods.taps import as_map, tap_grids, token_shape
@@ -32,9 +32,6 @@ from harness.weights.cache import published_name
 
 STEPS = 300
 """Steps to overfit in, where the adapter's recipe is in epochs: those of a whole dataset say nothing about eight images."""
-
-NOT_THE_ADAPTERS = (Path(torch.__file__).parent, Path(__file__).parent)
-"""Folders whose code an adapter's error passes through."""
 
 RELATIVE_ERROR = 1e-3
 """How far two ways of computing the same fp32 outputs may lie apart, as a share of the largest of them."""
@@ -141,10 +138,13 @@ def trains(subject: Subject, arm: Arm) -> str:
     """Losses are finite scalars, their gradients finite; SAMIRO starts from the baseline's very losses."""
     model = subject.model(arm)
     batch = subject.batch(model.detector)
-    images = batch.images.clone()
+    images, labels = batch.images.clone(), {name: value.clone() for name, value in _labels(batch).items()}
     terms = model(batch)
     if not torch.equal(images, batch.images):
         raise Unmet("forward changes the images in place; copy them")
+    for name, value in _labels(batch).items():
+        if not torch.equal(labels[name].nan_to_num(nan=-1e9), value.nan_to_num(nan=-1e9)):
+            raise Unmet(f"losses changes {name} of the batch in place; copy it")
     _finite_gradients(terms, model)
     if arm == "samiro":
         plain = subject.model("baseline")(batch)
@@ -192,28 +192,38 @@ def batch_invariance(subject: Subject, arm: Arm) -> str:
     batch = subject.batch(detector)
     with torch.no_grad():
         together = detector(batch.images)
-        check_lanes(detector.decode(together, batch.geometries), detector)
+        check_lanes(decoded(detector, together, batch.geometries), detector)
         worst = 0.0
         for index in range(2):
             alone = detector(batch.images[index : index + 1])
-            for whole, part in _tensor_pairs(together, alone):
-                if whole.ndim and len(whole) == len(batch.ids) and len(part) == 1:
-                    worst = max(worst, _distance(whole[index : index + 1], part))
+            for pair in _pairs_of_image(together, alone, index, len(batch.ids)):
+                worst = max(worst, _distance(*pair))
     if worst > RELATIVE_ERROR:
         raise Unmet(f"outputs of an image alone and in a batch differ by {worst:.2g} of the largest")
     return f"largest difference {worst:.1g} of the largest output"
 
 
 def determinism(subject: Subject, arm: Arm) -> str:
-    """Built and trained twice from one seed, the weights are equal bit for bit."""
+    """Built and trained twice from one seed, the weights are equal bit for bit; also where the training was killed in between, and
+    where another process builds them.
+    """
     states = []
-    for attempt in ("first", "second"):
-        model = subject.model(arm, steps=2)
-        subject.train(model, steps=2, label=f"determinism-{arm}-{attempt}")
+    for attempt in ("first", "second", "killed"):
+        model, label = subject.model(arm, steps=2), f"determinism-{arm}-{attempt}"
+        if attempt == "killed":
+            subject.train(model, steps=2, label=label, last=1)
+            model = subject.model(arm, steps=2)
+        subject.train(model, steps=2, label=label)
         states.append({name: value.clone() for name, value in model.state_dict().items()})
-    differing = [name for name, value in states[0].items() if not torch.equal(value, states[1][name])]
-    if differing:
-        raise Unmet(f"{len(differing)} tensors differ after two steps from one seed, first {differing[0]!r}")
+    for state, what in zip(states[1:], ("", ", of which the second was taken after a kill"), strict=True):
+        differing = [name for name, value in states[0].items() if not torch.equal(value, state[name])]
+        if differing:
+            said = f"{len(differing)} tensors differ after two steps from one seed{what}, first {differing[0]!r}"
+            if what:
+                said += "; what changes from step to step has to be a buffer"
+            raise Unmet(said)
+    if arm == "baseline":
+        same_in_another_process(subject)
     return f"{len(states[0])} tensors after two steps"
 
 
@@ -271,25 +281,15 @@ def f1_of(subject: Subject, lanes: Sequence[Sequence[Lane]]) -> float:
     return subject.samples.score(lanes, Path(tempfile.mkdtemp(dir=subject.folder)))
 
 
-def check_lanes(lanes: Sequence[Sequence[Lane]], detector: Detector) -> None:
-    """What `decode` promises of every lane."""
-    threshold = detector.configuration.recipe.confidence_threshold
-    for lane in (lane for image in lanes for lane in image):
-        if len(lane) < 2 or not np.isfinite(lane.points).all():
-            raise Unmet(f"decode gives a lane of {len(lane)} points, or with some that aren't finite")
-        if lane.score is None or not max(0.0, threshold) <= lane.score <= 1.0:
-            raise Unmet(
-                f"decode gives a lane of score {lane.score}; scores lie in [0, 1], above the threshold {threshold}"
-            )
-        if lane.points[0, 1] < lane.points[-1, 1]:
-            raise Unmet("decode gives a lane from far to near; give it from near to far")
-
-
 def _finite_gradients(terms: dict[str, Tensor], module: nn.Module) -> None:
     """Terms must be finite scalars, and so must be the gradients that they give, of which there must be one."""
-    if not terms:
-        raise Unmet("losses gives no term")
+    if not isinstance(terms, dict) or not terms:
+        raise Unmet(
+            f"losses gives {'no term' if isinstance(terms, dict) else f'a {type(terms).__name__}'}; give terms by name"
+        )
     for name, term in terms.items():
+        if not isinstance(term, Tensor):
+            raise Unmet(f"loss term {name!r} is a {type(term).__name__}, not a tensor")
         if term.ndim or not bool(torch.isfinite(term)):
             shown = f"of shape {tuple(term.shape)}" if term.ndim else str(float(term.detach()))
             raise Unmet(f"loss term {name!r} is {shown}, not a finite scalar")
@@ -301,6 +301,13 @@ def _finite_gradients(terms: dict[str, Tensor], module: nn.Module) -> None:
     for name, gradient in gradients.items():
         if not bool(torch.isfinite(gradient).all()):
             raise Unmet(f"the gradient of {name!r} isn't finite")
+
+
+def _labels(batch: Batch) -> dict[str, Tensor]:
+    """All tensors of a batch but its images, as an adapter calls them."""
+    named = {f"batch.targets[{name!r}]": value for name, value in batch.targets.items()}
+    own = ("lanes", "lane_counts", "point_counts")
+    return named | {f"batch.{name}": getattr(batch, name) for name in own}
 
 
 def _shapes(arrays: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -318,6 +325,28 @@ def _tensor_pairs(first: Any, second: Any) -> list[tuple[Tensor, Tensor]]:
     return [(a, b) for a, b in zip(leaves, others, strict=True) if isinstance(a, Tensor)]
 
 
+def _pairs_of_image(together: Any, alone: Any, index: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The tensors that a batch of `count` images gives for that of `index`, beside those of the image alone: its part of each tensor,
+    or its entry of a list of one entry an image, which may be as long as what is found in the image.
+    """
+    if isinstance(together, Mapping) and isinstance(alone, Mapping) and together.keys() == alone.keys():
+        for key, value in together.items():
+            yield from _pairs_of_image(value, alone[key], index, count)
+    elif isinstance(together, list | tuple) and isinstance(alone, list | tuple) and len(together) == len(alone):
+        for pair in zip(together, alone, strict=True):
+            yield from _pairs_of_image(*pair, index, count)
+    elif (
+        isinstance(together, list | tuple)
+        and isinstance(alone, list | tuple)
+        and (count, 1) == (len(together), len(alone))
+    ):
+        yield from _tensor_pairs(together[index], alone[0])
+    else:
+        for whole, part in _tensor_pairs(together, alone):
+            if whole.ndim and len(whole) == count and len(part) == 1:
+                yield whole[index : index + 1], part
+
+
 def _distance(first: Tensor, second: Tensor) -> float:
     """The largest difference over the largest value."""
     if first.shape != second.shape:
@@ -325,15 +354,3 @@ def _distance(first: Tensor, second: Tensor) -> float:
     if not first.numel():
         return 0.0
     return float((first.double() - second.double()).abs().max() / first.double().abs().max().clamp(min=1e-12))
-
-
-def told(error: Exception) -> str:
-    """An error in words, with the place in the code that raised it; of what torch or a check raised, with the place that called it."""
-    if isinstance(error, Unmet | InputError):
-        return str(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        frame for frame in frames if not any(Path(frame.filename).is_relative_to(folder) for folder in NOT_THE_ADAPTERS)
-    ]
-    frame = (own or frames)[-1]
-    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"

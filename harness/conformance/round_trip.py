@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from detectors.base import Batch, Detector
-from harness.conformance.checks import check_lanes, f1_of, told
-from harness.conformance.second_device import SECOND_DEVICE, second_device
-from harness.conformance.subject import Arm, Subject, Unmet
+from harness.conformance.checks import f1_of
+from harness.conformance.decoding import check_decoding, check_lanes
+from harness.conformance.subject import Arm, Subject, Unmet, told
+from harness.inference import decoded
 
 STEPS = 400
 
@@ -48,7 +49,7 @@ def round_trip(subject: Subject, arm: Arm) -> str:
     """The outputs that minimise `losses` decode to the labels: encode_targets, losses and decode mean the same lanes.
 
     The outputs are freed from the network and moved down the gradient of the losses alone, in one way and, where that doesn't lead to
-    the labels, in the other. What decodes to lanes on the host has to do so on another device.
+    the labels, in the other. There the further promises of `decode` are looked at.
     """
     detector = subject.build().train()
     batch = subject.batch(detector, count=4)
@@ -59,7 +60,7 @@ def round_trip(subject: Subject, arm: Arm) -> str:
     seen: list[str] = []
     for way in WAYS:
         try:
-            f1, steps, outputs = _moved(subject, detector, batch, (leaves, tree), way)
+            f1, steps = _moved(subject, detector, batch, (leaves, tree), way)
         except Unmet:
             raise
         except Exception as error:  # noqa: BLE001 - a loss may refuse outputs that no network gives, and the line says so
@@ -67,15 +68,14 @@ def round_trip(subject: Subject, arm: Arm) -> str:
             continue
         seen.append(f"F1@50 {f1:.3f} after {steps} {way.name} of the outputs")
         if f1 >= subject.demands.f1:
-            _decode_there(detector, outputs, batch)
             return "; ".join(reversed(seen))
     raise Unmet(f"{'; '.join(seen)}; below {subject.demands.f1}")
 
 
 def _moved(
     subject: Subject, detector: Detector, batch: Batch, outputs: tuple[list[Any], pytree.TreeSpec], way: Way
-) -> tuple[float, int, Any]:
-    """The F1@50 to which outputs, leaves and structure, can be moved, after how many steps, and the outputs then."""
+) -> tuple[float, int]:
+    """The F1@50 to which outputs, leaves and structure, can be moved, and after how many steps."""
     leaves, tree = outputs
     variables = {
         place: leaf.float().clone().requires_grad_()
@@ -102,23 +102,11 @@ def _moved(
                 value.clamp_(EDGE, 1 - EDGE)
         if step % LOOKS == 0:
             with torch.no_grad():
-                lanes = detector.eval().decode(shown(), batch.geometries)
+                lanes = decoded(detector.eval(), shown(), batch.geometries)
+                check_lanes(lanes, detector)
+                f1 = f1_of(subject, [lanes[index] for index in order])
+                if f1 >= subject.demands.f1:
+                    check_decoding(detector, shown(), batch.geometries, lanes, subject.samples.size)
+                    return f1, step
             detector.train()
-            check_lanes(lanes, detector)
-            f1 = f1_of(subject, [lanes[index] for index in order])
-            if f1 >= subject.demands.f1:
-                return f1, step, shown()
-    return f1, STEPS, shown()
-
-
-def _decode_there(detector: Detector, outputs: Any, batch: Batch) -> None:
-    """Decode outputs that hold lanes on a device that isn't the host's; the detector stays there."""
-    with torch.no_grad(), second_device():
-        detector.to(SECOND_DEVICE)
-        there = pytree.tree_map_only(Tensor, lambda output: output.to(SECOND_DEVICE), outputs)
-        try:
-            check_lanes(detector.eval().decode(there, batch.geometries), detector)
-        except Unmet:
-            raise
-        except Exception as error:
-            raise Unmet(f"decode, on another device than the host's: {told(error)}") from error
+    return f1, STEPS

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,12 +39,28 @@ ORACLE = "resnet_micro"
 """Backbone of the `random:` oracle of the SAMIRO arm."""
 
 
+NOT_THE_ADAPTERS = (Path(torch.__file__).parent, Path(__file__).parent)
+"""Folders whose code an adapter's error passes through."""
+
+
 class Unmet(Exception):
     """An adapter doesn't keep a promise; the message says which and where."""
 
 
 class NotApplicable(Exception):
     """A check can't be made here; the message says why."""
+
+
+def told(error: Exception) -> str:
+    """An error in words, with the place in the code that raised it; of what torch or a check raised, with the place that called it."""
+    if isinstance(error, Unmet | InputError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame for frame in frames if not any(Path(frame.filename).is_relative_to(folder) for folder in NOT_THE_ADAPTERS)
+    ]
+    frame = (own or frames)[-1]
+    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
 
 
 @dataclass(frozen=True)
@@ -130,9 +147,10 @@ class Subject:
                 model.detector(images)
         return model.inference_model().eval()
 
-    def train(self, model: TrainingModel, *, steps: int, label: str) -> None:
-        """Train by the adapter's recipe, scaled to `steps` on the frames; `label` names its folder and is used once.
+    def train(self, model: TrainingModel, *, steps: int, label: str, last: int | None = None) -> None:
+        """Train by the adapter's recipe, scaled to `steps` on the frames; `label` names its folder.
 
+        last: end with the checkpoint of that step, as a training that was killed; the same label goes on from there.
         Of a few steps all are warm-up, where the recipe has one: at the full rate random weights may diverge at once.
         """
         recipe = self.configuration.recipe
@@ -143,10 +161,17 @@ class Subject:
             "warmup_steps": min(recipe.warmup_steps, steps // 10 or steps),
             "augmentation": Augmentation(),
         }
-        plan = TrainingPlan(recipe.model_copy(update=changes), steps, checkpoint_seconds=math.inf)
+        plan = TrainingPlan(
+            recipe.model_copy(update=changes), steps, checkpoint_seconds=math.inf, checkpoint_steps=last
+        )
         folder = self.folder / label
-        folder.mkdir()
-        train(model, self.stream(model.detector).batches, plan, device=CPU, folder=folder)
+        folder.mkdir(exist_ok=True)
+        stream = self.stream(model.detector)
+
+        def batches(first: int, end: int) -> Generator[Batch, None, None]:
+            return stream.batches(first, end if last is None else last)
+
+        train(model, batches, plan, device=CPU, folder=folder)
 
 
 def subject_of(name: str, form: Form, folder: Path, demands: Demands | None = None) -> Subject:

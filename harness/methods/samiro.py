@@ -16,6 +16,7 @@ from harness.methods.oracle import Oracle
 from harness.methods.regularizer import PairRegularizer, PairTerms, Regularizer
 from harness.methods.taps import Reader, TapSelection, as_map, read_by, reading, token_shape
 from harness.methods.weighting import FixedWeight, RatioWeight, gradient_norms
+from harness.training.determinism import random_state, set_random_state
 
 TERM = "mutual_information"
 """Name of the regularizer's loss term."""
@@ -143,17 +144,21 @@ class RegularizedModel(AttendedModel):
 def gradient_ratios(model: TrainingModel, batch: Batch) -> dict[str, float]:
     """The norm of d(lambda L_MI)/dz over that of dL_detector/dz at each tap, by path; empty for a method without a regularizer.
 
-    Takes one forward and two backward passes of its own, and changes nothing: buffers and random generators are put back, gradients
+    Takes one forward and two backward passes of its own, and changes nothing: buffers and all random generators are put back, gradients
     aren't touched. A training loop calls it on the bare model (not its DDP wrapper) at 1, 10, 50 and 100 % of the steps.
     """
     if not isinstance(model, RegularizedModel):
         return {}
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    devices = [batch.images.device] if batch.images.is_cuda else []
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
-        evidence = model.evidence(batch)
-        detector = gradient_norms(torch.stack([*evidence.losses.values()]).sum(), evidence.outputs)
-        regularizer = gradient_norms(evidence.mutual_information, evidence.outputs)
+    # numpy's and python's too: what a detector draws from them in its losses has to stay what it is in the baseline.
+    before = random_state()
+    try:
+        with torch.enable_grad():
+            evidence = model.evidence(batch)
+            detector = gradient_norms(torch.stack([*evidence.losses.values()]).sum(), evidence.outputs)
+            regularizer = gradient_norms(evidence.mutual_information, evidence.outputs)
+    finally:
+        set_random_state(before)
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             buffer.copy_(kept[name])

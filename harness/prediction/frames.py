@@ -15,6 +15,7 @@ from detectors.base import Detector
 from harness.datasets.images import Image, read_image
 from harness.datasets.videos import Video
 from harness.errors import InputError
+from harness.inference import decoded
 from harness.lanes import Geometry, Lane, Part
 from harness.prediction.sources import Source
 from harness.training.augmentation import FrameGeometry, ReducedImage, planes, read_reduced, reduced, warped
@@ -123,7 +124,7 @@ def lanes_of(
 def _detected(detector: Detector, batch: list[Picture], device: torch.device) -> list[list[Lane]]:
     pixels = torch.from_numpy(np.stack([picture.view for picture in batch])).to(device)
     with torch.inference_mode():
-        found = detector.decode(detector(pixels), [picture.geometry for picture in batch])
+        found = decoded(detector, detector(pixels), [picture.geometry for picture in batch])
     for picture, lanes in zip(batch, found, strict=True):
         if any(np.isnan(lane.points).any() for lane in lanes):
             name = detector.meta.name

@@ -66,6 +66,18 @@ def test_listing_names_imports_no_adapter_and_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
 
+def test_what_an_adapter_prints_while_it_is_imported_stands_beside_no_answer(
+    install: Callable[..., None], adapter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = adapter.read_text().replace("ROWS = 24\n", "ROWS = 24\nprint('hello')\n")
+    adapter.write_text(text)
+    find_adapter(f"{adapter}:MyLanes")
+    assert capsys.readouterr() == ("", "hello\n")
+    install("outside-lanes", "outside_loud", text, my_lanes="outside_loud:MyLanes")
+    find_adapter("my_lanes")
+    assert capsys.readouterr() == ("", "hello\n")
+
+
 def test_an_installed_package_offers_its_detector_by_name(install: Callable[..., None], adapter: Path) -> None:
     install("outside-lanes", "outside_lanes", adapter.read_text(), my_lanes="outside_lanes:MyLanes")
     assert detector_names() == [*TABLE, *UPSTREAM, "my_lanes"]

@@ -118,6 +118,34 @@ def test_another_device_finds_the_same_lanes(dots):
         np.testing.assert_allclose(lane.points, other.points)
 
 
+class SparingDotFinder(DotFinder):
+    """Writes all its lanes into the same memory, and forgets images on which it finds nothing right of `sought`."""
+
+    def __init__(self, sought: float = 0.0) -> None:
+        super().__init__()
+        self.sought, self.memory = sought, np.zeros((16, 2, 2), np.float32)
+
+    def decode(self, outputs: Tensor, geometries: Sequence[Geometry]) -> list[list[Lane]]:
+        found = super().decode(outputs, geometries)
+        for place, (lane,) in zip(self.memory, found, strict=False):
+            place[:] = lane.points
+        lanes = [Lane(place, 0.9) for place, _ in zip(self.memory, found, strict=False)]
+        return [[lane] for lane, dot in zip(lanes, outputs, strict=True) if dot[0] >= self.sought]
+
+
+def test_lanes_stay_what_they_are_where_an_adapter_writes_the_next_ones_into_the_same_memory(dots):
+    expected, found = (
+        predict(detector, dots[0], device=CPU, batch_size=4) for detector in (DotFinder(), SparingDotFinder())
+    )
+    for (lane,), (kept,) in zip(expected, found, strict=True):
+        assert np.array_equal(lane.points, kept.points)
+
+
+def test_an_adapter_that_forgets_images_without_lanes_is_told(dots):
+    with pytest.raises(ValueError, match=r"gives lanes of [0-3] images for 4: give a list for each, empty where"):
+        predict(SparingDotFinder(sought=96), dots[0], device=CPU, batch_size=4)
+
+
 def test_the_mode_of_the_detector_is_put_back_and_no_gradient_taken(dots):
     detector = DotFinder()
     predict(detector, dots[0], device=CPU)

@@ -142,6 +142,34 @@ BROKEN: list[tuple[str, Arm, tuple[str, str], str]] = [
         ),
         "differ from the baseline's",
     ),
+    (
+        "forward and backward",
+        "baseline",
+        ("        exists = (x >= 0).float()\n", "        exists = (x >= 0).float()\n        x.clamp_(min=0)\n"),
+        "losses changes batch.targets['x'] of the batch in place",
+    ),
+    (
+        "forward and backward",
+        "baseline",
+        ('"place": 20 *', '"place": 1.0 if self else 20 *'),
+        "is a float, not a tensor",
+    ),
+    ("metadata", "adapter", ("        super().__init__(meta, form)\n", ""), "begin with super().__init__(meta, form)"),
+    (
+        "round trip",
+        "adapter",
+        (
+            "strict=True) if (lane := self._lane(place, exists, geometry))",
+            "strict=True) if (lane := self._lane(place, exists, geometries[0]))",
+        ),
+        "use its own geometry",
+    ),
+    (
+        "round trip",
+        "adapter",
+        (" or exists[seen].mean() < self.configuration.recipe.confidence_threshold", ""),
+        "read configuration.recipe.confidence_threshold in decode",
+    ),
     ("empty labels", "baseline", ("exists.sum().clamp(min=1)", "exists.sum()"), "'place' is nan"),
     (
         "state dict",
@@ -183,6 +211,34 @@ BROKEN: list[tuple[str, Arm, tuple[str, str], str]] = [
         ),
         "tensors differ",
     ),
+    (
+        "determinism",
+        "baseline",
+        (
+            "        place, existence = outputs.float().unbind(1)\n",
+            "        self.calls = getattr(self, 'calls', 0) + 1\n"
+            "        place, existence = (outputs * self.calls).float().unbind(1)\n",
+        ),
+        "after a kill",
+    ),
+    (
+        "determinism",
+        "baseline",
+        (
+            "        squeezed = nn.Conv2d(last.channels, 32, 1)\n",
+            "        squeezed = nn.Conv2d(last.channels, 32, 1)\n        nn.init.constant_(squeezed.bias, START)\n",
+        ),
+        "weights of a detector built in another process differ, first 'head.0.bias'",
+    ),
+    (
+        "determinism",
+        "baseline",
+        (
+            "        logits: Tensor = self.head(features[-1])\n",
+            "        logits: Tensor = self.head(features[-1]) * START\n",
+        ),
+        "outputs of a detector built in another process differ",
+    ),
 ]
 
 
@@ -213,10 +269,27 @@ def test_a_broken_promise_fails_its_check(
     if check == "state dict":
         changes.append(("self.head(features[-1])", "self.head(features[-1]) * self.scale"))
         said = "isn't a parameter or buffer"
+    if "START" in change[1]:
+        changes.append(("ROWS = 24\n", "ROWS = 24\nSTART = 1 + np.random.default_rng().random()\n"))
     result = one_check(changed(tmp_path, *changes), check, arm, tmp_path)
     assert result.outcome == "failed", result
     assert said in result.detail
     assert "\n" not in result.detail
+
+
+def test_outputs_may_be_lists_of_as_much_as_an_image_has(tmp_path: Path) -> None:
+    kept = (
+        "return logits.view(-1, 2, LANES, ROWS)",
+        "logits = logits.view(-1, 2, LANES, ROWS)\n"
+        "        return logits if self.training else [one[:, one[1].mean(1) > one[1].mean()] for one in logits]",
+    )
+    shown = ("outputs.float().sigmoid().cpu().numpy()", "[one.sigmoid().numpy() for one in outputs]")
+    result = one_check(changed(tmp_path, kept, shown), "batch invariance", "baseline", tmp_path)
+    assert result.outcome == "passed", result
+    (tmp_path / "again").mkdir()
+    shifted = (kept[0], kept[1].replace("[one[:,", "[(one + logits.mean())[:,"))
+    result = one_check(changed(tmp_path / "again", shifted, shown), "batch invariance", "baseline", tmp_path / "again")
+    assert "alone and in a batch" in result.detail, result
 
 
 PROBABILITIES = (

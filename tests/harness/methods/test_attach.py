@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
@@ -279,6 +281,22 @@ def test_gradient_ratios_change_nothing_and_grow_with_lambda(toy: ModuleType, at
     assert all(value > 0 for value in found.values())
     assert {name: 10 * value for name, value in found.items()} == pytest.approx(tenfold)
     assert gradient_ratios(attached("baseline"), toy.batch()) == {}
+
+
+def test_gradient_ratios_leave_what_a_detector_draws_from_numpy_and_python(toy: ModuleType, attached: Attached) -> None:
+    model = build(attached, {"kind": "samiro", "oracle": "o"})
+    losses = model.detector.losses
+
+    def drawing(*arguments: Any) -> dict[str, torch.Tensor]:
+        return {name: term * (1 + np.random.rand() + random.random()) for name, term in losses(*arguments).items()}
+
+    model.detector.losses = drawing
+    numpy_state, python_state = np.random.get_state(legacy=False)["state"], random.getstate()
+    gradient_ratios(model, toy.batch())
+    after = np.random.get_state(legacy=False)["state"]
+    assert after["pos"] == numpy_state["pos"]
+    assert np.array_equal(after["key"], numpy_state["key"])
+    assert random.getstate() == python_state
 
 
 def test_gradient_ratios_are_those_of_separate_backward_passes(toy: ModuleType, attached: Attached) -> None:
