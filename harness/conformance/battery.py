@@ -53,6 +53,7 @@ CHECKS = (
     Check("state dict", checks.state_dict),
     Check("batch invariance", checks.batch_invariance),
     Check("determinism", checks.determinism),
+    Check("bf16", checks.bfloat16),
     Check("one device", checks.one_device),
     Check("CPU and GPU", checks.device_agreement),
     Check("overfits 8 images", checks.overfits, long=True),

@@ -247,6 +247,22 @@ def device_agreement(subject: Subject, arm: Arm) -> str:
     return f"largest difference {worst:.1g} of the largest output"
 
 
+def bfloat16(subject: Subject, arm: Arm) -> str:
+    """Under autocast to bfloat16, in which a suite may train and predict, losses and gradients are finite, and lanes are decoded."""
+    model = subject.model(arm)
+    batch = subject.batch(model.detector, count=2)
+    with torch.autocast(CPU.type, torch.bfloat16):
+        terms = model(batch)
+    _finite_gradients(terms, model)
+    detector = model.inference_model().eval()
+    with torch.no_grad():
+        with torch.autocast(CPU.type, torch.bfloat16):
+            outputs = detector(batch.images)
+        check_lanes(decoded(detector, outputs, batch.geometries), detector)
+    kinds = {str(leaf.dtype).removeprefix("torch.") for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)}
+    return f"outputs of {', '.join(sorted(kinds))}"
+
+
 def one_device(subject: Subject, arm: Arm) -> str:
     """On a device that isn't the host's, losses, gradients and lanes take nothing that lies on the host. Seen without a GPU."""
     model = subject.model(arm)
@@ -258,7 +274,7 @@ def one_device(subject: Subject, arm: Arm) -> str:
         _finite_gradients(terms, model)
         detector = model.inference_model().eval()
         with torch.no_grad():
-            check_lanes(detector.decode(detector(there.images), batch.geometries), detector)
+            check_lanes(decoded(detector, detector(there.images), batch.geometries), detector)
     return f"{len(terms)} losses, their gradients and the lanes"
 
 

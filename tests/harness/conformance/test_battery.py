@@ -184,6 +184,12 @@ BROKEN: list[tuple[str, Arm, tuple[str, str], str]] = [
         "alone and in a batch",
     ),
     (
+        "bf16",
+        "baseline",
+        ("outputs.float().sigmoid()", "outputs.sigmoid()"),
+        "unsupported ScalarType BFloat16 (my_lanes.py:",
+    ),
+    (
         "one device",
         "baseline",
         ("        features =", "        images = images + images.cpu()[0, 0, 0]\n        features ="),
