@@ -129,6 +129,12 @@ def test_impossible_architectures_are_refused_by_name(options: dict[str, Any], m
         build(**options)
 
 
+def test_a_frame_of_another_size_is_cut_in_proportion() -> None:
+    geometry = MICRO.geometry_of((295, 820))
+    assert geometry.crop == (118, 0, 295, 820)
+    np.testing.assert_allclose(geometry.to_network([[-0.5, 117.5], [819.5, 294.5]]), [[-0.5, -0.5], [319.5, 127.5]])
+
+
 # Labels
 
 
@@ -157,6 +163,14 @@ def test_points_left_of_the_frame_do_not_count() -> None:
     geometry = MICRO.geometry_of(FRAME)
     lane = road()[1]
     outside = Lane(np.concatenate([[[-50.0, 589.0], [-20.0, 588.0]], lane.points]))
+    for key, value in MICRO.encode_targets([lane], geometry).items():
+        np.testing.assert_array_equal(MICRO.encode_targets([outside], geometry)[key], value)
+
+
+def test_points_above_the_frame_do_not_count() -> None:
+    geometry = MICRO.geometry_of(FRAME)
+    lane = road()[1]
+    outside = Lane(np.concatenate([lane.points, [[900.0, -5.0], [950.0, -200.0]]]))
     for key, value in MICRO.encode_targets([lane], geometry).items():
         np.testing.assert_array_equal(MICRO.encode_targets([outside], geometry)[key], value)
 
@@ -338,6 +352,11 @@ def test_only_lanes_that_are_likely_enough_are_predicted() -> None:
     assert [lane[0] for lane in found(build(threshold=0.2), outputs)] == [0.9, 0.7, 0.5, 0.3]
 
 
+def test_the_last_stages_lanes_are_predicted() -> None:
+    stages = [candidates((0.9, 0, 36, x))["lanes"] for x in (40, 120, 200)]
+    assert [lane[:2] for lane in found(MICRO, {"lanes": torch.cat(stages, dim=1)})] == [(0.9, 200)]
+
+
 def test_of_lanes_beside_each_other_the_likeliest_is_predicted_and_at_most_so_many() -> None:
     outputs = candidates(
         (0.6, 0, 36, 40), (0.9, 0, 36, 55), (0.8, 0, 36, 120), (0.7, 0, 36, 200), (0.65, 0, 36, 160), (0.5, 0, 36, 300)
@@ -355,6 +374,11 @@ def test_a_lane_that_starts_high_is_prolonged_to_the_bottom_or_the_edge_where_th
     # Left of the image on row 5 and below: it goes down to row 6.
     outputs["lanes"][0, 0, 0, XS][:6] = -0.1
     assert found(build(prolonged=36), outputs)[0][2:] == (pytest.approx(590 - 6 * 354 / 35, abs=8), last)
+
+
+def test_a_lane_is_written_a_hundredth_of_the_frames_height_beyond_its_last_row() -> None:
+    ((*_, last),) = found(build(first_row=236, row_step=1), candidates((0.9, 0, 10, 160)))
+    assert last == math.ceil(590 - 9 * 354 / 35 - 0.01 * 590)
 
 
 @pytest.mark.parametrize("length", [0.0, 1.0, -3.0, -80.0, math.nan, -math.inf])

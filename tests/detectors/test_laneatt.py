@@ -156,6 +156,14 @@ def test_points_beside_the_frame_bend_nothing_of_what_is_learned() -> None:
         np.testing.assert_array_equal(DETECTOR.encode_targets([beside], geometry)[name], value)
 
 
+def test_points_above_the_frame_are_none_of_a_label() -> None:
+    lane = straight(200.0, 800.0)
+    above = Lane(np.concatenate([lane.points, [[900.0, -5.0], [950.0, -200.0]]]))
+    geometry = DETECTOR.geometry_of(FRAME)
+    for name, value in DETECTOR.encode_targets([lane], geometry).items():
+        np.testing.assert_array_equal(DETECTOR.encode_targets([above], geometry)[name], value)
+
+
 def test_of_too_many_lanes_the_longest_are_learned() -> None:
     lanes = [straight(300.0 + 100 * index, 700.0 + 20 * index, (589, 560 - 20 * index)) for index in range(LABELS + 3)]
     geometry = DETECTOR.geometry_of(FRAME)
@@ -250,6 +258,18 @@ def test_losses_are_the_published_ones(seed: int, offset: float, bend: float) ->
     classification, regression = losses_in_words(DETECTOR, outputs, batch)
     assert float(terms["classification"]) == pytest.approx(classification, rel=1e-4)
     assert float(terms["regression"]) == pytest.approx(regression, rel=1e-4)
+
+
+def test_an_image_without_a_positive_counts_all_its_anchors_as_negatives() -> None:
+    # No anchor is near enough to be the lane, and none far enough to be no lane.
+    detector = build(positive=1e-6, negative=1e6).eval()
+    outputs = outputs_for(detector, 0, 1)
+    terms = detector.losses(outputs, batch_of(detector, [road()]))
+    none = outputs["logits"].double().softmax(-1)[..., 0]
+    assert float(terms["classification"]) == pytest.approx(
+        float(-10 * 0.25 * ((1 - none) ** 2 * none.log()).sum()), rel=1e-4
+    )
+    assert float(terms["regression"]) == 0
 
 
 def test_anchors_whose_lanes_were_suppressed_are_not_learned_from() -> None:
@@ -363,6 +383,49 @@ def test_of_lanes_beside_each_other_the_likelier_is_predicted_and_of_many_the_li
     outputs = perfect_outputs(DETECTOR, stack_targets([DETECTOR.encode_targets(labels, geometry)]))
     (decoded,) = DETECTOR.decode(outputs, [geometry])
     np.testing.assert_allclose([lane.points[0, 0] for lane in decoded], [200, 600, 900, 1200], atol=2)
+
+
+@pytest.mark.parametrize(
+    ("form", "frame", "top"),
+    [("culane", (590, 1640), 236), ("tusimple", (720, 1280), 200), ("llamas", (717, 1276), 280)],
+)
+def test_points_right_of_the_frame_are_predicted_on_tusimple_alone(
+    form: Form, frame: tuple[int, int], top: int
+) -> None:
+    # The writers of upstream's lib/datasets/{culane,llamas}.py leave out x of 1 and more; that of tusimple.py x below 0 alone.
+    detector = LaneATT(variant("laneatt_micro", form, **SMALL), form).eval()
+    places = detector.get_buffer("anchor_places")[None].clone()
+    anchor = int((detector.get_buffer("anchor_starts") == 0).nonzero()[0])
+    places[0, anchor] = 300 + 4.0 * torch.arange(24)
+    outputs = {"logits": torch.tensor([8.0, -8.0]).repeat(1, places.shape[1], 1), "places": places}
+    outputs["logits"][0, anchor] = torch.tensor([-8.0, 8.0])
+    ((lane,),) = detector.decode(
+        {**outputs, "lengths": torch.full(places.shape[:2], 24.0)}, [detector.geometry_of(frame)]
+    )
+    height, width = frame
+    rows = (height - lane.points[:, 1]) * 23 / (height - top)
+    np.testing.assert_allclose(lane.points[:, 0], (300 + 4 * rows) * width / 320, atol=0.05)
+    assert width - 15 < lane.points[:, 0].max() < (width if form != "tusimple" else math.inf)
+    # To the upper edge of the view, which is 92 px right of where it began.
+    assert (lane.points[-1, 1] < top + 10) == (form == "tusimple")
+
+
+def test_a_lane_is_predicted_by_the_threshold_the_distance_and_the_number_that_are_asked_for() -> None:
+    labels = [straight(x, 700 + x / 10) for x in (200.0, 230.0, 600.0, 900.0, 1200.0)]
+    geometry = DETECTOR.geometry_of(FRAME)
+    outputs = perfect_outputs(DETECTOR, stack_targets([DETECTOR.encode_targets(labels, geometry)]))
+    # 30 px of the frame are 6 of the network, and they converge.
+    (near,) = build(suppression=2.0, max_lanes=5).eval().decode(outputs, [geometry])
+    np.testing.assert_allclose([lane.points[0, 0] for lane in near], [200, 230, 600, 900, 1200], atol=2)
+    (few,) = build(max_lanes=2).eval().decode(outputs, [geometry])
+    np.testing.assert_allclose([lane.points[0, 0] for lane in few], [200, 600], atol=2)
+    unsure = {
+        **outputs,
+        "logits": torch.where(outputs["logits"].abs() < 5, outputs["logits"].sign() * -0.3, outputs["logits"]),
+    }
+    for threshold, count in ((0.2, 4), (0.4, 0)):
+        detector = LaneATT(variant("laneatt_micro", threshold=threshold, **SMALL), "culane").eval()
+        assert [len(lanes) for lanes in detector.decode(unsure, [geometry])] == [count]
 
 
 def test_only_lanes_that_are_likely_enough_are_predicted() -> None:

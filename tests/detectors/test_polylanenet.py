@@ -136,6 +136,20 @@ def test_what_leaves_the_frame_and_comes_back_is_its_longest_piece() -> None:
     np.testing.assert_allclose(there, [[200, 300], [0, 480 - 180 * 60 / 260]], atol=0.2)
 
 
+def test_the_longest_piece_is_the_tallest_not_the_one_of_most_points() -> None:
+    near = [[40, 580], [35, 575], [30, 570], [25, 565], [20, 560]]
+    lane = Lane(np.array([*near, [-60, 520], [-60, 480], [200, 300]], dtype=np.float32))
+    targets = MICRO.encode_targets([lane], MICRO.geometry_of(FRAME))
+    assert targets["ends"][0] == pytest.approx([(300 - 236) / 354, (480 - 180 * 60 / 260 - 236) / 354], abs=1e-3)
+
+
+def test_a_label_from_far_to_near_is_the_same_label() -> None:
+    geometry = MICRO.geometry_of(FRAME)
+    turned_round = [Lane(lane.points[::-1]) for lane in road()]
+    for name, value in MICRO.encode_targets(road(), geometry).items():
+        np.testing.assert_array_equal(MICRO.encode_targets(turned_round, geometry)[name], value)
+
+
 @pytest.mark.parametrize("points", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_labels_give_finite_losses_and_gradients(points: Any) -> None:
     detector = build()
@@ -218,6 +232,17 @@ def test_lanes_are_confident_and_run_from_the_first_ones_far_end_to_their_own_ne
         y = (lane.points[[0, -1], 1] - 236) / 354
         np.testing.assert_allclose(y, [near, 0.5], atol=1e-4)
         np.testing.assert_allclose(lane.points[:, 0] / 1640, 0.2 * (lane.points[:, 1] - 236) / 354 + 0.4, atol=1e-4)
+
+
+def test_lanes_begin_at_the_frames_upper_edge_at_the_earliest_and_are_as_sure_as_is_asked_for() -> None:
+    outputs = torch.zeros(1, 5, 7)
+    outputs[0, :, 0] = torch.tensor([-1.0, -1.5, 2.0, -9.0, -9.0])
+    outputs[0, :, 1], outputs[0, :, 2], outputs[0, :, 6] = -0.3, 0.8, 0.5
+    for threshold, scores in ((0.5, [0.881]), (0.25, [0.269, 0.881]), (0.15, [0.269, 0.182, 0.881])):
+        detector = PolyLaneNet(variant("polylanenet_micro", threshold=threshold), "culane")
+        (lanes,) = detector.decode(outputs, [detector.geometry_of(FRAME)])
+        assert [round(lane.score or 0, 3) for lane in lanes] == scores
+        assert [(lane.points[-1, 1] - 236) / 354 for lane in lanes] == pytest.approx([0.0] * len(lanes), abs=1e-4)
 
 
 # The module

@@ -210,14 +210,18 @@ def test_a_run_killed_in_every_phase_ends_with_the_results_of_an_undisturbed_one
     assert outcome(tmp_path) == outcome(finished)
 
 
+def wait_for_a_start(process: subprocess.Popen[str]) -> None:
+    """Read what it prints up to a cell's start."""
+    assert process.stdout is not None
+    assert any("starts" in line for line in iter(process.stdout.readline, "")), "it ended before a cell started"
+
+
 def test_ctrl_c_says_that_what_is_finished_is_kept(copy: Path) -> None:
     shutil.rmtree(cell_folder(copy, "samiro") / "train")
     process = subprocess.Popen(
         command("bench", "tiny.yaml"), cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None
-    while "starts" not in process.stdout.readline():
-        pass
+    wait_for_a_start(process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -228,9 +232,7 @@ def test_ctrl_c_says_that_what_is_finished_is_kept(copy: Path) -> None:
 def test_a_second_bench_on_the_same_folder_is_refused_while_the_first_runs(copy: Path) -> None:
     shutil.rmtree(cell_folder(copy, "samiro") / "time")
     process = subprocess.Popen(command("bench", "tiny.yaml"), cwd=copy, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    while "starts" not in process.stdout.readline():
-        pass
+    wait_for_a_start(process)
     second = bench(copy)
     assert second.returncode == 2
     assert f"another `bench` works on this suite now (process {process.pid} of " in second.stderr

@@ -168,6 +168,11 @@ def curvelanes_tree(root: Path) -> Path:
     return root
 
 
+def test_each_image_of_curvelanes_is_a_clip_by_itself(tmp_path: Path) -> None:
+    frames = CurveLanes(curvelanes_tree(tmp_path / "in")).frames("train")
+    assert len({frame.clip for frame in frames}) == len({frame.id for frame in frames}) == 2
+
+
 def test_curvelanes_becomes_culanes_layout_of_one_size(tmp_path: Path) -> None:
     said = convert(CurveLanes(curvelanes_tree(tmp_path / "in")), tmp_path / "out", "culane", size=(144, 256))
     assert said == ["split train: 1 images of another size left out"]

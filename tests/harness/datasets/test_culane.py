@@ -138,6 +138,21 @@ def test_image_size_is_given_or_read_from_the_first_image(tree: Path) -> None:
     assert CULane(tree).image_size == (295, 820)
 
 
+def test_images_of_another_height_or_width_are_refused_and_missing_ones_passed_over(tree: Path) -> None:
+    dataset = CULane(tree, image_size=(59, 164))
+    frames = dataset.frames("train")
+    cv2.imwrite(str(frames[0].image), np.zeros((59, 164, 3), np.uint8))
+    dataset.check_sizes(frames)
+    for height, width in ((59, 165), (60, 164)):
+        cv2.imwrite(str(frames[1].image), np.zeros((height, width, 3), np.uint8))
+        assert f"00030.jpg: {width} x {height} pixels" in refusal(dataset.check_sizes, frames)
+
+
+def test_of_two_lists_of_a_split_the_first_name_is_read(tree: Path) -> None:
+    (tree / "list/val_gt.txt").write_text(f"/{CLIP}/00090.jpg /mask.png 1 1 1 1\n")
+    assert [frame.id for frame in CULane(tree).frames("val")] == [f"{CLIP}/00060.jpg"]
+
+
 @pytest.mark.parametrize(
     ("file", "content", "expected"),
     [

@@ -174,6 +174,15 @@ def test_a_changed_list_is_read_again(tree: Path) -> None:
     assert [len(index.lanes(row)) for row in (0, 1)] == [0, 1]
 
 
+def test_an_index_of_another_version_is_read_again(
+    tree: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CULane(tree).labels("train")
+    monkeypatch.setattr(index_module, "INDEX_VERSION", index_module.INDEX_VERSION + 1)
+    CULane(tree).labels("train")
+    assert len(reads) == 4
+
+
 def test_rehash_reads_content_that_size_and_time_dont_show(tree: Path) -> None:
     label = tree / "a.lines.txt"
     os.utime(label, ns=(10**18, 10**18))

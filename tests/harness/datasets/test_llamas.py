@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -109,13 +110,38 @@ def test_a_straight_lane_in_closed_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "border"), [((100, 600), (200, 550), (0, 650)), ((1176, 600), (1076, 550), (1276, 650))]
+    ("start", "end", "border"),
+    [
+        ((100, 600), (200, 550), (0, 650)),
+        ((1176, 600), (1076, 550), (1276, 650)),
+        # Two pixels more or less would be the last row.
+        ((74, 640), (124, 590), (0, 714)),
+        ((1202, 640), (1152, 590), (1276, 714)),
+    ],
 )
 def test_a_lane_that_leaves_at_the_side_is_extended_to_the_side(start, end, border) -> None:
     lane = [marker(start, end, 4), marker(end, (end[0], 500), 8)]
     (rows,) = lane_rows(json.dumps(label(r0=lane)).encode(), source="x").values()
     assert rows[border[1]] == border[0]
     assert np.isnan(rows[border[1] + 1 :]).all()
+
+
+def test_the_nearest_marker_is_extended_wherever_the_file_has_it() -> None:
+    farther = marker((500, 500), (505, 480), 8)
+    (rows,) = lane_rows(json.dumps(label(l0=[farther, STRAIGHT[0]])).encode(), source="x").values()
+    assert rows[716] == 284
+
+
+def test_images_of_another_size_are_refused(root: Path) -> None:
+    dataset = LLAMAS(root)
+    frames = dataset.frames("val")
+    frames[1].image.parent.mkdir(parents=True)
+    for size, fits in (((717, 1276), True), ((717, 1280), False), ((720, 1276), False)):
+        cv2.imwrite(str(frames[1].image), np.zeros((*size, 3), np.uint8))
+        if fits:
+            dataset.check_sizes(frames)
+        else:
+            assert f"20_color_rect.png: {size[1]} x {size[0]} pixels" in refusal(dataset.check_sizes, frames)
 
 
 def test_short_lanes_and_single_markers_are_dropped_and_sides_renumbered() -> None:
@@ -130,7 +156,9 @@ def test_short_lanes_and_single_markers_are_dropped_and_sides_renumbered() -> No
 def test_points_run_from_near_to_far_and_leave_out_negative_x() -> None:
     x = np.full(717, np.nan)
     x[[700, 650, 600]] = [-3.0, 5.0, 8.5]
-    (points,) = points_of({"r0": x})
+    single = np.full(717, np.nan)
+    single[700] = 4.0
+    (points,) = points_of({"l0": single, "r0": x})
     assert points.tolist() == [[5.0, 650.0], [8.5, 600.0]]
 
 
@@ -256,8 +284,10 @@ def test_labels_that_scoring_refuses_are_refused_when_read(root: Path, content: 
         assert what in refused
 
 
-def test_a_lane_that_scoring_has_no_two_rows_of_is_refused_in_the_split_that_is_scored(root: Path) -> None:
-    far = [marker((700, 60), (690, 40), -1), marker((680, 30), (670, 10), 70)]
+@pytest.mark.parametrize("lowest", [60, 300])
+def test_a_lane_that_scoring_has_no_two_rows_of_is_refused_in_the_split_that_is_scored(root: Path, lowest: int) -> None:
+    # Nothing is extended from behind the camera.
+    far = [marker((700, lowest), (690, lowest - 20), -1), marker((680, lowest - 30), (670, lowest - 50), 70)]
     for split in ("train", "valid"):
         (root / "labels" / split / CLIP / "10.json").write_text(json.dumps(label(l0=STRAIGHT, r0=far)))
     dataset = LLAMAS(root)

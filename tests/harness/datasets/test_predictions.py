@@ -138,6 +138,14 @@ def test_lanes_moved_to_the_next_frame_change_the_hash() -> None:
     assert predictions_sha256(["a"], [[lane]]) != predictions_sha256(["a"], [halves])
 
 
+def test_scores_that_not_every_lane_has_are_left_out(tmp_path: Path) -> None:
+    found = [[Lane([[1, 2], [3, 4]], 0.5), Lane([[5, 6]])]]
+    pack_predictions(tmp_path / "x.npz", ["a.jpg"], found)
+    _, got = unpack_predictions(tmp_path / "x.npz")
+    assert plain(got) == plain(found)
+    assert scores_of(got) == [None, None]
+
+
 def test_equal_predictions_give_equal_archives(tmp_path: Path) -> None:
     found = [[Lane([[1, 2], [3, 4]], 0.5)], []]
     for name in ("one.npz", "two.npz"):

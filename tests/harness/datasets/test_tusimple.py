@@ -7,6 +7,7 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -187,6 +188,62 @@ def test_both_layouts_of_the_archives_are_known(tmp_path: Path, prefix: str) -> 
     assert dataset.labelled(frame).raw_file == "clips/a/20.jpg"
 
 
+def test_frames_of_one_name_in_both_archives_are_told_apart_by_their_image(tmp_path: Path) -> None:
+    lanes = [Lane([[100, 700], [110, 690]]), Lane([[300, 700], [310, 690]])]
+    for folder, files, lane in (("train_set", ("0313", "0601", "0531"), lanes[0]), ("test_set", (), lanes[1])):
+        (tmp_path / folder / "clips").mkdir(parents=True)
+        for number, file in enumerate(files):
+            write_labels(tmp_path / folder / f"label_data_{file}.json", [(f"clips/{number}/20.jpg", [lane], ROWS)])
+    write_labels(tmp_path / "test_set/test_label.json", [("clips/0/20.jpg", [lanes[1]], ROWS)])
+    dataset = TuSimple(tmp_path)
+    train, test = dataset.frames("train")[0], dataset.frames("test")[0]
+    assert train.id == test.id
+    assert train.image == tmp_path.resolve() / "train_set/clips/0/20.jpg"
+    assert test.image == tmp_path.resolve() / "test_set/clips/0/20.jpg"
+    for frame, lane in ((train, lanes[0]), (test, lanes[1])):
+        assert [found.points.tolist() for found in dataset.lanes(frame)] == [lane.points.tolist()]
+
+
+def test_an_image_in_both_label_files_of_a_split_is_refused(tmp_path: Path) -> None:
+    for file in ("0313", "0601"):
+        write_labels(tmp_path / f"label_data_{file}.json", [("clips/a/20.jpg", [], ROWS)])
+    message = refusal(TuSimple(tmp_path).frames, "train")
+    assert "label_data_0601.json: clips/a/20.jpg is also in" in message
+
+
+@pytest.mark.parametrize(("height", "fits"), [(711, True), (710, False)])
+def test_an_image_has_to_have_the_lowest_row_of_its_label(tmp_path: Path, height: int, fits: bool) -> None:
+    (tmp_path / "clips/a").mkdir(parents=True)
+    write_labels(tmp_path / "test_label.json", [("clips/a/20.jpg", [], ROWS), ("clips/b/20.jpg", [], ROWS)])
+    cv2.imwrite(str(tmp_path / "clips/a/20.jpg"), np.zeros((height, 8, 3), np.uint8))
+    dataset = TuSimple(tmp_path)
+    if fits:
+        dataset.check_sizes(dataset.frames("test"))
+    else:
+        assert "8 x 710 pixels, but its label goes down to row 710" in refusal(
+            dataset.check_sizes, dataset.frames("test")
+        )
+
+
+def test_a_point_on_the_left_edge_is_one_of_labels_and_of_predictions(tmp_path: Path) -> None:
+    entry = {"raw_file": "clips/a/20.jpg", "lanes": [[-2, 5, 0]], "h_samples": [690, 700, 710]}
+    (tmp_path / "test_label.json").write_text(json.dumps(entry) + "\n")
+    (tmp_path / "predictions.json").write_text(json.dumps(entry | {"run_time": 0}) + "\n")
+    dataset = TuSimple(tmp_path)
+    frames = dataset.frames("test")
+    expected = [[0, 710], [5, 700]]
+    assert dataset.lanes(frames[0])[0].points.tolist() == expected
+    assert dataset.read_predictions(tmp_path, frames)[0][0].points.tolist() == expected
+
+
+def test_the_files_of_a_score_are_the_labels_and_the_scenarios_where_there_are_any(tmp_path: Path) -> None:
+    (tmp_path / "test_set").mkdir()
+    write_labels(tmp_path / "test_set/test_label.json", [("clips/a/20.jpg", [], ROWS)])
+    assert TuSimple(tmp_path).scored_files("test") == ["test_set/test_label.json"]
+    (tmp_path / "scenarios.json").write_text('{"clips/a/20.jpg": "night"}')
+    assert TuSimple(tmp_path).scored_files("test") == ["test_set/test_label.json", "scenarios.json"]
+
+
 def test_a_lane_is_interpolated_linearly_and_not_extrapolated() -> None:
     lane = Lane([[100, 700], [200, 600], [200, 500]])
     got = at_rows(lane, [705, 700, 690, 600, 550, 500, 499])
@@ -298,5 +355,10 @@ def test_the_content_key_follows_content_only(tmp_path: Path) -> None:
         write_labels(folder / "test_label.json", [("clips/a/20.jpg", lanes, ROWS)])
     key = TuSimple(one).content_key()
     assert TuSimple(tmp_path / "other").content_key() == key
-    write_labels(one / "test_label.json", [("clips/a/20.jpg", lanes, ROWS[:-1])])
-    assert TuSimple(one).content_key() != key
+    for name, changed, rows in (
+        ("clips/a/20.jpg", lanes, ROWS[:-1]),
+        ("clips/b/20.jpg", lanes, ROWS),
+        ("clips/a/20.jpg", [Lane([[100, 700], [111, 690]])], ROWS),
+    ):
+        write_labels(one / "test_label.json", [(name, changed, rows)])
+        assert TuSimple(one).content_key() != key

@@ -203,7 +203,9 @@ def interrupted(tmp_path: Path, seconds: float, presses: int) -> tuple[float, st
         # As a terminal does it: to the whole group.
         os.killpg(process.pid, signal.SIGINT)
         while not said.endswith("ends it at once\n"):
-            said += process.stdout.readline()
+            line = process.stdout.readline()
+            assert line, f"it ended unasked: {said}"
+            said += line
     said += process.communicate(timeout=60)[0]
     assert process.returncode == -signal.SIGINT
     return time.monotonic() - began, said

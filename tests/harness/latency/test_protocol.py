@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from harness.errors import InputWarning
+from harness.latency import protocol as module
 from harness.latency.jobs import Job, Result
-from harness.latency.protocol import measure_cost, measure_latencies, with_score_changes
+from harness.latency.protocol import measure_all, measure_cost, measure_latencies, with_score_changes
 from harness.latency.subject import Subject
 from harness.throughput.modes import HEADLINE, Mode
 from harness.timings import BatchPoint, Latency, Throughput
@@ -108,12 +110,59 @@ def test_a_mode_that_cannot_be_compiled_is_tried_once_and_left_out() -> None:
     assert [one.repeats for one in measured] == [3, 3]
     assert [one.batches[0].size for one in measured] == [1, 1]
     assert sum(job.mode == str(COMPILED) for job in machine.jobs) == 1
+    machine = Machine()
+    with pytest.warns(InputWarning, match="left out"):
+        measured = measure_latencies(
+            SUBJECT, [COMPILED, HEADLINE], protocol="lane-latency/1", device="cpu", threads=[1], run=without_compiler
+        )
+    # The curve of the row that can be measured comes at the place of the one that can't.
+    assert [(one.precision, len(one.batches)) for one in measured] == [("fp32-strict", 1)]
 
 
 def test_the_cost_is_asked_for_with_the_threads_that_are_named() -> None:
     machine = Machine()
     assert measure_cost(SUBJECT, protocol="lane-latency/1", device="cpu", threads=2, run=machine) == ()
     assert [(job.what, job.threads) for job in machine.jobs] == [("cost", 2)]
+
+
+def test_scores_are_of_the_modes_that_were_measured_on_the_first_threads_and_where_there_are_labels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    def score_changes(load: Any, dataset: Any, split: str, frames: Any, modes: Any, **how: Any) -> dict[Mode, float]:
+        asked.append((split, len(frames), modes, how["threads"]))
+        return {mode: 0.002 for mode in modes}
+
+    monkeypatch.setattr(module, "score_changes", score_changes)
+    monkeypatch.setattr(module, "stratified", lambda dataset, split, count: [None] * 7)
+    dataset: Any = SimpleNamespace(has_labels=lambda split: split == "val")
+    machine = Machine()
+
+    def without_compiler(job: Job) -> Result:
+        found = machine(job)
+        return Result(impossible="no compiler") if job.mode == str(COMPILED) else found
+
+    def measure(split: str, *modes: Mode) -> list[Throughput]:
+        measured, cost = measure_all(
+            SUBJECT, modes, dataset, split, protocol="lane-latency/1-short", device="cpu", threads=[2, 1],
+            progress=lambda done, total, what: None, run=without_compiler,
+        )  # fmt: skip
+        assert cost == ()
+        assert [job.threads for job in machine.jobs if job.what == "cost"] == [2]
+        machine.jobs.clear()
+        return measured
+
+    with pytest.warns(InputWarning, match="no compiler"):
+        measured = measure("val", HEADLINE, COMPILED, BF16)
+    assert asked == [("val", 7, (HEADLINE, BF16), 2)]
+    assert [(one.threads, one.precision, one.score_change, one.score_images, one.flags) for one in measured] == [
+        (threads, *mode) for threads in (2, 1) for mode in
+        (("fp32-strict", None, None, ()), ("amp-bf16", 0.002, 7, ("score changed",)))
+    ]  # fmt: skip
+    asked.clear()
+    assert all(one.score_change is None for one in [*measure("test", HEADLINE, BF16), *measure("val", HEADLINE)])
+    assert asked == []
 
 
 @pytest.mark.parametrize(

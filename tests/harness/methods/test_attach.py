@@ -15,7 +15,9 @@ from harness.errors import InputError
 from harness.methods.attach import attach, inference_model
 from harness.methods.base import TrainingModel
 from harness.methods.config import method_configuration
+from harness.methods.pairing import tap_pairs
 from harness.methods.samiro import gradient_ratios
+from harness.methods.statistics import target_statistics
 from harness.methods.weighting import WARM_UP_FORWARDS, RatioWeight, gradient_norms, measuring
 
 Attached = Callable[..., Any]
@@ -116,6 +118,44 @@ def test_the_trained_state_loads_strictly_into_an_inference_model(
     left = {name for name in fresh.state_dict() if name not in plain}
     attends = options["kind"] in {"samiro", "attention_only"} and options.get("site") != "regularizer"
     assert left == ({f"spatial_attention.stages_{i}.convolution.weight" for i in range(3)} if attends else set())
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "tokens"])
+def test_attention_in_the_stream_multiplies_the_cells_of_any_layout_and_nothing_else(
+    toy: ModuleType, layout: str
+) -> None:
+    detector = inference_model(toy.detector(layout=layout), method_configuration("attention_only", None)).eval()
+    stage, weight = detector.stages[0], detector.spatial_attention["stages_0"].convolution.weight
+    with torch.no_grad():
+        weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
+    seen: list[torch.Tensor] = []
+    stage.register_forward_hook(lambda module, inputs, output: seen.append(output), prepend=True)
+    stage.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    for deployed in (False, True):
+        seen.clear()
+        with torch.set_grad_enabled(not deployed):
+            detector(toy.batch().images)
+        before, after = seen
+        plain = stage.plain(before, (8, 16))
+        pooled = torch.stack([plain.mean(1), plain.amax(1)], 1)
+        gates = 2 * torch.sigmoid(torch.nn.functional.conv2d(pooled, weight, padding=3))
+        assert gates.std() > 0.05
+        torch.testing.assert_close(stage.plain(after, (8, 16)), plain * gates)
+        if layout == "tokens":
+            assert torch.equal(after[:, 0], before[:, 0])
+
+
+@pytest.mark.parametrize("site", ["stream", "regularizer"])
+def test_a_cbam_gate_is_a_plain_sigmoid_of_drawn_weights_wherever_it_is(
+    toy: ModuleType, attached: Attached, site: str
+) -> None:
+    model = build(attached, {"kind": "samiro", "oracle": "o", "gate": "cbam", "site": site})
+    gates = model.gates if site == "regularizer" else list(model.detector.spatial_attention.values())
+    assert [gate.amplitude for gate in gates] == [1.0] * 3
+    weights = torch.stack([gate.convolution.weight.detach() for gate in gates])
+    # torch's own start: uniform to 1 / sqrt of the 98 weights that a cell sees.
+    assert float(weights.abs().max()) == pytest.approx(1 / 98**0.5, rel=0.03)
+    assert float(weights.std()) == pytest.approx(1 / 98**0.5 / 3**0.5, rel=0.1)
 
 
 def test_without_attention_in_the_stream_the_module_graph_is_the_detectors(toy: ModuleType) -> None:
@@ -236,6 +276,38 @@ def test_a_detector_that_starts_to_call_a_stage_twice_is_caught_in_training(
     assert torch.isfinite(total(model(toy.batch())))
 
 
+def test_statistics_of_other_pairs_are_refused(toy: ModuleType) -> None:
+    configuration = method_configuration("samiro", {"oracle": "o"})
+    others = method_configuration("samiro", {"oracle": "o", "taps": ["stages.0", "stages.2"]})
+    oracle = toy.oracle()
+    statistics = target_statistics(oracle, tap_pairs(toy.detector(), oracle, others), others, [toy.batch().images])
+    with pytest.raises(InputError, match="take them anew"):
+        attach(
+            toy.detector(),
+            configuration,
+            oracle=oracle,
+            statistics=statistics,
+            generator=torch.Generator().manual_seed(0),
+        )
+
+
+def test_diagnostics_tell_each_taps_loss_and_how_many_of_its_channels_were_dropped(
+    toy: ModuleType, attached: Attached
+) -> None:
+    oracle = toy.oracle()
+    with torch.no_grad():
+        # Two channels of the first tap are zero throughout.
+        oracle.backbone.first.weight[:2] = 0
+        oracle.backbone.first.bias[:2] = 0
+    model = attached("samiro", teacher=oracle, oracle="o", normalize="l2")
+    model(toy.batch())
+    found = model.diagnostics()
+    assert [found[f"dropped/stages.{place}"] for place in range(3)] == [2, 0, 0]
+    losses = [float(terms.loss) for terms in model.last]
+    assert [found[f"loss/stages.{place}"] for place in range(3)] == losses
+    assert all(loss > 0 for loss in losses)
+
+
 def test_missing_oracle_or_statistics_are_refused(toy: ModuleType) -> None:
     configuration = method_configuration("samiro", {"oracle": "o"})
     generator = torch.Generator()
@@ -280,6 +352,8 @@ def test_gradient_ratios_change_nothing_and_grow_with_lambda(toy: ModuleType, at
     assert list(found) == ["stages.0", "stages.1", "stages.2"]
     assert all(value > 0 for value in found.values())
     assert {name: 10 * value for name, value in found.items()} == pytest.approx(tenfold)
+    with torch.no_grad():
+        assert gradient_ratios(small, toy.batch()) == found
     assert gradient_ratios(attached("baseline"), toy.batch()) == {}
 
 
@@ -392,6 +466,39 @@ def test_a_measurement_that_overflows_leaves_the_weight(toy: ModuleType) -> None
     assert float(weight([features.sum() * float("inf")], features.square().sum(), [features])) == pytest.approx(0.1)
     weight.seen.fill_(WARM_UP_FORWARDS)
     assert float(weight([features.sum()], features.square().sum(), [features])) == pytest.approx(0.05)
+
+
+def measured(weight: RatioWeight, seen: int, detector: float, regularizer: float) -> float:
+    """The weight after a forward, the `seen`-th, whose gradients at the one tap have these norms."""
+    weight.seen.fill_(seen)
+    features = torch.ones(1, requires_grad=True)
+    return float(
+        weight(
+            [0.25 * detector * features.sum(), 0.75 * detector * features.sum()],
+            regularizer * features.sum(),
+            [features],
+        )
+    )
+
+
+def test_the_weight_is_a_tenth_of_the_ratio_of_moving_averages_that_begin_with_the_first_measurement() -> None:
+    weight = RatioWeight(0.1, 2000)
+    assert measured(weight, 50, 1.0, 1.0) == pytest.approx(0.1)
+    assert measured(weight, 60, 11.0, 1.0) == pytest.approx(0.1 * (0.9 * 1 + 0.1 * 11))
+    assert measured(weight, 70, 0.0, 21.0) == pytest.approx(0.1 * (0.9 * 2) / (0.9 * 1 + 0.1 * 21))
+
+
+def test_a_steered_weight_begins_as_given_and_stays_within_its_bounds(attached: Attached) -> None:
+    model = build(attached, {"kind": "samiro", "oracle": "o", "lambda": 0.3, "lambda_mode": "ratio"}, total_steps=200)
+    assert model.weight.current() == pytest.approx(0.3)
+    assert measured(RatioWeight(0.1, 200), 50, 1e4, 1.0) == pytest.approx(10.0)
+    assert measured(RatioWeight(0.1, 200), 50, 1.0, 1e4) == pytest.approx(1e-3)
+
+
+def test_in_evaluation_a_weight_neither_counts_nor_measures() -> None:
+    weight = RatioWeight(0.1, 200).eval()
+    assert measured(weight, 50, 5.0, 1.0) == pytest.approx(0.1)
+    assert weight.seen == 50
 
 
 def test_a_detector_without_a_training_stage_is_refused(toy: ModuleType) -> None:

@@ -92,6 +92,18 @@ def test_a_shuffled_oracle_gives_another_images_features(toy: ModuleType) -> Non
         assert not any(torch.equal(one, other) for one, other in zip(plain, shuffled, strict=True))
 
 
+def test_a_shuffled_oracle_looks_at_the_scale_and_has_the_partners_of_its_oracle(toy: ModuleType) -> None:
+    oracle, images = toy.oracle(), toy.batch().images
+    for plain, shuffled in zip(oracle(images, 0.5), Shuffled(oracle)(images, 0.5), strict=True):
+        assert torch.equal(shuffled, plain.roll(1, 0))
+    assert Shuffled(oracle).grids(toy.SIZE, 0.5) == oracle.grids(toy.SIZE, 0.5) != oracle.grids(toy.SIZE)
+    # Which tap is whose partner may be another's decision than that of strides.
+    detector = toy.detector()
+    own = OwnStart(detector)
+    own.taps = tuple(tap.__class__(tap.path, tap.channels, 8) for tap in own.taps)
+    assert [Shuffled(own).partner(tap) for tap in detector.taps()] == [0, 1, 2]
+
+
 def test_a_shuffled_oracle_draws_nothing_and_does_the_same_again(toy: ModuleType, attached: Attached) -> None:
     before = torch.get_rng_state()
     model = attached("samiro", teacher=Shuffled(toy.oracle()), oracle="o")

@@ -70,7 +70,7 @@ def objective(model: Any, batch: Any) -> Tensor:
             return x
         return torch.einsum("ab,nkbd,cd->nkac", resampler.rows.double(), x, resampler.columns.double())
 
-    attentions = detector.spatial_attention.values()
+    attentions = model.gates if len(model.gates) else detector.spatial_attention.values()
     for tap, pair, index, attention in zip(
         model.taps.used, model.regularizer.pairs, model.regularizer.indices, attentions, strict=True
     ):
@@ -86,18 +86,18 @@ def objective(model: Any, batch: Any) -> Tensor:
     return total
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize(("scale", "site"), [(1.0, "stream"), (0.5, "stream"), (0.5, "regularizer")])
 def test_the_whole_objective_and_its_gradients_are_the_equations(
-    toy: ModuleType, attached: Callable[..., Any], scale: float
+    toy: ModuleType, attached: Callable[..., Any], scale: float, site: str
 ) -> None:
-    model = attached("samiro", oracle="o", oracle_scale=scale)
+    model = attached("samiro", oracle="o", oracle_scale=scale, site=site)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for pair in model.regularizer.pairs:
             pair.projection.weight.normal_(0, 0.5, generator=generator)
             pair.projection.bias.normal_(0, 0.5, generator=generator)
             pair.raw_variance.normal_(0, 0.5, generator=generator)
-        for attention in model.detector.spatial_attention.values():
+        for attention in model.gates if site == "regularizer" else model.detector.spatial_attention.values():
             attention.convolution.weight.normal_(0, 0.05, generator=generator)
     batch = toy.batch()
     # In eval mode one forward gives the same features as another.

@@ -5,7 +5,9 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from detectors.base import Tap
 from detectors.meta import Normalisation
 from harness.errors import InputError
 from harness.files import sha256_of_file
@@ -72,6 +74,51 @@ def test_an_oracle_may_look_at_half_the_resolution(toy: ModuleType) -> None:
     assert [tuple(feature.shape) for feature in oracle(doubled, 0.5)] == [(2, 10, 4, 8), (2, 14, 2, 4)]
     flat = torch.full((1, 3, 32, 64), 90, dtype=torch.uint8)
     torch.testing.assert_close(oracle(flat, 0.5)[0][:, :, 0, 0], oracle(flat)[0][:, :, 0, 0])
+
+
+class Same(nn.Module):
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x]
+
+
+def oracle_of(*strides: int) -> Oracle:
+    """An oracle that gives its images, and says that it has taps of these strides."""
+    taps = tuple(Tap(f"backbone.{place}", 3, stride) for place, stride in enumerate(strides))
+    return Oracle(Same(), taps, Normalisation(mean=(0, 0, 0), std=(1, 1, 1)))
+
+
+def test_at_half_the_resolution_every_pixel_counts_for_the_two_nearest_cells() -> None:
+    images = torch.zeros(1, 3, 8, 32, dtype=torch.uint8)
+    images[..., 10] = 240
+    (halved,) = oracle_of(1)(images, 0.5)
+    # A triangle of two cells to either side: cells 4 and 5 are centred at 8.5 and 10.5.
+    expected = torch.zeros(16)
+    expected[4:6] = 240 / 255 * torch.tensor([1 / 8, 3 / 8])
+    torch.testing.assert_close(halved, expected.expand(1, 3, 4, 16))
+
+
+@pytest.mark.parametrize("size", [(33, 64), (32, 65)])
+def test_a_scale_leaves_a_whole_number_of_pixels_in_both_directions(size: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match="'oracle_scale'"):
+        oracle_of(1).scaled_size(size, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("strides", "stride", "partner"),
+    [
+        ((4, 8, 16, 32), 8, 1),
+        # Between two, the finer one; of equals the deepest.
+        ((4, 16, 32), 8, 0),
+        ((4, 8, 8, 16), 8, 2),
+        # All are coarser: the nearest, wherever it is.
+        ((8, 16, 32), 4, 0),
+        ((32, 8, 16), 4, 1),
+    ],
+)
+def test_a_tap_meets_the_oracles_of_its_stride_else_the_nearest_finer_else_the_nearest_coarser(
+    strides: tuple[int, ...], stride: int, partner: int
+) -> None:
+    assert oracle_of(*strides).partner(Tap("stages.0", 8, stride)) == partner
 
 
 def test_damaged_or_foreign_files_are_refused_in_one_line(stored: Path, tmp_path: Path) -> None:

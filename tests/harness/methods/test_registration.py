@@ -142,6 +142,10 @@ def test_a_convnext_and_a_resnet_meet_at_the_same_places() -> None:
     resnet = Grid(Axis(8, 16, 0.0), Axis(20, 16, 0.0))
     convnext = Grid(Axis(32, 4, 1.5), Axis(80, 4, 1.5))
     assert common_grid(convnext, resnet) is resnet
+    # Of cells, not of rows.
+    wide = Grid(Axis(4, 32, 0.0), Axis(80, 4, 0.0))
+    assert common_grid(resnet, wide) is resnet
+    assert common_grid(wide, resnet) is resnet
     moved = Resampler(convnext, resnet)(linear_ramp(convnext))
     # Row and column 0 of the ResNet lie outside the outermost ConvNeXt centres, 1.5 px away.
     torch.testing.assert_close(moved[:, :, 1:, 1:], linear_ramp(resnet)[:, :, 1:, 1:])

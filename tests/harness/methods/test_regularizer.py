@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from harness.errors import InputError
 from harness.methods.attention import SpatialAttention
 from harness.methods.config import method_configuration
+from harness.methods.control_oracles import OwnStart
 from harness.methods.normalization import fixed_attention, normalized
 from harness.methods.pairing import TapPair, tap_pairs
 from harness.methods.registration import Axis, Grid
-from harness.methods.regularizer import PairRegularizer
+from harness.methods.regularizer import PairRegularizer, PairTerms, Regularizer
 from harness.methods.statistics import PairStatistics, load_statistics, save_statistics, target_statistics
 
 Attached = Callable[..., Any]
@@ -204,6 +205,19 @@ def test_everything_runs_in_float32_under_autocast(toy: ModuleType, attached: At
     losses["mutual_information"].backward()
 
 
+def test_a_mixed_precision_around_it_changes_nothing_of_it() -> None:
+    configuration = method_configuration("samiro", {"oracle": "o"})
+    assert configuration.kind == "samiro"
+    regularizer = Regularizer([make_pair()], [unit_statistics()], configuration)
+    with torch.no_grad():
+        regularizer.pairs[0].projection.weight.copy_(drawn(3, 7, 5, 1, 1))
+    given = [drawn(1, 2, 5, 4, 6)], [drawn(2, 2, 1, 4, 6).exp()], [drawn(4, 2, 7, 4, 6)]
+    plain, _ = regularizer(*given)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, _ = regularizer(*given)
+    assert torch.equal(mixed, plain)
+
+
 def test_constant_channels_of_the_target_are_dropped_and_counted(toy: ModuleType, attached: Attached) -> None:
     oracle = toy.oracle()
     with torch.no_grad():
@@ -234,6 +248,44 @@ def test_explained_variance_and_information_are_those_of_a_gaussian_channel() ->
     # I = 1/2 log(signal / noise) nats at noise variance 1/4.
     assert terms.mutual_information() == pytest.approx(0.5 * math.log(4), abs=0.01)
     assert terms.explained() == pytest.approx(0.75, abs=0.01)
+
+
+def test_what_is_explained_is_a_share_of_all_variance_and_information_a_mean_over_channels() -> None:
+    # Errors of 1 and 3 in variances of 8 and 4.
+    terms = PairTerms(torch.zeros(()), torch.tensor([1.0, 3.0]), torch.tensor([8.0, 4.0]))
+    assert terms.explained() == pytest.approx(1 - 4 / 12)
+    assert terms.mutual_information() == pytest.approx(-0.5 * (math.log(1 / 8) + math.log(3 / 4)) / 2)
+
+
+def test_a_target_is_standardised_by_the_statistics_of_its_own_channels() -> None:
+    mean, variance = torch.arange(7.0), torch.tensor([1.0, 0.0, 4.0, 9.0, 1e-5, 16.0, 25.0])
+    regularizer = make_regularizer(PairStatistics("a", "b", mean, variance))
+    o, kept = drawn(2, 2, 7, 4, 6), [0, 2, 3, 5, 6]
+    plain = normalized(o, "channel_layernorm")[:, kept]
+    expected = (plain - mean[kept].view(-1, 1, 1)) / variance[kept].sqrt().view(-1, 1, 1)
+    torch.testing.assert_close(regularizer.target(o), expected)
+
+
+def gated(features: Tensor) -> Tensor:
+    """The channel norm of features times the mean of their amounts, as a share of that of the whole image."""
+    strength = features.abs().mean(1, keepdim=True)
+    normal = nn.functional.layer_norm(features.permute(0, 2, 3, 1), features.shape[1:2]).permute(0, 3, 1, 2)
+    return normal * strength / strength.mean((1, 2, 3), keepdim=True)
+
+
+def test_a_gated_target_counts_more_where_the_oracle_is_stronger_and_so_do_its_statistics(toy: ModuleType) -> None:
+    o = drawn(2, 2, 7, 4, 6) + 1
+    regularizer = make_regularizer(unit_statistics(), oracle_attention="fixed")
+    torch.testing.assert_close(regularizer.target(o), gated(o), atol=1e-4, rtol=1e-4)
+    # Its own start has the detector's grids: nothing is moved.
+    detector = toy.detector()
+    oracle, images = OwnStart(detector), [toy.batch(seed).images for seed in range(3)]
+    configuration = method_configuration("samiro", {"oracle": "o", "oracle_attention": "fixed"})
+    statistics = target_statistics(oracle, tap_pairs(detector, oracle, configuration), configuration, images)
+    for place, one in enumerate(statistics.pairs):
+        target = torch.cat([gated(oracle(batch)[place]) for batch in images])
+        torch.testing.assert_close(one.mean, target.mean((0, 2, 3)), atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(one.variance, target.var((0, 2, 3), correction=0), atol=1e-4, rtol=1e-3)
 
 
 def test_statistics_are_the_moments_of_the_normalised_target(toy: ModuleType, tmp_path: Path) -> None:
@@ -306,6 +358,9 @@ def test_fixed_attention_has_mean_one_in_each_image() -> None:
     gates = fixed_attention(drawn(1, 3, 8, 4, 6) * torch.tensor([1.0, 5.0, 0.1]).view(3, 1, 1, 1))
     assert gates.mean((1, 2, 3)) == pytest.approx(torch.ones(3))
     assert gates.shape == (3, 1, 4, 6)
+    # Amounts of 1 and 3, and of 2 and 0.
+    gates = fixed_attention(torch.tensor([[[[1.0, -2.0]], [[-3.0, 0.0]]]]))
+    assert gates.flatten().tolist() == pytest.approx([4 / 3, 2 / 3])
 
 
 def test_a_plain_sigmoid_starts_near_a_half_and_two_sigmoid_at_one() -> None:

@@ -39,6 +39,10 @@ def device(rate: Callable[[int], float], room: int = 1000) -> Callable[[int], Ba
         (lambda size: 1000 * size / (10 + size), 1000, [1, 2, 4, 8, 16, 32, 64, 128], "largest size"),
         (lambda size: 10.0 * min(size, 32), 1000, [1, 2, 4, 8, 16, 32, 64], "gain below 3 %"),
         (lambda size: 10.0, 1000, [1, 2, 16], "gain below 3 %"),
+        # 4 % more is a gain, 2 % isn't.
+        (lambda size: {1: 100.0, 2: 104.0, 4: 106.0}.get(size, 200.0), 1000, [1, 2, 4, 16], "gain below 3 %"),
+        # The size that all have is the last one already.
+        (lambda size: 10.0 * min(size, 8), 1000, [1, 2, 4, 8, 16], "gain below 3 %"),
         (lambda size: 10.0 * size, 40, [1, 2, 4, 8, 16, 32], "out of memory"),
         (lambda size: 10.0, 8, [1, 2], "out of memory"),
         (lambda size: 10.0, 0, [], "out of memory"),

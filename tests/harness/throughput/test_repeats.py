@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.throughput.repeats import over_repeats
-from harness.timings import Latency, Throughput
+from harness.timings import GpuState, Latency, Throughput
 
 
 def run(p50: float, *flags: str, **changes: Any) -> Throughput:
@@ -29,6 +29,34 @@ def test_every_figure_is_the_median_over_the_processes_and_the_range_is_told() -
     assert (found.iterations, found.repeats, found.reference_ms) == (1536, 3, (32.0, 21.0))
     assert (found.cpu_ms, found.peak_resident_bytes, found.peak_memory_bytes) == (12.0, 17, None)
     assert found.pre_ms is None
+
+
+def test_every_figure_that_a_gpu_or_a_file_adds_is_combined_likewise() -> None:
+    def latency(p50: float) -> Latency:
+        return Latency(p50=p50, p90=p50, p95=p50, p99=p50, mean=p50, minimum=p50)
+
+    def state(watts: float) -> GpuState:
+        nothing: dict[str, Any] = dict.fromkeys(GpuState.model_fields)
+        return GpuState(**(nothing | {"power_watts": watts}))
+
+    # Neither the first nor the last is the median.
+    found = over_repeats(
+        [
+            run(
+                p50, model_ms=latency(2 * p50), post_ms=latency(3 * p50), pre_ms=latency(4 * p50), h2d_ms=latency(5 * p50),
+                end_to_end_ms=latency(6 * p50), compile_seconds=7 * p50, peak_memory_bytes=round(8 * p50),
+                peak_reserved_bytes=round(9 * p50), warm_iterations=round(p50), gpu=(state(p50), state(p50 + 100)),
+            )
+            for p50 in (17.0, 12.0, 10.0)
+        ]
+    )  # fmt: skip
+    figures = (found.model_ms, found.post_ms, found.pre_ms, found.h2d_ms, found.end_to_end_ms)
+    assert [figure and figure.p50 for figure in (found.latency_ms, *figures)] == [12, 24, 36, 48, 60, 72]
+    assert (found.fps, found.compile_seconds) == (pytest.approx(1000 / 12), 84)
+    assert (found.peak_memory_bytes, found.peak_reserved_bytes, found.warm_iterations) == (136, 153, 39)
+    # The GPU as the first found it and the last left it.
+    assert found.gpu is not None
+    assert [one.power_watts for one in found.gpu] == [17, 110]
 
 
 def test_the_third_repeat_takes_the_flag_of_too_few_away_and_no_other() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -202,6 +203,16 @@ def test_what_lies_beyond_the_frame_is_black_and_its_edges_are_not(tmp_path):
     assert warped(image, shifted).min() == 0
 
 
+@pytest.mark.parametrize("moved", [(-3, 0), (3, 0), (0, -3), (0, 3)])
+def test_a_view_beyond_any_edge_of_the_frame_is_black_there(moved):
+    base = plain_geometry(FRAME, (0, 0, *FRAME), FRAME)
+    white = ReducedImage(np.full((*FRAME, 3), 255, np.uint8), FRAME, np.eye(3))
+    shift = np.array([[1.0, 0.0, moved[0]], [0.0, 1.0, moved[1]], [0.0, 0.0, 1.0]])
+    view = warped(white, replace(base, matrix=shift @ base.matrix))
+    assert (view == 0).sum() == 3 * 3 * (FRAME[0] if moved[0] else FRAME[1])
+    assert warped(white, base).min() == 255
+
+
 def picture() -> np.ndarray:
     return np.random.default_rng(0).integers(40, 180, (20, 30, 3), dtype=np.uint8)
 
@@ -223,6 +234,16 @@ def test_colour_changes_are_those_of_pillow(name, enhancer, seed):
     result, factor = factor_for(name, seed, 0.4)
     reference = np.asarray(enhancer(Image.fromarray(picture())).enhance(factor), dtype=int)
     assert np.abs(result - reference).max() <= 1  # Pillow rounds the grey first, and cuts instead of rounding
+
+
+def test_brightness_multiplies_what_contrast_made_of_a_pixel():
+    both = Augmentation(brightness=0.5, contrast=0.5)
+    grey = np.full((4, 4, 3), 100, np.uint8)
+    for seed in range(10):
+        brightness = 1 + 0.5 * np.random.default_rng(seed).uniform(-1, 1, 4)[0]
+        # Contrast leaves a picture of one grey.
+        result = recoloured(grey, sample_colour_matrix(both, np.random.default_rng(seed)))
+        assert np.abs(result - 100 * brightness).max() <= 1
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -354,6 +375,10 @@ def test_crops_reach_every_corner_and_every_size():
     lefts, rights = (np.array([view[corner, 0] for view in views]) for corner in (0, 1))
     assert lefts.max() > 200
     assert rights.min() < 280
+    # Across and down are drawn apart.
+    across, down = (np.array([view[0, axis] + 0.5 for view in views]) for axis in (0, 1))
+    room = np.maximum(1e-9, 1 - widths)
+    assert abs(np.corrcoef(across / 480 / room, down / 200 / room)[0, 1]) < 0.2
 
 
 NEW_SETTINGS = [
@@ -396,6 +421,21 @@ def test_a_share_of_the_samples_keeps_its_geometry_but_for_the_flip():
         np.linalg.det(augmented_geometry(base, rare, np.random.default_rng(seed)).matrix) < 0 for seed in range(1000)
     ]
     assert 0.45 < np.mean(flips) < 0.55
+
+
+def test_colours_change_in_the_share_of_the_samples_that_is_asked_for():
+    rare = Augmentation(brightness=0.3, colour_probability=0.2)
+    changed = [sample_colour_matrix(rare, np.random.default_rng(seed)) is not None for seed in range(500)]
+    assert 0.15 < np.mean(changed) < 0.25
+
+
+def test_blurs_are_of_every_size_up_to_the_one_that_is_given():
+    for setting, largest in (({"blur_sigma": 3.0}, 2 * 9 + 1), ({"blur_length": 20.0}, 2 * 10 + 3)):
+        blurs = [sample_blur(Augmentation(blur=1.0, **setting), np.random.default_rng(seed)) for seed in range(200)]
+        sides = [len(kernel) for kernel in blurs]
+        assert max(sides) == largest
+        assert min(sides) <= 5
+        assert np.mean(sides) == pytest.approx(largest / 2 + 2, abs=1.5)
 
 
 def test_blurs_come_as_often_as_asked_and_either_kind_as_often():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 
@@ -118,6 +119,15 @@ def test_a_gradient_that_overflows_at_any_scale_is_a_divergence(toy, roads, tmp_
     plan = TrainingPlan(toy.recipe(), 40, precision="fp16")
     with pytest.raises(TrainingDiverged, match="step 32: the gradient wasn't finite in 32 steps in a row"):
         train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
+
+
+def test_as_many_overflows_with_steps_between_them_are_none(toy, roads, tmp_path):
+    model = toy.model()
+    factors = itertools.cycle([math.inf, 1.0])
+    model.extra.register_hook(lambda gradient: gradient * next(factors))
+    plan = TrainingPlan(toy.recipe(), 70, precision="fp16")
+    summary = train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
+    assert summary.skipped_steps == 35
 
 
 def test_a_divergence_names_a_few_images_and_survives_pickling():

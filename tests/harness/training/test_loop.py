@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import itertools
 import math
+import time
 from dataclasses import replace
+from statistics import median
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +17,7 @@ from harness.faults import OutOfMemory
 from harness.methods.attach import attach
 from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle
+from harness.training import loop
 from harness.training.checkpoint import load_training_state
 from harness.training.course import Course, summary_of
 from harness.training.data import micro_batches
@@ -89,14 +94,41 @@ def test_every_line_of_the_log_has_terms_rates_and_times(toy, roads, tmp_path):
     assert lines[3]["learning_rate"]["extra"] == pytest.approx(0.01 * (1 + math.cos(math.pi * 3 / 9)) / 2)
 
 
+def test_rates_and_times_of_a_line_are_means_over_the_steps_since_the_last_multiple(toy, roads, tmp_path, monkeypatch):
+    def lines_of(limit, log_every):
+        # By this clock the n-th step takes n seconds, and whatever lies between two steps a thousand.
+        ticks = itertools.accumulate(itertools.chain.from_iterable((1000.0, step) for step in itertools.count(1.0)))
+        clock = SimpleNamespace(perf_counter=lambda: next(ticks), monotonic=time.monotonic)
+        monkeypatch.setattr(loop, "time", clock)
+        model, folder = toy.model(), tmp_path / str(log_every)
+        # At such a rate the weights stay, so that the gradients are those of a training that doesn't clip.
+        recipe = toy.recipe(learning_rate=1e-9, clip_gradient_norm=limit)
+        plan = TrainingPlan(recipe, 10, log_every=log_every, diagnostics_every=100)
+        train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=folder)
+        return {line["step"]: line for line in log_lines(folder)}
+
+    norms = [line["gradient_norm"] for line in lines_of(None, 1).values()]
+    limit = median(norms)
+    lines = lines_of(limit, 4)
+    assert list(lines) == [1, 4, 5, 8, 10]
+    # Besides the multiples of 4 the steps at which the gradients' ratio is measured.
+    for step, first in ((1, 1), (4, 1), (5, 5), (8, 5), (10, 9)):
+        steps = range(first, step + 1)
+        assert lines[step]["step_seconds"] == pytest.approx(sum(steps) / len(steps))
+        clipped = [norms[one - 1] > limit for one in steps]
+        assert lines[step]["clip_rate"] == pytest.approx(sum(clipped) / len(steps))
+
+
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_accumulated_gradients_equal_those_of_the_whole_batch(toy, roads, tmp_path, size):
-    weights = []
+    weights, losses = [], []
     for name, micro in (("whole", None), ("parts", size)):
         model = toy.model(dropout=0.0)
         plan = TrainingPlan(toy.recipe(), 5, micro_batch_size=micro)
-        train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path / name)
+        summary = train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path / name)
         weights.append(model.state_dict())
+        losses.append(summary.final_losses)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     for name, value in weights[0].items():
         assert torch.allclose(value, weights[1][name], rtol=1e-4, atol=1e-6), name
 
@@ -114,6 +146,18 @@ def test_micro_batches_are_the_batch_in_order(toy, roads):
         assert torch.allclose(whole, getattr(batch, name), equal_nan=True), name
     assert parts[0].ids + parts[1].ids == batch.ids
     assert parts[0].geometries + parts[1].geometries == batch.geometries
+
+
+def test_a_batch_that_is_moved_keeps_each_of_its_tensors(toy, roads):
+    batch = next(roads.stream(toy.model().detector).batches(0, 1))
+    moved = batch.to(torch.device("meta"))
+    for name in ("images", "lanes", "lane_counts", "point_counts"):
+        before, after = getattr(batch, name), getattr(moved, name)
+        assert (after.device.type, after.shape, after.dtype) == ("meta", before.shape, before.dtype), name
+    assert {name: value.shape for name, value in moved.targets.items()} == {
+        name: value.shape for name, value in batch.targets.items()
+    }
+    assert (moved.ids, moved.geometries) == (batch.ids, batch.geometries)
 
 
 @pytest.mark.parametrize(("precision", "channels_last"), [("bf16", False), ("fp16", False), ("fp32", True)])
@@ -176,6 +220,21 @@ def test_a_weight_that_measures_gradients_is_not_compiled(toy, roads, tmp_path):
         train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
 
 
+def test_gradient_ratios_are_of_one_micro_batch_in_the_precision_of_the_training(toy, roads, tmp_path, monkeypatch):
+    seen = []
+
+    def noted(model, batch):
+        seen.append((len(batch.ids), torch.is_autocast_enabled("cpu")))
+        return {"stem": 0.25}
+
+    monkeypatch.setattr(loop, "gradient_ratios", noted)
+    model = toy.model()
+    plan = TrainingPlan(toy.recipe(), 2, precision="bf16", micro_batch_size=2)
+    summary = train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
+    assert seen == [(2, True)] * 2
+    assert summary.final_diagnostics["gradient_ratio/stem"] == 0.25
+
+
 @pytest.mark.slow
 def test_a_compiled_training_with_a_regularizer_follows_the_eager_one(toy, roads, tmp_path):
     """Hooks and names are as without: the checkpoint of one loads into the other's model."""
@@ -229,7 +288,7 @@ def test_a_step_that_does_not_fit_into_memory_says_with_which_micro_batch(toy, r
         stream = roads.stream(model.detector)
         return train(model, stream.batches, plan, device=CPU, folder=tmp_path / folder)
 
-    for micro_batch_size, size in ((None, 4), (3, 3)):
+    for micro_batch_size, size in ((None, 4), (3, 3), (8, 4)):
         with pytest.raises(OutOfMemory) as raised:
             training(micro_batch_size, f"whole{size}")
         assert raised.value.size == size
