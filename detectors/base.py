@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, final
 
 import numpy.typing as npt
 import torch
@@ -128,6 +128,7 @@ class Detector(nn.Module, ABC):
         Lanes are thresholded at `configuration.recipe.confidence_threshold` and have at least two points.
         """
 
+    @final
     def geometry_of(self, original: tuple[int, int]) -> Geometry:
         """How a frame of size `original` (height, width) enters this detector without augmentation."""
         size = self.configuration.input

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from detectors.backbones import whole_network
-from detectors.base import Batch, tap_module
+from detectors.base import Batch, Detector, tap_module
 from detectors.meta import Data, DetectorMeta
 from detectors.pretrained import start_backbone
 from harness.conformance.decoding import check_lanes
@@ -46,6 +46,10 @@ def metadata(subject: Subject, arm: Arm) -> str:
     architecture: type[Data] = subject.adapter.detector.architecture
     validated(architecture, subject.configuration.architecture, where="architecture")
     detector = subject.build()
+    if type(detector).geometry_of is not Detector.geometry_of:
+        raise Unmet(
+            "geometry_of is overridden; say by `input` how frames enter, which is what prices and transfer go by too"
+        )
     count = f"{sum(parameter.numel() for parameter in detector.parameters()):,} parameters"
     if subject.configuration.weights != "imagenet":
         return count

@@ -83,6 +83,15 @@ BROKEN: list[tuple[str, Arm, tuple[str, str], str]] = [
         ("recipe=Recipe(", 'weights="imagenet",\n    recipe=Recipe('),
         "no published ImageNet weights",
     ),
+    (
+        "metadata",
+        "adapter",
+        (
+            "    def taps(self)",
+            "    def geometry_of(self, original):\n        return super().geometry_of(original)\n\n    def taps(self)",
+        ),
+        "say by `input` how frames enter",
+    ),
     ("targets", "adapter", ('return {"x": target}', 'return {"x": target[: len(lanes)]}'), "shapes follow the labels"),
     ("targets", "adapter", ('{"x": target}', '{"x": target + np.float32(np.random.rand())}'), "draw random numbers"),
     (
