@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -45,7 +47,11 @@ def _imported(name: str) -> KnownDetector:
 def asked_of(name: str, question: str, about: Any, answer: Callable[[], Any], *more: str) -> Any:
     """The answer to a question about a detector: remembered for the project's own, whose code decides it together with `more`."""
     module = own_module(name)
-    return answer() if module is None else remembered(question, [name, about], (module, *more), answer)
+    if module is not None:
+        return remembered(question, [name, about], (module, *more), answer)
+    # What code from outside prints is no part of what a command answers, which may be JSON.
+    with redirect_stdout(sys.stderr):
+        return answer()
 
 
 def parameter_count(name: str, meta: DetectorMeta, form: Form, build: Callable[[], Any]) -> int:

@@ -102,6 +102,16 @@ def test_an_installed_detector_and_a_file_are_planned_by_name(installed: Path, t
     assert "detectors.my_lanes': unknown detector 'my_lanes'" in run.stderr
 
 
+def test_what_an_adapter_prints_stands_beside_the_json(installed: Path, tmp_path: Path) -> None:
+    write_suite(tmp_path, SUITE)
+    mine = tmp_path / "suites/mine.py"
+    begin = "super().__init__(meta, form)\n"
+    mine.write_text(mine.read_text().replace(begin, f"{begin}        print('built')\n") + "\nprint('imported')\n")
+    run = bench(tmp_path, installed, "plan", "suites/outside.yaml", "--json")
+    assert len(json.loads(run.stdout)["cells"]) == 2
+    assert {"imported", "built"} <= set(run.stderr.splitlines())
+
+
 @pytest.mark.slow
 def test_an_installed_detector_and_a_file_run_in_both_arms_without_a_change_here(
     installed: Path, tmp_path: Path
