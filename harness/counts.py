@@ -238,8 +238,13 @@ def scope_scores(counts: Counts, rows: npt.NDArray[np.bool_] | slice = slice(Non
     """The scores over some images of `counts`; rates are added one after another, as the official script adds them."""
     summands = {name: values[rows] for name, values in counts.summands().items()}
     return counts.scores(
-        {name: sum(v.tolist()) if v.dtype.kind == "f" else v.sum(axis=0) for name, v in summands.items()}
+        {name: added_in_order(v) if v.dtype.kind == "f" else v.sum(axis=0) for name, v in summands.items()}
     )
+
+
+def added_in_order(values: Values) -> float:
+    """The sum of some fractions, rounded after each: `sum` of Python 3.12 and later, and numpy's, round otherwise."""
+    return float(np.cumsum(values)[-1]) if len(values) else 0.0
 
 
 def f1_score(true_positives: int, labels: int, predictions: int) -> float | None:

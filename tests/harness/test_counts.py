@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,27 @@ def test_scores_of_three_tusimple_images_by_hand() -> None:
     assert total.f1_clrnet == pytest.approx(2.5 / (1.25 + 0.25 / 3 + 1))
     assert total.images_with_negative_fp == 1
     assert clrnet_f1(1.0, 1.0) is None
+    assert clrnet_f1(1.0, 0.0) is None
+
+
+def test_rates_are_added_one_after_another_whatever_pythons_sum_does() -> None:
+    """To the last digit, as `verify` compares it: Python 3.12 made `sum` of floats more exact than the official script is."""
+    rng = np.random.default_rng(0)
+    names = np.array([f"{number}.jpg" for number in range(2782)])
+    four, rate = np.full(len(names), 4, np.int32), rng.integers(0, 49, len(names)) / 48
+    added = 0.0
+    for one in rate.tolist():
+        added += one
+    assert added not in (math.fsum(rate), float(rate.sum())), "no case that could tell them apart"
+    total = scope_scores(AccuracyCounts(names, names, names, four, four, four, rate, rate, rate))
+    assert isinstance(total, AccuracyScores)
+    assert total.accuracy == total.fp == total.fn == added / len(names)
+
+
+def test_an_images_quality_is_its_f1_at_the_lowest_overlap_and_1_where_nothing_is_to_be_found_and_nothing_was() -> None:
+    nothing = replace(counts(), predictions=np.array([3, 0, 3], dtype=np.int32))
+    assert counts().quality().tolist() == [6 / 7, 0.0, 2 / 5]
+    assert nothing.quality().tolist() == [6 / 7, 1.0, 2 / 5]
 
 
 def broken_at(counts: Counts, name: str, value: Any) -> Counts:
@@ -185,7 +207,7 @@ def test_counts_of_lanes_that_no_scoring_gives_are_refused_with_the_image(
     ("name", "value"),
     [
         ("labels", -1), ("predictions", -1), ("matched", -1), ("matched", 99), ("accuracy", -0.1), ("accuracy", 1.1),
-        ("fn", -0.1), ("fn", 1.1), ("fp", 1.1), ("fp", -9.0),
+        ("fn", -0.1), ("fn", 1.1), ("fp", 1.1), ("fp", -9.0), ("matched", 3), ("fp", -1.01),
     ],
 )  # fmt: skip
 def test_rates_that_no_scoring_gives_are_refused(tmp_path: Path, name: str, value: float) -> None:

@@ -62,10 +62,19 @@ def test_a_text_that_is_used_is_code(tree: Path) -> None:
     assert changed_files(before, fingerprint(["harness.a"])) == ["harness/inner/d.py"]
 
 
+def test_a_call_whose_value_nobody_takes_is_code(tree: Path) -> None:
+    before = fingerprint(["harness.a"])
+    write(tree, "harness/inner/d.py", "Z = 3\nprint(Z)\n")
+    assert changed_files(before, fingerprint(["harness.a"])) == ["harness/inner/d.py"]
+
+
 def test_a_new_import_counts_as_a_change(tree: Path) -> None:
     before = fingerprint(["harness.a"])
     write(tree, "harness/b.py", "import harness.alone\n")
-    assert "harness/alone.py" in changed_files(before, fingerprint(["harness.a"]))
+    after = fingerprint(["harness.a"])
+    assert "harness/alone.py" in changed_files(before, after)
+    assert changed_files(after, before) == changed_files(before, after), "what vanished is a change as well"
+    assert "harness/inner/c.py" in changed_files(before, after)
 
 
 def test_a_file_that_does_not_parse_is_named_with_its_line(tree: Path) -> None:

@@ -55,15 +55,17 @@ def test_resize_in_closed_form() -> None:
     np.testing.assert_allclose(resize_matrix((0, 0, 590, 1640), (590, 1640)), np.eye(3))
 
 
-def test_resize_refuses_an_empty_crop() -> None:
+@pytest.mark.parametrize("crop", [(10, 0, 10, 100), (0, 10, 100, 10), (0, 10, 100, 9)])
+def test_resize_refuses_an_empty_crop(crop: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="empty"):
-        resize_matrix((10, 0, 10, 100), (320, 800))
+        resize_matrix(crop, (320, 800))
 
 
-def test_apply_matrix_divides_by_the_homogeneous_coordinate() -> None:
-    matrix = np.array([[2.0, 0.0, 1.0], [0.0, 3.0, -1.0], [0.01, 0.02, 1.0]])
+@pytest.mark.parametrize("tilt", [(0.01, 0.02), (0.01, 0.0), (0.0, 0.02)])
+def test_apply_matrix_divides_by_the_homogeneous_coordinate(tilt: tuple[float, float]) -> None:
+    matrix = np.array([[2.0, 0.0, 1.0], [0.0, 3.0, -1.0], [*tilt, 1.0]])
     x, y = 10.0, 20.0
-    depth = 0.01 * x + 0.02 * y + 1
+    depth = tilt[0] * x + tilt[1] * y + 1
     np.testing.assert_allclose(apply_matrix(matrix, [x, y]), [(2 * x + 1) / depth, (3 * y - 1) / depth])
     np.testing.assert_allclose(apply_matrix(np.diag([2.0, 4.0, 2.0]), [[3.0, 5.0]]), [[3.0, 10.0]])
 
@@ -106,18 +108,22 @@ def test_archived_lanes_leave_out_points_that_repeat_the_one_before() -> None:
             Lane([[8, 9], [8.01, 9]]),
             Lane([[8, 9]]),
             Lane([]),
+            Lane([[800, 580], [800, 480], [700, 480]]),
         ]
     )
     assert [lane.points.tolist() for lane in found] == [
         [[800, 580], [810, 480], [800, 580]], [[8, 9], [8, 9]], [[8, 9], [8, 9]], [[8, 9]], [],
+        [[800, 580], [800, 480], [700, 480]],
     ]  # fmt: skip
-    assert [lane.score for lane in found] == [0.5, 0.25, None, None, None]
+    assert [lane.score for lane in found] == [0.5, 0.25, None, None, None, None]
 
 
 def test_near_to_far_turns_only_lanes_that_run_downwards() -> None:
     upwards = [[5.0, 500.0], [6.0, 400.0]]
     assert near_to_far(upwards).tolist() == upwards
     assert near_to_far(upwards[::-1]).tolist() == upwards
+    level = [[5.0, 400.0], [6.0, 500.0], [7.0, 400.0]]
+    assert near_to_far(level).tolist() == level
     assert near_to_far([]).shape == (0, 2)
 
 

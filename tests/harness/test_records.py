@@ -15,7 +15,7 @@ from harness.errors import InputError
 from harness.files import sha256_of_file
 from harness.record_text import RECORD_LIMIT, with_hash
 from harness.records import Record, read_checked_counts, read_record, read_records, read_sound_records, write_record
-from tests.harness.example_records import of_tusimple, rates, record
+from tests.harness.example_records import counts, of_tusimple, rates, record
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -201,6 +201,23 @@ def test_bad_keys_of_tusimples_scores_are_named_and_kinds_never_mixed(tmp_path: 
     value["evaluations"][0] |= {"total": total, "metric": "culane/official"}
     hashed_again(path, value)
     assert "scores of another kind than metric 'culane/official' gives" in told(path)
+    overlaps = record().evaluations[0].total.model_dump()
+    value["evaluations"][0] |= {"metric": "tusimple/official", "scenarios": {"night": overlaps}}
+    hashed_again(path, value)
+    assert "scores of another kind than metric 'tusimple/official' gives" in told(path)
+
+
+def test_counts_that_lie_anywhere_else_than_beside_their_record_are_never_opened(tmp_path: Path) -> None:
+    """A submission's record names the file: with the right hash, too, it can't lead to another one."""
+    made = record()
+    (tmp_path / "records").mkdir()
+    elsewhere = tmp_path / "another.npz"
+    write_counts(elsewhere, counts())
+    hashed = {"counts_sha256": sha256_of_file(elsewhere)}
+    for named in ("../another.npz", str(elsewhere)):
+        evaluation = made.evaluations[0].model_copy(update={"counts_file": named, **hashed})
+        with pytest.raises(InputError, match=r"key 'counts_file' is '.*another\.npz', not a file beside the record"):
+            read_checked_counts(tmp_path / "records", made, evaluation)
 
 
 def test_counts_of_another_metric_than_the_scores_are_refused(tmp_path: Path) -> None:

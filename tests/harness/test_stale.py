@@ -80,6 +80,18 @@ def test_moving_what_other_code_made_takes_more_steps_than_that(
     assert len(moved) > 14
 
 
+def test_only_what_other_code_made_and_what_was_made_from_it_is_moved(tmp_path: Path) -> None:
+    """A training of hours stays where its scores are made anew, and so does every other cell."""
+    plan = finished(tmp_path, 1)
+    cell = plan.cells[0]
+    of_other_code(next(phase for phase in cell.phases.all() if phase.name == "score-test"))
+    redo_stale(again(tmp_path))
+    left = again(tmp_path)
+    gone = [(one.cell.id, phase.name) for one in left.cells for phase, state in one.states if state.state == "missing"]
+    assert gone == [(cell.cell.id, "score-test")]
+    assert [one.cell.id for one in left.cells if not one.recorded] == [cell.cell.id]
+
+
 def test_whoever_is_killed_while_results_are_accepted_leaves_no_record_without_its_flag(
     outdated: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

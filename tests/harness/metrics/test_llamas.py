@@ -229,7 +229,11 @@ def test_damaged_labels_are_read_or_refused(tmp_path, data):
         target[end][data.draw(st.sampled_from("xyz"))] = data.draw(VALUES)
     file = write(tmp_path, content)
     with suppress(InputError):
-        read_label(file)
+        lanes = read_label(file)
+        assert len(lanes) <= 2
+        for xs, ys in (lane.T for lane in lanes):
+            assert len(ys) >= 2
+            assert (ys[0] >= 300, ys[-1] <= 716, (np.diff(ys) >= 1).all(), (xs >= 0).all()) == (True, True, True, True)
 
 
 def test_a_lane_of_nan_is_a_lane_that_matches_nothing(scene):

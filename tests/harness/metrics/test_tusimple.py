@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -121,6 +122,33 @@ def test_the_closed_form_of_the_slope_is_the_least_squares_one(xs):
     assert fitted_slope(truth, ys) == pytest.approx(official_slope(truth, ys), rel=1e-9, abs=1e-9)
 
 
+PLAIN = {"lanes": [[100] * 20], "h_samples": list(range(20))}
+
+
+@pytest.mark.parametrize(("right", "matched"), [(16, 0), (17, 1), (18, 1)])
+def test_of_twenty_rows_seventeen_make_a_match(right, matched):
+    """85 %, and not more, are enough (evaluate/lane.py: `acc < LaneEval.pt_thresh` is a miss)."""
+    found = score_image([[100] * right + [900] * (20 - right)], PLAIN, 0)
+    assert found == (right / 20, 1.0 - matched, 1.0 - matched, matched, 1, 1)
+
+
+@pytest.mark.parametrize(("run_time", "lanes"), [(201, [[None] * 20]), (0, [[None] * 20] * 4)])
+def test_an_image_that_counts_as_one_without_a_right_lane_is_not_compared(run_time, lanes):
+    """The official script gives it up before it looks at a value, but not at how many there are."""
+    assert score_image(lanes, PLAIN, run_time) == (0.0, 0.0, 1.0, 0, 1, len(lanes))
+    with pytest.raises(ValueError, match="a lane of 19 values for 20 rows"):
+        score_image([lane[:-1] for lane in lanes], PLAIN, run_time)
+    with pytest.raises(TypeError):
+        score_image([[None] * 20], PLAIN, 0)
+
+
+def test_labels_without_a_line_are_refused(tmp_path):
+    for name in ("gt.json", "pred.json"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(InputError, match=r"gt\.json: no line"):
+        score_file(tmp_path / "gt.json", tmp_path / "pred.json")
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_careful_way_gives_the_same(seed):
@@ -188,6 +216,7 @@ def test_labels_without_rows_have_no_accuracy(tmp_path):
     label = {"raw_file": "a", "lanes": [[]], "h_samples": []}
     counts, odd = score_file(*write(tmp_path, [{**GOOD, "lanes": [[]]}], [label]))
     assert np.isnan(counts.mean(counts.accuracy))
+    assert (counts.matched.tolist(), counts.fn.tolist()) == ([1], [0.0])  # no NaN is below the share that makes a match
     assert "undefined" in odd[0].what
     counts, odd = score_file(*write(tmp_path, [{**GOOD, "lanes": []}], [label]))
     assert (counts.mean(counts.accuracy), counts.mean(counts.fn), odd) == (0.0, 1.0, ())
@@ -302,6 +331,8 @@ def test_of_repeated_labels_the_last_counts_and_that_is_said(tmp_path):
     files = write(tmp_path, [GOOD, GOOD], [{**LABEL, "lanes": [[900, 900, 900]]}, LABEL])
     counts, odd = score_file(*files)
     assert counts.accuracy.tolist() == [1.0, 1.0]
+    # The official mean is over the labels' names (`len(gts)`), of which there is one.
+    assert (counts.labelled, counts.mean(counts.accuracy)) == (1, 2.0)
     assert (odd[0].file, odd[0].line) == (files[0], 1)
     assert "labelled again on line 2" in odd[0].what
 
@@ -319,6 +350,12 @@ def test_of_repeated_labels_the_last_counts_and_that_is_said(tmp_path):
 )
 def test_nothing_is_said_of_what_is_not_odd(tmp_path, line):
     assert score_file(*write(tmp_path, [line]), strict=True)[1] == ()
+
+
+def test_no_name_that_is_nan_is_that_of_a_label(tmp_path):
+    files = write(tmp_path, [{**GOOD, "raw_file": NAN}], [{**LABEL, "raw_file": NAN}])
+    with pytest.raises(InputError, match=r"pred\.json, line 1: raw_file nan is not in"):
+        score_file(*files)
 
 
 def test_a_repeated_image_is_odd(tmp_path):
@@ -341,8 +378,25 @@ def test_both_f1_definitions(tmp_path):
 
 
 @given(st.binary(max_size=120))
-def test_any_bytes_are_scored_or_refused(tmp_path_factory, text):
+def test_bytes_that_are_no_predictions_are_refused(tmp_path_factory, text):
     labels, predictions = write(tmp_path_factory.mktemp("fuzz"), [GOOD])
     predictions.write_bytes(text)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"pred\.json"):
         score_file(labels, predictions)
+
+
+LINE = json.dumps(GOOD).encode() + b"\n"
+
+
+@given(
+    st.integers(0, len(LINE)),
+    st.integers(0, 4),
+    st.one_of(st.binary(max_size=3), st.sampled_from([b"7", b"1e", b"-", b".5"])),
+)
+def test_a_line_with_other_bytes_in_it_is_scored_or_refused(tmp_path_factory, start, length, other):
+    files = write(tmp_path_factory.mktemp("fuzz"), [GOOD])
+    files[1].write_bytes(LINE[:start] + other + LINE[start + length :])
+    with suppress(InputError):
+        counts, _ = score_file(*files)
+        assert (counts.images, counts.labelled, counts.n_gt.tolist()) == (("a",), 1, [1])
+        assert counts.matched.tolist() == [int(counts.accuracy[0] >= 0.85)]

@@ -101,6 +101,14 @@ def test_rows_that_found_no_lane_are_not_called_copies_of_each_other_by_their_su
     assert len(copies([evaluated(record, predictions_sha256=digit * 64) for digit in "ab"], {})) == 1
 
 
+def test_predictions_without_a_lane_are_alike_and_nobodys_copies(alice: Path) -> None:
+    (record,) = read_records(alice / "records")
+    total = record.evaluations[0].total.model_copy(update={"true_positives": (0,) * 10, "predictions": 0})
+    rows = [evaluated(record, total=total)] * 2
+    assert copies(rows, {record.evaluations[0].predictions_sha256: "mini, another"}) == []
+    assert len(copies([record] * 2, {record.evaluations[0].predictions_sha256: "mini, another"})) == 2
+
+
 def test_rows_of_another_suite_are_refused_by_key(tmp_path: Path, suite: ExpectedSuite) -> None:
     """Predictions made from another suite's labels: a whole, sound publication of its own."""
     ablation = ROOT / "results/ablation"

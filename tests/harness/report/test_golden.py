@@ -16,6 +16,7 @@ import pytest
 
 from harness.records import Record
 from harness.report.badge import to_badge
+from harness.report.beside import published_rows
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.published import Figure, Published
 from harness.report.tables import write_leaderboard
@@ -215,6 +216,25 @@ def test_published_figures_stand_only_beside_whole_published_splits(made: Any, t
         "backbone": {"detector_meta": {"paper": "p", "backbone": "resnet34"}},
     }.items():
         assert sources(board(name, records(name, **changes))) == 0, name
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"kind": "best of runs"}, {"implementation": "lanedet"}, {"variant": "with augmentation"}, {"evaluator": "not stated"},
+        {"selection": "test-best"}, {"note": "another crop"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_figures_of_another_run_never_stand_in_one_line(boards: dict[str, Leaderboard], other: dict[str, str]) -> None:
+    """Two figures of one paper, of which one is of another run: each line has one of the two, and its own caveats."""
+    (section,) = boards["llamas"].sections
+    row = section.rows[0]
+    figures = [figure(), figure(metric="f1_75", value=80.0, **other)]
+    lines = list(published_rows(section.key, section.columns, row, figures))
+    assert [[value for value in line.values if value is not None] for line in lines] == [[90.5], [80.0]]
+    same = list(published_rows(section.key, section.columns, row, [figure(), figure(metric="f1_75", value=80.0)]))
+    assert [[value for value in line.values if value is not None] for line in same] == [[90.5, 80.0]]
 
 
 def test_published_figures_change_no_rank_and_no_gain(made: Any, tmp_path: Path) -> None:

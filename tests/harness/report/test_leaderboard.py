@@ -311,6 +311,27 @@ def test_a_score_that_is_not_what_the_counts_give_is_left_out(made: Any, tmp_pat
     assert_left_out(board, r"key 'evaluations\.test\.total\.f1_50' says 0\.99")
 
 
+def test_a_scenarios_score_that_is_not_what_the_counts_give_is_left_out(made: Any, tmp_path: Path) -> None:
+    record = made.record(tmp_path, made.noisy(made.split(), 1))
+    (evaluation,) = record.evaluations
+    night = evaluation.scenarios["night"]
+
+    def board(**scenarios: Any) -> Leaderboard:
+        changed = evaluation.model_copy(update={"scenarios": evaluation.scenarios | scenarios})
+        return leaderboard([record.model_copy(update={"evaluations": (changed,)})], tmp_path)
+
+    forged = night.model_copy(update={"f1_50": night.f1_50 + 1e-6})
+    assert_left_out(board(night=forged), rf"key 'evaluations\.test\.scenarios\.night\.f1_50' says {forged.f1_50}")
+    assert_left_out(board(fog=night), r"key 'evaluations\.test\.scenarios\.fog': .* has no such scenario")
+    assert board(night=night.model_copy(update={"f1_50": night.f1_50 + 1e-14})).left_out == ()
+
+
+def test_an_evaluation_that_stands_twice_is_left_out_with_its_record(made: Any, tmp_path: Path) -> None:
+    record = made.record(tmp_path, made.noisy(made.split(), 1))
+    board = leaderboard([record.model_copy(update={"evaluations": record.evaluations * 2})], tmp_path)
+    assert_left_out(board, r"mini-ufld-baseline-s0\.json: key 'evaluations': 'test' stands twice")
+
+
 def renamed(made: Any) -> Any:
     """A split of which one image has another name."""
     counts = made.split()
@@ -399,6 +420,10 @@ def test_the_summary_tells_the_variants_of_a_method_apart(made: Any, tmp_path: P
     summary = page[page.index("## Methods over all rows") : page.index("## Latency")]
     assert "| samiro (weight=0.1) " in summary
     assert "| samiro (weight=none) " in summary
+    for variant in ("weight=0.1", "weight=none"):
+        assert page.count(f"| Δ samiro ({variant}) - baseline ") >= 3, (
+            "a gain of each detector says which variant it is of"
+        )
 
 
 def test_no_records_make_an_empty_leaderboard(tmp_path: Path) -> None:

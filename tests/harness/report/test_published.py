@@ -167,9 +167,11 @@ def test_a_whole_line_is_read(tmp_path: Path) -> None:
         ("72.76", "high", r"line 2: key 'value': Input should be a valid number"),
         ("72.76", "nan", r"line 2: key 'value': "),
         ("72.76", "7276", r"line 2: 'value' 7276\.0 is beyond 100 points"),
+        ("72.76", "100.01", r"line 2: 'value' 100\.01 is beyond 100 points"),
         ("72.76", "", r"line 2: a line has a 'value', or its 'kind' is 'not available'"),
         ("f1_50,72.76", "cross_fp,72.76", r"line 2: 'value' 72\.76 is no whole number"),
         ("mean of runs", "good run", r"line 2: key 'kind'"),
+        ("mean of runs", "not available", r"line 2: a line has a 'value', or its 'kind' is 'not available'"),
         ("a/b c.md", "", r"line 2: key 'source': '' names no source"),
         ("a/b c.md", "somewhere", r"line 2: key 'source': 'somewhere' names no source"),
         ("a/b c.md,", "a/b c.md", r"line 2: 13 cells instead of 14"),
@@ -187,6 +189,21 @@ def test_a_damaged_file_is_refused_by_line_and_key(tmp_path: Path, old: str, new
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(InputError, match=rf"culane\.csv: {told}"):
         list(read_figures(path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("RESA", "SCNN"), ("resnet18", "resnet34"), ("auto-drive,,", "auto-drive,wide,"), ("pytorch-auto-drive", "lanedet"),
+        (",test,", ",val,"), ("f1_50", "f1_75"), ("mean of runs", "best of runs"), ("culane/official", "culane/clrnet"),
+        ("c.md", "d.md"),
+    ],
+)  # fmt: skip
+def test_figures_that_differ_in_what_they_are_of_are_two(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "culane.csv"
+    assert LINE.count(old) == 1
+    path.write_text(f"{HEAD}\n{LINE}\n{LINE.replace(old, new)}\n")
+    assert len(list(read_figures(path))) == 2
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from harness.files import sha256_of_file
 from harness.records import Record, counts_path, write_record
 from harness.report.estimates import Estimates, f1_estimates, mean_over, share_of
 from harness.report.leaderboard import Leaderboard, leaderboard
-from harness.report.robustness import Robustness
+from harness.report.robustness import Conditions, Robustness, all_conditions
 from harness.report.rows import Difference, Gain, Row
+from harness.report.scored import SectionKey
 from harness.report.site.page import to_page
 from harness.report.table_csv import to_csv
 from harness.report.table_latex import to_latex
@@ -163,6 +165,32 @@ def test_a_share_of_nothing_is_no_share() -> None:
     assert share_of(one_seed_of_two, one_seed_of_two) is None
 
 
+def test_what_is_scored_alike_is_one_table_and_of_equal_conditions_the_first_name_counts() -> None:
+    place = SectionKey("mini", "mini", "test", "", "", "culane/official", "last", "published", "d" * 64)
+    clean, again = (replace(place, evaluation=name) for name in ("clean", "clean-again"))
+    fog, other = (replace(place, evaluation=name, corruption="fog-3") for name in ("fog-3", "more-fog-3"))
+    assert all_conditions([again, other, fog, clean]) == [Conditions(place, clean, {"fog": {3: fog}})]
+    for change in (
+        {"selection": "val-best"}, {"confidence": "val-best"}, {"metric": "culane/clrnet"}, {"split": "val"},
+        {"trained_on": "roads"}, {"dataset": "roads"}, {"dataset_sha256": "e" * 64},
+    ):  # fmt: skip
+        elsewhere = replace(fog, **change)
+        found = all_conditions([clean, fog, elsewhere])
+        assert sorted([one.clean for one in found], key=str) == sorted([clean, None], key=str), change
+        assert len(found) == 2
+
+
+def test_without_a_label_no_score_under_corruptions_is_defined(made: Any, tmp_path: Path) -> None:
+    base = made.split(images=60, clips=20, scenarios=("cross",))
+    record = made.record(tmp_path, base)
+    table = only_table(
+        leaderboard([scored(tmp_path, record, {"clean": base, "fog-1": base, "rain-3": base})], tmp_path)
+    )
+    (row,) = items(table)
+    assert isinstance(row, Row)
+    assert row.scores == (None,) * 5
+
+
 def test_robustness_is_never_judged(made: Any, tmp_path: Path) -> None:
     board = leaderboard(corrupted_records(made, tmp_path, **FOUND), tmp_path)
     gain = items(only_table(board))[-1]
@@ -262,6 +290,12 @@ def test_transfer_stands_trained_on_by_tested_on(made: Any, tmp_path: Path) -> N
             headline = found.rows[arm, column].headline
             assert headline is not None
             assert math.isclose(headline.mean, expected)
+    foggy = [
+        replace(one, key=replace(one.key, corruption="fog-3", evaluation="fog")) for one in reversed(board.sections)
+    ]
+    with_fog = transfer_of([*foggy, *board.sections])
+    assert with_fog is not None
+    assert with_fog.tested == found.tested, "corrupted images are no part of it"
     # The page's filter is by the dataset that a section is scored on, which its choices are made from.
     marked = re.findall(r'data-dataset="(\w+)"', to_page(board))
     assert marked == [section.key.dataset for section in board.sections for _ in section.rows]

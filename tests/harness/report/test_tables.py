@@ -439,5 +439,5 @@ def test_clips_as_good_as_fewer_than_two_have_no_interval_and_the_verdict_says_w
 
 def test_a_count_that_sums_have_moved_by_their_rounding_is_shown_whole() -> None:
     column = Column("cross_fp", "cross FP ↓", "false_positives", "cross")
-    shown = [score_text(column, Score(mean, None)) for mean in (-3.0000000000000004, 57.0, 53 + 1 / 3)]
-    assert shown == ["-3", "57", "53.3"]
+    shown = [score_text(column, Score(mean, None)) for mean in (-3.0000000000000004, 57.0, 53 + 1 / 3, 53.04)]
+    assert shown == ["-3", "57", "53.3", "53.0"]

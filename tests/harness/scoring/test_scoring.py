@@ -174,6 +174,34 @@ def test_a_prediction_that_is_missing_is_refused(trees: ModuleType, tmp_path: Pa
         SCORINGS[form].scorer(dataset, SCORINGS[form].split, tmp_path / "out", progress=lambda done: None, workers=1)
 
 
+def test_a_label_of_culane_that_is_missing_is_refused_and_one_that_is_odd_is_scored(
+    trees: ModuleType, tmp_path: Path
+) -> None:
+    """Lanes of an image without its label would all be false, and those that it lacks missed by nobody."""
+    dataset = tree(trees, "culane", tmp_path / "data")
+    lanes = predictions(dataset, "test")
+    label = next(iter(sorted((tmp_path / "data").rglob("*.lines.txt"))))
+    label.write_text(label.read_text() + "5 6\n")
+    dataset.write_predictions(tmp_path / "out", dataset.frames("test"), lanes)
+    scorer = SCORINGS["culane"].scorer
+    counts, (oddity,) = scorer(dataset, "test", tmp_path / "out", progress=lambda done: None, workers=1)
+    assert (oddity.file, counts.labels[0]) == (label, counts.labels[1] + 1)
+    label.unlink()
+    with pytest.raises(InputError, match=rf"data/.*{label.name}: there is no such file"):
+        scorer(dataset, "test", tmp_path / "out", progress=lambda done: None, workers=1)
+
+
+@pytest.mark.parametrize("form", ["culane", "llamas"])
+def test_an_odd_prediction_is_refused_by_file_and_line(trees: ModuleType, tmp_path: Path, form: str) -> None:
+    dataset = tree(trees, form, tmp_path / "data")
+    split = SCORINGS[form].split
+    dataset.write_predictions(tmp_path / "out", dataset.frames(split), predictions(dataset, split))
+    victim = sorted((tmp_path / "out").rglob("*.lines.txt"))[1]
+    victim.write_text("5 6\n")
+    with pytest.raises(InputError, match=rf"out/.*{victim.name}, line 1: "):
+        SCORINGS[form].scorer(dataset, split, tmp_path / "out", progress=lambda done: None, workers=1)
+
+
 def test_a_frame_predicted_twice_is_refused_in_tusimple(trees: ModuleType, tmp_path: Path) -> None:
     dataset = tree(trees, "tusimple", tmp_path / "data")
     scored(dataset, predictions(dataset, "test"), tmp_path / "out")

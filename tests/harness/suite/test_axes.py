@@ -135,6 +135,12 @@ def test_a_condition_on_seeds_holds_however_few_run(loading: Callable[..., Suite
     assert len(points_of(made, 1)) == 4
 
 
+def test_a_condition_without_seeds_holds_of_however_many_run(loading: Callable[..., Suite]) -> None:
+    made = loading(seeds=1, exclude=[{"method": "samiro"}])
+    assert {point.method for point in points_of(made, 3)} == {"baseline"}
+    assert {point.seed for point in points_of(made, 3)} == {0, 1, 2}
+
+
 def test_expressions_choose_cells_and_several_are_alternatives(suite: Suite) -> None:
     points = points_of(suite)
     assert select(suite, points, ()) == points
