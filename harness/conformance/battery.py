@@ -18,7 +18,8 @@ from detectors.meta import Form
 from harness.conformance import checks
 from harness.conformance.round_trip import round_trip
 from harness.conformance.subject import Arm, Demands, NotApplicable, Subject, subject_of, told
-from harness.training.determinism import deterministic, random_state, set_random_state
+from harness.random_state import random_state, set_random_state
+from harness.training.determinism import deterministic
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def measure_all(
     threads: Sequence[int],
     flags: Sequence[str] = (),
     progress: Progress,
+    run: Run = run_fresh,
 ) -> tuple[list[Throughput], tuple[InferenceCost, ...]]:
     """Times of a subject in every mode and number of threads, what the modes do to its score, and what its method costs at inference.
 
@@ -45,10 +46,10 @@ def measure_all(
     """
     first = threads[0]
     measured = measure_latencies(
-        subject, modes, protocol=protocol, device=device, threads=threads, flags=flags, progress=progress
+        subject, modes, protocol=protocol, device=device, threads=threads, flags=flags, progress=progress, run=run
     )
     progress(0, 1, "what the method costs")
-    cost = measure_cost(subject, protocol=protocol, device=device, threads=first)
+    cost = measure_cost(subject, protocol=protocol, device=device, threads=first, run=run)
     modes = tuple(mode for mode in modes if any(one.precision == str(mode) for one in measured))
     if any(mode != HEADLINE for mode in modes) and dataset.has_labels(split):
         progress(0, 1, "scores in every mode")

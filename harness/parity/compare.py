@@ -42,7 +42,8 @@ from harness.parity.layers import (
 )
 from harness.parity.shown import TRAINING_FRAMES, Shown, batch_of, frames_for, unusual_labels
 from harness.parity.weights import randomise
-from harness.training.determinism import random_state, seed_everything, set_random_state
+from harness.random_state import random_state, set_random_state
+from harness.training.determinism import seed_everything
 from harness.weightless import weightless
 
 SEED = 0

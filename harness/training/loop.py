@@ -27,13 +27,13 @@ from harness.faults import OutOfMemory, is_out_of_memory
 from harness.methods.base import TrainingModel
 from harness.methods.samiro import gradient_ratios
 from harness.methods.weighting import RatioWeight, refuse_compiled_measurement
+from harness.random_state import random_state, set_random_state
 from harness.stopping import after_checkpoint, at_once, stop_asked
 from harness.training.average import MovingAverage
 from harness.training.board import Board
 from harness.training.checkpoint import load_training_state, save_training_state
 from harness.training.course import Course, Reading, fault_of, summary_of
 from harness.training.data import micro_batches
-from harness.training.determinism import random_state, set_random_state
 from harness.training.log import TrainingLog
 from harness.training.optimization import build_optimization
 from harness.training.plan import AUTOCAST, TrainingDiverged, TrainingPlan, TrainingSummary, Validation

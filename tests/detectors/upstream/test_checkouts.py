@@ -147,6 +147,7 @@ def test_a_variable_that_names_no_folder_is_refused_and_nothing_taken_in_its_pla
     checkout: Path, known: str, named: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(checkouts.VARIABLE, raising=False)
     cached = tmp_path / "cache" / "samiro-bench" / "upstream"
     cached.mkdir(parents=True)
     checkout.rename(cached / "LSTR")
