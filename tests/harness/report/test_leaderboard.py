@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,40 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from scipy.linalg import block_diag
 
-from harness.counts import read_counts, write_counts
-from harness.files import sha256_of_file
-from harness.records import counts_path, read_record
-from harness.report.leaderboard import Leaderboard, Section, headline_keys, leaderboard
-from harness.report.random_effects import random_effects
+from harness.counts import read_counts
+from harness.records import read_record
+from harness.report.leaderboard import headline_keys, leaderboard
 from harness.report.scored import SectionKey
 from harness.report.statistics import holm
 from harness.report.tables import to_markdown
-
-
-def only_section(records: list[Any], folder: Path) -> Section:
-    (section,) = leaderboard(records, folder).sections
-    return section
-
-
-def assert_left_out(board: Leaderboard, *patterns: str) -> None:
-    """Whether as many records as there are patterns were left out, and why."""
-    assert len(board.left_out) == len(patterns)
-    for line, pattern in zip(board.left_out, patterns, strict=True):
-        assert re.search(pattern, line), line
-
-
-def column(section: Section, key: str) -> int:
-    return [column.key for column in section.columns].index(key)
-
-
-def missing(counts: Any, images: slice, lanes: int = 1) -> Any:
-    """The same counts with lanes of some images neither found nor predicted."""
-    true_positives, predictions = counts.true_positives.copy(), counts.predictions.copy()
-    true_positives[images] -= lanes
-    predictions[images] -= lanes
-    return replace(counts, true_positives=true_positives, predictions=predictions)
+from tests.harness.report.boards import column, missing, only_section
 
 
 def test_columns_stand_in_the_fields_order(made: Any, tmp_path: Path) -> None:
@@ -294,96 +267,6 @@ def test_corrupted_images_get_intervals_but_no_verdict(made: Any, tmp_path: Path
     assert only_section(records, tmp_path).gains[0].verdict == "no verdict: corrupted images"
 
 
-def test_a_forged_counts_file_is_left_out_and_the_rest_reported(made: Any, tmp_path: Path) -> None:
-    records = made.pairs(tmp_path, 1)
-    write_counts(counts_path(tmp_path, records[1].id, "test"), made.split())
-    board = leaderboard(records, tmp_path)
-    assert_left_out(board, r"mini-ufld-samiro-s0\.test\.counts\.npz: differs from key 'counts_sha256'")
-    assert [row.arm.method for row in board.sections[0].rows] == ["baseline"]
-    assert [arm.method for arm in board.timings] == ["baseline"]
-
-
-def test_a_score_that_is_not_what_the_counts_give_is_left_out(made: Any, tmp_path: Path) -> None:
-    record = made.record(tmp_path, made.noisy(made.split(), 1))
-    total = record.evaluations[0].total.model_copy(update={"f1_50": 0.99})
-    evaluation = record.evaluations[0].model_copy(update={"total": total})
-    board = leaderboard([record.model_copy(update={"evaluations": (evaluation,)})], tmp_path)
-    assert_left_out(board, r"key 'evaluations\.test\.total\.f1_50' says 0\.99")
-
-
-def test_a_scenarios_score_that_is_not_what_the_counts_give_is_left_out(made: Any, tmp_path: Path) -> None:
-    record = made.record(tmp_path, made.noisy(made.split(), 1))
-    (evaluation,) = record.evaluations
-    night = evaluation.scenarios["night"]
-
-    def board(**scenarios: Any) -> Leaderboard:
-        changed = evaluation.model_copy(update={"scenarios": evaluation.scenarios | scenarios})
-        return leaderboard([record.model_copy(update={"evaluations": (changed,)})], tmp_path)
-
-    forged = night.model_copy(update={"f1_50": night.f1_50 + 1e-6})
-    assert_left_out(board(night=forged), rf"key 'evaluations\.test\.scenarios\.night\.f1_50' says {forged.f1_50}")
-    assert_left_out(board(fog=night), r"key 'evaluations\.test\.scenarios\.fog': .* has no such scenario")
-    assert board(night=night.model_copy(update={"f1_50": night.f1_50 + 1e-14})).left_out == ()
-
-
-def test_an_evaluation_that_stands_twice_is_left_out_with_its_record(made: Any, tmp_path: Path) -> None:
-    record = made.record(tmp_path, made.noisy(made.split(), 1))
-    board = leaderboard([record.model_copy(update={"evaluations": record.evaluations * 2})], tmp_path)
-    assert_left_out(board, r"mini-ufld-baseline-s0\.json: key 'evaluations': 'test' stands twice")
-
-
-def renamed(made: Any) -> Any:
-    """A split of which one image has another name."""
-    counts = made.split()
-    images = counts.image.copy()
-    images[0] = "/99999.jpg"
-    return replace(counts, image=images)
-
-
-def test_counts_with_the_recorded_hash_but_other_images_than_most_are_left_out(made: Any, tmp_path: Path) -> None:
-    records = [
-        *(made.record(tmp_path, made.split(), seed=seed) for seed in range(2)),
-        made.record(tmp_path, renamed(made), method="samiro"),
-    ]
-    board = leaderboard(records, tmp_path)
-    assert_left_out(board, r"samiro-s0\.json: .* of other images, clips or scenarios than those of mini-ufld-baseline")
-    assert [row.seeds for row in board.sections[0].rows] == [(0, 1)]
-
-
-def test_of_two_splits_that_differ_neither_is_known_to_be_right(made: Any, tmp_path: Path) -> None:
-    first, second = made.record(tmp_path, made.split()), made.record(tmp_path, renamed(made), method="samiro")
-    assert_left_out(leaderboard([first, second], tmp_path), *[r"of other images, clips or scenarios than those of"] * 2)
-
-
-def test_counts_of_other_labels_are_left_out(made: Any, tmp_path: Path) -> None:
-    first, second = made.record(tmp_path, made.split()), made.record(tmp_path, made.split(lanes=3), method="samiro")
-    assert_left_out(leaderboard([first, second], tmp_path), *[r"of other labels than those of"] * 2)
-
-
-def test_missing_counts_are_named(made: Any, tmp_path: Path) -> None:
-    record = made.record(tmp_path, made.split())
-    counts_path(tmp_path, record.id, "test").unlink()
-    assert_left_out(leaderboard([record], tmp_path), r"test\.counts\.npz: missing")
-
-
-def test_counts_without_images_are_named(made: Any, tmp_path: Path) -> None:
-    nothing = made.split(images=1, clips=1)
-    empty = replace(nothing, **{name: getattr(nothing, name)[:0] for name in vars(nothing)})
-    assert_left_out(leaderboard([made.record(tmp_path, empty)], tmp_path), r"has no images")
-
-
-def test_what_is_left_out_and_missing_stands_in_the_page_without_the_folder(made: Any, tmp_path: Path) -> None:
-    record = made.record(tmp_path, made.split())
-    counts_path(tmp_path, record.id, "test").write_bytes(b"")
-    faults = [f"{tmp_path}/x.json: not a readable record (*)"]
-    page = to_markdown(leaderboard([record], tmp_path, faults=faults, missing=["ufld: no record of seed 1 of 2"]))
-    assert "## Not used" in page
-    assert "- mini-ufld-baseline-s0.test.counts.npz: differs" in page
-    assert "- x.json: not a readable record (\\*)" in page
-    assert "- ufld: no record of seed 1 of 2" in page
-    assert str(tmp_path) not in page
-
-
 def test_two_baselines_are_told_and_stop_neither_their_table_nor_another(made: Any, tmp_path: Path) -> None:
     same = {"method_configuration": {"kind": "baseline"}}
     records = made.pairs(tmp_path, 3) + made.pairs(tmp_path, 3, detector="resa")
@@ -401,152 +284,8 @@ def test_two_baselines_are_told_and_stop_neither_their_table_nor_another(made: A
     assert "ufld, samiro: two baselines of the same detector, recipe and data, so no gain" in to_markdown(board)
 
 
-def test_the_summary_tells_the_variants_of_a_method_apart(made: Any, tmp_path: Path) -> None:
-    records = []
-    for place, detector in enumerate(("a", "b", "c")):
-        base = made.split(360, 60)
-        records += made.pairs(tmp_path, 3, detector=detector, base=base, better=0.05)
-        changed = {"method_configuration": {"kind": "samiro", "weight": 0.1}}
-        records += [
-            made.record(
-                tmp_path, made.noisy(base, 100 * place + seed), detector=detector, method="samiro", seed=seed,
-                name=f"variant-{detector}-{seed}", identity_changes=changed,
-            )
-            for seed in range(3)
-        ]  # fmt: skip
-    board = leaderboard(records, tmp_path)
-    assert sorted(summary.variant for summary in board.summaries) == ["weight=0.1", "weight=none"]
-    page = to_markdown(board)
-    summary = page[page.index("## Methods over all rows") : page.index("## Latency")]
-    assert "| samiro (weight=0.1) " in summary
-    assert "| samiro (weight=none) " in summary
-    for variant in ("weight=0.1", "weight=none"):
-        assert page.count(f"| Δ samiro ({variant}) - baseline ") >= 3, (
-            "a gain of each detector says which variant it is of"
-        )
-
-
 def test_no_records_make_an_empty_leaderboard(tmp_path: Path) -> None:
     assert leaderboard([], tmp_path).sections == ()
-
-
-def test_a_method_over_five_detectors_gets_a_verdict_and_below_none(made: Any, tmp_path: Path) -> None:
-    base = made.split(images=360, clips=60)
-    records = [
-        record
-        for index in range(5)
-        for record in made.pairs(tmp_path, 3, detector=f"detector{index}", base=base, better=0.12)
-    ]
-    (summary,) = leaderboard(records, tmp_path).summaries
-    assert (summary.detectors, summary.datasets, summary.effects.rows) == (5, 1, 5)
-    assert summary.verdict == "consistently improves"
-    assert summary.effects.low > 0
-    (fewer,) = leaderboard(records[:24], tmp_path).summaries
-    assert fewer.verdict == "no verdict: 4 detectors"
-    assert leaderboard(records[:6], tmp_path).summaries == ()
-
-
-def test_a_method_over_two_datasets_has_the_clips_of_each_in_common_and_no_others(made: Any, tmp_path: Path) -> None:
-    """Sigma in blocks: C/(C-1) u'u among the rows of a dataset, V_seed on the diagonal, 0 across datasets."""
-    records = []
-    for dataset, detectors in {"highways": ("a", "b", "c"), "roads": ("d", "e")}.items():
-        for detector in detectors:
-            records += made.pairs(
-                tmp_path, 3, detector=detector, base=made.split(images=120, clips=24), better=0.05,
-                identity_changes={"dataset": dataset}, evaluation_changes={"dataset": dataset},
-            )  # fmt: skip
-    board = leaderboard(records, tmp_path)
-    blocks, differences = [], []
-    for section in board.sections:
-        comparisons = [gain.headline.comparison for gain in section.gains if gain.headline]
-        rows = np.stack([comparison.clip_influence for comparison in comparisons])
-        own = [comparison.differences.var(ddof=1) / 3 for comparison in comparisons]
-        blocks.append(24 / 23 * rows @ rows.T + np.diag(own))
-        differences += [comparison.mean for comparison in comparisons]
-    expected = random_effects(np.array(differences), block_diag(*blocks))
-    (summary,) = board.summaries
-    assert (summary.detectors, summary.datasets, summary.effects.rows) == (5, 2, 5)
-    assert (summary.effects.mean, summary.effects.low, summary.effects.high) == pytest.approx(
-        (expected.mean, expected.low, expected.high), rel=1e-5
-    )
-
-
-def test_gains_without_a_verdict_are_no_part_of_the_summary(made: Any, tmp_path: Path) -> None:
-    records = [
-        *made.pairs(tmp_path, 3, detector="a"),
-        *made.pairs(tmp_path, 3, detector="b"),
-        *made.pairs(tmp_path, 3, detector="c", flags=("oracle failed its gate",)),
-        *made.pairs(tmp_path, 2, detector="d"),
-    ]
-    (summary,) = leaderboard(records, tmp_path).summaries
-    assert (summary.detectors, summary.effects.rows) == (2, 2)
-
-
-def test_a_gain_in_the_mean_alone_is_not_consistent(made: Any, tmp_path: Path) -> None:
-    """What a new detector would gain has to be above zero, and one of these lost."""
-    base = made.split(images=360, clips=60)
-    records = [
-        record
-        for index, better in enumerate((0.15, 0.1, 0.1, 0.05, -0.1))
-        for record in made.pairs(tmp_path, 3, detector=f"detector{index}", base=base, better=better)
-    ]
-    (summary,) = leaderboard(records, tmp_path).summaries
-    assert summary.effects.mean > 0 > summary.effects.low
-    assert summary.verdict == "not consistent"
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(("detectors", "verdict"), [(2, "no verdict: 2 detectors"), (5, "not consistent")])
-def test_a_method_that_changes_nothing_over_all_detectors_is_not_consistent_and_no_figure_is_nan(
-    made: Any, tmp_path: Path, detectors: int, verdict: str
-) -> None:
-    base = made.split(images=120, clips=12)
-    records = [
-        made.record(tmp_path, made.noisy(base, 10 * detector + seed), detector=f"d{detector}", method=arm, seed=seed)
-        for detector in range(detectors)
-        for seed in range(3)
-        for arm in ("baseline", "samiro")
-    ]
-    board = leaderboard(records, tmp_path)
-    (summary,) = board.summaries
-    assert summary.verdict == verdict
-    assert [gain.verdict for gain in board.sections[0].gains] == ["not separated"] * detectors
-    line = f"| samiro | {detectors} | 1 | {detectors} | 0.00 | 0.00 | 0.00 | 0.00 to 0.00 | {verdict} |"
-    page = to_markdown(board)
-    assert line in re.sub(" +", " ", page).replace("+0.00", "0.00")
-    assert "nan" not in page
-
-
-def test_backbones_of_one_paper_are_one_detector(made: Any, tmp_path: Path) -> None:
-    changes = {"detector_meta": {"paper": "one paper"}}
-    records = [
-        record
-        for name in ("net-r18", "net-r34", "other")
-        for record in made.pairs(
-            tmp_path, 3, detector=name, identity_changes=changes if name.startswith("net") else None
-        )
-    ]
-    (summary,) = leaderboard(records, tmp_path).summaries
-    assert (summary.detectors, summary.effects.rows) == (2, 2)
-
-
-def test_the_same_cells_scored_by_two_metrics_count_once_in_the_summary(made: Any, tmp_path: Path) -> None:
-    records = []
-    for name in ("a", "b"):
-        for record in made.pairs(tmp_path, 3, detector=name):
-            path = counts_path(tmp_path, record.id, "test")
-            copy = counts_path(tmp_path, record.id, "ports")
-            copy.write_bytes(path.read_bytes())
-            changed = {"name": "ports", "metric": "culane/clrnet", "counts_file": copy.name}
-            second = record.evaluations[0].model_copy(update=changed | {"counts_sha256": sha256_of_file(copy)})
-            records.append(record.model_copy(update={"evaluations": (*record.evaluations, second)}))
-    board = leaderboard(records, tmp_path)
-    assert len(board.sections) == 2
-    assert [summary.effects.rows for summary in board.summaries] == [2]
-    official, ports = sorted(board.sections, key=lambda section: section.key.metric != "culane/official")
-    assert all(gain.p is not None for gain in official.gains)
-    assert [gain.verdict for gain in ports.gains] == ["no verdict: a further evaluation"] * 2
-    assert all(gain.headline and gain.headline.half_widths for gain in ports.gains)
 
 
 def test_a_network_tested_on_another_dataset_is_judged_there_too(made: Any, tmp_path: Path) -> None:
