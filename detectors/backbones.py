@@ -15,7 +15,7 @@ from detectors.backbone_sources import BACKBONES, BackboneSource
 from detectors.base import Tap
 from detectors.parts.efficientnet import EfficientStages
 from harness.errors import InputError, did_you_mean
-from harness.torchvision_guard import ensure_torchvision
+from harness.pytorch.torchvision_guard import ensure_torchvision
 
 STAGES = 4
 """Stages of every backbone, of strides 4, 8, 16 and 32 where they aren't dilated."""

@@ -37,8 +37,8 @@ from detectors.parts.masks import binary_mask
 from detectors.parts.matching import matched_pairs
 from detectors.parts.sampling import linear_sampling
 from detectors.parts.shares import shares_of
+from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far
-from harness.validation import validated
 
 SAMPLES = 100
 """Points of a curve that are compared with those of a label."""

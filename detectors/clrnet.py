@@ -54,8 +54,8 @@ from detectors.parts.lane_suppression import suppressed_on_host
 from detectors.parts.line_iou import line_iou
 from detectors.parts.masks import mask_cross_entropy, slot_mask
 from detectors.parts.pyramid import FeaturePyramid
+from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, apply_matrix, near_to_far, plain_geometry
-from harness.validation import validated
 
 DEGREES = 180
 """Unit of angles in the regression, of a half-turn."""

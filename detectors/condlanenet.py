@@ -43,8 +43,8 @@ from detectors.parts.heat_maps import gaussian_peaks, heat_loss, local_maxima, p
 from detectors.parts.lane_rows import EDGE, clipped
 from detectors.parts.lane_starts import ABSENT, drawn_around, last_of_each, radii_of, row_crossings
 from detectors.parts.self_attention import AttentivePyramid, normalised_convolution
+from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, apply_matrix, near_to_far, plain_geometry
-from harness.validation import validated
 
 Floats = npt.NDArray[np.float64]
 

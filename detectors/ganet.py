@@ -43,8 +43,8 @@ from detectors.parts.matching import matched_pairs
 from detectors.parts.pyramid import added_downwards
 from detectors.parts.self_attention import SelfAttention
 from detectors.parts.shares import shares_of
+from harness.files.validation import validated
 from harness.lanes import Geometry, Lane
-from harness.validation import validated
 
 WEIGHTS = {"keypoint": 1.0, "offset": 0.5, "error": 1.0, "aggregation": 0.2}
 SHORT = 0.4

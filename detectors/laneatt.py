@@ -38,8 +38,8 @@ from detectors.parts.lane_rows import LaneRows, clipped
 from detectors.parts.lane_suppression import suppressed
 from detectors.parts.line_anchors import GRID, LineAnchors, line_anchors, published_anchors
 from detectors.parts.thin_resnet import ThinResNet
+from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
-from harness.validation import validated
 
 FOCAL_GAMMA = 2.0
 FOCAL_ALPHA = 0.25

@@ -55,8 +55,8 @@ from detectors.meta import (
 from detectors.parts.matching import matched_pairs
 from detectors.parts.row_wise import ABSENT, Anchors
 from detectors.parts.transformer import MultilayerPerceptron, Transformer, sine_positions
+from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
-from harness.validation import validated
 
 WEIGHTS = {"lane": 3.0, "curve": 5.0, "far": 2.0, "near": 2.0}
 """Weights of the terms, in the matching and in the loss (upstream's models/py_utils/kp.py)."""

@@ -42,8 +42,8 @@ from detectors.meta import (
 from detectors.parts.efficientnet import EfficientStages
 from detectors.parts.lane_rows import clipped
 from detectors.parts.shares import shares_of
+from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far
-from harness.validation import validated
 
 CURVE_WEIGHT = 300.0
 """Of the curves beside the other terms (poly_weight of upstream's cfgs)."""

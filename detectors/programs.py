@@ -15,9 +15,9 @@ from pydantic import Field, model_validator
 
 from detectors.meta import Data, Family, Form
 from harness.errors import InputError
-from harness.files import sha256_of_file
-from harness.validation import validated
-from harness.yaml_files import read_yaml
+from harness.files.stored import sha256_of_file
+from harness.files.validation import validated
+from harness.files.yaml import read_yaml
 
 PLACEHOLDERS = ("images", "predictions", "timings", "facts", "checkpoint", "device", "threads", "form")
 """Words in braces that a command may have."""

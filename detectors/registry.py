@@ -23,8 +23,8 @@ from pydantic import ValidationError
 
 from detectors import meta as meta_models
 from harness.errors import InputError, did_you_mean
-from harness.files import sha256_of_json
-from harness.validation import first_complaint, plain_complaint
+from harness.files.stored import sha256_of_json
+from harness.files.validation import first_complaint, plain_complaint
 
 if TYPE_CHECKING:
     from detectors.base import Detector

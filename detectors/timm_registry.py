@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from harness.errors import InputError, did_you_mean
-from harness.torchvision_guard import ensure_torchvision
+from harness.pytorch.torchvision_guard import ensure_torchvision
 
 DATA = {
     "fcmae": "ImageNet-1k, masked image modelling without labels (FCMAE; Woo et al., CVPR 2023)",

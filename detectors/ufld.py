@@ -43,8 +43,8 @@ from detectors.parts.row_wise import (
     shared_cells,
 )
 from detectors.parts.slots import LANES
+from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
-from harness.validation import validated
 
 AUXILIARY_DEPTHS = (4, 3, 2)
 AUXILIARY_WIDTHS = ((3, 2, 2), (2, 1, 2), (1, 1, 2), (1, 1, 4))

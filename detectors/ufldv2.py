@@ -48,8 +48,8 @@ from detectors.parts.row_wise import (
     shared_cells,
 )
 from detectors.parts.slots import LANES
+from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
-from harness.validation import validated
 
 SMOOTHING = 0.05
 EXPECTATION_WEIGHT = 0.05

@@ -26,8 +26,8 @@ from detectors.base import Batch, Detector, Tap, normalise
 from detectors.meta import Data, DetectorMeta, Form, InputSize
 from detectors.parts.masks import slot_mask
 from detectors.parts.sampling import linear_sampling
+from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
-from harness.validation import validated
 
 STRIDE = 8
 """Of the dilated backbones: `replace_stride_with_dilation` in configs/lane_detection/{resa,scnn}."""

@@ -10,7 +10,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.torchvision_guard import ensure_torchvision
+from harness.pytorch.torchvision_guard import ensure_torchvision
 
 CHANNELS = (16, 32, 64)
 """Of the stages, whose strides are 1, 2 and 4."""

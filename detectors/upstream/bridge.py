@@ -30,8 +30,8 @@ from detectors.upstream.isolation import running_on
 from detectors.upstream.reference import Reference, UpstreamModel
 from detectors.upstream.repositories import REPOSITORIES
 from harness.errors import InputError
+from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far
-from harness.validation import validated
 
 NO_LICENCE = "none: runs from your own checkout only"
 """What is said of the licence of a repository that has none."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from detectors.upstream.repositories import REPOSITORIES
 from harness.errors import InputError, InputWarning
-from harness.files import cache_folder, sha256_of_json
+from harness.files.stored import cache_folder, sha256_of_json
 
 VARIABLE = "SAMIRO_BENCH_UPSTREAM"
 """The environment variable that names a folder of checkouts, each called as its repository."""

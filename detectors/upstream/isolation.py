@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from harness.errors import InputError
-from harness.torchvision_guard import ensure_torchvision
+from harness.pytorch.torchvision_guard import ensure_torchvision
 
 Patch = Callable[[], AbstractContextManager[Any]]
 """Makes a change that lasts as long as the context that it gives."""

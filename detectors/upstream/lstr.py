@@ -25,7 +25,7 @@ from detectors.upstream.isolation import Isolation, cuda_is_here, replaced, stan
 from detectors.upstream.reference import Difference, Frame, Reference
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane
-from harness.torchvision_guard import ensure_torchvision
+from harness.pytorch.torchvision_guard import ensure_torchvision
 
 ROWS = range(160, 720, 10)
 """The rows of TuSimple's label files."""

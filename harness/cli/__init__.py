@@ -1,0 +1,1 @@
+"""The command line: a module a verb; torch is imported only in the verbs that need it."""

@@ -18,10 +18,10 @@ from harness.cli.options import RESULTS, Json, Only, ResourceOptions, Results, S
 if TYPE_CHECKING:
     from harness.engines.base import Engine, Outcome
     from harness.engines.choice import EngineName
-    from harness.locks import Held
-    from harness.matrix import Plan
-    from harness.preflight import Preflight
-    from harness.pricing import Price
+    from harness.files.locks import Held
+    from harness.matrix.plan import Plan
+    from harness.matrix.preflight import Preflight
+    from harness.matrix.pricing import Price
 
 app = typer.Typer(add_completion=False)
 
@@ -46,18 +46,21 @@ def bench(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin without a question, however long it takes.")] = False,
 ) -> int:
     """Run the matrix of SUITE (default mini), resume what is there, then write and print its leaderboard."""
-    from harness import matrix, stale
     from harness.cli.failures import show_failures
     from harness.cli.leaderboard import show_leaderboard
     from harness.cli.next_steps import show_next_steps
     from harness.cli.plan import as_object, show_plan
     from harness.engines.choice import engine_for
     from harness.errors import InputError
-    from harness.fitting import refuse_misfits
-    from harness.locks import sole
-    from harness.preflight import preflight
+    from harness.files.locks import sole
+    from harness.matrix.fitting import refuse_misfits
+    from harness.matrix.plan import make_plan
+    from harness.matrix.preflight import preflight
+    from harness.matrix.recorded import record_paths
+    from harness.matrix.stale import accept_stale as keep
+    from harness.matrix.stale import redo_stale as redo
+    from harness.matrix.stale import refuse_stale
     from harness.programs.cell import program_cells
-    from harness.recorded import record_paths
     from harness.report.statistics import SEEDS_FOR_A_VERDICT
     from harness.suite import cells_of, load_suite, refuse_not_yet, with_resources
 
@@ -70,7 +73,7 @@ def bench(
     console = Console()
     loaded = with_resources(load_suite(suite), resources or ())
     if dry_run:
-        plan = matrix.make_plan(loaded, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
+        plan = make_plan(loaded, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
         looked = preflight(plan)
         if as_json:
             typer.echo(json.dumps(as_object(plan, looked)))
@@ -83,7 +86,7 @@ def bench(
     refuse_not_yet(loaded, [*trained, *programs])
 
     def remade() -> Plan:
-        return matrix.make_plan(loaded, results, seeds=seeds, only=chosen, skip=without, tier=tier)
+        return make_plan(loaded, results, seeds=seeds, only=chosen, skip=without, tier=tier)
 
     plan = remade()
     refuse_misfits(loaded, plan.untrained)
@@ -101,9 +104,9 @@ def bench(
             # Somebody else may have worked here since. Where nothing was left to do, nobody had anything to do either.
             plan = remade()
         if plan.stale and not (accept_stale or redo_stale):
-            stale.refuse_stale(plan)
+            refuse_stale(plan)
         if plan.stale:
-            (stale.accept_stale if accept_stale else stale.redo_stale)(plan)
+            (keep if accept_stale else redo)(plan)
             plan = remade()
         cells, ready = plan.counted
         console.print(f"{loaded.name}: {cells} cells, {ready} done already", highlight=False)
@@ -112,7 +115,7 @@ def bench(
         words = words_of(suite, seeds, tier, without, results, engine, resources, yes=yes)
         try:
             # The tables are of the whole suite, whichever of its cells have just run.
-            whole = matrix.make_plan(loaded, results, seeds=seeds) if only or skip or tier else plan
+            whole = make_plan(loaded, results, seeds=seeds) if only or skip or tier else plan
             recorded = bool(record_paths(whole.expected))
             sound = show_leaderboard(whole.expected, console) if recorded else True
         finally:  # also where there is no room for the tables
@@ -137,16 +140,17 @@ def carried_out(
 
     prices: of the cells that are to be trained, for the forecast. seeds: of the matrix, as for `cells_of`.
     """
-    from harness import matrix
-    from harness.budget import job_seconds
     from harness.cli.display import Guard, Listeners, display_for
-    from harness.micro_batches import halve
+    from harness.matrix.budget import job_seconds
+    from harness.matrix.jobs import jobs_of
+    from harness.matrix.micro_batches import halve
+    from harness.matrix.run import run
     from harness.suite import Cell
     from harness.watching.journal import journal
 
     outcomes: dict[str, Outcome] = {}
     while True:
-        jobs = matrix.jobs_of(plan)
+        jobs = jobs_of(plan)
         # Where nothing is left to run no cluster has to be at hand.
         engine = engine_for(name if jobs else "local")
         expected = job_seconds(plan, prices)
@@ -154,7 +158,7 @@ def carried_out(
             journal(plan.results, plan.suite.name, name, jobs, plan.counted, expected) as kept,
             display_for(console, plan.suite.name, kept.board) as display,
         ):
-            ended = matrix.run(plan, engine, Listeners(Guard(held), kept, display))
+            ended = run(plan, engine, Listeners(Guard(held), kept, display))
         outcomes |= {outcome.job: outcome for outcome in ended}
         trained = [cell for cell in plan.all_cells if isinstance(cell, Cell)]
         smaller = halve(plan.suite, plan.results, trained, outcomes.values(), seeds)
@@ -194,7 +198,7 @@ def words_of(
 
 def lacking(plan: Plan, looked: Preflight) -> bool:
     """Whether something that a plan needs isn't there. Each such thing is told in a line on stderr, the cost on stdout."""
-    from harness.budget import cost_line
+    from harness.matrix.budget import cost_line
     from harness.suite import called
 
     if not looked.missing:
@@ -214,7 +218,7 @@ def lacking(plan: Plan, looked: Preflight) -> bool:
 
 def agreed(plan: Plan, looked: Preflight, console: Console) -> bool:
     """Whether what is to be done isn't long, or a user on a terminal says that it shall be. Nobody else is asked."""
-    from harness.budget import cost_line, is_long
+    from harness.matrix.budget import cost_line, is_long
     from harness.suite import called
 
     if not (console.is_terminal and sys.stdin.isatty()) or not is_long(looked.costs, looked.prices.values()):

@@ -41,12 +41,12 @@ def render(
     ] = None,
 ) -> None:
     """Render a road dataset in the format of CULane, TuSimple or LLAMAS at OUT."""
-    from harness.environment import available_cores
     from harness.errors import InputError
+    from harness.files.validation import validated
+    from harness.records.environment import available_cores
     from harness.rendered.dataset import render_dataset
     from harness.rendered.sheet import write_sheet
     from harness.rendered.spec import RenderSpec
-    from harness.validation import validated
 
     if out.exists():
         raise InputError(f"{out}: exists already; give a folder that doesn't, or move that one away")

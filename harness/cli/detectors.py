@@ -175,8 +175,8 @@ def check(
     from harness.conformance.battery import check_adapter
     from harness.conformance.subject import Demands, forms_of
     from harness.conformance.table import Report, page
-    from harness.environment import environment
-    from harness.files import write_text
+    from harness.files.stored import write_text
+    from harness.records.environment import environment
 
     console = Console(stderr=as_json)
     reports: list[Report] = []

@@ -26,7 +26,7 @@ def import_published(
     """Write upstream's CHECKPOINT as an inference checkpoint that every other command reads."""
     from detectors.checkpoints import import_checkpoint
     from detectors.registry import detector_meta
-    from harness.files import sha256_of_file
+    from harness.files.stored import sha256_of_file
     from harness.methods.config import method_configuration
     from harness.training.checkpoint import save_inference_checkpoint
 

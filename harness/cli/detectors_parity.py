@@ -32,7 +32,7 @@ def parity(
     as_json: Json = False,
 ) -> int:
     """Compare detectors with upstream's own code, with the same weights, layer by layer; exit code 1 if one differs."""
-    from harness.files import write_text
+    from harness.files.stored import write_text
     from harness.parity import compare
     from harness.parity.page import page
 

@@ -11,8 +11,8 @@ from rich.live import Live
 
 from harness.cli.board_view import BoardView, summary, whole_forecast
 from harness.engines.base import Job, Listener, Outcome
-from harness.locks import Held
-from harness.progress import Event
+from harness.files.locks import Held
+from harness.processes.progress import Event
 from harness.watching.board import Board
 from harness.watching.events import now
 from harness.watching.forecast import duration, left_of_phase

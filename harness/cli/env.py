@@ -14,7 +14,7 @@ def env(as_json: Json = False) -> None:
     """Print the environment as a record would state it."""
     import torch
 
-    from harness.environment import environment
+    from harness.records.environment import environment
 
     found = environment("cuda:0" if torch.cuda.is_available() else "cpu")
     if as_json:

@@ -31,7 +31,7 @@ def export(
     Input: `images`, uint8 RGB (batch, 3, height, width), frames cropped and resized as the file's metadata says; any batch size.
     Normalisation is part of the graph, post-processing isn't. Needs the extra `export`: pip install 'samiro-bench[export]'.
     """
-    from harness.export import export_checkpoint
+    from harness.inference.export import export_checkpoint
 
     facts = export_checkpoint(checkpoint, out, adapter=name)
     if as_json:

@@ -10,8 +10,8 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from harness.engines.base import Outcome
-    from harness.faults import FaultKind
-    from harness.matrix import Plan
+    from harness.matrix.plan import Plan
+    from harness.processes.faults import FaultKind
 
 KINDS: dict[FaultKind, str] = {
     "memory": "out of memory",

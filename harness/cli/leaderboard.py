@@ -11,7 +11,7 @@ from rich.console import Console
 from harness.cli.options import RESULTS, Results, Seeds, SuiteName, Tier
 
 if TYPE_CHECKING:
-    from harness.recorded import SuiteCells
+    from harness.matrix.recorded import SuiteCells
     from harness.suite import Suite
 
 app = typer.Typer(add_completion=False)
@@ -29,10 +29,10 @@ def leaderboard(
 ) -> int:
     """Rebuild leaderboard.{md,csv,tex} and site/index.html of SUITE and print the table. Exit code 1 if a record was left out."""
     from harness.errors import InputError
-    from harness.files import no_collection
-    from harness.micro_batches import current_cells, read_reductions
+    from harness.files.stored import no_collection
+    from harness.matrix.micro_batches import current_cells, read_reductions
+    from harness.matrix.recorded import expected_of, record_paths, strays
     from harness.programs.cell import program_cells
-    from harness.recorded import expected_of, record_paths, strays
     from harness.suite import cells_of, load_suite
 
     with no_collection():
@@ -65,8 +65,8 @@ def show_leaderboard(
 
     What is wrong with the others goes to standard error, a line each.
     """
-    from harness.recorded import failed_seeds, missing_seeds, record_paths, strays
-    from harness.records import read_sound_records
+    from harness.matrix.recorded import failed_seeds, missing_seeds, record_paths, strays
+    from harness.records.record import read_sound_records
     from harness.report.figures import write_figures
     from harness.report.leaderboard import leaderboard
     from harness.report.published import read_published

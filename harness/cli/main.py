@@ -14,7 +14,7 @@ from io import TextIOWrapper
 from typing import Any
 
 from harness.errors import InputError, InputWarning, did_you_mean
-from harness.faults import InfrastructureError
+from harness.processes.faults import InfrastructureError
 
 VERBS: dict[str, tuple[str, str]] = {
     "bench": ("harness.cli.bench", "run the matrix of a suite, resume what is there, write its leaderboard"),

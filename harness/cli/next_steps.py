@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from harness.matrix import Plan
+    from harness.matrix.plan import Plan
 
 NAME = "samiro-bench"
 PICTURES = (".jpg", ".png")
@@ -60,8 +60,8 @@ def next_steps(plan: Plan, with_seeds: Sequence[str]) -> list[tuple[str, str]]:
 
 def lanes_command(plan: Plan) -> list[str] | None:
     """The command that draws the lanes of a trained cell on images of its rendered dataset; None where these aren't there."""
-    from harness.artefacts import rendering_phase
-    from harness.cell import cell_folder
+    from harness.cell.artefacts import rendering_phase
+    from harness.cell.keys import cell_folder
     from harness.suite import Cell
 
     for cell in plan.all_cells:

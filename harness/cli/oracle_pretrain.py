@@ -76,10 +76,10 @@ def pretrain(
     held-out images: as they are, what the network sees, its reconstruction, OpenCV's inpainting, the patches' means; FILE.loss.png the
     loss against what these score. A suite takes FILE as `{name: mim:NAME, file: FILE}`. Exit code 1 where a check on the card fails.
     """
-    from harness.inference import chosen_device
+    from harness.files.validation import validated
+    from harness.inference.detector import chosen_device
     from harness.methods.config import OracleConfiguration
     from harness.training.pretraining_images import images_below
-    from harness.validation import validated
 
     if check != (labels is not None):
         raise InputError("--check and --labels ROOT belong together: give both, or neither")
@@ -187,7 +187,7 @@ def checked(
 ) -> OracleCard:
     """The card with what the gate found, written anew."""
     from harness.datasets.base import open_dataset
-    from harness.files import write_text
+    from harness.files.stored import write_text
     from harness.methods.card import card_path
     from harness.methods.oracle import load_oracle
     from harness.training.gate import CHECK, probe_gate

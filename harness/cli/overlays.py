@@ -40,7 +40,7 @@ def overlays(
     training frames see --crop, as for `predict`. Cells that aren't trained yet, and programs, are left out and named.
     """
     from harness.datasets.images import read_image, write_jpeg
-    from harness.inference import chosen_device
+    from harness.inference.detector import chosen_device
     from harness.prediction.sheet import check_size, comparison_sheet, lanes_in
     from harness.prediction.sources import find_sources
     from harness.prediction.trained import left_out_note, refuse_untrained, trained_cells

@@ -17,15 +17,15 @@ from harness.cli.display import DATA_MISSING
 from harness.cli.options import RESULTS, Json, Only, Results, Seeds, Skip, SuiteName, Tier
 
 if TYPE_CHECKING:
-    from harness.budget import Cost
-    from harness.matrix import Plan
-    from harness.preflight import Preflight
+    from harness.matrix.budget import Cost
+    from harness.matrix.plan import Plan
+    from harness.matrix.preflight import Preflight
 
 app = typer.Typer(add_completion=False)
 
 
 class State(StrEnum):
-    """Where a cell stands, see `harness.matrix.CellState.state`."""
+    """Where a cell stands, see `harness.matrix.plan.CellState.state`."""
 
     DONE = "done"
     PARTIAL = "partial"
@@ -54,10 +54,10 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """List the cells and artefacts of SUITE with their states, what it needs, and what it costs; runs nothing but a probe."""
-    from harness.files import no_collection
-    from harness.fitting import refuse_misfits
-    from harness.matrix import make_plan
-    from harness.preflight import preflight
+    from harness.files.stored import no_collection
+    from harness.matrix.fitting import refuse_misfits
+    from harness.matrix.plan import make_plan
+    from harness.matrix.preflight import preflight
     from harness.suite import load_suite
 
     with no_collection():
@@ -65,7 +65,7 @@ def plan(
         refuse_misfits(made.suite, made.untrained)
         probed = None
         if probe:
-            from harness.probe import probed_rates
+            from harness.matrix.probe import probed_rates
 
             with Console(stderr=True).status("probing") as status:
                 probed = probed_rates(made.untrained, lambda cell: status.update(f"probing {cell}"))
@@ -125,7 +125,7 @@ def artefact_rows(plan: Plan) -> list[dict[str, str]]:
 
 def cell_rows(plan: Plan, costs: Mapping[str, Cost], states: Sequence[State] = ()) -> list[dict[str, Any]]:
     """Every cell in one of some states (without any, every cell): name, state, from which phase, why, changed files, and cost."""
-    from harness.earlier import earlier_options
+    from harness.matrix.earlier import earlier_options
 
     earlier = earlier_options(plan)
     rows = []
@@ -167,7 +167,7 @@ def cost_columns(cost: Cost | None) -> dict[str, Any]:
 
 def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[State] = ()) -> None:
     """Print a plan: first what can't be run yet and what is missing, then the table, then what it costs."""
-    from harness.budget import cost_line
+    from harness.matrix.budget import cost_line
     from harness.suite import called, not_yet
 
     told = [f"not yet: {part}" for part in not_yet(plan.suite, plan.all_cells)]
@@ -202,8 +202,8 @@ def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[
 
 def cost_texts(row: dict[str, Any]) -> tuple[str, str]:
     """Hours and room of a row, as a table has them."""
-    from harness.budget import hours
-    from harness.preflight import gigabytes
+    from harness.matrix.budget import hours
+    from harness.matrix.preflight import gigabytes
 
     if "hours" not in row or row["state"].startswith("done"):
         return "", ""
@@ -268,7 +268,7 @@ def tiers_of(plan: Plan, costs: Mapping[str, Cost]) -> list[TierPlan]:
 
 def tier_line(tier: TierPlan) -> str:
     """Where a tier stands and what it still costs, by itself and with those before it."""
-    from harness.budget import told_costs
+    from harness.matrix.budget import told_costs
 
     line = f"tier {tier.name}: {told_states(tier.states)}; to do: {told_costs(tier.costs)}"
     earlier = len(tier.with_earlier) > len(tier.costs)

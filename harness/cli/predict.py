@@ -67,8 +67,8 @@ def predict(
     was given, or its bare name; where two would share one, all get their paths below the folder that holds all. Frame 25 of a video
     is NAME/000025. A damaged file is passed over and told at the end, with exit code 2.
     """
-    from harness.files import sha256_of_file
-    from harness.inference import chosen_device, load_detector
+    from harness.files.stored import sha256_of_file
+    from harness.inference.detector import chosen_device, load_detector
     from harness.prediction.outputs import Outputs
     from harness.prediction.run import predict_sources
     from harness.prediction.sources import find_sources

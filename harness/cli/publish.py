@@ -43,7 +43,7 @@ def publish(
     cell has to have its record, and cells that OUT/SUITE has already have to be chosen again. Labels of licensed datasets are never
     copied.
     """
-    from harness.matrix import make_plan
+    from harness.matrix.plan import make_plan
     from harness.publishing.publish import publish as publish_plan
     from harness.publishing.publish import publish_tables
     from harness.suite import load_suite

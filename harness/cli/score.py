@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from harness.files import cache_folder, replaceable, write_text
+from harness.files.stored import cache_folder, replaceable, write_text
 from harness.metrics import culane, culane_ports, llamas, tusimple
 from harness.metrics.counts import Counts, Sums
 from harness.metrics.image_lists import listed_images, read_lists
@@ -43,7 +43,7 @@ class CulaneMetric(StrEnum):
 
 
 def fit_to_write(file: Path | None) -> Path | None:
-    """The file given, refused at once rather than after the scoring if it can't be written (`harness.files.replaceable`)."""
+    """The file given, refused at once rather than after the scoring if it can't be written (`harness.files.stored.replaceable`)."""
     if file is not None:
         replaceable(file)
     return file

@@ -16,7 +16,7 @@ from harness.cli.display import DATA_MISSING
 from harness.cli.options import RESULTS, Json, Only, Results, Seeds, Skip, SuiteName, Tier
 
 if TYPE_CHECKING:
-    from harness.matrix import Plan
+    from harness.matrix.plan import Plan
     from harness.watching.board import Board
     from harness.watching.events import EventReader
     from harness.watching.heartbeats import Heartbeat
@@ -44,8 +44,8 @@ def status(
     as_json: Json = False,
 ) -> int:
     """Show whether a `bench` of SUITE runs, where each cell stands, its job, when all is done, and how its last run ended."""
-    from harness.files import no_collection
-    from harness.matrix import make_plan
+    from harness.files.stored import no_collection
+    from harness.matrix.plan import make_plan
     from harness.suite import load_suite
 
     with no_collection():
@@ -120,7 +120,7 @@ def follow(plan: Plan, seen: Seen, console: Console) -> None:
 def cell_rows(plan: Plan, seen: Seen) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """A row a cell, and what is known of jobs that belong to no cell or to none of the plan's."""
     from harness.engines.states import read_states, states_file
-    from harness.recorded import last_outcomes
+    from harness.matrix.recorded import last_outcomes
 
     outcomes = last_outcomes(plan.results, plan.suite.name)
     queued = {name: state.summary for name, state in read_states(states_file(plan.results / plan.suite.name)).items()}
@@ -199,7 +199,7 @@ def as_object(plan: Plan, seen: Seen) -> dict[str, Any]:
 
 def running(plan: Plan, seen: Seen) -> bool:
     """Whether a run shows life, here or anywhere."""
-    from harness.locks import is_held
+    from harness.files.locks import is_held
 
     return bool(seen.living) or is_held(plan.results / plan.suite.name)
 

@@ -36,7 +36,7 @@ def submit(
     It holds records, counts, predictions, logs of trainings, rendered labels, tables, the suite's file and a statement of who you are;
     no images, no checkpoints, and no labels of licensed datasets. What you submit is under Apache-2.0.
     """
-    from harness.matrix import make_plan
+    from harness.matrix.plan import make_plan
     from harness.publishing.submit import submit as submit_plan
     from harness.suite import load_suite
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from harness.cli.options import Json
 
 if TYPE_CHECKING:
-    from harness.timings import InferenceCost, Throughput
+    from harness.records.timings import InferenceCost, Throughput
 
 app = typer.Typer(add_completion=False)
 
@@ -73,13 +73,13 @@ def throughput(
     import torch
 
     from harness.datasets.base import open_dataset
-    from harness.environment import available_cores
     from harness.errors import InputError
-    from harness.files import sha256_of_file
-    from harness.inference import chosen_device
+    from harness.files.stored import sha256_of_file
+    from harness.inference.detector import chosen_device
     from harness.latency.images import rendered_roads, stratified
     from harness.latency.protocol import measure_all, native_modes
     from harness.latency.subject import Subject, loaded
+    from harness.records.environment import available_cores
     from harness.throughput.modes import HEADLINE, check_mode, mode_of
 
     named = tuple(map(mode_of, mode or ()))

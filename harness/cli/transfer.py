@@ -58,7 +58,7 @@ def transfer(
     are left out and named; so are those that other code trained, which are scored all the same. A cell whose weights are damaged is
     named too, and the exit code is 1 then.
     """
-    from harness.inference import chosen_device
+    from harness.inference.detector import chosen_device
     from harness.prediction.labelled import (
         BrokenCandidate,
         candidate_of_cell,

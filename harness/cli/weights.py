@@ -75,7 +75,7 @@ def fetch(
 ) -> None:
     """Get the published weights of NAME into the cache, checked; what is there stays."""
     from harness.errors import InputError
-    from harness.needed_weights import backbones_of
+    from harness.matrix.needed_weights import backbones_of
     from harness.weights import fetch as getting
     from harness.weights.cache import cached_path
 

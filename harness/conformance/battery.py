@@ -18,7 +18,7 @@ from detectors.meta import Form
 from harness.conformance import checks
 from harness.conformance.round_trip import round_trip
 from harness.conformance.subject import Arm, Demands, NotApplicable, Subject, subject_of, told
-from harness.random_state import random_state, set_random_state
+from harness.pytorch.random_state import random_state, set_random_state
 from harness.training.determinism import deterministic
 
 

@@ -22,12 +22,13 @@ from harness.conformance.other_process import same_in_another_process
 from harness.conformance.samples import hostile_labels
 from harness.conformance.second_device import SECOND_DEVICE, second_device
 from harness.conformance.subject import CPU, Arm, NotApplicable, Subject, Unmet, told
-from harness.inference import decoded, load_detector, predict
+from harness.files.validation import validated
+from harness.inference.detector import load_detector
+from harness.inference.predict import decoded, predict
 from harness.lanes import Lane
 from harness.methods.samiro import TERM
 from harness.methods.taps import as_map, tap_grids, token_shape
 from harness.training.checkpoint import save_inference_checkpoint
-from harness.validation import validated
 from harness.weights.cache import published_name
 
 STEPS = 300

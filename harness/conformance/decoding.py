@@ -13,7 +13,8 @@ from torch.utils import _pytree as pytree
 from detectors.base import Detector
 from harness.conformance.second_device import SECOND_DEVICE, second_device
 from harness.conformance.subject import Unmet, told
-from harness.inference import decoded, with_confidence_threshold
+from harness.inference.detector import with_confidence_threshold
+from harness.inference.predict import decoded
 from harness.lanes import Geometry, Lane
 
 CERTAIN = 1e-3

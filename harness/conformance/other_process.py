@@ -85,7 +85,7 @@ def _close(first: Tensor, second: Tensor) -> bool:
 
 def main(name: str, form: Any, shown: str, found: str) -> None:
     """What the other process does."""
-    from harness.torchvision_guard import ensure_torchvision
+    from harness.pytorch.torchvision_guard import ensure_torchvision
     from harness.training.determinism import deterministic
 
     ensure_torchvision()

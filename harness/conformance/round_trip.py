@@ -14,7 +14,7 @@ from detectors.base import Batch, Detector
 from harness.conformance.checks import f1_of
 from harness.conformance.decoding import check_decoding, check_lanes
 from harness.conformance.subject import Arm, Subject, Unmet, told
-from harness.inference import decoded
+from harness.inference.predict import decoded
 
 STEPS = 400
 

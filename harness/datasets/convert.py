@@ -25,7 +25,7 @@ from harness.datasets.index import LabelIndex
 from harness.datasets.rendering import SCENARIOS_FILE
 from harness.datasets.tusimple import at_rows, write_labels
 from harness.errors import InputError
-from harness.files import write_json
+from harness.files.stored import write_json
 from harness.lanes import Lane
 
 Images = Literal["link", "copy", "symlink"]

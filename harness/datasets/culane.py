@@ -19,7 +19,7 @@ from harness.datasets.lines import label_name, lines_text, parse_lines, write_li
 from harness.datasets.predictions import read_predictions, write_predictions
 from harness.datasets.rendering import rendered_key
 from harness.errors import InputError, InputWarning, did_you_mean
-from harness.files import sha256_of_json
+from harness.files.stored import sha256_of_json
 from harness.lanes import Lane, archived
 
 __all__ = ["CULane", "label_name", "lines_text", "read_list", "write_lines_file"]

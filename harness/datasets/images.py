@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from harness.datasets.base import read_bytes
 from harness.errors import InputError
-from harness.files import written_aside
+from harness.files.stored import written_aside
 from harness.lanes import Matrix
 
 Image = npt.NDArray[np.uint8]

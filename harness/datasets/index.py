@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import InputError, InputWarning
-from harness.files import cache_folder, sha256_of_text, written_aside
+from harness.files.stored import cache_folder, sha256_of_text, written_aside
 from harness.lanes import Lane, Points, near_to_far
-from harness.processes import die_with_parent
+from harness.processes.children import die_with_parent
 
 INDEX_VERSION = 3
 """Part of every index's key: raise it when the index or the parsing of labels changes."""

@@ -20,7 +20,7 @@ from harness.datasets.culane import label_name
 from harness.datasets.images import read_image, whole_bytes
 from harness.datasets.lines import write_lines_file
 from harness.errors import InputError
-from harness.files import sync_folder
+from harness.files.stored import sync_folder
 from harness.lanes import Lane, Part, apply_matrix, resize_matrix
 
 Mask = npt.NDArray[np.integer]

@@ -24,7 +24,7 @@ from harness.datasets.lines import COORDINATE_LIMIT, lines_text
 from harness.datasets.predictions import read_lines_files
 from harness.datasets.rendering import SCENARIOS_FILE, rendered_key, scenarios_of
 from harness.errors import InputError, did_you_mean
-from harness.files import sha256_of_json
+from harness.files.stored import sha256_of_json
 from harness.lanes import Lane, Points, archived
 
 Kind = TypeVar("Kind")

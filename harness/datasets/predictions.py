@@ -15,9 +15,9 @@ import numpy.typing as npt
 from harness.datasets.base import Frame, read_bytes
 from harness.datasets.lines import label_name, lines_text, parse_lines
 from harness.errors import InputError
-from harness.files import written_aside
+from harness.files.arrays import DAMAGE, Arrays, read_arrays
+from harness.files.stored import written_aside
 from harness.lanes import PIXEL_FRACTION, Lane, archived_points
-from harness.stored_arrays import DAMAGE, Arrays, read_arrays
 
 
 def write_predictions(folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:

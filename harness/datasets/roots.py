@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.yaml_files import read_yaml
+from harness.files.yaml import read_yaml
 
 SOURCES = {
     "culane": "https://xingangpan.github.io/projects/CULane.html",

@@ -23,7 +23,7 @@ from harness.datasets.index import LabelIndex, index_of
 from harness.datasets.lines import COORDINATE_LIMIT
 from harness.datasets.rendering import SCENARIOS_FILE, rendered_key, scenarios_of
 from harness.errors import InputError, did_you_mean
-from harness.files import sha256_of_json, write_text
+from harness.files.stored import sha256_of_json, write_text
 from harness.lanes import Lane, Points, archived_points, near_to_far
 
 Rows = npt.NDArray[np.float64]

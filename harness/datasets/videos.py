@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.datasets.images import Image
 from harness.errors import InputError
-from harness.files import sync_folder
+from harness.files.stored import sync_folder
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
 """How the names of video files end, in small letters."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from harness.faults import FaultKind
-from harness.progress import Event, Report
+from harness.processes.faults import FaultKind
+from harness.processes.progress import Event, Report
 
 Task = Callable[[Report], None]
 """What a job does: a picklable callable (a `functools.partial` of a module's function) that gets the report to tell its progress to."""
@@ -53,7 +53,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. kind: of the fault (`harness.faults`). `log` is where its output went, tracebacks included."""
+    """How a job ended. kind: of the fault (`harness.processes.faults`). `log` is where its output went, tracebacks included."""
 
     job: str
     state: Literal["done", "failed", "skipped"]

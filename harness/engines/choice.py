@@ -28,7 +28,7 @@ def engine_for(name: EngineName, suite: Suite, results: Path) -> Engine:
 
 def local_engine(suite: Suite, folder: Path) -> Engine:
     """The engine on this machine: its GPUs where the suite may use them, else its cores."""
-    from harness.artefacts import resolve_device
+    from harness.cell.artefacts import resolve_device
     from harness.engines.local import LocalEngine
     from harness.engines.room import GIGABYTE, named_gpus, this_machine
 

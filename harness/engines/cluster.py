@@ -20,8 +20,8 @@ from harness.engines.spool import News, SpooledJob
 from harness.engines.states import JobState, read_states, states_file, write_states
 from harness.engines.worker_process import not_started, outcome_of
 from harness.errors import InputError, InputWarning
-from harness.faults import FaultKind, InfrastructureError, fault_of
-from harness.progress import Event, stopping
+from harness.processes.faults import FaultKind, InfrastructureError, fault_of
+from harness.processes.progress import Event, stopping
 
 SILENCE_SECONDS = 30.0
 """How long a job may be silent that its scheduler has ended or doesn't know: files take a while to show on another machine."""

@@ -21,7 +21,7 @@ from harness.engines.retries import BACK_OFF_SECONDS, Retries
 from harness.engines.room import Machine, Place, place_for
 from harness.engines.worker_process import STOPPED, not_started, outcome_of, thread_environment, worker_command
 from harness.errors import InputError
-from harness.progress import Event, stopping
+from harness.processes.progress import Event, stopping
 
 GRACE_SECONDS = 60.0
 """How long a stopped job has to end its step and write a checkpoint before it is killed. Who can't wait presses Ctrl-C again."""

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from harness.engines.base import Job, Listener, Outcome
-from harness.progress import Event
+from harness.processes.progress import Event
 
 BACK_OFF_SECONDS = (1.0, 10.0, 60.0, 300.0)
 """The pause before each attempt after the first: what a killed process, a full disk or a mount that is back in minutes needs."""

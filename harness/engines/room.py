@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.engines.base import Job, Resources
-from harness.environment import available_cores
+from harness.records.environment import available_cores
 
 GIGABYTE = 2**30
 

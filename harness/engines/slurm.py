@@ -18,7 +18,7 @@ from harness.engines.base import Job
 from harness.engines.cluster import SchedulerState
 from harness.engines.spool import GRACE_SECONDS, SpooledJob
 from harness.errors import InputError
-from harness.faults import InfrastructureError
+from harness.processes.faults import InfrastructureError
 
 MISSING = "--engine slurm: the package submitit isn't installed: pip install 'samiro-bench[slurm]'"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from harness.errors import InputError
-from harness.files import write_json
+from harness.files.stored import write_json
 
 
 class JobState(BaseModel):

@@ -16,10 +16,10 @@ from dataclasses import asdict
 from typing import IO, Any
 
 from harness.engines.worker_process import INTERRUPTED, STOPPED, UNHEARD
-from harness.faults import fault_of
-from harness.processes import die_with_parent
-from harness.progress import Event, throttled
-from harness.stopping import ask_to_stop, stop_asked, stop_on_request
+from harness.processes.children import die_with_parent
+from harness.processes.faults import fault_of
+from harness.processes.progress import Event, throttled
+from harness.processes.stopping import ask_to_stop, stop_asked, stop_on_request
 
 
 def main(report_seconds: float, parent: int) -> int:

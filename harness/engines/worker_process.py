@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.engines.base import Job, Outcome
-from harness.faults import FaultKind, fault_of
+from harness.processes.faults import FaultKind, fault_of
 
 REPORT_SECONDS = 0.25
 """At most one event of a phase in this time: a display can't show more."""

@@ -12,11 +12,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.counts import Stored
 from harness.errors import InputError
-from harness.faults import InfrastructureError
 from harness.latency.subject import Subject
-from harness.timings import BatchPoint, InferenceCost, ProtocolName, Throughput
+from harness.processes.faults import InfrastructureError
+from harness.records.counts import Stored
+from harness.records.timings import BatchPoint, InferenceCost, ProtocolName, Throughput
 
 BAD_INPUT = 2
 """Exit code of a process whose last line on standard error says what is wrong with its input."""

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import torch
 
-from harness.environment import available_cores
 from harness.errors import InputError
-from harness.files import write_text
-from harness.inference import view_of_files
+from harness.files.stored import write_text
+from harness.inference.predict import view_of_files
 from harness.latency.jobs import BAD_INPUT, Job, Result
 from harness.latency.subject import loaded
 from harness.methods.attach import without_method
-from harness.processes import die_with_parent
+from harness.processes.children import die_with_parent
+from harness.records.environment import available_cores
 from harness.throughput.batches import measure_batches
 from harness.throughput.cost import measure_inference_cost
 from harness.throughput.measurement import measure, not_compiled

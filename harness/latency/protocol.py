@@ -14,10 +14,10 @@ from harness.latency.images import SCORED_IMAGES, stratified
 from harness.latency.jobs import Job, Result, run_fresh
 from harness.latency.score_change import TOLERANCE, score_changes
 from harness.latency.subject import Subject, loaded
+from harness.records.timings import InferenceCost, ProtocolName, Throughput
 from harness.throughput.modes import HEADLINE, Mode, mode_of
 from harness.throughput.protocol import PROTOCOLS
 from harness.throughput.repeats import over_repeats
-from harness.timings import InferenceCost, ProtocolName, Throughput
 
 DeviceName = Literal["cpu", "cuda"]
 Run = Callable[[Job], Result]

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from detectors.base import Detector
-from harness.compilation import compile_in_place
-from harness.counts import scope_scores
 from harness.datasets.base import Dataset, Frame
-from harness.inference import predict
+from harness.inference.predict import predict
+from harness.inference.selection import headline
 from harness.lanes import Lane
+from harness.pytorch.compilation import compile_in_place
+from harness.records.counts import scope_scores
 from harness.scoring import SCORINGS
-from harness.selection import headline
 from harness.throughput.devices import timing_settings
 from harness.throughput.modes import HEADLINE, Mode, Precision
 from harness.training.plan import Precision as TrainedPrecision

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from detectors.base import Detector
-from harness.inference import load_detector
+from harness.inference.detector import load_detector
 
 
 class Subject(BaseModel):

@@ -12,7 +12,7 @@ from torch import Tensor
 from detectors.base import normalise
 from detectors.meta import Normalisation
 from harness.errors import InputError
-from harness.files import written_aside
+from harness.files.stored import written_aside
 from harness.methods.card import Reconstruction, TapQuality
 from harness.methods.masked_image_model import (
     MaskedImageModel,

@@ -22,7 +22,7 @@ from harness.methods.samiro import AttendedModel, RegularizedModel
 from harness.methods.statistics import TargetStatistics
 from harness.methods.taps import select_taps
 from harness.methods.weighting import FixedWeight, RatioWeight
-from harness.weightless import weightless
+from harness.pytorch.weightless import weightless
 
 
 def attach(

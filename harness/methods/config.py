@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from harness.errors import InputError, did_you_mean
-from harness.validation import first_complaint
+from harness.files.validation import first_complaint
 
 
 class Options(BaseModel):

@@ -16,7 +16,7 @@ from detectors.backbones import backbone_taps, build_backbone
 from detectors.base import Tap, normalise
 from detectors.meta import Normalisation
 from harness.errors import InputError
-from harness.files import sha256_of_file, write_text, written_aside
+from harness.files.stored import sha256_of_file, write_text, written_aside
 from harness.methods.card import OracleCard, card_path
 from harness.methods.folding import channels_last_is_safe, folded
 from harness.methods.registration import Grid, PixelTracer, blank_images, grid_of, merged

@@ -16,7 +16,7 @@ from harness.methods.oracle import Oracle
 from harness.methods.regularizer import PairRegularizer, PairTerms, Regularizer
 from harness.methods.taps import Reader, TapSelection, as_map, read_by, reading, token_shape
 from harness.methods.weighting import FixedWeight, RatioWeight, gradient_norms
-from harness.random_state import random_state, set_random_state
+from harness.pytorch.random_state import random_state, set_random_state
 
 TERM = "mutual_information"
 """Name of the regularizer's loss term."""

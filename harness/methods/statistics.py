@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.errors import InputError
-from harness.files import written_aside
+from harness.files.stored import written_aside
 from harness.methods.config import RegularizedConfiguration
 from harness.methods.normalization import resampled_target
 from harness.methods.oracle import Oracle

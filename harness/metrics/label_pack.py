@@ -24,8 +24,8 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from harness.errors import InputError, InputWarning
-from harness.files import sha256_of_json, written_aside
-from harness.fingerprint import fingerprint
+from harness.files.fingerprint import fingerprint
+from harness.files.stored import sha256_of_json, written_aside
 from harness.metrics.painted_lanes import Integers, PaintedLanes
 
 PACKS = "painted"

@@ -25,7 +25,7 @@ from detectors.upstream.references import REFERENCES
 from detectors.upstream.repositories import REPOSITORIES, Repository
 from detectors.upstream.running import training_without_dropout
 from harness.errors import InputError, did_you_mean
-from harness.inference import with_confidence_threshold
+from harness.inference.detector import with_confidence_threshold
 from harness.lanes import Lane
 from harness.parity.lanes import Polyline
 from harness.parity.layers import (
@@ -42,9 +42,9 @@ from harness.parity.layers import (
 )
 from harness.parity.shown import TRAINING_FRAMES, Shown, batch_of, frames_for, unusual_labels
 from harness.parity.weights import randomise
-from harness.random_state import random_state, set_random_state
+from harness.pytorch.random_state import random_state, set_random_state
+from harness.pytorch.weightless import weightless
 from harness.training.determinism import seed_everything
-from harness.weightless import weightless
 
 SEED = 0
 

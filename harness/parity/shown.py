@@ -15,7 +15,7 @@ from detectors.base import Batch, Detector, stack_targets
 from detectors.upstream.reference import Frame
 from harness.conformance.samples import hostile_labels, rendered_frames
 from harness.datasets.images import read_image, write_jpeg
-from harness.inference import network_images
+from harness.inference.predict import network_images
 from harness.lanes import Lane
 
 FRAMES = 4

@@ -15,7 +15,7 @@ from detectors.base import Detector
 from harness.datasets.images import Image, read_image
 from harness.datasets.videos import Video
 from harness.errors import InputError
-from harness.inference import decoded
+from harness.inference.predict import decoded
 from harness.lanes import Geometry, Lane, Part
 from harness.prediction.sources import Source
 from harness.training.augmentation import FrameGeometry, ReducedImage, planes, read_reduced, reduced, warped

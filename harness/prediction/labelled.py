@@ -13,18 +13,18 @@ from pathlib import Path
 import torch
 
 from detectors.base import Detector
-from harness.counts import OverlapScores, scope_scores
 from harness.datasets.culane import FEWEST_POINTS, CULane
-from harness.environment import available_cores
 from harness.errors import InputError
-from harness.files import sha256_of_file, sync_folder
-from harness.inference import load_detector
+from harness.files.stored import sha256_of_file, sync_folder
+from harness.inference.detector import load_detector
 from harness.lanes import Part
 from harness.prediction.frames import BrokenDetector
 from harness.prediction.outputs import Outputs
 from harness.prediction.run import predict_sources
 from harness.prediction.sources import IMAGE_SUFFIXES, Source
 from harness.prediction.trained import TrainedCell
+from harness.records.counts import OverlapScores, scope_scores
+from harness.records.environment import available_cores
 from harness.scoring import LANE_WIDTH, SCORINGS, scoring_on
 from harness.scoring.culane import score
 

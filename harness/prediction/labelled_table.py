@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Any
 
-from harness.counts import THRESHOLDS, OverlapScores
 from harness.prediction.labelled import LabelledFolder, Scored
+from harness.records.counts import THRESHOLDS, OverlapScores
 from harness.report.cells import Table
 from harness.report.tables import table_text
 from harness.report.text import counted, csv_text, markdown, number

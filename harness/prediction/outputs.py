@@ -13,7 +13,7 @@ from harness.datasets.lines import lines_text
 from harness.datasets.tusimple import line_text, sampled
 from harness.datasets.videos import WRITTEN_SUFFIX
 from harness.errors import InputError
-from harness.files import write_text, written_aside
+from harness.files.stored import write_text, written_aside
 from harness.lanes import Lane, archived
 from harness.prediction.frames import Picture
 from harness.prediction.sources import OVERLAY, Source

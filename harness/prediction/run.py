@@ -11,7 +11,7 @@ from detectors.base import Detector
 from harness.datasets.images import Image, write_jpeg
 from harness.datasets.videos import Video, written_video
 from harness.errors import InputError
-from harness.inference import draw_lanes
+from harness.inference.drawing import draw_lanes
 from harness.lanes import Part
 from harness.prediction.frames import Picture, Viewer, lanes_of
 from harness.prediction.outputs import Outputs

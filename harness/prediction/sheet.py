@@ -11,7 +11,7 @@ import torch
 from detectors.base import Detector
 from harness.datasets.images import Image
 from harness.errors import InputError
-from harness.inference import draw_lanes
+from harness.inference.drawing import draw_lanes
 from harness.lanes import Lane, Part
 from harness.prediction.frames import Viewer, lanes_of
 from harness.prediction.sources import Source

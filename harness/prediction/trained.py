@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detectors.base import Detector
-from harness.cell import CellPhases, records_folder
+from harness.cell.keys import CellPhases, records_folder
+from harness.cell.predict import finished_detector
 from harness.errors import InputError
-from harness.matrix import Plan, make_plan
-from harness.phase_work import finished_detector
-from harness.records import read_sound_records
+from harness.matrix.plan import Plan, make_plan
+from harness.records.record import read_sound_records
 from harness.suite import Cell, load_suite
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from detectors.meta import Form
 from detectors.programs import DescribedProgram, ProgramForm, read_program
 from detectors.registry import is_program
-from harness.artefacts import open_part, resolve_device
-from harness.assembly import assemble_evaluations, read_json, rendered_artefacts
-from harness.cell import (
+from harness.cell.artefacts import open_part, resolve_device
+from harness.cell.assembly import assemble_evaluations, read_json, rendered_artefacts
+from harness.cell.keys import (
     cell_folder,
     content_key,
     evaluation_identity,
@@ -22,23 +22,23 @@ from harness.cell import (
     score_code,
     scoring_of,
     set_orphans_aside,
-    worked_on,
 )
+from harness.cell.phases import Phase, run_phase, was_accepted
+from harness.cell.run import worked_on
 from harness.datasets.base import FORMS, Dataset
 from harness.datasets.predictions import pack_predictions, predictions_sha256
-from harness.environment import environment
 from harness.errors import InputError
-from harness.files import sha256_of_file, sha256_of_json, write_json
-from harness.fingerprint import code_of
+from harness.files.fingerprint import code_of
+from harness.files.stored import sha256_of_file, sha256_of_json, write_json
 from harness.methods.config import BaselineConfiguration
-from harness.phases import Phase, run_phase, was_accepted
+from harness.processes.progress import Event, Report
 from harness.programs.run import ask
-from harness.progress import Event, Report
-from harness.records import Artefact, Environment, Identity, Record, identity_hash, write_record
+from harness.records.environment import environment
+from harness.records.record import Artefact, Environment, Identity, Record, identity_hash, write_record
+from harness.records.timings import OwnTiming
 from harness.suite import DatasetPart, EvaluationPart, Point, Suite, TrainingPart, dataset_identity, form_of
 from harness.suite.evaluations import evaluations_of
 from harness.suite.tiers import chosen_points
-from harness.timings import OwnTiming
 
 PREDICT = "predict.json"
 """What a finished prediction says of itself."""
@@ -175,7 +175,7 @@ def program_phases(results: Path, cell: ProgramCell, contents: Mapping[str, str]
 
 def run_program_cell(results: Path, cell: ProgramCell, report: Report) -> None:
     """Ask, score and record, whatever of that isn't done."""
-    from harness.phase_work import pack_submission, score_split
+    from harness.cell.score import pack_submission, score_split
 
     phases = program_phases(results, cell)
     dataset = open_part(results, cell.identity.dataset, cell.dataset)

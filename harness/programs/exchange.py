@@ -21,7 +21,7 @@ from harness.datasets.lines import label_name
 from harness.datasets.llamas import LLAMAS, prediction_path
 from harness.datasets.tusimple import TuSimple
 from harness.errors import InputError
-from harness.files import write_text
+from harness.files.stored import write_text
 
 FACTS = 40
 """Facts that a program may state, of TEXT characters each."""

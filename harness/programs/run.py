@@ -18,7 +18,7 @@ from harness.datasets.base import Dataset, Frame
 from harness.datasets.tusimple import PREDICTIONS_FILE, TuSimple
 from harness.errors import InputError
 from harness.lanes import Lane
-from harness.processes import die_with_parent
+from harness.processes.children import die_with_parent
 from harness.programs.exchange import prediction_name, read_facts, read_timings, write_images
 
 LOOK_SECONDS = 0.2

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness.counts import OverlapScores
-from harness.files import sha256_of_json
-from harness.records import Evaluation, Record, Submission, read_sound_records
+from harness.files.stored import sha256_of_json
+from harness.records.counts import OverlapScores
+from harness.records.record import Evaluation, Record, Submission, read_sound_records
 
 
 def known_predictions(results: Path, suite: str, name: str) -> dict[str, str]:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from functools import cache
 
 from detectors.registry import TABLE, UPSTREAM
-from harness.cell import scored_part, scoring_of
+from harness.cell.keys import scored_part, scoring_of
 from harness.errors import InputError, did_you_mean
 from harness.programs.cell import program_cells
 from harness.publishing.expected import ExpectedCell, ExpectedEvaluation, ExpectedSuite
 from harness.publishing.labels import LabelFacts, labels_name
-from harness.records import corruption_text
+from harness.records.record import corruption_text
 from harness.rendered.spec import FORMS, dataset_key
 from harness.suite import EvaluationPart, ScoredCell, cells_of, form_of, load_suite, suite_names
 

@@ -15,8 +15,8 @@ from types import MappingProxyType
 
 from pydantic import Field, ValidationError
 
-from harness.counts import Stored
 from harness.errors import InputError
+from harness.files.validation import plain_complaint
 from harness.publishing.copies import copies
 from harness.publishing.expected import ExpectedSuite, clipped, record_faults, unlike
 from harness.publishing.labels import labels_name, unpack_labels
@@ -24,10 +24,10 @@ from harness.publishing.quarantine import Bounds, archive_faults, read_strange_y
 from harness.publishing.site import TRAINING, losses_of
 from harness.publishing.statement import STATEMENT_FILE, SUITE_FILE, Statement
 from harness.publishing.verify import Checked, inside, verify
-from harness.records import Evaluation, Record, Submission, read_record
+from harness.records.counts import Stored
+from harness.records.record import Evaluation, Record, Submission, read_record
 from harness.report.arms import arms_of
 from harness.report.text import one_line
-from harness.validation import plain_complaint
 
 REASONS = 30
 """So many reasons are told, and how many there are besides."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from harness.counts import Stored
 from harness.publishing.labels import LabelFacts
-from harness.records import Evaluation, Identity, Record, Submission, identity_hash
+from harness.records.counts import Stored
+from harness.records.record import Evaluation, Identity, Record, Submission, identity_hash
 
 FOREIGN = "not this repository's detector"
 OWN_TO_A_DETECTOR = ("detector", "detector_meta", "recipe", "weights", "micro_batch_size")

@@ -16,15 +16,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from harness.counts import THRESHOLDS, UNNAMED, Counts, OverlapCounts
 from harness.datasets.base import Dataset
 from harness.datasets.images import Image, read_image
 from harness.errors import InputError
-from harness.files import sha256_of_text, written_aside
+from harness.files.stored import sha256_of_text, written_aside
 from harness.lanes import Lane
 from harness.publishing.labels import labels_name, laid_out, unpack_labels
 from harness.publishing.rescoring import LONGEST_SIDE, check_predictions, plain, stated_size
-from harness.records import Evaluation, Record, read_checked_counts
+from harness.records.counts import THRESHOLDS, UNNAMED, Counts, OverlapCounts
+from harness.records.record import Evaluation, Record, read_checked_counts
 from harness.report.columns import EMPTY_SCENARIO, SCENARIOS
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Row

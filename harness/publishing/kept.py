@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.recorded import SuiteCells
-from harness.records import Identity, Record
+from harness.matrix.recorded import SuiteCells
+from harness.records.record import Identity, Record
 from harness.report.text import counted
 
 

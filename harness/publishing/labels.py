@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from pydantic import Field, ValidationError
 
-from harness.counts import Stored
 from harness.datasets.base import Dataset, open_dataset, read_bytes
 from harness.errors import InputError
-from harness.files import written_aside
+from harness.files.arrays import DAMAGE, Arrays, read_arrays
+from harness.files.stored import written_aside
+from harness.files.validation import plain_complaint
 from harness.publishing.sums import RESTORE
+from harness.records.counts import Stored
 from harness.rendered.dataset import label_dataset
 from harness.rendered.spec import FORMS, RenderSpec, dataset_key, gives_labels_of
-from harness.stored_arrays import DAMAGE, Arrays, read_arrays
-from harness.validation import plain_complaint
 
 FRAME_LIMIT = 200_000
 """Labels of more frames, in all splits together, aren't made again: CULane has 133,235, and a frame takes 2 ms."""

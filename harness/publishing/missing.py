@@ -8,9 +8,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import InputError
-from harness.files import read_bounded, write_json
+from harness.files.stored import read_bounded, write_json
+from harness.files.validation import plain_complaint
 from harness.publishing.sums import RESTORE
-from harness.validation import plain_complaint
 
 MISSING_FILE = "missing.json"
 """Of a publication of chosen cells; one of the whole suite has none."""

@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from harness.counts import UNNAMED, Counts
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.images import Image, read_image, write_jpeg
-from harness.inference import draw_lanes
+from harness.inference.drawing import draw_lanes
 from harness.lanes import Lane
+from harness.records.counts import UNNAMED, Counts
 
 TILE_WIDTH = 640
 """Of one frame in the sheet; its height is in proportion."""

@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from harness.artefacts import open_part, rendering_phase
-from harness.cell import CellPhases, records_folder
+from harness.cell.artefacts import open_part, rendering_phase
+from harness.cell.keys import CellPhases, records_folder
 from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.errors import InputError
-from harness.files import write_text
-from harness.matrix import Plan, records_of, refuse_unavailable
+from harness.files.stored import write_text
+from harness.matrix.plan import Plan, refuse_unavailable
+from harness.matrix.recorded import SuiteCells, lacking_rows
+from harness.matrix.run import records_of
 from harness.publishing.kept import check_kept
 from harness.publishing.labels import labels_name, opened, pack_labels, unpack_labels
 from harness.publishing.missing import MISSING_FILE, read_missing, write_missing
@@ -25,8 +27,7 @@ from harness.publishing.site import SITE, TRAINING, write_site
 from harness.publishing.sums import SUMS_FILE, write_sums
 from harness.publishing.tables import TABLES, write_tables
 from harness.publishing.verify import verify
-from harness.recorded import SuiteCells, lacking_rows
-from harness.records import Evaluation, Record, Submission, read_checked_counts, read_records, write_record
+from harness.records.record import Evaluation, Record, Submission, read_checked_counts, read_records, write_record
 from harness.rendered.dataset import label_dataset
 from harness.rendered.spec import RenderSpec
 from harness.report.badge import badge_text

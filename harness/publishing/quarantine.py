@@ -17,13 +17,13 @@ from typing import Any
 
 import yaml
 
-from harness.counts import AccuracyCounts, OverlapCounts
 from harness.errors import InputError
-from harness.files import read_bounded
+from harness.files.stored import read_bounded
+from harness.files.yaml import parse_yaml
 from harness.publishing.statement import STATEMENT_FILE, SUITE_FILE
 from harness.publishing.sums import SUMS_FILE
 from harness.publishing.tables import TABLES
-from harness.yaml_files import parse_yaml
+from harness.records.counts import AccuracyCounts, OverlapCounts
 
 TOP = frozenset({STATEMENT_FILE, SUITE_FILE, SUMS_FILE, *TABLES})
 FOLDERS = {"records": (".json", ".counts.npz"), "predictions": (".npz",), "labels": (".npz",), "training": (".jsonl",)}

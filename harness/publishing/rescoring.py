@@ -11,16 +11,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.counts import UNNAMED, Counts, ScopeScores, read_counts, scope_scores
 from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.datasets.roots import dataset_root
 from harness.errors import InputError
-from harness.files import sha256_of_file
+from harness.files.stored import sha256_of_file
 from harness.lanes import Lane
 from harness.publishing.labels import doubt_of, labels_name, laid_out, unpack_labels
 from harness.publishing.sums import RESTORE
-from harness.records import Evaluation, Record, Submission, counts_path
+from harness.records.counts import UNNAMED, Counts, ScopeScores, read_counts, scope_scores
+from harness.records.record import Evaluation, Record, Submission, counts_path
 from harness.scoring import LANE_WIDTH, SCORINGS, scoring_on
 
 Outcome = Literal["verified", "differs", "unverified"]

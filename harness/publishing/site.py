@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.datasets.base import Dataset
 from harness.errors import InputError
-from harness.files import read_bounded
+from harness.files.stored import read_bounded
 from harness.publishing.frames import Frames, frames_of, plain_file, with_pictures, write_pictures
 from harness.publishing.sums import RESTORE
 from harness.report.figures import figure_names, write_figures

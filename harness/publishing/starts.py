@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.files import read_bounded
+from harness.files.stored import read_bounded
 from harness.publishing.frames import plain_file
 from harness.publishing.site import LOG_LIMIT, TRAINING
 from harness.publishing.sums import RESTORE
-from harness.records import Record
+from harness.records.record import Record
 from harness.report.arms import arms_of, why_not_paired
 from harness.report.rows import baselines_of
 

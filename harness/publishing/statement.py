@@ -9,8 +9,8 @@ from typing import Annotated, Literal, get_args
 import yaml
 from pydantic import AfterValidator, Field, StringConstraints
 
-from harness.counts import Stored
-from harness.files import write_text
+from harness.files.stored import write_text
+from harness.records.counts import Stored
 
 STATEMENT_FILE = "submission.yaml"
 SUITE_FILE = "suite.yaml"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.files import write_text
+from harness.files.stored import write_text
 from harness.publishing.review import Review
 from harness.report.text import markdown
 

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.cell import records_folder
+from harness.cell.keys import records_folder
 from harness.errors import InputError
-from harness.files import read_bounded
-from harness.matrix import CellState, Plan
+from harness.files.stored import read_bounded
+from harness.files.validation import validated
+from harness.matrix.plan import CellState, Plan
+from harness.matrix.recorded import failed_seeds
 from harness.publishing.demands import demands_of
 from harness.publishing.examine import read_statement, statement_of
 from harness.publishing.expected import record_faults
@@ -20,12 +22,10 @@ from harness.publishing.quarantine import FOLDERS, TOP, YAML_LIMIT, Bounds
 from harness.publishing.review import Review, review_as
 from harness.publishing.statement import SLUG, SUITE_FILE, Statement, write_statement
 from harness.publishing.sums import write_sums
-from harness.recorded import failed_seeds
-from harness.records import Record, read_record
+from harness.records.record import Record, read_record
 from harness.report.leaderboard import leaderboard
 from harness.report.published import read_published
 from harness.report.text import counted
-from harness.validation import validated
 
 PARTS = frozenset({*TOP, *FOLDERS})
 

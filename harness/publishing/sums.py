@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.files import read_bounded, sha256_of_file, write_text
+from harness.files.stored import read_bounded, sha256_of_file, write_text
 
 SUMS_FILE = "SHA256SUMS"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.files import write_text
+from harness.files.stored import write_text
 from harness.report.badge import to_badge
 from harness.report.leaderboard import Leaderboard
 from harness.report.tables import write_leaderboard

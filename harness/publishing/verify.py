@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import InputError, did_you_mean
-from harness.files import sha256_of_json
+from harness.files.stored import sha256_of_json
 from harness.publishing.copies import copies
 from harness.publishing.missing import read_missing
 from harness.publishing.rescoring import (
@@ -31,8 +31,8 @@ from harness.publishing.site import PAGE, page_of
 from harness.publishing.starts import unlike_starts
 from harness.publishing.sums import RESTORE, changed_files, read_sums
 from harness.publishing.tables import write_tables
-from harness.record_text import read_text
-from harness.records import Evaluation, ReadRecord, Record, Submission, read_any_record
+from harness.records.record import Evaluation, ReadRecord, Record, Submission, read_any_record
+from harness.records.text import read_text
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.published import read_published
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from harness.datasets.culane import write_lines_file
-from harness.files import write_text
+from harness.files.stored import write_text
 from harness.lanes import Lane
 from harness.rendered.clip import Clip
 from harness.rendered.frame import aim, culane_lanes, prepare, render_frame

@@ -18,8 +18,8 @@ import cv2
 
 from harness.datasets.rendering import RENDERING_FILE
 from harness.errors import InputError
-from harness.files import sha256_of_json, sync_folder, write_json
-from harness.processes import die_with_parent
+from harness.files.stored import sha256_of_json, sync_folder, write_json
+from harness.processes.children import die_with_parent
 from harness.rendered import culane_form, llamas_form, tusimple_form
 from harness.rendered.clip import Clip
 from harness.rendered.spec import FORMS, SCENARIOS, Form, RenderSpec, dataset_key

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.datasets.llamas import IMAGE_SUFFIX, SPLITS
 from harness.datasets.rendering import SCENARIOS_FILE
-from harness.files import write_json
+from harness.files.stored import write_json
 from harness.rendered.clip import Clip
 from harness.rendered.frame import Shot, aim, draw, labelled_curves, prepare
 from harness.rendered.highway import DASH, Recording, sample_highway

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from harness.datasets.base import Dataset, Frame, open_dataset
-from harness.files import written_aside
+from harness.files.stored import written_aside
 from harness.rendered.kernels import Bytes
 from harness.rendered.spec import RenderSpec
 

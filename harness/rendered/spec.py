@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from harness.errors import did_you_mean
-from harness.files import sha256_of_json
+from harness.files.stored import sha256_of_json
 
 RENDERER_VERSION = "6"
 """Raised whenever the pixels or labels of specs of all forms change: it is part of a rendered dataset's identity.

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.datasets.rendering import SCENARIOS_FILE
 from harness.datasets.tusimple import write_labels
-from harness.files import write_json
+from harness.files.stored import write_json
 from harness.lanes import Lane
 from harness.rendered.clip import Clip
 from harness.rendered.frame import Shot, aim, draw, labelled_curves, prepare

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.files import canonical_json
-from harness.records import Evaluation, Identity, Record
+from harness.files.stored import canonical_json
+from harness.records.record import Evaluation, Identity, Record
 
 _OF_THE_SEED = {"seed", "threads", "micro_batch_size"}
 """What may differ between the records of an arm. Threads and micro-batches must agree in a pair, which is checked seed by seed."""

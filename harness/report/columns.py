@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from harness.counts import THRESHOLDS, UNNAMED, AccuracyCounts, Counts, OverlapCounts
+from harness.records.counts import THRESHOLDS, UNNAMED, AccuracyCounts, Counts, OverlapCounts
 from harness.report.estimates import (
     Estimates,
     Floats,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import mean, median
 from typing import TypeVar
 
-from harness.records import Environment, Record
+from harness.records.record import Environment, Record
+from harness.records.timings import InferenceCost, Latency, StepCost, Throughput
 from harness.report.arms import Arm
-from harness.timings import InferenceCost, Latency, StepCost, Throughput
 
 Number = TypeVar("Number", int, float)
 

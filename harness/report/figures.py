@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.files import written_aside
+from harness.files.stored import written_aside
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.section_text import section_title
 from harness.report.site.plots import in_points, pareto

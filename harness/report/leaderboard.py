@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.files import no_collection
-from harness.records import Record
+from harness.files.stored import no_collection
+from harness.records.record import Record
 from harness.report.arms import Arm, arms_of
 from harness.report.beside import Reproduction, reproductions
 from harness.report.columns import Column, arm_estimates, columns_of
@@ -124,7 +124,7 @@ def leaderboard(
     """Build the leaderboard of some records whose counts lie in `folder`; the order of the records doesn't matter.
 
     `published` figures stand beside the rows of the datasets that they are about. failed: what ended without a record
-    (`harness.recorded.failed_seeds`), which the leaderboard reports.
+    (`harness.matrix.recorded.failed_seeds`), which the leaderboard reports.
 
     Records that are there twice are left out, and so are those whose counts are missing, broken, changed after they were recorded,
     at odds with the recorded scores, or of other images or labels than those of most records under one content hash. What is wrong

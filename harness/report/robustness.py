@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.records import Record, corruption_of
+from harness.records.record import Record, corruption_of
 from harness.report.arms import Arm
 from harness.report.columns import FAMILIES, Column, arm_estimates
 from harness.report.estimates import Estimates, mean_over, share_of

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.counts import ScopeScores
 from harness.errors import InputError
-from harness.records import Evaluation, Record, read_checked_counts
+from harness.records.counts import ScopeScores
+from harness.records.record import Evaluation, Record, read_checked_counts
 from harness.report.statistics import ROUNDING
 from harness.report.sums import Layouts, Sums, sums_of
 
@@ -123,7 +123,7 @@ def same(made: object, recorded: object) -> bool:
 
 
 def scores_of(sums: Sums, scenario: str | None) -> ScopeScores:
-    """The scores of a scope from its sums, as `harness.counts.scope_scores` makes them from the images."""
+    """The scores of a scope from its sums, as `harness.records.counts.scope_scores` makes them from the images."""
     if scenario is None:
         return sums.kind.scores({name: values.sum(axis=0) for name, values in sums.by_scenario.items()})
     place = sums.layout.scenarios.index(scenario)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.files import canonical_json
+from harness.files.stored import canonical_json
 from harness.report.arms import what_differs
 from harness.report.estimates import Floats
 from harness.report.random_effects import RandomEffects, averaged_within, clip_covariance, random_effects

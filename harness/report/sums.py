@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from harness.counts import Counts, Values
+from harness.records.counts import Counts, Values
 
 Summed = TypeVar("Summed", bound=npt.NDArray[Any])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.files import write_text
+from harness.files.stored import write_text
 from harness.report.beyond_cells import (
     HOW_TO_READ_ROBUSTNESS,
     HOW_TO_READ_TRANSFER,

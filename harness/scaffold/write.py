@@ -9,7 +9,7 @@ from pathlib import Path
 
 from detectors.registry import detector_names
 from harness.errors import InputError
-from harness.files import write_text
+from harness.files.stored import write_text
 
 TEMPLATE = Path(__file__).with_name("adapter.py")
 

@@ -10,10 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol
 
-from harness.counts import Counts
 from harness.datasets.base import Dataset
 from harness.datasets.culane import IMAGE_SIZE
 from harness.metrics.oddities import Oddity
+from harness.records.counts import Counts
 from harness.scoring.images import Progress
 
 

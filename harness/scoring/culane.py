@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.counts import OverlapCounts
 from harness.datasets.base import Dataset
 from harness.datasets.culane import CULane
-from harness.files import cache_folder
+from harness.files.stored import cache_folder
 from harness.metrics.culane import LANE_WIDTH, score_images
 from harness.metrics.label_pack import PACKS
 from harness.metrics.oddities import Oddity, refuse
+from harness.records.counts import OverlapCounts
 from harness.scoring.images import Progress, overlap_counts
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.counts import THRESHOLDS, UNNAMED, OverlapCounts
 from harness.datasets.base import Frame
 from harness.metrics.counts import Counts
+from harness.records.counts import THRESHOLDS, UNNAMED, OverlapCounts
 
 Progress = Callable[[int], object]
 """Called with the number of images done since the last call."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.counts import OverlapCounts
 from harness.datasets.base import Dataset
 from harness.datasets.llamas import LLAMAS
 from harness.metrics.llamas import count_labels
 from harness.metrics.oddities import Oddity, refuse
+from harness.records.counts import OverlapCounts
 from harness.scoring.images import Progress, overlap_counts
 
 

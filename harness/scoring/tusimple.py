@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.counts import AccuracyCounts
 from harness.datasets.base import Dataset
 from harness.datasets.tusimple import PREDICTIONS_FILE, TuSimple
 from harness.metrics.oddities import Oddity
 from harness.metrics.tusimple import score_file
+from harness.records.counts import AccuracyCounts
 from harness.scoring.images import Progress, of_images
 
 

@@ -15,10 +15,10 @@ from typing import NamedTuple
 from detectors.programs import read_program
 from detectors.registry import is_program
 from harness.errors import InputError, did_you_mean
-from harness.records import Identity
+from harness.files.validation import validated
+from harness.records.record import Identity
 from harness.suite.known import known_detector
 from harness.suite.schema import Condition, Inclusion, Suite
-from harness.validation import validated
 
 
 class Point(NamedTuple):

@@ -10,7 +10,7 @@ from detectors.meta import Configuration, DetectorMeta, Form
 from detectors.registry import Adapter, find_adapter, is_program
 from harness.errors import InputError
 from harness.methods.config import MethodConfiguration
-from harness.records import Identity, identity_hash
+from harness.records.record import Identity, identity_hash
 from harness.rendered.spec import dataset_key
 from harness.suite.axes import Point
 from harness.suite.evaluations import evaluations_of

@@ -1,4 +1,4 @@
-"""What suites and plans ask of detectors, without an import of those of the project that were asked before (`harness.remembered`)."""
+"""What suites and plans ask of detectors, without an import of those of the project that were asked before (`files.remembered`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from detectors.meta import DetectorMeta, Form
 from detectors.registry import find_adapter, own_module
-from harness.remembered import remembered
+from harness.files.remembered import remembered
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def parameter_count(name: str, meta: DetectorMeta, form: Form, build: Callable[[
     """Parameters of the network that `build` makes of a detector with such metadata. Raises what `build` does."""
 
     def answer() -> int:
-        from harness.weightless import weightless
+        from harness.pytorch.weightless import weightless
 
         with weightless():
             return sum(parameter.numel() for parameter in build().parameters())

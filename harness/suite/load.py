@@ -12,6 +12,8 @@ from detectors.programs import read_program
 from detectors.registry import is_program, rooted
 from harness.datasets.roots import refuse_shared_variable
 from harness.errors import InputError, did_you_mean
+from harness.files.validation import validated
+from harness.files.yaml import read_yaml
 from harness.methods.config import MADE_OF_IMAGES, MethodConfiguration, method_configuration
 from harness.suite.axes import Point, check_axes, fitting, points_of, variant_name
 from harness.suite.evaluations import evaluations_of, single_evaluations, splits_read, trained_on
@@ -20,10 +22,8 @@ from harness.suite.overrides import start_of
 from harness.suite.schema import DetectorPart, Suite, form_of, oracle_of
 from harness.suite.tiers import check_tiers
 from harness.suite.trial import check_input, check_start
-from harness.validation import validated
 from harness.weights.cache import rooted_weights
 from harness.weights.oracles import check_network, oracle_state
-from harness.yaml_files import read_yaml
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
 """Where the suites that come with the project lie."""

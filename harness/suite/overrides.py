@@ -8,9 +8,9 @@ from typing import Any, Literal
 from detectors.meta import Configuration, DetectorMeta, Form
 from detectors.registry import detector_class
 from harness.errors import InputError
+from harness.files.validation import validated
 from harness.suite.known import asked_of, known_detector
 from harness.suite.schema import FormOverrides, Overrides, Suite
-from harness.validation import validated
 from harness.weights.cache import weights_state
 
 

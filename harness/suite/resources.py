@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.errors import InputError
-from harness.records import Identity
+from harness.files.validation import validated
+from harness.records.record import Identity
 from harness.suite.axes import axes_of, fits
 from harness.suite.schema import CellNeeds, Condition, Needs, ResourcesPart, Suite
-from harness.validation import validated
 
 
 def needs_of(suite: Suite, identity: Identity | None = None) -> Needs:

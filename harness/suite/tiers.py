@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.errors import InputError, did_you_mean
-from harness.records import Identity
+from harness.records.record import Identity
 from harness.suite.axes import Point, axes_of, fits, points_of, select
 from harness.suite.schema import Suite
 

@@ -55,7 +55,7 @@ def built(detector: str, meta: DetectorMeta, form: Form) -> Detector:
     """A detector without memory for its weights, or one with them where it can't be had without; no generator is moved on."""
     import torch
 
-    from harness.weightless import weightless
+    from harness.pytorch.weightless import weightless
 
     try:
         with weightless():
@@ -72,7 +72,7 @@ def run_once(detector: str, meta: DetectorMeta, form: Form) -> None:
     """
     import torch
 
-    from harness.weightless import weightless
+    from harness.pytorch.weightless import weightless
 
     shape = (2, 3, *meta.configurations[form].input.network)
     with warnings.catch_warnings(), torch.no_grad():

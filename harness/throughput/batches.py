@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from detectors.base import Detector
+from harness.records.timings import BatchPoint, ProtocolName
 from harness.throughput.devices import timer_of, timing_settings
 from harness.throughput.measurement import forget_peak, peak_memory
 from harness.throughput.modes import HEADLINE, Mode, check_mode
 from harness.throughput.pipeline import Pipeline, View, deployed, frames_of
 from harness.throughput.protocol import PROTOCOLS
-from harness.timings import BatchPoint, ProtocolName
 
 GAIN = 1.03
 """A batch twice as large has to bring this many times the images a second, or larger ones aren't tried."""

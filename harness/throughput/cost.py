@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from detectors.base import Detector
-from harness.compilation import compiled
+from harness.pytorch.compilation import compiled
+from harness.records.timings import InferenceCost, ProtocolName
 from harness.throughput.devices import device_name, noise_flags, ratio_timer_of, timing_settings, usage
 from harness.throughput.interleaved import ratio_interval, turns
 from harness.throughput.modes import HEADLINE
 from harness.throughput.pipeline import View, deployed, frames_of
 from harness.throughput.protocol import PROTOCOLS
-from harness.timings import InferenceCost, ProtocolName
 
 Graph = Literal["eager", "exported", "compiled", "cuda-graph"]
 Network = Callable[[Tensor], Any]

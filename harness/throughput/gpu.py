@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import torch
 
-from harness.timings import GpuState
+from harness.records.timings import GpuState
 
 STATE = (
     "uuid", "clocks.sm", "clocks.mem", "power.draw", "temperature.gpu", "clocks_throttle_reasons.active", "mig.mode.current",

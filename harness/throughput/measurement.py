@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from detectors.base import Detector
+from harness.records.timings import ProtocolName, Throughput
 from harness.throughput.devices import device_name, noise_flags, timer_of, timing_settings, usage
 from harness.throughput.gpu import gpu_state
 from harness.throughput.modes import HEADLINE, Mode, check_mode
@@ -19,7 +20,6 @@ from harness.throughput.operations import count_operations
 from harness.throughput.pipeline import Pipeline, View, deployed, frames_of
 from harness.throughput.protocol import PROTOCOLS, drifted, latency_of, timed, warm_up
 from harness.throughput.reference import reference_milliseconds
-from harness.timings import ProtocolName, Throughput
 
 
 def measure(

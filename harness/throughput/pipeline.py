@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from detectors.base import Detector
-from harness.compilation import compiled
 from harness.lanes import Geometry
+from harness.pytorch.compilation import compiled
 from harness.throughput.devices import Timer
 from harness.throughput.modes import AUTOCAST, Mode
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.timings import Latency, ProtocolName
+from harness.records.timings import Latency, ProtocolName
 
 REFERENCE_DRIFT = 0.03
 """The reference model's median may change by this share during a measurement before the result is flagged."""

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.pytorch.torchvision_guard import ensure_torchvision
 from harness.throughput.devices import Timer, timing_settings
 from harness.throughput.interleaved import timed
 from harness.throughput.protocol import Protocol
-from harness.torchvision_guard import ensure_torchvision
 
 REFERENCE_INPUT = (1, 3, 288, 800)
 """What the reference model, torchvision's resnet18 in fp32-strict, is timed on: UFLD's input size."""

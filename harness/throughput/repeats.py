@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from harness.records.timings import Latency, Throughput
 from harness.throughput.protocol import PROTOCOLS
-from harness.timings import Latency, Throughput
 
 MEDIANS = ("cpu_ms", "compile_seconds")
 LATENCIES = ("latency_ms", "model_ms", "post_ms", "pre_ms", "h2d_ms", "end_to_end_ms")

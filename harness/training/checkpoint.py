@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.errors import InputError
-from harness.faults import stored_error
-from harness.files import canonical_json, sha256_of_file, written_aside
+from harness.files.stored import canonical_json, sha256_of_file, written_aside
+from harness.processes.faults import stored_error
 
 METADATA_KEY = "samiro_bench"
 """The one metadata entry of an inference checkpoint: the JSON text of its facts."""
@@ -96,7 +96,7 @@ def save_inference_checkpoint(path: Path, detector: nn.Module, facts: dict[str, 
     """Write a detector's state dict as safetensors, atomically; returns the file's sha256.
 
     detector: what `TrainingModel.inference_model` gives. facts: plain JSON values, see
-    `harness.inference.load_detector` for the keys that rebuild it.
+    `harness.inference.detector.load_detector` for the keys that rebuild it.
     """
     # safetensors refuses tensors that share memory or aren't contiguous; a copy is neither.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in detector.state_dict().items()}

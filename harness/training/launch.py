@@ -17,10 +17,10 @@ import torch
 import torch.distributed
 
 from harness.errors import InputError
-from harness.faults import InfrastructureError, OutOfMemory, fault_of
-from harness.processes import die_with_parent
-from harness.progress import Event, Report
-from harness.stopping import after_checkpoint, stop_on_request
+from harness.processes.children import die_with_parent
+from harness.processes.faults import InfrastructureError, OutOfMemory, fault_of
+from harness.processes.progress import Event, Report
+from harness.processes.stopping import after_checkpoint, stop_on_request
 from harness.training.plan import TrainingDiverged
 from harness.training.ranks import Ranks
 
@@ -39,8 +39,8 @@ def launch(work: Work, count: int, report: Report, *, cuda: bool) -> None:
 
     Events of all of them go to `report`. When one fails the others are killed, and its InputError, TrainingDiverged or OutOfMemory is
     raised here, InfrastructureError where it was killed, and anything else as a RuntimeError in one line (its traceback is on
-    stderr). They are killed too when this process is interrupted or dies; a request to stop (`harness.stopping`) goes on to them, and
-    they end after a checkpoint. InputError where there are fewer GPUs.
+    stderr). They are killed too when this process is interrupted or dies; a request to stop (`harness.processes.stopping`) goes on to
+    them, and they end after a checkpoint. InputError where there are fewer GPUs.
     """
     devices = _devices(count) if cuda else [None] * count
     context = multiprocessing.get_context("spawn")

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from harness.errors import InputError
-from harness.faults import InfrastructureError
+from harness.processes.faults import InfrastructureError
 
 Built = TypeVar("Built")
 

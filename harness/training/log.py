@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from harness.files import write_text
+from harness.files.stored import write_text
 from harness.training.board import Board
 
 

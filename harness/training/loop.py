@@ -21,14 +21,14 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from detectors.base import Batch
-from harness.compilation import compile_in_place
 from harness.errors import InputError
-from harness.faults import OutOfMemory, is_out_of_memory
 from harness.methods.base import TrainingModel
 from harness.methods.samiro import gradient_ratios
 from harness.methods.weighting import RatioWeight, refuse_compiled_measurement
-from harness.random_state import random_state, set_random_state
-from harness.stopping import after_checkpoint, at_once, stop_asked
+from harness.processes.faults import OutOfMemory, is_out_of_memory
+from harness.processes.stopping import after_checkpoint, at_once, stop_asked
+from harness.pytorch.compilation import compile_in_place
+from harness.pytorch.random_state import random_state, set_random_state
 from harness.training.average import MovingAverage
 from harness.training.board import Board
 from harness.training.checkpoint import load_training_state, save_training_state
@@ -74,7 +74,7 @@ def train(
     model and summary back without a step. Of several processes (`ranks`) each gives its own model and its share of the batches;
     the first alone validates, writes and tells its progress, and ends with the weights as above.
 
-    Asked to stop (`harness.stopping`), it leaves by KeyboardInterrupt after the step at hand and a checkpoint.
+    Asked to stop (`harness.processes.stopping`), it leaves by KeyboardInterrupt after the step at hand and a checkpoint.
     Raises TrainingDiverged; OutOfMemory, with the size of the micro-batch; InputError where the checkpoint is broken or of another
     training, and what the batches raise.
     """

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from detectors.base import normalise
 from detectors.meta import Normalisation
 from harness.errors import InputError
-from harness.files import sha256_of_json, sha256_of_text
+from harness.files.stored import sha256_of_json, sha256_of_text
 from harness.methods.assessment import assess_reconstruction, assess_taps
 from harness.methods.card import OracleCard, curve_path, picture_path
 from harness.methods.config import OracleConfiguration
 from harness.methods.masked_image_model import MaskedImageModel, random_visible
 from harness.methods.oracle import Oracle, drawn_backbone, oracle_taps, save_oracle
-from harness.stopping import after_checkpoint, stop_asked
+from harness.processes.stopping import after_checkpoint, stop_asked
 from harness.training.checkpoint import load_training_state, save_training_state
 from harness.training.determinism import deterministic
 from harness.training.loading import batches_in_order

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.files import written_aside
+from harness.files.stored import written_aside
 from harness.methods.card import Reconstruction
 
 WINDOW = 100

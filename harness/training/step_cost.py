@@ -32,10 +32,10 @@ import torch
 from detectors.base import Batch
 from harness.methods.base import TrainingModel
 from harness.methods.weighting import RatioWeight, measuring
-from harness.random_state import random_state, set_random_state
+from harness.pytorch.random_state import random_state, set_random_state
+from harness.records.timings import StepCost
 from harness.throughput.devices import Timer, device_name, noise_flags, ratio_timer_of, usage
 from harness.throughput.interleaved import turns
-from harness.timings import StepCost
 from harness.training.determinism import deterministic
 from harness.training.loop import steps_of
 from harness.training.plan import TrainingPlan

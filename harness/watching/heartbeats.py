@@ -21,7 +21,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.engines.base import Job, Task
-from harness.progress import Event, Report
+from harness.processes.progress import Event, Report
 
 BEAT_SECONDS = 10.0
 """How often a process says that it lives."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.engines.base import Job, Outcome
-from harness.progress import Event
+from harness.processes.progress import Event
 from harness.watching.board import BENCH, Board
 from harness.watching.events import (
     Ended,

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from detectors.backbone_sources import BACKBONES
 from detectors.meta import FILE, Data, DetectorMeta, Form
 from harness.errors import InputError
-from harness.files import cache_folder, sha256_of_file
-from harness.records import Artefact
+from harness.files.stored import cache_folder, sha256_of_file
+from harness.records.record import Artefact
 
 if TYPE_CHECKING:
     from torch import Tensor

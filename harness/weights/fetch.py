@@ -17,8 +17,8 @@ from filelock import FileLock
 
 from detectors.timm_registry import data_of, timm_name
 from harness.errors import InputError
-from harness.files import sha256_of_file, write_text, written_aside
-from harness.torchvision_guard import ensure_torchvision
+from harness.files.stored import sha256_of_file, write_text, written_aside
+from harness.pytorch.torchvision_guard import ensure_torchvision
 from harness.weights.cache import WeightsCard, cached_path, card_path, published_name, read_card
 
 DATA = "ImageNet-1k (ILSVRC 2012)"

@@ -8,8 +8,8 @@ from detectors.backbone_sources import BACKBONES
 from detectors.meta import FILE
 from detectors.timm_registry import timm_name, timm_with
 from harness.errors import InputError
+from harness.files.remembered import remembered
 from harness.methods.config import OracleConfiguration
-from harness.remembered import remembered
 from harness.weights.cache import WeightsState, file_state, published_name, published_state
 from harness.weights.fetch import TIMM
 

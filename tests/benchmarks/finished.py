@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from harness.cell import records_folder
-from harness.files import write_json
-from harness.matrix import Plan, make_plan
-from harness.phases import Phase
-from harness.records import Record, read_records, write_record
+from harness.cell.keys import records_folder
+from harness.cell.phases import Phase
+from harness.files.stored import write_json
+from harness.matrix.plan import Plan, make_plan
+from harness.records.record import Record, read_records, write_record
 from harness.suite import load_suite
 
 MINI = Path(__file__).resolve().parents[2] / "results" / "mini" / "records"

@@ -23,10 +23,11 @@ from harness.engines.base import Engine, Job, Listener, Outcome
 from harness.engines.local import LocalEngine
 from harness.engines.room import Machine
 from harness.errors import InputError
-from harness.files import no_collection
-from harness.matrix import make_plan, run
-from harness.preflight import preflight
-from harness.progress import Event, Report
+from harness.files.stored import no_collection
+from harness.matrix.plan import make_plan
+from harness.matrix.preflight import preflight
+from harness.matrix.run import run
+from harness.processes.progress import Event, Report
 from harness.suite import Suite, load_suite
 from harness.watching.events import EventFile, EventReader, Progress, now
 from harness.watching.journal import Journal

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.counts import read_counts
-from harness.records import Record, read_records, read_sound_records
+from harness.records.counts import read_counts
+from harness.records.record import Record, read_records, read_sound_records
 from harness.report.leaderboard import leaderboard
 from harness.report.table_csv import to_csv
 from harness.report.table_latex import to_latex
@@ -35,7 +35,7 @@ def written(records: list[Record], folder: Path) -> None:
 
 
 def test_five_hundred_rows_take_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.files.os.fsync", lambda descriptor: None)  # 1,500 of them aren't what is timed
+    monkeypatch.setattr("harness.files.stored.os.fsync", lambda descriptor: None)  # 1,500 of them aren't what is timed
     records = many_rows(tmp_path, 500)
     start = time.process_time()
     written(records, tmp_path)
@@ -61,7 +61,7 @@ def from_disk(folder: Path) -> None:
 @pytest.mark.benchmark(group="report")
 def test_speed_of_ten_thousand_records(benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """1,000 detectors, two methods, 5 seeds, 270 images each; records as long as real ones. Everything from disk."""
-    monkeypatch.setattr("harness.files.os.fsync", lambda descriptor: None)
+    monkeypatch.setattr("harness.files.stored.os.fsync", lambda descriptor: None)
     mini = read_records(MINI)[0]
     base = read_counts(MINI / mini.evaluations[0].counts_file)
     rows = int(os.environ.get("REPORT_RECORDS", 10_000)) // 10

@@ -19,7 +19,6 @@ from scipy.stats import binom
 
 from detectors.base import Detector
 from detectors.meta import Normalisation
-from harness.compilation import compile_in_place
 from harness.conformance.subject import Subject, forms_of, subject_of
 from harness.methods.attach import attach
 from harness.methods.base import TrainingModel
@@ -27,6 +26,7 @@ from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle, drawn_backbone, oracle_taps
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import target_statistics
+from harness.pytorch.compilation import compile_in_place
 from harness.throughput.devices import ratio_timer_of
 from harness.throughput.interleaved import turns
 from harness.training.loop import TrainingPlan

@@ -15,7 +15,8 @@ from detectors.lstr import LSTR
 from detectors.registry import detector_meta
 from harness.datasets.images import read_image
 from harness.datasets.lines import lines_text
-from harness.inference import draw_lanes, network_images, predict
+from harness.inference.drawing import draw_lanes
+from harness.inference.predict import network_images, predict
 from harness.lanes import Lane
 from harness.metrics.culane import score_images
 from tests.detectors.roads import FRAME

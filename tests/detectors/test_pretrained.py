@@ -19,7 +19,7 @@ from detectors.registry import TABLE, detector_class, detector_meta
 from detectors.resa import RESA
 from detectors.ufldv2 import UFLDv2
 from harness.errors import InputError
-from harness.torchvision_guard import ensure_torchvision
+from harness.pytorch.torchvision_guard import ensure_torchvision
 
 FILE = Path("resnet.pth")
 

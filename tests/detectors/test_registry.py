@@ -12,7 +12,7 @@ import pytest
 from detectors import registry
 from detectors.registry import TABLE, UPSTREAM, adapter_file, detector_class, detector_names, find_adapter, rooted
 from harness.errors import InputError
-from harness.files import sha256_of_file
+from harness.files.stored import sha256_of_file
 from harness.scaffold.write import write_scaffold
 
 ROOT = Path(registry.__file__).parents[1]

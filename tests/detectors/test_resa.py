@@ -17,7 +17,7 @@ from detectors.base import stack_targets
 from detectors.registry import TABLE, detector_meta
 from detectors.resa import RESA, Aggregator
 from harness.errors import InputError
-from harness.files import sha256_of_text
+from harness.files.stored import sha256_of_text
 from harness.lanes import Geometry, Lane
 from tests.detectors.promises import (
     assert_alike_in_any_batch,

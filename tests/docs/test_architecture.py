@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from harness.preflight import preflight
-from harness.timings import Latency, Throughput
+from harness.matrix.preflight import preflight
+from harness.records.timings import Latency, Throughput
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -75,14 +75,16 @@ def measured(*_: Any, **__: Any) -> Throughput:
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """The project's functions in the order of their first calls, while a suite runs, is published and verified in this process."""
-    from harness import artefacts, cell_timing, matrix
+    from harness.cell import artefacts, timing
     from harness.cli.leaderboard import show_leaderboard
+    from harness.matrix.jobs import jobs_of
+    from harness.matrix.plan import make_plan
     from harness.publishing.publish import publish
     from harness.publishing.verify import verify
     from harness.suite import load_suite
 
     monkeypatch.setattr(artefacts, "available_cores", lambda: 1)
-    monkeypatch.setattr(cell_timing, "measure", measured)
+    monkeypatch.setattr(timing, "measure", measured)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "one.yaml").write_text(SUITE)
     seen: dict[tuple[str, str], None] = {}
@@ -96,9 +98,9 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, st
 
     sys.setprofile(note)
     try:
-        plan = matrix.make_plan(load_suite(str(tmp_path / "one.yaml")), tmp_path / "results")
+        plan = make_plan(load_suite(str(tmp_path / "one.yaml")), tmp_path / "results")
         preflight(plan)
-        for job in matrix.jobs_of(plan):
+        for job in jobs_of(plan):
             job.task(lambda event: None)
         with open("/dev/null", "w", encoding="utf-8") as nowhere:
             show_leaderboard(plan.expected, Console(file=nowhere))
@@ -153,6 +155,20 @@ def imports(file: Path) -> Iterator[str]:
             yield node.module or ""
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] in {"harness", "detectors"})
+
+
+def test_the_page_lists_every_room_once_and_a_room_imports_only_from_rooms_below_it() -> None:
+    table = PAGE[PAGE.index("## The rooms") : PAGE.index("## One frame")]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    floors = [[name.removesuffix(".py") for name in re.findall(r"`([\w.]+)`", cell)] for cell in cells]
+    listed = [name for floor in floors for name in floor]
+    there = [path.stem for path in (ROOT / "harness").iterdir() if path.name not in {"__init__.py", "__pycache__"}]
+    assert sorted(listed) == sorted([*there, "detectors"])
+    floor_of = {name: number for number, floor in enumerate(floors) for name in floor}
+    for room, others in rooms().items():
+        for other in others - {"harness"}:
+            above, below = room.removeprefix("harness."), other.removeprefix("harness.")
+            assert floor_of[above] < floor_of[below], f"{above} imports {below}, which the page has above it or beside it"
 
 
 def test_rooms_never_import_in_a_circle_and_nothing_imports_the_command_line() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.counts import AccuracyCounts, Counts, OverlapCounts, scope_scores
-from harness.records import Record
+from harness.records.counts import AccuracyCounts, Counts, OverlapCounts, scope_scores
+from harness.records.record import Record
 
 LATENCY = {"p50": 10.0, "p90": 11.0, "p95": 12.0, "p99": 13.0, "mean": 10.5, "minimum": 9.0}
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.counts import scope_scores
 from harness.datasets.images import read_image
 from harness.prediction.sheet import LABEL_WIDTH, TILE
-from harness.records import read_checked_counts, read_records
+from harness.records.counts import scope_scores
+from harness.records.record import read_checked_counts, read_records
 
 TINY = """
 title: Tiny

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from harness.cli.main import main
-from harness.records import Record, read_records
+from harness.records.record import Record, read_records
 
 SUITE = {
     "title": "Beyond",

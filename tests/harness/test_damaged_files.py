@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.counts import OverlapCounts, read_counts, write_counts
+from harness.cell.phases import read_phase_file
 from harness.datasets import culane as culane_form
 from harness.datasets import curvelanes, llamas, tusimple
 from harness.datasets.index import cached_index, index_of, index_path
@@ -24,8 +24,8 @@ from harness.lanes import Lane
 from harness.metrics import culane, culane_ports, image_lists
 from harness.metrics import llamas as llamas_metric
 from harness.metrics import tusimple as tusimple_metric
-from harness.phases import read_phase_file
-from harness.records import read_record
+from harness.records.counts import OverlapCounts, read_counts, write_counts
+from harness.records.record import read_record
 from harness.suite.load import SUITES, load_suite
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,23 +17,23 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness import cell_timing
-from harness.assembly import assemble_record, time_and_record
-from harness.cell import run_cell
-from harness.counts import AccuracyCounts, OverlapCounts, scope_scores
+from harness.cell import timing
+from harness.cell.assembly import assemble_record, time_and_record
+from harness.cell.run import run_cell
 from harness.datasets.base import open_dataset
 from harness.datasets.predictions import predictions_sha256, unpack_predictions
-from harness.matrix import make_plan
-from harness.preflight import data_needs
+from harness.matrix.plan import make_plan
+from harness.matrix.preflight import data_needs
 from harness.publishing.publish import publish
 from harness.publishing.verify import verify
-from harness.records import Record, read_checked_counts, read_records
+from harness.records.counts import AccuracyCounts, OverlapCounts, scope_scores
+from harness.records.record import Record, read_checked_counts, read_records
+from harness.records.timings import Latency, Throughput
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.table_csv import to_csv
 from harness.report.tables import to_markdown
 from harness.report.terminal import print_leaderboard
 from harness.suite import cells_of, load_suite
-from harness.timings import Latency, Throughput
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -121,7 +121,7 @@ def finished(trees: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pat
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**roots(folder), "XDG_CACHE_HOME": str(folder / "cache")}.items():
             patch.setenv(name, value)
-        patch.setattr(cell_timing, "measure", timed)
+        patch.setattr(timing, "measure", timed)
         for suite in ("both", "server"):
             plan = make_plan(load_suite(str(folder / f"{suite}.yaml")), folder / "results/local")
             for state in plan.cells:

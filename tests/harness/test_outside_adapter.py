@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import read_records
+from harness.records.record import read_records
 from harness.scaffold.write import write_scaffold
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from harness.artefacts import open_part
+from harness.cell.artefacts import open_part
 from harness.datasets.culane import IMAGE_SIZE
 from harness.errors import InputError
 from harness.metrics import culane as metric

@@ -12,8 +12,8 @@ import torch
 
 from detectors.backbones import build_backbone
 from detectors.pretrained import is_counter
-from harness.files import sha256_of_file
-from harness.records import read_records
+from harness.files.stored import sha256_of_file
+from harness.records.record import read_records
 from harness.training.checkpoint import load_inference_checkpoint
 
 # Two steps at a rate that changes next to nothing: the checkpoint shows what training started from.

@@ -14,7 +14,7 @@ from harness.datasets.base import Dataset, Frame
 from harness.datasets.doctor.findings import Finding, grouped
 from harness.datasets.images import Image, read_image
 from harness.errors import InputError
-from harness.files import written_aside
+from harness.files.stored import written_aside
 
 COLUMNS = 4
 TILES = 24

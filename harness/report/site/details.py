@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from harness.counts import THRESHOLDS
-from harness.files import canonical_json, sha256_of_json
-from harness.records import Evaluation, Record
+from harness.files.stored import canonical_json, sha256_of_json
+from harness.records.counts import THRESHOLDS
+from harness.records.record import Evaluation, Record
 from harness.report.cells import difference_text, score_text
 from harness.report.leaderboard import Section
 from harness.report.site.rows import RowView, evaluation_of, minus, overlap_curve, row_id

@@ -15,7 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from harness.files import write_text
+from harness.files.stored import write_text
 from harness.report.beyond_cells import (
     HOW_TO_READ_ROBUSTNESS,
     HOW_TO_READ_TRANSFER,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.counts import f1_score
-from harness.files import sha256_of_text
-from harness.records import Evaluation, Record
+from harness.files.stored import sha256_of_text
+from harness.records.counts import f1_score
+from harness.records.record import Evaluation, Record
 from harness.report.arms import Arm
 from harness.report.badge import VERDICTS
 from harness.report.cells import count_decimals, difference_text, method_text, score_text

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detectors.parts.deformable import deformable_convolution
-from harness.torchvision_guard import ensure_torchvision
+from harness.pytorch.torchvision_guard import ensure_torchvision
 
 SETTINGS: dict[str, dict[str, tuple[int, int]]] = {
     "plain": {"padding": (1, 1)},

@@ -32,7 +32,7 @@ from harness.conformance.bridges import PAGE as BRIDGES_PAGE
 from harness.conformance.bridges import bridges_by_class, read_stand_ins
 from harness.conformance.subject import Subject, subject_of
 from harness.errors import InputError, InputWarning
-from harness.inference import predict
+from harness.inference.predict import predict
 from harness.lanes import Lane
 from harness.methods.samiro import TERM
 from harness.parity.lanes import compared, point_distances

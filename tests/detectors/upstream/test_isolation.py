@@ -21,7 +21,7 @@ from detectors.upstream.isolation import (
     stand_in,
 )
 from harness.errors import InputError
-from harness.torchvision_guard import ensure_torchvision
+from harness.pytorch.torchvision_guard import ensure_torchvision
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from harness import matrix
 from harness.cli.main import main
 from harness.cli.next_steps import program
 from harness.engines.base import Listener, Outcome
 from harness.engines.slurm import slurm_scheduler
 from harness.errors import InputError
+from harness.matrix import run as runs
+from harness.matrix.plan import Plan
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, **kinds: str) -> None:
     """Have cells of the smoke suite, by their methods, and the jobs behind them end badly."""
 
-    def run(plan: matrix.Plan, engine: object, listener: object) -> list[Outcome]:
+    def run(plan: Plan, engine: object, listener: object) -> list[Outcome]:
         outcomes = []
         for state in plan.cells:
             kind = kinds.get(state.cell.identity.method)
@@ -32,7 +33,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, **kinds: str) -> None:
                 outcomes.append(Outcome(f"time {state.cell.id}", "skipped"))
         return outcomes
 
-    monkeypatch.setattr(matrix, "run", run)
+    monkeypatch.setattr(runs, "run", run)
 
 
 @pytest.mark.parametrize(
@@ -108,12 +109,12 @@ def test_what_was_left_out_is_left_out_when_it_is_tried_again(
 def test_a_folder_that_was_lost_is_what_is_told_and_not_what_is_missing_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(plan: matrix.Plan, engine: object, listener: Listener) -> list[Outcome]:
+    def run(plan: Plan, engine: object, listener: Listener) -> list[Outcome]:
         (plan.results / plan.suite.name).rename(tmp_path / "mount")
         listener.ended(Outcome("cell", "failed", kind="input", message="x.jpg is missing; restore it"))
         return []
 
-    monkeypatch.setattr(matrix, "run", run)
+    monkeypatch.setattr(runs, "run", run)
     assert main(["bench", "smoke", "--results", str(tmp_path / "results")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"samiro-bench: {tmp_path}/results/smoke: vanished while this worked in it")
@@ -126,7 +127,7 @@ def test_what_failed_is_told_also_where_there_is_no_room_for_the_tables(
         raise OSError(errno.ENOSPC, "No space left on device", "leaderboard.md")
 
     ended(monkeypatch, samiro="infrastructure")
-    monkeypatch.setattr("harness.recorded.record_paths", lambda expected: [tmp_path])
+    monkeypatch.setattr("harness.matrix.recorded.record_paths", lambda expected: [tmp_path])
     monkeypatch.setattr("harness.cli.leaderboard.show_leaderboard", full)
     assert main(["bench", "smoke", "--results", str(tmp_path)]) == 2
     shown = capsys.readouterr()

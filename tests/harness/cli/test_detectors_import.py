@@ -11,8 +11,8 @@ import torch
 from detectors.lstr import LSTR
 from detectors.registry import detector_meta
 from harness.cli.main import main
-from harness.files import sha256_of_file
-from harness.inference import load_detector
+from harness.files.stored import sha256_of_file
+from harness.inference.detector import load_detector
 from harness.training.checkpoint import load_inference_checkpoint
 
 

@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from harness.cli import leaderboard as verb
-from harness.recorded import SuiteCells
-from harness.records import read_records
+from harness.matrix.recorded import SuiteCells
+from harness.records.record import read_records
 from harness.report.published import Published
 from harness.suite.load import SUITES, load_suite
 
@@ -39,7 +39,7 @@ def test_published_figures_that_are_not_at_hand_are_told_beside_real_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], real: bool, told: bool
 ) -> None:
     made: Any = SimpleNamespace(identity=SimpleNamespace(dataset_key={"real": "culane"} if real else {"rendered": "a"}))
-    monkeypatch.setattr("harness.records.read_sound_records", lambda paths: ([made], []))
+    monkeypatch.setattr("harness.records.record.read_sound_records", lambda paths: ([made], []))
     monkeypatch.setattr(
         "harness.report.leaderboard.leaderboard", lambda *_, **__: SimpleNamespace(missing=(), left_out=())
     )
@@ -47,7 +47,7 @@ def test_published_figures_that_are_not_at_hand_are_told_beside_real_data(
     monkeypatch.setattr("harness.report.tables.write_leaderboard", lambda *_: ())
     monkeypatch.setattr("harness.report.site.page.write_page", lambda *_: tmp_path)
     monkeypatch.setattr("harness.report.terminal.print_leaderboard", lambda *_: None)
-    monkeypatch.setattr("harness.recorded.strays", lambda expected: (0, []))
+    monkeypatch.setattr("harness.matrix.recorded.strays", lambda expected: (0, []))
     assert verb.show_leaderboard(SuiteCells("suite", tmp_path, ()), Console())
     assert ("published figures: results/published isn't at hand" in capsys.readouterr().out) is told
 

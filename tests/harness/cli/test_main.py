@@ -60,7 +60,7 @@ def test_a_full_disk_below_standard_output_is_one_line(words: list[str]) -> None
     assert (run.returncode, line.endswith("No space left on device")) == (2, True)
 
 
-@pytest.mark.parametrize("loading", ["harness.cli.main", "harness.faults", "typer", "harness.cli.env"])
+@pytest.mark.parametrize("loading", ["harness.cli.main", "harness.processes.faults", "typer", "harness.cli.env"])
 def test_ctrl_c_while_modules_are_loaded_ends_it_quietly(loading: str) -> None:
     command = [sys.executable, "-c", PRESSED_WHILE_LOADING, loading]
     run = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT)

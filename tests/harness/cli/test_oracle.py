@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from harness.cli.main import main
-from harness.files import sha256_of_file
+from harness.files.stored import sha256_of_file
 from harness.training.pretraining import STATE_FILE
 
 SMALL = (

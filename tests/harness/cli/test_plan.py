@@ -14,11 +14,11 @@ import typer
 import yaml
 from rich.console import Console
 
+from harness.cell.phases import run_phase
 from harness.cli import bench as bench_verb
 from harness.cli.main import main
-from harness.matrix import make_plan
-from harness.phases import run_phase
-from harness.preflight import preflight
+from harness.matrix.plan import make_plan
+from harness.matrix.preflight import preflight
 from harness.suite import load_suite
 from harness.suite.load import SUITES
 

@@ -13,7 +13,7 @@ import pytest
 
 from harness.cli import status as verb
 from harness.cli.main import main
-from harness.matrix import make_plan
+from harness.matrix.plan import make_plan
 from harness.suite import load_suite
 from harness.watching.board import BENCH
 from harness.watching.events import (

@@ -116,7 +116,7 @@ def test_a_cached_index_opens_no_label(tree: Path, monkeypatch: pytest.MonkeyPat
 def test_a_writer_that_is_killed_leaves_the_old_index_or_none(tree: Path, tmp_path: Path) -> None:
     """Killed at the moment when all is written and nothing renamed yet."""
     script = (
-        "import os, sys, harness.files as files\n"
+        "import os, sys, harness.files.stored as files\n"
         "from pathlib import Path\n"
         "from harness.datasets.culane import CULane\n"
         "files.os.fsync = lambda descriptor: (print('writing', flush=True), sys.stdin.read())\n"

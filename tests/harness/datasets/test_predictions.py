@@ -244,7 +244,7 @@ def test_an_archive_that_contradicts_itself_is_refused(
 def test_a_bomb_isnt_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "predictions.npz"
     pack_predictions(path, ["a.jpg"], [[]])
-    monkeypatch.setattr("harness.stored_arrays.ARCHIVE_LIMIT", 1 << 20)
+    monkeypatch.setattr("harness.files.arrays.ARCHIVE_LIMIT", 1 << 20)
     assert unpack_predictions(path) == (["a.jpg"], [[]])
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("more.npy", bytes(1 << 20))

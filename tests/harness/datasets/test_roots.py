@@ -9,7 +9,7 @@ import pytest
 from harness.datasets import roots
 from harness.datasets.roots import dataset_root, environment_variable, read_paths
 from harness.errors import InputError
-from harness.files import cache_folder
+from harness.files.stored import cache_folder
 
 
 @pytest.fixture(autouse=True)

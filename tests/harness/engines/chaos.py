@@ -114,25 +114,27 @@ class Forked:
 
 def load() -> None:
     """Load what benches and workers load, and put the small things in the place of the large ones."""
-    from harness.torchvision_guard import ensure_torchvision
+    from harness.pytorch.torchvision_guard import ensure_torchvision
 
     ensure_torchvision()
     import timm  # noqa: F401
 
-    import harness.cell_cost
+    import harness.cell.predict
+    import harness.cell.score
+    import harness.cell.step_cost
+    import harness.cell.train
     import harness.cli.bench
     import harness.cli.display
     import harness.cli.failures
     import harness.cli.leaderboard
-    import harness.matrix
-    import harness.phase_work
-    import harness.preflight
+    import harness.matrix.preflight
+    import harness.matrix.run
     import harness.rendered.dataset
     import harness.report.leaderboard
     import harness.report.tables
     import harness.report.terminal
     import harness.training.pretraining  # noqa: F401 - all of them
-    from harness import artefacts
+    from harness.cell import artefacts
     from harness.engines import choice, local
     from harness.throughput.protocol import PROTOCOLS
     from harness.training import step_cost

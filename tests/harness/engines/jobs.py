@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.progress import Event, Report
-from harness.stopping import after_checkpoint, stop_asked
+from harness.processes.progress import Event, Report
+from harness.processes.stopping import after_checkpoint, stop_asked
 
 
 def touch(path: Path, report: Report) -> None:

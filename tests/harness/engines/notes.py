@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.engines.base import Job, Outcome
-from harness.progress import Event
+from harness.processes.progress import Event
 
 
 class Notes:

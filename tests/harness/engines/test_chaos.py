@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.records import read_record
+from harness.records.record import read_record
 
 CELLS, KILLS, SEED = 20, 50, 20261126
 STEPS = [1, 3, 6]

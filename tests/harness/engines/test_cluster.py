@@ -19,7 +19,7 @@ from harness.engines.base import Job, Resources
 from harness.engines.cluster import ClusterEngine, SchedulerState
 from harness.engines.spool import News, SpooledJob, say
 from harness.engines.states import read_states, states_file
-from harness.progress import Event
+from harness.processes.progress import Event
 from tests.harness.engines.notes import Notes
 
 

@@ -20,7 +20,7 @@ import pytest
 from harness.engines.base import Job, Resources
 from harness.engines.local import LocalEngine, News, read_lines
 from harness.engines.room import Gpu, Machine, named_gpus
-from harness.progress import Event, stopping
+from harness.processes.progress import Event, stopping
 from tests.harness.engines.notes import Notes
 
 

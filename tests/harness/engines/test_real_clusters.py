@@ -20,8 +20,8 @@ from harness.engines.cluster import ClusterEngine
 from harness.engines.slurm import slurm_scheduler
 from harness.engines.states import read_states, states_file
 from harness.errors import InputError
-from harness.progress import Event
-from harness.records import Record, read_records
+from harness.processes.progress import Event
+from harness.records.record import Record, read_records
 from tests.harness.engines.notes import Notes
 
 SUITE = """

@@ -16,7 +16,7 @@ from detectors.registry import find_adapter
 from harness.cli.main import main
 from harness.datasets.base import Dataset, Frame
 from harness.errors import InputError
-from harness.inference import load_detector, with_confidence_threshold
+from harness.inference.detector import load_detector, with_confidence_threshold
 from harness.lanes import Lane
 from harness.latency.images import rendered_roads, stratified
 from harness.latency.jobs import Job, run_fresh

@@ -13,8 +13,8 @@ from harness.latency import protocol as module
 from harness.latency.jobs import Job, Result
 from harness.latency.protocol import measure_all, measure_cost, measure_latencies, with_score_changes
 from harness.latency.subject import Subject
+from harness.records.timings import BatchPoint, Latency, Throughput
 from harness.throughput.modes import HEADLINE, Mode
-from harness.timings import BatchPoint, Latency, Throughput
 
 SUBJECT = Subject(checkpoint=Path("checkpoint.safetensors"), images=(Path("one.jpg"),))
 BF16, COMPILED = Mode("amp-bf16"), Mode(compiled=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from detectors.base import Tap
 from detectors.meta import Normalisation
 from harness.errors import InputError
-from harness.files import sha256_of_file
+from harness.files.stored import sha256_of_file
 from harness.methods.card import OracleCard, card_path
 from harness.methods.oracle import Oracle, drawn_backbone, load_oracle, oracle_taps, save_oracle
 

@@ -34,7 +34,7 @@ def test_cells_of_a_resnet_are_centred_at_multiples_of_the_stride() -> None:
     [("convnextv2_atto", [1.5, 3.5, 7.5, 15.5]), ("dla34", [0, 0, 0, 0])],
 )
 def test_cells_of_other_networks_are_centred_where_the_method_says(model: str, offsets: list[float]) -> None:
-    from harness.torchvision_guard import ensure_torchvision
+    from harness.pytorch.torchvision_guard import ensure_torchvision
 
     ensure_torchvision()
     import timm

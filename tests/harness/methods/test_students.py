@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from detectors.base import Batch, Detector, Tap, normalise
 from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
 from harness.errors import InputError
-from harness.export import export_detector
+from harness.inference.export import export_detector
 from harness.lanes import Geometry, Lane
 from harness.methods.attach import inference_model
 from harness.methods.config import method_configuration
 from harness.methods.taps import tap_grids
-from harness.torchvision_guard import ensure_torchvision
+from harness.pytorch.torchvision_guard import ensure_torchvision
 
 SIZE = (64, 128)
 

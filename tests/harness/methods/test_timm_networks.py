@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from detectors.base import normalise
 from harness.errors import InputError
 from harness.methods.timm_networks import TimmOracle, chosen, drawn_timm_oracle, timm_oracle
-from harness.torchvision_guard import ensure_torchvision
+from harness.pytorch.torchvision_guard import ensure_torchvision
 
 SIZES = ((128, 320), (320, 800), (360, 640))
 

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import fingerprint
 from harness.errors import InputError, InputWarning
+from harness.files import fingerprint
 from harness.metrics import culane, label_pack
 from harness.metrics.image_lists import lanes_file
 from harness.metrics.image_matches import Painters
@@ -264,7 +264,7 @@ def test_a_full_disk_is_a_warning_and_the_old_pack_stays(tree, at, monkeypatch):
 def test_a_writer_that_is_killed_leaves_the_old_pack(tree):
     """Killed at the moment when all is written and nothing renamed yet."""
     script = (
-        "import os, sys, harness.files as files\n"
+        "import os, sys, harness.files.stored as files\n"
         "from pathlib import Path\n"
         "from harness.metrics.culane import score_images\n"
         "files.os.fsync = lambda descriptor: (print('writing', flush=True), sys.stdin.read())\n"

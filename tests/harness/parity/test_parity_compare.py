@@ -23,7 +23,7 @@ from detectors.upstream.running import training_without_dropout
 from harness.cli.main import main
 from harness.datasets.images import write_jpeg
 from harness.errors import InputError
-from harness.inference import network_images
+from harness.inference.predict import network_images
 from harness.lanes import Lane
 from harness.parity import compare
 from harness.parity.compare import Parity, compared_layers

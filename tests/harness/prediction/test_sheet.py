@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.errors import InputError
-from harness.inference import COLOURS
+from harness.inference.drawing import COLOURS
 from harness.lanes import Lane
 from harness.prediction.sheet import LABEL_WIDTH, LONGEST_SIDE, TILE, check_size, comparison_sheet
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from detectors.registry import find_adapter
-from harness.cell import cell_phases
+from harness.cell.keys import cell_phases
+from harness.cell.phases import run_phase
 from harness.cli.main import main
-from harness.phases import run_phase
 from harness.prediction import labelled_table
 from harness.prediction.labelled import BrokenCandidate, candidate_of_cell
 from harness.prediction.trained import recorded_sha256, trained_cells

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from harness.artefacts import build_rendering
+from harness.cell.artefacts import build_rendering
 from harness.suite import load_suite
 from tests.harness.programs.seer import SEER, SUITE, describe
 

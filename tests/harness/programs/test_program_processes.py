@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.artefacts import open_part
+from harness.cell.artefacts import open_part
 from harness.cli.main import main
 from harness.errors import InputError
 from harness.programs.cell import program_cells

@@ -12,12 +12,12 @@ import yaml
 from detectors.programs import read_program
 from detectors.upstream import programs as published
 from harness.cli.main import main
-from harness.counts import OverlapScores
 from harness.datasets.base import open_dataset
-from harness.matrix import make_plan
+from harness.matrix.plan import make_plan
 from harness.programs.cell import program_cells
 from harness.programs.run import ask
-from harness.records import read_records
+from harness.records.counts import OverlapScores
+from harness.records.record import read_records
 from harness.suite import load_suite
 from tests.checkouts import checkout_of
 from tests.harness.programs.seer import SEER, SUITE, describe, fail

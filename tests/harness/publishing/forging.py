@@ -12,7 +12,7 @@ from harness.publishing.quarantine import Bounds
 from harness.publishing.statement import SUITE_FILE, Statement, write_statement
 from harness.publishing.sums import write_sums
 from harness.publishing.tables import write_tables
-from harness.records import Record, identity_hash, read_records, write_record
+from harness.records.record import Record, identity_hash, read_records, write_record
 from harness.report.leaderboard import leaderboard
 from harness.report.published import read_published
 

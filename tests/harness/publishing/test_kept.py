@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from harness.errors import InputError
+from harness.matrix.recorded import SuiteCells, expected_of
 from harness.publishing.kept import check_kept
-from harness.recorded import SuiteCells, expected_of
-from harness.records import Record, read_records
+from harness.records.record import Record, read_records
 from harness.suite import cells_of, load_suite
 
 PUBLISHED = Path(__file__).parents[3] / "results/mini"

@@ -8,9 +8,9 @@ from types import ModuleType
 import cv2
 import numpy as np
 
-from harness.counts import AccuracyCounts
 from harness.datasets.base import open_dataset
 from harness.publishing.pictures import TILE_WIDTH, median_images, overlay_sheet
+from harness.records.counts import AccuracyCounts
 
 
 def rated(accuracy: list[float], scenario: list[str]) -> AccuracyCounts:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InputError
-from harness.files import sha256_of_file
+from harness.files.stored import sha256_of_file
 from harness.publishing.demands import demands_of
 from harness.publishing.expected import FOREIGN
 from harness.publishing.quarantine import Bounds

@@ -16,7 +16,7 @@ from harness.publishing.rescoring import ABSENT
 from harness.publishing.review import review
 from harness.publishing.statement import SUITE_FILE
 from harness.publishing.sums import write_sums
-from harness.records import Record, identity_hash, read_records, write_record
+from harness.records.record import Record, identity_hash, read_records, write_record
 from tests.harness.publishing.forging import (
     BOUNDS,
     LABELS,

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.counts import OverlapCounts
 from harness.errors import InputError
 from harness.lanes import Lane
 from harness.publishing.frames import TOLERANCE, chosen, frames_of, polylines, write_pictures
 from harness.publishing.labels import opened, unpack_labels
 from harness.publishing.site import losses_of, page_of
-from harness.records import read_records
+from harness.records.counts import OverlapCounts
+from harness.records.record import read_records
 from harness.report.leaderboard import Leaderboard, leaderboard
 
 MINI = Path(__file__).resolve().parents[3] / "results" / "mini"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import InputError
+from harness.files.validation import validated
 from harness.publishing.statement import Statement
-from harness.validation import validated
 
 STATED = {
     "suite": "mini",

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
+from harness.files.yaml import read_yaml
 from harness.publishing.demands import demands_of
 from harness.publishing.statement import STATEMENT_FILE
 from harness.publishing.submit import PARTS
 from harness.publishing.sums import write_sums
+from harness.records.timings import Latency, Throughput
 from harness.suite import cells_of, load_suite
-from harness.timings import Latency, Throughput
-from harness.yaml_files import read_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -65,14 +65,16 @@ def suites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def finished(suites: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of runs in which the tiny suite's first seed has run."""
-    from harness import artefacts, cell_timing, matrix
+    from harness.cell import artefacts, timing
+    from harness.matrix.jobs import jobs_of
+    from harness.matrix.plan import make_plan
 
     results = tmp_path_factory.mktemp("runs") / "results/local"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(artefacts, "available_cores", lambda: 1)
-        patch.setattr(cell_timing, "measure", measured)
-        plan = matrix.make_plan(load_suite("tiny"), results, only=("seed=0",))
-        for job in matrix.jobs_of(plan):
+        patch.setattr(timing, "measure", measured)
+        plan = make_plan(load_suite("tiny"), results, only=("seed=0",))
+        for job in jobs_of(plan):
             job.task(lambda event: None)
     return results
 

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.counts import read_counts, scope_scores, write_counts
 from harness.datasets.predictions import pack_predictions, unpack_predictions
 from harness.errors import InputError
-from harness.files import sha256_of_file
+from harness.files.stored import sha256_of_file
 from harness.lanes import Lane
 from harness.publishing.labels import laid_out, unpack_labels
 from harness.publishing.publish import publish_tables
@@ -27,7 +26,8 @@ from harness.publishing.rescoring import ABSENT, scored_again
 from harness.publishing.sums import RESTORE, SUMS_FILE, write_sums
 from harness.publishing.tables import write_tables
 from harness.publishing.verify import Verification, verify
-from harness.records import counts_path, identity_hash, read_any_record, read_records, write_record
+from harness.records.counts import read_counts, scope_scores, write_counts
+from harness.records.record import counts_path, identity_hash, read_any_record, read_records, write_record
 from harness.report.leaderboard import leaderboard
 from harness.report.published import read_published
 

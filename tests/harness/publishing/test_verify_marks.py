@@ -11,7 +11,7 @@ from harness.publishing.copies import copies
 from harness.publishing.starts import unlike_starts
 from harness.publishing.sums import write_sums
 from harness.publishing.tables import write_tables
-from harness.records import Record, counts_path, read_any_record, read_records, write_record
+from harness.records.record import Record, counts_path, read_any_record, read_records, write_record
 from harness.report.leaderboard import leaderboard
 from harness.report.published import read_published
 from tests.harness.publishing.forging import MINI, backwards

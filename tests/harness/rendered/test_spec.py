@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from harness.records import read_records
+from harness.records.record import read_records
 from harness.rendered.dataset import plan_clips
 from harness.rendered.spec import HIGHWAY_SHARES, SCENARIOS, RenderSpec, SplitSpec, dataset_key
 from harness.suite import load_suite

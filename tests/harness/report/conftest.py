@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.counts import AccuracyCounts, Counts, OverlapCounts, scope_scores, write_counts
-from harness.files import sha256_of_file
-from harness.records import (
+from harness.files.stored import sha256_of_file
+from harness.records.counts import AccuracyCounts, Counts, OverlapCounts, scope_scores, write_counts
+from harness.records.record import (
     Environment,
     Evaluation,
     Identity,
@@ -20,7 +20,7 @@ from harness.records import (
     counts_path,
     write_record,
 )
-from harness.timings import Latency, Throughput
+from harness.records.timings import Latency, Throughput
 
 SCENARIOS = ("normal", "crowd", "hlight", "shadow", "noline", "arrow", "curve", "cross", "night")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.records import Artefact, Record
+from harness.records.record import Artefact, Record
 from harness.report.arms import arms_of, why_not_paired, why_not_ranked
 
 

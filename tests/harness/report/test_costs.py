@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from harness.records.timings import BatchPoint, InferenceCost, Latency, StepCost
 from harness.report.cells import MEASURED_IN_FULL, Table, inference_tables, timing_tables, training_tables
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.site.page import to_page
 from harness.report.table_csv import to_csv
 from harness.report.tables import to_markdown
-from harness.timings import BatchPoint, InferenceCost, Latency, StepCost
 
 
 def point(size: int, rate: float) -> BatchPoint:

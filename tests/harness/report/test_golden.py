@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.records import Record
+from harness.records.record import Record
 from harness.report.badge import to_badge
 from harness.report.beside import published_rows
 from harness.report.leaderboard import Leaderboard, leaderboard

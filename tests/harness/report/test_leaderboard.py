@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.counts import read_counts
-from harness.records import read_record
+from harness.records.counts import read_counts
+from harness.records.record import read_record
 from harness.report.leaderboard import headline_keys, leaderboard
 from harness.report.scored import SectionKey
 from harness.report.statistics import holm

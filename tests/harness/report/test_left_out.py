@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.counts import write_counts
-from harness.records import counts_path
+from harness.records.counts import write_counts
+from harness.records.record import counts_path
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.tables import to_markdown
 from tests.harness.report.boards import assert_left_out

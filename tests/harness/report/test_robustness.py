@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.counts import Counts, scope_scores, write_counts
-from harness.files import sha256_of_file
-from harness.records import Record, counts_path, write_record
+from harness.files.stored import sha256_of_file
+from harness.records.counts import Counts, scope_scores, write_counts
+from harness.records.record import Record, counts_path, write_record
 from harness.report.estimates import Estimates, f1_estimates, mean_over, share_of
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.robustness import Conditions, Robustness, all_conditions

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.linalg import block_diag
 
-from harness.files import sha256_of_file
-from harness.records import counts_path
+from harness.files.stored import sha256_of_file
+from harness.records.record import counts_path
 from harness.report.leaderboard import leaderboard
 from harness.report.random_effects import random_effects
 from harness.report.tables import to_markdown

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.counts import OverlapCounts, scope_scores
+from harness.records.counts import OverlapCounts, scope_scores
 from harness.report.scored import scores_of
 from harness.report.sums import counts_digest, layout_of, sums_of
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.counts import OverlapCounts
-from harness.records import Submission
+from harness.records.counts import OverlapCounts
+from harness.records.record import Submission
 from harness.report.cells import score_text
 from harness.report.columns import Column
 from harness.report.leaderboard import Leaderboard, leaderboard

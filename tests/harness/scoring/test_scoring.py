@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.counts import AccuracyScores, OverlapScores, scope_scores
 from harness.datasets.base import FORMS, Dataset, open_dataset
 from harness.datasets.lines import write_lines_file
 from harness.datasets.predictions import pack_predictions, unpack_predictions
 from harness.errors import InputError
-from harness.files import cache_folder
-from harness.fingerprint import fingerprint
+from harness.files.fingerprint import fingerprint
+from harness.files.stored import cache_folder
 from harness.lanes import Lane
 from harness.metrics.label_pack import PACKS, LabelPack
 from harness.metrics.llamas import count_labels, find_labels
 from harness.metrics.tusimple import score_file
+from harness.records.counts import AccuracyScores, OverlapScores, scope_scores
 from harness.scoring import SCORINGS
 
 SIZES = {"culane": (590, 1640), "tusimple": (720, 1280), "llamas": (717, 1276)}

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from harness.cell import cell_phases
+from harness.cell.keys import cell_phases
 from harness.errors import InputError
-from harness.matrix import jobs_of, make_plan
+from harness.matrix.jobs import jobs_of
+from harness.matrix.plan import make_plan
 from harness.suite import Cell, Suite, cells_of
 from harness.suite.evaluations import splits_read
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness.cli.main import main
-from harness.matrix import make_plan
+from harness.matrix.plan import make_plan
 from harness.programs.cell import program_cells
 from harness.suite import Suite, cells_of, load_suite, not_yet, suite_names, tier_of
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.errors import InputError
-from harness.matrix import resources_of
+from harness.matrix.jobs import resources_of
 from harness.suite import Suite, cells_of, needs_of, with_resources
 
 

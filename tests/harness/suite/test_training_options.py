@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from harness.cell.train import training_plan
 from harness.errors import InputError
-from harness.phase_work import training_plan
-from harness.pricing import step_key
+from harness.matrix.pricing import step_key
 from harness.suite import Suite, cells_of, load_suite
 
 ROOT = Path(__file__).resolve().parents[3]

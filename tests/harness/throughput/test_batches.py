@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from harness.records.timings import BatchPoint
 from harness.throughput.batches import batch_curve
 from harness.throughput.protocol import PROTOCOLS
-from harness.timings import BatchPoint
 
 SIZES = PROTOCOLS["lane-latency/1"].batch_sizes
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from harness.records.timings import GpuState, Latency, Throughput
 from harness.throughput.repeats import over_repeats
-from harness.timings import GpuState, Latency, Throughput
 
 
 def run(p50: float, *flags: str, **changes: Any) -> Throughput:

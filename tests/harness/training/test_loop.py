@@ -13,10 +13,10 @@ import torch
 from detectors.base import Tap
 from detectors.meta import Normalisation
 from harness.errors import InputError
-from harness.faults import OutOfMemory
 from harness.methods.attach import attach
 from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle
+from harness.processes.faults import OutOfMemory
 from harness.training import loop
 from harness.training.checkpoint import load_training_state
 from harness.training.course import Course, summary_of

@@ -15,11 +15,11 @@ import torch
 
 from detectors.base import Tap
 from detectors.meta import Normalisation
-from harness import stopping
 from harness.errors import InputError
 from harness.methods.attach import attach
 from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle
+from harness.processes import stopping
 from harness.publishing.site import losses_of
 from harness.training.checkpoint import load_training_state
 from harness.training.determinism import seed_everything

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from harness.methods.weighting import RatioWeight
-from harness.timings import StepCost
+from harness.records.timings import StepCost
 from harness.training import step_cost
 from harness.training.loop import TrainingPlan
 from harness.training.step_cost import BLOCKS, WARM_STEPS, measure_step_cost

@@ -26,8 +26,8 @@ from harness.methods.attach import attach
 from harness.methods.base import ParameterGroup, TrainingModel
 from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle
-from harness.progress import Event
-from harness.stopping import stop_on_request
+from harness.processes.progress import Event
+from harness.processes.stopping import stop_on_request
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
 from harness.training.launch import launch

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.engines.base import Job
-from harness.progress import Event, Report
+from harness.processes.progress import Event, Report
 from harness.watching.heartbeats import SILENT_SECONDS, Heartbeat, beating, kept_alive, read_heartbeats
 
 BEATS = """

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from harness.torchvision_guard import ensure_torchvision
+from harness.pytorch.torchvision_guard import ensure_torchvision
 
 
 @pytest.fixture(autouse=True)

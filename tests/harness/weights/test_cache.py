@@ -14,13 +14,14 @@ from torch import Tensor
 from detectors.meta import DetectorMeta
 from detectors.registry import detector_meta
 from detectors.resa import RESA
-from harness.cell import cell_phases, run_cell
+from harness.cell.keys import cell_phases
+from harness.cell.phases import phase_state, run_phase
+from harness.cell.run import run_cell
+from harness.cell.train import meta_without_path
 from harness.errors import InputError
-from harness.files import sha256_of_file
-from harness.matrix import make_plan
-from harness.phase_work import meta_without_path
-from harness.phases import phase_state, run_phase
-from harness.preflight import preflight
+from harness.files.stored import sha256_of_file
+from harness.matrix.plan import make_plan
+from harness.matrix.preflight import preflight
 from harness.suite import Cell, cells_of, load_suite
 from harness.weights.cache import cached_path, card_path, required, start_detector, weights_state
 from harness.weights.fetch import add
@@ -280,7 +281,7 @@ def test_a_cell_without_its_weights_does_not_train_and_loses_nothing(downloads: 
 
 
 def test_both_arms_of_a_seed_start_from_the_same_weights(downloads: Path, tmp_path: Path) -> None:
-    from harness.phase_work import new_detector
+    from harness.cell.train import new_detector
     from harness.training.determinism import seed_everything
 
     states = []

@@ -19,8 +19,8 @@ from torch import Tensor
 from detectors.pretrained import is_counter
 from harness.cli.main import main
 from harness.errors import InputError
-from harness.files import sha256_of_file
-from harness.needed_weights import backbones_of
+from harness.files.stored import sha256_of_file
+from harness.matrix.needed_weights import backbones_of
 from harness.weights import fetch as module
 from harness.weights.cache import WeightsCard, cached_path, card_path
 from harness.weights.fetch import Published, Source, add, fetch, published

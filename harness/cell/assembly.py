@@ -1,0 +1,211 @@
+"""The record of a cell, assembled from its finished phases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.cell.artefacts import oracle_name, oracle_phase
+from harness.cell.keys import cell_phases, content_key, records_folder, scored_datasets, scored_part, scoring_of
+from harness.cell.phases import ScoredPhases, was_accepted
+from harness.cell.run import time_cell, worked_on
+from harness.errors import InputError
+from harness.files.stored import sha256_of_file
+from harness.processes.progress import Report
+from harness.records.counts import COUNTS_FILE, SUBMISSION_FILE, UNNAMED, read_counts, scope_scores, write_counts
+from harness.records.record import (
+    Artefact,
+    Environment,
+    Evaluation,
+    Record,
+    Submission,
+    TrainingCost,
+    corruption_text,
+    counts_path,
+    write_record,
+)
+from harness.records.timings import InferenceCost, StepCost, Throughput
+from harness.suite import Cell, EvaluationPart, ScoredCell
+
+
+def time_and_record(results: Path, cell: Cell, report: Report) -> None:
+    """The last job of a cell: time it, and make its record."""
+    with worked_on(results, cell, report):
+        time_cell(results, cell, report)
+        assemble_record(results, cell)
+
+
+def assemble_record(results: Path, cell: Cell) -> Record:
+    """Make the record and counts of a cell whose phases are done, and write them; returns the record.
+
+    Counts go first, so that a record never names counts that aren't there. InputError where a phase isn't as it was finished.
+    """
+    phases = cell_phases(results, cell)
+    target = records_folder(results, cell.suite)
+    training = read_json(phases.train.folder / "summary.json")
+    evaluations, submissions = assemble_evaluations(results, cell, phases)
+    timed = read_json(phases.time.folder / "throughput.json")
+    flags = [f"{phase.name}: kept although the code changed since" for phase in phases.all() if was_accepted(phase)]
+    # Trainings that were kept from before backbones had a start say nothing of one.
+    artefacts = assemble_artefacts(results, cell, [training.get("weights"), training.get("oracle")])
+    flags += [
+        f"{artefact.kind} {artefact.name}: failed its check '{check}'"
+        for artefact in artefacts
+        for check, passed in artefact.facts.get("checks", {}).items()
+        if not passed
+    ]
+    record = Record(
+        id=cell.id,
+        suite=cell.suite,
+        identity=cell.identity,
+        fingerprints={phase.name: read_json(phase.folder / "phase.json")["fingerprint"] for phase in phases.all()},
+        checkpoint_sha256=hashed(phases.train.folder / "checkpoint.safetensors"),
+        selected_on="val" if "val-best" in (cell.identity.selection, cell.identity.confidence) else None,
+        evaluations=evaluations,
+        submissions=submissions,
+        throughput=throughput_of(timed),
+        inference_cost=tuple(InferenceCost.model_validate(cost) for cost in timed.get("inference_cost", ())),
+        training=TrainingCost.model_validate(training["cost"]),
+        step_cost=step_cost_of(phases.time.folder / "step_cost.json"),
+        artefacts=artefacts,
+        environment=Environment.model_validate(training["environment"]),
+        flags=tuple(flags),
+    )
+    write_record(target, record)
+    return record
+
+
+def throughput_of(timed: dict[str, Any]) -> tuple[Throughput, ...]:
+    """The measurements of phase `time`: a list, but one by itself in what was timed before there were several."""
+    found = timed["throughput"]
+    return tuple(Throughput.model_validate(run) for run in (found if isinstance(found, list) else [found]))
+
+
+def step_cost_of(path: Path) -> StepCost | None:
+    """What a method costs a step; None for the baseline, and for cells that were timed before it was measured."""
+    measured = read_json(path)["step_cost"] if path.is_file() else None
+    return None if measured is None else StepCost.model_validate(measured)
+
+
+def assemble_evaluations(
+    results: Path, cell: ScoredCell, phases: ScoredPhases
+) -> tuple[tuple[Evaluation, ...], tuple[Submission, ...]]:
+    """The evaluations of a cell of either kind, and its predictions on splits whose labels are private."""
+    evaluations, submissions = [], []
+    for name, evaluation in cell.evaluations.items():
+        folder = phases.score[name].folder
+        if (folder / SUBMISSION_FILE).is_file():
+            submissions.append(assemble_submission(results, cell, phases, name, evaluation))
+        elif (folder / COUNTS_FILE).is_file():
+            evaluations.append(assemble_evaluation(results, cell, phases, name, evaluation))
+        else:
+            raise damaged(folder, f"there is neither {COUNTS_FILE} nor {SUBMISSION_FILE}")
+    return tuple(evaluations), tuple(submissions)
+
+
+def assemble_evaluation(
+    results: Path, cell: ScoredCell, phases: ScoredPhases, name: str, evaluation: EvaluationPart
+) -> Evaluation:
+    """One evaluation of a record, its counts copied beside the record."""
+    predicted = read_json(phases.predict[name].folder / "predict.json")
+    folder = phases.score[name].folder
+    try:
+        counts = read_counts(folder / COUNTS_FILE)
+    except InputError as error:
+        raise damaged(folder, str(error).partition("; ")[0]) from error
+    path = counts_path(records_folder(results, cell.suite), cell.id, name)
+    write_counts(path, counts)
+    scenarios = sorted(set(counts.scenario.tolist()) - {UNNAMED})
+    return Evaluation(
+        name=name,
+        **evaluated(results, cell, evaluation),
+        metric=scoring_of(cell, evaluation).metric,
+        confidence_threshold=predicted["confidence_threshold"],
+        total=scope_scores(counts),
+        scenarios={scenario: scope_scores(counts, counts.scenario == scenario) for scenario in scenarios},
+        counts_file=path.name,
+        counts_sha256=sha256_of_file(path),
+        predictions_sha256=predicted["predictions_sha256"],
+        warnings=tuple(read_json(folder / "score.json")["warnings"]),
+    )
+
+
+def evaluated(results: Path, cell: ScoredCell, evaluation: EvaluationPart) -> dict[str, Any]:
+    """What a record says of the images of an evaluation: dataset, its content, split and corruption."""
+    name = evaluation.dataset or cell.identity.dataset
+    corruption = evaluation.corruption
+    return {
+        "dataset": name,
+        "dataset_sha256": content_key(results, name, scored_part(cell, evaluation)),
+        "split": evaluation.split,
+        "corruption": None if corruption is None else corruption_text(corruption.name, corruption.severities[0]),
+    }
+
+
+def assemble_submission(
+    results: Path, cell: ScoredCell, phases: ScoredPhases, name: str, evaluation: EvaluationPart
+) -> Submission:
+    """Predictions of a record on a split whose labels are private."""
+    predicted = read_json(phases.predict[name].folder / "predict.json")
+    return Submission(
+        name=name,
+        **evaluated(results, cell, evaluation),
+        why="labels private",
+        confidence_threshold=predicted["confidence_threshold"],
+        predictions_sha256=predicted["predictions_sha256"],
+    )
+
+
+def assemble_artefacts(results: Path, cell: Cell, met: Sequence[dict[str, Any] | None]) -> tuple[Artefact, ...]:
+    """The prerequisites of a cell as its record states them. met: those that training found, as it wrote them down."""
+    found = [Artefact.model_validate(one) for one in met if one is not None]
+    found += rendered_artefacts(results, cell)
+    if cell.oracle is not None and cell.oracle_dataset is not None:
+        phase = oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
+        card = read_json(phase.folder / "oracle.json")
+        found.append(
+            Artefact(
+                kind="oracle",
+                name=cell.oracle.configuration.name,
+                key=phase.key,
+                sha256=hashed(phase.folder / "oracle.safetensors"),
+                facts=card,
+            )
+        )
+    return tuple(found)
+
+
+def rendered_artefacts(results: Path, cell: ScoredCell) -> Iterator[Artefact]:
+    """The rendered ones of the datasets that a cell is trained or scored on."""
+    for name in scored_datasets(cell):
+        part = cell.datasets[name]
+        if part.rendered is not None:
+            key = content_key(results, name, part)
+            facts = {"difficulty": part.rendered.difficulty, "seed": part.rendered.seed}
+            yield Artefact(kind="rendered", name=name, key=key, sha256=key, facts=facts)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that a finished phase holds. InputError, which says what to do, where it isn't there any more or was changed."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path.parent, f"{path.name}: {error}") from error
+    if not isinstance(value, dict):
+        raise damaged(path.parent, f"{path.name} isn't a JSON object")
+    return value
+
+
+def hashed(path: Path) -> str:
+    """The sha256 of a file that a finished phase holds; InputError likewise."""
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise damaged(path.parent, f"{path.name}: {error.strerror}") from error
+
+
+def damaged(folder: Path, why: str) -> InputError:
+    """What is said of a phase that isn't as it was finished."""
+    return InputError(f"{folder}: not as it was finished ({why}); move the folder away and run `bench` again")

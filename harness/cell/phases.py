@@ -1,0 +1,258 @@
+"""Phases: pieces of work whose results appear whole or not at all, and that know whether they still hold.
+
+A phase is a folder. While it runs it is called `<name>.part` (what a resumed phase finds again); when it is done it holds
+`phase.json` with its key and the fingerprint of the code that made it, and is renamed to `<name>`. Results that no longer hold
+are moved to `superseded/`, never deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from harness.cell.changes import changes
+from harness.errors import InputError
+from harness.files.fingerprint import changed_files
+from harness.files.stored import sync_folder, write_json
+
+State = Literal["done", "partial", "stale", "missing"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of one cell or artefact: its folder, its key, and the fingerprint of the code it would be made with now.
+
+    options: what the key was hashed from, so that a phase with another key can say which options differ.
+    """
+
+    folder: Path
+    key: str
+    fingerprint: Mapping[str, str]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The phase's name, which is its folder's."""
+        return self.folder.name
+
+    @property
+    def partial(self) -> Path:
+        """The folder of the phase while it isn't finished."""
+        return self.folder.with_name(f"{self.folder.name}.part")
+
+
+@dataclass(frozen=True)
+class PhaseState:
+    """Where a phase stands. `reason` says why what is there doesn't hold; `changed` are the source files behind that.
+
+    seconds: what a finished one took. obsolete: there is one of other options or, if it was not finished, of other code; the next
+    `bench` moves it aside and makes it anew.
+    """
+
+    state: State
+    reason: str = ""
+    changed: tuple[str, ...] = ()
+    seconds: float | None = None
+    obsolete: bool = False
+
+
+MISSING = PhaseState("missing")
+
+SHOWN_OPTIONS = 4
+"""Options that a reason names."""
+
+
+class ScoredPhases(Protocol):
+    """What records know of a cell's phases."""
+
+    @property
+    def predict(self) -> Mapping[str, Phase]:
+        """The predictions of each evaluation."""
+
+    @property
+    def score(self) -> Mapping[str, Phase]:
+        """The counts of each evaluation."""
+
+
+def phase_state(phase: Phase) -> PhaseState:
+    """Where a phase stands. InputError if its phase.json can't be read."""
+    return state_among(
+        phase, {name for name in (phase.name, phase.partial.name) if (phase.folder.parent / name).is_dir()}
+    )
+
+
+def phase_states(phases: Sequence[Phase]) -> tuple[PhaseState, ...]:
+    """Where some phases stand, as `phase_state`; each folder that holds several is looked at once."""
+    there: dict[str, set[str]] = {}
+    for phase in phases:
+        parent = os.path.dirname(phase.folder)
+        if parent not in there:
+            there[parent] = folders_in(parent)
+    return tuple(state_among(phase, there[os.path.dirname(phase.folder)]) for phase in phases)
+
+
+def folders_in(folder: str) -> set[str]:
+    """The names of the folders in a folder; none where it isn't there."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_dir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def state_among(phase: Phase, folders: Collection[str]) -> PhaseState:
+    """Where a phase stands, given the names of the folders that lie beside its own, if it is there, with it."""
+    if phase.name not in folders:
+        return begun_state(phase) if f"{phase.name}.part" in folders else MISSING
+    stored = read_phase_file(phase.folder)
+    seconds = stored.get("seconds")
+    if stored["key"] != phase.key:
+        differ = changes(stored.get("options") or {}, phase.options) if stored.get("options") else []
+        return PhaseState("missing", f"made with other options{told_options(differ)}", obsolete=True)
+    changed = changed_files(stored["fingerprint"], phase.fingerprint)
+    if changed and not accepted(phase, stored):
+        return PhaseState("stale", f"code changed since: {', '.join(changed)}", tuple(changed), seconds)
+    return PhaseState("done", seconds=seconds)
+
+
+def begun_state(phase: Phase) -> PhaseState:
+    """Where a phase stands that was begun and not finished: to be continued, if it is the same that would be begun now."""
+    begun = read_begun(phase)
+    if begun == {"key": phase.key, "fingerprint": dict(phase.fingerprint)}:
+        return PhaseState("partial")
+    if begun is None or begun.get("key") != phase.key:
+        return PhaseState("missing", "begins anew: what was begun has other options", obsolete=True)
+    changed = changed_files(begun.get("fingerprint", {}), phase.fingerprint)
+    return PhaseState(
+        "missing", f"begins anew, code changed since: {', '.join(changed)}", tuple(changed), obsolete=True
+    )
+
+
+def read_begun(phase: Phase) -> dict[str, Any] | None:
+    """What an unfinished phase was begun with; None where nothing readable says so."""
+    try:
+        found = json.loads((phase.partial / "begun.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def told_options(differ: Sequence[str]) -> str:
+    """Which options differ, the first few by name."""
+    more = f" and {len(differ) - SHOWN_OPTIONS} more" if len(differ) > SHOWN_OPTIONS else ""
+    return f": {', '.join(differ[:SHOWN_OPTIONS])}{more}" if differ else ""
+
+
+def read_phase_file(folder: Path) -> dict[str, Any]:
+    """The phase.json of a finished phase."""
+    path = folder / "phase.json"
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value["key"], str) or not isinstance(value["fingerprint"], dict):
+            raise TypeError("keys 'key' and 'fingerprint' are a text and a mapping")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not a readable phase file ({error}); move the folder {folder} away and run `bench` again"
+        ) from error
+    result: dict[str, Any] = value
+    return result
+
+
+def accepted(phase: Phase, stored: Mapping[str, Any]) -> bool:
+    """Whether the user accepted this result although the code changed to exactly what it is now."""
+    return stored.get("accepted") == dict(phase.fingerprint)
+
+
+def accept(phase: Phase) -> None:
+    """Keep a stale result: from now on it counts as done, and its record carries a flag."""
+    stored = read_phase_file(phase.folder)
+    write_json(phase.folder / "phase.json", {**stored, "accepted": dict(phase.fingerprint)})
+
+
+def was_accepted(phase: Phase) -> bool:
+    """Whether a finished phase counts as done only because it was accepted: the code differs from what made it."""
+    stored = read_phase_file(phase.folder)
+    return bool(changed_files(stored["fingerprint"], phase.fingerprint)) and accepted(phase, stored)
+
+
+def run_phase(phase: Phase, work: Callable[[Path], None]) -> Path:
+    """Run `work(folder)` unless the phase is done; returns the finished folder.
+
+    `work` writes into the `.part` folder, where it finds what an interrupted run with the same key left. A stale phase is refused: the
+    caller accepts it or sets it aside first. One process at a time may run a phase, which the caller sees to.
+    """
+    state = phase_state(phase)
+    if state.state == "done":
+        return phase.folder
+    if state.state == "stale":
+        raise InputError(f"{phase.folder}: {state.reason}; run `bench` with --accept-stale or --redo-stale")
+    if phase.folder.is_dir():
+        set_aside(phase.folder)
+    claim_partial(phase)
+    clear_torn(phase.partial)
+    started = time.monotonic()
+    with located(phase.partial):
+        work(phase.partial)
+    content = {
+        "key": phase.key,
+        "fingerprint": dict(phase.fingerprint),
+        "seconds": round(time.monotonic() - started, 3),
+        "options": dict(phase.options),
+    }
+    write_json(phase.partial / "phase.json", content)
+    # One flush of everything: a phase may hold tens of thousands of small files, far too many to fsync one by one.
+    os.sync()
+    phase.partial.rename(phase.folder)
+    sync_folder(phase.folder.parent)
+    return phase.folder
+
+
+def claim_partial(phase: Phase) -> None:
+    """Make the `.part` folder; one that was begun with another key or other code is set aside, for it can't be continued."""
+    begun = {"key": phase.key, "fingerprint": dict(phase.fingerprint)}
+    marker = phase.partial / "begun.json"
+    if phase.partial.is_dir():
+        if read_begun(phase) == begun:
+            return
+        if marker.exists() or any(not name.startswith(".") for name in os.listdir(phase.partial)):
+            set_aside(phase.partial)
+        # else it was made, and nothing in it, when somebody was killed
+    phase.partial.mkdir(parents=True, exist_ok=True)
+    write_json(marker, begun)
+
+
+def clear_torn(folder: Path) -> None:
+    """Remove what writers left in a `.part` folder that were killed before they renamed it (`written_aside`, rendered datasets)."""
+    for path in folder.glob(".*.part"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+@contextmanager
+def located(folder: Path) -> Iterator[None]:
+    """Give errors of the system that name no file, as those of writing do, the folder in which they happened."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(folder)) from error
+
+
+def set_aside(folder: Path) -> Path:
+    """Move a phase's folder (or a record) into `superseded/` beside it, under the first free number; returns where it went."""
+    target = folder.parent / "superseded"
+    target.mkdir(exist_ok=True)
+    number = 1
+    while (target / f"{folder.name}-{number}").exists():
+        number += 1
+    return folder.rename(target / f"{folder.name}-{number}")

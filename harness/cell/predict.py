@@ -1,0 +1,119 @@
+"""What the phases `threshold` and `predict` do: choose a confidence threshold on the validation split, and predict an evaluation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from detectors.base import Detector
+from harness.cell.artefacts import resolve_device
+from harness.datasets.base import Dataset, Frame
+from harness.datasets.predictions import pack_predictions, predictions_sha256
+from harness.files.stored import write_json
+from harness.inference.detector import load_detector
+from harness.inference.predict import View, predict_views, view_of_files
+from harness.inference.selection import best_threshold, check_selectable
+from harness.inference.showing import transferred_geometry, view_of_corrupted
+from harness.processes.progress import Event, Report
+from harness.suite import Cell, EvaluationPart
+from harness.training.augmentation import FrameGeometry
+from harness.training.determinism import make_deterministic
+
+THRESHOLD_FILE = "threshold.json"
+"""Of phase `threshold`."""
+
+
+def choose_threshold(cell: Cell, trained: Path, dataset: Dataset, report: Report, folder: Path) -> None:
+    """Phase `threshold`: writes threshold.json, the confidence threshold that scores best on the validation split, and all others."""
+    make_deterministic(threads=cell.training.threads)
+    check_selectable(dataset, "training.confidence")
+
+    def progress(done: int, total: int) -> None:
+        report(Event(cell.id, "choose a threshold", done, total, "images"))
+
+    chosen = best_threshold(
+        load_detector(trained / "checkpoint.safetensors", adapter=cell.adapter),
+        dataset,
+        device=torch.device(resolve_device(cell.training.device)),
+        precision=cell.identity.precision,
+        channels_last=cell.identity.channels_last,
+        workers=cell.training.workers,
+        threads=cell.training.threads,
+        progress=progress,
+    )
+    write_json(folder / THRESHOLD_FILE, asdict(chosen))
+
+
+def finished_detector(cell: Cell, trained: Path, chosen: Path | None) -> Detector:
+    """A cell's detector as it is scored and timed: its checkpoint, with the threshold that phase `threshold` left in `chosen`."""
+    checkpoint, threshold = trained / "checkpoint.safetensors", chosen_threshold(chosen)
+    return load_detector(checkpoint, adapter=cell.adapter, confidence_threshold=threshold)
+
+
+def chosen_threshold(chosen: Path | None) -> float | None:
+    """The threshold that phase `threshold` left in its folder; None without such a phase."""
+    if chosen is None:
+        return None
+    threshold: float = json.loads((chosen / THRESHOLD_FILE).read_text(encoding="utf-8"))["threshold"]
+    return threshold
+
+
+def predict_split(
+    cell: Cell,
+    trained: Path,
+    chosen: Path | None,
+    own: Dataset,
+    dataset: Dataset,
+    evaluation: EvaluationPart,
+    report: Report,
+    folder: Path,
+) -> None:
+    """Phase `predict`: writes the predictions in the official format, in lanes/, and as one archive with scores.
+
+    own: the dataset that the cell was trained on. dataset: the one that the evaluation is about, mostly the same.
+    """
+    make_deterministic(threads=cell.training.threads)
+    detector = finished_detector(cell, trained, chosen)
+    frames = dataset.frames(evaluation.split)
+
+    def progress(done: int, total: int) -> None:
+        report(Event(cell.id, "predict", done, total, "images"))
+
+    (found,) = predict_views(
+        detector,
+        view_of_evaluation(detector, own, dataset, frames, evaluation),
+        len(frames),
+        [detector.configuration.recipe.confidence_threshold],
+        device=torch.device(resolve_device(cell.training.device)),
+        batch_size=evaluation.batch_size,
+        precision=cell.identity.precision,
+        channels_last=cell.identity.channels_last,
+        workers=cell.training.workers,
+        progress=progress,
+    )
+    ids = [frame.id for frame in frames]
+    lanes = dataset.archived(frames, found)
+    dataset.write_predictions(folder / "lanes", frames, lanes)
+    pack_predictions(folder / "predictions.npz", ids, lanes)
+    facts = {
+        "confidence_threshold": detector.configuration.recipe.confidence_threshold,
+        "predictions_sha256": predictions_sha256(ids, lanes),
+    }
+    write_json(folder / "predict.json", facts)
+
+
+def view_of_evaluation(
+    detector: Detector, own: Dataset, dataset: Dataset, frames: tuple[Frame, ...], evaluation: EvaluationPart
+) -> View:
+    """How a detector that was trained on `own` sees the frames of an evaluation, which are of `dataset`."""
+    corruption = evaluation.corruption
+    geometry_of: FrameGeometry = detector.geometry_of
+    if evaluation.dataset is not None:
+        geometry_of = transferred_geometry(detector.configuration.input, own, dataset)
+    if corruption is None:
+        return view_of_files([frame.image for frame in frames], geometry_of)
+    (severity,) = corruption.severities
+    return view_of_corrupted(frames, geometry_of, corruption=corruption.name, severity=severity, form=dataset.form)

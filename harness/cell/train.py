@@ -1,0 +1,286 @@
+"""What the phase `train` does: a detector and its method from the seed, trained into an inference checkpoint."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detectors.base import Detector
+from detectors.meta import FILE, DetectorMeta
+from detectors.registry import adapter_file
+from harness.cell.artefacts import locked, open_part, resolve_device, statistics_phase
+from harness.cell.oracle import as_seen, oracle_artefact, source_oracle
+from harness.cell.phases import phase_state, run_phase, set_aside
+from harness.datasets.base import Dataset, Frame
+from harness.files.stored import write_json
+from harness.inference.predict import network_images
+from harness.inference.selection import check_selectable, split_score
+from harness.methods.attach import attach
+from harness.methods.base import TrainingModel
+from harness.methods.config import RegularizedConfiguration
+from harness.methods.oracle import Oracle
+from harness.methods.pairing import tap_pairs
+from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
+from harness.processes.progress import Event, Report
+from harness.records.environment import environment
+from harness.records.record import Artefact, TrainingCost
+from harness.suite import Cell, adapter_of
+from harness.training.cache import GIGABYTE
+from harness.training.checkpoint import save_inference_checkpoint
+from harness.training.data import TrainingStream
+from harness.training.determinism import make_deterministic, seed_everything
+from harness.training.launch import launch
+from harness.training.loop import BEST_FILE, STATE_FILE
+from harness.training.loop import train as run_training
+from harness.training.plan import TrainingPlan, TrainingSummary, Validation
+from harness.training.ranks import ALONE, Ranks
+from harness.training.views import augmenting_device
+from harness.weights.cache import start_detector
+
+SUMMARY_FILE = "summary.json"
+"""Of phase `train`."""
+
+
+def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Report, folder: Path) -> None:
+    """Phase `train`: writes checkpoint.safetensors (the inference model), the log and, last of all, summary.json; what it could be
+    continued from is gone then."""
+    if (folder / SUMMARY_FILE).is_file():
+        # It was killed between its end and the phase's.
+        drop_state(folder)
+        return
+    processes = cell.identity.processes
+    if processes == 1:
+        train_share(results, cell, content, dataset, folder, ALONE, report)
+        return
+    cuda = resolve_device(cell.training.device) == "cuda"
+    launch(partial(train_in_process, results, cell, content, folder), processes, report, cuda=cuda)
+
+
+def train_in_process(results: Path, cell: Cell, content: str, folder: Path, ranks: Ranks, report: Report) -> None:
+    """What each of the processes of a training does."""
+    dataset = open_part(results, cell.identity.dataset, cell.dataset)
+    train_share(results, cell, content, dataset, folder, ranks, report)
+
+
+def train_share(
+    results: Path, cell: Cell, content: str, dataset: Dataset, folder: Path, ranks: Ranks, report: Report
+) -> None:
+    """Train a cell on this process's share of every batch; the first process writes."""
+    make_deterministic(threads=cell.training.threads)
+    device = torch.device(resolve_device(cell.training.device))
+    frames = dataset.frames("train")
+    recipe = cell.configuration.recipe
+    seed_everything(cell.identity.seed)
+    detector = new_detector(cell)
+    weights = start_detector(detector)
+    stream = TrainingStream(
+        frames,
+        dataset.lanes,
+        detector,
+        augmentation=recipe.augmentation,
+        batch_size=recipe.batch_size,
+        seed=cell.identity.seed,
+        workers=cell.training.workers,
+        cache_bytes=round(cell.training.cache_gigabytes * GIGABYTE / ranks.count),
+        pin_memory=device.type == "cuda",
+        augment_on=augmenting_device(device),
+        share=(ranks.rank, ranks.count),
+    )
+    oracle = oracle_artefact(results, cell, detector)
+    model = attach_method(results, cell, content, detector, frames, device, report)
+    plan = training_plan(cell, recipe.total_steps(len(frames)))
+
+    def progress(step: int, total: int, loss: float) -> None:
+        report(Event(cell.id, "train", step, total, f"loss {loss:.3f}"))
+
+    # Whether target statistics were taken just now or found must not move what training draws from the global generators.
+    seed_everything(ranks.seed(cell.identity.seed))
+    validation = validation_of(cell, dataset, plan.total_steps, device, report)
+    summary = run_training(
+        model,
+        stream.batches,
+        plan,
+        device=device,
+        folder=folder,
+        validation=validation,
+        progress=progress,
+        ranks=ranks,
+    )
+    if ranks.first:
+        keep_trained(cell, model, summary, weights, oracle, device, folder)
+
+
+def keep_trained(
+    cell: Cell,
+    model: TrainingModel,
+    summary: TrainingSummary,
+    weights: Artefact | None,
+    oracle: Artefact | None,
+    device: torch.device,
+    folder: Path,
+) -> None:
+    """Write what a training came to: the inference model, and what the record will say of it."""
+    facts = {
+        "detector": cell.meta.name,
+        "form": cell.form,
+        "meta": meta_without_path(cell).model_dump(mode="json"),
+        "method": cell.identity.method_configuration,
+    }
+    origin = adapter_of(cell).origin
+    facts |= {} if origin is None else {"origin": origin}
+    file = adapter_file(cell.adapter)
+    if file is not None:
+        # Whoever edits the file later can still rebuild this detector.
+        shutil.copyfile(file, folder / file.name)
+    save_inference_checkpoint(folder / "checkpoint.safetensors", model.inference_model(), facts)
+    cost = {key: value for key, value in asdict(summary).items() if key in TrainingCost.model_fields}
+    summary_facts = {
+        "cost": cost,
+        "environment": environment(str(device)).model_dump(),
+        "weights": None if weights is None else weights.model_dump(mode="json"),
+        "oracle": None if oracle is None else oracle.model_dump(mode="json"),
+    }
+    write_json(folder / SUMMARY_FILE, summary_facts)
+    drop_state(folder)
+
+
+def drop_state(folder: Path) -> None:
+    """Remove what only an unfinished training needs: several times what its checkpoint takes."""
+    for name in (STATE_FILE, BEST_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def training_plan(cell: Cell, total_steps: int) -> TrainingPlan:
+    """How a cell is trained, as its identity says it."""
+    identity = cell.identity
+    return TrainingPlan(
+        cell.configuration.recipe,
+        total_steps,
+        precision=identity.precision,
+        micro_batch_size=identity.micro_batch_size,
+        channels_last=identity.channels_last,
+        compiled=identity.compiled,
+        checkpoint_seconds=cell.training.checkpoint_seconds,
+        tensorboard=cell.training.tensorboard,
+    )
+
+
+def validation_of(
+    cell: Cell, dataset: Dataset, total_steps: int, device: torch.device, report: Report
+) -> Validation | None:
+    """How a cell's training is validated, evenly over its steps; None where the last step is scored whatever comes."""
+    count = cell.identity.validations
+    if count is None:
+        return None
+    check_selectable(dataset, "training.selection")
+
+    def progress(done: int, total: int) -> None:
+        report(Event(cell.id, "validate", done, total, "images"))
+
+    def score(model: TrainingModel) -> float:
+        return split_score(
+            model,
+            dataset,
+            device=device,
+            precision=cell.identity.precision,
+            channels_last=cell.identity.channels_last,
+            workers=cell.training.workers,
+            threads=cell.training.threads,
+            progress=progress,
+        )
+
+    return Validation(math.ceil(total_steps / count), score)
+
+
+def attach_method(
+    results: Path,
+    cell: Cell,
+    content: str,
+    detector: Detector,
+    frames: tuple[Frame, ...],
+    device: torch.device,
+    report: Report,
+) -> TrainingModel:
+    """Wrap a cell's detector in its method, with the oracle and target statistics that it needs."""
+    oracle, statistics = None, None
+    if cell.oracle is not None:
+        assert isinstance(cell.method, RegularizedConfiguration)
+        oracle = source_oracle(results, cell, detector)
+        if cell.method.normalize != "none":
+            statistics = load_statistics(
+                build_statistics(results, cell, content, detector, oracle, frames, device, report)
+            )
+        oracle = as_seen(cell, oracle)
+    generator = torch.Generator().manual_seed(method_seed(cell.identity.seed))
+    recipe, identity = cell.configuration.recipe, cell.identity
+    share = recipe.batch_size // identity.processes
+    forwards = recipe.total_steps(len(frames)) * math.ceil(share / (identity.micro_batch_size or share))
+    return attach(
+        detector, cell.method, oracle=oracle, statistics=statistics, generator=generator, total_steps=forwards
+    )
+
+
+def build_statistics(
+    results: Path,
+    cell: Cell,
+    content: str,
+    detector: Detector,
+    oracle: Oracle,
+    frames: tuple[Frame, ...],
+    device: torch.device,
+    report: Report,
+) -> Path:
+    """The file of the target statistics of a cell's oracle, taps and input size, taken unless they are there."""
+    assert isinstance(cell.method, RegularizedConfiguration)
+    pairs = tap_pairs(detector, oracle, cell.method)
+    method = cell.method
+    images = evenly(frames, STATISTICS_IMAGES)
+
+    def work(folder: Path) -> None:
+        def batches() -> Iterator[torch.Tensor]:
+            views = network_images(detector, [frame.image for frame in images], batch_size=16)
+            for done, batch in enumerate(views, start=1):
+                report(Event(cell.id, "target statistics", min(16 * done, len(images)), len(images), "images"))
+                yield batch.to(device)
+
+        taken = target_statistics(oracle.to(device), pairs, method, batches())
+        save_statistics(taken, folder / "statistics.safetensors")
+
+    phase = statistics_phase(results, cell, content)
+    with locked(phase):
+        if phase_state(phase).state == "stale":
+            # Seconds of work that no command names: other code's are made anew without asking.
+            set_aside(phase.folder)
+        return run_phase(phase, work) / "statistics.safetensors"
+
+
+def evenly(frames: tuple[Frame, ...], count: int) -> tuple[Frame, ...]:
+    """At most `count` frames, evenly over the list."""
+    if len(frames) <= count:
+        return frames
+    return tuple(frames[index * len(frames) // count] for index in range(count))
+
+
+def new_detector(cell: Cell) -> Detector:
+    """A cell's detector with fresh weights from torch's global generator."""
+    return adapter_of(cell).detector(cell.meta, cell.form)
+
+
+def meta_without_path(cell: Cell) -> DetectorMeta:
+    """A cell's metadata as its checkpoint states it: a file of weights by its sha256, not by where it lay."""
+    configuration = cell.configuration
+    if configuration.weights.startswith(FILE):
+        configuration = configuration.model_copy(update={"weights": cell.identity.weights})
+    return cell.meta.model_copy(update={"configurations": {cell.form: configuration}})
+
+
+def method_seed(seed: int) -> int:
+    """The seed of a method's own generator, which is none that a detector or the data draws from."""
+    return int(np.random.default_rng([seed, 0x5A]).integers(2**62))

@@ -1,0 +1,1 @@
+"""What everything stored stands on: atomic writes, hashes, locks, bounded reading, checked YAML, fingerprints of code."""

@@ -1,0 +1,126 @@
+"""Fingerprints of code: which source files a phase stands on, and whether they still say the same.
+
+The files are found by following imports inside `harness` and `detectors` from a phase's entry modules, as text (nothing is imported).
+A detector's adapter that lies elsewhere is followed inside its own package (or file) as well. A file's hash is of its syntax tree
+without docstrings, so neither comments nor prose nor formatting make a result stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.files.stored import sha256_of_text
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds the packages `harness` and `detectors`."""
+
+PACKAGES = ("harness", "detectors")
+
+WITHOUT_EFFECT = frozenset({"harness/errors.py", "harness/files/validation.py", "detectors/registry.py"})
+"""Files that only word messages, and the table that only finds a detector: a change there can't change a result."""
+
+
+def fingerprint(modules: Iterable[str]) -> dict[str, str]:
+    """File (posix, relative to the folder that its top package lies in) -> hash of its code.
+
+    Covers the given modules and all they import from our packages and from their own. A given module that isn't ours has been
+    imported already.
+    """
+    waiting = list(modules)
+    folders = dict.fromkeys(PACKAGES, ROOT) | outside_folders(waiting)
+    seen: set[str] = set()
+    hashes: dict[str, str] = {}
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        path = source_of(module, folders)
+        if path is None:
+            continue
+        name = path.relative_to(folders[module.split(".")[0]]).as_posix()
+        digest, imports = read_source(path, module)
+        waiting += imports
+        if name not in WITHOUT_EFFECT:
+            hashes[name] = digest
+    return dict(sorted(hashes.items()))
+
+
+@cache
+def code_of(*modules: str) -> dict[str, str]:
+    """Fingerprint of the code behind some modules, made once a process: every cell of a matrix asks for it."""
+    return fingerprint(modules)
+
+
+def outside_folders(modules: Iterable[str]) -> dict[str, Path]:
+    """The top package (or module) of each module that isn't ours -> the folder that it lies in."""
+    found = {}
+    for module in modules:
+        top = module.split(".")[0]
+        file = getattr(sys.modules.get(module), "__file__", None)
+        if top not in PACKAGES and file is not None:
+            path = Path(file)
+            depth = module.count(".") + (path.name == "__init__.py")
+            found[top] = path.parents[depth]
+    return found
+
+
+def changed_files(stored: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Names of files whose code differs between two fingerprints, new and vanished ones included."""
+    return sorted(name for name in {*stored, *now} if stored.get(name) != now.get(name))
+
+
+def source_of(module: str, folders: Mapping[str, Path]) -> Path | None:
+    """The file of a module, by the folders of top packages; None for anything else (other packages, attributes of modules)."""
+    top = module.split(".")[0]
+    if top not in folders:
+        return None
+    base = folders[top].joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    # An adapter file is a module under a name of its own.
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return Path(file) if module == top and file is not None else None
+
+
+@cache
+def read_source(path: Path, module: str) -> tuple[str, tuple[str, ...]]:
+    """Hash of a file's code, and the modules that it may import (wherever in the file the import stands)."""
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except SyntaxError as error:
+        raise InputError(f"{path}:{error.lineno}: {error.msg}; mend the source file") from error
+    imports: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = node.module or ""
+            if node.level:
+                own = [*module.split("."), "__init__"] if path.name == "__init__.py" else module.split(".")
+                parents = own[: -node.level]
+                package = ".".join([*parents, *([node.module] if node.module else [])])
+            imports += [package, *(f"{package}.{alias.name}" for alias in node.names)]
+        strip_docstring(node)
+    return sha256_of_text(ast.dump(tree)), tuple(imports)
+
+
+def strip_docstring(node: ast.AST) -> None:
+    """Remove bare strings (docstrings, also those of attributes) from a body, in place."""
+    body = getattr(node, "body", None)
+    if isinstance(body, list):
+        body[:] = [
+            statement
+            for statement in body
+            if not (
+                isinstance(statement, ast.Expr)
+                and isinstance(statement.value, ast.Constant)
+                and isinstance(statement.value.value, str)
+            )
+        ]

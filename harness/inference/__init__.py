@@ -1,0 +1,1 @@
+"""Finished detectors on any images: lanes, pictures, what is chosen on the validation split, and export."""

@@ -1,0 +1,170 @@
+"""Lanes of any images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from detectors.base import Detector
+from harness.inference.detector import with_confidence_threshold
+from harness.lanes import Geometry, Lane
+from harness.training.augmentation import FrameGeometry, planes, read_reduced, warped
+from harness.training.loading import batches_in_order
+from harness.training.plan import AUTOCAST, Precision
+
+View = Callable[[int], tuple[npt.NDArray[np.uint8], Geometry]]
+"""Position of an image -> what a detector sees of it, uint8 RGB (3, H, W), and by way of which geometry."""
+
+
+def network_images(
+    detector: Detector, images: Sequence[Path], *, batch_size: int = 16, workers: int = 0
+) -> Iterator[Tensor]:
+    """The images as the detector sees them without augmentation: uint8 RGB (B, 3, H, W) on the host, in order."""
+    view = view_of_files(images, detector.geometry_of)
+    with closing(_views(view, len(images), batch_size=batch_size, workers=workers, pin_memory=False)) as views:
+        for batch in views:
+            yield batch["images"]
+
+
+def predict(
+    detector: Detector,
+    images: Sequence[Path],
+    *,
+    device: torch.device,
+    batch_size: int = 16,
+    precision: Precision = "fp32",
+    channels_last: bool = False,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[list[Lane]]:
+    """The lanes of each image, in the order of `images`, in original pixels of each, whatever its size.
+
+    Moves the detector to `device` and leaves it in the mode (train or eval) in which it was. workers: loader processes, 0 for
+    none. progress: called after every batch with (images done, images in all). Raises InputError that names an image that is
+    missing, truncated or none.
+    """
+    (lanes,) = predict_at(
+        detector,
+        images,
+        [detector.configuration.recipe.confidence_threshold],
+        device=device,
+        batch_size=batch_size,
+        precision=precision,
+        channels_last=channels_last,
+        workers=workers,
+        progress=progress,
+    )
+    return lanes
+
+
+def predict_at(
+    detector: Detector,
+    images: Sequence[Path],
+    thresholds: Sequence[float],
+    *,
+    device: torch.device,
+    batch_size: int = 16,
+    precision: Precision = "fp32",
+    channels_last: bool = False,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[list[list[Lane]]]:
+    """What `predict` gives at each of several confidence thresholds, by one forward of each image; the detector keeps its own."""
+    return predict_views(
+        detector,
+        view_of_files(images, detector.geometry_of),
+        len(images),
+        thresholds,
+        device=device,
+        batch_size=batch_size,
+        precision=precision,
+        channels_last=channels_last,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def predict_views(
+    detector: Detector,
+    view: View,
+    count: int,
+    thresholds: Sequence[float],
+    *,
+    device: torch.device,
+    batch_size: int = 16,
+    precision: Precision = "fp32",
+    channels_last: bool = False,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[list[list[Lane]]]:
+    """What `predict_at` gives of `count` images that are seen by `view`; lanes are in the original pixels of its geometries."""
+    was_training, own = detector.training, detector.meta
+    metas = [with_confidence_threshold(own, threshold) for threshold in thresholds]
+    detector.to(device).eval()
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    if channels_last:
+        detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    dtype = AUTOCAST[precision]
+    lanes: list[list[list[Lane]]] = [[] for _ in metas]
+    done = 0
+    views = _views(view, count, batch_size=batch_size, workers=workers, pin_memory=device.type == "cuda")
+    try:
+        with closing(views), torch.inference_mode():
+            for batch in views:
+                pixels = batch["images"].to(device, non_blocking=True).contiguous(memory_format=memory_format)
+                with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+                    outputs = detector(pixels)
+                for found, detector.meta in zip(lanes, metas, strict=True):
+                    found += decoded(detector, outputs, batch["geometries"])
+                done += len(batch["geometries"])
+                if progress:
+                    progress(done, count)
+    finally:
+        detector.meta = own
+        detector.train(was_training)
+    return lanes
+
+
+def decoded(detector: Detector, outputs: Any, geometries: Sequence[Geometry]) -> list[list[Lane]]:
+    """What a detector decodes of a batch, in memory of its own: an adapter may write its next lanes where it wrote these.
+
+    Raises ValueError where there isn't one list of lanes an image, so that no image can get another one's.
+    """
+    lanes = detector.decode(outputs, geometries)
+    if len(lanes) != len(geometries):
+        raise ValueError(
+            f"decode of {type(detector).__name__} gives lanes of {len(lanes)} images for {len(geometries)}: give a list for "
+            "each, empty where it has no lane"
+        )
+    return [[Lane(lane.points.copy(), lane.score) for lane in image] for image in lanes]
+
+
+def view_of_files(images: Sequence[Path], geometry_of: FrameGeometry) -> View:
+    """Images as they are, without augmentation."""
+
+    def view(index: int) -> tuple[npt.NDArray[np.uint8], Geometry]:
+        image = read_reduced(images[index], geometry_of)
+        geometry = geometry_of(image.original)
+        return planes(warped(image, geometry)), geometry
+
+    return view
+
+
+def _views(
+    view: View, count: int, *, batch_size: int, workers: int, pin_memory: bool
+) -> Generator[dict[str, Any], None, None]:
+    return batches_in_order(view, _collate, range(count), batch_size=batch_size, workers=workers, pin_memory=pin_memory)
+
+
+def _collate(views: list[tuple[npt.NDArray[np.uint8], Geometry]]) -> dict[str, Any]:
+    return {
+        "images": torch.from_numpy(np.stack([image for image, _ in views])),
+        "geometries": [geometry for _, geometry in views],
+    }

@@ -1,0 +1,163 @@
+"""What the cells of a plan still cost: hours of GPUs (of cores, on a CPU) and room on the disk.
+
+Training is priced by records or a probe (`harness.matrix.pricing`); prediction, scoring and timing by what they took in cells of the
+same detector and dataset that are done. What neither tells has no price: nothing here guesses.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from harness.matrix.plan import AnyCell, CellState, Plan
+from harness.matrix.pricing import Price, on_gpu
+from harness.suite import Cell
+
+Unit = Literal["GPU-hours", "CPU-hours"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one cell still costs. training, rest: seconds until it is trained, and of all else; None where nobody knows.
+
+    devices: how many GPUs, or cores, it has meanwhile. disk_bytes: what it will have written.
+    """
+
+    training: float | None
+    rest: float | None
+    devices: int
+    unit: Unit
+    disk_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that are known of."""
+        return (self.training or 0.0) + (self.rest or 0.0)
+
+    @property
+    def hours(self) -> float:
+        """Hours of its devices that are known of."""
+        return self.seconds * self.devices / 3600
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it costs more than is known."""
+        return self.training is None or self.rest is None
+
+
+def costs_of(plan: Plan, prices: Mapping[str, Price]) -> dict[str, Cost]:
+    """The cost of each cell that isn't done, by its id. prices: of those that are to be trained."""
+    took = seconds_taken(plan.cells)
+    found = {}
+    for state in plan.pending:
+        cell = state.cell
+        rest: float | None = 0.0
+        for phase, stand in state.states:
+            if phase.name != "train" and stand.state != "done":
+                seconds = took.get((cell.identity.dataset, cell.identity.detector, phase.name))
+                rest = None if rest is None or seconds is None else rest + seconds
+        trained = not isinstance(cell, Cell) or state.states[0][1].state == "done"
+        found[cell.id] = cost_of(cell, prices.get(cell.id), 0.0 if trained else None, rest)
+    return found | {cell.id: cost_of(cell, prices.get(cell.id), None, None) for cell, _ in plan.unavailable}
+
+
+def cost_of(cell: AnyCell, price: Price | None, training: float | None, rest: float | None) -> Cost:
+    """A cell's cost. training: its seconds where they need no price."""
+    processes, gpu = cell.identity.processes, on_gpu(cell.training.device)
+    return Cost(
+        training=training if training is not None or price is None else price.seconds,
+        rest=rest,
+        devices=processes if gpu else processes * cell.training.threads,
+        unit="GPU-hours" if gpu else "CPU-hours",
+        disk_bytes=0 if price is None else price.disk_bytes,
+    )
+
+
+def seconds_taken(cells: Iterable[CellState]) -> dict[tuple[str, str, str], float]:
+    """(dataset, detector, phase) -> the median of what the phase took in the cells where it is done."""
+    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for state in cells:
+        identity = state.cell.identity
+        for phase, stand in state.states:
+            if stand.state == "done" and stand.seconds is not None:
+                found[identity.dataset, identity.detector, phase.name].append(stand.seconds)
+    return {key: median(values) for key, values in found.items()}
+
+
+LONG_SECONDS = 3600.0
+LONG_STEPS = 5000
+"""What takes longer, or trains for more steps of unknown length, is worth a question."""
+
+
+def is_long(costs: Mapping[str, Cost], prices: Iterable[Price]) -> bool:
+    """Whether some cells take so long that a user on a terminal is asked first."""
+    unpriced = [price.steps for price in prices if price.seconds is None]
+    steps = sum(count for count in unpriced if count is not None)
+    return sum(cost.seconds for cost in costs.values()) > LONG_SECONDS or None in unpriced or steps > LONG_STEPS
+
+
+def job_seconds(plan: Plan, prices: Mapping[str, Price]) -> dict[str, float]:
+    """What the jobs of a plan will take, by their names, as far as it is known; see `harness.matrix.jobs.jobs_of`."""
+    took, found = seconds_taken(plan.cells), {}
+    for state in plan.pending:
+        identity = state.cell.identity
+        left = [phase.name for phase, stand in state.states if stand.state != "done" and phase.name != "train"]
+        seconds = {name: took.get((identity.dataset, identity.detector, name)) for name in left}
+        timing = seconds.pop("time", None)
+        if timing is not None:
+            found[f"time {state.cell.id}"] = timing
+        price = prices.get(state.cell.id)
+        parts = [*seconds.values(), *([] if price is None else [price.seconds])]
+        known = [part for part in parts if part is not None]
+        if parts and len(known) == len(parts):
+            found[state.cell.id] = sum(known)
+    return found
+
+
+def cost_line(plan: Plan, costs: Mapping[str, Cost], prices: Iterable[Price], suite: str) -> str:
+    """What of a plan is still to be done and what that takes, in a line."""
+    to_train = list(prices)
+    told = f"to do: {len(costs)} cells, {len(to_train)} of them to train"
+    if any(cost.seconds for cost in costs.values()):
+        told += f"; {told_hours(costs.values())}"
+        training = sum(cost.training or 0.0 for cost in costs.values())
+        bases = {basis: sum(price.basis == basis for price in to_train) for basis in ("records", "probe")}
+        sources = ", ".join(f"{count} by {basis}" for basis, count in bases.items() if count)
+        share = 100 * training / sum(cost.seconds for cost in costs.values())
+        told += f" ({share:.0f} % training{f': {sources}' if sources else ''})"
+    unpriced = sum(price.seconds is None for price in to_train)
+    if unpriced:
+        told += f"; {unpriced} without a price: `samiro-bench plan {suite} --probe` times a few steps of each kind"
+    unscored = sum(cost.rest is None for cost in costs.values())
+    if unscored:
+        told += f"; predicting, scoring and timing of {unscored} aren't in it: no cell like them is done yet"
+    unbuilt = [phase.folder.parent.name for phase, stand in plan.artefacts if stand.state != "done"]
+    if costs and unbuilt:
+        kinds = {"rendered": "datasets to render", "oracle": "oracles to make"}
+        what = [f"{unbuilt.count(kind)} {text}" for kind, text in kinds.items() if kind in unbuilt]
+        told += f"; not in it: {', '.join(what)}"
+    return told
+
+
+def told_costs(costs: Collection[Cost]) -> str:
+    """What some cells that aren't done still cost together, and of how many of them that isn't wholly known."""
+    if not costs:
+        return "nothing"
+    cells, unknown = f"{len(costs)} cell{'s' if len(costs) > 1 else ''}", sum(cost.unknown for cost in costs)
+    told = f"{cells}, {told_hours(costs)}" if any(cost.seconds for cost in costs) else cells
+    return f"{told} ({unknown} without a whole price)" if unknown else told
+
+
+def told_hours(costs: Collection[Cost]) -> str:
+    """The hours that are known of some cells, unit by unit."""
+    units = dict.fromkeys(cost.unit for cost in costs)
+    sums = ((unit, sum(cost.hours for cost in costs if cost.unit == unit)) for unit in units)
+    return " and ".join(f"{hours(amount)} {unit}" for unit, amount in sums)
+
+
+def hours(amount: float) -> str:
+    """A number of hours, precise enough to plan with."""
+    return f"{amount:,.0f}" if amount >= 100 else f"{amount:.1f}" if amount >= 1 else f"{amount:.2g}"

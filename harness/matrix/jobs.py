@@ -1,0 +1,75 @@
+"""The jobs that a plan comes to: what has to run, in which order, and what each needs of a machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from harness.cell.artefacts import build_oracle, build_rendering, oracle_name, oracle_phase, rendering_phase
+from harness.cell.assembly import time_and_record
+from harness.cell.phases import phase_state
+from harness.cell.run import run_cell
+from harness.engines.base import Job, Resources
+from harness.matrix.plan import AnyCell, Plan
+from harness.programs.cell import (
+    ProgramCell,
+    run_program_cell,
+)
+from harness.suite import DatasetPart, Suite, needs_of
+
+
+def jobs_of(plan: Plan) -> tuple[Job, ...]:
+    """What has to run, artefacts before cells, time measurements last and alone."""
+    jobs: dict[str, Job] = {}
+    for state in plan.pending:
+        cell, needs, resources = state.cell, [], resources_of(plan.suite, state.cell)
+        untrained = state.states[0][1].state != "done"
+        for name, part in cell.datasets.items():
+            job = rendering_job(plan, name, part)
+            if job is not None:
+                jobs.setdefault(job.name, job)
+                needs.append(job.name)
+        if isinstance(cell, ProgramCell):
+            task = partial(run_program_cell, plan.results, cell)
+            jobs[cell.id] = Job(cell.id, task, tuple(needs), exclusive=True, resources=resources)
+            continue
+        if untrained and cell.oracle is not None and cell.oracle_dataset is not None:
+            phase = oracle_phase(plan.results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
+            if phase_state(phase).state != "done":
+                name = f"oracle {phase.name}"
+                task = partial(
+                    build_oracle,
+                    plan.results,
+                    oracle_name(cell),
+                    cell.oracle,
+                    cell.oracle_dataset,
+                    plan.suite.training,
+                    name,
+                )
+                jobs.setdefault(name, Job(name, task, tuple(needs), resources=resources_of(plan.suite)))
+                needs.append(name)
+        if any(phase_state(phase).state != "done" for phase in state.phases.all()[:-1]):
+            jobs[cell.id] = Job(cell.id, partial(run_cell, plan.results, cell), tuple(needs), resources=resources)
+            needs.append(cell.id)
+        timing, task = f"time {cell.id}", partial(time_and_record, plan.results, cell)
+        jobs[timing] = Job(timing, task, tuple(needs), exclusive=True, resources=resources)
+    return tuple(jobs.values())
+
+
+def rendering_job(plan: Plan, name: str, part: DatasetPart) -> Job | None:
+    """The job that renders a dataset, None if there is nothing to render."""
+    if part.rendered is None or phase_state(rendering_phase(plan.results, part.rendered)).state == "done":
+        return None
+    title = f"render {name}"
+    task = partial(build_rendering, plan.results, part.rendered, title)
+    return Job(title, task, exclusive=True, resources=replace(resources_of(plan.suite), gpu=False))
+
+
+def resources_of(suite: Suite, cell: AnyCell | None = None) -> Resources:
+    """What the jobs of a cell need; without one, what a job needs that builds what cells share, in one process."""
+    needs = needs_of(suite, None if cell is None else cell.identity)
+    return Resources(
+        processes=1 if cell is None else suite.training.processes,
+        gpu=suite.training.device != "cpu",
+        **needs.model_dump(),
+    )

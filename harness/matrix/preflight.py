@@ -1,0 +1,250 @@
+"""What a plan needs before anything runs (data, weights, memory, room on the disk) and what it costs. Nothing is made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.cell.artefacts import open_part, rendering_phase
+from harness.cell.phases import phase_state
+from harness.datasets.base import Dataset
+from harness.datasets.doctor.sources import IMAGES
+from harness.datasets.images import read_size
+from harness.errors import InputError
+from harness.lanes import plain_geometry
+from harness.matrix.budget import Cost, costs_of
+from harness.matrix.plan import AnyCell, Plan
+from harness.matrix.pricing import Price, Rates, priced, recorded_rates
+from harness.programs.cell import ProgramCell
+from harness.suite import Cell, DatasetPart, Suite
+from harness.training.augmentation import reduced_size
+from harness.training.cache import GIGABYTE
+from harness.weights.cache import weights_state
+from harness.weights.oracles import oracle_state
+
+BYTES_A_PIXEL = 0.27
+"""Of a rendered dataset on the disk, masks and labels included: 157 MB for the mini suite's 630 frames of 1640x590."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that has to be there. `detail` says what was found or, if it is missing, what to do about it."""
+
+    kind: Literal["data", "weights", "program", "disk", "memory"]
+    name: str
+    missing: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class DataNeed(Need):
+    """A dataset. images: of each split that the suite reads, counted; of a published dataset that isn't there, as published."""
+
+    images: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """All needs of a plan, and what its cells still cost. problems: lines on what couldn't be looked at.
+
+    prices: of the training of those that are to be trained. costs: of all that aren't done.
+    """
+
+    needs: tuple[Need, ...]
+    prices: Mapping[str, Price]
+    problems: tuple[str, ...]
+    costs: Mapping[str, Cost]
+
+    @property
+    def missing(self) -> tuple[Need, ...]:
+        """What has to be there before anything can run."""
+        return tuple(need for need in self.needs if need.missing)
+
+
+def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
+    """Look at everything that a plan needs, and price its cells by a probe (if one was made) and the records of earlier ones."""
+    left = [*(state.cell for state in plan.pending), *(cell for cell, _ in plan.unavailable)]
+    data = data_needs(plan.suite, left, plan.results)
+    recorded = recorded_rates(plan.results)
+    untrained = plan.untrained
+    training_images = {need.name: need.images["train"] for need in data if "train" in need.images}
+    prices = priced(
+        untrained,
+        training_images,
+        [recorded] if probed is None else [probed, recorded],
+        predicted_images(untrained, {need.name: need.images for need in data}),
+    )
+    kept = sum(price.disk_bytes for price in prices.values())
+    meanwhile = max((price.training_bytes for price in prices.values()), default=0)
+    disk = disk_need(plan.suite, left, plan.results, kept, meanwhile)
+    return Preflight(
+        (*data, *weights_needs(untrained), *program_needs(left), *memory_needs(untrained, training_images), disk),
+        prices,
+        recorded.problems,
+        costs_of(plan, prices),
+    )
+
+
+def predicted_images(cells: Iterable[Cell], images: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """How many images each cell predicts, by its id: those of all its evaluations. images: dataset -> split -> how many it has."""
+    return {
+        cell.id: sum(
+            images.get(part.dataset or cell.identity.dataset, {}).get(part.split, 0)
+            for part in cell.evaluations.values()
+        )
+        for cell in cells
+    }
+
+
+def weights_needs(cells: Iterable[Cell]) -> list[Need]:
+    """The weights that the backbones of some cells start from, and those of their oracles, each once."""
+    needs: dict[str, Need] = {}
+    states = [
+        state
+        for cell in cells
+        for state in (
+            weights_state(cell.meta, cell.form),
+            *(
+                [oracle_state(cell.oracle.configuration)]
+                if cell.oracle and cell.oracle.configuration.has_weights
+                else []
+            ),
+        )
+    ]
+    for state in states:
+        if state.state != "none":
+            detail = state.fix or f"{state.path}, sha256 {state.sha256}"
+            needs.setdefault(state.name, Need("weights", state.name, state.state == "missing", detail))
+    return list(needs.values())
+
+
+def program_needs(cells: Iterable[AnyCell]) -> list[Need]:
+    """What the programs of some cells are started with, each once."""
+    needs: dict[str, Need] = {}
+    for cell in cells:
+        if isinstance(cell, ProgramCell):
+            described, name = cell.described, cell.identity.detector
+            word = described.program.command[0]
+            found = shutil.which(word if os.sep not in word else described.folder / word)
+            detail = (
+                found or f"{described.file}: key 'command': {word} isn't there; give the interpreter of its environment"
+            )
+            needs.setdefault(name, Need("program", name, found is None, detail))
+    return list(needs.values())
+
+
+def memory_needs(cells: Iterable[Cell], training_images: Mapping[str, int]) -> list[Need]:
+    """What the decoded training images of each detector and dataset would fill, beside what a cell may keep of them.
+
+    Never missing: what isn't kept is decoded again. training_images: how many a dataset has; of others nothing is said.
+    """
+    needs: dict[str, Need] = {}
+    for cell in cells:
+        dataset = cell.identity.dataset
+        name = f"{dataset} {cell.meta.name}"
+        if name not in needs and dataset in training_images:
+            size = cell.configuration.input
+            frame = frame_size(cell)
+            height, width = reduced_size(plain_geometry(frame, size.crop_of(frame), size.network))
+            wanted = 3 * height * width * training_images[dataset]
+            allowed = round(cell.training.cache_gigabytes * GIGABYTE)
+            told = f"decoded training images take {gigabytes(wanted)}, of which a cell keeps "
+            told += "all" if wanted <= allowed else f"{gigabytes(allowed)} and decodes the others every time"
+            needs[name] = Need("memory", name, False, f"{told} (training.cache_gigabytes)")
+    return list(needs.values())
+
+
+def frame_size(cell: Cell) -> tuple[int, int]:
+    """(height, width) of the images that a cell trains on, as far as its suite says; else of those its detector is made for."""
+    part = cell.dataset
+    if part.rendered is not None:
+        return part.rendered.height, part.rendered.width
+    return part.image_size or cell.configuration.input.frame
+
+
+def data_needs(suite: Suite, cells: Sequence[AnyCell], results: Path) -> list[DataNeed]:
+    """Every dataset that some cells read: a rendered one is made when it is needed, a real one has to be there with those splits."""
+    read = splits_of(cells)
+    return [data_need(name, part, read[name], results) for name, part in suite.datasets.items() if name in read]
+
+
+def splits_of(cells: Iterable[AnyCell]) -> dict[str, set[str]]:
+    """Dataset -> the splits that some cells read of it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for cell in cells:
+        if isinstance(cell, Cell):
+            found[cell.identity.dataset].add("train")
+            if "val-best" in (cell.identity.selection, cell.identity.confidence):
+                found[cell.identity.dataset].add("val")
+            if cell.oracle is not None and cell.oracle.dataset is not None:
+                found[cell.oracle.dataset].add("train")
+        for part in cell.evaluations.values():
+            found[part.dataset or cell.identity.dataset].add(part.split)
+    return found
+
+
+def data_need(name: str, part: DatasetPart, splits: Iterable[str], results: Path) -> DataNeed:
+    """Look at one dataset: its folder, its lists, and the first image and label of each split."""
+    if part.rendered is not None:
+        images = {split: spec.frames for split, spec in part.rendered.splits.items()}
+        return DataNeed("data", name, False, "rendered when it is needed", images)
+    images = {}
+    try:
+        dataset = open_part(results, name, part)
+        for split in sorted(splits):
+            images[split] = checked_split(dataset, split)
+    except InputError as error:
+        # What the published dataset holds is enough to say what it will cost.
+        published = images or IMAGES.get(part.root or name, {})
+        return DataNeed(
+            "data", name, True, str(error), {split: published[split] for split in splits if split in published}
+        )
+    counts = ", ".join(f"{split} {count:,}" for split, count in images.items())
+    return DataNeed("data", name, False, f"{dataset.root}: {counts} images", images)
+
+
+def checked_split(dataset: Dataset, split: str) -> int:
+    """Images of a split. InputError where the first of them can't be read, or has no label where the split has any."""
+    frames = dataset.frames(split)
+    read_size(frames[0].image)
+    if dataset.has_labels(split):
+        dataset.lanes(frames[0])
+    return len(frames)
+
+
+def disk_need(suite: Suite, cells: Iterable[AnyCell], results: Path, kept: int, meanwhile: int) -> Need:
+    """Room for some cells, which are to keep so many bytes, and for those of their datasets that are still to be rendered.
+
+    meanwhile: bytes that the largest training takes while it runs. How many run at once is the engine's to say: there must be room for
+    one of them.
+    """
+    parts = [suite.datasets[name] for name in splits_of(cells)]
+    specs = [part.rendered for part in parts if part.rendered is not None]
+    rendered = sum(
+        BYTES_A_PIXEL * spec.width * spec.height * sum(split.frames for split in spec.splits.values())
+        for spec in specs
+        if phase_state(rendering_phase(results, spec)).state != "done"
+    )
+    wanted = kept + int(rendered)
+    place = next(folder for folder in (results.absolute(), *results.absolute().parents) if folder.is_dir())
+    disk = shutil.disk_usage(place)
+    if not disk.total:
+        told = f"{results} cannot be written: {place} is no folder on a disk; give another --results folder"
+        return Need("disk", str(results), True, told)
+    free = disk.free
+    told = f"about {gigabytes(wanted)} will be kept below {results}"
+    told += f", and up to {gigabytes(meanwhile)} for every training while it runs" if meanwhile else ""
+    told += f"; {gigabytes(free)} are free"
+    short = wanted + meanwhile > free
+    told += ": make room, or give another --results folder" if short else ""
+    return Need("disk", str(results), short, told)
+
+
+def gigabytes(count: int) -> str:
+    """A number of bytes as people say it."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{max(1, round(count / 1e6))} MB"

@@ -1,0 +1,1 @@
+"""What PyTorch lacks: guards and helpers that know nothing of lanes."""

@@ -1,0 +1,1 @@
+"""Records, and the counts per image, timings and environments that they hold."""

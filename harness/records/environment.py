@@ -1,0 +1,106 @@
+"""Where a measurement was made: machine, libraries and code, as a record states them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from harness.records.record import Environment
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def environment(device: str) -> Environment:
+    """The environment of a run on `device` ("cpu" or "cuda:0")."""
+    import torch
+
+    on_gpu = device.startswith("cuda")
+    return Environment(
+        device=torch.cuda.get_device_name(device) if on_gpu else "CPU",
+        cpu=cpu_name(),
+        cores=available_cores(),
+        operating_system=operating_system(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        timm=installed("timm"),
+        numpy=installed("numpy"),
+        opencv=installed("opencv-python-headless", "opencv-python"),
+        cuda=torch.version.cuda if on_gpu else None,
+        cudnn=str(torch.backends.cudnn.version()) if on_gpu else None,  # type: ignore[no-untyped-call]
+        driver=driver_version() if on_gpu else None,
+        samiro_bench=installed("samiro-bench"),
+        commit=commit(),
+    )
+
+
+GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+"""Where a GPU that torch calls CUDA can be used one of these is there: NVIDIA's driver, AMD's, and Windows' for its Linux."""
+
+
+def may_have_gpu() -> bool:
+    """Whether there may be a GPU here. False is certain on Linux, and costs no import of torch."""
+    return sys.platform != "linux" or any(os.path.exists(path) for path in GPU_FILES)
+
+
+def available_cores() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def installed(*distributions: str) -> str:
+    """Version of the first of these distributions that is installed, else "not installed"."""
+    for name in distributions:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "not installed"
+
+
+def cpu_name() -> str:
+    """The processor's model name; the architecture where the system doesn't tell."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def operating_system() -> str:
+    """Name and version of the operating system, e.g. "Debian GNU/Linux 12 (bookworm)"."""
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    except OSError:
+        return f"{platform.system()} {platform.release()}"
+
+
+@cache
+def commit() -> str | None:
+    """The commit of the checkout, with "+" if tracked files differ from it; None outside a checkout or without git."""
+    try:
+        head = git("rev-parse", "HEAD")
+        return head + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def git(*arguments: str) -> str:
+    """Output of a git command in the checkout."""
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@cache
+def driver_version() -> str | None:
+    """The NVIDIA driver's version; None where nvidia-smi can't tell."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return None

@@ -1,0 +1,152 @@
+"""Who holds a folder is told; a lock ends with its process, whatever numbers of processes and names of hosts say."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from harness.errors import InputError
+from harness.files import locks
+from harness.files.locks import BEATS, Holder, holder_of, in_turn, is_held, sole
+
+BEAT = 0.05
+
+
+def holding(folder: Path) -> subprocess.Popen[str]:
+    """A process that holds a folder."""
+    program = (
+        "import sys, time; from pathlib import Path; from harness.files.locks import sole\n"
+        f"with sole(Path({str(folder)!r})): print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, "bench", "paper"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def elsewhere(folder: Path) -> None:
+    """What a holder on another host leaves, whose lock isn't seen here; its number is one that lives here."""
+    holder = Holder(
+        host="node7", process=os.getpid(), user="mo", since="2026-01-02 03:04:05", command="samiro-bench bench"
+    )
+    holder_of(folder).write_text(holder.model_dump_json())
+
+
+def test_the_second_is_told_who_holds_the_folder_and_a_killed_holder_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.1)
+    process = holding(tmp_path / "suite")
+    try:
+        assert is_held(tmp_path / "suite")
+        with pytest.raises(InputError) as refused, sole(tmp_path / "suite"):
+            pass
+        told = str(refused.value)
+        assert "another `bench` works on this suite now" in told
+        assert f"process {process.pid} of " in told
+        assert f" on {socket.gethostname()} since " in told
+        assert "bench paper" in told
+        assert "\n" not in told
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert holder_of(tmp_path / "suite").exists()
+    assert not is_held(tmp_path / "suite")
+    # On the same host its lock tells all: nobody waits for a sign of life.
+    monkeypatch.setattr(locks, "touched", lambda path: pytest.fail("looked at the holder's file"))
+    with sole(tmp_path / "suite"):
+        assert is_held(tmp_path / "suite")
+    assert not is_held(tmp_path / "suite")
+    assert not holder_of(tmp_path / "suite").exists()
+
+
+def test_one_that_is_silent_on_another_host_is_not_waited_for_though_its_number_lives_here(tmp_path: Path) -> None:
+    elsewhere(tmp_path)
+    began = time.monotonic()
+    with sole(tmp_path, BEAT):
+        assert time.monotonic() - began >= BEATS * BEAT
+        holder = locks.read_holder(tmp_path)
+        assert holder is not None
+        assert (holder.host, holder.process) == (socket.gethostname(), os.getpid())
+
+
+def test_one_that_works_on_another_host_is_told_though_its_lock_is_not_seen(tmp_path: Path) -> None:
+    elsewhere(tmp_path)
+    ended = threading.Event()
+    beats = threading.Thread(target=locks.beat, args=(holder_of(tmp_path), ended, BEAT))
+    beats.start()
+    try:
+        with pytest.raises(InputError, match=r"of mo on node7 since 2026-01-02 03:04:05"), sole(tmp_path, 4 * BEAT):
+            pass
+    finally:
+        ended.set()
+        beats.join()
+
+
+def test_a_look_at_a_lock_refuses_nobody(tmp_path: Path) -> None:
+    """`status` takes a lock for an instant to see whether it is free."""
+    looked = FileLock(locks.lock_of(tmp_path), thread_local=False)
+    looked.acquire()
+    release = threading.Timer(0.3, looked.release)
+    release.start()
+    with sole(tmp_path):
+        pass
+    release.join()
+
+
+def test_work_is_done_in_turn_and_whoever_waits_says_so(tmp_path: Path) -> None:
+    order: list[str] = []
+    begun = threading.Event()
+
+    def first() -> None:
+        with in_turn(tmp_path / "cell" / ".lock"):
+            begun.set()
+            time.sleep(0.3)
+            order.append("first")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    begun.wait()
+    with in_turn(tmp_path / "cell" / ".lock", lambda: order.append("waits")):
+        order.append("second")
+    thread.join()
+    assert order == ["waits", "first", "second"]
+
+
+def test_a_folder_that_was_lost_meanwhile_is_told_also_if_another_lies_there(tmp_path: Path) -> None:
+    folder = tmp_path / "suite"
+    with sole(folder) as held:
+        held.refuse_vanished()
+        folder.rename(tmp_path / "mount")
+        with pytest.raises(InputError, match="vanished while this worked in it"):
+            held.refuse_vanished()
+        folder.mkdir()
+        (folder / ".bench.lock").touch()
+        with pytest.raises(InputError, match="vanished while this worked in it"):
+            held.refuse_vanished()
+
+
+def test_a_folder_that_is_only_to_be_read_is_one_line(tmp_path: Path) -> None:
+    place = tmp_path / "disk"
+    place.mkdir()
+    program = f"from pathlib import Path; from harness.files.locks import sole\nwith sole(Path({str(place / 'suite')!r})): pass"
+    mount = 'mount -t tmpfs -o ro none "$0" || exit 77; exec "$1" -c "$2"'
+    run = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, str(place), sys.executable, program],
+        capture_output=True,
+        text=True,
+    )
+    if run.returncode == 77 or "unshare" in run.stderr:
+        pytest.skip(f"no mounts here: {run.stderr.strip()}")
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith("harness.errors.InputError: ")
+    assert "cannot be written or locked (Read-only file system); give another --results folder" in last

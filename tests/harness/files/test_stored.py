@@ -1,0 +1,171 @@
+"""Atomic writes, hashes and canonical JSON."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from harness.errors import InputError
+from harness.files.stored import (
+    canonical_json,
+    sha256_of_file,
+    sha256_of_json,
+    sha256_of_text,
+    write_json,
+    write_text,
+    written_aside,
+)
+
+
+class Interruption(Exception):
+    pass
+
+
+def test_an_exception_inside_leaves_the_old_content_and_no_litter(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with written_aside(path) as aside:
+            aside.write_text("half of the n")
+            raise Interruption
+
+    with pytest.raises(Interruption):
+        write_half()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["record.json"]
+
+
+def test_the_new_content_appears_only_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "record.json"
+    with written_aside(path) as aside:
+        aside.write_text("new")
+        assert not path.exists()
+        assert aside.parent == path.parent  # a rename is atomic only within one file system
+    assert path.read_text() == "new"
+    assert os.listdir(path.parent) == ["record.json"]
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    def full(path: Path) -> None:
+        with written_aside(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as told:
+        full(tmp_path / "record.json")
+    assert told.value.filename == str(tmp_path / "record.json")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_follow_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "file", "text")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
+def test_a_writer_may_replace_the_temporary_file(tmp_path: Path) -> None:
+    with written_aside(tmp_path / "file") as aside:
+        other = tmp_path / "other"
+        other.write_bytes(b"content")
+        other.replace(aside)
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_a_link_is_followed_and_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "file").write_text("old")
+    for link, target in (("link", "far/file"), ("new", "far/other"), ("again", "link")):
+        (tmp_path / link).symlink_to(target)
+        write_text(tmp_path / link, link)
+        assert (tmp_path / link).is_symlink()
+        assert (tmp_path / target).read_text() == link
+    assert sorted(os.listdir(tmp_path / "far")) == ["file", "other"]
+
+
+def test_what_is_no_regular_file_is_refused_and_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    before = sorted(os.listdir(tmp_path))
+    for name in ("pipe", "folder", "link", "loop"):
+        with pytest.raises(InputError, match=rf"^{tmp_path / name}: .*: give "):
+            write_text(tmp_path / name, "text")
+    assert sorted(os.listdir(tmp_path)) == before
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_folder_that_appears_meanwhile_is_refused_by_name(tmp_path: Path) -> None:
+    def write_late() -> None:
+        with written_aside(tmp_path / "file"):
+            (tmp_path / "file").mkdir()
+
+    with pytest.raises(InputError, match=rf"^{tmp_path / 'file'}: a folder"):
+        write_late()
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_file_that_the_own_output_goes_to_is_refused(tmp_path: Path) -> None:
+    code = "from pathlib import Path; from harness.files.stored import write_text; write_text(Path('/proc/self/fd/1'), 'x')"
+    with open(tmp_path / "out", "w") as out:
+        done = subprocess.run([sys.executable, "-c", code], stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+    piped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    for told in (done.stderr, piped.stderr):
+        assert "InputError: /proc/self/fd/1: a pipe, a device or this program's own output: give " in told
+    assert (tmp_path / "out").read_text() == piped.stdout == ""
+
+
+def test_a_folder_that_takes_no_file_is_told_with_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(InputError, match=rf"^{tmp_path / 'file' / 'below'}: {tmp_path / 'file'} takes no file"):
+        write_text(tmp_path / "file" / "below", "text")
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / ".x.part"))
+
+    monkeypatch.setattr(tempfile, "mkstemp", refused)  # permissions don't bind root
+    with pytest.raises(
+        InputError, match=rf"^{tmp_path / 'file'}: {tmp_path} takes no file \(Permission denied\): give"
+    ):
+        write_text(tmp_path / "file", "text")
+
+
+def test_text_keeps_its_line_ends_and_is_utf8(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "ä\r\nb\n")
+    assert (tmp_path / "file").read_bytes() == b"\xc3\xa4\r\nb\n"
+
+
+def test_json_refuses_nan_and_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"b": 1, "a": [1.5, "ä"]})
+    assert path.read_text(encoding="utf-8") == '{\n "b": 1,\n "a": [\n  1.5,\n  "ä"\n ]\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, float("nan"))
+    assert path.read_text(encoding="utf-8").startswith('{\n "b"')
+
+
+def test_equal_values_have_one_canonical_text_and_hash() -> None:
+    assert canonical_json({"b": 1, "a": {"d": 2, "c": 3}}) == '{"a":{"c":3,"d":2},"b":1}'
+    assert sha256_of_json({"b": 1, "a": 2}) == sha256_of_json({"a": 2, "b": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json([float("inf")])
+
+
+def test_hashes_are_plain_sha256(tmp_path: Path) -> None:
+    # FIPS 180-2, appendix B.1
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    (tmp_path / "file").write_bytes(b"abc")
+    assert sha256_of_text("abc") == sha256_of_file(tmp_path / "file") == expected
+    assert sha256_of_text("ä") == hashlib.sha256(b"\xc3\xa4").hexdigest()

@@ -1,0 +1,87 @@
+"""What a matrix still costs is what records, probes and finished cells tell, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.cell.phases import PhaseState
+from harness.matrix.budget import cost_line, costs_of, is_long, job_seconds
+from harness.matrix.plan import CellState, Plan, make_plan
+from harness.matrix.pricing import Price
+from harness.suite import load_suite
+
+SECONDS = {"train": 100.0, "predict-test": 7.0, "score-test": 3.0, "time": 20.0}
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return make_plan(load_suite("smoke"), tmp_path_factory.mktemp("results"), seeds=2)
+
+
+def with_done(state: CellState, *names: str) -> CellState:
+    """The cell with these phases done, each in its SECONDS."""
+    done = [
+        (phase, PhaseState("done", seconds=SECONDS[phase.name]) if phase.name in names else stand)
+        for phase, stand in state.states
+    ]
+    return replace(state, states=tuple(done))
+
+
+def price(seconds: float | None = 100.0, steps: int = 60) -> Price:
+    return Price(seconds, "unknown" if seconds is None else "records", 10**6, 0, steps)
+
+
+def test_a_cell_costs_its_training_and_what_others_like_it_took_for_the_rest(plan: Plan) -> None:
+    first, second, *others = plan.cells
+    made = replace(plan, cells=(with_done(first, *SECONDS), second, *others))
+    costs = costs_of(made, {second.cell.id: price()})
+    cost = costs[second.cell.id]
+    assert (cost.training, cost.rest, cost.unknown) == (100.0, 30.0, False)
+    assert cost.unit == "CPU-hours"
+    assert cost.hours == pytest.approx(130 / 3600 * second.cell.training.threads)
+    assert first.cell.id not in costs
+
+
+def test_of_a_trained_cell_only_what_is_left_counts(plan: Plan) -> None:
+    first, second, *others = plan.cells
+    made = replace(plan, cells=(with_done(first, *SECONDS), with_done(second, "train", "predict-test"), *others))
+    cost = costs_of(made, {})[second.cell.id]
+    assert (cost.training, cost.rest) == (0.0, 23.0)
+    assert job_seconds(made, {})[f"time {second.cell.id}"] == 20.0
+    assert job_seconds(made, {})[second.cell.id] == 3.0
+
+
+def test_what_nobody_knows_is_told_and_not_guessed(plan: Plan) -> None:
+    prices = {state.cell.id: price(None) for state in plan.cells}
+    costs = costs_of(plan, prices)
+    assert all(cost.unknown and cost.hours == 0 for cost in costs.values())
+    assert job_seconds(plan, prices) == {}
+    told = cost_line(plan, costs, prices.values(), "smoke")
+    assert "without a price: `samiro-bench plan smoke --probe`" in told
+    assert "hours" not in told
+
+
+def test_hours_of_the_whole_are_in_one_line(plan: Plan) -> None:
+    prices = {state.cell.id: price(36_000.0) for state in plan.cells}
+    told = cost_line(plan, costs_of(plan, prices), prices.values(), "smoke")
+    assert told.startswith(f"to do: {len(plan.cells)} cells, {len(plan.cells)} of them to train; ")
+    assert f"{10.0 * len(plan.cells):.1f} CPU-hours (100 % training: {len(plan.cells)} by records)" in told
+    assert told.endswith("; not in it: 1 datasets to render, 1 oracles to make")
+
+
+@pytest.mark.parametrize(
+    ("one", "long"),
+    [
+        (price(10.0), False),
+        (price(4000.0), True),
+        (price(None, 60), False),
+        (price(None, 6000), True),
+        (Price(None, "unknown", 0, 0, None), True),
+    ],
+)
+def test_long_is_what_takes_an_hour_or_may(plan: Plan, one: Price, long: bool) -> None:
+    chosen = replace(plan, cells=plan.cells[:1])
+    prices = {plan.cells[0].cell.id: one}
+    assert is_long(costs_of(chosen, prices), prices.values()) is long

@@ -1,0 +1,206 @@
+"""What has to run, and what has to run before it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.cell.artefacts import statistics_phase
+from harness.cell.assembly import assemble_evaluations
+from harness.cell.keys import records_folder
+from harness.cell.phases import phase_state, run_phase
+from harness.cli.status import cell_rows, look
+from harness.engines.base import Job, Listener, Outcome
+from harness.errors import InputError, InputWarning
+from harness.files import fingerprint
+from harness.matrix import run as runs
+from harness.matrix.jobs import jobs_of
+from harness.matrix.plan import make_plan, prerequisites
+from harness.matrix.recorded import failed_seeds, read_outcomes
+from harness.matrix.run import run
+from harness.suite import Cell, cells_of, load_suite
+from tests.benchmarks.finished import finished
+
+
+def oracle(steps: int) -> dict[str, object]:
+    return {"dataset": "roads", "configuration": {"name": "mim:resnet_micro", "steps": steps}}
+
+
+def test_two_oracles_of_one_backbone_are_two_jobs_and_each_cell_waits_for_its_own(tmp_path: Path) -> None:
+    suite = {
+        "title": "two",
+        "datasets": {"roads": {"rendered": {"splits": {"train": {"frames": 4}, "test": {"frames": 4}}}}},
+        "oracles": {"small": oracle(2), "big": oracle(3)},
+        "detectors": {"ufldv2_micro": None},
+        "methods": {
+            "baseline": None,
+            "samiro": {"oracle": "small"},
+            "samiro_big": {"kind": "samiro", "oracle": "big"},
+        },
+    }
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
+    jobs = {job.name: job for job in jobs_of(make_plan(load_suite(str(tmp_path / "two.yaml")), tmp_path / "results"))}
+    oracles = {name for name in jobs if name.startswith("oracle ")}
+    assert len(oracles) == 2
+    needs = {name: set(job.needs) for name, job in jobs.items() if name.startswith("roads-")}
+    waits = {method: needs[name] & oracles for name in needs for method in [name.split("-")[2]]}
+    assert waits["baseline"] == set()
+    assert len(waits["samiro"]) == len(waits["samiro_big"]) == 1
+    assert waits["samiro"] != waits["samiro_big"]
+    assert all("render roads" in found for found in needs.values())
+
+
+def test_nothing_runs_beside_what_is_timed_and_timing_waits_for_its_cell(tmp_path: Path) -> None:
+    jobs = {job.name: job for job in jobs_of(make_plan(load_suite("mini"), tmp_path))}
+    cells = [name.removeprefix("time ") for name in jobs if name.startswith("time ")]
+    assert len(cells) == 4
+    for cell in cells:
+        assert jobs[f"time {cell}"].exclusive
+        assert not jobs[cell].exclusive
+        assert cell in jobs[f"time {cell}"].needs
+        assert "render roads" in jobs[cell].needs
+
+
+def test_a_plan_writes_nothing(tmp_path: Path) -> None:
+    make_plan(load_suite("mini"), tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+class Failing:
+    """An engine on which the jobs whose names hold a text fail, and none of the others runs."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def run(self, jobs: Sequence[Job], listener: Listener) -> list[Outcome]:
+        return [
+            Outcome(job.name, "failed", kind="error", message=f"broke at step 7 of {self.text}")
+            if self.text in job.name
+            else Outcome(job.name, "done")
+            for job in jobs
+        ]
+
+
+def test_failed_seeds_stay_told_until_they_run_again(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    plan = make_plan(load_suite("mini"), results, seeds=2)
+    assert failed_seeds(plan.expected) == []
+    run(plan, Failing("ufldv2_micro-samiro-s1"), None)  # type: ignore[arg-type]
+    told = ["ufldv2_micro, samiro on roads, seed 1: broke at step 7 of ufldv2_micro-samiro-s1"]
+    assert failed_seeds(plan.expected) == told
+    run(make_plan(load_suite("mini"), results, seeds=2, only=["seed=0"]), Failing("nothing"), None)  # type: ignore[arg-type]
+    assert failed_seeds(plan.expected) == told
+    run(plan, Failing("nothing"), None)  # type: ignore[arg-type]
+    assert failed_seeds(plan.expected) == []
+
+
+def test_a_full_disk_does_not_end_a_run_for_what_it_keeps_of_its_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(load_suite("mini"), tmp_path, seeds=1)
+    with monkeypatch.context() as full:
+
+        def no_room(path: Path, value: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+        full.setattr(runs, "write_json", no_room)
+        with pytest.warns(InputWarning, match=r"outcomes.json: how jobs ended can't be kept .*No space left"):
+            outcomes = run(plan, Failing("samiro"), None)  # type: ignore[arg-type]
+    assert {outcome.state for outcome in outcomes} == {"failed", "done"}
+
+
+def test_a_record_that_cannot_be_assembled_fails_its_cell_and_the_others_get_theirs(tmp_path: Path) -> None:
+    plan = finished(tmp_path, 1)
+    lost = [records_folder(tmp_path, "mini") / f"{state.cell.id}.json" for state in plan.cells[:2]]
+    for path in lost:
+        path.unlink()
+    outcomes = run(plan, Failing("nothing"), None)  # type: ignore[arg-type]
+    assert [(outcome.job, outcome.kind) for outcome in outcomes] == [(path.stem, "input") for path in lost]
+    for outcome in outcomes:
+        assert f"{outcome.job}/train: not as it was finished (summary.json: " in outcome.message
+        assert outcome.message.endswith("; move the folder away and run `bench` again")
+    assert read_outcomes(tmp_path, "mini") == {outcome.job: outcome.message for outcome in outcomes}
+    now = make_plan(load_suite("mini"), tmp_path, seeds=1)
+    row = next(row for row in cell_rows(now, look(now))[0] if row["cell"] == lost[0].stem)
+    assert row["last"] == outcomes[0].message
+
+
+def test_counts_that_are_gone_are_not_taken_for_labels_that_are_private(tmp_path: Path) -> None:
+    plan = finished(tmp_path, 1)
+    state = plan.cells[0]
+    assert isinstance(state.cell, Cell)
+    with pytest.raises(
+        InputError, match=r"score-test: not as it was finished \(there is neither counts.npz nor submission.zip"
+    ):
+        assemble_evaluations(tmp_path, state.cell, state.phases)
+
+
+def test_controls_need_no_oracle_of_their_own_and_share_what_they_can(tmp_path: Path) -> None:
+    text = {
+        "title": "controls",
+        "datasets": {"roads": {"rendered": {"seed": 1, "splits": {"train": {"frames": 4}, "test": {"frames": 4}}}}},
+        "oracles": {
+            "small": oracle(2),
+            "start": {"configuration": {"name": "init"}},
+            "mixed": {"configuration": {"name": "shuffled:small"}},
+            "mixed_start": {"configuration": {"name": "shuffled:start"}},
+        },
+        "detectors": {"ufldv2_micro": None},
+        "methods": {
+            "samiro": {"oracle": "small"},
+            "samiro_start": {"kind": "samiro", "oracle": "start"},
+            "samiro_mixed": {"kind": "samiro", "oracle": "mixed"},
+            "samiro_mixed_start": {"kind": "samiro", "oracle": "mixed_start"},
+        },
+        "seeds": 2,
+    }
+    path = tmp_path / "controls.yaml"
+    path.write_text(yaml.safe_dump(text, sort_keys=False))
+    cells = cells_of(load_suite(str(path)))
+    kept = {
+        (cell.identity.method, cell.identity.seed): statistics_phase(tmp_path, cell, "content").key for cell in cells
+    }
+    assert kept["samiro", 0] == kept["samiro", 1] == kept["samiro_mixed", 0] == kept["samiro_mixed", 1]
+    assert kept["samiro_start", 0] == kept["samiro_mixed_start", 0] != kept["samiro", 0]
+    assert kept["samiro_start", 1] == kept["samiro_mixed_start", 1] != kept["samiro_start", 0]
+    assert len({cell.id for cell in cells}) == 8
+    built = {cell.identity.method: [p.folder.parent.name for p in prerequisites(tmp_path, cell)] for cell in cells}
+    assert built["samiro"] == built["samiro_mixed"] == ["rendered", "oracle"]
+    assert built["samiro_start"] == built["samiro_mixed_start"] == ["rendered"]
+    shuffled = {cell.identity.method for cell in cells if cell.shuffled}
+    assert shuffled == {"samiro_mixed", "samiro_mixed_start"}
+
+
+@pytest.mark.parametrize("edited", ["training/augmentation.py", "datasets/images.py", "detectors/ufldv2.py"])
+def test_an_edit_of_what_images_and_taps_come_from_makes_target_statistics_stale(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, edited: str
+) -> None:
+    suite = {
+        "title": "one",
+        "datasets": {"roads": {"rendered": {"splits": {"train": {"frames": 4}, "test": {"frames": 4}}}}},
+        "oracles": {"small": oracle(2)},
+        "detectors": {"ufldv2_micro": None},
+        "methods": {"samiro": {"oracle": "small"}},
+    }
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
+    (cell,) = cells_of(load_suite(str(tmp_path / "one.yaml")))
+    run_phase(statistics_phase(tmp_path, cell, "content"), lambda folder: (folder / "statistics").touch())
+    assert phase_state(statistics_phase(tmp_path, cell, "content")).state == "done"
+    real = fingerprint.read_source
+
+    def read_edited(path: Path, module: str) -> tuple[str, tuple[str, ...]]:
+        digest, imports = real(path, module)
+        return f"edited {digest}" if path.as_posix().endswith(edited) else digest, imports
+
+    monkeypatch.setattr(fingerprint, "read_source", read_edited)
+    fingerprint.code_of.cache_clear()
+    try:
+        state = phase_state(statistics_phase(tmp_path, cell, "content"))
+    finally:
+        fingerprint.code_of.cache_clear()
+    assert state.state == "stale"
+    assert [name for name in state.changed if name.endswith(edited)] == list(state.changed) != []

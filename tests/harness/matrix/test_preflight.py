@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from harness.cli.main import main
+from harness.errors import InputError
+from harness.matrix.plan import make_plan
+from harness.matrix.preflight import BYTES_A_PIXEL, data_needs, disk_need, memory_needs, preflight
+from harness.suite import Suite, cells_of, load_suite
+
+REAL = """
+title: Real
+datasets:
+  culane: {form: culane, image_size: [59, 164]}
+detectors:
+  ufldv2_micro:
+methods:
+  baseline:
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    (tmp_path / "real.yaml").write_text(REAL)
+    return load_suite(str(tmp_path / "real.yaml"))
+
+
+@pytest.fixture
+def culane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The smallest folder in CULane's layout: one frame a split."""
+    root = tmp_path / "CULane"
+    for split in ("train", "test"):
+        image = root / f"driver_1/{split}.MP4/00000.jpg"
+        image.parent.mkdir(parents=True)
+        assert cv2.imwrite(str(image), np.zeros((59, 164, 3), np.uint8))
+        image.with_name("00000.lines.txt").write_text("10 50 20 40\n")
+        (root / "list").mkdir(exist_ok=True)
+        (root / "list" / f"{split}.txt").write_text(f"/driver_1/{split}.MP4/00000.jpg\n")
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_CULANE", str(root))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return root
+
+
+def test_a_dataset_without_a_folder_is_missing_and_says_where_it_comes_from(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SAMIRO_BENCH_DATA_CULANE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (need,) = data_needs(suite, cells_of(suite), tmp_path)
+    assert need.missing
+    assert "SAMIRO_BENCH_DATA_CULANE" in need.detail
+    assert need.images == {"train": 88_880, "test": 34_680}  # as published: enough to price a training
+    assert "xingangpan.github.io" in need.detail
+
+
+def test_a_whole_dataset_is_there_with_its_counts(suite: Suite, culane: Path, tmp_path: Path) -> None:
+    (need,) = data_needs(suite, cells_of(suite), tmp_path)
+    assert not need.missing
+    assert need.images == {"test": 1, "train": 1}
+
+
+@pytest.mark.parametrize(
+    "broken", ["list/test.txt", "driver_1/test.MP4/00000.jpg", "driver_1/train.MP4/00000.lines.txt"]
+)
+def test_what_is_missing_of_a_dataset_is_named(suite: Suite, culane: Path, tmp_path: Path, broken: str) -> None:
+    (culane / broken).unlink()
+    (need,) = data_needs(suite, cells_of(suite), tmp_path)
+    assert need.missing
+    assert Path(broken).name in need.detail
+
+
+def test_rendered_data_is_made_and_never_missing(tmp_path: Path) -> None:
+    smoke = load_suite("smoke")
+    (need,) = data_needs(smoke, cells_of(smoke), tmp_path)
+    assert not need.missing
+    assert need.images == {"train": 72, "test": 36}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "told"), [(3.0, "of which a cell keeps all"), (0.5, "keeps 0.5 GB and decodes the others every time")]
+)
+def test_the_memory_of_decoded_images_is_told_beside_its_limit(tmp_path: Path, allowed: float, told: str) -> None:
+    (tmp_path / "real.yaml").write_text(REAL + f"training: {{cache_gigabytes: {allowed}}}\n")
+    cells = cells_of(load_suite(str(tmp_path / "real.yaml")))
+    crop = cells[0].configuration.input.crop_of((59, 164))
+    assert crop[2] - crop[0] < 2 * cells[0].configuration.input.network[0], "these images are kept as they are"
+    (need,) = memory_needs([*cells, *cells], {"culane": 100_000})
+    assert need.name == "culane ufldv2_micro"
+    assert not need.missing
+    assert f"take {59 * 164 * 3 * 100_000 / 1e9:.1f} GB" in need.detail
+    assert told in need.detail
+    assert memory_needs(cells, {}) == []
+
+
+def test_a_disk_without_room_is_told_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smoke, place = load_suite("smoke"), tmp_path / "not" / "there" / "yet"
+    assert not disk_need(smoke, cells_of(smoke), place, 0, 0).missing
+    wanted = BYTES_A_PIXEL * 1640 * 590 * (72 + 36)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1, 0, int(wanted + 1e6)))
+    assert not disk_need(smoke, cells_of(smoke), place, 0, 0).missing
+    for kept, meanwhile in ((2e6, 0), (0, 2e6)):
+        need = disk_need(smoke, cells_of(smoke), place, int(kept), int(meanwhile))
+        assert need.missing
+        assert "--results" in need.detail
+
+
+def test_bench_tells_everything_that_is_missing_and_makes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("CULANE", "TUSIMPLE", "LLAMAS"):
+        monkeypatch.delenv(f"SAMIRO_BENCH_DATA_{name}", raising=False)
+    monkeypatch.chdir(tmp_path)
+    text = REAL.replace("detectors:", "  tusimple: {form: tusimple}\ndetectors:")
+    (tmp_path / "two.yaml").write_text(text.replace("ufldv2_micro", "ufldv2_resnet18"))
+    assert main(["bench", "two.yaml"]) == 2
+    said = capsys.readouterr().err
+    for name in ("CULANE", "TUSIMPLE"):
+        assert f"SAMIRO_BENCH_DATA_{name}=FOLDER" in said
+    assert "nothing was run, for this is missing: culane, tusimple" in said
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_plan_shows_needs_and_price_as_json(
+    suite: Suite, culane: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", suite.file, "--results", str(tmp_path / "results"), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    kinds = [(need["kind"], need["missing"]) for need in shown["needs"]]
+    assert kinds == [("data", False), ("memory", False), ("disk", False)]
+    ((name, price),) = shown["prices"].items()
+    assert name == shown["cells"][0]["name"]
+    assert price["basis"] == "unknown"
+    assert price["disk_bytes"] > 0
+
+
+def test_only_what_the_chosen_cells_read_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SAMIRO_BENCH_DATA_CULANE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    splits = "{train: {frames: 4}, test: {frames: 2}}"
+    text = REAL.replace("detectors:", f"  roads: {{rendered: {{splits: {splits}}}}}\ndetectors:")
+    (tmp_path / "two.yaml").write_text(text)
+    both = load_suite("two.yaml")
+    whole = preflight(make_plan(both, tmp_path / "results"))
+    assert [need.name for need in whole.missing] == ["culane"]
+    assert not preflight(make_plan(both, tmp_path / "results", only=("dataset=roads",))).missing
+
+
+def test_an_adapter_that_cannot_be_built_is_one_line_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["detectors", "new", "my_lanes"]) == 0
+    adapter = tmp_path / "my_lanes.py"
+    adapter.write_text(adapter.read_text().replace("= build_backbone(", "= bild_backbone("))
+    capsys.readouterr()
+    assert main(["plan", "my_lanes.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "bild_backbone" in said
+    assert "my_lanes.py:" in said
+
+
+@pytest.mark.parametrize("crop", ["[500, 0, 100, 1640]", "[0, 0, 590, 1641]", "[-1, 0, 590, 1640]"])
+def test_a_crop_that_shows_nothing_of_the_frame_is_refused_by_its_key(tmp_path: Path, crop: str) -> None:
+    (tmp_path / "crop.yaml").write_text(REAL.replace("ufldv2_micro:", f"ufldv2_micro: {{input: {{crop: {crop}}}}}"))
+    with pytest.raises(InputError, match=r"detectors.ufldv2_micro.input.*no part of a frame of 590x1640"):
+        cells_of(load_suite(str(tmp_path / "crop.yaml")))

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.matrix.pricing import BYTES_A_WEIGHT, Rates, parameters, priced, recorded_rates, step_key, this_machine
+from harness.suite import Cell, cells_of, load_suite
+
+
+@pytest.fixture(scope="module")
+def cells() -> tuple[Cell, ...]:
+    return cells_of(load_suite("smoke"))
+
+
+def record_of(cell: Cell, seconds: float, **changes: Any) -> dict[str, Any]:
+    """The part of a record that prices are read from."""
+    machine = {"device": "CPU", "cpu": this_machine("cpu")} | changes
+    return {
+        "identity": cell.identity.model_dump(mode="json"),
+        "training": {"seconds_per_step": seconds},
+        "environment": machine,
+    }
+
+
+def with_recipe(cell: Cell, changes: dict[str, Any]) -> Cell:
+    """A cell whose detector is trained by another recipe."""
+    configuration = cell.configuration
+    recipe = configuration.recipe.model_copy(update=changes)
+    configurations = {cell.form: configuration.model_copy(update={"recipe": recipe})}
+    return replace(cell, meta=cell.meta.model_copy(update={"configurations": configurations}))
+
+
+def write(results: Path, name: str, record: dict[str, Any]) -> None:
+    path = results / "some suite" / "records" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+
+
+def test_a_cell_is_priced_by_the_median_of_the_records_that_are_like_it(
+    tmp_path: Path, cells: tuple[Cell, ...]
+) -> None:
+    baseline, samiro = cells
+    for number, seconds in enumerate((0.5, 0.2, 0.3)):
+        write(tmp_path, f"like {number}", record_of(baseline, seconds))
+    write(tmp_path, "of another machine", record_of(baseline, 9.0, device="NVIDIA H100"))
+    other = record_of(baseline, 9.0)
+    other["identity"]["recipe"]["batch_size"] += 1
+    write(tmp_path, "of another batch", other)
+    rates = recorded_rates(tmp_path)
+    prices = priced(cells, {"roads": 72}, [rates], {baseline.id: 36})
+    assert prices[baseline.id].seconds == pytest.approx(60 * 0.3)
+    assert prices[baseline.id].basis == "records"
+    assert prices[samiro.id].seconds is None
+    assert prices[samiro.id].basis == "unknown"
+
+
+def test_how_an_oracle_came_by_its_weights_and_how_hard_it_pulls_make_no_step_longer(cells: tuple[Cell, ...]) -> None:
+    samiro = cells[1].identity.model_dump(mode="json")
+
+    def key(**changes: Any) -> str:
+        return step_key({**samiro, **changes}, "machine")
+
+    other = {**samiro["method_configuration"], "oracle": "another", "lambda": 0.5}
+    random = {
+        "configuration": {**samiro["oracle"]["configuration"], "name": "random:resnet_micro"},
+        "dataset": "elsewhere",
+    }
+    assert {key(method_configuration=other), key(oracle=random), key(oracle={"shuffled": random})} == {key()}
+    assert key(method_configuration={**other, "kind": "miro"}) != key()
+    assert key(oracle={"configuration": {"name": "mim:resnet18"}, "dataset": "elsewhere"}) != key()
+    assert key(oracle={"configuration": {"name": "init"}}) != key()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"detector_meta": {"name": "another"}},
+        {"form": "tusimple"},
+        {"precision": "bf16"},
+        {"threads": 7},
+        {"micro_batch_size": 3},
+        {"channels_last": True},
+        {"compiled": True},
+        {"processes": 2},
+        {"oracle": None},
+    ],
+    ids=str,
+)
+def test_what_a_steps_time_depends_on_makes_another_key(cells: tuple[Cell, ...], changes: dict[str, Any]) -> None:
+    samiro = cells[1].identity.model_dump(mode="json")
+    assert step_key({**samiro, **changes}, "machine") != step_key(samiro, "machine")
+    assert step_key(samiro, "another machine") != step_key(samiro, "machine")
+
+
+def test_records_count_before_a_probe(cells: tuple[Cell, ...]) -> None:
+    baseline = cells[0]
+    key = step_key(baseline.identity.model_dump(mode="json"), this_machine("cpu"))
+    rates = [Rates({}, "records"), Rates({key: 2.0}, "records"), Rates({key: 9.0}, "probe")]
+    found = priced([baseline], {"roads": 72}, rates, {})[baseline.id]
+    assert (found.basis, found.steps, found.seconds) == ("records", 60, 120.0)
+
+
+def test_a_recipe_in_epochs_has_no_price_without_the_number_of_images(cells: tuple[Cell, ...]) -> None:
+    baseline = cells[0]
+    rates = Rates({step_key(baseline.identity.model_dump(mode="json"), this_machine("cpu")): 2.0}, "probe")
+    assert priced([baseline], {}, [rates], {})[baseline.id].basis == "unknown"
+    assert priced([baseline], {"roads": 72}, [rates], {})[baseline.id].basis == "probe"
+
+
+def test_a_record_that_cannot_be_read_is_named_and_the_others_count(tmp_path: Path, cells: tuple[Cell, ...]) -> None:
+    write(tmp_path, "whole", record_of(cells[0], 0.25))
+    (tmp_path / "some suite" / "records" / "broken.json").write_text("{")
+    rates = recorded_rates(tmp_path)
+    assert list(rates.seconds.values()) == [0.25]
+    (problem,) = rates.problems
+    assert "broken.json" in problem
+
+
+def test_room_on_the_disk_is_that_of_weights_and_predictions_and_meanwhile_of_moments(cells: tuple[Cell, ...]) -> None:
+    few, many = (priced(cells[:1], {}, [], {cells[0].id: images})[cells[0].id] for images in (0, 1000))
+    assert few.disk_bytes == parameters(cells[0]) * BYTES_A_WEIGHT
+    # adamw: the weights and their two moments, and the state before, which is there until they are written.
+    assert few.training_bytes == many.training_bytes == parameters(cells[0]) * BYTES_A_WEIGHT * 3 * 2
+    assert many.disk_bytes > few.disk_bytes + 4096 * 1000
+    # sgd: the weights and one moment, and perhaps their moving average.
+    for changes, copies in (({"optimizer": "sgd"}, 2), ({"optimizer": "sgd", "ema_decay": 0.9}, 3)):
+        cell = with_recipe(cells[0], changes)
+        assert priced([cell], {}, [], {})[cell.id].training_bytes == parameters(cell) * BYTES_A_WEIGHT * copies * 2
+
+
+def test_a_probe_takes_steps_of_the_very_cell_and_leaves_nothing_behind(
+    tmp_path: Path, cells: tuple[Cell, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.matrix.probe import probed_rates
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    asked: list[str] = []
+    rates = probed_rates([*cells, *cells], asked.append)
+    assert asked == [cell.id for cell in cells]
+    prices = priced(cells, {"roads": 72}, [rates], {})
+    assert all(price.basis == "probe" and price.seconds and price.seconds > 0 for price in prices.values())

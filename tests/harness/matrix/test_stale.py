@@ -1,0 +1,117 @@
+"""What becomes of results of other code, also where whoever moves them is killed in between."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.cell.keys import made_from, set_orphans_aside
+from harness.cell.phases import Phase, set_aside
+from harness.matrix import stale
+from harness.matrix.plan import Plan, make_plan, prerequisites
+from harness.matrix.stale import accept_stale, redo_stale
+from harness.suite import load_suite
+from tests.benchmarks.finished import finished
+
+
+def of_other_code(phase: Phase) -> None:
+    path = phase.folder / "phase.json"
+    value = json.loads(path.read_text())
+    value["fingerprint"]["harness/other.py"] = "other"
+    path.write_text(json.dumps(value))
+
+
+@pytest.fixture
+def outdated(tmp_path: Path) -> Plan:
+    """A finished matrix, whose oracle and one of whose trainings other code made."""
+    plan = finished(tmp_path, 1)
+    for phase, _ in plan.artefacts:
+        if phase.folder.parent.name == "oracle":
+            of_other_code(phase)
+    baseline = next(cell for cell in plan.cells if cell.cell.identity.method == "baseline")
+    of_other_code(baseline.phases.all()[0])
+    return again(tmp_path)
+
+
+def again(results: Path) -> Plan:
+    return make_plan(load_suite("mini"), results, seeds=1)
+
+
+def killed_after(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the process end when so many results were moved."""
+    made: list[Path] = []
+
+    def moved(folder: Path) -> Path:
+        if len(made) == moves:
+            raise KeyboardInterrupt
+        made.append(folder)
+        return set_aside(folder)
+
+    monkeypatch.setattr(stale, "set_aside", moved)
+
+
+@pytest.mark.parametrize("moves", range(14))
+def test_whoever_is_killed_while_results_are_moved_leaves_nothing_that_rests_on_what_is_gone(
+    outdated: Plan, moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_after(moves, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        redo_stale(outdated)
+    left = again(outdated.results)
+    assert left.stale, "what is to become of them is asked again"
+    for cell in left.cells:
+        there = {phase.name for phase, state in cell.states if state.state != "missing"}
+        assert all(made_from(name) - {"threshold"} <= there for name in there)
+        if "train" in there:
+            assert all(phase.folder.is_dir() for phase in prerequisites(left.results, cell.cell))
+    monkeypatch.undo()
+    redo_stale(left)
+    assert again(outdated.results).stale == []
+
+
+def test_moving_what_other_code_made_takes_more_steps_than_that(
+    outdated: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_after(1000, monkeypatch)
+    redo_stale(outdated)
+    moved = list(outdated.results.rglob("superseded/*"))
+    assert len(moved) > 14
+
+
+def test_only_what_other_code_made_and_what_was_made_from_it_is_moved(tmp_path: Path) -> None:
+    """A training of hours stays where its scores are made anew, and so does every other cell."""
+    plan = finished(tmp_path, 1)
+    cell = plan.cells[0]
+    of_other_code(next(phase for phase in cell.phases.all() if phase.name == "score-test"))
+    redo_stale(again(tmp_path))
+    left = again(tmp_path)
+    gone = [(one.cell.id, phase.name) for one in left.cells for phase, state in one.states if state.state == "missing"]
+    assert gone == [(cell.cell.id, "score-test")]
+    assert [one.cell.id for one in left.cells if not one.recorded] == [cell.cell.id]
+
+
+def test_whoever_is_killed_while_results_are_accepted_leaves_no_record_without_its_flag(
+    outdated: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(phase: Phase) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stale, "accept", killed)
+    with pytest.raises(KeyboardInterrupt):
+        accept_stale(outdated)
+    assert not any(cell.recorded for cell in again(outdated.results).cells)
+
+
+def test_what_was_made_from_a_training_that_is_gone_is_not_kept_for_the_next(tmp_path: Path) -> None:
+    cell = finished(tmp_path, 1).cells[0]
+    phases = cell.phases.all()
+    set_orphans_aside(phases)
+    assert all(phase.folder.is_dir() for phase in phases)
+    set_aside(phases[0].folder)
+    set_orphans_aside(phases)
+    assert not any(phase.folder.is_dir() for phase in phases)
+    assert {path.name for path in (phases[0].folder.parent / "superseded").iterdir()} == {
+        f"{phase.name}-1" for phase in phases
+    }

@@ -1,0 +1,87 @@
+"""Faults are told apart: those that another attempt may not meet, and those that it will."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.errors import InputError
+from harness.processes.faults import Fault, InfrastructureError, OutOfMemory, fault_of, stored_error
+
+
+def raised(error: Exception, cause: Exception | None = None) -> Exception:
+    """An exception as it is after it was raised, while another was handled and out of sight."""
+    try:
+        if cause is None:
+            raise error
+        try:
+            raise cause
+        except Exception:
+            raise error from None
+    except Exception as found:
+        return found
+
+
+@pytest.mark.parametrize(
+    "number",
+    [errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.ENOTCONN, errno.EAGAIN],
+)
+def test_disks_mounts_and_room_are_infrastructure_also_behind_a_message_for_users(number: int) -> None:
+    error = OSError(number, os.strerror(number), "/data/x.jpg")
+    assert fault_of(raised(error)) == Fault("infrastructure", f"/data/x.jpg: {os.strerror(number)}")
+    told = fault_of(raised(InputError("x.jpg: cannot be read; restore it"), error))
+    assert told == Fault("infrastructure", "x.jpg: cannot be read; restore it")
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENAMETOOLONG])
+def test_what_stays_as_it_is_is_not(number: int) -> None:
+    assert fault_of(raised(OSError(number, os.strerror(number), "x"))).kind == "error"
+    assert fault_of(raised(InputError("x is missing"), OSError(number, "no", "x"))).kind == "input"
+
+
+def test_code_and_data_are_what_they_are() -> None:
+    assert fault_of(raised(ZeroDivisionError("ouch\nhere"))) == Fault("error", "ZeroDivisionError: ouch here")
+    assert fault_of(raised(InputError("x.jpg: truncated"))) == Fault("input", "x.jpg: truncated")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+        MemoryError(),
+        BrokenProcessPool("A process in the process pool was terminated abruptly"),
+        InfrastructureError("process 1 of the 2 of a training was ended by signal SIGKILL"),
+    ],
+)
+def test_lost_processes_and_memory_outside_a_training_step_are_infrastructure(error: Exception) -> None:
+    assert fault_of(raised(error)).kind == "infrastructure"
+
+
+def test_a_training_that_is_out_of_memory_says_with_which_micro_batch_also_from_another_process() -> None:
+    error = pickle.loads(pickle.dumps(OutOfMemory(3, 16, "CUDA out of memory.")))
+    assert error.size == 16
+    assert fault_of(raised(error, torch.OutOfMemoryError("CUDA out of memory."))) == Fault(
+        "memory", "out of memory at step 3 in micro-batches of 16: CUDA out of memory."
+    )
+
+
+def test_an_error_of_the_system_is_found_in_what_safetensors_says(tmp_path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with pytest.raises(SafetensorError) as raising:
+        save_file({"a": torch.zeros(3)}, tmp_path / "missing" / "x.safetensors")
+    found = stored_error(raising.value, "x.safetensors")
+    assert found is not None
+    assert (found.errno, found.filename) == (errno.ENOENT, "x.safetensors")
+    assert stored_error(SafetensorError("header too large"), "x") is None
