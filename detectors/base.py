@@ -135,14 +135,14 @@ class Detector(nn.Module, ABC):
         return plain_geometry(original, size.crop_of(original), size.network)
 
 
-def normalise(images: Tensor, normalisation: Normalisation, dtype: torch.dtype = torch.float32) -> Tensor:
+def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
     """uint8 RGB (B, 3, H, W) -> normalised floats of the same shape, channels in the normalisation's order."""
     if normalisation.order == "bgr":
         images = images.flip(1)
-    mean = torch.tensor(normalisation.mean, device=images.device, dtype=dtype).view(1, 3, 1, 1)
-    std = torch.tensor(normalisation.std, device=images.device, dtype=dtype).view(1, 3, 1, 1)
+    mean = torch.tensor(normalisation.mean, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(normalisation.std, device=images.device).view(1, 3, 1, 1)
     # In place: three more maps of the images' size would cost more than the arithmetic.
-    return images.to(dtype, copy=True).div_(255.0).sub_(mean).div_(std)
+    return images.to(torch.float32, copy=True).div_(255.0).sub_(mean).div_(std)
 
 
 def tap_module(detector: nn.Module, tap: Tap) -> nn.Module:

@@ -29,16 +29,7 @@ from torch import Tensor, nn
 
 from detectors.backbones import backbone_taps, build_backbone
 from detectors.base import Batch, Detector, Tap, normalise
-from detectors.meta import (
-    Augmentation,
-    Configuration,
-    Data,
-    DetectorMeta,
-    Form,
-    InputSize,
-    Normalisation,
-    Recipe,
-)
+from detectors.meta import Augmentation, Configuration, Data, DetectorMeta, Form, InputSize, Normalisation, Recipe
 from detectors.parts.efficientnet import EfficientStages
 from detectors.parts.lane_rows import clipped
 from detectors.parts.shares import shares_of

@@ -18,11 +18,9 @@ def deformable_convolution(
     weight: Tensor,
     bias: Tensor | None = None,
     *,
-    stride: tuple[int, int] = (1, 1),
     padding: tuple[int, int] = (0, 0),
-    dilation: tuple[int, int] = (1, 1),
 ) -> Tensor:
-    """Features (B, C, H, W) -> (B, O, h, w), the output size that a convolution with these settings has.
+    """Features (B, C, H, W) -> (B, O, h, w), the output size that a convolution of stride 1 with this padding has.
 
     offsets: (B, 2 * G * K, h, w) in features, of K taps row by row and G groups of channels that move together; the channels are, from
     the outside inwards, group, tap, y and x. mask: (B, G * K, h, w), which multiplies what each tap reads; None is 1. weight:
@@ -34,7 +32,7 @@ def deformable_convolution(
     rows, columns = offsets.shape[-2:]
     # From here on, places come first and channels last, so that a read is a row of memory: (B, h, w, G, K, ...).
     moved = offsets.view(batch, groups, taps, 2, rows, columns).permute(0, 4, 5, 1, 2, 3)
-    places = moved + _grid(weight, (rows, columns), stride, padding, dilation)[:, :, None]
+    places = moved + _grid(weight, (rows, columns), padding)[:, :, None]
     (y, y_share), (x, x_share) = (
         _neighbours(place, side) for place, side in zip(places.unbind(-1), (height, width), strict=True)
     )
@@ -62,15 +60,11 @@ def _weighted_rows(table: Tensor, index: Tensor, shares: Tensor) -> Tensor:
     return F.embedding_bag(index, table, mode="sum", per_sample_weights=shares)
 
 
-def _grid(
-    weight: Tensor, size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
-) -> Tensor:
+def _grid(weight: Tensor, size: tuple[int, int], padding: tuple[int, int]) -> Tensor:
     """Where the taps read before they are moved: (h, w, K, 2), y and x."""
     sides = [
-        torch.arange(count, device=weight.device)[:, None] * step
-        - start
-        + torch.arange(taps, device=weight.device) * gap
-        for count, taps, step, start, gap in zip(size, weight.shape[2:], stride, padding, dilation, strict=True)
+        torch.arange(count, device=weight.device)[:, None] - start + torch.arange(taps, device=weight.device)
+        for count, taps, start in zip(size, weight.shape[2:], padding, strict=True)
     ]
     (rows, columns), (down, across) = size, weight.shape[2:]
     y = sides[0][:, None, :, None].expand(rows, columns, down, across)

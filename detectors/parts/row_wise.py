@@ -151,13 +151,12 @@ class FullyConnectedHead(nn.Module):
         *,
         hidden: int,
         layer_norm: bool,
-        squeezed: int = SQUEEZED,
     ) -> None:
         """shapes: (choices, anchors) of each output, in their order in the last layer."""
         super().__init__()
-        flattened = math.prod(math.ceil(side / feature.stride) for side in network) * squeezed
+        flattened = math.prod(math.ceil(side / feature.stride) for side in network) * SQUEEZED
         self.shapes = dict(shapes)
-        self.squeeze = nn.Conv2d(feature.channels, squeezed, 1)
+        self.squeeze = nn.Conv2d(feature.channels, SQUEEZED, 1)
         self.norm = nn.LayerNorm(flattened) if layer_norm else nn.Identity()
         self.hidden = nn.Linear(flattened, hidden)
         self.output = nn.Linear(hidden, sum(math.prod(shape) for shape in self.shapes.values()) * LANES)

@@ -233,9 +233,9 @@ def dla_taps(path: str) -> tuple[Tap, ...]:
     return tuple(Tap(f"network.{path}.level{level}", 16 * 2**level, 2**level) for level in range(2, 6))
 
 
-def clipped_labels(bridge: Bridge, lanes: Sequence[Lane], geometry: Geometry, *, least: int) -> list[Polyline]:
+def clipped_labels(bridge: Bridge, lanes: Sequence[Lane], geometry: Geometry) -> list[Polyline]:
     """Labels as the loaders of CLRNet and its descendants show them to their encoders: in network pixels, whose 0 is the centre of the
-    frame's first; without points left of the frame or above it, if `least` are left then; the pieces that lie in the image.
+    frame's first; without points left of the frame or above it, if three are left then; the pieces that lie in the image.
     """
     top, left, _, _ = bridge.configuration.input.crop
     corner = bridge.frame.to_network([float(left), float(top)])
@@ -243,7 +243,7 @@ def clipped_labels(bridge: Bridge, lanes: Sequence[Lane], geometry: Geometry, *,
     for lane in lanes:
         points = lane.points[np.isfinite(lane.points).all(axis=1)]
         points = points[(points >= 0).all(axis=1)]
-        if len(points) >= least:
+        if len(points) >= 3:
             found += clipped(geometry.to_network(points) - corner, geometry.network)
     return found
 

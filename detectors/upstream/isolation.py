@@ -47,11 +47,10 @@ class Isolation:
         checkout: Path,
         *,
         needs: Sequence[str] = (),
-        roots: Sequence[str] = (".",),
         stand_ins: Sequence[ModuleType] = (),
         patches: Sequence[Patch] = (),
     ) -> None:
-        """needs: files that the checkout must have. roots: its folders that imports start from, the first of them first.
+        """needs: files that the checkout must have.
 
         Raises InputError where the checkout isn't a folder or lacks one of the files.
         """
@@ -61,13 +60,12 @@ class Isolation:
         for name in needs:
             if not (self.checkout / name).exists():
                 raise InputError(f"{checkout}: has no {name}; give a checkout of the repository that has it")
-        self._roots = [str(self.checkout / root) for root in roots]
         self._patches = tuple(patches)
         self._modules = {module.__name__: module for module in stand_ins}
         self._stand_ins = frozenset(self._modules)
         _bind_children(self._modules)
         # The names that belong to the checkout inside, with all that lies below them.
-        self._names = frozenset(self._modules).union(*(_importable(Path(root)) for root in self._roots))
+        self._names = frozenset(self._modules).union(_importable(self.checkout))
         self._top_names = frozenset(name.partition(".")[0] for name in self._names)
         self._depth = 0
         self._undo = ExitStack()
@@ -106,7 +104,7 @@ class Isolation:
         hidden = self._take_out()
         try:
             sys.modules.update(self._modules)
-            sys.path[:0] = self._roots
+            sys.path.insert(0, str(self.checkout))
             sys.dont_write_bytecode = True
             os.chdir(self.checkout)
             yield

@@ -8,12 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.cell.artefacts import open_part
-from harness.cell.keys import (
-    cell_folder,
-    cell_phases,
-    content_key,
-    set_orphans_aside,
-)
+from harness.cell.keys import cell_folder, cell_phases, content_key, set_orphans_aside
 from harness.cell.phases import phase_state, run_phase
 from harness.files.locks import in_turn
 from harness.files.stored import write_json

@@ -218,7 +218,7 @@ class CULane:
 
     def _read_labels(self, names: list[str]) -> LabelIndex:
         paths = [f"{self.root}/{name}" for name in names]
-        return index_of(parse_lines(read_bytes(path), source=path, fewest_points=0) for path in paths)
+        return index_of(parse_lines(read_bytes(path), source=path) for path in paths)
 
     def lanes(self, frame: Frame) -> list[Lane]:
         """The labels of a frame of any split that have two points or more, from near to far, in pixels of the image file."""

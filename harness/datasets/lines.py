@@ -41,37 +41,37 @@ def write_lines_file(path: Path, lanes: Sequence[Lane]) -> None:
     path.write_bytes(lines_text(lanes).encode("ascii"))
 
 
-def parse_lines(data: bytes, *, source: str, fewest_points: int) -> list[Points]:
+def parse_lines(data: bytes, *, source: str) -> list[Points]:
     """Parse the bytes of a .lines.txt strictly; one float32 (N, 2) array a text line, in the file's order.
 
     `source` names the file in messages. Raises InputError with `source:line` on anything but finite decimal numbers within
-    +-COORDINATE_LIMIT, on an odd count and on a lane of fewer than `fewest_points` points.
+    +-COORDINATE_LIMIT and on an odd count; a lane may have any number of points, also none.
     """
     if data.translate(None, _NUMBER_BYTES):
-        raise _first_fault(data, source, fewest_points)
+        raise _first_fault(data, source)
     lanes = []
     # Only "\n" ends a line, as getline has it in the official evaluator; a "\r" before it is white space.
     for row in data.removesuffix(b"\n").split(b"\n") if data else []:
         try:
             points = np.array([float(word) for word in row.split()]).reshape(-1, 2)
         except ValueError:  # not a number, or an odd count
-            raise _first_fault(data, source, fewest_points) from None
-        if len(points) < fewest_points or (np.abs(points) > COORDINATE_LIMIT).any():
-            raise _first_fault(data, source, fewest_points)
+            raise _first_fault(data, source) from None
+        if (np.abs(points) > COORDINATE_LIMIT).any():
+            raise _first_fault(data, source)
         lanes.append(points.astype(np.float32))
     return lanes
 
 
-def _first_fault(data: bytes, source: str, fewest_points: int) -> InputError:
+def _first_fault(data: bytes, source: str) -> InputError:
     """The message on the first line that `parse_lines` refuses; slow, and only called when there is one."""
     for number, row in enumerate(data.removesuffix(b"\n").split(b"\n"), start=1):
-        fault = _fault(row, fewest_points)
+        fault = _fault(row)
         if fault:
             return InputError(f"{source}:{number}: {fault}; correct the line or restore the file from its source")
     raise AssertionError(f"{source}: refused, but no line of it is at fault")
 
 
-def _fault(row: bytes, fewest_points: int) -> str | None:
+def _fault(row: bytes) -> str | None:
     words = row.split()
     for place, word in enumerate(words, start=1):
         text = ascii(word.decode("utf-8", "replace"))[:40]
@@ -85,6 +85,4 @@ def _fault(row: bytes, fewest_points: int) -> str | None:
             return f"value {place} is {text}, further out than any image"
     if len(words) % 2:
         return f"{len(words)} numbers, an odd count, but x and y come in pairs"
-    if len(words) // 2 < fewest_points:
-        return f"{len(words) // 2} points, but a lane has at least {fewest_points}"
     return None

@@ -55,9 +55,7 @@ def read_lines_files(paths: Sequence[Path]) -> list[list[Lane]]:
             f"{len(missing)} of {len(paths)} images have no predictions, the first would be {missing[0]}; an image without lanes "
             "has an empty file"
         )
-    return [
-        [Lane(points) for points in parse_lines(read_bytes(path), source=str(path), fewest_points=0)] for path in paths
-    ]
+    return [[Lane(points) for points in parse_lines(read_bytes(path), source=str(path))] for path in paths]
 
 
 def pack_predictions(path: Path, ids: Sequence[str], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:

@@ -23,12 +23,10 @@ View = Callable[[int], tuple[npt.NDArray[np.uint8], Geometry]]
 """Position of an image -> what a detector sees of it, uint8 RGB (3, H, W), and by way of which geometry."""
 
 
-def network_images(
-    detector: Detector, images: Sequence[Path], *, batch_size: int = 16, workers: int = 0
-) -> Iterator[Tensor]:
+def network_images(detector: Detector, images: Sequence[Path], *, batch_size: int = 16) -> Iterator[Tensor]:
     """The images as the detector sees them without augmentation: uint8 RGB (B, 3, H, W) on the host, in order."""
     view = view_of_files(images, detector.geometry_of)
-    with closing(_views(view, len(images), batch_size=batch_size, workers=workers, pin_memory=False)) as views:
+    with closing(_views(view, len(images), batch_size=batch_size, workers=0, pin_memory=False)) as views:
         for batch in views:
             yield batch["images"]
 

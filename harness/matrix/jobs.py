@@ -11,10 +11,7 @@ from harness.cell.phases import phase_state
 from harness.cell.run import run_cell
 from harness.engines.base import Job, Resources
 from harness.matrix.plan import AnyCell, Plan
-from harness.programs.cell import (
-    ProgramCell,
-    run_program_cell,
-)
+from harness.programs.cell import ProgramCell, run_program_cell
 from harness.suite import DatasetPart, Suite, needs_of
 
 

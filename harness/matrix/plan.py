@@ -15,12 +15,7 @@ from harness.errors import InputError
 from harness.files.stored import no_collection
 from harness.matrix.micro_batches import Reduction, current_cells, read_reductions, reductions_of
 from harness.matrix.recorded import SuiteCells, expected_of, file_names
-from harness.programs.cell import (
-    ProgramCell,
-    ProgramPhases,
-    program_cells,
-    program_phases,
-)
+from harness.programs.cell import ProgramCell, ProgramPhases, program_cells, program_phases
 from harness.suite import Cell, Suite, cells_of
 
 AnyCell = Cell | ProgramCell

@@ -14,17 +14,11 @@ from harness.engines.base import Engine, Job, Listener, Outcome
 from harness.errors import InputError, InputWarning
 from harness.files.stored import no_collection, sha256_of_file, write_json
 from harness.matrix.jobs import jobs_of
-from harness.matrix.plan import (
-    AnyCell,
-    Plan,
-)
+from harness.matrix.plan import AnyCell, Plan
 from harness.matrix.recorded import outcomes_file, read_outcomes, record_paths
 from harness.processes.faults import worded
 from harness.processes.progress import Event
-from harness.programs.cell import (
-    ProgramCell,
-    record_program,
-)
+from harness.programs.cell import ProgramCell, record_program
 from harness.records.counts import read_counts, scope_scores
 from harness.records.record import Record, read_record
 from harness.watching.heartbeats import alive_folder, kept_alive

@@ -14,12 +14,7 @@ from detectors.meta import Normalisation
 from harness.errors import InputError
 from harness.files.stored import written_aside
 from harness.methods.card import Reconstruction, TapQuality
-from harness.methods.masked_image_model import (
-    MaskedImageModel,
-    random_visible,
-    unit_means,
-    unit_normalised,
-)
+from harness.methods.masked_image_model import MaskedImageModel, random_visible, unit_means, unit_normalised
 from harness.methods.normalization import normalized
 from harness.methods.oracle import Oracle
 from harness.methods.statistics import SMALLEST_VARIANCE

@@ -83,9 +83,10 @@ def score_images(
 
 
 def label_ious(text: bytes, predicted: LaneText, painter: Painter, pack: LabelPack | None) -> tuple[Integers, Ious]:
-    """The oddities of the lines of a label file, and `lane_ious`; the painted label is from the pack or goes there.
+    """The oddities of the lines of a label file, and the IoU of every label lane (rows) with every predicted lane (columns).
 
-    Where nothing was predicted the label isn't painted, as what it would paint, or fail to, is of no account.
+    The painted label is from the pack or goes there. Where nothing was predicted it isn't painted, as what it would paint, or fail to,
+    is of no account.
     """
     label = pack.find(text) if pack is not None else None
     if label is None:
@@ -98,11 +99,6 @@ def label_ious(text: bytes, predicted: LaneText, painter: Painter, pack: LabelPa
     if len(label.odd) == 0:
         return label.odd, np.zeros((0, len(predicted.ends)))
     return label.odd, painted_ious(label.lanes, painter.painted(curves(predicted.points, predicted.ends)))
-
-
-def lane_ious(labels: LaneText, predictions: LaneText, painter: Painter) -> Ious:
-    """The IoU of every label lane (rows) with every predicted lane (columns)."""
-    return painter.ious(curves(labels.points, labels.ends), curves(predictions.points, predictions.ends))
 
 
 def read_file(file: str) -> tuple[LaneText, list[Oddity]]:

@@ -12,16 +12,7 @@ import numpy.typing as npt
 from scipy.linalg import lstsq
 
 from harness.metrics.compiled import compiled
-from harness.metrics.tusimple_text import (
-    LANE_COUNT,
-    LANE_SIZE,
-    LANES,
-    ORDINARY,
-    ROW_COUNT,
-    ROWS,
-    RUN_TIME,
-    Lines,
-)
+from harness.metrics.tusimple_text import LANE_COUNT, LANE_SIZE, LANES, ORDINARY, ROW_COUNT, ROWS, RUN_TIME, Lines
 
 PIXEL_THRESHOLD = 20.0
 

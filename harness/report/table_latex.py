@@ -9,12 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from harness.report.beyond_cells import (
-    HOW_TO_READ_TRANSFER,
-    robustness_notes,
-    robustness_table,
-    transfer_tables,
-)
+from harness.report.beyond_cells import HOW_TO_READ_TRANSFER, robustness_notes, robustness_table, transfer_tables
 from harness.report.cells import (
     Table,
     chunks,

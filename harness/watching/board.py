@@ -8,16 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
-from harness.watching.events import (
-    Ended,
-    JobKind,
-    Progress,
-    Queued,
-    RunEnded,
-    RunEvent,
-    RunStarted,
-    Started,
-)
+from harness.watching.events import Ended, JobKind, Progress, Queued, RunEnded, RunEvent, RunStarted, Started
 from harness.watching.heartbeats import Heartbeat
 
 JobState = Literal["queued", "running", "done", "failed", "skipped", "lost"]

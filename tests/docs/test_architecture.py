@@ -168,7 +168,9 @@ def test_the_page_lists_every_room_once_and_a_room_imports_only_from_rooms_below
     for room, others in rooms().items():
         for other in others - {"harness"}:
             above, below = room.removeprefix("harness."), other.removeprefix("harness.")
-            assert floor_of[above] < floor_of[below], f"{above} imports {below}, which the page has above it or beside it"
+            assert floor_of[above] < floor_of[below], (
+                f"{above} imports {below}, which the page has above it or beside it"
+            )
 
 
 def test_rooms_never_import_in_a_circle_and_nothing_imports_the_command_line() -> None:

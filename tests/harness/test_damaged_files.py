@@ -115,7 +115,7 @@ READERS = {
     "culane label": (
         "a.lines.txt",
         LINES,
-        lambda path: parse_lines(path.read_bytes(), source=str(path), fewest_points=2),
+        lambda path: parse_lines(path.read_bytes(), source=str(path)),
     ),
     "tusimple labels": ("labels.json", json_lines(LABELS), tusimple.read_labels),
     "llamas label": ("i.json", llamas_label(), lambda path: llamas.read_points(str(path))),

@@ -122,7 +122,7 @@ class UpstreamPolarRCNN(Bridge):
         lane that leaves the image and comes back isn't learned; of more lanes than upstream has places for, those that span the most
         rows are.
         """
-        pieces = [clipped_labels(self, [lane], geometry, least=3) for lane in lanes]
+        pieces = [clipped_labels(self, [lane], geometry) for lane in lanes]
         whole = [found[0] for found in pieces if len(found) == 1]
         targets = self.upstream.encoded([lane[np.argsort(lane[:, 1], kind="stable")] for lane in whole])
         return {name: value.astype(np.float32) if value.dtype.kind == "f" else value for name, value in targets.items()}

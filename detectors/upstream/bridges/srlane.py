@@ -71,7 +71,7 @@ class UpstreamSRLane(Bridge):
 
         Clipping to the image is ours, as is what isn't learned: points that aren't finite, and those left of the frame or above it.
         """
-        found = self.upstream.encoded(clipped_labels(self, lanes, geometry, least=3))
+        found = self.upstream.encoded(clipped_labels(self, lanes, geometry))
         strides = self.upstream.settings.feat_ds_strides
         angles = zip(strides, found["gt_angle"], strict=True)
         return {"lanes": found["gt_lane"], **{f"angle_{stride}": angle.astype(np.float32) for stride, angle in angles}}

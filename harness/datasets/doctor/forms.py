@@ -127,7 +127,7 @@ def _second_lists(root: Path) -> list[Finding]:
 
 
 def _read_lines(path: str) -> object:
-    return parse_lines(read_bytes(path), source=path, fewest_points=0)
+    return parse_lines(read_bytes(path), source=path)
 
 
 def _culane_files(place: Place, found: Contents, *, whole: bool, packed: set[str]) -> list[Finding]:

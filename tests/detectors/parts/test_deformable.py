@@ -14,9 +14,9 @@ from detectors.parts.deformable import deformable_convolution
 from harness.pytorch.torchvision_guard import ensure_torchvision
 
 SETTINGS: dict[str, dict[str, tuple[int, int]]] = {
-    "plain": {"padding": (1, 1)},
-    "strided": {"stride": (2, 1), "padding": (1, 0)},
-    "dilated": {"padding": (2, 3), "dilation": (2, 3)},
+    "same size": {"padding": (1, 1)},
+    "lower": {"padding": (0, 1)},
+    "larger": {"padding": (3, 2)},
 }
 
 
@@ -54,10 +54,7 @@ def read_linearly(map_: np.ndarray, y: float, x: float) -> float:
 def by_definition(arguments: dict[str, Any]) -> np.ndarray:
     """Equation 1 of the second paper, place by place and tap by tap."""
     features, offsets, weight = (arguments[name].numpy() for name in ("features", "offsets", "weight"))
-    stride, padding, dilation = (
-        arguments.get(name, default)
-        for name, default in (("stride", (1, 1)), ("padding", (0, 0)), ("dilation", (1, 1)))
-    )
+    padding = arguments.get("padding", (0, 0))
     _, channels, down, across = weight.shape
     groups = offsets.shape[1] // (2 * down * across)
     output = np.zeros((len(features), len(weight), *offsets.shape[-2:]))
@@ -65,8 +62,8 @@ def by_definition(arguments: dict[str, Any]) -> np.ndarray:
         total = arguments["bias"][o].item()
         for c, i, j in np.ndindex(channels, down, across):
             tap = (c // (channels // groups)) * down * across + i * across + j
-            row = y * stride[0] - padding[0] + i * dilation[0] + offsets[b, 2 * tap, y, x]
-            column = x * stride[1] - padding[1] + j * dilation[1] + offsets[b, 2 * tap + 1, y, x]
+            row = y - padding[0] + i + offsets[b, 2 * tap, y, x]
+            column = x - padding[1] + j + offsets[b, 2 * tap + 1, y, x]
             share = 1.0 if arguments["mask"] is None else arguments["mask"][b, tap, y, x].item()
             total += weight[o, c, i, j] * share * read_linearly(features[b, c], row, column)
         output[b, o, y, x] = total
@@ -111,7 +108,7 @@ def test_what_lies_beyond_the_map_is_zero_and_fades_out_over_one_place() -> None
 
 
 def test_gradients_are_those_of_the_function() -> None:
-    arguments = drawn({"stride": (2, 2), "padding": (1, 1)}, groups=2, reach=1.3)
+    arguments = drawn({"padding": (1, 1)}, groups=2, reach=1.3)
     names = ("features", "offsets", "mask", "weight", "bias")
     settings = {name: value for name, value in arguments.items() if name not in names}
     leaves = [arguments[name].requires_grad_() for name in names]
@@ -123,7 +120,7 @@ def test_gradients_are_those_of_the_function() -> None:
 
 
 def test_offsets_that_are_no_numbers_show_at_their_place_alone() -> None:
-    arguments = drawn(SETTINGS["plain"])
+    arguments = drawn(SETTINGS["same size"])
     expected = deformable_convolution(**arguments)
     arguments["offsets"][1, 4, 2, 3] = math.nan
     output = deformable_convolution(**arguments)

@@ -12,14 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from detectors.upstream.isolation import (
-    Isolation,
-    bare_package,
-    cuda_is_here,
-    former_numpy_names,
-    replaced,
-    stand_in,
-)
+from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, former_numpy_names, replaced, stand_in
 from harness.errors import InputError
 from harness.pytorch.torchvision_guard import ensure_torchvision
 
@@ -158,14 +151,6 @@ def test_a_bare_package_has_its_modules_and_not_what_its_init_does(tmp_path: Pat
         import utils.small
 
         assert utils.small.VALUE == 3
-
-
-def test_other_folders_of_a_checkout_are_roots_of_imports(checkout: Path) -> None:
-    with Isolation(checkout, roots=("lib",)):
-        import helper  # type: ignore[import-not-found]
-
-        assert helper.VALUE == 1
-    assert "helper" not in sys.modules
 
 
 def test_patches_hold_inside_only(checkout: Path) -> None:

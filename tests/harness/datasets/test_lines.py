@@ -24,7 +24,7 @@ any_lanes = st.lists(
 
 @given(lanes=any_lanes)
 def test_written_lanes_are_read_in_eighths(lanes: list[Lane]) -> None:
-    parsed = parse_lines(lines_text(lanes).encode(), source="x", fewest_points=0)
+    parsed = parse_lines(lines_text(lanes).encode(), source="x")
     assert [points.tolist() for points in parsed] == [archived_points(lane.points).tolist() for lane in lanes]
 
 
@@ -53,10 +53,15 @@ def test_nan_is_never_written() -> None:
 
 
 def test_white_space_of_any_kind_is_read() -> None:
-    (points,) = parse_lines(b" 1.5e2\t590\v+7 .5 \r\n", source="x", fewest_points=2)
+    (points,) = parse_lines(b" 1.5e2\t590\v+7 .5 \r\n", source="x")
     assert points.tolist() == [[150.0, 590.0], [7.0, 0.5]]
-    assert parse_lines(b"", source="x", fewest_points=2) == []
-    assert len(parse_lines(b"1 2 3 4\n5 6 7 8", source="x", fewest_points=2)) == 2
+    assert parse_lines(b"", source="x") == []
+    assert len(parse_lines(b"1 2 3 4\n5 6 7 8", source="x")) == 2
+
+
+def test_every_line_is_a_lane_whatever_number_of_points_it_has() -> None:
+    assert [len(points) for points in parse_lines(b"1 2 3 4\n\n5 6\n", source="x")] == [2, 0, 1]
+    assert [len(points) for points in parse_lines(b"\n", source="x")] == [0]
 
 
 @pytest.mark.parametrize(
@@ -64,9 +69,6 @@ def test_white_space_of_any_kind_is_read() -> None:
     [
         (b"1 2 3 4\n1 2 x 4\n", 2, "value 3 is 'x', not a decimal number"),
         (b"1 2 3 4\n1 2 3\n", 2, "3 numbers, an odd count"),
-        (b"1 2\n", 1, "1 points, but a lane has at least 2"),
-        (b"1 2 3 4\n\n5 6 7 8\n", 2, "0 points"),
-        (b"\n", 1, "0 points"),
         (b"1 2 nan 4\n", 1, "'nan'"),
         (b"1 2 inf 4\n", 1, "'inf'"),
         (b"1 2 1e999 4\n", 1, "further out"),
@@ -84,7 +86,7 @@ def test_white_space_of_any_kind_is_read() -> None:
 )
 def test_damage_is_refused_with_file_and_line(data: bytes, line: int, what: str) -> None:
     with pytest.raises(InputError) as caught:
-        parse_lines(data, source="a/b.lines.txt", fewest_points=2)
+        parse_lines(data, source="a/b.lines.txt")
     message = str(caught.value)
     assert message.startswith(f"a/b.lines.txt:{line}: ")
     assert what in message
@@ -95,11 +97,11 @@ def test_damage_is_refused_with_file_and_line(data: bytes, line: int, what: str)
 @given(data=st.binary(max_size=60) | st.text("0123456789.-+e \n\r", max_size=60).map(str.encode))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     try:
-        lanes = parse_lines(data, source="file", fewest_points=2)
+        lanes = parse_lines(data, source="file")
     except InputError as error:
         message = str(error)
     else:
-        assert all(points.shape[0] >= 2 and np.isfinite(points).all() for points in lanes)
+        assert all(points.shape[1] == 2 and np.isfinite(points).all() for points in lanes)
         return
     assert message.startswith("file:")
     assert "\n" not in message

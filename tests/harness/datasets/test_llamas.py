@@ -212,7 +212,7 @@ def test_predictions_and_submissions_lie_where_the_evaluator_looks(root: Path, t
     files = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.txt"))
     assert files == [f"{CLIP}/{name}.lines.txt" for name in ("10", "20", "5")]
     data = (tmp_path / "out" / files[0]).read_bytes()
-    assert parse_lines(data, source="x", fewest_points=2)[0].tolist() == [[284.0, 716.0], [300.0, 700.0]]
+    assert parse_lines(data, source="x")[0].tolist() == [[284.0, 716.0], [300.0, 700.0]]
 
 
 def test_an_edited_label_changes_the_content_key(root: Path) -> None:

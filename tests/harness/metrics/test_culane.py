@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from harness.errors import InputError
 from harness.metrics.counts import LADDER
-from harness.metrics.culane import IMAGE_SIZE, LANE_WIDTH, lane_ious, read_file, score_images
+from harness.metrics.culane import IMAGE_SIZE, LANE_WIDTH, label_ious, read_bytes, read_file, score_images
 from harness.metrics.image_lists import lanes_file, read_lists
 from harness.metrics.overlaps import Painter
 from harness.metrics.splits import count_splits
@@ -69,9 +69,9 @@ def test_every_image_has_the_official_ious_and_counts(shared, culane_kit, offici
         for threshold, (tp, fp, fn) in expected["counts"].items():
             found = counts.tp[row, column_of[threshold]]
             assert (found, counts.n_pred[row] - found, counts.n_gt[row] - found) == (tp, fp, fn), (image, threshold)
-        labels, _ = read_file(lanes_file(culane_kit / "gt", image))
+        label, _ = read_bytes(lanes_file(culane_kit / "gt", image))
         predictions, _ = read_file(lanes_file(culane_kit / "pred_a", image))
-        ious = lane_ious(labels, predictions, painter)
+        _, ious = label_ious(label, predictions, painter, None)
         if ious.size:
             np.testing.assert_allclose(ious, np.array(expected["iou"]), atol=1e-6, err_msg=image)
 
@@ -85,9 +85,9 @@ def test_every_edge_case_counts_as_the_official_evaluator(shared, painter):
         for threshold in (0.5, 0.75):
             expected = case["cpp"]["counts"][f"{threshold:.2f}"]
             assert counted(counts.sums(threshold)) == expected, (name, case["what"], threshold)
-        labels, _ = read_file(lanes_file(edge / "gt", name + ".jpg"))
+        label, _ = read_bytes(lanes_file(edge / "gt", name + ".jpg"))
         predictions, _ = read_file(lanes_file(edge / "pred", name + ".jpg"))
-        ious, expected = lane_ious(labels, predictions, painter), case["cpp"]["iou"]
+        (_, ious), expected = label_ious(label, predictions, painter, None), case["cpp"]["iou"]
         if ious.size:
             expected = np.array([[math.nan if value is None else value for value in row] for row in expected], float)
             np.testing.assert_allclose(ious, expected, atol=1e-6, err_msg=name)

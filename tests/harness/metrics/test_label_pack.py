@@ -211,7 +211,7 @@ def test_other_code_makes_the_pack_stale(tree, monkeypatch):
 
 @pytest.mark.parametrize("file", ["thick_line", "overlaps", "natural_spline", "lane_text", "painted_lanes", "compiled"])
 def test_every_change_of_the_code_that_paints_changes_what_a_pack_belongs_to(file, tmp_path, monkeypatch):
-    shutil.copytree(Path(fingerprint.__file__).parent / "metrics", tmp_path / "harness/metrics")
+    shutil.copytree(fingerprint.ROOT / "harness/metrics", tmp_path / "harness/metrics")
     source = tmp_path / f"harness/metrics/{file}.py"
     source.write_text(source.read_text() + "\nCHANGED = 1\n")
     monkeypatch.setattr(fingerprint, "ROOT", tmp_path)

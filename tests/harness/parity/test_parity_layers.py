@@ -8,15 +8,7 @@ import torch
 
 from detectors.upstream.reference import Difference
 from harness.parity import layers
-from harness.parity.layers import (
-    gradient_layer,
-    image_layer,
-    judged,
-    lanes_layer,
-    loss_layers,
-    raw_layers,
-    worst_loss,
-)
+from harness.parity.layers import gradient_layer, image_layer, judged, lanes_layer, loss_layers, raw_layers, worst_loss
 
 KNOWN = {"raw x": Difference("On purpose.", within=0.5), "raw y": Difference("On purpose, without a bound.")}
 

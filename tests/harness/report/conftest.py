@@ -11,15 +11,7 @@ import pytest
 
 from harness.files.stored import sha256_of_file
 from harness.records.counts import AccuracyCounts, Counts, OverlapCounts, scope_scores, write_counts
-from harness.records.record import (
-    Environment,
-    Evaluation,
-    Identity,
-    Record,
-    TrainingCost,
-    counts_path,
-    write_record,
-)
+from harness.records.record import Environment, Evaluation, Identity, Record, TrainingCost, counts_path, write_record
 from harness.records.timings import Latency, Throughput
 
 SCENARIOS = ("normal", "crowd", "hlight", "shadow", "noline", "arrow", "curve", "cross", "night")

@@ -24,16 +24,7 @@ from harness.report.simulation.drawn import (
     Setting,
     draw,
 )
-from harness.report.simulation.measured import (
-    REGIMES,
-    ROWS,
-    Regime,
-    Share,
-    measure,
-    normal_rows,
-    power,
-    predicted,
-)
+from harness.report.simulation.measured import REGIMES, ROWS, Regime, Share, measure, normal_rows, power, predicted
 from harness.report.simulation.rivals import BY_NUMBER
 
 SEEDS_DOMINATE = Setting(3, 60, "uneven", OF_60[0])

@@ -7,13 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.estimates import (
-    clrnet_f1_estimates,
-    difference,
-    f1_estimates,
-    mean_estimates,
-    mean_f1_estimates,
-)
+from harness.report.estimates import clrnet_f1_estimates, difference, f1_estimates, mean_estimates, mean_f1_estimates
 
 RNG = np.random.default_rng(7)
 
