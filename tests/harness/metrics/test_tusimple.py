@@ -269,6 +269,17 @@ def test_bad_lines_are_refused_and_named(tmp_path, line):
         score_file(*write(tmp_path, [line]))
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["200.000000000000014210854715202005", "200.000000000000014210854715202", "200.00000000000003", "20e1", "200.5"],
+)
+def test_a_run_time_at_the_limit_is_what_python_reads(tmp_path, text):
+    # The first lies just above the middle of 200 and the next double, the second just below it.
+    line = f'{{"raw_file": "a", "lanes": [[5, 6, 7]], "run_time": {text}}}'
+    counts, _ = score_file(*write(tmp_path, [line]))
+    assert counts.accuracy.tolist() == [0.0 if float(text) > 200 else 1.0]
+
+
 @pytest.mark.parametrize("run_time", ["1", None, [1], {}])
 def test_a_run_time_that_is_no_number_is_named(tmp_path, run_time):
     with pytest.raises(InputError, match=r"pred\.json, line 1: run_time is .*, not a number: give milliseconds"):
