@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from harness.cell.phases import Phase, run_phase
 from harness.datasets.base import Dataset, open_dataset
@@ -47,6 +48,13 @@ def oracle_phase(results: Path, name: str, oracle: OraclePart, dataset: DatasetP
     key = sha256_of_json(identity)
     modules = ("harness.training.pretraining", "harness.methods.masked_image_model", "harness.methods.oracle")
     return Phase(results / "artefacts" / "oracle" / f"{name}-{key[:12]}", key, code_of(*modules))
+
+
+def own_oracle_phase(results: Path, cell: Cell) -> Phase | None:
+    """The phase that pre-trains a cell's oracle; None where it has none, or one that isn't made of images."""
+    if cell.oracle is None or cell.oracle_dataset is None:
+        return None
+    return oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
 
 
 def statistics_phase(results: Path, cell: Cell, content: str) -> Phase:
@@ -93,9 +101,9 @@ def source_modules(cell: Cell) -> list[str]:
 def oracle_key(results: Path, cell: Cell) -> str:
     """What the features of a cell's oracle follow from, as one hash: its pre-training, its weights, or the detector's start."""
     assert cell.oracle is not None
-    configuration = cell.oracle.configuration
-    if cell.oracle_dataset is not None:
-        return oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset).key
+    configuration, pretrained = cell.oracle.configuration, own_oracle_phase(results, cell)
+    if pretrained is not None:
+        return pretrained.key
     if configuration.has_weights:
         return sha256_of_json({"name": configuration.name, "weights": oracle_state(configuration).sha256})
     start = {
@@ -109,9 +117,9 @@ def oracle_key(results: Path, cell: Cell) -> str:
 
 def built_oracle(results: Path, cell: Cell) -> Path:
     """The weights of a cell's oracle, which must be built."""
-    assert cell.oracle is not None
-    assert cell.oracle_dataset is not None
-    return oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset).folder / "oracle.safetensors"
+    phase = own_oracle_phase(results, cell)
+    assert phase is not None
+    return phase.folder / "oracle.safetensors"
 
 
 @contextmanager
@@ -171,15 +179,17 @@ def build_oracle(
         run_phase(phase, work)
 
 
-def resolve_device(device: str) -> str:
+def resolve_device(device: str) -> Literal["cpu", "cuda"]:
     """`auto` is the first CUDA device that this process sees, else the CPU. InputError if CUDA is asked for and not there."""
-    if device != "cuda" and not (device != "cpu" and may_have_gpu()):
+    if device == "cpu" or (device == "auto" and not may_have_gpu()):
         return "cpu"
     import torch
 
-    if device == "cuda" and not torch.cuda.is_available():
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
         raise InputError("key 'training.device' is 'cuda', but no CUDA device can be used here; say 'auto' or 'cpu'")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cpu"
 
 
 def open_part(results: Path, name: str, part: DatasetPart) -> Dataset:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cell.artefacts import oracle_name, oracle_phase
+from harness.cell.artefacts import own_oracle_phase
 from harness.cell.keys import cell_phases, content_key, records_folder, scored_datasets, scored_part, scoring_of
 from harness.cell.phases import ScoredPhases, was_accepted
 from harness.cell.run import time_cell, worked_on
@@ -162,8 +162,8 @@ def assemble_artefacts(results: Path, cell: Cell, met: Sequence[dict[str, Any] |
     """The prerequisites of a cell as its record states them. met: those that training found, as it wrote them down."""
     found = [Artefact.model_validate(one) for one in met if one is not None]
     found += rendered_artefacts(results, cell)
-    if cell.oracle is not None and cell.oracle_dataset is not None:
-        phase = oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
+    phase = own_oracle_phase(results, cell)
+    if cell.oracle is not None and phase is not None:
         card = read_json(phase.folder / "oracle.json")
         found.append(
             Artefact(

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detectors.meta import Form
 from harness.cell.artefacts import image_size_of, open_part, oracle_modules
 from harness.cell.phases import Phase, phase_state, set_aside
-from harness.datasets.base import FORMS
+from harness.datasets.base import reader_module
 from harness.files.fingerprint import code_of
 from harness.files.stored import sha256_of_json
 from harness.rendered.spec import dataset_key
@@ -68,8 +67,8 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     weights = weights_state(cell.meta, cell.form)
     if weights.state != "none":
         what["weights"] = weights.sha256
-    if cell.oracle is not None and cell.oracle.configuration.has_weights:
-        what["oracle"] = oracle_state(cell.oracle.configuration).sha256
+    if cell.oracle_with_weights is not None:
+        what["oracle"] = oracle_state(cell.oracle_with_weights).sha256
     modules = [
         "harness.training.loop",
         "harness.training.data",
@@ -77,7 +76,7 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
         "detectors.pretrained",
         detector,
     ]
-    choosing = ["harness.inference.selection", SCORINGS[cell.form].module, FORMS[cell.form].partition(":")[0]]
+    choosing = ["harness.inference.selection", SCORINGS[cell.form].module, reader_module(cell.form)]
     if cell.identity.selection == "val-best":
         modules += choosing
     train = phase_of(folder / "train", what, code_of(*modules, *oracle_modules(cell)))
@@ -101,12 +100,11 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
                 "harness.inference.predict",
                 "harness.methods.attach",
                 detector,
-                FORMS[scored_form(cell, evaluation)].partition(":")[0],
+                reader_module(form_of(scored_part(cell, evaluation))),
                 *shown_by(evaluation),
             ),
         )
-        what = {"phase": "score", "before": predict[name].key, "metric": scoring_of(cell, evaluation).metric}
-        score[name] = phase_of(folder / f"score-{name}", what, score_code(cell, evaluation))
+        score[name] = score_phase(folder / f"score-{name}", cell, evaluation, predict[name])
     what = {"phase": "time", "before": before, "protocol": cell.throughput, "device": cell.training.device}
     steps = () if cell.method.kind == "baseline" else ("harness.training.step_cost",)
     whole = ("harness.latency.protocol", "harness.latency.process") if cell.throughput == "lane-latency/1" else ()
@@ -166,11 +164,6 @@ def content_key(results: Path, name: str, part: DatasetPart) -> str:
     return dataset_key(part.rendered) if part.rendered is not None else open_part(results, name, part).content_key()
 
 
-def scored_form(cell: ScoredCell, evaluation: EvaluationPart) -> Form:
-    """The form of the dataset that an evaluation scores."""
-    return form_of(scored_part(cell, evaluation))
-
-
 def scored_part(cell: ScoredCell, evaluation: EvaluationPart) -> DatasetPart:
     """The dataset that an evaluation scores."""
     return cell.dataset if evaluation.dataset is None else cell.datasets[evaluation.dataset]
@@ -186,6 +179,8 @@ def scoring_of(cell: ScoredCell, evaluation: EvaluationPart) -> Scoring:
     return scoring_on(scoring, size, part.lane_width or LANE_WIDTH)
 
 
-def score_code(cell: ScoredCell, evaluation: EvaluationPart) -> dict[str, str]:
-    """Fingerprint of the code that scores an evaluation."""
-    return code_of(scoring_of(cell, evaluation).module)
+def score_phase(folder: Path, cell: ScoredCell, evaluation: EvaluationPart, predicted: Phase) -> Phase:
+    """The phase that scores what another one predicted."""
+    scoring = scoring_of(cell, evaluation)
+    what = {"phase": "score", "before": predicted.key, "metric": scoring.metric}
+    return phase_of(folder, what, code_of(scoring.module))

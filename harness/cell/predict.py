@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -11,10 +11,10 @@ import torch
 from detectors.base import Detector
 from harness.cell.artefacts import resolve_device
 from harness.datasets.base import Dataset, Frame
-from harness.datasets.predictions import pack_predictions, predictions_sha256
+from harness.datasets.predictions import keep_predictions
 from harness.files.stored import write_json
 from harness.inference.detector import load_detector
-from harness.inference.predict import View, predict_views, view_of_files
+from harness.inference.predict import Settings, View, predict_views, view_of_files
 from harness.inference.selection import best_threshold, check_selectable
 from harness.inference.showing import transferred_geometry, view_of_corrupted
 from harness.processes.progress import Event, Report
@@ -30,21 +30,25 @@ def choose_threshold(cell: Cell, trained: Path, dataset: Dataset, report: Report
     """Phase `threshold`: writes threshold.json, the confidence threshold that scores best on the validation split, and all others."""
     make_deterministic(threads=cell.training.threads)
     check_selectable(dataset, "training.confidence")
+    detector = load_detector(trained / "checkpoint.safetensors", adapter=cell.adapter)
+    settings = prediction_settings(cell, "choose a threshold", report)
+    chosen = best_threshold(detector, dataset, settings, threads=cell.training.threads)
+    write_json(folder / THRESHOLD_FILE, asdict(chosen))
+
+
+def prediction_settings(cell: Cell, phase: str, report: Report) -> Settings:
+    """How a cell's images go through its detector; how far they are is news of `phase`."""
 
     def progress(done: int, total: int) -> None:
-        report(Event(cell.id, "choose a threshold", done, total, "images"))
+        report(Event(cell.id, phase, done, total, "images"))
 
-    chosen = best_threshold(
-        load_detector(trained / "checkpoint.safetensors", adapter=cell.adapter),
-        dataset,
-        device=torch.device(resolve_device(cell.training.device)),
+    return Settings(
+        torch.device(resolve_device(cell.training.device)),
         precision=cell.identity.precision,
         channels_last=cell.identity.channels_last,
         workers=cell.training.workers,
-        threads=cell.training.threads,
         progress=progress,
     )
-    write_json(folder / THRESHOLD_FILE, asdict(chosen))
 
 
 def finished_detector(cell: Cell, trained: Path, chosen: Path | None) -> Detector:
@@ -78,29 +82,16 @@ def predict_split(
     make_deterministic(threads=cell.training.threads)
     detector = finished_detector(cell, trained, chosen)
     frames = dataset.frames(evaluation.split)
-
-    def progress(done: int, total: int) -> None:
-        report(Event(cell.id, "predict", done, total, "images"))
-
     (found,) = predict_views(
         detector,
         view_of_evaluation(detector, own, dataset, frames, evaluation),
         len(frames),
         [detector.configuration.recipe.confidence_threshold],
-        device=torch.device(resolve_device(cell.training.device)),
-        batch_size=evaluation.batch_size,
-        precision=cell.identity.precision,
-        channels_last=cell.identity.channels_last,
-        workers=cell.training.workers,
-        progress=progress,
+        replace(prediction_settings(cell, "predict", report), batch_size=evaluation.batch_size),
     )
-    ids = [frame.id for frame in frames]
-    lanes = dataset.archived(frames, found)
-    dataset.write_predictions(folder / "lanes", frames, lanes)
-    pack_predictions(folder / "predictions.npz", ids, lanes)
     facts = {
         "confidence_threshold": detector.configuration.recipe.confidence_threshold,
-        "predictions_sha256": predictions_sha256(ids, lanes),
+        "predictions_sha256": keep_predictions(folder, dataset, frames, found),
     }
     write_json(folder / "predict.json", facts)
 

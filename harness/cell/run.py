@@ -43,8 +43,8 @@ def run_phases(results: Path, cell: Cell, report: Report) -> None:
     if phase_state(phases.train).state != "done":
         # Without them the phase's key is another one: what was trained with them would be moved aside for nothing.
         required(weights_state(cell.meta, cell.form))
-        if cell.oracle is not None and cell.oracle.configuration.has_weights:
-            required(oracle_state(cell.oracle.configuration), "oracle weights")
+        if cell.oracle_with_weights is not None:
+            required(oracle_state(cell.oracle_with_weights), "oracle weights")
     dataset = open_part(results, cell.identity.dataset, cell.dataset)
     trained = run_phase(
         phases.train,

@@ -12,7 +12,8 @@ from harness.datasets.base import Dataset
 from harness.files.stored import write_json
 from harness.inference.predict import view_of_files
 from harness.latency.images import TIMED_IMAGES, stratified
-from harness.latency.protocol import DeviceName, measure_all, native_modes
+from harness.latency.jobs import DeviceName
+from harness.latency.protocol import measure_all, native_modes
 from harness.latency.subject import Subject, loaded
 from harness.methods.attach import without_method
 from harness.processes.progress import Event, Report
@@ -40,7 +41,7 @@ def time_detector(
         confidence_threshold=chosen_threshold(chosen),
         images=tuple(frame.image for frame in stratified(dataset, split, TIMED_IMAGES)),
     )
-    device: DeviceName = "cuda" if resolve_device(cell.training.device) == "cuda" else "cpu"
+    device = resolve_device(cell.training.device)
     if cell.throughput == "lane-latency/1":
         measured, cost = whole_protocol(cell, subject, device, dataset, split, report)
     else:

@@ -18,6 +18,7 @@ from detectors.registry import adapter_file
 from harness.cell.artefacts import locked, open_part, resolve_device, statistics_phase
 from harness.cell.oracle import as_seen, oracle_artefact, source_oracle
 from harness.cell.phases import phase_state, run_phase, set_aside
+from harness.cell.predict import prediction_settings
 from harness.datasets.base import Dataset, Frame
 from harness.files.stored import write_json
 from harness.inference.predict import network_images
@@ -102,7 +103,7 @@ def train_share(
 
     # Whether target statistics were taken just now or found must not move what training draws from the global generators.
     seed_everything(ranks.seed(cell.identity.seed))
-    validation = validation_of(cell, dataset, plan.total_steps, device, report)
+    validation = validation_of(cell, dataset, plan.total_steps, report)
     summary = run_training(
         model,
         stream.batches,
@@ -172,30 +173,14 @@ def training_plan(cell: Cell, total_steps: int) -> TrainingPlan:
     )
 
 
-def validation_of(
-    cell: Cell, dataset: Dataset, total_steps: int, device: torch.device, report: Report
-) -> Validation | None:
+def validation_of(cell: Cell, dataset: Dataset, total_steps: int, report: Report) -> Validation | None:
     """How a cell's training is validated, evenly over its steps; None where the last step is scored whatever comes."""
     count = cell.identity.validations
     if count is None:
         return None
     check_selectable(dataset, "training.selection")
-
-    def progress(done: int, total: int) -> None:
-        report(Event(cell.id, "validate", done, total, "images"))
-
-    def score(model: TrainingModel) -> float:
-        return split_score(
-            model,
-            dataset,
-            device=device,
-            precision=cell.identity.precision,
-            channels_last=cell.identity.channels_last,
-            workers=cell.training.workers,
-            threads=cell.training.threads,
-            progress=progress,
-        )
-
+    settings = prediction_settings(cell, "validate", report)
+    score = partial(split_score, dataset=dataset, settings=settings, threads=cell.training.threads)
     return Validation(math.ceil(total_steps / count), score)
 
 
@@ -219,9 +204,7 @@ def attach_method(
             )
         oracle = as_seen(cell, oracle)
     generator = torch.Generator().manual_seed(method_seed(cell.identity.seed))
-    recipe, identity = cell.configuration.recipe, cell.identity
-    share = recipe.batch_size // identity.processes
-    forwards = recipe.total_steps(len(frames)) * math.ceil(share / (identity.micro_batch_size or share))
+    forwards = cell.configuration.recipe.total_steps(len(frames)) * math.ceil(cell.share / cell.micro_batch_size)
     return attach(
         detector, cell.method, oracle=oracle, statistics=statistics, generator=generator, total_steps=forwards
     )

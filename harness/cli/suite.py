@@ -17,6 +17,6 @@ def suite() -> None:
 @app.command(epilog="Example: samiro-bench suite schema > suite.schema.json")
 def schema() -> None:
     """Print the JSON Schema of suites, for editors: `# yaml-language-server: $schema=suite.schema.json`."""
-    from harness.suite.export import suite_schema
+    from harness.suite.json_schema import suite_schema
 
     typer.echo(json.dumps(suite_schema(), indent=1))

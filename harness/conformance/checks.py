@@ -24,7 +24,7 @@ from harness.conformance.second_device import SECOND_DEVICE, second_device
 from harness.conformance.subject import CPU, Arm, NotApplicable, Subject, Unmet, told
 from harness.files.validation import validated
 from harness.inference.detector import load_detector
-from harness.inference.predict import decoded, predict
+from harness.inference.predict import Settings, decoded, predict
 from harness.lanes import Lane
 from harness.methods.samiro import TERM
 from harness.methods.taps import as_map, tap_grids, token_shape
@@ -289,7 +289,7 @@ def overfits(subject: Subject, arm: Arm) -> str:
     model = subject.model(arm, steps=steps)
     subject.train(model, steps=steps, label=f"overfit-{arm}")
     detector = model.inference_model()
-    lanes = predict(detector, [frame.image for frame in subject.samples.frames], device=CPU)
+    lanes = predict(detector, [frame.image for frame in subject.samples.frames], Settings(CPU))
     check_lanes(lanes, detector)
     f1 = f1_of(subject, lanes)
     if f1 < subject.demands.f1:

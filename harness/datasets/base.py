@@ -108,6 +108,11 @@ FORMS = {
 """Format -> `module:class`, imported when first asked for."""
 
 
+def reader_module(form: str) -> str:
+    """The module that reads datasets of a format."""
+    return FORMS[form].partition(":")[0]
+
+
 def open_dataset(
     form: str,
     root: Path,

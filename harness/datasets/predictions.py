@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.datasets.base import Frame, read_bytes
+from harness.datasets.base import Dataset, Frame, read_bytes
 from harness.datasets.lines import label_name, lines_text, parse_lines
 from harness.errors import InputError
 from harness.files.arrays import DAMAGE, Arrays, read_arrays
@@ -56,6 +56,15 @@ def read_lines_files(paths: Sequence[Path]) -> list[list[Lane]]:
             "has an empty file"
         )
     return [[Lane(points) for points in parse_lines(read_bytes(path), source=str(path))] for path in paths]
+
+
+def keep_predictions(folder: Path, dataset: Dataset, frames: Sequence[Frame], found: Sequence[Sequence[Lane]]) -> str:
+    """Write the lanes that were found in frames of a dataset, as they are scored: in the official format in `folder/lanes/`, and as the
+    archive `folder/predictions.npz`; gives their `predictions_sha256`."""
+    ids, lanes = [frame.id for frame in frames], dataset.archived(frames, found)
+    dataset.write_predictions(folder / "lanes", frames, lanes)
+    pack_predictions(folder / "predictions.npz", ids, lanes)
+    return predictions_sha256(ids, lanes)
 
 
 def pack_predictions(path: Path, ids: Sequence[str], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:

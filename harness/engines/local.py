@@ -29,7 +29,6 @@ GRACE_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 """How often it is looked whether a paused job may start, while none says anything."""
 
-
 LAST_WORDS_SECONDS = 2.0
 """How long the end of a stopped job's output is waited for: what it started may hold it open."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.engines.base import Job, Listener, Outcome
 from harness.processes.progress import Event
@@ -48,11 +48,4 @@ class Retries:
         count = self.counts.get(outcome.job, 0)
         if outcome.state != "failed" or not count:
             return outcome
-        return Outcome(
-            outcome.job,
-            outcome.state,
-            outcome.seconds,
-            outcome.kind,
-            f"{outcome.message} ({count + 1} attempts)",
-            outcome.log,
-        )
+        return replace(outcome, message=f"{outcome.message} ({count + 1} attempts)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,21 @@ View = Callable[[int], tuple[npt.NDArray[np.uint8], Geometry]]
 """Position of an image -> what a detector sees of it, uint8 RGB (3, H, W), and by way of which geometry."""
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Where and how images go through a detector.
+
+    workers: loader processes, 0 for none. progress: called after every batch with (images done, images in all).
+    """
+
+    device: torch.device
+    batch_size: int = 16
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    workers: int = 0
+    progress: Callable[[int, int], None] | None = None
+
+
 def network_images(detector: Detector, images: Sequence[Path], *, batch_size: int = 16) -> Iterator[Tensor]:
     """The images as the detector sees them without augmentation: uint8 RGB (B, 3, H, W) on the host, in order."""
     view = view_of_files(images, detector.geometry_of)
@@ -31,88 +47,39 @@ def network_images(detector: Detector, images: Sequence[Path], *, batch_size: in
             yield batch["images"]
 
 
-def predict(
-    detector: Detector,
-    images: Sequence[Path],
-    *,
-    device: torch.device,
-    batch_size: int = 16,
-    precision: Precision = "fp32",
-    channels_last: bool = False,
-    workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[list[Lane]]:
+def predict(detector: Detector, images: Sequence[Path], settings: Settings) -> list[list[Lane]]:
     """The lanes of each image, in the order of `images`, in original pixels of each, whatever its size.
 
-    Moves the detector to `device` and leaves it in the mode (train or eval) in which it was. workers: loader processes, 0 for
-    none. progress: called after every batch with (images done, images in all). Raises InputError that names an image that is
-    missing, truncated or none.
+    Moves the detector to the device and leaves it in the mode (train or eval) in which it was. Raises InputError that names an image
+    that is missing, truncated or none.
     """
-    (lanes,) = predict_at(
-        detector,
-        images,
-        [detector.configuration.recipe.confidence_threshold],
-        device=device,
-        batch_size=batch_size,
-        precision=precision,
-        channels_last=channels_last,
-        workers=workers,
-        progress=progress,
-    )
+    (lanes,) = predict_at(detector, images, [detector.configuration.recipe.confidence_threshold], settings)
     return lanes
 
 
 def predict_at(
-    detector: Detector,
-    images: Sequence[Path],
-    thresholds: Sequence[float],
-    *,
-    device: torch.device,
-    batch_size: int = 16,
-    precision: Precision = "fp32",
-    channels_last: bool = False,
-    workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    detector: Detector, images: Sequence[Path], thresholds: Sequence[float], settings: Settings
 ) -> list[list[list[Lane]]]:
     """What `predict` gives at each of several confidence thresholds, by one forward of each image; the detector keeps its own."""
-    return predict_views(
-        detector,
-        view_of_files(images, detector.geometry_of),
-        len(images),
-        thresholds,
-        device=device,
-        batch_size=batch_size,
-        precision=precision,
-        channels_last=channels_last,
-        workers=workers,
-        progress=progress,
-    )
+    view = view_of_files(images, detector.geometry_of)
+    return predict_views(detector, view, len(images), thresholds, settings)
 
 
 def predict_views(
-    detector: Detector,
-    view: View,
-    count: int,
-    thresholds: Sequence[float],
-    *,
-    device: torch.device,
-    batch_size: int = 16,
-    precision: Precision = "fp32",
-    channels_last: bool = False,
-    workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    detector: Detector, view: View, count: int, thresholds: Sequence[float], settings: Settings
 ) -> list[list[list[Lane]]]:
     """What `predict_at` gives of `count` images that are seen by `view`; lanes are in the original pixels of its geometries."""
-    was_training, own = detector.training, detector.meta
+    device, was_training, own = settings.device, detector.training, detector.meta
     metas = [with_confidence_threshold(own, threshold) for threshold in thresholds]
     detector.to(device).eval()
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    if channels_last:
+    memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
+    if settings.channels_last:
         detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    dtype = AUTOCAST[precision]
+    dtype = AUTOCAST[settings.precision]
     lanes: list[list[list[Lane]]] = [[] for _ in metas]
     done = 0
-    views = _views(view, count, batch_size=batch_size, workers=workers, pin_memory=device.type == "cuda")
+    pinned = device.type == "cuda"
+    views = _views(view, count, batch_size=settings.batch_size, workers=settings.workers, pin_memory=pinned)
     try:
         with closing(views), torch.inference_mode():
             for batch in views:
@@ -122,8 +89,8 @@ def predict_views(
                 for found, detector.meta in zip(lanes, metas, strict=True):
                     found += decoded(detector, outputs, batch["geometries"])
                 done += len(batch["geometries"])
-                if progress:
-                    progress(done, count)
+                if settings.progress:
+                    settings.progress(done, count)
     finally:
         detector.meta = own
         detector.train(was_training)

@@ -18,6 +18,8 @@ from harness.processes.faults import InfrastructureError
 from harness.records.counts import Stored
 from harness.records.timings import BatchPoint, InferenceCost, ProtocolName, Throughput
 
+DeviceName = Literal["cpu", "cuda"]
+
 BAD_INPUT = 2
 """Exit code of a process whose last line on standard error says what is wrong with its input."""
 
@@ -30,7 +32,7 @@ class Job(BaseModel):
     what: Literal["latency", "batches", "cost", "precisions"]
     subject: Subject
     protocol: ProtocolName
-    device: Literal["cpu", "cuda"]
+    device: DeviceName
     threads: int
     mode: str = "fp32-strict"
     flags: tuple[str, ...] = ()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import torch
 
 from harness.datasets.base import Dataset
 from harness.errors import InputWarning
 from harness.latency.images import SCORED_IMAGES, stratified
-from harness.latency.jobs import Job, Result, run_fresh
+from harness.latency.jobs import DeviceName, Job, Result, run_fresh
 from harness.latency.score_change import TOLERANCE, score_changes
 from harness.latency.subject import Subject, loaded
 from harness.records.timings import InferenceCost, ProtocolName, Throughput
@@ -19,7 +18,6 @@ from harness.throughput.modes import HEADLINE, Mode, mode_of
 from harness.throughput.protocol import PROTOCOLS
 from harness.throughput.repeats import over_repeats
 
-DeviceName = Literal["cpu", "cuda"]
 Run = Callable[[Job], Result]
 """How a job is run: in a fresh process, but for tests."""
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-import numpy as np
 import torch
 
 from detectors.base import Detector
 from harness.datasets.base import Dataset, Frame
-from harness.inference.predict import predict
-from harness.inference.selection import headline
-from harness.lanes import Lane
+from harness.inference.predict import Settings, predict
 from harness.pytorch.compilation import compile_in_place
-from harness.records.counts import scope_scores
-from harness.scoring import SCORINGS
+from harness.scoring.headline import score_of
 from harness.throughput.devices import timing_settings
 from harness.throughput.modes import HEADLINE, Mode, Precision
 from harness.training.plan import Precision as TrainedPrecision
@@ -49,29 +43,9 @@ def score_changes(
         if mode.compiled:
             compile_in_place(detector)
         with timing_settings(threads=threads, tf32=mode.precision == "tf32"):
-            lanes = predict(
-                detector,
-                [frame.image for frame in frames],
-                device=device,
-                precision=PREDICTED[mode.precision],
-                channels_last=mode.channels_last,
-            )
+            settings = Settings(device, precision=PREDICTED[mode.precision], channels_last=mode.channels_last)
+            lanes = predict(detector, [frame.image for frame in frames], settings)
         return score_of(dataset, split, frames, lanes, workers=threads)
 
     strict = score(HEADLINE)
     return {mode: 0.0 if mode == HEADLINE else score(mode) - strict for mode in modes}
-
-
-def score_of(
-    dataset: Dataset, split: str, frames: Sequence[Frame], lanes: Sequence[Sequence[Lane]], *, workers: int
-) -> float:
-    """The headline score of lanes over some frames of a split, by the official metric, through files as it reads them."""
-    every = dataset.frames(split)
-    archived = dataset.archived(frames, lanes)
-    found = {frame.id: lanes_of_frame for frame, lanes_of_frame in zip(frames, archived, strict=True)}
-    with tempfile.TemporaryDirectory() as folder:
-        dataset.write_predictions(Path(folder), every, [found.get(frame.id, ()) for frame in every])
-        counts, _ = SCORINGS[dataset.form].scorer(
-            dataset, split, Path(folder), progress=lambda images: None, workers=workers
-        )
-    return headline(scope_scores(counts, np.array([frame.id in found for frame in every])))

@@ -46,8 +46,7 @@ def refuse_misfits(suite: Suite, cells: Iterable[Cell]) -> None:
 
 def check_micro_batches(cell: Cell) -> None:
     """InputError where a shuffled oracle would meet an image alone."""
-    share = int(cell.identity.recipe["batch_size"]) // cell.identity.processes
-    size = cell.identity.micro_batch_size or share
+    share, size = cell.share, cell.micro_batch_size
     if cell.shuffled and 1 in (size, share % size):
         raise InputError(
             f"{KEY}oracle': a shuffled oracle needs two images at once, but of a batch of {share} in parts of {size} one is alone: "
@@ -59,15 +58,13 @@ def kind_of(cell: Cell) -> str:
     """What decides whether a method fits, as a text."""
     identity = cell.identity
     oracle = None if cell.oracle is None else cell.oracle.configuration.model_dump(mode="json")
-    micro_batch = identity.micro_batch_size or identity.recipe["batch_size"] // identity.processes
     known = [cell.adapter, cell.form, identity.detector_meta, identity.method, identity.method_configuration]
-    return canonical_json([*known, oracle, cell.shuffled, micro_batch, identity.compiled])
+    return canonical_json([*known, oracle, cell.shuffled, cell.micro_batch_size, identity.compiled])
 
 
 def weights_of(cell: Cell) -> str | None:
     """The content of the weights that the cell's oracle was trained to before; None where there are none, or they aren't at hand."""
-    asked = None if cell.oracle is None else cell.oracle.configuration
-    return oracle_state(asked).sha256 if asked is not None and asked.has_weights else None
+    return None if cell.oracle_with_weights is None else oracle_state(cell.oracle_with_weights).sha256
 
 
 def fits(cell: Cell) -> bool:

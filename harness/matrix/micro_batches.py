@@ -71,7 +71,7 @@ def current_cells(cells: Iterable[Cell], reductions: Mapping[str, Reduction]) ->
     found = []
     for cell in cells:
         reduction = reductions.get(pair_key(cell.identity))
-        smaller = reduction is not None and reduction.micro_batch_size < micro_batch_of(cell)
+        smaller = reduction is not None and reduction.micro_batch_size < cell.micro_batch_size
         found.append(with_micro_batch(cell, reduction.micro_batch_size) if reduction and smaller else cell)
     return tuple(found)
 
@@ -80,12 +80,6 @@ def reductions_of(cells: Iterable[Cell], reductions: Mapping[str, Reduction]) ->
     """The reductions that some cells are what they are by, by the cells' ids."""
     found = ((cell, reductions.get(pair_key(cell.identity))) for cell in cells if cell.identity.micro_batch_size)
     return {cell.id: one for cell, one in found if one and one.micro_batch_size == cell.identity.micro_batch_size}
-
-
-def micro_batch_of(cell: Cell) -> int:
-    """How many samples go through a cell's model at once, in each process."""
-    share = int(cell.identity.recipe["batch_size"]) // cell.identity.processes
-    return min(share, cell.identity.micro_batch_size or share)
 
 
 def halve(
@@ -100,9 +94,9 @@ def halve(
     told = {}
     for outcome in outcomes:
         cell = by_id.get(outcome.job)
-        if outcome.kind != "memory" or cell is None or micro_batch_of(cell) == 1:
+        if outcome.kind != "memory" or cell is None or cell.micro_batch_size == 1:
             continue
-        key, size = pair_key(cell.identity), micro_batch_of(cell) // 2
+        key, size = pair_key(cell.identity), cell.micro_batch_size // 2
         pair = [other for other in cells_of(suite, seeds=seeds) if pair_key(other.identity) == key]
         try:
             for other in pair:

@@ -33,13 +33,8 @@ def backbones_of(name: str) -> list[str]:
     if name in suite_names() or name.endswith((".yaml", ".yml")):
         cells = cells_of(load_suite(name))
         found = [cell.meta.backbone for cell in cells if cell.configuration.weights == "imagenet"]
-        found += [
-            asked_as(cell.oracle.configuration)
-            for cell in cells
-            if cell.oracle is not None
-            and cell.oracle.configuration.has_weights
-            and cell.oracle.configuration.file is None
-        ]
+        oracles = [cell.oracle_with_weights for cell in cells]
+        found += [asked_as(oracle) for oracle in oracles if oracle is not None and oracle.file is None]
         return list(dict.fromkeys(found))
     known = [*(name for name, source in BACKBONES.items() if source.imagenet), *detector_names(), *suite_names()]
     raise InputError(f"{name!r} is no backbone, detector or suite: {did_you_mean(name, known)}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.cell.artefacts import oracle_name, oracle_phase, rendering_phase
+from harness.cell.artefacts import own_oracle_phase, rendering_phase
 from harness.cell.keys import CellPhases, cell_phases, content_key, records_folder
 from harness.cell.phases import Phase, PhaseState, phase_state, phase_states
 from harness.errors import InputError
@@ -197,6 +197,5 @@ def refuse_unavailable(plan: Plan) -> None:
 def prerequisites(results: Path, cell: AnyCell) -> list[Phase]:
     """The artefacts of a cell in the order in which they are built."""
     found = [rendering_phase(results, part.rendered) for part in cell.datasets.values() if part.rendered is not None]
-    if isinstance(cell, Cell) and cell.oracle is not None and cell.oracle_dataset is not None:
-        found.append(oracle_phase(results, oracle_name(cell), cell.oracle, cell.oracle_dataset))
-    return found
+    oracle = own_oracle_phase(results, cell) if isinstance(cell, Cell) else None
+    return found if oracle is None else [*found, oracle]

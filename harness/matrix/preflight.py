@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.cell.artefacts import open_part, rendering_phase
+from harness.cell.artefacts import image_size_of, open_part, rendering_phase
 from harness.cell.phases import phase_state
 from harness.datasets.base import Dataset
 from harness.datasets.doctor.sources import IMAGES
@@ -104,22 +104,12 @@ def predicted_images(cells: Iterable[Cell], images: Mapping[str, Mapping[str, in
 def weights_needs(cells: Iterable[Cell]) -> list[Need]:
     """The weights that the backbones of some cells start from, and those of their oracles, each once."""
     needs: dict[str, Need] = {}
-    states = [
-        state
-        for cell in cells
-        for state in (
-            weights_state(cell.meta, cell.form),
-            *(
-                [oracle_state(cell.oracle.configuration)]
-                if cell.oracle and cell.oracle.configuration.has_weights
-                else []
-            ),
-        )
-    ]
-    for state in states:
-        if state.state != "none":
-            detail = state.fix or f"{state.path}, sha256 {state.sha256}"
-            needs.setdefault(state.name, Need("weights", state.name, state.state == "missing", detail))
+    for cell in cells:
+        oracle = [] if cell.oracle_with_weights is None else [oracle_state(cell.oracle_with_weights)]
+        for state in (weights_state(cell.meta, cell.form), *oracle):
+            if state.state != "none":
+                detail = state.fix or f"{state.path}, sha256 {state.sha256}"
+                needs.setdefault(state.name, Need("weights", state.name, state.state == "missing", detail))
     return list(needs.values())
 
 
@@ -149,7 +139,7 @@ def memory_needs(cells: Iterable[Cell], training_images: Mapping[str, int]) -> l
         name = f"{dataset} {cell.meta.name}"
         if name not in needs and dataset in training_images:
             size = cell.configuration.input
-            frame = frame_size(cell)
+            frame = image_size_of(cell.dataset) or size.frame
             height, width = reduced_size(plain_geometry(frame, size.crop_of(frame), size.network))
             wanted = 3 * height * width * training_images[dataset]
             allowed = round(cell.training.cache_gigabytes * GIGABYTE)
@@ -157,14 +147,6 @@ def memory_needs(cells: Iterable[Cell], training_images: Mapping[str, int]) -> l
             told += "all" if wanted <= allowed else f"{gigabytes(allowed)} and decodes the others every time"
             needs[name] = Need("memory", name, False, f"{told} (training.cache_gigabytes)")
     return list(needs.values())
-
-
-def frame_size(cell: Cell) -> tuple[int, int]:
-    """(height, width) of the images that a cell trains on, as far as its suite says; else of those its detector is made for."""
-    part = cell.dataset
-    if part.rendered is not None:
-        return part.rendered.height, part.rendered.width
-    return part.image_size or cell.configuration.input.frame
 
 
 def data_needs(suite: Suite, cells: Sequence[AnyCell], results: Path) -> list[DataNeed]:

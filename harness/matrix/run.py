@@ -28,11 +28,8 @@ class Recording:
     """A listener that passes on what it hears, and keeps at once which jobs didn't end well and why."""
 
     def __init__(self, listener: Listener, results: Path, suite: str) -> None:
-        self.listener, self.file, self.ended_badly = (
-            listener,
-            outcomes_file(results, suite),
-            read_outcomes(results, suite),
-        )
+        self.listener, self.file = listener, outcomes_file(results, suite)
+        self.ended_badly = read_outcomes(results, suite)
 
     def started(self, job: Job) -> None:
         """See `harness.engines.base.Listener`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 
 from detectors.base import Detector
@@ -17,13 +15,10 @@ from harness.methods.pairing import tap_pairs
 from harness.methods.regularizer import Regularizer
 from harness.methods.taps import select_taps, tap_grids
 from harness.methods.weighting import refuse_compiled_measurement
-from harness.pytorch.weightless import weightless
+from harness.pytorch.weightless import weightless_if_possible
 from harness.suite import Cell
 from harness.training.pretraining import masked_model
 from harness.weights.oracles import oracle_state
-
-WAYS = (weightless, nullcontext)
-"""How networks are tried, in turn: first without memory or arithmetic. What fails there counts only if it fails for real as well."""
 
 
 def check_fit(cell: Cell) -> None:
@@ -41,28 +36,23 @@ def check_compilation(cell: Cell) -> None:
 
 def check_weights(cell: Cell) -> None:
     """InputError where the weights of an oracle that was trained before are at hand and aren't those of its network."""
-    asked = None if cell.oracle is None else cell.oracle.configuration
-    if asked is not None and asked.has_weights and oracle_state(asked).state != "missing":
+    asked = cell.oracle_with_weights
+    if asked is not None and oracle_state(asked).state != "missing":
         weighted_oracle(asked)
 
 
 def check_networks(cell: Cell) -> None:
     """InputError where detector, method and oracle don't go together."""
-    for way in WAYS:
-        try:
-            with torch.random.fork_rng(devices=[]), way():
-                put_together(cell, built(cell))
-        except Exception as error:
-            if way is not WAYS[-1]:
-                continue
-            if isinstance(error, InputError):
-                raise
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"method {cell.identity.method!r} can't be put around it ({type(error).__name__}: {reason}); "
-                f"`samiro-bench detectors check {cell.adapter}` says what else is wrong"
-            ) from error
-        return
+    try:
+        weightless_if_possible(lambda: put_together(cell, built(cell)))
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"method {cell.identity.method!r} can't be put around it ({type(error).__name__}: {reason}); "
+            f"`samiro-bench detectors check {cell.adapter}` says what else is wrong"
+        ) from error
 
 
 def put_together(cell: Cell, detector: Detector) -> None:

@@ -144,11 +144,11 @@ def candidate_of_file(adapter: str, checkpoint: Path) -> Candidate:
 
 
 def score_candidate(
-    candidate: Candidate, folder: LabelledFolder, out: Path, *, device: torch.device, part: Part | None = None
+    candidate: Candidate, folder: LabelledFolder, out: Path, *, device: torch.device, part: Part | None
 ) -> Scored:
     """Predict the folder's images into `out`, as `predict` does, and score what was written, strictly, as the matrix does.
 
-    part: what the detector is shown of each image, by default all of it. Raises InputError for an image that can't be read,
+    part: what the detector is shown of each image, None for all of it. Raises InputError for an image that can't be read,
     BrokenCandidate where the candidate itself is at fault.
     """
     frames = folder.dataset.frames(folder.split)

@@ -19,14 +19,13 @@ from harness.cell.keys import (
     evaluation_identity,
     phase_of,
     records_folder,
-    score_code,
-    scoring_of,
+    score_phase,
     set_orphans_aside,
 )
 from harness.cell.phases import Phase, run_phase, was_accepted
 from harness.cell.run import worked_on
-from harness.datasets.base import FORMS, Dataset
-from harness.datasets.predictions import pack_predictions, predictions_sha256
+from harness.datasets.base import Dataset, reader_module
+from harness.datasets.predictions import keep_predictions
 from harness.errors import InputError
 from harness.files.fingerprint import code_of
 from harness.files.stored import sha256_of_file, sha256_of_json, write_json
@@ -160,16 +159,15 @@ def program_phases(results: Path, cell: ProgramCell, contents: Mapping[str, str]
     folder = cell_folder(results, cell)
     predict, score = {}, {}
     for key, evaluation in cell.evaluations.items():
-        what: dict[str, Any] = {
+        what = {
             "phase": "ask",
             "identity": cell.identity.model_dump(mode="json"),
             "content": contents[cell.identity.dataset],
             **evaluation_identity(evaluation, contents),
         }
-        code = code_of("harness.programs.run", FORMS[cell.form].partition(":")[0])
+        code = code_of("harness.programs.run", reader_module(cell.form))
         predict[key] = phase_of(folder / f"predict-{key}", what, code)
-        what = {"phase": "score", "before": predict[key].key, "metric": scoring_of(cell, evaluation).metric}
-        score[key] = phase_of(folder / f"score-{key}", what, score_code(cell, evaluation))
+        score[key] = score_phase(folder / f"score-{key}", cell, evaluation, predict[key])
     return ProgramPhases(folder, predict, score)
 
 
@@ -205,10 +203,6 @@ def ask_program(cell: ProgramCell, dataset: Dataset, evaluation: EvaluationPart,
         threads=cell.training.threads,
         progress=progress,
     )
-    ids = [frame.id for frame in frames]
-    lanes = dataset.archived(frames, answer.lanes)
-    dataset.write_predictions(folder / "lanes", frames, lanes)
-    pack_predictions(folder / "predictions.npz", ids, lanes)
     timing = None
     if answer.milliseconds is not None:
         from harness.throughput.protocol import latency_of
@@ -222,7 +216,7 @@ def ask_program(cell: ProgramCell, dataset: Dataset, evaluation: EvaluationPart,
         ).model_dump(mode="json")
     facts = {
         "confidence_threshold": form_part(cell).confidence_threshold,
-        "predictions_sha256": predictions_sha256(ids, lanes),
+        "predictions_sha256": keep_predictions(folder, dataset, frames, answer.lanes),
         "checkpoint_sha256": checkpoint_sha256(cell.described, cell.form),
         "timing": timing,
         "facts": answer.facts,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import torch
 from torch.overrides import TorchFunctionMode
+
+Made = TypeVar("Made")
 
 META = torch.device("meta")
 
@@ -29,6 +31,17 @@ def weightless() -> Iterator[None]:
     """
     with META, _WithoutDraws():
         yield
+
+
+def weightless_if_possible(work: Callable[[], Made]) -> Made:
+    """What `work` gives within `weightless`; where that fails, what it gives with memory, or raises in earnest.
+
+    Not every operation can be run without memory. torch's generators stay where they are.
+    """
+    with torch.random.fork_rng(devices=[]):
+        with suppress(Exception), weightless():
+            return work()
+        return work()
 
 
 class _WithoutDraws(TorchFunctionMode):

@@ -157,7 +157,7 @@ def check_axes(suite: Suite) -> None:
         raise InputError(f"{suite.file}: key 'exclude': leaves no cell: take a condition out")
 
 
-def parse_condition(expression: str, option: str = "--only") -> Condition:
+def parse_condition(expression: str, option: str) -> Condition:
     """The condition that a command line writes as `key=pattern,key=pattern`, a comma being "and"."""
     where = f"{option} {expression!r}"
     found: dict[str, str] = {}

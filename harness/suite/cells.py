@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from detectors.meta import Configuration, DetectorMeta, Form
 from detectors.registry import Adapter, find_adapter, is_program
 from harness.errors import InputError
-from harness.methods.config import MethodConfiguration
+from harness.methods.config import MethodConfiguration, OracleConfiguration
 from harness.records.record import Identity, identity_hash
+from harness.records.timings import ProtocolName
 from harness.rendered.spec import dataset_key
 from harness.suite.axes import Point
 from harness.suite.evaluations import evaluations_of
@@ -20,7 +21,6 @@ from harness.suite.schema import (
     DatasetPart,
     EvaluationPart,
     OraclePart,
-    ProtocolName,
     Suite,
     TrainingPart,
     form_of,
@@ -60,6 +60,22 @@ class Cell:
     def configuration(self) -> Configuration:
         """The detector's configuration for this cell's dataset form."""
         return self.meta.configurations[self.form]
+
+    @property
+    def share(self) -> int:
+        """Samples that each of its processes has of a batch."""
+        return self.configuration.recipe.batch_size // self.identity.processes
+
+    @property
+    def micro_batch_size(self) -> int:
+        """How many of them go through the model at once."""
+        return self.identity.micro_batch_size or self.share
+
+    @property
+    def oracle_with_weights(self) -> OracleConfiguration | None:
+        """Its oracle, where that one's weights were trained before the suite runs."""
+        asked = None if self.oracle is None else self.oracle.configuration
+        return asked if asked is not None and asked.has_weights else None
 
 
 class ScoredCell(Protocol):

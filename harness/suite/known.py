@@ -64,13 +64,3 @@ def parameter_count(name: str, meta: DetectorMeta, form: Form, build: Callable[[
             return sum(parameter.numel() for parameter in build().parameters())
 
     return int(asked_of(name, "parameters", [meta.model_dump(mode="json"), form], answer))
-
-
-def is_sound(name: str, question: str, meta: DetectorMeta, form: Form, check: Callable[[], None]) -> None:
-    """Raise what `check` raises of a detector with such metadata; what it found sound isn't checked again."""
-
-    def answer() -> bool:
-        check()
-        return True
-
-    asked_of(name, question, [meta.model_dump(mode="json"), form], answer)

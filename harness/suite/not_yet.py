@@ -1,18 +1,17 @@
 """What a suite may ask for already although this program can't do it yet. `plan` says so, `bench` refuses before it begins.
 
-When a part comes to exist, its line in the tables below goes.
+When a part comes to exist, its line in the table below goes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.datasets.base import FORMS
 from harness.errors import InputError
 from harness.suite.cells import Cell, ScoredCell, cells_of
 from harness.suite.evaluations import single_evaluations
-from harness.suite.schema import Suite, form_of
+from harness.suite.schema import Suite
 
 
 @dataclass(frozen=True)
@@ -36,20 +35,6 @@ OF_PROGRAMS = {
 
 def not_yet(suite: Suite, cells: Sequence[ScoredCell]) -> tuple[NotYet, ...]:
     """What some cells of a suite need and the program can't do yet, in the order of the suite's keys."""
-    return (*dataset_parts(suite, cells), *evaluation_parts(suite, cells))
-
-
-def dataset_parts(suite: Suite, cells: Sequence[ScoredCell]) -> Iterator[NotYet]:
-    """Datasets of forms that aren't read yet."""
-    used = {name for cell in cells for name in cell.datasets}
-    for name, dataset in suite.datasets.items():
-        if name in used and form_of(dataset) not in FORMS:
-            key = f"datasets.{name}.form" if dataset.rendered is None else f"datasets.{name}.rendered.form"
-            yield NotYet(key, f"nothing can be trained or scored on datasets of form {form_of(dataset)!r} yet")
-
-
-def evaluation_parts(suite: Suite, cells: Sequence[ScoredCell]) -> Iterator[NotYet]:
-    """Evaluations that ask of a program what can't be done yet."""
     used = {
         (name, key)
         for cell in cells
@@ -58,10 +43,12 @@ def evaluation_parts(suite: Suite, cells: Sequence[ScoredCell]) -> Iterator[NotY
         for key in OF_PROGRAMS
         if getattr(part, key) is not None
     }
-    for name, part in suite.evaluations.items():
-        for key, why in OF_PROGRAMS.items():
-            if any((single, key) in used for single, _ in single_evaluations(name, part)):
-                yield NotYet(f"evaluations.{name}.{key}", why)
+    return tuple(
+        NotYet(f"evaluations.{name}.{key}", why)
+        for name, part in suite.evaluations.items()
+        for key, why in OF_PROGRAMS.items()
+        if any((single, key) in used for single, _ in single_evaluations(name, part))
+    )
 
 
 def refuse_not_yet(suite: Suite, cells: Sequence[ScoredCell]) -> None:

@@ -15,9 +15,8 @@ from harness.suite.schema import CellNeeds, Condition, Needs, ResourcesPart, Sui
 def needs_of(suite: Suite, identity: Identity | None = None) -> Needs:
     """What a cell needs; without one, what every job needs that belongs to no cell."""
     found = suite.resources.model_dump(exclude={"cells"}, exclude_unset=True)
-    for part in suite.resources.cells if identity is not None else ():
-        assert identity is not None
-        if fits(part, identity):
+    for part in suite.resources.cells:
+        if identity is not None and fits(part, identity):
             own = part.model_dump(exclude=set(Condition.model_fields), exclude_unset=True)
             found |= own | {"slurm": {**found.get("slurm", {}), **own.get("slurm", {})}}
     return Needs.model_validate(found)

@@ -9,14 +9,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from detectors.meta import Form, Weights
 from harness.methods.config import MethodConfiguration, OracleConfiguration, RegularizedConfiguration
+from harness.records.timings import ProtocolName
 from harness.rendered.spec import RenderSpec
 
 Device = Literal["auto", "cpu", "cuda"]
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$"
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 """A name that a suite gives: it becomes part of folders' and files' names."""
-
-ProtocolName = Literal["lane-latency/1", "lane-latency/1-short"]
 
 CorruptionName = Literal["fog", "rain", "blur", "defocus", "low_light", "compression", "noise"]
 """What can befall the images of an evaluation, each in severities from 1 (slight) to 5."""

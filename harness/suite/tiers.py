@@ -20,12 +20,7 @@ def tier_of(suite: Suite, cell: Point | Identity) -> str | None:
 
 
 def chosen_points(
-    suite: Suite,
-    *,
-    seeds: int | None = None,
-    only: Sequence[str] = (),
-    skip: Sequence[str] = (),
-    tier: str | None = None,
+    suite: Suite, *, seeds: int | None, only: Sequence[str], skip: Sequence[str], tier: str | None
 ) -> tuple[Point, ...]:
     """The points of a suite that a command line asks for, in the order of `points_of`.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from detectors.meta import FILE, DetectorMeta, Form
 from detectors.registry import detector_class
 from harness.errors import InputError
-from harness.suite.known import is_sound, known_detector
+from harness.suite.known import asked_of, known_detector
 from harness.suite.overrides import resolved_meta, stated_at
 from harness.suite.schema import Suite
 from harness.weights.cache import check_file
@@ -42,7 +42,7 @@ def check_input(suite: Suite, detector: str, form: Form) -> None:
     if min(size) < 1:
         raise InputError(f"{suite.file}: key '{key}': {list(size)} is no height and width; give two positive numbers")
     try:
-        is_sound(detector, "runs", meta, form, lambda: run_once(detector, meta, form))
+        asked_of(detector, "runs", [meta.model_dump(mode="json"), form], lambda: runs(detector, meta, form))
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(
@@ -53,33 +53,21 @@ def check_input(suite: Suite, detector: str, form: Form) -> None:
 
 def built(detector: str, meta: DetectorMeta, form: Form) -> Detector:
     """A detector without memory for its weights, or one with them where it can't be had without; no generator is moved on."""
+    from harness.pytorch.weightless import weightless_if_possible
+
+    return weightless_if_possible(lambda: detector_class(detector)(meta, form))
+
+
+def runs(detector: str, meta: DetectorMeta, form: Form) -> bool:
+    """True, after two black images went through a new detector in training. Raises whatever its code raises."""
     import torch
 
-    from harness.pytorch.weightless import weightless
-
-    try:
-        with weightless():
-            return detector_class(detector)(meta, form)
-    except Exception:  # noqa: BLE001 - an adapter's own code; what is really wrong shows when it is built in earnest
-        with torch.random.fork_rng(devices=[]):
-            return detector_class(detector)(meta, form)
-
-
-def run_once(detector: str, meta: DetectorMeta, form: Form) -> None:
-    """Two black images through a new detector in training. Raises whatever its code raises.
-
-    Without memory first, which costs next to nothing. Not every operation can be run like that, so what fails is run in earnest.
-    """
-    import torch
-
-    from harness.pytorch.weightless import weightless
+    from harness.pytorch.weightless import weightless_if_possible
 
     shape = (2, 3, *meta.configurations[form].input.network)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        try:
-            with weightless():
-                detector_class(detector)(meta, form).train()(torch.zeros(shape, dtype=torch.uint8))
-        except Exception:  # noqa: BLE001 - see above
-            with torch.random.fork_rng(devices=[]):
-                detector_class(detector)(meta, form).train()(torch.zeros(shape, dtype=torch.uint8))
+        weightless_if_possible(
+            lambda: detector_class(detector)(meta, form).train()(torch.zeros(shape, dtype=torch.uint8))
+        )
+    return True

@@ -16,7 +16,7 @@ from detectors.registry import detector_meta
 from harness.datasets.images import read_image
 from harness.datasets.lines import lines_text
 from harness.inference.drawing import draw_lanes
-from harness.inference.predict import network_images, predict
+from harness.inference.predict import Settings, network_images, predict
 from harness.lanes import Lane
 from harness.metrics.culane import score_images
 from tests.detectors.roads import FRAME
@@ -84,7 +84,7 @@ def test_the_published_weights_find_every_lane_of_the_frames_with_masks(
     shared: Path, published: LSTR, tmp_path: Path
 ) -> None:
     images = sorted((shared / "real" / "images" / "tusimple_masks").glob("image_*.png"))
-    predictions = predict(published, images, device=torch.device("cpu"))
+    predictions = predict(published, images, Settings(torch.device("cpu")))
     overlays(tmp_path, images, predictions)
     for image, lanes in zip(images, predictions, strict=True):
         mask = cv2.imread(str(image).replace("image_", "gt_instance_image_"), cv2.IMREAD_UNCHANGED)
@@ -102,7 +102,7 @@ def test_the_published_weights_find_as_many_lanes_as_upstream_on_other_frames(
 ) -> None:
     folder = shared / "real" / "images"
     images = [*sorted((folder / "tusimple").glob("*.jpg")), *sorted((folder / "highway").glob("*.jpg"))]
-    predictions = predict(published, images, device=torch.device("cpu"))
+    predictions = predict(published, images, Settings(torch.device("cpu")))
     overlays(tmp_path, images, predictions)
     assert [len(lanes) for lanes in predictions] == [4, 5, 5, 4] + [3] * 8
     assert all(len(lane) >= 2 and lane.points[0, 1] >= lane.points[-1, 1] for lanes in predictions for lane in lanes)

@@ -32,7 +32,7 @@ from harness.conformance.bridges import PAGE as BRIDGES_PAGE
 from harness.conformance.bridges import bridges_by_class, read_stand_ins
 from harness.conformance.subject import Subject, subject_of
 from harness.errors import InputError, InputWarning
-from harness.inference.predict import predict
+from harness.inference.predict import Settings, predict
 from harness.lanes import Lane
 from harness.methods.samiro import TERM
 from harness.parity.lanes import compared, point_distances
@@ -343,7 +343,7 @@ def test_a_released_checkpoint_finds_in_a_bridge_the_lanes_of_real_frames_that_i
     images = sorted(six.rglob("*.png"))
     weights = shared / "real" / "weights" / "lstr_tusimple" / "LSTR_500000.pkl"
     native, bridged = (
-        predict(import_checkpoint(name, "tusimple", weights), images, device=torch.device("cpu"))
+        predict(import_checkpoint(name, "tusimple", weights), images, Settings(torch.device("cpu")))
         for name in ("lstr_resnet18s", "lstr_resnet18s_upstream")
     )
     assert [len(lanes) for lanes in bridged] == [len(lanes) for lanes in native]

@@ -16,7 +16,7 @@ from harness.conformance.second_device import SECOND_DEVICE, second_device
 from harness.errors import InputError
 from harness.inference.detector import load_detector
 from harness.inference.drawing import draw_lanes
-from harness.inference.predict import network_images, predict
+from harness.inference.predict import Settings, network_images, predict
 from harness.lanes import Geometry, Lane
 from harness.methods.attach import attach
 from harness.methods.config import method_configuration
@@ -95,15 +95,10 @@ def dots(tmp_path):
 def test_lanes_come_in_order_in_pixels_of_each_image(dots, workers, channels_last):
     paths, places = dots
     seen = []
-    lanes = predict(
-        DotFinder(),
-        paths,
-        device=CPU,
-        batch_size=4,
-        workers=workers,
-        channels_last=channels_last,
-        progress=lambda *state: seen.append(state),
+    settings = Settings(
+        CPU, 4, channels_last=channels_last, workers=workers, progress=lambda *state: seen.append(state)
     )
+    lanes = predict(DotFinder(), paths, settings)
     assert [len(found) for found in lanes] == [1] * 9
     for (lane,), place, path in zip(lanes, places, paths, strict=True):
         scale = cv2.imread(str(path)).shape[1] / 192
@@ -113,9 +108,9 @@ def test_lanes_come_in_order_in_pixels_of_each_image(dots, workers, channels_las
 
 def test_another_device_finds_the_same_lanes(dots):
     paths, _ = dots
-    expected = predict(DotFinder(), paths, device=CPU)
+    expected = predict(DotFinder(), paths, Settings(CPU))
     with second_device():
-        found = predict(DotFinder(), paths, device=SECOND_DEVICE)
+        found = predict(DotFinder(), paths, Settings(SECOND_DEVICE))
     for (lane,), (other,) in zip(found, expected, strict=True):
         np.testing.assert_allclose(lane.points, other.points)
 
@@ -137,7 +132,7 @@ class SparingDotFinder(DotFinder):
 
 def test_lanes_stay_what_they_are_where_an_adapter_writes_the_next_ones_into_the_same_memory(dots):
     expected, found = (
-        predict(detector, dots[0], device=CPU, batch_size=4) for detector in (DotFinder(), SparingDotFinder())
+        predict(detector, dots[0], Settings(CPU, batch_size=4)) for detector in (DotFinder(), SparingDotFinder())
     )
     for (lane,), (kept,) in zip(expected, found, strict=True):
         assert np.array_equal(lane.points, kept.points)
@@ -145,21 +140,21 @@ def test_lanes_stay_what_they_are_where_an_adapter_writes_the_next_ones_into_the
 
 def test_an_adapter_that_forgets_images_without_lanes_is_told(dots):
     with pytest.raises(ValueError, match=r"gives lanes of [0-3] images for 4: give a list for each, empty where"):
-        predict(SparingDotFinder(sought=96), dots[0], device=CPU, batch_size=4)
+        predict(SparingDotFinder(sought=96), dots[0], Settings(CPU, batch_size=4))
 
 
 def test_the_mode_of_the_detector_is_put_back_and_no_gradient_taken(dots):
     detector = DotFinder()
-    predict(detector, dots[0], device=CPU)
+    predict(detector, dots[0], Settings(CPU))
     assert detector.training
     assert not any(detector.modes)
     detector.eval()
-    predict(detector, dots[0], device=CPU)
+    predict(detector, dots[0], Settings(CPU))
     assert not detector.training
 
 
 def test_no_images_give_no_lanes():
-    assert predict(DotFinder(), [], device=CPU) == []
+    assert predict(DotFinder(), [], Settings(CPU)) == []
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -168,7 +163,7 @@ def test_a_truncated_image_is_named(dots, workers):
     paths[5].write_bytes(paths[5].read_bytes()[:-300])
     detector = DotFinder()
     with pytest.raises(InputError, match=r"^[^\n]*5\.jpg[^\n]*$"):
-        predict(detector, paths, device=CPU, batch_size=2, workers=workers)
+        predict(detector, paths, Settings(CPU, batch_size=2, workers=workers))
     assert detector.training
 
 
@@ -178,7 +173,7 @@ def test_network_images_are_what_predict_sees(dots):
     batches = list(network_images(detector, paths, batch_size=4))
     assert [tuple(batch.shape) for batch in batches] == [(4, 3, 80, 192), (4, 3, 80, 192), (1, 3, 80, 192)]
     assert all(batch.dtype == torch.uint8 for batch in batches)
-    lanes = predict(detector, paths, device=CPU)
+    lanes = predict(detector, paths, Settings(CPU))
     places = torch.cat([detector(batch) for batch in batches])
     for (lane,), place, path in zip(lanes, places, paths, strict=True):
         geometry = detector.geometry_of(cv2.imread(str(path)).shape[:2])

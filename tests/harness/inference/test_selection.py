@@ -18,17 +18,18 @@ from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
 from harness.cell import predict, timing, train
 from harness.cell.keys import made_from
 from harness.cell.phases import phase_state
-from harness.datasets.base import Dataset, open_dataset
+from harness.datasets.base import open_dataset
 from harness.errors import InputError
 from harness.inference.detector import load_detector
-from harness.inference.selection import THRESHOLDS, Threshold, best_threshold, check_selectable, headline, scored
+from harness.inference.predict import Settings
+from harness.inference.selection import THRESHOLDS, Threshold, best_threshold, check_selectable
 from harness.lanes import Lane
 from harness.matrix.jobs import jobs_of
 from harness.matrix.plan import make_plan
-from harness.records.counts import AccuracyScores
 from harness.records.record import Record, read_records
 from harness.records.timings import Throughput
 from harness.report.arms import why_not_ranked
+from harness.scoring.headline import headline, score_of
 from harness.suite import Suite, load_suite
 from harness.suite.evaluations import splits_read
 from harness.training.checkpoint import load_training_state
@@ -146,19 +147,11 @@ def test_lanes_that_are_the_labels_score_one(runs: dict[str, Path]) -> None:
     dataset = open_dataset("culane", root, image_size=(295, 820))
     frames = dataset.frames("val")
     labels = [dataset.lanes(frame) for frame in frames]
-    assert headline(scored(dataset, labels, workers=1)) == 1.0
+    assert score_of(dataset, "val", frames, labels, workers=1) == 1.0
     repeating = [[Lane(np.repeat(lane.points, 2, axis=0)) for lane in lanes] for lanes in labels]
-    assert headline(scored(dataset, repeating, workers=1)) == 1.0
+    assert score_of(dataset, "val", frames, repeating, workers=1) == 1.0
     nothing: list[list[Lane]] = [[] for _ in frames]
-    assert headline(scored(dataset, nothing, workers=1)) == 0.0
-
-
-def test_the_headline_of_tusimples_form_is_its_accuracy() -> None:
-    scores = AccuracyScores(
-        images=2, labels=8, predictions=8, matched=6, accuracy=0.9, fp=0.1, fn=0.2, f1_clrnet=0.8, f1_matched=0.75,
-        images_with_negative_fp=0,
-    )  # fmt: skip
-    assert headline(scores) == 0.9
+    assert score_of(dataset, "val", frames, nothing, workers=1) == 0.0
 
 
 def test_a_dataset_without_validation_split_is_refused_with_the_key(tmp_path: Path) -> None:
@@ -236,10 +229,7 @@ def test_the_best_threshold_keeps_what_is_right_and_leaves_what_is_not(
     dataset = open_dataset("culane", root, image_size=(295, 820))
     labels = [dataset.lanes(frame) for frame in dataset.frames("val")]
     detector = Scored(labels, wrong)
-    found = best_threshold(
-        detector, dataset, device=torch.device("cpu"), precision="fp32", channels_last=False, workers=0, threads=1,
-        progress=lambda done, total: None,
-    )  # fmt: skip
+    found = best_threshold(detector, dataset, Settings(torch.device("cpu")), threads=1)
     assert detector.forwards == 1, "one forward an image, whatever the count of thresholds"
     assert detector.configuration.recipe.confidence_threshold == 0.5, "left as it was"
     assert [threshold for threshold, _ in found.tried] == sorted({*THRESHOLDS, 0.5})
@@ -257,8 +247,8 @@ def test_the_threshold_of_a_cell_is_chosen_on_val_recorded_and_used(
     given: list[float] = []
     choose, measure = predict.best_threshold, timing.measure
 
-    def chosen(detector: Detector, dataset: Dataset, **options: Any) -> Threshold:
-        found = choose(detector, dataset, **options)
+    def chosen(*asked: Any, **options: Any) -> Threshold:
+        found = choose(*asked, **options)
         assert (found.threshold, found.score) == (0.5, 0.0), "of equals the detector's own"
         return replace(found, threshold=0.85)
 

@@ -17,11 +17,12 @@ from harness.cli.main import main
 from harness.datasets.base import Dataset, Frame
 from harness.errors import InputError
 from harness.inference.detector import load_detector, with_confidence_threshold
+from harness.inference.predict import Settings
 from harness.lanes import Lane
 from harness.latency.images import rendered_roads, stratified
 from harness.latency.jobs import Job, run_fresh
 from harness.latency.process import peak_resident_bytes, work
-from harness.latency.score_change import score_changes, score_of
+from harness.latency.score_change import score_changes
 from harness.latency.subject import Subject
 from harness.methods.attach import inference_model, without_method
 from harness.methods.config import method_configuration
@@ -155,24 +156,15 @@ def test_images_are_spread_evenly_over_each_scenario(sizes: tuple[int, ...], cou
     assert " ".join(frame.id for frame in stratified(dataset, "test", count)) == expected
 
 
-def test_a_score_is_of_the_chosen_frames_alone(roads: Dataset) -> None:
-    labelled = [frame for frame in roads.frames("test") if roads.lanes(frame)][:4]
-    lanes = [roads.lanes(frame) for frame in labelled]
-    assert score_of(roads, "test", labelled, lanes, workers=1) == 1.0
-    half: list[list[Lane]] = [*lanes[:2], [], []]
-    found, count = sum(map(len, lanes[:2])), sum(map(len, lanes))
-    assert score_of(roads, "test", labelled, half, workers=1) == pytest.approx(2 * found / (found + count))
-
-
 def test_a_mode_s_change_is_its_score_minus_that_of_the_headline_mode(
     roads: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = [frame for frame in roads.frames("test") if roads.lanes(frame)][:2]
     asked: list[tuple[str, bool]] = []
 
-    def predict(detector: Any, images: Any, *, precision: str, channels_last: bool, **_: Any) -> list[list[Lane]]:
-        asked.append((precision, channels_last))
-        return [roads.lanes(frame) if precision == "fp32" else [] for frame in frames]
+    def predict(detector: Any, images: Any, settings: Settings) -> list[list[Lane]]:
+        asked.append((settings.precision, settings.channels_last))
+        return [roads.lanes(frame) if settings.precision == "fp32" else [] for frame in frames]
 
     monkeypatch.setattr("harness.latency.score_change.predict", predict)
     modes = [HEADLINE, Mode("amp-bf16", channels_last=True)]

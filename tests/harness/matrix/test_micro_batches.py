@@ -18,7 +18,6 @@ from harness.errors import InputError
 from harness.matrix.micro_batches import (
     current_cells,
     halve,
-    micro_batch_of,
     pair_key,
     read_reductions,
     reductions_file,
@@ -92,7 +91,7 @@ def test_a_pair_is_halved_together_and_other_seeds_stay(tmp_path: Path) -> None:
         "it trains again in micro-batches of 2, and so does its pair (baseline), also what of it was finished" in line
     )
     now = current_cells(whole, read_reductions(results, "hungry"))
-    assert [micro_batch_of(one) for one in now] == [2, 2, 4, 4]
+    assert [one.micro_batch_size for one in now] == [2, 2, 4, 4]
     assert [one.identity.micro_batch_size for one in now] == [2, 2, None, None]
     assert [one.id == other.id for one, other in zip(now, whole, strict=True)] == [False, False, True, True]
     # Batch, data order and weights are the same: only how many go through at once differs.
@@ -101,7 +100,7 @@ def test_a_pair_is_halved_together_and_other_seeds_stay(tmp_path: Path) -> None:
     again = halve(suite, results, now, [out_of_memory(cell(now, "samiro").id)])
     assert "in micro-batches of 1," in next(iter(again.values()))
     smallest = current_cells(whole, read_reductions(results, "hungry"))
-    assert [micro_batch_of(one) for one in smallest] == [1, 1, 4, 4]
+    assert [one.micro_batch_size for one in smallest] == [1, 1, 4, 4]
     assert halve(suite, results, smallest, [out_of_memory(cell(smallest, "samiro").id)]) == {}
 
 

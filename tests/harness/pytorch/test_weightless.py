@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from detectors.registry import detector_class, find_adapter
-from harness.pytorch.weightless import weightless
+from harness.pytorch.weightless import weightless, weightless_if_possible
 
 MICRO = ("clrnet_micro", "ganet_micro", "lstr_micro", "polylanenet_micro", "scnn_micro", "ufldv2_micro")
 
@@ -36,6 +36,15 @@ def test_building_without_weights_leaves_the_generator_where_it_is() -> None:
     before = torch.get_rng_state()
     with weightless():
         nn.init.xavier_uniform_(nn.Linear(7, 5).weight)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_fails_without_memory_is_done_with_it_and_only_what_fails_then_is_told() -> None:
+    before = torch.get_rng_state()
+    assert weightless_if_possible(lambda: nn.Linear(7, 5)).weight.is_meta
+    assert weightless_if_possible(lambda: nn.Linear(7, 5).weight.abs().sum().item()) > 0
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        weightless_if_possible(lambda: nn.Linear(7, 5)(torch.zeros(1, 6)).sum().item())
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -24,6 +24,7 @@ from harness.metrics.llamas import count_labels, find_labels
 from harness.metrics.tusimple import score_file
 from harness.records.counts import AccuracyScores, OverlapScores, scope_scores
 from harness.scoring import SCORINGS
+from harness.scoring.headline import headline, score_of
 
 SIZES = {"culane": (590, 1640), "tusimple": (720, 1280), "llamas": (717, 1276)}
 
@@ -230,3 +231,21 @@ def test_each_forms_code_is_its_own() -> None:
             assert f"harness/datasets/{other}.py" not in files
         assert set(SCORINGS) == set(FORMS)
         assert scoring.metric == f"{form}/official"
+
+
+def test_the_headline_of_tusimples_form_is_its_accuracy() -> None:
+    scores = AccuracyScores(
+        images=2, labels=8, predictions=8, matched=6, accuracy=0.9, fp=0.1, fn=0.2, f1_clrnet=0.8, f1_matched=0.75,
+        images_with_negative_fp=0,
+    )  # fmt: skip
+    assert headline(scores) == 0.9
+
+
+def test_a_headline_score_is_of_the_chosen_frames_alone(trees: ModuleType, tmp_path: Path) -> None:
+    dataset = tree(trees, "culane", tmp_path)
+    chosen = [frame for frame in dataset.frames("test") if dataset.lanes(frame)][:4]
+    labels = [dataset.lanes(frame) for frame in chosen]
+    assert score_of(dataset, "test", chosen, labels, workers=1) == 1.0
+    half: list[list[Lane]] = [*labels[:2], [], []]
+    found, count = sum(map(len, labels[:2])), sum(map(len, labels))
+    assert score_of(dataset, "test", chosen, half, workers=1) == pytest.approx(2 * found / (found + count))

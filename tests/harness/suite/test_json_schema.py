@@ -13,7 +13,7 @@ from harness.cli.main import main
 from harness.errors import InputError
 from harness.scaffold.write import write_scaffold
 from harness.suite import cells_of, load_suite, suite_names
-from harness.suite.export import suite_schema
+from harness.suite.json_schema import suite_schema
 
 jsonschema = pytest.importorskip("jsonschema", reason="comes with the extra 'dev'")
 
