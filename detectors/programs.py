@@ -6,6 +6,7 @@ baselines, and no method can be attached to it.
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -95,11 +96,15 @@ class DescribedProgram(Data):
         return [_BRACED.sub(lambda match: values[match[1]], word) for word in self.program.command]
 
     def scripts(self) -> dict[str, str]:
-        """sha256 of the files that the command names, the program's own code as far as it can be seen, by name without folders."""
+        """sha256 of the files that the command names, the program's own code as far as it can be seen, by name without folders.
+
+        The first word names an interpreter, unless it is the path of a file that really lies in the folder, as a compiled program's.
+        """
         found: dict[str, str] = {}
-        for word in self.program.command[1:]:
+        for place, word in enumerate(self.program.command):
             path = self.folder / word
-            if not _BRACED.search(word) and path.is_file():
+            own = place > 0 or (os.sep in word and path.resolve().is_relative_to(self.folder))
+            if own and not _BRACED.search(word) and path.is_file():
                 others = sum(known.partition(" ")[0] == path.name for known in found)
                 found[f"{path.name} {others + 1}" if others else path.name] = sha256_of_file(path)
         return found

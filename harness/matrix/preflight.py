@@ -122,7 +122,9 @@ def program_needs(cells: Iterable[AnyCell]) -> list[Need]:
             word = described.program.command[0]
             found = shutil.which(word if os.sep not in word else described.folder / word)
             detail = (
-                found or f"{described.file}: key 'command': {word} isn't there; give the interpreter of its environment"
+                found
+                or f"{described.file}: key 'command': {word} isn't there or can't be run; give a program, or the interpreter of its "
+                "environment"
             )
             needs.setdefault(name, Need("program", name, found is None, detail))
     return list(needs.values())

@@ -103,6 +103,8 @@ def recorded_rates(results: Path) -> Rates:
     for path in sorted(results.glob("*/records/*.json")):
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
+            if value["training"] is None:
+                continue  # a program's: nothing was trained
             environment = value["environment"]
             machine = machine_name(environment["device"], environment["cpu"])
             found[step_key(value["identity"], machine)].append(float(value["training"]["seconds_per_step"]))

@@ -6,6 +6,7 @@ from harness.report.cells import Table, difference_text, method_text, score_text
 from harness.report.leaderboard import Leaderboard
 from harness.report.robustness import Robustness
 from harness.report.rows import Gain, Row
+from harness.report.section_text import unranked_notes
 from harness.report.text import number
 from harness.report.transfer import Transfer, transfer_of
 
@@ -54,7 +55,7 @@ def robustness_notes(found: Robustness) -> list[str]:
     if len(set(severities.values())) == 1:
         told = [f"Severities of each corruption: {next(iter(severities.values()))}."]
     rows = [item for group in found.groups for item in group if isinstance(item, Row)]
-    told += [f"† {row.arm.name}: not ranked: {'; '.join(row.unranked)}." for row in rows if row.unranked]
+    told += unranked_notes(rows)
     gains = [item for group in found.groups for item in group if isinstance(item, Gain)]
     told += [f"Δ {gain.arm.name}: pairs not used: {'; '.join(gain.not_used)}." for gain in gains if gain.not_used]
     return [*told, *(f"{arm.name}: lacks some of these conditions." for arm in found.left_out)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from harness.report.leaderboard import Leaderboard, Section
-from harness.report.rows import baselines_of
+from harness.report.rows import Row, baselines_of
 from harness.report.statistics import EFFECTIVE_CLIPS_FOR_NORMAL_QUANTILES
 from harness.report.text import counted
 
@@ -47,9 +49,14 @@ def clips_text(section: Section) -> str:
     return f"{told} (as good as {effective} equal ones)"
 
 
+def unranked_notes(rows: Iterable[Row]) -> list[str]:
+    """Why the rows with a † aren't ranked."""
+    return [f"† {row.arm.name}: not ranked: {'; '.join(row.unranked)}." for row in rows if row.unranked]
+
+
 def section_notes(section: Section, board: Leaderboard) -> list[str]:
     """Why rows aren't ranked, why pairs aren't used, which methods have no baseline, which times are flagged."""
-    notes = [f"† {row.arm.name}: not ranked: {'; '.join(row.unranked)}." for row in section.rows if row.unranked]
+    notes = unranked_notes(section.rows)
     notes += [
         f"Δ {gain.arm.name}: pairs not used: {'; '.join(gain.not_used)}." for gain in section.gains if gain.not_used
     ]

@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.report.beyond_cells import robustness_table, transfer_tables
 from harness.report.cells import Table, chunks, score_table
 from harness.report.leaderboard import Leaderboard
-from harness.report.section_text import section_title
+from harness.report.section_text import section_title, unranked_notes
 from harness.report.text import one_line
 
 STYLES = {"better": "green", "worse": "red", "not separated": "yellow"}
@@ -21,7 +21,7 @@ STYLES = {"better": "green", "worse": "red", "not separated": "yellow"}
 
 
 def print_leaderboard(board: Leaderboard, console: Console) -> None:
-    """Print every section: totals, speed and verdicts first, then the scenarios.
+    """Print every section: totals, speed and verdicts first, then the scenarios, and why rows with a † aren't ranked.
 
     On a terminal, columns that don't fit beside each other go into a further table; in a file every table has its full width.
     """
@@ -35,6 +35,11 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
         for columns in (totals, by_scenario):
             for fitting in chunks(table, columns, page(console)):
                 show(table, fitting, console)
+        notes = unranked_notes(section.rows)
+        for note in notes:
+            console.print(Text(one_line(note)), soft_wrap=True)
+        if notes:
+            console.print()
     for table in (*transfer_tables(board), *map(robustness_table, board.robustness)):
         title = table.title if table.title == "Transfer" else f"Robustness: {table.title}"
         console.print(Text(one_line(title), style="bold"), soft_wrap=True)

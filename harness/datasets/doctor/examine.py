@@ -56,9 +56,11 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
             findings += order_findings(whole, names)
     if sheet is not None:
         if found.dataset is None:
-            raise InputError(f"--sheet: {root} can't be opened as a dataset: first do what the findings say")
-        with _timed(seconds, "sheet"):
-            write_sheet(sheet, found.dataset, [frame for frame in chosen if _labelled(found, frame)] or chosen)
+            what = f"{sheet} wasn't written: the folder can't be opened as a dataset"
+            findings.append(Finding("note", "no-sheet", ".", what, "first do what the other findings say"))
+        else:
+            with _timed(seconds, "sheet"):
+                write_sheet(sheet, found.dataset, [frame for frame in chosen if _labelled(found, frame)] or chosen)
     return Health(
         root=place.root,
         form=place.form,

@@ -120,6 +120,13 @@ def test_a_record_that_cannot_be_read_is_named_and_the_others_count(tmp_path: Pa
     assert "broken.json" in problem
 
 
+def test_a_programs_record_tells_no_price_and_is_no_problem(tmp_path: Path, cells: tuple[Cell, ...]) -> None:
+    record = record_of(cells[0], 0.25)
+    write(tmp_path, "a program's", record | {"identity": record["identity"] | {"recipe": {}}, "training": None})
+    rates = recorded_rates(tmp_path)
+    assert (rates.seconds, rates.problems) == ({}, ())
+
+
 def test_room_on_the_disk_is_that_of_weights_and_predictions_and_meanwhile_of_moments(cells: tuple[Cell, ...]) -> None:
     few, many = (priced(cells[:1], {}, [], {cells[0].id: images})[cells[0].id] for images in (0, 1000))
     assert few.disk_bytes == parameters(cells[0]) * BYTES_A_WEIGHT

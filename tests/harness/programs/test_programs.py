@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -132,6 +133,19 @@ def test_scripts_of_one_name_in_two_folders_are_both_part_of_an_identity(tmp_pat
     (tmp_path / "a" / "run.py").write_text("another")
     assert len(first) == 2
     assert read_program(tmp_path / "seer.yaml").scripts() != first
+
+
+def test_a_program_that_lies_in_its_folder_is_part_of_an_identity_and_an_interpreter_is_not(tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "detect").write_bytes(b"compiled once")
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    known = {
+        word: read_program(describe(tmp_path, name=name, command=[word, "{images}", "{predictions}"])).scripts()
+        for word, name in ((sys.executable, "a"), ("./bin/python", "b"), ("python", "c"), ("./bin/detect", "d"))
+    }
+    detector = known.pop("./bin/detect")
+    assert not any(known.values())
+    assert detector == {"detect": hashlib.sha256(b"compiled once").hexdigest()}
 
 
 @pytest.mark.slow

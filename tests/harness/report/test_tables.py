@@ -221,6 +221,14 @@ def test_terminal_shows_the_same_figures_and_reads_no_markup(made: Any, tmp_path
     assert "not separated" in shown
 
 
+def test_terminal_says_why_a_row_with_a_dagger_is_not_ranked(made: Any, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    records = made.pairs(tmp_path, 3, detector="net", flags=("oracle failed its gate",))
+    print_leaderboard(leaderboard(records, tmp_path), Console(file=stream, width=80))
+    assert "baseline †" in stream.getvalue()
+    assert "† net, baseline: not ranked: oracle failed its gate." in stream.getvalue().splitlines()
+
+
 def test_terminal_tables_fit_the_terminal(made: Any, tmp_path: Path) -> None:
     stream = io.StringIO()
     board = leaderboard(made.pairs(tmp_path, 3), tmp_path)

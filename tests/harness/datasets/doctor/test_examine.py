@@ -448,6 +448,10 @@ def test_curvelanes_own_layout_is_known_and_to_be_converted(tmp_path: Path) -> N
         (tmp_path / split / "labels").mkdir(parents=True)
     health = examine(tmp_path)
     assert (health.form, [finding.kind for finding in health.findings]) == ("curvelanes", ["convert"])
+    # Its images can't be drawn yet; what is to be done first is said all the same.
+    sheet = tmp_path / "sheet.jpg"
+    assert [finding.kind for finding in examine(tmp_path, sheet=sheet).findings] == ["convert", "no-sheet"]
+    assert not sheet.exists()
 
 
 def test_the_real_lists_hold_culanes_known_scenarios(shared: Path, tmp_path: Path) -> None:
