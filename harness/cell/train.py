@@ -20,6 +20,7 @@ from harness.cell.oracle import as_seen, oracle_artefact, source_oracle
 from harness.cell.phases import phase_state, run_phase, set_aside
 from harness.cell.predict import prediction_settings
 from harness.datasets.base import Dataset, Frame
+from harness.errors import InputError
 from harness.files.stored import write_json
 from harness.inference.predict import network_images
 from harness.inference.selection import check_selectable, split_score
@@ -193,7 +194,10 @@ def attach_method(
     device: torch.device,
     report: Report,
 ) -> TrainingModel:
-    """Wrap a cell's detector in its method, with the oracle and target statistics that it needs."""
+    """Wrap a cell's detector in its method, with the oracle and target statistics that it needs.
+
+    Raises InputError where that changes the detector's weights: its pair would begin unlike it.
+    """
     oracle, statistics = None, None
     if cell.oracle is not None:
         assert isinstance(cell.method, RegularizedConfiguration)
@@ -205,9 +209,20 @@ def attach_method(
         oracle = as_seen(cell, oracle)
     generator = torch.Generator().manual_seed(method_seed(cell.identity.seed))
     forwards = cell.configuration.recipe.total_steps(len(frames)) * math.ceil(cell.share / cell.micro_batch_size)
-    return attach(
+    start = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
+    model = attach(
         detector, cell.method, oracle=oracle, statistics=statistics, generator=generator, total_steps=forwards
     )
+    now = detector.state_dict()
+    changed = [
+        name for name, tensor in start.items() if name not in now or not torch.equal(now[name].cpu(), tensor.cpu())
+    ]
+    if changed:
+        raise InputError(
+            f"method {cell.identity.method!r} changes {changed[0]} of the detector when it is put around it, so that the arms of a "
+            "seed begin unlike each other: a method may add tensors, and leaves the detector's as they are"
+        )
+    return model
 
 
 def build_statistics(

@@ -1,0 +1,67 @@
+"""Training a cell: what its two arms share at the start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from detectors.base import Detector
+from harness.cell import train
+from harness.datasets.base import Frame
+from harness.errors import InputError
+from harness.methods.base import TrainingModel
+from harness.methods.baseline import BaselineModel
+from harness.suite import Cell, cells_of, load_suite
+
+SUITE = """
+title: Start
+datasets:
+  roads: {rendered: {seed: 7, splits: {train: {frames: 2}, test: {frames: 2}}}}
+detectors:
+  ufldv2_micro:
+methods:
+  baseline:
+training: {threads: 1, device: cpu}
+"""
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Cell:
+    (tmp_path / "start.yaml").write_text(SUITE)
+    (only,) = cells_of(load_suite(str(tmp_path / "start.yaml")))
+    return only
+
+
+def attached(cell: Cell, folder: Path) -> TrainingModel:
+    frames = (Frame("a", folder / "a.jpg", "a", None),) * 32
+    detector = train.new_detector(cell)
+    return train.attach_method(folder, cell, "content", detector, frames, torch.device("cpu"), lambda event: None)
+
+
+def doubled(detector: Detector) -> None:
+    """As a method might that scales a layer to its liking."""
+    with torch.no_grad():
+        next(detector.parameters()).mul_(2)
+
+
+def counted(detector: Detector) -> None:
+    """As a method might that lets an image through the network to see its shapes."""
+    next(module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)).num_batches_tracked += 1
+
+
+@pytest.mark.parametrize(("careless", "named"), [(doubled, r"backbone\.\S*weight"), (counted, "num_batches_tracked")])
+def test_a_method_that_changes_the_detectors_start_is_refused(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, careless: Any, named: str
+) -> None:
+    def attach(detector: Detector, *_: Any, **__: Any) -> TrainingModel:
+        careless(detector)
+        return BaselineModel(detector)
+
+    attached(cell, tmp_path)
+    monkeypatch.setattr(train, "attach", attach)
+    with pytest.raises(InputError, match=rf"method 'baseline' changes \S*{named} of the detector .* begin unlike"):
+        attached(cell, tmp_path)
