@@ -80,7 +80,7 @@ def all_conditions(keys: Iterable[SectionKey]) -> list[Conditions]:
 def table_of(conditions: Conditions, arms: Sequence[Arm], scored: Mapping[str, ScoredRecord]) -> Robustness | None:
     """The table of one split, of the arms that have a seed with all of its conditions; None without any."""
     first = conditions.sections[0]
-    taken = {arm: complete(arm, conditions, scored) for arm in arms if any(first in scored[r.id] for r in arm.records)}
+    taken = {arm: complete(arm, conditions, scored) for arm in arms if has_any(arm, conditions, scored)}
     shown = {arm: records for arm, records in taken.items() if records}
     if not shown:
         return None
@@ -101,6 +101,11 @@ def table_of(conditions: Conditions, arms: Sequence[Arm], scored: Mapping[str, S
         groups[arm.pairs_with] += [rows[arm], *([gains[arm]] if arm in gains else [])]
     left_out = tuple(arm for arm, records in taken.items() if not records)
     return Robustness(conditions, headline, columns, tuple(map(tuple, groups.values())), left_out)
+
+
+def has_any(arm: Arm, conditions: Conditions, scored: Mapping[str, ScoredRecord]) -> bool:
+    """Whether an arm was scored under any of the conditions, so that a table of them has to show it, or say that it lacks some."""
+    return any(key in scored[record.id] for record in arm.records for key in conditions.sections)
 
 
 def complete(arm: Arm, conditions: Conditions, scored: Mapping[str, ScoredRecord]) -> list[Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from harness.publishing.rescoring import ABSENT
 from harness.publishing.review import review
 from harness.publishing.statement import SUITE_FILE
 from harness.publishing.sums import write_sums
-from harness.records.record import Record, identity_hash, read_records, write_record
+from harness.records.record import Record, Submission, identity_hash, read_records, write_record
 from tests.harness.publishing.forging import (
     BOUNDS,
     LABELS,
@@ -107,6 +108,51 @@ def test_predictions_without_a_lane_are_alike_and_nobodys_copies(alice: Path) ->
     rows = [evaluated(record, total=total)] * 2
     assert copies(rows, {record.evaluations[0].predictions_sha256: "mini, another"}) == []
     assert len(copies([record] * 2, {record.evaluations[0].predictions_sha256: "mini, another"})) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "alike"),
+    [
+        ({}, True),
+        ({"corruption": "fog-3"}, True),
+        ({"dataset_sha256": "e" * 64}, False),
+        ({"split": "val"}, False),
+        ({"total": {"predictions": 10_000}}, False),
+        ({"scenarios": {}}, False),
+    ],
+)
+def test_sums_are_alike_if_they_are_of_one_split_whatever_befell_its_images(
+    alice: Path, change: dict[str, Any], alike: bool
+) -> None:
+    (record,) = read_records(alice / "records")
+    total = record.evaluations[0].total.model_copy(update=change.get("total", {}))
+    other = evaluated(record, **{**change, "total": total}, predictions_sha256="b" * 64)
+    assert len(copies([record, other], {})) == alike
+
+
+@pytest.mark.parametrize(("matched", "alike"), [(1, True), (0, False)])
+def test_copies_of_rows_in_accuracy_are_told_where_a_lane_was_found(matched: int, alike: bool) -> None:
+    record = read_records(ROOT / "results/mini-transfer/records")[0]
+    (evaluation,) = (one for one in record.evaluations if one.name == "on_highways")
+    total = evaluation.total.model_copy(update={"matched": matched})
+    rows = [evaluation.model_copy(update={"total": total, "predictions_sha256": digit * 64}) for digit in "ab"]
+    assert len(copies([record.model_copy(update={"evaluations": (row,)}) for row in rows], {})) == alike
+
+
+def test_copies_of_predictions_for_a_server_are_told(alice: Path) -> None:
+    (record,) = read_records(alice / "records")
+    kept = record.evaluations[0].model_dump(include=set(Submission.model_fields))
+    submission = Submission.model_validate(kept | {"why": "labels private"})
+    private = record.model_copy(update={"evaluations": (), "submissions": (submission,)})
+    (said,) = copies([private], {submission.predictions_sha256: "mini, another"})
+    assert said == f"predictions copied or repeated, 1 times: {RECORD}, test are mini, another"
+
+
+def test_known_predictions_are_those_of_the_suites_publication_before_others_before_submissions(tmp_path: Path) -> None:
+    for place in ("submissions/mini/bob", "transfer", "mini"):
+        (tmp_path / place / "records").mkdir(parents=True)
+        shutil.copy(ROOT / f"results/mini/records/{RECORD}.json", tmp_path / place / "records")
+        assert set(known_predictions(tmp_path, "mini", "alice").values()) == {f"{place}, {RECORD}, test"}
 
 
 def test_rows_of_another_suite_are_refused_by_key(tmp_path: Path, suite: ExpectedSuite) -> None:

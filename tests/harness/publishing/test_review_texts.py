@@ -25,6 +25,8 @@ pytestmark = pytest.mark.usefixtures("labelled_once")
         ({"suite": "paper"}, "key 'suite' is 'paper', and it is 'mini'"),
         ({"name": "bob"}, "key 'name' is 'bob', and it is 'alice'"),
         ({"metrics": ("culane/official-2",)}, "key 'metrics'"),
+        ({"commits": ("0" * 40,)}, "key 'commits'"),
+        ({"record_version": 1}, "key 'record_version' is 1, and it is 2"),
     ],
 )
 def test_a_statement_that_is_not_so_is_refused(

@@ -22,12 +22,12 @@ from harness.files.stored import sha256_of_file
 from harness.lanes import Lane
 from harness.publishing.labels import laid_out, unpack_labels
 from harness.publishing.publish import publish_tables
-from harness.publishing.rescoring import ABSENT, scored_again
+from harness.publishing.rescoring import ABSENT, LabelSource, scored_again
 from harness.publishing.sums import RESTORE, SUMS_FILE, write_sums
 from harness.publishing.tables import write_tables
-from harness.publishing.verify import Verification, verify
+from harness.publishing.verify import Verification, record_faults, rows_of, verify
 from harness.records.counts import read_counts, scope_scores, write_counts
-from harness.records.record import counts_path, identity_hash, read_any_record, read_records, write_record
+from harness.records.record import Submission, counts_path, identity_hash, read_any_record, read_records, write_record
 from harness.report.leaderboard import leaderboard
 from harness.report.published import read_published
 
@@ -290,6 +290,7 @@ def test_files_that_are_missing_or_were_put_in_are_named(mini: Path) -> None:
     found = verify(mini)
     assert told(found, "overlays.jpg") == f"missing, though {SUMS_FILE} lists it"
     assert told(found, "notes.txt") == f"not listed in {SUMS_FILE}"
+    assert not found.sound
     (mini / SUMS_FILE).unlink()
     assert RESTORE in told(verify(mini), SUMS_FILE)
 
@@ -491,3 +492,73 @@ def test_labels_of_another_specification_need_another_identity(mini: Path) -> No
     evaluation = record.evaluations[0].model_copy(update={"dataset_sha256": "0" * 64})
     write_record(mini / "records", record.model_copy(update={"evaluations": (evaluation,)}))
     assert "'dataset_sha256' isn't the 'dataset_key' of the identity" in told(verify(mini))
+
+
+def test_links_are_never_followed(mini: Path, tmp_path: Path) -> None:
+    shutil.copy(mini / "leaderboard.md", tmp_path / "leaderboard.md")
+    (mini / "leaderboard.md").unlink()
+    (mini / "leaderboard.md").symlink_to(tmp_path / "leaderboard.md")
+    assert "missing, or no plain file" in told(verify(mini), "leaderboard.md")
+    shutil.move(mini / "records", tmp_path / "records")
+    (mini / "records").symlink_to(tmp_path / "records")
+    found = verify(mini)
+    assert found.rows == ()
+    assert told(found, "records") == "a link, and a publication has none"
+
+
+def scored_better(folder: Path) -> None:
+    """State another score in a record than its counts give."""
+    path = min((folder / "records").glob("*.json"))
+    record = read_any_record(path).record
+    total = record.evaluations[0].total.model_copy(update={"f1_50": 0.99})
+    evaluation = record.evaluations[0].model_copy(update={"total": total})
+    write_record(path.parent, record.model_copy(update={"evaluations": (evaluation,)}))
+    write_sums(folder)
+
+
+def test_without_labels_scores_are_held_against_their_counts_all_the_same(mini: Path) -> None:
+    relabelled(mini, "a" * 64)
+    assert outcomes(verify(mini)) == ["unverified"] * 2
+    scored_better(mini)
+    found = verify(mini)
+    assert outcomes(found) == ["differs", "unverified"]
+    assert "f1_50: recorded 0.99, its counts give" in found.rows[0].told[0]
+    another_lane(min((mini / "predictions").glob("*.npz")))
+    said = "\n".join(verify(mini).rows[0].told)
+    assert "f1_50: recorded 0.99, its counts give" in said
+    assert "key 'predictions_sha256'" in said
+
+
+def test_predictions_for_a_server_are_held_against_the_record(mini: Path) -> None:
+    record = read_any_record(mini / "records" / f"{RECORD}.json").record
+    kept = record.evaluations[0].model_dump(include=set(Submission.model_fields))
+    submission = Submission.model_validate(kept | {"why": "labels private"})
+
+    def publish(**changes: str) -> str:
+        submissions = (submission.model_copy(update=changes),)
+        path = write_record(mini / "records", record.model_copy(update={"evaluations": (), "submissions": submissions}))
+        with LabelSource(mini) as labels:
+            (row,) = rows_of(mini, path, read_any_record(path), labels)
+        return "\n".join((row.outcome, *row.told))
+
+    assert publish() == "unverified\nlabels private: predictions checked"
+    assert publish(dataset_sha256="0" * 64) == (
+        "differs\nkey 'test': 'dataset_sha256' isn't the 'dataset_key' of the identity"
+    )
+    assert publish(predictions_sha256="0" * 64).startswith(f"differs\n{PREDICTIONS}: key 'predictions_sha256'")
+
+
+def test_rows_on_another_dataset_than_the_own_are_faultless() -> None:
+    paths = sorted((MINI.parent / "mini-transfer/records").glob("*.json"))
+    assert [record_faults(path, read_any_record(path)) for path in paths] == [[]] * 4
+
+
+def test_labels_that_cannot_be_made_again_leave_a_row_unverified(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.publishing.rescoring.doubt_of", lambda *_: "scored again, but in doubt")
+    found = verify(mini)
+    assert (found.sound, outcomes(found), told(found)) == (True, ["unverified"] * 2, "scored again, but in doubt")
+
+
+def test_a_folder_that_is_no_publication_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no publication: it has no folder records/"):
+        verify(tmp_path)

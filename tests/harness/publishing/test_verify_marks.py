@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +15,7 @@ from harness.publishing.copies import copies
 from harness.publishing.starts import unlike_starts
 from harness.publishing.sums import write_sums
 from harness.publishing.tables import write_tables
+from harness.publishing.verify import verify
 from harness.records.record import Record, counts_path, read_any_record, read_records, write_record
 from harness.report.leaderboard import leaderboard
 from harness.report.published import read_published
@@ -103,27 +108,72 @@ def test_seeds_named_anew_in_one_arm_alone_show_in_the_first_losses(two_seeds: P
     assert all("began with unlike losses: 'row_location' of step 1 is" in line for line in told)
 
 
+def other_losses(folder: Path) -> None:
+    """Change a loss at step 1 of every training by the method, by the last digit that is written."""
+    for log in (folder / "training").glob("*-samiro-*.jsonl"):
+        first, *rest = log.read_text().splitlines()
+        entry = json.loads(first)
+        entry["losses"]["row_location"] = math.nextafter(entry["losses"]["row_location"], 0)
+        log.write_text("\n".join([json.dumps(entry), *rest]))
+
+
+def altered(record: Record, environment: Mapping[str, str], method: Mapping[str, str], threads: int = 1) -> Record:
+    """A record from elsewhere, of a method with other options."""
+    configuration = {**record.identity.method_configuration, **method}
+    identity = record.identity.model_copy(update={"method_configuration": configuration, "threads": threads})
+    changes = {"identity": identity, "environment": record.environment.model_copy(update=environment)}
+    return record.model_copy(update=changes)
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [{"environment": {"cpu": "another"}}, {"environment": {"device": "a GPU"}}, {"method": {"gate": "cbam"}}],
-    ids=["on two machines", "of a GPU and a CPU", "gates that are not neutral at first"],
-)
+    ("method", "both", "compared"),
+    [
+        ({"method": {"gate": "cbam", "attention": "none"}}, {}, True),
+        ({"method": {"gate": "cbam", "site": "regularizer"}}, {}, True),
+        ({"method": {"gate": "cbam"}}, {}, False),
+        ({"environment": {"cpu": "another"}}, {}, False),
+        ({"environment": {"torch": "another"}}, {}, False),
+        ({"environment": {"device": "a GPU"}}, {}, False),
+        ({}, {"environment": {"device": "a GPU"}}, False),
+        ({"threads": 2}, {}, False),
+    ],
+    ids=[
+        "no gates", "gates outside the stream", "gates that are not neutral at first", "on two machines", "of two torches",
+        "of a GPU and a CPU", "of one GPU", "of other threads",
+    ],
+)  # fmt: skip
 def test_first_losses_are_compared_only_where_they_are_equal_by_right(
-    two_seeds: Path, changes: dict[str, dict[str, str]]
+    two_seeds: Path, method: dict[str, Any], both: dict[str, Any], compared: bool
 ) -> None:
-    for log in (two_seeds / "training").glob("*-samiro-*.jsonl"):
-        log.write_text(log.read_text().replace('"row_location": ', '"row_location": 1', 1))
+    other_losses(two_seeds)
     records = read_records(two_seeds / "records")
     assert len(list(unlike_starts(two_seeds, records))) == 2
+    nothing: dict[str, Any] = {"environment": {}, "method": {}}
+    changed = [
+        altered(record, **(nothing | both | (method if record.identity.method == "samiro" else {})))
+        for record in records
+    ]
+    assert len(list(unlike_starts(two_seeds, changed))) == (2 if compared else 0)
 
-    def elsewhere(record: Record) -> Record:
-        environment = record.environment.model_copy(update=changes.get("environment", {}))
-        method = {**record.identity.method_configuration, **changes.get("method", {})}
-        identity = record.identity.model_copy(update={"method_configuration": method})
-        return record.model_copy(update={"environment": environment, "identity": identity})
 
-    changed = [elsewhere(record) if record.identity.method == "samiro" else record for record in records]
-    assert list(unlike_starts(two_seeds, changed)) == []
+def test_logs_that_begin_later_are_not_compared(two_seeds: Path) -> None:
+    other_losses(two_seeds)
+    for log in (two_seeds / "training").glob("*.jsonl"):
+        log.write_text(log.read_text().replace('"step": 1,', '"step": 11,', 1))
+    assert list(unlike_starts(two_seeds, read_records(two_seeds / "records"))) == []
+
+
+def test_unlike_first_losses_are_marked_and_nothing_else_differs(mini: Path) -> None:
+    for log in (mini / "training").glob("*-samiro-*.jsonl"):
+        first, *rest = log.read_text().splitlines()
+        entry = json.loads(first)
+        losses = {name: value + 1 for name, value in entry["losses"].items()}
+        log.write_text("\n".join([json.dumps({**entry, "losses": losses}), *rest]))
+    write_sums(mini)
+    found = verify(mini)
+    assert found.sound
+    (mark,) = found.marks
+    assert "said to be a pair, began with unlike losses" in mark
 
 
 def test_a_log_that_is_none_is_named(two_seeds: Path) -> None:

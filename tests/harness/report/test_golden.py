@@ -19,6 +19,7 @@ from harness.report.badge import to_badge
 from harness.report.beside import published_rows
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.published import Figure, Published
+from harness.report.published_cells import published_table
 from harness.report.tables import write_leaderboard
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -235,6 +236,12 @@ def test_figures_of_another_run_never_stand_in_one_line(boards: dict[str, Leader
     assert [[value for value in line.values if value is not None] for line in lines] == [[90.5], [80.0]]
     same = list(published_rows(section.key, section.columns, row, [figure(), figure(metric="f1_75", value=80.0)]))
     assert [[value for value in line.values if value is not None] for line in same] == [[90.5, 80.0]]
+
+
+def test_the_headline_stands_beside_published_figures_of_a_scenario_alone(made: Any, tmp_path: Path) -> None:
+    published = Published((figure(metric="night", value=80.0),), (("resa_resnet18", "RESA"),))
+    (section,) = leaderboard(culane(made, tmp_path), tmp_path, published).sections
+    assert published_table(section).header == ("Detector", "Method", "Figures", "F1@50", "night", "Note")
 
 
 def test_published_figures_change_no_rank_and_no_gain(made: Any, tmp_path: Path) -> None:

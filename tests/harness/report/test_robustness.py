@@ -14,6 +14,7 @@ import pytest
 from harness.files.stored import sha256_of_file
 from harness.records.counts import Counts, scope_scores, write_counts
 from harness.records.record import Record, counts_path, write_record
+from harness.report.beyond_cells import robustness_notes, robustness_table, robustness_title, transfer_table
 from harness.report.estimates import Estimates, f1_estimates, mean_over, share_of
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.robustness import Conditions, Robustness, all_conditions
@@ -23,6 +24,7 @@ from harness.report.site.page import to_page
 from harness.report.table_csv import to_csv
 from harness.report.table_latex import to_latex
 from harness.report.tables import to_markdown
+from harness.report.transfer import place as place_of_arm
 from harness.report.transfer import transfer_of
 
 CORRUPTIONS = ("fog-1", "fog-5", "rain-3")
@@ -177,6 +179,7 @@ def test_what_is_scored_alike_is_one_table_and_of_equal_conditions_the_first_nam
         elsewhere = replace(fog, **change)
         found = all_conditions([clean, fog, elsewhere])
         assert sorted([one.clean for one in found], key=str) == sorted([clean, None], key=str), change
+        assert [one.place for one in found] == sorted({one.place for one in found})
         assert len(found) == 2
 
 
@@ -201,9 +204,11 @@ def test_robustness_is_never_judged(made: Any, tmp_path: Path) -> None:
     }
 
 
-def test_a_record_that_lacks_a_severity_is_no_part_of_a_mean_over_severities(made: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", ["clean", "rain-3"])
+def test_a_record_that_lacks_a_condition_is_no_part_of_a_mean_over_them(made: Any, tmp_path: Path, lost: str) -> None:
     records = corrupted_records(made, tmp_path, **FOUND)
-    lacking = records[-1].model_copy(update={"evaluations": records[-1].evaluations[:-1]})
+    kept = tuple(one for one in records[-1].evaluations if one.name != lost)
+    lacking = records[-1].model_copy(update={"evaluations": kept})
     write_record(tmp_path, lacking)
     table = only_table(leaderboard([*records[:-1], lacking], tmp_path))
     baseline, method, gain = items(table)
@@ -213,6 +218,12 @@ def test_a_record_that_lacks_a_severity_is_no_part_of_a_mean_over_severities(mad
     only = leaderboard([records[0], lacking], tmp_path)
     assert [arm.method for arm in only_table(only).left_out] == ["samiro"]
     assert "samiro: lacks some of these conditions" in to_markdown(only)
+
+
+def test_arms_of_other_datasets_lack_nothing(made: Any, tmp_path: Path) -> None:
+    records = corrupted_records(made, tmp_path, seeds=1, **FOUND)
+    other = made.record(tmp_path, made.split(), name="roads", detector="resa", identity_changes={"dataset": "roads"})
+    assert only_table(leaderboard([*records, other], tmp_path)).left_out == ()
 
 
 def test_without_clean_images_there_is_no_share(made: Any, tmp_path: Path) -> None:
@@ -254,13 +265,14 @@ def test_tusimple_is_summed_up_in_accuracy(made: Any, tmp_path: Path) -> None:
     assert row.headline.mean == pytest.approx(counts["fog-1"].accuracy.mean())
 
 
-def test_transfer_stands_trained_on_by_tested_on(made: Any, tmp_path: Path) -> None:
+def transferred(made: Any, folder: Path) -> Leaderboard:
+    """Both arms of two training sets, each tested on both datasets."""
     roads, highways = made.split(images=60, clips=20, scenarios=("unnamed",)), made.rated(images=60, clips=20)
     records = []
     for trained, shares in {"roads": (0.9, 0.4), "highways": (0.3, 0.8)}.items():
         for arm, method in enumerate(("baseline", "samiro")):
             record = made.record(
-                tmp_path, roads, name=f"{trained}-{method}", method=method, identity_changes={"dataset": trained}
+                folder, roads, name=f"{trained}-{method}", method=method, identity_changes={"dataset": trained}
             )
             (first,) = record.evaluations
             record = record.model_copy(update={"evaluations": (first.model_copy(update={"scenarios": {}}),)})
@@ -268,14 +280,18 @@ def test_transfer_stands_trained_on_by_tested_on(made: Any, tmp_path: Path) -> N
                 "on-roads": made.noisy(roads, 10 + arm, found=shares[0]),
                 "on-highways": made.shaken(highways, 20 + arm, found=shares[1]),
             }
-            made_so = scored(tmp_path, record, counts, datasets={"on-roads": "roads", "on-highways": "highways"})
+            made_so = scored(folder, record, counts, datasets={"on-roads": "roads", "on-highways": "highways"})
             evaluations = tuple(
                 one.model_copy(update={"metric": "tusimple/official"}) if one.dataset == "highways" else one
                 for one in made_so.evaluations
             )
             records.append(made_so.model_copy(update={"evaluations": evaluations}))
-            write_record(tmp_path, records[-1])
-    board = leaderboard(records, tmp_path)
+            write_record(folder, records[-1])
+    return leaderboard(records, folder)
+
+
+def test_transfer_stands_trained_on_by_tested_on(made: Any, tmp_path: Path) -> None:
+    board = transferred(made, tmp_path)
     assert board.left_out == ()
     found = transfer_of(board.sections)
     assert found is not None
@@ -308,6 +324,109 @@ def test_transfer_stands_trained_on_by_tested_on(made: Any, tmp_path: Path) -> N
         f"{100 * found.rows[found.arms[2], column].headline.mean:.2f}"
         for column in range(2)  # type: ignore[union-attr]
     ]
+
+
+@pytest.mark.parametrize("change", [{"metric": "culane/clrnet"}, {"split": "val"}, {"dataset_sha256": "e" * 64}])
+def test_what_was_tested_otherwise_stands_in_a_column_of_its_own(
+    made: Any, tmp_path: Path, change: dict[str, str]
+) -> None:
+    board = transferred(made, tmp_path)
+    sections = [
+        replace(one, key=replace(one.key, **change)) if one.key.trained_on == one.key.dataset == "roads" else one
+        for one in board.sections
+    ]
+    found = transfer_of(sections)
+    assert found is not None
+    assert [section.key.dataset for section in found.tested] == ["highways", "roads", "roads"]
+    cells = {
+        (arm.trained_on, arm.method): [column for column in range(3) if (arm, column) in found.rows]
+        for arm in found.arms
+    }
+    assert len({tuple(columns) for columns in cells.values()}) == 2
+    for row in transfer_table(found).rows:
+        assert row.count("") == 1, "a row is blank where it wasn't tested"
+
+
+def test_the_table_of_transfer_has_gains_in_the_unit_of_their_column(made: Any, tmp_path: Path) -> None:
+    board = transferred(made, tmp_path)
+    (found,) = (one for one in [transfer_of(board.sections)] if one is not None)
+    table = transfer_table(found)
+    assert [row[:3] for row in table.rows] == [
+        (trained, "ufld", method)
+        for trained in ("highways", "roads")
+        for method in ("baseline", "samiro", "Δ samiro - baseline")
+    ]
+    for baseline, method, gain in (table.rows[:3], table.rows[3:]):
+        assert (baseline[5], method[5], gain[5]) == ("1", "1", "1")
+        for column in (3, 4):
+            expected = float(method[column]) - float(baseline[column])
+            assert gain[column][0] in "+-"
+            assert float(gain[column].split(" ")[0]) == pytest.approx(expected, abs=0.011)
+
+
+def test_transfer_stands_by_training_set_before_detector_and_by_tested_set(made: Any, tmp_path: Path) -> None:
+    board = transferred(made, tmp_path)
+    found = transfer_of(board.sections[::-1])
+    assert found is not None
+    assert [section.key.dataset for section in found.tested] == ["highways", "roads"]
+    arms = sorted([*(replace(arm, detector="resa") for arm in found.arms), *found.arms], key=place_of_arm)
+    assert [(arm.trained_on, arm.detector, arm.method) for arm in arms] == [
+        (trained, detector, method)
+        for trained in ("highways", "roads")
+        for detector in ("resa", "ufld")
+        for method in ("baseline", "samiro")
+    ]
+
+
+def f1_of(records: list[Record], method: str, name: str) -> Any:
+    """F1 of the seeds of a method under what befell the images."""
+    found = [
+        one.total
+        for record in records
+        if record.identity.method == method
+        for one in record.evaluations
+        if one.name == name
+    ]
+    return np.array([total.f1_50 for total in found])
+
+
+def test_the_table_of_robustness_has_points_and_their_deviation_over_seeds(made: Any, tmp_path: Path) -> None:
+    records = corrupted_records(made, tmp_path, **FOUND)
+    table = robustness_table(only_table(leaderboard(records, tmp_path)))
+    corrupted = {
+        method: (
+            (f1_of(records, method, "fog-1") + f1_of(records, method, "fog-5")) / 2 + f1_of(records, method, "rain-3")
+        )
+        / 2
+        for method in ("baseline", "samiro")
+    }
+    baseline, method, gain = table.rows
+    gained = corrupted["samiro"] - corrupted["baseline"]
+    for row, values in ((baseline, corrupted["baseline"]), (method, corrupted["samiro"])):
+        assert (row[2], row[-2], row[-1]) == (
+            f"{100 * values.mean():.2f}", "3", f"{100 * values.std(ddof=1):.2f}"
+        )  # fmt: skip
+    assert gain[1] == "Δ samiro - baseline"
+    assert gain[2].startswith(f"{100 * gained.mean():+.2f} ± ")
+    assert gain[-2:] == ("3", f"{100 * gained.std(ddof=1):.2f}")
+
+
+def test_severities_training_sets_and_what_is_not_ranked_or_paired_are_told(made: Any, tmp_path: Path) -> None:
+    records = corrupted_records(made, tmp_path, **FOUND)
+    table = only_table(leaderboard(records, tmp_path))
+    assert robustness_title(table) == "mini, test: culane/official"
+    elsewhere = replace(table.conditions, place=replace(table.conditions.place, trained_on="roads"))
+    assert robustness_title(replace(table, conditions=elsewhere)) == "mini, test: culane/official, trained on roads"
+    assert robustness_notes(table) == ["fog: severities 1, 5.", "rain: severities 3."]
+    section = table.conditions.place
+    turned = replace(table.conditions, corrupted={"fog": {5: section, 1: section}, "rain": {1: section, 5: section}})
+    assert robustness_notes(replace(table, conditions=turned)) == ["Severities of each corruption: 1, 5."]
+    flagged = records[-1].model_copy(update={"flags": ("stale accepted",)})
+    write_record(tmp_path, flagged)
+    board = leaderboard([*records[:-1], flagged][2:], tmp_path)
+    assert "† ufld, samiro: not ranked: stale accepted." in robustness_notes(only_table(board))
+    lacking = leaderboard(records[:-1], tmp_path)
+    assert "Δ ufld, samiro: pairs not used: seed 2: no record of samiro." in robustness_notes(only_table(lacking))
 
 
 def test_other_images_under_a_corruption_are_no_part_of_it(made: Any, tmp_path: Path) -> None:

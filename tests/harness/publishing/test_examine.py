@@ -1,0 +1,53 @@
+"""What a verdict says of a submission: what of its suite isn't in it, and strangers' lines in bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.publishing.examine import LONGEST, REASONS, examine, told_of, what_is_left_out
+from harness.publishing.expected import ExpectedSuite
+from harness.publishing.statement import SUITE_FILE
+from harness.records.record import Record, read_record
+from tests.harness.publishing.forging import BOUNDS, MINI, RECORD, told
+
+
+def with_seeds(suite: ExpectedSuite, seeds: Sequence[int]) -> ExpectedSuite:
+    """The cells of one row of the mini suite, over these seeds."""
+    cell = next(one for one in suite.cells if RECORD.startswith(f"roads-{one.identity.detector}-{one.identity.method}"))
+    identities = [cell.identity.model_copy(update={"seed": seed}) for seed in seeds]
+    return suite.model_copy(update={"cells": tuple(cell.model_copy(update={"identity": one}) for one in identities)})
+
+
+def of_seeds(detector: str, seeds: Sequence[int]) -> list[Record]:
+    record = read_record(MINI / "records" / f"{RECORD}.json")
+    identities = [record.identity.model_copy(update={"detector": detector, "seed": seed}) for seed in seeds]
+    return [record.model_copy(update={"identity": identity}) for identity in identities]
+
+
+def test_seeds_that_a_row_lacks_are_told_whosever_detector_it_is(suite: ExpectedSuite) -> None:
+    whole = with_seeds(suite, range(3))
+    own, foreign = of_seeds("resa_micro", (0, 2)), of_seeds("mine", (0,))
+    assert what_is_left_out(of_seeds("resa_micro", range(3)), whole) == []
+    assert what_is_left_out([*own, *foreign], whole) == [
+        "part of the suite: 2 of 3 cells",
+        "resa_micro, baseline on roads: 2 of the suite's 3 seeds",
+        "mine, baseline on roads: 1 of the suite's 3 seeds",
+    ]
+
+
+def test_strangers_lines_are_told_in_bounds() -> None:
+    assert told_of(["a\nb", "x" * LONGEST]) == ["a b", "x" * LONGEST]
+    (long,) = told_of(["x" * (LONGEST + 1)])
+    assert (len(long), long[-3:]) == (LONGEST, "...")
+    assert told_of(["x"] * REASONS) == ["x"] * REASONS
+    assert told_of(["x"] * (REASONS + 2)) == [*["x"] * REASONS, "and 2 more"]
+
+
+def test_a_submission_without_a_record_and_a_suite_that_is_none_are_refused(alice: Path, suite: ExpectedSuite) -> None:
+    (alice / SUITE_FILE).write_text("- mini\n")
+    assert told(examine(alice, "alice", suite, BOUNDS)) == f"{SUITE_FILE}: a suite is a mapping"
+    (alice / SUITE_FILE).write_text("title: mini\n")
+    for path in (alice / "records").iterdir():
+        path.unlink()
+    assert told(examine(alice, "alice", suite, BOUNDS)) == "there is no record in records/"

@@ -1,0 +1,101 @@
+"""A submitted record is a cell of the suite in all that makes it one: identity, id, selection and every evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.publishing.expected import ExpectedCell, ExpectedSuite, record_faults
+from harness.records.record import Record, Submission, identity_hash, read_record
+from tests.harness.publishing.forging import MINI, RECORD, evaluated
+
+Edit = Callable[[Record], Record]
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    return read_record(MINI / "records" / f"{RECORD}.json")
+
+
+def named(record: Record, **identity: object) -> Record:
+    """The record under another identity, with the id that goes with it."""
+    made = record.identity.model_copy(update=identity)
+    name = f"{made.dataset}-{made.detector}-{made.method}-s{made.seed}-{identity_hash(made)[:10]}"
+    return record.model_copy(update={"identity": made, "id": name})
+
+
+def demanding(suite: ExpectedSuite, record: Record, **evaluation: object) -> ExpectedSuite:
+    """A suite of one cell with a record's identity, whose evaluation is the mini suite's with these changes."""
+    expected = suite.cells[0].evaluations["test"].model_copy(update=evaluation)
+    return suite.model_copy(update={"cells": (ExpectedCell(identity=record.identity, evaluations={"test": expected}),)})
+
+
+def submitted(record: Record) -> Record:
+    """The record with predictions for a server in the place of its evaluation."""
+    kept = record.evaluations[0].model_dump(include=set(Submission.model_fields))
+    return record.model_copy(
+        update={"evaluations": (), "submissions": (Submission.model_validate(kept | {"why": "labels private"}),)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "suites", "processes", "fits"),
+    [
+        (16, 16, 1, True), (15, 16, 1, True), (17, 16, 1, False), (0, 16, 1, False), (None, 16, 1, False),
+        (None, None, 1, True), (15, None, 1, True), (16, None, 1, False), (7, None, 2, True), (8, None, 2, False),
+    ],
+)  # fmt: skip
+def test_a_micro_batch_is_the_suites_or_less_than_a_process_shares_of_the_batch(
+    record: Record, suite: ExpectedSuite, size: int | None, suites: int | None, processes: int, fits: bool
+) -> None:
+    recipe = {**record.identity.recipe, "batch_size": 16}
+    owned = named(record, recipe=recipe, micro_batch_size=suites, processes=processes)
+    faults, marks = record_faults(named(owned, micro_batch_size=size), demanding(suite, owned))
+    assert marks == []
+    assert [fault.split("'")[1] for fault in faults] == ([] if fits else ["identity.micro_batch_size"])
+
+
+def test_an_id_says_what_its_record_is_of(record: Record, suite: ExpectedSuite) -> None:
+    start, _, digest = record.id.rpartition("-")
+    (said,) = record_faults(record.model_copy(update={"id": f"roads-other-baseline-s0-{digest}"}), suite)[0]
+    assert said.startswith("key 'id' is 'roads-other-baseline-s0-")
+    assert record_faults(record.model_copy(update={"id": f"{start}-{'0' * 10}"}), suite)[0] != []
+    programs = record.model_copy(update={"id": f"{start.removesuffix('-s0')}-{digest}"})
+    assert record_faults(programs, suite) == ([], [])
+
+
+@pytest.mark.parametrize("key", ["selection", "confidence"])
+def test_what_was_chosen_on_a_split_says_so(record: Record, suite: ExpectedSuite, key: str) -> None:
+    chosen = named(record, **{key: "val-best"})
+    wanted = demanding(suite, chosen)
+    assert record_faults(chosen.model_copy(update={"selected_on": "val"}), wanted) == ([], [])
+    assert record_faults(chosen, wanted)[0] == ["key 'selected_on' is None, this repository's suite gives 'val'"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "key"),
+    [
+        (lambda record: evaluated(record, dataset="highways"), "evaluations.test.dataset"),
+        (lambda record: evaluated(record, split="train"), "evaluations.test.split"),
+        (lambda record: evaluated(record, corruption="fog-3"), "evaluations.test.corruption"),
+        (lambda record: record.model_copy(update={"evaluations": record.evaluations * 2}), "evaluations"),
+        (lambda record: named(record, recipe={**record.identity.recipe, "trick": None}), None),
+        (lambda record: named(record, recipe={**record.identity.recipe, "trick": 1}), "identity.recipe.trick"),
+        (submitted, "test"),
+    ],
+)
+def test_what_is_other_than_the_suite_has_it_is_refused_by_key(
+    record: Record, suite: ExpectedSuite, edit: Edit, key: str | None
+) -> None:
+    faults, _ = record_faults(edit(record), suite)
+    assert [fault.split("'")[1] for fault in faults] == ([] if key is None else [key])
+
+
+def test_predictions_for_a_server_are_demanded_where_it_alone_has_the_labels(
+    record: Record, suite: ExpectedSuite
+) -> None:
+    private = demanding(suite, record, private=True)
+    assert record_faults(submitted(record), private) == ([], [])
+    (said,) = record_faults(record, private)[0]
+    assert said.endswith("has no public labels")

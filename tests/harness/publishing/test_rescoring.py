@@ -1,0 +1,133 @@
+"""Scoring again: which counts and scores differ, and what of labels, predictions and records can't be scored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.datasets.base import Dataset, open_dataset
+from harness.datasets.culane import CULane
+from harness.datasets.predictions import unpack_predictions
+from harness.errors import InputError
+from harness.publishing.labels import laid_out, unpack_labels
+from harness.publishing.rescoring import (
+    at_hand,
+    check_counts,
+    different_counts,
+    different_scores,
+    metric_of,
+    scored_again,
+    stated_size,
+    stated_width,
+)
+from harness.records.counts import read_counts
+from harness.records.record import Evaluation, Record, read_record
+from tests.harness.publishing.forging import LABELS, MINI, PREDICTIONS, RECORD, ROOT
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    return read_record(MINI / "records" / f"{RECORD}.json")
+
+
+@pytest.fixture(scope="module")
+def evaluation(record: Record) -> Evaluation:
+    return record.evaluations[0]
+
+
+@pytest.fixture(scope="module")
+def counts(evaluation: Evaluation) -> Any:
+    return read_counts(MINI / "records" / evaluation.counts_file)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return laid_out(unpack_labels(MINI / LABELS), tmp_path_factory.mktemp("labels"))
+
+
+def test_a_score_of_a_scenario_is_checked_like_the_total(evaluation: Evaluation, counts: Any) -> None:
+    assert different_scores(evaluation, counts, "its counts give") == []
+    night = evaluation.scenarios["night"]
+    better = {**evaluation.scenarios, "night": night.model_copy(update={"predictions": night.predictions + 1})}
+    assert different_scores(evaluation.model_copy(update={"scenarios": better}), counts, "its counts give") == [
+        f"evaluations.test.scenarios.night.predictions: recorded {night.predictions + 1}, its counts give {night.predictions}"
+    ]
+
+
+def test_a_scenario_that_was_left_out_is_told(evaluation: Evaluation, counts: Any) -> None:
+    kept = {name: scores for name, scores in evaluation.scenarios.items() if name != "night"}
+    assert different_scores(evaluation.model_copy(update={"scenarios": kept}), counts, "its counts give") == [
+        "evaluations.test.scenarios.night: not recorded"
+    ]
+    unnamed = replace(counts, scenario=np.full(len(counts.image), "unnamed"))
+    lacking = different_scores(evaluation.model_copy(update={"scenarios": {}}), unnamed, "its counts give")
+    assert lacking == [], "images of no scenario aren't one"
+
+
+def test_counts_of_other_images_or_of_another_metric_differ_as_a_whole(counts: Any) -> None:
+    fewer = replace(counts, **{name: getattr(counts, name)[:-1] for name in vars(counts)})
+    assert different_counts(counts, counts) == []
+    assert different_counts(fewer, counts) == [
+        f"counts: recorded of {len(fewer.image)} images, re-scored of {len(counts.image)}"
+    ]
+    tusimple = next((ROOT / "results/mini-transfer/records").glob("*.on_highways.counts.npz"))
+    assert different_counts(read_counts(tusimple), counts) == ["counts: of another metric than scoring gives"]
+
+
+def test_predictions_in_another_order_or_of_another_metric_are_not_scored(
+    dataset: Dataset, evaluation: Evaluation, tmp_path: Path
+) -> None:
+    ids, lanes = unpack_predictions(MINI / PREDICTIONS)
+    with pytest.raises(InputError, match="of other images than the labels, or in another order"):
+        scored_again(dataset, evaluation, ids[::-1], lanes[::-1], tmp_path)
+    other = evaluation.model_copy(update={"metric": "culane/clrnet"})
+    with pytest.raises(InputError, match="key 'metric' is 'culane/clrnet', but these labels are scored by"):
+        scored_again(dataset, other, ids, lanes, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"counts_file": "../elsewhere.npz"}, "key 'counts_file'"), ({"counts_sha256": "0" * 64}, "key 'counts_sha256'")],
+)
+def test_counts_are_the_file_of_the_records_name_and_hash(
+    record: Record, evaluation: Evaluation, change: dict[str, str], said: str
+) -> None:
+    assert check_counts(MINI, record, evaluation)[1] == []
+    (told,) = check_counts(MINI, record, evaluation.model_copy(update=change))[1]
+    assert said in told
+
+
+@pytest.mark.parametrize(
+    "size", [[590], [590, 1640, 3], [0, 1640], [590, 20_001], [590.0, 1640], [True, 1640], 590, "59"]
+)
+def test_a_size_that_no_image_has_is_refused(size: object) -> None:
+    assert (stated_size(None), stated_size([1, 20_000])) == (None, (1, 20_000))
+    with pytest.raises(InputError, match=r"key 'dataset_key\.image_size'"):
+        stated_size(size)
+
+
+@pytest.mark.parametrize("width", [1, 1_001, True, 30.0, "30"])
+def test_a_width_that_no_lane_has_is_refused(width: object) -> None:
+    assert (stated_width(None), stated_width(2), stated_width(1_000)) == (None, 2, 1_000)
+    with pytest.raises(InputError, match=r"key 'dataset_key\.lane_width'"):
+        stated_width(width)
+
+
+def test_a_licensed_dataset_is_opened_in_the_size_and_width_that_its_record_states(
+    record: Record, evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_ROADS", str(tmp_path / "own"))
+    laid_out(unpack_labels(MINI / LABELS), tmp_path / "own")
+    own = open_dataset("culane", tmp_path / "own", name="roads", image_size=(600, 1600), lane_width=20)
+    key = {"real": "roads", "form": "culane", "image_size": [600, 1600], "lane_width": 20}
+    licensed = record.model_copy(update={"identity": record.identity.model_copy(update={"dataset_key": key})})
+    found = at_hand(licensed, evaluation.model_copy(update={"dataset_sha256": own.content_key()}))
+    assert found.doubt is None
+    assert isinstance(found.dataset, CULane)
+    assert (found.dataset.image_size, found.dataset.lane_width) == ((600, 1600), 20)
+    assert metric_of(found.dataset) == "culane/official (1600x600, lanes 20 px wide)"
