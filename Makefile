@@ -8,7 +8,7 @@ BENCH := .venv/bin/samiro-bench
 CELLS = $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TIER),--tier $(TIER))
 # Byte-compiling all of torch and scipy up front takes longer than everything else. One import of what the harness uses compiles just
 # that, and keeps it even where the environment tells Python not to: every process of a cell would compile it again.
-COMPILE := env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c 'from harness.pytorch.torchvision_guard import ensure_torchvision as ready; ready(); import harness.cell.predict, harness.cell.score, harness.matrix.probe, harness.publishing.publish, harness.training.pretraining, timm'
+COMPILE := env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c 'from harness.pytorch.torchvision_guard import ensure_torchvision as ready; ready(); import harness.cell.predict, harness.cell.score, harness.cell.timing, harness.matrix.probe, harness.publishing.publish, harness.training.pretraining, timm'
 INSTALL := .venv/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile --constraint constraints.txt
 
 # A step of the set-up: silent where it works; where it fails its last words, and what to install, free or set.

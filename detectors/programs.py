@@ -98,16 +98,24 @@ class DescribedProgram(Data):
     def scripts(self) -> dict[str, str]:
         """sha256 of the files that the command names, the program's own code as far as it can be seen, by name without folders.
 
-        The first word names an interpreter, unless it is the path of a file that really lies in the folder, as a compiled program's.
+        The first word names an interpreter, unless it is the path of a file that really lies in the folder, as a compiled program's,
+        and in no environment there, whose scripts hold the folder's path and whose interpreters change with their patches.
         """
         found: dict[str, str] = {}
         for place, word in enumerate(self.program.command):
             path = self.folder / word
-            own = place > 0 or (os.sep in word and path.resolve().is_relative_to(self.folder))
+            own = place > 0 or (
+                os.sep in word and path.resolve().is_relative_to(self.folder) and not in_environment(path)
+            )
             if own and not _BRACED.search(word) and path.is_file():
                 others = sum(known.partition(" ")[0] == path.name for known in found)
                 found[f"{path.name} {others + 1}" if others else path.name] = sha256_of_file(path)
         return found
+
+
+def in_environment(path: Path) -> bool:
+    """Whether a file lies in an environment of Python: venv's or conda's."""
+    return any((folder / mark).exists() for folder in path.parents for mark in ("pyvenv.cfg", "conda-meta"))
 
 
 @cache

@@ -120,7 +120,7 @@ def program_needs(cells: Iterable[AnyCell]) -> list[Need]:
         if isinstance(cell, ProgramCell):
             described, name = cell.described, cell.identity.detector
             word = described.program.command[0]
-            found = shutil.which(word if os.sep not in word else described.folder / word)
+            found = shutil.which(word if os.sep not in word else str(described.folder / word))
             detail = (
                 found
                 or f"{described.file}: key 'command': {word} isn't there or can't be run; give a program, or the interpreter of its "

@@ -133,13 +133,14 @@ def tap_grids(detector: Detector, taps: tuple[Tap, ...]) -> tuple[Grid, ...]:
     """Where the cells of each tap lie in the network's input, found by one forward of a blank image in eval mode.
 
     Checks what taps state on the way: that each fires once, its channels, its stride, and that something upstream of it trains.
-    Changes nothing in the detector. Raises InputError.
+    Changes nothing in the detector, not even buffers that its forward writes to. Raises InputError.
     """
     size = detector.configuration.input.network
     images = blank_images(size, next(detector.parameters()).device)
     readers = [Reader(tap.path) for tap in taps]
     handles = [tap_module(detector, tap).register_forward_hook(r.record) for tap, r in zip(taps, readers, strict=True)]
     modes = {module: module.training for module in detector.modules()}
+    buffers = {name: buffer.clone() for name, buffer in detector.named_buffers()}
     tracer = PixelTracer(images)
     try:
         with reading(readers), torch.enable_grad(), tracer:
@@ -150,6 +151,9 @@ def tap_grids(detector: Detector, taps: tuple[Tap, ...]) -> tuple[Grid, ...]:
             handle.remove()
         for module, training in modes.items():
             module.training = training
+        for name, buffer in detector.named_buffers():
+            if name in buffers:
+                buffer.copy_(buffers[name])
     return tuple(_checked(tap, output, tracer, size) for tap, output in zip(taps, outputs, strict=True))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from harness.datasets.base import Frame
 from harness.errors import InputError
 from harness.methods.base import TrainingModel
 from harness.methods.baseline import BaselineModel
+from harness.methods.config import method_configuration
 from harness.suite import Cell, cells_of, load_suite
+from harness.suite.schema import OraclePart
 
 SUITE = """
 title: Start
@@ -53,7 +56,15 @@ def counted(detector: Detector) -> None:
     next(module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)).num_batches_tracked += 1
 
 
-@pytest.mark.parametrize(("careless", "named"), [(doubled, r"backbone\.\S*weight"), (counted, "num_batches_tracked")])
+def widened(detector: Detector) -> None:
+    """As a method might that wants its sums in double precision."""
+    detector.double()
+
+
+@pytest.mark.parametrize(
+    ("careless", "named"),
+    [(doubled, r"backbone\.\S*weight"), (counted, "num_batches_tracked"), (widened, r"backbone\.\S*")],
+)
 def test_a_method_that_changes_the_detectors_start_is_refused(
     cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, careless: Any, named: str
 ) -> None:
@@ -65,3 +76,31 @@ def test_a_method_that_changes_the_detectors_start_is_refused(
     monkeypatch.setattr(train, "attach", attach)
     with pytest.raises(InputError, match=rf"method 'baseline' changes \S*{named} of the detector .* begin unlike"):
         attached(cell, tmp_path)
+
+
+def test_an_oracle_that_changes_the_detectors_start_is_refused(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def careless(results: Path, cell: Cell, detector: Detector) -> None:
+        doubled(detector)
+
+    configuration = method_configuration("samiro", {"oracle": "own", "normalize": "none"})
+    oracle = OraclePart.model_validate({"configuration": {"name": "init"}})
+    other = replace(cell, method=configuration, oracle=oracle)
+    monkeypatch.setattr(train, "source_oracle", careless)
+    monkeypatch.setattr(train, "as_seen", lambda cell, oracle: oracle)
+    monkeypatch.setattr(train, "attach", lambda detector, *_, **__: BaselineModel(detector))
+    with pytest.raises(InputError, match="begin unlike"):
+        attached(other, tmp_path)
+
+
+def test_a_value_that_is_no_number_is_no_change(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = train.new_detector
+
+    def measuring(cell: Cell) -> Detector:
+        detector = new(cell)
+        detector.register_buffer("measured", torch.tensor(float("nan")))
+        return detector
+
+    monkeypatch.setattr(train, "new_detector", measuring)
+    attached(cell, tmp_path)

@@ -194,6 +194,16 @@ def test_cells_of_merged_patches_lie_at_the_centre_of_their_pixels(toy: Any) -> 
         assert grid.shape == (SIZE[0] // stride, SIZE[1] // stride)
 
 
+def test_grids_leave_what_a_forward_counts_as_it_was(toy: Any) -> None:
+    detector = student("swin")
+    detector.register_buffer("seen", torch.zeros(()))
+    detector.register_forward_pre_hook(lambda module, images: module.seen.add_(1) and None)
+    tap_grids(detector, detector.taps())
+    assert detector.seen == 0
+    detector(torch.zeros(1, 3, *SIZE, dtype=torch.uint8))
+    assert detector.seen == 1
+
+
 def changed(name: str, **fields: Any) -> tuple[Tap, ...]:
     from dataclasses import replace
 

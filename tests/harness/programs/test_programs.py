@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -133,6 +134,25 @@ def test_scripts_of_one_name_in_two_folders_are_both_part_of_an_identity(tmp_pat
     (tmp_path / "a" / "run.py").write_text("another")
     assert len(first) == 2
     assert read_program(tmp_path / "seer.yaml").scripts() != first
+
+
+def test_the_plan_of_a_program_that_lies_in_its_folder_is_json(folder, capsys):
+    (folder / "detect").write_text("#!/bin/sh\n")
+    (folder / "detect").chmod(0o755)
+    describe(folder, command=["./detect", "{images}", "{predictions}"])
+    assert main(["plan", str(folder / "suite.yaml"), "--results", str(folder / "results"), "--json"]) == 0
+    needs = json.loads(capsys.readouterr().out)["needs"]
+    assert [need["detail"] for need in needs if need["kind"] == "program"] == [str(folder / "./detect")]
+
+
+@pytest.mark.parametrize("mark", ["pyvenv.cfg", "conda-meta"])
+def test_what_an_environment_in_the_folder_holds_is_no_part_of_an_identity(tmp_path, mark):
+    (tmp_path / "env" / "bin").mkdir(parents=True)
+    (tmp_path / "env" / "bin" / "detect").write_text(f"#!{tmp_path}/env/bin/python\n")
+    described = read_program(describe(tmp_path, command=["env/bin/detect", "{images}", "{predictions}"]))
+    assert list(described.scripts()) == ["detect"]
+    (tmp_path / "env" / mark).mkdir()
+    assert described.scripts() == {}
 
 
 def test_a_program_that_lies_in_its_folder_is_part_of_an_identity_and_an_interpreter_is_not(tmp_path):
