@@ -55,8 +55,7 @@ class Robustness:
 def robustness_of(arms: Sequence[Arm], scored: Mapping[str, ScoredRecord]) -> tuple[Robustness, ...]:
     """The tables of all splits that were scored corrupted too. scored: of every record of the arms, by its id."""
     keys = {key for arm in arms for record in arm.records for key in scored[record.id]}
-    tables = (table_of(conditions, arms, scored) for conditions in all_conditions(keys))
-    return tuple(table for table in tables if table is not None)
+    return tuple(table_of(conditions, arms, scored) for conditions in all_conditions(keys))
 
 
 def all_conditions(keys: Iterable[SectionKey]) -> list[Conditions]:
@@ -77,14 +76,12 @@ def all_conditions(keys: Iterable[SectionKey]) -> list[Conditions]:
     return found
 
 
-def table_of(conditions: Conditions, arms: Sequence[Arm], scored: Mapping[str, ScoredRecord]) -> Robustness | None:
-    """The table of one split, of the arms that have a seed with all of its conditions; None without any."""
+def table_of(conditions: Conditions, arms: Sequence[Arm], scored: Mapping[str, ScoredRecord]) -> Robustness:
+    """The table of one split, of the arms that have a seed with all of its conditions; the others are named below it."""
     first = conditions.sections[0]
     taken = {arm: complete(arm, conditions, scored) for arm in arms if has_any(arm, conditions, scored)}
     shown = {arm: records for arm, records in taken.items() if records}
-    if not shown:
-        return None
-    kind = scored[next(iter(shown.values()))[0].id][first].sums.kind
+    kind = next(each[first].sums.kind for each in scored.values() if first in each)
     headline = FAMILIES[kind].headline
     columns = columns_of(conditions, headline)
     seeds: dict[Arm, dict[int, Scored]] = {

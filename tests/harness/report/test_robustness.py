@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from harness.files.stored import sha256_of_file
 from harness.records.counts import Counts, scope_scores, write_counts
@@ -24,6 +26,7 @@ from harness.report.site.page import to_page
 from harness.report.table_csv import to_csv
 from harness.report.table_latex import to_latex
 from harness.report.tables import to_markdown
+from harness.report.terminal import print_leaderboard
 from harness.report.transfer import place as place_of_arm
 from harness.report.transfer import transfer_of
 
@@ -218,6 +221,22 @@ def test_a_record_that_lacks_a_condition_is_no_part_of_a_mean_over_them(made: An
     only = leaderboard([records[0], lacking], tmp_path)
     assert [arm.method for arm in only_table(only).left_out] == ["samiro"]
     assert "samiro: lacks some of these conditions" in to_markdown(only)
+
+
+def test_where_every_record_lacks_a_condition_all_outputs_say_of_what(made: Any, tmp_path: Path) -> None:
+    one, other = corrupted_records(made, tmp_path, seeds=1, **FOUND)
+    records = [
+        record.model_copy(update={"evaluations": tuple(part for part in record.evaluations if part.name != lost)})
+        for record, lost in ((one, "clean"), (other, "rain-3"))
+    ]
+    for record in records:
+        write_record(tmp_path, record)
+    board = leaderboard(records, tmp_path)
+    assert (only_table(board).groups, len(only_table(board).left_out)) == ((), 2)
+    print_leaderboard(board, Console(file=io.StringIO()))
+    for text in (to_markdown(board), to_latex(board), to_page(board)):
+        for method in ("baseline", "samiro"):
+            assert f"{method}: lacks some of these conditions" in text
 
 
 def test_arms_of_other_datasets_lack_nothing(made: Any, tmp_path: Path) -> None:
@@ -441,4 +460,5 @@ def test_other_images_under_a_corruption_are_no_part_of_it(made: Any, tmp_path: 
     )
     odd = record.model_copy(update={"evaluations": (clean, changed, *rest[1:])})
     write_record(tmp_path, odd)
-    assert leaderboard([odd], tmp_path).robustness == ()
+    table = only_table(leaderboard([odd], tmp_path))
+    assert (table.groups, [arm.method for arm in table.left_out]) == ((), [record.identity.method])
