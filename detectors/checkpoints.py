@@ -71,8 +71,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except (
         Exception
     ) as error:  # for broken files torch raises a dozen unrelated types, struct.error and IndexError among them
-        # With the type: some say a number and no word more.
-        reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+        # With the type: some say a number and no word more, some nothing at all.
+        reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
         raise InputError(f"{path}: not readable as weights ({reason}); copy it again") from error
     # At most so deep: a hostile file may hold itself.
     for _ in CONTAINERS:

@@ -20,6 +20,9 @@ from harness.files.stored import sha256_of_file
 from harness.files.validation import validated
 from harness.files.yaml import read_yaml
 
+ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
+"""What lies at the root of an environment: the file of PEP 405, and conda's folder of installed packages."""
+
 PLACEHOLDERS = ("images", "predictions", "timings", "facts", "checkpoint", "device", "threads", "form")
 """Words in braces that a command may have."""
 
@@ -104,18 +107,17 @@ class DescribedProgram(Data):
         found: dict[str, str] = {}
         for place, word in enumerate(self.program.command):
             path = self.folder / word
-            own = place > 0 or (
-                os.sep in word and path.resolve().is_relative_to(self.folder) and not in_environment(path)
-            )
+            own = place > 0 or (os.sep in word and lies_in(path.resolve(), self.folder))
             if own and not _BRACED.search(word) and path.is_file():
                 others = sum(known.partition(" ")[0] == path.name for known in found)
                 found[f"{path.name} {others + 1}" if others else path.name] = sha256_of_file(path)
         return found
 
 
-def in_environment(path: Path) -> bool:
-    """Whether a file lies in an environment of Python: venv's or conda's."""
-    return any((folder / mark).exists() for folder in path.parents for mark in ("pyvenv.cfg", "conda-meta"))
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a resolved path lies in a folder, and there in no environment of Python (venv's or conda's)."""
+    inside = [parent for parent in path.parents if parent.is_relative_to(folder)]
+    return bool(inside) and not any((parent / mark).exists() for parent in inside for mark in ENVIRONMENTS)
 
 
 @cache

@@ -103,4 +103,4 @@ def test_a_value_that_is_no_number_is_no_change(cell: Cell, tmp_path: Path, monk
         return detector
 
     monkeypatch.setattr(train, "new_detector", measuring)
-    attached(cell, tmp_path)
+    assert attached(cell, tmp_path).inference_model().state_dict()["measured"].isnan()

@@ -147,11 +147,15 @@ def test_the_plan_of_a_program_that_lies_in_its_folder_is_json(folder, capsys):
 
 @pytest.mark.parametrize("mark", ["pyvenv.cfg", "conda-meta"])
 def test_what_an_environment_in_the_folder_holds_is_no_part_of_an_identity(tmp_path, mark):
-    (tmp_path / "env" / "bin").mkdir(parents=True)
-    (tmp_path / "env" / "bin" / "detect").write_text(f"#!{tmp_path}/env/bin/python\n")
-    described = read_program(describe(tmp_path, command=["env/bin/detect", "{images}", "{predictions}"]))
+    folder = tmp_path / "described"
+    (folder / "env" / "bin").mkdir(parents=True)
+    (folder / "env" / "bin" / "detect").write_text(f"#!{folder}/env/bin/python\n")
+    described = read_program(describe(folder, command=["env/bin/detect", "{images}", "{predictions}"]))
     assert list(described.scripts()) == ["detect"]
-    (tmp_path / "env" / mark).mkdir()
+    # A description may itself lie in an environment, as an installed package's does: what is beside it is its own.
+    (tmp_path / mark).mkdir()
+    assert list(described.scripts()) == ["detect"]
+    (folder / "env" / mark).mkdir()
     assert described.scripts() == {}
 
 
