@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol
 from harness.cell.changes import changes
 from harness.errors import InputError
 from harness.files.fingerprint import changed_files
-from harness.files.stored import sync_folder, write_json
+from harness.files.stored import remove_torn, sync_folder, write_json
 
 State = Literal["done", "partial", "stale", "missing"]
 
@@ -230,11 +230,10 @@ def claim_partial(phase: Phase) -> None:
 
 def clear_torn(folder: Path) -> None:
     """Remove what writers left in a `.part` folder that were killed before they renamed it (`written_aside`, rendered datasets)."""
+    remove_torn(folder)
     for path in folder.glob(".*.part"):
         if path.is_dir():
             shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 @contextmanager

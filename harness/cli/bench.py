@@ -46,6 +46,7 @@ def bench(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin without a question, however long it takes.")] = False,
 ) -> int:
     """Run the matrix of SUITE (default mini), resume what is there, then write and print its leaderboard."""
+    from harness.cell.keys import records_folder
     from harness.cli.failures import show_failures
     from harness.cli.leaderboard import show_leaderboard
     from harness.cli.next_steps import show_next_steps
@@ -53,6 +54,7 @@ def bench(
     from harness.engines.choice import engine_for
     from harness.errors import InputError
     from harness.files.locks import sole
+    from harness.files.stored import remove_torn
     from harness.matrix.fitting import refuse_misfits
     from harness.matrix.plan import make_plan
     from harness.matrix.preflight import preflight
@@ -100,6 +102,8 @@ def bench(
             console.print("nothing was run")
             return 0
     with sole(results / loaded.name) as held:
+        for folder in (held.folder, records_folder(results, loaded.name)):
+            remove_torn(folder)
         if plan.pending:
             # Somebody else may have worked here since. Where nothing was left to do, nobody had anything to do either.
             plan = remade()

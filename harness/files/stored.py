@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import hashlib
 import json
@@ -22,18 +23,16 @@ def written_aside(path: Path) -> Iterator[Path]:
 
     A reader of `path` sees the old content or the new one, never half of it, also after a kill or on a full disk. A symbolic link
     is followed, and what it points to is replaced. Raises InputError, naming `path`, as `replaceable` does and where the folder
-    takes no file; errors of the system name `path` as well.
+    takes no file; errors of the system name `path` as well. Whoever is killed meanwhile leaves a file for `remove_torn`.
     """
     target = replaceable(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        handle, aside = begun_aside(target)
     except OSError as error:
         raise InputError(
             f"{path}: {target.parent} takes no file ({error.strerror}): give a file in a folder that can be written"
         ) from error
-    os.close(handle)
-    aside = Path(name)
     try:
         yield aside
         with open(aside, "rb+") as stream:
@@ -50,6 +49,37 @@ def written_aside(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def begun_aside(target: Path) -> tuple[int, Path]:
+    """A new file beside `target` and its descriptor, which holds the file's lock, so that `remove_torn` sees that its writer lives."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        with suppress(OSError):  # of a file system without locks, where nothing is ever removed
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # it was removed in the instant in which it had no lock
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove the files that writers left in a folder who were killed before they renamed them; those of living writers stay."""
+    for path in folder.glob(".*.part"):
+        # It is being written, was renamed meanwhile or is somebody else's; nobody reads it, so it may stay.
+        with suppress(OSError):
+            if path.is_file():
+                remove_free(path)
+
+
+def remove_free(path: Path) -> None:
+    """Remove a file whose lock nobody holds; OSError, BlockingIOError for one, where that can't be."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    finally:
+        os.close(handle)
 
 
 def replaceable(path: Path) -> Path:

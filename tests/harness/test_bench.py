@@ -177,6 +177,19 @@ def test_a_second_call_runs_nothing_and_writes_the_same_bytes(copy: Path) -> Non
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_what_killed_writers_left_beside_records_and_tables_is_swept(copy: Path) -> None:
+    folder = suite_folder(copy)
+    torn = [
+        folder / "records/.a.json.x1.part",
+        folder / ".bench.holder.json.x2.part",
+        folder / ".leaderboard.md.x3.part",
+    ]
+    for path in torn:
+        path.write_text("half")
+    assert bench(copy).returncode == 0
+    assert not [path for path in torn if path.exists()]
+
+
 def test_a_choice_of_cells_runs_those_and_the_tables_are_of_the_whole_suite(copy: Path) -> None:
     before = {path: path.read_bytes() for path in suite_folder(copy).glob("leaderboard.*")}
     shutil.rmtree(cell_folder(copy, "samiro") / "time")

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.errors import InputError
 from harness.files.stored import (
     canonical_json,
+    remove_torn,
     sha256_of_file,
     sha256_of_json,
     sha256_of_text,
@@ -52,6 +54,58 @@ def test_the_new_content_appears_only_at_the_end(tmp_path: Path) -> None:
         assert aside.parent == path.parent  # a rename is atomic only within one file system
     assert path.read_text() == "new"
     assert os.listdir(path.parent) == ["record.json"]
+
+
+def writing(path: Path) -> subprocess.Popen[str]:
+    """A process that has written half of a file."""
+    program = (
+        "import sys, time; from pathlib import Path; from harness.files.stored import written_aside\n"
+        f"with written_aside(Path({str(path)!r})) as aside: aside.write_text('half'); print('half', flush=True); input()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "half\n"
+    return process
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    killed, living = writing(tmp_path / "a.json"), writing(tmp_path / "b.json")
+    try:
+        killed.kill()
+        killed.wait()
+        (tmp_path / ".folder.part").mkdir()
+        (tmp_path / "record.json").write_text("a record")
+        assert len(os.listdir(tmp_path)) == 4
+        remove_torn(tmp_path)
+        [left] = [name for name in os.listdir(tmp_path) if name.startswith(".b.json.")]
+        assert sorted(os.listdir(tmp_path)) == sorted([".folder.part", "record.json", left])
+    finally:
+        living.communicate("\n")
+    assert living.returncode == 0
+    assert (tmp_path / "b.json").read_text() == "half"
+
+
+def test_a_writer_whose_file_is_removed_before_it_holds_it_begins_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tempfile.mkstemp
+    removed: list[str] = []
+
+    def raced(**given: Any) -> tuple[int, str]:
+        handle, name = made(**given)
+        if len(removed) < 2:
+            removed.append(name)
+            remove_torn(tmp_path)
+            assert not os.path.exists(name)
+        return handle, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", raced)
+    write_text(tmp_path / "record.json", "whole")
+    assert len(removed) == 2
+    assert os.listdir(tmp_path) == ["record.json"]
+    assert (tmp_path / "record.json").read_text() == "whole"
 
 
 def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
