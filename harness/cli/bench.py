@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.matrix.plan import Plan
     from harness.matrix.preflight import Preflight
     from harness.matrix.pricing import Price
+    from harness.suite import Choice
 
 app = typer.Typer(add_completion=False)
 
@@ -64,7 +65,7 @@ def bench(
     from harness.matrix.stale import refuse_stale
     from harness.programs.cell import program_cells
     from harness.report.statistics import SEEDS_FOR_A_VERDICT
-    from harness.suite import cells_of, load_suite, refuse_not_yet, with_resources
+    from harness.suite import Choice, cells_of, load_suite, refuse_not_yet, with_resources
 
     if accept_stale and redo_stale:
         raise InputError("--accept-stale and --redo-stale exclude each other; give one")
@@ -73,22 +74,22 @@ def bench(
             "--json: what `bench` would do, so it goes with --dry-run; what it does, `status --json` tells"
         )
     console = Console()
+    choice = Choice(seeds, only or (), skip or (), tier)
     loaded = with_resources(load_suite(suite), resources or ())
     if dry_run:
-        plan = make_plan(loaded, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
+        plan = make_plan(loaded, results, choice)
         looked = preflight(plan)
         if as_json:
             typer.echo(json.dumps(as_object(plan, looked)))
         else:
             show_plan(plan, looked, console)
         return 0
-    chosen, without = only or (), skip or ()
-    programs = program_cells(loaded, seeds=seeds, only=chosen, skip=without, tier=tier)
-    trained = cells_of(loaded, seeds=seeds, only=chosen, skip=without, tier=tier)
+    programs = program_cells(loaded, choice)
+    trained = cells_of(loaded, choice)
     refuse_not_yet(loaded, [*trained, *programs])
 
     def remade() -> Plan:
-        return make_plan(loaded, results, seeds=seeds, only=chosen, skip=without, tier=tier)
+        return make_plan(loaded, results, choice)
 
     plan = remade()
     refuse_misfits(loaded, plan.untrained)
@@ -116,16 +117,16 @@ def bench(
         console.print(f"{loaded.name}: {cells} cells, {ready} done already", highlight=False)
         engines = partial(engine_for, suite=loaded, results=results)
         plan, outcomes = carried_out(plan, held, remade, engines, engine, prices, seeds, console)
-        words = words_of(suite, seeds, tier, without, results, engine, resources, yes=yes)
+        words = words_of(suite, choice, results, engine, resources, yes=yes)
         try:
             # The tables are of the whole suite, whichever of its cells have just run.
-            whole = make_plan(loaded, results, seeds=seeds) if only or skip or tier else plan
+            whole = make_plan(loaded, results, Choice(seeds)) if only or skip or tier else plan
             recorded = bool(record_paths(whole.expected))
             sound = show_leaderboard(whole.expected, console) if recorded else True
         finally:  # also where there is no room for the tables
-            code = show_failures(outcomes, plan, words, chosen, console)
+            code = show_failures(outcomes, plan, words, choice.only, console)
         if code is None and sound and recorded:
-            with_seeds = words_of(suite, SEEDS_FOR_A_VERDICT, tier, (), results, engine, resources, yes=yes)
+            with_seeds = words_of(suite, Choice(SEEDS_FOR_A_VERDICT, tier=tier), results, engine, resources, yes=yes)
             show_next_steps(whole, with_seeds, console)
     return code if code is not None else 0 if sound else 1
 
@@ -178,9 +179,7 @@ def carried_out(
 
 def words_of(
     suite: str,
-    seeds: int | None,
-    tier: str | None,
-    skip: Sequence[str],
+    choice: Choice,
     results: Path,
     engine: str,
     resources: Sequence[str] | None,
@@ -191,13 +190,13 @@ def words_of(
     from harness.cli.next_steps import program
 
     words = [program(), "bench", suite]
-    words += [] if seeds is None else ["--seeds", str(seeds)]
-    words += [] if tier is None else ["--tier", tier]
+    words += [] if choice.seeds is None else ["--seeds", str(choice.seeds)]
+    words += [] if choice.tier is None else ["--tier", choice.tier]
     words += [] if results == RESULTS else ["--results", str(results)]
     words += [] if engine == "local" else ["--engine", engine]
     words += [word for expression in resources or () for word in ("--resources", expression)]
     words += ["--yes"] if yes else []
-    return [*words, *(word for expression in skip for word in ("--skip", expression))]
+    return [*words, *(word for expression in choice.skip for word in ("--skip", expression))]
 
 
 def lacking(plan: Plan, looked: Preflight) -> bool:

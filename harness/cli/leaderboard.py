@@ -33,12 +33,13 @@ def leaderboard(
     from harness.matrix.micro_batches import current_cells, read_reductions
     from harness.matrix.recorded import expected_of, record_paths, strays
     from harness.programs.cell import program_cells
-    from harness.suite import cells_of, load_suite
+    from harness.suite import Choice, cells_of, load_suite
 
+    choice = Choice(seeds, tier=tier)
     with no_collection():
         loaded = load_suite(suite)
-        trained = current_cells(cells_of(loaded, seeds=seeds, tier=tier), read_reductions(results, loaded.name))
-        programs = program_cells(loaded, seeds=seeds, tier=tier)
+        trained = current_cells(cells_of(loaded, choice), read_reductions(results, loaded.name))
+        programs = program_cells(loaded, choice)
         expected = expected_of(loaded, results, (*trained, *programs))
         if not record_paths(expected):
             others, _ = strays(expected)

@@ -44,6 +44,7 @@ def overlays(
     from harness.prediction.sheet import check_size, comparison_sheet, lanes_in
     from harness.prediction.sources import find_sources
     from harness.prediction.trained import left_out_note, refuse_untrained, trained_cells
+    from harness.suite import Choice
 
     if out.suffix.lower() not in {".jpg", ".jpeg"}:
         raise InputError(f"--out {out}: the page is a JPEG; give a name that ends in .jpg")
@@ -52,7 +53,7 @@ def overlays(
     if video is not None:
         raise InputError(f"{video.path} is a video; give images, `samiro-bench predict --overlay` draws on videos")
     pictures = [read_image(source.path) for source in sources]
-    trained, left_out = trained_cells(suite, results, seeds=seeds, only=only or (), tier=tier)
+    trained, left_out = trained_cells(suite, results, Choice(seeds, only or (), tier=tier))
     if not trained:
         refuse_untrained(suite, results)
     check_size(len(pictures), len(trained))

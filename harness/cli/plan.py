@@ -58,10 +58,10 @@ def plan(
     from harness.matrix.fitting import refuse_misfits
     from harness.matrix.plan import make_plan
     from harness.matrix.preflight import preflight
-    from harness.suite import load_suite
+    from harness.suite import Choice, load_suite
 
     with no_collection():
-        made = make_plan(load_suite(suite), results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
+        made = make_plan(load_suite(suite), results, Choice(seeds, only or (), skip or (), tier))
         refuse_misfits(made.suite, made.untrained)
         probed = None
         if probe:

@@ -46,7 +46,7 @@ def publish(
     from harness.matrix.plan import make_plan
     from harness.publishing.publish import publish as publish_plan
     from harness.publishing.publish import publish_tables
-    from harness.suite import load_suite
+    from harness.suite import Choice, load_suite
 
     chosen = bool(only or skip or tier or seeds)
     if tables and chosen:
@@ -59,9 +59,9 @@ def publish(
     if tables:
         written = publish_tables(target, page, results)
     else:
-        plan = make_plan(loaded, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
+        plan = make_plan(loaded, results, Choice(seeds, only or (), skip or (), tier))
         every = None if seeds is None else max(seeds, loaded.seeds)
-        whole = make_plan(loaded, results, seeds=every) if chosen else plan
+        whole = make_plan(loaded, results, Choice(every)) if chosen else plan
         written = publish_plan(plan, target, page, whole.expected)
     for line in told(written):
         typer.echo(line)

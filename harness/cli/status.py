@@ -46,17 +46,18 @@ def status(
     """Show whether a `bench` of SUITE runs, where each cell stands, its job, when all is done, and how its last run ended."""
     from harness.files.stored import no_collection
     from harness.matrix.plan import make_plan
-    from harness.suite import load_suite
+    from harness.suite import Choice, load_suite
 
+    choice = Choice(seeds, only or (), skip or (), tier)
     with no_collection():
-        plan = make_plan(load_suite(suite), results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
+        plan = make_plan(load_suite(suite), results, choice)
         seen = look(plan)
         if watch:
             if not seen.living:
                 Console(stderr=True).print(f"{plan.suite.name}: no run is alive", highlight=False)
             else:
                 follow(plan, seen, Console())
-                plan = make_plan(plan.suite, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
+                plan = make_plan(plan.suite, results, choice)
                 seen = look(plan)
         if as_json:
             typer.echo(json.dumps(as_object(plan, seen)))

@@ -38,9 +38,9 @@ def submit(
     """
     from harness.matrix.plan import make_plan
     from harness.publishing.submit import submit as submit_plan
-    from harness.suite import load_suite
+    from harness.suite import Choice, load_suite
 
-    plan = make_plan(load_suite(suite), results, only=only or (), skip=skip or (), tier=tier)
+    plan = make_plan(load_suite(suite), results, Choice(None, only or (), skip or (), tier))
     for line in lines_of(submit_plan(plan, name, who, contact, out)):
         typer.echo(line)
 

@@ -69,12 +69,13 @@ def transfer(
     from harness.prediction.labelled_table import row_object, rows_of, table_of, to_csv, to_markdown
     from harness.prediction.trained import refuse_untrained, trained_cells
     from harness.report.terminal import show
+    from harness.suite import Choice
 
     chosen = chosen_device(device)
     with whole_folder(out) as place, Console(stderr=True).status("") as status:
         labelled = open_labelled(folder, split)
         others = further_candidates(checkpoint or ())
-        trained, left_out = trained_cells(suite, results, seeds=seeds, only=only or (), skip=skip or (), tier=tier)
+        trained, left_out = trained_cells(suite, results, Choice(seeds, only or (), skip or (), tier))
         if not trained and not others:
             refuse_untrained(suite, results)
 

@@ -19,7 +19,7 @@ from harness.errors import InputError
 from harness.files.stored import sha256_of_json, write_json
 from harness.matrix.fitting import check_micro_batches
 from harness.records.record import Identity
-from harness.suite import Cell, Suite, cells_of, with_micro_batch
+from harness.suite import Cell, Choice, Suite, cells_of, with_micro_batch
 
 
 class Reduction(BaseModel):
@@ -97,7 +97,7 @@ def halve(
         if outcome.kind != "memory" or cell is None or cell.micro_batch_size == 1:
             continue
         key, size = pair_key(cell.identity), cell.micro_batch_size // 2
-        pair = [other for other in cells_of(suite, seeds=seeds) if pair_key(other.identity) == key]
+        pair = [other for other in cells_of(suite, Choice(seeds)) if pair_key(other.identity) == key]
         try:
             for other in pair:
                 check_micro_batches(with_micro_batch(other, size))

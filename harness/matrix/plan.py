@@ -16,7 +16,7 @@ from harness.files.stored import no_collection
 from harness.matrix.micro_batches import Reduction, current_cells, read_reductions, reductions_of
 from harness.matrix.recorded import SuiteCells, expected_of, file_names
 from harness.programs.cell import ProgramCell, ProgramPhases, program_cells, program_phases
-from harness.suite import Cell, Suite, cells_of
+from harness.suite import EVERYTHING, Cell, Choice, Suite, cells_of
 
 AnyCell = Cell | ProgramCell
 """A cell that is trained here, or one of a program."""
@@ -136,20 +136,12 @@ class Plan:
 
 
 @no_collection()
-def make_plan(
-    suite: Suite,
-    results: Path,
-    *,
-    seeds: int | None = None,
-    only: Sequence[str] = (),
-    skip: Sequence[str] = (),
-    tier: str | None = None,
-) -> Plan:
-    """Look at what is there; runs nothing and writes nothing. `seeds`, `only`, `skip` and `tier` as for `cells_of`."""
+def make_plan(suite: Suite, results: Path, choice: Choice = EVERYTHING) -> Plan:
+    """Look at what is there; runs nothing and writes nothing."""
     reductions = read_reductions(results, suite.name)
-    trained = current_cells(cells_of(suite, seeds=seeds, only=only, skip=skip, tier=tier), reductions)
+    trained = current_cells(cells_of(suite, choice), reductions)
     reduced = reductions_of(trained, reductions)
-    programs = program_cells(suite, seeds=seeds, only=only, skip=skip, tier=tier)
+    programs = program_cells(suite, choice)
     cells: list[AnyCell] = [*trained, *programs]
     contents, problems = look_up_contents(suite, results, cells)
     states: list[CellState] = []

@@ -12,7 +12,7 @@ from harness.cell.predict import finished_detector
 from harness.errors import InputError
 from harness.matrix.plan import Plan, make_plan
 from harness.records.record import read_sound_records
-from harness.suite import Cell, load_suite
+from harness.suite import EVERYTHING, Cell, Choice, load_suite
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,12 @@ class TrainedCell:
         return finished_detector(self.cell, self.phases.train.folder, threshold)
 
 
-def trained_cells(
-    suite: str,
-    results: Path,
-    *,
-    seeds: int | None = None,
-    only: Sequence[str] = (),
-    skip: Sequence[str] = (),
-    tier: str | None = None,
-) -> tuple[list[TrainedCell], list[str]]:
+def trained_cells(suite: str, results: Path, choice: Choice = EVERYTHING) -> tuple[list[TrainedCell], list[str]]:
     """The cells of a suite (its name or path) whose detectors are finished, and the names of the others, programs among them.
 
-    Reads alone; both may be empty. `seeds`, `only`, `skip` and `tier` as for `cells_of`.
+    Reads alone; both may be empty.
     """
-    return split_by_training(make_plan(load_suite(suite), results, seeds=seeds, only=only, skip=skip, tier=tier))
+    return split_by_training(make_plan(load_suite(suite), results, choice))
 
 
 def refuse_untrained(suite: str, results: Path) -> None:

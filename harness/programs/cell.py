@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,8 +36,8 @@ from harness.records.environment import environment
 from harness.records.record import Artefact, Environment, Identity, Record, identity_hash, write_record
 from harness.records.timings import OwnTiming
 from harness.suite import DatasetPart, EvaluationPart, Point, Suite, TrainingPart, dataset_identity, form_of
+from harness.suite.choice import EVERYTHING, Choice, chosen_points
 from harness.suite.evaluations import evaluations_of
-from harness.suite.tiers import chosen_points
 
 PREDICT = "predict.json"
 """What a finished prediction says of itself."""
@@ -77,20 +77,9 @@ class ProgramPhases:
         return (*self.predict.values(), *self.score.values())
 
 
-def program_cells(
-    suite: Suite,
-    *,
-    seeds: int | None = None,
-    only: Sequence[str] = (),
-    skip: Sequence[str] = (),
-    tier: str | None = None,
-) -> tuple[ProgramCell, ...]:
-    """The cells of a suite's programs in the order of its points; `seeds`, `only`, `skip` and `tier` as for `cells_of`."""
-    return tuple(
-        program_cell(suite, point)
-        for point in chosen_points(suite, seeds=seeds, only=only, skip=skip, tier=tier)
-        if is_program(point.detector)
-    )
+def program_cells(suite: Suite, choice: Choice = EVERYTHING) -> tuple[ProgramCell, ...]:
+    """The cells of a suite's programs in the order of its points."""
+    return tuple(program_cell(suite, point) for point in chosen_points(suite, choice) if is_program(point.detector))
 
 
 def program_cell(suite: Suite, point: Point) -> ProgramCell:

@@ -14,6 +14,7 @@ from harness.suite.cells import (
     dataset_identity,
     with_micro_batch,
 )
+from harness.suite.choice import EVERYTHING, Choice
 from harness.suite.known import asked_of, known_detector, parameter_count
 from harness.suite.load import called, load_suite, suite_names
 from harness.suite.not_yet import not_yet, refuse_not_yet
@@ -22,7 +23,9 @@ from harness.suite.schema import DatasetPart, EvaluationPart, OraclePart, Suite,
 from harness.suite.tiers import tier_of
 
 __all__ = [
+    "EVERYTHING",
     "Cell",
+    "Choice",
     "DatasetPart",
     "EvaluationPart",
     "OraclePart",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from harness.records.record import Identity, identity_hash
 from harness.records.timings import ProtocolName
 from harness.rendered.spec import dataset_key
 from harness.suite.axes import Point
+from harness.suite.choice import EVERYTHING, Choice, chosen_points
 from harness.suite.evaluations import evaluations_of
 from harness.suite.known import known_detector
 from harness.suite.overrides import resolved_meta
@@ -26,7 +27,6 @@ from harness.suite.schema import (
     form_of,
     oracle_of,
 )
-from harness.suite.tiers import chosen_points
 from harness.weights.cache import weights_state
 from harness.weights.oracles import oracle_state
 
@@ -114,23 +114,12 @@ class ScoredCell(Protocol):
         """Its scorings by name."""
 
 
-def cells_of(
-    suite: Suite,
-    *,
-    seeds: int | None = None,
-    only: Sequence[str] = (),
-    skip: Sequence[str] = (),
-    tier: str | None = None,
-) -> tuple[Cell, ...]:
-    """The cells of a suite that are trained, in the order of `points_of`.
-
-    seeds: takes the place of the suite's numbers. only: conditions (`parse_condition`) of which one has to fit; skip: of which none.
-    tier: the last one that is taken; default: all. InputError where one fits no cell.
-    """
+def cells_of(suite: Suite, choice: Choice = EVERYTHING) -> tuple[Cell, ...]:
+    """The cells of a suite that are trained, in the order of `points_of`. InputError where a choice leaves none."""
     metas: dict[tuple[str, Form], DetectorMeta] = {}
     alike: dict[Point, Cell] = {}
     cells = []
-    for point in chosen_points(suite, seeds=seeds, only=only, skip=skip, tier=tier):
+    for point in chosen_points(suite, choice):
         if is_program(point.detector):
             continue
         form = form_of(suite.datasets[point.dataset])

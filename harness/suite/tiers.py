@@ -10,33 +10,13 @@ from collections.abc import Mapping, Sequence
 
 from harness.errors import InputError, did_you_mean
 from harness.records.record import Identity
-from harness.suite.axes import Point, axes_of, fits, points_of, select
+from harness.suite.axes import Point, axes_of, fits, points_of
 from harness.suite.schema import Suite
 
 
 def tier_of(suite: Suite, cell: Point | Identity) -> str | None:
     """The tier of a cell, None where it is of none. cell: as for `fits`."""
     return next((name for name, parts in suite.tiers.items() if any(fits(part, cell) for part in parts)), None)
-
-
-def chosen_points(
-    suite: Suite, *, seeds: int | None, only: Sequence[str], skip: Sequence[str], tier: str | None
-) -> tuple[Point, ...]:
-    """The points of a suite that a command line asks for, in the order of `points_of`.
-
-    seeds: takes the place of the suite's numbers. tier: the last that is taken, with all before it; default: everything. only, skip:
-    as for `select`, of those. InputError where nothing is left.
-    """
-    points = points_of(suite, seeds)
-    if tier is None:
-        return select(suite, points, only, skip)
-    taken, tiers = taken_tiers(suite, tier), tiered(suite, points)
-    left = [point for point in points if tiers[point] in taken]
-    if not left:
-        raise InputError(
-            f"--tier {tier}: no cell of {suite.name} is left: its cells are of other seeds: give more --seeds"
-        )
-    return select(suite, left, only, skip, of=f"tier {tier} of {suite.name}")
 
 
 def taken_tiers(suite: Suite, tier: str) -> tuple[str, ...]:

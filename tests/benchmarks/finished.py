@@ -14,7 +14,7 @@ from harness.cell.phases import Phase
 from harness.files.stored import write_json
 from harness.matrix.plan import Plan, make_plan
 from harness.records.record import Record, read_records, write_record
-from harness.suite import load_suite
+from harness.suite import Choice, load_suite
 
 MINI = Path(__file__).resolve().parents[2] / "results" / "mini" / "records"
 
@@ -22,7 +22,7 @@ MINI = Path(__file__).resolve().parents[2] / "results" / "mini" / "records"
 def finished(results: Path, seeds: int) -> Plan:
     """The plan of the mini suite with so many seeds, all of whose cells have their phases, records and counts."""
     suite = load_suite("mini")
-    plan = make_plan(suite, results, seeds=seeds)
+    plan = make_plan(suite, results, Choice(seeds=seeds))
     published = {(record.identity.detector, record.identity.method): record for record in read_records(MINI)}
     folder = records_folder(results, suite.name)
     folder.mkdir(parents=True)
@@ -35,7 +35,7 @@ def finished(results: Path, seeds: int) -> Plan:
             identity = state.cell.identity
             first = published[identity.detector, identity.method]
             copy_record(first.model_copy(update={"id": state.cell.id, "identity": identity}), first, folder)
-    return make_plan(suite, results, seeds=seeds)
+    return make_plan(suite, results, Choice(seeds=seeds))
 
 
 def copy_record(record: Record, first: Record, folder: Path) -> None:

@@ -28,7 +28,7 @@ from harness.matrix.plan import make_plan
 from harness.matrix.preflight import preflight
 from harness.matrix.run import run
 from harness.processes.progress import Event, Report
-from harness.suite import Suite, load_suite
+from harness.suite import Choice, Suite, load_suite
 from harness.watching.events import EventFile, EventReader, Progress, now
 from harness.watching.journal import Journal
 from tests.benchmarks.finished import finished
@@ -41,7 +41,7 @@ CELLS_A_SEED = 4
 def suite(tmp_path: Path) -> Suite:
     """The mini suite; what is asked once a process has been asked."""
     loaded = load_suite("mini")
-    preflight(make_plan(loaded, tmp_path / "nothing", seeds=1))
+    preflight(make_plan(loaded, tmp_path / "nothing", Choice(seeds=1)))
     return loaded
 
 
@@ -71,12 +71,12 @@ def calls_of(work: Callable[[], object]) -> int:
 
 def looked_at(suite: Suite, results: Path, cells: int) -> None:
     with no_collection():
-        preflight(make_plan(suite, results, seeds=cells // CELLS_A_SEED))
+        preflight(make_plan(suite, results, Choice(seeds=cells // CELLS_A_SEED)))
 
 
 def found_finished(suite: Suite, results: Path, cells: int) -> None:
     """What `bench` does with a finished matrix before it writes the tables."""
-    plan = make_plan(suite, results, seeds=cells // CELLS_A_SEED)
+    plan = make_plan(suite, results, Choice(seeds=cells // CELLS_A_SEED))
     assert not plan.pending
     engine: Engine = Idle()
     assert run(plan, engine, Journal("", EventFile(Path(os.devnull)))) == []
@@ -105,7 +105,7 @@ def test_a_plan_opens_one_file_a_finished_phase(suite: Suite, tmp_path: Path) ->
 
     watching = True
     sys.addaudithook(note)
-    make_plan(suite, tmp_path, seeds=2)
+    make_plan(suite, tmp_path, Choice(seeds=2))
     watching = False
     phases = sum(len(state.states) for state in plan.cells) + len(plan.artefacts)
     assert sum(path.endswith("phase.json") for path in opened) == phases

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from harness.cli.main import VERBS
-from harness.suite import cells_of, load_suite, with_resources
+from harness.suite import Choice, cells_of, load_suite, with_resources
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -93,4 +93,4 @@ def look_up(words: Sequence[str]) -> None:
         for option in ("--only", "--skip", "--resources")
     }
     loaded = with_resources(load_suite(suite), given["--resources"])
-    assert cells_of(loaded, only=given["--only"], skip=given["--skip"])
+    assert cells_of(loaded, Choice(only=given["--only"], skip=given["--skip"]))

@@ -13,7 +13,7 @@ import yaml
 from detectors.meta import Data
 from harness.cli.main import main
 from harness.methods.config import KINDS, ORACLE_KINDS
-from harness.suite import cells_of, load_suite, suite_names, tier_of
+from harness.suite import Choice, cells_of, load_suite, suite_names, tier_of
 from harness.suite.schema import (
     Condition,
     CorruptionPart,
@@ -100,5 +100,5 @@ def test_the_tiers_of_the_page_are_ones_that_its_suite_could_have(tmp_path: Path
     path = tmp_path / "rendered.yaml"
     path.write_text(yaml.safe_dump({**value, **yaml.safe_load(TIERS)}, sort_keys=False))
     made, published = load_suite(str(path)), load_suite("rendered")
-    assert len(cells_of(made, tier="B")) > len(cells_of(made, tier="A")) > 0
+    assert len(cells_of(made, Choice(tier="B"))) > len(cells_of(made, Choice(tier="A"))) > 0
     assert [cell.id for cell in cells_of(made)] == [cell.id for cell in cells_of(published)]

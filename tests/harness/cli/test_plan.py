@@ -19,7 +19,7 @@ from harness.cli import bench as bench_verb
 from harness.cli.main import main
 from harness.matrix.plan import make_plan
 from harness.matrix.preflight import preflight
-from harness.suite import load_suite
+from harness.suite import Choice, load_suite
 from harness.suite.load import SUITES
 
 SUITE: dict[str, Any] = {
@@ -181,7 +181,9 @@ def test_a_tier_that_there_is_not_is_bad_input_of_every_verb(folder: Path, capsy
 
 
 def test_commands_that_repeat_a_choice_keep_its_tier() -> None:
-    words = bench_verb.words_of("two", 3, "A", ["seed=1"], Path("results/local"), "local", None, yes=False)
+    words = bench_verb.words_of(
+        "two", Choice(3, skip=["seed=1"], tier="A"), Path("results/local"), "local", None, yes=False
+    )
     assert words[1:] == ["bench", "two", "--seeds", "3", "--tier", "A", "--skip", "seed=1"]
 
 

@@ -14,7 +14,7 @@ import pytest
 from harness.cli import status as verb
 from harness.cli.main import main
 from harness.matrix.plan import make_plan
-from harness.suite import load_suite
+from harness.suite import Choice, load_suite
 from harness.watching.board import BENCH
 from harness.watching.events import (
     Ended,
@@ -34,7 +34,7 @@ RUN = "20260102T030405.000000-node-7"
 
 @pytest.fixture(scope="module")
 def cells() -> list[str]:
-    return [state.cell.id for state in make_plan(load_suite("smoke"), Path("nowhere"), seeds=2).cells]
+    return [state.cell.id for state in make_plan(load_suite("smoke"), Path("nowhere"), Choice(seeds=2)).cells]
 
 
 def now() -> datetime:

@@ -13,7 +13,7 @@ from harness.errors import InputError
 from harness.files import fingerprint as module
 from harness.files.fingerprint import changed_files, fingerprint
 from harness.matrix.plan import make_plan
-from harness.suite import load_suite
+from harness.suite import Choice, load_suite
 
 
 @pytest.fixture
@@ -155,6 +155,6 @@ def test_a_plan_of_many_cells_makes_no_more_fingerprints_than_one_of_few(
     for seeds in (1, 4):
         module.code_of.cache_clear()
         made.clear()
-        make_plan(load_suite("mini"), tmp_path, seeds=seeds)
+        make_plan(load_suite("mini"), tmp_path, Choice(seeds=seeds))
         amounts.append(len(made))
     assert amounts[0] == amounts[1] > 0

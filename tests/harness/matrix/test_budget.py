@@ -10,14 +10,14 @@ from harness.cell.phases import PhaseState
 from harness.matrix.budget import cost_line, costs_of, is_long, job_seconds
 from harness.matrix.plan import CellState, Plan, make_plan
 from harness.matrix.pricing import Price
-from harness.suite import load_suite
+from harness.suite import Choice, load_suite
 
 SECONDS = {"train": 100.0, "predict-test": 7.0, "score-test": 3.0, "time": 20.0}
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    return make_plan(load_suite("smoke"), tmp_path_factory.mktemp("results"), seeds=2)
+    return make_plan(load_suite("smoke"), tmp_path_factory.mktemp("results"), Choice(seeds=2))
 
 
 def with_done(state: CellState, *names: str) -> CellState:

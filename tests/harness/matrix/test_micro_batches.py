@@ -25,7 +25,7 @@ from harness.matrix.micro_batches import (
 from harness.matrix.plan import make_plan
 from harness.processes.faults import fault_of
 from harness.records.record import Record, read_records
-from harness.suite import Cell, Suite, cells_of, load_suite
+from harness.suite import Cell, Choice, Suite, cells_of, load_suite
 from harness.throughput.protocol import PROTOCOLS
 from harness.training import step_cost
 
@@ -106,7 +106,7 @@ def test_a_pair_is_halved_together_and_other_seeds_stay(tmp_path: Path) -> None:
 
 def test_seeds_beyond_those_of_the_suite_have_their_pairs(tmp_path: Path) -> None:
     suite, results = suite_in(tmp_path), tmp_path / "results"
-    cells = cells_of(suite, seeds=3)
+    cells = cells_of(suite, Choice(seeds=3))
     told = halve(suite, results, cells, [out_of_memory(cell(cells, "samiro", 2).id)], 3)
     assert "and so does its pair (baseline)" in next(iter(told.values()))
 

@@ -22,7 +22,7 @@ from harness.matrix.jobs import jobs_of
 from harness.matrix.plan import make_plan, prerequisites
 from harness.matrix.recorded import failed_seeds, read_outcomes
 from harness.matrix.run import run
-from harness.suite import Cell, cells_of, load_suite
+from harness.suite import Cell, Choice, cells_of, load_suite
 from tests.benchmarks.finished import finished
 
 
@@ -87,12 +87,12 @@ class Failing:
 
 def test_failed_seeds_stay_told_until_they_run_again(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    plan = make_plan(load_suite("mini"), results, seeds=2)
+    plan = make_plan(load_suite("mini"), results, Choice(seeds=2))
     assert failed_seeds(plan.expected) == []
     run(plan, Failing("ufldv2_micro-samiro-s1"), None)  # type: ignore[arg-type]
     told = ["ufldv2_micro, samiro on roads, seed 1: broke at step 7 of ufldv2_micro-samiro-s1"]
     assert failed_seeds(plan.expected) == told
-    run(make_plan(load_suite("mini"), results, seeds=2, only=["seed=0"]), Failing("nothing"), None)  # type: ignore[arg-type]
+    run(make_plan(load_suite("mini"), results, Choice(seeds=2, only=["seed=0"])), Failing("nothing"), None)  # type: ignore[arg-type]
     assert failed_seeds(plan.expected) == told
     run(plan, Failing("nothing"), None)  # type: ignore[arg-type]
     assert failed_seeds(plan.expected) == []
@@ -101,7 +101,7 @@ def test_failed_seeds_stay_told_until_they_run_again(tmp_path: Path) -> None:
 def test_a_full_disk_does_not_end_a_run_for_what_it_keeps_of_its_jobs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = make_plan(load_suite("mini"), tmp_path, seeds=1)
+    plan = make_plan(load_suite("mini"), tmp_path, Choice(seeds=1))
     with monkeypatch.context() as full:
 
         def no_room(path: Path, value: object) -> None:
@@ -124,7 +124,7 @@ def test_a_record_that_cannot_be_assembled_fails_its_cell_and_the_others_get_the
         assert f"{outcome.job}/train: not as it was finished (summary.json: " in outcome.message
         assert outcome.message.endswith("; move the folder away and run `bench` again")
     assert read_outcomes(tmp_path, "mini") == {outcome.job: outcome.message for outcome in outcomes}
-    now = make_plan(load_suite("mini"), tmp_path, seeds=1)
+    now = make_plan(load_suite("mini"), tmp_path, Choice(seeds=1))
     row = next(row for row in cell_rows(now, look(now))[0] if row["cell"] == lost[0].stem)
     assert row["last"] == outcomes[0].message
 

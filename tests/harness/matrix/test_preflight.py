@@ -13,7 +13,7 @@ from harness.cli.main import main
 from harness.errors import InputError
 from harness.matrix.plan import make_plan
 from harness.matrix.preflight import BYTES_A_PIXEL, data_needs, disk_need, memory_needs, preflight
-from harness.suite import Suite, cells_of, load_suite
+from harness.suite import Choice, Suite, cells_of, load_suite
 
 REAL = """
 title: Real
@@ -150,7 +150,7 @@ def test_only_what_the_chosen_cells_read_is_needed(tmp_path: Path, monkeypatch: 
     both = load_suite("two.yaml")
     whole = preflight(make_plan(both, tmp_path / "results"))
     assert [need.name for need in whole.missing] == ["culane"]
-    assert not preflight(make_plan(both, tmp_path / "results", only=("dataset=roads",))).missing
+    assert not preflight(make_plan(both, tmp_path / "results", Choice(only=("dataset=roads",)))).missing
 
 
 def test_an_adapter_that_cannot_be_built_is_one_line_with_its_place(

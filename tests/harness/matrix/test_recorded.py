@@ -10,14 +10,16 @@ import pytest
 
 from harness.cli.main import main
 from harness.matrix.recorded import SuiteCells, missing_seeds, strays
-from harness.suite import cells_of, load_suite
+from harness.suite import Choice, cells_of, load_suite
 
 MINI = Path(__file__).resolve().parents[3] / "results" / "mini" / "records"
 
 
 def expected(results: Path, seeds: int) -> SuiteCells:
     """The cells of `mini` with one detector, none of which has a record."""
-    found = SuiteCells("mini", results, cells_of(load_suite("mini"), seeds=seeds, only=["detector=ufldv2_micro"]))
+    found = SuiteCells(
+        "mini", results, cells_of(load_suite("mini"), Choice(seeds=seeds, only=["detector=ufldv2_micro"]))
+    )
     found.records.mkdir(parents=True)
     return found
 

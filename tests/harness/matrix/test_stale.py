@@ -12,7 +12,7 @@ from harness.cell.phases import Phase, set_aside
 from harness.matrix import stale
 from harness.matrix.plan import Plan, make_plan, prerequisites
 from harness.matrix.stale import accept_stale, redo_stale
-from harness.suite import load_suite
+from harness.suite import Choice, load_suite
 from tests.benchmarks.finished import finished
 
 
@@ -36,7 +36,7 @@ def outdated(tmp_path: Path) -> Plan:
 
 
 def again(results: Path) -> Plan:
-    return make_plan(load_suite("mini"), results, seeds=1)
+    return make_plan(load_suite("mini"), results, Choice(seeds=1))
 
 
 def killed_after(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from harness.publishing.statement import STATEMENT_FILE
 from harness.publishing.submit import PARTS
 from harness.publishing.sums import write_sums
 from harness.records.timings import Latency, Throughput
-from harness.suite import cells_of, load_suite
+from harness.suite import Choice, cells_of, load_suite
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +73,7 @@ def finished(suites: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(artefacts, "available_cores", lambda: 1)
         patch.setattr(timing, "measure", measured)
-        plan = make_plan(load_suite("tiny"), results, only=("seed=0",))
+        plan = make_plan(load_suite("tiny"), results, Choice(only=("seed=0",)))
         for job in jobs_of(plan):
             job.task(lambda event: None)
     return results

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.suite import Suite, cells_of
+from harness.suite import Choice, Suite, cells_of
 from harness.suite.axes import Point, points_of, select
 from harness.suite.schema import Condition, Inclusion
 
@@ -150,7 +150,7 @@ def test_expressions_choose_cells_and_several_are_alternatives(suite: Suite) -> 
         for p in points
         if (p.detector, p.method) == ("resa_micro", "samiro") or (p[::3] == ("far", "baseline") and p.seed == 1)
     )
-    assert [cell.identity.method for cell in cells_of(suite, only=["seed=0,dataset=near,detector=u*"])] == [
+    assert [cell.identity.method for cell in cells_of(suite, Choice(only=["seed=0,dataset=near,detector=u*"]))] == [
         "baseline",
         "samiro",
     ]

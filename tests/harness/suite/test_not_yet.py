@@ -14,7 +14,7 @@ import pytest
 from harness.cli.main import main
 from harness.matrix.plan import make_plan
 from harness.programs.cell import program_cells
-from harness.suite import Suite, cells_of, load_suite, not_yet, suite_names, tier_of
+from harness.suite import Choice, Suite, cells_of, load_suite, not_yet, suite_names, tier_of
 
 SPLITS = {"train": {"frames": 4}, "test": {"frames": 4}}
 
@@ -48,7 +48,7 @@ def asking_a_program(loading: Callable[..., Suite]) -> Suite:
 
 
 def keys(suite: Suite, **choice: Any) -> list[str]:
-    cells = [*cells_of(suite, **choice), *program_cells(suite, **choice)]
+    cells = [*cells_of(suite, Choice(**choice)), *program_cells(suite, Choice(**choice))]
     return [part.key for part in not_yet(suite, cells)]
 
 
@@ -56,7 +56,7 @@ def test_only_what_the_chosen_cells_need_is_told(loading: Callable[..., Suite]) 
     suite = asking_a_program(loading)
     assert keys(suite) == ["evaluations.fog.corruption", "evaluations.elsewhere.dataset"]
     assert not_yet(suite, cells_of(suite)) == ()
-    assert not_yet(suite, program_cells(suite, only=["dataset=roads"]))[0].key == "evaluations.fog.corruption"
+    assert not_yet(suite, program_cells(suite, Choice(only=["dataset=roads"])))[0].key == "evaluations.fog.corruption"
     assert keys(loading()) == []
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.errors import InputError
-from harness.suite import Suite, cells_of, tier_of
+from harness.suite import Choice, Suite, cells_of, tier_of
 
 TIERS: dict[str, Any] = {
     "first": [{"detector": "ufldv2_*", "method": "baseline"}, {"detector": "ufldv2_*", "seed": 0}],
@@ -27,7 +27,7 @@ def named(suite: Suite, **choice: Any) -> set[str]:
     """The cells as detector-method-seed."""
     return {
         f"{one.detector.split('_')[0]} {one.method} {one.seed}"
-        for one in (cell.identity for cell in cells_of(suite, **choice))
+        for one in (cell.identity for cell in cells_of(suite, Choice(**choice)))
     }
 
 
@@ -56,16 +56,16 @@ def test_the_tier_is_no_part_of_a_cell(loading: Callable[..., Suite], suite: Sui
     without = [cell.id for cell in cells_of(loading(seeds=3))]
     assert [cell.id for cell in cells_of(suite)] == without
     other = loading(seeds=3, tiers={"only": [{"seed": [0, 1, 2]}]})
-    assert [cell.id for cell in cells_of(other, tier="only")] == without
+    assert [cell.id for cell in cells_of(other, Choice(tier="only"))] == without
 
 
 def test_only_and_skip_choose_within_a_tier(suite: Suite) -> None:
     assert named(suite, tier="first", only=["seed=0"]) == {"ufldv2 baseline 0", "ufldv2 samiro 0"}
     assert named(suite, tier="second", skip=["detector=ufldv2_*", "seed=1"]) == {"resa baseline 0", "resa samiro 0"}
     with pytest.raises(InputError, match="no cell of tier first of mine is all of that"):
-        cells_of(suite, tier="first", only=["detector=resa_*"])
+        cells_of(suite, Choice(tier="first", only=["detector=resa_*"]))
     with pytest.raises(InputError, match="leaves no cell of tier first of mine"):
-        cells_of(suite, tier="first", skip=["detector=ufldv2_*"])
+        cells_of(suite, Choice(tier="first", skip=["detector=ufldv2_*"]))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_tier_that_there_is_not_is_told(
     loading: Callable[..., Suite], tiers: dict[str, Any], tier: str, said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
-        cells_of(loading(seeds=3, tiers=tiers), tier=tier)
+        cells_of(loading(seeds=3, tiers=tiers), Choice(tier=tier))
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,6 @@ def test_tiers_that_mean_nothing_are_one_line_that_names_file_and_key(
 def test_other_numbers_of_seeds_than_the_files_are_told_where_tiers_name_seeds(loading: Callable[..., Suite]) -> None:
     made = loading(seeds=3, tiers={"one": [{"seed": 1}], "others": [{"seed": [0, 2]}]})
     with pytest.raises(InputError, match=r"seed: 3, method: baseline\} fits no tier"):
-        cells_of(made, seeds=4, tier="one")
+        cells_of(made, Choice(seeds=4, tier="one"))
     with pytest.raises(InputError, match=r"--tier one: no cell of mine is left.*more --seeds"):
-        cells_of(made, seeds=1, tier="one")
+        cells_of(made, Choice(seeds=1, tier="one"))
