@@ -31,6 +31,7 @@ from harness.methods.oracle import Oracle
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
 from harness.processes.progress import Event, Report
+from harness.pytorch.held_state import changed_tensors, held_state
 from harness.records.environment import environment
 from harness.records.record import Artefact, TrainingCost
 from harness.suite import Cell, adapter_of
@@ -198,7 +199,7 @@ def attach_method(
 
     Raises InputError where that changes the detector's weights: its pair would begin unlike it.
     """
-    start = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
+    start = held_state(detector)
     oracle, statistics = None, None
     if cell.oracle is not None:
         assert isinstance(cell.method, RegularizedConfiguration)
@@ -213,25 +214,12 @@ def attach_method(
     model = attach(
         detector, cell.method, oracle=oracle, statistics=statistics, generator=generator, total_steps=forwards
     )
-    now = detector.state_dict()
-    changed = [name for name, tensor in start.items() if name not in now or not same(now[name].cpu(), tensor.cpu())]
-    if changed:
+    if changed := changed_tensors(detector, start):
         raise InputError(
             f"method {cell.identity.method!r} changes {changed[0]} of the detector when it is put around it, so that the arms of a "
             "seed begin unlike each other: a method may add tensors, and leaves the detector's as they are"
         )
     return model
-
-
-def same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors are of one kind and hold the same values; a value that isn't a number is like another."""
-    if (one.dtype, one.shape) != (other.dtype, other.shape):
-        return False
-    return (
-        torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
-        if one.is_floating_point()
-        else torch.equal(one, other)
-    )
 
 
 def build_statistics(

@@ -28,6 +28,7 @@ from harness.inference.predict import Settings, decoded, predict
 from harness.lanes import Lane
 from harness.methods.samiro import TERM
 from harness.methods.taps import as_map, tap_grids, token_shape
+from harness.pytorch.held_state import changed_tensors, held_state
 from harness.training.checkpoint import save_inference_checkpoint
 from harness.weights.cache import published_name
 
@@ -172,8 +173,11 @@ def empty_labels(subject: Subject, arm: Arm) -> str:
 
 
 def state_dict(subject: Subject, arm: Arm) -> str:
-    """The inference model, written as a checkpoint, loads strictly into a detector built anew, and gives the same outputs."""
+    """The inference model, written as a checkpoint, loads strictly into a detector built anew, gives the same outputs, and predicting
+    leaves it as it was.
+    """
     detector = subject.settled(arm)
+    before = held_state(detector)
     facts = {
         "detector": subject.adapter.meta.name,
         "form": subject.form,
@@ -183,9 +187,14 @@ def state_dict(subject: Subject, arm: Arm) -> str:
     origin = subject.adapter.origin
     path = subject.folder / f"{arm}.safetensors"
     save_inference_checkpoint(path, detector, facts | ({} if origin is None else {"origin": origin}))
-    images = subject.batch(detector).images
+    batch = subject.batch(detector)
     with torch.no_grad():
-        expected, found = detector(images), load_detector(path, adapter=subject.name)(images)
+        expected, found = detector(batch.images), load_detector(path, adapter=subject.name)(batch.images)
+        decoded(detector, expected, batch.geometries)
+    if changed := changed_tensors(detector, before):
+        raise Unmet(
+            f"predicting changes {changed[0]}: scores would depend on what was predicted before; change it in training only"
+        )
     if any(not torch.equal(*pair) for pair in _tensor_pairs(expected, found)):
         raise Unmet("the loaded detector gives other outputs: a tensor that matters isn't a parameter or buffer")
     return f"{len(detector.state_dict())} tensors"
