@@ -65,8 +65,8 @@ class PhaseState:
 
 MISSING = PhaseState("missing")
 
-SHOWN_OPTIONS = 4
-"""Options that a reason names."""
+SHOWN_NAMES = 4
+"""So many options or files a reason names; `PhaseState.changed` has all files."""
 
 
 class ScoredPhases(Protocol):
@@ -115,10 +115,10 @@ def state_among(phase: Phase, folders: Collection[str]) -> PhaseState:
     seconds = stored.get("seconds")
     if stored["key"] != phase.key:
         differ = changes(stored.get("options") or {}, phase.options) if stored.get("options") else []
-        return PhaseState("missing", f"made with other options{told_options(differ)}", obsolete=True)
+        return PhaseState("missing", f"made with other options{told_names(differ)}", obsolete=True)
     changed = changed_files(stored["fingerprint"], phase.fingerprint)
     if changed and not accepted(phase, stored):
-        return PhaseState("stale", f"code changed since: {', '.join(changed)}", tuple(changed), seconds)
+        return PhaseState("stale", f"code changed since{told_names(changed)}", tuple(changed), seconds)
     return PhaseState("done", seconds=seconds)
 
 
@@ -130,9 +130,7 @@ def begun_state(phase: Phase) -> PhaseState:
     if begun is None or begun.get("key") != phase.key:
         return PhaseState("missing", "begins anew: what was begun has other options", obsolete=True)
     changed = changed_files(begun.get("fingerprint", {}), phase.fingerprint)
-    return PhaseState(
-        "missing", f"begins anew, code changed since: {', '.join(changed)}", tuple(changed), obsolete=True
-    )
+    return PhaseState("missing", f"begins anew, code changed since{told_names(changed)}", tuple(changed), obsolete=True)
 
 
 def read_begun(phase: Phase) -> dict[str, Any] | None:
@@ -144,10 +142,10 @@ def read_begun(phase: Phase) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def told_options(differ: Sequence[str]) -> str:
-    """Which options differ, the first few by name."""
-    more = f" and {len(differ) - SHOWN_OPTIONS} more" if len(differ) > SHOWN_OPTIONS else ""
-    return f": {', '.join(differ[:SHOWN_OPTIONS])}{more}" if differ else ""
+def told_names(differ: Sequence[str]) -> str:
+    """A colon and which options or files differ, the first few by name; nothing where that isn't known."""
+    more = f" and {len(differ) - SHOWN_NAMES} more" if len(differ) > SHOWN_NAMES else ""
+    return f": {', '.join(differ[:SHOWN_NAMES])}{more}" if differ else ""
 
 
 def read_phase_file(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cell.changes import changes
-from harness.cell.phases import told_options
+from harness.cell.phases import told_names
 from harness.matrix.plan import Plan
 from harness.matrix.recorded import file_names
 
@@ -30,7 +30,7 @@ def earlier_options(plan: Plan) -> dict[str, str]:
         if there:
             now = state.cell.identity.model_dump(mode="json")
             differ, name = min(((changed(folder, name, now), name) for name in there), key=lambda one: len(one[0]))
-            found[state.cell.id] = f"{name} is there with other options{told_options(differ)}"
+            found[state.cell.id] = f"{name} is there with other options{told_names(differ)}"
     return found
 
 

@@ -135,6 +135,13 @@ def test_a_phase_of_other_options_names_those_that_differ(phase: Phase) -> None:
     assert state.reason == "made with other options: metric: nothing -> m, split.batch_size: 16 -> 8"
 
 
+def test_a_phase_of_much_changed_code_names_a_few_files_and_knows_all(phase: Phase) -> None:
+    run_phase(replace(phase, fingerprint={f"{name}.py": "1" for name in "abcdef"}), write_result)
+    state = phase_state(replace(phase, fingerprint={f"{name}.py": "2" for name in "abcdef"}))
+    assert state.reason == "code changed since: a.py, b.py, c.py, d.py and 2 more"
+    assert state.changed == tuple(f"{name}.py" for name in "abcdef")
+
+
 def test_what_was_begun_with_other_code_or_options_is_not_called_partial(phase: Phase) -> None:
     def fails(folder: Path) -> None:
         raise RuntimeError
