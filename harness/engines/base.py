@@ -82,6 +82,6 @@ class Engine(Protocol):
     def run(self, jobs: Sequence[Job], listener: Listener) -> list[Outcome]:
         """Run all jobs to their end, in an order of the engine's choosing; outcomes in the order of `jobs`.
 
-        Jobs whose fault is of the infrastructure start again (`harness.engines.retries`). KeyboardInterrupt stops every running job,
+        Jobs whose fault is of the infrastructure start again (`harness.engines.attempts`). KeyboardInterrupt stops every running job,
         after a checkpoint where its phase keeps any, before it is passed on; a second one ends them at once.
         """

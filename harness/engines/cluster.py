@@ -13,9 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness.engines.attempts import BACK_OFF_SECONDS, Attempts
 from harness.engines.base import Job, Listener, Outcome
 from harness.engines.order import ready, skipped
-from harness.engines.retries import BACK_OFF_SECONDS, Retries
 from harness.engines.spool import News, SpooledJob
 from harness.engines.states import JobState, read_states, states_file, write_states
 from harness.engines.worker_process import not_started, outcome_of
@@ -88,33 +88,26 @@ class ClusterEngine:
 
     def run(self, jobs: Sequence[Job], listener: Listener) -> list[Outcome]:
         """See `harness.engines.base.Engine.run`."""
-        outcomes: dict[str, Outcome] = {}
+        attempts = Attempts(listener, self.pauses)
+        outcomes = attempts.outcomes
         running: dict[str, Submitted] = {}
-        retries = Retries(self.pauses)
-
-        def end(outcome: Outcome) -> None:
-            if not retries.again(outcome, listener):
-                outcomes[outcome.job] = retries.told(outcome)
-                listener.ended(outcomes[outcome.job])
-
         try:
             self.take_up(jobs, running, listener)
             while len(outcomes) < len(jobs):
                 for outcome in skipped(jobs, outcomes):
-                    outcomes[outcome.job] = outcome
-                    listener.ended(outcome)
-                waiting = ready(jobs, outcomes, running.keys() | retries.pausing())
+                    attempts.final(outcome)
+                waiting = ready(jobs, outcomes, running.keys() | attempts.pausing())
                 for job in waiting:
-                    retries.started(job, listener)
+                    attempts.started(job)
                 try:
                     self.submit(waiting, running)
                 except (OSError, InfrastructureError) as error:  # the spool, or the scheduler
                     for job in waiting:
-                        end(not_started(job, error))
+                        attempts.ended(not_started(job, error))
                 ended = self.follow(running, listener)
                 for outcome in ended:
                     del running[outcome.job]
-                    end(outcome)
+                    attempts.ended(outcome)
                 self.keep(running)
                 if not ended and len(outcomes) < len(jobs):
                     time.sleep(self.poll_seconds)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from harness.engines.attempts import BACK_OFF_SECONDS, Attempts
 from harness.engines.base import Job, Listener, Outcome
 from harness.engines.order import ready, skipped
-from harness.engines.retries import BACK_OFF_SECONDS, Retries
 from harness.engines.room import Machine, Place, place_for
 from harness.engines.worker_process import STOPPED, not_started, outcome_of, thread_environment, worker_command
 from harness.errors import InputError
@@ -53,7 +53,7 @@ class Running:
 class LocalEngine:
     """Runs jobs on `machine`; their output goes to one file a job in `logs`. `threads` is what each process of a job may use.
 
-    pauses: of jobs that start again, see `harness.engines.retries`.
+    pauses: of jobs that start again, see `harness.engines.attempts`.
     """
 
     machine: Machine
@@ -63,39 +63,32 @@ class LocalEngine:
 
     def run(self, jobs: Sequence[Job], listener: Listener) -> list[Outcome]:
         """See `harness.engines.base.Engine.run`."""
-        outcomes: dict[str, Outcome] = {}
+        attempts = Attempts(listener, self.pauses)
+        outcomes = attempts.outcomes
         running: dict[str, Running] = {}
         news: News = queue.Queue()
         changed, paused = True, set[str]()
-        retries = Retries(self.pauses)
-
-        def end(outcome: Outcome) -> None:
-            if not retries.again(outcome, listener):
-                outcomes[outcome.job] = retries.told(outcome)
-                listener.ended(outcomes[outcome.job])
-
         try:
             while len(outcomes) < len(jobs):
                 # What a running job says of itself changes nothing of what may start: with thousands that wait that isn't cheap to see.
-                if changed or paused != retries.pausing():
-                    changed, paused = False, retries.pausing()
+                if changed or paused != attempts.pausing():
+                    changed, paused = False, attempts.pausing()
                     for outcome in skipped(jobs, outcomes):
-                        outcomes[outcome.job] = outcome
-                        listener.ended(outcome)
+                        attempts.final(outcome)
                     while (
-                        found := self.next(ready(jobs, outcomes, running.keys() | retries.pausing()), running)
+                        found := self.next(ready(jobs, outcomes, running.keys() | attempts.pausing()), running)
                     ) is not None:
                         job, place = found
-                        retries.started(job, listener)
+                        attempts.started(job)
                         try:
                             running[job.name] = self.start(job, place, news)
                         except OSError as error:  # no process, or no room for its log
-                            end(not_started(job, error))
+                            attempts.ended(not_started(job, error))
                             changed = True
-                if running or retries.pausing():
+                if running or attempts.pausing():
                     ended = self.take(news, running, listener)
                     if ended is not None:
-                        end(ended)
+                        attempts.ended(ended)
                         changed = True
         except BaseException:
             stop(running.values(), news, listener)

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from harness.engines import cluster, local
+from harness.engines.attempts import Attempts
 from harness.engines.base import Job, Outcome
 from harness.engines.cluster import ClusterEngine, SchedulerState
 from harness.engines.local import LocalEngine
-from harness.engines.retries import Retries
 from harness.engines.room import Machine
 from harness.engines.spool import SpooledJob, say
 from harness.engines.states import read_states, states_file
@@ -92,13 +92,14 @@ def test_a_process_that_cannot_be_started_is_tried_again(
 
 def test_a_clock_that_jumps_moves_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: -1e12)
-    retries, outcome = Retries((0.05,)), Outcome("a", "failed", kind="infrastructure", message="lost")
-    assert retries.again(outcome, Notes())
-    assert retries.pausing() == {"a"}
+    attempts, outcome = Attempts(Notes(), (0.05,)), Outcome("a", "failed", kind="infrastructure", message="lost")
+    attempts.ended(outcome)
+    assert attempts.pausing() == {"a"}
     time.sleep(0.06)
-    assert retries.pausing() == set()
-    assert not retries.again(outcome, Notes())
-    assert retries.told(outcome).message == "lost (2 attempts)"
+    assert attempts.pausing() == set()
+    assert not attempts.outcomes
+    attempts.ended(outcome)
+    assert attempts.outcomes["a"].message == "lost (2 attempts)"
 
 
 class Done:
