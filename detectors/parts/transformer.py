@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 TEMPERATURE = 10_000.0
 """Ratio of the longest to the shortest wavelength of the sine positions (Vaswani et al., section 3.5)."""
@@ -49,8 +51,19 @@ class Attention(nn.MultiheadAttention):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """What each query gathers from the values: (B, N, C)."""
-        gathered: Tensor = self(query, key, value, need_weights=False)[0]
+        with attention_kernels(query):
+            gathered: Tensor = self(query, key, value, need_weights=False)[0]
         return gathered
+
+
+def attention_kernels(query: Tensor) -> AbstractContextManager[None]:
+    """Around attention: on a GPU, where deterministic algorithms are asked for, none but plain products of matrices.
+
+    torch's fused kernels sum up the gradients of many keys in any order there, unless what isn't deterministic is an error
+    (torch.use_deterministic_algorithms without `warn_only`).
+    """
+    plain = query.is_cuda and torch.are_deterministic_algorithms_enabled()
+    return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
 
 
 class FeedForward(nn.Module):

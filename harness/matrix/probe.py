@@ -17,12 +17,14 @@ from harness.cell.artefacts import resolve_device
 from harness.cell.oracle import as_seen, oracle_like
 from harness.cell.train import training_plan
 from harness.conformance.samples import write_samples
+from harness.errors import InputError
 from harness.matrix.pricing import Rates, step_key, this_machine
 from harness.methods.attach import attach
 from harness.methods.base import TrainingModel
 from harness.methods.config import RegularizedConfiguration
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import target_statistics
+from harness.processes.faults import OutOfMemory
 from harness.suite import Cell, adapter_of
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything
@@ -37,14 +39,23 @@ IMAGES_ON_CPU = 4
 
 
 def probed_rates(cells: Sequence[Cell], report: Callable[[str], None] | None = None) -> Rates:
-    """The rates that a few steps of each kind of cell show on the cells' own device. report: called with each cell's id before."""
+    """The rates that a few steps of each kind of cell show on the cells' own device. report: called with each cell's id before.
+
+    InputError, in a line, for a cell whose step doesn't fit into memory.
+    """
     found: dict[str, float] = {}
     for cell in cells:
         key = step_key(cell.identity.model_dump(mode="json"), this_machine(cell.training.device))
         if key not in found:
             if report:
                 report(cell.id)
-            found[key] = probe(cell)
+            try:
+                found[key] = probe(cell)
+            except OutOfMemory as error:
+                raise InputError(
+                    f"--probe: {cell.id} runs {error}; give a 'training.micro_batch_size' below {error.size}, which `bench` finds by "
+                    "itself"
+                ) from error
     return Rates(found, "probe")
 
 

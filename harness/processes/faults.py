@@ -28,8 +28,15 @@ PASSING = frozenset(
 )  # fmt: skip
 """Errors of the system that may be over in a while: disks and mounts, room, and networks."""
 
-NO_MEMORY = re.compile(r"out of memory|can't allocate memory|_ALLOC_FAILED", re.IGNORECASE)
-"""How torch says it where it has no exception of its own for it: of CUDA's libraries (cuBLAS, cuDNN) and of a CPU's memory."""
+NO_MEMORY = re.compile(r"out of memory|can't allocate memory|_ALLOC(ATION)?_FAILED", re.IGNORECASE)
+"""How torch says it where it has no exception of its own for it: of CUDA's libraries (cuBLAS; cuDNN, from version 9 on in the longer
+form) and of a CPU's memory.
+"""
+
+LOST_LOADER = "DataLoader worker (pid"
+"""How torch, which has no exception of its own for it, begins to say that a process that loads data was killed. What went wrong in such
+a process while it lived is told without an id: `Caught RuntimeError in DataLoader worker process 0`.
+"""
 
 STORED_ERROR = re.compile(r"os error (\d+)|Os \{ code: (\d+)")
 """How safetensors, which is Rust, words an error of the system."""
@@ -68,7 +75,8 @@ def fault_of(error: BaseException) -> Fault:
     for cause in causes(error):
         if isinstance(cause, OutOfMemory):
             return Fault("memory", str(cause))
-        if isinstance(cause, InfrastructureError | BrokenExecutor) or is_out_of_memory(cause):
+        lost = isinstance(cause, InfrastructureError | BrokenExecutor) or is_lost_loader(cause)
+        if lost or is_out_of_memory(cause):
             kind = "infrastructure"
         if isinstance(cause, OSError) and cause.errno in PASSING:
             kind = "infrastructure"
@@ -102,6 +110,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
     )
+
+
+def is_lost_loader(error: BaseException) -> bool:
+    """Whether an exception says that a process that loads data was killed. torch raises it wherever the program is at that moment."""
+    return isinstance(error, RuntimeError) and LOST_LOADER in str(error)
 
 
 def stored_error(error: Exception, path: str) -> OSError | None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from detectors.base import Detector
+from harness.processes.faults import is_out_of_memory
 from harness.records.timings import BatchPoint, ProtocolName
 from harness.throughput.devices import timer_of, timing_settings
 from harness.throughput.measurement import forget_peak, peak_memory
@@ -71,7 +72,9 @@ def batch_curve(point: Callable[[int], BatchPoint], sizes: Sequence[int]) -> tup
     for size in sizes:
         try:
             points.append(point(size))
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             return tuple(points), OUT_OF_MEMORY
         if len(points) > 1 and points[-1].images_per_second < GAIN * points[-2].images_per_second:
             break
@@ -80,6 +83,8 @@ def batch_curve(point: Callable[[int], BatchPoint], sizes: Sequence[int]) -> tup
     if points[-1].size < COMMON_SIZE:
         try:
             points.append(point(COMMON_SIZE))
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             return tuple(points), OUT_OF_MEMORY
     return tuple(points), NO_GAIN

@@ -35,9 +35,10 @@ def gpu_state(device: torch.device) -> GpuState | None:
 
 
 def gpu_is_shared(device: torch.device) -> bool | None:
-    """Whether more than one process computes on a CUDA device; None where nvidia-smi can't tell."""
+    """Whether more than one process computes on a CUDA device, of which this is one; None where nvidia-smi can't tell."""
     lines = _told("--query-compute-apps=pid", f"--id={gpu_uuid(device)}")
-    return None if lines is None else len(lines) > 1
+    # In a container with process ids of its own nvidia-smi lists nobody, not even this process.
+    return len(lines) > 1 if lines else None
 
 
 def gpu_uuid(device: torch.device) -> str:

@@ -65,11 +65,12 @@ def native_precisions(device: torch.device) -> tuple[Precision, ...]:
     """The precisions that a device has instructions for, fp32-strict first; others it may emulate, slowly.
 
     GPUs: NVIDIA's CUDA C++ Programming Guide, compute capabilities: tensor cores for fp16 from 7.0, for bf16 and TF32 from 8.0 on.
-    CPUs: AVX-512 or AMX instructions for a type.
+    PyTorch's notes on HIP (ROCm) semantics: no TF32 there, whatever the number. CPUs: AVX-512 or AMX instructions for a type.
     """
     if device.type == "cuda":
         major, _ = torch.cuda.get_device_capability(device)
-        newer: tuple[Precision, ...] = ("tf32", "amp-bf16") if major >= 8 else ()
+        tf32: tuple[Precision, ...] = ("tf32",) if torch.version.hip is None else ()
+        newer: tuple[Precision, ...] = (*tf32, "amp-bf16") if major >= 8 else ()
         return ("fp32-strict", *newer, *(("amp-fp16",) if major >= 7 else ()))  # type: ignore[return-value]
     # A torch that can't tell what a CPU has offers fp32 alone; any mode may still be named.
     has: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()

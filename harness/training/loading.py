@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from harness.errors import InputError
-from harness.processes.faults import InfrastructureError
+from harness.processes.faults import InfrastructureError, is_lost_loader
 
 Built = TypeVar("Built")
 
@@ -53,7 +53,8 @@ def batches_in_order(
     workers: 0 builds in this process; otherwise that many are forked, and end with the iteration, however it ends (close the
     generator where you leave it early). pin_memory: page-locks the tensors in what `collate` gives, which has to be nested
     dicts and tuples for that (tuples come back as lists). Draws nothing from torch's global generator. Raises the first
-    InputError of a batch, InfrastructureError where a worker was killed.
+    InputError of a batch, InfrastructureError where a worker was killed while a batch was waited for; between two batches torch says
+    so by an exception of its own (`harness.processes.faults.is_lost_loader`).
     """
     loader = DataLoader(
         _Items(build),
@@ -73,8 +74,7 @@ def batches_in_order(
             try:
                 batch = next(iterator, None)
             except RuntimeError as error:
-                # torch has no class of its own for it.
-                if "DataLoader worker" not in str(error):
+                if not is_lost_loader(error):
                     raise
                 raise InfrastructureError(
                     f"a process that loads data was lost: {' '.join(str(error).split())}"

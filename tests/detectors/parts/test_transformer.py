@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from detectors.parts.transformer import MultilayerPerceptron, Transformer, sine_positions
+from harness.training.determinism import deterministic
 
 
 def small(dropout: float = 0.0, seed: int = 0) -> Transformer:
@@ -90,3 +92,28 @@ def test_a_perceptron_has_no_activation_after_its_last_layer() -> None:
     first, last = perceptron.layers
     torch.testing.assert_close(perceptron(features), last(first(features).clamp(min=0)))
     assert (perceptron(features) < 0).any()
+
+
+class Called(TorchDispatchMode):
+    """Notes the operations that run within."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("on_gpu", "asked", "fused"), [(True, True, False), (True, False, True), (False, True, True)])
+def test_a_training_on_a_gpu_has_no_fused_attention_whose_gradient_is_summed_up_in_any_order(
+    monkeypatch: pytest.MonkeyPatch, on_gpu: bool, asked: bool, fused: bool
+) -> None:
+    # ATen/native/transformers/cuda/attention_backward.cu of PyTorch: where it is only warned of what isn't deterministic, the fused
+    # kernels stay as they are. Tensors of the host stand in for those of a GPU, and their fused kernel for a GPU's.
+    monkeypatch.setattr(torch.Tensor, "is_cuda", on_gpu)
+    with deterministic(threads=torch.get_num_threads()), Called() as called:
+        torch.use_deterministic_algorithms(asked, warn_only=True)
+        small()(torch.zeros(1, 5, 8, requires_grad=True), torch.zeros(5, 8), torch.zeros(3, 8)).sum().backward()
+    assert any("_scaled_dot_product_flash" in name for name in called.names) == fused

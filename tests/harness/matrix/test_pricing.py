@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from harness.errors import InputError
 from harness.matrix.pricing import BYTES_A_WEIGHT, Rates, parameters, priced, recorded_rates, step_key, this_machine
+from harness.processes.faults import OutOfMemory
 from harness.suite import Cell, cells_of, load_suite
 
 
@@ -150,3 +152,19 @@ def test_a_probe_takes_steps_of_the_very_cell_and_leaves_nothing_behind(
     assert asked == [cell.id for cell in cells]
     prices = priced(cells, {"roads": 72}, [rates], {})
     assert all(price.basis == "probe" and price.seconds and price.seconds > 0 for price in prices.values())
+
+
+def test_a_probe_that_does_not_fit_into_memory_names_the_cell_and_the_key(
+    cells: tuple[Cell, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.matrix import probe
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OutOfMemory(1, 16, "CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(probe, "train", full)
+    with pytest.raises(
+        InputError, match=r"^--probe: .* micro-batches of 16: .*'training.micro_batch_size' below 16"
+    ) as raised:
+        probe.probed_rates(cells[:1])
+    assert cells[0].id in str(raised.value)

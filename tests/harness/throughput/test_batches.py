@@ -14,12 +14,19 @@ from harness.throughput.protocol import PROTOCOLS
 SIZES = PROTOCOLS["lane-latency/1"].batch_sizes
 
 
-def device(rate: Callable[[int], float], room: int = 1000) -> Callable[[int], BatchPoint]:
-    """A device that takes `rate(size)` images a second, and has room for so many at once."""
+FULL = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+)
+"""How a device says that it has no room: torch itself, and the libraries that it calls."""
+
+
+def device(rate: Callable[[int], float], room: int = 1000, error: Exception = FULL[0]) -> Callable[[int], BatchPoint]:
+    """A device that takes `rate(size)` images a second, and has room for so many at once, else an error."""
 
     def point(size: int) -> BatchPoint:
         if size > room:
-            raise torch.OutOfMemoryError
+            raise error
         return BatchPoint(
             size=size,
             batch_ms=1e3 * size / rate(size),
@@ -54,3 +61,16 @@ def test_sizes_rise_until_there_is_no_gain_or_no_room(
     points, why = batch_curve(device(rate, room), SIZES)
     assert [point.size for point in points] == sizes
     assert why == ended
+
+
+@pytest.mark.parametrize("error", FULL)
+@pytest.mark.parametrize("rate", [lambda size: 10.0 * size, lambda size: 10.0])
+def test_a_device_is_full_whoever_says_so(rate: Callable[[int], float], error: Exception) -> None:
+    assert batch_curve(device(rate, 8, error), SIZES)[1] == "out of memory"
+
+
+@pytest.mark.parametrize("rate", [lambda size: 10.0 * size, lambda size: 10.0])
+def test_another_error_ends_the_sweep(rate: Callable[[int], float]) -> None:
+    error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        batch_curve(device(rate, 8, error), SIZES)

@@ -49,6 +49,12 @@ def test_two_processes_share_a_gpu_and_one_has_it_alone(smi: Path) -> None:
     assert gpu.gpu_is_shared(CUDA) is True
 
 
+def test_nvidia_smi_that_lists_not_even_this_process_does_not_see_who_computes(smi: Path) -> None:
+    # In a container without the host's process ids: github.com/NVIDIA/nvidia-docker, issue 179.
+    smi.write_text("")
+    assert gpu.gpu_is_shared(CUDA) is None
+
+
 def test_without_nvidia_smi_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(gpu, "gpu_uuid", lambda device: "GPU-1234")

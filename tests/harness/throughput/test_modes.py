@@ -63,3 +63,11 @@ def test_a_gpu_offers_what_its_compute_capability_has(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert native_precisions(torch.device("cuda")) == precisions
+
+
+def test_an_amd_gpu_has_no_tf32_whatever_torch_says_of_its_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 4))
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    assert native_precisions(torch.device("cuda")) == ("fp32-strict", "amp-bf16", "amp-fp16")
+    with pytest.raises(InputError, match="TF32"):
+        check_mode(Mode("tf32"), torch.device("cuda"))
