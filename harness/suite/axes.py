@@ -114,15 +114,15 @@ def points_of(suite: Suite, seeds: int | None = None) -> tuple[Point, ...]:
     found = {point for point in whole.points() if not any(region.holds(point) for region in excluded)}
     for part in suite.include:
         found.update(axes.region(part, seeds_of(part, suite, seeds)).points())
-    found = {point for point in found if not is_program(point.detector) or can_answer(suite, point)}
+    found = {point for point in found if can_be(suite, point)}
     places = [{name: place for place, name in enumerate(axis)} for axis in (axes.dataset, axes.detector, axes.method)]
     datasets, detectors, methods = places
     return tuple(sorted(found, key=lambda p: (datasets[p.dataset], detectors[p.detector], p.seed, methods[p.method])))
 
 
-def can_answer(suite: Suite, point: Point) -> bool:
-    """Whether a point is one that a program can have."""
-    return point.seed == 0 and suite.methods[point.method].kind == "baseline"
+def can_be(suite: Suite, point: Point) -> bool:
+    """Whether a cell can stand at a point: a program's only at seed 0 of methods of kind `baseline`."""
+    return not is_program(point.detector) or (point.seed == 0 and suite.methods[point.method].kind == "baseline")
 
 
 def seeds_of(part: Inclusion, suite: Suite, seeds: int | None = None) -> Collection[int]:
@@ -147,7 +147,8 @@ def check_axes(suite: Suite) -> None:
     without = set(points_of(suite.model_copy(update={"include": ()})))
     for number, inclusion in enumerate(suite.include):
         axes.check(inclusion, suite.file, f"include.{number}")
-        added = set(axes.region(inclusion, seeds_of(inclusion, suite)).points())
+        points = axes.region(inclusion, seeds_of(inclusion, suite)).points()
+        added = {point for point in points if can_be(suite, point)}
         if added <= without:
             raise InputError(
                 f"{suite.file}: key 'include.{number}': adds no cell that isn't there already: widen it or take it out"

@@ -162,6 +162,14 @@ def test_roots_that_are_none_are_refused(roots, tmp_path):
         score_images(empty, roots[1], ["a.jpg"])
 
 
+def test_labels_in_a_folder_that_is_a_link_are_labels(roots, tmp_path):
+    for root in roots:
+        (tmp_path / f"linked {root.name}").mkdir()
+        (tmp_path / f"linked {root.name}" / "clip").symlink_to(root)
+    counts, _ = score_images(tmp_path / "linked labels", tmp_path / "linked predictions", ["clip/a.jpg"])
+    assert counted(counts.sums(0.5)) == [1, 0, 0]
+
+
 def test_a_folder_in_place_of_a_file_is_no_lanes(roots):
     (roots[1] / "a.lines.txt").unlink()
     (roots[1] / "a.lines.txt").mkdir()

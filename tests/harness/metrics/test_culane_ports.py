@@ -74,6 +74,8 @@ def test_short_lanes_are_dropped_and_said(tmp_path):
     [
         (b"/a.jpg\nb.jpg \r\nc.jpg\rd.jpg", ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]),
         ("a.jpg\u00a0\n".encode(), ["a.jpg"]),
+        (b"//a.jpg\n a.jpg\n", ["/a.jpg", " a.jpg"]),
+        ("a\u2028b.jpg\n".encode(), ["a\u2028b.jpg"]),
     ],
 )
 def test_lists_are_read_as_the_ports_read_them(text, images):
@@ -90,8 +92,21 @@ def test_lists_that_the_ports_fail_on_are_refused(tmp_path, text, word):
         read_lists([tmp_path / "list.txt"], listed_images)
 
 
-def test_only_jpg_stands_for_a_file_of_lanes(tmp_path):
+def test_another_image_size_and_lane_width(tmp_path):
+    labels, predictions = tmp_path / "labels", tmp_path / "predictions"
+    for root, x in ((labels, 50), (predictions, 54)):
+        root.mkdir()
+        (root / "a.lines.txt").write_text(f"{x} 0 {x} 99\n")
+    sizes = {"image_size": (100, 200), "lane_width": 10}
+    counts, odd = score_images(labels, predictions, ["a.jpg"], thresholds=(7 / 15, 7 / 15 - 1e-9), strict=True, **sizes)
+    # 11 columns each, 7 of them common, 15 in all; ends beyond the image, which are round, would have less in common
+    assert (counts.sums(7 / 15).tp, counts.sums(7 / 15 - 1e-9).tp) == (0, 1)
+    assert odd == ()
+
+
+def test_only_jpg_stands_for_a_file_of_lanes_and_does_so_everywhere(tmp_path):
     assert lanes_file(tmp_path, "a.jpg") == str(tmp_path / "a.lines.txt")
+    assert lanes_file(tmp_path, "a.jpg/b.jpg") == str(tmp_path / "a.lines.txt" / "b.lines.txt")
     (tmp_path / "a.lines.txt").write_text("1 2 3 4\n")
     with pytest.raises(InputError, match=r"a\.png"):
         score_images(tmp_path, tmp_path, ["a.png"])

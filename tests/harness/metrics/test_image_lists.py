@@ -10,7 +10,7 @@ from harness.metrics.image_lists import lanes_file, read_list, read_lists
 
 def test_names_with_and_without_slash_spaces_and_carriage_returns(tmp_path):
     file = tmp_path / "test0_normal.txt"
-    file.write_bytes(b"/a/1.jpg\r\nb/2.jpg  \n/c.jpg\n")
+    file.write_bytes(b"/a/1.jpg\r\nb/2.jpg  \n//c.jpg\n")
     split = read_list(file)
     assert split.name == "test0_normal"
     assert split.images == ("a/1.jpg", "b/2.jpg", "c.jpg")
@@ -44,12 +44,14 @@ def test_the_lanes_lie_where_the_official_evaluator_looks(tmp_path, line, lanes)
     assert os.fsencode(lanes_file(tmp_path, image)) == os.fsencode(tmp_path) + b"/" + lanes
 
 
-def test_blank_lines_and_repeated_images_are_odd(tmp_path):
+def test_blank_lines_repeated_images_and_a_nul_are_odd(tmp_path):
     file = tmp_path / "list.txt"
-    file.write_text("a.jpg\n\n/a.jpg\n")
+    file.write_text("a.jpg\n\n/a.jpg\nb\0.jpg\n\n")
     split = read_list(file)
-    assert split.images == ("a.jpg", "a.jpg")
-    assert [odd.line for odd in split.oddities] == [2, 3]
+    assert split.images == ("a.jpg", "a.jpg", "b\0.jpg")
+    assert [(odd.line, odd.what.split(":")[0]) for odd in split.oddities] == [
+        (2, "a blank line"), (3, "a.jpg is listed again"), (4, "a NUL"), (5, "a blank line"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])
@@ -75,8 +77,9 @@ def test_lists_that_overlap_or_share_a_name_are_refused(tmp_path):
     same.write_text("c.jpg\n")
     with pytest.raises(InputError, match=r"b\.jpg"):
         read_lists([one, two])
-    with pytest.raises(InputError, match="rename"):
-        read_lists([one, same])
+    for other in (same, one):
+        with pytest.raises(InputError, match="rename"):
+            read_lists([one, other])
     assert [split.name for split in read_lists([two, same])] == ["two", "one"]
 
 

@@ -93,6 +93,20 @@ def test_the_nearest_marker_is_prolonged_to_the_bottom_row(tmp_path):
     assert rows[501] == pytest.approx(rows[500] + (rows[550] - rows[500]) / (550 - 501 + 1))
 
 
+def test_the_nearest_marker_is_the_one_that_starts_nearest(tmp_path):
+    markers = [marker((600, 650), (620, 550), (5.0, 20.0)), marker((630, 500), (650, 450), (6.0, 9.0))]
+    (rows,) = label_rows(write(tmp_path, label({"lane_id": "l0", "markers": markers})))
+    assert rows[716] == round(600 - 66 * 20 / 100)
+
+
+@pytest.mark.parametrize(("end", "inside"), [((0, 550), 1), ((1, 549), 2)])
+def test_a_lane_with_one_row_inside_the_image_is_dropped(tmp_path, end, inside):
+    beside = [marker((-100, 650), end, (-1.0, 9.0)), marker((-50, 500), (-90, 450), (12.0, 16.0))]
+    file = write(tmp_path, label(lane(), {"lane_id": "r0", "markers": beside}))
+    assert [int((rows >= 0).sum()) for rows in label_rows(file)][1:] == [inside]
+    assert len(read_label(file)) == inside
+
+
 def test_lanes_are_renamed_from_the_middle_out_and_only_four_are_scored(tmp_path):
     content = label(lane("l3", -300), lane("l1", -100), lane("r2", 100), lane("r5", 300), lane("r7", 500))
     lanes = read_label(write(tmp_path, content))
@@ -137,6 +151,9 @@ def changed(path, value):
         changed(["lanes", 0, "markers", 0, "world_start"], {}),
         label({"lane_id": "l0", "markers": [marker((600, 650), (600, 550)), marker((600, 500), (600, 450))]}),
         label(
+            {"lane_id": "l0", "markers": [marker((600, 300), (610, 200), (-1.0, 9.0)), marker((620, 180), (630, 150))]}
+        ),
+        label(
             {"lane_id": "l0", "markers": [marker((600, 200), (610, 150)), marker((620, 250), (610, 240), (1.0, 1.0))]}
         ),
     ],
@@ -160,6 +177,23 @@ def test_a_prediction_is_found_by_the_last_two_parts_of_the_label(scene):
     assert odd == ()
     sums = counts.sums(0.5)
     assert (sums.tp, sums.fp, sums.fn) == (1, 0, 1)
+
+
+def test_labels_are_found_in_the_order_of_their_absolute_paths(tmp_path, monkeypatch):
+    names = [f"{folder}/{number}.json" for number in range(9, -1, -1) for folder in ("r2", "r10")]
+    for name in [*names, "r2/note.txt"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    monkeypatch.chdir(tmp_path / "r2")
+    assert find_labels(Path("..")) == sorted(f"{tmp_path}/r2/../{name}" for name in names)
+    assert find_labels(Path()) == [f"{tmp_path}/r2/{number}.json" for number in range(10)]
+
+
+def test_further_thresholds_are_counted_at(scene):
+    scene[2].write_text("601 716 614 650 634 550 654 450\n")  # 14 px beside the lane: 17 columns of 45 in common
+    counts, _ = score(*scene[:2], thresholds=(0.3,))
+    assert counts.thresholds == (*LADDER, 0.3)
+    assert (counts.sums(0.3).tp, counts.sums(0.5).tp) == (1, 0)
 
 
 def test_dropped_points_and_lanes_are_said(scene):

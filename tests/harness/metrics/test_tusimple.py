@@ -230,6 +230,12 @@ def test_only_labels_that_are_asked_for_need_their_keys(tmp_path):
         score_file(*write(tmp_path, [GOOD, {**GOOD, "raw_file": "b"}], [label, {"raw_file": "b"}]))
 
 
+@pytest.mark.parametrize("lanes", [[[5, 6]], [[5, 6, 7, 8]], [[5, 6, 7], [5, 6]]])
+def test_label_lanes_of_another_length_than_the_rows_are_refused(tmp_path, lanes):
+    with pytest.raises(InputError, match=r"gt\.json"):
+        score_file(*write(tmp_path, [GOOD], [{**LABEL, "lanes": lanes}]))
+
+
 def write(folder, predictions, labels=None):
     label = {"raw_file": "a", "lanes": [[5, 6, 7]], "h_samples": [10, 20, 30]}
     (folder / "gt.json").write_text("".join(json.dumps(line) + "\n" for line in labels or [label]))

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.datasets.base import FORMS, Dataset, open_dataset
+from harness.datasets.base import FORMS, Dataset, Frame, open_dataset
 from harness.datasets.lines import write_lines_file
 from harness.datasets.predictions import pack_predictions, unpack_predictions
+from harness.datasets.tusimple import TuSimple
 from harness.errors import InputError
 from harness.files.fingerprint import fingerprint
 from harness.files.stored import cache_folder
@@ -22,9 +23,10 @@ from harness.lanes import Lane
 from harness.metrics.label_pack import PACKS, LabelPack
 from harness.metrics.llamas import count_labels, find_labels
 from harness.metrics.tusimple import score_file
-from harness.records.counts import AccuracyScores, OverlapScores, scope_scores
+from harness.records.counts import UNNAMED, AccuracyScores, OverlapScores, scope_scores
 from harness.scoring import SCORINGS
 from harness.scoring.headline import headline, score_of
+from harness.scoring.images import of_images
 
 SIZES = {"culane": (590, 1640), "tusimple": (720, 1280), "llamas": (717, 1276)}
 
@@ -151,10 +153,14 @@ def test_llamas_scores_are_those_of_the_official_metric(trees: ModuleType, tmp_p
     assert scores.f1_75 is not None
     assert scores.f1_50 is not None
     assert 0 < scores.f1_75 < scores.f1_50 < 1
+    assert headline(scores) == scores.f1_50
 
 
 def test_the_two_label_files_of_tusimples_training_set_are_scored_as_one(trees: ModuleType, tmp_path: Path) -> None:
     dataset = tree(trees, "tusimple", tmp_path / "data")
+    assert isinstance(dataset, TuSimple)
+    for file in dataset.label_files("train"):
+        file.write_text(file.read_text().removesuffix("\n"))
     frames = dataset.frames("train")
     dataset.write_predictions(tmp_path / "out", frames, [dataset.lanes(frame) for frame in frames])
     counts, _ = SCORINGS["tusimple"].scorer(dataset, "train", tmp_path / "out", progress=lambda done: None, workers=1)
@@ -241,6 +247,18 @@ def test_the_headline_of_tusimples_form_is_its_accuracy() -> None:
     assert headline(scores) == 0.9
 
 
+def test_a_frame_without_a_scenario_is_counted_under_a_name() -> None:
+    frames = [Frame(f"{scenario}.jpg", Path("a.jpg"), scenario, "clip") for scenario in ("night", None)]
+    assert of_images(frames)["scenario"].tolist() == ["night", UNNAMED]
+
+
+def test_a_headline_score_that_is_not_defined_is_0(trees: ModuleType, tmp_path: Path) -> None:
+    dataset = tree(trees, "culane", tmp_path)
+    frame = dataset.frames("test")[0]
+    (tmp_path / frame.id).with_suffix(".lines.txt").write_text("")
+    assert score_of(dataset, "test", [frame], [()], workers=1) == 0.0
+
+
 def test_a_headline_score_is_of_the_chosen_frames_alone(trees: ModuleType, tmp_path: Path) -> None:
     dataset = tree(trees, "culane", tmp_path)
     chosen = [frame for frame in dataset.frames("test") if dataset.lanes(frame)][:4]
@@ -249,3 +267,6 @@ def test_a_headline_score_is_of_the_chosen_frames_alone(trees: ModuleType, tmp_p
     half: list[list[Lane]] = [*labels[:2], [], []]
     found, count = sum(map(len, labels[:2])), sum(map(len, labels))
     assert score_of(dataset, "test", chosen, half, workers=1) == pytest.approx(2 * found / (found + count))
+    assert score_of(dataset, "test", chosen, [()] * 4, workers=1) == 0.0
+    repeating = [[Lane(np.repeat(lane.points, 2, axis=0)) for lane in lanes] for lanes in labels]
+    assert score_of(dataset, "test", chosen, repeating, workers=1) == 1.0

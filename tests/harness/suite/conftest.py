@@ -21,13 +21,26 @@ PLAIN: dict[str, Any] = {
     "methods": {"baseline": None, "samiro": {"oracle": "small"}},
 }
 
+PROGRAM = """
+name: seer
+paper: "Anon: On Tea, 2020"
+year: 2020
+family: keypoint
+backbone: tea
+upstream: https://example.org/tea
+licence: MIT
+forms: {culane: {confidence_threshold: 0.4, selected_on: val}}
+command: [python, seer.py, "{images}", "{predictions}"]
+"""
+
 Loading = Callable[..., Suite]
 
 
 @pytest.fixture(scope="session")
 def loading(tmp_path_factory: pytest.TempPathFactory) -> Loading:
-    """Reads the small suite with some of its parts replaced."""
+    """Reads the small suite with some of its parts replaced; a program, `seer` of `tea.yaml`, lies beside it."""
     path: Path = tmp_path_factory.mktemp("suite") / "mine.yaml"
+    (path.parent / "tea.yaml").write_text(PROGRAM)
 
     def load(**parts: object) -> Suite:
         path.write_text(yaml.safe_dump({**PLAIN, **parts}, sort_keys=False))

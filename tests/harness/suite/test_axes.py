@@ -115,6 +115,9 @@ def test_another_number_of_seeds_takes_the_place_of_every_number_and_cuts_lists(
         ({"exclude": [{"method": "*"}]}, "leaves no cell"),
         ({"exclude": {"method": "samiro"}}, "key 'exclude'"),
         ({"include": [{"detector": "resa_*"}]}, r"key 'include\.0': adds no cell"),
+        ({"include": [{"seeds": 2}, {"seeds": [1]}]}, r"key 'include\.1': adds no cell"),
+        ({"detectors": {"resa_micro": None, "tea.yaml": None}, "include": [{"detector": "seer", "seeds": 2}]},
+         r"key 'include\.0': adds no cell"),
         ({"include": [{"detector": "rsa_*", "seeds": 3}]}, r"include\.0\.detector.*no detector is called"),
         ({"include": [{"seed": 3}]}, r"unknown key 'include\.0\.seed': did you mean 'seeds'"),
         ({"include": [{"seeds": -1}]}, r"key 'include\.0\.seeds'"),
@@ -139,6 +142,31 @@ def test_a_condition_without_seeds_holds_of_however_many_run(loading: Callable[.
     made = loading(seeds=1, exclude=[{"method": "samiro"}])
     assert {point.method for point in points_of(made, 3)} == {"baseline"}
     assert {point.seed for point in points_of(made, 3)} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    "parts", [{}, {"exclude": [{"detector": "seer"}], "include": [{"detector": "s*", "seeds": 2}]}]
+)
+def test_a_program_has_seed_0_of_methods_of_kind_baseline_also_where_it_is_included(
+    loading: Callable[..., Suite], parts: dict[str, object]
+) -> None:
+    methods = {"samiro": {"oracle": "small"}, "baseline": None, "other": {"kind": "baseline"}}
+    made = loading(seeds=3, detectors={"resa_micro": None, "tea.yaml": None}, methods=methods, **parts)
+    seer = [point for point in points_of(made) if point.detector != "resa_micro"]
+    assert [(point.seed, point.method) for point in seer] == [(0, "baseline"), (0, "other")]
+    assert select(made, points_of(made), ["detector=seer"]) == tuple(seer)
+
+
+def test_of_cells_that_are_all_excluded_some_can_be_included(loading: Callable[..., Suite]) -> None:
+    made = loading(
+        exclude=[{"seed": 0}], include=[{"seeds": [1], "method": "samiro"}, {"seeds": [1], "detector": "r*"}]
+    )
+    assert [(p.detector, p.seed, p.method) for p in points_of(made)] == [
+        ("ufldv2_micro", 1, "samiro"),
+        ("resa_micro", 1, "baseline"),
+        ("resa_micro", 1, "samiro"),
+    ]
+    assert select(made, points_of(made), ["seed=1"]) == points_of(made)
 
 
 def test_expressions_choose_cells_and_several_are_alternatives(suite: Suite) -> None:
@@ -178,3 +206,5 @@ def test_an_expression_that_no_cell_fits_is_told(loading: Callable[..., Suite]) 
     made = loading(exclude=[{"detector": "resa_*", "method": "samiro"}])
     with pytest.raises(InputError, match="no cell of mine is all of that"):
         select(made, points_of(made), ["detector=resa_*,method=samiro"])
+    with pytest.raises(InputError, match="--skip 'method=baseline': leaves no cell of mine: skip less"):
+        select(made, points_of(made), ["detector=resa_*"], ["method=baseline"])

@@ -135,6 +135,8 @@ def test_what_a_control_oracle_is_a_control_of_is_in_the_identity(loading: Calla
         ({"evaluations": {"a": {"corruption": {"nam": "fog"}}}}, "unknown key 'evaluations.a.corruption.nam': did you mean 'name'"),
         ({"evaluations": {"a": {"corruption": {"name": "fog"}}, "a-1": {}}}, "'evaluations': 'a-1' is the name of two"),
         ({"evaluations": {"a": {"dataset": "roads", "split": "val"}}}, "has no 'val', which evaluations.a reads"),
+        ({"training": {"selection": "val-best"}}, r"has no 'val', which training\.selection reads"),
+        ({"training": {"confidence": "val-best"}}, r"has no 'val', which training\.confidence reads"),
         ({"oracles": {"small": {"configuration": {"name": "shuffled:smal"}}}}, "unknown oracle 'smal'"),
         ({"oracles": {"small": {"configuration": {"name": "shuffled:small"}}}}, "unknown oracle 'small'"),
         ({"oracles": {"small": {"configuration": {"name": "tim:a"}}}}, "'oracles.small.configuration.name'.*did you mean 'timm'"),
@@ -148,15 +150,41 @@ def test_a_mistake_names_its_key(loading: Callable[..., Suite], parts: dict[str,
 
 
 def test_a_dataset_that_is_only_tested_on_needs_no_training_split(loading: Callable[..., Suite]) -> None:
-    far = {"rendered": {"seed": 3, "splits": {"test": {"frames": 4}}}}
+    far = {"rendered": {"seed": 3, "splits": {"val": {"frames": 4}}}}
     parts: dict[str, Any] = {
         "datasets": {"near": TWO["near"], "far": far},
         "oracles": {},
         "methods": {"baseline": None},
-        "evaluations": {"other": {"dataset": "far"}},
+        "evaluations": {"own": {"trained_on": "near"}, "other": {"dataset": "far", "split": "val"}},
     }
     with pytest.raises(InputError, match=r"datasets\.far\.rendered\.splits': has no 'train', which training reads"):
         loading(**parts)
+    parts["evaluations"]["other"]["trained_on"] = "near"
     suite = loading(**parts, exclude=[{"dataset": "far"}])
-    assert splits_read(suite) == {"near": {"train": "training"}, "far": {"test": "evaluations.other"}}
+    assert splits_read(suite) == {
+        "near": {"train": "training", "test": "evaluations.own"},
+        "far": {"val": "evaluations.other"},
+    }
     assert {cell.identity.dataset for cell in cells_of(suite)} == {"near"}
+
+
+def test_a_split_is_asked_for_by_the_key_that_does_so_first(loading: Callable[..., Suite]) -> None:
+    suite = loading(evaluations={"first": None, "second": {"batch_size": 2}})
+    assert splits_read(suite) == {"roads": {"train": "training", "test": "evaluations.first"}}
+    far = {"rendered": {"seed": 3, "splits": {"test": {"frames": 4}}}}
+    oracle = {"dataset": "far", "configuration": {"name": "mim:resnet_micro", "steps": 2}}
+    with pytest.raises(InputError, match=r"datasets\.far\..*: has no 'train', which oracles\.small reads"):
+        loading(datasets={"near": TWO["near"], "far": far}, oracles={"small": oracle}, exclude=[{"dataset": "far"}])
+
+
+def test_a_dataset_that_only_a_program_is_asked_about_is_read_for_its_evaluations_alone(
+    loading: Callable[..., Suite],
+) -> None:
+    suite = loading(
+        datasets={"roads": {"rendered": {"seed": 1, "splits": {"test": {"frames": 4}}}}},
+        oracles={},
+        methods={"baseline": None},
+        detectors={"tea.yaml": None},
+        training={"selection": "val-best"},
+    )
+    assert splits_read(suite) == {"roads": {"test": "evaluations.test"}}

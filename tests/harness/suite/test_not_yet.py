@@ -12,23 +12,12 @@ from typing import Any
 import pytest
 
 from harness.cli.main import main
+from harness.errors import InputError
 from harness.matrix.plan import make_plan
 from harness.programs.cell import program_cells
-from harness.suite import Choice, Suite, cells_of, load_suite, not_yet, suite_names, tier_of
+from harness.suite import Choice, Suite, cells_of, load_suite, not_yet, refuse_not_yet, suite_names, tier_of
 
 SPLITS = {"train": {"frames": 4}, "test": {"frames": 4}}
-
-PROGRAM = """
-name: seer
-paper: "Anon: On Tea, 2020"
-year: 2020
-family: keypoint
-backbone: tea
-upstream: https://example.org/tea
-licence: MIT
-forms: {culane: {confidence_threshold: 0.4, selected_on: val}}
-command: [python, seer.py, "{images}", "{predictions}"]
-"""
 
 ASKS_FOR_MUCH: dict[str, Any] = {
     "datasets": {name: {"rendered": {"seed": seed, "splits": SPLITS}} for name, seed in (("roads", 1), ("paths", 2))},
@@ -42,9 +31,7 @@ ASKS_FOR_MUCH: dict[str, Any] = {
 
 def asking_a_program(loading: Callable[..., Suite]) -> Suite:
     """The suite with a program beside the trained detectors, which alone asks for what can't be done."""
-    suite = loading(**ASKS_FOR_MUCH)
-    (Path(suite.file).parent / "seer.yaml").write_text(PROGRAM)
-    return loading(**ASKS_FOR_MUCH, detectors={"ufldv2_micro": None, "seer.yaml": None})
+    return loading(**ASKS_FOR_MUCH, detectors={"ufldv2_micro": None, "tea.yaml": None})
 
 
 def keys(suite: Suite, **choice: Any) -> list[str]:
@@ -58,6 +45,22 @@ def test_only_what_the_chosen_cells_need_is_told(loading: Callable[..., Suite]) 
     assert not_yet(suite, cells_of(suite)) == ()
     assert not_yet(suite, program_cells(suite, Choice(only=["dataset=roads"])))[0].key == "evaluations.fog.corruption"
     assert keys(loading()) == []
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "advice"),
+    [
+        (ASKS_FOR_MUCH["evaluations"], "every cell asks for it: take it out in a copy of the suite"),
+        ({"test": None, "fog": ASKS_FOR_MUCH["evaluations"]["fog"]}, "--only runs cells without"),
+    ],
+)
+def test_a_refusal_advises_what_helps_where_all_are_programs(
+    loading: Callable[..., Suite], evaluations: dict[str, Any], advice: str
+) -> None:
+    alone: dict[str, Any] = {"detectors": {"tea.yaml": None}, "methods": {"baseline": None}, "oracles": {}}
+    suite = loading(**{**ASKS_FOR_MUCH, **alone, "evaluations": evaluations})
+    with pytest.raises(InputError, match=advice):
+        refuse_not_yet(suite, program_cells(suite, Choice(only=["dataset=roads"])))
 
 
 def test_bench_refuses_with_the_sentences_of_plan_before_any_work(

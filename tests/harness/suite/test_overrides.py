@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from detectors.meta import Configuration
-from detectors.registry import detector_meta
+from detectors.registry import detector_class, detector_meta
 from harness.errors import InputError
+from harness.files import remembered
 from harness.suite import Suite, cells_of
 
 LLAMAS = {"road": {"form": "llamas"}}
@@ -38,6 +41,40 @@ def test_a_detectors_own_override_lies_over_the_defaults_and_those_over_what_is_
     assert configuration(suite, "resa_micro").recipe.batch_size == 8
 
 
+def test_a_detectors_own_weights_win_over_those_of_the_defaults(loading: Callable[..., Suite]) -> None:
+    published = {"ufldv2_micro": {"weights": "none"}, "resa_micro": None}
+    suite = loading(defaults={"weights": "file:start.pth"}, detectors=published)
+    assert configuration(suite, "ufldv2_micro").weights == "none"
+    assert configuration(suite, "resa_micro").weights.endswith("start.pth")
+
+
+def test_an_architecture_is_said_in_full(loading: Callable[..., Suite]) -> None:
+    """Else another default of an option would leave the identity of a cell as it was."""
+    suite = loading(detectors={"resa_micro": {"architecture": {"channels": 8}}})
+    published = detector_meta("resa_micro").configurations["culane"].architecture
+    options = detector_class("resa_micro").architecture.model_validate({**published, "channels": 8})
+    assert configuration(suite, "resa_micro").architecture == options.model_dump(mode="json")
+
+
+def test_what_is_remembered_of_a_detector_is_of_its_overrides_and_form(
+    loading: Callable[..., Suite], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(remembered.SWITCH, "1")
+    monkeypatch.setattr(remembered, "_LIGHT", True)
+    for form, size in product(("culane", "tusimple"), (4, 8)):
+        suite = loading(
+            datasets={"road": {"form": form}},
+            oracles={},
+            methods={"baseline": None},
+            detectors={"resa_micro": None},
+            defaults={"recipe": {"batch_size": size}},
+        )
+        found = configuration(suite, "resa_micro")
+        assert found.recipe.batch_size == size
+        assert found.architecture["rows"] == detector_meta("resa_micro").configurations[form].architecture["rows"]
+
+
 def test_steps_and_epochs_take_each_others_place_layer_by_layer(loading: Callable[..., Suite]) -> None:
     suite = loading(
         defaults={"recipe": {"steps": 60}}, detectors={"ufldv2_micro": {"recipe": {"epochs": 2}}, "resa_micro": None}
@@ -48,14 +85,14 @@ def test_steps_and_epochs_take_each_others_place_layer_by_layer(loading: Callabl
     ]
 
 
-def test_overrides_for_a_form_hold_on_its_datasets_alone(loading: Callable[..., Suite]) -> None:
+def test_overrides_for_a_form_hold_on_its_datasets_alone_and_over_those_for_all(
+    loading: Callable[..., Suite],
+) -> None:
     both = {"c": {"form": "culane"}, "t": {"form": "tusimple"}}
-    forms = {"tusimple": {"recipe": {"epochs": 7}}}
-    suite = loading(
-        datasets=both, oracles={}, methods={"baseline": None}, detectors={"resa_resnet18": {"forms": forms}}
-    )
-    published = detector_meta("resa_resnet18").configurations["culane"].recipe.epochs
-    assert [cell.configuration.recipe.epochs for cell in cells_of(suite)] == [published, 7]
+    part = {"recipe": {"epochs": 5}, "forms": {"tusimple": {"recipe": {"epochs": 7}}}}
+    suite = loading(datasets=both, oracles={}, methods={"baseline": None}, detectors={"resa_resnet18": part})
+    assert [cell.configuration.recipe.epochs for cell in cells_of(suite)] == [5, 7]
+    assert [list(cell.meta.configurations) for cell in cells_of(suite)] == [["culane"], ["tusimple"]]
 
 
 def test_a_form_without_configuration_starts_like_another_and_a_published_one_is_kept(

@@ -48,11 +48,27 @@ def test_options_of_sbatch_are_laid_over_one_by_one(two: Callable[..., Suite]) -
 
 
 def test_the_command_line_has_the_last_word(two: Callable[..., Suite]) -> None:
-    suite = two(hours=1, slurm={"qos": "low"}, cells=[{"method": "other", "hours": 3}])
+    suite = two(hours=1, cpus=2, slurm={"qos": "low"}, cells=[{"method": "other", "hours": 3}])
     assert hours(with_resources(suite, ["hours=5,slurm.partition=gpu"])) == {"baseline": 5, "other": 5}
     assert hours(with_resources(suite, ["hours=5", "method=base*,hours=6.5"])) == {"baseline": 6.5, "other": 5}
-    assert needs_of(with_resources(suite, ["slurm.partition=gpu"])).slurm == {"qos": "low", "partition": "gpu"}
+    assert hours(with_resources(suite, ["method=other,hours=6.5"])) == {"baseline": 1, "other": 6.5}
+    assert needs_of(with_resources(suite, ["hours=5"])).cpus == 2
     assert with_resources(suite, []) == suite
+
+
+def test_options_of_sbatch_on_the_command_line_are_laid_over_one_by_one_for_every_cell(
+    two: Callable[..., Suite],
+) -> None:
+    suite = two(slurm={"qos": "low"}, cells=[{"method": "other", "slurm": {"qos": "high"}}])
+
+    def options(expression: str) -> list[dict[str, str | int]]:
+        made = with_resources(suite, [expression])
+        return [needs_of(made, cell.identity).slurm for cell in cells_of(made)][:2]
+
+    assert options("slurm.partition = gpu, slurm.comment=a=b") == [
+        {"qos": qos, "partition": "gpu", "comment": "a=b"} for qos in ("low", "high")
+    ]
+    assert options("slurm.qos=urgent") == [{"qos": "urgent"}] * 2
 
 
 @pytest.mark.parametrize(
@@ -64,6 +80,8 @@ def test_the_command_line_has_the_last_word(two: Callable[..., Suite]) -> None:
         ("method=nobody,hours=3", r"no method is called 'nobody'"),
         ("slurm.time=3", r"the engine sets this option itself: say 'hours'"),
         ("hours=1,hours=2", r"key 'hours' stands twice"),
+        ("slurm.qos=a,slurm.qos=b", r"key 'slurm\.qos' stands twice"),
+        ("slrum.qos=a", r"unknown key 'slrum\.qos'"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_named(two: Callable[..., Suite], expression: str, said: str) -> None:

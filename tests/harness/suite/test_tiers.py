@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.errors import InputError
 from harness.suite import Choice, Suite, cells_of, tier_of
+from harness.suite.choice import chosen_points
 
 TIERS: dict[str, Any] = {
     "first": [{"detector": "ufldv2_*", "method": "baseline"}, {"detector": "ufldv2_*", "seed": 0}],
@@ -50,6 +52,24 @@ def test_a_cell_is_of_the_first_tier_that_it_fits(suite: Suite) -> None:
         tier = tier_of(suite, cell.identity)
         found[tier] = found.get(tier, 0) + 1
     assert found == {"first": len(FIRST), "second": len(SECOND), "third": len(THIRD)}
+
+
+def test_tiers_stand_in_the_order_of_the_file(loading: Callable[..., Suite]) -> None:
+    made = loading(tiers={"main": [{"method": "samiro"}], "appendix": [{"detector": "*"}]})
+    assert [cell.identity.method for cell in cells_of(made, Choice(tier="main"))] == ["samiro"] * 2
+    assert cells_of(made, Choice(tier="appendix")) == cells_of(made)
+
+
+def test_a_tier_knows_a_program_by_its_name_and_a_seed_that_only_an_inclusion_has(
+    loading: Callable[..., Suite],
+) -> None:
+    made = loading(
+        detectors={"ufldv2_micro": None, "tea.yaml": None},
+        include=[{"method": "samiro", "seeds": [4]}],
+        tiers={"one": [{"detector": "seer"}, {"seed": 4}], "two": [{"detector": "*"}]},
+    )
+    taken = chosen_points(made, Choice(tier="one"))
+    assert [(Path(point.detector).stem, point.seed) for point in taken] == [("ufldv2_micro", 4), ("tea", 0)]
 
 
 def test_the_tier_is_no_part_of_a_cell(loading: Callable[..., Suite], suite: Suite) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from detectors import checkpoints
 from detectors.backbones import build_backbone
 from harness.errors import InputError
+from harness.files import remembered
 from harness.suite import Suite
 from harness.suite.trial import check_input, check_start
 
@@ -73,8 +74,43 @@ def test_a_file_of_weights_is_read_once_for_all_detectors(
 def test_an_input_that_the_network_cannot_take_is_told_with_its_key(loading: Any) -> None:
     message = refusal(loading, detectors={"resa_micro": {"input": {"network": [7, 9]}}})
     assert "key 'detectors.resa_micro.input.network': the network of resa_micro can't take images of 7x9" in message
+    # Of several that say something of it, the last is what is tried.
+    told = refusal(
+        loading,
+        defaults={"input": {"network": [64, 160]}},
+        detectors={"resa_micro": {"input": {"network": [7, 9]}}},
+    )
+    assert told == message
     message = refusal(loading, defaults={"input": {"network": [64, -1]}})
     assert "key 'defaults.input.network': [64, -1]" in message
+
+
+@pytest.mark.parametrize("size", [[128, 0], [0, 320]])
+def test_an_input_is_looked_at_where_either_side_is_not_the_published_one(loading: Any, size: list[int]) -> None:
+    message = refusal(loading, detectors={"resa_micro": {"input": {"network": size}}})
+    assert f"{size} is no height and width" in message
+
+
+def test_an_input_is_tried_on_a_form_that_the_detector_has_no_configuration_for(loading: Any) -> None:
+    form = {"like": "tusimple", "input": {"network": [7, 9]}}
+    message = refusal(
+        loading,
+        datasets={"road": {"form": "llamas"}},
+        oracles={},
+        methods={"baseline": None},
+        detectors={"resa_resnet18": {"forms": {"llamas": form}}},
+    )
+    assert "key 'detectors.resa_resnet18.forms.llamas.input.network': " in message
+
+
+def test_an_input_that_was_taken_once_says_nothing_of_another(
+    loading: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(remembered.SWITCH, "1")
+    monkeypatch.setattr(remembered, "_LIGHT", True)
+    loading(detectors={"resa_micro": {"input": {"network": [64, 160]}}})
+    assert "can't take images of 7x9" in refusal(loading, detectors={"resa_micro": {"input": {"network": [7, 9]}}})
 
 
 @pytest.mark.parametrize("size", [[64, 160], [97, 201]])
