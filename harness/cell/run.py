@@ -11,7 +11,6 @@ from harness.cell.artefacts import open_part
 from harness.cell.keys import cell_folder, cell_phases, content_key, set_orphans_aside
 from harness.cell.phases import phase_state, run_phase
 from harness.files.locks import in_turn
-from harness.files.stored import write_json
 from harness.processes.progress import Event, Report
 from harness.suite import Cell, ScoredCell
 from harness.weights.cache import required, weights_state
@@ -72,7 +71,7 @@ def timed_split(cell: Cell) -> str:
 
 def time_cell(results: Path, cell: Cell, report: Report) -> None:
     """Time a cell, unless that is done. Nothing else should run on the machine meanwhile."""
-    from harness.cell.step_cost import cell_step_cost
+    from harness.cell.step_cost import write_step_cost
     from harness.cell.timing import time_detector
 
     phases = cell_phases(results, cell)
@@ -83,7 +82,6 @@ def time_cell(results: Path, cell: Cell, report: Report) -> None:
     def work(folder: Path) -> None:
         chosen = None if phases.threshold is None else phases.threshold.folder
         time_detector(cell, phases.train.folder, chosen, dataset, split, report, folder)
-        cost = cell_step_cost(results, cell, content, dataset, report)
-        write_json(folder / "step_cost.json", {"step_cost": None if cost is None else cost.model_dump(mode="json")})
+        write_step_cost(results, cell, content, dataset, report, folder)
 
     run_phase(phases.time, work)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from harness.cell.artefacts import resolve_device
 from harness.cell.train import attach_method, new_detector, training_plan
 from harness.datasets.base import Dataset
+from harness.files.stored import write_json
 from harness.methods.attach import attach
 from harness.methods.base import TrainingModel
 from harness.methods.config import BaselineConfiguration
+from harness.processes.faults import is_out_of_memory, worded
 from harness.processes.progress import Event, Report
 from harness.records.timings import StepCost
 from harness.suite import Cell
@@ -22,6 +25,25 @@ from harness.training.step_cost import measure_step_cost
 
 BATCHES = 2
 """Batches that are taken in turn: what a step costs hardly depends on what is in them."""
+
+
+def write_step_cost(results: Path, cell: Cell, content: str, dataset: Dataset, report: Report, folder: Path) -> None:
+    """Measure what a cell's method costs a step; writes step_cost.json.
+
+    Both arms are in memory at once here, and in no training: where that is too much, the reason is told and stands in the figure's
+    place, for a cell is not to lose its row to it.
+    """
+    found: dict[str, Any]
+    try:
+        cost = cell_step_cost(results, cell, content, dataset, report)
+        found = {"step_cost": None if cost is None else cost.model_dump(mode="json")}
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        why = f"what a step costs isn't measured: out of memory with both arms in it ({worded(error)})"
+        report(Event(cell.id, "time", 1, 1, why))
+        found = {"step_cost": None, "why": why}
+    write_json(folder / "step_cost.json", found)
 
 
 def cell_step_cost(results: Path, cell: Cell, content: str, dataset: Dataset, report: Report) -> StepCost | None:

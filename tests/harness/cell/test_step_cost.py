@@ -1,0 +1,51 @@
+"""What a cell keeps of the cost of its method's steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+
+from harness.cell import step_cost
+from harness.processes.progress import Event
+from harness.suite import Cell, cells_of, load_suite
+
+
+def written(cell: Cell, folder: Path, heard: list[Event]) -> dict[str, Any]:
+    step_cost.write_step_cost(folder, cell, "content", cast(Any, None), heard.append, folder)
+    return cast(dict[str, Any], json.loads((folder / "step_cost.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def cell() -> Cell:
+    return next(cell for cell in cells_of(load_suite("smoke")) if cell.method.kind != "baseline")
+
+
+def failing(error: Exception) -> Any:
+    def fails(*_: Any) -> None:
+        raise error
+
+    return fails
+
+
+def test_a_cell_whose_arms_do_not_fit_into_memory_together_goes_without_the_figure_and_says_why(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    monkeypatch.setattr(step_cost, "cell_step_cost", failing(full))
+    heard: list[Event] = []
+    found = written(cell, tmp_path, heard)
+    assert found["step_cost"] is None
+    assert "both arms" in found["why"]
+    assert [event.note for event in heard] == [found["why"]]
+    assert "Tried to allocate" in found["why"]
+
+
+def test_any_other_error_ends_the_measurement(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_cost, "cell_step_cost", failing(RuntimeError("CUDA error: an illegal memory access")))
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        written(cell, tmp_path, [])
+    assert not (tmp_path / "step_cost.json").exists()
