@@ -14,7 +14,7 @@ from io import TextIOWrapper
 from typing import Any
 
 from harness.errors import InputError, InputWarning, did_you_mean
-from harness.processes.faults import InfrastructureError
+from harness.processes.faults import InfrastructureError, is_out_of_memory, worded
 
 VERBS: dict[str, tuple[str, str]] = {
     "bench": ("harness.cli.bench", "run the matrix of a suite, resume what is there, write its leaderboard"),
@@ -108,6 +108,14 @@ def answered(words: list[str]) -> int:
         raise
     except BrokenPipeError:
         raise
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        complain(
+            f"{verb}: out of memory ({worded(error)}): see what else fills it, or give a smaller batch or --device cpu where "
+            f"`samiro-bench {verb} --help` has them"
+        )
+        return 1
     except OSError as error:
         return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     # typer itself turns Ctrl-C into this exit code, and says nothing.

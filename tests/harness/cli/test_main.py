@@ -11,6 +11,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
+import typer
+
+from harness.cli.main import main
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -58,6 +62,35 @@ def test_a_full_disk_below_standard_output_is_one_line(words: list[str]) -> None
         run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT)
     (line,) = run.stderr.splitlines()
     assert (run.returncode, line.endswith("No space left on device")) == (2, True)
+
+
+class Ends:
+    """A verb that ends in an error."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def main(self, **_: object) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB"), MemoryError("no room")]
+)
+def test_full_memory_is_one_line_that_says_what_helps(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(typer.main, "get_command", lambda app: Ends(error))
+    assert main(["predict", "some"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("samiro-bench: predict: out of memory (")
+    assert "smaller batch" in line
+
+
+def test_any_other_error_of_torch_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typer.main, "get_command", lambda app: Ends(RuntimeError("CUDA error: illegal memory access")))
+    with pytest.raises(RuntimeError, match="illegal"):
+        main(["predict", "some"])
 
 
 @pytest.mark.parametrize("loading", ["harness.cli.main", "harness.processes.faults", "typer", "harness.cli.env"])
