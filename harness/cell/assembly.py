@@ -84,7 +84,7 @@ def throughput_of(timed: dict[str, Any]) -> tuple[Throughput, ...]:
 
 
 def step_cost_of(path: Path) -> StepCost | None:
-    """What a method costs a step; None for the baseline, and for cells that were timed before it was measured."""
+    """What a method costs a step; None for the baseline, where memory was too small, and in cells timed before it was measured."""
     measured = read_json(path)["step_cost"] if path.is_file() else None
     return None if measured is None else StepCost.model_validate(measured)
 

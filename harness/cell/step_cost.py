@@ -40,8 +40,9 @@ def write_step_cost(results: Path, cell: Cell, content: str, dataset: Dataset, r
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        why = f"what a step costs isn't measured: out of memory with both arms in it ({worded(error)})"
-        report(Event(cell.id, "time", 1, 1, why))
+        why = f"not measured: out of memory with both arms in it ({worded(error)})"
+        # Under a name of its own: of one phase a log has a line every few seconds.
+        report(Event(cell.id, "step cost", note=why))
         found = {"step_cost": None, "why": why}
     write_json(folder / "step_cost.json", found)
 

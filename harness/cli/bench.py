@@ -103,7 +103,7 @@ def bench(
             console.print("nothing was run")
             return 0
     with sole(results / loaded.name) as held:
-        for folder in (held.folder, records_folder(results, loaded.name)):
+        for folder in (held.folder, held.folder / "site", records_folder(results, loaded.name)):
             remove_torn(folder)
         if plan.pending:
             # Somebody else may have worked here since. Where nothing was left to do, nobody had anything to do either.

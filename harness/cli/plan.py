@@ -115,10 +115,15 @@ def cost_object(costs: Collection[Cost]) -> dict[str, Any]:
     }
 
 
-def artefact_rows(plan: Plan) -> list[dict[str, str]]:
-    """Name, state and reason of every artefact."""
+def artefact_rows(plan: Plan) -> list[dict[str, Any]]:
+    """Name, state, reason and changed files of every artefact."""
     return [
-        {"name": f"{phase.folder.parent.name} {phase.name}", "state": state.state, "why": state.reason}
+        {
+            "name": f"{phase.folder.parent.name} {phase.name}",
+            "state": state.state,
+            "why": state.reason,
+            "changed": list(state.changed),
+        }
         for phase, state in plan.artefacts
     ]
 

@@ -190,13 +190,13 @@ def state_dict(subject: Subject, arm: Arm) -> str:
     batch = subject.batch(detector)
     with torch.no_grad():
         expected, found = detector(batch.images), load_detector(path, adapter=subject.name)(batch.images)
-        decoded(detector, expected, batch.geometries)
+        if any(not torch.equal(*pair) for pair in _tensor_pairs(expected, found)):
+            raise Unmet("the loaded detector gives other outputs: a tensor that matters isn't a parameter or buffer")
+        decoded(detector, expected, batch.geometries)  # which may change the outputs in place
     if changed := changed_tensors(detector, before):
         raise Unmet(
             f"predicting changes {changed[0]}: scores would depend on what was predicted before; change it in training only"
         )
-    if any(not torch.equal(*pair) for pair in _tensor_pairs(expected, found)):
-        raise Unmet("the loaded detector gives other outputs: a tensor that matters isn't a parameter or buffer")
     return f"{len(detector.state_dict())} tensors"
 
 

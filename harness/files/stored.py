@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import stat
+import struct
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
+
+BEYOND = 1 << 62
+"""Which byte of its file a writer locks: one beyond all content. Over SMB an flock is of the whole file, and what is locked can't be
+read or written by another descriptor, be it the same process's (flock(2), CIFS details).
+"""
 
 
 @contextmanager
@@ -48,8 +55,10 @@ def written_aside(path: Path) -> Iterator[Path]:
         # Those of writing to an open file name none.
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        aside.unlink(missing_ok=True)
-        os.close(handle)
+        try:
+            aside.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
 
 
 def begun_aside(target: Path) -> tuple[int, Path]:
@@ -57,8 +66,8 @@ def begun_aside(target: Path) -> tuple[int, Path]:
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
         with suppress(OSError):  # of a file system without locks, where nothing is ever removed
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.fstat(handle).st_nlink:
+            lock(handle, wait=True)
+        if os.path.exists(name):  # not every file system counts the links of a file
             return handle, Path(name)
         os.close(handle)  # it was removed in the instant in which it had no lock
 
@@ -76,10 +85,20 @@ def remove_free(path: Path) -> None:
     """Remove a file whose lock nobody holds; OSError, BlockingIOError for one, where that can't be."""
     handle = os.open(path, os.O_RDWR)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(handle, wait=False)
         path.unlink()
     finally:
         os.close(handle)
+
+
+def lock(handle: int, *, wait: bool) -> None:
+    """Lock an open file until it is closed, also by who inherited it; OSError where somebody else has it or that can't be."""
+    if sys.platform == "linux":
+        # A lock of the open file: what else this process opens and closes of the same path has no part in it.
+        byte = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, BEYOND, 1, 0)
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, byte)
+    else:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def replaceable(path: Path) -> Path:

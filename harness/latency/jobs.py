@@ -23,6 +23,9 @@ DeviceName = Literal["cpu", "cuda"]
 BAD_INPUT = 2
 """Exit code of a process whose last line on standard error says what is wrong with its input."""
 
+NO_MEMORY = 3
+"""Exit code of a process whose last line on standard error says what it had no memory for."""
+
 
 class Job(BaseModel):
     """One measurement of a subject: its latency, its batches, or what its method costs; or which precisions the device has."""
@@ -52,8 +55,8 @@ class Result(Stored):
 def run_fresh(job: Job) -> Result:
     """Run a job in a process of its own, with its threads; returns when that has ended.
 
-    InputError for what that process says of its input, InfrastructureError where it was killed, RuntimeError, with its traceback,
-    where it ended otherwise.
+    InputError for what that process says of its input, MemoryError where memory was full, InfrastructureError where it was killed,
+    RuntimeError, with its traceback, where it ended otherwise.
     """
     threads = str(job.threads)
     settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
@@ -69,6 +72,8 @@ def run_fresh(job: Job) -> Result:
         )
         if ended.returncode == BAD_INPUT:
             raise InputError(ended.stderr.strip().splitlines()[-1])
+        if ended.returncode == NO_MEMORY:
+            raise MemoryError(f"{job.what} in mode {job.mode}: {ended.stderr.strip().splitlines()[-1]}")
         if ended.returncode < 0:
             name = signal.Signals(-ended.returncode).name
             raise InfrastructureError(

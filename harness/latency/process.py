@@ -15,10 +15,11 @@ import torch
 from harness.errors import InputError
 from harness.files.stored import write_text
 from harness.inference.predict import view_of_files
-from harness.latency.jobs import BAD_INPUT, Job, Result
+from harness.latency.jobs import BAD_INPUT, NO_MEMORY, Job, Result
 from harness.latency.subject import loaded
 from harness.methods.attach import without_method
 from harness.processes.children import die_with_parent
+from harness.processes.faults import is_out_of_memory, worded
 from harness.records.environment import available_cores
 from harness.throughput.batches import measure_batches
 from harness.throughput.cost import measure_inference_cost
@@ -84,7 +85,7 @@ def bind_to_cores(count: int) -> None:
 
 
 def main() -> int:
-    """Run the job; exit code 2, and one line, for bad input."""
+    """Run the job; exit code 2, and one line, for bad input, 3 for full memory."""
     die_with_parent(signal.SIGKILL, int(sys.argv[2]))
     job = Job.model_validate_json(sys.stdin.read())
     if job.device == "cpu":
@@ -94,6 +95,11 @@ def main() -> int:
     except InputError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return BAD_INPUT
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(worded(error), file=sys.stderr)
+        return NO_MEMORY
     write_text(Path(sys.argv[1]), result.model_dump_json())
     return 0
 

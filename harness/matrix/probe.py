@@ -52,10 +52,10 @@ def probed_rates(cells: Sequence[Cell], report: Callable[[str], None] | None = N
             try:
                 found[key] = probe(cell)
             except OutOfMemory as error:
-                raise InputError(
-                    f"--probe: {cell.id} runs {error}; give a 'training.micro_batch_size' below {error.size}, which `bench` finds by "
-                    "itself"
-                ) from error
+                advice = f"give a 'training.micro_batch_size' below {error.size}, which `bench` finds by itself"
+                if error.size == 1:
+                    advice = "a single sample is too much for this device: give another one, or leave such cells out by --skip"
+                raise InputError(f"--probe: {cell.id} runs {error}; {advice}") from error
     return Rates(found, "probe")
 
 

@@ -185,7 +185,7 @@ class Record(Stored):
     own_timing: OwnTiming | None = unused(None)
     """Of a program, where it times itself."""
     step_cost: StepCost | None = None
-    """None for the baseline, and in records from before it was measured."""
+    """None for the baseline, where both arms together didn't fit into memory, and in records from before it was measured."""
     inference_cost: tuple[InferenceCost, ...] = unused(())
     """Of a method that leaves something in the deployed network."""
     artefacts: tuple[Artefact, ...]

@@ -183,6 +183,7 @@ def test_what_killed_writers_left_beside_records_and_tables_is_swept(copy: Path)
         folder / "records/.a.json.x1.part",
         folder / ".bench.holder.json.x2.part",
         folder / ".leaderboard.md.x3.part",
+        folder / "site/.index.html.x4.part",
     ]
     for path in torn:
         path.write_text("half")

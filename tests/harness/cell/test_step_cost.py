@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
+from rich.console import Console
 
 from harness.cell import step_cost
-from harness.processes.progress import Event
+from harness.cli.display import PlainDisplay
+from harness.processes.progress import Event, throttled
 from harness.suite import Cell, cells_of, load_suite
+from harness.watching.board import Board
 
 
 def written(cell: Cell, folder: Path, heard: list[Event]) -> dict[str, Any]:
@@ -42,6 +46,19 @@ def test_a_cell_whose_arms_do_not_fit_into_memory_together_goes_without_the_figu
     assert "both arms" in found["why"]
     assert [event.note for event in heard] == [found["why"]]
     assert "Tried to allocate" in found["why"]
+
+
+def test_a_log_says_that_a_cell_goes_without_the_figure_however_short_its_timing_was(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_cost, "cell_step_cost", failing(torch.OutOfMemoryError("CUDA out of memory")))
+    heard, log = [Event(cell.id, "time", 0, 1, "a training step with the method and without")], StringIO()
+    written(cell, tmp_path, heard)
+    display = PlainDisplay(Console(file=log, width=200), Board())
+    passed_on = throttled(display.event, seconds=60)
+    for event in heard:
+        passed_on(event)
+    assert "step cost not measured: out of memory with both arms in it" in log.getvalue().splitlines()[-1]
 
 
 def test_any_other_error_ends_the_measurement(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import stat
@@ -106,6 +107,42 @@ def test_a_writer_whose_file_is_removed_before_it_holds_it_begins_another(
     assert len(removed) == 2
     assert os.listdir(tmp_path) == ["record.json"]
     assert (tmp_path / "record.json").read_text() == "whole"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the whole file is locked")
+def test_no_lock_lies_over_the_content_of_what_is_written(tmp_path: Path) -> None:
+    # flock(2), CIFS details: over SMB whatever is locked can be written by nobody else, and an flock locks it all.
+    with written_aside(tmp_path / "file") as aside, open(aside, "rb+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(other, fcntl.LOCK_EX | fcntl.LOCK_NB, 1 << 50)
+        other.write(b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_a_file_system_that_counts_no_links_takes_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, times = tempfile.mkstemp, iter(range(3))
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **given: (next(times), made(**given))[1])
+    real = os.fstat
+    with monkeypatch.context() as uncounted:
+        uncounted.setattr(os, "fstat", lambda handle: os.stat_result([*real(handle)[:3], 0, *real(handle)[4:]]))
+        write_text(tmp_path / "record.json", "whole")
+    assert os.listdir(tmp_path) == ["record.json"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="nothing here lists a process's open files")
+@pytest.mark.parametrize("taken", [False, True])
+def test_no_file_stays_open_however_writing_ends(tmp_path: Path, taken: bool) -> None:
+    def fails() -> None:
+        with written_aside(tmp_path / "record.json") as aside:
+            if taken:
+                aside.unlink()
+                aside.mkdir()
+            raise Interruption
+
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(IsADirectoryError if taken else Interruption):
+        fails()
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:

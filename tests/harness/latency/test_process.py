@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +22,7 @@ from harness.errors import InputError
 from harness.inference.detector import load_detector, with_confidence_threshold
 from harness.inference.predict import Settings
 from harness.lanes import Lane
+from harness.latency import process
 from harness.latency.images import rendered_roads, stratified
 from harness.latency.jobs import Job, run_fresh
 from harness.latency.process import peak_resident_bytes, work
@@ -26,6 +30,7 @@ from harness.latency.score_change import score_changes
 from harness.latency.subject import Subject
 from harness.methods.attach import inference_model, without_method
 from harness.methods.config import method_configuration
+from harness.processes.faults import fault_of
 from harness.throughput.modes import HEADLINE, Mode
 from harness.throughput.protocol import PROTOCOLS
 from harness.training.checkpoint import save_inference_checkpoint
@@ -242,6 +247,28 @@ def test_bad_input_of_a_fresh_process_is_one_line_and_a_crash_its_traceback(
         pytest.skip("a job that needs a GPU does not crash here")
     with pytest.raises(RuntimeError, match=r"(?s)ended with 1.*Traceback"):
         run_fresh(job("precisions", checkpoints["baseline"], roads, device="cuda"))
+
+
+def test_full_memory_of_a_fresh_process_is_one_line_without_its_traceback(
+    checkpoints: dict[str, Path], roads: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(job: Job) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
+
+    def here(command: list[str], *, input: str, **options: Any) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", command[2:])
+        monkeypatch.setattr(sys, "stdin", StringIO(input))
+        return SimpleNamespace(returncode=process.main(), stderr=capsys.readouterr().err)
+
+    monkeypatch.setattr(process, "work", full)
+    monkeypatch.setattr(process, "die_with_parent", lambda *arguments: None)
+    monkeypatch.setattr(subprocess, "run", here)
+    with pytest.raises(MemoryError) as raised:
+        run_fresh(job("latency", checkpoints["baseline"], roads, device="cuda"))
+    assert str(raised.value) == (
+        "latency in mode fp32-strict: OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+    )
+    assert fault_of(raised.value).kind == "infrastructure"
 
 
 def test_a_mode_that_is_none_is_told_in_one_line(

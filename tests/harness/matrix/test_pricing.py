@@ -154,17 +154,19 @@ def test_a_probe_takes_steps_of_the_very_cell_and_leaves_nothing_behind(
     assert all(price.basis == "probe" and price.seconds and price.seconds > 0 for price in prices.values())
 
 
-def test_a_probe_that_does_not_fit_into_memory_names_the_cell_and_the_key(
-    cells: tuple[Cell, ...], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("size", "advice"),
+    [(16, "give a 'training.micro_batch_size' below 16"), (1, "a single sample is too much for this device")],
+)
+def test_a_probe_that_does_not_fit_into_memory_names_the_cell_and_what_helps(
+    cells: tuple[Cell, ...], monkeypatch: pytest.MonkeyPatch, size: int, advice: str
 ) -> None:
     from harness.matrix import probe
 
     def full(*arguments: object, **options: object) -> None:
-        raise OutOfMemory(1, 16, "CUDA out of memory. Tried to allocate 2.00 GiB")
+        raise OutOfMemory(1, size, "CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(probe, "train", full)
-    with pytest.raises(
-        InputError, match=r"^--probe: .* micro-batches of 16: .*'training.micro_batch_size' below 16"
-    ) as raised:
+    with pytest.raises(InputError, match=rf"^--probe: .* micro-batches of {size}: .*; {advice}") as raised:
         probe.probed_rates(cells[:1])
     assert cells[0].id in str(raised.value)

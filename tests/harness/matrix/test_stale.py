@@ -9,6 +9,7 @@ import pytest
 
 from harness.cell.keys import made_from, set_orphans_aside
 from harness.cell.phases import Phase, set_aside
+from harness.cli.plan import artefact_rows
 from harness.matrix import stale
 from harness.matrix.plan import Plan, make_plan, prerequisites
 from harness.matrix.stale import accept_stale, redo_stale
@@ -16,10 +17,10 @@ from harness.suite import Choice, load_suite
 from tests.benchmarks.finished import finished
 
 
-def of_other_code(phase: Phase) -> None:
+def of_other_code(phase: Phase, *files: str) -> None:
     path = phase.folder / "phase.json"
     value = json.loads(path.read_text())
-    value["fingerprint"]["harness/other.py"] = "other"
+    value["fingerprint"] |= dict.fromkeys(files or ("harness/other.py",), "other")
     path.write_text(json.dumps(value))
 
 
@@ -37,6 +38,14 @@ def outdated(tmp_path: Path) -> Plan:
 
 def again(results: Path) -> Plan:
     return make_plan(load_suite("mini"), results, Choice(seeds=1))
+
+
+def test_a_plan_names_every_file_that_changed_of_an_artefact_too(tmp_path: Path) -> None:
+    phase = next(phase for phase, _ in finished(tmp_path, 1).artefacts if phase.folder.parent.name == "oracle")
+    files = [f"harness/{letter}.py" for letter in "abcdef"]
+    of_other_code(phase, *files)
+    row = next(row for row in artefact_rows(again(tmp_path)) if row["state"] == "stale")
+    assert (row["changed"], row["why"].endswith("harness/d.py and 2 more")) == (files, True)
 
 
 def killed_after(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
