@@ -118,11 +118,32 @@ def test_published_anchors_lie_where_upstream_puts_them() -> None:
     np.testing.assert_allclose(columns[:, 1], 60.5 / 99 * 590)
 
 
+def test_published_shifts_are_two_hundred_pixels_across_and_a_hundred_down() -> None:
+    for form, (height, width) in (("culane", (590, 1640)), ("tusimple", (720, 1280))):
+        recipe = detector_meta("ufldv2_resnet18").configurations[form].recipe
+        assert recipe.augmentation.shift_x * width == pytest.approx(200)
+        assert recipe.augmentation.shift_y * height == pytest.approx(100)
+
+
+def test_the_small_variants_rows_are_those_that_the_metrics_look_at() -> None:
+    for form, height, rows in (("tusimple", 720, range(210, 711, 10)), ("llamas", 717, range(300, 711, 10))):
+        detector = UFLDv2(detector_meta("ufldv2_micro"), form)
+        anchors = detector.families["row"]
+        points = detector.geometry_of((height, 1280 if form == "tusimple" else 1276)).to_original(
+            anchors.points(np.full(len(rows), 40.0))
+        )
+        np.testing.assert_allclose(points[:, 1], rows, atol=1e-9)
+
+
 def test_impossible_architectures_are_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"ufldv2_micro.*row_lanez.*did you mean 'row_lanes'"):
         UFLDv2(variant("ufldv2_micro", row_lanez=(0,)), "culane")
     with pytest.raises(InputError, match="column_anchors"):
         UFLDv2(variant("ufldv2_micro", row_lanes=(1, 2)), "culane")
+    with pytest.raises(InputError, match="at least 2 'column_anchors'"):
+        UFLDv2(variant("ufldv2_micro", row_lanes=(1, 2), column_anchors=1), "culane")
+    with pytest.raises(InputError, match="'row_lanes' names slots 0 to 3"):
+        UFLDv2(variant("ufldv2_micro", row_lanes=(0, 1, 2, 3, 4)), "culane")
 
 
 def test_upstreams_names_are_those_of_the_published_variants() -> None:
@@ -240,7 +261,9 @@ def test_a_lane_that_ends_early_goes_on_to_the_last_row_where_labels_are_prolong
     rows = np.linspace(0.42, 0.99, 32) * 590
     np.testing.assert_allclose(after["row"][rows < 589], whole["row"][rows < 589], atol=0.02)
     np.testing.assert_array_equal(after["column"], before["column"])
-    assert detector_meta("ufldv2_resnet18").configurations["culane"].architecture == {"prolong": True}
+    configurations = detector_meta("ufldv2_resnet18").configurations
+    assert configurations["culane"].architecture == {"prolong": True}
+    assert configurations["tusimple"].architecture["prolong"]
 
 
 LABELS = HOSTILE | {"on anchors": [[[400, y] for y in np.linspace(0.99, 0.42, 32) * 590]]}
@@ -312,9 +335,10 @@ def published_losses(location: torch.Tensor, existence: torch.Tensor, labels: to
 
 def test_losses_with_cell_labels_are_the_published_ones() -> None:
     detector = DETECTORS["fully connected"]
-    left = Lane(np.array([[5, 589], [5, 260]], dtype=np.float32))
+    left = Lane(np.array([[0, 589], [0, 260]], dtype=np.float32))  # where the first cell begins
     labels = [[left, *road()[2:]], road(-100.0)]
     batch = batch_of(detector, labels)
+    assert (batch.targets["row"] == 0).any()
     generator = torch.Generator().manual_seed(1)
     shapes = {key: value.shape for key, value in detector(batch.images).items()}
     outputs = {key: torch.randn(shape, generator=generator) * 3 for key, shape in shapes.items()}
@@ -421,6 +445,17 @@ def test_a_lane_on_too_few_anchors_is_not_predicted() -> None:
     (decoded,) = detector.decode(outputs, [geometry])
     by_row = [lane for lane in decoded if len(lane) in (16, 17)]
     assert [len(lane) for lane in by_row] == [17]
+
+
+def test_a_lane_on_one_anchor_is_none_however_few_are_asked_for() -> None:
+    detector = UFLDv2(variant("ufldv2_micro", row_share=0.0), "culane").eval()
+    geometry = detector.geometry_of(FRAME)
+    outputs = perfect_outputs(detector, stack_targets([detector.encode_targets(road(), geometry)]))
+    for slot in range(4):
+        outputs["row_existence"][:, 1, slot:, slot] = -60.0  # on no anchor, on one, two and three
+        outputs["row_existence"][:, 1, :slot, slot] = 60.0
+    (decoded,) = detector.decode(outputs, [geometry])
+    assert [len(lane) for lane in decoded] == [2, 3]
 
 
 def test_no_lane_decodes_to_no_lane() -> None:

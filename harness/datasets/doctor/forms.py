@@ -26,7 +26,7 @@ from harness.datasets.doctor.tree import archives, entries, files_below, mangled
 from harness.datasets.lines import parse_lines
 from harness.datasets.llamas import IMAGE_SUFFIX, LLAMAS, SPLITS, read_points
 from harness.datasets.rendering import rendering_spec
-from harness.datasets.tusimple import LABELS, TuSimple
+from harness.datasets.tusimple import LABELS, TuSimple, read_labels
 from harness.errors import InputError
 
 LABEL_ENDING = ".lines.txt"
@@ -36,8 +36,8 @@ LABEL_ENDING = ".lines.txt"
 class Contents:
     """What a form's check found. dataset is None where none can be opened.
 
-    frames: of the splits that can be listed. labels: split -> the label file of each of its frames, relative to the root, for
-    forms with a file an image. read_label: reads one of them, by its whole path, or raises InputError.
+    frames: of the splits that can be listed. labels: split -> the label file of each of its frames, relative to the root.
+    read_label: reads one of them, by its whole path, or raises InputError, for forms with a file an image.
     """
 
     dataset: Dataset | None = None
@@ -239,7 +239,7 @@ def tusimple(place: Place) -> Contents:
             found.findings.append(refused(error, root, "broken-label"))
             continue
         found.labels[split] = [
-            str(path.relative_to(root)) for path in dataset.label_files(split)[:1] for _ in found.frames[split]
+            str(path.relative_to(root)) for path in dataset.label_files(split) for _ in read_labels(path)
         ]
         absent = [os.path.relpath(frame.image, root) for frame in found.frames[split] if not frame.image.is_file()]
         archive = "test_set.zip" if split == "test" else "train_set.zip"

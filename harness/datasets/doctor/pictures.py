@@ -27,9 +27,16 @@ def sample(frames: Sequence[Frame], count: int) -> list[Frame]:
     """At most `count` frames: first one of every clip, evenly over the clips, then further ones evenly over the list; 0 is all."""
     if not count or len(frames) <= count:
         return list(frames)
-    first = list({frame.clip: frame for frame in reversed(frames)}.values())[::-1]
-    pool = first if len(first) >= count else list(frames)
-    return [pool[number * len(pool) // count] for number in range(count)]
+    first_of: dict[str, int] = {}
+    for place, frame in enumerate(frames):
+        first_of.setdefault(frame.clip, place)
+    first, others = [*first_of.values()], sorted({*range(len(frames))} - {*first_of.values()})
+    places = _evenly(first, min(count, len(first))) + _evenly(others, max(0, count - len(first)))
+    return [frames[place] for place in sorted(places)]
+
+
+def _evenly(places: Sequence[int], count: int) -> list[int]:
+    return [places[number * len(places) // count] for number in range(count)]
 
 
 def decoded(frames: Sequence[Frame]) -> dict[str, tuple[int, int] | InputError]:

@@ -21,6 +21,14 @@ def positions_of(x: np.ndarray, seen: slice) -> np.ndarray:
     return found
 
 
+def test_a_lane_whose_points_lie_on_the_anchors_crosses_them_there() -> None:
+    x = 100.0 + 0.1 * ROWS
+    np.testing.assert_allclose(ANCHORS.positions(np.stack([x, ROWS], axis=1)), positions_of(x, slice(None)))
+    # Positions go from the first cell's near edge to the last cell's, both included.
+    edges = np.array([[-2.0, 10.0], [194.0, 20.0], [194.4, 30.0]])
+    np.testing.assert_allclose(ANCHORS.positions(edges)[:3], [0.0, 49.0, -1.0])
+
+
 @given(slope=st.floats(-0.4, 0.4), first=st.integers(0, 8), count=st.integers(6, 11))
 def test_a_straight_lane_is_prolonged_along_itself(slope: float, first: int, count: int) -> None:
     x = 100.0 + slope * (ROWS - 100.0)
@@ -48,9 +56,10 @@ def test_rows_between_that_do_not_see_a_lane_stay_without_it() -> None:
     assert ANCHORS.prolonged(positions)[4] == -1.0
 
 
-def test_beyond_the_cells_nothing_is_prolonged() -> None:
-    found = ANCHORS.prolonged(positions_of(31.0 - 0.4 * (ROWS - 100.0), slice(0, 10)))
-    x = 31.0 - 0.4 * (ROWS - 100.0)
+@pytest.mark.parametrize(("middle", "slope"), [(31.0, -0.4), (165.0, 0.4)])
+def test_beyond_the_cells_nothing_is_prolonged(middle: float, slope: float) -> None:
+    x = middle + slope * (ROWS - 100.0)
+    found = ANCHORS.prolonged(positions_of(x, slice(0, 10)))
     np.testing.assert_array_equal(found >= 0, (x >= -2.0) & (x + 2.0 <= 4.0 * 49))
 
 
@@ -62,6 +71,9 @@ def test_lanes_that_no_anchor_crosses_take_no_slot() -> None:
     outside = Lane(np.array([[250.0, 299.0], [240.0, 20.0]]))
     holed = Lane(np.array([[40.0, 299.0], [np.nan, 50.0], [120.0, 20.0]]))
     assert sorted(placed_lanes([above, inside, outside, right], geometry, {"row": ANCHORS})) == [1, 2]
+    # Those of one family are enough.
+    columns = Anchors(0, np.array([280.0, 290.0]), cells=50, origin=0.0, width=6.0)
+    assert sorted(placed_lanes([inside, right], geometry, {"row": ANCHORS, "column": columns})) == [1, 2]
     placed = placed_lanes([holed], geometry, {"row": ANCHORS})[1]
     np.testing.assert_allclose(placed.polyline, [[40.0, 299.0], [120.0, 20.0]])
     np.testing.assert_allclose(placed.positions["row"], ANCHORS.positions(placed.polyline))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from harness.methods.samiro import gradient_ratios
-from harness.methods.weighting import WARM_UP_FORWARDS, RatioWeight, gradient_norms, measuring
+from harness.methods.weighting import WARM_UP_FORWARDS, RatioWeight, gradient_norms, mean_of_all, measuring
 from tests.harness.methods.test_attach import Attached, build, total
 
 
@@ -173,6 +173,15 @@ def test_a_steered_weight_begins_as_given_and_stays_within_its_bounds(attached: 
     assert model.weight.current() == pytest.approx(0.3)
     assert measured(RatioWeight(0.1, 200), 50, 1e4, 1.0) == pytest.approx(10.0)
     assert measured(RatioWeight(0.1, 200), 50, 1.0, 1e4) == pytest.approx(1e-3)
+
+
+def test_processes_that_share_a_batch_take_the_mean_of_what_they_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert mean_of_all(torch.tensor([1.0, 2.0])).tolist() == [1.0, 2.0]
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    # The other process measured 3 and 8.
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda values: values.add_(torch.tensor([3.0, 8.0])))
+    assert mean_of_all(torch.tensor([1.0, 2.0])).tolist() == [2.0, 5.0]
 
 
 def test_in_evaluation_a_weight_neither_counts_nor_measures() -> None:

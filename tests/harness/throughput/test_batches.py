@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
 
 from harness.records.timings import BatchPoint
-from harness.throughput.batches import batch_curve
+from harness.throughput.batches import batch_curve, measure_batches
+from harness.throughput.modes import Mode
 from harness.throughput.protocol import PROTOCOLS
 
 SIZES = PROTOCOLS["lane-latency/1"].batch_sizes
@@ -74,3 +77,62 @@ def test_another_error_ends_the_sweep(rate: Callable[[int], float]) -> None:
     error = RuntimeError("CUDA error: an illegal memory access was encountered")
     with pytest.raises(RuntimeError, match="illegal memory access"):
         batch_curve(device(rate, 8, error), SIZES)
+
+
+def test_a_batch_takes_the_median_of_ten_and_of_two_seconds_after_its_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image takes 10 ms; the first three batches of a size a minute, and every fifth seven times as long as it should."""
+    taken: dict[int, list[int]] = {}
+    forgotten: list[int] = []
+    settings: list[dict[str, Any]] = []
+
+    def noted(**given: Any) -> Any:
+        settings.append(given)
+        return nullcontext()
+
+    class Pipeline:
+        def __init__(self, *given: Any) -> None:
+            pass
+
+        def whole(self, timer: Any, size: int) -> int:
+            times = taken.setdefault(size, [])
+            milliseconds = 60_000 if len(times) < 3 else 70 * size if len(times) % 5 == 0 else 10 * size
+            times.append(10**6 * milliseconds)
+            return times[-1]
+
+    for name, stand_in in {
+        "Pipeline": Pipeline,
+        "frames_of": lambda *given, **options: [],
+        "deployed": lambda *given: nullcontext(),
+        "timing_settings": noted,
+        "check_mode": lambda *given: None,  # which would ask for a GPU
+        "forget_peak": lambda device: forgotten.append(len(taken)),
+        "peak_memory": lambda device: (100 * len(taken), 200 * len(taken)),
+    }.items():
+        monkeypatch.setattr(f"harness.throughput.batches.{name}", stand_in)
+    detector: Any = None
+    points, why = measure_batches(
+        detector,
+        detector,
+        1,
+        protocol="lane-latency/1",
+        device=torch.device("cpu"),
+        threads=1,
+        mode=Mode(precision="tf32"),
+    )
+    assert settings == [{"threads": 1, "tf32": True}]
+    assert why == "gain below 3 %"
+    assert [(point.size, point.batch_ms, point.images_per_second) for point in points] == [
+        (1, 10.0, 100.0),
+        (2, 20.0, 100.0),
+        (16, 160.0, 100.0),
+    ]
+    for times in taken.values():
+        timed = times[3:]
+        assert len(timed) >= 10
+        assert sum(timed) >= 2e9
+        assert len(timed) == 10 or sum(timed[:-1]) < 2e9
+    # Each size has the peak of its own, forgotten before it begins.
+    assert forgotten == [0, 1, 2]
+    assert [(point.peak_memory_bytes, point.peak_reserved_bytes) for point in points] == [
+        (100, 200), (200, 400), (300, 600)
+    ]  # fmt: skip

@@ -15,6 +15,7 @@ from detectors.base import Batch, Detector, Tap
 from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
 from harness.lanes import Geometry, Lane, plain_geometry
 from harness.throughput.cost import graphs_of, measure_inference_cost, network_of
+from harness.throughput.devices import CpuTimer, SingleThreadTimer
 from harness.throughput.protocol import PROTOCOLS
 
 NETWORK = (32, 64)
@@ -76,20 +77,55 @@ def test_a_network_of_eight_times_the_layers_costs_a_multiple() -> None:
     assert more.model_ms > more.baseline_model_ms > 0
 
 
+def test_the_times_of_both_arms_are_medians_in_milliseconds_on_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+
+    def block(arms: Any, image: Tensor, timer: Any) -> tuple[list[int], list[int]]:
+        seen.append(image)
+        slow = 50 if len(seen) % 9 == 0 else 1
+        return [2_000_000 * slow, 2_000_000], [5_000_000, 5_000_000 * slow]
+
+    monkeypatch.setattr("harness.throughput.cost.block_of", block)
+    (found,) = measure_inference_cost(
+        Layers(1), Layers(1), view, 3, protocol="lane-latency/1-short", device=CPU, threads=1
+    )
+    assert (found.baseline_model_ms, found.model_ms, found.ratio) == (2.0, 5.0, 2.5)
+    assert {(image.dtype, tuple(image.shape)) for image in seen} == {(torch.uint8, (1, 3, *NETWORK))}
+
+
+def test_several_threads_are_timed_by_the_wall_clock_and_one_by_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    timers: list[Any] = []
+
+    def block(arms: Any, image: Tensor, timer: Any) -> tuple[list[int], list[int]]:
+        timers.append(type(timer))
+        return [1, 1], [1, 1]
+
+    monkeypatch.setattr("harness.throughput.cost.block_of", block)
+    for threads, timer in ((1, SingleThreadTimer), (2, CpuTimer)):
+        timers.clear()
+        measure_inference_cost(
+            Layers(1), Layers(1), view, 1, protocol="lane-latency/1-short", device=CPU, threads=threads
+        )
+        assert set(timers) == {timer}
+
+
 def test_both_arms_see_the_same_images_first_second_second_first() -> None:
     baseline, method = Undecided(1), Undecided(1)
     measure_inference_cost(baseline, method, view, 3, protocol="lane-latency/1-short", device=CPU, threads=1)
     assert baseline.seen == method.seen
     assert baseline.seen[:8] == [0, 0, 1, 1, 2, 2, 0, 0]
+    assert len(baseline.seen) == 2 * (5 + 40)  # blocks of warm-up, blocks that count
 
 
 def test_what_torch_cannot_export_is_told_beside_the_figure_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.throughput.cost.noise_flags", lambda *given: ["noisy"])
     few = replace(PROTOCOLS["lane-latency/1"], cost_warm_blocks=1, cost_blocks=5)
     monkeypatch.setitem(PROTOCOLS, "lane-latency/1", few)
     (found,) = measure_inference_cost(
         Undecided(1), Undecided(1), view, 1, protocol="lane-latency/1", device=CPU, threads=1
     )
-    assert [flag.partition(" (")[0] for flag in found.flags if "possible" in flag] == [
+    assert [flag.partition(" (")[0] for flag in found.flags] == [
+        "noisy",
         "exported: not possible",
         "compiled: not possible",
     ]

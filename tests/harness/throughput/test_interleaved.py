@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from harness.throughput.interleaved import ratio_interval, turns
+from harness.throughput.interleaved import ratio_interval, timed, turns
 
 BLOCKS = 40
 
@@ -35,6 +35,23 @@ def test_a_linear_drift_within_a_block_falls_on_both_arms_alike() -> None:
     assert sum(first) == sum(second) == 2000 + 3 * 7
 
 
+def test_a_run_is_what_the_device_does_between_two_rests() -> None:
+    """A device that works off what it was asked for when it is waited for, as a GPU does."""
+
+    class Device(Clock):
+        asked = 0
+
+        def ask(self, nanoseconds: int) -> None:
+            self.asked += nanoseconds
+
+        def synchronise(self) -> None:
+            self.time, self.asked = self.time + self.asked, 0
+
+    device = Device(drift=0)
+    device.ask(500)  # by whatever ran before
+    assert timed(lambda: device.ask(1000), device) == 1000  # type: ignore[arg-type]
+
+
 def blocks(ratio: float, rng: np.random.Generator) -> list[tuple[list[int], list[int]]]:
     """Times with 3 % of lognormal noise, a twentieth of them disturbed up to fivefold, and a slow drift over the blocks."""
     mean = 1e6 * np.array([1.0, ratio, ratio, 1.0]) * np.linspace(1.0, 1.2, BLOCKS)[:, None]
@@ -60,6 +77,12 @@ def test_the_interval_holds_the_true_ratio_about_as_often_as_it_says(
 
 def test_equal_times_have_an_interval_without_width() -> None:
     assert ratio_interval([([100, 100], [150, 150])] * BLOCKS) == (1.5, 1.5, 1.5)
+
+
+def test_a_blocks_ratio_is_of_its_sums_and_the_figure_is_the_median_over_blocks() -> None:
+    assert ratio_interval([([100, 300], [200, 240])] * BLOCKS) == (1.1, 1.1, 1.1)
+    disturbed = [([100, 100], [100, 100])] * 21 + [([100, 100], [900, 900])] * 19
+    assert ratio_interval(disturbed)[0] == 1.0
 
 
 def test_the_interval_of_the_same_times_is_always_the_same() -> None:

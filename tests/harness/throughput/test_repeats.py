@@ -62,6 +62,11 @@ def test_every_figure_that_a_gpu_or_a_file_adds_is_combined_likewise() -> None:
 def test_the_third_repeat_takes_the_flag_of_too_few_away_and_no_other() -> None:
     assert over_repeats([run(10.0), run(10.0, "drift"), run(10.0)]).flags == ("cpu", "drift")
     assert over_repeats([run(10.0), run(10.0, "noisy")]).flags == ("cpu", "noisy", "2 of 3 repeats")
+    assert over_repeats([run(10.0)] * 4).flags == ("cpu",)
+
+
+def test_frames_a_second_are_those_of_the_median_and_no_median_of_their_own() -> None:
+    assert over_repeats([run(10.0), run(30.0)]).fps == pytest.approx(1000 / 20)
 
 
 def test_a_record_from_before_there_were_repeats_says_nothing_of_them() -> None:

@@ -67,6 +67,14 @@ def test_only_what_is_deployed_is_averaged(toy):
     assert set(MovingAverage(toy.model(), 0.9).state_dict()) == set(toy.model().detector.state_dict())
 
 
+def test_an_average_of_another_model_is_not_taken_up(toy):
+    average = MovingAverage(toy.model(), 0.9)
+    state = dict(average.state_dict())
+    del state["head.weight"]
+    with pytest.raises(KeyError, match=r"head\.weight"):
+        average.load_state_dict(state)
+
+
 def test_a_training_gives_the_average_and_trains_as_without_it(toy, roads, tmp_path):
     model, _ = trained(toy, roads, tmp_path / "average", plan(toy, 8))
     raw, _ = trained(toy, roads, tmp_path / "raw", plan(toy, 8, ema_decay=None))

@@ -13,94 +13,21 @@ import numpy as np
 import pytest
 
 from harness.cli.main import main
-from harness.datasets.doctor import sources
 from harness.datasets.doctor.examine import examine
 from harness.errors import InputError
-
-CLIP = "roads/0001"
-WIDTH, HEIGHT = 320, 160
-LABEL = "40 159 60 120 80 90\n280 159 250 120 220 90\n"
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
-def write_image(path: Path, size: tuple[int, int] = (HEIGHT, WIDTH)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((*size, 3), 90, np.uint8))
-
-
-@pytest.fixture
-def culane(tmp_path: Path) -> Path:
-    """Six images in CULane's layout: three to train, one val, two test in two scenarios."""
-    root = tmp_path / "culane"
-    (root / "list/test_split").mkdir(parents=True)
-    names = [f"{CLIP}/{number:05d}" for number in range(6)]
-    for name in names:
-        write_image(root / f"{name}.jpg")
-        (root / f"{name}.lines.txt").write_text(LABEL)
-    for split, chosen in {"train": names[:3], "val": names[3:4], "test": names[4:]}.items():
-        (root / f"list/{split}.txt").write_text("".join(f"/{name}.jpg\n" for name in chosen))
-    (root / "list/test_split/test0_normal.txt").write_text(f"{names[4]}.jpg\n")
-    (root / "list/test_split/test8_night.txt").write_text(f"{names[5]}.jpg\n")
-    return root
-
-
-def line(name: str, lanes: list[list[int]], rows: list[int]) -> str:
-    return json.dumps({"raw_file": name, "lanes": lanes, "h_samples": rows}) + "\n"
-
-
-@pytest.fixture
-def tusimple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One clip a label file, all in one folder."""
-    monkeypatch.setitem(sources.IMAGES, "tusimple", {"train": 2, "val": 1, "test": 1})
-    monkeypatch.setitem(sources.IMAGE_SIZES, "tusimple", (HEIGHT, WIDTH))
-    root = tmp_path / "tusimple"
-    days = {
-        "label_data_0313": "0313-1",
-        "label_data_0601": "0601",
-        "label_data_0531": "0531",
-        "test_label": "0530",
-    }
-    for file, day in days.items():
-        name = f"clips/{day}/60/20.jpg"
-        write_image(root / name)
-        (root / f"{file}.json").write_text(line(name, [[90, 60, 40], [-2, 250, 290]], [80, 120, 158]))
-    return root
-
-
-def marker_label() -> str:
-    markers = [
-        {
-            "lane_marker_id": str(number),
-            "pixel_start": {"x": str(600 - 4 * y), "y": str(700 - 40 * y)},
-            "pixel_end": {"x": str(600 - 4 * y - 1), "y": str(690 - 40 * y)},
-            "world_start": {"x": "1", "y": "1", "z": str(5 + y)},
-            "world_end": {"x": "1", "y": "1", "z": str(6 + y)},
-        }
-        for number, y in enumerate(range(8))
-    ]
-    return json.dumps({"image_name": "x", "projection_matrix": [], "lanes": [{"lane_id": "l0", "markers": markers}]})
-
-
-@pytest.fixture
-def llamas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two training frames, one val, one test without a label, as it should be."""
-    monkeypatch.setitem(sources.IMAGES, "llamas", {"train": 2, "val": 1, "test": 1})
-    root = tmp_path / "llamas"
-    for split, numbers in {"train": (1, 2), "valid": (3,), "test": (4,)}.items():
-        for number in numbers:
-            write_image(root / f"color_images/{split}/images-1/{number}_color_rect.png", (717, 1276))
-            if split != "test":
-                (root / f"labels/{split}/images-1").mkdir(parents=True, exist_ok=True)
-                (root / f"labels/{split}/images-1/{number}.json").write_text(marker_label())
-    return root
-
-
-def kinds(root: Path, **options) -> list[tuple[str, str]]:
-    return [(finding.severity, finding.kind) for finding in examine(root, **options).findings]
+from tests.harness.datasets.doctor.trees import (
+    CLIP,
+    HEIGHT,
+    LABEL,
+    WIDTH,
+    edit,
+    findings,
+    first_label,
+    in_lists,
+    kinds,
+    rendered,
+    write_image,
+)
 
 
 def test_a_whole_tree_has_no_finding(culane: Path, tusimple: Path, llamas: Path) -> None:
@@ -114,14 +41,6 @@ def test_a_whole_tree_has_no_finding(culane: Path, tusimple: Path, llamas: Path)
         assert health.healthy
         assert (health.form, health.images) == (form, images)
         assert health.decoded == sum(images.values())
-
-
-def edit(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:
-    return lambda root: (root / name).write_text(change((root / name).read_text()))
-
-
-def first_label(text: str) -> Callable[[Path], None]:
-    return edit(f"{CLIP}/00000.lines.txt", lambda _: text)
 
 
 def all_labels(change: Callable[[str], str]) -> Callable[[Path], None]:
@@ -158,16 +77,6 @@ def move_down(root: Path) -> None:
     (root / "roads").rename(root / "inside")
     (root / "roads").mkdir()
     (root / "inside").rename(root / "roads/roads")
-
-
-def in_lists(change: Callable[[str], str]) -> Callable[[Path], None]:
-    """Call the images otherwise in all lists."""
-
-    def inflict(root: Path) -> None:
-        for path in (root / "list").rglob("*.txt"):
-            path.write_text("".join(change(name.lstrip("/")) + "\n" for name in path.read_text().splitlines()))
-
-    return inflict
 
 
 CULANE_FAULTS = {
@@ -280,6 +189,7 @@ def test_tusimple_as_its_archives_unpack_is_whole_too(tusimple: Path) -> None:
 
 
 LLAMAS_FAULTS = {
+    "capitals": (lambda root: (root / "labels").rename(root / "Labels"), "error", "case"),
     "no images": (lambda root: shutil.rmtree(root / "color_images"), "error", "missing-folder"),
     "an image gone": (lambda root: (root / "color_images/train/images-1/1_color_rect.png").unlink(), "error", "missing-image"),
     "a broken label": (edit("labels/train/images-1/1.json", lambda text: text[:-5]), "error", "broken-label"),
@@ -308,10 +218,6 @@ def test_a_dataset_one_folder_down_is_found_there(culane: Path) -> None:
     assert [(finding.kind, finding.file) for finding in health.findings] == [("nested", "CULane")]
     assert health.root == outer / "CULane"
     assert health.images["train"] == 3
-
-
-def findings(root: Path, kind: str) -> list[tuple[str, str, str, str]]:
-    return [(one.severity, one.file, one.what, one.fix) for one in examine(root).findings if one.kind == kind]
 
 
 def test_shared_images_are_named_and_counted(culane: Path) -> None:
@@ -384,12 +290,6 @@ def test_labels_of_llamas_that_are_gone_are_named_with_their_images(llamas: Path
     assert what == "the labels of split val aren't there, but 1 images in color_images/valid are"
     assert "labels.zip" in fix
     assert findings(llamas, "no-split") == []
-
-
-def rendered(root: Path, height: int, width: int, **splits: int) -> Path:
-    spec = {"height": height, "width": width, "splits": {name: {"frames": count} for name, count in splits.items()}}
-    (root / "rendering.json").write_text(json.dumps({"dataset_key": "k", "spec": spec}))
-    return root
 
 
 def test_rendered_data_is_rendered_again_and_never_restored_from_public_archives(

@@ -1,0 +1,137 @@
+"""What the forms' own files say: archives, lists, folders, and what belongs to no list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.cli.main import main
+from harness.datasets.doctor.examine import examine
+from tests.harness.datasets.doctor.trees import (
+    CLIP,
+    HEIGHT,
+    LABEL,
+    WIDTH,
+    edit,
+    findings,
+    first_label,
+    in_lists,
+    kinds,
+    line,
+    rendered,
+    write_image,
+)
+
+
+def test_the_report_holds_what_was_read(culane: Path) -> None:
+    health = examine(culane)
+    assert (health.labels, health.lanes) == (6, 12)
+    assert health.scenarios == {"normal": 1, "night": 1}
+    assert health.image_size == (HEIGHT, WIDTH)
+    assert not health.rendered
+    assert examine(rendered(culane, HEIGHT, WIDTH, train=3, val=1, test=2)).rendered
+
+
+def test_a_note_is_healthy_and_a_warning_is_not(culane: Path) -> None:
+    first_label(LABEL + "100 100\n")(culane)
+    assert kinds(culane) == [("note", "short-lane")]
+    assert examine(culane).healthy
+    assert main(["data", "doctor", str(culane)]) == 0
+    write_image(culane / f"{CLIP}/00099.jpg")
+    assert kinds(culane) == [("warning", "orphan-image"), ("note", "short-lane")]
+    assert not examine(culane).healthy
+    assert main(["data", "doctor", str(culane)]) == 1
+
+
+def test_rendered_images_have_the_size_that_was_asked_for(culane: Path) -> None:
+    rendered(culane, 170, WIDTH, train=3, val=1, test=2)
+    ((severity, _, what, _),) = findings(culane, "image-size")
+    assert severity == "error"
+    assert "are 320 x 160, not 320 x 170" in what
+
+
+def test_short_lanes_are_told_of_the_right_file_where_another_split_is_broken(culane: Path) -> None:
+    first_label("1 2 3\n")(culane)
+    (culane / f"{CLIP}/00003.lines.txt").write_text(LABEL + "100 100\n")
+    found = {finding.kind: finding.file for finding in examine(culane).findings}
+    assert found == {"broken-label": f"{CLIP}/00000.lines.txt", "short-lane": f"{CLIP}/00003.lines.txt"}
+
+
+def test_an_archive_beside_what_it_held_is_no_fault_and_a_drivers_alone_is_packed(culane: Path) -> None:
+    (culane / "list.tar.gz").write_bytes(b"")
+    (culane / "other.zip").write_bytes(b"")
+    assert kinds(culane) == []
+    (culane / "driver_37_30frame.TAR.GZ").write_bytes(b"")
+    edit("list/test.txt", lambda text: text + "/driver_37_30frame/1/00000.jpg\n")(culane)
+    found = [one for one in examine(culane).findings if one.kind in ("packed", "missing-folder")]
+    assert [(one.kind, one.file, one.fix) for one in found] == [
+        ("packed", "driver_37_30frame.TAR.GZ", "tar xf driver_37_30frame.TAR.GZ")
+    ]
+
+
+def test_a_list_of_a_scenario_may_have_no_windows_line_ends_either(culane: Path) -> None:
+    (culane / "list/test_split/test8_night.txt").write_bytes(f"{CLIP}/00005.jpg\r\n".encode())
+    assert [one[:2] for one in findings(culane, "crlf")] == [("warning", "list/test_split/test8_night.txt")]
+
+
+def test_a_refused_list_is_named_without_its_line(culane: Path) -> None:
+    edit("list/train.txt", lambda text: text + f"/{CLIP}/00000.jpg\n")(culane)
+    ((_, file, what, fix),) = findings(culane, "list")
+    assert file == "list/train.txt"
+    assert what.startswith("list/train.txt:4: ")
+    assert fix == "delete one of the two lines"
+
+
+def test_images_of_a_driver_whom_no_list_names_are_on_no_list(culane: Path) -> None:
+    write_image(culane / "driver_7/1/0.jpg")
+    write_image(culane / "pictures/1/0.jpg")
+    assert [one[:2] for one in findings(culane, "orphan-image")] == [("warning", "driver_7/1/0.jpg")]
+
+
+def test_images_may_lie_six_folders_deep(culane: Path) -> None:
+    (culane / "roads").rename(culane / "inner")
+    (culane / "roads/a/b/c").mkdir(parents=True)
+    (culane / "inner").rename(culane / "roads/a/b/c/d")
+    in_lists(lambda name: name.replace("roads/", "roads/a/b/c/d/"))(culane)
+    assert kinds(culane) == []
+
+
+def test_an_image_on_no_list_is_told_without_its_label(culane: Path) -> None:
+    write_image(culane / f"{CLIP}/00099.jpg")
+    (culane / f"{CLIP}/00099.lines.txt").write_text(LABEL)
+    assert kinds(culane) == [("warning", "orphan-image")]
+
+
+def test_second_lists_of_as_many_other_images_differ(culane: Path) -> None:
+    (culane / "list/val_gt.txt").write_text("a/0.jpg /x.png 1\n")
+    assert kinds(culane) == [("warning", "lists-differ")]
+
+
+def test_short_lanes_of_tusimple_are_told_of_the_file_that_holds_them(tusimple: Path) -> None:
+    edit("label_data_0601.json", lambda text: text.replace("[90, 60, 40]", "[-2, -2, 40]"))(tusimple)
+    assert [one[1] for one in findings(tusimple, "short-lane")] == ["label_data_0601.json"]
+
+
+@pytest.mark.parametrize(("day", "archive"), [("0530", "test_set.zip"), ("0531", "train_set.zip")])
+def test_missing_images_of_tusimple_are_in_the_archive_of_their_split(tusimple: Path, day: str, archive: str) -> None:
+    (tusimple / f"clips/{day}/60/20.jpg").unlink()
+    ((_, _, _, fix),) = findings(tusimple, "missing-image")
+    assert archive in fix
+
+
+def test_labels_that_were_rendered_are_missed_in_own_clips_too(tusimple: Path) -> None:
+    name = "clips/town/0/0.jpg"
+    for path in tusimple.glob("*.json"):
+        path.write_text(line(name, [[90, 60, 40]], [80, 120, 158]))
+    (tusimple / "clips").rename(tusimple / "old")
+    write_image(tusimple / name)
+    (tusimple / "test_label.json").unlink()
+    assert [one[0] for one in findings(tusimple, "no-labels")] == ["note"]
+    rendered(tusimple, HEIGHT, WIDTH, train=1, val=1, test=1)
+    assert [one[0] for one in findings(tusimple, "no-labels")] == ["error"]
+
+
+def test_other_files_beside_llamas_images_are_none_without_label(llamas: Path) -> None:
+    (llamas / "color_images/train/images-1/.DS_Store").write_bytes(b"")
+    assert kinds(llamas) == []

@@ -1,0 +1,58 @@
+"""Which images are opened, which size is the dataset's, and which of them the sheet shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from harness.datasets.base import Frame
+from harness.datasets.doctor.examine import examine
+from harness.datasets.doctor.pictures import TILE_WIDTH, image_findings, sample
+
+FRAMES = [Frame(f"{clip}/{number}.jpg", Path("x"), None, clip) for clip in "abcde" for number in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("count", "chosen"),
+    [
+        (2, ["a/0", "c/0"]),
+        (5, ["a/0", "b/0", "c/0", "d/0", "e/0"]),
+        (7, ["a/0", "a/1", "b/0", "c/0", "c/5", "d/0", "e/0"]),
+    ],
+)
+def test_opened_images_are_spread_over_the_clips_and_then_over_the_list(count: int, chosen: list[str]) -> None:
+    assert [frame.id.removesuffix(".jpg") for frame in sample(FRAMES, count)] == chosen
+
+
+def test_every_clip_has_an_image_however_long_one_of_them_is() -> None:
+    frames = [*FRAMES[:10], FRAMES[10], FRAMES[20]]
+    for count in range(3, 12):
+        found = sample(frames, count)
+        assert len({frame.id for frame in found}) == count
+        assert {frame.clip for frame in found} == {"a", "b", "c"}
+    assert sample(frames, 0) == sample(frames, 12) == sample(frames, 99) == frames
+
+
+def test_a_small_split_has_one_image_opened_where_its_share_is_none(culane: Path) -> None:
+    assert examine(culane, images=1).decoded == 3
+
+
+def test_the_size_of_a_dataset_is_that_of_most_images_or_the_known_one() -> None:
+    opened = {"odd": (180, 320), "one": (160, 320), "other": (160, 320)}
+    findings, size = image_findings(opened, None)
+    assert size == (160, 320)
+    assert [(one.kind, one.file, one.what) for one in findings] == [
+        ("image-size", "odd", "1 opened images are 320 x 180, not 320 x 160")
+    ]
+    findings, size = image_findings(opened, (180, 320))
+    assert size == (180, 320)
+    assert [one.what for one in findings] == ["2 opened images are 320 x 160, not 320 x 180: one, other"]
+
+
+def test_frames_that_have_no_labels_stay_off_the_sheet(llamas: Path, tmp_path: Path) -> None:
+    examine(llamas, sheet=tmp_path / "sheet.jpg")
+    shown = cv2.imread(str(tmp_path / "sheet.jpg"))
+    tiles = [shown[:, start : start + TILE_WIDTH].mean() > 40 for start in range(0, 4 * TILE_WIDTH, TILE_WIDTH)]
+    assert tiles == [True, True, True, False]

@@ -1,0 +1,36 @@
+"""Counts of the public dataset's scenarios."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.datasets.doctor import sources
+from tests.harness.datasets.doctor.trees import HEIGHT, WIDTH, findings
+
+
+@pytest.fixture
+def public(culane: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The six images as if CULane had no more."""
+    monkeypatch.setitem(sources.IMAGES, "culane", {"train": 3, "val": 1, "test": 2})
+    monkeypatch.setitem(sources.IMAGE_SIZES, "culane", (HEIGHT, WIDTH))
+    for scenario in [*sources.SCENARIOS]:
+        monkeypatch.setitem(sources.SCENARIOS, scenario, {"normal": 1, "night": 1}.get(scenario, 0))
+    (culane / "driver_23_30frame").mkdir()
+    return culane
+
+
+def test_scenarios_of_another_size_than_culanes_are_told(public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert findings(public, "count") == []
+    for known, count in (("2", 2), ("0", 0)):
+        monkeypatch.setitem(sources.SCENARIOS, "night", count)
+        ((severity, file, what, _),) = findings(public, "count")
+        assert (severity, file) == ("warning", "list/test_split")
+        assert what == f"scenario night has 1 images instead of {known}"
+
+
+def test_broken_scenarios_are_told_once(public: Path) -> None:
+    (public / "list/test_split/test8_night.txt").write_text("")
+    assert len(findings(public, "test-split")) == 1
+    assert findings(public, "no-scenarios") == []
