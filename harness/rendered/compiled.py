@@ -18,13 +18,17 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     Where none of them can be written (a read-only container without a home) it lives as long as the process.
     numba renews a cached function when the file changes that it stands in, and no other; but kernels call those of other modules,
     whose code is then part of theirs. So here a cached function is renewed when any file of this package has changed.
+
+    Kernels are inlined wherever they are called. Else the process that compiles them calls one another's machine code, and each that
+    loads them from the cache the copy in its own: with fast arithmetic the two round differently, and what was rendered first on a
+    machine had other pixels than all that came after.
     """
 
     def compile_one(function: Callable[..., Any]) -> Any:
         try:
-            kept = numba.njit(cache=True, **options)(function)
+            kept = numba.njit(cache=True, forceinline=True, **options)(function)
         except RuntimeError:  # numba's word for "no folder to cache in"
-            return numba.njit(**options)(function)
+            return numba.njit(forceinline=True, **options)(function)
         if kept is function:  # NUMBA_DISABLE_JIT=1: nothing is compiled
             return kept
         file = kept._cache._cache_file

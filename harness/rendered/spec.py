@@ -14,7 +14,8 @@ RENDERER_VERSION = "6"
 """Raised whenever the pixels or labels of specs of all forms change: it is part of a rendered dataset's identity.
 
 Equal versions and specs give equal bytes on one machine. The kernels are compiled with fast floating-point arithmetic
-for the host's CPU, so the low bits of pixels, though not of labels, may differ between kinds of CPU."""
+for the host's CPU, so the low bits of pixels, though not of labels, may differ between kinds of CPU, and between releases
+of what compiles them or the way in which it is told to: such rounding is no other version."""
 
 LABELS_SINCE = 4
 """The first version of the renderer whose labels are today's, byte for byte: versions since then changed pixels alone."""
