@@ -282,6 +282,7 @@ def test_accepted_results_of_other_code_are_kept_and_flagged(copy: Path) -> None
     assert bench(copy).returncode == 0
 
 
+@pytest.mark.slow
 def test_redone_results_of_other_code_are_moved_aside_and_made_again(copy: Path) -> None:
     stale(copy)
     before = outcome(copy)
@@ -390,6 +391,7 @@ def test_bad_words_are_answered_in_one_line_with_exit_code_2(tmp_path: Path, wor
     assert len(run.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_publish_never_replaces_a_folder_of_runs_or_of_anything_else(copy: Path) -> None:
     for out in ("results/local", "results"):
         run = subprocess.run(

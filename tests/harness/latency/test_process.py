@@ -190,6 +190,7 @@ def test_peak_memory_grows_with_what_is_held() -> None:
 
 
 @pytest.mark.usefixtures("hurried")
+@pytest.mark.slow
 def test_a_machine_without_a_compiler_says_so_of_a_compiled_mode(
     checkpoints: dict[str, Path], roads: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,7 @@ def test_after_a_crash_nothing_half_written_is_taken_for_an_answer(folder, capsy
 
 def test_a_program_that_takes_too_long_is_stopped_with_all_that_it_started(folder, capsys):
     mark = folder / "still here"
-    child = f"import time, pathlib; time.sleep(8); pathlib.Path({str(mark)!r}).touch()"
+    child = f"import time, pathlib; time.sleep(4); pathlib.Path({str(mark)!r}).touch()"
     slow = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}])"
     slow += "; print('busy', flush=True); time.sleep(60)"
     (folder / "seer.py").write_text(slow)
@@ -39,7 +39,7 @@ def test_a_program_that_takes_too_long_is_stopped_with_all_that_it_started(folde
     line = fail(folder, capsys)
     assert "hadn't ended after 2 s (start_seconds + seconds_per_image x 6 images) and was stopped" in line
     assert "'busy'" in line
-    time.sleep(max(0.0, 12 - (time.monotonic() - started)))
+    time.sleep(max(0.0, 7 - (time.monotonic() - started)))
     assert not mark.exists()
 
 

@@ -79,6 +79,7 @@ def test_a_copy_of_published_or_submitted_rows_is_accepted_with_that_said(alice:
     assert known_predictions(tmp_path / "results", "mini", "bob") == {}
 
 
+@pytest.mark.slow
 def test_a_copy_whose_lanes_stand_in_another_order_is_accepted_with_that_said(alice: Path) -> None:
     (record,) = read_records(alice / "records")
     changed(alice, lambda record: evaluated(record, predictions_sha256=backwards(alice / PREDICTIONS)))

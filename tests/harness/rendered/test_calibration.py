@@ -19,12 +19,14 @@ def labels() -> Labels:
     return rendered_labels(1000, seed=41)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantity", REAL)
 def test_quantiles_are_those_of_the_real_labels(labels: Labels, quantity: str) -> None:
     measured = quantiles(labels["train"] + labels["test"])[quantity]
     assert (np.abs(measured - REAL[quantity]) <= TOLERANCES[quantity]).all(), measured
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_there_are_as_many_lanes_a_frame_as_in_the_real_labels(labels: Labels, split: str) -> None:
     found = lanes_a_frame(labels[split])
