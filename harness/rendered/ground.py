@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.rendered.compiled import compiled
 from harness.rendered.kernels import Bytes, Floats, unit
+from harness.rendered.paint import dash, kept, line, lines_near, mark, marks_near
 from harness.rendered.tracing import BLOCK, meet, tile_at
 
 SECTION_HALF = 48.0
@@ -72,42 +73,6 @@ class Scales(NamedTuple):
     cracks: np.float32
     glint: np.float32
     beam: np.float32
-
-
-@compiled(fastmath=True, error_model="numpy")
-def _dash(s, foot_s, period, length, phase):  # type: ignore[no-untyped-def]
-    """The share of a pixel's footprint along the road that a dashed line covers."""
-    f32 = np.float32
-    if foot_s >= period:
-        return length / period
-    turn = (s + phase) / period
-    along = (turn - np.floor(turn)) * period
-    reach = f32(0.5) * foot_s
-    dash = max(min(along + reach, length) - max(along - reach, f32(0.0)), f32(0.0))
-    dash += max(min(along + reach, period + length) - period, f32(0.0))
-    return min(dash / foot_s, f32(1.0))
-
-
-@compiled(fastmath=True, error_model="numpy")
-def _mark(ds, dd, foot_s, foot_d, n, marks, glyphs):  # type: ignore[no-untyped-def]
-    """The share of a pixel's footprint that a mark covers, ds and dd from its near left corner."""
-    f32 = np.float32
-    reach = f32(0.5) * foot_s
-    cover = max(min(ds + reach, marks[n, 1]) - max(ds - reach, f32(0.0)), f32(0.0)) / foot_s
-    kind, period = int(marks[n, 4]), marks[n, 5]
-    rows, cols = glyphs.shape[1], glyphs.shape[2]
-    gi = min(max(int(ds / marks[n, 1] * f32(rows)), 0), rows - 1)
-    gj = min(max(int(dd / marks[n, 3] * f32(cols)), 0), cols - 1)
-    share = f32(glyphs[max(kind, 0), gi, gj]) * f32(1.0 / 255.0)
-    if kind < 0:
-        share = f32(1.0)
-        if period > f32(0.0):
-            turn = dd / period
-            along = abs(turn - np.floor(turn) - f32(0.5)) * period
-            share = unit((marks[n, 6] * f32(0.5) - along) / foot_d + f32(0.5))
-            if foot_d >= period:
-                share = marks[n, 6] / period
-    return cover * share
 
 
 @compiled(fastmath=True, error_model="numpy")
@@ -174,6 +139,54 @@ def _grain_at(s, d, scale, level, share, tiles):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True, error_model="numpy")
+def _road_texture(s, d, level, share, cracked, tiles, noise, cracks, moved_s, moved_d):  # type: ignore[no-untyped-def]
+    """The texture of asphalt or concrete at (s, d), about 0: wear drawn out along the road, the stones of the surface, cracks."""
+    f32 = np.float32
+    texture = (tile_at(noise, s * f32(0.9) + moved_s, d * f32(17.0) + moved_d) - f32(0.5)) * f32(0.3)
+    texture += _grain_at(s, d, f32(ROAD_TEXELS), level, share, tiles) * f32(1.7)
+    if cracked > f32(0.0):
+        texture -= tile_at(cracks, s * f32(41.0) + moved_s, d * f32(41.0) + moved_d) * cracked
+    return texture
+
+
+@compiled(fastmath=True, error_model="numpy")
+def _verge_texture(s, d, level, share, tiles, noise):  # type: ignore[no-untyped-def]
+    """That of the ground beside the road: clumps and grains."""
+    f32 = np.float32
+    texture = (tile_at(noise, s * f32(4.0), d * f32(7.0) + f32(8192.0)) - f32(0.5)) * f32(0.6)
+    return texture + _grain_at(s, d, f32(VERGE_TEXELS), level, share, tiles) * f32(1.8)
+
+
+@compiled(fastmath=True, error_model="numpy")
+def _widened(s, widening):  # type: ignore[no-untyped-def]
+    """How far a road that widens has moved what lies right of its edge, at s."""
+    f32 = np.float32
+    amount = widening[1]
+    if amount == f32(0.0):
+        return f32(0.0)
+    w = unit((s - widening[2]) / widening[3])
+    return amount * w * w * (f32(3.0) - f32(2.0) * w)
+
+
+@compiled(fastmath=True, error_model="numpy")
+def _throw(z, lateral, beam):  # type: ignore[no-untyped-def]
+    """The light of the own headlights at depth z in the direction `lateral`."""
+    f32 = np.float32
+    throw = beam * z * z / (z * z + f32(70.0)) * np.exp(-z * f32(0.045) - lateral * lateral * f32(14.0))
+    return throw * (f32(0.75) + f32(0.5) * unit(f32(0.5) - lateral * f32(1.5)))
+
+
+@compiled(fastmath=True, error_model="numpy")
+def _shine(z, off_sun, glint, sharp, lit, texture, paint):  # type: ignore[no-untyped-def]
+    """The sun's mirror image on asphalt, `off_sun` from its middle."""
+    f32 = np.float32
+    one = f32(1.0)
+    off = off_sun * f32(5.0) / (one + f32(2.0) * sharp)
+    shine = glint * np.exp(-off * off) * (f32(0.25) + lit) * f32(0.6) * (one + texture)
+    return max(shine * unit(z * f32(0.035)) * (one + paint), f32(0.0))
+
+
+@compiled(fastmath=True, error_model="numpy")
 def draw_ground_row(  # type: ignore[no-untyped-def]
     image, inverse_depth, py, trace, optics, scales, table, section, lines, marks, glyphs, surface, noise, cracks,
     aggregate, pavement, widening, key, ambient, air, sun, near_lines, near_marks,
@@ -190,7 +203,7 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
     levels = section.shape[0]
     scale_s, scale_d, s_start = scales.surface_s, scales.surface_d, scales.surface_start
     crack_amount, glint, beam = scales.cracks, scales.glint, scales.beam
-    edge, amount, widen_start, widen_length = widening[0], widening[1], widening[2], widening[3]
+    edge = widening[0]
     key0, key1, key2 = key[0], key[1], key[2]
     amb0, amb1, amb2 = ambient[0], ambient[1], ambient[2]
     air0, air1, air2 = air[0], air[1], air[2]
@@ -242,10 +255,7 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
                 road_level, road_share = _grain_level(foot_s, f32(ROAD_TEXELS), last_level)
                 verge_level, verge_share = _grain_level(foot_s, f32(VERGE_TEXELS), last_level)
                 jointed = slab > zero and foot_s < f32(1.5)
-                shift = zero
-                if amount != zero:
-                    w = unit((s - widen_start) / widen_length)
-                    shift = amount * w * w * (f32(3.0) - f32(2.0) * w)
+                shift = _widened(s, widening)
                 level, span = 0, foot_d * f32(SECTION_BINS)
                 while span > one and level < levels - 1:
                     span *= half
@@ -259,18 +269,8 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
                     lit_b, tone_b = _surface_at(s_b, d_b, s_start, scale_s, scale_d, surface)
                 d_low, d_high = (min(d_a, d_b) - foot_d, max(d_a, d_b) + foot_d) if smooth else (d - foot_d, d + foot_d)
                 s_low, s_high = (min(s_a, s_b) - foot_s, max(s_a, s_b) + foot_s) if smooth else (s - foot_s, s + foot_s)
-                count_lines, count_marks = 0, 0
-                for n in range(lines.shape[0]):
-                    at = lines[n, 0] + lines[n, 9] * shift
-                    room = lines[n, 1] + f32(0.03)
-                    if d_low < at + room and d_high > at - room and s_high > lines[n, 10] and s_low < lines[n, 11]:
-                        near_lines[count_lines] = n
-                        count_lines += 1
-                for n in range(marks.shape[0]):
-                    beside = s_high <= marks[n, 0] or s_low >= marks[n, 0] + marks[n, 1]
-                    if not beside and d_high > marks[n, 2] and d_low < marks[n, 2] + marks[n, 3]:
-                        near_marks[count_marks] = n
-                        count_marks += 1
+                count_lines = lines_near(s_low, s_high, d_low, d_high, shift, lines, near_lines)
+                count_marks = marks_near(s_low, s_high, d_low, d_high, marks, near_marks)
             inverse_depth[py, px] = one / z
             if coarse:
                 c0, c1, c2 = a0 + (b0 - a0) * t, a1 + (b1 - a1) * t, a2 + (b2 - a2) * t
@@ -279,17 +279,14 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
             else:
                 c0, c1, c2, grain, asphalt = _section_at(d, edge, shift, level, section)
                 lit, tone = _surface_at(s, d, s_start, scale_s, scale_d, surface)
-            # Texture: wear drawn out along the road or clumps beside it, then the stones of the surface.
             if asphalt > half:
-                texture = (tile_at(noise, s * f32(0.9) + moved_s, d * f32(17.0) + moved_d) - half) * f32(0.3)
-                texture += _grain_at(s, d, f32(ROAD_TEXELS), road_level, road_share, road_tiles) * f32(1.7)
-                if cracked > zero:
-                    texture -= tile_at(cracks, s * f32(41.0) + moved_s, d * f32(41.0) + moved_d) * cracked
+                texture = _road_texture(
+                    s, d, road_level, road_share, cracked, road_tiles, noise, cracks, moved_s, moved_d
+                )
                 if jointed and d > slabs_left and d < slabs_right:
-                    texture -= _dash(s + skew * d, foot_s, slab, joint_width, slab_phase)
+                    texture -= dash(s + skew * d, foot_s, slab, joint_width, slab_phase)
             else:
-                texture = (tile_at(noise, s * f32(4.0), d * f32(7.0) + f32(8192.0)) - half) * f32(0.6)
-                texture += _grain_at(s, d, f32(VERGE_TEXELS), verge_level, verge_share, verge_tiles) * f32(1.8)
+                texture = _verge_texture(s, d, verge_level, verge_share, verge_tiles, noise)
             gain = max(one + grain * texture, f32(0.15))
             c0 *= gain
             c1 *= gain
@@ -301,15 +298,10 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
                 edging = (half * (blotch - half) + texture) * ragged
             for m in range(count_lines):
                 n = near_lines[m]
-                off = abs(d - lines[n, 0] - lines[n, 9] * shift) + edging * min(lines[n, 1] * f32(16.0), one)
-                if off > lines[n, 1] + half * foot_d or s < lines[n, 10] or s > lines[n, 11]:
+                cover = line(s, d, foot_s, foot_d, shift, edging, n, lines)
+                if cover == zero:
                     continue
-                cover = min(
-                    (min(off + half * foot_d, lines[n, 1]) - max(off - half * foot_d, -lines[n, 1])) / foot_d, one
-                )
-                if lines[n, 2] > zero:
-                    cover *= _dash(s, foot_s, lines[n, 2], lines[n, 3], lines[n, 4])
-                keep = unit((blotch * f32(0.65) + texture * f32(0.3) + f32(0.32) - lines[n, 8]) * f32(3.5))
+                keep = kept(blotch, texture, lines[n, 8])
                 cover *= keep + (one - keep) * (one - min(lines[n, 8] * f32(1.3), one)) * half
                 if cover > paint:
                     paint, p0, p1, p2 = cover, lines[n, 5], lines[n, 6], lines[n, 7]
@@ -318,8 +310,8 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
                 dd = d - marks[n, 2]
                 if dd < zero or dd > marks[n, 3]:
                     continue
-                cover = _mark(s - marks[n, 0], dd, foot_s, foot_d, n, marks, glyphs)
-                cover *= unit((blotch * f32(0.65) + texture * f32(0.3) + f32(0.32) - marks[n, 7]) * f32(3.5))
+                cover = mark(s - marks[n, 0], dd, foot_s, foot_d, n, marks, glyphs)
+                cover *= kept(blotch, texture, marks[n, 7])
                 if cover > paint:
                     paint, p0, p1, p2 = cover, f32(0.60), f32(0.63), f32(0.64)
             if paint > zero:
@@ -330,8 +322,7 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
             dim = min(tone, one)
             l0, l1, l2 = amb0 * dim + key0 * lit, amb1 * dim + key1 * lit, amb2 * dim + key2 * lit
             if beam > zero:
-                throw = beam * z * z / (z * z + f32(70.0)) * np.exp(-z * f32(0.045) - lateral * lateral * f32(14.0))
-                throw *= f32(0.75) + half * unit(half - lateral * f32(1.5))
+                throw = _throw(z, lateral, beam)
                 l0 += throw * f32(0.72)
                 l1 += throw * f32(0.9)
                 l2 += throw
@@ -339,9 +330,7 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
             c1 *= l1 * tone
             c2 *= l2 * tone
             if glint > zero:
-                off = (lateral - sun_lat) * f32(5.0) / (one + f32(2.0) * sharp)
-                shine = glint * np.exp(-off * off) * (f32(0.25) + lit) * f32(0.6) * (one + texture) * asphalt
-                shine = max(shine * unit(z * f32(0.035)) * (one + paint), zero)
+                shine = _shine(z, lateral - sun_lat, glint, sharp, lit, texture, paint) * asphalt
                 c0 += shine * f32(0.8)
                 c1 += shine * f32(0.92)
                 c2 += shine

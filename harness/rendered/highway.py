@@ -178,9 +178,10 @@ def _lines(g: Generator, difficulty: float, boundaries: tuple[tuple[float, int],
         edge = k in (0, len(boundaries) - 1)
         color = to_color(fade * np.array(YELLOW if k == 0 else WHITE))
         solid = edge or g.random() < 0.08
-        lines.append(Line(d, width, 0.0 if solid else DASH_PERIOD, 0.0 if solid else DASH, phase, color, own))
+        period, length = (0.0, 0.0) if solid else (DASH_PERIOD, DASH)
+        lines.append(Line(d, width, color, own, period, length, phase))
         if k == 1 and solid and not edge:
-            companions.append(Line(d - 2.2 * width, width, 0.0, 0.0, 0.0, color, own))
+            companions.append(Line(d - 2.2 * width, width, color, own))
     return (*lines, *companions)
 
 

@@ -68,9 +68,7 @@ def highway_pavement(
         slabs = (float(g.uniform(4.2, 5.0)), skew, float(g.uniform(0, 4)), float(g.uniform(0.008, 0.016)), 0.045)
     if concrete or g.random() < 0.5:
         width, worn = (g.uniform(0.012, 0.028), 0.25) if concrete else (g.uniform(0.008, 0.018), 0.4)
-        joints = tuple(
-            Line(d + joint, float(width * g.uniform(0.7, 1.3)), 0.0, 0.0, 0.0, JOINT, worn) for d, _ in boundaries[1:-1]
-        )
+        joints = tuple(Line(d + joint, float(width * g.uniform(0.7, 1.3)), JOINT, worn) for d, _ in boundaries[1:-1])
     return Pavement(
         concrete=concrete,
         tones=_factors(g, lanes, 0.05 if concrete else 0.03),
@@ -135,6 +133,6 @@ def _markers(g: Generator, lines: tuple[Line, ...]) -> tuple[Line, ...]:
 def _marker(d: float, period: float, phase: float, color: Color) -> list[Line]:
     """Its bright top, and the dark side and shade before it."""
     return [
-        Line(d, MARKER_WIDTH, period, MARKER_SEEN, phase, color, 0.0),
-        Line(d, 1.15 * MARKER_WIDTH, period, 0.05, phase + 0.05, MARKER_SIDE, 0.0),
+        Line(d, MARKER_WIDTH, color, worn=0.0, period=period, length=MARKER_SEEN, phase=phase),
+        Line(d, 1.15 * MARKER_WIDTH, MARKER_SIDE, worn=0.0, period=period, length=0.05, phase=phase + 0.05),
     ]

@@ -155,15 +155,15 @@ def make_view(
     for _ in range(30):
         straight = squared / np.square(1 + distortion * straight)
     return View(
-        float(focal),
-        float(center[0]),
-        float(center[1]),
-        float(eye[0]),
-        float(eye[1]),
-        np.ascontiguousarray(turn @ nod @ lean, np.float32),
-        (1.0 / (1.0 + distortion * straight)).astype(np.float32),
-        (1.0 + distortion * squared).astype(np.float32),
-        per_radius,
+        focal=float(focal),
+        center_x=float(center[0]),
+        center_y=float(center[1]),
+        x=float(eye[0]),
+        y=float(eye[1]),
+        rotation=np.ascontiguousarray(turn @ nod @ lean, np.float32),
+        undistort=(1.0 / (1.0 + distortion * straight)).astype(np.float32),
+        distort=(1.0 + distortion * squared).astype(np.float32),
+        per_radius=per_radius,
     )
 
 

@@ -82,15 +82,15 @@ def buildings(
                 )
                 found.append(
                     Building(
-                        s,
-                        length,
-                        float(edge),
-                        float(side * g.uniform(10, 22)),
-                        height,
-                        float(g.uniform(2.9, 3.8)),
-                        float(g.uniform(2.2, 4.6)),
-                        int(g.integers(1, 12)),
-                        to_color(tint),
+                        s=s,
+                        length=length,
+                        d=float(edge),
+                        depth=float(side * g.uniform(10, 22)),
+                        height=height,
+                        storey=float(g.uniform(2.9, 3.8)),
+                        bay=float(g.uniform(2.2, 4.6)),
+                        facade=int(g.integers(1, 12)),
+                        color=to_color(tint),
                     )
                 )
             s += length + float(g.choice([0.0, g.uniform(2, 12)]))

@@ -176,17 +176,19 @@ def _lines(
             if first:
                 yellow = g.random() < 0.55
                 tint: Color = to_color(fade * np.array(YELLOW if yellow else WHITE))
-                lines.append(Line(d, width, 0.0, 0.0, 0.0, tint, own, 0, begin, finish))
+                lines.append(Line(d, width, tint, own, begin=begin, end=finish))
                 if yellow and g.random() < 0.4:
-                    lines.append(Line(d - 2.2 * width, width, 0.0, 0.0, 0.0, tint, own, 0, begin, finish))
+                    lines.append(Line(d - 2.2 * width, width, tint, own, begin=begin, end=finish))
             elif last:
-                lines.append(Line(d, width, 0.0, 0.0, 0.0, color, own, follows, begin, finish))
+                lines.append(Line(d, width, color, own, follows=follows, begin=begin, end=finish))
             else:
                 solid = (junction is not None and begin < 0) or g.random() < 0.12
-                lines.append(Line(d, width, 0.0 if solid else period, length, phase, color, own, 0, begin, finish))
+                gaps = 0.0 if solid else period
+                lines.append(Line(d, width, color, own, gaps, length, phase, begin=begin, end=finish))
     if widening.amount > 0:
         d = boundaries[-1][0]
-        lines.append(Line(d, width, 4.0, 2.0, 0.0, WHITE, worn, 0, widening.start + 0.3 * widening.length))
+        begin = widening.start + 0.3 * widening.length
+        lines.append(Line(d, width, WHITE, worn, period=4.0, length=2.0, begin=begin))
     return tuple(lines)
 
 

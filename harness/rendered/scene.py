@@ -21,15 +21,16 @@ SKYLINE_HALF = 1.6
 
 @dataclass(frozen=True)
 class Line:
-    """A painted line at d: solid where `period` is 0; `worn` in [0, 1]; `follows` 1 if the widening moves it."""
+    """A painted line at d: solid where `period` is 0, else in dashes of `length`; `worn` in [0, 1]; `follows` 1 if the widening
+    moves it."""
 
     d: float
     width: float
-    period: float
-    length: float
-    phase: float
     color: Color
     worn: float
+    period: float = 0.0
+    length: float = 0.0
+    phase: float = 0.0
     follows: int = 0
     begin: float = -1e6
     end: float = 1e6
@@ -182,7 +183,7 @@ class Look:
 @dataclass(frozen=True)
 class Weather:
     """Light: sun azimuth (right of the road's start, radians) and elevation, linear BGR of key and ambient light, sky
-    and haze."""
+    and haze. glare: of a sun in the picture; glint: its mirror image on the road; lit_windows: their share at night."""
 
     azimuth: float
     elevation: float
@@ -193,10 +194,10 @@ class Weather:
     haze: float
     cloud: float
     cloud_color: Color
-    glare: float
-    glint: float
-    night: bool
-    lit_windows: float
+    glare: float = 0.0
+    glint: float = 0.0
+    night: bool = False
+    lit_windows: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -277,19 +277,19 @@ def vehicle(name: str) -> Model:
     vertices = np.array(build.vertices, np.float32)
     mesh = quads_to_mesh(vertices, np.zeros((len(vertices), 4)))
     return Model(
-        vertices,
-        np.array(build.normals, np.float32),
-        np.array(build.materials),
-        np.float32(0.12) + np.float32(0.88) * np.clip(vertices[:, 1] / np.float32(1.0), 0, 1),
-        _rise(vertices),
-        mesh.coordinates,
-        mesh.triangles,
-        mesh.textures,
-        body.length,
-        body.width,
-        max(station[2] for station in body.stations),
-        tail,
-        head,
+        vertices=vertices,
+        normals=np.array(build.normals, np.float32),
+        materials=np.array(build.materials),
+        open_sky=np.float32(0.12) + np.float32(0.88) * np.clip(vertices[:, 1] / np.float32(1.0), 0, 1),
+        rise=_rise(vertices),
+        coordinates=mesh.coordinates,
+        triangles=mesh.triangles,
+        textures=mesh.textures,
+        length=body.length,
+        width=body.width,
+        height=max(station[2] for station in body.stations),
+        tail=tail,
+        head=head,
     )
 
 
