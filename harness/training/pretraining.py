@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from detectors.base import normalise
 from detectors.meta import Normalisation
 from harness.errors import InputError
-from harness.files.stored import sha256_of_json, sha256_of_text
+from harness.files.stored import remove_torn, sha256_of_json, sha256_of_text
 from harness.methods.assessment import assess_reconstruction, assess_taps
 from harness.methods.card import OracleCard, curve_path, picture_path
 from harness.methods.config import OracleConfiguration
@@ -119,6 +119,7 @@ def pretrain(
         if reconstruction is not None:
             draw_curve(curve_path(out), run.losses.cpu().numpy(), reconstruction, configuration.name)
     (folder / STATE_FILE).unlink(missing_ok=True)
+    remove_torn(folder)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
     return card

@@ -116,6 +116,7 @@ def test_a_stopped_pre_training_goes_on_bit_for_bit(
         with pytest.raises(Stopped):
             pretrain(options(), images, out=out, device=CPU, threads=1, checkpoint_every=2)
     assert not out.exists()
+    (tmp_path / "parts.partial" / ".state.killed.part").write_text("half of a checkpoint")
     taken: list[int] = []
 
     def counted(self: Pretraining, batch: torch.Tensor) -> torch.Tensor:
