@@ -33,7 +33,7 @@ from harness.rendered.spec import RenderSpec
 from harness.report.badge import badge_text
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.published import read_published
-from harness.report.tables import to_markdown
+from harness.report.tables import scores_to_markdown
 from harness.report.text import markdown
 from harness.suite import ScoredCell
 from harness.training.loop import LOG_FILE
@@ -214,13 +214,13 @@ def picture(plan: Plan, records: list[Record], folder: Path) -> None:
 
 
 def with_table(readme: Path, suite: str, board: Leaderboard, target: Path) -> str:
-    """The README's text with the suite's leaderboard between its markers, and its badge where it has markers for one."""
-    # The page has a title of its own.
-    table = to_markdown(board).split("\n", 1)[1].strip()
+    """The README's text with the suite's scores between its markers, and its badge where it has markers for one."""
+    folder = quote(Path(os.path.relpath(target, readme.parent)).as_posix())
+    rest = f"[The whole leaderboard]({folder}/leaderboard.md): intervals, latency, and what methods cost in training and at inference."
+    table = f"{scores_to_markdown(board)}\n\n{rest}"
     text = between(readme, readme.read_text(encoding="utf-8"), f"leaderboard:{suite}", table)
     if f"<!-- badge:{suite} -->" not in text:
         return text
-    folder = quote(Path(os.path.relpath(target, readme.parent)).as_posix())
     badge = f"[![{markdown(badge_text(board))}]({folder}/badge.svg)]({folder}/leaderboard.md)"
     return between(readme, text, f"badge:{suite}", badge)
 

@@ -117,13 +117,12 @@ def to_markdown(board: Leaderboard) -> str:
     if board.sections:
         parts.append(how_to_read(board))
     for section in board.shown:
-        parts += section_parts(section, board)
+        parts += score_parts(section, board) + gain_parts(section)
     parts += beyond_parts(board)
     if board.summaries:
         read = HOW_TO_READ_SUMMARY.format(headline=headlines(board))
         parts += ["## Methods over all rows", read, table_text(summary_table(board))]
-    if board.failed:
-        parts += ["## Failed seeds", HOW_TO_READ_FAILED, "\n".join(f"- {markdown(line)}" for line in board.failed)]
+    parts += failed_parts(board)
     if board.unscored:
         parts += ["## Not scored here", HOW_TO_READ_UNSCORED, table_text(unscored_table(board))]
     parts += left_out_parts(board)
@@ -140,6 +139,14 @@ def to_markdown(board: Leaderboard) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def scores_to_markdown(board: Leaderboard) -> str:
+    """The scores of the leaderboard alone, for a page that leads to the whole: with their notes, and with what failed or is missing."""
+    parts = [how_to_read(board)] if board.sections else []
+    for section in board.shown:
+        parts += score_parts(section, board)
+    return "\n\n".join([*parts, *failed_parts(board), *left_out_parts(board)])
+
+
 def beyond_parts(board: Leaderboard) -> list[str]:
     """The tables of transfer and of robustness, where there are any."""
     parts = []
@@ -152,6 +159,13 @@ def beyond_parts(board: Leaderboard) -> list[str]:
         parts += [f"### {markdown(table.title)}", table_text(table)]
         parts.append("\n".join(f"- {markdown(note)}" for note in robustness_notes(found)))
     return parts
+
+
+def failed_parts(board: Leaderboard) -> list[str]:
+    """Which cells gave no result."""
+    if not board.failed:
+        return []
+    return ["## Failed seeds", HOW_TO_READ_FAILED, "\n".join(f"- {markdown(line)}" for line in board.failed)]
 
 
 def left_out_parts(board: Leaderboard) -> list[str]:
@@ -181,13 +195,19 @@ def how_to_read(board: Leaderboard) -> str:
     return textwrap.fill(" ".join(text.split()), 118, break_long_words=False, break_on_hyphens=False)
 
 
-def section_parts(section: Section, board: Leaderboard) -> list[str]:
-    """One section: what it is, its table, the notes, the gains and the published figures."""
+def score_parts(section: Section, board: Leaderboard) -> list[str]:
+    """The scores of a section: what it is, its table and the notes."""
     parts = [f"## {markdown(section_title(section))}", markdown(section_text(section))]
     parts.append(table_text(score_table(section, board.timings)))
     notes = section_notes(section, board)
     if notes:
         parts.append("\n".join(f"- {markdown(note)}" for note in notes))
+    return parts
+
+
+def gain_parts(section: Section) -> list[str]:
+    """What a section's scores are held against: its gains, and the published figures."""
+    parts = []
     if section.gains:
         parts += [f"### Paired gains in {section.headline.title}", HOW_TO_READ_GAINS, table_text(gain_table(section))]
     if section.reproductions:

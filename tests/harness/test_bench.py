@@ -464,7 +464,9 @@ def test_publish_copies_what_can_be_checked_and_fills_the_readme(copy: Path) -> 
     badge = r"\[!\[samiro: 1 row, no verdict: [a-z0-9 ]+\]\(results/tiny/badge\.svg\)\]\(results/tiny/leaderboard\.md\)"
     start = f"# Title\n<!-- badge:tiny -->\n{badge}\n<!-- /badge:tiny -->\n<!-- leaderboard:tiny -->\n"
     assert re.match(start, readme)
-    assert readme.endswith("<!-- /leaderboard:tiny -->\nend\n")
+    assert re.search(
+        r"\n\n\[The whole leaderboard\]\(results/tiny/leaderboard\.md\).*\n<!-- /leaderboard:tiny -->\nend\n$", readme
+    )
     assert "yesterday" not in readme
     assert "ufldv2_micro" in readme
 

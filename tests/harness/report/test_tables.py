@@ -22,7 +22,7 @@ from harness.report.columns import Column
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.rows import Score
 from harness.report.table_csv import header, to_csv
-from harness.report.tables import to_markdown, write_leaderboard
+from harness.report.tables import scores_to_markdown, to_markdown, write_leaderboard
 from harness.report.terminal import print_leaderboard
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -392,6 +392,18 @@ def test_failed_seeds_are_told_in_the_table_and_on_the_terminal(made: Any, tmp_p
     print_leaderboard(board, Console(file=stream, width=200))
     assert f"failed: {told}" in stream.getvalue()
     assert "Failed" not in to_markdown(leaderboard(made.pairs(tmp_path, 2), tmp_path))
+
+
+def test_the_scores_alone_are_those_of_the_whole_with_what_failed_and_is_missing(made: Any, tmp_path: Path) -> None:
+    failed, missing = "hard-toy-samiro-s2-0123456789: out of memory", "toy, samiro: seeds 3 and 4"
+    board = leaderboard(made.pairs(tmp_path, 2), tmp_path, failed=[failed], missing=[missing])
+    scores, whole = scores_to_markdown(board), to_markdown(board)
+    assert tables_of(scores) == tables_of(whole)[:1]
+    assert all(part in whole.split("\n\n") for part in scores.strip().split("\n\n"))
+    assert failed in scores
+    assert missing in scores
+    assert "## Latency" in whole
+    assert "## Latency" not in scores
 
 
 def with_clips(counts: OverlapCounts, sizes: Sequence[int]) -> OverlapCounts:
