@@ -18,8 +18,9 @@ from harness.errors import InputError
 from harness.files.fingerprint import code_of
 from harness.files.locks import in_turn
 from harness.files.stored import sha256_of_json
+from harness.processes.limits import available_cores
 from harness.processes.progress import Event, Report
-from harness.records.environment import available_cores, may_have_gpu
+from harness.records.environment import may_have_gpu
 from harness.rendered.spec import RenderSpec, dataset_key
 from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, adapter_module, dataset_identity, form_of
 from harness.weights.cache import weights_state

@@ -43,7 +43,7 @@ def render(
     """Render a road dataset in the format of CULane, TuSimple or LLAMAS at OUT."""
     from harness.errors import InputError
     from harness.files.validation import validated
-    from harness.records.environment import available_cores
+    from harness.processes.limits import available_cores
     from harness.rendered.dataset import render_dataset
     from harness.rendered.sheet import write_sheet
     from harness.rendered.spec import RenderSpec

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.errors import InputError, InputWarning, did_you_mean
 from harness.processes.faults import InfrastructureError, is_out_of_memory, worded
+from harness.processes.limits import hold_threads
 
 VERBS: dict[str, tuple[str, str]] = {
     "bench": ("harness.cli.bench", "run the matrix of a suite, resume what is there, write its leaderboard"),
@@ -87,6 +88,7 @@ def answered(words: list[str]) -> int:
     usage_error: type[Exception] = next(
         kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
     )
+    hold_threads()
     app = import_module(VERBS[verb][0]).app
     command = typer.main.get_command(app)
     try:

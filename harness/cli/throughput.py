@@ -79,7 +79,7 @@ def throughput(
     from harness.latency.images import rendered_roads, stratified
     from harness.latency.protocol import measure_all, native_modes
     from harness.latency.subject import Subject, loaded
-    from harness.records.environment import available_cores
+    from harness.processes.limits import available_cores
     from harness.throughput.modes import HEADLINE, check_mode, mode_of
 
     named = tuple(map(mode_of, mode or ()))

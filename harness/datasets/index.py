@@ -25,6 +25,7 @@ from harness.errors import InputError, InputWarning
 from harness.files.stored import cache_folder, sha256_of_text, written_aside
 from harness.lanes import Lane, Points, near_to_far
 from harness.processes.children import die_with_parent
+from harness.processes.limits import available_cores
 
 INDEX_VERSION = 3
 """Part of every index's key: raise it when the index or the parsing of labels changes."""
@@ -95,7 +96,7 @@ def index_of_files(paths: Sequence[str], read: Callable[[str], Sequence[Points]]
 
     read: the lanes of one file, as (N, 2) arrays; a function of a module, so that other processes find it.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     # A daemon may have no children of its own.
     if cores < 2 or len(paths) < _MANY_FILES or multiprocessing.current_process().daemon:

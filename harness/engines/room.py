@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.engines.base import Job, Resources
-from harness.records.environment import available_cores
+from harness.processes.limits import available_cores, available_memory
 
 GIGABYTE = 2**30
 
@@ -40,9 +40,8 @@ class Place:
 
 
 def this_machine(gpus: Iterable[Gpu] = ()) -> Machine:
-    """The cores that this process may use, the machine's memory, and the GPUs that it is to use."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIGABYTE
-    return Machine(available_cores(), memory, tuple(gpus))
+    """The cores and the memory that this process may use, and the GPUs that it is to use."""
+    return Machine(available_cores(), available_memory() / GIGABYTE, tuple(gpus))
 
 
 def named_gpus(gigabytes: Iterable[float]) -> tuple[Gpu, ...]:

@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from harness.datasets.base import Dataset, Frame, open_dataset
 from harness.files.stored import cache_folder
-from harness.records.environment import available_cores
+from harness.processes.limits import available_cores
 from harness.rendered.dataset import render_dataset
 from harness.rendered.spec import Form, RenderSpec, SplitSpec, dataset_key
 

@@ -20,7 +20,7 @@ from harness.latency.subject import loaded
 from harness.methods.attach import without_method
 from harness.processes.children import die_with_parent
 from harness.processes.faults import is_out_of_memory, worded
-from harness.records.environment import available_cores
+from harness.processes.limits import bound_cores
 from harness.throughput.batches import measure_batches
 from harness.throughput.cost import measure_inference_cost
 from harness.throughput.measurement import measure, not_compiled
@@ -80,7 +80,7 @@ def peak_resident_bytes() -> int | None:
 
 def bind_to_cores(count: int) -> None:
     """Keep this process on so many of its cores, where the system can; on all that it has if they are fewer."""
-    if hasattr(os, "sched_setaffinity") and count < available_cores():
+    if hasattr(os, "sched_setaffinity") and count < bound_cores():
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from harness.processes.limits import available_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CHUNK = 32
 """Items a task: long enough to hide its overhead, short enough for a prompt answer to Ctrl-C."""
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(

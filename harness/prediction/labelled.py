@@ -23,8 +23,8 @@ from harness.prediction.outputs import Outputs
 from harness.prediction.run import predict_sources
 from harness.prediction.sources import IMAGE_SUFFIXES, Source
 from harness.prediction.trained import TrainedCell
+from harness.processes.limits import available_cores
 from harness.records.counts import OverlapScores, scope_scores
-from harness.records.environment import available_cores
 from harness.scoring import LANE_WIDTH, SCORINGS, scoring_on
 from harness.scoring.culane import score
 

@@ -11,6 +11,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from harness.processes.limits import available_cores
 from harness.records.record import Environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,11 +47,6 @@ GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 def may_have_gpu() -> bool:
     """Whether there may be a GPU here. False is certain on Linux, and costs no import of torch."""
     return sys.platform != "linux" or any(os.path.exists(path) for path in GPU_FILES)
-
-
-def available_cores() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def installed(*distributions: str) -> str:

@@ -16,7 +16,7 @@ def test_every_form_is_rendered_and_shown_on_a_sheet(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Workers would take longer to start than to render these few.
-    monkeypatch.setattr("harness.records.environment.available_cores", lambda: 1)
+    monkeypatch.setattr("harness.processes.limits.available_cores", lambda: 1)
     out, sheet = tmp_path / "roads", tmp_path / "sheet.jpg"
     sizes = ["--width", "328", "--height", "118"] if form == "culane" else []
     counts = ["--train", "2", "--val", "1", "--test", "2", "--seed", "5"]
