@@ -8,19 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 from harness.cell.phases import Phase, run_phase
 from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.culane import IMAGE_SIZE
 from harness.datasets.roots import dataset_root
-from harness.errors import InputError
 from harness.files.fingerprint import code_of
 from harness.files.locks import in_turn
 from harness.files.stored import sha256_of_json
 from harness.processes.limits import available_cores
 from harness.processes.progress import Event, Report
-from harness.records.environment import may_have_gpu
+from harness.pytorch.device import resolve_device
 from harness.rendered.spec import RenderSpec, dataset_key
 from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, adapter_module, dataset_identity, form_of
 from harness.weights.cache import weights_state
@@ -178,19 +176,6 @@ def build_oracle(
 
     with locked(phase):
         run_phase(phase, work)
-
-
-def resolve_device(device: str) -> Literal["cpu", "cuda"]:
-    """`auto` is the first CUDA device that this process sees, else the CPU. InputError if CUDA is asked for and not there."""
-    if device == "cpu" or (device == "auto" and not may_have_gpu()):
-        return "cpu"
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    if device == "cuda":
-        raise InputError("key 'training.device' is 'cuda', but no CUDA device can be used here; say 'auto' or 'cpu'")
-    return "cpu"
 
 
 def open_part(results: Path, name: str, part: DatasetPart) -> Dataset:

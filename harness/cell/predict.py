@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from detectors.base import Detector
-from harness.cell.artefacts import resolve_device
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.predictions import keep_predictions
 from harness.files.stored import write_json
@@ -18,6 +17,7 @@ from harness.inference.predict import Settings, View, predict_views, view_of_fil
 from harness.inference.selection import best_threshold, check_selectable
 from harness.inference.showing import transferred_geometry, view_of_corrupted
 from harness.processes.progress import Event, Report
+from harness.pytorch.device import resolve_device
 from harness.suite import Cell, EvaluationPart
 from harness.training.augmentation import FrameGeometry
 from harness.training.determinism import make_deterministic

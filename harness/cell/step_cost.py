@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from harness.cell.artefacts import resolve_device
 from harness.cell.train import attach_method, new_detector, training_plan
 from harness.datasets.base import Dataset
 from harness.files.stored import write_json
@@ -17,6 +16,7 @@ from harness.methods.base import TrainingModel
 from harness.methods.config import BaselineConfiguration
 from harness.processes.faults import is_out_of_memory, worded
 from harness.processes.progress import Event, Report
+from harness.pytorch.device import resolve_device
 from harness.records.timings import StepCost
 from harness.suite import Cell
 from harness.training.data import TrainingStream

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from harness.cell.artefacts import resolve_device
 from harness.cell.predict import chosen_threshold
 from harness.datasets.base import Dataset
 from harness.files.stored import write_json
@@ -17,6 +16,7 @@ from harness.latency.protocol import measure_all, native_modes
 from harness.latency.subject import Subject, loaded
 from harness.methods.attach import without_method
 from harness.processes.progress import Event, Report
+from harness.pytorch.device import resolve_device
 from harness.records.timings import InferenceCost, Throughput
 from harness.suite import Cell
 from harness.throughput.cost import measure_inference_cost

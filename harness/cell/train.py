@@ -15,7 +15,7 @@ import torch
 from detectors.base import Detector
 from detectors.meta import FILE, DetectorMeta
 from detectors.registry import adapter_file
-from harness.cell.artefacts import locked, open_part, resolve_device, statistics_phase
+from harness.cell.artefacts import locked, open_part, statistics_phase
 from harness.cell.oracle import as_seen, oracle_artefact, source_oracle
 from harness.cell.phases import phase_state, run_phase, set_aside
 from harness.cell.predict import prediction_settings
@@ -31,6 +31,7 @@ from harness.methods.oracle import Oracle
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
 from harness.processes.progress import Event, Report
+from harness.pytorch.device import resolve_device
 from harness.pytorch.held_state import changed_tensors, held_state
 from harness.records.environment import environment
 from harness.records.record import Artefact, TrainingCost

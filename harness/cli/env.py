@@ -12,11 +12,10 @@ app = typer.Typer(add_completion=False)
 @app.command(epilog="Example: samiro-bench env --json")
 def env(as_json: Json = False) -> None:
     """Print the environment as a record would state it."""
-    import torch
-
+    from harness.pytorch.device import resolve_device
     from harness.records.environment import environment
 
-    found = environment("cuda:0" if torch.cuda.is_available() else "cpu")
+    found = environment("cuda:0" if resolve_device("auto") == "cuda" else "cpu")
     if as_json:
         typer.echo(found.model_dump_json())
         return

@@ -28,9 +28,9 @@ def engine_for(name: EngineName, suite: Suite, results: Path) -> Engine:
 
 def local_engine(suite: Suite, folder: Path) -> Engine:
     """The engine on this machine: its GPUs where the suite may use them, else its cores."""
-    from harness.cell.artefacts import resolve_device
     from harness.engines.local import LocalEngine
     from harness.engines.room import GIGABYTE, named_gpus, this_machine
+    from harness.pytorch.device import resolve_device
 
     training = suite.training
     if resolve_device(training.device) == "cpu":

@@ -13,6 +13,7 @@ from detectors.registry import find_adapter
 from harness.errors import InputError
 from harness.methods.attach import inference_model
 from harness.methods.config import method_configuration
+from harness.pytorch.device import resolve_device
 from harness.training.checkpoint import load_inference_checkpoint
 
 
@@ -20,7 +21,7 @@ def chosen_device(name: str) -> torch.device:
     """The device that `auto`, `cpu` or `cuda` stands for here. InputError for one that can't be used."""
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: no CUDA device can be used here; say auto or cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device(resolve_device(name))
 
 
 def load_detector(path: Path, *, adapter: str | None = None, confidence_threshold: float | None = None) -> Detector:

@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.cell.artefacts import resolve_device
 from harness.errors import InputError
 from harness.files.stored import sha256_of_json
 from harness.methods.config import MADE_OF_IMAGES
+from harness.pytorch.device import resolve_device
 from harness.records.environment import cpu_name
 from harness.suite import Cell, adapter_of, parameter_count
 

@@ -13,7 +13,6 @@ from statistics import median
 import torch
 
 from detectors.base import Detector
-from harness.cell.artefacts import resolve_device
 from harness.cell.oracle import as_seen, oracle_like
 from harness.cell.train import training_plan
 from harness.conformance.samples import write_samples
@@ -25,6 +24,7 @@ from harness.methods.config import RegularizedConfiguration
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import target_statistics
 from harness.processes.faults import OutOfMemory
+from harness.pytorch.device import resolve_device
 from harness.suite import Cell, adapter_of
 from harness.training.data import TrainingStream
 from harness.training.determinism import make_deterministic, seed_everything

@@ -11,7 +11,7 @@ from typing import Any
 from detectors.meta import Form
 from detectors.programs import DescribedProgram, ProgramForm, read_program
 from detectors.registry import is_program
-from harness.cell.artefacts import open_part, resolve_device
+from harness.cell.artefacts import open_part
 from harness.cell.assembly import assemble_evaluations, read_json, rendered_artefacts
 from harness.cell.keys import (
     cell_folder,
@@ -32,6 +32,7 @@ from harness.files.stored import sha256_of_file, sha256_of_json, write_json
 from harness.methods.config import BaselineConfiguration
 from harness.processes.progress import Event, Report
 from harness.programs.run import ask
+from harness.pytorch.device import resolve_device
 from harness.records.environment import environment
 from harness.records.record import Artefact, Environment, Identity, Record, identity_hash, write_record
 from harness.records.timings import OwnTiming

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
-import sys
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -38,15 +36,6 @@ def environment(device: str) -> Environment:
         samiro_bench=installed("samiro-bench"),
         commit=commit(),
     )
-
-
-GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
-"""Where a GPU that torch calls CUDA can be used one of these is there: NVIDIA's driver, AMD's, and Windows' for its Linux."""
-
-
-def may_have_gpu() -> bool:
-    """Whether there may be a GPU here. False is certain on Linux, and costs no import of torch."""
-    return sys.platform != "linux" or any(os.path.exists(path) for path in GPU_FILES)
 
 
 def installed(*distributions: str) -> str:
