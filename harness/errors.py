@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 
 class InputError(Exception):
     """Bad input. The message is one line that names the file, the line or key, and what to do."""
@@ -9,6 +14,25 @@ class InputError(Exception):
 
 class InputWarning(UserWarning):
     """Something odd that is worked with all the same. The message is one line; the command line prints it without Python's frame."""
+
+
+@contextmanager
+def telling_warnings(tell: Callable[[str], None]) -> Iterator[None]:
+    """Have each InputWarning told once, as its message; others, such as those of libraries, are shown as Python does."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        theirs = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, InputWarning):
+                theirs(message, category, *where, **more)
+            elif str(message) not in told:
+                told.add(str(message))
+                tell(str(message))
+
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = show
+        yield
 
 
 def did_you_mean(unknown: str, known: list[str]) -> str:

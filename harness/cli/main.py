@@ -6,14 +6,12 @@ import os
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any
 
-from harness.errors import InputError, InputWarning, did_you_mean
+from harness.errors import InputError, did_you_mean, telling_warnings
 from harness.processes.faults import InfrastructureError, is_out_of_memory, worded
 from harness.processes.limits import hold_threads
 
@@ -92,7 +90,7 @@ def answered(words: list[str]) -> int:
     app = import_module(VERBS[verb][0]).app
     command = typer.main.get_command(app)
     try:
-        with clean_warnings(), ended_as_by_ctrl_c(verb in ALL_OR_NOTHING):
+        with telling_warnings(warn), ended_as_by_ctrl_c(verb in ALL_OR_NOTHING):
             result = command.main(args=rest, prog_name=f"samiro-bench {verb}", standalone_mode=False)
     except InputError as error:
         return complain(str(error))
@@ -141,23 +139,9 @@ def ended_as_by_ctrl_c(wanted: bool) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@contextmanager
-def clean_warnings() -> Iterator[None]:
-    """Print each InputWarning once, as one line on standard error; others, such as those of libraries, as Python does."""
-    said: set[str] = set()
-    with warnings.catch_warnings():
-        theirs = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if not issubclass(category, InputWarning):
-                theirs(message, category, *where, **more)
-            elif str(message) not in said:
-                said.add(str(message))
-                print(f"warning: {message}", file=sys.stderr)
-
-        warnings.simplefilter("always", InputWarning)
-        warnings.showwarning = show
-        yield
+def warn(message: str) -> None:
+    """A warning as a line on standard error."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def overview() -> str:

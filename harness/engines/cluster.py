@@ -202,6 +202,8 @@ class ClusterEngine:
             if "event" in said:
                 entry.last = Event(**said["event"])
                 listener.event(entry.last)
+            elif "warning" in said:
+                warnings.warn(said["warning"], InputWarning, stacklevel=2)
             elif "attempt" in said:
                 entry.last = entry.ending = entry.code = None
                 entry.state = f"RUNNING on {said['attempt']}"

@@ -9,6 +9,7 @@ import queue
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from harness.engines.base import Job, Listener, Outcome
 from harness.engines.order import ready, skipped
 from harness.engines.room import Machine, Place, place_for
 from harness.engines.worker_process import STOPPED, not_started, outcome_of, thread_environment, worker_command
-from harness.errors import InputError
+from harness.errors import InputError, InputWarning
 from harness.processes.progress import Event, stopping
 
 GRACE_SECONDS = 60.0
@@ -148,6 +149,8 @@ class LocalEngine:
             if "event" in said:
                 entry.last = Event(**said["event"])
                 listener.event(entry.last)
+            elif "warning" in said:
+                warnings.warn(said["warning"], InputWarning, stacklevel=2)
             else:
                 entry.ending = said
             return None

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from typing import IO, Any
 
 from harness.engines.worker_process import INTERRUPTED, STOPPED, UNHEARD
+from harness.errors import telling_warnings
 from harness.processes.children import die_with_parent
 from harness.processes.faults import fault_of
 from harness.processes.progress import Event, throttled
@@ -35,15 +36,24 @@ def main(report_seconds: float, parent: int) -> int:
     job = pickle.loads(sys.stdin.buffer.read())  # our own parent's pickle, over a pipe of its own
 
     def report(event: Event) -> None:
+        pass_on({"event": asdict(event)})
+
+    def warn(message: str) -> None:
+        with suppress(OSError):  # a full disk
+            print(f"warning: {message}", file=sys.stderr)
+        pass_on({"warning": message})
+
+    def pass_on(news: dict[str, Any]) -> None:
         try:
-            say(said, {"event": asdict(event)})
+            say(said, news)
         except BrokenPipeError:
             ask_to_stop()  # whoever started this process is gone
         except OSError:
             pass  # no room for news, which are only for show: no reason to end the work
 
     try:
-        job.task(throttled(report, report_seconds))
+        with telling_warnings(warn):
+            job.task(throttled(report, report_seconds))
     except KeyboardInterrupt:
         return INTERRUPTED
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the parent is told and the traceback is in the log

@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.errors import InputError, InputWarning
 from harness.processes.progress import Event, Report
 from harness.processes.stopping import after_checkpoint, stop_asked
 
@@ -31,6 +32,13 @@ def wait(path: Path, seconds: float, report: Report) -> None:
 def bad_input(report: Report) -> None:
     """Somebody's file is broken."""
     raise InputError("x.jpg: truncated; restore it")
+
+
+def odd_input(report: Report) -> None:
+    """Somebody's file is strange, and is found to be so twice."""
+    for _ in range(2):
+        warnings.warn("x.txt: two points in one place", InputWarning, stacklevel=1)
+    warnings.warn("something about a library", UserWarning, stacklevel=1)
 
 
 def bug(report: Report) -> None:

@@ -19,6 +19,7 @@ from harness.engines.base import Job, Resources
 from harness.engines.cluster import ClusterEngine, SchedulerState
 from harness.engines.spool import News, SpooledJob, say
 from harness.engines.states import read_states, states_file
+from harness.errors import InputWarning
 from harness.processes.progress import Event
 from tests.harness.engines.notes import Notes
 
@@ -96,6 +97,13 @@ def test_a_worker_that_was_killed_and_a_job_that_vanished_are_told(jobs: ModuleT
     assert "SIGKILL" in killed.message
     assert "ended without a word, and processes says: it is FAILED" in vanished.message
     assert (killed.kind, vanished.kind) == ("infrastructure", "infrastructure")
+
+
+def test_what_a_job_warns_of_is_warned_of_where_it_was_submitted(jobs: ModuleType, tmp_path: Path) -> None:
+    with pytest.warns(InputWarning) as said:
+        engine(tmp_path, Processes()).run([Job("odd", jobs.odd_input)], Notes())
+    told = [str(one.message) for one in said if one.category is InputWarning]
+    assert told == ["x.txt: two points in one place"]
 
 
 def test_what_is_queued_is_told_while_it_is(jobs: ModuleType, tmp_path: Path) -> None:

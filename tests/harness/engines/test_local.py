@@ -20,6 +20,7 @@ import pytest
 from harness.engines.base import Job, Resources
 from harness.engines.local import LocalEngine, News, read_lines
 from harness.engines.room import Gpu, Machine, named_gpus
+from harness.errors import InputWarning
 from harness.processes.progress import Event, stopping
 from tests.harness.engines.notes import Notes
 
@@ -65,6 +66,16 @@ def test_a_failed_job_skips_those_behind_it_and_no_others(jobs: ModuleType, tmp_
     outcomes = engine(tmp_path).run(todo, Notes())
     assert [outcome.state for outcome in outcomes] == ["failed", "skipped", "skipped", "done"]
     assert (outcomes[0].kind, outcomes[0].message) == ("input", "x.jpg: truncated; restore it")
+
+
+def test_what_a_job_warns_of_is_warned_of_here_and_stands_in_its_log(jobs: ModuleType, tmp_path: Path) -> None:
+    with pytest.warns(InputWarning) as said:
+        engine(tmp_path).run([Job("odd", jobs.odd_input)], Notes())
+    told = [str(one.message) for one in said if one.category is InputWarning]
+    assert told == ["x.txt: two points in one place"]
+    log = (tmp_path / "logs" / "odd.log").read_text()
+    assert log.startswith("warning: x.txt: two points in one place\n")
+    assert "UserWarning: something about a library" in log
 
 
 def test_errors_and_signals_are_told_and_the_traceback_is_in_the_log(jobs: ModuleType, tmp_path: Path) -> None:
