@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from harness.cli.console import say
 from harness.cli.options import RESULTS, Json, Only, ResourceOptions, Results, Seeds, Skip, SuiteName, Tier
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def carried_out(
         for cell, told in smaller.items():
             del outcomes[cell]
             outcomes.pop(f"time {cell}", None)
-            console.print(told, highlight=False, markup=False, soft_wrap=True)
+            say(console, told)
         failed = {outcome.job.removeprefix("time ") for outcome in outcomes.values() if outcome.state == "failed"}
         plan = replace(remade(), given_up=frozenset(failed))
 
@@ -201,8 +202,7 @@ def words_of(
 
 def lacking(plan: Plan, looked: Preflight) -> bool:
     """Whether something that a plan needs isn't there. Each such thing is told in a line on stderr, the cost on stdout."""
-    from harness.matrix.budget import cost_line
-    from harness.suite import called
+    from harness.cli.plan import show_cost
 
     if not looked.missing:
         return False
@@ -213,19 +213,17 @@ def lacking(plan: Plan, looked: Preflight) -> bool:
         names = ", ".join(need.name for need in looked.missing)
         told.append(f"samiro-bench: {plan.suite.name}: nothing was run, for this is missing: {names}")
     for line in [*looked.problems, *told]:
-        Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
-    cost = cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite))
-    Console().print(cost, highlight=False, markup=False, soft_wrap=True)
+        say(Console(stderr=True), line)
+    show_cost(plan, looked, Console())
     return True
 
 
 def agreed(plan: Plan, looked: Preflight, console: Console) -> bool:
     """Whether what is to be done isn't long, or a user on a terminal says that it shall be. Nobody else is asked."""
-    from harness.matrix.budget import cost_line, is_long
-    from harness.suite import called
+    from harness.cli.plan import show_cost
+    from harness.matrix.budget import is_long
 
     if not (console.is_terminal and sys.stdin.isatty()) or not is_long(looked.costs, looked.prices.values()):
         return True
-    cost = cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite))
-    console.print(cost, highlight=False, markup=False, soft_wrap=True)
+    show_cost(plan, looked, console)
     return typer.confirm("Begin?", default=True)

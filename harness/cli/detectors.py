@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli import detectors_fetch, detectors_import, detectors_parity
+from harness.cli.console import say
 from harness.cli.options import Json
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def list_detectors(as_json: Json = False) -> None:
     table = listing("detector", "family", "datasets: parameters", "licence", "parity", "year", "paper")
     for row in rows:
         if "problem" not in row:
-            facts = (counted(row), row["licence"], row["parity"] or "", str(row["year"]), row["paper"])
+            facts = (parameter_counts(row), row["licence"], row["parity"] or "", str(row["year"]), row["paper"])
             table.add_row(row["name"], row["family"], *facts)
     console.print(table)
     third = listing(
@@ -55,14 +56,14 @@ def list_detectors(as_json: Json = False) -> None:
     )
     for row in bridges:
         facts = (row["licence"], row["checks"], row["parity"] or "no variant", row["checkout"], row["paper"])
-        third.add_row(row["name"], row["family"], counted(row), *facts)
+        third.add_row(row["name"], row["family"], parameter_counts(row), *facts)
     console.print(third)
     for row in rows:
         if "problem" in row:
-            console.print(row["problem"], highlight=False, markup=False, soft_wrap=True)
+            say(console, row["problem"])
 
 
-def counted(row: dict[str, Any]) -> str:
+def parameter_counts(row: dict[str, Any]) -> str:
     """The forms of a detector with its parameters in each, as far as they are known."""
     counts = row["parameters"].items()
     return ", ".join(form if count is None else f"{form}: {count / 1e6:.2f} M" for form, count in counts)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 
 from harness.cli.board_view import BoardView, summary, whole_forecast
+from harness.cli.console import say
 from harness.engines.base import Job, Listener, Outcome
 from harness.files.locks import Held
 from harness.processes.progress import Event
@@ -67,7 +68,7 @@ class TerminalDisplay:
 
     def ended(self, outcome: Outcome) -> None:
         """Leave a line that stays."""
-        self.console.print(ended_line(outcome), highlight=False, markup=False, soft_wrap=True)
+        say(self.console, ended_line(outcome))
 
 
 class PlainDisplay:
@@ -92,7 +93,7 @@ class PlainDisplay:
     def say(self, text: str) -> None:
         """One line with the time since the start."""
         clock = f"[{time.monotonic() - self.begun:6.1f} s] "
-        self.console.print(clock + text, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, clock + text)
 
     def started(self, job: Job) -> None:
         """Say that a job starts."""

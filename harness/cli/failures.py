@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from harness.cli.console import say
+
 if TYPE_CHECKING:
     from harness.engines.base import Outcome
     from harness.matrix.plan import Plan
@@ -39,14 +41,14 @@ def show_failures(
     for outcome in failed:
         log = f" (log: {outcome.log})" if outcome.log and outcome.kind != "input" else ""
         line = f"samiro-bench: {outcome.job}: {KINDS[outcome.kind or 'error']}: {outcome.message}{log}"
-        told.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(told, line)
     fault = all(outcome.kind == "input" for outcome in failed)
     skipped = sum(outcome.state == "skipped" for outcome in outcomes)
     behind = f", and {skipped} that need them were left out" if skipped else ""
     then = "mend what is named above; then this tries them again" if fault else "this tries them again"
     console.print(f"{len(failed)} of {len(outcomes)} jobs failed{behind}; {then}:", highlight=False, soft_wrap=True)
     again = retry_command({outcome.job for outcome in outcomes if outcome.state != "done"}, plan, command, only)
-    console.print(f"    {again}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"    {again}")
     return 2 if fault else 1
 
 

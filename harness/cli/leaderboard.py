@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from harness.cli.console import say
 from harness.cli.options import RESULTS, Results, Seeds, SuiteName, Tier
 
 if TYPE_CHECKING:
@@ -98,9 +99,9 @@ def show_leaderboard(
         console.print("published figures: results/published isn't at hand", highlight=False)
     told = Console(stderr=True)
     for line in board.missing:
-        told.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
+        say(told, f"warning: {line}")
     for line in board.left_out:
-        told.print(f"samiro-bench: not used: {place}/{line}", highlight=False, markup=False, soft_wrap=True)
+        say(told, f"samiro-bench: not used: {place}/{line}")
     *others_written, last = map(str, written)
-    console.print(f"wrote {', '.join(others_written)} and {last}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"wrote {', '.join(others_written)} and {last}")
     return not board.left_out

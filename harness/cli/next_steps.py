@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from harness.cli.console import say
+
 if TYPE_CHECKING:
     from harness.matrix.plan import Plan
 
@@ -37,7 +39,7 @@ def show_next_steps(plan: Plan, with_seeds: Sequence[str], console: Console) -> 
     """
     console.print("what to try next:", highlight=False)
     for why, what in next_steps(plan, with_seeds):
-        console.print(f"  {why}:\n    {what}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"  {why}:\n    {what}")
 
 
 def next_steps(plan: Plan, with_seeds: Sequence[str]) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from harness.cli.console import say
 from harness.cli.options import RESULTS, Json, Results
 
 EPILOG = "Example: samiro-bench oracle list oracle.safetensors"
@@ -63,7 +64,7 @@ def list_oracles(
             row["name"], row["sha256"][:12], row["licence"] or "?", row["data"], shown, ranks, checks, row["file"]
         )
     console.print(table)
-    console.print(f"cache: {weights_folder()}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"cache: {weights_folder()}")
 
 
 def made_row(path: Path) -> dict[str, Any]:

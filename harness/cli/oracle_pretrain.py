@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from harness.cli.console import bar_on_stderr
 from harness.cli.options import Json
 from harness.errors import InputError
 
@@ -160,8 +161,7 @@ def trained(
     """Pre-train under a bar on standard error."""
     from harness.training.pretraining import pretrain as run
 
-    console = Console(stderr=True)
-    with Progress(*BAR, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with bar_on_stderr(*BAR) as bar:
         task = bar.add_task("pre-training", total=configuration.steps, told="")
         return run(
             configuration,

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from harness.cli.console import say
 from harness.cli.display import DATA_MISSING
 from harness.cli.options import RESULTS, Json, Only, Results, Seeds, Skip, SuiteName, Tier
 
@@ -172,13 +173,12 @@ def cost_columns(cost: Cost | None) -> dict[str, Any]:
 
 def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[State] = ()) -> None:
     """Print a plan: first what can't be run yet and what is missing, then the table, then what it costs."""
-    from harness.matrix.budget import cost_line
-    from harness.suite import called, not_yet
+    from harness.suite import not_yet
 
     told = [f"not yet: {part}" for part in not_yet(plan.suite, plan.all_cells)]
     told += [f"{need.kind}{' missing' if need.missing else ''}: {need.name}: {need.detail}" for need in looked.needs]
     for line in [*told, *looked.problems]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     cells = cell_rows(plan, looked.costs, states)
     unit = next((cost.unit for cost in looked.costs.values()), "hours")
     rows = [
@@ -196,13 +196,19 @@ def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[
         if len(rows) > ROWS:
             console.print(f"and {len(rows) - ROWS} rows more: --only, --skip and --state choose, --json has them all")
     for tier in tiers_of(plan, looked.costs):
-        console.print(tier_line(tier), highlight=False, markup=False, soft_wrap=True)
+        say(console, tier_line(tier))
     if plan.suite.tiers and (outside := states_of(plan).get(None)):
-        line = f"of no tier: {told_states(outside)}; run without --tier, or name their seeds in a tier"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(counted(plan), highlight=False, soft_wrap=True)
-    cost = cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite))
-    console.print(cost, highlight=False, markup=False, soft_wrap=True)
+        say(console, f"of no tier: {told_states(outside)}; run without --tier, or name their seeds in a tier")
+    say(console, told_states(sum(states_of(plan).values(), Counter())))
+    show_cost(plan, looked, console)
+
+
+def show_cost(plan: Plan, looked: Preflight, console: Console) -> None:
+    """Print what of a plan is still to be done and what that takes."""
+    from harness.matrix.budget import cost_line
+    from harness.suite import called
+
+    say(console, cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite)))
 
 
 def cost_texts(row: dict[str, Any]) -> tuple[str, str]:
@@ -214,11 +220,6 @@ def cost_texts(row: dict[str, Any]) -> tuple[str, str]:
         return "", ""
     time = "?" if row["hours"] is None else f"{'> ' if row['at_least'] else ''}{hours(row['hours'])}"
     return time, gigabytes(row["disk_bytes"]) if row["disk_bytes"] else ""
-
-
-def counted(plan: Plan) -> str:
-    """How many cells are in each state."""
-    return told_states(sum(states_of(plan).values(), Counter()))
 
 
 def states_of(plan: Plan) -> dict[str | None, Counter[str]]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from harness.cli.console import bar_on_stderr
 from harness.cli.options import Crop, Json
 from harness.errors import InputError
 
@@ -79,8 +79,7 @@ def predict(
     detector = load_detector(checkpoint, adapter=name, confidence_threshold=threshold)
     made = not out.exists()
     outputs.prepare(sources, overwrite=overwrite)
-    console = Console(stderr=True)
-    with Progress(*BAR, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with bar_on_stderr(*BAR) as bar:
         task = bar.add_task("predicting", total=None)
         result = predict_sources(
             detector,

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from harness.cli.console import say
 from harness.cli.display import DATA_MISSING
 from harness.cli.options import RESULTS, Json, Only, Results, Seeds, Skip, SuiteName, Tier
 
@@ -113,7 +114,7 @@ def follow(plan: Plan, seen: Seen, console: Console) -> None:
         if time.monotonic() - spoken >= LINE_SECONDS:
             spoken = time.monotonic()
             line = summary(current.board, whole_forecast(current.board, now()))
-            console.print(f"{plan.suite.name}: {line}", highlight=False, markup=False, soft_wrap=True)
+            say(console, f"{plan.suite.name}: {line}")
         time.sleep(LOOK_SECONDS)
         current = look(plan, current)
 
@@ -217,9 +218,9 @@ def show(plan: Plan, seen: Seen, console: Console) -> None:
         table.add_row(*row.values())
     console.print(table)
     for name, told in jobs.items():
-        console.print(f"{name}: {told}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"{name}: {told}")
     for line in runs_told(seen):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     if seen.living:
         line = summary(seen.board, whole_forecast(seen.board, now()))
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)

@@ -11,9 +11,10 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.table import Table
 
+from harness.cli.console import bar_on_stderr
 from harness.cli.options import Json
 
 if TYPE_CHECKING:
@@ -88,9 +89,7 @@ def throughput(
         for asked in named:
             check_mode(asked, torch.device(where))
     detector = loaded(Subject(checkpoint=checkpoint, adapter=name, images=()))
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with bar_on_stderr(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()) as bar:
         task = bar.add_task("rendering images", total=None)
         if data is None:
             if split != "test":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from harness.cli.console import say
 from harness.cli.options import RESULTS, Crop, Json, Only, Results, Seeds, Skip, Tier
 from harness.errors import InputError
 
@@ -115,7 +116,7 @@ def transfer(
         typer.echo(json.dumps(facts))
         raise typer.Exit(bool(broken))
     table, console = table_of(rows, labelled), Console()
-    console.print(table.title, highlight=False, markup=False, soft_wrap=True)
+    say(console, table.title)
     show(table, range(table.text_columns, len(table.header)), console)
     if out is not None:
         typer.echo(f"wrote {out}/transfer.md, {out}/transfer.csv and {out}/predictions")

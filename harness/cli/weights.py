@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from harness.cli.console import say
 from harness.cli.options import Json
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def list_weights(as_json: Json = False) -> None:
         table.add_row(row["backbone"], row["imagenet"], cached, row["licence"], row["data"], row["sources"][0])
     console = Console(width=None if sys.stdout.isatty() else LISTING_WIDTH)
     console.print(table)
-    console.print(f"cache: {weights_folder()}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"cache: {weights_folder()}")
 
 
 @app.command(epilog="Example: samiro-bench weights fetch culane")

@@ -14,6 +14,7 @@ from typing import Literal
 
 from harness.matrix.plan import AnyCell, CellState, Plan
 from harness.matrix.pricing import Price, on_gpu
+from harness.report.text import counted
 from harness.suite import Cell
 
 Unit = Literal["GPU-hours", "CPU-hours"]
@@ -146,7 +147,7 @@ def told_costs(costs: Collection[Cost]) -> str:
     """What some cells that aren't done still cost together, and of how many of them that isn't wholly known."""
     if not costs:
         return "nothing"
-    cells, unknown = f"{len(costs)} cell{'s' if len(costs) > 1 else ''}", sum(cost.unknown for cost in costs)
+    cells, unknown = counted(len(costs), "cell"), sum(cost.unknown for cost in costs)
     told = f"{cells}, {told_hours(costs)}" if any(cost.seconds for cost in costs) else cells
     return f"{told} ({unknown} without a whole price)" if unknown else told
 

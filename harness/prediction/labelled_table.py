@@ -13,7 +13,7 @@ from harness.prediction.labelled import LabelledFolder, Scored
 from harness.records.counts import THRESHOLDS, OverlapScores
 from harness.report.cells import Table
 from harness.report.tables import table_text
-from harness.report.text import counted, csv_text, markdown, number
+from harness.report.text import counted, csv_text, markdown, points
 
 HEADER = ("Detector", "Method", "Weights from", "Seeds", "F1@50", "Each seed", "Found", "False", "Missed", "F1@75")
 TEXT_COLUMNS = 3
@@ -95,15 +95,10 @@ def table_of(rows: Sequence[Row], folder: LabelledFolder) -> Table:
     """The rows as cells of text."""
     cells = []
     for row in rows:
-        each = ", ".join(points(f1(one.scores)[0]) for one in row.seeds)
+        each = ", ".join(points(f1(one.scores)[0], 1) for one in row.seeds)
         amounts = map(str, row.lanes)
-        cells.append((*row.names, str(len(row.seeds)), points(row.f1_50), each, *amounts, points(row.f1_75)))
+        cells.append((*row.names, str(len(row.seeds)), points(row.f1_50, 1), each, *amounts, points(row.f1_75, 1)))
     return Table(title_of(folder), HEADER, tuple(cells), TEXT_COLUMNS)
-
-
-def points(fraction: float) -> str:
-    """A fraction in points."""
-    return number(100 * fraction, 1)
 
 
 def to_markdown(rows: Sequence[Row], folder: LabelledFolder, notes: Sequence[str]) -> str:

@@ -220,10 +220,11 @@ def write_picture(path: Path, image: Image) -> None:
         aside.write_bytes(encoded.tobytes())
 
 
-def with_pictures(found: Frames, folder: Path, seen_as: str) -> dict[str, dict[str, Any]]:
-    """The frames, with the path of each picture that lies in `folder`, which the page sees as `seen_as`."""
+def with_pictures(found: Frames, site: Path) -> dict[str, dict[str, Any]]:
+    """The frames, with the path of each picture that lies in the page's folder `site`, seen from there."""
+    pictures = {name: f"frames/{name}.webp" for name in found.frames}
     return {
-        name: {**frame, "picture": f"{seen_as}/{name}.webp" if plain_file(folder / f"{name}.webp") else None}
+        name: {**frame, "picture": pictures[name] if plain_file(site / pictures[name]) else None}
         for name, frame in found.frames.items()
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -76,15 +76,22 @@ def publish(plan: Plan, target: Path, readme: Path | None, whole: SuiteCells | N
     chosen = {record.id for record in records}
     check_kept(whole, records, target)
     lacking = lacking_rows(whole, chosen)
-    board = leaderboard(records, records_folder(plan.results, plan.suite.name), read_published(), missing=lacking)
-    if board.left_out:
-        raise InputError(f"{records_folder(plan.results, plan.suite.name)}/{board.left_out[0]}")
+    board = board_of(plan, records, lacking)
     page = None if readme is None else with_table(readme, plan.suite.name, board, target)
     with replaced(target) as made:
         fill(plan, records, board, made)
     if readme is not None and page is not None:
         write_text(readme, page)
     return sorted(path for path in target.rglob("*") if path.is_file()) + ([readme] if readme else [])
+
+
+def board_of(plan: Plan, records: Sequence[Record], missing: Sequence[str] = ()) -> Leaderboard:
+    """The leaderboard of records of a plan, all of which it rests on. InputError if one of them can't be used."""
+    folder = records_folder(plan.results, plan.suite.name)
+    board = leaderboard(records, folder, read_published(), missing=missing)
+    if board.left_out:
+        raise InputError(f"{folder}/{board.left_out[0]}")
+    return board
 
 
 @contextmanager
@@ -126,7 +133,7 @@ def fill(plan: Plan, records: list[Record], board: Leaderboard, folder: Path) ->
     write_sums(folder)
 
 
-def fill_rows(plan: Plan, records: list[Record], board: Leaderboard, folder: Path) -> None:
+def fill_rows(plan: Plan, records: Sequence[Record], board: Leaderboard, folder: Path) -> None:
     """Write records, counts, predictions, training logs, rendered labels and tables into a new folder: all that rows rest on.
 
     records: one for each of the plan's cells, in their order. InputError if archived predictions aren't the recorded ones.
@@ -156,7 +163,7 @@ def fill_rows(plan: Plan, records: list[Record], board: Leaderboard, folder: Pat
     write_tables(folder, board)
 
 
-def archive_labels(plan: Plan, records: list[Record], folder: Path) -> None:
+def archive_labels(plan: Plan, records: Sequence[Record], folder: Path) -> None:
     """The labels of every rendered split that a record was scored on; those of licensed datasets are never published."""
     for state, record in zip(plan.cells, records, strict=True):
         for evaluation in record.evaluations:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from harness.datasets.base import Dataset
 from harness.errors import InputError
@@ -53,7 +55,7 @@ def extras_of(folder: Path, board: Leaderboard, found: Frames) -> Extras:
     figures = folder / SITE / "figures"
     return Extras(
         losses={name: losses_of(folder / TRAINING / f"{name}.jsonl") for name in sorted(records)},
-        frames=with_pictures(found, folder / SITE / "frames", "frames"),
+        frames=with_pictures(found, folder / SITE),
         overlays=found.overlays,
         why_no_overlays=WITHOUT,
         figures={
@@ -69,12 +71,17 @@ def extras_of(folder: Path, board: Leaderboard, found: Frames) -> Extras:
 
 def losses_of(path: Path) -> tuple[tuple[int, float], ...]:
     """The loss over the steps of a published training log; empty without one. InputError if it is no such log."""
-    if not plain_file(path):
-        return ()
-    try:
-        entries = [json.loads(line) for line in read_bounded(path, LOG_LIMIT).decode().splitlines()]
+    with log_entries(path) as entries:
         steps = [entry for entry in entries if not any(key in entry for key in WITHOUT_LOSS)]
         found = [(int(entry["step"]), entry["loss"]) for entry in steps]
         return tuple((step, float(loss)) for step, loss in found if loss is not None)
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+
+
+@contextmanager
+def log_entries(path: Path) -> Iterator[Iterator[Any]]:
+    """The entries of a published training log, none without one. InputError if they turn out to be none while they are used."""
+    try:
+        lines = read_bounded(path, LOG_LIMIT).decode().splitlines() if plain_file(path) else []
+        yield (json.loads(line) for line in lines)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: not the log of a training ({error}); {RESTORE}") from None

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.files.stored import read_bounded
-from harness.publishing.frames import plain_file
-from harness.publishing.site import LOG_LIMIT, TRAINING
-from harness.publishing.sums import RESTORE
+from harness.publishing.site import TRAINING, log_entries
 from harness.records.record import Record
 from harness.report.arms import arms_of, why_not_paired
 from harness.report.rows import baselines_of
@@ -61,13 +57,8 @@ def leaves_the_first_pass(method: Mapping[str, object]) -> bool:
 
 def first_losses(path: Path) -> dict[str, float]:
     """The terms of the loss at step 1 by name, of a published training log; empty without one. InputError if it is no such log."""
-    if not plain_file(path):
-        return {}
-    try:
-        entries = (json.loads(line) for line in read_bounded(path, LOG_LIMIT).decode().splitlines())
+    with log_entries(path) as entries:
         first = next((entry for entry in entries if "losses" in entry), None)
         if first is None or first["step"] != 1:
             return {}
         return {str(name): float(value) for name, value in first["losses"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: not the log of a training ({error}); {RESTORE}") from None

@@ -17,14 +17,12 @@ from harness.matrix.recorded import failed_seeds
 from harness.publishing.demands import demands_of
 from harness.publishing.examine import read_statement, statement_of
 from harness.publishing.expected import record_faults
-from harness.publishing.publish import check_target, fill_rows, replaced
+from harness.publishing.publish import board_of, check_target, fill_rows, replaced
 from harness.publishing.quarantine import FOLDERS, TOP, YAML_LIMIT, Bounds
 from harness.publishing.review import Review, review_as
 from harness.publishing.statement import SLUG, SUITE_FILE, Statement, write_statement
 from harness.publishing.sums import write_sums
 from harness.records.record import Record, read_record
-from harness.report.leaderboard import leaderboard
-from harness.report.published import read_published
 from harness.report.text import counted
 
 PARTS = frozenset({*TOP, *FOLDERS})
@@ -112,10 +110,7 @@ def finished_cells(plan: Plan) -> tuple[CellState, ...]:
 
 def pack(plan: Plan, records: Sequence[Record], statement: Statement, folder: Path) -> None:
     """Write a submission into a new folder."""
-    board = leaderboard(list(records), records_folder(plan.results, plan.suite.name), read_published())
-    if board.left_out:
-        raise InputError(f"{records_folder(plan.results, plan.suite.name)}/{board.left_out[0]}")
-    fill_rows(plan, list(records), board, folder)
+    fill_rows(plan, records, board_of(plan, records), folder)
     read_bounded(Path(plan.suite.file), YAML_LIMIT)
     shutil.copyfile(plan.suite.file, folder / SUITE_FILE)
     write_statement(folder, statement)

@@ -33,9 +33,14 @@ class Arm:
     records: tuple[Record, ...]
 
     @property
+    def full_method(self) -> str:
+        """The method with what sets it apart."""
+        return f"{self.method} ({self.variant})" if self.variant else self.method
+
+    @property
     def name(self) -> str:
         """How messages and notes call it."""
-        return f"{self.detector}, {self.method}{f' ({self.variant})' if self.variant else ''}"
+        return f"{self.detector}, {self.full_method}"
 
 
 def arms_of(records: Sequence[Record]) -> tuple[list[Arm], list[str]]:

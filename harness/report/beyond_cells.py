@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from harness.report.cells import Table, difference_text, method_text, score_text
+from harness.report.cells import Table, difference_text, figure_texts, method_text, score_text
 from harness.report.leaderboard import Leaderboard
 from harness.report.robustness import Robustness
 from harness.report.rows import Gain, Row
-from harness.report.section_text import unranked_notes
-from harness.report.text import number
+from harness.report.section_text import title_of, unpaired_notes, unranked_notes
+from harness.report.text import points
 from harness.report.transfer import Transfer, transfer_of
 
 HOW_TO_READ_ROBUSTNESS = """\
@@ -24,25 +24,10 @@ def robustness_table(found: Robustness) -> Table:
     """What is left of the scores under corruptions; under each method its paired difference."""
     header = ("Detector", "Method", *(column.title for column in found.columns), "Seeds", "Seed SD")
     rows = []
-    for item in (item for group in found.groups for item in group):
-        if isinstance(item, Row):
-            cells = [score_text(column, score) for column, score in zip(found.columns, item.scores, strict=True)]
-            sd = item.headline.sd if item.headline else None
-        else:
-            cells = [
-                difference_text(column, part) for column, part in zip(found.columns, item.differences, strict=True)
-            ]
-            sd = item.headline.comparison.seed_sd if item.headline else None
-        tail = (str(len(item.seeds)), number(sd * 100 if sd is not None else None, 2))
-        rows.append((item.arm.detector, method_text(item), *cells, *tail))
-    return Table(robustness_title(found), header, tuple(rows), 2)
-
-
-def robustness_title(found: Robustness) -> str:
-    """Dataset, split and metric, and what else sets a table apart."""
-    place = found.conditions.place
-    trained = f", trained on {place.trained_on}" if place.trained_on != place.dataset else ""
-    return f"{place.dataset}, {place.split}: {place.metric}{trained}"
+    for item in found.items:
+        tail = (str(len(item.seeds)), points(item.seed_sd))
+        rows.append((item.arm.detector, method_text(item), *figure_texts(found.columns, item), *tail))
+    return Table(title_of(found.conditions.place), header, tuple(rows), 2)
 
 
 def robustness_notes(found: Robustness) -> list[str]:
@@ -54,10 +39,7 @@ def robustness_notes(found: Robustness) -> list[str]:
     told = [f"{name}: severities {listed}." for name, listed in severities.items()]
     if len(set(severities.values())) == 1:
         told = [f"Severities of each corruption: {next(iter(severities.values()))}."]
-    rows = [item for group in found.groups for item in group if isinstance(item, Row)]
-    told += unranked_notes(rows)
-    gains = [item for group in found.groups for item in group if isinstance(item, Gain)]
-    told += [f"Δ {gain.arm.name}: pairs not used: {'; '.join(gain.not_used)}." for gain in gains if gain.not_used]
+    told += unranked_notes(found.rows) + unpaired_notes(found.gains)
     return [*told, *(f"{arm.name}: lacks some of these conditions." for arm in found.left_out)]
 
 

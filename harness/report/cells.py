@@ -13,7 +13,7 @@ from harness.report.columns import Column
 from harness.report.costs import Timing, TimingKey, machine_of
 from harness.report.leaderboard import Leaderboard, Section, Timings, Unscored
 from harness.report.rows import Difference, Gain, Row, Score
-from harness.report.text import mebibytes, number, p_text, significant
+from harness.report.text import counted, mebibytes, number, p_text, points, significant
 
 MARK = " †"
 """Stands behind the method of a row that isn't ranked."""
@@ -68,10 +68,16 @@ def count_decimals(value: float) -> int:
 
 def method_text(item: Row | Gain | Unscored) -> str:
     """What stands in the method column of a row, a gain or unscored predictions."""
-    variant = f" ({item.arm.variant})" if item.arm.variant else ""
     if isinstance(item, Gain):
-        return f"Δ {item.arm.method}{variant} - {item.baseline.method}"
-    return f"{item.arm.method}{variant}{MARK if isinstance(item, Row) and item.unranked else ''}"
+        return f"Δ {item.arm.full_method} - {item.baseline.method}"
+    return f"{item.arm.full_method}{MARK if isinstance(item, Row) and item.unranked else ''}"
+
+
+def figure_texts(columns: Sequence[Column], item: Row | Gain) -> list[str]:
+    """A row's scores, or a gain's differences, one a column."""
+    if isinstance(item, Row):
+        return [score_text(column, score) for column, score in zip(columns, item.scores, strict=True)]
+    return [difference_text(column, part) for column, part in zip(columns, item.differences, strict=True)]
 
 
 def score_table(section: Section, timings: Timings) -> Table:
@@ -91,33 +97,21 @@ def score_table(section: Section, timings: Timings) -> Table:
         "Verdict",
     )
     rows = []
-    for item in (item for group in section.groups for item in group):
+    for item in section.items:
+        rank, timing, verdict = "", None, ""
         if isinstance(item, Row):
+            rank = str(item.rank or "")
             timing = timings[item.arm].get(section.timing) if section.timing else None
-            scores = [score_text(column, score) for column, score in zip(section.columns, item.scores, strict=True)]
-            sd, rank = item.headline.sd if item.headline else None, str(item.rank or "")
-            tail = (*timing_cells(timing), str(len(item.seeds)), number(sd * 100 if sd is not None else None, 2), "")
         else:
-            scores = [
-                difference_text(column, part) for column, part in zip(section.columns, item.differences, strict=True)
-            ]
-            sd, rank = item.headline.comparison.seed_sd if item.headline else None, ""
-            tail = (
-                "",
-                "",
-                "",
-                "",
-                "",
-                str(len(item.seeds)),
-                number(sd * 100 if sd is not None else None, 2),
-                item.verdict,
-            )
+            verdict = item.verdict
+        scores = figure_texts(section.columns, item)
+        tail = (*timing_cells(timing), str(len(item.seeds)), points(item.seed_sd), verdict)
         rows.append((rank, item.arm.detector, method_text(item), *scores, *tail))
     return Table("", header, tuple(rows), 3)
 
 
 def timing_cells(timing: Timing | None) -> tuple[str, ...]:
-    """FPS, p50, p99, GFLOPs and parameters of one arm; blanks if it wasn't timed under the table's key."""
+    """FPS, p50, p99, GFLOPs and parameters of one arm; blanks where it wasn't timed under the table's key."""
     if timing is None:
         return ("",) * 5
     gflops = f"{'≥ ' if timing.gflops_is_lower_bound else ''}{significant(timing.gflops, 3)}" if timing.gflops else ""
@@ -157,7 +151,7 @@ def gain_table(section: Section) -> Table:
                 gain.arm.detector,
                 method_text(gain),
                 str(len(gain.seeds)),
-                number(comparison.mean * 100, 2, sign=True) if comparison else "",
+                points(comparison.mean, sign=True) if comparison else "",
                 bounds(comparison.mean, half.total) + alone if comparison and half else "",
                 bounds(comparison.mean, half.seed) if comparison and half else "",
                 bounds(comparison.mean, half.clip) if comparison and half else "",
@@ -165,7 +159,7 @@ def gain_table(section: Section) -> Table:
                 p_text(gain.p),
                 p_text(gain.adjusted_p),
                 gain.verdict,
-                number(gain.detectable * 100, 2) if gain.detectable is not None else "",
+                points(gain.detectable),
                 number(comparison.correlation, 2) if comparison else "",
             )
         )
@@ -176,7 +170,7 @@ def bounds(mean: float, half_width: float | None) -> str:
     """An interval in points; blank without a half-width."""
     if half_width is None:
         return ""
-    return f"{number((mean - half_width) * 100, 2, sign=True)} to {number((mean + half_width) * 100, 2, sign=True)}"
+    return f"{points(mean - half_width, sign=True)} to {points(mean + half_width, sign=True)}"
 
 
 MEASURED_IN_FULL: dict[str, Callable[[Timing], str]] = {
@@ -185,9 +179,7 @@ MEASURED_IN_FULL: dict[str, Callable[[Timing], str]] = {
     "End-to-end p50 ms": lambda timing: number(timing.end_to_end_p50, 2),
     "Images/s at 16": lambda timing: number(timing.common_batch, 1),
     "Best images/s": lambda timing: best_batch_text(timing.best_batch),
-    "Δ score": lambda timing: (
-        number(100 * timing.score_change, 2, sign=True) if timing.score_change is not None else ""
-    ),
+    "Δ score": lambda timing: points(timing.score_change, sign=True),
     "Reserved MiB": lambda timing: mebibytes(timing.peak_reserved_bytes),
     "Resident MiB": lambda timing: mebibytes(timing.peak_resident_bytes),
 }
@@ -234,13 +226,13 @@ def timing_table(key: TimingKey, rows: Sequence[tuple[Arm, Timing]]) -> Table:
         full = tuple(MEASURED_IN_FULL[title](timing) for title in more)
         size = (gflops, parameters, mebibytes(timing.peak_memory_bytes), str(timing.cells), str(timing.iterations))
         found.append((*names_of(arm), fps, p50, *middle, *regions, *full, *size, ", ".join(timing.flags)))
-    threads = f"{key.threads} thread{'s' if key.threads != 1 else ''}"
-    return Table(f"{key.protocol}, {key.precision}, {threads}, {key.machine}", header, tuple(found), 3)
+    title = f"{key.protocol}, {key.precision}, {counted(key.threads, 'thread')}, {key.machine}"
+    return Table(title, header, tuple(found), 3)
 
 
 def names_of(arm: Arm) -> tuple[str, str, str]:
     """Training set, detector and method of an arm."""
-    return arm.trained_on, arm.detector, f"{arm.method}{f' ({arm.variant})' if arm.variant else ''}"
+    return arm.trained_on, arm.detector, arm.full_method
 
 
 def range_text(bounds: tuple[float, float] | None) -> str:
@@ -342,10 +334,10 @@ def summary_table(board: Leaderboard) -> Table:
             str(summary.detectors),
             str(summary.datasets),
             str(summary.effects.rows),
-            number(summary.effects.mean * 100, 2, sign=True),
-            number(summary.effects.standard_error * 100, 2),
-            number(summary.effects.between_variance**0.5 * 100, 2),
-            f"{number(summary.effects.low * 100, 2, sign=True)} to {number(summary.effects.high * 100, 2, sign=True)}",
+            points(summary.effects.mean, sign=True),
+            points(summary.effects.standard_error),
+            points(summary.effects.between_variance**0.5),
+            f"{points(summary.effects.low, sign=True)} to {points(summary.effects.high, sign=True)}",
             summary.verdict,
         )
         for summary in board.summaries

@@ -92,6 +92,11 @@ ACCURACY = Family(
     ),
     "unmatched",
 )
+ALWAYS = (
+    OVERLAP.headline, *(OVERLAP.scenario_column(name) for name in SCENARIOS), *OVERLAP.rest, ACCURACY.headline, *ACCURACY.rest,
+)  # fmt: skip
+"""The columns that leaderboard.csv always has, in its order."""
+
 FAMILIES: Mapping[type[Counts], Family] = {OverlapCounts: OVERLAP, AccuracyCounts: ACCURACY}
 
 

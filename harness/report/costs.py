@@ -11,6 +11,7 @@ from typing import TypeVar
 from harness.records.record import Environment, Record
 from harness.records.timings import InferenceCost, Latency, StepCost, Throughput
 from harness.report.arms import Arm
+from harness.report.text import counted
 
 Number = TypeVar("Number", int, float)
 
@@ -211,8 +212,8 @@ def inference_costs_of(arm: Arm) -> list[InferenceCostOfArm]:
     found: dict[tuple[str, str], list[InferenceCost]] = defaultdict(list)
     for record in arm.records:
         for cost in record.inference_cost:
-            threads = f"{cost.threads} thread{'s' if cost.threads != 1 else ''}"
-            title = f"{cost.protocol}, {HEADLINE}, {threads}, {machine_of(record.environment, cost.device)}"
+            machine = machine_of(record.environment, cost.device)
+            title = f"{cost.protocol}, {HEADLINE}, {counted(cost.threads, 'thread')}, {machine}"
             found[title, cost.graph].append(cost)
     return [inference_cost(title, graph, found[title, graph]) for title, graph in found]
 
@@ -223,11 +224,7 @@ def inference_cost(title: str, graph: str, costs: Sequence[InferenceCost]) -> In
         title=title,
         graph=graph,
         cells=len(costs),
-        ratio=(
-            median(cost.ratio for cost in costs),
-            min(cost.ratio_low for cost in costs),
-            max(cost.ratio_high for cost in costs),
-        ),
+        ratio=ratio_over(costs),
         model_ms=median(cost.model_ms for cost in costs),
         baseline_model_ms=median(cost.baseline_model_ms for cost in costs),
         flags=tuple(sorted({flag for cost in costs for flag in cost.flags})),
@@ -246,6 +243,7 @@ def training_costs_of(arm: Arm) -> list[TrainingCostOfArm]:
 def training_cost(machine: str, records: Sequence[Record]) -> TrainingCostOfArm:
     """Summarise the trainings of one arm on one machine."""
     runs = [record.training for record in records if record.training is not None]
+    steps = [record.step_cost for record in records if record.step_cost is not None]
     return TrainingCostOfArm(
         machine=machine,
         cells=len(runs),
@@ -255,7 +253,7 @@ def training_cost(machine: str, records: Sequence[Record]) -> TrainingCostOfArm:
         seconds_per_step=mean(run.seconds_per_step for run in runs),
         seconds=mean(run.seconds for run in runs),
         peak_memory_bytes=largest(run.peak_memory_bytes for run in runs),
-        step_ratio=step_ratio([record.step_cost for record in records if record.step_cost is not None]),
+        step_ratio=ratio_over(steps) if steps else None,
         step_ratio_is_lower_bound=any(left_out_of_step_cost(record) for record in records),
     )
 
@@ -266,12 +264,10 @@ def left_out_of_step_cost(record: Record) -> bool:
     return measures and record.step_cost is not None and record.step_cost.protocol == "step-cost/1"
 
 
-def step_ratio(costs: Sequence[StepCost]) -> tuple[float, float, float] | None:
-    """Median, lowest and highest ratio over some cells; None where none measured it."""
-    if not costs:
-        return None
+def ratio_over(costs: Sequence[InferenceCost] | Sequence[StepCost]) -> tuple[float, float, float]:
+    """Median, lowest and highest ratio over the cells that measured it."""
     return (
-        float(median(cost.ratio for cost in costs)),
+        median(cost.ratio for cost in costs),
         min(cost.ratio_low for cost in costs),
         max(cost.ratio_high for cost in costs),
     )

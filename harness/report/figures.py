@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.files.stored import written_aside
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.section_text import section_title
-from harness.report.site.plots import in_points, pareto
+from harness.report.site.plots import far_apart, in_points, pareto, timed_rows
 from harness.report.site.rows import RowView, rows_of, scenario_places
 
 if TYPE_CHECKING:
@@ -156,12 +156,12 @@ def scenarios(section: Section, rows: Sequence[RowView]) -> Figure | None:
 
 def latency(section: Section, rows: Sequence[RowView]) -> Figure | None:
     """Scores against median latency, with the front of the ranked rows."""
-    timed = [(row, row.timing.p50, row.score.value) for row in rows if row.timing and row.score.value is not None]
+    timed = timed_rows(rows)
     if not timed:
         return None
     figure, axes = new(section, len(timed), len(timed), height=3.6)
     times = [time for _, time, _ in timed]
-    if max(times) > 8 * min(times):
+    if far_apart(times):
         axes.set_xscale("log")
     front = pareto([point for point in timed if point[0].rank.value is not None])
     if front:

@@ -28,7 +28,7 @@ from harness.report.costs import (
 )
 from harness.report.published import Published
 from harness.report.robustness import UNJUDGED, Robustness, robustness_of
-from harness.report.rows import Gain, Row, gains_of, rival_baselines, rows_of
+from harness.report.rows import Gain, Grouped, Row, gains_of, groups_of, rival_baselines, rows_of
 from harness.report.scored import ScoredRecord, SectionKey, scored_records
 from harness.report.statistics import effective_clips
 from harness.report.summary import MethodSummary, method_summaries
@@ -40,8 +40,8 @@ Timings = Mapping[Arm, Mapping[TimingKey, Timing]]
 
 
 @dataclass(frozen=True, eq=False)
-class Section:
-    """One table. groups: rows and gains of the arms that may be compared, baseline first; the group with the best row first.
+class Section(Grouped):
+    """One table, the group with the best row first.
 
     effective_clips: how many clips of one size would weigh as much as these. timing: the one key under which all timed arms of the
     table were measured, None where there is none. reproductions: the rows that somebody published figures of, with these figures; they
@@ -53,7 +53,6 @@ class Section:
     clips: int
     effective_clips: float
     columns: tuple[Column, ...]
-    groups: tuple[tuple[Row | Gain, ...], ...]
     timing: TimingKey | None
     reproductions: tuple[Reproduction, ...]
 
@@ -61,16 +60,6 @@ class Section:
     def headline(self) -> Column:
         """The score that rows are ranked by and verdicts are about."""
         return self.columns[0]
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """The rows of all groups in order."""
-        return tuple(item for group in self.groups for item in group if isinstance(item, Row))
-
-    @property
-    def gains(self) -> tuple[Gain, ...]:
-        """The gains of all groups in order."""
-        return tuple(item for group in self.groups for item in group if isinstance(item, Gain))
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,20 +182,16 @@ def section_of(
     estimates = {arm: arm_estimates(columns, [seed.sums for seed in seeds.values()]) for arm, seeds in scored.items()}
     rows = rows_of(scored, estimates)
     gains = gains_of(scored, rows, estimates, unjudged=why_not_judged(key, judged))
-    groups: dict[str, list[Row | Gain]] = defaultdict(list)
-    for arm in arms:
-        groups[arm.pairs_with] += [rows[arm], *([gains[arm]] if arm in gains else [])]
-    ordered = tuple(tuple(group) for group in sorted(groups.values(), key=standing))
-    shown = [item for group in ordered for item in group if isinstance(item, Row)]
+    shown = Grouped(tuple(sorted(groups_of(rows, gains), key=standing)))
     return Section(
+        groups=shown.groups,
         key=key,
         images=layout.images,
         clips=len(layout.clip_starts),
         effective_clips=effective_clips(layout.clip_images),
         columns=columns,
-        groups=ordered,
         timing=common_timing([timings[arm] for arm in arms]),
-        reproductions=reproductions(key, layout.images, columns, shown, published),
+        reproductions=reproductions(key, layout.images, columns, shown.rows, published),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from harness.errors import InputError, did_you_mean
-from harness.report.columns import ACCURACY, OVERLAP, SCENARIOS
+from harness.report.columns import ALWAYS
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
 """Where the published figures lie in a checkout."""
@@ -43,17 +43,7 @@ BACKBONES = frozenset(
 )  # fmt: skip
 """Backbones in the spelling of `detectors.backbones`."""
 
-POINTS = frozenset(
-    {
-        column.key
-        for column in (
-            *(OVERLAP.headline, *OVERLAP.rest, *(OVERLAP.scenario_column(name) for name in SCENARIOS)),
-            *(ACCURACY.headline, *ACCURACY.rest),
-        )
-        if column.factor != 1.0
-    }
-    | {"f1", "precision", "recall"}
-)
+POINTS = frozenset({column.key for column in ALWAYS if column.factor != 1.0} | {"f1", "precision", "recall"})
 """Metrics in points, named as the columns of leaderboard.csv. `f1`: of TuSimple, where the source doesn't say how it is made."""
 
 COUNTS = frozenset({"cross_fp", "true_positives", "false_positives", "false_negatives", "parameters"})

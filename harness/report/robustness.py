@@ -14,7 +14,7 @@ from harness.records.record import Record, corruption_of
 from harness.report.arms import Arm
 from harness.report.columns import FAMILIES, Column, arm_estimates
 from harness.report.estimates import Estimates, mean_over, share_of
-from harness.report.rows import Gain, Row, gains_of, rows_of
+from harness.report.rows import Grouped, gains_of, groups_of, rows_of
 from harness.report.scored import Scored, ScoredRecord, SectionKey
 
 UNJUDGED = "no verdict: corrupted images"
@@ -40,7 +40,7 @@ class Conditions:
 
 
 @dataclass(frozen=True, eq=False)
-class Robustness:
+class Robustness(Grouped):
     """One table. columns: mean over all corruptions, its share of the clean score, the clean score (both only where there is one), then
     each corruption's mean over its severities. headline: the score that all of them are means of. left_out: arms that lack some of it.
     """
@@ -48,7 +48,6 @@ class Robustness:
     conditions: Conditions
     headline: Column
     columns: tuple[Column, ...]
-    groups: tuple[tuple[Row | Gain, ...], ...]
     left_out: tuple[Arm, ...]
 
 
@@ -93,11 +92,8 @@ def table_of(conditions: Conditions, arms: Sequence[Arm], scored: Mapping[str, S
     }
     rows = rows_of(seeds, estimates)
     gains = gains_of(seeds, rows, estimates, unjudged=UNJUDGED)
-    groups: dict[str, list[Row | Gain]] = defaultdict(list)
-    for arm in shown:
-        groups[arm.pairs_with] += [rows[arm], *([gains[arm]] if arm in gains else [])]
     left_out = tuple(arm for arm, records in taken.items() if not records)
-    return Robustness(conditions, headline, columns, tuple(map(tuple, groups.values())), left_out)
+    return Robustness(tuple(groups_of(rows, gains)), conditions, headline, columns, left_out)
 
 
 def has_any(arm: Arm, conditions: Conditions, scored: Mapping[str, ScoredRecord]) -> bool:

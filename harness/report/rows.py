@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 
 from harness.report.arms import Arm, why_not_paired, why_not_ranked
 from harness.report.estimates import Estimates
@@ -53,6 +55,11 @@ class Row:
         """The score that rows are ranked by."""
         return self.scores[0]
 
+    @property
+    def seed_sd(self) -> float | None:
+        """Standard deviation of the headline score over seeds."""
+        return self.headline.sd if self.headline else None
+
 
 @dataclass(frozen=True, eq=False)
 class Difference:
@@ -86,6 +93,33 @@ class Gain:
     def headline(self) -> Difference | None:
         """The difference that the verdict is about."""
         return self.differences[0]
+
+    @property
+    def seed_sd(self) -> float | None:
+        """Standard deviation of the headline difference over pairs of seeds."""
+        return self.headline.comparison.seed_sd if self.headline else None
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped:
+    """What a table shows: rows and gains, those of the arms that may be compared in a group, the baseline first."""
+
+    groups: tuple[tuple[Row | Gain, ...], ...]
+
+    @cached_property
+    def items(self) -> tuple[Row | Gain, ...]:
+        """Rows and gains of all groups in order."""
+        return tuple(chain.from_iterable(self.groups))
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of all groups in order."""
+        return tuple(item for item in self.items if isinstance(item, Row))
+
+    @cached_property
+    def gains(self) -> tuple[Gain, ...]:
+        """The gains of all groups in order."""
+        return tuple(item for item in self.items if isinstance(item, Gain))
 
 
 def rows_of(scored: ScoredArms, estimates: ArmEstimates) -> dict[Arm, Row]:
@@ -124,6 +158,14 @@ def gains_of(
         if not arm.is_baseline and arm.pairs_with in baselines:
             families[arm.method].append(gain_of(arm, baselines[arm.pairs_with], scored, estimates))
     return {gain.arm: gain for family in families.values() for gain in judged(family, rows, unjudged)}
+
+
+def groups_of(rows: Mapping[Arm, Row], gains: Mapping[Arm, Gain]) -> list[tuple[Row | Gain, ...]]:
+    """The rows of the arms that may be compared, each method's gain behind its row, in the order of the rows."""
+    groups: dict[str, list[Row | Gain]] = defaultdict(list)
+    for arm, row in rows.items():
+        groups[arm.pairs_with] += [row, *([gains[arm]] if arm in gains else [])]
+    return [tuple(group) for group in groups.values()]
 
 
 def baselines_of(arms: Sequence[Arm]) -> dict[str, list[Arm]]:

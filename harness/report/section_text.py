@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.report.leaderboard import Leaderboard, Section
-from harness.report.rows import Row, baselines_of
+from harness.report.rows import Gain, Row, baselines_of
+from harness.report.scored import SectionKey
 from harness.report.statistics import EFFECTIVE_CLIPS_FOR_NORMAL_QUANTILES
 from harness.report.text import counted
 
@@ -14,8 +15,12 @@ CONFIDENCE = {"published": "the detector's published one", "val-best": "the best
 
 
 def section_title(section: Section) -> str:
-    """A section's name: dataset, split and metric, and what else sets it apart."""
-    key = section.key
+    """A section's name."""
+    return title_of(section.key)
+
+
+def title_of(key: SectionKey) -> str:
+    """Dataset, split and metric, and what else sets a table apart."""
     corruption = f", {key.corruption}" if key.corruption else ""
     trained = f", trained on {key.trained_on}" if key.trained_on != key.dataset else ""
     return f"{key.dataset}, {key.split}{corruption}: {key.metric}{trained}"
@@ -54,12 +59,14 @@ def unranked_notes(rows: Iterable[Row]) -> list[str]:
     return [f"† {row.arm.name}: not ranked: {'; '.join(row.unranked)}." for row in rows if row.unranked]
 
 
+def unpaired_notes(gains: Iterable[Gain]) -> list[str]:
+    """Why seeds of a gain make no pairs."""
+    return [f"Δ {gain.arm.name}: pairs not used: {'; '.join(gain.not_used)}." for gain in gains if gain.not_used]
+
+
 def section_notes(section: Section, board: Leaderboard) -> list[str]:
     """Why rows aren't ranked, why pairs aren't used, which methods have no baseline, which times are flagged."""
-    notes = unranked_notes(section.rows)
-    notes += [
-        f"Δ {gain.arm.name}: pairs not used: {'; '.join(gain.not_used)}." for gain in section.gains if gain.not_used
-    ]
+    notes = unranked_notes(section.rows) + unpaired_notes(section.gains)
     compared = {id(gain.arm) for gain in section.gains}
     baselines = baselines_of([row.arm for row in section.rows])
     notes += [

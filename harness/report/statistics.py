@@ -25,6 +25,7 @@ from scipy.optimize import brentq
 from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
 from harness.report.estimates import Estimates, Floats, Sums, difference
+from harness.report.text import counted
 
 LEVEL = 0.95
 SIGNIFICANCE = 0.05
@@ -158,7 +159,7 @@ def why_no_interval(comparison: Comparison) -> str | None:
     """What is wrong with the clips of a comparison that has no interval; None if it has one."""
     clips = comparison.clips
     if clips < CLIPS_FOR_AN_INTERVAL:
-        return f"{clips} clip{'s' if clips != 1 else ''}"
+        return counted(clips, "clip")
     if comparison.effective_clips < EFFECTIVE_CLIPS_FOR_AN_INTERVAL:
         return f"{clips} clips, as good as {comparison.effective_clips:.1f} equal ones"
     return None
@@ -207,7 +208,7 @@ def pooled_half_width(comparison: Comparison, pool: SeedPool | None) -> float | 
 def why_no_verdict(comparison: Comparison) -> str | None:
     """Why a comparison has no p-value and so no verdict; None if it has one."""
     if comparison.seeds < SEEDS_FOR_A_VERDICT:
-        return f"no verdict: {comparison.seeds} seed{'s' if comparison.seeds != 1 else ''}"
+        return f"no verdict: {counted(comparison.seeds, 'seed')}"
     if (clips := why_no_interval(comparison)) is not None:
         return f"no verdict: {clips}"
     if comparison.identical_seeds:

@@ -15,6 +15,7 @@ from harness.report.estimates import Floats
 from harness.report.random_effects import RandomEffects, averaged_within, clip_covariance, random_effects
 from harness.report.rows import Gain
 from harness.report.statistics import ROUNDING, Comparison
+from harness.report.text import counted
 
 DETECTORS_FOR_A_VERDICT = 5
 
@@ -86,7 +87,7 @@ def summary_of(method: str, variant: str, sections: Sequence[tuple[str, Sequence
         start += len(block)
     effects = random_effects(differences, covariance)
     if detectors < DETECTORS_FOR_A_VERDICT:
-        told = f"no verdict: {detectors} detector{'s' if detectors != 1 else ''}"
+        told = f"no verdict: {counted(detectors, 'detector')}"
     else:
         told = "consistently improves" if effects.low > ROUNDING else "not consistent"
     return MethodSummary(method, variant, detectors, len({dataset for dataset, _ in sections}), effects, told)

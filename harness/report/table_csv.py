@@ -7,20 +7,17 @@ import io
 from collections.abc import Iterable, Iterator
 
 from harness.report.beside import PublishedRow
-from harness.report.columns import ACCURACY, OVERLAP, SCENARIOS, Column
+from harness.report.columns import ALWAYS, Column
 from harness.report.costs import InferenceCostOfArm, Timing, TrainingCostOfArm, common_timing
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Difference, Gain, Row
-from harness.report.text import csv_text, number, one_line
+from harness.report.text import csv_text, number, one_line, points
 
 PLACE = (
     "suites", "trained_on", "dataset", "evaluation", "split", "corruption", "metric", "selection", "confidence",
     "dataset_sha256", "images", "clips", "effective_clips",
 )  # fmt: skip
 NAME = ("kind", "rank", "not_ranked", "detector", "method", "variant", "seeds")
-SCORES = (
-    OVERLAP.headline, *(OVERLAP.scenario_column(name) for name in SCENARIOS), *OVERLAP.rest, ACCURACY.headline, *ACCURACY.rest,
-)  # fmt: skip
 PARTS = ("", "_sd", "_low", "_high")
 GAIN = (
     "interval", "seed_low", "seed_high", "clip_low", "clip_high", "pooled_low", "pooled_high", "p", "p_holm", "verdict",
@@ -51,10 +48,10 @@ def score_names(columns: Iterable[Column]) -> list[str]:
 
 def header(board: Leaderboard) -> list[str]:
     """All columns in order: always the same, but for the scenarios that CULane doesn't know, which stand after the other scores."""
-    known = {column.key for column in SCORES}
+    known = {column.key for column in ALWAYS}
     found = {column.key: column for section in board.sections for column in section.columns if column.key not in known}
     others = [found[key] for key in sorted(found)]
-    return [*PLACE, *NAME, *score_names([*SCORES, *others]), *GAIN, *TIMING, *TRAINING, *PUBLISHED, *TAIL]
+    return [*PLACE, *NAME, *score_names([*ALWAYS, *others]), *GAIN, *TIMING, *TRAINING, *PUBLISHED, *TAIL]
 
 
 def to_csv(board: Leaderboard) -> str:
@@ -64,7 +61,7 @@ def to_csv(board: Leaderboard) -> str:
     writer.writeheader()
     for section in board.sections:
         place = place_cells(board, section)
-        for item in (item for group in section.groups for item in group):
+        for item in section.items:
             cells = row_cells(board, section, item) if isinstance(item, Row) else gain_cells(section, item)
             writer.writerow(place | name_cells(item) | cells)
         for reproduction in section.reproductions:
@@ -103,10 +100,7 @@ def row_cells(board: Leaderboard, section: Section, row: Row) -> dict[str, str]:
     cells = {"rank": str(row.rank or ""), "not_ranked": csv_text("; ".join(row.unranked))}
     for column, score in zip(section.columns, row.scores, strict=True):
         if score is not None:
-            cells |= {
-                one_line(column.key): number(score.mean * column.factor, 4),
-                one_line(f"{column.key}_sd"): number(score.sd * column.factor if score.sd is not None else None, 4),
-            }
+            cells |= mean_cells(column, score.mean, score.sd)
     timings = board.timings[row.arm]
     key = section.timing or common_timing([timings])
     timing = timings.get(key) if key else None
@@ -176,7 +170,7 @@ def timing_cells(timing: Timing) -> dict[str, str]:
         "best_images_per_second": number(timing.best_batch[1], 4) if timing.best_batch else "",
         "inference_reserved_bytes": number(timing.peak_reserved_bytes, 0),
         "inference_resident_bytes": number(timing.peak_resident_bytes, 0),
-        "score_change": number(100 * timing.score_change, 4) if timing.score_change is not None else "",
+        "score_change": points(timing.score_change, 4),
     }
 
 
@@ -233,12 +227,16 @@ def gain_cells(section: Section, gain: Gain) -> dict[str, str]:
 def difference_cells(column: Column, difference: Difference) -> dict[str, str]:
     """Mean, SD and interval of a paired difference in one score."""
     comparison, half = difference.comparison, difference.half_widths
-    sd = comparison.seed_sd
-    cells = {
-        one_line(column.key): number(comparison.mean * column.factor, 4),
-        one_line(f"{column.key}_sd"): number(sd * column.factor if sd is not None else None, 4),
-    }
+    cells = mean_cells(column, comparison.mean, comparison.seed_sd)
     return cells | bounds(one_line(column.key), comparison.mean, half.total if half else None, factor=column.factor)
+
+
+def mean_cells(column: Column, mean: float, sd: float | None) -> dict[str, str]:
+    """`<name>` and `<name>_sd`, in the unit that the column is shown in."""
+    return {
+        one_line(column.key): number(mean * column.factor, 4),
+        one_line(f"{column.key}_sd"): number(None if sd is None else sd * column.factor, 4),
+    }
 
 
 def bounds(name: str, mean: float, half_width: float | None, *, factor: float = 100.0) -> dict[str, str]:

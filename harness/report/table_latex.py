@@ -29,7 +29,7 @@ from harness.report.leaderboard import Leaderboard, Section, Timings
 from harness.report.published_cells import published_note, published_notes, published_text
 from harness.report.rows import Difference, Gain, Row
 from harness.report.section_text import section_notes, section_text, section_title
-from harness.report.text import latex, number
+from harness.report.text import latex, points
 
 HEAD = r"""% Made by samiro-bench from records and counts: `samiro-bench leaderboard` writes it anew.
 % Needs \usepackage{booktabs} and \usepackage{graphicx}.
@@ -61,14 +61,13 @@ def to_latex(board: Leaderboard) -> str:
         floats.append((f"Robustness. {table.title}.", tabulars(table), notes))
     if board.summaries:
         floats.append(("Methods over all rows: random effects, in points.", tabulars(summary_table(board)), []))
-    floats += [(f"Latency at batch 1: {table.title}.", tabulars(table), []) for table in timing_tables(board)]
-    floats += [
-        (f"Cost of methods at inference: {table.title}.", tabulars(table), []) for table in inference_tables(board)
-    ]
-    floats += [
-        (f"Programs by their own clocks: {table.title}.", tabulars(table), []) for table in own_timing_tables(board)
-    ]
-    floats += [(f"Training cost: {table.title}.", tabulars(table), []) for table in training_tables(board)]
+    for title, tables in (
+        ("Latency at batch 1", timing_tables(board)),
+        ("Cost of methods at inference", inference_tables(board)),
+        ("Programs by their own clocks", own_timing_tables(board)),
+        ("Training cost", training_tables(board)),
+    ):
+        floats += [(f"{title}: {table.title}.", tabulars(table), []) for table in tables]
     name = "-".join(re.sub(r"[^a-z0-9]+", "-", suite.lower()).strip("-") for suite in board.suites) or "leaderboard"
     made = [float_text(*item, f"tab:{name}-{index}") for index, item in enumerate(floats, 1)]
     return "\n".join([HEAD, *made])
@@ -155,8 +154,7 @@ def row_tail(section: Section, row: Row, timings: Timings | None) -> tuple[str, 
     if timings is None:
         return ()
     fps, _, _, gflops, parameters = timing_cells(timings[row.arm].get(section.timing) if section.timing else None)
-    sd = number(row.headline.sd * 100 if row.headline and row.headline.sd is not None else None, 2)
-    return (fps, latex(gflops), parameters, str(len(row.seeds)), sd, "")
+    return (fps, latex(gflops), parameters, str(len(row.seeds)), points(row.seed_sd), "")
 
 
 def gain_lines(detector: str, section: Section, shown: Sequence[int], gain: Gain, *, with_tail: bool) -> list[str]:
@@ -164,9 +162,8 @@ def gain_lines(detector: str, section: Section, shown: Sequence[int], gain: Gain
     parts = [(section.columns[index], gain.differences[index]) for index in shown]
     means = [difference_cell(column, part) for column, part in parts]
     halves = [half_width_cell(column, part) for column, part in parts]
-    sd = gain.headline.comparison.seed_sd if gain.headline else None
-    spread = number(sd * 100 if sd is not None else None, 2)
-    tail = ("", "", "", str(len(gain.seeds)), spread, latex(gain.verdict.partition(":")[0])) if with_tail else ()
+    verdict = latex(gain.verdict.partition(":")[0])
+    tail = ("", "", "", str(len(gain.seeds)), points(gain.seed_sd), verdict) if with_tail else ()
     return [
         cells_line((detector, latex(method_text(gain)), *means, *tail)),
         cells_line(("", r"\quad 95\,\% interval", *halves, *("",) * len(tail))),

@@ -73,6 +73,11 @@ def number(value: float | None, decimals: int, *, sign: bool = False) -> str:
     return f"{rounded:{'+' if sign and rounded else ''}.{decimals}f}"
 
 
+def points(fraction: float | None, decimals: int = 2, *, sign: bool = False) -> str:
+    """A fraction in points (x 100), as `number` has it; blank for None."""
+    return number(None if fraction is None else fraction * 100, decimals, sign=sign)
+
+
 def significant(value: float | None, digits: int) -> str:
     """A positive number with so many significant digits, without an exponent; blank for None."""
     if value is None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
+from harness.report.text import counted
 from harness.watching.board import JobView
 from harness.watching.events import seconds_between
 
@@ -124,5 +125,5 @@ def told(found: Forecast) -> str:
     """A forecast in words."""
     if not found.unknown:
         return f"ETA {duration(found.seconds)}"
-    jobs = f"{found.unknown} job{'s' if found.unknown > 1 else ''} of unknown length"
+    jobs = f"{counted(found.unknown, 'job')} of unknown length"
     return f"ETA {duration(found.seconds)} and {jobs}" if found.seconds else f"ETA unknown: {jobs}"

@@ -20,6 +20,7 @@ from harness.datasets.base import FORMS, open_dataset
 from harness.datasets.doctor import forms, layouts
 from harness.datasets.horizons import horizon_of
 from harness.scoring import SCORINGS
+from tests.docs.pages import blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/add-a-dataset.md").read_text()
@@ -28,8 +29,8 @@ CLIPS = {"train": 4, "test": 2}
 
 
 def block(language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    return str(found)
+    (found,) = blocks(PAGE, language)
+    return found
 
 
 @pytest.fixture

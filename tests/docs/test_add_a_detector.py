@@ -15,13 +15,10 @@ from detectors.base import Detector
 from detectors.registry import ENTRY_POINTS
 from harness.conformance.battery import CHECKS, cases
 from harness.scaffold.write import write_scaffold
+from tests.docs.pages import blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/add-a-detector.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def run_pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +41,7 @@ def run_pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """A folder with the page's two files."""
-    adapter, test = blocks("python")
+    adapter, test = blocks(PAGE, "python")
     (tmp_path / "my_lanes.py").write_text(adapter)
     (tmp_path / "test_my_lanes.py").write_text(test)
     return tmp_path
@@ -52,14 +49,14 @@ def package(tmp_path: Path) -> Path:
 
 def test_the_page_shows_what_the_scaffold_writes(tmp_path: Path) -> None:
     adapter, _, test = write_scaffold("my_lanes", tmp_path)
-    assert blocks("python") == [adapter.read_text(), test.read_text()]
+    assert blocks(PAGE, "python") == [adapter.read_text(), test.read_text()]
 
 
 def test_the_page_names_every_method_check_and_the_entry_point_group() -> None:
     assert all(f"`{name}(" in PAGE for name in ("__init__", *Detector.__abstractmethods__))
     table = PAGE[PAGE.index("| check | of |") :]
     assert [check.name for check in CHECKS if check.name not in table] == []
-    (entry,) = blocks("toml")
+    (entry,) = blocks(PAGE, "toml")
     assert tomllib.loads(entry)["project"]["entry-points"].keys() == {ENTRY_POINTS}
 
 

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import blocks
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/add-a-method.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +25,11 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("harness", "detectors", "suites"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (module,) = re.findall(r"`(harness/methods/\w+\.py)`:", PAGE)
-    (folder / module).write_text(blocks("python")[0])
+    (folder / module).write_text(blocks(PAGE, "python")[0])
     # Below a repository git would look for the files at its root.
     alone = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}
-    subprocess.run(["git", "apply", "-"], cwd=folder, env=alone, input=blocks("diff")[0], text=True, check=True)
-    (folder / "decay.yaml").write_text(blocks("yaml")[-1])
+    subprocess.run(["git", "apply", "-"], cwd=folder, env=alone, input=blocks(PAGE, "diff")[0], text=True, check=True)
+    (folder / "decay.yaml").write_text(blocks(PAGE, "yaml")[-1])
     return folder
 
 

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import pytest
 
 from harness.matrix.preflight import preflight
-from harness.records.timings import Latency, Throughput
+from tests.harness.example_records import measured
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -60,16 +59,6 @@ def test_every_file_and_function_that_the_page_names_is_there() -> None:
         assert name in definitions(ROOT / file), f"{file} has no {name}"
     for path in re.findall(r"`((?:harness|detectors|suites)/[\w/.]*)`", PAGE):
         assert (ROOT / path).exists(), path
-
-
-def measured(*_: Any, **__: Any) -> Throughput:
-    """In place of a measurement, which takes longer than all else."""
-    latency = Latency(p50=10.0, p90=11.0, p95=12.0, p99=13.0, mean=10.5, minimum=9.0)
-    return Throughput(
-        protocol="lane-latency/1-short", device="cpu", threads=1, precision="fp32-strict", images=2, iterations=100,
-        latency_ms=latency, model_ms=latency, post_ms=latency, fps=100.0, reference_ms=(20.0, 20.0), parameters=1000,
-        gflops=1.5, gflops_is_lower_bound=False, peak_memory_bytes=None,
-    )  # fmt: skip
 
 
 @pytest.fixture

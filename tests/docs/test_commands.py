@@ -28,6 +28,7 @@ from detectors.registry import find_adapter
 from harness.cli.main import main
 from harness.training.checkpoint import save_inference_checkpoint
 from tests.docs import commands
+from tests.docs.pages import blocks
 from tests.harness.trees import write_llamas
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -358,7 +359,7 @@ def checkout() -> None:
 
 
 def mine() -> None:
-    suite = next(re.finditer(r"^```yaml\n(.*?)^```$", PAGES["docs/suites.md"], re.MULTILINE | re.DOTALL)).group(1)
+    suite = blocks(PAGES["docs/suites.md"], "yaml")[0]
     Path("mine.yaml").write_text(suite)
 
 

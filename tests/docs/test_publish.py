@@ -13,10 +13,11 @@ import pytest
 
 from harness.publishing.quarantine import RATIO, YAML_LIMIT, Bounds
 from harness.publishing.rescoring import ABSENT
+from tests.docs.pages import blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/publish.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+BLOCKS = blocks(PAGE, "sh")
 FORK = "git@github.com:YOU/samiro-bench.git"
 
 

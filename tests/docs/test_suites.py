@@ -25,10 +25,11 @@ from harness.suite.schema import (
     Suite,
     TrainingPart,
 )
+from tests.docs.pages import blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/suites.md").read_text()
-EXAMPLE, TIERS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+EXAMPLE, TIERS = blocks(PAGE, "yaml")
 
 
 def test_the_example_loads_and_has_the_cells_that_the_page_counts(

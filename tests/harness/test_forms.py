@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -12,7 +11,6 @@ import sys
 import zipfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -28,12 +26,12 @@ from harness.publishing.publish import publish
 from harness.publishing.verify import verify
 from harness.records.counts import AccuracyCounts, OverlapCounts, scope_scores
 from harness.records.record import Record, read_checked_counts, read_records
-from harness.records.timings import Latency, Throughput
 from harness.report.leaderboard import Leaderboard, leaderboard
-from harness.report.table_csv import to_csv
 from harness.report.tables import to_markdown
 from harness.report.terminal import print_leaderboard
 from harness.suite import cells_of, load_suite
+from tests.harness.example_records import measured
+from tests.harness.report.boards import csv_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,16 +102,6 @@ def prepared(trees: ModuleType, folder: Path) -> Path:
     return folder
 
 
-def timed(*_: Any, **__: Any) -> Throughput:
-    """In place of a measurement, which takes longer than all else; the slow tier measures."""
-    latency = Latency(p50=10.0, p90=11.0, p95=12.0, p99=13.0, mean=10.5, minimum=9.0)
-    return Throughput(
-        protocol="lane-latency/1-short", device="cpu", threads=1, precision="fp32-strict", images=6, iterations=100,
-        latency_ms=latency, model_ms=latency, post_ms=latency, fps=100.0, reference_ms=(20.0, 20.0), parameters=1000,
-        gflops=1.5, gflops_is_lower_bound=False, peak_memory_bytes=None,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def finished(trees: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which every cell of both suites has run once, in this process and without a measurement of times."""
@@ -121,7 +109,7 @@ def finished(trees: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pat
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**roots(folder), "XDG_CACHE_HOME": str(folder / "cache")}.items():
             patch.setenv(name, value)
-        patch.setattr(timing, "measure", timed)
+        patch.setattr(timing, "measure", measured)
         for suite in ("both", "server"):
             plan = make_plan(load_suite(str(folder / f"{suite}.yaml")), folder / "results/local")
             for state in plan.cells:
@@ -142,10 +130,6 @@ def board_of(folder: Path, suite: str) -> Leaderboard:
     return leaderboard(
         read_records(folder / f"results/local/{suite}/records"), folder / f"results/local/{suite}/records"
     )
-
-
-def csv_lines(board: Leaderboard) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(to_csv(board))))
 
 
 def suite_folder(folder: Path, suite: str = "both") -> Path:

@@ -16,7 +16,7 @@ from harness.records.record import Evaluation, Record
 from harness.report.cells import difference_text, score_text
 from harness.report.leaderboard import Section
 from harness.report.site.rows import RowView, evaluation_of, minus, overlap_curve, row_id
-from harness.report.text import number, p_text
+from harness.report.text import number, p_text, points
 
 RECORDS = "../records"
 """Where records lie, seen from the page."""
@@ -139,7 +139,7 @@ def gain_details(row: RowView) -> list[list[str]]:
         ["Gain over the baseline", row.change.text],
         ["Paired seeds", str(len(gain.seeds))],
         ["p, after Holm", p_text(gain.adjusted_p)],
-        ["Detectable with 80 %", number(gain.detectable * 100, 2) if gain.detectable is not None else ""],
+        ["Detectable with 80 %", points(gain.detectable)],
         ["Correlation of the seeds", minus(number(comparison.correlation, 2))],
         ["Pairs not used", "; ".join(gain.not_used)],
     ]

@@ -161,11 +161,11 @@ def strips_of(rows: Sequence[RowView]) -> dict[str, Strip]:
 
 def latency_of(rows: Sequence[RowView]) -> Latency | None:
     """Scores against median latency, of the rows that have both; None if there is none."""
-    timed = [(row, row.timing.p50, row.score.value) for row in rows if row.timing and row.score.value is not None]
+    timed = timed_rows(rows)
     if not timed:
         return None
     times = [time for _, time, _ in timed]
-    logarithmic = max(times) > 8 * min(times)
+    logarithmic = far_apart(times)
     ends = (min(times) / 1.15, max(times) * 1.15) if logarithmic else padded(times, 0.12)
     across = Scale(max(ends[0], 1e-6), ends[1], LEFT, PLOT_WIDTH - RIGHT, logarithmic)
     up = Scale(*padded([score for *_, score in timed], 0.12), PLOT_HEIGHT - BOTTOM, TOP)
@@ -180,6 +180,16 @@ def latency_of(rows: Sequence[RowView]) -> Latency | None:
         y_ticks=tuple(Tick(up(value), tick_text(value)) for value in up.ticks(5)),
         logarithmic=logarithmic,
     )
+
+
+def timed_rows(rows: Sequence[RowView]) -> list[tuple[RowView, float, float]]:
+    """The rows that have both, with their median latency and their score."""
+    return [(row, row.timing.p50, row.score.value) for row in rows if row.timing and row.score.value is not None]
+
+
+def far_apart(times: Sequence[float]) -> bool:
+    """Whether a linear axis would crowd the short ones of some times."""
+    return max(times) > 8 * min(times)
 
 
 def pareto(rows: Sequence[tuple[RowView, float, float]]) -> list[tuple[RowView, float, float]]:

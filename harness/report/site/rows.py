@@ -16,7 +16,7 @@ from harness.report.costs import Timing
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Difference, Gain, Row, Score
 from harness.report.scored import SectionKey
-from harness.report.text import number, one_line
+from harness.report.text import number, one_line, points
 
 KINDS = dict(zip(VERDICTS, ("better", "worse", "even"), strict=True))
 """How the page's style sheet calls a verdict; all else is `none`."""
@@ -97,7 +97,6 @@ def row_view(row: Row, gain: Gain | None, section: Section, board: Leaderboard, 
     """One row with its gain, if there is one."""
     arm, headline = row.arm, section.headline
     meta = arm.records[0].identity.detector_meta
-    sd = row.headline.sd if row.headline else None
     return RowView(
         id=row_id(arm, section.key),
         arm=arm,
@@ -111,7 +110,7 @@ def row_view(row: Row, gain: Gain | None, section: Section, board: Leaderboard, 
         score=score_figure(headline, row.headline),
         seeds=row.seeds,
         values=seed_values(arm, section),
-        sd=Figure(number(sd * 100 if sd is not None else None, 2), sd),
+        sd=Figure(points(row.seed_sd), row.seed_sd),
         change=change_figure(headline, gain.headline if gain else None),
         verdict=one_line(gain.verdict) if gain else "",
         verdict_kind=KINDS.get(gain.verdict, "none") if gain else "",

@@ -27,11 +27,6 @@ NAMES = {"train": ("d/1/0.jpg", "d/1/1.jpg", "d/2/0.jpg"), "val": ("d/3/0.jpg",)
 LANE = [[100.0, 290.0], [150.5, 200.0], [180.0, 100.0]]
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
 def culane_tree(root: Path, lanes_of: dict[str, list[Lane]], below: str = "") -> Path:
     """below: what the images' paths begin with."""
     (root / "list/test_split").mkdir(parents=True)

@@ -12,16 +12,11 @@ import pytest
 from harness.datasets.base import open_dataset
 from harness.datasets.culane import CULane, label_name, read_list
 from harness.datasets.lines import write_lines_file
-from harness.errors import InputError
 from harness.lanes import Lane
+from tests.harness.datasets.refusals import refusal
 
 LABEL = "100.5 590 120 580 140 570\n900 590 880.25 570\n"
 CLIP = "driver_1_30frame/0001.MP4"
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture
@@ -41,13 +36,6 @@ def tree(tmp_path: Path) -> Path:
         (root / CLIP / f"{number:05d}.lines.txt").write_text(LABEL)
     (root / CLIP / "00090.lines.txt").write_text("")
     return root
-
-
-def refusal(call, *arguments) -> str:
-    with pytest.raises(InputError) as caught:
-        call(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_the_real_lists_have_their_known_counts(shared: Path, tmp_path: Path) -> None:

@@ -21,13 +21,9 @@ from harness.errors import InputError
 from harness.lanes import Lane
 from harness.metrics import llamas_labels as metric
 from harness.metrics.llamas_labels import read_label
+from tests.harness.datasets.refusals import refusal
 
 CLIP = "images-2014-12-22-12-35-10_mapping_280S_ramps"
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 def test_size_lanes_and_the_first_scored_row_are_the_metrics() -> None:
@@ -54,13 +50,6 @@ def label(**lanes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 STRAIGHT = [marker((400, 600), (450, 550), 4), marker((500, 500), (520, 480), 8)]
-
-
-def refusal(call, *arguments, **more) -> str:
-    with pytest.raises(InputError) as caught:
-        call(*arguments, **more)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 from harness.datasets import roots
 from harness.datasets.roots import dataset_root, environment_variable, read_paths
-from harness.errors import InputError
 from harness.files.stored import cache_folder
+from tests.harness.datasets.refusals import refusal
 
 
 @pytest.fixture(autouse=True)
@@ -23,13 +23,6 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(here)
     monkeypatch.setattr(roots, "__file__", str(checkout / "harness/datasets/roots.py"))
     return checkout
-
-
-def refusal(call, *arguments) -> str:
-    with pytest.raises(InputError) as caught:
-        call(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_the_environment_wins_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,17 +25,10 @@ from harness.datasets.tusimple import (
     write_labels,
     write_predictions,
 )
-from harness.errors import InputError
 from harness.lanes import Lane
+from tests.harness.datasets.refusals import refusal
 
 ROWS = list(range(160, 720, 10))
-
-
-def refusal(call, *arguments) -> str:
-    with pytest.raises(InputError) as caught:
-        call(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import pytest
 
 from harness.publishing.demands import demands_of
 from harness.publishing.expected import ExpectedSuite
+from harness.records.record import Record, read_record
 from harness.rendered.dataset import label_dataset
 from harness.rendered.spec import RenderSpec, dataset_key
-from tests.harness.publishing.forging import RECORD, submission
+from tests.harness.publishing.forging import MINI, RECORD, submission
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +44,12 @@ def labelled_once(label_once: Callable[[RenderSpec, Path], None]) -> Iterator[No
 def suite() -> ExpectedSuite:
     """What the mini suite demands, as the examining process gets it."""
     return ExpectedSuite.model_validate_json(demands_of("mini").model_dump_json())
+
+
+@pytest.fixture(scope="session")
+def record() -> Record:
+    """A published record of the mini suite."""
+    return read_record(MINI / "records" / f"{RECORD}.json")
 
 
 @pytest.fixture(scope="session")

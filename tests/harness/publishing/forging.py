@@ -45,6 +45,12 @@ def sealed(folder: Path, **stated: object) -> None:
     write_sums(folder)
 
 
+def hashed_again(folder: Path) -> None:
+    """Make the tables and the hashes of a publication without a page agree with its records."""
+    write_tables(folder, leaderboard(read_records(folder / "records"), folder / "records", read_published()))
+    write_sums(folder)
+
+
 def changed(folder: Path, edit: Callable[[Record], Record]) -> Record:
     """Change the record of a submission, hashed and sealed again; it and its files are renamed if its identity says so."""
     (record,) = read_records(folder / "records")

@@ -7,15 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from harness.publishing.expected import ExpectedCell, ExpectedSuite, record_faults
-from harness.records.record import Record, Submission, identity_hash, read_record
-from tests.harness.publishing.forging import MINI, RECORD, evaluated
+from harness.records.record import Record, Submission, identity_hash
+from tests.harness.publishing.forging import evaluated
 
 Edit = Callable[[Record], Record]
-
-
-@pytest.fixture(scope="module")
-def record() -> Record:
-    return read_record(MINI / "records" / f"{RECORD}.json")
 
 
 def named(record: Record, **identity: object) -> Record:

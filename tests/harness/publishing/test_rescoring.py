@@ -25,13 +25,8 @@ from harness.publishing.rescoring import (
     stated_width,
 )
 from harness.records.counts import read_counts
-from harness.records.record import Evaluation, Record, read_record
-from tests.harness.publishing.forging import LABELS, MINI, PREDICTIONS, RECORD, ROOT
-
-
-@pytest.fixture(scope="module")
-def record() -> Record:
-    return read_record(MINI / "records" / f"{RECORD}.json")
+from harness.records.record import Evaluation, Record
+from tests.harness.publishing.forging import LABELS, MINI, PREDICTIONS, ROOT
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from harness.publishing.demands import demands_of
 from harness.publishing.statement import STATEMENT_FILE
 from harness.publishing.submit import PARTS
 from harness.publishing.sums import write_sums
-from harness.records.timings import Latency, Throughput
 from harness.suite import Choice, cells_of, load_suite
+from tests.harness.example_records import measured
 
 pytestmark = pytest.mark.slow
 
@@ -38,16 +38,6 @@ training: {threads: 1, device: cpu}
 throughput: lane-latency/1-short
 """
 WHO = ["--as", "alice", "--who", "Alice <i>Example</i>", "--contact", "alice@example.org"]
-
-
-def measured(*_: object, **__: object) -> Throughput:
-    """In place of a measurement, which takes longer than all else."""
-    latency = Latency(p50=10.0, p90=11.0, p95=12.0, p99=13.0, mean=10.5, minimum=9.0)
-    return Throughput(
-        protocol="lane-latency/1-short", device="cpu", threads=1, precision="fp32-strict", images=2, iterations=100,
-        latency_ms=latency, model_ms=latency, post_ms=latency, fps=100.0, reference_ms=(20.0, 20.0), parameters=1000,
-        gflops=1.5, gflops_is_lower_bound=False, peak_memory_bytes=None,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -24,12 +24,10 @@ from harness.publishing.labels import laid_out, unpack_labels
 from harness.publishing.publish import publish_tables
 from harness.publishing.rescoring import ABSENT, LabelSource, scored_again
 from harness.publishing.sums import RESTORE, SUMS_FILE, write_sums
-from harness.publishing.tables import write_tables
 from harness.publishing.verify import Verification, record_faults, rows_of, verify
 from harness.records.counts import read_counts, scope_scores, write_counts
-from harness.records.record import Submission, counts_path, identity_hash, read_any_record, read_records, write_record
-from harness.report.leaderboard import leaderboard
-from harness.report.published import read_published
+from harness.records.record import Submission, counts_path, identity_hash, read_any_record, write_record
+from tests.harness.publishing.forging import hashed_again
 
 MINI = Path(__file__).resolve().parents[3] / "results" / "mini"
 RECORD, OTHER, *REST = (path.stem for path in sorted((MINI / "records").glob("*.json")))
@@ -48,8 +46,7 @@ def two_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in REST:
         for path in folder.glob(f"*/{name}.*"):
             path.unlink()
-    write_tables(folder, leaderboard(read_records(folder / "records"), folder / "records", read_published()))
-    write_sums(folder)
+    hashed_again(folder)
     return folder
 
 
@@ -341,8 +338,7 @@ def relabelled(folder: Path, content: str) -> None:
         write_record(
             path.parent, record.model_copy(update={"id": name, "identity": identity, "evaluations": (evaluation,)})
         )
-    write_tables(folder, leaderboard(read_records(folder / "records"), folder / "records", read_published()))
-    write_sums(folder)
+    hashed_again(folder)
 
 
 def test_rows_of_a_licensed_dataset_are_scored_on_ones_own_copy_and_are_unverified_without(
@@ -385,11 +381,6 @@ def rescored(folder: Path) -> None:
             evaluation = evaluation.model_copy(update=change)
             write_record(path.parent, record.model_copy(update={"evaluations": (evaluation,)}))
     hashed_again(folder)
-
-
-def hashed_again(folder: Path) -> None:
-    write_tables(folder, leaderboard(read_records(folder / "records"), folder / "records", read_published()))
-    write_sums(folder)
 
 
 def all_lanes_away(arrays: dict[str, np.ndarray]) -> None:

@@ -14,21 +14,13 @@ import pytest
 from harness.publishing.copies import copies
 from harness.publishing.starts import unlike_starts
 from harness.publishing.sums import write_sums
-from harness.publishing.tables import write_tables
 from harness.publishing.verify import verify
 from harness.records.record import Record, counts_path, read_any_record, read_records, write_record
-from harness.report.leaderboard import leaderboard
-from harness.report.published import read_published
-from tests.harness.publishing.forging import MINI, backwards
+from tests.harness.publishing.forging import MINI, backwards, hashed_again
 
 PUBLISHED = sorted(path.parent for path in MINI.parent.glob("*/records"))
 
 pytestmark = pytest.mark.usefixtures("labelled_once")
-
-
-def hashed_again(folder: Path) -> None:
-    write_tables(folder, leaderboard(read_records(folder / "records"), folder / "records", read_published()))
-    write_sums(folder)
 
 
 def published(source: Path, folder: Path, rows: str) -> Path:

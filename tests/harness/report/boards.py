@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.report.leaderboard import Leaderboard, Section, leaderboard
+from harness.report.table_csv import to_csv
 
 
 def only_section(records: list[Any], folder: Path) -> Section:
@@ -20,6 +23,10 @@ def assert_left_out(board: Leaderboard, *patterns: str) -> None:
     assert len(board.left_out) == len(patterns)
     for line, pattern in zip(board.left_out, patterns, strict=True):
         assert re.search(pattern, line), line
+
+
+def csv_lines(board: Leaderboard) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(to_csv(board))))
 
 
 def column(section: Section, key: str) -> int:

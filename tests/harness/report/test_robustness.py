@@ -16,7 +16,7 @@ from rich.console import Console
 from harness.files.stored import sha256_of_file
 from harness.records.counts import Counts, scope_scores, write_counts
 from harness.records.record import Record, counts_path, write_record
-from harness.report.beyond_cells import robustness_notes, robustness_table, robustness_title, transfer_table
+from harness.report.beyond_cells import robustness_notes, robustness_table, transfer_table
 from harness.report.estimates import Estimates, f1_estimates, mean_over, share_of
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.robustness import Conditions, Robustness, all_conditions
@@ -78,10 +78,6 @@ def only_table(board: Leaderboard) -> Robustness:
     return table
 
 
-def items(table: Robustness) -> list[Row | Gain]:
-    return [item for group in table.groups for item in group]
-
-
 FOUND = {"clean": 0.9, "fog_1": 0.8, "fog_5": 0.5, "rain_3": 0.7}
 
 
@@ -89,7 +85,7 @@ def test_columns_are_means_over_severities_and_over_corruptions(made: Any, tmp_p
     records = corrupted_records(made, tmp_path, **FOUND)
     table = only_table(leaderboard(records, tmp_path))
     assert [column.title for column in table.columns] == ["F1@50, corrupted", "% of clean", "clean", "fog", "rain"]
-    baseline, method, gain = items(table)
+    baseline, method, gain = table.items
     assert isinstance(baseline, Row)
     assert isinstance(gain, Gain)
     of_baseline = [
@@ -127,7 +123,7 @@ def test_corruptions_that_change_nothing_leave_all_and_have_the_clean_interval(m
     table = only_table(board)
     (clean,) = (section for section in board.sections if not section.key.corruption)
     (expected,) = clean.gains
-    row, _, gain = items(table)
+    row, _, gain = table.items
     assert row.scores[1].mean == pytest.approx(1.0)  # type: ignore[union-attr]
     whole, share, *others = gain.differences  # type: ignore[union-attr]
     for part in (whole, *others):
@@ -192,14 +188,14 @@ def test_without_a_label_no_score_under_corruptions_is_defined(made: Any, tmp_pa
     table = only_table(
         leaderboard([scored(tmp_path, record, {"clean": base, "fog-1": base, "rain-3": base})], tmp_path)
     )
-    (row,) = items(table)
+    (row,) = table.items
     assert isinstance(row, Row)
     assert row.scores == (None,) * 5
 
 
 def test_robustness_is_never_judged(made: Any, tmp_path: Path) -> None:
     board = leaderboard(corrupted_records(made, tmp_path, **FOUND), tmp_path)
-    gain = items(only_table(board))[-1]
+    gain = only_table(board).items[-1]
     assert isinstance(gain, Gain)
     assert (gain.p, gain.verdict) == (None, "no verdict: corrupted images")
     assert {gain.verdict for section in board.sections if section.key.corruption for gain in section.gains} == {
@@ -214,7 +210,7 @@ def test_a_record_that_lacks_a_condition_is_no_part_of_a_mean_over_them(made: An
     lacking = records[-1].model_copy(update={"evaluations": kept})
     write_record(tmp_path, lacking)
     table = only_table(leaderboard([*records[:-1], lacking], tmp_path))
-    baseline, method, gain = items(table)
+    baseline, method, gain = table.items
     assert (baseline.seeds, method.seeds, gain.seeds) == ((0, 1, 2), (0, 1), (0, 1))
     assert isinstance(gain, Gain)
     assert gain.not_used == ("seed 2: no record of samiro",)
@@ -277,7 +273,7 @@ def test_tusimple_is_summed_up_in_accuracy(made: Any, tmp_path: Path) -> None:
     record = made.record(tmp_path, base)
     counts = {name: made.shaken(base, place, found=0.9 - 0.1 * place) for place, name in enumerate(("clean", "fog-1"))}
     table = only_table(leaderboard([scored(tmp_path, record, counts)], tmp_path))
-    (row,) = items(table)
+    (row,) = table.items
     assert table.columns[0].title == "accuracy, corrupted"
     assert isinstance(row, Row)
     assert row.headline is not None
@@ -433,9 +429,11 @@ def test_the_table_of_robustness_has_points_and_their_deviation_over_seeds(made:
 def test_severities_training_sets_and_what_is_not_ranked_or_paired_are_told(made: Any, tmp_path: Path) -> None:
     records = corrupted_records(made, tmp_path, **FOUND)
     table = only_table(leaderboard(records, tmp_path))
-    assert robustness_title(table) == "mini, test: culane/official"
+    assert robustness_table(table).title == "mini, test: culane/official"
     elsewhere = replace(table.conditions, place=replace(table.conditions.place, trained_on="roads"))
-    assert robustness_title(replace(table, conditions=elsewhere)) == "mini, test: culane/official, trained on roads"
+    assert (
+        robustness_table(replace(table, conditions=elsewhere)).title == "mini, test: culane/official, trained on roads"
+    )
     assert robustness_notes(table) == ["fog: severities 1, 5.", "rain: severities 3."]
     section = table.conditions.place
     turned = replace(table.conditions, corrupted={"fog": {5: section, 1: section}, "rain": {1: section, 5: section}})

@@ -24,6 +24,7 @@ from harness.report.rows import Score
 from harness.report.table_csv import header, to_csv
 from harness.report.tables import scores_to_markdown, to_markdown, write_leaderboard
 from harness.report.terminal import print_leaderboard
+from tests.harness.report.boards import csv_lines
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -38,10 +39,6 @@ def tables_of(text: str) -> list[list[dict[str, str]]]:
             tables.append([dict(zip(current[0], cells, strict=True)) for cells in current[2:]])
             current = []
     return tables
-
-
-def lines_of(board: Leaderboard) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(to_csv(board))))
 
 
 def by_hand(made: Any, folder: Path) -> Leaderboard:
@@ -86,7 +83,7 @@ def test_points_intervals_and_speeds_of_a_hand_made_board(made: Any, tmp_path: P
 
 def test_csv_holds_the_same_figures_with_four_decimals(made: Any, tmp_path: Path) -> None:
     board = by_hand(made, tmp_path)
-    baseline, method, gain = lines_of(board)
+    baseline, method, gain = csv_lines(board)
     assert [line["kind"] for line in (baseline, method, gain)] == ["baseline", "method", "gain"]
     assert (baseline["f1_50"], method["f1_50"], gain["f1_50"]) == ("90.0000", "95.0000", "5.0000")
     assert float(gain["f1_50_high"]) - 5 == pytest.approx(2.262157 * (10 / 9 * 0.001) ** 0.5 * 100, abs=1e-4)
@@ -168,7 +165,7 @@ def test_csv_gives_fp32_strict_of_each_row_where_no_machine_is_common(made: Any,
         made.record(tmp_path, made.split(), throughput=modes),
         made.record(tmp_path, made.split(), method="samiro", throughput=modes, environment=made.environment(cpu="B")),
     ]
-    rows = list(csv.DictReader(io.StringIO(to_csv(leaderboard(records, tmp_path)))))
+    rows = csv_lines(leaderboard(records, tmp_path))
     assert [row["precision"] for row in rows if row["kind"] != "gain"] == ["fp32-strict"] * 2
     assert [row["fps"] for row in rows if row["kind"] != "gain"] == ["100.0000"] * 2
 
@@ -206,7 +203,7 @@ def test_foreign_text_breaks_neither_table_nor_page_nor_spreadsheet(made: Any, t
     assert len(lines) == 4
     for cells in csv.reader(lines[1:]):
         assert not any(cell.startswith(("=", "@", "+")) for cell in cells)
-    assert lines_of(board)[0]["detector"].startswith("'=cmd")
+    assert csv_lines(board)[0]["detector"].startswith("'=cmd")
 
 
 def test_terminal_shows_the_same_figures_and_reads_no_markup(made: Any, tmp_path: Path) -> None:
@@ -257,7 +254,7 @@ def test_scenarios_that_culane_does_not_know_get_columns_after_its_own(made: Any
     counts = made.split(scenarios=("normal", "tunnel", ""))
     board = leaderboard([made.record(tmp_path, counts, evaluation_changes={"scenarios": {}})], tmp_path)
     assert list(tables_of(to_markdown(board))[0][0])[3:8] == ["F1@50", "normal", "tunnel", "F1@75", "mF1"]
-    line = lines_of(board)[0]
+    line = csv_lines(board)[0]
     assert float(line["scenario_tunnel"]) == 100
     assert np.isclose(float(line["normal"]), 100)
 
@@ -301,7 +298,7 @@ def test_the_table_of_tusimple_by_hand(made: Any, tmp_path: Path) -> None:
         assert fact in " ".join(text.split())
     assert "cross FP" not in text
     assert "F1@50" not in text
-    lines = lines_of(board)
+    lines = csv_lines(board)
     assert [line["accuracy"] for line in lines] == ["90.0000", "95.0000", "5.0000"]
     assert [line["f1_clrnet"] for line in lines] == ["95.2381", "99.2000", "3.9619"]
     assert [line["images_with_negative_fp"] for line in lines] == ["0.0000", "1.0000", "1.0000"]
@@ -352,8 +349,8 @@ def test_several_datasets_stand_in_one_leaderboard_each_in_its_own_table(made: A
     assert [section.headline.title for section in board.sections] == ["F1@50", "accuracy"]
     text = to_markdown(board)
     assert "ranks by F1@50 (TuSimple: accuracy)" in " ".join(text.split())
-    assert [bool(line["f1_50"]) for line in lines_of(board)] == [True] * 3 + [False] * 3
-    assert [bool(line["accuracy"]) for line in lines_of(board)] == [False] * 3 + [True] * 3
+    assert [bool(line["f1_50"]) for line in csv_lines(board)] == [True] * 3 + [False] * 3
+    assert [bool(line["accuracy"]) for line in csv_lines(board)] == [False] * 3 + [True] * 3
     stream = io.StringIO()
     print_leaderboard(board, Console(file=stream, width=200))
     assert "F1 (CLRNet)" in stream.getvalue()
@@ -364,7 +361,7 @@ def test_scenarios_of_rendered_tusimple_hold_accuracy(made: Any, tmp_path: Path)
     predictions = counts.predictions.copy()
     predictions[counts.scenario == "cross"] += 2
     board = leaderboard([made.record(tmp_path, replace(counts, predictions=predictions))], tmp_path)
-    line = lines_of(board)[0]
+    line = csv_lines(board)[0]
     assert (line["normal"], line["cross_fp"], line["scenario_tunnel"]) == ("100.0000", "8.0000", "100.0000")
 
 
@@ -420,7 +417,7 @@ def test_the_text_tells_how_many_equal_clips_uneven_ones_are_as_good_as(made: An
     uneven, even = board("uneven", with_clips(made.split(), [25] + [1] * 11)), board("even", made.split())
     assert uneven.sections[0].effective_clips == pytest.approx(1296 / 636)
     assert "36 images in 12 clips (as good as 2.0 equal ones) of mini" in to_markdown(uneven)
-    assert {line["effective_clips"] for line in csv.DictReader(io.StringIO(to_csv(uneven)))} == {"2.0"}
+    assert {line["effective_clips"] for line in csv_lines(uneven)} == {"2.0"}
     assert even.sections[0].effective_clips == 12
     assert "36 images in 12 clips of mini" in to_markdown(even)
     # 1 + 119 twos, as good as 119.5: from 50 on the quantile doesn't depend on it.
@@ -453,7 +450,7 @@ def test_clips_as_good_as_fewer_than_two_have_no_interval_and_the_verdict_says_w
     assert gain.headline is not None
     assert gain.headline.half_widths is None
     assert gain.verdict == "no verdict: 12 clips, as good as 1.5 equal ones"
-    (line,) = [line for line in csv.DictReader(io.StringIO(to_csv(board))) if line["kind"] == "gain"]
+    (line,) = [line for line in csv_lines(board) if line["kind"] == "gain"]
     assert (line["f1_50_low"], line["interval"], line["p"], line["detectable"]) == ("", "", "", "")
 
 

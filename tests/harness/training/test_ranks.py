@@ -15,6 +15,7 @@ import torch
 
 from harness.training.checkpoint import load_training_state
 from harness.training.ranks import Ranks
+from tests.harness.training.trainings import log_lines
 
 STEPS = 6
 
@@ -36,10 +37,6 @@ def run(toy, *arguments, **options) -> subprocess.CompletedProcess[str]:
 
 def end_of(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "end.pt", weights_only=True)
-
-
-def log_lines(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture

@@ -8,11 +8,6 @@ from harness.datasets.doctor import sources
 from tests.harness.datasets.doctor.trees import CLIP, HEIGHT, LABEL, WIDTH, line, marker_label, write_image
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
 def culane(tmp_path: Path) -> Path:
     """Six images in CULane's layout: three to train, one val, two test in two scenarios."""
