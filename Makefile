@@ -55,7 +55,7 @@ verify: .venv/.ready ## score every published row again from its predictions
 	@$(BENCH) verify $(SUITE)
 
 submit: .venv/.ready ## pack finished rows for a pull request: AS=name WHO='You' CONTACT=https://...
-	@$(BENCH) submit $(SUITE) --as '$(AS)' --who '$(WHO)' --contact '$(CONTACT)'
+	@$(BENCH) submit $(SUITE) --as '$(AS)' --who '$(WHO)' --contact '$(CONTACT)' $(if $(TIER),--tier $(TIER))
 
 review: .venv/.ready ## score a submission again as CI does: AS=name
 	@$(BENCH) review results/submissions/$(SUITE)/$(AS)
@@ -71,7 +71,7 @@ conformance: .venv/.ready ## the battery that every adapter must pass, on the mi
 	@$(BENCH) detectors check
 
 benchmark: .venv/.ready-dev ## the speed figures of docs/performance.md
-	@.venv/bin/python -m pytest tests/benchmarks --benchmark-only
+	@.venv/bin/python -m pytest -s tests/benchmarks --benchmark-only
 
 lint: .venv/.ready-dev ## ruff and mypy
 	@.venv/bin/ruff check .

@@ -29,7 +29,7 @@ def export(
     """Write the network of a checkpoint, as it is deployed, to an ONNX file, once onnxruntime gives the same outputs with it.
 
     Input: `images`, uint8 RGB (batch, 3, height, width), frames cropped and resized as the file's metadata says; any batch size.
-    Normalisation is part of the graph, post-processing isn't. Needs the extra `export`: pip install 'samiro-bench[export]'.
+    Normalisation is part of the graph, post-processing isn't. Needs the extra `export`, and says how to install it where it isn't.
     """
     from harness.inference.export import export_checkpoint
 

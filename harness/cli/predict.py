@@ -63,9 +63,8 @@ def predict(
     another shape or horizon than those, --crop a part that has the same: it matters much (docs/results.md). Lanes stay in pixels of
     the whole picture.
 
-    NAME is a file's path below the folder that
-    was given, or its bare name; where two would share one, all get their paths below the folder that holds all. Frame 25 of a video
-    is NAME/000025. A damaged file is passed over and told at the end, with exit code 2.
+    NAME is a file's path below the folder that was given, or its bare name; where two would share one, all get their paths below the
+    folder that holds all. Frame 25 of a video is NAME/000025. A damaged file is passed over and told at the end, with exit code 2.
     """
     from harness.files.stored import sha256_of_file
     from harness.inference.detector import chosen_device, load_detector

@@ -39,8 +39,8 @@ def review(
 ) -> int:
     """Score submissions again and accept or refuse each with reasons; exit code 1 if one is refused.
 
-    Everything in them is taken for data: no code of theirs is imported, links are refused, time, memory and sizes are
-    bounded. What they have to be is said by this repository's suites.
+    Everything in them is taken for data: no code of theirs is imported, links are refused, time, memory and sizes are bounded.
+    What they have to be is said by this repository's suites.
     """
     from harness.publishing.quarantine import Bounds
     from harness.publishing.review import lines_of, to_summary

@@ -26,7 +26,7 @@ from harness.metrics.label_pack import PACKS
 from harness.metrics.oddities import Oddity
 from harness.metrics.splits import count_splits
 
-app = typer.Typer(help="Official metrics of predictions in files.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Official metrics of predictions in files.", no_args_is_help=True)
 
 SHOWN_THRESHOLDS = (0.5, 0.75)
 """IoU thresholds that are always shown."""

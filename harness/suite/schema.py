@@ -208,7 +208,7 @@ class Needs(Part):
     gpu_memory_gigabytes: float | None = Field(None, gt=0, le=100_000, allow_inf_nan=False)
     """Memory on each GPU that a job uses: cells share a GPU by it. Default: a GPU to itself."""
     hours: float | None = Field(None, ge=0.1, le=10_000, allow_inf_nan=False)
-    """Time limit under a scheduler, at which a job is queued again and goes on from its checkpoint; default: the scheduler's own."""
+    """Time limit of a job on Slurm, at which it is queued again and goes on from its checkpoint; default: 24."""
     slurm: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]*$")], str | int] = {}
     """Options of sbatch by their long names (`partition`, `account`, `qos`, `constraint`), and `array-parallelism`."""
 

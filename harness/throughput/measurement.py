@@ -36,9 +36,9 @@ def measure(
     """Time a detector by a lane-latency protocol, in this process.
 
     view: what the detector sees of the files of `count` test images, which are taken in turn. flags: what the caller knows
-    (`untrained`). The detector is moved to `device` and otherwise left as it was. ValueError where an image and its geometry don't fit
-    each other, InputError for a mode that the device hasn't. RuntimeError where a compiled network was compiled again while it was
-    timed: that would be no measurement.
+    (`rendered images`). The detector is moved to `device` and otherwise left as it was. ValueError where an image and its geometry
+    don't fit each other, InputError for a mode that the device hasn't. RuntimeError where a compiled network was compiled again while
+    it was timed: that would be no measurement.
 
     Flags that it sets: `cpu`; `noisy` (others used the device); `drift` (the reference model's time changed by more than 3 %);
     `warm-up not stable`; `1 of 3 repeats` (the full protocol asks for three fresh processes, and this is one).

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/rules.md").read_text()
 PLACES = sorted(set(re.findall(r"`(harness/[\w/]+\.py)(?::(\w+))?`", PAGE)))
 WHERE = {
-    "† ": ("harness/report/arms.py", "harness/cell/assembly.py"),
+    "† ": ("harness/report/arms.py", "harness/cell/assembly.py", "harness/programs/cell.py"),
     "no verdict": (
         "harness/report/rows.py",
         "harness/report/leaderboard.py",
@@ -63,7 +63,7 @@ def test_every_rule_says_what_holds_it() -> None:
 def test_reasons_and_flags_are_the_codes_own_words() -> None:
     rows_say = re.findall(r"^ +\| `([^|]*)` \|", PAGE, re.MULTILINE)
     unranked = [text for text in rows_say if not text.startswith("no verdict")]
-    assert len(unranked) == 4
+    assert len(unranked) == 5
     code = texts_of(WHERE["† "])
     assert all(text in code for text in unranked)
     flagged = PAGE[PAGE.index("carry a flag") : PAGE.index("`lane-latency/1-short` (one")]

@@ -1,0 +1,30 @@
+"""docs/method.md: it names every option of a method and of an oracle, and those of an oracle with their defaults."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from harness.methods.config import OracleConfiguration, RegularizedConfiguration
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs/method.md").read_text(encoding="utf-8")
+
+
+def test_the_page_names_every_option() -> None:
+    methods = [field.alias or name for name, field in RegularizedConfiguration.model_fields.items()]
+    oracles = [name for name in OracleConfiguration.model_fields if name not in {"name", "file"}]
+    assert [key for key in (*methods, *oracles) if f"`{key}`" not in PAGE] == []
+
+
+def test_the_defaults_of_an_oracle_are_the_codes() -> None:
+    (table,) = re.findall(
+        r"^An oracle that is made here.*?^\| key .*?\n\|[-|]+\n(.*?)\n\n", PAGE, re.MULTILINE | re.DOTALL
+    )
+    said = {}
+    for line in table.splitlines():
+        keys, defaults, _ = (cell.strip() for cell in line.strip("|").split("|"))
+        said |= dict(zip(re.findall(r"`(\w+)`", keys), re.split(r", (?![^\[]*\])", defaults), strict=True))
+    assert said.pop("patch_unit") == "the deepest stride"
+    defaults = OracleConfiguration(name="mim:resnet18").model_dump(mode="json", exclude={"name", "file", "patch_unit"})
+    assert {key: json.loads(text) for key, text in said.items()} == defaults
