@@ -82,7 +82,7 @@ def export_detector(
     program.model.producer_name = "samiro-bench"
     # One file, whatever its size up to the format's 2 GB.
     program.save(str(path), external_data=False)
-    _check(path, images[:1], {key: value[:1] for key, value in expected.items()}, name or str(path))
+    check_exported(path, images[:1], {key: value[:1] for key, value in expected.items()}, name or str(path))
     return facts
 
 
@@ -125,7 +125,7 @@ def _program(detector: Detector, images: Tensor, names: list[str], path: str) ->
             logger.setLevel(level)
 
 
-def _check(path: Path, images: Tensor, expected: dict[str, Tensor], name: str) -> None:
+def check_exported(path: Path, images: Tensor, expected: dict[str, Tensor], name: str) -> None:
     """InputError unless onnxruntime gives the network's outputs, at another batch size than it was exported with."""
     import onnxruntime
 

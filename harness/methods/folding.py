@@ -26,14 +26,14 @@ def folded(network: Network, run: Callable[[Network], Sequence[Tensor]]) -> Netw
     Equal but for rounding: where a convolution's result is used besides its normalisation, the outputs show it, and nothing is folded.
     Names of modules stay.
     """
-    before = _outputs(network, run)
+    before = run(network)
     candidate = copy.deepcopy(network)
     for convolution, normalization in _followed(candidate, run):
         found = dict(candidate.named_modules())
         fused = fuse_conv_bn_eval(found[convolution], found[normalization])  # type: ignore[type-var]
         candidate.set_submodule(convolution, fused.requires_grad_(False))
         candidate.set_submodule(normalization, nn.Identity())
-    after = _outputs(candidate, run)
+    after = run(candidate)
     same = all(
         float((one - other).abs().max()) <= TOLERANCE * float(one.abs().max())
         for one, other in zip(before, after, strict=True)
@@ -54,11 +54,6 @@ def channels_last_is_safe(network: nn.Module) -> bool:
         for module in network.modules()
         if isinstance(module, nn.Conv2d)
     )
-
-
-def _outputs(network: Network, run: Callable[[Network], Sequence[Tensor]]) -> list[Tensor]:
-    # Copies: later layers may work in place on what was read before them.
-    return [output.clone() for output in run(network)]
 
 
 def _followed(network: Network, run: Callable[[Network], Any]) -> list[tuple[str, str]]:

@@ -96,9 +96,10 @@ def examine(
         return refused(reasons, who, contact)
     unverified = [row.told[0] for row in found_rows.rows if row.outcome == "unverified"]
     marks += [f"{count} unverified here: {told}" for told, count in Counter(unverified).items()]
+    marks += [*found_rows.marks, *copies(records, known), *what_is_left_out(records, suite)]
     return Verdict(
         reasons=(),
-        marks=tuple(told_of([*dict.fromkeys(marks), *copies(records, known), *what_is_left_out(records, suite)])),
+        marks=tuple(told_of([*dict.fromkeys(marks)])),
         rows=len(found_rows.rows),
         verified=len(found_rows.rows) - len(unverified),
         who=who,

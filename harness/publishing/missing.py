@@ -33,7 +33,7 @@ def read_missing(folder: Path) -> tuple[str, ...]:
     if path.is_symlink():
         raise InputError(f"{path}: a link, and a publication has none; {RESTORE}")
     try:
-        return LINES.validate_json(read_bounded(path, LIMIT), strict=True)
+        return LINES.validate_json(read_bounded(path, LIMIT))
     except FileNotFoundError:
         return ()
     except (OSError, ValidationError) as error:

@@ -79,14 +79,14 @@ def verify(folder: Path) -> Verification:
     if not (folder / "records").is_dir():
         raise InputError(f"{folder}: no publication: it has no folder records/; `publish` makes one")
     files = checked_files(folder)
-    unsafe = {checked.name for checked in files if not (folder / checked.name).is_file()} | links(folder)
+    linked = links(folder)
     rows: list[Checked] = []
     records: list[Record] = []
     unread: list[str] = []
     with LabelSource(folder) as labels:
-        for path in sorted((folder / "records").glob("*.json")) if "records" not in unsafe else ():
+        for path in sorted((folder / "records").glob("*.json")) if "records" not in linked else ():
             try:
-                if f"records/{path.name}" in unsafe:
+                if f"records/{path.name}" in linked:
                     raise InputError(f"{path}: no plain file")
                 read = read_any_record(path)
             except InputError as error:

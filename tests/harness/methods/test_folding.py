@@ -44,6 +44,39 @@ class Twice(nn.Module):
         return [self.first(self.convolution(x)), self.second(self.convolution(x.flip(3)))]
 
 
+class Shared(nn.Module):
+    """Two convolutions under one normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.normalization = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.normalization(self.first(x)), self.normalization(self.second(x))]
+
+
+class Scaled(nn.Module):
+    """A convolution under a normalisation, reused or not, whose result is scaled; beside it an output that isn't."""
+
+    def __init__(self, reused: float, scale: float) -> None:
+        super().__init__()
+        self.convolution, self.normalization = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.reused, self.scale = reused, scale
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        convolved = self.convolution(x)
+        return [x, self.scale * (self.normalization(convolved) + self.reused * convolved)]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_folded_output_may_differ_by_a_share_of_its_own_size_alone(scale: float) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 8, 8)
+    for reused, kept in ((0.0, 0), (0.1, 1)):
+        faster = folded(settled(Scaled(reused, scale)), lambda one: one(images))
+        assert sum(isinstance(module, nn.BatchNorm2d) for module in faster.modules()) == kept
+
+
 @pytest.mark.parametrize("name", ["resnet_micro", "resnet18s_2x"])
 def test_a_folded_backbone_gives_the_same_features_without_a_normalisation(name: str) -> None:
     backbone = settled(drawn_backbone(name, 0))
@@ -58,7 +91,7 @@ def test_a_folded_backbone_gives_the_same_features_without_a_normalisation(name:
     assert not any(parameter.requires_grad for parameter in faster.parameters())
 
 
-@pytest.mark.parametrize("kind", [Reused, Twice])
+@pytest.mark.parametrize("kind", [Reused, Twice, Shared])
 def test_what_would_change_by_folding_is_left_alone(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     network = settled(kind())

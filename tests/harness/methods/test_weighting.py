@@ -139,6 +139,11 @@ def test_gradients_of_large_maps_in_half_precision_are_not_rounded_to_zero() -> 
     assert float(plain.float().norm()) < 0.5 * wanted, "or this test shows nothing"
 
 
+def test_a_tap_that_a_loss_does_not_depend_on_has_a_gradient_of_zero() -> None:
+    used, unused = torch.ones(4, requires_grad=True), torch.ones(2, requires_grad=True)
+    assert [float(norm) for norm in gradient_norms(3 * used.sum(), [used, unused])] == [6.0, 0.0]
+
+
 def test_a_measurement_that_overflows_leaves_the_weight(toy: ModuleType) -> None:
     weight = RatioWeight(0.1, 100)
     weight.seen.fill_(WARM_UP_FORWARDS)
@@ -173,6 +178,8 @@ def test_a_steered_weight_begins_as_given_and_stays_within_its_bounds(attached: 
     assert model.weight.current() == pytest.approx(0.3)
     assert measured(RatioWeight(0.1, 200), 50, 1e4, 1.0) == pytest.approx(10.0)
     assert measured(RatioWeight(0.1, 200), 50, 1.0, 1e4) == pytest.approx(1e-3)
+    # Of two gradients that are zero there is no ratio.
+    assert measured(RatioWeight(0.1, 200), 50, 0.0, 0.0) == pytest.approx(1e-3)
 
 
 def test_processes_that_share_a_batch_take_the_mean_of_what_they_measure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,13 @@ def test_what_was_chosen_on_a_split_says_so(record: Record, suite: ExpectedSuite
         (lambda record: record.model_copy(update={"evaluations": record.evaluations * 2}), "evaluations"),
         (lambda record: named(record, recipe={**record.identity.recipe, "trick": None}), None),
         (lambda record: named(record, recipe={**record.identity.recipe, "trick": 1}), "identity.recipe.trick"),
+        # 1 and 1.0 and true are equal to Python, and have other hashes.
+        (
+            lambda record: named(
+                record, recipe={**record.identity.recipe, "steps": float(record.identity.recipe["steps"])}
+            ),
+            "identity.recipe.steps",
+        ),
         (submitted, "test"),
     ],
 )

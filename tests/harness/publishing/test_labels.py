@@ -90,6 +90,30 @@ def test_labels_of_another_renderer_or_of_too_many_frames_stay_in_doubt(tmp_path
     assert "1000000000000 frames aren't made again" in doubt(large, FORMS["culane"].version)
 
 
+@pytest.mark.parametrize(
+    ("names", "sizes", "content"),
+    [
+        ("a\nb", [1], b"x"),
+        ("a\nb", [1, 1], b"xyz"),
+        ("a\nb", [-1, 2], b"x"),
+        # Their sum comes to 1 again in 64 bits.
+        ("a\nb\nc", [2**63 - 1, 2**63 - 1, 3], b"x"),
+        ("a\na", [1, 0], b"x"),
+    ],
+    ids=["fewer sizes than names", "more content", "a negative size", "sizes that overflow", "a name twice"],
+)
+def test_parts_that_contradict_each_other_are_refused(
+    tmp_path: Path, names: str, sizes: list[int], content: bytes
+) -> None:
+    spec = SPECS["culane"]
+    facts = LabelFacts(dataset="roads", split="test", lane_width=None, renderer=FORMS["culane"].version, spec=spec)
+    texts = {"facts": facts.model_dump_json().encode(), "names": names.encode(), "content": content}
+    arrays = {name: np.frombuffer(text, np.uint8) for name, text in texts.items()}
+    np.savez_compressed(tmp_path / "labels.npz", sizes=np.array(sizes, np.int64), **arrays)
+    with pytest.raises(InputError, match="its parts contradict each other"):
+        unpack_labels(tmp_path / "labels.npz")
+
+
 def test_labels_from_the_archive_score_as_the_dataset_does(rendered: tuple[Dataset, str], tmp_path: Path) -> None:
     dataset, split = rendered
     path = archive(rendered, tmp_path)

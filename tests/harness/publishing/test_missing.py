@@ -41,6 +41,13 @@ def test_a_link_is_never_followed(tmp_path: Path) -> None:
         read_missing(tmp_path)
 
 
+def test_beside_a_file_that_is_none_no_table_is_verified(tmp_path: Path) -> None:
+    (tmp_path / MISSING_FILE).write_text("{}")
+    (table,) = checked_tables(tmp_path, [], [])
+    assert table.outcome == "differs"
+    assert table.told[0].startswith(f"{MISSING_FILE}: not a readable list of missing rows")
+
+
 def test_tables_are_made_again_with_what_is_lacking(tmp_path: Path) -> None:
     """Without the file they would look like those of the whole suite."""
     shutil.copytree(MINI / "records", tmp_path / "records")

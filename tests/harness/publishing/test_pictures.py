@@ -24,6 +24,7 @@ def rated(accuracy: list[float], scenario: list[str]) -> AccuracyCounts:
 def test_the_median_image_of_tusimple_is_by_accuracy() -> None:
     counts = rated([0.2, 0.9, 0.5, 0.1, 0.7], ["day", "day", "day", "night", "night"])
     assert median_images(counts) == {"day": "2.jpg", "night": "3.jpg"}
+    assert median_images(rated([0.9, 0.5, 0.5, 0.5], ["day"] * 4)) == {"day": "1.jpg"}, "of equals the first"
 
 
 def test_tiles_keep_the_proportions_of_the_frames(trees: ModuleType, tmp_path: Path) -> None:

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness.cli.review import reviews_of_commit
 from harness.errors import InputError
+from harness.publishing.examine import Verdict
 from harness.publishing.pull_request import Refused, Submitting, extract, replaces_mark, submitting
 from harness.publishing.quarantine import Bounds
+from harness.publishing.review import Review
 
 ROOT = Path(__file__).resolve().parents[3]
 WORKFLOW = ROOT / ".github/workflows/submission.yml"
@@ -120,11 +123,20 @@ def test_a_submission_that_is_a_link_is_not_passed_over(repository: Path) -> Non
         submitting(repository, "main", committed(repository, {}))
 
 
-def test_a_change_of_an_accepted_submission_is_marked(repository: Path) -> None:
+def test_a_change_of_an_accepted_submission_is_marked(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = committed(repository, {"results/submissions/mini/bob/submission.yaml": "who: alice\n"})
     found = submitting(repository, "main", commit)
     assert found == Submitting("mini", "bob", replaces=True)
     assert "changes results/submissions/mini/bob, which is there already" in replaces_mark(found)
+    accepted = Review("mini", "bob", Verdict(reasons=(), marks=("part of the suite",)))
+    monkeypatch.setattr("harness.publishing.review.review", lambda folder, bounds: accepted)
+    monkeypatch.chdir(repository)
+    (reviewed,) = reviews_of_commit("main", commit, Bounds())
+    assert reviewed.verdict.marks == (replaces_mark(found), "part of the suite")
+    (reviewed,) = reviews_of_commit(
+        "main", committed(repository, GOOD | {"results/submissions/mini/bob/submission.yaml": "who: bob\n"}), Bounds()
+    )
+    assert reviewed.verdict.marks == ("part of the suite",)
 
 
 def test_a_reversion_hidden_by_a_second_merge_base_is_refused(repository: Path) -> None:

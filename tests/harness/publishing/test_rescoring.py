@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from harness.datasets.predictions import unpack_predictions
 from harness.errors import InputError
 from harness.publishing.labels import laid_out, unpack_labels
 from harness.publishing.rescoring import (
+    LabelSource,
     at_hand,
     check_counts,
     different_counts,
@@ -82,6 +84,45 @@ def test_predictions_in_another_order_or_of_another_metric_are_not_scored(
     other = evaluation.model_copy(update={"metric": "culane/clrnet"})
     with pytest.raises(InputError, match="key 'metric' is 'culane/clrnet', but these labels are scored by"):
         scored_again(dataset, other, ids, lanes, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (OSError(36, "Name too long"), "Name too long"),
+        (ValueError("a\nlabel"), "a label"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_what_strangers_files_make_scoring_raise_is_told_in_a_line(
+    dataset: Dataset,
+    evaluation: Evaluation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: Exception,
+    said: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(CULane, "write_predictions", fail)
+    with pytest.raises(InputError, match=rf"can't be scored on these labels \([^\n]*{said}\)"):
+        scored_again(dataset, evaluation, *unpack_predictions(MINI / PREDICTIONS), tmp_path)
+
+
+@pytest.mark.parametrize("fact", ["dataset", "split"])
+def test_archived_labels_of_another_dataset_or_split_are_refused_by_key(
+    record: Record, evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fact: str
+) -> None:
+    monkeypatch.setattr("harness.publishing.rescoring.doubt_of", lambda *_: None)
+    with np.load(MINI / LABELS) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    facts = json.loads(arrays["facts"].tobytes()) | {fact: "other"}
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    (tmp_path / "labels").mkdir()
+    np.savez_compressed(tmp_path / LABELS, **arrays)
+    with LabelSource(tmp_path) as labels, pytest.raises(InputError, match=f"its {fact} is 'other', not"):
+        labels.of(record, evaluation)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,23 @@ def hard_linked(folder: Path) -> None:
     os.link(folder / PREDICTIONS, folder.parent / "second")
 
 
+def forged_table(folder: Path) -> None:
+    """A row more in a table, which SHA256SUMS then agrees with."""
+    with open(folder / "leaderboard.csv", "a") as stream:
+        stream.write("mine is best\n")
+    write_sums(folder)
+
+
+def photograph_among_labels(folder: Path) -> None:
+    with np.load(folder / LABELS) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    for name, more in (("names", b"\nphotograph.jpg"), ("content", bytes(9))):
+        arrays[name] = np.append(arrays[name], np.frombuffer(more, np.uint8))
+    arrays["sizes"] = np.append(arrays["sizes"], 9)
+    np.savez_compressed(folder / LABELS, **arrays)
+    write_sums(folder)
+
+
 def named(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).parent.mkdir(exist_ok=True, parents=True) or write(folder / name, "x")
 
@@ -154,6 +171,8 @@ HOSTILE = [
     (stuffed(before=True), "bytes beside its arrays"),
     (stuffed(before=False), "bytes beside its arrays"),
     (lambda folder: write(folder / "leaderboard.md", "<script>"), "was changed"),
+    (forged_table, "leaderboard.csv: line "),
+    (photograph_among_labels, "photograph.jpg isn't what the specification gives"),
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from tests.harness.publishing.forging import (
     evaluated,
     identified,
     sealed,
+    submission,
     told,
 )
 
@@ -252,6 +254,22 @@ def test_rows_of_a_licensed_dataset_are_accepted_as_unverified_where_it_is_absen
     assert found.reasons == ()
     assert (found.rows, found.verified) == (1, 0)
     assert found.marks[0].startswith(f"1 unverified here: {ABSENT}")
+
+
+def test_pairs_that_began_unlike_are_accepted_with_that_said(tmp_path: Path, suite: ExpectedSuite) -> None:
+    """A method's seeds named anew, say: `verify` marks it, and so does who accepts the rows."""
+    folder = submission(tmp_path / "mini/alice", "roads-resa_micro-")
+    (log,) = (folder / "training").glob("*-samiro-*.jsonl")
+    first, *rest = log.read_text().splitlines()
+    entry = json.loads(first)
+    entry["losses"] = {name: value + 1 for name, value in entry["losses"].items()}
+    log.write_text("\n".join([json.dumps(entry), *rest]))
+    sealed(folder)
+    found = examine(folder, "alice", suite, BOUNDS)
+    assert found.reasons == ()
+    (unlike, part) = found.marks
+    assert "said to be a pair, began with unlike losses" in unlike
+    assert part == "part of the suite: 2 of 4 cells"
 
 
 def test_records_of_another_version_are_refused_by_name(alice: Path, suite: ExpectedSuite) -> None:

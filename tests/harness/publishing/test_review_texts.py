@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,7 @@ def test_a_statement_that_is_not_so_is_refused(
         ("contact", "https://github.com@evil.example/"),
         ("who", "two\nlines"),
         ("who", "x" * 101),
+        ("who", " "),
         ("licence", "all rights reserved"),
         ("statement", "maybe"),
     ],
@@ -83,6 +85,18 @@ def test_html_in_texts_shows_as_text(alice: Path, suite: ExpectedSuite) -> None:
         assert "<img" not in text
         assert "[x](javascript" not in text
     assert all(line.startswith(("mini/", "- ")) for line in lines_of([Review("mini", "alice", forged)]))
+
+
+def test_the_page_of_submissions_says_whether_all_rows_were_verified() -> None:
+    def line(**said: Any) -> str:
+        return to_index([Review("mini", "alice", Verdict(**said))]).splitlines()[-1]
+
+    link = "[alice](mini/alice/leaderboard.md)"
+    assert line(reasons=(), rows=2, verified=2) == f"| mini | {link} |  |  | 2 | verified |"
+    assert line(reasons=(), rows=2, verified=1, marks=("one", "two")) == (
+        f"| mini | {link} |  |  | 2 | unverified here: one; two |"
+    )
+    assert line(reasons=("one", "two")) == "| mini | alice |  |  | 0 | refused: one |"
 
 
 @pytest.mark.parametrize(

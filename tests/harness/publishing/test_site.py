@@ -16,7 +16,8 @@ from harness.errors import InputError
 from harness.lanes import Lane
 from harness.publishing.frames import TOLERANCE, chosen, frames_of, polylines, write_pictures
 from harness.publishing.labels import opened, unpack_labels
-from harness.publishing.site import losses_of, page_of
+from harness.publishing.site import PAGE, losses_of, page_of
+from harness.publishing.verify import checked_page
 from harness.records.counts import OverlapCounts
 from harness.records.record import read_records
 from harness.report.leaderboard import Leaderboard, leaderboard
@@ -127,6 +128,19 @@ def test_a_picture_is_made_of_the_frame_where_its_dataset_is_at_hand(
     made = cv2.imread(str(tmp_path / "frames" / f"{name}.webp"))
     assert made.shape == (144, 400, 3)
     assert np.abs(made.astype(int) - (10, 120, 240)).max() < 12
+
+
+def test_a_page_that_cannot_be_made_again_differs_by_the_reason(
+    published: Path, board: Leaderboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(folder: Path, board: Leaderboard) -> str:
+        raise InputError(f"{folder}/training/cell.jsonl: not the log of a training")
+
+    monkeypatch.setattr("harness.publishing.verify.page_of", broken)
+    (page,) = checked_page(published, board, ())
+    assert (page.name, page.outcome, page.told) == (
+        PAGE, "differs", ("training/cell.jsonl: not the log of a training",),
+    )  # fmt: skip
 
 
 def test_losses_are_read_from_a_training_log_and_a_broken_one_is_named(tmp_path: Path) -> None:

@@ -316,6 +316,9 @@ def test_tables_and_page_are_made_again_only_from_rows_that_are_verified(mini: P
     }
     publish_tables(mini, None, tmp_path)
     assert {path: path.read_bytes() for path in before} == before
+    (mini / "overlays.jpg").write_bytes(b"another picture")
+    with pytest.raises(InputError, match=r"mini: overlays\.jpg: SHA256SUMS says"):
+        publish_tables(mini, None, tmp_path)
     another_lane(mini / PREDICTIONS)
     with pytest.raises(InputError, match="key 'predictions_sha256'"):
         publish_tables(mini, None, tmp_path)
@@ -402,6 +405,7 @@ def test_labels_that_were_replaced_are_found_though_everything_agrees_with_them(
     assert not found.files
     assert {table.outcome for table in found.tables} == {"verified"}
     assert set(outcomes(found)) == {"differs"}
+    assert not found.sound, "by its rows alone"
     assert "isn't what the specification gives" in told(found)
 
 
