@@ -6,11 +6,18 @@ They hold processes to their share by control groups (cgroups(7)), of which the 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 PROCESS = Path("/proc/self")
 """What the kernel tells of this process."""
+
+GROUP_LINE = re.compile(r"^\d+:(.*?):(.*)$", re.MULTILINE)
+"""Controllers and path of a group, cgroups(7): 4:cpu,cpuacct:/docker/1234, in version 2 0::/docker/1234."""
+
+MOUNT_LINE = re.compile(r"^\d+ \d+ \S+ (\S+) (\S+) .*?- (cgroup2?) \S* (.*)$", re.MULTILINE)
+"""Root, place, version and options of a tree, proc(5): 36 25 0:30 ROOT PLACE OPTIONS ... - TYPE SOURCE OPTIONS. SOURCE may be empty."""
 
 
 def available_cores() -> int:
@@ -47,14 +54,10 @@ def control_groups(controller: str) -> Iterator[Path]:
     controller: `cpu` or `memory`; in version 1 each has a tree of its own, in version 2 all have one. None on a system without them.
     """
     groups: dict[str, str] = {}
-    for line in lines_of(PROCESS / "cgroup"):  # 4:cpu,cpuacct:/docker/1234, in version 2 0::/docker/1234
-        _, controllers, path = line.split(":", 2)
+    for controllers, path in GROUP_LINE.findall(text_of(PROCESS / "cgroup")):
         groups |= dict.fromkeys(controllers.split(","), path)
-    for line in lines_of(PROCESS / "mountinfo"):  # proc(5): 36 25 0:30 ROOT PLACE OPTIONS ... - TYPE SOURCE OPTIONS
-        mount, _, kind = line.partition(" - ")
-        root, place = mount.split()[3:5]
-        form, _, options = kind.split(maxsplit=2)
-        if form == "cgroup2" or (form == "cgroup" and controller in options.split(",")):
+    for root, place, form, options in MOUNT_LINE.findall(text_of(PROCESS / "mountinfo")):
+        if form == "cgroup2" or controller in options.split(","):
             own = groups.get("" if form == "cgroup2" else controller)
             if own is not None:
                 yield from seen_below(Path(place), root, own)
@@ -80,7 +83,7 @@ def quota_of(group: Path) -> float | None:
     Linux, Documentation/admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst.
     """
     told = words_of(group / "cpu.max") or words_of(group / "cpu.cfs_quota_us") + words_of(group / "cpu.cfs_period_us")
-    if len(told) != 2 or told[0] in {"max", "-1"}:
+    if len(told) != 2 or not all(word.isdecimal() and int(word) for word in told):  # max, -1
         return None
     return int(told[0]) / int(told[1])
 
@@ -88,17 +91,17 @@ def quota_of(group: Path) -> float | None:
 def memory_limit_of(group: Path) -> int | None:
     """How many bytes a group may use; None is no limit. Linux, Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst."""
     told = words_of(group / "memory.max") or words_of(group / "memory.limit_in_bytes")
-    return int(told[0]) if told and told[0] != "max" else None
+    return int(told[0]) if told and told[0].isdecimal() else None
 
 
 def words_of(path: Path) -> list[str]:
     """The words of a file; none where the system has no such file for us."""
-    return " ".join(lines_of(path)).split()
+    return text_of(path).split()
 
 
-def lines_of(path: Path) -> list[str]:
-    """The lines of a file; none where the system has no such file for us."""
+def text_of(path: Path) -> str:
+    """The text of a file as it is, for a mount's name may hold all sorts of white space; none where there is no such file for us."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return path.read_bytes().decode(errors="replace")
     except OSError:
-        return []
+        return ""

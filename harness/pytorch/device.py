@@ -13,6 +13,13 @@ GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 """Where a GPU that torch calls CUDA can be used one of these is there: NVIDIA's driver, AMD's, and Windows' for its Linux."""
 
 
+HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+"""By these somebody, or a scheduler, leaves a process no GPU: NVIDIA's, and AMD's."""
+
+HIDDEN = frozenset({"", "-1", "NoDevFiles"})
+"""What they are then; the last is Slurm's word in a job without GPUs."""
+
+
 def may_have_gpu() -> bool:
     """Whether there may be a GPU here. False is certain on Linux, and costs no import of torch."""
     return sys.platform != "linux" or bool(gpu_files())
@@ -37,7 +44,7 @@ def resolve_device(device: str) -> Literal["cpu", "cuda"]:
     if device == "cuda":
         raise InputError("key 'training.device' is 'cuda', but no CUDA device can be used here; say 'auto' or 'cpu'")
     # Without any visible device it is somebody's wish.
-    if gpu_files() and os.environ.get("CUDA_VISIBLE_DEVICES") not in {"", "-1"}:
+    if gpu_files() and not any(os.environ.get(name) in HIDDEN for name in HIDING):
         built = torch.version.cuda or torch.version.hip
         why = f"torch {torch.__version__} is built for {f'CUDA {built}' if built else 'CPUs alone'}"
         warnings.warn(

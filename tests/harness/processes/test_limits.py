@@ -121,6 +121,30 @@ def test_version_1_without_limits_leaves_the_machine_as_it_is(tmp_path: Path, mo
     assert (available_cores(), available_memory()) == (64, machine)
 
 
+@pytest.mark.parametrize(
+    "mount",
+    [
+        "40 23 0:40 / /scratch rw - tmpfs  rw\n",  # mounted as `mount -t tmpfs "" /scratch`
+        "41 23 8:3 / /media/a\x0cb\u2028c\rd rw - ext4 /dev/sdb rw\n",  # the kernel writes only blank, tab, newline and \\ otherwise
+        "a line of a later kernel\n",
+    ],
+)
+def test_odd_mounts_beside_the_groups_change_nothing(
+    mount: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"all/cpu.max": "400000 100000\n", "all/memory.max": f"{512 * MEBIBYTE}\n"}
+    made_up(tmp_path, monkeypatch, groups="0::/\n", mounts=mount + SECOND, files=files)
+    assert (available_cores(), available_memory()) == (4, 512 * MEBIBYTE)
+
+
+@pytest.mark.parametrize("odd", ["", "unknown", "0 0", "100000", "max"])
+def test_a_limit_that_cannot_be_read_is_none(odd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = available_memory()
+    files = {"all/cpu.max": odd, "all/memory.max": odd if odd.isalpha() else ""}
+    made_up(tmp_path, monkeypatch, groups="0::/\n", mounts=SECOND, files=files)
+    assert (available_cores(), available_memory()) == (64, machine)
+
+
 def test_a_system_without_groups_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PROCESS", tmp_path / "nowhere")
     assert available_cores() == len(os.sched_getaffinity(0))

@@ -21,7 +21,8 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file.touch()
     monkeypatch.setattr(device, "GPU_FILES", (str(tmp_path / "nvidiactl"), str(file)))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in device.HIDING:
+        monkeypatch.delenv(name, raising=False)
     return file
 
 
@@ -40,10 +41,11 @@ def test_nothing_is_said_where_the_cpu_is_meant_or_all_there_is(driver: Path, mo
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert resolve_device("cpu") == "cpu"
-        for hidden in ("", "-1"):
-            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-            assert resolve_device("auto") == "cpu"
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+            for hidden in ("", "-1", "NoDevFiles"):  # the last is Slurm's
+                monkeypatch.setenv(name, hidden)
+                assert resolve_device("auto") == "cpu"
+            monkeypatch.delenv(name)
         driver.unlink()
         assert resolve_device("auto") == "cpu"
 
