@@ -158,12 +158,12 @@ def _throw(z, lateral, beam):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True, error_model="numpy")
-def _shine(z, off_sun, glint, sharp, lit, texture, paint):  # type: ignore[no-untyped-def]
-    """The sun's mirror image on asphalt, `off_sun` from its middle."""
+def _shine(z, off_sun, glint, sharp, lit, texture, asphalt, paint):  # type: ignore[no-untyped-def]
+    """The sun's mirror image on the ground, `off_sun` from its middle; asphalt: the share that shines."""
     f32 = np.float32
     one = f32(1.0)
     off = off_sun * f32(5.0) / (one + f32(2.0) * sharp)
-    shine = glint * np.exp(-off * off) * (f32(0.25) + lit) * f32(0.6) * (one + texture)
+    shine = glint * np.exp(-off * off) * (f32(0.25) + lit) * f32(0.6) * (one + texture) * asphalt
     return max(shine * unit(z * f32(0.035)) * (one + paint), f32(0.0))
 
 
@@ -315,7 +315,7 @@ def draw_ground_row(  # type: ignore[no-untyped-def]
             c1 *= l1 * tone
             c2 *= l2 * tone
             if glint > zero:
-                shine = _shine(z, lateral - sun_lat, glint, sharp, lit, texture, paint) * asphalt
+                shine = _shine(z, lateral - sun_lat, glint, sharp, lit, texture, asphalt, paint)
                 c0 += shine * f32(0.8)
                 c1 += shine * f32(0.92)
                 c2 += shine
