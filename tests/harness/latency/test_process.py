@@ -197,8 +197,8 @@ def test_a_machine_without_a_compiler_says_so_of_a_compiled_mode(
     from torch._inductor import config
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(config.cpp, "cxx", (str(tmp_path / "no-compiler"),))
-    found = work(job("latency", checkpoints["baseline"], roads, mode="fp32-strict+compile"))
+    with config.patch({"cpp.cxx": (str(tmp_path / "no-compiler"),)}):
+        found = work(job("latency", checkpoints["baseline"], roads, mode="fp32-strict+compile"))
     assert found.latency is None
     assert found.impossible is not None
     assert "compiler" in found.impossible
