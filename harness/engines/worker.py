@@ -33,7 +33,7 @@ def main(report_seconds: float, parent: int) -> int:
     # With it a scheduler announces a job's end to all its processes; the parent of this one acts on it, and it would end the others.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     said = take_standard_output()
-    job = pickle.loads(sys.stdin.buffer.read())  # our own parent's pickle, over a pipe of its own
+    name = ""  # of a job that can't be read
 
     def report(event: Event) -> None:
         pass_on({"event": asdict(event)})
@@ -52,7 +52,9 @@ def main(report_seconds: float, parent: int) -> int:
             pass  # no room for news, which are only for show: no reason to end the work
 
     try:
-        with telling_warnings(warn):
+        with telling_warnings(warn):  # modules of adapters, which warn as well, are imported with the job
+            job = pickle.loads(sys.stdin.buffer.read())  # our own parent's pickle, over a pipe of its own
+            name = job.name
             job.task(throttled(report, report_seconds))
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -60,7 +62,7 @@ def main(report_seconds: float, parent: int) -> int:
         log_traceback()
         fault = fault_of(error)
         if stop_asked():
-            report(Event(job.name, STOPPED, note=f"not as it should: {fault.message}"))
+            report(Event(name, STOPPED, note=f"not as it should: {fault.message}"))
             return INTERRUPTED
         return ended(said, {"failed": fault.message, "kind": fault.kind}, 1)
     return ended(said, {"done": True}, 0)

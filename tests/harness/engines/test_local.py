@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import queue
@@ -76,6 +77,36 @@ def test_what_a_job_warns_of_is_warned_of_here_and_stands_in_its_log(jobs: Modul
     log = (tmp_path / "logs" / "odd.log").read_text()
     assert log.startswith("warning: x.txt: two points in one place\n")
     assert "UserWarning: something about a library" in log
+
+
+@pytest.fixture
+def adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of somebody's, whose import warns where it is imported by a job's process."""
+    (tmp_path / "somebodys_adapter.py").write_text(
+        "import sys, warnings\nfrom harness.errors import InputWarning\n"
+        "if 'pytest' not in sys.modules:\n    warnings.warn('an old adapter', InputWarning)\n"
+        "def task(report): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delitem(sys.modules, "somebodys_adapter", raising=False)
+    return importlib.import_module("somebodys_adapter")
+
+
+def test_what_a_jobs_modules_warn_of_when_they_are_imported_is_told_too(adapter: ModuleType, tmp_path: Path) -> None:
+    with pytest.warns(InputWarning, match="^an old adapter$"):
+        (outcome,) = engine(tmp_path).run([Job("old", adapter.task)], Notes())
+    assert outcome.state == "done"
+
+
+def test_a_job_whose_module_is_not_there_says_which(
+    adapter: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
+    (outcome,) = engine(tmp_path).run([Job("lost", adapter.task)], Notes())
+    assert (outcome.state, outcome.kind) == ("failed", "error")
+    assert outcome.message == "ModuleNotFoundError: No module named 'somebodys_adapter'"
+    assert "Traceback" in (tmp_path / "logs" / "lost.log").read_text()
 
 
 def test_errors_and_signals_are_told_and_the_traceback_is_in_the_log(jobs: ModuleType, tmp_path: Path) -> None:
