@@ -15,6 +15,7 @@ from rich.console import Console
 
 from harness.cli.console import say
 from harness.cli.options import RESULTS, Json, Only, ResourceOptions, Results, Seeds, Skip, SuiteName, Tier
+from harness.report.text import counted
 
 if TYPE_CHECKING:
     from harness.engines.base import Engine, Outcome
@@ -115,7 +116,7 @@ def bench(
             (keep if accept_stale else redo)(plan)
             plan = remade()
         cells, ready = plan.counted
-        console.print(f"{loaded.name}: {cells} cells, {ready} done already", highlight=False)
+        console.print(f"{loaded.name}: {counted(cells, 'cell')}, {ready} done already", highlight=False)
         engines = partial(engine_for, suite=loaded, results=results)
         plan, outcomes = carried_out(plan, held, remade, engines, engine, prices, seeds, console)
         words = words_of(suite, choice, results, engine, resources, yes=yes)

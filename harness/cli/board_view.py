@@ -13,6 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from harness.report.text import counted
 from harness.watching.board import Board, JobView
 from harness.watching.events import now, seconds_between
 from harness.watching.forecast import Forecast, duration, forecast, left_of_phase, told
@@ -39,7 +40,7 @@ def summary(board: Board, found: Forecast | None) -> str:
     jobs = sum(board.tally.values())
     states = [f"{board.tally[state]} {state}" for state in ("running", "queued", "done")]
     states += [f"{board.tally[state]} {state}" for state in ("failed", "skipped", "lost") if board.tally[state]]
-    line = f"{', '.join(states)} of {jobs} jobs"
+    line = f"{', '.join(states)} of {counted(jobs, 'job')}"
     return line if found is None else f"{line}; {told(found)}"
 
 

@@ -10,6 +10,7 @@ import typer
 
 from harness.cli.options import Json
 from harness.errors import InputError, did_you_mean
+from harness.report.text import counted
 
 if TYPE_CHECKING:
     from harness.datasets.doctor.findings import Health
@@ -56,7 +57,8 @@ def described(health: Health) -> list[str]:
         lines.append("  test: " + ", ".join(f"{name} {count:,}" for name, count in sorted(health.scenarios.items())))
     timed = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in health.seconds.items())
     lines.append(
-        f"  read {health.labels:,} labels with {health.lanes:,} lanes, opened {health.decoded:,} images ({timed})"
+        f"  read {counted(health.labels, 'label')} with {counted(health.lanes, 'lane')}, opened "
+        f"{counted(health.decoded, 'image')} ({timed})"
     )
     for finding in health.findings:
         lines.append(f"{finding.severity} [{finding.kind}] {finding.file}: {finding.what}")

@@ -26,6 +26,7 @@ def masks(
     Images without a mask are left out; images and lanes are stretched to 1640x590, the frame of CULane's metric.
     """
     from harness.datasets.instance_masks import find_masks, write_culane_labels
+    from harness.report.text import counted
 
     labels = write_culane_labels(find_masks(images, pattern), out, part=crop)
-    typer.echo(f"wrote {len(labels)} images with {sum(map(len, labels))} lanes to {out}")
+    typer.echo(f"wrote {counted(len(labels), 'image')} with {counted(sum(map(len, labels)), 'lane')} to {out}")

@@ -47,6 +47,7 @@ def render(
     from harness.rendered.dataset import render_dataset
     from harness.rendered.sheet import write_sheet
     from harness.rendered.spec import RenderSpec
+    from harness.report.text import counted
 
     if out.exists():
         raise InputError(f"{out}: exists already; give a folder that doesn't, or move that one away")
@@ -69,7 +70,7 @@ def render(
             workers=available_cores(),
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    typer.echo(f"wrote {train + val + test} frames to {out}")
+    typer.echo(f"wrote {counted(train + val + test, 'frame')} to {out}")
     if sheet is not None:
         write_sheet(sheet, out, spec)
         typer.echo(f"wrote {sheet}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from harness.cli.console import say
+from harness.report.text import counted
 
 if TYPE_CHECKING:
     from harness.engines.base import Outcome
@@ -46,7 +47,9 @@ def show_failures(
     skipped = sum(outcome.state == "skipped" for outcome in outcomes)
     behind = f", and {skipped} that need them were left out" if skipped else ""
     then = "mend what is named above; then this tries them again" if fault else "this tries them again"
-    console.print(f"{len(failed)} of {len(outcomes)} jobs failed{behind}; {then}:", highlight=False, soft_wrap=True)
+    console.print(
+        f"{len(failed)} of {counted(len(outcomes), 'job')} failed{behind}; {then}:", highlight=False, soft_wrap=True
+    )
     again = retry_command({outcome.job for outcome in outcomes if outcome.state != "done"}, plan, command, only)
     say(console, f"    {again}")
     return 2 if fault else 1

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from harness.cli.options import RESULTS, Crop, Json, Only, Results, Seeds, Tier
 from harness.errors import InputError
+from harness.report.text import counted
 
 if TYPE_CHECKING:
     from harness.suite import Cell
@@ -73,7 +74,7 @@ def overlays(
             json.dumps({"out": str(out), "images": files, "cells": shown, "lanes": counts, "left_out": left_out})
         )
         return
-    typer.echo(f"{len(rows)} cells, {len(pictures)} images; wrote {out}")
+    typer.echo(f"{counted(len(rows), 'cell')}, {counted(len(pictures), 'image')}; wrote {out}")
     if left_out:
         typer.echo(left_out_note(left_out), err=True)
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from harness.cli.console import say
 from harness.cli.display import DATA_MISSING
 from harness.cli.options import RESULTS, Json, Only, Results, Seeds, Skip, SuiteName, Tier
+from harness.report.text import counted
 
 if TYPE_CHECKING:
     from harness.matrix.budget import Cost
@@ -194,7 +195,9 @@ def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[
             table.add_row(*texts)
         console.print(table)
         if len(rows) > ROWS:
-            console.print(f"and {len(rows) - ROWS} rows more: --only, --skip and --state choose, --json has them all")
+            console.print(
+                f"and {counted(len(rows) - ROWS, 'row')} more: --only, --skip and --state choose, --json has them all"
+            )
     for tier in tiers_of(plan, looked.costs):
         say(console, tier_line(tier))
     if plan.suite.tiers and (outside := states_of(plan).get(None)):
@@ -237,7 +240,7 @@ def states_of(plan: Plan) -> dict[str | None, Counter[str]]:
 def told_states(states: Mapping[str, int]) -> str:
     """How many cells there are, and how many in each state."""
     told = [f"{states[state]} {state}" for state in (*State, DATA_MISSING) if states.get(state)]
-    return f"{sum(states.values())} cells: {', '.join(told)}"
+    return f"{counted(sum(states.values()), 'cell')}: {', '.join(told)}"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from harness.cli.console import bar_on_stderr
 from harness.cli.options import Crop, Json
 from harness.errors import InputError
+from harness.report.text import counted
 
 if TYPE_CHECKING:
     from harness.prediction.outputs import Outputs
@@ -100,7 +101,8 @@ def predict(
         }
         typer.echo(json.dumps(facts | summary(result, outputs)))
     else:
-        lanes = f"{result.total.lanes:,} lanes in {result.total.pictures:,} pictures of {len(result.of):,} files"
+        total = result.total
+        lanes = f"{counted(total.lanes, 'lane')} in {counted(total.pictures, 'picture')} of {counted(len(result.of), 'file')}"
         typer.echo(f"{lanes}; wrote {out}" if result.total.pictures else f"{lanes}; wrote nothing")
     if not result.total.pictures:
         outputs.withdraw(made)

@@ -10,6 +10,7 @@ import typer
 
 from harness.cli.options import RESULTS, Only, Results, Seeds, Skip, SuiteName, Tier
 from harness.errors import InputError
+from harness.report.text import counted
 
 app = typer.Typer(add_completion=False)
 
@@ -78,7 +79,7 @@ def told(written: Sequence[Path]) -> list[str]:
             lines.append(f"wrote {len(files)} files to {folder}/, {file_size(files)}")
         else:
             lines += [f"wrote {path}, {file_size([path])}" for path in files]
-    return [*lines, f"{len(written)} files, {file_size(written)}"]
+    return [*lines, f"{counted(len(written), 'file')}, {file_size(written)}"]
 
 
 def file_size(files: Sequence[Path]) -> str:

@@ -25,6 +25,7 @@ from harness.metrics.image_matches import Progress as Report
 from harness.metrics.label_pack import PACKS
 from harness.metrics.oddities import Oddity
 from harness.metrics.splits import count_splits
+from harness.report.text import counted
 
 app = typer.Typer(add_completion=False, help="Official metrics of predictions in files.", no_args_is_help=True)
 
@@ -190,7 +191,7 @@ def score_tusimple(
             }
         )
         return
-    table = Table(title=f"{tusimple.METRIC}, {counts.labelled:,} images")
+    table = Table(title=f"{tusimple.METRIC}, {counted(counts.labelled, 'image')}")
     for heading in ("accuracy", "FP", "FN", "F1 (CLRNet)", "F1 (matched)", "images with negative FP"):
         table.add_column(heading, justify="right")
     table.add_row(*(percent(figure) for figure in figures.values()), str(negative))
@@ -276,7 +277,7 @@ def percent(ratio: float | None) -> str:
 
 def print_counts(metric: str, splits: dict[str, Counts], total: Counts, thresholds: Sequence[float]) -> None:
     """The human answer: a table with one row a split and threshold."""
-    table = Table(title=f"{metric}, {len(total.images):,} images")
+    table = Table(title=f"{metric}, {counted(len(total.images), 'image')}")
     for heading in ("split", "images", "IoU", "TP", "FP", "FN", "precision", "recall", "F1"):
         table.add_column(heading, justify="left" if heading == "split" else "right")
     for name, counts in [*splits.items(), ("total", total)]:

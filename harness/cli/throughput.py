@@ -16,6 +16,7 @@ from rich.table import Table
 
 from harness.cli.console import bar_on_stderr
 from harness.cli.options import Json
+from harness.report.text import counted
 
 if TYPE_CHECKING:
     from harness.records.timings import InferenceCost, Throughput
@@ -137,7 +138,9 @@ def show(measured: list[Throughput], cost: tuple[InferenceCost, ...]) -> None:
     if first.gflops is not None:
         size += f", {'at least ' if first.gflops_is_lower_bound else ''}{first.gflops:.3g} GFLOPs"
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    console.print(f"{first.protocol} on {first.device}, {first.images} images; {size}", soft_wrap=True, highlight=False)
+    console.print(
+        f"{first.protocol} on {first.device}, {counted(first.images, 'image')}; {size}", soft_wrap=True, highlight=False
+    )
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for title in ("Mode", "Threads"):
         table.add_column(title, no_wrap=True)

@@ -41,7 +41,7 @@ def verify(
 
 def lines_of(found: Verification) -> list[str]:
     """What was found: a line a row and a table, one a fault below it, one a mark, and a summary."""
-    from harness.report.text import one_line
+    from harness.report.text import counted, one_line
 
     lines = []
     for checked in (*found.rows, *found.tables, *found.files):
@@ -54,8 +54,8 @@ def lines_of(found: Verification) -> list[str]:
     outcomes = [row.outcome for row in found.rows]
     tables = sum(table.outcome == "verified" for table in found.tables)
     lines.append(
-        f"{outcomes.count('verified')} of {len(outcomes)} rows verified, {outcomes.count('differs')} differ, "
-        f"{outcomes.count('unverified')} unverified here; {tables} of {len(found.tables)} tables as made again; "
-        f"{len(found.files)} files at fault"
+        f"{outcomes.count('verified')} of {counted(len(outcomes), 'row')} verified, {outcomes.count('differs')} differ, "
+        f"{outcomes.count('unverified')} unverified here; {tables} of {counted(len(found.tables), 'table')} as made again; "
+        f"{counted(len(found.files), 'file')} at fault"
     )
     return [one_line(line) if not line.startswith("    ") else f"    {one_line(line)}" for line in lines]

@@ -121,7 +121,7 @@ def job_seconds(plan: Plan, prices: Mapping[str, Price]) -> dict[str, float]:
 def cost_line(plan: Plan, costs: Mapping[str, Cost], prices: Iterable[Price], suite: str) -> str:
     """What of a plan is still to be done and what that takes, in a line."""
     to_train = list(prices)
-    told = f"to do: {len(costs)} cells, {len(to_train)} of them to train"
+    told = f"to do: {counted(len(costs), 'cell')}, {len(to_train)} of them to train"
     if any(cost.seconds for cost in costs.values()):
         told += f"; {told_hours(costs.values())}"
         training = sum(cost.training or 0.0 for cost in costs.values())

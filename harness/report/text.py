@@ -97,5 +97,5 @@ def p_text(value: float | None) -> str:
 
 
 def counted(amount: int, singular: str) -> str:
-    """`1 seed`, `3 seeds`."""
-    return f"{amount} {singular if amount == 1 else singular + 's'}"
+    """`1 seed`, `3,000 seeds`."""
+    return f"{amount:,} {singular if amount == 1 else singular + 's'}"

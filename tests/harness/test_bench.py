@@ -195,7 +195,7 @@ def test_a_choice_of_cells_runs_those_and_the_tables_are_of_the_whole_suite(copy
     before = {path: path.read_bytes() for path in suite_folder(copy).glob("leaderboard.*")}
     shutil.rmtree(cell_folder(copy, "samiro") / "time")
     run = bench(copy, "--only", "method=baseline")
-    assert (run.returncode, "1 cells, 1 done already" in run.stdout) == (0, True), run.stderr
+    assert (run.returncode, "1 cell, 1 done already" in run.stdout) == (0, True), run.stderr
     assert not (cell_folder(copy, "samiro") / "time").exists()
     assert {path: path.read_bytes() for path in before} == before
 
@@ -353,7 +353,7 @@ def test_trained_cells_are_drawn_on_the_same_images_and_others_named(copy: Path)
     words = command("overlays", "tiny.yaml", *images, "--out", "page/sheet.jpg")
     run = subprocess.run(words, cwd=copy, text=True, capture_output=True, timeout=120)
     assert run.returncode == 0, run.stderr
-    assert "1 cells, 2 images; wrote page/sheet.jpg" in run.stdout
+    assert "1 cell, 2 images; wrote page/sheet.jpg" in run.stdout
     assert cell_folder(copy, "samiro").name in run.stderr
     sheet = read_image(copy / "page/sheet.jpg")
     assert sheet.shape == (TILE[0], LABEL_WIDTH + 2 * TILE[1], 3)

@@ -97,7 +97,7 @@ def test_verify_works_on_a_submission_too(alice: Path, capsys: pytest.CaptureFix
     from harness.cli.main import main
 
     assert main(["verify", "alice", "--published", str(alice.parent)]) == 0
-    assert "1 of 1 rows verified" in capsys.readouterr().out
+    assert "1 of 1 row verified" in capsys.readouterr().out
 
 
 def test_what_a_killed_submit_left_is_no_submission(tmp_path: Path) -> None:
