@@ -20,8 +20,8 @@ from harness.files.validation import plain_complaint
 from harness.publishing.copies import copies
 from harness.publishing.expected import ExpectedSuite, clipped, record_faults, unlike
 from harness.publishing.labels import labels_name, unpack_labels
+from harness.publishing.logs import TRAINING
 from harness.publishing.quarantine import Bounds, archive_faults, read_strange_yaml, shown, tree_faults
-from harness.publishing.site import TRAINING, losses_of
 from harness.publishing.statement import STATEMENT_FILE, SUITE_FILE, Statement
 from harness.publishing.verify import Checked, inside, verify
 from harness.records.counts import Stored
@@ -85,7 +85,7 @@ def examine(
         reasons += [f"records/{record.id}.json: {fault}" for fault in faults]
         marks += found
     reasons = reasons or arms_of(records)[1] or stray_files(folder, records, suite)
-    reasons = reasons or [*label_faults(folder, suite), *log_faults(folder)]
+    reasons = reasons or [*label_faults(folder, suite)]
     if reasons:
         return refused(reasons, who, contact)
     found_rows = verify(folder)
@@ -211,15 +211,6 @@ def label_faults(folder: Path, suite: ExpectedSuite) -> Iterator[str]:
         for key in type(facts).model_fields:
             if getattr(facts, key) != getattr(expected, key):
                 yield f"labels/{path.name}: {unlike(key, getattr(facts, key), getattr(expected, key))}"
-
-
-def log_faults(folder: Path) -> Iterator[str]:
-    """The logs of trainings that are none."""
-    for path in sorted((folder / TRAINING).glob("*.jsonl")):
-        try:
-            losses_of(path)
-        except InputError as error:
-            yield inside(folder, str(error))
 
 
 def what_is_left_out(records: Sequence[Record], suite: ExpectedSuite) -> list[str]:

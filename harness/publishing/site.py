@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from harness.datasets.base import Dataset
-from harness.errors import InputError
-from harness.files.stored import read_bounded
 from harness.publishing.frames import Frames, frames_of, plain_file, with_pictures, write_pictures
-from harness.publishing.sums import RESTORE
+from harness.publishing.logs import TRAINING, losses_of
 from harness.report.figures import figure_names, write_figures
 from harness.report.leaderboard import Leaderboard
 from harness.report.site.details import Extras
@@ -20,15 +15,6 @@ from harness.report.site.page import to_page, write_page
 
 SITE = "site"
 PAGE = f"{SITE}/index.html"
-TRAINING = "training"
-"""Folder of the logs of trainings, `<id>.jsonl`."""
-
-LOG_LIMIT = 4 << 20
-"""Bytes of a training's log."""
-
-WITHOUT_LOSS = ("resumed", "validation")
-"""Keys of a log's lines that tell of no step: that the training was taken up again, and what a validation came to."""
-
 WITHOUT = "No frames: the page shows those of its first rows alone."
 
 
@@ -67,21 +53,3 @@ def extras_of(folder: Path, board: Leaderboard, found: Frames) -> Extras:
             for number in range(1, len(board.shown) + 1)
         },
     )
-
-
-def losses_of(path: Path) -> tuple[tuple[int, float], ...]:
-    """The loss over the steps of a published training log; empty without one. InputError if it is no such log."""
-    with log_entries(path) as entries:
-        steps = [entry for entry in entries if not any(key in entry for key in WITHOUT_LOSS)]
-        found = [(int(entry["step"]), entry["loss"]) for entry in steps]
-        return tuple((step, float(loss)) for step, loss in found if loss is not None)
-
-
-@contextmanager
-def log_entries(path: Path) -> Iterator[Iterator[Any]]:
-    """The entries of a published training log, none without one. InputError if they turn out to be none while they are used."""
-    try:
-        lines = read_bounded(path, LOG_LIMIT).decode().splitlines() if plain_file(path) else []
-        yield (json.loads(line) for line in lines)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path}: not the log of a training ({error}); {RESTORE}") from None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.publishing.site import TRAINING, log_entries
+from harness.publishing.logs import first_losses, log_path
 from harness.records.record import Record
 from harness.report.arms import arms_of, why_not_paired
 from harness.report.rows import baselines_of
@@ -29,7 +29,7 @@ def unlike_starts(folder: Path, records: Sequence[Record]) -> Iterator[str]:
             if other is None or why_not_paired(record, other) is not None or not begin_alike(record, other):
                 continue
             try:
-                ours, theirs = (first_losses(folder / TRAINING / f"{one.id}.jsonl") for one in (record, other))
+                ours, theirs = (first_losses(log_path(folder, one)) for one in (record, other))
             except InputError as error:
                 yield str(error)
                 continue
@@ -53,12 +53,3 @@ def begin_alike(record: Record, baseline: Record) -> bool:
 def leaves_the_first_pass(method: Mapping[str, object]) -> bool:
     """Whether a method of this repository changes nothing at step 1 of what the detector computes (`RegularizedConfiguration`)."""
     return method.get("attention") == "none" or method.get("site") == "regularizer" or method.get("gate") == "2sigmoid"
-
-
-def first_losses(path: Path) -> dict[str, float]:
-    """The terms of the loss at step 1 by name, of a published training log; empty without one. InputError if it is no such log."""
-    with log_entries(path) as entries:
-        first = next((entry for entry in entries if "losses" in entry), None)
-        if first is None or first["step"] != 1:
-            return {}
-        return {str(name): float(value) for name, value in first["losses"].items()}

@@ -17,6 +17,7 @@ from pathlib import Path
 from harness.errors import InputError, did_you_mean
 from harness.files.stored import sha256_of_json
 from harness.publishing.copies import copies
+from harness.publishing.logs import absent_logs, log_faults
 from harness.publishing.missing import read_missing
 from harness.publishing.rescoring import (
     LabelSource,
@@ -57,7 +58,8 @@ class Checked:
 class Verification:
     """Everything that was looked at. rows: every evaluation of every record. tables: those made again. files: only those at fault.
 
-    marks: what a reader should know though nothing differs, a line each: copies, and pairs whose trainings began unlike each other.
+    marks: what a reader should know though nothing differs, a line each: copies, pairs whose trainings began unlike each other, and
+    trainings without a log.
     """
 
     rows: tuple[Checked, ...]
@@ -95,7 +97,8 @@ def verify(folder: Path) -> Verification:
                 continue
             records.append(read.record)
             rows += rows_of(folder, path, read, labels)
-    marks = (*copies(records, {}), *(inside(folder, line) for line in unlike_starts(folder, records)))
+    began = (inside(folder, line) for line in unlike_starts(folder, records))
+    marks = (*copies(records, {}), *began, *absent_logs(folder, records))
     return Verification(tuple(rows), checked_tables(folder, records, unread), files, marks)
 
 
@@ -121,7 +124,7 @@ def checked_files(folder: Path) -> tuple[Checked, ...]:
 def rows_of(folder: Path, path: Path, read: ReadRecord, labels: LabelSource) -> Iterator[Checked]:
     """Every evaluation and submission of a record, checked."""
     record = read.record
-    about = record_faults(path, read)
+    about = [*record_faults(path, read), *(inside(folder, line) for line in log_faults(folder, record))]
     if not record.evaluations and not record.submissions:
         about.append("neither evaluations nor submissions are in it: it shows nothing that could be verified")
         yield Checked(path.stem, "", "differs", tuple(about))

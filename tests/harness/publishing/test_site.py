@@ -16,7 +16,7 @@ from harness.errors import InputError
 from harness.lanes import Lane
 from harness.publishing.frames import TOLERANCE, chosen, frames_of, polylines, write_pictures
 from harness.publishing.labels import opened, unpack_labels
-from harness.publishing.site import PAGE, losses_of, page_of
+from harness.publishing.site import PAGE, page_of
 from harness.publishing.verify import checked_page
 from harness.records.counts import OverlapCounts
 from harness.records.record import read_records
@@ -141,17 +141,3 @@ def test_a_page_that_cannot_be_made_again_differs_by_the_reason(
     assert (page.name, page.outcome, page.told) == (
         PAGE, "differs", ("training/cell.jsonl: not the log of a training",),
     )  # fmt: skip
-
-
-def test_losses_are_read_from_a_training_log_and_a_broken_one_is_named(tmp_path: Path) -> None:
-    log = tmp_path / "cell.jsonl"
-    log.write_text('{"step": 1, "loss": 5.5}\n{"step": 3, "loss": null}\n{"step": 10, "loss": 2}\n')
-    assert losses_of(log) == ((1, 5.5), (10, 2.0))
-    assert losses_of(tmp_path / "none.jsonl") == ()
-    log.write_text(
-        '{"step": 1, "loss": 5.5}\n{"step": 1, "resumed": 1}\n{"step": 2, "validation": 0.1}\n{"step": 3, "loss": 4}\n'
-    )
-    assert losses_of(log) == ((1, 5.5), (3, 4.0))
-    log.write_text('{"step": 1}\n')
-    with pytest.raises(InputError, match=r"cell\.jsonl: not the log of a training"):
-        losses_of(log)

@@ -223,6 +223,17 @@ def test_suites_that_this_repository_lacks_are_refused(
     assert "this repository has no suite 'own'" in capsys.readouterr().err
 
 
+def test_rows_that_their_review_would_refuse_are_not_packed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Somebody took the last line off the log of a finished cell's training."""
+    (log,) = (runs / "tiny/cells").glob("*/train/training.jsonl")
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    assert main(["submit", "tiny", *WHO]) == 2
+    said = capsys.readouterr().err
+    assert "not packed, for its review refuses it: " in said
+    assert len(said.splitlines()) == 1
+    assert not Path("results/submissions/tiny/alice").exists()
+
+
 def test_nothing_but_a_submission_is_replaced(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path("results/submissions/tiny/alice")
     folder.mkdir(parents=True)

@@ -20,7 +20,7 @@ from harness.methods.attach import attach
 from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle
 from harness.processes import stopping
-from harness.publishing.site import losses_of
+from harness.publishing.logs import losses_of
 from harness.training.checkpoint import load_training_state
 from harness.training.determinism import seed_everything
 from harness.training.loop import train

@@ -1,0 +1,89 @@
+"""The published logs of trainings: what they hold, and whether they end as their records say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+from harness.files.stored import read_bounded
+from harness.publishing.frames import plain_file
+from harness.publishing.sums import RESTORE
+from harness.records.record import Record
+
+TRAINING = "training"
+"""Folder of the logs of trainings, `<id>.jsonl`."""
+
+LOG_LIMIT = 4 << 20
+"""Bytes of a training's log."""
+
+WITHOUT_LOSS = ("resumed", "validation")
+"""Keys of a log's lines that tell of no step: that the training was taken up again, and what a validation came to."""
+
+
+def log_path(folder: Path, record: Record) -> Path:
+    """Where the log of a record's training lies in a publication."""
+    return folder / TRAINING / f"{record.id}.jsonl"
+
+
+def losses_of(path: Path) -> tuple[tuple[int, float], ...]:
+    """The loss over the steps of a published training log; empty without one. InputError if it is no such log."""
+    with log_entries(path) as entries:
+        found = [(int(entry["step"]), entry["loss"]) for entry in of_steps(entries)]
+        return tuple((step, float(loss)) for step, loss in found if loss is not None)
+
+
+def first_losses(path: Path) -> dict[str, float]:
+    """The terms of the loss at step 1 by name, of a published training log; empty without one. InputError if it is no such log."""
+    with log_entries(path) as entries:
+        first = next((entry for entry in entries if "losses" in entry), None)
+        if first is None or first["step"] != 1:
+            return {}
+        return {str(name): float(value) for name, value in first["losses"].items()}
+
+
+def log_faults(folder: Path, record: Record) -> list[str]:
+    """What is wrong with the log of a record's training, if there is one: it is none, or it ends otherwise than the record says.
+
+    One that ends otherwise is of another training, or it was cut or written over: what is read of it shows nothing of this row.
+    """
+    path, training = log_path(folder, record), record.training
+    if not plain_file(path):
+        return []
+    try:
+        losses_of(path)
+        with log_entries(path) as entries:
+            last = (of_steps(entries) or [{}])[-1]
+            found = {"step": last.get("step"), "losses": last.get("losses")}
+    except InputError as error:
+        return [str(error)]
+    recorded = {} if training is None else {"step": training.steps, "losses": training.final_losses}
+    unlike = [key for key in recorded if found[key] != recorded[key]]
+    return [
+        f"{path}: not the log of this training: its last entry has {key} {found[key]}, the record {recorded[key]}; {RESTORE}"
+        for key in unlike[:1]
+    ]
+
+
+def absent_logs(folder: Path, records: Sequence[Record]) -> list[str]:
+    """A line if rows that were trained here lack their log: how their trainings began and went can't be seen."""
+    absent = [record.id for record in records if record.training and not plain_file(log_path(folder, record))]
+    return [f"no training log of {len(absent)} of {len(records)} rows, the first is {absent[0]}"] if absent else []
+
+
+def of_steps(entries: Iterator[Any]) -> list[Any]:
+    """The entries that tell of a step."""
+    return [entry for entry in entries if not any(key in entry for key in WITHOUT_LOSS)]
+
+
+@contextmanager
+def log_entries(path: Path) -> Iterator[Iterator[Any]]:
+    """The entries of a published training log, none without one. InputError if they turn out to be none while they are used."""
+    try:
+        lines = read_bounded(path, LOG_LIMIT).decode().splitlines() if plain_file(path) else []
+        yield (json.loads(line) for line in lines)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise InputError(f"{path}: not the log of a training ({error}); {RESTORE}") from None
