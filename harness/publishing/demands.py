@@ -7,13 +7,14 @@ from functools import cache
 
 from detectors.registry import TABLE, UPSTREAM
 from harness.cell.keys import scored_part, scoring_of
+from harness.datasets.doctor.sources import IMAGES
 from harness.errors import InputError, did_you_mean
 from harness.programs.cell import program_cells
 from harness.publishing.expected import ExpectedCell, ExpectedEvaluation, ExpectedSuite
 from harness.publishing.labels import LabelFacts, labels_name
 from harness.records.record import corruption_text
 from harness.rendered.spec import FORMS, dataset_key
-from harness.suite import EvaluationPart, ScoredCell, cells_of, form_of, load_suite, suite_names
+from harness.suite import DatasetPart, EvaluationPart, ScoredCell, cells_of, form_of, load_suite, suite_names
 
 
 @cache
@@ -31,7 +32,18 @@ def demands_of(name: str) -> ExpectedSuite:
         for cell in cells
     ]
     labels = {key: facts for cell in cells for part in cell.evaluations.values() for key, facts in facts_of(cell, part)}
-    return ExpectedSuite(name=name, cells=tuple(found), labels=labels, detectors=(*TABLE, *UPSTREAM))
+    images = {key: known for key, part in suite.datasets.items() if (known := images_trained_on(key, part)) is not None}
+    return ExpectedSuite(
+        name=name, cells=tuple(found), labels=labels, detectors=(*TABLE, *UPSTREAM), training_images=images
+    )
+
+
+def images_trained_on(name: str, part: DatasetPart) -> int | None:
+    """How many images the training split of a dataset has: a rendered one says it, of public ones it is known."""
+    if part.rendered is None:
+        return IMAGES.get(part.root or name, {}).get("train")
+    train = part.rendered.splits.get("train")
+    return None if train is None else train.frames
 
 
 def expected_evaluation(cell: ScoredCell, part: EvaluationPart) -> ExpectedEvaluation:

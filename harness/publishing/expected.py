@@ -38,12 +38,16 @@ class ExpectedCell(Stored):
 
 
 class ExpectedSuite(Stored):
-    """A suite as this repository has it. labels: archive -> what it has to say of itself. detectors: those of this repository."""
+    """A suite as this repository has it. labels: archive -> what it has to say of itself. detectors: those of this repository.
+
+    training_images: dataset -> images that it trains on, where that is known without the dataset.
+    """
 
     name: str
     cells: tuple[ExpectedCell, ...]
     labels: dict[str, LabelFacts]
     detectors: tuple[str, ...]
+    training_images: dict[str, int]
 
 
 class Differs(Exception):
@@ -66,10 +70,21 @@ def record_faults(record: Record, suite: ExpectedSuite) -> tuple[list[str], list
             unlike("identity.micro_batch_size", record.identity.micro_batch_size, "that of the suite or less")
         )
     faults += id_faults(record)
-    chosen = "val" if "val-best" in (record.identity.selection, record.identity.confidence) else None
-    if record.selected_on != chosen:
-        faults.append(unlike("selected_on", record.selected_on, chosen))
-    return [*faults, *evaluation_faults(record, cell)], marks
+    return [*faults, *step_faults(record, suite), *evaluation_faults(record, cell)], marks
+
+
+def step_faults(record: Record, suite: ExpectedSuite) -> Iterator[str]:
+    """A training by epochs takes as many steps as the suite's training images give."""
+    recipe, training = record.identity.recipe, record.training
+    epochs, batch_size = recipe.get("epochs"), recipe.get("batch_size")
+    images = suite.training_images.get(record.identity.dataset)
+    if training is None or images is None or not isinstance(epochs, int) or not isinstance(batch_size, int):
+        return
+    if training.steps != epochs * max(1, images // max(1, batch_size)):
+        yield (
+            f"key 'training.steps' is {clipped(training.steps)}, not {clipped(epochs)} epochs of the {images} training images "
+            f"of this repository's suite in batches of {clipped(batch_size)}"
+        )
 
 
 def unlike(key: str, submitted: object, expected: object) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from harness.errors import InputError, did_you_mean
 from harness.files.stored import sha256_of_json
+from harness.publishing.agreement import disagreements
 from harness.publishing.copies import copies
 from harness.publishing.logs import absent_logs, log_faults
 from harness.publishing.missing import read_missing
@@ -124,7 +125,8 @@ def checked_files(folder: Path) -> tuple[Checked, ...]:
 def rows_of(folder: Path, path: Path, read: ReadRecord, labels: LabelSource) -> Iterator[Checked]:
     """Every evaluation and submission of a record, checked."""
     record = read.record
-    about = [*record_faults(path, read), *(inside(folder, line) for line in log_faults(folder, record))]
+    of_training = (*disagreements(record), *log_faults(folder, record))
+    about = [*record_faults(path, read), *(inside(folder, line) for line in of_training)]
     if not record.evaluations and not record.submissions:
         about.append("neither evaluations nor submissions are in it: it shows nothing that could be verified")
         yield Checked(path.stem, "", "differs", tuple(about))

@@ -17,6 +17,7 @@ import pytest
 
 from harness.datasets.images import read_image
 from harness.prediction.sheet import LABEL_WIDTH, TILE
+from harness.publishing.agreement import disagreements
 from harness.records.counts import scope_scores
 from harness.records.record import read_checked_counts, read_records
 
@@ -495,6 +496,7 @@ def test_a_divergence_is_told_with_its_images_and_the_rest_of_the_matrix_goes_on
     (record,) = read_records(suite_folder(tmp_path) / "records")
     assert record.identity.detector == "ufldv2_micro"
     assert (record.identity.processes, record.training.micro_batch_size) == (2, 2)
+    assert list(disagreements(record)) == []
     status = subprocess.run(command("status", "tiny.yaml", "--json"), cwd=tmp_path, text=True, capture_output=True)
     (failed,) = [cell for cell in json.loads(status.stdout)["cells"] if cell["last"]]
     assert "resa_micro" in failed["cell"]

@@ -26,6 +26,7 @@ from harness.inference.selection import THRESHOLDS, Threshold, best_threshold, c
 from harness.lanes import Lane
 from harness.matrix.jobs import jobs_of
 from harness.matrix.plan import make_plan
+from harness.publishing.agreement import disagreements
 from harness.records.record import Record, read_records
 from harness.records.timings import Throughput
 from harness.report.arms import why_not_ranked
@@ -110,6 +111,7 @@ def test_the_record_says_what_was_chosen_on_and_that_row_is_not_ranked(record: R
     assert (record.identity.selection, record.identity.validations, record.selected_on) == ("val-best", 3, "val")
     assert why_not_ranked(record, record.evaluations[0]) == ["checkpoint selected on the scored split 'val'"]
     assert record.training.best_step in (3, 6, 8)
+    assert list(disagreements(record)) == []
     # The same detector scored by the phases of a cell.
     assert record.training.best_score == pytest.approx(headline(record.evaluations[0].total), abs=1e-12)
 
@@ -269,6 +271,7 @@ def test_the_threshold_of_a_cell_is_chosen_on_val_recorded_and_used(
         one for one in read_records(folder / "results/chosen/records") if one.identity.confidence == "val-best"
     )
     assert record.evaluations[0].confidence_threshold == 0.85
+    assert list(disagreements(record)) == []
     assert given == [0.85]
     assert record.selected_on == "val"
     assert why_not_ranked(record, record.evaluations[0]) == ["confidence threshold selected on the scored split 'val'"]

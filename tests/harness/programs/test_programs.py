@@ -18,6 +18,7 @@ from harness.datasets.base import open_dataset
 from harness.matrix.plan import make_plan
 from harness.programs.cell import program_cells
 from harness.programs.run import ask
+from harness.publishing.agreement import disagreements
 from harness.records.counts import OverlapScores
 from harness.records.record import read_records
 from harness.suite import load_suite
@@ -33,6 +34,7 @@ def test_a_program_has_one_row_a_dataset_scored_from_the_files_that_it_wrote(fol
     assert (record.identity.detector, record.identity.method, record.identity.seed) == ("seer", "baseline", 0)
     assert record.training is None
     assert record.selected_on == "val"
+    assert list(disagreements(record)) == []
     assert evaluation.confidence_threshold == 0.4
     # Half a pixel beside the label every lane is found, but those of the image that it left empty.
     total = evaluation.total

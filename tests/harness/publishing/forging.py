@@ -77,6 +77,11 @@ def evaluated(record: Record, **update: object) -> Record:
     return record.model_copy(update={"evaluations": (record.evaluations[0].model_copy(update=update),)})
 
 
+def trained(record: Record, **update: object) -> Record:
+    assert record.training is not None
+    return record.model_copy(update={"training": record.training.model_copy(update=update)})
+
+
 def identified(**update: object) -> Callable[[Record], Record]:
     return lambda record: record.model_copy(update={"identity": record.identity.model_copy(update=update)})
 

@@ -60,12 +60,17 @@ def test_an_id_says_what_its_record_is_of(record: Record, suite: ExpectedSuite) 
     assert record_faults(programs, suite) == ([], [])
 
 
-@pytest.mark.parametrize("key", ["selection", "confidence"])
-def test_what_was_chosen_on_a_split_says_so(record: Record, suite: ExpectedSuite, key: str) -> None:
-    chosen = named(record, **{key: "val-best"})
-    wanted = demanding(suite, chosen)
-    assert record_faults(chosen.model_copy(update={"selected_on": "val"}), wanted) == ([], [])
-    assert record_faults(chosen, wanted)[0] == ["key 'selected_on' is None, this repository's suite gives 'val'"]
+def test_a_training_by_epochs_takes_the_steps_that_the_suites_images_give(record: Record, suite: ExpectedSuite) -> None:
+    """Of 89 images a batch of 16 is taken five times, what is left over is dropped."""
+    owned = named(record, recipe={**record.identity.recipe, "steps": None, "epochs": 44})
+    wanted = demanding(suite, owned)
+    assert owned.training is not None
+    assert owned.training.steps == 220
+    for images, steps in ((89, 220), (96, 264), (3, 44)):
+        faults, _ = record_faults(owned, wanted.model_copy(update={"training_images": {"roads": images}}))
+        said = f"key 'training.steps' is 220, not 44 epochs of the {images} training images of this repository's suite in batches of 16"
+        assert faults == ([] if steps == 220 else [said])
+    assert record_faults(owned, wanted.model_copy(update={"training_images": {}})) == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from tests.harness.publishing.forging import (
     sealed,
     submission,
     told,
+    trained,
 )
 
 pytestmark = pytest.mark.usefixtures("labelled_once")
@@ -183,7 +184,6 @@ def test_rows_of_another_suite_are_refused_by_key(tmp_path: Path, suite: Expecte
             lambda record: evaluated(record, metric="culane/official-2"),
             "key 'evaluations.test.metric' is 'culane/official-2'",
         ),
-        (lambda record: record.model_copy(update={"selected_on": "test"}), "key 'selected_on' is 'test'"),
         (lambda record: record.model_copy(update={"suite": "paper"}), "key 'suite' is 'paper'"),
         (identified(seed=7), "key 'identity.seed' is 7, the suite has 0"),
         (identified(threads=64), "key 'identity.threads' is 64, this repository's suite gives 1"),
@@ -205,7 +205,7 @@ def test_what_the_suite_does_not_have_is_refused_by_key(
 
 
 def test_a_smaller_micro_batch_is_the_suites_cell_all_the_same(alice: Path, suite: ExpectedSuite) -> None:
-    changed(alice, identified(micro_batch_size=8))
+    changed(alice, lambda record: trained(identified(micro_batch_size=8)(record), micro_batch_size=8))
     assert examine(alice, "alice", suite, BOUNDS).reasons == ()
 
 
@@ -219,9 +219,8 @@ def test_an_evaluation_that_was_left_out_is_refused(alice: Path, suite: Expected
 
 
 def test_a_detector_from_elsewhere_is_accepted_with_its_mark(alice: Path, suite: ExpectedSuite) -> None:
-    changed(
-        alice, lambda record: identified(detector="mine", recipe={"steps": 9}, detector_meta={"name": "mine"})(record)
-    )
+    recipe = {"steps": 220, "batch_size": 16, "confidence_threshold": 0.5}
+    changed(alice, identified(detector="mine", recipe=recipe, detector_meta={"name": "mine"}))
     found = examine(alice, "alice", suite, BOUNDS)
     assert found.reasons == ()
     assert found.marks[0].startswith(FOREIGN)

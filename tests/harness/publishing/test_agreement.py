@@ -1,0 +1,119 @@
+"""A record whose training or thresholds aren't those of its identity differs, though its scores follow from its predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.publishing.agreement import disagreements
+from harness.publishing.examine import examine
+from harness.publishing.expected import ExpectedSuite
+from harness.publishing.verify import verify
+from harness.records.record import Record, read_records
+from tests.harness.publishing.forging import BOUNDS, MINI, RECORD, changed, evaluated, submission, trained
+from tests.harness.publishing.forging import identified as identity_changed
+
+PUBLISHED = sorted(path.parent for path in MINI.parent.glob("*/records"))
+
+pytestmark = pytest.mark.usefixtures("labelled_once")
+
+
+def identified(record: Record, **update: Any) -> Record:
+    return identity_changed(**update)(record)
+
+
+def by_recipe(record: Record, **update: Any) -> Record:
+    return identified(record, recipe={**record.identity.recipe, **update})
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_every_record_published_here_agrees_with_its_identity(folder: Path) -> None:
+    assert [list(disagreements(record)) for record in read_records(folder / "records")] == [
+        [] for _ in (folder / "records").glob("*.json")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda record: trained(record, steps=440, images=7040), ["key 'training.steps' is 440, key 'identity' gives 220"]),
+        (lambda record: trained(record, images=7040), ["key 'training.images' isn't its steps times its batch size"]),
+        (
+            lambda record: trained(record, batch_size=32, images=7040, micro_batch_size=32),
+            ["key 'training.batch_size' is 32, key 'identity' gives 16"],
+        ),
+        (lambda record: trained(record, micro_batch_size=8), ["key 'training.micro_batch_size' is 8, key 'identity' gives 16"]),
+        (lambda record: trained(identified(record, micro_batch_size=8), micro_batch_size=8), []),
+        (lambda record: trained(identified(record, processes=2), micro_batch_size=8), []),
+        (lambda record: by_recipe(record, steps=None, epochs=22), []),
+        (
+            lambda record: by_recipe(record, steps=None, epochs=23),
+            ["key 'training.steps' is 220, no multiple of the 23 epochs of key 'identity.recipe'"],
+        ),
+        (
+            lambda record: record.model_copy(update={"training": None}),
+            ["key 'training' is null, but key 'identity.recipe' says how it was trained"],
+        ),
+        (lambda record: identified(record, recipe={}).model_copy(update={"training": None}), []),
+        (
+            lambda record: identified(record, recipe={}),
+            ["key 'training' tells of a training, but key 'identity.recipe' is empty, as that of a program is"],
+        ),
+        (
+            lambda record: record.model_copy(update={"selected_on": "test"}),
+            ["key 'selected_on' is 'test', keys 'selection' and 'confidence' of the identity give None"],
+        ),
+        (
+            lambda record: evaluated(record, confidence_threshold=0.55),
+            ["key 'test.confidence_threshold' is 0.55, key 'identity' gives 0.5"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_contradicts_the_identity_is_named_by_key(record: Record, edit: Any, said: list[str]) -> None:
+    assert list(disagreements(edit(record))) == said
+
+
+def test_a_threshold_of_the_validation_split_may_be_any_but_is_one_for_all_evaluations(record: Record) -> None:
+    chosen = identified(record, confidence="val-best").model_copy(update={"selected_on": "val"})
+    own = evaluated(chosen, confidence_threshold=0.55).evaluations[0]
+    foggy = own.model_copy(update={"name": "fog"})
+    assert list(disagreements(chosen.model_copy(update={"evaluations": (own, foggy)}))) == []
+    foggy = foggy.model_copy(update={"confidence_threshold": 0.6})
+    (said,) = disagreements(chosen.model_copy(update={"evaluations": (own, foggy)}))
+    assert said == "key 'fog.confidence_threshold' is 0.6, key 'identity' gives 0.55"
+
+
+@pytest.mark.parametrize(
+    ("validations", "best", "agrees"),
+    [
+        (3, 74, True), (3, 148, True), (3, 220, True), (3, 75, False), (3, 222, False), (3, 0, False), (3, None, False),
+        (500, 7, True), (None, None, True), (None, 220, False), (-1, None, True),
+    ],
+)  # fmt: skip
+def test_a_chosen_step_is_one_of_the_evenly_spread_that_were_validated(
+    record: Record, validations: int | None, best: int | None, agrees: bool
+) -> None:
+    """Of 220 steps three validations lie at 74, 148 and 220."""
+    chosen = trained(identified(record, selection="val-best", validations=validations), best_step=best)
+    said = list(disagreements(chosen.model_copy(update={"selected_on": "val"})))
+    assert [line.partition(" is ")[0] for line in said] == ([] if agrees else ["key 'training.best_step'"])
+
+
+def test_numbers_of_no_training_are_named_and_not_computed_with(record: Record) -> None:
+    huge = 10**4000
+    odd = identified(trained(record, steps=huge, batch_size=huge), processes=0, selection="val-best", validations=-7)
+    assert "key 'training.images' isn't its steps times its batch size" in list(disagreements(odd))
+
+
+def test_a_threshold_tuned_on_the_scored_images_differs_and_is_refused(tmp_path: Path, suite: ExpectedSuite) -> None:
+    folder = submission(tmp_path / "mini/alice", RECORD)
+    changed(folder, lambda record: evaluated(record, confidence_threshold=0.55))
+    (row,) = verify(folder).rows
+    assert (row.outcome, row.told) == (
+        "differs",
+        ("key 'test.confidence_threshold' is 0.55, key 'identity' gives 0.5",),
+    )
+    (reason,) = examine(folder, "alice", suite, BOUNDS).reasons
+    assert reason.endswith(row.told[0])
