@@ -20,6 +20,7 @@ from harness.publishing.agreement import disagreements
 from harness.publishing.copies import copies
 from harness.publishing.logs import absent_logs, log_faults
 from harness.publishing.missing import read_missing
+from harness.publishing.oracles import several_weights
 from harness.publishing.rescoring import (
     LabelSource,
     Outcome,
@@ -59,8 +60,8 @@ class Checked:
 class Verification:
     """Everything that was looked at. rows: every evaluation of every record. tables: those made again. files: only those at fault.
 
-    marks: what a reader should know though nothing differs, a line each: copies, pairs whose trainings began unlike each other, and
-    trainings without a log.
+    marks: what a reader should know though nothing differs, a line each: copies, pairs whose trainings began unlike each other,
+    trainings without a log, and oracles of several weights.
     """
 
     rows: tuple[Checked, ...]
@@ -99,7 +100,7 @@ def verify(folder: Path) -> Verification:
             records.append(read.record)
             rows += rows_of(folder, path, read, labels)
     began = (inside(folder, line) for line in unlike_starts(folder, records))
-    marks = (*copies(records, {}), *began, *absent_logs(folder, records))
+    marks = (*copies(records, {}), *began, *absent_logs(folder, records), *several_weights(records))
     return Verification(tuple(rows), checked_tables(folder, records, unread), files, marks)
 
 

@@ -1,4 +1,4 @@
-"""What `verify` marks though nothing differs: copies under several names, and pairs whose trainings began unlike each other."""
+"""What `verify` marks though nothing differs: copies under several names, pairs that began unlike, oracles of several weights."""
 
 from __future__ import annotations
 
@@ -49,6 +49,23 @@ def test_no_publication_here_has_copies_or_pairs_that_began_unlike(folder: Path)
     records = read_records(folder / "records")
     assert copies(records, {}) == []
     assert list(unlike_starts(folder, records)) == []
+
+
+def test_an_oracle_of_several_weights_is_marked_with_its_rows(two_seeds: Path) -> None:
+    """Each seed trained on a machine that had pre-trained the oracle for itself."""
+    assert verify(two_seeds).marks == ()
+    first, second = sorted((two_seeds / "records").glob("*-samiro-*.json"))
+    record = read_any_record(second).record
+    own = [one.model_copy(update={"sha256": "0" * 64}) if one.kind == "oracle" else one for one in record.artefacts]
+    write_record(two_seeds / "records", record.model_copy(update={"artefacts": tuple(own)}))
+    hashed_again(two_seeds)
+    found = verify(two_seeds)
+    assert found.sound
+    weights = next(one.sha256 for one in read_any_record(first).record.artefacts if one.kind == "oracle")
+    assert found.marks == (
+        f"oracle mim:resnet_micro has several weights: 1 row with {weights[:12]}, the first is {first.stem}; "
+        f"1 row with 000000000000, the first is {second.stem}",
+    )
 
 
 def taken(folder: Path, name: str, donor: str, *, turned: bool = False) -> None:
