@@ -15,6 +15,7 @@ from harness.records.counts import THRESHOLDS
 from harness.records.record import Evaluation, Record
 from harness.report.cells import difference_text, score_text
 from harness.report.leaderboard import Section
+from harness.report.section_text import title_of
 from harness.report.site.rows import RowView, evaluation_of, minus, overlap_curve, row_id
 from harness.report.text import number, p_text, points
 
@@ -98,7 +99,7 @@ def row_details(row: RowView, section: Section, extras: Extras, pool: Pool) -> d
     }
     return {
         "title": f"{row.detector}, {row.method}",
-        "place": f"{section.key.dataset}, {section.key.split}: {section.key.metric}",
+        "place": title_of(section.key),
         "headline": section.headline.title,
         "score": row.score.text,
         "unranked": row.why_unranked,

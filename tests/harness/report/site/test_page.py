@@ -155,6 +155,12 @@ def test_tusimple_and_rows_without_times_have_a_page(made: Any, tmp_path: Path) 
     assert all(not seed["curve"] for row in data_of(text)["rows"].values() for seed in row["seeds"])
 
 
+def test_an_opened_row_of_another_training_set_names_it(made: Any, tmp_path: Path) -> None:
+    board = leaderboard(made.pairs(tmp_path, identity_changes={"dataset": "highways"}), tmp_path)
+    rows = data_of(to_page(board))["rows"].values()
+    assert {row["place"] for row in rows} == {"mini, test: culane/official, trained on highways"}
+
+
 @pytest.mark.slow
 def test_500_rows_have_a_page_of_bounded_size(made: Any, tmp_path: Path) -> None:
     base = made.split()
