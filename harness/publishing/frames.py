@@ -123,15 +123,17 @@ def add_row(found: Frames, folder: Path, section: Section, row: Row, labels: Arc
 def chosen(counts: Counts) -> dict[str, list[tuple[str, int]]]:
     """Scenario, in the order of the tables, -> its best, median and worst images by their own score, as places in `counts`; none twice.
 
-    Of images with equal scores the one that is better at higher overlaps counts as better, then the earlier one.
+    Of images with equal scores the one that is better at higher overlaps counts as better, then the earlier one. Images without
+    lanes have no score but their false positives: the fewer the better.
     """
     quality, places = counts.quality(), np.arange(len(counts.image))
     finer = counts.true_positives.sum(axis=1) / len(THRESHOLDS) if isinstance(counts, OverlapCounts) else quality
+    spared = np.where(counts.labels == 0, -counts.predictions, 0)
     found = {}
     known = {name: place for place, name in enumerate(SCENARIOS)}
     for scenario in sorted(set(counts.scenario.tolist()), key=lambda name: (known.get(name, len(known)), name)):
         rows = places[counts.scenario == scenario]
-        order = rows[np.lexsort((-rows, finer[rows], quality[rows]))].tolist()
+        order = rows[np.lexsort((-rows, finer[rows], spared[rows], quality[rows]))].tolist()
         ranked = zip(RANKS, (order[-1], order[(len(order) - 1) // 2], order[0]), strict=True)
         seen: dict[int, str] = {}
         for rank, place in ranked:

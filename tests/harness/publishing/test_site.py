@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,12 @@ def counted(found: list[int], *, labels: int = 4, finer: list[int] | None = None
 def test_frames_are_ranked_by_their_own_score_then_by_higher_overlaps() -> None:
     assert chosen(counted([4, 2, 0, 3, 1])) == {"night": [("best", 0), ("median", 1), ("worst", 2)]}
     assert chosen(counted([4, 4, 4], finer=[1, 3, 2])) == {"night": [("best", 1), ("median", 2), ("worst", 0)]}
+
+
+def test_frames_without_lanes_are_ranked_by_their_false_positives() -> None:
+    predictions = np.array([3, 1, 4, 0, 2], np.int32)
+    crossroads = replace(counted([0] * 5, labels=0), predictions=predictions)
+    assert chosen(crossroads) == {"night": [("best", 3), ("median", 4), ("worst", 2)]}
 
 
 def test_no_frame_is_shown_twice_and_equal_ones_are_the_first() -> None:
