@@ -94,9 +94,13 @@ def summary_of(method: str, variant: str, sections: Sequence[tuple[str, Sequence
 
 
 def covariance_of(comparisons: Sequence[Comparison]) -> Floats:
-    """Sigma of the rows of one dataset (k, k): they share its clips, and each has the variance of its own seeds."""
+    """Sigma of the rows of one dataset (k, k): they share its clips, and each has the variance of its own seeds.
+
+    V_int, which V_clip and V_seed both hold, counts once: it is taken off V_seed, so that Sigma stays positive semidefinite.
+    """
     by_clips = clip_covariance([comparison.clip_influence for comparison in comparisons])
-    return by_clips + np.diag([comparison.seed_variance or 0.0 for comparison in comparisons])
+    by_seeds = [max((row.seed_variance or 0.0) - row.interaction_variance, 0.0) for row in comparisons]
+    return by_clips + np.diag(by_seeds)
 
 
 def paper_of(gain: Gain) -> str:

@@ -63,7 +63,8 @@ def test_what_is_said_of_the_prediction_interval_is_what_its_table_shows() -> No
             covered.setdefault(key, []).append(coverage)
         improves.append(said)
     text = " ".join(PAGE.split("**Prediction interval.**")[1].split("<!-- prediction -->")[0].split())
-    for share in ("50%", "95%"):
+    for share in ("50%, 0%", "95%, 0%", "40%, 30%"):
         assert f"covers {min(covered[share])} to {max(covered[share])} %" in text
-    assert f"with 5 detectors {max(covered['95% of 5'])} at best, with 12 at least {min(covered['95% of 12'])}" in text
+    best, least = max(covered["95%, 0% of 5"]), min(covered["95%, 0% of 12"])
+    assert f"with 5 detectors {best} at best, with 12 at least {least}" in text
     assert f"in {max(improves)} % at most" in text

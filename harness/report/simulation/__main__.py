@@ -120,7 +120,7 @@ def powers(matrices: int, seed: int) -> Lines:
 def prediction(matrices: int, seed: int) -> Lines:
     """What the prediction interval of a method's summary is worth; twice the test sets, which are quickly drawn."""
     yield (
-        "variance by seeds",
+        "variance by seeds, both",
         "detectors",
         "between-detector SD",
         "coverage of a new detector's gain",
@@ -129,7 +129,7 @@ def prediction(matrices: int, seed: int) -> Lines:
     for regime in REGIMES:
         found = predicted(regime, 2 * matrices, seed)
         yield (
-            f"{regime.by_seeds:.0%}",
+            f"{regime.by_seeds:.0%}, {regime.by_both:.0%}",
             str(regime.detectors),
             f"{regime.between:g}",
             percent(found.coverage),

@@ -186,18 +186,20 @@ def mean_of(found: Sequence[Sequence[Comparison]]) -> float:
 class Regime:
     """Summaries over k detectors, three seeds each, on one dataset of 100 clips.
 
-    by_seeds: the share of a row's variance that is from seeds; half of the rest is from clips alike in all rows. between: the standard
-    deviation of the detectors' true gains, in units of that by which a row's difference varies through seeds and clips.
+    by_seeds, by_both: the shares of a row's variance from seeds and from seeds on single clips; half of the rest is from clips
+    alike in all rows. between: the standard deviation of the detectors' true gains, in units of that by which a row's difference varies
+    through seeds and clips.
     """
 
     by_seeds: float
+    by_both: float
     detectors: int
     between: float
 
 
 REGIMES = tuple(
-    Regime(by_seeds, detectors, between)
-    for by_seeds in (0.5, 0.95)
+    Regime(by_seeds, by_both, detectors, between)
+    for by_seeds, by_both in ((0.5, 0.0), (0.95, 0.0), (0.4, 0.3))
     for detectors in (5, 8, 12)
     for between in (0.0, 0.5, 1.0, 2.0)
 )
@@ -215,28 +217,36 @@ class Predicted:
 
 def predicted(regime: Regime, matrices: int, seed: int) -> Predicted:
     """Draw gains, seeds and influences normally."""
-    rng = np.random.default_rng([seed, round(100 * regime.by_seeds), regime.detectors, round(10 * regime.between)])
+    shares = round(100 * regime.by_seeds) + 1000 * round(100 * regime.by_both)
+    rng = np.random.default_rng([seed, shares, regime.detectors, round(10 * regime.between)])
     covered, improves = np.empty((2, matrices))
     for index in range(matrices):
         *gains, new = regime.between * rng.normal(size=regime.detectors + 1)
-        comparisons = normal_rows(rng, np.array(gains), by_seeds=regime.by_seeds, seeds=3, clips=100)
+        comparisons = normal_rows(
+            rng, np.array(gains), by_seeds=regime.by_seeds, by_both=regime.by_both, seeds=3, clips=100
+        )
         found = random_effects(np.array([row.mean for row in comparisons]), covariance_of(comparisons))
         covered[index], improves[index] = found.low <= new <= found.high, found.low > 0
     return Predicted(regime, share(covered), share(improves))
 
 
 def normal_rows(
-    rng: np.random.Generator, gains: Floats, *, by_seeds: float, seeds: int, clips: int
+    rng: np.random.Generator, gains: Floats, *, by_seeds: float, by_both: float, seeds: int, clips: int
 ) -> list[Comparison]:
-    """Rows of given true gains, whose mean differences vary by 1: `by_seeds` of it from seeds, half of the rest from shared clips."""
+    """Rows of given true gains, whose mean differences vary by 1: `by_seeds` of it from seeds, `by_both` from seeds on single clips,
+    half of the rest from shared clips."""
     shared = rng.normal(size=clips)
     rows = []
     for gain in gains:
         own = rng.normal(size=clips)
-        of_clips = (shared + own) * math.sqrt((1 - by_seeds) / 2 / clips)
+        of_clips = (shared + own) * math.sqrt((1 - by_seeds - by_both) / 2 / clips)
         of_seeds = rng.normal(0, math.sqrt(by_seeds * seeds), seeds)
-        influence = of_clips - of_clips.mean()
-        values = gain + of_clips.sum() + of_seeds
+        of_both = (
+            rng.normal(0, math.sqrt(by_both * seeds / clips), (seeds, clips)) if by_both else np.zeros((seeds, clips))
+        )
+        influences = of_clips + of_both - (of_clips + of_both).mean(axis=1, keepdims=True)
+        influence = influences.mean(axis=0)
+        values = gain + of_clips.sum() + of_both.sum(axis=1) + of_seeds
         rows.append(
             Comparison(
                 differences=values,
@@ -244,7 +254,10 @@ def normal_rows(
                 effective_clips=float(clips),
                 seed_variance=variance(values) / seeds,
                 clip_variance=clips / (clips - 1) * float((influence**2).sum()),
-                interaction_variance=0.0,
+                interaction_variance=clips
+                / (clips - 1)
+                * float(((influences - influence) ** 2).sum())
+                / (seeds * (seeds - 1)),
                 correlation=None,
             )
         )

@@ -26,6 +26,7 @@ from harness.report.simulation.drawn import (
 )
 from harness.report.simulation.measured import REGIMES, ROWS, Regime, Share, measure, normal_rows, power, predicted
 from harness.report.simulation.rivals import BY_NUMBER
+from harness.report.summary import covariance_of
 
 SEEDS_DOMINATE = Setting(3, 60, "uneven", OF_60[0])
 CLIPS_DOMINATE = Setting(5, 60, "uneven", OF_60[1])
@@ -124,15 +125,26 @@ def test_the_detectable_difference_is_seen_about_four_times_in_five(setting: Set
 
 def test_rows_of_a_regime_vary_by_1_and_by_their_seeds_as_much_as_it_says() -> None:
     rng = np.random.default_rng(8)
-    for by_seeds in (0.5, 0.95):
-        rows = [normal_rows(rng, np.zeros(1), by_seeds=by_seeds, seeds=3, clips=100)[0] for _ in range(2000)]
+    for by_seeds, by_both in ((0.5, 0.0), (0.95, 0.0), (0.4, 0.3)):
+        rows = [
+            normal_rows(rng, np.zeros(1), by_seeds=by_seeds, by_both=by_both, seeds=3, clips=100)[0]
+            for _ in range(2000)
+        ]
         assert np.var([row.mean for row in rows]) == pytest.approx(1.0, abs=0.1)
-        assert np.mean([row.seed_variance for row in rows]) == pytest.approx(by_seeds, abs=0.06)
+        assert np.mean([row.seed_variance for row in rows]) == pytest.approx(by_seeds + by_both, abs=0.06)
         assert np.mean([row.clip_variance for row in rows]) == pytest.approx(1 - by_seeds, abs=0.03)
+        assert np.mean([row.interaction_variance for row in rows]) == pytest.approx(by_both, abs=0.03)
+
+
+def test_what_seeds_do_to_single_clips_counts_once_in_a_summary() -> None:
+    """The diagonal of Sigma is the variance of a row's difference: here 1, and 1.3 if V_seed and V_clip both had it."""
+    rng = np.random.default_rng(9)
+    rows = [normal_rows(rng, np.zeros(1), by_seeds=0.4, by_both=0.3, seeds=3, clips=100) for _ in range(2000)]
+    assert np.mean([covariance_of(row)[0, 0] for row in rows]) == pytest.approx(1.0, abs=0.12)
 
 
 def test_the_prediction_interval_of_five_detectors_is_too_short_where_seeds_are_nearly_all() -> None:
-    assert predicted(Regime(0.95, 5, 1.0), 600, seed=6).coverage.value < 0.92
+    assert predicted(Regime(0.95, 0.0, 5, 1.0), 600, seed=6).coverage.value < 0.92
 
 
 PREDICTION_COVERS = {
@@ -142,6 +154,9 @@ PREDICTION_COVERS = {
     (0.95, 5): (0.875, 0.93),
     (0.95, 8): (0.905, 0.95),
     (0.95, 12): (0.93, 0.97),
+    (0.4, 5): (0.87, 0.96),
+    (0.4, 8): (0.88, 0.97),
+    (0.4, 12): (0.91, 0.98),
 }
 """Between which shares it does, by the share of variance that is from seeds and by detectors, whatever lies between these."""
 

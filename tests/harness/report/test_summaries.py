@@ -59,7 +59,7 @@ def test_a_method_over_five_detectors_gets_a_verdict_and_below_none(made: Any, t
 
 
 def test_a_method_over_two_datasets_has_the_clips_of_each_in_common_and_no_others(made: Any, tmp_path: Path) -> None:
-    """Sigma in blocks: C/(C-1) u'u among the rows of a dataset, V_seed on the diagonal, 0 across datasets."""
+    """Sigma in blocks: C/(C-1) u'u among the rows of a dataset, V_seed - V_int beside it on the diagonal, 0 across datasets."""
     records = []
     for dataset, detectors in {"highways": ("a", "b", "c"), "roads": ("d", "e")}.items():
         for detector in detectors:
@@ -72,7 +72,7 @@ def test_a_method_over_two_datasets_has_the_clips_of_each_in_common_and_no_other
     for section in board.sections:
         comparisons = [gain.headline.comparison for gain in section.gains if gain.headline]
         rows = np.stack([comparison.clip_influence for comparison in comparisons])
-        own = [comparison.differences.var(ddof=1) / 3 for comparison in comparisons]
+        own = [max(row.differences.var(ddof=1) / 3 - row.interaction_variance, 0.0) for row in comparisons]
         blocks.append(24 / 23 * rows @ rows.T + np.diag(own))
         differences += [comparison.mean for comparison in comparisons]
     expected = random_effects(np.array(differences), block_diag(*blocks))
