@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,10 @@ settings.load_profile("samiro-bench")
 
 # Tests ask in earnest: what one of them patches must not be remembered for others.
 os.environ.setdefault("SAMIRO_BENCH_REMEMBER", "0")
+
+# A script's shell has what it runs in the background ignore Ctrl-C, and so would each process that a test starts in order to stop it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,44 +16,9 @@ import pytest
 
 from harness.datasets.images import read_image
 from harness.prediction.sheet import LABEL_WIDTH, TILE
-from harness.publishing.agreement import disagreements
 from harness.records.counts import scope_scores
 from harness.records.record import read_checked_counts, read_records
-
-TINY = """
-title: Tiny
-datasets:
-  roads:
-    rendered:
-      seed: 7
-      difficulty: 0.2
-      width: 820
-      height: 295
-      splits: {train: {frames: 18, frames_per_clip: 2}, test: {frames: 18, frames_per_clip: 2}}
-oracles:
-  small:
-    dataset: roads
-    configuration: {name: "mim:resnet_micro", steps: 4, batch_size: 4, image_size: [64, 160], recalibration_batches: 1}
-detectors:
-  ufldv2_micro:
-    recipe: {steps: 6, batch_size: 4}
-methods:
-  baseline:
-  samiro: {oracle: small}
-training: {threads: 1, device: cpu}
-throughput: lane-latency/1-short
-"""
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "harness.cli.main", *words]
-
-
-def bench(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """`samiro-bench bench` of the tiny suite in a folder."""
-    return subprocess.run(
-        command("bench", "tiny.yaml", *options), cwd=folder, text=True, capture_output=True, timeout=300
-    )
+from tests.harness.tiny import TINY, bench, cell_folder, command, outcome, suite_folder
 
 
 @pytest.fixture(scope="module")
@@ -71,28 +35,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished folder, to be damaged."""
     return Path(shutil.copytree(finished, tmp_path / "copy"))
-
-
-def suite_folder(folder: Path) -> Path:
-    return folder / "results/local/tiny"
-
-
-def cell_folder(folder: Path, method: str) -> Path:
-    (found,) = (suite_folder(folder) / "cells").glob(f"*-{method}-s0-*")
-    return found
-
-
-def outcome(folder: Path) -> dict[str, tuple[object, ...]]:
-    """What must be the same however a run was disturbed: checkpoint, predictions and scores of each cell."""
-    return {
-        record.identity.method: (
-            record.checkpoint_sha256,
-            record.evaluations[0].predictions_sha256,
-            record.evaluations[0].total,
-            record.training.final_losses,
-        )
-        for record in read_records(suite_folder(folder) / "records")
-    }
 
 
 def test_a_run_leaves_a_record_with_its_counts_a_cell_and_a_leaderboard(finished: Path) -> None:
@@ -374,38 +316,17 @@ def test_a_lost_record_is_assembled_again_without_running_anything(copy: Path) -
     assert outcome(copy) == before
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["bench", "minni"], "did you mean 'mini'"),
-        (["bnch"], "did you mean 'bench'"),
-        (["bench", "mini", "--sede", "3"], "sede"),
-        (["bench", "mini", "--seeds", "0"], "seeds"),
-        (["leaderboard", "mini", "--results", "nowhere"], "no record of this suite"),
-        (["bench", "smoke", "--results", "/proc/none"], "cannot be written"),
-    ],
-)
-def test_bad_words_are_answered_in_one_line_with_exit_code_2(tmp_path: Path, words: list[str], said: str) -> None:
-    run = subprocess.run(command(*words), cwd=tmp_path, text=True, capture_output=True)
-    assert run.returncode == 2
-    assert said in run.stderr
-    assert len(run.stderr.strip().splitlines()) == 1
-
-
 @pytest.mark.slow
 def test_publish_never_replaces_a_folder_of_runs_or_of_anything_else(copy: Path) -> None:
-    for out in ("results/local", "results"):
-        run = subprocess.run(
-            command("publish", "tiny.yaml", "--out", out, "--no-readme"), cwd=copy, text=True, capture_output=True
-        )
-        (copy / "results/tiny").mkdir(exist_ok=True)
-        (copy / "results/tiny/mine.txt").write_text("precious")
-        if out == "results/local":
-            assert (run.returncode, "runs live there" in run.stderr) == (2, True)
-    run = subprocess.run(command("publish", "tiny.yaml", "--no-readme"), cwd=copy, text=True, capture_output=True)
+    words = command("publish", "tiny.yaml", "--no-readme")
+    run = subprocess.run([*words, "--out", "results/local"], cwd=copy, text=True, capture_output=True)
+    assert (run.returncode, "runs live there" in run.stderr) == (2, True)
+    assert cell_folder(copy, "samiro").is_dir()
+    (copy / "results/tiny").mkdir()
+    (copy / "results/tiny/mine.txt").write_text("precious")
+    run = subprocess.run(words, cwd=copy, text=True, capture_output=True)
     assert (run.returncode, "would be lost" in run.stderr) == (2, True)
     assert (copy / "results/tiny/mine.txt").read_text() == "precious"
-    assert cell_folder(copy, "samiro").is_dir()
 
 
 def test_publish_refuses_predictions_that_are_not_the_recorded_ones(copy: Path) -> None:
@@ -470,37 +391,3 @@ def test_publish_copies_what_can_be_checked_and_fills_the_readme(copy: Path) -> 
     )
     assert "yesterday" not in readme
     assert "ufldv2_micro" in readme
-
-
-@pytest.mark.slow
-def test_the_smoke_suite_learns_something(tmp_path: Path) -> None:
-    run = subprocess.run(command("bench", "smoke"), cwd=tmp_path, text=True, capture_output=True)
-    assert run.returncode == 0, run.stderr
-    for record in read_records(tmp_path / "results/local/smoke/records"):
-        assert record.evaluations[0].total.f1_50 is not None
-        assert record.evaluations[0].total.f1_50 > 0.15
-
-
-@pytest.mark.slow
-def test_a_divergence_is_told_with_its_images_and_the_rest_of_the_matrix_goes_on(tmp_path: Path) -> None:
-    """Also among two processes that share the batches."""
-    methods = "  resa_micro:\n    recipe: {steps: 6, batch_size: 4, learning_rate: 1.0e+30}\nmethods:\n  baseline:\n"
-    text = TINY[: TINY.index("oracles:")] + TINY[TINY.index("detectors:") : TINY.index("methods:")] + methods
-    text += "training: {threads: 1, device: cpu, processes: 2}\nthroughput: lane-latency/1-short\n"
-    (tmp_path / "tiny.yaml").write_text(text)
-    run = bench(tmp_path)
-    assert run.returncode == 1
-    (told,) = [line for line in run.stderr.splitlines() if "TrainingDiverged" in line]
-    assert "training diverged at step 2: the loss isn't finite; losses: mask nan" in told
-    assert told.count(".jpg") == 4
-    (record,) = read_records(suite_folder(tmp_path) / "records")
-    assert record.identity.detector == "ufldv2_micro"
-    assert (record.identity.processes, record.training.micro_batch_size) == (2, 2)
-    assert list(disagreements(record)) == []
-    status = subprocess.run(command("status", "tiny.yaml", "--json"), cwd=tmp_path, text=True, capture_output=True)
-    (failed,) = [cell for cell in json.loads(status.stdout)["cells"] if cell["last"]]
-    assert "resa_micro" in failed["cell"]
-    assert "training diverged at step 2" in failed["last"]
-    (log,) = (suite_folder(tmp_path) / "cells").glob("*resa_micro*/train.part/training.jsonl")
-    last = json.loads(log.read_text().splitlines()[-1])
-    assert (last["step"], last["diverged"], len(last["batch"])) == (2, "the loss isn't finite", 4)

@@ -5,11 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -21,29 +17,20 @@ from torch.utils import _pytree as pytree
 
 from detectors.base import tap_module
 from detectors.checkpoints import import_checkpoint
-from detectors.registry import TABLE, UPSTREAM, bridge_class, find_adapter
-from detectors.upstream import checkouts
-from detectors.upstream.bridge import NO_LICENCE, Bridge, PairedBridge
-from detectors.upstream.isolation import cuda_is_here, running_on
-from detectors.upstream.repositories import REPOSITORIES
+from detectors.registry import find_adapter
+from detectors.upstream.bridge import Bridge
 from detectors.upstream.running import training_without_dropout
 from harness.cli.main import main
 from harness.conformance.bridges import PAGE as BRIDGES_PAGE
 from harness.conformance.bridges import bridges_by_class, read_stand_ins
 from harness.conformance.subject import Subject, subject_of
-from harness.errors import InputError, InputWarning
 from harness.inference.predict import Settings, predict
 from harness.lanes import Lane
 from harness.methods.samiro import TERM
 from harness.parity.lanes import compared, point_distances
 from harness.training.determinism import seed_everything
 from harness.training.optimization import build_optimization
-
-CHECKOUTS = os.environ.get(checkouts.VARIABLE)
-
-needs_checkouts = pytest.mark.skipif(
-    CHECKOUTS is None, reason=f"needs {checkouts.VARIABLE}, a folder of checkouts of upstream repositories"
-)
+from tests.checkouts import needs_checkouts
 
 SUITE = Path(__file__).parent / "bridged.yaml"
 
@@ -73,74 +60,6 @@ ALONE = [
 def subject(name: str, folder: Path) -> Subject:
     adapter = find_adapter(name)
     return subject_of(name, next(iter(adapter.meta.configurations)), folder)
-
-
-@pytest.mark.parametrize(
-    ("name", "repository"),
-    [
-        ("clrnet_resnet18_upstream", "CLRNet"),
-        ("clrernet_dla34_upstream", "CLRerNet"),
-        ("clrkdnet_resnet18_upstream", "CLRKDNet"),
-        ("laneatt_resnet122_upstream", "LaneATT"),
-        ("lstr_resnet18s_upstream", "LSTR"),
-        ("polarrcnn_resnet18_upstream", "PolarRCNN"),
-        ("bezierlanenet_resnet18_upstream", "pytorch-auto-drive"),
-        ("srlane_resnet18_upstream", "SRLane"),
-        ("ufld_resnet18_upstream", "Ultra-Fast-Lane-Detection"),
-        ("ufldv2_resnet18_upstream", "Ultra-Fast-Lane-Detection-v2"),
-    ],
-)
-def test_without_a_checkout_a_bridge_is_refused_in_a_line(name, repository, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv(checkouts.VARIABLE, raising=False)
-    with pytest.raises(
-        InputError, match=rf"no checkout of {repository}: .*`samiro-bench detectors fetch {repository}`"
-    ):
-        find_adapter(name)
-
-
-@pytest.mark.parametrize("name", UPSTREAM)
-def test_a_bridge_offers_the_names_that_are_registered_with_facts_of_its_repository(name):
-    bridge = bridge_class(name)
-    meta, repository = bridge.metas[name], REPOSITORIES[bridge.reference.repository]
-    assert meta.name == name
-    assert set(meta.configurations) <= set(bridge.reference.variants[name.removesuffix("_upstream")])
-    assert (name.removesuffix("_upstream") in TABLE) == issubclass(bridge, PairedBridge)
-    assert (meta.upstream, meta.commit) == (repository.url, repository.commit)
-    assert meta.licence == (repository.licence or NO_LICENCE)
-
-
-def test_listing_tells_third_party_code_without_a_checkout(monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv(checkouts.VARIABLE, raising=False)
-    assert main(["detectors", "list", "--json"]) == 0
-    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["upstream"]}
-    assert set(rows) == set(UPSTREAM)
-    shown = rows["clrnet_resnet18_upstream"]
-    assert shown["checkout"] == "none: samiro-bench detectors fetch CLRNet"
-    assert (shown["family"], shown["year"], shown["licence"]) == ("anchor", 2022, "Apache-2.0")
-    assert "Cross Layer Refinement" in shown["paper"]
-    assert shown["parameters"] == {"culane": 11_774_387, "tusimple": 11_774_773, "llamas": 11_774_387}
-    assert shown["parity"] == "differs as documented: culane, tusimple, llamas"
-    assert rows["srlane_resnet18_upstream"]["parity"] is None
-    for name in ("polarrcnn_resnet18_upstream", "srlane_resnet18_upstream"):
-        assert "your own checkout only" in rows[name]["licence"]
-
-
-def test_listing_says_that_the_variable_names_no_folder(monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv(checkouts.VARIABLE, str(tmp_path / "absent"))
-    assert main(["detectors", "list", "--json"]) == 0
-    told = {row["checkout"] for row in json.loads(capsys.readouterr().out)["upstream"]}
-    assert told == {"none: SAMIRO_BENCH_UPSTREAM names no folder"}
-
-
-def test_code_that_names_a_gpu_runs_where_its_input_is():
-    tensor = torch.zeros(2)
-    with cuda_is_here():
-        assert tensor.cuda().device.type == "cpu"
-        with running_on(torch.device("meta")):
-            assert tensor.cuda().device.type == "meta"
-        assert tensor.cuda(0).device.type == "cpu"
 
 
 @pytest.mark.slow
@@ -354,56 +273,6 @@ def test_a_released_checkpoint_finds_in_a_bridge_the_lanes_of_real_frames_that_i
     assert apart.largest < 1.0
 
 
-CLASHING = ("ufld_resnet18", "lstr_resnet18s", "ufldv2_resnet18", "laneatt_resnet122", "resa_resnet18")
-"""Bridges to repositories that have `utils`, `model`, `models`, `lib`, `data` and `configs` among them, several of each."""
-
-
-def state_of(checkout: Path) -> tuple[str, list[Path]]:
-    """What git says of a checkout, and its files of byte code."""
-    said = subprocess.run(
-        ["git", "--no-optional-locks", "-C", str(checkout), "status", "--porcelain", "--ignored"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    return said, sorted(checkout.rglob("*.pyc"))
-
-
-@pytest.mark.slow
-@needs_checkouts
-def test_bridges_whose_packages_have_the_same_names_run_in_one_process_in_either_order(tmp_path, monkeypatch):
-    ours = {name: ModuleType(name) for name in ("utils", "model", "models", "lib", "libs", "data", "configs", "config")}
-    for name, module in ours.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    assert CHECKOUTS is not None
-    repositories = {bridge_class(f"{name}_upstream").reference.repository for name in CLASHING}
-    before = {one: state_of(Path(CHECKOUTS) / one) for one in repositories}
-    path, folder = list(sys.path), os.getcwd()
-    seen: list[dict[str, Any]] = []
-    for order in (CLASHING, CLASHING[::-1]):
-        built = {}
-        for name in order:
-            adapter = find_adapter(f"{name}_upstream")
-            seed_everything(0)
-            built[name] = adapter.detector(adapter.meta, "tusimple").eval()
-        outputs = {}
-        with torch.no_grad():
-            # In turns, when all are there.
-            for name, detector in built.items():
-                size = detector.configuration.input.network
-                shown = torch.arange(3 * size[0] * size[1]).reshape(1, 3, *size).remainder(251).to(torch.uint8)
-                outputs[name] = detector(shown)
-                detector.decode(outputs[name], [detector.geometry_of(detector.configuration.input.frame)])
-        seen.append(outputs)
-        assert {name: sys.modules[name] for name in ours} == ours
-        assert not [name for name in sys.modules if name.partition(".")[0] in ours and name not in ours]
-        assert (list(sys.path), os.getcwd()) == (path, folder)
-    for name in CLASHING:
-        for one, other in zip(*(pytree.tree_leaves(outputs[name]) for outputs in seen), strict=True):
-            assert torch.equal(torch.as_tensor(one), torch.as_tensor(other)), name
-    assert {one: state_of(Path(CHECKOUTS) / one) for one in repositories} == before
-
-
 @pytest.mark.slow
 @needs_checkouts
 def test_the_page_names_what_stands_in_for_packages():
@@ -413,66 +282,6 @@ def test_the_page_names_what_stands_in_for_packages():
         detector = adapter.detector(adapter.meta, next(iter(adapter.meta.configurations)))
         assert isinstance(detector, Bridge)
         assert list(detector.upstream.upstream.stand_ins) == page[names[0]]
-
-
-@pytest.mark.slow
-@needs_checkouts
-@pytest.mark.parametrize(
-    ("gone", "told"),
-    [
-        (
-            "clrnet/models/necks/fpn.py",
-            "its code can't be imported (No module named 'clrnet.models.necks.fpn'); restore",
-        ),
-        ("configs/clrnet/clr_resnet18_culane.py", "has no configs/clrnet/clr_resnet18_culane.py; restore the checkout"),
-        ("clrnet/models/heads/clr_head.py", "has no clrnet/models/heads/clr_head.py; give a checkout"),
-    ],
-)
-def test_a_checkout_that_lacks_a_file_is_told_in_a_line(gone, told, tmp_path, monkeypatch):
-    assert CHECKOUTS is not None
-    clone = ["git", "clone", "-q", "--shared", str(Path(CHECKOUTS) / "CLRNet"), str(tmp_path / "CLRNet")]
-    subprocess.run(clone, check=True)
-    monkeypatch.setenv(checkouts.VARIABLE, str(tmp_path))
-    (tmp_path / "CLRNet" / gone).unlink()
-    with pytest.warns(InputWarning, match="with local changes; CLRNet is known at"):
-        adapter = find_adapter("clrnet_resnet18_upstream")
-    with pytest.raises(InputError) as refused:
-        adapter.detector(adapter.meta, "culane")
-    assert told in str(refused.value)
-
-
-@pytest.mark.slow
-@needs_checkouts
-@pytest.mark.parametrize(("added", "told"), [("raise OSError('mine')", "OSError: mine"), ("def (:", "SyntaxError: ")])
-def test_changed_code_that_can_not_be_built_is_told_in_a_line(added, told, tmp_path, monkeypatch):
-    assert CHECKOUTS is not None
-    clone = ["git", "clone", "-q", "--shared", str(Path(CHECKOUTS) / "CLRNet"), str(tmp_path / "CLRNet")]
-    subprocess.run(clone, check=True)
-    monkeypatch.setenv(checkouts.VARIABLE, str(tmp_path))
-    with (tmp_path / "CLRNet" / "clrnet" / "models" / "heads" / "clr_head.py").open("a") as stream:
-        stream.write(f"\n{added}\n")
-    with pytest.warns(InputWarning, match="with local changes; CLRNet is known at"):
-        adapter = find_adapter("clrnet_resnet18_upstream")
-    with pytest.raises(InputError, match=rf"its code can't be built \({told}.*\); check out 7269e9d1c1c6\w+, without"):
-        adapter.detector(adapter.meta, "culane")
-
-
-@pytest.mark.slow
-@needs_checkouts
-def test_what_is_missing_when_the_code_runs_is_told_in_a_line(tmp_path, monkeypatch):
-    assert CHECKOUTS is not None
-    clone = ["git", "clone", "-q", "--shared", str(Path(CHECKOUTS) / "CLRNet"), str(tmp_path / "CLRNet")]
-    subprocess.run(clone, check=True)
-    monkeypatch.setenv(checkouts.VARIABLE, str(tmp_path))
-    file = tmp_path / "CLRNet" / "clrnet" / "datasets" / "culane.py"
-    file.write_text(f"import a_missing_package\n{file.read_text()}")
-    with pytest.warns(InputWarning, match="with local changes"):
-        adapter = find_adapter("clrnet_resnet18_upstream")
-    detector = adapter.detector(adapter.meta, "culane").eval()
-    outputs = torch.zeros(1, 192, 78)
-    outputs[..., 1], outputs[..., 5], outputs[..., 6:] = 9.0, 60 / 71, 0.3
-    with pytest.raises(InputError, match="CLRNet: its code needs the package a_missing_package: install it, or name"):
-        detector.decode(outputs, [detector.geometry_of((590, 1640))])
 
 
 @pytest.mark.slow

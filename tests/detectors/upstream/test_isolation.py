@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,10 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils import _pytree as pytree
 
-from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, former_numpy_names, replaced, stand_in
+from detectors.registry import bridge_class, find_adapter
+from detectors.upstream.isolation import (
+    Isolation,
+    bare_package,
+    cuda_is_here,
+    former_numpy_names,
+    replaced,
+    running_on,
+    stand_in,
+)
 from harness.errors import InputError
 from harness.pytorch.torchvision_guard import ensure_torchvision
+from harness.training.determinism import seed_everything
+from tests.checkouts import CHECKOUTS, needs_checkouts
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -182,3 +195,64 @@ def test_a_wrong_folder_is_refused_with_its_name(checkout: Path) -> None:
         Isolation(checkout / "nowhere")
     with pytest.raises(InputError, match=r"one: has no lib/other\.py"):
         Isolation(checkout, needs=["lib/net.py", "lib/other.py"])
+
+
+def test_code_that_names_a_gpu_runs_where_its_input_is() -> None:
+    tensor = torch.zeros(2)
+    with cuda_is_here():
+        assert tensor.cuda().device.type == "cpu"
+        with running_on(torch.device("meta")):
+            assert tensor.cuda().device.type == "meta"
+        assert tensor.cuda(0).device.type == "cpu"
+
+
+CLASHING = ("ufld_resnet18", "lstr_resnet18s", "ufldv2_resnet18", "laneatt_resnet122", "resa_resnet18")
+"""Bridges to repositories that have `utils`, `model`, `models`, `lib`, `data` and `configs` among them, several of each."""
+
+
+def state_of(checkout: Path) -> tuple[str, list[Path]]:
+    """What git says of a checkout, and its files of byte code."""
+    said = subprocess.run(
+        ["git", "--no-optional-locks", "-C", str(checkout), "status", "--porcelain", "--ignored"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return said, sorted(checkout.rglob("*.pyc"))
+
+
+@pytest.mark.slow
+@needs_checkouts
+def test_bridges_whose_packages_have_the_same_names_run_in_one_process_in_either_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours = {name: ModuleType(name) for name in ("utils", "model", "models", "lib", "libs", "data", "configs", "config")}
+    for name, module in ours.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    assert CHECKOUTS is not None
+    repositories = {bridge_class(f"{name}_upstream").reference.repository for name in CLASHING}
+    before = {one: state_of(Path(CHECKOUTS) / one) for one in repositories}
+    path, folder = list(sys.path), os.getcwd()
+    seen: list[dict[str, Any]] = []
+    for order in (CLASHING, CLASHING[::-1]):
+        built = {}
+        for name in order:
+            adapter = find_adapter(f"{name}_upstream")
+            seed_everything(0)
+            built[name] = adapter.detector(adapter.meta, "tusimple").eval()
+        outputs = {}
+        with torch.no_grad():
+            # In turns, when all are there.
+            for name, detector in built.items():
+                size = detector.configuration.input.network
+                shown = torch.arange(3 * size[0] * size[1]).reshape(1, 3, *size).remainder(251).to(torch.uint8)
+                outputs[name] = detector(shown)
+                detector.decode(outputs[name], [detector.geometry_of(detector.configuration.input.frame)])
+        seen.append(outputs)
+        assert {name: sys.modules[name] for name in ours} == ours
+        assert not [name for name in sys.modules if name.partition(".")[0] in ours and name not in ours]
+        assert (list(sys.path), os.getcwd()) == (path, folder)
+    for name in CLASHING:
+        for one, other in zip(*(pytree.tree_leaves(outputs[name]) for outputs in seen), strict=True):
+            assert torch.equal(torch.as_tensor(one), torch.as_tensor(other)), name
+    assert {one: state_of(Path(CHECKOUTS) / one) for one in repositories} == before

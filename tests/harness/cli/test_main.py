@@ -108,3 +108,22 @@ def test_the_console_script_loads_nothing_before_it_takes_ctrl_c() -> None:
     command = [sys.executable, "-c", LOADED_BY_THE_SCRIPT.replace("harness.cli.script", module)]
     run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert json.loads(run.stdout) == ["harness", "harness.cli", "harness.cli.script"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bench", "minni"], "did you mean 'mini'"),
+        (["bnch"], "did you mean 'bench'"),
+        (["bench", "mini", "--sede", "3"], "sede"),
+        (["bench", "mini", "--seeds", "0"], "seeds"),
+        (["leaderboard", "mini", "--results", "nowhere"], "no record of this suite"),
+        (["bench", "smoke", "--results", "/proc/none"], "cannot be written"),
+    ],
+)
+def test_bad_words_are_answered_in_one_line_with_exit_code_2(tmp_path: Path, words: list[str], said: str) -> None:
+    command = [sys.executable, "-m", "harness.cli.main", *words]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 2
+    assert said in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1

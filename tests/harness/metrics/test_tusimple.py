@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from hypothesis import strategies as st
 from harness.errors import InputError
 from harness.metrics.tusimple import score_file, score_image
 from harness.metrics.tusimple_lanes import accuracies, careful_accuracies, fitted_slope, official_slope
-from harness.metrics.tusimple_text import parsed
+from tests.harness.metrics.tusimple_files import GOOD, write
 
 
 @pytest.fixture(scope="session")
@@ -142,13 +140,6 @@ def test_an_image_that_counts_as_one_without_a_right_lane_is_not_compared(run_ti
         score_image([[None] * 20], PLAIN, 0)
 
 
-def test_labels_without_a_line_are_refused(tmp_path):
-    for name in ("gt.json", "pred.json"):
-        (tmp_path / name).write_text("")
-    with pytest.raises(InputError, match=r"gt\.json: no line"):
-        score_file(tmp_path / "gt.json", tmp_path / "pred.json")
-
-
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_careful_way_gives_the_same(seed):
@@ -191,27 +182,6 @@ def test_odd_values_that_numpy_fails_on_are_errors(truth, lane, rows):
         accuracies([lane], [truth], rows)
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("[01, -007.5, 5., -, -.5, 1.e2, 00]", [1, -7.5, 5.0, 0, -0.5, 100.0, 0]),
-        ('["a\tb", "01."]', ["a\tb", "01."]),
-        ("[-Infinity, 1e400, 1e-005, -]", [-np.inf, np.inf, 1e-5, 0]),
-        ("[NaN]", None),
-        ("[.5]", ValueError),
-        ("[1..2]", ValueError),
-        ("[-e5]", ValueError),
-        ("[1,]", ValueError),
-    ],
-)
-def test_json_is_read_as_leniently_as_by_ujson(text, value):
-    if value is ValueError:
-        with pytest.raises(ValueError, match="char"):
-            parsed(text)
-    else:
-        assert value is None or parsed(text) == value
-
-
 def test_labels_without_rows_have_no_accuracy(tmp_path):
     label = {"raw_file": "a", "lanes": [[]], "h_samples": []}
     counts, odd = score_file(*write(tmp_path, [{**GOOD, "lanes": [[]]}], [label]))
@@ -222,169 +192,6 @@ def test_labels_without_rows_have_no_accuracy(tmp_path):
     assert (counts.mean(counts.accuracy), counts.mean(counts.fn), odd) == (0.0, 1.0, ())
 
 
-def test_only_labels_that_are_asked_for_need_their_keys(tmp_path):
-    label = {"raw_file": "a", "lanes": [[5, 6, 7]], "h_samples": [10, 20, 30]}
-    counts, _ = score_file(*write(tmp_path, [GOOD, GOOD], [label, {"raw_file": "b"}]))
-    assert counts.labelled == 2
-    with pytest.raises(InputError, match=r"gt\.json, line 2: no key 'lanes'"):
-        score_file(*write(tmp_path, [GOOD, {**GOOD, "raw_file": "b"}], [label, {"raw_file": "b"}]))
-
-
-@pytest.mark.parametrize("lanes", [[[5, 6]], [[5, 6, 7, 8]], [[5, 6, 7], [5, 6]]])
-def test_label_lanes_of_another_length_than_the_rows_are_refused(tmp_path, lanes):
-    with pytest.raises(InputError, match=r"gt\.json"):
-        score_file(*write(tmp_path, [GOOD], [{**LABEL, "lanes": lanes}]))
-
-
-def write(folder, predictions, labels=None):
-    label = {"raw_file": "a", "lanes": [[5, 6, 7]], "h_samples": [10, 20, 30]}
-    (folder / "gt.json").write_text("".join(json.dumps(line) + "\n" for line in labels or [label]))
-    (folder / "pred.json").write_text("".join(f"{p if isinstance(p, str) else json.dumps(p)}\n" for p in predictions))
-    return folder / "gt.json", folder / "pred.json"
-
-
-LABEL = {"raw_file": "a", "lanes": [[5, 6, 7]], "h_samples": [10, 20, 30]}
-GOOD = {"raw_file": "a", "lanes": [[5, 6, 7]], "run_time": 1}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "",
-        "{",
-        "[1]",
-        "7",
-        {**GOOD, "lanes": [[5, 6]]},
-        {**GOOD, "lanes": [[5, 6, "7"]]},
-        {**GOOD, "lanes": [["5", "6", "7"]]},
-        {**GOOD, "lanes": [[5, 6, None]]},
-        {**GOOD, "lanes": [5, 6, 7]},
-        {**GOOD, "lanes": None},
-        {**GOOD, "run_time": "1"},
-        {**GOOD, "raw_file": "b"},
-        {**GOOD, "raw_file": ["a"]},
-        {**GOOD, "run_time": None},
-        {**GOOD, "lanes": [[[5, 5], [6, 6], [7, 7]]]},
-        '{"raw_file": "a", "lanes": [[5, 6, .5]], "run_time": 1}',
-        "\ufeff{}",
-        "[" * 100000,
-    ],
-)
-def test_bad_lines_are_refused_and_named(tmp_path, line):
-    with pytest.raises(InputError, match=r"pred\.json, line 1: "):
-        score_file(*write(tmp_path, [line]))
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["200.000000000000014210854715202005", "200.000000000000014210854715202", "200.00000000000003", "20e1", "200.5"],
-)
-def test_a_run_time_at_the_limit_is_what_python_reads(tmp_path, text):
-    # The first lies just above the middle of 200 and the next double, the second just below it.
-    line = f'{{"raw_file": "a", "lanes": [[5, 6, 7]], "run_time": {text}}}'
-    counts, _ = score_file(*write(tmp_path, [line]))
-    assert counts.accuracy.tolist() == [0.0 if float(text) > 200 else 1.0]
-
-
-@pytest.mark.parametrize("run_time", ["1", None, [1], {}])
-def test_a_run_time_that_is_no_number_is_named(tmp_path, run_time):
-    with pytest.raises(InputError, match=r"pred\.json, line 1: run_time is .*, not a number: give milliseconds"):
-        score_file(*write(tmp_path, [{**GOOD, "run_time": run_time}]))
-
-
-NAN = float("nan")
-
-
-@pytest.mark.parametrize(
-    ("line", "what", "accuracy"),
-    [
-        # values that the official script has these answers for
-        ({**GOOD, "run_time": 200.5}, "run_time 200.5 is above 200", 0.0),
-        ({**GOOD, "run_time": 10**400}, "run_time 1000.*000 is above 200", 0.0),
-        ({**GOOD, "run_time": 201, "more": 1}, "run_time 201 is above 200", 0.0),
-        ({**GOOD, "run_time": NAN}, "run_time: nan is not finite", 1.0),
-        ({**GOOD, "run_time": True}, "run_time: a truth value", 1.0),
-        ({**GOOD, "lanes": [[5, 6, NAN]]}, "lanes: nan is not finite", 2 / 3),
-        ({**GOOD, "lanes": [[5, 6, 7], [True, 6, 7]]}, "lanes: a truth value", 1.0),
-        ({**GOOD, "lanes": [[[5], [6], [7]]]}, "lanes: a list, not a number", 3.0),
-        ({**GOOD, "lanes": {}}, "lanes: an object, not a list of lanes", 0.0),
-        ({**GOOD, "lanes": ""}, "lanes: a text, not a list of lanes", 0.0),
-        (
-            '{"raw_file": "a", "lanes": [[9, 9, 9]], "run_time": 1, "lanes": [[5, 6, 7]]}',
-            "key 'lanes' .* more than",
-            1.0,
-        ),
-        ('{"raw_file": "b", "lanes": [[5, 6, 7]], "run_time": 1, "raw_file": "a"}', "key 'raw_file' .* more than", 1.0),
-    ],
-)
-def test_odd_predictions_are_counted_and_said_and_refused_when_strict(tmp_path, line, what, accuracy):
-    files = write(tmp_path, [GOOD, line], [LABEL, {**LABEL, "raw_file": "c"}])
-    counts, odd = score_file(*files)
-    assert counts.accuracy.tolist() == pytest.approx([1.0, accuracy])
-    (oddity,) = (one for one in odd if "predicted again" not in one.what)
-    assert (oddity.file, oddity.line) == (files[1], 2)
-    assert re.match(what, oddity.what)
-    files = write(tmp_path, [line])
-    with pytest.raises(InputError, match=rf"pred\.json, line 1: {what}"):
-        score_file(*files, strict=True)
-
-
-@pytest.mark.parametrize(
-    ("label", "what"),
-    [
-        ({"lanes": [[5, 6, False]]}, "lanes: a truth value"),
-        ({"h_samples": [10, 20, True]}, "h_samples: a truth value"),
-        ({"h_samples": "abc", "lanes": []}, "h_samples: a text"),
-    ],
-)
-def test_odd_labels_are_counted_and_said(tmp_path, label, what):
-    files = write(tmp_path, [GOOD], [{**LABEL, **label}])
-    _, (oddity,) = score_file(*files)
-    assert (oddity.file, oddity.line) == (files[0], 1)
-    assert oddity.what.startswith(what)
-
-
-def test_of_repeated_labels_the_last_counts_and_that_is_said(tmp_path):
-    files = write(tmp_path, [GOOD, GOOD], [{**LABEL, "lanes": [[900, 900, 900]]}, LABEL])
-    counts, odd = score_file(*files)
-    assert counts.accuracy.tolist() == [1.0, 1.0]
-    # The official mean is over the labels' names (`len(gts)`), of which there is one.
-    assert (counts.labelled, counts.mean(counts.accuracy)) == (1, 2.0)
-    assert (odd[0].file, odd[0].line) == (files[0], 1)
-    assert "labelled again on line 2" in odd[0].what
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        GOOD,
-        {**GOOD, "run_time": 200},
-        {**GOOD, "lanes": []},
-        {**GOOD, "more": [True, None, "x"], "h_samples": "any"},
-        {**GOOD, "lanes": [[5.0, 6.5, -2]]},
-        '{"raw_file": "a", "lanes": [[05, 6e0, 7.]], "run_time": 1e-1}',
-    ],
-)
-def test_nothing_is_said_of_what_is_not_odd(tmp_path, line):
-    assert score_file(*write(tmp_path, [line]), strict=True)[1] == ()
-
-
-def test_no_name_that_is_nan_is_that_of_a_label(tmp_path):
-    files = write(tmp_path, [{**GOOD, "raw_file": NAN}], [{**LABEL, "raw_file": NAN}])
-    with pytest.raises(InputError, match=r"pred\.json, line 1: raw_file nan is not in"):
-        score_file(*files)
-
-
-def test_a_repeated_image_is_odd(tmp_path):
-    label = {"lanes": [[5, 6, 7]], "h_samples": [10, 20, 30]}
-    files = write(tmp_path, [GOOD, GOOD], [{"raw_file": "a", **label}, {"raw_file": "b", **label}])
-    counts, odd = score_file(*files)
-    assert counts.labelled == 2
-    assert odd[0].line == 2
-    with pytest.raises(InputError, match="line 2"):
-        score_file(*files, strict=True)
-
-
 def test_both_f1_definitions(tmp_path):
     far = [900, 900, 900]
     counts, _ = score_file(*write(tmp_path, [{**GOOD, "lanes": [[5, 6, 7], far, far]}]))
@@ -392,28 +199,3 @@ def test_both_f1_definitions(tmp_path):
     assert counts.f1_matched == pytest.approx(2 * 1 / (1 + 3))
     precision, recall = 1 / 3, 1.0
     assert counts.f1_clrnet == pytest.approx(2 * precision * recall / (precision + recall))
-
-
-@given(st.binary(max_size=120))
-def test_bytes_that_are_no_predictions_are_refused(tmp_path_factory, text):
-    labels, predictions = write(tmp_path_factory.mktemp("fuzz"), [GOOD])
-    predictions.write_bytes(text)
-    with pytest.raises(InputError, match=r"pred\.json"):
-        score_file(labels, predictions)
-
-
-LINE = json.dumps(GOOD).encode() + b"\n"
-
-
-@given(
-    st.integers(0, len(LINE)),
-    st.integers(0, 4),
-    st.one_of(st.binary(max_size=3), st.sampled_from([b"7", b"1e", b"-", b".5"])),
-)
-def test_a_line_with_other_bytes_in_it_is_scored_or_refused(tmp_path_factory, start, length, other):
-    files = write(tmp_path_factory.mktemp("fuzz"), [GOOD])
-    files[1].write_bytes(LINE[:start] + other + LINE[start + length :])
-    with suppress(InputError):
-        counts, _ = score_file(*files)
-        assert (counts.images, counts.labelled, counts.n_gt.tolist()) == (("a",), 1, [1])
-        assert counts.matched.tolist() == [int(counts.accuracy[0] >= 0.85)]

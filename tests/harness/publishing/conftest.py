@@ -1,4 +1,4 @@
-"""Labels that are made once, and submissions to be damaged."""
+"""Labels that are made once, and publications and submissions to be damaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from harness.publishing.expected import ExpectedSuite
 from harness.records.record import Record, read_record
 from harness.rendered.dataset import label_dataset
 from harness.rendered.spec import RenderSpec, dataset_key
-from tests.harness.publishing.forging import MINI, RECORD, submission
+from tests.harness.publishing.forging import MINI, RECORD, hashed_again, submission
+from tests.harness.publishing.published_rows import REST
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +62,21 @@ def one_row(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alice(one_row: Path, tmp_path: Path) -> Path:
     """A submission of one row, to be damaged."""
     return Path(shutil.copytree(one_row, tmp_path / "mini/alice"))
+
+
+@pytest.fixture(scope="session")
+def two_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published mini suite with two of its rows and without its page, to be quick."""
+    folder = Path(shutil.copytree(MINI, tmp_path_factory.mktemp("published") / "mini"))
+    shutil.rmtree(folder / "site")
+    for name in REST:
+        for path in folder.glob(f"*/{name}.*"):
+            path.unlink()
+    hashed_again(folder)
+    return folder
+
+
+@pytest.fixture
+def mini(two_rows: Path, tmp_path: Path) -> Path:
+    """A copy of two published rows, to be damaged."""
+    return Path(shutil.copytree(two_rows, tmp_path / "mini"))

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.estimates import clrnet_f1_estimates, difference, f1_estimates, mean_estimates, mean_f1_estimates
+from harness.report.estimates import (
+    Estimates,
+    clrnet_f1_estimates,
+    difference,
+    f1_estimates,
+    mean_estimates,
+    mean_f1_estimates,
+    mean_over,
+    share_of,
+)
 
 RNG = np.random.default_rng(7)
 
@@ -109,3 +120,32 @@ def test_another_unit_scales_the_score_and_its_influences_alike() -> None:
     count = mean.scaled(3.0)
     assert count.values == pytest.approx([6.0])
     assert count.influence == pytest.approx(np.array([[2.0, -2.0]]))
+
+
+def test_the_influence_of_a_share_is_its_derivative_by_a_clips_weight() -> None:
+    rng = np.random.default_rng(4)
+    labels, images = rng.integers(2, 9, 12), np.full(12, 3)
+    clean, foggy = (rng.integers(0, labels + 1, (2, 12)) for _ in range(2))
+    predictions = labels + rng.integers(0, 3, (2, 12))
+
+    def estimates(found: Any, weights: Any) -> Estimates:
+        made = f1_estimates(found * weights, labels * weights, predictions * weights, images)
+        assert made is not None
+        return made
+
+    def share(weights: Any) -> Estimates:
+        made = share_of(mean_over([estimates(foggy, weights), estimates(clean, weights)]), estimates(clean, weights))
+        assert made is not None
+        return made
+
+    step, whole = 1e-6, share(np.ones(12))
+    for clip in range(12):
+        moved = share(np.where(np.arange(12) == clip, 1 + step, 1.0))
+        assert (moved.values - whole.values) / step == pytest.approx(whole.influence[:, clip], rel=1e-4, abs=1e-7)
+
+
+def test_a_share_of_nothing_is_no_share() -> None:
+    nothing = Estimates(np.zeros(2), np.zeros((2, 3)), np.ones(3))
+    assert share_of(nothing, nothing) is None
+    one_seed_of_two = Estimates(np.array([0.5, 0.0]), np.zeros((2, 3)), np.ones(3))
+    assert share_of(one_seed_of_two, one_seed_of_two) is None

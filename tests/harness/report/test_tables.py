@@ -1,4 +1,4 @@
-"""Markdown, CSV and terminal output of hand-made records."""
+"""Markdown tables of hand-made records: their figures, columns and notes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import io
 import random
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,46 +14,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.records.counts import OverlapCounts
 from harness.records.record import Submission
 from harness.report.cells import score_text
 from harness.report.columns import Column
-from harness.report.leaderboard import Leaderboard, leaderboard
+from harness.report.leaderboard import leaderboard
 from harness.report.rows import Score
-from harness.report.table_csv import header, to_csv
+from harness.report.table_csv import to_csv
 from harness.report.tables import scores_to_markdown, to_markdown, write_leaderboard
 from harness.report.terminal import print_leaderboard
-from tests.harness.report.boards import csv_lines
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def tables_of(text: str) -> list[list[dict[str, str]]]:
-    """The pipe tables of a Markdown text, each a list of rows by column title."""
-    tables, current = [], []
-    for line in [*text.splitlines(), ""]:
-        if line.startswith("|"):
-            current.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
-        elif current:
-            tables.append([dict(zip(current[0], cells, strict=True)) for cells in current[2:]])
-            current = []
-    return tables
-
-
-def by_hand(made: Any, folder: Path) -> Leaderboard:
-    """Ten images of ten clips with 4 lanes each: the baseline misses 4 of 40, the method 2; one seed."""
-    perfect = made.split(images=10, clips=10, scenarios=("normal", "night"))
-
-    def missed(images: int) -> Any:
-        true_positives = perfect.true_positives.copy()
-        true_positives[:images] -= 1
-        return replace(perfect, true_positives=true_positives)
-
-    records = [
-        made.record(folder, missed(4)),
-        made.record(folder, missed(2), method="samiro", throughput=(made.throughput(8.0),)),
-    ]
-    return leaderboard(records, folder)
+from tests.harness.report.boards import by_hand, csv_lines, tables_of
 
 
 def test_points_intervals_and_speeds_of_a_hand_made_board(made: Any, tmp_path: Path) -> None:
@@ -79,18 +47,6 @@ def test_points_intervals_and_speeds_of_a_hand_made_board(made: Any, tmp_path: P
     told = tables_of(to_markdown(board))[1][0]
     assert told["95 % interval"] == f"{5 - half:+.2f} to {5 + half:+.2f} (clip interval alone)"
     assert (told["Seed interval"], told["p"], told["Detectable"]) == ("", "", "")
-
-
-def test_csv_holds_the_same_figures_with_four_decimals(made: Any, tmp_path: Path) -> None:
-    board = by_hand(made, tmp_path)
-    baseline, method, gain = csv_lines(board)
-    assert [line["kind"] for line in (baseline, method, gain)] == ["baseline", "method", "gain"]
-    assert (baseline["f1_50"], method["f1_50"], gain["f1_50"]) == ("90.0000", "95.0000", "5.0000")
-    assert float(gain["f1_50_high"]) - 5 == pytest.approx(2.262157 * (10 / 9 * 0.001) ** 0.5 * 100, abs=1e-4)
-    assert (gain["interval"], gain["clip_low"], gain["seed_low"]) == ("clip", gain["f1_50_low"], "")
-    assert (baseline["cross_fp"], baseline["crowded"], baseline["f1_50_sd"]) == ("", "", "")
-    assert (baseline["fps"], baseline["machine"]) == ("100.0000", "CPU; Example CPU, 2 cores; Linux; torch 2.13.0")
-    assert baseline["records"] == "mini-ufld-baseline-s0"
 
 
 def test_the_same_records_in_any_order_give_the_same_bytes(made: Any, tmp_path: Path) -> None:
@@ -159,17 +115,6 @@ def test_short_and_full_protocols_never_share_a_table(made: Any, tmp_path: Path)
     ]
 
 
-def test_csv_gives_fp32_strict_of_each_row_where_no_machine_is_common(made: Any, tmp_path: Path) -> None:
-    modes = (made.throughput(8.0, precision="amp-bf16"), made.throughput(10.0))
-    records = [
-        made.record(tmp_path, made.split(), throughput=modes),
-        made.record(tmp_path, made.split(), method="samiro", throughput=modes, environment=made.environment(cpu="B")),
-    ]
-    rows = csv_lines(leaderboard(records, tmp_path))
-    assert [row["precision"] for row in rows if row["kind"] != "gain"] == ["fp32-strict"] * 2
-    assert [row["fps"] for row in rows if row["kind"] != "gain"] == ["100.0000"] * 2
-
-
 def test_missing_figures_are_blank(made: Any, tmp_path: Path) -> None:
     unknown = made.throughput(10.0, gflops=None)
     text = to_markdown(leaderboard([made.record(tmp_path, made.split(), throughput=(unknown,))], tmp_path))
@@ -204,50 +149,6 @@ def test_foreign_text_breaks_neither_table_nor_page_nor_spreadsheet(made: Any, t
     for cells in csv.reader(lines[1:]):
         assert not any(cell.startswith(("=", "@", "+")) for cell in cells)
     assert csv_lines(board)[0]["detector"].startswith("'=cmd")
-
-
-def test_terminal_shows_the_same_figures_and_reads_no_markup(made: Any, tmp_path: Path) -> None:
-    records = made.pairs(tmp_path, 3, detector="[red]net")
-    stream = io.StringIO()
-    print_leaderboard(leaderboard(records, tmp_path), Console(file=stream, width=80))
-    shown = stream.getvalue()
-    assert "[red]net" in shown
-    row = tables_of(to_markdown(leaderboard(records, tmp_path)))[0][0]
-    for title in ("F1@50", "mF1", "night", "FPS"):
-        assert row[title] in shown
-    assert "not separated" in shown
-
-
-def test_terminal_says_why_a_row_with_a_dagger_is_not_ranked(made: Any, tmp_path: Path) -> None:
-    stream = io.StringIO()
-    records = made.pairs(tmp_path, 3, detector="net", flags=("oracle failed its gate",))
-    print_leaderboard(leaderboard(records, tmp_path), Console(file=stream, width=80))
-    assert "baseline †" in stream.getvalue()
-    assert "† net, baseline: not ranked: oracle failed its gate." in stream.getvalue().splitlines()
-
-
-def test_terminal_tables_fit_the_terminal(made: Any, tmp_path: Path) -> None:
-    stream = io.StringIO()
-    board = leaderboard(made.pairs(tmp_path, 3), tmp_path)
-    print_leaderboard(
-        board, Console(file=stream, width=90, force_terminal=True, color_system=None, legacy_windows=False)
-    )
-    lines = stream.getvalue().splitlines()
-    assert max(len(line) for line in lines) <= 90
-    for title in ("F1@50", "mF1", "night", "FPS", "Verdict"):
-        assert title in stream.getvalue()
-
-
-def test_every_csv_column_is_described_and_every_description_is_of_a_column(made: Any, tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "leaderboard-columns.md").read_text(encoding="utf-8")
-    cells = re.findall(r"(?m)^\| (`[^|]*) \|", text)
-    described = [
-        f"{name}{part}"
-        for cell in cells
-        for name in re.findall(r"`(\w+)`", cell)
-        for part in (("", "_sd", "_low", "_high") if "and its parts" in cell else ("",))
-    ]
-    assert sorted(described) == sorted(header(by_hand(made, tmp_path)))
 
 
 def test_scenarios_that_culane_does_not_know_get_columns_after_its_own(made: Any, tmp_path: Path) -> None:
@@ -401,57 +302,6 @@ def test_the_scores_alone_are_those_of_the_whole_with_what_failed_and_is_missing
     assert missing in scores
     assert "## Latency" in whole
     assert "## Latency" not in scores
-
-
-def with_clips(counts: OverlapCounts, sizes: Sequence[int]) -> OverlapCounts:
-    """The same images in clips of other sizes."""
-    return replace(counts, clip=np.repeat([f"c{place:02d}" for place in range(len(sizes))], sizes))
-
-
-def test_the_text_tells_how_many_equal_clips_uneven_ones_are_as_good_as(made: Any, tmp_path: Path) -> None:
-    """One clip of 25 images and 11 of one: 36^2 / (25^2 + 11) = 2.04."""
-
-    def board(name: str, base: OverlapCounts) -> Leaderboard:
-        return leaderboard(made.pairs(tmp_path / name, 1, base=base), tmp_path / name)
-
-    uneven, even = board("uneven", with_clips(made.split(), [25] + [1] * 11)), board("even", made.split())
-    assert uneven.sections[0].effective_clips == pytest.approx(1296 / 636)
-    assert "36 images in 12 clips (as good as 2.0 equal ones) of mini" in to_markdown(uneven)
-    assert {line["effective_clips"] for line in csv_lines(uneven)} == {"2.0"}
-    assert even.sections[0].effective_clips == 12
-    assert "36 images in 12 clips of mini" in to_markdown(even)
-    # 1 + 119 twos, as good as 119.5: from 50 on the quantile doesn't depend on it.
-    many = board("many", with_clips(made.split(images=239), [1] + [2] * 119))
-    assert "239 images in 120 clips of mini" in to_markdown(many)
-
-
-def test_every_scenario_has_the_effective_clips_of_its_own_images(made: Any, tmp_path: Path) -> None:
-    """Eleven clips of a normal and a night image each, and one of a normal and ten night images."""
-    base = with_clips(made.split(images=33), [2] * 11 + [11])
-    scenario = np.array([*["normal", "night"] * 11, "normal", *["night"] * 10])
-    base = replace(base, scenario=scenario)
-    (section,) = leaderboard(made.pairs(tmp_path, 3, base=base), tmp_path).sections
-    (gain,) = section.gains
-    found = {
-        column.key: difference.comparison.effective_clips
-        for column, difference in zip(section.columns, gain.differences, strict=True)
-        if difference
-    }
-    assert found["normal"] == 12
-    assert found["night"] == pytest.approx(21**2 / (11 + 10**2))
-    assert found["f1_50"] == found["mf1"] == pytest.approx(33**2 / (11 * 2**2 + 11**2)) == section.effective_clips
-
-
-def test_clips_as_good_as_fewer_than_two_have_no_interval_and_the_verdict_says_why(made: Any, tmp_path: Path) -> None:
-    """One clip of 49 images and 11 of one: 60^2 / (49^2 + 11) = 1.49."""
-    base = with_clips(made.split(images=60), [49] + [1] * 11)
-    board = leaderboard(made.pairs(tmp_path, 3, base=base), tmp_path)
-    (gain,) = board.sections[0].gains
-    assert gain.headline is not None
-    assert gain.headline.half_widths is None
-    assert gain.verdict == "no verdict: 12 clips, as good as 1.5 equal ones"
-    (line,) = [line for line in csv_lines(board) if line["kind"] == "gain"]
-    assert (line["f1_50_low"], line["interval"], line["p"], line["detectable"]) == ("", "", "", "")
 
 
 def test_a_count_that_sums_have_moved_by_their_rounding_is_shown_whole() -> None:

@@ -1,13 +1,8 @@
-"""Protocol lane-latency/1: its rules with a fake clock, and a whole measurement of a small detector on the CPU."""
+"""A whole measurement of a small detector on the CPU: its regions, its settings, and what it reports."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import os
-import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,134 +15,15 @@ from detectors.base import Batch, Detector, Tap
 from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
 from harness.lanes import Geometry, Lane, plain_geometry
 from harness.throughput import measure
-from harness.throughput.devices import TASKS, CpuTimer, Usage, noise_flags, timing_settings, usage
+from harness.throughput.devices import CpuTimer, Usage, timing_settings
 from harness.throughput.modes import HEADLINE, Mode
 from harness.throughput.operations import count_operations
 from harness.throughput.pipeline import Pipeline, frames_of
-from harness.throughput.protocol import PROTOCOLS, drifted, latency_of, timed, warm_up
+from harness.throughput.protocol import PROTOCOLS
 from harness.throughput.reference import reference_model
 
 FULL, SHORT = PROTOCOLS["lane-latency/1"], PROTOCOLS["lane-latency/1-short"]
 MILLISECOND = 1_000_000
-
-
-def steps(durations: Iterable[float]) -> Callable[[], int]:
-    """Steps that take so many milliseconds, one after the other."""
-    upcoming = iter(durations)
-    return lambda: round(next(upcoming) * MILLISECOND)
-
-
-def test_warm_up_takes_three_seconds_even_where_windows_agree_at_once() -> None:
-    warm = warm_up(steps(itertools.repeat(10.0)), FULL)
-    assert (warm.iterations, warm.stable) == (300, True)
-    assert warm.seconds == pytest.approx(3.0)
-
-
-def test_warm_up_takes_two_windows_even_where_they_last_long() -> None:
-    assert warm_up(steps(itertools.repeat(100.0)), FULL).iterations == 100
-
-
-def test_warm_up_goes_on_while_the_medians_of_windows_differ_by_two_percent() -> None:
-    # Windows of 50 at 100, 97, 95.5, 95.5 ms: 3 % and 1.5 % apart.
-    windows = [duration for duration in (100.0, 97.0, 95.5, 95.5) for _ in range(50)]
-    assert warm_up(steps(windows), FULL).iterations == 150
-
-
-def test_warm_up_is_given_up_after_a_minute_and_says_so() -> None:
-    growing = (100.0 * 1.001**index for index in itertools.count())
-    warm = warm_up(steps(growing), FULL)
-    assert not warm.stable
-    assert 60.0 <= warm.seconds < 61.0
-
-
-@pytest.mark.parametrize("iterations", [60.0, 200.0, 600.0])
-def test_what_warm_up_leaves_of_an_exponential_settling_is_bounded(iterations: float) -> None:
-    """From twice the final time down with that time constant: windows that differ by less than 2 % of the one before leave less than
-    2 % r / (1 - r) of it, where r is what a window leaves of the excess.
-    """
-    series = (20.0 * (1 + np.exp(-index / iterations)) for index in itertools.count())
-    seen: list[float] = []
-
-    def step() -> int:
-        seen.append(next(series))
-        return round(seen[-1] * MILLISECOND)
-
-    assert warm_up(step, FULL).stable
-    left = np.exp(-FULL.window / iterations)
-    before, last = np.median(seen[-2 * FULL.window : -FULL.window]), np.median(seen[-FULL.window :])
-    assert last - 20.0 < FULL.tolerance * before * left / (1 - left)
-
-
-def test_warm_up_of_steady_times_with_noise_seldom_takes_long() -> None:
-    """Medians of 50 times with a lognormal SD of 3 % have one of .53 %, and differences of two .75 %: below 2 % in 99 % of windows."""
-    rng = np.random.default_rng(5)
-    waits = [warm_up(steps(40.0 * rng.lognormal(0.0, 0.03, 2000)), FULL).iterations for _ in range(100)]
-    assert np.mean([wait == 100 for wait in waits]) > 0.95
-    assert max(waits) <= 200
-
-
-def test_short_warm_up_is_ten_iterations() -> None:
-    assert warm_up(steps(itertools.repeat(5.0)), SHORT).iterations == 10
-
-
-def test_full_timing_takes_512_iterations_and_ten_seconds() -> None:
-    assert len(timed(steps(itertools.repeat(100.0)), FULL)) == 512
-    assert len(timed(steps(itertools.repeat(10.0)), FULL)) == 1000
-
-
-def test_short_timing_is_a_hundred_iterations() -> None:
-    assert len(timed(steps(itertools.repeat(1.0)), SHORT)) == 100
-
-
-def test_percentiles_of_one_to_a_hundred_and_one() -> None:
-    latency = latency_of([index * MILLISECOND for index in range(101, 0, -1)])
-    assert (latency.p50, latency.p90, latency.p95, latency.p99) == pytest.approx((51, 91, 96, 100))
-    assert (latency.mean, latency.minimum) == pytest.approx((51, 1))
-    assert latency.iqr == pytest.approx(76 - 26)
-
-
-@pytest.mark.parametrize(("after", "flagged"), [(103.1, True), (96.9, True), (102.9, False), (97.1, False)])
-def test_drift_is_more_than_three_percent_either_way(after: float, flagged: bool) -> None:
-    assert drifted(100.0, after) is flagged
-
-
-def noise(cpu: float, waited: dict[str, float] | None = None) -> list[str]:
-    """The flags of a second of wall time after which the process has used so much."""
-    return noise_flags(torch.device("cpu"), Usage(5.0, 3.0, {"1": 2.0}), Usage(6.0, 3.0 + cpu, waited or {}))
-
-
-def test_a_process_that_did_not_get_its_cpu_is_noisy() -> None:
-    assert noise(0.9) == ["noisy"]
-    assert noise(1.9) == []
-
-
-def test_threads_that_wait_for_cores_are_noisy_though_together_they_have_the_time_of_one() -> None:
-    assert noise(2.0, {"1": 2.5, "2": 0.5, "3": 0.5, "4": 0.5}) == ["noisy"]
-    assert noise(3.5, {"1": 2.0, "2": 0.0, "3": 0.06, "4": 0.0}) == ["noisy"]
-    assert noise(3.9, {"1": 2.04, "2": 0.04, "3": 0.04, "4": 0.04}) == []
-
-
-@pytest.mark.skipif(not list(TASKS.glob("*/schedstat")), reason="this system doesn't tell how long a thread waits")
-def test_a_thread_that_shares_its_core_is_seen_to_wait() -> None:
-    """Two threads that compute on one core: each waits while the other runs."""
-    cores = os.sched_getaffinity(0)
-    data = bytes(1 << 20)
-    stop = time.perf_counter() + 0.5
-
-    def compute() -> None:
-        os.sched_setaffinity(0, {min(cores)})
-        while time.perf_counter() < stop:
-            hashlib.sha256(data)
-
-    with ThreadPoolExecutor(2) as pool:
-        start = usage()
-        running = [pool.submit(compute) for _ in range(2)]
-        time.sleep(0.45)
-        end = usage()
-        for one in running:
-            one.result()
-    assert max(seconds - start.waited.get(task, 0.0) for task, seconds in end.waited.items()) > 0.1
-    assert noise_flags(torch.device("cpu"), start, end) == ["noisy"]
 
 
 def test_settings_are_put_back_also_after_an_error() -> None:

@@ -60,3 +60,53 @@ def test_own_data_may_do_without_val(culane: Path) -> None:
     for ending in ("jpg", "lines.txt"):
         (culane / f"{CLIP}/00003.{ending}").unlink()
     assert kinds(culane) == []
+
+
+def test_own_data_in_tusimples_form_is_held_to_no_count_and_no_size(tusimple: Path) -> None:
+    for path in tusimple.glob("*.json"):
+        text = path.read_text().replace("clips/0", "clips/mine-0")
+        path.write_text(text + text.replace("/60/", "/61/"))
+    for folder in [*(tusimple / "clips").iterdir()]:
+        mine = folder.rename(folder.with_name(f"mine-{folder.name}"))
+        for clip in ("60", "61"):
+            write_image(mine / clip / "20.jpg", (180, 320))
+    health = examine(tusimple)
+    assert (health.findings, health.layout) == ((), "TuSimple's form")
+    assert health.images == {"train": 4, "val": 2, "test": 2}
+
+
+def test_tusimple_as_its_archives_unpack_is_whole_too(tusimple: Path) -> None:
+    for folder, days, labels in (
+        ("train_set", ("0313-1", "0601", "0531"), "label_data_*.json"),
+        ("test_set", ("0530",), "none"),
+    ):
+        for day in days:
+            (tusimple / folder / "clips").mkdir(parents=True, exist_ok=True)
+            (tusimple / "clips" / day).rename(tusimple / folder / "clips" / day)
+        for path in tusimple.glob(labels):
+            path.rename(tusimple / folder / path.name)
+    (tusimple / "clips").rmdir()
+    health = examine(tusimple)
+    assert health.findings == ()
+    assert health.layout == "TuSimple as its archives unpack (train_set/, test_set/)"
+
+
+def test_a_dataset_one_folder_down_is_found_there(culane: Path) -> None:
+    outer = culane.with_name("outer")
+    outer.mkdir()
+    culane.rename(outer / "CULane")
+    health = examine(outer)
+    assert [(finding.kind, finding.file) for finding in health.findings] == [("nested", "CULane")]
+    assert health.root == outer / "CULane"
+    assert health.images["train"] == 3
+
+
+def test_curvelanes_own_layout_is_known_and_to_be_converted(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        (tmp_path / split / "labels").mkdir(parents=True)
+    health = examine(tmp_path)
+    assert (health.form, [finding.kind for finding in health.findings]) == ("curvelanes", ["convert"])
+    # Its images can't be drawn yet; what is to be done first is said all the same.
+    sheet = tmp_path / "sheet.jpg"
+    assert [finding.kind for finding in examine(tmp_path, sheet=sheet).findings] == ["convert", "no-sheet"]
+    assert not sheet.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from harness.datasets.base import Frame
@@ -56,3 +57,17 @@ def test_frames_that_have_no_labels_stay_off_the_sheet(llamas: Path, tmp_path: P
     shown = cv2.imread(str(tmp_path / "sheet.jpg"))
     tiles = [shown[:, start : start + TILE_WIDTH].mean() > 40 for start in range(0, 4 * TILE_WIDTH, TILE_WIDTH)]
     assert tiles == [True, True, True, False]
+
+
+def test_a_few_images_are_opened_one_a_clip(culane: Path) -> None:
+    assert examine(culane, images=2).decoded == 3  # of every split one
+    assert examine(culane, images=0).decoded == 6
+
+
+def test_labels_show_on_the_sheet(culane: Path, tmp_path: Path) -> None:
+    examine(culane, sheet=tmp_path / "with.jpg")
+    for path in culane.rglob("*.lines.txt"):
+        path.write_text("")
+    examine(culane, sheet=tmp_path / "without.jpg")
+    pictures = [cv2.imread(str(tmp_path / name)).astype(int) for name in ("with.jpg", "without.jpg")]
+    assert (np.abs(pictures[0] - pictures[1]).max(axis=2) > 60).sum() > 1000
