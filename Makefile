@@ -36,29 +36,29 @@ help: ## this menu
 
 ##@ Run a suite
 bench: .venv/.ready ## run a suite and write its leaderboard: mini takes five minutes on two cores
-	@$(BENCH) bench $(SUITE) --engine $(ENGINE) $(CELLS)
+	@$(BENCH) bench "$(SUITE)" --engine $(ENGINE) $(CELLS)
 
 plan: .venv/.ready ## what would run, where each cell stands, and what it costs
-	@$(BENCH) plan $(SUITE) $(CELLS)
+	@$(BENCH) plan "$(SUITE)" $(CELLS)
 
 status: .venv/.ready ## what is done, what failed and why
-	@$(BENCH) status $(SUITE) $(CELLS)
+	@$(BENCH) status "$(SUITE)" $(CELLS)
 
 leaderboard: .venv/.ready ## make tables and page again from the records
-	@$(BENCH) leaderboard $(SUITE) $(CELLS)
+	@$(BENCH) leaderboard "$(SUITE)" $(CELLS)
 
 ##@ Publish and check results
 publish: .venv/.ready ## copy a suite's tables, records and predictions to results/
-	@$(BENCH) publish $(SUITE) $(CELLS)
+	@$(BENCH) publish "$(SUITE)" $(CELLS)
 
 verify: .venv/.ready ## score every published row again from its predictions
-	@$(BENCH) verify $(SUITE)
+	@$(BENCH) verify "$(SUITE)"
 
 submit: .venv/.ready ## pack finished rows for a pull request: AS=name WHO='You' CONTACT=https://...
-	@$(BENCH) submit $(SUITE) --as '$(AS)' --who '$(WHO)' --contact '$(CONTACT)' $(if $(TIER),--tier $(TIER))
+	@$(BENCH) submit "$(SUITE)" --as '$(AS)' --who '$(WHO)' --contact '$(CONTACT)' $(if $(TIER),--tier $(TIER))
 
 review: .venv/.ready ## score a submission again as CI does: AS=name
-	@$(BENCH) review results/submissions/$(SUITE)/$(AS)
+	@$(BENCH) review "results/submissions/$(SUITE)/$(AS)"
 
 ##@ Check the code
 test: .venv/.ready-dev ## the default tests

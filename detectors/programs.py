@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from detectors.meta import Data, Family, Form
 from harness.errors import InputError
-from harness.files.stored import sha256_of_file
+from harness.files.stored import expanded, sha256_of_file
 from harness.files.validation import validated
 from harness.files.yaml import read_yaml
 
@@ -87,12 +87,12 @@ class DescribedProgram(Data):
     @property
     def folder(self) -> Path:
         """Where its command runs."""
-        return (self.file.parent / Path(self.program.folder).expanduser()).resolve()
+        return (self.file.parent / expanded(self.program.folder)).resolve()
 
     def checkpoint(self, form: Form) -> Path | None:
         """The file of its weights for a form, None where the description names none."""
         named = self.program.forms[form].checkpoint
-        return None if named is None else (self.file.parent / Path(named).expanduser()).resolve()
+        return None if named is None else (self.file.parent / expanded(named)).resolve()
 
     def command(self, values: dict[str, str]) -> list[str]:
         """The command with its placeholders filled in."""

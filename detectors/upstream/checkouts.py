@@ -11,7 +11,7 @@ from pathlib import Path
 
 from detectors.upstream.repositories import REPOSITORIES
 from harness.errors import InputError, InputWarning
-from harness.files.stored import cache_folder, sha256_of_json
+from harness.files.stored import cache_folder, expanded, sha256_of_json
 
 VARIABLE = "SAMIRO_BENCH_UPSTREAM"
 """The environment variable that names a folder of checkouts, each called as its repository."""
@@ -63,7 +63,7 @@ def named_folder() -> Path | None:
     named = os.environ.get(VARIABLE, "")
     if not named:
         return None
-    folder = Path(named).expanduser()
+    folder = expanded(named)
     if not folder.is_dir():
         raise InputError(f"{VARIABLE}: {folder} is no folder; name one that holds checkouts, or unset it")
     return folder

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from harness.cli import detectors_fetch, detectors_import, detectors_parity
@@ -215,7 +216,7 @@ def results_table(title: str, results: tuple[CheckResult, ...]) -> Table:
     from rich.text import Text
 
     colours = {"passed": "green", "failed": "red", "skipped": "yellow"}
-    table = Table("check", "of", "outcome", "seconds", "seen", title=title)
+    table = Table("check", "of", "outcome", "seconds", "seen", title=escape(title))
     for result in results:
         outcome = Text(result.outcome, style=colours[result.outcome])
         table.add_row(result.check, result.arm, outcome, f"{result.seconds:.1f}", Text(result.detail))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from harness.cli.options import Json
@@ -73,7 +74,9 @@ def layers_table(found: Parity) -> Table:
 
     from harness.parity.page import allowed, measured
 
-    table = Table("layer", "", "apart", "allowed", "seen", title=f"{found.detector}, {found.form}: {found.commit}")
+    table = Table(
+        "layer", "", "apart", "allowed", "seen", title=escape(f"{found.detector}, {found.form}: {found.commit}")
+    )
     for layer in found.layers:
         outcome = Text(layer.outcome, style=COLOURS[layer.outcome])
         table.add_row(layer.name, outcome, measured(layer), allowed(layer), Text(layer.detail))

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from io import TextIOWrapper
 
@@ -67,7 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
         unheard()
         return READER_GONE
     except OSError as error:
-        code = complain(f"standard output can't be written: {error.strerror}")
+        code = 2
+        with suppress(OSError):  # both are gone with a terminal
+            code = complain(f"standard output can't be written: {error.strerror}")
         unheard()
     return code
 
@@ -80,6 +82,10 @@ def answered(words: list[str]) -> int:
     verb, rest = words[0], words[1:]
     if verb not in VERBS:
         return complain(f"unknown command {verb!r}: {did_you_mean(verb, list(VERBS))}")
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # libraries end the program for it, with words that nobody understands
+        return complain("the folder that this was started in is gone: change into one that is there")
     import typer
 
     # Newer releases of typer carry a click of their own, so its exceptions are found through typer's.
@@ -174,8 +180,20 @@ def interrupted(verb: str | None) -> int:
     return INTERRUPTED
 
 
+def open_standard_streams() -> None:
+    """Have streams that are closed, as where a daemon starts this, lead nowhere: files that are opened next would get their numbers,
+    and what is printed would end up in them.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest free number, so the stream's own
+            os.set_inheritable(nowhere, True)
+            setattr(sys, name, open(nowhere, mode))  # noqa: SIM115
+
+
 def console() -> None:
     """Entry point of the console script."""
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         # A terminal or pipe of another encoding shows `?` for a sign that it doesn't know; no run ends for that.
         if isinstance(stream, TextIOWrapper):

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from harness.files.stored import expanded
 from harness.lanes import Part
 
 SuiteName = Annotated[str, typer.Argument(metavar="[SUITE]", help="A suite's name, or the path of its YAML file.")]
@@ -41,7 +42,16 @@ ResourceOptions = Annotated[
         "of --only before them, of those cells alone. Over the suite's own; repeatable.",
     ),
 ]
-Results = Annotated[Path, typer.Option("--results", help="The folder of runs.")]
+
+
+def folder(text: str | Path) -> Path:
+    """A folder to write into. The shell leaves `--results=~/runs` as it is, and makes nothing of a variable without a value."""
+    if not str(text):
+        raise typer.BadParameter("it is empty, as a variable without a value is; give the path of a folder")
+    return expanded(text)
+
+
+Results = Annotated[Path, typer.Option("--results", metavar="FOLDER", parser=folder, help="The folder of runs.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, and nothing else there.")]
 
 RESULTS = Path("results/local")

@@ -11,6 +11,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from harness.cli.console import say
 from harness.cli.options import RESULTS, Json, Results
@@ -60,9 +61,8 @@ def list_oracles(
         error = row["error"]
         shown = "-" if error is None else f"{error['normalised']:.3f} (means {error['normalised_mean']:.3f})"
         ranks = ", ".join(f"{tap['effective_rank']:.0f}/{tap['channels']}" for tap in row["taps"]) or "-"
-        table.add_row(
-            row["name"], row["sha256"][:12], row["licence"] or "?", row["data"], shown, ranks, checks, row["file"]
-        )
+        texts = (row["name"], row["sha256"][:12], row["licence"] or "?", row["data"], shown, ranks, checks, row["file"])
+        table.add_row(*map(Text, texts))
     console.print(table)
     say(console, f"cache: {weights_folder()}")
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
+from rich.text import Text
 
 from harness.cli.console import say
 from harness.cli.display import DATA_MISSING
@@ -190,9 +192,10 @@ def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[
         for texts in rows:
             typer.echo("\t".join(texts))
     else:
-        table = Table("what", "state", "why", unit, "disk", title=f"{plan.suite.name}: {plan.suite.title}")
+        columns = (Column(header, overflow="fold") for header in ("what", "state", "why", unit, "disk"))
+        table = Table(*columns, title=escape(f"{plan.suite.name}: {plan.suite.title}"))
         for texts in rows[:ROWS]:
-            table.add_row(*texts)
+            table.add_row(*map(Text, texts))
         console.print(table)
         if len(rows) > ROWS:
             console.print(

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from harness.cli.console import bar_on_stderr
-from harness.cli.options import Crop, Json
+from harness.cli.options import Crop, Json, folder
 from harness.errors import InputError
 from harness.report.text import counted
 
@@ -37,7 +37,9 @@ def predict(
     checkpoint: Annotated[
         Path, typer.Option(metavar="FILE", help="Of a run (cells/*/train/checkpoint.safetensors) or an import.")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write into; made if it isn't there.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", parser=folder, help="The folder to write into; made if it isn't there.")
+    ],
     output_format: Annotated[
         Literal["lines", "tusimple"],
         typer.Option("--format", help="A NAME.lines.txt a picture, or JSON lines in DIR/predictions.json."),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from harness.cli.console import say
 from harness.cli.display import DATA_MISSING
@@ -212,10 +213,10 @@ def show(plan: Plan, seen: Seen, console: Console) -> None:
     from harness.watching.events import now
 
     rows, jobs = cell_rows(plan, seen)
-    columns = ("cell", "state", "job", "how its last run ended")
+    columns = (Column(header, overflow="fold") for header in ("cell", "state", "job", "how its last run ended"))
     table = Table(*columns, title=f"{plan.suite.name}: {'running' if running(plan, seen) else 'idle'}")
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(Text, row.values()))
     console.print(table)
     for name, told in jobs.items():
         say(console, f"{name}: {told}")

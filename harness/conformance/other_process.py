@@ -35,6 +35,7 @@ def same_in_another_process(subject: Subject) -> None:
     found = subject.folder / "found.pt"
     command = [
         sys.executable,
+        "-P",
         "-m",
         "harness.conformance.other_process",
         subject.name,

@@ -25,7 +25,7 @@ from harness.datasets.index import LabelIndex
 from harness.datasets.rendering import SCENARIOS_FILE
 from harness.datasets.tusimple import at_rows, write_labels
 from harness.errors import InputError
-from harness.files.stored import write_json
+from harness.files.stored import follow_umask, write_json
 from harness.lanes import Lane
 
 Images = Literal["link", "copy", "symlink"]
@@ -126,7 +126,7 @@ def _whole_or_nothing(out: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
         yield folder
-        folder.chmod(0o755)
+        follow_umask(folder)
         folder.rename(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -20,7 +20,7 @@ from harness.datasets.culane import label_name
 from harness.datasets.images import read_image, whole_bytes
 from harness.datasets.lines import write_lines_file
 from harness.errors import InputError
-from harness.files.stored import sync_folder
+from harness.files.stored import follow_umask, for_opencv, sync_folder
 from harness.lanes import Lane, Part, apply_matrix, resize_matrix
 
 Mask = npt.NDArray[np.integer]
@@ -112,6 +112,9 @@ def write_culane_labels(
     names = [f"{IMAGE_FOLDER}/{image.stem}.png" for image, _ in pairs]
     if len(set(names)) < len(names):
         raise InputError(f"{pairs[0][0].parent}: two images have one name but for their extension; rename one")
+    unlisted = next((image for image, _ in pairs if not image.stem.isprintable()), None)
+    if unlisted is not None:
+        raise InputError(f"{str(unlisted)!r}: a list of images can't hold this name; rename the file")
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
@@ -119,13 +122,13 @@ def write_culane_labels(
         labels = []
         for name, (image, mask) in zip(names, pairs, strict=True):
             picture, lanes = _stretched(image, mask, size, part)
-            if not cv2.imwrite(str(aside / name), picture):
+            if not cv2.imwrite(for_opencv(aside / name), picture):
                 raise OSError(f"{out / name}: could not be written: is the disk full?")
             write_lines_file(aside / label_name(name), lanes)
             labels.append(lanes)
         (aside / LIST).parent.mkdir()
-        (aside / LIST).write_text("".join(f"{name}\n" for name in names))
-        aside.chmod(0o755)
+        (aside / LIST).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        follow_umask(aside)
         os.rename(aside, out)
         sync_folder(out.parent)
     finally:

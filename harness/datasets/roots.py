@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from harness.errors import InputError
+from harness.files.stored import expanded
 from harness.files.yaml import read_yaml
 
 SOURCES = {
@@ -103,13 +104,14 @@ def read_paths(file: Path) -> dict[str, Path]:
             )
         if not isinstance(folder, str) or not folder.strip():
             raise InputError(f"{file}: {name}: must be a folder, not {folder!r}")
-        folders[str(name)] = file.parent / Path(folder).expanduser()
+        folders[str(name)] = file.parent / expanded(folder)
     return folders
 
 
 def _existing(folder: Path, origin: str) -> Path:
-    if folder.expanduser().is_file():
+    found = expanded(folder)
+    if found.is_file():
         raise InputError(f"{origin}: this is a file; give the folder that the dataset lies in")
-    if not folder.expanduser().is_dir():
+    if not found.is_dir():
         raise InputError(f"{origin}: there is no such folder; correct the path or mount the disk that holds it")
-    return folder.expanduser().resolve()
+    return found.resolve()

@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.datasets.images import Image
 from harness.errors import InputError
-from harness.files.stored import sync_folder
+from harness.files.stored import for_opencv, sync_folder
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
 """How the names of video files end, in small letters."""
@@ -41,7 +41,7 @@ class Video:
         if not path.is_file():
             raise InputError(f"{path} is missing; give the path of a video file")
         with _quiet():
-            self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+            self._capture = cv2.VideoCapture(for_opencv(path), cv2.CAP_FFMPEG)
             there = self._capture.isOpened() and self._capture.grab()
         if not there:
             raise InputError(f"{path}: not a video that can be decoded, or one without a frame; copy it again")
@@ -92,7 +92,7 @@ def written_video(path: Path, rate: float) -> Iterator[Callable[[Image], None]]:
             if not pictures:
                 size = (picture.shape[1], picture.shape[0])
                 with _quiet():
-                    writer.open(str(aside), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*CODEC), round(rate, 2), size)
+                    writer.open(for_opencv(aside), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*CODEC), round(rate, 2), size)
                 if not writer.isOpened():
                     raise OSError(f"{path}: this build of OpenCV can't write {CODEC} video; install the pinned wheel")
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
@@ -113,7 +113,7 @@ def written_video(path: Path, rate: float) -> Iterator[Callable[[Image], None]]:
 
 def _check_written(aside: Path, pictures: int, path: Path) -> None:
     with _quiet():
-        capture = cv2.VideoCapture(str(aside), cv2.CAP_FFMPEG)
+        capture = cv2.VideoCapture(for_opencv(aside), cv2.CAP_FFMPEG)
         found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
         capture.release()
     if found != pictures:

@@ -178,13 +178,15 @@ def stop(running: Iterable[Running], news: News, listener: Listener) -> None:
     try:
         for entry in entries:
             entry.process.terminate()
-            listener.event(stopping(entry.job.name, entry.last, "ends it at once"))
+            with suppress(OSError):  # of a terminal or pipe that is gone, which may be why this stops
+                listener.event(stopping(entry.job.name, entry.last, "ends it at once"))
         deadline = time.monotonic() + GRACE_SECONDS
         for entry in entries:
             with suppress(subprocess.TimeoutExpired):
                 entry.process.wait(max(0.1, deadline - time.monotonic()))
         for event in last_words(news, {entry.job.name for entry in entries if entry.process.poll() is not None}):
-            listener.event(event)
+            with suppress(OSError):
+                listener.event(event)
     finally:
         for entry in entries:
             entry.process.kill()

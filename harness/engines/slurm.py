@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -104,7 +106,9 @@ class SlurmScheduler:
         ids: dict[int, str] = {}
         for _, group in groupby(order, key=lambda index: repr(self.parameters(jobs[index].job))):
             members = list(group)
-            executor = SlurmExecutor(self.folder.resolve(), max_num_timeout=LEGS)
+            # -P as `harness.engines.worker_process.worker_command` has it.
+            python = f"{shlex.quote(sys.executable)} -P"
+            executor = SlurmExecutor(self.folder.resolve(), max_num_timeout=LEGS, python=python)
             executor.update_parameters(**self.parameters(jobs[members[0]].job))
             try:
                 with executor.batch():

@@ -20,7 +20,7 @@ from harness.errors import telling_warnings
 from harness.processes.children import die_with_parent
 from harness.processes.faults import fault_of
 from harness.processes.progress import Event, throttled
-from harness.processes.stopping import ask_to_stop, stop_asked, stop_on_request
+from harness.processes.stopping import ask_to_stop, stop_asked, stop_on_request, struck
 
 
 def main(report_seconds: float, parent: int) -> int:
@@ -61,6 +61,8 @@ def main(report_seconds: float, parent: int) -> int:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the parent is told and the traceback is in the log
         log_traceback()
         fault = fault_of(error)
+        if struck():
+            return INTERRUPTED
         if stop_asked():
             report(Event(name, STOPPED, note=f"not as it should: {fault.message}"))
             return INTERRUPTED

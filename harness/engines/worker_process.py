@@ -30,7 +30,8 @@ def worker_command(report_seconds: float = REPORT_SECONDS) -> list[str]:
 
     report_seconds: at most one event of a phase in this time.
     """
-    return [sys.executable, "-m", "harness.engines.worker", str(report_seconds), str(os.getpid())]
+    # -P: modules aren't looked for in the folder that it is started in, which may be another checkout or have a queue.py of its own.
+    return [sys.executable, "-P", "-m", "harness.engines.worker", str(report_seconds), str(os.getpid())]
 
 
 def thread_environment(threads: int) -> dict[str, str]:

@@ -82,6 +82,12 @@ class Held:
 def sole(folder: Path, beat_seconds: float = BEAT_SECONDS) -> Iterator[Held]:
     """Hold a suite's folder, and say in it who does; InputError, which names the holder, if somebody else has it."""
     try:
+        os.fsencode(folder.resolve()).decode("utf-8")  # it stands in all sorts of files, which are
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{folder}: the path {folder.resolve()} isn't UTF-8; rename the folder that isn't, or give another --results folder"
+        ) from None
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(lock_of(folder))
         lock.acquire(timeout=PATIENCE_SECONDS)

@@ -38,13 +38,13 @@ def remembered(question: str, about: Any, modules: Sequence[str], answer: Callab
     if not _LIGHT or os.environ.get(SWITCH) == "0":
         return json.loads(json.dumps(answer()))
     asked = {"question": question, "about": about, "code": code_of(*modules), "packages": packages()}
-    path = cache_folder() / "answers" / f"{sha256_of_json(asked)}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return json.loads(path.read_text(encoding="utf-8"))["answer"]
+    name = f"answers/{sha256_of_json(asked)}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError, InputError):
+        return json.loads((cache_folder() / name).read_text(encoding="utf-8"))["answer"]
     found = json.loads(json.dumps(answer()))
-    # A cache folder that can't be written costs time, nothing else.
+    # A cache folder that isn't known or can't be written costs time, nothing else.
     with suppress(OSError, InputError):
-        write_json(path, {"question": question, "about": about, "answer": found})
+        write_json(cache_folder() / name, {"question": question, "about": about, "answer": found})
     return found
 
 

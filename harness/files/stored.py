@@ -44,9 +44,7 @@ def written_aside(path: Path) -> Iterator[Path]:
         yield aside
         with open(aside, "rb+") as stream:
             os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        aside.chmod(0o666 & ~umask)
+        follow_umask(aside)
         aside.replace(replaceable(target))
         sync_folder(target.parent)
     except OSError as error:
@@ -59,6 +57,13 @@ def written_aside(path: Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
         finally:
             os.close(handle)
+
+
+def follow_umask(path: Path) -> None:
+    """Give a file or folder that was made for its owner alone, as what is made aside, the permissions of a new one."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
 def begun_aside(target: Path) -> tuple[int, Path]:
@@ -156,8 +161,8 @@ def canonical_json(value: Any) -> str:
 
 
 def sha256_of_text(text: str) -> str:
-    """Hex sha256 of the UTF-8 bytes of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Hex sha256 of the UTF-8 bytes of a text, of a path that isn't UTF-8 of the bytes that it has."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def sha256_of_json(value: Any) -> str:
@@ -208,4 +213,21 @@ def cache_folder() -> Path:
     """Where derived data is cached: XDG_CACHE_HOME, else ~/.cache, then samiro-bench. It may not exist yet."""
     # The XDG base directory specification has relative values ignored.
     named = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(named) if os.path.isabs(named) else Path.home() / ".cache") / "samiro-bench"
+    if os.path.isabs(named):
+        return Path(named) / "samiro-bench"
+    try:
+        return Path.home() / ".cache/samiro-bench"
+    except RuntimeError:
+        raise InputError(
+            "nobody knows a home folder of this user, so none for caches: set HOME or XDG_CACHE_HOME to a folder's path"
+        ) from None
+
+
+def for_opencv(path: Path) -> Any:
+    """A path as OpenCV takes it: as bytes, for at one in text that isn't UTF-8 it ends the process."""
+    return os.fsencode(path)
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with the home folder that `~` stands for in it; as it is where nobody is called so."""
+    return Path(os.path.expanduser(path))

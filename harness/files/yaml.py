@@ -8,12 +8,21 @@ from typing import Any
 import yaml
 
 from harness.errors import InputError
+from harness.files.stored import read_bounded
+
+LIMIT = 1 << 24
+"""Bytes of a file that people write, and more than that: a larger one is something else."""
+
+MERGE = "tag:yaml.org,2002:merge"
+"""What YAML calls a key `<<`, which takes another mapping's keys."""
 
 
 def read_yaml(path: Path) -> Any:
     """Safe-load a YAML file; InputError names file, line and column of a syntax error, and repeated keys."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, LIMIT).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}; save it as UTF-8") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as YAML: {error}".replace("\n", " ")) from error
     return parse_yaml(text, path)
@@ -40,6 +49,10 @@ class UniqueKeyLoader(yaml.SafeLoader):
         """Build a mapping, refusing repeated keys."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == MERGE:
+                raise yaml.constructor.ConstructorError(
+                    None, None, "`<<` isn't taken here: write the keys out", key_node.start_mark
+                )
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool | None):
                 raise yaml.constructor.ConstructorError(None, None, "a key is a plain word", key_node.start_mark)

@@ -63,7 +63,7 @@ def run_fresh(job: Job) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "result.json"
         ended = subprocess.run(
-            [sys.executable, "-m", "harness.latency.process", str(found), str(os.getpid())],
+            [sys.executable, "-P", "-m", "harness.latency.process", str(found), str(os.getpid())],
             input=job.model_dump_json(),
             capture_output=True,
             text=True,

@@ -15,7 +15,7 @@ import torch
 from detectors.base import Detector
 from harness.datasets.culane import FEWEST_POINTS, CULane
 from harness.errors import InputError
-from harness.files.stored import sha256_of_file, sync_folder
+from harness.files.stored import follow_umask, sha256_of_file, sync_folder
 from harness.inference.detector import load_detector
 from harness.lanes import Part
 from harness.prediction.frames import BrokenDetector
@@ -194,7 +194,7 @@ def whole_folder(out: Path | None) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    aside.chmod(0o755)
+    follow_umask(aside)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(aside, target)

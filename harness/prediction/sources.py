@@ -75,7 +75,7 @@ def _files(word: str) -> list[tuple[Path, Path]]:
             if file.suffix.lower() in known
             and not file.stem.endswith(OVERLAY)
             and not any(part.startswith(".") for part in file.relative_to(path).parts)
-            and file.is_file()
+            and (file.is_file() or is_dangling(file))
         ]
         if not found:
             raise InputError(f"{word}: no image or video in this folder; give one that has some")
@@ -91,6 +91,11 @@ def _files(word: str) -> list[tuple[Path, Path]]:
     if not matches:
         raise InputError(f"{word}: nothing is called so; correct the pattern")
     return [file for match in matches for file in _files(match)]
+
+
+def is_dangling(path: Path) -> bool:
+    """Whether it is a link to what isn't there, as of data that was never fetched: whoever reads it says so, rather than nobody."""
+    return path.is_symlink() and not path.exists()
 
 
 def _named(paths: Sequence[Path], relative: Callable[[Path], Path]) -> list[Source]:

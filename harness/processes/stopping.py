@@ -15,9 +15,12 @@ from types import FrameType
 
 @dataclass
 class _Request:
-    """asked: whether somebody did. waits: how many blocks are entered that take it up themselves. told: who else is to know."""
+    """asked: whether somebody did. struck: whether work was interrupted for it where it stood. waits: how many blocks are entered that
+    take it up themselves. told: who else is to know.
+    """
 
     asked: bool = False
+    struck: bool = False
     waits: int = 0
     told: list[Callable[[], None]] = field(default_factory=list)
 
@@ -41,12 +44,18 @@ def ask_to_stop() -> None:
     for tell in _REQUEST.told:
         tell()
     if not _REQUEST.waits:
+        _REQUEST.struck = True
         raise KeyboardInterrupt
 
 
 def stop_asked() -> bool:
     """Whether this process was asked to stop."""
     return _REQUEST.asked
+
+
+def struck() -> bool:
+    """Whether the request was KeyboardInterrupt in the midst of work, which compiled code may turn into any other exception."""
+    return _REQUEST.struck
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from contextlib import suppress
@@ -76,8 +77,11 @@ def commit() -> str | None:
 
 
 def git(*arguments: str) -> str:
-    """Output of a git command in the checkout."""
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    """Output of a git command on the checkout itself: not on a repository that it lies in as a plain folder, or that GIT_DIR names."""
+    command = ["git", "--no-optional-locks", f"--git-dir={ROOT / '.git'}", f"--work-tree={ROOT}", *arguments]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return run.stdout.strip()
 
 
 @cache

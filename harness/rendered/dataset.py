@@ -18,7 +18,7 @@ import cv2
 
 from harness.datasets.rendering import RENDERING_FILE
 from harness.errors import InputError
-from harness.files.stored import sha256_of_json, sync_folder, write_json
+from harness.files.stored import follow_umask, sha256_of_json, sync_folder, write_json
 from harness.processes.children import die_with_parent
 from harness.rendered import culane_form, llamas_form, tusimple_form
 from harness.rendered.clip import Clip
@@ -120,9 +120,7 @@ def render_dataset(
                 progress(done, total)
         WRITERS[spec.form].finish(list(spec.splits), clips, facts, aside)
         write_json(aside / RENDERING_FILE, _rendering(spec, clips))
-        umask = os.umask(0)
-        os.umask(umask)
-        aside.chmod(0o777 & ~umask)
+        follow_umask(aside)
         try:
             aside.rename(root)  # an empty folder gives way
         except OSError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 
+from harness.files.stored import for_opencv
 from harness.rendered.kernels import Bytes
 
 JPEG_QUALITY = 92
@@ -22,5 +23,5 @@ def write_png(path: Path, image: Bytes) -> None:
 
 
 def _write(path: Path, image: Bytes, options: list[int]) -> None:
-    if not cv2.imwrite(str(path), image, options):
+    if not cv2.imwrite(for_opencv(path), image, options):
         raise OSError(f"{path}: could not be written: is the disk full?")

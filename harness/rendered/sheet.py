@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from harness.datasets.base import Dataset, Frame, open_dataset
-from harness.files.stored import written_aside
+from harness.files.stored import for_opencv, written_aside
 from harness.rendered.kernels import Bytes
 from harness.rendered.spec import RenderSpec
 
@@ -46,7 +46,7 @@ def chosen_frames(dataset: Dataset) -> list[Frame]:
 
 
 def _tile(dataset: Dataset, frame: Frame, spec: RenderSpec) -> Bytes:
-    image = cv2.imread(str(frame.image))
+    image = cv2.imread(for_opencv(frame.image))
     if image is None:
         raise OSError(f"{frame.image}: OpenCV can't read what was just rendered")
     for number, lane in enumerate(dataset.lanes(frame)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from detectors.programs import read_program
 from detectors.registry import is_program, rooted
 from harness.datasets.roots import refuse_shared_variable
 from harness.errors import InputError, did_you_mean
+from harness.files.stored import expanded
 from harness.files.validation import validated
 from harness.files.yaml import read_yaml
 from harness.methods.config import MADE_OF_IMAGES, MethodConfiguration, method_configuration
@@ -19,7 +21,7 @@ from harness.suite.axes import Point, check_axes, fitting, points_of, variant_na
 from harness.suite.evaluations import evaluations_of, single_evaluations, splits_read, trained_on
 from harness.suite.known import known_detector
 from harness.suite.overrides import start_of
-from harness.suite.schema import DetectorPart, Suite, form_of, oracle_of
+from harness.suite.schema import NAME, DetectorPart, Suite, form_of, oracle_of
 from harness.suite.tiers import check_tiers
 from harness.suite.trial import check_input, check_start
 from harness.weights.cache import rooted_weights
@@ -65,6 +67,11 @@ def load_suite(name: str) -> Suite:
     if path.stem in RESERVED:
         raise InputError(
             f"{path}: a suite can't be called {path.stem!r}, which is a folder of results; rename the file"
+        )
+    if not re.fullmatch(NAME, path.stem):
+        raise InputError(
+            f"{path}: a suite is named after its file, and {path.stem!r} is no name: rename the file; a name has letters from a to z, "
+            "digits and _ . + - in it, the last three not at its beginning"
         )
     value = read_yaml(path)
     if not isinstance(value, dict):
@@ -133,7 +140,7 @@ def rooted_oracle(path: Path, part: Any) -> Any:
         return part
     configuration = dict(part["configuration"])
     if isinstance(configuration.get("file"), str) and configuration["file"]:
-        configuration["file"] = str((path.parent / Path(configuration["file"]).expanduser()).resolve())
+        configuration["file"] = str((path.parent / expanded(configuration["file"])).resolve())
     return {**part, "configuration": configuration}
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from detectors.backbone_sources import BACKBONES
 from detectors.meta import FILE, Data, DetectorMeta, Form
 from harness.errors import InputError
-from harness.files.stored import cache_folder, sha256_of_file
+from harness.files.stored import cache_folder, expanded, sha256_of_file
 from harness.records.record import Artefact
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def rooted_weights(weights: str, folder: Path) -> str:
     """`file:PATH` with the path looked for from `folder`; anything else as it is."""
     if not weights.startswith(FILE) or weights == FILE:
         return weights
-    return f"{FILE}{(folder / Path(weights.removeprefix(FILE)).expanduser()).resolve()}"
+    return f"{FILE}{(folder / expanded(weights.removeprefix(FILE))).resolve()}"
 
 
 def content_of(path: Path) -> str:

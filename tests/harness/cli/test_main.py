@@ -64,6 +64,45 @@ def test_a_full_disk_below_standard_output_is_one_line(words: list[str]) -> None
     assert (run.returncode, line.endswith("No space left on device")) == (2, True)
 
 
+CLOSED = """
+import json, os, subprocess, sys
+from harness.cli.main import open_standard_streams
+open_standard_streams()
+print("said")
+first = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+os.write(first, json.dumps([first, subprocess.call(["true"])]).encode())
+"""
+
+
+def test_closed_streams_lead_nowhere_and_no_file_takes_their_numbers(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", CLOSED, str(tmp_path / "file")]
+    subprocess.run(["sh", "-c", '"$0" "$@" <&- >&- 2>&-', *words], check=True, cwd=CHECKOUT)
+    first, child = json.loads((tmp_path / "file").read_text())
+    assert (first > 2, child) == (True, 0)
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["nonsense"], 2)])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_what_is_closed_changes_no_exit_code_and_moves_no_words(words: list[str], code: int, closed: str) -> None:
+    command = ["sh", "-c", f'"$0" "$@" {closed}', sys.executable, "-m", "harness.cli.main", *words]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT)
+    assert run.returncode == code
+    assert (run.stdout == "") == (">&-" in closed.split() or code == 2)
+    assert (run.stderr == "") == ("2>&-" in closed or code == 0)
+
+
+def test_a_folder_that_is_gone_is_told_before_a_library_ends_the_program_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["env"]) == 2
+    assert capsys.readouterr().err == (
+        "samiro-bench: the folder that this was started in is gone: change into one that is there\n"
+    )
+
+
 class Ends:
     """A verb that ends in an error."""
 

@@ -50,6 +50,22 @@ def plan(capsys: pytest.CaptureFixture[str], *options: str, verb: tuple[str, ...
     return found
 
 
+def test_a_title_is_shown_as_it_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "two.yaml").write_text(yaml.safe_dump(SUITE | {"title": "[red]Two[/x]"}))
+    assert main(["plan", "two.yaml"]) == 0
+    assert "two: [red]Two[/x]" in capsys.readouterr().out
+
+
+def test_a_folder_of_runs_may_lie_in_the_home_folder_and_is_never_an_empty_word(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    assert main(["plan", "two.yaml", "--results=~/runs"]) == 0
+    assert f"kept below {folder}/home/runs" in capsys.readouterr().out
+    assert main(["plan", "two.yaml", "--results", ""]) == 2
+    assert "'--results': it is empty, as a variable without a value is" in capsys.readouterr().err
+
+
 def finish(number: int, *, upto: str = "time") -> None:
     """Have the phases of one cell done, up to one of them."""
     for phase, _ in make_plan(load_suite("two.yaml"), Path("results/local")).cells[number].states:

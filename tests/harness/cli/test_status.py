@@ -114,6 +114,17 @@ def test_a_job_of_a_cluster_outlives_the_bench_that_submitted_it(
     assert {row["cell"]: row["job"] for row in found["cells"]}[cells[2]] == "train 50/60 on node"
 
 
+def test_why_a_cell_failed_is_shown_as_it_is(
+    tmp_path: Path, cells: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "smoke").mkdir()
+    (tmp_path / "smoke/outcomes.json").write_text(json.dumps({cells[0]: "[/x] [red]", cells[1]: "ends in a \\"}))
+    assert main(["status", "smoke", "--seeds", "2", "--results", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "[/x] [red]" in out
+    assert "ends in a \\ " in out
+
+
 def test_status_of_a_suite_that_never_ran_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = shown(tmp_path, capsys)
     assert (found["running"], found["counts"]) == (False, {})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -116,3 +118,17 @@ def test_bad_input_is_named_and_leaves_nothing_behind(folder, tmp_path):
     out.mkdir()
     with pytest.raises(InputError, match="exists already"):
         write_culane_labels([], out)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", os.fsdecode(b"n\xe4chste")])
+def test_a_name_that_no_list_can_hold_is_refused_before_anything_is_written(folder, name):
+    for start in ("", "gt_instance_"):
+        (folder / f"{start}a.png").rename(folder / f"{start}{name}.png")
+    with pytest.raises(InputError, match="a list of images can't hold this name; rename the file"):
+        write_culane_labels(find_masks(folder), folder / "out")
+    assert not (folder / "out").exists()
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_a_folder_like_others(folder):
+    out = folder / os.fsdecode(b"Stra\xdfe")
+    assert len(write_culane_labels(find_masks(folder), out)) == len(CULane(out).frames("test"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,25 @@ def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HOME", str(tmp_path))
     Path("paths.yaml").write_text("culane: ~/data\n")
     assert dataset_root("culane") == tmp_path / "data"
+
+
+def test_a_home_folder_of_nobody_is_a_folder_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("paths.yaml").write_text("culane: ~nobody-of-this-name/data\n")
+    assert "~nobody-of-this-name/data: there is no such folder" in refusal(dataset_root, "culane")
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_CULANE", "~nobody-of-this-name")
+    assert "there is no such folder" in refusal(dataset_root, "culane")
+
+
+def test_a_pipe_in_place_of_the_file_is_refused_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo("paths.yaml")
+    assert "paths.yaml: a pipe or a device, not a file" in refusal(read_paths, Path("paths.yaml"))
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # as in a container: no user has this number
+    assert "set HOME or XDG_CACHE_HOME" in refusal(cache_folder)
 
 
 def test_the_cache_lies_where_the_platform_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -93,6 +94,12 @@ def test_a_written_video_has_its_frames_and_its_rate(tmp_path, rate):
     assert video.rate == pytest.approx(rate, abs=0.01)
     assert [round(picture.mean() / 80) for _, picture in video.every(1)] == [0, 1, 2]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.mp4"]
+
+
+def test_names_that_are_not_utf_8_are_names_like_others(tmp_path):
+    path = tmp_path / os.fsdecode(b"Stra\xdfe") / os.fsdecode(b"n\xe4chster.mp4")
+    write_all(path, [grey(80), grey(160)])
+    assert [round(picture.mean() / 80) for _, picture in Video(path).every(1)] == [1, 2]
 
 
 def write_all(path, pictures) -> None:

@@ -112,6 +112,15 @@ def lasts(path: Path, seconds: float, report: Report) -> None:
     time.sleep(seconds)
 
 
+def turns_an_interrupt_into_an_error(report: Report) -> None:
+    """Be interrupted in compiled code that knows no such exception, as torch's that converts values."""
+    report(Event("compiled", "steps", 1, 2))
+    try:
+        time.sleep(20)
+    except KeyboardInterrupt:
+        raise ValueError("could not determine the shape") from None
+
+
 def keeps_no_checkpoint(seconds: float, report: Report) -> None:
     """Take steps of so many seconds until asked to stop, and find no room for the checkpoint."""
     with after_checkpoint():

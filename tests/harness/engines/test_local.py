@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -42,6 +43,18 @@ def test_a_job_starts_only_when_what_it_needs_is_done(jobs: ModuleType, tmp_path
     assert notes.order == ["+first", "-first", "+second", "-second", "+last", "-last"]
     assert {event.note for event in notes.events} == {"note"}
     assert "noise" in (tmp_path / "logs" / "first.log").read_text()
+
+
+def test_modules_of_the_folder_that_it_is_started_in_are_not_taken(
+    jobs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started_in = tmp_path / "started in"
+    (started_in / "harness/engines").mkdir(parents=True)
+    for name in ("pickle.py", "harness/__init__.py", "harness/engines/__init__.py", "harness/engines/worker.py"):
+        (started_in / name).write_text(f"raise SystemExit({name!r})")
+    monkeypatch.chdir(started_in)
+    (outcome,) = engine(tmp_path).run([Job("job", partial(jobs.touch, tmp_path / "file"))], Notes())
+    assert (outcome.state, outcome.message) == ("done", "")
 
 
 def test_an_exclusive_job_runs_alone(jobs: ModuleType, tmp_path: Path) -> None:
@@ -201,13 +214,23 @@ def test_when_the_engine_is_stopped_or_killed_its_jobs_end_too(
     assert (tmp_path / "begun").exists() is not late
 
 
-def test_what_goes_wrong_while_a_job_is_stopped_is_told(jobs: ModuleType, tmp_path: Path) -> None:
-    class Stopping(Notes):
-        def event(self, event: Event) -> None:
-            super().event(event)
-            if event.phase == "steps":
-                raise KeyboardInterrupt
+class Stopping(Notes):
+    """Presses Ctrl-C at the first step."""
 
+    def event(self, event: Event) -> None:
+        super().event(event)
+        if event.phase == "steps":
+            raise KeyboardInterrupt
+
+
+def test_an_error_that_compiled_code_makes_of_an_interrupt_is_no_news(jobs: ModuleType, tmp_path: Path) -> None:
+    notes = Stopping()
+    with pytest.raises(KeyboardInterrupt):
+        engine(tmp_path).run([Job("compiled", jobs.turns_an_interrupt_into_an_error)], notes)
+    assert [event.phase for event in notes.events] == ["steps", "stops"]
+
+
+def test_what_goes_wrong_while_a_job_is_stopped_is_told(jobs: ModuleType, tmp_path: Path) -> None:
     notes = Stopping()
     with pytest.raises(KeyboardInterrupt):
         engine(tmp_path).run([Job("full", partial(jobs.keeps_no_checkpoint, 0.2))], notes)
@@ -215,6 +238,21 @@ def test_what_goes_wrong_while_a_job_is_stopped_is_told(jobs: ModuleType, tmp_pa
     assert notes.events[1].note == "without a checkpoint, so what it was at begins anew; Ctrl-C again ends it at once"
     assert notes.events[-1].note == "not as it should: /here: No space left on device"
     assert "No space left on device" in (tmp_path / "logs" / "full.log").read_text()
+
+
+class Unheard(Notes):
+    """Whose terminal is gone: nothing can be told any more."""
+
+    def event(self, event: Event) -> None:
+        super().event(event)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_terminal_that_is_gone_ends_jobs_as_ctrl_c_does_after_a_checkpoint(jobs: ModuleType, tmp_path: Path) -> None:
+    job = Job("steps", partial(jobs.keeps_checkpoints, tmp_path / "kept", 0.2))
+    with pytest.raises(OSError, match="Input/output error"):
+        engine(tmp_path).run([job], Unheard())
+    assert (tmp_path / "kept").read_text() == "1"
 
 
 def interrupted(tmp_path: Path, seconds: float, presses: int) -> tuple[float, str]:

@@ -41,6 +41,13 @@ def elsewhere(folder: Path) -> None:
     holder_of(folder).write_text(holder.model_dump_json())
 
 
+def test_a_folder_whose_path_is_not_utf_8_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"Stra\xdfe") / "suite"
+    with pytest.raises(InputError, match="isn't UTF-8; rename the folder that isn't"), sole(folder):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_second_is_told_who_holds_the_folder_and_a_killed_holder_holds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ import pytest
 from harness.errors import InputError
 from harness.files.stored import (
     canonical_json,
+    follow_umask,
     remove_torn,
     sha256_of_file,
     sha256_of_json,
@@ -164,6 +165,21 @@ def test_permissions_follow_the_umask(tmp_path: Path, umask: int, mode: int) -> 
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
+def test_a_path_that_is_not_utf_8_has_the_hash_of_its_bytes() -> None:
+    assert sha256_of_text(os.fsdecode(b"Stra\xdfe")) == hashlib.sha256(b"Stra\xdfe").hexdigest()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o755), (0o077, 0o700), (0o002, 0o775)])
+def test_folders_made_aside_follow_it_too(tmp_path: Path, umask: int, mode: int) -> None:
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    before = os.umask(umask)
+    try:
+        follow_umask(folder)
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == mode
 
 
 def test_a_writer_may_replace_the_temporary_file(tmp_path: Path) -> None:

@@ -257,7 +257,7 @@ def test_full_memory_of_a_fresh_process_is_one_line_without_its_traceback(
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
 
     def here(command: list[str], *, input: str, **options: Any) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", command[2:])
+        monkeypatch.setattr(sys, "argv", command[command.index("-m") + 1 :])
         monkeypatch.setattr(sys, "stdin", StringIO(input))
         return SimpleNamespace(returncode=process.main(), stderr=capsys.readouterr().err)
 

@@ -25,6 +25,13 @@ def tree(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_links_to_what_is_not_there_are_named_for_who_reads_them_to_tell(tree):
+    (tree / "a" / "0.jpg").symlink_to("never-fetched")
+    (tree / "a" / "loop.png").symlink_to("loop.png")
+    (tree / "a" / "folder.png").symlink_to("sub")
+    assert names("a") == ["0", "1", "loop", "sub/2"]
+
+
 def names(*words, root=None):
     return [source.name for source in find_sources(words, root)]
 

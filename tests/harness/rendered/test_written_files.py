@@ -23,6 +23,7 @@ from harness.rendered import tusimple_form
 from harness.rendered.culane_form import images, label_clip
 from harness.rendered.dataset import plan_clips, render_dataset
 from harness.rendered.frame import Frame, aim, draw, prepare, render_frame
+from harness.rendered.pictures import write_png
 from harness.rendered.sampling import sample_scene
 from harness.rendered.spec import LARGEST, RenderSpec, SplitSpec
 
@@ -218,3 +219,11 @@ def test_a_time_limits_signal_ends_it_as_ctrl_c_does_and_nothing_is_left(tmp_pat
     assert process.returncode == 130
     assert b"samiro-bench: stopped\n" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_may_lie_in_a_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"Stra\xdfe")
+    folder.mkdir()
+    write_png(folder / "a.png", np.full((8, 8, 3), 7, np.uint8))
+    assert os.listdir(os.fsencode(tmp_path)) == [b"Stra\xdfe"]
+    assert os.listdir(folder) == ["a.png"]

@@ -130,6 +130,7 @@ def test_overrides_reach_the_recipe_and_leave_the_rest(tmp_path: Path) -> None:
         (changed(methods={"../baseline": {"kind": "baseline"}}), "methods"),
         (changed(name="mine"), "unknown key 'name'"),
         ("title: a\n? [1, 2]\n: b\n", "a key is a plain word"),
+        ("title: a\ntraining:\n  <<: {threads: 1}\n", r":3:3: not YAML: `<<` isn't taken here: write the keys out"),
         (changed(oracles={"small": {"dataset": "roads", "configuration": {"name": "mim:resnet_mcro"}}}),
          "oracles.small.configuration.name.*did you mean 'resnet_micro'"),
         (changed(datasets={"roads": {"rendered": {"splits": {"tset": {"frames": 1}}}}}),
@@ -155,6 +156,20 @@ def test_two_datasets_with_one_variable_are_refused_where_it_is_set(
     assert load(
         tmp_path, changed(datasets={**MINI["datasets"], "my-roads": real, "my_roads": MINI["datasets"]["roads"]})
     )
+
+
+@pytest.mark.parametrize("name", ["my suite", "straße", "-x", "a\nb", "a,b", "a\udcffb"])
+def test_a_file_whose_name_is_no_suites_name_is_to_be_renamed(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(MINI))
+    with pytest.raises(InputError, match=r"a suite is named after its file, and .* is no name: rename the file"):
+        load_suite(str(tmp_path / f"{name}.yaml"))
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_of_another_encoding_is_to_be_saved_as_utf_8(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "mine.yaml").write_text("title: Straße\n", encoding=encoding)
+    with pytest.raises(InputError, match=r"mine\.yaml: not UTF-8 text: .* at byte \d+; save it as UTF-8$"):
+        load_suite(str(tmp_path / "mine.yaml"))
 
 
 def test_a_suite_cannot_be_called_as_a_folder_of_results(tmp_path: Path) -> None:
