@@ -33,6 +33,8 @@ from harness.watching.events import EventFile, EventReader, Progress, now
 from harness.watching.journal import Journal
 from tests.benchmarks.finished import finished
 
+ROOT = Path(__file__).resolve().parents[2]
+
 CELLS_A_SEED = 4
 """Of the mini suite."""
 
@@ -164,7 +166,9 @@ def heard(folder: Path, words: int, waiting: int, listener: Listener) -> list[Ou
     """What an engine makes of a job that says so much, while so many others wait for it."""
     jobs = [Job("talks", partial(talks, words))]
     jobs += [Job(f"cell {number}", partial(talks, 0), needs=("talks",)) for number in range(waiting)]
-    return LocalEngine(Machine(1, 1.0), folder / "logs", 1).run(jobs, listener)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))  # workers don't look for this module in the folder that they start in
+        return LocalEngine(Machine(1, 1.0), folder / "logs", 1).run(jobs, listener)
 
 
 def test_an_engine_works_out_what_may_start_when_something_ended_and_not_at_every_word(
