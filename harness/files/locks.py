@@ -82,10 +82,10 @@ class Held:
 def sole(folder: Path, beat_seconds: float = BEAT_SECONDS) -> Iterator[Held]:
     """Hold a suite's folder, and say in it who does; InputError, which names the holder, if somebody else has it."""
     try:
-        os.fsencode(folder.resolve()).decode("utf-8")  # it stands in all sorts of files, which are
+        os.fsencode(os.path.realpath(folder)).decode("utf-8")  # it stands in all sorts of files, which are
     except UnicodeDecodeError:
         raise InputError(
-            f"{folder}: the path {folder.resolve()} isn't UTF-8; rename the folder that isn't, or give another --results folder"
+            f"{folder}: the path {os.path.realpath(folder)} isn't UTF-8; rename the folder that isn't, or give another --results folder"
         ) from None
     try:
         folder.mkdir(parents=True, exist_ok=True)

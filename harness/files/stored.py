@@ -224,8 +224,15 @@ def cache_folder() -> Path:
 
 
 def for_opencv(path: Path) -> Any:
-    """A path as OpenCV takes it: as bytes, for at one in text that isn't UTF-8 it ends the process."""
-    return os.fsencode(path)
+    """A path as OpenCV takes it: text, which releases before 4.12 want, but bytes where it isn't UTF-8: at such a text it ends the
+    process.
+    """
+    text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return text
 
 
 def expanded(path: str | Path) -> Path:

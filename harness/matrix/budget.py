@@ -137,8 +137,10 @@ def cost_line(plan: Plan, costs: Mapping[str, Cost], prices: Iterable[Price], su
         told += f"; predicting, scoring and timing of {unscored} aren't in it: no cell like them is done yet"
     unbuilt = [phase.folder.parent.name for phase, stand in plan.artefacts if stand.state != "done"]
     if costs and unbuilt:
-        kinds = {"rendered": "datasets to render", "oracle": "oracles to make"}
-        what = [f"{unbuilt.count(kind)} {text}" for kind, text in kinds.items() if kind in unbuilt]
+        kinds = {"rendered": ("dataset", "to render"), "oracle": ("oracle", "to make")}
+        what = [
+            f"{counted(unbuilt.count(kind), noun)} {to_do}" for kind, (noun, to_do) in kinds.items() if kind in unbuilt
+        ]
         told += f"; not in it: {', '.join(what)}"
     return told
 

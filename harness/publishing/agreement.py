@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from harness.publishing.expected import clipped
 from harness.records.record import Evaluation, Identity, Record, Submission, TrainingCost
 
 
@@ -39,7 +40,7 @@ def training_disagreements(training: TrainingCost, identity: Identity) -> Iterat
         expected["steps"] = recipe["steps"]
     for key, value in expected.items():
         if getattr(training, key) != value:
-            yield f"key 'training.{key}' is {getattr(training, key)}, key 'identity' gives {value!a}"
+            yield f"key 'training.{key}' is {clipped(getattr(training, key))}, key 'identity' gives {clipped(value)}"
     if training.images != training.steps * training.batch_size:
         yield "key 'training.images' isn't its steps times its batch size"
     epochs = recipe.get("epochs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,26 @@ WITHOUT_LOSS = ("resumed", "validation")
 def log_path(folder: Path, record: Record) -> Path:
     """Where the log of a record's training lies in a publication."""
     return folder / TRAINING / f"{record.id}.jsonl"
+
+
+def copy_log(source: Path, target: Path) -> None:
+    """Copy the log of a run's training: of one larger than LOG_LIMIT its first line, all from its last step on, and every second,
+    fourth, ... line between them. InputError if it is no such log.
+    """
+    if source.stat().st_size <= LOG_LIMIT:
+        shutil.copyfile(source, target)
+        return
+    first, *others = source.read_bytes().splitlines(keepends=True)
+    try:
+        last = max(place for place, line in enumerate(others) if tells_of_step(json.loads(line)))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{source}: not the log of a training ({error}); move its folder away and run `bench` again"
+        ) from None
+    between, end = others[:last], others[last:]
+    while between and sum(map(len, (first, *between, *end))) > LOG_LIMIT:
+        between = between[1::2]
+    target.write_bytes(b"".join((first, *between, *end)))
 
 
 def losses_of(path: Path) -> tuple[tuple[int, float], ...]:
@@ -76,7 +97,12 @@ def absent_logs(folder: Path, records: Sequence[Record]) -> list[str]:
 
 def of_steps(entries: Iterator[Any]) -> list[Any]:
     """The entries that tell of a step."""
-    return [entry for entry in entries if not any(key in entry for key in WITHOUT_LOSS)]
+    return [entry for entry in entries if tells_of_step(entry)]
+
+
+def tells_of_step(entry: Any) -> bool:
+    """Whether an entry tells of a step."""
+    return not any(key in entry for key in WITHOUT_LOSS)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from harness.matrix.recorded import SuiteCells, lacking_rows
 from harness.matrix.run import records_of
 from harness.publishing.kept import check_kept
 from harness.publishing.labels import labels_name, opened, pack_labels, unpack_labels
-from harness.publishing.logs import TRAINING, log_path
+from harness.publishing.logs import TRAINING, copy_log, log_path
 from harness.publishing.missing import MISSING_FILE, read_missing, write_missing
 from harness.publishing.pictures import median_images, overlay_sheet
 from harness.publishing.site import SITE, write_site
@@ -159,7 +159,7 @@ def fill_rows(plan: Plan, records: Sequence[Record], board: Leaderboard, folder:
         log = state.phases.train.folder / LOG_FILE if isinstance(state.phases, CellPhases) else None
         if log is not None and log.is_file():
             (folder / TRAINING).mkdir(exist_ok=True)
-            shutil.copyfile(log, log_path(folder, record))
+            copy_log(log, log_path(folder, record))
     archive_labels(plan, records, folder)
     write_tables(folder, board)
 

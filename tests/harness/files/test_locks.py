@@ -157,3 +157,13 @@ def test_a_folder_that_is_only_to_be_read_is_one_line(tmp_path: Path) -> None:
     last = run.stderr.strip().splitlines()[-1]
     assert last.startswith("harness.errors.InputError: ")
     assert "cannot be written or locked (Read-only file system); give another --results folder" in last
+
+
+def test_a_folder_behind_links_that_lead_to_each_other_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with (
+        pytest.raises(InputError, match=r"cannot be written or locked \(.*give another --results folder"),
+        sole(tmp_path / "a"),
+    ):
+        pass

@@ -68,7 +68,7 @@ def test_hours_of_the_whole_are_in_one_line(plan: Plan) -> None:
     told = cost_line(plan, costs_of(plan, prices), prices.values(), "smoke")
     assert told.startswith(f"to do: {len(plan.cells)} cells, {len(plan.cells)} of them to train; ")
     assert f"{10.0 * len(plan.cells):.1f} CPU-hours (100 % training: {len(plan.cells)} by records)" in told
-    assert told.endswith("; not in it: 1 datasets to render, 1 oracles to make")
+    assert told.endswith("; not in it: 1 dataset to render, 1 oracle to make")
 
 
 @pytest.mark.parametrize(

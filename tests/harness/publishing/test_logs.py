@@ -11,7 +11,7 @@ import pytest
 from harness.errors import InputError
 from harness.publishing.examine import examine
 from harness.publishing.expected import ExpectedSuite
-from harness.publishing.logs import absent_logs, log_faults, log_path, losses_of
+from harness.publishing.logs import absent_logs, copy_log, first_losses, log_faults, log_path, losses_of
 from harness.publishing.verify import verify
 from harness.records.record import Record, read_records
 from tests.harness.publishing.forging import BOUNDS, MINI, hashed_again, sealed, submission
@@ -107,3 +107,29 @@ def test_losses_are_read_from_a_training_log_and_a_broken_one_is_named(tmp_path:
     log.write_text('{"step": 1}\n')
     with pytest.raises(InputError, match=r"cell\.jsonl: not the log of a training"):
         losses_of(log)
+
+
+def test_a_log_too_large_for_a_publication_is_thinned_out_and_still_begins_and_ends_as_it_did(
+    mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 500,000 steps, as LSTR's on LLAMAS, comes to seven times the limit."""
+    record = read_records(mini / "records")[0]
+    run, published = tmp_path / "training.jsonl", log_path(mini, record)
+    lines = [*published.read_text().splitlines(), '{"step": 220, "resumed": 1}', '{"step": 220, "validation": 0.5}']
+    run.write_text("\n".join(lines) + "\n")
+    copy_log(run, published)
+    assert published.read_bytes() == run.read_bytes()
+    limit = run.stat().st_size // 3
+    monkeypatch.setattr("harness.publishing.logs.LOG_LIMIT", limit)
+    with pytest.raises(InputError, match="the limit is"):
+        losses_of(published)
+    copy_log(run, published)
+    kept = published.read_text().splitlines()
+    assert limit / 3 < published.stat().st_size <= limit
+    assert (kept[0], kept[-3:]) == (lines[0], lines[-3:])
+    assert kept == [line for line in lines if line in kept]
+    assert log_faults(mini, record) == []
+    assert set(first_losses(published)) == set(json.loads(lines[0])["losses"])
+    run.write_text("x" * (limit + 1))
+    with pytest.raises(InputError, match="not the log of a training"):
+        copy_log(run, published)
