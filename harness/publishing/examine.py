@@ -85,7 +85,7 @@ def examine(
         reasons += [f"records/{record.id}.json: {fault}" for fault in faults]
         marks += found
     reasons = reasons or arms_of(records)[1] or stray_files(folder, records, suite)
-    reasons = reasons or [*label_faults(folder, suite)]
+    reasons = reasons or list(label_faults(folder, suite))
     if reasons:
         return refused(reasons, who, contact)
     found_rows = verify(folder)

@@ -14,6 +14,7 @@ from harness.files.stored import read_bounded
 from harness.publishing.frames import plain_file
 from harness.publishing.sums import RESTORE
 from harness.records.record import Record
+from harness.report.text import counted
 
 TRAINING = "training"
 """Folder of the logs of trainings, `<id>.jsonl`."""
@@ -53,8 +54,13 @@ def copy_log(source: Path, target: Path) -> None:
 def losses_of(path: Path) -> tuple[tuple[int, float], ...]:
     """The loss over the steps of a published training log; empty without one. InputError if it is no such log."""
     with log_entries(path) as entries:
-        found = [(int(entry["step"]), entry["loss"]) for entry in of_steps(entries)]
-        return tuple((step, float(loss)) for step, loss in found if loss is not None)
+        return losses_in(of_steps(entries))
+
+
+def losses_in(steps: Sequence[Any]) -> tuple[tuple[int, float], ...]:
+    """The loss over the steps that entries tell of; what they raise who are none shows a log to be none (`log_entries`)."""
+    found = [(int(entry["step"]), entry["loss"]) for entry in steps]
+    return tuple((step, float(loss)) for step, loss in found if loss is not None)
 
 
 def first_losses(path: Path) -> dict[str, float]:
@@ -75,9 +81,10 @@ def log_faults(folder: Path, record: Record) -> list[str]:
     if not plain_file(path):
         return []
     try:
-        losses_of(path)
         with log_entries(path) as entries:
-            last = (of_steps(entries) or [{}])[-1]
+            steps = of_steps(entries)
+            losses_in(steps)
+            last = (steps or [{}])[-1]
             found = {"step": last.get("step"), "losses": last.get("losses")}
     except InputError as error:
         return [str(error)]
@@ -92,7 +99,11 @@ def log_faults(folder: Path, record: Record) -> list[str]:
 def absent_logs(folder: Path, records: Sequence[Record]) -> list[str]:
     """A line if rows that were trained here lack their log: how their trainings began and went can't be seen."""
     absent = [record.id for record in records if record.training and not plain_file(log_path(folder, record))]
-    return [f"no training log of {len(absent)} of {len(records)} rows, the first is {absent[0]}"] if absent else []
+    return (
+        [f"no training log of {len(absent)} of {counted(len(records), 'row')}, the first is {absent[0]}"]
+        if absent
+        else []
+    )
 
 
 def of_steps(entries: Iterator[Any]) -> list[Any]:
