@@ -77,7 +77,8 @@ def summary_of(plan: TrainingPlan, course: Course, ranks: Ranks) -> TrainingSumm
         clip_rate=None if plan.recipe.clip_gradient_norm is None else float(np.mean(course.clipped)),
         skipped_steps=course.skipped,
         final_losses=course.losses,
-        final_diagnostics=course.diagnostics,
+        # A record is JSON, which has no number for one that isn't finite; the log has it as null.
+        final_diagnostics={name: value for name, value in course.diagnostics.items() if math.isfinite(value)},
         best_step=course.best_step,
         best_score=course.best_score,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ class TrainingLog:
             self._board.write(entry)
         with open(self._path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(_finite(entry), ensure_ascii=False, allow_nan=False) + "\n")
+
+    def sync(self) -> None:
+        """Make what was written durable, as a checkpoint is: no line up to its step is lost with the machine's power."""
+        with open(self._path, "a", encoding="utf-8") as stream:
+            os.fsync(stream.fileno())
 
 
 def _lines_until(path: Path, step: int) -> list[str]:

@@ -326,6 +326,8 @@ class _Training:
         random_states = self.ranks.of_all(random_state())
         if not self.ranks.first:
             return
+        if self.log:
+            self.log.sync()
         state = {
             "arithmetic": self.arithmetic(),
             "course": asdict(self.course),

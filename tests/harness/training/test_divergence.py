@@ -141,3 +141,12 @@ def test_a_loss_above_the_limit_stops(toy, roads, tmp_path):
     plan = TrainingPlan(toy.recipe(), 3, loss_limit=100.0)
     with pytest.raises(TrainingDiverged, match=r"step 1: the loss 90\d\.\d+ is above 100"):
         train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
+
+
+def test_a_diagnostic_that_is_not_finite_is_null_in_the_log_and_left_out_of_the_summary(toy, roads, tmp_path):
+    model = toy.model()
+    model.diagnostics = lambda: {"r_squared/stem": 0.5, "gradient_ratio/stem": math.inf}
+    batches = roads.stream(model.detector).batches
+    summary = train(model, batches, TrainingPlan(toy.recipe(), 2), device=CPU, folder=tmp_path)
+    assert summary.final_diagnostics == {"r_squared/stem": 0.5}
+    assert log_lines(tmp_path)[-1]["diagnostics"] == {"r_squared/stem": 0.5, "gradient_ratio/stem": None}

@@ -21,6 +21,7 @@ from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle
 from harness.processes import stopping
 from harness.publishing.logs import losses_of
+from harness.training import loop
 from harness.training.checkpoint import load_training_state
 from harness.training.determinism import seed_everything
 from harness.training.loop import train
@@ -75,6 +76,29 @@ def test_a_killed_training_leaves_a_whole_checkpoint_and_resumes_bit_for_bit(toy
     assert [line["step"] for line in logged] == list(range(1, steps + 1))
     clean = [line for line in log_lines(tmp_path / "undisturbed") if "loss" in line]
     assert [line["losses"] for line in logged] == [line["losses"] for line in clean]
+
+
+def test_the_log_is_durable_up_to_the_step_of_a_checkpoint(toy, roads, tmp_path, monkeypatch):
+    """Else a loss of power leaves a checkpoint whose steps the log doesn't tell of."""
+    synced, at_checkpoints = {}, []
+    fsync, save = os.fsync, loop.save_training_state
+
+    def noted_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        there = os.fstat(descriptor)
+        synced[there.st_ino] = there.st_size
+
+    def noted_save(path: Path, state: dict) -> None:
+        log = (tmp_path / "training.jsonl").stat()
+        at_checkpoints.append(synced.get(log.st_ino) == log.st_size)
+        save(path, state)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(loop, "save_training_state", noted_save)
+    model = toy.model()
+    plan = TrainingPlan(toy.recipe(), 4, checkpoint_steps=2, log_every=1)
+    train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
+    assert at_checkpoints == [True, True]
 
 
 def test_a_complete_training_is_not_trained_again(toy, roads, tmp_path):
