@@ -35,6 +35,7 @@ from detectors.parts.bezier import evenly, fitted_curve, part_of
 from detectors.parts.deformable import deformable_convolution
 from detectors.parts.masks import binary_mask
 from detectors.parts.matching import matched_pairs
+from detectors.parts.micro import micro_input, micro_recipe
 from detectors.parts.sampling import linear_sampling
 from detectors.parts.shares import shares_of
 from harness.files.validation import validated
@@ -341,32 +342,26 @@ _PUBLISHED: dict[Form, Configuration] = {
 }
 
 
-def _micro(frame: tuple[int, int], top: int, **architecture: Any) -> Configuration:
+def _micro(form: Form, **architecture: Any) -> Configuration:
     """Numbers of this project: small, and trained in two minutes."""
     options = {"dilations": (2, 4), "bottleneck": 32, "mask_channels": 32, "window": 3, "lane_width": 4}
     return Configuration(
-        input=InputSize(frame=frame, crop=(top, 0, *frame), network=(128, 320)),
+        input=micro_input(form),
         architecture=options | architecture,
-        recipe=Recipe(
-            optimizer="adamw",
+        recipe=micro_recipe(
             learning_rate=8e-3,
-            learning_rate_factors={"fusion.offsets": 0.1},
             weight_decay=1e-2,
-            schedule="one_cycle",
             steps=660,
-            batch_size=16,
-            augmentation=Augmentation(
-                flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
-            ),
+            learning_rate_factors={"fusion.offsets": 0.1},
             confidence_threshold=0.5,
         ),
     )
 
 
 _MICRO: dict[Form, Configuration] = {
-    "culane": _micro((590, 1640), 236),
-    "tusimple": _micro((720, 1280), 200, max_lanes=5),
-    "llamas": _micro((717, 1276), 280),
+    "culane": _micro("culane"),
+    "tusimple": _micro("tusimple", max_lanes=5),
+    "llamas": _micro("llamas"),
 }
 
 BezierLaneNet.metas = {

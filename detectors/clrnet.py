@@ -53,6 +53,7 @@ from detectors.parts.lane_rows import LaneRows
 from detectors.parts.lane_suppression import suppressed_on_host
 from detectors.parts.line_iou import line_iou
 from detectors.parts.masks import mask_cross_entropy, slot_mask
+from detectors.parts.micro import TOPS, micro_input, micro_recipe
 from detectors.parts.pyramid import FeaturePyramid
 from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, apply_matrix, near_to_far, plain_geometry
@@ -391,22 +392,12 @@ def _llamas(*, colours: bool, **architecture: Any) -> Configuration:
     return Configuration(input=LLAMAS_INPUT, architecture=shared | architecture, weights="imagenet", recipe=recipe)
 
 
-_MICRO_RECIPE = Recipe(
-    optimizer="adamw",
-    learning_rate=6e-3,
-    weight_decay=1e-2,
-    schedule="one_cycle",
-    steps=220,
-    batch_size=16,
-    clip_gradient_norm=5.0,
-    augmentation=Augmentation(
-        flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
-    ),
-    confidence_threshold=0.4,
+_MICRO_RECIPE = micro_recipe(
+    learning_rate=6e-3, weight_decay=1e-2, steps=220, clip_gradient_norm=5.0, confidence_threshold=0.4
 )
 
 
-def _micro(frame: tuple[int, int], top: int, **architecture: Any) -> Configuration:
+def _micro(form: Form, **architecture: Any) -> Configuration:
     shared = {
         "priors": 64,
         "rows": 36,
@@ -419,10 +410,9 @@ def _micro(frame: tuple[int, int], top: int, **architecture: Any) -> Configurati
         "suppression": 20.0,
         "every_lane": True,
         "prolonged": 0,
-        "first_row": top,
+        "first_row": TOPS[form],
     }
-    size = InputSize(frame=frame, crop=(top, 0, *frame), network=(128, 320))
-    return Configuration(input=size, architecture=shared | architecture, recipe=_MICRO_RECIPE)
+    return Configuration(input=micro_input(form), architecture=shared | architecture, recipe=_MICRO_RECIPE)
 
 
 CLRNet.metas = {
@@ -456,9 +446,9 @@ CLRNet.metas = {
             "clrnet_micro",
             "resnet_micro",
             {
-                "culane": _micro((590, 1640), 236),
-                "tusimple": _micro((720, 1280), 200, max_lanes=5, slots=6, label_points=2, row_step=10),
-                "llamas": _micro((717, 1276), 280),
+                "culane": _micro("culane"),
+                "tusimple": _micro("tusimple", max_lanes=5, slots=6, label_points=2, row_step=10),
+                "llamas": _micro("llamas"),
             },
         ),
     )

@@ -42,6 +42,7 @@ from detectors.parts.frozen import freeze_stages, keep_statistics, with_frozen
 from detectors.parts.heat_maps import gaussian_peaks, heat_loss, local_maxima, probabilities
 from detectors.parts.lane_rows import EDGE, clipped
 from detectors.parts.lane_starts import ABSENT, drawn_around, last_of_each, radii_of, row_crossings
+from detectors.parts.micro import FRAMES, micro_input, micro_recipe
 from detectors.parts.self_attention import AttentivePyramid, normalised_convolution
 from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, apply_matrix, near_to_far, plain_geometry
@@ -389,10 +390,10 @@ def _forms(**architecture: Any) -> dict[Form, Configuration]:
     }
 
 
-def _micro(frame: tuple[int, int], top: int) -> Configuration:
+def _micro(form: Form) -> Configuration:
     """Numbers of this project: small, and trained in a minute."""
     return Configuration(
-        input=InputSize(frame=frame, crop=(top, 0, *frame), network=(128, 320)),
+        input=micro_input(form),
         architecture={
             "start_stride": 8,
             "channels": 32,
@@ -406,18 +407,8 @@ def _micro(frame: tuple[int, int], top: int) -> Configuration:
             "frozen_stages": 0,
             "frozen_statistics": False,
         },
-        recipe=Recipe(
-            optimizer="adamw",
-            learning_rate=1.2e-2,
-            weight_decay=1e-2,
-            schedule="one_cycle",
-            steps=220,
-            batch_size=16,
-            clip_gradient_norm=5.0,
-            augmentation=Augmentation(
-                flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
-            ),
-            confidence_threshold=0.5,
+        recipe=micro_recipe(
+            learning_rate=1.2e-2, weight_decay=1e-2, steps=220, clip_gradient_norm=5.0, confidence_threshold=0.5
         ),
     )
 
@@ -447,11 +438,7 @@ CondLaneNet.metas = _metas(
         "condlanenet_micro",
         "resnet_micro",
         Normalisation(),
-        {
-            "culane": _micro((590, 1640), 236),
-            "tusimple": _micro((720, 1280), 200),
-            "llamas": _micro((717, 1276), 280),
-        },
+        {form: _micro(form) for form in FRAMES},
     ),
 )
 CondLaneNetLarge.metas = _metas(

@@ -40,6 +40,7 @@ from detectors.parts.frozen import freeze_stages, keep_statistics, with_frozen
 from detectors.parts.heat_maps import heat_loss, probabilities
 from detectors.parts.keypoints import clustered, curve_through, keypoint_map, keypoints_of, points_along
 from detectors.parts.matching import matched_pairs
+from detectors.parts.micro import FRAMES, micro_input, micro_recipe
 from detectors.parts.pyramid import added_downwards
 from detectors.parts.self_attention import SelfAttention
 from detectors.parts.shares import shares_of
@@ -392,7 +393,7 @@ _LARGE: dict[Form, Configuration] = {
 }
 
 
-def _micro(frame: tuple[int, int], top: int, **architecture: Any) -> Configuration:
+def _micro(form: Form, **architecture: Any) -> Configuration:
     """Numbers of this project: small, and trained in a minute."""
     options = {
         "width": 32,
@@ -408,28 +409,13 @@ def _micro(frame: tuple[int, int], top: int, **architecture: Any) -> Configurati
         "frozen_statistics": False,
     }
     return Configuration(
-        input=InputSize(frame=frame, crop=(top, 0, *frame), network=(128, 320)),
+        input=micro_input(form),
         architecture=options | architecture,
-        recipe=Recipe(
-            optimizer="adamw",
-            learning_rate=3e-3,
-            weight_decay=1e-2,
-            schedule="one_cycle",
-            steps=220,
-            batch_size=16,
-            augmentation=Augmentation(
-                flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
-            ),
-            confidence_threshold=0.4,
-        ),
+        recipe=micro_recipe(learning_rate=3e-3, weight_decay=1e-2, steps=220, confidence_threshold=0.4),
     )
 
 
-_MICRO: dict[Form, Configuration] = {
-    "culane": _micro((590, 1640), 236),
-    "tusimple": _micro((720, 1280), 200),
-    "llamas": _micro((717, 1276), 280),
-}
+_MICRO: dict[Form, Configuration] = {form: _micro(form) for form in FRAMES}
 
 GANet.metas = {
     name: DetectorMeta(

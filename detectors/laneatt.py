@@ -37,6 +37,7 @@ from detectors.parts.lane_curves import curve_on_rows, seen_rows
 from detectors.parts.lane_rows import LaneRows, clipped
 from detectors.parts.lane_suppression import suppressed
 from detectors.parts.line_anchors import GRID, LineAnchors, line_anchors, published_anchors
+from detectors.parts.micro import micro_input, micro_recipe
 from detectors.parts.thin_resnet import ThinResNet
 from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
@@ -377,10 +378,9 @@ _RESNET = _full_size({"culane": 8, "tusimple": 8, "llamas": 8}, weights="imagene
 _RESNET122 = _full_size({"culane": 4, "tusimple": 2, "llamas": 16}, weights="none")
 
 
-def _micro(form: Form, top: int, **options: Any) -> Configuration:
-    frame = _FRAMES[form]
+def _micro(form: Form, **options: Any) -> Configuration:
     return Configuration(
-        input=InputSize(frame=frame, crop=(top, 0, *frame), network=(128, 320)),
+        input=micro_input(form),
         architecture={
             "anchors": "grid",
             "lateral": 24,
@@ -395,21 +395,11 @@ def _micro(form: Form, top: int, **options: Any) -> Configuration:
             "training_suppression": None,
             "suppression": 20.0,
             "row_step": 10,
-            "bottom_row": frame[0] - 1,
+            "bottom_row": _FRAMES[form][0] - 1,
             **options,
         },
-        recipe=Recipe(
-            optimizer="adamw",
-            learning_rate=1.2e-2,
-            weight_decay=5e-2,
-            schedule="one_cycle",
-            steps=220,
-            batch_size=16,
-            clip_gradient_norm=10.0,
-            augmentation=Augmentation(
-                flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
-            ),
-            confidence_threshold=0.45,
+        recipe=micro_recipe(
+            learning_rate=1.2e-2, weight_decay=5e-2, steps=220, clip_gradient_norm=10.0, confidence_threshold=0.45
         ),
     )
 
@@ -435,9 +425,9 @@ LaneATT.metas = {
             "laneatt_micro",
             "resnet_micro",
             {
-                "culane": _micro("culane", 236),
-                "tusimple": _micro("tusimple", 200, max_lanes=5, bottom_row=710),
-                "llamas": _micro("llamas", 280),
+                "culane": _micro("culane"),
+                "tusimple": _micro("tusimple", max_lanes=5, bottom_row=710),
+                "llamas": _micro("llamas"),
             },
         ),
     )

@@ -53,6 +53,7 @@ from detectors.meta import (
     Weights,
 )
 from detectors.parts.matching import matched_pairs
+from detectors.parts.micro import micro_input, micro_recipe
 from detectors.parts.row_wise import ABSENT, Anchors
 from detectors.parts.transformer import MultilayerPerceptron, Transformer, sine_positions
 from harness.files.validation import validated
@@ -337,32 +338,22 @@ def _culane(weights: Weights = "none", **architecture: Any) -> Configuration:
     return _auto_drive((590, 1640), (288, 800), 150, 0.95, weights, rows=60, max_lanes=4, **architecture)
 
 
-def _micro(frame: tuple[int, int], top: int, **architecture: Any) -> Configuration:
+def _micro(form: Form, top: int | None = None, **architecture: Any) -> Configuration:
     """Numbers of this project: small enough for a CPU."""
     return Configuration(
-        input=InputSize(frame=frame, crop=(top, 0, *frame), network=(128, 320)),
+        input=micro_input(form, top),
         architecture={"rows": 37, "dropout": 0.0, "max_lanes": 4, **architecture},
-        recipe=Recipe(
-            optimizer="adamw",
-            learning_rate=2e-3,
-            weight_decay=1e-4,
-            schedule="one_cycle",
-            steps=1000,
-            batch_size=16,
-            clip_gradient_norm=1.0,
-            augmentation=Augmentation(
-                flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
-            ),
-            confidence_threshold=0.5,
+        recipe=micro_recipe(
+            learning_rate=2e-3, weight_decay=1e-4, steps=1000, clip_gradient_norm=1.0, confidence_threshold=0.5
         ),
     )
 
 
 _MICRO: dict[Form, Configuration] = {
-    "culane": _micro((590, 1640), 236),
-    "tusimple": _micro((720, 1280), 200, max_lanes=5),
+    "culane": _micro("culane"),
+    "tusimple": _micro("tusimple", max_lanes=5),
     # Its labels reach up to the horizon, where curves have their pole, so the view begins well above it.
-    "llamas": _micro((717, 1276), 220),
+    "llamas": _micro("llamas", top=220),
 }
 
 LSTR.metas = {

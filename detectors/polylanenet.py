@@ -32,6 +32,7 @@ from detectors.base import Batch, Detector, Tap, normalise
 from detectors.meta import Augmentation, Configuration, Data, DetectorMeta, Form, InputSize, Normalisation, Recipe
 from detectors.parts.efficientnet import EfficientStages
 from detectors.parts.lane_rows import clipped
+from detectors.parts.micro import FRAMES, micro_input, micro_recipe
 from detectors.parts.shares import shares_of
 from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far
@@ -259,31 +260,17 @@ def _llamas(**architecture: Any) -> Configuration:
     return _published((717, 1276), 75, 1, Augmentation(), label_points=480, **architecture)
 
 
-def _micro(frame: tuple[int, int], top: int) -> Configuration:
+def _micro(form: Form) -> Configuration:
     """Numbers of this project: small, and trained in a minute."""
     return Configuration(
-        input=InputSize(frame=frame, crop=(top, 0, *frame), network=(128, 320)),
-        recipe=Recipe(
-            optimizer="adamw",
-            learning_rate=3e-3,
-            weight_decay=1e-2,
-            schedule="one_cycle",
-            steps=400,
-            batch_size=16,
-            clip_gradient_norm=5.0,
-            augmentation=Augmentation(
-                flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
-            ),
-            confidence_threshold=0.5,
+        input=micro_input(form),
+        recipe=micro_recipe(
+            learning_rate=3e-3, weight_decay=1e-2, steps=400, clip_gradient_norm=5.0, confidence_threshold=0.5
         ),
     )
 
 
-_MICRO: dict[Form, Configuration] = {
-    "culane": _micro((590, 1640), 236),
-    "tusimple": _micro((720, 1280), 200),
-    "llamas": _micro((717, 1276), 280),
-}
+_MICRO: dict[Form, Configuration] = {form: _micro(form) for form in FRAMES}
 
 
 def _meta(

@@ -25,6 +25,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from detectors.meta import Augmentation, Configuration, DetectorMeta, Form, InputSize, Recipe
+from detectors.parts.micro import micro_input, micro_recipe
 from detectors.parts.segmentation import SegmentationDetector, SegmentationOptions, channel_reduction
 
 KERNEL = 9
@@ -251,7 +252,7 @@ _TUSIMPLE_101 = _TUSIMPLE.model_copy(
     update={"recipe": _published(epochs=50, warmup_steps=250, learning_rate=0.048, batch_size=16)}
 )
 _MICRO = Configuration(
-    input=InputSize(frame=(590, 1640), crop=(236, 0, 590, 1640), network=(128, 320)),
+    input=micro_input("culane"),
     architecture={
         "channels": 16,
         "iterations": 3,
@@ -264,26 +265,15 @@ _MICRO = Configuration(
         "rows": 33,
         "blur": 5,
     },
-    recipe=Recipe(
-        optimizer="adamw",
-        learning_rate=1e-2,
-        weight_decay=5e-2,
-        schedule="one_cycle",
-        steps=220,
-        batch_size=16,
-        augmentation=Augmentation(
-            flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
-        ),
-        confidence_threshold=0.5,
-    ),
+    recipe=micro_recipe(learning_rate=1e-2, weight_decay=5e-2, steps=220, confidence_threshold=0.5),
 )
 _MICRO_TUSIMPLE = Configuration(
-    input=InputSize(frame=(720, 1280), crop=(200, 0, 720, 1280), network=(128, 320)),
+    input=micro_input("tusimple"),
     architecture={**_MICRO.architecture, "slots": 6, "max_lanes": 5, "bottom_row": 710, "rows": 51},
     recipe=_MICRO.recipe,
 )
 _MICRO_LLAMAS = Configuration(
-    input=InputSize(frame=(717, 1276), crop=(280, 0, 717, 1276), network=(128, 320)),
+    input=micro_input("llamas"),
     architecture={**_MICRO.architecture, "bottom_row": 716, "rows": 42},
     recipe=_MICRO.recipe,
 )

@@ -25,6 +25,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
 from detectors.meta import Augmentation, Configuration, DetectorMeta, Form, InputSize, Recipe
+from detectors.parts.micro import micro_input, micro_recipe
 from detectors.parts.sampling import linear_sampling
 from detectors.parts.segmentation import SegmentationDetector, SegmentationOptions, channel_reduction
 
@@ -233,7 +234,7 @@ _LLAMAS = Configuration(
 _CULANE_101 = _CULANE.model_copy(update={"recipe": _published(0.08, 12, warmup_steps=500, batch_size=8)})
 _TUSIMPLE_101 = _TUSIMPLE.model_copy(update={"recipe": _published(0.13, 50, warmup_steps=500, batch_size=8)})
 _MICRO = Configuration(
-    input=InputSize(frame=(590, 1640), crop=(236, 0, 590, 1640), network=(128, 320)),
+    input=micro_input("culane"),
     architecture={
         "channels": 16,
         "existence_hidden": 64,
@@ -242,26 +243,15 @@ _MICRO = Configuration(
         "rows": 33,
         "blur": 5,
     },
-    recipe=Recipe(
-        optimizer="adamw",
-        learning_rate=1e-2,
-        weight_decay=5e-2,
-        schedule="one_cycle",
-        steps=220,
-        batch_size=16,
-        augmentation=Augmentation(
-            flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
-        ),
-        confidence_threshold=0.5,
-    ),
+    recipe=micro_recipe(learning_rate=1e-2, weight_decay=5e-2, steps=220, confidence_threshold=0.5),
 )
 _MICRO_TUSIMPLE = Configuration(
-    input=InputSize(frame=(720, 1280), crop=(200, 0, 720, 1280), network=(128, 320)),
+    input=micro_input("tusimple"),
     architecture={**_MICRO.architecture, "slots": 6, "max_lanes": 5, "bottom_row": 710, "rows": 51},
     recipe=_MICRO.recipe,
 )
 _MICRO_LLAMAS = Configuration(
-    input=InputSize(frame=(717, 1276), crop=(280, 0, 717, 1276), network=(128, 320)),
+    input=micro_input("llamas"),
     architecture={**_MICRO.architecture, "bottom_row": 716, "rows": 42},
     recipe=_MICRO.recipe,
 )

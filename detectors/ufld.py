@@ -32,6 +32,7 @@ from detectors.backbones import backbone_taps, build_backbone
 from detectors.base import Batch, Detector, Tap, normalise
 from detectors.meta import Augmentation, Configuration, Data, DetectorMeta, Form, InputSize, Recipe
 from detectors.parts.masks import placed_mask
+from detectors.parts.micro import micro_input, micro_recipe
 from detectors.parts.row_wise import (
     Anchors,
     FullyConnectedHead,
@@ -360,7 +361,7 @@ def _rows(first: float, last: float, count: int) -> tuple[float, ...]:
 
 
 _MICRO = Configuration(
-    input=InputSize(frame=(590, 1640), crop=(236, 0, 590, 1640), network=(128, 320)),
+    input=micro_input("culane"),
     architecture={
         "rows": _rows(248, 584, 32),
         "decoded_rows": None,
@@ -374,26 +375,16 @@ _MICRO = Configuration(
         "auxiliary": 16,
         "lane_width": 4,
     },
-    recipe=Recipe(
-        optimizer="adamw",
-        learning_rate=8e-3,
-        weight_decay=5e-2,
-        schedule="one_cycle",
-        steps=220,
-        batch_size=16,
-        augmentation=Augmentation(
-            flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
-        ),
-    ),
+    recipe=micro_recipe(learning_rate=8e-3, weight_decay=5e-2, steps=220),
 )
 # Rows are those that TuSimple scores, from above its highest horizons down.
 _MICRO_TUSIMPLE = Configuration(
-    input=InputSize(frame=(720, 1280), crop=(200, 0, 720, 1280), network=(128, 320)),
+    input=micro_input("tusimple"),
     architecture={**_MICRO.architecture, "rows": _rows(210, 710, 51)},
     recipe=_MICRO.recipe,
 )
 _MICRO_LLAMAS = Configuration(
-    input=InputSize(frame=(717, 1276), crop=(280, 0, 717, 1276), network=(128, 320)),
+    input=micro_input("llamas"),
     architecture={**_MICRO.architecture, "rows": _rows(300, 710, 42)},
     recipe=_MICRO.recipe,
 )

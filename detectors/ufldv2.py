@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from detectors.backbones import backbone_taps, build_backbone
 from detectors.base import Batch, Detector, Tap, normalise
 from detectors.meta import Augmentation, Configuration, Data, DetectorMeta, Form, InputSize, Recipe
+from detectors.parts.micro import micro_input, micro_recipe
 from detectors.parts.row_wise import (
     Anchors,
     ConvolutionalHead,
@@ -301,7 +302,7 @@ _TUSIMPLE = Configuration(
     ),
 )
 _MICRO = Configuration(
-    input=InputSize(frame=(590, 1640), crop=(236, 0, 590, 1640), network=(128, 320)),
+    input=micro_input("culane"),
     architecture={
         "head": "convolutional",
         "labels": "fraction",
@@ -313,27 +314,16 @@ _MICRO = Configuration(
         "row_share": 0.1,
         "channels": 32,
     },
-    recipe=Recipe(
-        optimizer="adamw",
-        learning_rate=8e-3,
-        weight_decay=5e-2,
-        schedule="one_cycle",
-        steps=220,
-        batch_size=16,
-        augmentation=Augmentation(
-            flip=0.5, rotation=2, shift_x=0.06, shift_y=0.02, scale=0.1, brightness=0.2, contrast=0.2
-        ),
-        confidence_threshold=0.7,
-    ),
+    recipe=micro_recipe(learning_rate=8e-3, weight_decay=5e-2, steps=220, confidence_threshold=0.7),
 )
 # Rows are those that TuSimple scores, from above its highest horizons down.
 _MICRO_TUSIMPLE = Configuration(
-    input=InputSize(frame=(720, 1280), crop=(200, 0, 720, 1280), network=(128, 320)),
+    input=micro_input("tusimple"),
     architecture={**_MICRO.architecture, "row_anchors": 51, "row_span": (210 / 720, 710 / 720)},
     recipe=_MICRO.recipe,
 )
 _MICRO_LLAMAS = Configuration(
-    input=InputSize(frame=(717, 1276), crop=(280, 0, 717, 1276), network=(128, 320)),
+    input=micro_input("llamas"),
     architecture={**_MICRO.architecture, "row_anchors": 42, "row_span": (300 / 717, 710 / 717)},
     recipe=_MICRO.recipe,
 )
