@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from importlib.metadata import version
 from io import TextIOWrapper
 
 from harness.errors import InputError, did_you_mean, telling_warnings
@@ -78,6 +79,9 @@ def answered(words: list[str]) -> int:
     """Do what a command line says; the exit code. BrokenPipeError where nobody reads standard output on (`| head`)."""
     if not words or words[0] in {"-h", "--help", "help"}:
         print(overview())
+        return 0
+    if words[0] == "--version":
+        print(f"samiro-bench {version('samiro-bench')}")
         return 0
     verb, rest = words[0], words[1:]
     if verb not in VERBS:
@@ -154,7 +158,8 @@ def overview() -> str:
     """The menu of verbs."""
     width = max(map(len, VERBS))
     lines = [f"  {verb:{width}}  {what}" for verb, (_, what) in VERBS.items()]
-    return "\n".join(["usage: samiro-bench VERB ...", "", *lines, "", "samiro-bench VERB --help explains a verb."])
+    ends = ["samiro-bench VERB --help explains a verb.", "samiro-bench --version says which release this is."]
+    return "\n".join(["usage: samiro-bench VERB ...", "", *lines, "", *ends])
 
 
 def complain(message: str) -> int:

@@ -166,3 +166,9 @@ def test_bad_words_are_answered_in_one_line_with_exit_code_2(tmp_path: Path, wor
     assert run.returncode == 2
     assert said in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_it_says_which_release_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    release = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"samiro-bench {release}\n"
