@@ -75,7 +75,7 @@ def predict_split(
     report: Report,
     folder: Path,
 ) -> None:
-    """Phase `predict`: writes the predictions in the official format, in lanes/, and as one archive with scores.
+    """Phase `predict`: writes the predictions as one archive, with scores.
 
     own: the dataset that the cell was trained on. dataset: the one that the evaluation is about, mostly the same.
     """

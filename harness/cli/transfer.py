@@ -63,9 +63,9 @@ def transfer(
     from harness.prediction.labelled import (
         BrokenCandidate,
         candidate_of_cell,
+        folder_of_predictions,
         open_labelled,
         score_candidate,
-        whole_folder,
     )
     from harness.prediction.labelled_table import row_object, rows_of, table_of, to_csv, to_markdown
     from harness.prediction.trained import refuse_untrained, trained_cells
@@ -73,7 +73,7 @@ def transfer(
     from harness.suite import Choice
 
     chosen = chosen_device(device)
-    with whole_folder(out) as place, Console(stderr=True).status("") as status:
+    with folder_of_predictions(out) as place, Console(stderr=True).status("") as status:
         labelled = open_labelled(folder, split)
         others = further_candidates(checkpoint or ())
         trained, left_out = trained_cells(suite, results, Choice(seeds, only or (), skip or (), tier))

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -25,7 +23,8 @@ from harness.datasets.index import LabelIndex
 from harness.datasets.rendering import SCENARIOS_FILE
 from harness.datasets.tusimple import at_rows, write_labels
 from harness.errors import InputError
-from harness.files.stored import follow_umask, write_json
+from harness.files.stored import write_json
+from harness.files.whole import refuse_existing, whole_folder
 from harness.lanes import Lane
 
 Images = Literal["link", "copy", "symlink"]
@@ -78,8 +77,7 @@ def convert(
         raise InputError(f"{out}: lies in its source {source.root}, which is never written; give a folder outside")
     if source.root.is_relative_to(out.resolve()):
         raise InputError(f"{out}: its source {source.root} lies in it; give a folder outside")
-    if out.exists():
-        raise InputError(f"{out}: exists already; give a folder that doesn't, or move that one away")
+    refuse_existing(out)
     said = [
         f"split {split}: left out, for its labels are private"
         for split in source.splits()
@@ -99,7 +97,7 @@ def convert(
             f"{out}: no labelled image is left to be written; look at the source with `samiro-bench data doctor`"
         )
     _make_unique(content)
-    with _whole_or_nothing(out) as folder:
+    with whole_folder(out) as folder:
         for rows in content.values():
             for frame, _ in rows:
                 _place(frame.image, folder / frame.id, images)
@@ -118,18 +116,6 @@ def _make_unique(content: dict[str, Labelled]) -> None:
     if max(names.values()) > 1:
         for split, rows in content.items():
             content[split] = [(replace(frame, id=f"{split}/{frame.id}"), lanes) for frame, lanes in rows]
-
-
-@contextmanager
-def _whole_or_nothing(out: Path) -> Iterator[Path]:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-    try:
-        yield folder
-        follow_umask(folder)
-        folder.rename(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _place(image: Path, path: Path, images: Images) -> None:

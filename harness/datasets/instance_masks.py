@@ -6,9 +6,6 @@ TuSimple's labels.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +17,8 @@ from harness.datasets.culane import label_name
 from harness.datasets.images import read_image, whole_bytes
 from harness.datasets.lines import write_lines_file
 from harness.errors import InputError
-from harness.files.stored import follow_umask, for_opencv, sync_folder
+from harness.files.stored import for_opencv
+from harness.files.whole import refuse_existing, whole_folder
 from harness.lanes import Lane, Part, apply_matrix, resize_matrix
 
 Mask = npt.NDArray[np.integer]
@@ -107,32 +105,24 @@ def write_culane_labels(
     InputError if `out` exists, for two images of one name, and for an image or mask that is damaged, doesn't fit the other or the
     part, or isn't a mask.
     """
-    if out.exists():
-        raise InputError(f"{out}: exists already; give a folder that doesn't, or move that one away")
+    refuse_existing(out)
     names = [f"{IMAGE_FOLDER}/{image.stem}.png" for image, _ in pairs]
     if len(set(names)) < len(names):
         raise InputError(f"{pairs[0][0].parent}: two images have one name but for their extension; rename one")
     unlisted = next((image for image, _ in pairs if not image.stem.isprintable()), None)
     if unlisted is not None:
         raise InputError(f"{str(unlisted)!r}: a list of images can't hold this name; rename the file")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-    try:
-        (aside / IMAGE_FOLDER).mkdir()
+    with whole_folder(out) as folder:
+        (folder / IMAGE_FOLDER).mkdir()
         labels = []
         for name, (image, mask) in zip(names, pairs, strict=True):
             picture, lanes = _stretched(image, mask, size, part)
-            if not cv2.imwrite(for_opencv(aside / name), picture):
+            if not cv2.imwrite(for_opencv(folder / name), picture):
                 raise OSError(f"{out / name}: could not be written: is the disk full?")
-            write_lines_file(aside / label_name(name), lanes)
+            write_lines_file(folder / label_name(name), lanes)
             labels.append(lanes)
-        (aside / LIST).parent.mkdir()
-        (aside / LIST).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-        follow_umask(aside)
-        os.rename(aside, out)
-        sync_folder(out.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        (folder / LIST).parent.mkdir()
+        (folder / LIST).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     return labels
 
 

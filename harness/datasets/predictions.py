@@ -1,12 +1,15 @@
-"""Predictions on disk: the official .lines.txt layout for scorers, and a compact archive for publishing.
+"""Predictions on disk: a compact archive that is kept and published, and the official layouts, which scorers read.
 
-Both hold the same values, rounded to 1/8 px and clipped to +-4,000 px.
+Both hold the same values, rounded to 1/8 px and clipped to +-4,000 px. A file an image, which CULane's layout is, is laid out only
+while it is read: a matrix would leave millions, and shared file systems of clusters count them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,9 @@ from harness.errors import InputError
 from harness.files.arrays import DAMAGE, Arrays, read_arrays
 from harness.files.stored import written_aside
 from harness.lanes import PIXEL_FRACTION, Lane, archived_points
+
+PREDICTIONS_FILE = "predictions.npz"
+"""The archive of a phase `predict`."""
 
 
 def write_predictions(folder: Path, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:
@@ -59,12 +65,28 @@ def read_lines_files(paths: Sequence[Path]) -> list[list[Lane]]:
 
 
 def keep_predictions(folder: Path, dataset: Dataset, frames: Sequence[Frame], found: Sequence[Sequence[Lane]]) -> str:
-    """Write the lanes that were found in frames of a dataset, as they are scored: in the official format in `folder/lanes/`, and as the
-    archive `folder/predictions.npz`; gives their `predictions_sha256`."""
+    """Write the lanes that were found in frames of a dataset, as they are scored, as the archive `folder/predictions.npz`; gives their
+    `predictions_sha256`.
+    """
     ids, lanes = [frame.id for frame in frames], dataset.archived(frames, found)
-    dataset.write_predictions(folder / "lanes", frames, lanes)
-    pack_predictions(folder / "predictions.npz", ids, lanes)
+    pack_predictions(folder / PREDICTIONS_FILE, ids, lanes)
     return predictions_sha256(ids, lanes)
+
+
+@contextmanager
+def in_official_format(archive: Path, dataset: Dataset, split: str) -> Iterator[Path]:
+    """The folder in which the archived predictions of a split lie as its official evaluator reads them, on the machine's own disk
+    (where `tempfile` puts things) for as long as it is used. InputError for a damaged archive and one of other images.
+    """
+    ids, lanes = unpack_predictions(archive)
+    frames = dataset.frames(split)
+    if ids != [frame.id for frame in frames]:
+        raise InputError(
+            f"{archive}: of other images than split {split!r} of {dataset.root}; predict again or restore it"
+        )
+    with tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder:
+        dataset.write_predictions(Path(folder), frames, lanes)
+        yield Path(folder)
 
 
 def pack_predictions(path: Path, ids: Sequence[str], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:
@@ -126,7 +148,9 @@ def _flat(
         lanes_of_frame.append(len(found))
     points = np.concatenate([np.zeros((0, 2)), *(lane.points for lane in lanes)])
     if np.isnan(points).any():
-        raise ValueError("a prediction has NaN coordinates")
+        broken = next(place for place, lane in enumerate(lanes) if np.isnan(lane.points).any())
+        name = ids[int(np.searchsorted(np.cumsum(lanes_of_frame), broken, side="right"))]
+        raise ValueError(f"prediction for {name}: a lane has NaN coordinates")
     quantized = (archived_points(points) * PIXEL_FRACTION).astype(np.int16).T
     scores = [lane.score for lane in lanes if lane.score is not None]
     return (

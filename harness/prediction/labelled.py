@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +13,8 @@ import torch
 from detectors.base import Detector
 from harness.datasets.culane import FEWEST_POINTS, CULane
 from harness.errors import InputError
-from harness.files.stored import follow_umask, sha256_of_file, sync_folder
+from harness.files.stored import sha256_of_file
+from harness.files.whole import whole_folder
 from harness.inference.detector import load_detector
 from harness.lanes import Part
 from harness.prediction.frames import BrokenDetector
@@ -170,34 +169,11 @@ def score_candidate(
 
 
 @contextmanager
-def whole_folder(out: Path | None) -> Iterator[Path]:
-    """Yield a folder to fill, which becomes `out` once all is done, and is gone after an error or without an `out`.
-
-    Raises InputError if `out` exists, or can't be made. Where another has taken its name meanwhile, what was filled stays beside it.
-    """
+def folder_of_predictions(out: Path | None) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes `out` as by `whole_folder`; without an `out` it is gone at the end."""
     if out is None:
         with tempfile.TemporaryDirectory(prefix="samiro-bench-") as nowhere:
             yield Path(nowhere)
         return
-    target = Path(os.path.abspath(out))
-    if os.path.lexists(target):
-        raise InputError(f"--out {out}: exists already; give a folder that doesn't, or move that one away")
-    place = next(parent for parent in target.parents if os.path.lexists(parent))
-    if not place.is_dir():
-        raise InputError(f"--out {out}: {place} is no folder; give another one")
-    try:
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=place))
-    except OSError as error:
-        raise InputError(f"--out {out}: can't be made in {place} ({error.strerror}); give another folder") from None
-    try:
-        yield aside
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    follow_umask(aside)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(aside, target)
-    except OSError as error:
-        raise InputError(f"--out {out}: can't be made now ({error.strerror}); all of it lies in {aside}") from None
-    sync_folder(target.parent)
+    with whole_folder(out, called="--out ") as folder:
+        yield folder

@@ -177,7 +177,7 @@ def run_program_cell(results: Path, cell: ProgramCell, report: Report) -> None:
 
 
 def ask_program(cell: ProgramCell, dataset: Dataset, evaluation: EvaluationPart, report: Report, folder: Path) -> None:
-    """Phase `predict`: the program's lanes in the official format, in lanes/, and as one archive; its log and files in exchange/."""
+    """Phase `predict`: the program's lanes as one archive; its log and files in exchange/."""
     device = resolve_device(cell.training.device)
 
     def progress(done: int, total: int) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from harness.cell.artefacts import open_part, rendering_phase
 from harness.cell.keys import CellPhases, records_folder
 from harness.datasets.base import Dataset, open_dataset
-from harness.datasets.predictions import predictions_sha256, unpack_predictions
+from harness.datasets.predictions import PREDICTIONS_FILE, predictions_sha256, unpack_predictions
 from harness.errors import InputError
 from harness.files.stored import write_text
 from harness.matrix.plan import Plan, refuse_unavailable
@@ -149,7 +149,7 @@ def fill_rows(plan: Plan, records: Sequence[Record], board: Leaderboard, folder:
             shutil.copyfile(source / evaluation.counts_file, folder / "records" / evaluation.counts_file)
         everything: list[Evaluation | Submission] = [*record.evaluations, *record.submissions]
         for predicted in everything:
-            archive = state.phases.predict[predicted.name].folder / "predictions.npz"
+            archive = state.phases.predict[predicted.name].folder / PREDICTIONS_FILE
             if predictions_sha256(*unpack_predictions(archive)) != predicted.predictions_sha256:
                 raise InputError(
                     f"{archive}: differs from key 'predictions_sha256' of {record.id}.json; move its folder away and "

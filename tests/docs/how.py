@@ -89,6 +89,9 @@ HOW: dict[str, How] = {
     "samiro-bench data convert /data/CurveLanes roads --to culane --size 1440x2560": Here(
         ("CurveLanes",), instead={"/data/CurveLanes": "CurveLanes"}, leaves="roads/list/train.txt"
     ),
+    "samiro-bench data unpack results/local/culane/cells/CELL/predict-test/predictions.npz /data/CULane lanes": ByTests(
+        (f"{CLI}/test_data_unpack.py::test_it_writes_what_is_scored",)
+    ),
     "samiro-bench data render roads --train 360 --val 60 --test 180": ByTests(
         (f"{CLI}/test_data_render.py::test_every_form_is_rendered_and_shown_on_a_sheet",)
     ),

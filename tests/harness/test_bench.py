@@ -93,7 +93,8 @@ def test_the_harness_counts_what_the_command_line_counts(finished: Path) -> None
     """The same predictions, through `score culane` and its list files."""
     (dataset,) = (finished / "results/local/artefacts/rendered").glob("culane-*/dataset")
     lists = [str(path) for path in sorted((dataset / "list/test_split").glob("*.txt"))]
-    predictions = cell_folder(finished, "baseline") / "predict-test/lanes"
+    archive, predictions = cell_folder(finished, "baseline") / "predict-test/predictions.npz", finished / "lanes"
+    subprocess.run(command("data", "unpack", str(archive), str(dataset), str(predictions)), check=True)
     run = subprocess.run(
         command(
             "score", "culane", "--labels", str(dataset), "--predictions", str(predictions), *lists, "--json", "--strict"

@@ -177,10 +177,12 @@ def test_archived_predictions_are_the_scored_ones(finished: Path) -> None:
         phase = cell_folder(finished, form) / f"predict-{SPLIT[form]}"
         ids, lanes = unpack_predictions(phase / "predictions.npz")
         assert predictions_sha256(ids, lanes) == record.evaluations[0].predictions_sha256
-        dataset = open_dataset(form, finished / "data" / form)
-        dataset.write_predictions(finished / "again" / form, dataset.frames(SPLIT[form]), lanes)
-        for file in (path for path in (phase / "lanes").rglob("*") if path.is_file()):
-            assert (finished / "again" / form / file.relative_to(phase / "lanes")).read_bytes() == file.read_bytes()
+        assert {path.name for path in phase.iterdir()} == {
+            "begun.json",
+            "phase.json",
+            "predict.json",
+            "predictions.npz",
+        }
 
 
 def test_finished_cells_are_done_and_a_lost_score_is_the_only_work_left(place: Path, tmp_path: Path) -> None:
@@ -258,7 +260,10 @@ def test_bench_runs_both_forms_resumes_and_counts_what_the_command_line_counts(
 
 def command_line_counts_likewise(folder: Path, form: str) -> None:
     """The same predictions, through `score`."""
-    predictions, labels = cell_folder(folder, form) / f"predict-{SPLIT[form]}/lanes", folder / "data" / form
+    labels, predictions = folder / "data" / form, folder / f"lanes-{form}"
+    archive = cell_folder(folder, form) / f"predict-{SPLIT[form]}/predictions.npz"
+    unpacked = command(folder, "data", "unpack", str(archive), str(labels), str(predictions))
+    assert unpacked.returncode == 0, unpacked.stderr
     if form == "tusimple":
         predictions, labels = predictions / "predictions.json", labels / "test_label.json"
     else:

@@ -199,7 +199,7 @@ def test_nothing_is_left_behind_when_it_fails(culane: Path, tmp_path: Path) -> N
     (culane / "d/5/0.jpg").unlink()
     with pytest.raises(InputError, match="is missing; restore it"):
         convert(CULane(culane), tmp_path / "made/out", "culane")
-    assert list((tmp_path / "made").iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} <= {"culane"}
 
 
 @pytest.mark.parametrize("images", ["copy", "symlink"])

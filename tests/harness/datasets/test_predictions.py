@@ -96,8 +96,8 @@ def test_nan_and_odd_ids_are_never_archived(tmp_path: Path) -> None:
     broken = [[Lane([[np.nan, 1.0]])]]
     with pytest.raises(ValueError, match=r"prediction for clip0/00000\.jpg: lane 0 has NaN"):
         write_predictions(tmp_path, frames_of(1), broken)
-    with pytest.raises(ValueError, match="NaN"):
-        pack_predictions(tmp_path / "x.npz", ["a.jpg"], broken)
+    with pytest.raises(ValueError, match=r"prediction for c\.jpg: a lane has NaN"):
+        pack_predictions(tmp_path / "x.npz", ["a.jpg", "b.jpg", "c.jpg", "d.jpg"], [[Lane([[1, 2]])], [], *broken, []])
     for ids in (["a.jpg", "a.jpg"], ["a\nb.jpg", "c.jpg"], ["", "c.jpg"]):
         with pytest.raises(ValueError, match="ids"):
             pack_predictions(tmp_path / "x.npz", ids, [[], []])
