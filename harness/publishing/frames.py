@@ -7,7 +7,7 @@ and labels in a publication; those of licensed datasets are predictions on a bla
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +20,9 @@ from harness.datasets.base import Dataset
 from harness.datasets.images import Image, read_image
 from harness.errors import InputError
 from harness.files.stored import sha256_of_text, written_aside
-from harness.lanes import Lane
 from harness.publishing.labels import labels_name, laid_out, unpack_labels
-from harness.publishing.rescoring import LONGEST_SIDE, check_predictions, plain, stated_size
+from harness.publishing.polylines import polylines
+from harness.publishing.rescoring import check_predictions, plain, stated_size
 from harness.records.counts import THRESHOLDS, UNNAMED, Counts, OverlapCounts
 from harness.records.record import Evaluation, Record, read_checked_counts
 from harness.report.columns import EMPTY_SCENARIO, SCENARIOS
@@ -40,9 +40,6 @@ PICTURES_LIMIT = 1_500_000
 
 ROWS_LIMIT = 120
 """Rows of a page that have frames, the first ones: some 10 kB each."""
-
-TOLERANCE = 1 / 1200
-"""How far a drawn line may lie beside the lane, of the frame's width: a third of a pixel of its picture."""
 
 RANKS = ("best", "median", "worst")
 
@@ -169,17 +166,6 @@ def frame_size(record: Record, dataset: Dataset | None) -> tuple[int, int]:
         with suppress(InputError):
             size = stated_size(stated.get("frame")) if isinstance(stated, dict) else None
     return size or (590, 1640)
-
-
-def polylines(lanes: Sequence[Lane], size: tuple[int, int]) -> list[list[int]]:
-    """Lanes as x, y, x, y, ... in whole pixels of the frame, left to right at their near ends, without points that a line needs not."""
-    visible = sorted((lane for lane in lanes if len(lane) > 1), key=lambda lane: float(lane.points[0, 0]))
-    drawn = []
-    for lane in visible:
-        points = np.clip(np.nan_to_num(lane.points), -LONGEST_SIDE, LONGEST_SIDE).astype(np.float32)
-        kept = cv2.approxPolyDP(points[:, None], size[1] * TOLERANCE, False)
-        drawn.append(np.rint(kept).astype(int).ravel().tolist())
-    return drawn
 
 
 def write_pictures(folder: Path, found: Frames, images: Mapping[str, Dataset]) -> None:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.errors import InputError
 from harness.files.arrays import ARCHIVE_LIMIT, DAMAGE, arrays_of
 from harness.files.stored import read_bounded, written_aside
+from harness.sums import added_in_order
 
 THRESHOLDS: tuple[float, ...] = (0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95)
 """The IoU thresholds of the columns of `OverlapCounts.true_positives`: COCO's ten, as CLRNet's mF1 uses them."""
@@ -240,11 +241,6 @@ def scope_scores(counts: Counts, rows: npt.NDArray[np.bool_] | slice = slice(Non
     return counts.scores(
         {name: added_in_order(v) if v.dtype.kind == "f" else v.sum(axis=0) for name, v in summands.items()}
     )
-
-
-def added_in_order(values: Values) -> float:
-    """The sum of some fractions, rounded after each: `sum` of Python 3.12 and later, and numpy's, round otherwise."""
-    return float(np.cumsum(values)[-1]) if len(values) else 0.0
 
 
 def f1_score(true_positives: int, labels: int, predictions: int) -> float | None:

@@ -23,6 +23,7 @@ from harness.processes.children import die_with_parent
 from harness.rendered import culane_form, llamas_form, tusimple_form
 from harness.rendered.clip import Clip
 from harness.rendered.spec import FORMS, SCENARIOS, Form, RenderSpec, dataset_key
+from harness.sums import added_in_order
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _quotas(shares: dict[str, float], count: int) -> dict[str, int]:
     free = count - least * len(shares)
     exact = {name: share * count for name, share in shares.items()}
     above = {name: max(value - least, 0.0) for name, value in exact.items()}
-    total = sum(above.values())
+    total = added_in_order([*above.values()])
     scaled = {name: free * value / total if total > 0 else 0.0 for name, value in above.items()}
     quotas = {name: least + int(value) for name, value in scaled.items()}
     rest = sorted(scaled, key=lambda name: int(scaled[name]) - scaled[name])

@@ -21,6 +21,7 @@ from harness.rendered.streams import Stream, open_stream
 from harness.rendered.traffic import as_in_america, sample_traffic
 from harness.rendered.wayside import backdrop, overcast, skyline, varied
 from harness.rendered.weather import sample_weather
+from harness.sums import added_in_order
 
 Generator = np.random.Generator
 
@@ -131,7 +132,8 @@ def sample_highway(
 def _lanes(g: Generator, labelled: Mapping[int, float]) -> tuple[int, int, range]:
     """The number of lanes, the car's lane, and the boundaries that are labelled."""
     counts = sorted(labelled)
-    count = int(g.choice(counts, p=np.array([labelled[n] for n in counts]) / sum(labelled.values())))
+    weights = np.array([labelled[n] for n in counts])
+    count = int(g.choice(counts, p=weights / added_in_order([*labelled.values()])))
     more, to_the_left = int(g.choice(3, p=[0.45, 0.4, 0.15])), g.random() < 0.6
     if count == 3:
         lanes = 2 + more

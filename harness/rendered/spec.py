@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from harness.errors import did_you_mean
 from harness.files.stored import sha256_of_json
+from harness.sums import added_in_order
 
 RENDERER_VERSION = "6"
 """Raised whenever the pixels or labels of specs of all forms change: it is part of a rendered dataset's identity.
@@ -99,7 +100,7 @@ class SplitSpec(BaseModel):
     def shares(self, form: Form) -> dict[str, float]:
         """The scenarios' shares, in the order of `SCENARIOS`, summing to 1; those of weight 0 are left out."""
         weights = FORMS[form].shares if self.scenarios is None else self.scenarios
-        total = sum(weights.values())
+        total = added_in_order([*weights.values()])
         return {name: weights[name] / total for name in SCENARIOS if weights.get(name, 0.0) > 0}
 
 

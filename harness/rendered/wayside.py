@@ -14,6 +14,7 @@ import numpy.typing as npt
 from harness.rendered.foliage import BRUSH, GROVES, PALM
 from harness.rendered.roadside import to_color
 from harness.rendered.scene import BACKDROP_END, SKYLINE_HALF, Plant, Weather
+from harness.sums import added_in_order
 
 Generator = np.random.Generator
 Array = npt.NDArray[np.float64]
@@ -84,7 +85,7 @@ def _fractal(g: Generator, at: Array, first: float, octaves: int, fall: float) -
     total = np.zeros_like(at)
     for octave in range(octaves):
         total += np.sin(first * 2.0**octave * g.uniform(0.8, 1.2) * at + g.uniform(0, 6.28)) / fall**octave
-    power = 0.5 * sum(fall ** (-2 * octave) for octave in range(octaves))
+    power = 0.5 * added_in_order([fall ** (-2 * octave) for octave in range(octaves)])
     return np.asarray(total / np.sqrt(power), np.float64)
 
 

@@ -14,6 +14,7 @@ from harness.report.leaderboard import Leaderboard, Section
 from harness.report.section_text import section_title
 from harness.report.site.plots import far_apart, in_points, pareto, timed_rows
 from harness.report.site.rows import RowView, rows_of, scenario_places
+from harness.sums import added_in_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,7 +131,9 @@ def seeds(section: Section, rows: Sequence[RowView]) -> Figure | None:
     named(axes, [name_of(row) for row in shown])
     for place, row in enumerate(shown):
         axes.plot(row.values, [place] * len(row.values), "o", color=WEAK, markersize=4)
-        axes.plot([sum(row.values) / len(row.values)], [place], "|", color=INK, markersize=11, markeredgewidth=1.6)
+        axes.plot(
+            [added_in_order(row.values) / len(row.values)], [place], "|", color=INK, markersize=11, markeredgewidth=1.6
+        )
     axes.set_xlabel(f"{section.headline.title}, points (dots: seeds; bars: means)")
     return figure
 

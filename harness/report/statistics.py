@@ -26,6 +26,7 @@ from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
 from harness.report.estimates import Estimates, Floats, Sums, difference
 from harness.report.text import counted
+from harness.sums import added_in_order
 
 LEVEL = 0.95
 SIGNIFICANCE = 0.05
@@ -192,7 +193,7 @@ def seed_pool(family: Sequence[Comparison]) -> SeedPool | None:
     degrees = sum(member.seeds - 1 for member in seeded)
     if degrees == 0:
         return None
-    total = sum((member.seeds - 1) * member.seeds * (member.seed_variance or 0.0) for member in seeded)
+    total = added_in_order([(member.seeds - 1) * member.seeds * (member.seed_variance or 0.0) for member in seeded])
     return SeedPool(total / degrees, degrees)
 
 

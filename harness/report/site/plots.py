@@ -11,6 +11,7 @@ from harness.report.rows import Gain
 from harness.report.site.rows import RowView, minus, row_id
 from harness.report.site.scale import Scale, padded, tick_text
 from harness.report.text import number
+from harness.sums import added_in_order
 
 WIDTH = 300
 """Of a strip of dots or a line of the forest plot; the page stretches it."""
@@ -153,7 +154,7 @@ def strips_of(rows: Sequence[RowView]) -> dict[str, Strip]:
         return {}
     scale = Scale(*padded(values, 0.04), 4.0, WIDTH / 2 - 4.0)
     return {
-        row.id: Strip(tuple(scale(value) for value in row.values), scale(sum(row.values) / len(row.values)))
+        row.id: Strip(tuple(scale(value) for value in row.values), scale(added_in_order(row.values) / len(row.values)))
         for row in rows
         if row.values
     }

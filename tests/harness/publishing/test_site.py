@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from harness.errors import InputError
-from harness.lanes import Lane
-from harness.publishing.frames import TOLERANCE, chosen, frames_of, polylines, write_pictures
+from harness.publishing.frames import chosen, frames_of, write_pictures
 from harness.publishing.labels import opened, unpack_labels
 from harness.publishing.site import PAGE, page_of
 from harness.publishing.verify import checked_page
@@ -51,16 +50,6 @@ def test_no_frame_is_shown_twice_and_equal_ones_are_the_first() -> None:
     assert chosen(counted([4])) == {"night": [("best", 0)]}
     assert chosen(counted([0, 4])) == {"night": [("best", 1), ("median", 0)]}
     assert chosen(counted([4, 4, 4, 4]))["night"][0] == ("best", 0)
-
-
-def test_drawn_lines_lie_beside_their_lanes_by_less_than_a_pixel_of_the_picture() -> None:
-    rows = np.arange(590, 250, -10)
-    points = np.stack([820 + 0.002 * (590 - rows) ** 2, rows], axis=1).astype(np.float32)
-    (line,) = polylines([Lane(points), Lane(points[:1])], (590, 1640))
-    drawn = np.array(line).reshape(-1, 2)
-    assert len(drawn) < len(points) / 3
-    across = np.interp(-rows, -drawn[:, 1], drawn[:, 0])
-    assert np.abs(across - points[:, 0]).max() < 1640 * TOLERANCE + 1
 
 
 @pytest.fixture(scope="module")
