@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 import torch
 
@@ -32,7 +29,7 @@ from harness.training.loop import train
 from harness.training.views import augmenting_device
 
 STEPS = 4
-"""Steps of a probe; the figure is the median of the time between the ends of two, so the first, which warms up, isn't in it."""
+"""Steps of a probe; the figure is their median, as in records, so the first, which warms up and takes longest, isn't in it."""
 
 IMAGES_ON_CPU = 4
 """Images of a probe's batch on a CPU: a whole batch of the largest networks may not fit, and time there grows with the images."""
@@ -62,7 +59,7 @@ def probed_rates(cells: Sequence[Cell], report: Callable[[str], None] | None = N
 def probe(cell: Cell) -> float:
     """Seconds that a whole batch's step of a cell takes here, with random weights.
 
-    Data comes from eight rendered frames in this process: neither a slow disk nor loader processes are in the figure.
+    Data comes from eight rendered frames, made by as many loader processes as the cell has: a slow disk isn't in the figure.
     """
     make_deterministic(threads=cell.training.threads)
     device = torch.device(resolve_device(cell.training.device))
@@ -70,7 +67,6 @@ def probe(cell: Cell) -> float:
     images = recipe.batch_size if device.type == "cuda" else min(recipe.batch_size, IMAGES_ON_CPU)
     seed_everything(0)
     detector = adapter_of(cell).detector(cell.meta, cell.form)
-    ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         samples = write_samples(Path(folder) / "samples", cell.configuration.input.frame)
         stream = TrainingStream(
@@ -80,18 +76,19 @@ def probe(cell: Cell) -> float:
             augmentation=recipe.augmentation,
             batch_size=images,
             seed=0,
+            workers=cell.training.workers,
+            pin_memory=device.type == "cuda",
             augment_on=augmenting_device(device),
         )
         changes = {"epochs": None, "steps": STEPS, "batch_size": images, "warmup_steps": 0}
-        train(
+        took = train(
             in_method(cell, detector, stream, device),
             stream.batches,
             replace(training_plan(cell, STEPS), recipe=recipe.model_copy(update=changes), tensorboard=False),
             device=device,
             folder=Path(folder),
-            progress=lambda step, total, loss: ends.append(time.perf_counter()),
         )
-    return median(after - before for before, after in pairwise(ends)) * recipe.batch_size / images
+    return took.seconds_per_step * recipe.batch_size / images
 
 
 def in_method(cell: Cell, detector: Detector, stream: TrainingStream, device: torch.device) -> TrainingModel:

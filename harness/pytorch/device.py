@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import warnings
 from typing import Literal
@@ -12,6 +13,10 @@ from harness.errors import InputError, InputWarning
 GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 """Where a GPU that torch calls CUDA can be used one of these is there: NVIDIA's driver, AMD's, and Windows' for its Linux."""
 
+LOADED, MAKER = "/proc/driver/nvidia", "nvidia-modprobe"
+"""NVIDIA's need not be there before a program first asks for them: the driver is loaded, or this program, which its libraries call,
+loads it and makes the files (nvidia-modprobe(1)).
+"""
 
 HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 """By these somebody, or a scheduler, leaves a process no GPU: NVIDIA's, and AMD's."""
@@ -22,7 +27,8 @@ HIDDEN = frozenset({"", "-1", "NoDevFiles"})
 
 def may_have_gpu() -> bool:
     """Whether there may be a GPU here. False is certain on Linux, and costs no import of torch."""
-    return sys.platform != "linux" or bool(gpu_files())
+    asleep = os.path.exists(LOADED) or shutil.which(MAKER) is not None
+    return sys.platform != "linux" or bool(gpu_files()) or asleep
 
 
 def gpu_files() -> list[str]:

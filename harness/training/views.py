@@ -20,6 +20,9 @@ from torch.utils.data import default_collate
 
 from harness.training.augmentation import LUMA, WHITE, Change, ReducedImage, inside_frame, planes, view_of
 
+BILINEAR, ZEROS = 0, 0
+"""What torch's samplers call linear interpolation and zeros beyond the image: ATen/native/GridSamplerUtils.h of PyTorch."""
+
 
 class Views(Protocol):
     """How decoded images become the images of a batch, in three stages."""
@@ -118,7 +121,8 @@ def warped_batch(images: Tensor, sizes: Tensor, places: Tensor, prolonged: Tenso
     across = torch.where(keep, torch.minimum(across.clamp(min=0), last[:, 1]), across)
     down = torch.where(keep, torch.minimum(down.clamp(min=0), last[:, 0]), down)
     grid = torch.stack([_normalised(across, images.shape[3]), _normalised(down, images.shape[2])], dim=-1)
-    return F.grid_sample(images, grid.float(), mode="bilinear", padding_mode="zeros", align_corners=True).round()
+    # `F.grid_sample` with zeros beyond the image; on CUDA that would be cuDNN's, which takes batches up to sizes that it doesn't tell.
+    return torch.grid_sampler_2d(images, grid.float(), BILINEAR, ZEROS, align_corners=True).round()
 
 
 def blurred_batch(images: Tensor, kernels: Tensor) -> Tensor:

@@ -151,12 +151,24 @@ def test_room_on_the_disk_is_that_of_weights_and_predictions_and_meanwhile_of_mo
 def test_a_probe_takes_steps_of_the_very_cell_and_leaves_nothing_behind(
     tmp_path: Path, cells: tuple[Cell, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.matrix.probe import probed_rates
+    from harness.matrix import probe
 
+    summaries = []
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        summaries.append(train(*arguments, **options))
+        return summaries[-1]
+
+    train = probe.train
+    monkeypatch.setattr(probe, "train", noted)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     asked: list[str] = []
-    rates = probed_rates([*cells, *cells], asked.append)
+    rates = probe.probed_rates([*cells, *cells], asked.append)
     assert asked == [cell.id for cell in cells]
+    # What a record of these steps would say, of whole batches: what is looked at between two steps isn't in it.
+    shares = [cell.configuration.recipe.batch_size / probe.IMAGES_ON_CPU for cell in cells]
+    found = [summary.seconds_per_step * share for summary, share in zip(summaries, shares, strict=True)]
+    assert list(rates.seconds.values()) == pytest.approx(found)
     prices = priced(cells, {"roads": 72}, [rates], {})
     assert all(price.basis == "probe" and price.seconds and price.seconds > 0 for price in prices.values())
 

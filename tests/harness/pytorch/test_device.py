@@ -20,6 +20,8 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "nvidia0"
     file.touch()
     monkeypatch.setattr(device, "GPU_FILES", (str(tmp_path / "nvidiactl"), str(file)))
+    monkeypatch.setattr(device, "LOADED", str(tmp_path / "loaded"))
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for name in device.HIDING:
         monkeypatch.delenv(name, raising=False)
@@ -57,3 +59,13 @@ def test_cuda_is_taken_where_it_is_and_refused_where_it_is_asked_for_and_is_not(
         resolve_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert (resolve_device("auto"), resolve_device("cuda"), resolve_device("cpu")) == ("cuda", "cuda", "cpu")
+
+
+@pytest.mark.parametrize("left", ["loaded", "nvidia-modprobe"])
+def test_a_driver_that_nobody_has_asked_for_its_files_yet_is_taken(
+    driver: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    driver.unlink()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    (driver.parent / left).touch(0o755)
+    assert resolve_device("auto") == "cuda"

@@ -89,7 +89,8 @@ def test_nothing_is_drawn_for_a_tensor_without_memory() -> None:
         nn.init.xavier_normal_(torch.empty(2, 3))
         nn.init.trunc_normal_(torch.empty(2, 3))
         nn.BatchNorm2d(5)
-    assert light.names == []
+    # torch 2.11 still asks to multiply, add and clamp, which needs no memory either.
+    assert set(light.names) <= {"mul_", "add_", "clamp_"}
 
 
 def test_what_is_built_afterwards_has_its_weights() -> None:

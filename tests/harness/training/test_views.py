@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from detectors.meta import Augmentation
 from harness.lanes import plain_geometry
@@ -112,3 +113,20 @@ def test_a_stream_whose_views_a_device_makes_has_the_same_batches(toy, roads, wo
         assert one.ids == other.ids
         assert all(torch.equal(one.targets[name], other.targets[name]) for name in one.targets)
         assert torch.equal(one.lanes.nan_to_num(-1), other.lanes.nan_to_num(-1))
+
+
+def test_the_sampler_is_torchs_own_on_every_device():
+    names = set()
+
+    class Called(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            names.add(func.__name__)
+            return func(*args, **(kwargs or {}))
+
+    views = DeviceViews(CPU, NETWORK)
+    fields = views.collated([views.prepared(*sample) for sample in samples(GEOMETRIC, 2)])
+    with Called():
+        views.images(fields)
+    # On CUDA these two are cuDNN's wherever they can be, and that refuses some batches for their size (PyTorch, issue 88380).
+    assert not names & {"grid_sample", "grid_sampler"}
+    assert "grid_sampler_2d" in names
