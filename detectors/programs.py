@@ -41,6 +41,18 @@ class ProgramForm(Data):
     trained_on: str | None = None
     """The data it was trained on, in words, where that isn't the training split of the dataset under test: such rows aren't ranked."""
 
+    @property
+    def chosen_on(self) -> str | None:
+        """The split that records say the checkpoint was selected on."""
+        return self.selected_on if self.selected_on in {"val", "test"} else None
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Why rows aren't ranked, as records say it."""
+        trained = () if self.trained_on is None else (f"trained on {self.trained_on}",)
+        unknown = "on which split its checkpoint was chosen is not known"
+        return (*trained, unknown) if self.selected_on == "unknown" else trained
+
 
 class Program(Data):
     """A description. `command` runs in `folder` (from the description's own), with `environment` on top of this process's.

@@ -221,10 +221,6 @@ def record_program(results: Path, cell: ProgramCell) -> Record:
     said = [read_json(phases.predict[name].folder / PREDICT) for name in cell.evaluations]
     evaluations, submissions = assemble_evaluations(results, cell, phases)
     flags = [f"{phase.name}: kept although the code changed since" for phase in phases.all() if was_accepted(phase)]
-    if own.trained_on is not None:
-        flags.append(f"trained on {own.trained_on}")
-    if own.selected_on == "unknown":
-        flags.append("on which split its checkpoint was chosen is not known")
     program = Artefact(
         kind="program",
         name=cell.identity.detector,
@@ -238,7 +234,7 @@ def record_program(results: Path, cell: ProgramCell) -> Record:
         identity=cell.identity,
         fingerprints={phase.name: read_json(phase.folder / "phase.json")["fingerprint"] for phase in phases.all()},
         checkpoint_sha256=said[0]["checkpoint_sha256"],
-        selected_on=own.selected_on if own.selected_on in {"val", "test"} else None,
+        selected_on=own.chosen_on,
         evaluations=evaluations,
         submissions=submissions,
         throughput=(),
@@ -246,7 +242,7 @@ def record_program(results: Path, cell: ProgramCell) -> Record:
         own_timing=next((OwnTiming.model_validate(one["timing"]) for one in said if one["timing"]), None),
         artefacts=(*rendered_artefacts(results, cell), program),
         environment=Environment.model_validate(said[0]["environment"]),
-        flags=tuple(flags),
+        flags=(*flags, *own.flags),
     )
     write_record(records_folder(results, cell.suite), record)
     return record

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import ValidationError
+
+from detectors.programs import ProgramForm
 from harness.publishing.expected import clipped
 from harness.records.record import Evaluation, Identity, Record, Submission, TrainingCost
 
@@ -15,10 +19,11 @@ def disagreements(record: Record) -> Iterator[str]:
     Else a training of more steps, or a threshold that was chosen on the scored images, would stand under the suite's recipe.
     """
     identity = record.identity
-    if not identity.recipe:  # a program, trained elsewhere by rules of its own
-        if record.training is not None:
-            yield "key 'training' tells of a training, but key 'identity.recipe' is empty, as that of a program is"
+    if not identity.recipe:
+        yield from program_disagreements(record)
         return
+    if not re.fullmatch("[0-9a-f]{64}", record.checkpoint_sha256):
+        yield f"key 'checkpoint_sha256' is {clipped(record.checkpoint_sha256)}, no sha256"
     if record.training is None:
         yield "key 'training' is null, but key 'identity.recipe' says how it was trained"
     else:
@@ -26,7 +31,35 @@ def disagreements(record: Record) -> Iterator[str]:
     chosen = "val" if "val-best" in (identity.selection, identity.confidence) else None
     if record.selected_on != chosen:
         yield f"key 'selected_on' is {record.selected_on!a}, keys 'selection' and 'confidence' of the identity give {chosen!a}"
-    yield from threshold_disagreements([*record.evaluations, *record.submissions], identity)
+    yield from threshold_disagreements(record, identity.recipe.get("confidence_threshold"))
+
+
+def program_disagreements(record: Record) -> Iterator[str]:
+    """What of a record without a recipe isn't a program's: trained elsewhere, it evaluates only, as its description says."""
+    identity = record.identity
+    if record.training is not None:
+        yield "key 'training' tells of a training, but key 'identity.recipe' is empty, as that of a program is"
+    stated = identity.detector_meta.get("program")
+    try:
+        known = stated.items() if isinstance(stated, dict) else ()
+        described = ProgramForm.model_validate({key: value for key, value in known if key in ProgramForm.model_fields})
+    except ValidationError:
+        yield "key 'identity.recipe' is empty, as that of a program is, but key 'identity.detector_meta.program' describes none"
+        return
+    pairs = {
+        "identity.method_configuration.kind": (identity.method_configuration.get("kind"), "baseline"),
+        "identity.selection": (identity.selection, "last"),
+        "identity.confidence": (identity.confidence, "published"),
+        "selected_on": (record.selected_on, described.chosen_on),
+        "checkpoint_sha256": (record.checkpoint_sha256, described.checkpoint),
+    }
+    for key, (value, expected) in pairs.items():
+        if value != expected:
+            yield f"key '{key}' is {clipped(value)}, that of such a program is {clipped(expected)}"
+    for flag in described.flags:
+        if flag not in record.flags:
+            yield f"key 'flags' lacks {clipped(flag)}, which key 'identity.detector_meta.program' gives"
+    yield from threshold_disagreements(record, described.confidence_threshold)
 
 
 def training_disagreements(training: TrainingCost, identity: Identity) -> Iterator[str]:
@@ -44,7 +77,10 @@ def training_disagreements(training: TrainingCost, identity: Identity) -> Iterat
     if training.images != training.steps * training.batch_size:
         yield "key 'training.images' isn't its steps times its batch size"
     epochs = recipe.get("epochs")
-    if isinstance(epochs, int) and epochs > 0 and training.steps % epochs:
+    if not isinstance(epochs, int) or epochs < 1:
+        if recipe.get("steps") is None:
+            yield "key 'identity.recipe' has neither steps nor epochs, so that nothing says how long a training is"
+    elif training.steps % epochs:
         yield f"key 'training.steps' is {training.steps}, no multiple of the {epochs} epochs of key 'identity.recipe'"
     if not possible_best_step(training, identity):
         yield (
@@ -64,10 +100,10 @@ def possible_best_step(training: TrainingCost, identity: Identity) -> bool:
     return training.best_step == training.steps or training.best_step % every == 0
 
 
-def threshold_disagreements(scored: list[Evaluation | Submission], identity: Identity) -> Iterator[str]:
-    """Thresholds that aren't the recipe's or, where one was chosen on the validation split, that aren't one and the same."""
-    published = identity.recipe.get("confidence_threshold")
+def threshold_disagreements(record: Record, published: object) -> Iterator[str]:
+    """Thresholds that aren't the published one or, where one was chosen on the validation split, that aren't one and the same."""
+    scored: list[Evaluation | Submission] = [*record.evaluations, *record.submissions]
     for part in scored:
-        expected = published if identity.confidence == "published" else scored[0].confidence_threshold
+        expected = published if record.identity.confidence == "published" else scored[0].confidence_threshold
         if part.confidence_threshold != expected:
             yield f"key '{part.name}.confidence_threshold' is {part.confidence_threshold}, key 'identity' gives {expected!a}"

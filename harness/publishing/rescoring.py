@@ -15,7 +15,7 @@ from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.datasets.roots import dataset_root
 from harness.errors import InputError
-from harness.files.stored import sha256_of_file
+from harness.files.stored import canonical_json, sha256_of_file
 from harness.lanes import Lane
 from harness.publishing.labels import doubt_of, labels_name, laid_out, unpack_labels
 from harness.publishing.sums import RESTORE
@@ -64,7 +64,8 @@ class LabelSource:
         name = labels_name(evaluation.dataset, evaluation.split, evaluation.dataset_sha256)
         own = evaluation.dataset == record.identity.dataset
         rendered = "rendered" in record.identity.dataset_key if own else (self.folder / name).is_file()
-        key = (name,) if rendered else (name, record.identity.dataset)
+        told = () if rendered else (record.identity.dataset, canonical_json(record.identity.dataset_key))
+        key = (name, evaluation.dataset_sha256, *told)
         if key not in self._opened:
             try:
                 self._opened[key] = self._archived(name, evaluation) if rendered else at_hand(record, evaluation)

@@ -172,6 +172,8 @@ def row_faults(
     try:
         source = labels.of(record, evaluation)
         if source.dataset is None:
+            if counts is not None and counts.image.tolist() != ids:
+                told.append("the archived predictions are of other images than the counts, or in another order")
             return told, source.doubt
         made = scored_again(source.dataset, evaluation, ids, lanes, labels.predictions(source.dataset))
     except InputError as error:

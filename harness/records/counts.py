@@ -153,9 +153,7 @@ class OverlapCounts(Counts):
     def possible(self) -> npt.NDArray[np.bool_]:
         """No lane is found twice, nor by two."""
         most = np.minimum(self.labels, self.predictions)
-        return np.asarray(
-            (most >= 0) & ((self.true_positives >= 0) & (self.true_positives <= most[:, None])).all(axis=1)
-        )
+        return np.asarray(((self.true_positives >= 0) & (self.true_positives <= most[:, None])).all(axis=1))
 
     def quality(self) -> npt.NDArray[np.float64]:
         """F1@50 of each image; 1 where there is nothing to find and nothing was."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
 
 from harness.errors import InputError
 from harness.files.arrays import ARCHIVE_LIMIT
-from harness.files.stored import no_collection, read_bounded, sha256_of_json, written_aside
+from harness.files.stored import canonical_json, no_collection, read_bounded, sha256_of_json, written_aside
 from harness.files.validation import plain_complaint
 from harness.records.counts import AccuracyCounts, AccuracyScores, Counts, OverlapScores, Stored, counts_in, unused
 from harness.records.text import read_text, with_hash
@@ -29,6 +29,15 @@ CorruptionText = Annotated[str, StringConstraints(pattern=r"^[a-z_]+-[1-9]$")]
 """What befell the images and how badly: `fog-3`."""
 
 
+def hashable(value: dict[str, Any]) -> dict[str, Any]:
+    """The mapping; ValueError if a number in it is NaN or infinite, and so none that identities are hashed from."""
+    canonical_json(value)
+    return value
+
+
+Resolved = Annotated[dict[str, Any], AfterValidator(hashable)]
+
+
 class Identity(Stored):
     """What makes a cell the cell it is. Never paths, engine or worker counts.
 
@@ -39,14 +48,14 @@ class Identity(Stored):
     """
 
     detector: str
-    detector_meta: dict[str, Any]
+    detector_meta: Resolved
     form: str
     method: str
-    method_configuration: dict[str, Any]
-    oracle: dict[str, Any] | None
+    method_configuration: Resolved
+    oracle: Resolved | None
     dataset: str
-    dataset_key: dict[str, Any]
-    recipe: dict[str, Any]
+    dataset_key: Resolved
+    recipe: Resolved
     weights: str
     precision: Literal["fp32", "bf16", "fp16"]
     threads: int

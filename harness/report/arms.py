@@ -81,7 +81,7 @@ def arm_of(records: tuple[Record, ...], variant: str) -> Arm:
         detector=identity.detector,
         method=identity.method,
         variant=variant,
-        is_baseline=identity.method_configuration.get("kind", identity.method) == "baseline",
+        is_baseline=identity.method_configuration.get("kind") == "baseline",
         pairs_with=identity_without(identity, _OF_THE_SEED | _OF_THE_METHOD),
         records=records,
     )

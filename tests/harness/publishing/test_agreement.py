@@ -11,7 +11,7 @@ from harness.publishing.agreement import disagreements
 from harness.publishing.examine import examine
 from harness.publishing.expected import ExpectedSuite
 from harness.publishing.verify import verify
-from harness.records.record import Record, read_records
+from harness.records.record import Record, Submission, read_records
 from tests.harness.publishing.forging import BOUNDS, MINI, RECORD, changed, evaluated, submission, trained
 from tests.harness.publishing.forging import identified as identity_changed
 
@@ -26,6 +26,9 @@ def identified(record: Record, **update: Any) -> Record:
 
 def by_recipe(record: Record, **update: Any) -> Record:
     return identified(record, recipe={**record.identity.recipe, **update})
+
+
+NO_LENGTH = "key 'identity.recipe' has neither steps nor epochs, so that nothing says how long a training is"
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
@@ -56,10 +59,15 @@ def test_every_record_published_here_agrees_with_its_identity(folder: Path) -> N
             lambda record: record.model_copy(update={"training": None}),
             ["key 'training' is null, but key 'identity.recipe' says how it was trained"],
         ),
-        (lambda record: identified(record, recipe={}).model_copy(update={"training": None}), []),
+        (lambda record: by_recipe(record, steps=None, epochs=0), [NO_LENGTH]),
+        (lambda record: by_recipe(record, steps=None, epochs="22"), [NO_LENGTH]),
         (
-            lambda record: identified(record, recipe={}),
-            ["key 'training' tells of a training, but key 'identity.recipe' is empty, as that of a program is"],
+            lambda record: trained(identified(record, validations=3), best_step=74),
+            ["key 'training.best_step' is 74 of 220 steps, key 'identity.validations' is 3"],
+        ),
+        (
+            lambda record: record.model_copy(update={"checkpoint_sha256": "c" * 40}),
+            [f"key 'checkpoint_sha256' is '{'c' * 40}', no sha256"],
         ),
         (
             lambda record: record.model_copy(update={"selected_on": "test"}),
@@ -75,6 +83,47 @@ def test_what_contradicts_the_identity_is_named_by_key(record: Record, edit: Any
     assert list(disagreements(edit(record))) == said
 
 
+UNKNOWN = "on which split its checkpoint was chosen is not known"
+
+
+@pytest.mark.parametrize(
+    ("described", "identity", "shown", "keys"),
+    [
+        ({}, {}, {}, []),
+        ({}, {"selection": "val-best"}, {}, ["identity.selection"]),
+        ({}, {"confidence": "val-best"}, {}, ["identity.confidence"]),
+        ({}, {"method_configuration": {"kind": "samiro"}}, {}, ["identity.method_configuration.kind"]),
+        ({}, {"method_configuration": {}}, {}, ["identity.method_configuration.kind"]),
+        ({}, {}, {"selected_on": None}, ["selected_on"]),
+        ({"selected_on": "test"}, {}, {"selected_on": "test"}, []),
+        ({"selected_on": "last"}, {}, {"selected_on": None}, []),
+        ({"selected_on": "unknown"}, {}, {"selected_on": None, "flags": ("another",)}, ["flags"]),
+        ({"selected_on": "unknown"}, {}, {"selected_on": None, "flags": (UNKNOWN,)}, []),
+        ({"trained_on": "all of it"}, {}, {}, ["flags"]),
+        ({"trained_on": "all of it"}, {}, {"flags": ("trained on all of it",)}, []),
+        ({}, {}, {"checkpoint_sha256": "d" * 64}, ["checkpoint_sha256"]),
+        ({"confidence_threshold": 0.4}, {}, {}, ["test.confidence_threshold"]),
+        ({"confidence_threshold": None}, {}, {}, ["identity.recipe"]),
+        ({}, {"detector_meta": {"program": "mine"}}, {}, ["identity.recipe"]),
+        ({}, {"detector_meta": {}}, {}, ["identity.recipe"]),
+    ],
+)
+def test_a_program_is_what_its_identity_describes(
+    record: Record, described: dict[str, Any], identity: dict[str, Any], shown: dict[str, Any], keys: list[str]
+) -> None:
+    program = {
+        "checkpoint": "c" * 64,
+        "confidence_threshold": 0.5,
+        "selected_on": "val",
+        "command": ["see"],
+    } | described
+    made = identified(record, **{"recipe": {}, "detector_meta": {"program": program}} | identity)
+    made = made.model_copy(update={"training": None, "selected_on": "val", "checkpoint_sha256": "c" * 64} | shown)
+    assert [line.split("'")[1] for line in disagreements(made)] == keys
+    trained_here = list(disagreements(made.model_copy(update={"training": record.training})))
+    assert [line.split("'")[1] for line in trained_here] == ["training", *keys]
+
+
 def test_a_threshold_of_the_validation_split_may_be_any_but_is_one_for_all_evaluations(record: Record) -> None:
     chosen = identified(record, confidence="val-best").model_copy(update={"selected_on": "val"})
     own = evaluated(chosen, confidence_threshold=0.55).evaluations[0]
@@ -83,6 +132,9 @@ def test_a_threshold_of_the_validation_split_may_be_any_but_is_one_for_all_evalu
     foggy = foggy.model_copy(update={"confidence_threshold": 0.6})
     (said,) = disagreements(chosen.model_copy(update={"evaluations": (own, foggy)}))
     assert said == "key 'fog.confidence_threshold' is 0.6, key 'identity' gives 0.55"
+    kept = foggy.model_dump(include=set(Submission.model_fields)) | {"why": "labels private"}
+    private = {"evaluations": (own,), "submissions": (Submission.model_validate(kept),)}
+    assert list(disagreements(chosen.model_copy(update=private))) == [said]
 
 
 @pytest.mark.parametrize(

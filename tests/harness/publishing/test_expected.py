@@ -8,7 +8,7 @@ import pytest
 
 from harness.publishing.expected import ExpectedCell, ExpectedSuite, record_faults
 from harness.records.record import Record, Submission, identity_hash
-from tests.harness.publishing.forging import evaluated
+from tests.harness.publishing.forging import evaluated, trained
 
 Edit = Callable[[Record], Record]
 
@@ -39,6 +39,7 @@ def submitted(record: Record) -> Record:
     [
         (16, 16, 1, True), (15, 16, 1, True), (17, 16, 1, False), (0, 16, 1, False), (None, 16, 1, False),
         (None, None, 1, True), (15, None, 1, True), (16, None, 1, False), (7, None, 2, True), (8, None, 2, False),
+        (12, 8, 1, False),
     ],
 )  # fmt: skip
 def test_a_micro_batch_is_the_suites_or_less_than_a_process_shares_of_the_batch(
@@ -64,12 +65,14 @@ def test_a_training_by_epochs_takes_the_steps_that_the_suites_images_give(record
     """Of 89 images a batch of 16 is taken five times, what is left over is dropped."""
     owned = named(record, recipe={**record.identity.recipe, "steps": None, "epochs": 44})
     wanted = demanding(suite, owned)
-    assert owned.training is not None
-    assert owned.training.steps == 220
     for images, steps in ((89, 220), (96, 264), (3, 44)):
-        faults, _ = record_faults(owned, wanted.model_copy(update={"training_images": {"roads": images}}))
-        said = f"key 'training.steps' is 220, not 44 epochs of the {images} training images of this repository's suite in batches of 16"
-        assert faults == ([] if steps == 220 else [said])
+        counted = wanted.model_copy(update={"training_images": {"roads": images}})
+        assert record_faults(trained(owned, steps=steps), counted) == ([], [])
+        for other in (steps - 1, steps + 1):
+            (said,) = record_faults(trained(owned, steps=other), counted)[0]
+            assert said.startswith(
+                f"key 'training.steps' is {other}, not 44 epochs of the {images} training images of "
+            )
     assert record_faults(owned, wanted.model_copy(update={"training_images": {}})) == ([], [])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from harness.errors import InputError
 from harness.publishing.labels import laid_out, unpack_labels
 from harness.publishing.rescoring import (
     LabelSource,
-    at_hand,
     check_counts,
     different_counts,
     different_scores,
@@ -26,7 +26,7 @@ from harness.publishing.rescoring import (
     stated_size,
     stated_width,
 )
-from harness.records.counts import read_counts
+from harness.records.counts import OverlapScores, read_counts
 from harness.records.record import Evaluation, Record
 from tests.harness.publishing.forging import LABELS, MINI, PREDICTIONS, ROOT
 
@@ -46,12 +46,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return laid_out(unpack_labels(MINI / LABELS), tmp_path_factory.mktemp("labels"))
 
 
-def test_a_score_of_a_scenario_is_checked_like_the_total(evaluation: Evaluation, counts: Any) -> None:
+def test_a_score_of_a_scenario_is_checked_like_the_total_to_its_last_digit(evaluation: Evaluation, counts: Any) -> None:
     assert different_scores(evaluation, counts, "its counts give") == []
     night = evaluation.scenarios["night"]
-    better = {**evaluation.scenarios, "night": night.model_copy(update={"predictions": night.predictions + 1})}
-    assert different_scores(evaluation.model_copy(update={"scenarios": better}), counts, "its counts give") == [
-        f"evaluations.test.scenarios.night.predictions: recorded {night.predictions + 1}, its counts give {night.predictions}"
+    assert isinstance(night, OverlapScores)
+    other = night.model_copy(update={"mf1": math.nextafter(night.mf1, 1)})
+    scenarios = {**evaluation.scenarios, "night": other}
+    assert different_scores(evaluation.model_copy(update={"scenarios": scenarios}), counts, "its counts give") == [
+        f"evaluations.test.scenarios.night.mf1: recorded {other.mf1}, its counts give {night.mf1}"
     ]
 
 
@@ -63,6 +65,15 @@ def test_a_scenario_that_was_left_out_is_told(evaluation: Evaluation, counts: An
     unnamed = replace(counts, scenario=np.full(len(counts.image), "unnamed"))
     lacking = different_scores(evaluation.model_copy(update={"scenarios": {}}), unnamed, "its counts give")
     assert lacking == [], "images of no scenario aren't one"
+
+
+@pytest.mark.parametrize("name", ["image", "clip", "scenario", "labels", "predictions", "true_positives"])
+def test_one_value_of_one_image_that_differs_is_named(counts: Any, name: str) -> None:
+    other = getattr(counts, name).copy()
+    other[3:4].flat[-1] = "x" if other.dtype.kind == "U" else other[3].flat[-1] + 1
+    (said,) = different_counts(replace(counts, **{name: other}), counts)
+    assert said.startswith(f"counts of {counts.image[3]}: {name}: recorded ")
+    assert said.endswith("(1 images differ)")
 
 
 def test_counts_of_other_images_or_of_another_metric_differ_as_a_whole(counts: Any) -> None:
@@ -159,11 +170,14 @@ def test_a_licensed_dataset_is_opened_in_the_size_and_width_that_its_record_stat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("SAMIRO_BENCH_DATA_ROADS", str(tmp_path / "own"))
     laid_out(unpack_labels(MINI / LABELS), tmp_path / "own")
-    own = open_dataset("culane", tmp_path / "own", name="roads", image_size=(600, 1600), lane_width=20)
-    key = {"real": "roads", "form": "culane", "image_size": [600, 1600], "lane_width": 20}
-    licensed = record.model_copy(update={"identity": record.identity.model_copy(update={"dataset_key": key})})
-    found = at_hand(licensed, evaluation.model_copy(update={"dataset_sha256": own.content_key()}))
-    assert found.doubt is None
-    assert isinstance(found.dataset, CULane)
-    assert (found.dataset.image_size, found.dataset.lane_width) == ((600, 1600), 20)
-    assert metric_of(found.dataset) == "culane/official (1600x600, lanes 20 px wide)"
+    own = open_dataset("culane", tmp_path / "own", name="roads")
+    scored = evaluation.model_copy(update={"dataset_sha256": own.content_key()})
+    with LabelSource(tmp_path) as labels:
+        for width in (20, 24):
+            key = {"real": "roads", "form": "culane", "image_size": [600, 1600], "lane_width": width}
+            licensed = record.model_copy(update={"identity": record.identity.model_copy(update={"dataset_key": key})})
+            found = labels.of(licensed, scored)
+            assert found.doubt is None
+            assert isinstance(found.dataset, CULane)
+            assert (found.dataset.image_size, found.dataset.lane_width) == ((600, 1600), width)
+            assert metric_of(found.dataset) == f"culane/official (1600x600, lanes {width} px wide)"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.publishing import examine as examining
-from harness.publishing.copies import copies, known_predictions
+from harness.publishing.copies import copies, known_predictions, traces
 from harness.publishing.examine import examine
 from harness.publishing.expected import FOREIGN, ExpectedSuite
 from harness.publishing.rescoring import ABSENT
@@ -141,6 +141,12 @@ def test_copies_of_rows_in_accuracy_are_told_where_a_lane_was_found(matched: int
     total = evaluation.total.model_copy(update={"matched": matched})
     rows = [evaluation.model_copy(update={"total": total, "predictions_sha256": digit * 64}) for digit in "ab"]
     assert len(copies([record.model_copy(update={"evaluations": (row,)}) for row in rows], {})) == alike
+
+
+def test_rows_that_have_every_sum_of_known_ones_are_told(record: Record) -> None:
+    known = {traces(record.evaluations[0])[-1]: "mini, another"}
+    (said,) = copies([evaluated(record, predictions_sha256="b" * 64)], known)
+    assert said.endswith(f"{RECORD}, test have every sum of mini, another")
 
 
 def test_copies_of_predictions_for_a_server_are_told(alice: Path) -> None:

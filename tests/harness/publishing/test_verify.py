@@ -213,10 +213,12 @@ def test_a_record_that_shows_nothing_is_not_verified(mini: Path) -> None:
 
 
 def test_links_are_never_followed(mini: Path, tmp_path: Path) -> None:
-    shutil.copy(mini / "leaderboard.md", tmp_path / "leaderboard.md")
-    (mini / "leaderboard.md").unlink()
-    (mini / "leaderboard.md").symlink_to(tmp_path / "leaderboard.md")
-    assert "missing, or no plain file" in told(verify(mini), "leaderboard.md")
+    for name in ("leaderboard.md", COUNTS, PREDICTIONS):
+        elsewhere = shutil.move(mini / name, tmp_path / Path(name).name)
+        (mini / name).symlink_to(elsewhere)
+    found = verify(mini)
+    assert "missing, or no plain file" in told(found, "leaderboard.md")
+    assert told(found).count("a link, and a publication has none") == 2
     shutil.move(mini / "records", tmp_path / "records")
     (mini / "records").symlink_to(tmp_path / "records")
     found = verify(mini)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from harness.datasets.predictions import unpack_predictions
+from harness.errors import InputError
 from harness.files.stored import sha256_of_file
 from harness.publishing.labels import laid_out, unpack_labels
-from harness.publishing.rescoring import scored_again
+from harness.publishing.rescoring import LabelSource, scored_again
 from harness.publishing.sums import write_sums
 from harness.publishing.verify import verify
 from harness.records.counts import scope_scores, write_counts
@@ -211,3 +212,16 @@ def test_labels_of_another_specification_need_another_identity(mini: Path) -> No
     evaluation = record.evaluations[0].model_copy(update={"dataset_sha256": "0" * 64})
     write_record(mini / "records", record.model_copy(update={"evaluations": (evaluation,)}))
     assert "'dataset_sha256' isn't the 'dataset_key' of the identity" in told(verify(mini))
+
+
+def test_labels_are_held_against_each_row_that_names_them(mini: Path) -> None:
+    """Archives are called after the first 12 digits of the hash, and all splits of a dataset have one."""
+    record = read_any_record(mini / "records" / f"{RECORD}.json").record
+    evaluation = record.evaluations[0]
+    alike = evaluation.model_copy(update={"dataset_sha256": f"{evaluation.dataset_sha256[:12]}{'0' * 52}"})
+    with LabelSource(mini) as labels:
+        assert labels.of(record, evaluation).doubt is None
+        with pytest.raises(InputError, match="their specification has the hash"):
+            labels.of(record, alike)
+        with pytest.raises(InputError, match="is missing"):
+            labels.of(record, evaluation.model_copy(update={"split": "val"}))

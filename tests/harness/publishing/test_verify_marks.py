@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness.publishing.copies import copies
+from harness.publishing.oracles import several_weights
 from harness.publishing.starts import unlike_starts
 from harness.publishing.sums import write_sums
 from harness.publishing.verify import verify
@@ -45,10 +46,13 @@ def two_seeds(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
-def test_no_publication_here_has_copies_or_pairs_that_began_unlike(folder: Path) -> None:
+def test_no_publication_here_is_marked(
+    folder: Path,
+) -> None:
     records = read_records(folder / "records")
     assert copies(records, {}) == []
     assert list(unlike_starts(folder, records)) == []
+    assert list(several_weights(records)) == []
 
 
 def test_an_oracle_of_several_weights_is_marked_with_its_rows(two_seeds: Path) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.datasets.predictions import pack_predictions, predictions_sha256, unpack_predictions
 from harness.publishing.labels import laid_out, unpack_labels
 from harness.publishing.rescoring import ABSENT, LabelSource
 from harness.publishing.sums import write_sums
 from harness.publishing.verify import rows_of, verify
 from harness.records.record import Submission, counts_path, identity_hash, read_any_record, write_record
-from tests.harness.publishing.forging import LABELS, hashed_again
+from tests.harness.publishing.forging import LABELS, evaluated, hashed_again
 from tests.harness.publishing.published_rows import PREDICTIONS, RECORD, another_lane, outcomes, told
 
 pytestmark = pytest.mark.usefixtures("labelled_once")
@@ -81,6 +82,20 @@ def test_without_labels_scores_are_held_against_their_counts_all_the_same(mini: 
     said = "\n".join(verify(mini).rows[0].told)
     assert "f1_50: recorded 0.99, its counts give" in said
     assert "key 'predictions_sha256'" in said
+
+
+def test_without_labels_predictions_are_those_of_the_images_that_were_counted(mini: Path) -> None:
+    relabelled(mini, "a" * 64)
+    path = min((mini / "records").glob("*.json"))
+    record = read_any_record(path).record
+    archive = mini / f"predictions/{record.id}.test.npz"
+    ids, lanes = (part[::-1] for part in unpack_predictions(archive))
+    pack_predictions(archive, ids, lanes)
+    write_record(path.parent, evaluated(record, predictions_sha256=predictions_sha256(ids, lanes)))
+    with LabelSource(mini) as labels:
+        (row,) = rows_of(mini, path, read_any_record(path), labels)
+    assert row.outcome == "differs"
+    assert row.told[0].startswith("the archived predictions are of other images than the counts")
 
 
 def test_predictions_for_a_server_are_held_against_the_record(mini: Path) -> None:

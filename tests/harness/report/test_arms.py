@@ -28,6 +28,13 @@ def test_a_baseline_by_another_name_is_still_one(made: Any, tmp_path: Path) -> N
     assert arm.is_baseline
 
 
+def test_a_method_pairs_with_its_baseline_whatever_its_options_and_oracle(made: Any, tmp_path: Path) -> None:
+    base = made.record(tmp_path, made.split())
+    changes = {"method_configuration": {"kind": "samiro", "weight": 0.1}, "oracle": {"name": "mim"}}
+    (one, two), _ = arms_of([base, made.record(tmp_path, made.split(), method="samiro", identity_changes=changes)])
+    assert one.pairs_with == two.pairs_with
+
+
 def test_arms_of_the_same_names_are_told_apart_by_what_differs(made: Any, tmp_path: Path) -> None:
     records = [
         made.record(
@@ -42,9 +49,25 @@ def test_arms_of_the_same_names_are_told_apart_by_what_differs(made: Any, tmp_pa
     assert [arm.variant for arm in arms_of(records)[0]] == ["weight=0.1", "weight=1.0"]
 
 
-def test_another_recipe_is_another_row_that_pairs_with_nothing_of_the_first(made: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipe": {"optimizer": "sgd"}},
+        {"detector_meta": {"name": "another"}},
+        {"dataset_key": {"rendered": "e" * 64}},
+        {"weights": "file:another"},
+        {"precision": "bf16"},
+        {"selection": "val-best"},
+        {"confidence": "val-best"},
+        {"processes": 2},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_differs_beside_the_method_makes_another_row_that_pairs_with_nothing_of_the_first(
+    made: Any, tmp_path: Path, changes: dict[str, Any]
+) -> None:
     base = made.record(tmp_path, made.split())
-    other = made.record(tmp_path, made.split(), method="samiro", identity_changes={"recipe": {"optimizer": "sgd"}})
+    other = made.record(tmp_path, made.split(), method="samiro", identity_changes=changes)
     (one, two), _ = arms_of([base, other])
     assert one.pairs_with != two.pairs_with
 
@@ -122,8 +145,9 @@ def test_what_was_selected_on_the_scored_split_is_told_of_the_own_dataset_alone(
 
 def test_pairs_need_one_start_of_the_backbone(made: Any, tmp_path: Path) -> None:
     def started(method: str, digest: str) -> Record:
-        weights = Artefact(kind="backbone weights", name="resnet18.tv_in1k", key=digest, sha256=digest)
-        return made.record(tmp_path, made.split(), method=method, artefacts=(weights,))
+        roads = Artefact(kind="rendered", name="roads", key="d" * 64, sha256="d" * 64)
+        weights = Artefact(kind="backbone weights", name="resnet18.tv_in1k", key="resnet18", sha256=digest)
+        return made.record(tmp_path, made.split(), method=method, artefacts=(roads, weights))
 
     base = started("baseline", "a" * 64)
     assert why_not_paired(started("samiro", "a" * 64), base) is None

@@ -45,8 +45,9 @@ def test_a_scenarios_score_that_is_not_what_the_counts_give_is_left_out(made: An
     assert board(night=night.model_copy(update={"f1_50": night.f1_50 + 1e-14})).left_out == ()
 
 
-def test_an_evaluation_that_stands_twice_is_left_out_with_its_record(made: Any, tmp_path: Path) -> None:
+def test_a_record_or_an_evaluation_that_stands_twice_is_left_out(made: Any, tmp_path: Path) -> None:
     record = made.record(tmp_path, made.noisy(made.split(), 1))
+    assert_left_out(leaderboard([record, record], tmp_path), r"mini-ufld-baseline-s0\.json: given twice")
     board = leaderboard([record.model_copy(update={"evaluations": record.evaluations * 2})], tmp_path)
     assert_left_out(board, r"mini-ufld-baseline-s0\.json: key 'evaluations': 'test' stands twice")
 
