@@ -57,7 +57,7 @@ def bench(
     from harness.engines.choice import engine_for
     from harness.errors import InputError
     from harness.files.locks import sole
-    from harness.files.stored import remove_torn
+    from harness.files.stored import remove_torn, sweep_cache
     from harness.matrix.fitting import refuse_misfits
     from harness.matrix.plan import make_plan
     from harness.matrix.preflight import preflight
@@ -107,6 +107,7 @@ def bench(
     with sole(results / loaded.name) as held:
         for folder in (held.folder, held.folder / "site", records_folder(results, loaded.name)):
             remove_torn(folder)
+        sweep_cache()
         if plan.pending:
             # Somebody else may have worked here since. Where nothing was left to do, nobody had anything to do either.
             plan = remade()

@@ -19,7 +19,8 @@ class Resources:
     """What a job needs of a machine.
 
     processes: into how many it splits, each with a GPU of its own if `gpu` says that it can use any. cpus: cores in all; None leaves
-    them to the engine. memory_gigabytes: main memory in all. gpu_memory_gigabytes: what it takes of each of its GPUs; None is a whole
+    them to the engine. memory_gigabytes: main memory in all; where it isn't stated, cache_gigabytes are known to be kept of it at most,
+    for decoded images. gpu_memory_gigabytes: what it takes of each of its GPUs; None is a whole
     GPU. hours: after which a scheduler may end it; None is the scheduler's default. slurm: options of sbatch by their long names.
     """
 
@@ -27,6 +28,7 @@ class Resources:
     gpu: bool = False
     cpus: int | None = None
     memory_gigabytes: float | None = None
+    cache_gigabytes: float = 0.0
     gpu_memory_gigabytes: float | None = None
     hours: float | None = None
     slurm: Mapping[str, str | int] = field(default_factory=dict)

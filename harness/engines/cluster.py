@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -136,7 +136,7 @@ class ClusterEngine:
                 engine=self.scheduler.name, id=entry.id, key=key_of(entry.job), state=entry.state, time=now
             )
             old = before.get(name)
-            same = old is not None and (old.id, old.state, old.key) == (found.id, found.state, found.key)
+            same = old is not None and (old.id, old.state) == (found.id, found.state)
             states[name] = old if same and old is not None else found
         if states != before:
             write_states(states_file(self.folder), states)
@@ -156,7 +156,6 @@ class ClusterEngine:
                 unwanted.append(state.id)
         if unwanted:
             self.scheduler.cancel(unwanted)
-        self.keep(running)
 
     def submit(self, jobs: Sequence[Job], running: dict[str, Submitted]) -> None:
         """Hand jobs over, each with a fresh file of news."""
@@ -246,5 +245,9 @@ def passing(path: Path) -> Iterator[None]:
 
 
 def key_of(job: Job) -> str:
-    """A hash of what a job is, the same in every process: of its representation, without addresses in memory."""
-    return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(job)).encode()).hexdigest()[:16]
+    """A hash of what a job is, the same in every process: of its representation, without addresses in memory.
+
+    And without what it needs: jobs that are done by now are no part of the next run, and the same job goes on.
+    """
+    told = repr(replace(job, needs=()))
+    return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", told).encode()).hexdigest()[:16]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Sequence
+import pickle
+import sys
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
@@ -43,9 +45,9 @@ class RayScheduler:
         # All before any starts: a job that fits nowhere would wait for ever.
         options = [self.options(job.job) for job in jobs]
         remote: Any = ray.remote  # its annotations know no options that are computed
-        found = []
+        run, found = away_from(os.getcwd()), []
         for job, needs in zip(jobs, options, strict=True):
-            reference = remote(max_calls=1, max_retries=RETRIES, **needs)(run).remote(job)
+            reference = remote(max_calls=1, max_retries=RETRIES, **needs)(run).remote(pickle.dumps(job))
             self.references[reference.hex()] = reference
             found.append(reference.hex())
         return found
@@ -101,9 +103,20 @@ class RayScheduler:
                 _, references = ray.wait(references, num_returns=len(references), timeout=2 * GRACE_SECONDS)
 
 
-def run(job: SpooledJob) -> int:
-    """What Ray calls on a machine of the cluster."""
-    return job()
+def away_from(folder: str) -> Callable[[bytes], int]:
+    """What Ray calls on a machine of the cluster with a pickled job.
+
+    Ray has its processes look for modules first in the `folder` that this one was started in, which may be another checkout. A function
+    inside a function travels by value, so nothing of ours is imported before it has put that right.
+    """
+
+    def run(job: bytes) -> int:
+        if sys.path[0] == folder:
+            del sys.path[0]
+        code: int = pickle.loads(job)()
+        return code
+
+    return run
 
 
 def ray_scheduler(cpus: int, device: str) -> RayScheduler:

@@ -62,7 +62,7 @@ def place_for(job: Job, machine: Machine, taken: Iterable[Place], threads: int) 
     on_gpu = needs.gpu and bool(machine.gpus)
     unstated = 0 if on_gpu else threads * needs.processes
     cores = unstated if needs.cpus is None else needs.cpus
-    memory = needs.memory_gigabytes or 0.0
+    memory = needs.cache_gigabytes if needs.memory_gigabytes is None else needs.memory_gigabytes
     full = (
         sum(place.cores for place in places) + cores > machine.cores
         or sum(place.memory_gigabytes for place in places) + memory > machine.memory_gigabytes

@@ -113,8 +113,11 @@ class SlurmScheduler:
             try:
                 with executor.batch():
                     queued = [executor.submit(SlurmTask(jobs[index])) for index in members]
-            except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
+            except BaseException as error:
+                # Else they would run unknown to anybody, beside those that are submitted in their place.
                 self.cancel(list(ids.values()))
+                if not isinstance(error, FailedJobError | FailedSubmissionError | subprocess.CalledProcessError):
+                    raise
                 reason = next((line for line in str(error).splitlines() if "error:" in line), str(error))
                 if any(word in str(error) for word in UNREACHED):
                     raise InfrastructureError(f"sbatch can't reach the cluster ({' '.join(reason.split())})") from error
@@ -150,12 +153,14 @@ class SlurmScheduler:
 
     def states(self, ids: Collection[str]) -> dict[str, SchedulerState]:
         """See `harness.engines.cluster.Scheduler.states`. Asks squeue, which needs no accounting; while it fails, all go on."""
-        asked = subprocess.run(
-            ["squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i|%T|%r|%N"],
-            capture_output=True,
-            text=True,
-        )
-        if asked.returncode:
+        try:
+            asked = subprocess.run(
+                ["squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i|%T|%r|%N"],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+        except (OSError, subprocess.CalledProcessError):  # also where this machine has no process for it now
             return {identifier: SchedulerState("squeue doesn't answer", over=False) for identifier in ids}
         wanted = set(ids)
         found = {}

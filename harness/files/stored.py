@@ -235,6 +235,13 @@ def for_opencv(path: Path) -> Any:
     return text
 
 
+def sweep_cache() -> None:
+    """Remove what writers left in the folders of the cache folder who were killed, weights of hundreds of megabytes among it."""
+    with suppress(OSError, InputError):  # there is no such folder, or it can't be read
+        for folder in cache_folder().iterdir():
+            remove_torn(folder)
+
+
 def expanded(path: str | Path) -> Path:
     """A path with the home folder that `~` stands for in it; as it is where nobody is called so."""
     return Path(os.path.expanduser(path))

@@ -11,8 +11,10 @@ from harness.cell.phases import phase_state
 from harness.cell.run import run_cell
 from harness.engines.base import Job, Resources
 from harness.matrix.plan import AnyCell, Plan
+from harness.matrix.preflight import decoded_bytes
 from harness.programs.cell import ProgramCell, run_program_cell
-from harness.suite import DatasetPart, Suite, needs_of
+from harness.suite import Cell, DatasetPart, Suite, needs_of
+from harness.training.cache import GIGABYTE
 
 
 def jobs_of(plan: Plan) -> tuple[Job, ...]:
@@ -68,5 +70,16 @@ def resources_of(suite: Suite, cell: AnyCell | None = None) -> Resources:
     return Resources(
         processes=1 if cell is None else suite.training.processes,
         gpu=suite.training.device != "cpu",
+        cache_gigabytes=cache_gigabytes(cell),
         **needs.model_dump(),
+    )
+
+
+def cache_gigabytes(cell: AnyCell | None) -> float:
+    """The memory in which a cell keeps decoded images at most, as far as that is known of a dataset that perhaps isn't there yet."""
+    if not isinstance(cell, Cell):
+        return 0.0
+    allowed, rendered = cell.training.cache_gigabytes, cell.dataset.rendered
+    return (
+        allowed if rendered is None else min(allowed, decoded_bytes(cell, rendered.splits["train"].frames) / GIGABYTE)
     )

@@ -140,15 +140,20 @@ def memory_needs(cells: Iterable[Cell], training_images: Mapping[str, int]) -> l
         dataset = cell.identity.dataset
         name = f"{dataset} {cell.meta.name}"
         if name not in needs and dataset in training_images:
-            size = cell.configuration.input
-            frame = image_size_of(cell.dataset) or size.frame
-            height, width = reduced_size(plain_geometry(frame, size.crop_of(frame), size.network))
-            wanted = 3 * height * width * training_images[dataset]
+            wanted = decoded_bytes(cell, training_images[dataset])
             allowed = round(cell.training.cache_gigabytes * GIGABYTE)
             told = f"decoded training images take {gigabytes(wanted)}, of which a cell keeps "
             told += "all" if wanted <= allowed else f"{gigabytes(allowed)} and decodes the others every time"
             needs[name] = Need("memory", name, False, f"{told} (training.cache_gigabytes)")
     return list(needs.values())
+
+
+def decoded_bytes(cell: Cell, images: int) -> int:
+    """What so many training images of a cell take when they are decoded."""
+    size = cell.configuration.input
+    frame = image_size_of(cell.dataset) or size.frame
+    height, width = reduced_size(plain_geometry(frame, size.crop_of(frame), size.network))
+    return 3 * height * width * images
 
 
 def data_needs(suite: Suite, cells: Sequence[AnyCell], results: Path) -> list[DataNeed]:

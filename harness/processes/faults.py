@@ -21,7 +21,7 @@ FaultKind = Literal["memory", "infrastructure", "input", "error"]
 PASSING = frozenset(
     {
         errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.EREMOTEIO, errno.ENOTCONN, errno.ENOLCK,
-        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM, errno.EAGAIN, errno.ENFILE, errno.EMFILE,
+        errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENOMEM, errno.EAGAIN, errno.ENFILE, errno.EMFILE,
         errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.ENETDOWN, errno.ENETUNREACH,
         errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH,
     }

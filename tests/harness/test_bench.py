@@ -121,13 +121,18 @@ def test_a_second_call_runs_nothing_and_writes_the_same_bytes(copy: Path) -> Non
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_what_killed_writers_left_beside_records_and_tables_is_swept(copy: Path) -> None:
-    folder = suite_folder(copy)
+def test_what_killed_writers_left_beside_records_and_tables_and_in_the_cache_is_swept(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(copy / "cache"))
+    folder, cache = suite_folder(copy), copy / "cache/samiro-bench/weights"
+    cache.mkdir(parents=True)
     torn = [
         folder / "records/.a.json.x1.part",
         folder / ".bench.holder.json.x2.part",
         folder / ".leaderboard.md.x3.part",
         folder / "site/.index.html.x4.part",
+        cache / ".resnet18.safetensors.x5.part",
     ]
     for path in torn:
         path.write_text("half")

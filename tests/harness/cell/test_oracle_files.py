@@ -20,6 +20,8 @@ from detectors.registry import find_adapter
 from harness.cell.artefacts import oracle_key
 from harness.cell.keys import cell_phases
 from harness.cell.oracle import oracle_artefact, source_oracle, weighted_oracle
+from harness.cell.phases import run_phase
+from harness.cell.run import run_cell
 from harness.cell.train import new_detector
 from harness.cli.main import main
 from harness.errors import InputError
@@ -236,6 +238,12 @@ def test_published_weights_are_missing_until_they_are_cached(
     assert [row["name"] for row in listed] == ["timm:test_vit.r160_in1k"]
     assert main(["oracle", "list"]) == 0
     assert "shuffled:<oracle>" in capsys.readouterr().out
+    # A training that rests on them stays where it is while they are gone.
+    trained = run_phase(cell_phases(tmp_path, cell).train, lambda folder: None)
+    cached_path("test_vit.r160_in1k").unlink()
+    with pytest.raises(InputError, match="weights fetch timm:test_vit"):
+        run_cell(tmp_path, cell, lambda event: None)
+    assert trained.is_dir()
 
 
 def test_a_supervised_backbone_of_ours_is_what_imagenet_stands_for(tmp_path: Path) -> None:

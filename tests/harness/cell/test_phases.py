@@ -126,6 +126,24 @@ def test_a_kill_in_the_middle_of_the_work_leaves_no_finished_phase(tmp_path: Pat
     assert phase_state(phase).state == "done"
 
 
+def test_a_phase_is_on_the_disk_with_its_key_before_it_gets_its_name_and_then_the_name_is(
+    phase: Phase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    rename = Path.rename
+
+    def renamed(self: Path, target: Path) -> Path:
+        assert (self / "phase.json").is_file()
+        done.append("name")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(os, "sync", lambda: done.append("all"))
+    monkeypatch.setattr("harness.cell.phases.sync_folder", lambda folder: done.append(folder.name))
+    run_phase(phase, write_result)
+    assert done == ["all", "name", "cell"]
+
+
 def test_a_phase_of_other_options_names_those_that_differ(phase: Phase) -> None:
     options = {"phase": "predict", "split": {"name": "test", "batch_size": 16}, "sizes": (1, 2)}
     run_phase(replace(phase, options=options), write_result)
@@ -192,6 +210,13 @@ def test_a_folder_that_was_made_and_nothing_in_it_when_somebody_was_killed_is_us
     run_phase(phase, write_result)
     assert phase_state(phase).state == "done"
     assert not (phase.folder.parent / "superseded").exists()
+
+
+def test_a_folder_that_does_not_say_what_was_begun_in_it_is_not_continued(phase: Phase) -> None:
+    phase.partial.mkdir(parents=True)
+    (phase.partial / "half.txt").write_text("whose?")
+    run_phase(phase, write_result)
+    assert not (phase.folder / "half.txt").exists()
 
 
 def test_an_error_of_the_system_without_a_name_gets_that_of_the_phase(phase: Phase) -> None:

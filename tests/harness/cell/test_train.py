@@ -12,6 +12,7 @@ from torch import nn
 
 from detectors.base import Detector
 from harness.cell import train
+from harness.cell.phases import run_phase
 from harness.datasets.base import Frame
 from harness.errors import InputError
 from harness.methods.base import TrainingModel
@@ -37,6 +38,12 @@ def cell(tmp_path: Path) -> Cell:
     (tmp_path / "start.yaml").write_text(SUITE)
     (only,) = cells_of(load_suite(str(tmp_path / "start.yaml")))
     return only
+
+
+def with_own_start(cell: Cell, **options: Any) -> Cell:
+    """The cell in a method whose oracle is the detector's start."""
+    oracle = OraclePart.model_validate({"configuration": {"name": "init"}})
+    return replace(cell, method=method_configuration("samiro", {"oracle": "own", **options}), oracle=oracle)
 
 
 def attached(cell: Cell, folder: Path) -> TrainingModel:
@@ -84,9 +91,7 @@ def test_an_oracle_that_changes_the_detectors_start_is_refused(
     def careless(results: Path, cell: Cell, detector: Detector) -> None:
         doubled(detector)
 
-    configuration = method_configuration("samiro", {"oracle": "own", "normalize": "none"})
-    oracle = OraclePart.model_validate({"configuration": {"name": "init"}})
-    other = replace(cell, method=configuration, oracle=oracle)
+    other = with_own_start(cell, normalize="none")
     monkeypatch.setattr(train, "source_oracle", careless)
     monkeypatch.setattr(train, "as_seen", lambda cell, oracle: oracle)
     monkeypatch.setattr(train, "attach", lambda detector, *_, **__: BaselineModel(detector))
@@ -104,3 +109,17 @@ def test_a_value_that_is_no_number_is_no_change(cell: Cell, tmp_path: Path, monk
 
     monkeypatch.setattr(train, "new_detector", measuring)
     assert attached(cell, tmp_path).inference_model().state_dict()["measured"].isnan()
+
+
+def test_target_statistics_of_other_code_are_taken_anew_without_asking(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = with_own_start(cell)
+    stale = replace(train.statistics_phase(tmp_path, other, "content"), fingerprint={"harness/other.py": "1"})
+    run_phase(stale, lambda folder: None)
+    monkeypatch.setattr(train, "tap_pairs", lambda *_: [])
+    monkeypatch.setattr(train, "run_phase", lambda phase, work: phase.folder)
+    given: Any = (None, None, (), torch.device("cpu"), print)
+    train.build_statistics(tmp_path, other, "content", *given)
+    assert not stale.folder.exists()
+    assert (stale.folder.parent / "superseded" / f"{stale.folder.name}-1").is_dir()

@@ -106,6 +106,12 @@ def keeps_checkpoints(path: Path, seconds: float, report: Report) -> None:
                 return
 
 
+def hurries(steps: int, report: Report) -> None:
+    """Take no time for a step."""
+    for step in range(1, steps + 1):
+        report(Event("hurries", "steps", step, steps))
+
+
 def lasts(path: Path, seconds: float, report: Report) -> None:
     """Leave a file, and go on for a while."""
     path.write_text("begun")

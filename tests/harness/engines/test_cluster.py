@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+from harness.engines import spool
 from harness.engines.base import Job, Resources
-from harness.engines.cluster import ClusterEngine, SchedulerState
+from harness.engines.cluster import ClusterEngine, SchedulerState, Submitted, key_of
 from harness.engines.spool import News, SpooledJob, say
-from harness.engines.states import read_states, states_file
+from harness.engines.states import JobState, read_states, states_file, write_states
 from harness.errors import InputWarning
 from harness.processes.progress import Event
 from tests.harness.engines.notes import Notes
@@ -161,16 +165,97 @@ def left_behind(folder: Path, scheduler: Processes, job: Job) -> None:
 def test_a_job_that_a_killed_run_left_behind_is_taken_up_again(jobs: ModuleType, tmp_path: Path) -> None:
     job, scheduler = Job("wait", partial(jobs.wait, tmp_path / "wait", 2)), Processes()
     left_behind(tmp_path, scheduler, job)
-    (outcome,) = engine(tmp_path, scheduler).run([job], Notes())
+    notes = Notes()
+    (outcome,) = engine(tmp_path, scheduler).run([job], notes)
     assert (outcome.state, scheduler.batches, scheduler.cancelled) == ("done", [1], [])
+    assert notes.order == ["+wait", "-wait"]
 
 
-def test_one_that_is_not_the_same_any_more_is_cancelled_first(jobs: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["wait", "other"])
+def test_one_that_is_not_the_same_any_more_is_cancelled_first(jobs: ModuleType, tmp_path: Path, name: str) -> None:
     job, scheduler = Job("wait", partial(jobs.wait, tmp_path / "wait", 30)), Processes()
     left_behind(tmp_path, scheduler, job)
-    other = Job("wait", partial(jobs.wait, tmp_path / "wait", 0), resources=Resources(cpus=2))
-    (outcome,) = engine(tmp_path, scheduler).run([other], Notes())
-    assert (outcome.state, scheduler.cancelled) == ("done", [next(iter(scheduler.running))])
+    other = Job(name, partial(jobs.wait, tmp_path / "wait", 0), resources=Resources(cpus=2))
+    kept: list[str] = []
+    notes = Notes(lambda event: kept.append(read_states(states_file(tmp_path))[name].id))
+    (outcome,) = engine(tmp_path, scheduler).run([other], notes)
+    before, now = scheduler.running
+    assert (outcome.state, scheduler.cancelled) == ("done", [before])
+    assert set(kept) == {now}
+
+
+def test_a_job_is_the_same_in_every_process_and_when_what_it_needed_is_done() -> None:
+    """Else whoever goes on with a matrix that a killed run had submitted would end its trainings, and begin them again."""
+    task, same = (partial(lambda: None) for _ in range(2))
+    assert repr(task) != repr(same)
+    first = key_of(Job("cell", task, needs=("render roads",), resources=Resources(hours=1)))
+    assert first == key_of(Job("cell", same, resources=Resources(hours=1)))
+    assert first != key_of(Job("cell", same, resources=Resources(hours=2)))
+
+
+@pytest.mark.parametrize(("engine_name", "survives"), [("slurm", True), ("processes", False)])
+def test_what_another_engine_left_or_what_ended_with_its_run_is_not_taken_up(
+    tmp_path: Path, engine_name: str, survives: bool
+) -> None:
+    job, scheduler = Job("job", print), Processes()
+    scheduler.survives = survives
+    write_states(
+        states_file(tmp_path), {"job": JobState(engine=engine_name, id="1", key=key_of(job), state="RUNNING", time="")}
+    )
+    running: dict[str, Submitted] = {}
+    engine(tmp_path, scheduler).take_up([job], running, Notes())
+    assert (running, scheduler.cancelled) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("said", "lines", "ended"),
+    [
+        (None, [], True),
+        ("RUNNING", [], False),
+        (None, [{"event": {"job": "job", "phase": "train"}}], False),
+        (None, [{"failed": "ouch", "kind": "error"}, {"exit": 1}, {"attempt": "node8"}], False),
+        (None, [{"attempt": "node8"}, {"failed": "ouch", "kind": "error"}, {"exit": 1}], True),
+    ],
+    ids=["silent", "it ran till now", "it says something", "queued again", "ended"],
+)
+def test_a_job_that_its_scheduler_knows_no_more_has_time_for_its_last_word(
+    tmp_path: Path, said: str | None, lines: list[dict[str, Any]], ended: bool
+) -> None:
+    answers = [{} if said is None else {"1": SchedulerState(said, over=False)}, {}]
+
+    class Forgetful(Processes):
+        def states(self, ids: Collection[str]) -> dict[str, SchedulerState]:
+            return answers.pop(0)
+
+    on_cluster = engine(tmp_path, Forgetful())
+    entry = on_cluster.submitted(Job("job", print), "1")
+    entry.heard -= 1.1
+    entry.news.path.parent.mkdir()
+    for line in lines:
+        say(entry.news.path, line)
+    followed = [on_cluster.follow({"job": entry}, Notes()) for _ in range(2)]
+    assert bool(followed[1]) is ended
+
+
+def test_a_job_that_is_tried_again_does_not_end_by_what_it_said_before(jobs: ModuleType, tmp_path: Path) -> None:
+    again = Job("again", partial(jobs.fails, tmp_path / "attempts", 1, errno.ESTALE))
+    (outcome,) = engine(tmp_path, Processes(), pauses=(0.01,)).run([again], Notes())
+    assert (outcome.state, outcome.message) == ("done", "")
+    assert "Traceback" in Path(outcome.log).read_text(), "of the first attempt"
+
+
+def test_a_job_has_the_suites_threads_and_begins_in_the_folder_of_whoever_submitted_it(
+    jobs: ModuleType, tmp_path: Path
+) -> None:
+    job = Job("env", partial(jobs.environment, Path("env")))
+    assert SpooledJob(job, tmp_path, tmp_path / "news", tmp_path / "log", threads=5)() == 0
+    assert (tmp_path / "env").read_text().startswith("5 ")
+
+
+def test_a_worker_that_ends_before_it_has_read_its_job_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "worker_command", lambda seconds: [sys.executable, "-c", "raise SystemExit(3)"])
+    job = Job("large", partial(print, "more than a pipe holds" * 10_000))
+    assert SpooledJob(job, tmp_path, tmp_path / "news", tmp_path / "log", 1)() == 3
 
 
 def test_a_stopped_job_says_nothing_and_can_be_called_again(jobs: ModuleType, tmp_path: Path) -> None:
@@ -190,6 +275,54 @@ def test_a_stopped_job_says_nothing_and_can_be_called_again(jobs: ModuleType, tm
     assert said[-1] == {"exit": 0}
 
 
+def worker_first(task: SpooledJob) -> None:
+    """What a scheduler's signal to all processes of a job may come to."""
+    assert task.process is not None
+    task.process.terminate()
+    task.process.wait()
+    time.sleep(0.5)
+    task.stop()
+
+
+def announced(task: SpooledJob) -> None:
+    """A scheduler tells all processes of a job that it ends soon."""
+    assert task.process is not None
+    task.process.send_signal(signal.SIGUSR2)
+    task.stop()
+
+
+def late(task: SpooledJob) -> None:
+    """Stop a worker that doesn't end in the time that it has."""
+    task.stop()
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [SpooledJob.stop, lambda task: os.kill(os.getpid(), signal.SIGINT), worker_first, announced, late],
+    ids=["by a signal's handler", "by Ctrl-C", "the worker before", "announced", "one that takes too long"],
+)
+def test_a_job_that_is_stopped_waits_for_its_checkpoint_and_leaves_without_an_end(
+    jobs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: Callable[[SpooledJob], None]
+) -> None:
+    monkeypatch.setattr(spool, "GRACE_SECONDS", 0.1 if stop is late else 45)
+    job = Job("steps", partial(jobs.keeps_checkpoints, tmp_path / "kept", 60 if stop is late else 0.1))
+    task = SpooledJob(job, tmp_path, tmp_path / "news", tmp_path / "log", 1)
+
+    def stop_at_the_first_step() -> None:
+        while b"event" not in (tmp_path / "news").read_bytes():
+            time.sleep(0.02)
+        stop(task)
+
+    (tmp_path / "news").touch()
+    stopping = threading.Thread(target=stop_at_the_first_step)
+    stopping.start()
+    with pytest.raises(KeyboardInterrupt):
+        task()
+    stopping.join()
+    assert (tmp_path / "kept").exists() is (stop is not late)
+    assert not [line for line in News(tmp_path / "news").read() if "exit" in line]
+
+
 def test_news_are_whole_lines_and_a_torn_one_spoils_none(tmp_path: Path) -> None:
     news = News(tmp_path / "news")
     assert news.read() == []
@@ -200,6 +333,10 @@ def test_news_are_whole_lines_and_a_torn_one_spoils_none(tmp_path: Path) -> None
     assert news.read() == []
     say(news.path, {"exit": 0})
     assert news.read() == [{"exit": 0}]
+    for half, found in (('{"exit"', []), (": 1}\n", [{"exit": 1}])):
+        with open(news.path, "a") as stream:
+            stream.write(half)
+        assert news.read() == found
 
 
 def test_a_torn_list_of_states_is_named_with_the_remedy(tmp_path: Path) -> None:

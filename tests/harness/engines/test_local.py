@@ -19,6 +19,7 @@ from types import ModuleType
 
 import pytest
 
+from harness.engines import local
 from harness.engines.base import Job, Resources
 from harness.engines.local import LocalEngine, News, read_lines
 from harness.engines.room import Gpu, Machine, named_gpus
@@ -130,6 +131,14 @@ def test_errors_and_signals_are_told_and_the_traceback_is_in_the_log(jobs: Modul
     assert "SIGKILL" in outcomes[1].message
     assert (outcomes[2].kind, outcomes[2].message) == ("error", "SystemExit: 3")
     assert "Traceback" in Path(outcomes[2].log).read_text()
+
+
+def test_a_process_that_ends_before_it_has_read_its_job_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "worker_command", lambda: [sys.executable, "-c", "raise SystemExit(3)"])
+    (outcome,) = engine(tmp_path).run([Job("large", partial(print, "more than a pipe holds" * 10_000))], Notes())
+    assert (outcome.kind, outcome.message) == ("error", "its process ended with exit code 3")
 
 
 def test_a_line_that_was_torn_when_its_process_was_killed_is_no_news() -> None:
@@ -325,6 +334,7 @@ def test_gpus_are_called_as_the_environment_names_them(monkeypatch: pytest.Monke
     assert [gpu.name for gpu in named_gpus([8, 8])] == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
     assert [gpu.name for gpu in named_gpus([8, 8, 8])] == ["4", "6", "7"]
+    assert [gpu.name for gpu in named_gpus([8, 8])] == ["4", "6"], "where the last is no GPU"
 
 
 def test_small_jobs_share_a_gpu_while_they_run_and_a_large_one_has_it_alone(jobs: ModuleType, tmp_path: Path) -> None:

@@ -252,9 +252,14 @@ def test_what_sbatch_does_not_take_is_one_line(jobs: ModuleType, slurm: None, tm
         slurm_cluster(tmp_path).run([job], Notes())
 
 
-def test_ray_on_this_machine_gives_the_same_results(undisturbed: Path, tmp_path: Path) -> None:
+def test_ray_on_this_machine_gives_the_same_results_also_from_the_folder_of_another_checkout(
+    undisturbed: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("ray", reason="ray isn't installed: pip install 'samiro-bench[ray]'")
     folder = with_artefacts(undisturbed, tmp_path)
-    run = said_by(command("bench", "tiny.yaml", "--engine", "ray"), folder)
+    (folder / "harness").mkdir()
+    (folder / "harness/__init__.py").write_text("raise ImportError('of another checkout')")
+    python, *words = command("bench", "tiny.yaml", "--engine", "ray")
+    run = said_by([python, "-P", *words], folder)  # as the program samiro-bench is started
     assert run.returncode == 0, run.stdout + run.stderr
     assert results(folder) == results(undisturbed)

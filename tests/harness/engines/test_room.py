@@ -31,7 +31,13 @@ def test_a_job_that_asks_for_more_cores_than_there_are_runs_alone() -> None:
 
 
 def test_main_memory_that_is_stated_is_shared_out() -> None:
-    assert placed(EIGHT_CORES, *[Resources(memory_gigabytes=15)] * 3) == [(), (), None]
+    assert placed(EIGHT_CORES, *[Resources(memory_gigabytes=16)] * 3) == [(), (), None]
+
+
+def test_what_jobs_keep_of_images_is_shared_out_where_no_memory_is_stated() -> None:
+    assert placed(TWO_GPUS, *[Resources(gpu=True, cache_gigabytes=20)] * 2) == [("0",), None]
+    stated = Resources(gpu=True, cache_gigabytes=20, memory_gigabytes=10)
+    assert placed(TWO_GPUS, *[stated] * 2) == [("0",), ("5",)]
 
 
 def test_a_gpu_belongs_to_one_job_that_states_no_memory() -> None:
@@ -42,6 +48,7 @@ def test_jobs_share_a_gpu_by_their_stated_memory_and_fill_one_before_the_next() 
     small = Resources(gpu=True, gpu_memory_gigabytes=8)
     assert placed(TWO_GPUS, *[small] * 7) == [("0",), ("0",), ("0",), ("5",), ("5",), ("5",), None]
     assert placed(TWO_GPUS, small, Resources(gpu=True), small) == [("0",), ("5",), ("0",)]
+    assert placed(Machine(8, 32, gpus=(Gpu("0", 24.0), Gpu("5", 8.0))), small) == [("5",)]
 
 
 def test_a_job_of_several_processes_gets_as_many_gpus_or_waits() -> None:
@@ -62,6 +69,10 @@ def test_cores_hold_gpu_jobs_back_only_where_they_are_stated() -> None:
     assert None not in placed(TWO_GPUS, *[many] * 20, threads=4)
     stated = Resources(gpu=True, gpu_memory_gigabytes=1, cpus=4)
     assert placed(TWO_GPUS, *[stated] * 3) == [("0",), ("0",), None]
+
+
+def test_a_job_that_can_use_no_gpu_takes_none() -> None:
+    assert placed(TWO_GPUS, Resources(), threads=1) == [()]
 
 
 def test_on_a_machine_without_gpus_what_could_use_one_runs_on_cores() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -97,6 +98,20 @@ def test_one_that_works_on_another_host_is_told_though_its_lock_is_not_seen(tmp_
     finally:
         ended.set()
         beats.join()
+
+
+def test_a_holder_goes_on_beating_when_a_mount_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended, tried = threading.Event(), []
+
+    def utime(path: Path) -> None:
+        tried.append(path)
+        if len(tried) == 1:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        ended.set()
+
+    monkeypatch.setattr(os, "utime", utime)
+    locks.beat(tmp_path, ended, 0.01)
+    assert len(tried) == 2
 
 
 def test_a_look_at_a_lock_refuses_nobody(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def ask(asked: list[str], about: object = "a", code: tuple[str, ...] = CODE) -> 
 def test_an_answer_is_asked_once(asked: list[str]) -> None:
     assert ask(asked) == ask(asked) == [1]
     assert ask(asked, "b") == [2]
+    assert remembered("how old", "a", CODE, lambda: 7) == 7
     assert asked == ["a", "b"]
 
 

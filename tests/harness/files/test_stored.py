@@ -59,6 +59,23 @@ def test_the_new_content_appears_only_at_the_end(tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["record.json"]
 
 
+def test_content_is_on_the_disk_before_it_gets_its_name_and_then_the_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut leaves a name without content: close(2) and rename(2) promise nothing of the disk, fsync(2) does."""
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", lambda self, target: (done.append("name"), replace(self, target))[1])
+    write_text(tmp_path / "file", "text")
+    assert done == ["file", "name", "folder"]
+
+
 def writing(path: Path) -> subprocess.Popen[str]:
     """A process that has written half of a file."""
     program = (

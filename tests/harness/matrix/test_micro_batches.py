@@ -21,6 +21,7 @@ from harness.matrix.micro_batches import (
     pair_key,
     read_reductions,
     reductions_file,
+    reductions_of,
 )
 from harness.matrix.plan import make_plan
 from harness.processes.faults import fault_of
@@ -126,6 +127,15 @@ def test_another_recipe_is_tried_whole_again(tmp_path: Path) -> None:
     halve(suite, results, cells_of(suite), [out_of_memory(cells_of(suite)[1].id)])
     other = cells_of(suite_in(tmp_path, SUITE.replace("batch_size: 4", "batch_size: 3")))
     assert current_cells(other, read_reductions(results, "hungry")) == other
+
+
+def test_a_suite_that_asks_for_smaller_ones_has_its_own(tmp_path: Path) -> None:
+    suite, results = suite_in(tmp_path), tmp_path / "results"
+    halve(suite, results, cells_of(suite), [out_of_memory(cells_of(suite)[1].id)])
+    own = cells_of(suite_in(tmp_path, SUITE.replace("training: {", "training: {micro_batch_size: 1, ")))
+    assert {one.micro_batch_size for one in own} == {1}
+    assert current_cells(own, read_reductions(results, "hungry")) == own
+    assert reductions_of(own, read_reductions(results, "hungry")) == {}
 
 
 def test_a_torn_list_is_named_with_the_remedy(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from harness.matrix import run as runs
 from harness.matrix.jobs import jobs_of
 from harness.matrix.plan import make_plan, prerequisites
 from harness.matrix.recorded import failed_seeds, read_outcomes
-from harness.matrix.run import run
+from harness.matrix.run import Recording, run
 from harness.suite import Cell, Choice, cells_of, load_suite
 from tests.benchmarks.finished import finished
+from tests.harness.engines.notes import Notes
 
 
 def oracle(steps: int) -> dict[str, object]:
@@ -52,17 +54,31 @@ def test_two_oracles_of_one_backbone_are_two_jobs_and_each_cell_waits_for_its_ow
     assert len(waits["samiro"]) == len(waits["samiro_big"]) == 1
     assert waits["samiro"] != waits["samiro_big"]
     assert all("render roads" in found for found in needs.values())
+    assert all("render roads" in jobs[name].needs for name in oracles)
 
 
 def test_nothing_runs_beside_what_is_timed_and_timing_waits_for_its_cell(tmp_path: Path) -> None:
     jobs = {job.name: job for job in jobs_of(make_plan(load_suite("mini"), tmp_path))}
     cells = [name.removeprefix("time ") for name in jobs if name.startswith("time ")]
     assert len(cells) == 4
+    # A renderer takes all cores, and no GPU.
+    assert (jobs["render roads"].exclusive, jobs["render roads"].resources.gpu) == (True, False)
     for cell in cells:
         assert jobs[f"time {cell}"].exclusive
         assert not jobs[cell].exclusive
         assert cell in jobs[f"time {cell}"].needs
         assert "render roads" in jobs[cell].needs
+
+
+def test_no_oracle_is_made_for_cells_that_are_trained(tmp_path: Path) -> None:
+    """As where runs were carried here without what they share."""
+    plan = finished(tmp_path, 1)
+    for phase, _ in plan.artefacts:
+        shutil.rmtree(phase.folder)
+    for state in plan.cells:
+        shutil.rmtree(state.phases.all()[-1].folder)
+    names = [job.name for job in jobs_of(make_plan(load_suite("mini"), tmp_path, Choice(seeds=1)))]
+    assert names == ["render roads", *(f"time {state.cell.id}" for state in plan.cells)]
 
 
 def test_a_plan_writes_nothing(tmp_path: Path) -> None:
@@ -96,6 +112,14 @@ def test_failed_seeds_stay_told_until_they_run_again(tmp_path: Path) -> None:
     assert failed_seeds(plan.expected) == told
     run(plan, Failing("nothing"), None)  # type: ignore[arg-type]
     assert failed_seeds(plan.expected) == []
+
+
+def test_how_a_job_ended_is_kept_at_once_for_whoever_is_killed_has_no_later(tmp_path: Path) -> None:
+    recording = Recording(Notes(), tmp_path, "mini")
+    recording.ended(Outcome("a", "failed", message="ouch"))
+    assert read_outcomes(tmp_path, "mini") == {"a": "ouch"}
+    recording.ended(Outcome("a", "done"))
+    assert read_outcomes(tmp_path, "mini") == {}
 
 
 def test_a_full_disk_does_not_end_a_run_for_what_it_keeps_of_its_jobs(

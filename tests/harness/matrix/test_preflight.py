@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
+from harness.cell.artefacts import rendering_phase
 from harness.cli.main import main
 from harness.errors import InputError
 from harness.matrix.plan import make_plan
-from harness.matrix.preflight import BYTES_A_PIXEL, data_needs, disk_need, memory_needs, preflight
+from harness.matrix.preflight import BYTES_A_PIXEL, data_needs, disk_need, memory_needs, preflight, splits_of
 from harness.suite import Choice, Suite, cells_of, load_suite
+from tests.benchmarks.finished import finish
 
 REAL = """
 title: Real
@@ -110,6 +112,20 @@ def test_a_disk_without_room_is_told_beforehand(tmp_path: Path, monkeypatch: pyt
         need = disk_need(smoke, cells_of(smoke), place, int(kept), int(meanwhile))
         assert need.missing
         assert "--results" in need.detail
+    # What is rendered takes no more room.
+    finish(rendering_phase(place, next(iter(smoke.datasets.values())).rendered))
+    assert not disk_need(smoke, cells_of(smoke), place, int(wanted), 0).missing
+
+
+def test_what_is_chosen_on_and_what_an_oracle_learns_from_is_needed_too(tmp_path: Path) -> None:
+    text = (
+        REAL + "  samiro: {oracle: own}\noracles: {own: {dataset: others, configuration: {name: mim:resnet_micro}}}\n"
+    )
+    text = text.replace("detectors:", "  others: {form: tusimple}\nexclude: [{dataset: others}]\ndetectors:")
+    for rule in ("confidence", "selection"):
+        (tmp_path / "real.yaml").write_text(f"{text}training: {{{rule}: val-best}}\n")
+        cells = cells_of(load_suite(str(tmp_path / "real.yaml")))
+        assert splits_of(cells) == {"culane": {"train", "val", "test"}, "others": {"train"}}
 
 
 def test_bench_tells_everything_that_is_missing_and_makes_no_folder(

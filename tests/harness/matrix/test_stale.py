@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness.cell.keys import made_from, set_orphans_aside
-from harness.cell.phases import Phase, set_aside
+from harness.cell.phases import Phase, claim_partial, set_aside
+from harness.cell.run import run_cell
 from harness.cli.plan import artefact_rows
+from harness.errors import InputError
 from harness.matrix import stale
 from harness.matrix.plan import Plan, make_plan, prerequisites
 from harness.matrix.stale import accept_stale, redo_stale
@@ -113,13 +115,17 @@ def test_whoever_is_killed_while_results_are_accepted_leaves_no_record_without_i
     assert not any(cell.recorded for cell in again(outdated.results).cells)
 
 
-def test_what_was_made_from_a_training_that_is_gone_is_not_kept_for_the_next(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_was_made_from_a_training_that_is_gone_is_not_kept_for_the_next(tmp_path: Path, begun: bool) -> None:
     cell = finished(tmp_path, 1).cells[0]
     phases = cell.phases.all()
     set_orphans_aside(phases)
     assert all(phase.folder.is_dir() for phase in phases)
     set_aside(phases[0].folder)
-    set_orphans_aside(phases)
+    if begun:
+        claim_partial(phases[0])
+    with pytest.raises(InputError):  # there is nothing to train on
+        run_cell(tmp_path, cell.cell, lambda event: None)
     assert not any(phase.folder.is_dir() for phase in phases)
     assert {path.name for path in (phases[0].folder.parent / "superseded").iterdir()} == {
         f"{phase.name}-1" for phase in phases

@@ -30,7 +30,17 @@ def raised(error: Exception, cause: Exception | None = None) -> Exception:
 
 @pytest.mark.parametrize(
     "number",
-    [errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.ENOTCONN, errno.EAGAIN],
+    [
+        errno.EIO,
+        errno.EROFS,
+        errno.ESTALE,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.EAGAIN,
+        errno.EFBIG,
+    ],
 )
 def test_disks_mounts_and_room_are_infrastructure_also_behind_a_message_for_users(number: int) -> None:
     error = OSError(number, os.strerror(number), "/data/x.jpg")
@@ -61,6 +71,7 @@ def test_code_and_data_are_what_they_are() -> None:
             "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
         ),
         MemoryError(),
+        RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed."),
         BrokenProcessPool("A process in the process pool was terminated abruptly"),
         InfrastructureError("process 1 of the 2 of a training was ended by signal SIGKILL"),
     ],
@@ -86,4 +97,9 @@ def test_an_error_of_the_system_is_found_in_what_safetensors_says(tmp_path: Path
     found = stored_error(raising.value, "x.safetensors")
     assert found is not None
     assert (found.errno, found.filename) == (errno.ENOENT, "x.safetensors")
+    full = stored_error(
+        SafetensorError('Error while serializing: Io(Os { code: 28, kind: StorageFull, message: "" })'), "x"
+    )
+    assert full is not None
+    assert full.errno == errno.ENOSPC
     assert stored_error(SafetensorError("header too large"), "x") is None

@@ -59,6 +59,23 @@ def test_what_cannot_be_kept_is_left_at_once_within_such_a_block() -> None:
     assert steps == [0]
 
 
+def test_after_what_cannot_be_kept_a_request_waits_for_a_checkpoint_again_and_for_that_of_the_outermost_block() -> None:
+    steps: list[str] = []
+
+    def nested() -> None:
+        with after_checkpoint():
+            with at_once():
+                steps.append("validated")
+            with after_checkpoint():
+                ask_to_stop()
+                steps.append("inner")
+            steps.append("outer")
+
+    with pytest.raises(KeyboardInterrupt):
+        nested()
+    assert steps == ["validated", "inner", "outer"]
+
+
 def test_a_request_before_what_takes_long_is_taken_there() -> None:
     steps: list[int] = []
     with pytest.raises(KeyboardInterrupt):
@@ -82,7 +99,9 @@ def test_processes_that_a_block_waits_for_are_told() -> None:
     told = []
     with pytest.raises(KeyboardInterrupt), after_checkpoint(lambda: told.append(1)):
         ask_to_stop()
-    assert told == [1]
+    with pytest.raises(KeyboardInterrupt):
+        ask_to_stop()
+    assert told == [1], "and no more when they are gone"
 
 
 def test_sigterm_is_a_request_and_ctrl_c_is_for_whoever_started_this() -> None:

@@ -97,3 +97,18 @@ def test_jobs_have_a_gpu_a_process_but_what_cells_share_has_one(loading: Callabl
     assert (shared.processes, shared.gpu) == (1, True)
     on_cpu = loading(training={"device": "cpu"})
     assert not resources_of(on_cpu, cells_of(on_cpu)[0]).gpu
+
+
+def test_a_cell_has_its_share_of_memory_for_decoded_images_as_far_as_it_fills_it(loading: Callable[..., Suite]) -> None:
+    real = {"datasets": {"real": {"form": "culane"}}, "oracles": {}, "methods": {"baseline": None}}
+    for parts, expected in (
+        ({"training": {"cache_gigabytes": 7}, **real}, 7),
+        (
+            {"training": {"cache_gigabytes": 7}},
+            4 * 3 * 295 * 410 / 1e9,
+        ),  # frames of 590x1640, as small as its input allows
+        ({"training": {"cache_gigabytes": 0}}, 0),
+    ):
+        suite = loading(**parts)
+        assert resources_of(suite, cells_of(suite)[0]).cache_gigabytes == pytest.approx(expected)
+    assert resources_of(suite).cache_gigabytes == 0
