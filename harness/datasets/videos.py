@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,6 +32,9 @@ FASTEST = 600.0
 
 USUAL_RATE = 25.0
 """Frames a second of a file that doesn't say."""
+
+SILENT = 0
+"""OpenCV's LOG_LEVEL_SILENT (opencv2/core/utils/logger.defines.hpp)."""
 
 
 class Video:
@@ -125,9 +129,11 @@ def _quiet() -> Iterator[None]:
     """Keep OpenCV and FFmpeg from writing lines of their own to standard error: what is wrong is said once, by us."""
     # FFmpeg's own level is read when it is first used.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    before = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # Before 4.13 these were functions of cv2 itself.
+    logging: Any = getattr(cv2.utils, "logging", cv2)
+    before = logging.getLogLevel()
+    logging.setLogLevel(SILENT)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(before)
+        logging.setLogLevel(before)
