@@ -85,7 +85,13 @@ def in_official_format(archive: Path, dataset: Dataset, split: str) -> Iterator[
             f"{archive}: of other images than split {split!r} of {dataset.root}; predict again or restore it"
         )
     with tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder:
-        dataset.write_predictions(Path(folder), frames, lanes)
+        try:
+            dataset.write_predictions(Path(folder), frames, lanes)
+        except OSError as error:
+            if error.filename is not None or error.errno is None:
+                raise
+            # Those of writing name none, and whoever called works in a folder of another disk, which isn't full.
+            raise OSError(error.errno, error.strerror, folder) from error
         yield Path(folder)
 
 

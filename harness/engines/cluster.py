@@ -76,7 +76,7 @@ class Submitted:
 class ClusterEngine:
     """Runs jobs through a scheduler. `folder`: the suite's, where logs, news and states lie; every machine has to see it.
 
-    A job that an earlier run left in the queue is taken up again if it is the same, else it is cancelled.
+    A job that an earlier run left in the queue is taken up again if it is the same and still runs or waits, else it is cancelled.
     """
 
     scheduler: Scheduler
@@ -149,8 +149,10 @@ class ClusterEngine:
             if state.engine != self.scheduler.name or not self.scheduler.survives:
                 continue
             job = wanted.get(name)
-            if job is not None and key_of(job) == state.key:
-                running[name] = self.submitted(job, state.id)
+            entry = None if job is None or key_of(job) != state.key else self.submitted(job, state.id)
+            # One that needs what is to be made works on what was there before; one that has ended left undone what is asked for.
+            if job is not None and entry is not None and not job.needs and not has_ended(entry.news.path):
+                running[name] = entry
                 listener.started(job)
             else:
                 unwanted.append(state.id)
@@ -242,6 +244,14 @@ def passing(path: Path) -> Iterator[None]:
             raise
         told = fault.message if str(path) in fault.message else f"{path}: {fault.message}"
         warnings.warn(f"{told}; the jobs go on, and it is tried again", InputWarning, stacklevel=3)
+
+
+def has_ended(path: Path) -> bool:
+    """Whether the last process that wrote news into a file has said that it ended."""
+    found: list[dict[str, Any]] = []
+    with passing(path):
+        found = News(path).read()
+    return "exit" in next((said for said in reversed(found) if said.keys() & {"exit", "attempt"}), {})
 
 
 def key_of(job: Job) -> str:

@@ -175,15 +175,15 @@ class SlurmScheduler:
         """See `harness.engines.cluster.Scheduler.cancel`: those that wait at once, those that run as by Ctrl-C first."""
         if not ids:
             return
-        subprocess.run(["scancel", "--state=PENDING", *ids], capture_output=True)
-        subprocess.run(["scancel", "--signal=INT", *ids], capture_output=True)
+        scancel("--state=PENDING", *ids)
+        scancel("--signal=INT", *ids)
         try:
             over = self.all_over(ids, GRACE_SECONDS)
         except KeyboardInterrupt:
-            subprocess.run(["scancel", *ids], capture_output=True)
+            scancel(*ids)
             raise
         if not over:
-            subprocess.run(["scancel", *ids], capture_output=True)
+            scancel(*ids)
             self.all_over(ids, CANCEL_SECONDS)
 
     def all_over(self, ids: Collection[str], seconds: float) -> bool:
@@ -194,6 +194,27 @@ class SlurmScheduler:
                 return False
             time.sleep(1.0)
         return True
+
+
+def scancel(*words: str) -> None:
+    """Ask Slurm to end jobs; where it can't be asked now (no process to be had, no controller), again for a while.
+
+    InfrastructureError if it can't be asked at all: then they go on, and whoever starts again finds them.
+    """
+    deadline = time.monotonic() + CANCEL_SECONDS
+    while True:
+        try:
+            asked = subprocess.run(["scancel", *words], capture_output=True, text=True)
+            unreached = " ".join(asked.stderr.split()) if any(word in asked.stderr for word in UNREACHED) else ""
+        except OSError as error:
+            unreached = str(error)
+        if not unreached:
+            return
+        if time.monotonic() > deadline:
+            raise InfrastructureError(
+                f"scancel can't reach the cluster ({unreached}): jobs go on that were to be cancelled"
+            )
+        time.sleep(1.0)
 
 
 def slurm_scheduler(folder: Path, suite: str, cpus: int, device: str) -> SlurmScheduler:

@@ -59,7 +59,8 @@ def probed_rates(cells: Sequence[Cell], report: Callable[[str], None] | None = N
 def probe(cell: Cell) -> float:
     """Seconds that a whole batch's step of a cell takes here, with random weights.
 
-    Data comes from eight rendered frames, made by as many loader processes as the cell has: a slow disk isn't in the figure.
+    Data comes from eight rendered frames, made ahead by as many loader processes as the cell has. What a training waits for its images
+    isn't in the figure: for a slow disk, or where all processes together make them slower than the device takes them.
     """
     make_deterministic(threads=cell.training.threads)
     device = torch.device(resolve_device(cell.training.device))

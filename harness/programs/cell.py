@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -212,6 +213,8 @@ def ask_program(cell: ProgramCell, dataset: Dataset, evaluation: EvaluationPart,
         "facts": answer.facts,
         "environment": environment(device).model_dump(mode="json"),
     }
+    # The archive holds them now; a file an image is more than shared file systems take kindly.
+    shutil.rmtree(folder / "exchange" / "predictions")
     write_json(folder / PREDICT, facts)
 
 

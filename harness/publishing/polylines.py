@@ -14,13 +14,17 @@ from harness.publishing.rescoring import LONGEST_SIDE
 TOLERANCE = Fraction(1, 1200)
 """How far a drawn line may lie beside the lane, of the frame's width: a third of a pixel of its picture."""
 
+MOST_POINTS = 1000
+"""Of a lane are looked at. None that a detector finds has as many; a stranger's with a million would take hours."""
+
 
 def polylines(lanes: Sequence[Lane], size: tuple[int, int]) -> list[list[int]]:
     """Lanes as x, y, x, y, ... in whole pixels of the frame, left to right at their near ends, without points that a line needs not."""
     visible = sorted((lane for lane in lanes if len(lane) > 1), key=lambda lane: float(lane.points[0, 0]))
     drawn = []
     for lane in visible:
-        points = np.clip(np.nan_to_num(lane.points), -LONGEST_SIDE, LONGEST_SIDE)
+        some = np.linspace(0, len(lane) - 1, min(len(lane), MOST_POINTS)).round().astype(int)
+        points = np.clip(np.nan_to_num(lane.points[some]), -LONGEST_SIDE, LONGEST_SIDE)
         eighths = np.rint(points * PIXEL_FRACTION).astype(np.int64)
         kept = needed_points(eighths, size[1] * PIXEL_FRACTION * TOLERANCE)
         drawn.append(np.rint(eighths[kept] / PIXEL_FRACTION).astype(int).ravel().tolist())

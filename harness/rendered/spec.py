@@ -100,8 +100,10 @@ class SplitSpec(BaseModel):
     def shares(self, form: Form) -> dict[str, float]:
         """The scenarios' shares, in the order of `SCENARIOS`, summing to 1; those of weight 0 are left out."""
         weights = FORMS[form].shares if self.scenarios is None else self.scenarios
-        total = added_in_order([*weights.values()])
-        return {name: weights[name] / total for name in SCENARIOS if weights.get(name, 0.0) > 0}
+        positive = {name: weights[name] for name in SCENARIOS if weights.get(name, 0.0) > 0}
+        # In one order, whichever they were written in: that is no part of a dataset's key.
+        total = added_in_order([*positive.values()])
+        return {name: weight / total for name, weight in positive.items()}
 
 
 class RenderSpec(BaseModel):

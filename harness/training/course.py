@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from harness.sums import added_in_order
 from harness.training.plan import TrainingPlan, TrainingSummary
 from harness.training.ranks import Ranks
 
@@ -46,7 +47,7 @@ class Reading:
     @property
     def loss(self) -> float:
         """The sum of the loss terms."""
-        return sum(self.losses.values())
+        return added_in_order([*self.losses.values()])
 
 
 def fault_of(reading: Reading, course: Course, plan: TrainingPlan) -> str | None:

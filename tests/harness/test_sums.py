@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from harness.records.counts import read_counts
 from harness.rendered import dataset, highway, spec
 from harness.rendered.dataset import plan_clips
 from harness.rendered.spec import RenderSpec
@@ -15,6 +17,7 @@ from harness.report import statistics
 from harness.suite import load_suite
 from harness.sums import added_in_order
 
+ROOT = Path(__file__).resolve().parents[2]
 TENTHS = [0.1] * 10
 
 
@@ -43,3 +46,25 @@ def test_which_scenario_a_clip_shows_does_not_depend_on_the_python(monkeypatch: 
     for module in (dataset, spec, highway, statistics):
         monkeypatch.setattr(module, "sum", compensated, raising=False)
     assert [plan_clips(one) for one in rendered_specs()] == before
+
+
+def test_clips_show_what_those_of_the_published_suite_do() -> None:
+    """Which was rendered by Python 3.11."""
+    roads = load_suite("mini").datasets["roads"].rendered
+    assert roads is not None
+    planned = {clip.folder: clip.scenario for clip in plan_clips(roads) if clip.split == "test"}
+    counts = read_counts(next((ROOT / "results/mini/records").glob("*.counts.npz")))
+    shown = {image.rpartition("/")[0]: scenario for image, scenario in zip(counts.image, counts.scenario, strict=True)}
+    assert planned == shown
+
+
+def test_which_scenario_a_clip_shows_does_not_depend_on_the_order_of_the_weights() -> None:
+    weights = {"normal": 0.05, "crowd": 0.05, "hlight": 0.2}
+    one, other = (
+        RenderSpec.model_validate(
+            {"splits": {"test": {"frames": 276, "scenarios": {name: weights[name] for name in names}}}}
+        )
+        for names in (["normal", "crowd", "hlight"], ["normal", "hlight", "crowd"])
+    )
+    assert spec.dataset_key(one) == spec.dataset_key(other)
+    assert plan_clips(one) == plan_clips(other)

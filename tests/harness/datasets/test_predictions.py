@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from harness.datasets.base import Frame
 from harness.datasets.predictions import (
+    in_official_format,
     pack_predictions,
     predictions_sha256,
     read_predictions,
@@ -256,3 +260,26 @@ def test_a_bomb_isnt_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_missing_archive_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"predictions\.npz is missing"):
         unpack_predictions(tmp_path / "predictions.npz")
+
+
+def test_where_there_is_no_room_for_what_is_laid_out_that_place_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who works on it writes to another disk, which has room."""
+
+    class Full:
+        def frames(self, split: str) -> list[Frame]:
+            return frames_of(1)
+
+        def write_predictions(self, *_: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    frames = frames_of(1)
+    pack_predictions(tmp_path / "x.npz", [frames[0].id], [[]])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "local"))
+    (tmp_path / "local").mkdir()
+    dataset: Any = Full()
+    with pytest.raises(OSError, match="No space left") as full, in_official_format(tmp_path / "x.npz", dataset, "test"):
+        pass
+    assert Path(full.value.filename).parent == tmp_path / "local"
+    assert list((tmp_path / "local").iterdir()) == []

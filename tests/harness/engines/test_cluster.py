@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -169,6 +170,31 @@ def test_a_job_that_a_killed_run_left_behind_is_taken_up_again(jobs: ModuleType,
     (outcome,) = engine(tmp_path, scheduler).run([job], notes)
     assert (outcome.state, scheduler.batches, scheduler.cancelled) == ("done", [1], [])
     assert notes.order == ["+wait", "-wait"]
+
+
+def test_one_whose_need_is_made_again_is_cancelled_and_waits_for_it(jobs: ModuleType, tmp_path: Path) -> None:
+    scheduler, last = Processes(), Job("last", partial(jobs.wait, tmp_path / "last", 1))
+    left_behind(tmp_path, scheduler, last)
+    first, notes = Job("first", partial(jobs.touch, tmp_path / "first")), Notes()
+    outcomes = engine(tmp_path, scheduler).run([first, replace(last, needs=("first",))], notes)
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+    assert notes.order == ["+first", "-first", "+last", "-last"]
+    assert scheduler.cancelled == [next(iter(scheduler.running))]
+
+
+def test_one_that_ended_while_nobody_heard_and_is_asked_for_all_the_same_runs_again(
+    jobs: ModuleType, tmp_path: Path
+) -> None:
+    """As where what it made was moved aside since."""
+    job, scheduler = Job("touch", partial(jobs.touch, tmp_path / "made")), Processes()
+    news = engine(tmp_path, scheduler).submitted(job, "1").news.path
+    news.parent.mkdir()
+    for said in ({"attempt": "node7"}, {"done": True}, {"exit": 0}):
+        say(news, said)
+    state = JobState(engine="processes", id="1", key=key_of(job), state="RUNNING on node7", time="")
+    write_states(states_file(tmp_path), {"touch": state})
+    (outcome,) = engine(tmp_path, scheduler).run([job], Notes())
+    assert (outcome.state, (tmp_path / "made").exists()) == ("done", True)
 
 
 @pytest.mark.parametrize("name", ["wait", "other"])

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from harness.engines import slurm
 from harness.engines.base import Job, Resources
 from harness.engines.cluster import SchedulerState
-from harness.engines.slurm import SlurmScheduler
+from harness.engines.slurm import SlurmScheduler, scancel
 from harness.engines.spool import SpooledJob
+from harness.processes.faults import InfrastructureError
 
 
 def squeue(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str | None) -> dict[str, SchedulerState]:
@@ -95,3 +97,28 @@ def test_where_some_of_several_jobs_cannot_be_queued_none_is(tmp_path: Path, mon
     with pytest.raises(OSError, match="No space left"):
         SlurmScheduler(tmp_path, "suite", 1, gpus=False).submit(spooled)
     assert cancelled == ["1_0"]
+
+
+def test_scancel_is_asked_again_where_it_has_no_process_and_no_controller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = f"echo 'scancel: error: {slurm.UNREACHED[0]} (connect failure)' >&2; exit 1"
+    script = f'echo "$@" >> {tmp_path}/asked; [ $(wc -l < {tmp_path}/asked) -gt 1 ] || {{ {away}; }}'
+    (tmp_path / "later").write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")
+    (tmp_path / "later").chmod(0o755)
+
+    def nap(seconds: float) -> None:
+        if not (tmp_path / "scancel").exists():
+            (tmp_path / "later").rename(tmp_path / "scancel")
+
+    monkeypatch.setattr(slurm.time, "sleep", nap)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    scancel("--signal=INT", "7_0")
+    assert (tmp_path / "asked").read_text() == "--signal=INT 7_0\n" * 2
+
+
+def test_a_cluster_that_cannot_be_asked_to_cancel_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(slurm, "CANCEL_SECONDS", -1.0)
+    with pytest.raises(InfrastructureError, match=r"scancel can't reach the cluster .*jobs go on"):
+        scancel("7_0")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.lanes import Lane
-from harness.publishing.polylines import TOLERANCE, needed_points, polylines
+from harness.publishing.polylines import MOST_POINTS, TOLERANCE, needed_points, polylines
 
 
 def test_drawn_lines_lie_beside_their_lanes_by_less_than_a_pixel_of_the_picture() -> None:
@@ -51,3 +51,11 @@ def test_a_point_that_lies_beside_by_just_the_tolerance_is_not_needed() -> None:
     points = np.array([[0, 0], [50, 3], [100, 0]], dtype=np.int64)
     assert needed_points(points, Fraction(3)) == [0, 2]
     assert needed_points(points, Fraction(299, 100)) == [0, 1, 2]
+
+
+def test_a_lane_of_very_many_points_is_drawn_by_some_of_them_from_end_to_end() -> None:
+    rows = np.arange(100_000)
+    (line,) = polylines([Lane(np.stack([rows % 7 * 100, rows % 590], axis=1))], (590, 1640))
+    assert line[:2] == [0, 0]
+    assert line[-2:] == [99_999 % 7 * 100, 99_999 % 590]
+    assert len(line) <= 2 * MOST_POINTS
