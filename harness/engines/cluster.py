@@ -149,11 +149,12 @@ class ClusterEngine:
             if state.engine != self.scheduler.name or not self.scheduler.survives:
                 continue
             job = wanted.get(name)
-            entry = None if job is None or key_of(job) != state.key else self.submitted(job, state.id)
             # One that needs what is to be made works on what was there before; one that has ended left undone what is asked for.
-            if job is not None and entry is not None and not job.needs and not has_ended(entry.news.path):
+            same = job is not None and key_of(job) == state.key and not job.needs
+            entry = self.submitted(job, state.id) if job is not None and same else None
+            if entry is not None and not has_ended(entry.news.path):
                 running[name] = entry
-                listener.started(job)
+                listener.started(entry.job)
             else:
                 unwanted.append(state.id)
         if unwanted:

@@ -29,7 +29,7 @@ MOMENTS = {"sgd": 1, "adam": 2, "adamw": 2}
 
 BYTES_A_WEIGHT = 4
 BYTES_A_PREDICTION = 512
-"""Of one image on the disk: its share of the archive of predictions and of the counts, of which published rows take 155 to 282."""
+"""Of one image on the disk: its share of the archive of predictions and of the counts, of which published rows take at most 282."""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,8 @@ def test_it_writes_what_is_scored(roots: dict[str, Path], form: str, tmp_path: P
         scored, place = files_of(lanes), lanes
     assert not place.exists()
     assert files_of(out) == scored
+    if form == "llamas":  # of 300.03 and 400.21 px the nearest eighths
+        assert set(scored.values()) == {b"300 700 400.25 400\n500 700 400.25 400\n"}
     assert len(scored) == (1 if form == "tusimple" else images)
 
 

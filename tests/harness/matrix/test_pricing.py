@@ -138,7 +138,9 @@ def test_room_on_the_disk_is_that_of_weights_and_predictions_and_meanwhile_of_mo
     # adamw: the weights and their two moments, and the state before, which is there until they are written.
     assert few.training_bytes == many.training_bytes == parameters(cells[0]) * BYTES_A_WEIGHT * 3 * 2
     # More than an image takes in any row that is published, and no block of a disk, for no image has a file of its own.
-    for archive in (ROOT / "results").glob("mini*/predictions/*.npz"):
+    archives = sorted((ROOT / "results").glob("mini*/predictions/*.npz"))
+    assert archives
+    for archive in archives:
         counts = ROOT / "results" / archive.parts[-3] / f"records/{archive.name.removesuffix('.npz')}.counts.npz"
         taken = archive.stat().st_size + counts.stat().st_size
         assert 1000 * taken / len(unpack_predictions(archive)[0]) < many.disk_bytes - few.disk_bytes < 4096 * 1000
