@@ -258,7 +258,8 @@ def has_ended(path: Path) -> bool:
 def key_of(job: Job) -> str:
     """A hash of what a job is, the same in every process: of its representation, without addresses in memory.
 
-    And without what it needs: jobs that are done by now are no part of the next run, and the same job goes on.
+    And without what it needs and what images it will keep: jobs, and its training, that are done by now are no part of the next run,
+    and the same job goes on.
     """
-    told = repr(replace(job, needs=()))
+    told = repr(replace(job, needs=(), resources=replace(job.resources, cache_gigabytes=0.0)))
     return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", told).encode()).hexdigest()[:16]

@@ -19,7 +19,7 @@ from typing import IO, Any
 from harness.engines.attempts import BACK_OFF_SECONDS, Attempts
 from harness.engines.base import Job, Listener, Outcome
 from harness.engines.order import ready, skipped
-from harness.engines.room import Machine, Place, place_for
+from harness.engines.room import Machine, Place, memory_of, place_for, waits_for_memory
 from harness.engines.worker_process import STOPPED, not_started, outcome_of, thread_environment, worker_command
 from harness.errors import InputError, InputWarning
 from harness.processes.progress import Event, stopping
@@ -68,7 +68,7 @@ class LocalEngine:
         outcomes = attempts.outcomes
         running: dict[str, Running] = {}
         news: News = queue.Queue()
-        changed, paused = True, set[str]()
+        changed, paused, told = True, set[str](), False
         try:
             while len(outcomes) < len(jobs):
                 # What a running job says of itself changes nothing of what may start: with thousands that wait that isn't cheap to see.
@@ -86,6 +86,9 @@ class LocalEngine:
                         except OSError as error:  # no process, or no room for its log
                             attempts.ended(not_started(job, error))
                             changed = True
+                    told = told or self.tell_of_memory(
+                        ready(jobs, outcomes, running.keys() | attempts.pausing()), running
+                    )
                 if running or attempts.pausing():
                     ended = self.take(news, running, listener)
                     if ended is not None:
@@ -114,6 +117,27 @@ class LocalEngine:
                 f"{len(self.machine.gpus)} here: give as many at most, or say 'training.device: cpu'"
             )
         return alone, place
+
+    def tell_of_memory(self, waiting: Sequence[Job], running: Mapping[str, Running]) -> bool:
+        """Warn where a job waits for main memory alone, though there are cores or GPUs for it; whether one does."""
+        if any(entry.job.exclusive for entry in running.values()):
+            return False
+        taken = [entry.place for entry in running.values()]
+        short = (
+            job for job in waiting if not job.exclusive and waits_for_memory(job, self.machine, taken, self.threads)
+        )
+        if (job := next(short, None)) is None:
+            return False
+        kept = sum(place.memory_gigabytes for place in taken)
+        free = "GPU" if job.resources.gpu and self.machine.gpus else "core"
+        warnings.warn(
+            f"{job.name} waits for memory, though a {free} is free: of {self.machine.memory_gigabytes:.0f} GB what runs counts for "
+            f"{kept:.0f}, and it for {memory_of(job.resources):.0f}; less 'training.cache_gigabytes' lets more run at once (images "
+            "beyond it are decoded in each epoch), or say by 'resources.memory_gigabytes' what a cell really takes",
+            InputWarning,
+            stacklevel=2,
+        )
+        return True
 
     def start(self, job: Job, place: Place, news: News) -> Running:
         """Give a job its process, and a thread that reads what it says."""

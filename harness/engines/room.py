@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.engines.base import Job, Resources
 from harness.processes.limits import available_cores, available_memory
@@ -62,7 +63,7 @@ def place_for(job: Job, machine: Machine, taken: Iterable[Place], threads: int) 
     on_gpu = needs.gpu and bool(machine.gpus)
     unstated = 0 if on_gpu else threads * needs.processes
     cores = unstated if needs.cpus is None else needs.cpus
-    memory = needs.cache_gigabytes if needs.memory_gigabytes is None else needs.memory_gigabytes
+    memory = memory_of(needs)
     full = (
         sum(place.cores for place in places) + cores > machine.cores
         or sum(place.memory_gigabytes for place in places) + memory > machine.memory_gigabytes
@@ -75,6 +76,17 @@ def place_for(job: Job, machine: Machine, taken: Iterable[Place], threads: int) 
     if len(free) < needs.processes:
         return None
     return Place(cores, memory, tuple(free[: needs.processes]), needs.gpu_memory_gigabytes)
+
+
+def memory_of(needs: Resources) -> float:
+    """Gigabytes of main memory that a job counts for: what it states, else what it is known to keep of images at most."""
+    return needs.cache_gigabytes if needs.memory_gigabytes is None else needs.memory_gigabytes
+
+
+def waits_for_memory(job: Job, machine: Machine, taken: Iterable[Place], threads: int) -> bool:
+    """Whether main memory alone keeps a job from starting beside those that have places."""
+    places, endless = list(taken), replace(machine, memory_gigabytes=math.inf)
+    return place_for(job, machine, places, threads) is None and place_for(job, endless, places, threads) is not None
 
 
 def free_gpus(machine: Machine, places: list[Place], needs: Resources) -> list[str]:

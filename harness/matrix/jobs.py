@@ -23,6 +23,8 @@ def jobs_of(plan: Plan) -> tuple[Job, ...]:
     for state in plan.pending:
         cell, needs, resources = state.cell, [], resources_of(plan.suite, state.cell)
         untrained = state.states[0][1].state != "done"
+        if not untrained:
+            resources = replace(resources, cache_gigabytes=0.0)  # only a training keeps images
         for name, part in cell.datasets.items():
             job = rendering_job(plan, name, part)
             if job is not None:

@@ -97,7 +97,10 @@ def on_gpu(device: str) -> bool:
 
 
 def recorded_rates(results: Path) -> Rates:
-    """The rates that the records of all suites in a folder of runs show: the median over records of one key."""
+    """The rates that the records of all suites in a folder of runs show: the median over records of one key.
+
+    A record's is the mean over its steps: steps that waited for their images are as much of a training's time as any.
+    """
     found: dict[str, list[float]] = defaultdict(list)
     problems = []
     for path in sorted(results.glob("*/records/*.json")):
@@ -107,8 +110,9 @@ def recorded_rates(results: Path) -> Rates:
                 continue  # a program's: nothing was trained
             environment = value["environment"]
             machine = machine_name(environment["device"], environment["cpu"])
-            found[step_key(value["identity"], machine)].append(float(value["training"]["seconds_per_step"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            training = value["training"]
+            found[step_key(value["identity"], machine)].append(float(training["seconds"]) / int(training["steps"]))
+        except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
             problems.append(f"{path}: no price can be read from it ({type(error).__name__}: {error})")
     return Rates({key: median(values) for key, values in found.items()}, "records", tuple(problems))
 

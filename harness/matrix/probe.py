@@ -29,7 +29,7 @@ from harness.training.loop import train
 from harness.training.views import augmenting_device
 
 STEPS = 4
-"""Steps of a probe; the figure is their median, as in records, so the first, which warms up and takes longest, isn't in it."""
+"""Steps of a probe; the figure is their median, so that the first, which warms up and takes longest, isn't in it."""
 
 IMAGES_ON_CPU = 4
 """Images of a probe's batch on a CPU: a whole batch of the largest networks may not fit, and time there grows with the images."""

@@ -89,6 +89,18 @@ def test_only_the_regularized_cell_names_an_oracle(finished: Path) -> None:
     assert kinds == {"baseline": {"rendered"}, "samiro": {"rendered", "oracle"}}
 
 
+def test_what_an_oracle_did_not_pass_is_a_flag_of_the_cells_that_used_it_alone(finished: Path) -> None:
+    records = {record.identity.method: record for record in read_records(suite_folder(finished) / "records")}
+    oracle = next(artefact for artefact in records["samiro"].artefacts if artefact.kind == "oracle")
+    # Four steps teach nothing that would pass.
+    failed = [check for check, passed in oracle.facts["checks"].items() if not passed]
+    assert failed
+    assert records["samiro"].flags == tuple(f"oracle {oracle.name}: failed its check '{check}'" for check in failed)
+    assert records["baseline"].flags == ()
+    table = (suite_folder(finished) / "leaderboard.md").read_text()
+    assert all(flag in table for flag in records["samiro"].flags)
+
+
 def test_the_harness_counts_what_the_command_line_counts(finished: Path) -> None:
     """The same predictions, through `score culane` and its list files."""
     (dataset,) = (finished / "results/local/artefacts/rendered").glob("culane-*/dataset")

@@ -210,11 +210,11 @@ def test_one_that_is_not_the_same_any_more_is_cancelled_first(jobs: ModuleType, 
     assert set(kept) == {now}
 
 
-def test_a_job_is_the_same_in_every_process_and_when_what_it_needed_is_done() -> None:
+def test_a_job_is_the_same_in_every_process_and_when_what_it_needed_or_its_training_is_done() -> None:
     """Else whoever goes on with a matrix that a killed run had submitted would end its trainings, and begin them again."""
     task, same = (partial(lambda: None) for _ in range(2))
     assert repr(task) != repr(same)
-    first = key_of(Job("cell", task, needs=("render roads",), resources=Resources(hours=1)))
+    first = key_of(Job("cell", task, needs=("render roads",), resources=Resources(hours=1, cache_gigabytes=40)))
     assert first == key_of(Job("cell", same, resources=Resources(hours=1)))
     assert first != key_of(Job("cell", same, resources=Resources(hours=2)))
 

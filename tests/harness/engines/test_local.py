@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -327,6 +328,21 @@ def test_ctrl_c_twice_stops_at_once(jobs: ModuleType, tmp_path: Path) -> None:
     seconds, _ = interrupted(tmp_path, 50, presses=2)
     assert seconds < 50
     assert not (tmp_path / "kept").exists()
+
+
+def test_that_memory_leaves_gpus_idle_is_told_once(jobs: ModuleType, tmp_path: Path) -> None:
+    large = Resources(gpu=True, cache_gigabytes=5)
+    todo = [Job(name, partial(jobs.touch, tmp_path / name), resources=large) for name in "abc"]
+    machine = Machine(1, 8, (Gpu("0", 24.0), Gpu("1", 24.0)))
+    with pytest.warns(InputWarning) as told:
+        outcomes = LocalEngine(machine, tmp_path / "logs", threads=1).run(todo, Notes())
+    assert [outcome.state for outcome in outcomes] == ["done"] * 3
+    (warning,) = told
+    text = "b waits for memory, though a GPU is free: of 8 GB what runs counts for 5, and it for 5; "
+    assert str(warning.message).startswith(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LocalEngine(Machine(1, 8, machine.gpus[:1]), tmp_path / "logs", threads=1).run(todo, Notes())
 
 
 def test_gpus_are_called_as_the_environment_names_them(monkeypatch: pytest.MonkeyPatch) -> None:

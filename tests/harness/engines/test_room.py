@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.engines.base import Job, Resources
-from harness.engines.room import Gpu, Machine, Place, place_for
+from harness.engines.room import Gpu, Machine, Place, place_for, waits_for_memory
 
 EIGHT_CORES = Machine(cores=8, memory_gigabytes=32)
 TWO_GPUS = Machine(cores=8, memory_gigabytes=32, gpus=(Gpu("0", 24.0), Gpu("5", 24.0)))
@@ -38,6 +40,27 @@ def test_what_jobs_keep_of_images_is_shared_out_where_no_memory_is_stated() -> N
     assert placed(TWO_GPUS, *[Resources(gpu=True, cache_gigabytes=20)] * 2) == [("0",), None]
     stated = Resources(gpu=True, cache_gigabytes=20, memory_gigabytes=10)
     assert placed(TWO_GPUS, *[stated] * 2) == [("0",), ("5",)]
+
+
+@pytest.mark.parametrize(
+    ("running", "job", "waits"),
+    [
+        ([Resources(gpu=True, cache_gigabytes=20)], Resources(gpu=True, cache_gigabytes=13), True),
+        ([Resources(gpu=True, cache_gigabytes=20)], Resources(gpu=True, cache_gigabytes=12), False),
+        ([Resources(gpu=True, cache_gigabytes=20)] * 2, Resources(gpu=True, cache_gigabytes=20), True),
+        ([Resources(processes=2, gpu=True, cache_gigabytes=20)], Resources(gpu=True, cache_gigabytes=20), False),
+        ([Resources(cpus=8, memory_gigabytes=20)], Resources(cpus=1, memory_gigabytes=20), False),
+        ([], Resources(gpu=True, cache_gigabytes=40), False),
+    ],
+    ids=["GPU free", "fits", "second waits", "no GPU free", "no core free", "nothing runs"],
+)
+def test_a_job_waits_for_memory_where_all_else_is_free(running: list[Resources], job: Resources, waits: bool) -> None:
+    taken: list[Place] = []
+    for resources in running:
+        place = place_for(Job("", print, resources=resources), TWO_GPUS, taken, 1)
+        if place is not None:
+            taken.append(place)
+    assert waits_for_memory(Job("", print, resources=job), TWO_GPUS, taken, 1) is waits
 
 
 def test_a_gpu_belongs_to_one_job_that_states_no_memory() -> None:

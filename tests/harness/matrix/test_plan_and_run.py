@@ -67,17 +67,20 @@ def test_nothing_runs_beside_what_is_timed_and_timing_waits_for_its_cell(tmp_pat
         assert jobs[f"time {cell}"].exclusive
         assert not jobs[cell].exclusive
         assert cell in jobs[f"time {cell}"].needs
+        assert jobs[cell].resources.cache_gigabytes > 0
         assert "render roads" in jobs[cell].needs
 
 
-def test_no_oracle_is_made_for_cells_that_are_trained(tmp_path: Path) -> None:
+def test_no_oracle_is_made_for_cells_that_are_trained_and_no_memory_counted_for_their_images(tmp_path: Path) -> None:
     """As where runs were carried here without what they share."""
     plan = finished(tmp_path, 1)
     for phase, _ in plan.artefacts:
         shutil.rmtree(phase.folder)
     for state in plan.cells:
         shutil.rmtree(state.phases.all()[-1].folder)
-    names = [job.name for job in jobs_of(make_plan(load_suite("mini"), tmp_path, Choice(seeds=1)))]
+    jobs = jobs_of(make_plan(load_suite("mini"), tmp_path, Choice(seeds=1)))
+    assert {job.resources.cache_gigabytes for job in jobs} == {0.0}
+    names = [job.name for job in jobs]
     assert names == ["render roads", *(f"time {state.cell.id}" for state in plan.cells)]
 
 
