@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.datasets.base import Frame
 from harness.datasets.culane import write_lines_file
-from harness.files.stored import for_opencv
+from harness.datasets.images import encoded
 from harness.lanes import Lane
 from harness.metrics.counts import LADDER
 from harness.metrics.culane import IMAGE_SIZE, LANE_WIDTH, score_images
@@ -66,8 +66,7 @@ def write_samples(root: Path, frame: tuple[int, int]) -> Samples:
     frames, labels = [], {}
     for number, rendered in enumerate(rendered_frames(size)):
         name = f"{number}.jpg"
-        if not cv2.imwrite(for_opencv(root / name), rendered.image, [cv2.IMWRITE_JPEG_QUALITY, 95]):
-            raise OSError(f"{root / name}: could not be written: is the disk full?")
+        (root / name).write_bytes(encoded(".jpg", rendered.image, [cv2.IMWRITE_JPEG_QUALITY, 95]))
         write_lines_file(root / f"{number}.lines.txt", rendered.lanes)
         # Copies: an adapter that changes labels must not change those of the next one.
         labels[name] = [Lane(lane.points.copy()) for lane in rendered.lanes]

@@ -8,7 +8,7 @@ ignored: labels are in pixels of the file as it is stored.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -68,13 +68,23 @@ def read_image(path: Path, reduction: int = 1) -> Image:
     return image if jpeg or reduction == 1 else _block_means(image, reduction)
 
 
+def encoded(suffix: str, image: Image, options: Sequence[int] = ()) -> bytes:
+    """What the file of an image holds: uint8 in OpenCV's BGR order (H, W, 3), or of one channel (H, W), as its name's suffix says.
+
+    OpenCV isn't asked to write it: some releases take no path that isn't UTF-8, and none says why a file can't be written.
+    """
+    done, content = cv2.imencode(suffix, image, options)
+    if not done:
+        raise OSError(f"OpenCV could not encode a picture of shape {image.shape} as {suffix}")
+    return content.tobytes()
+
+
 def write_jpeg(path: Path, image: Image, quality: int) -> None:
     """Write an image, uint8 RGB (H, W, 3), atomically; quality in 1 to 100."""
-    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise OSError(f"{path}: OpenCV could not encode the picture")
+    pixels = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
+    content = encoded(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     with written_aside(path) as aside:
-        aside.write_bytes(encoded.tobytes())
+        aside.write_bytes(content)
 
 
 def reduction_matrix(reduction: int) -> Matrix:

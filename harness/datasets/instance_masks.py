@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.culane import label_name
-from harness.datasets.images import read_image, whole_bytes
+from harness.datasets.images import encoded, read_image, whole_bytes
 from harness.datasets.lines import write_lines_file
 from harness.errors import InputError
-from harness.files.stored import for_opencv
 from harness.files.whole import refuse_existing, whole_folder
 from harness.lanes import Lane, Part, apply_matrix, resize_matrix
 
@@ -117,8 +116,7 @@ def write_culane_labels(
         labels = []
         for name, (image, mask) in zip(names, pairs, strict=True):
             picture, lanes = _stretched(image, mask, size, part)
-            if not cv2.imwrite(for_opencv(folder / name), picture):
-                raise OSError(f"{out / name}: could not be written: is the disk full?")
+            (folder / name).write_bytes(encoded(".png", picture))
             write_lines_file(folder / label_name(name), lanes)
             labels.append(lanes)
         (folder / LIST).parent.mkdir()

@@ -11,14 +11,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 
 from harness.datasets.images import Image
 from harness.errors import InputError
-from harness.files.stored import for_opencv, sync_folder
+from harness.files.stored import sync_folder
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
 """How the names of video files end, in small letters."""
@@ -45,7 +45,7 @@ class Video:
         if not path.is_file():
             raise InputError(f"{path} is missing; give the path of a video file")
         with _quiet():
-            self._capture = cv2.VideoCapture(for_opencv(path), cv2.CAP_FFMPEG)
+            self._capture = cv2.VideoCapture(_for_opencv(path), cv2.CAP_FFMPEG)
             there = self._capture.isOpened() and self._capture.grab()
         if not there:
             raise InputError(f"{path}: not a video that can be decoded, or one without a frame; copy it again")
@@ -96,7 +96,9 @@ def written_video(path: Path, rate: float) -> Iterator[Callable[[Image], None]]:
             if not pictures:
                 size = (picture.shape[1], picture.shape[0])
                 with _quiet():
-                    writer.open(for_opencv(aside), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*CODEC), round(rate, 2), size)
+                    writer.open(
+                        _for_opencv(aside), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*CODEC), round(rate, 2), size
+                    )
                 if not writer.isOpened():
                     raise OSError(f"{path}: this build of OpenCV can't write {CODEC} video; install the pinned wheel")
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
@@ -115,9 +117,29 @@ def written_video(path: Path, rate: float) -> Iterator[Callable[[Image], None]]:
             sync_folder(path.parent)
 
 
+def _for_opencv(path: Path) -> Any:
+    """A path as OpenCV takes it: text, but bytes where it isn't UTF-8, for such a text ends the process. InputError where this release
+    takes no bytes.
+    """
+    text, none = str(path), cast(Any, b"")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        name = os.fsencode(path)
+    else:
+        return text
+    try:
+        cv2.VideoCapture(none, cv2.CAP_FFMPEG)
+    except cv2.error:
+        raise InputError(
+            f"{text!r}: OpenCV {cv2.__version__} takes no name of a video that isn't UTF-8; rename it, or install OpenCV 4.13 or newer"
+        ) from None
+    return name
+
+
 def _check_written(aside: Path, pictures: int, path: Path) -> None:
     with _quiet():
-        capture = cv2.VideoCapture(for_opencv(aside), cv2.CAP_FFMPEG)
+        capture = cv2.VideoCapture(_for_opencv(aside), cv2.CAP_FFMPEG)
         found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
         capture.release()
     if found != pictures:

@@ -223,18 +223,6 @@ def cache_folder() -> Path:
         ) from None
 
 
-def for_opencv(path: Path) -> Any:
-    """A path as OpenCV takes it: text, which releases before 4.12 want, but bytes where it isn't UTF-8: at such a text it ends the
-    process.
-    """
-    text = str(path)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return text
-
-
 def sweep_cache() -> None:
     """Remove what writers left in the folders of the cache folder who were killed, weights of hundreds of megabytes among it."""
     with suppress(OSError, InputError):  # there is no such folder, or it can't be read

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from harness.files.stored import for_opencv
+from harness.datasets.images import encoded
 from harness.rendered.kernels import Bytes
 
 JPEG_QUALITY = 92
@@ -14,14 +14,9 @@ JPEG_QUALITY = 92
 
 def write_jpeg(path: Path, image: Bytes) -> None:
     """Write an image (H, W, 3) in OpenCV's BGR order. Raises OSError if that fails."""
-    _write(path, image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    path.write_bytes(encoded(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]))
 
 
 def write_png(path: Path, image: Bytes) -> None:
     """Write an image or mask without loss, in little time rather than little space. Raises OSError if that fails."""
-    _write(path, image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-
-
-def _write(path: Path, image: Bytes, options: list[int]) -> None:
-    if not cv2.imwrite(for_opencv(path), image, options):
-        raise OSError(f"{path}: could not be written: is the disk full?")
+    path.write_bytes(encoded(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1]))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from harness.datasets.base import Dataset, Frame, open_dataset
-from harness.files.stored import for_opencv, written_aside
+from harness.datasets.images import read_image, write_jpeg
 from harness.rendered.kernels import Bytes
 from harness.rendered.spec import RenderSpec
 
@@ -26,11 +26,7 @@ def write_sheet(path: Path, root: Path, spec: RenderSpec) -> None:
     tiles = [_tile(dataset, frame, spec) for frame in chosen_frames(dataset)]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
-    done, encoded = cv2.imencode(".jpg", np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not done:
-        raise OSError(f"{path}: OpenCV could not encode the sheet")
-    with written_aside(path) as aside:
-        aside.write_bytes(encoded.tobytes())
+    write_jpeg(path, np.asarray(cv2.cvtColor(np.vstack(rows), cv2.COLOR_BGR2RGB), np.uint8), JPEG_QUALITY)
 
 
 def chosen_frames(dataset: Dataset) -> list[Frame]:
@@ -46,9 +42,7 @@ def chosen_frames(dataset: Dataset) -> list[Frame]:
 
 
 def _tile(dataset: Dataset, frame: Frame, spec: RenderSpec) -> Bytes:
-    image = cv2.imread(for_opencv(frame.image))
-    if image is None:
-        raise OSError(f"{frame.image}: OpenCV can't read what was just rendered")
+    image = cv2.cvtColor(read_image(frame.image), cv2.COLOR_RGB2BGR)
     for number, lane in enumerate(dataset.lanes(frame)):
         points = np.round(lane.points * 16).astype(np.int32)
         cv2.polylines(image, [points], False, COLORS[number % len(COLORS)], 3, cv2.LINE_AA, 4)

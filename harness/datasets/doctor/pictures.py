@@ -12,9 +12,8 @@ import numpy as np
 
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.doctor.findings import Finding, grouped
-from harness.datasets.images import Image, read_image
+from harness.datasets.images import Image, read_image, write_jpeg
 from harness.errors import InputError
-from harness.files.stored import written_aside
 
 COLUMNS = 4
 TILES = 24
@@ -83,12 +82,7 @@ def write_sheet(path: Path, dataset: Dataset, frames: Sequence[Frame]) -> None:
     tiles = [np.pad(tile, ((0, height - len(tile)), (0, 0), (0, 0))) for tile in tiles]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
-    picture = cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)
-    done, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not done:
-        raise InputError(f"{path}: OpenCV could not encode the sheet")
-    with written_aside(path) as aside:
-        aside.write_bytes(encoded.tobytes())
+    write_jpeg(path, np.vstack(rows), JPEG_QUALITY)
 
 
 def _tile(dataset: Dataset, frame: Frame) -> Image:

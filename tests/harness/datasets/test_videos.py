@@ -96,10 +96,32 @@ def test_a_written_video_has_its_frames_and_its_rate(tmp_path, rate):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.mp4"]
 
 
+def takes_bytes() -> bool:
+    """Whether this OpenCV does: releases before 4.13 want text."""
+    return tuple(map(int, cv2.__version__.split(".")[:2])) >= (4, 13)
+
+
+@pytest.mark.skipif(not takes_bytes(), reason="this OpenCV takes no name that isn't UTF-8")
 def test_names_that_are_not_utf_8_are_names_like_others(tmp_path):
     path = tmp_path / os.fsdecode(b"Stra\xdfe") / os.fsdecode(b"n\xe4chster.mp4")
     write_all(path, [grey(80), grey(160)])
     assert [round(picture.mean() / 80) for _, picture in Video(path).every(1)] == [1, 2]
+
+
+def test_where_opencv_takes_no_such_name_it_says_so(tmp_path, monkeypatch):
+    real, path = cv2.VideoCapture, tmp_path / os.fsdecode(b"n\xe4chster.mp4")
+    path.touch()
+
+    def textual(name, backend):
+        if isinstance(name, bytes):
+            raise cv2.error("Can't convert object to 'str' for 'filename'")
+        return real(name, backend)
+
+    monkeypatch.setattr(cv2, "VideoCapture", textual)
+    for use in (lambda: Video(path), lambda: write_all(path, [grey(80)])):
+        with pytest.raises(InputError, match=r"n\\udce4chster.mp4': OpenCV .* takes no name .* isn't UTF-8; rename it"):
+            use()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def write_all(path, pictures) -> None:

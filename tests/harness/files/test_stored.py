@@ -19,7 +19,6 @@ from harness.errors import InputError
 from harness.files.stored import (
     canonical_json,
     follow_umask,
-    for_opencv,
     remove_torn,
     sha256_of_file,
     sha256_of_json,
@@ -294,9 +293,3 @@ def test_hashes_are_plain_sha256(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256_of_text("abc") == sha256_of_file(tmp_path / "file") == expected
     assert sha256_of_text("ä") == hashlib.sha256(b"\xc3\xa4").hexdigest()
-
-
-def test_opencv_gets_text_which_all_releases_take_and_bytes_only_where_text_would_end_the_process() -> None:
-    """OpenCV 4.10 and 4.11 take no bytes."""
-    assert for_opencv(Path("/data/straße.png")) == "/data/straße.png"
-    assert for_opencv(Path(os.fsdecode(b"/data/stra\xdfe.png"))) == b"/data/stra\xdfe.png"
