@@ -7,7 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -111,7 +111,13 @@ class ClusterEngine:
                 self.keep(running)
                 if not ended and len(outcomes) < len(jobs):
                     time.sleep(self.poll_seconds)
-        except BaseException:
+        except BaseException as error:
+            if self.scheduler.survives and not isinstance(error, KeyboardInterrupt):
+                # A fault here (nobody reads the output on, a folder that vanished) is no reason to end what can be followed again.
+                with suppress(OSError):  # of standard error, where a terminal is gone
+                    told = f"{self.scheduler.name} goes on with what was submitted (jobs: {len(running)})"
+                    warnings.warn(f"{told}; the same command follows it", InputWarning, stacklevel=2)
+                raise
             try:
                 for name, entry in running.items():
                     listener.event(stopping(name, entry.last, "doesn't wait for it"))

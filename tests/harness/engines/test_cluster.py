@@ -141,26 +141,29 @@ def test_ctrl_c_ends_the_workers_and_leaves_nothing_queued(jobs: ModuleType, tmp
     assert read_states(states_file(tmp_path)) == {}
 
 
-class Gone(Exception):
-    """The process that submitted is gone, and said nothing."""
+class Unread(Notes):
+    """Whoever read on is gone."""
+
+    def event(self, event: Event) -> None:
+        raise BrokenPipeError
 
 
 def left_behind(folder: Path, scheduler: Processes, job: Job) -> None:
-    """A job in the scheduler's hands, of a run that was killed."""
+    """A job in the scheduler's hands, of a run that came to a sudden end."""
+    with (
+        pytest.warns(InputWarning, match=r"goes on with what was submitted \(jobs: 1\); the same command follows it"),
+        pytest.raises(BrokenPipeError),
+    ):
+        engine(folder, scheduler).run([job], Unread())
+    assert scheduler.cancelled == []
 
-    class Killed(Processes):
-        submit = staticmethod(scheduler.submit)  # type: ignore[assignment]
-        states = staticmethod(scheduler.states)  # type: ignore[assignment]
 
-        def cancel(self, ids: Collection[str]) -> None:
-            raise Gone
-
-    class Leaving(Notes):
-        def event(self, event: Event) -> None:
-            raise KeyboardInterrupt
-
-    with pytest.raises(Gone):
-        engine(folder, Killed()).run([job], Leaving())
+def test_where_jobs_end_with_their_run_a_run_that_ends_suddenly_cancels_them(jobs: ModuleType, tmp_path: Path) -> None:
+    scheduler = Processes()
+    scheduler.survives = False
+    with pytest.raises(BrokenPipeError):
+        engine(tmp_path, scheduler).run([Job("wait", partial(jobs.wait, tmp_path / "wait", 8))], Unread())
+    assert scheduler.cancelled == list(scheduler.running)
 
 
 def test_a_job_that_a_killed_run_left_behind_is_taken_up_again(jobs: ModuleType, tmp_path: Path) -> None:
