@@ -105,7 +105,9 @@ def answered(words: list[str]) -> int:
     except InputError as error:
         return complain(str(error))
     except usage_error as error:
-        return complain(f"{error.format_message()} (samiro-bench {verb} --help shows the usage)")  # type: ignore[attr-defined]
+        context = getattr(error, "ctx", None)
+        asked = f"samiro-bench {verb}" if context is None else context.command_path
+        return complain(f"{error.format_message()} ({asked} --help shows the usage)")  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
         return interrupted(verb)
     except InfrastructureError as error:

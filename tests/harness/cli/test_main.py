@@ -155,6 +155,7 @@ def test_the_console_script_loads_nothing_before_it_takes_ctrl_c() -> None:
         (["bench", "minni"], "did you mean 'mini'"),
         (["bnch"], "did you mean 'bench'"),
         (["bench", "mini", "--sede", "3"], "sede"),
+        (["data", "doctor", "culane", "roads"], "(roads) (samiro-bench data doctor --help shows the usage)"),
         (["bench", "mini", "--seeds", "0"], "seeds"),
         (["leaderboard", "mini", "--results", "nowhere"], "no record of this suite"),
         (["bench", "smoke", "--results", "/proc/none"], "cannot be written"),
