@@ -18,8 +18,7 @@ import numpy.typing as npt
 from harness.datasets.base import Dataset, Frame, read_bytes
 from harness.datasets.lines import label_name, lines_text, parse_lines
 from harness.errors import InputError
-from harness.files.arrays import DAMAGE, Arrays, read_arrays
-from harness.files.stored import written_aside
+from harness.files.arrays import DAMAGE, Arrays, read_arrays, write_arrays
 from harness.lanes import PIXEL_FRACTION, Lane, archived_points
 
 PREDICTIONS_FILE = "predictions.npz"
@@ -112,8 +111,7 @@ def pack_predictions(path: Path, ids: Sequence[str], lanes_of_frames: Iterable[S
     }
     if scores is not None:
         arrays["scores"] = scores
-    with written_aside(path) as aside, open(aside, "wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    write_arrays(path, arrays)
 
 
 def predictions_sha256(ids: Sequence[str], lanes_of_frames: Iterable[Sequence[Lane]]) -> str:

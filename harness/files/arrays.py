@@ -1,4 +1,4 @@
-"""Reading .npz archives of arrays from strangers: nothing is unpickled or extracted, and no size is believed before it is bounded."""
+"""Archives (.npz) of arrays. Read from strangers: nothing is unpickled or extracted, and no size is believed before it is bounded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.files.stored import read_bounded
+from harness.files.stored import read_bounded, written_aside
 
 ARCHIVE_LIMIT = 1 << 30
 """An archive that says it unpacks to more bytes than this is refused: the predictions of CULane's 34,680 images need about 20 MB."""
@@ -41,6 +41,13 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 _LOCAL_HEADER = 30  # bytes before the name: section 4.3.7 of the ZIP specification
 _MAGIC_AND_LENGTH = {1: 10, 2: 12}
+
+
+def write_arrays(path: Path, arrays: Arrays) -> None:
+    """Write an archive, atomically; equal arrays give equal bytes with one zlib."""
+    with written_aside(path) as aside, open(aside, "wb") as stream:
+        # No option is given: what numpy 2.0 doesn't know as one, it writes as a further array.
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
 def read_arrays(path: Path) -> Arrays:

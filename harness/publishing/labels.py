@@ -15,8 +15,7 @@ from pydantic import Field, ValidationError
 
 from harness.datasets.base import Dataset, open_dataset, read_bytes
 from harness.errors import InputError
-from harness.files.arrays import DAMAGE, Arrays, read_arrays
-from harness.files.stored import written_aside
+from harness.files.arrays import DAMAGE, Arrays, read_arrays, write_arrays
 from harness.files.validation import plain_complaint
 from harness.publishing.sums import RESTORE
 from harness.records.counts import Stored
@@ -67,8 +66,7 @@ def pack_labels(path: Path, dataset: Dataset, split: str, spec: RenderSpec) -> N
         "sizes": np.array([len(content) for content in contents], dtype=np.int64),
         "content": np.frombuffer(b"".join(contents), np.uint8),
     }
-    with written_aside(path) as aside, open(aside, "wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    write_arrays(path, arrays)
 
 
 def text_array(text: str) -> Any:

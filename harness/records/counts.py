@@ -18,8 +18,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import InputError
-from harness.files.arrays import ARCHIVE_LIMIT, DAMAGE, arrays_of
-from harness.files.stored import read_bounded, written_aside
+from harness.files.arrays import ARCHIVE_LIMIT, DAMAGE, arrays_of, write_arrays
+from harness.files.stored import read_bounded
 from harness.sums import added_in_order
 
 THRESHOLDS: tuple[float, ...] = (0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95)
@@ -260,9 +260,7 @@ def clrnet_f1(fp: float, fn: float) -> float | None:
 
 def write_counts(path: Path, counts: Counts) -> None:
     """Write counts atomically, compressed."""
-    arrays = {field.name: getattr(counts, field.name) for field in fields(counts)}
-    with written_aside(path) as aside, open(aside, "wb") as stream:
-        np.savez_compressed(stream, **arrays)
+    write_arrays(path, {field.name: getattr(counts, field.name) for field in fields(counts)})
 
 
 def read_counts(path: Path) -> Counts:

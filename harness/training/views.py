@@ -2,7 +2,8 @@
 
 Which of the two is a rule and no option: on CUDA devices it is the device, everywhere else the workers. Both sample at the same places
 and round once after each change. They differ by one grey level in less than 1 of 200 values after the warp. After a colour matrix,
-which OpenCV applies in fixed-point numbers, they differ in 1 of 20, and by two levels at most. Each is deterministic.
+which OpenCV applies in fixed-point numbers, they differ in 1 of 20, and by two levels at most. Each is deterministic. Releases of
+OpenCV that round places to 1/32 of a pixel, as 4.10 does, add up to three levels.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import pytest
 
 from harness.datasets.predictions import unpack_predictions
 from harness.errors import InputError
+from harness.files.arrays import write_arrays
 from harness.files.stored import sha256_of_file
 from harness.publishing.labels import laid_out, unpack_labels
 from harness.publishing.rescoring import LabelSource, scored_again
@@ -32,8 +33,7 @@ def rebuilt(path: Path, edit: Callable[[dict[str, np.ndarray]], None]) -> None:
     with np.load(path) as archive:
         arrays = {name: archive[name].copy() for name in archive.files}
     edit(arrays)
-    with open(path, "wb") as stream:
-        np.savez_compressed(stream, allow_pickle=True, **arrays)
+    write_arrays(path, arrays)
 
 
 def change_a_digit(arrays: dict[str, np.ndarray]) -> None:

@@ -42,6 +42,15 @@ def samples(augmentation: Augmentation, count: int, sizes=(FRAME,)):
     return drawn
 
 
+def rounding() -> tuple[int, float]:
+    """Grey levels, at most and in the mean, by which OpenCV may be off: some releases round places to 1/32 of a pixel."""
+    ramp = np.tile(np.arange(8, dtype=np.float32), (8, 1))
+    moved = cv2.warpAffine(
+        ramp, np.float32([[1, 0, 1 / 64], [0, 1, 0]]), (8, 8), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
+    return (0, 0.0) if moved[4, 4] == 4 + 1 / 64 else (3, 0.15)
+
+
 def both(drawn):
     """The images of a batch as workers make them and as a device does, as integers."""
     made = []
@@ -61,14 +70,14 @@ def both(drawn):
 def test_a_device_makes_the_views_that_workers_make(augmentation, most, mean):
     host, device = both(samples(augmentation, 16))
     difference = np.abs(host - device)
-    assert difference.max() <= most
-    assert difference.mean() <= mean
+    assert difference.max() <= most + rounding()[0]
+    assert difference.mean() <= mean + rounding()[1]
     assert host.std() > 10
 
 
 def test_images_of_several_sizes_make_one_batch():
     host, device = both(samples(COLOURED, 8, sizes=(FRAME, (100, 200), (200, 700))))
-    assert np.abs(host - device).max() <= 2
+    assert np.abs(host - device).max() <= 2 + rounding()[0]
 
 
 def test_beyond_the_frame_is_black_on_a_device_too():
@@ -108,8 +117,8 @@ def test_a_stream_whose_views_a_device_makes_has_the_same_batches(toy, roads, wo
     made = list(roads.stream(detector, workers=workers, augment_on=CPU).batches(0, 4))
     for one, other in zip(reference, made, strict=True):
         difference = (one.images.int() - other.images.int()).abs()
-        assert difference.max() <= 2
-        assert difference.float().mean() <= 0.06
+        assert difference.max() <= 2 + rounding()[0]
+        assert difference.float().mean() <= 0.06 + rounding()[1]
         assert one.ids == other.ids
         assert all(torch.equal(one.targets[name], other.targets[name]) for name in one.targets)
         assert torch.equal(one.lanes.nan_to_num(-1), other.lanes.nan_to_num(-1))
