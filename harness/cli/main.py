@@ -53,7 +53,7 @@ INTERRUPTED = 130
 READER_GONE = 141
 """Exit code where whoever read standard output has gone: 128 + SIGPIPE, as shells have it."""
 
-ALL_OR_NOTHING = ("score", "overlays", "transfer", "data")
+ALL_OR_NOTHING = ("score", "overlays", "transfer", "data", "publish", "verify", "submit", "review")
 """Verbs that leave nothing when they are stopped, by Ctrl-C or by a time limit's SIGTERM."""
 
 

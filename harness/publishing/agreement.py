@@ -48,10 +48,16 @@ def program_disagreements(record: Record) -> Iterator[str]:
         return
     pairs = {
         "identity.method_configuration.kind": (identity.method_configuration.get("kind"), "baseline"),
+        "identity.oracle": (identity.oracle, None),
         "identity.selection": (identity.selection, "last"),
         "identity.confidence": (identity.confidence, "published"),
         "selected_on": (record.selected_on, described.chosen_on),
         "checkpoint_sha256": (record.checkpoint_sha256, described.checkpoint),
+        # Measured in this process, and a program is never in it.
+        "throughput": (record.throughput, ()),
+        "step_cost": (record.step_cost, None),
+        "inference_cost": (record.inference_cost, ()),
+        "artefacts.oracle": (tuple(one.name for one in record.artefacts if one.kind == "oracle"), ()),
     }
     for key, (value, expected) in pairs.items():
         if value != expected:

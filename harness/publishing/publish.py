@@ -103,12 +103,13 @@ def replaced(target: Path) -> Iterator[Path]:
         made = Path(folder) / target.name
         yield made
         before = Path(folder) / "before"
-        if target.exists():
-            target.rename(before)
+        # Ctrl-C may come between any two of these lines, and what lies in `before` by then goes with the folder.
         try:
+            if target.exists():
+                target.rename(before)
             made.rename(target)
         except BaseException:
-            if before.exists():
+            if before.exists() and not target.exists():
                 before.rename(target)
             raise
 
@@ -260,8 +261,10 @@ def publish_tables(target: Path, readme: Path | None, results: Path) -> list[Pat
     records, lacking = read_records(target / "records"), read_missing(target)
     board = leaderboard(records, target / "records", read_published(), missing=lacking)
     page = None if readme is None else with_table(readme, target.name, board, target)
-    written = [*write_tables(target, board), write_site(target, board, rendered_here(target, results))]
-    write_sums(target)
+    with replaced(target) as made:
+        shutil.copytree(target, made)
+        written = [*write_tables(made, board), write_site(made, board, rendered_here(made, results))]
+        write_sums(made)
     if readme is not None and page is not None:
         write_text(readme, page)
-    return [*written, target / SUMS_FILE, *([readme] if readme else [])]
+    return [*(target / path.relative_to(made) for path in (*written, made / SUMS_FILE)), *([readme] if readme else [])]

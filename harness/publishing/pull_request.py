@@ -184,8 +184,9 @@ def extract(repository: Path, commit: str, submission: Submitting, folder: Path,
         path = folder / entry.name
         path.parent.mkdir(parents=True, exist_ok=True)
         # A tree that was made by hand may hold a name twice.
-        with open(path, "xb") as stream:
-            stream.write(git(repository, "cat-file", "blob", entry.object_id))
+        if path.exists():
+            raise Refused(f"{shown(entry.name)}: is there twice")
+        path.write_bytes(git(repository, "cat-file", "blob", entry.object_id))
 
 
 def entry_fault(entry: Entry, bounds: Bounds) -> str | None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from harness.cell.keys import records_folder
 from harness.errors import InputError
-from harness.files.stored import read_bounded
 from harness.files.validation import validated
 from harness.matrix.plan import CellState, Plan
 from harness.matrix.recorded import failed_seeds
@@ -18,7 +17,7 @@ from harness.publishing.demands import demands_of
 from harness.publishing.examine import read_statement, statement_of
 from harness.publishing.expected import record_faults
 from harness.publishing.publish import board_of, check_target, fill_rows, replaced
-from harness.publishing.quarantine import FOLDERS, TOP, YAML_LIMIT, Bounds
+from harness.publishing.quarantine import FOLDERS, TOP, Bounds
 from harness.publishing.review import Review, review_as
 from harness.publishing.statement import SLUG, SUITE_FILE, Statement, write_statement
 from harness.publishing.sums import write_sums
@@ -111,7 +110,6 @@ def finished_cells(plan: Plan) -> tuple[CellState, ...]:
 def pack(plan: Plan, records: Sequence[Record], statement: Statement, folder: Path) -> None:
     """Write a submission into a new folder."""
     fill_rows(plan, records, board_of(plan, records), folder)
-    read_bounded(Path(plan.suite.file), YAML_LIMIT)
     shutil.copyfile(plan.suite.file, folder / SUITE_FILE)
     write_statement(folder, statement)
     write_sums(folder)

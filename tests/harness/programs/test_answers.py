@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 from detectors.programs import read_program
 from harness.datasets.base import Frame, open_dataset
 from harness.errors import InputError
-from harness.programs.exchange import read_facts, read_timings
-from harness.programs.run import ask
+from harness.programs.exchange import FACTS, TEXT, read_facts, read_timings
+from harness.programs.run import Exchange, ask, last_words
 from tests.harness.programs.seer import SEER, describe, fail
 
 
@@ -55,20 +56,82 @@ def test_a_program_answers_in_tusimples_format_at_the_rows_of_each_image(tmp_pat
         "lines = [json.dumps({'raw_file': e['id'], 'lanes': [[-2] + [100.25] * (len(e['h_samples']) - 1)], 'run_time': 5})\n"
         "         for e in reversed(entries)]\n"
         "(pathlib.Path(sys.argv[2]) / 'predictions.json').write_text('\\n'.join(lines))\n"
+        "pathlib.Path(sys.argv[3]).write_text('{}')\n"
     )
     path = describe(
         tmp_path,
         forms={"tusimple": {"confidence_threshold": 0.5}},
-        command=[sys.executable, "seer.py", "{images}", "{predictions}"],
+        command=[sys.executable, "seer.py", "{images}", "{predictions}", "{facts}"],
     )
-    answer = ask(
-        read_program(path), dataset, frames, tmp_path / "exchange", device="cpu", threads=1, progress=lambda a, b: None
-    )
+    described, settings = read_program(path), {"device": "cpu", "threads": 1, "progress": lambda a, b: None}
+    answer = ask(described, dataset, frames, tmp_path / "exchange", **settings)
     assert answer.milliseconds is None
     for lanes in answer.lanes:
         (lane,) = lanes
         assert np.array_equal(np.unique(lane.points[:, 0]), [100.25])
         assert (lane.points[0, 1], lane.points[-1, 1]) == (710, 170)
+    (tmp_path / "seer.py").write_text("pass")
+    with pytest.raises(InputError, match="didn't write"):
+        ask(described, dataset, frames, tmp_path / "exchange", **settings)
+
+
+TELLING = """
+import json, os, pathlib, sys, time
+entries = [json.loads(line) for line in open(sys.argv[1])]
+for number, entry in enumerate(entries[::-1]):
+    target = pathlib.Path(sys.argv[2]) / entry["predictions"]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text("")
+    with open(sys.argv[3], "a") as timings:
+        timings.write(json.dumps({"id": entry["id"], "milliseconds": number + 1}) + "\\n")
+    time.sleep(0 if number else 0.6)
+told = {"here": os.getcwd(), "tea": os.environ["TEA"], "cup": os.environ["CUP"], "words": " ".join(sys.argv[5:])}
+size = "{width} x {height}".format(**entries[0])
+pathlib.Path(sys.argv[4]).write_text(json.dumps({**told, "size": size}))
+"""
+
+
+def test_a_program_is_told_what_its_description_says_and_has_the_time_of_all_images(tmp_path, trees, monkeypatch):
+    """Its start alone takes longer than `start_seconds`."""
+    for name in ("a", "b", "c"):
+        trees.picture(tmp_path / f"data/clip/{name}.jpg", [], (36, 64))
+    (tmp_path / "data/list").mkdir()
+    (tmp_path / "data/list/test.txt").write_text("/clip/a.jpg\n/clip/b.jpg\n/clip/c.jpg\n")
+    dataset = open_dataset("culane", tmp_path / "data")
+    (tmp_path / "seer.py").write_text(TELLING)
+    (tmp_path / "kitchen").mkdir()
+    monkeypatch.setenv("TEA", "black")
+    monkeypatch.setenv("CUP", "blue")
+    words = ["images", "predictions", "timings", "facts", "checkpoint", "device", "threads", "form"]
+    path = describe(
+        tmp_path,
+        forms={"culane": {"confidence_threshold": 0.5, "checkpoint": "weights.bin"}},
+        command=[sys.executable, "../seer.py", *(f"{{{word}}}" for word in words)],
+        folder="kitchen",
+        environment={"TEA": "green"},
+        start_seconds=0.01,
+        seconds_per_image=20,
+    )
+    seen = []
+    answer = ask(
+        read_program(path),
+        dataset,
+        dataset.frames("test"),
+        tmp_path / "exchange",
+        device="cuda",
+        threads=3,
+        progress=lambda done, images: seen.append((done, images)),
+    )
+    assert answer.facts == {
+        "here": str(tmp_path / "kitchen"),
+        "tea": "green",
+        "cup": "blue",
+        "words": f"{tmp_path / 'weights.bin'} cuda 3 culane",
+        "size": "64 x 36",
+    }
+    assert answer.milliseconds == [3, 2, 1]
+    assert (1, 3) in seen
+    assert {images for _, images in seen} == {3}
 
 
 ANSWER = """
@@ -183,7 +246,10 @@ def test_a_file_that_a_program_owes_and_did_not_write_is_told(folder, capsys):
     [
         ('{"id": ["a"], "milliseconds": 1}', "'id' is \"['a']\", none of the images"),
         ('{"id": "a", "milliseconds": true}', "'milliseconds' is True, not a positive number"),
-        (f'{{"id": "a", "milliseconds": {10**400}}}', "..., beyond all measure"),
+        ('{"id": "a", "milliseconds": 0}', "'milliseconds' is 0, not a positive number"),
+        ('["a", 1]', "not a JSON object"),
+        (f'{{"id": "a", "milliseconds": {10**400}}}', "'milliseconds' is 1000000000"),
+        ('{"id": "a", "milliseconds": 1e305}', "'milliseconds' is 1e+305, not a positive number below 1e+12"),
         ('{"id": "a", "milliseconds": -1e400}', "is -inf, not a positive number"),
     ],
 )
@@ -199,3 +265,40 @@ def test_facts_that_no_record_can_hold_are_refused(tmp_path):
     (tmp_path / "facts.json").write_text('{"half a pair": "\\ud800"}')
     with pytest.raises(InputError, match=r"facts\.json: .*surrogates not allowed"):
         read_facts(tmp_path / "facts.json")
+
+
+def test_every_image_is_timed_once(tmp_path):
+    frames = [Frame(name, tmp_path / f"{name}.jpg", None, "clip") for name in ("a", "b", "c")]
+    lines = [f'{{"id": "{name}", "milliseconds": 1.5}}\n' for name in "abc"]
+    (tmp_path / "timings.jsonl").write_text("".join([*lines, lines[0]]))
+    with pytest.raises(
+        InputError, match=r"timings\.jsonl:4: a was timed already; the program writes one line an image"
+    ):
+        read_timings(tmp_path / "timings.jsonl", frames)
+    (tmp_path / "timings.jsonl").write_text(lines[0])
+    with pytest.raises(InputError, match=r"2 of 3 images weren't timed, the first is b; "):
+        read_timings(tmp_path / "timings.jsonl", frames)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{str(number): "" for number in range(FACTS + 1)}, {"a": "x" * (TEXT + 1)}, {"x" * (TEXT + 1): "a"}, {"a": 1}],
+    ids=["too many", "too long", "too long a name", "a number"],
+)
+def test_facts_are_few_and_short_texts(tmp_path, facts):
+    path = tmp_path / "facts.json"
+    most = {f"{number:0{TEXT}}": "x" * TEXT for number in range(FACTS)}
+    path.write_text(json.dumps(most))
+    assert read_facts(path) == most
+    path.write_text(json.dumps(facts))
+    with pytest.raises(InputError, match=r"facts\.json: not an object of at most 40 texts of at most 300 characters"):
+        read_facts(path)
+
+
+def test_last_words_are_the_end_of_the_last_line_as_far_as_it_can_be_shown(tmp_path):
+    log = Exchange(tmp_path).log
+    log.write_bytes(b"first\n" * 20_000 + b"begins" + b"x" * 188 + b"\x1b[2Jends\xff\n \n")
+    assert (
+        last_words(Exchange(tmp_path))
+        == f"its last words: {'ins' + 'x' * 188 + ' [2Jends' + chr(0xFFFD)!r}; log: {log}"
+    )

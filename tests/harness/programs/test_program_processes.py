@@ -23,7 +23,7 @@ from tests.harness.programs.seer import SEER, describe, fail
 
 def test_after_a_crash_nothing_half_written_is_taken_for_an_answer(folder, capsys):
     (folder / "seer.py").write_text(SEER + "\nsys.exit(1)")
-    fail(folder, capsys)
+    assert "seer ended with exit code 1, 6 of 6 images timed; its last words: 'hello" in fail(folder, capsys)
     (folder / "seer.py").write_text("pass")
     assert "6 of 6 images have no predictions" in fail(folder, capsys)
 
@@ -34,7 +34,7 @@ def test_a_program_that_takes_too_long_is_stopped_with_all_that_it_started(folde
     slow = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}])"
     slow += "; print('busy', flush=True); time.sleep(60)"
     (folder / "seer.py").write_text(slow)
-    describe(folder, start_seconds=2, seconds_per_image=0.01)
+    describe(folder, start_seconds=0.8, seconds_per_image=0.2)
     started = time.monotonic()
     line = fail(folder, capsys)
     assert "hadn't ended after 2 s (start_seconds + seconds_per_image x 6 images) and was stopped" in line
@@ -81,12 +81,38 @@ def test_what_a_killed_run_left_running_ends_before_the_next_begins(folder):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert len(running_with(mark)) == 1
-    (folder / "seer.py").write_text(SEER)
+    (folder / "seer.py").write_text("import time\ntime.sleep(1)\n" + SEER)  # the killed take a moment to be gone
     (cell,) = program_cells(load_suite(str(folder / "suite.yaml")))
     dataset = open_part(folder / "results", "roads", cell.dataset)
     exchange = next((folder / "results" / "suite" / "cells").glob("*/predict-test*/exchange"))
-    ask(cell.described, dataset, dataset.frames("test"), exchange, device="cpu", threads=1, progress=lambda a, b: None)
+    meanwhile = []
+
+    def progress(done, images):
+        meanwhile[:] = running_with(mark)
+
+    ask(cell.described, dataset, dataset.frames("test"), exchange, device="cpu", threads=1, progress=progress)
+    assert meanwhile == running_with(mark) == []
+
+
+def test_ctrl_c_asks_a_program_to_end_and_ends_all_that_it_started(folder):
+    mark = str(folder / "stray")
+    asked = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(print('asked to end')))\n"
+    (folder / "seer.py").write_text(asked + STRAY.format(mark=mark) + "time.sleep(60)")
+    (cell,) = program_cells(load_suite(str(folder / "suite.yaml")))
+    dataset = open_part(folder / "results", "roads", cell.dataset)
+    exchange = folder / "exchange"
+
+    def progress(done, images):
+        if Path(mark).exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(cell.described, dataset, dataset.frames("test"), exchange, device="cpu", threads=1, progress=progress)
+    waited = time.monotonic() + 5  # the killed take a moment to be gone
+    while running_with(mark) and time.monotonic() < waited:
+        time.sleep(0.02)
     assert running_with(mark) == []
+    assert (exchange / "program.log").read_text() == "asked to end\n"
 
 
 def test_a_program_that_floods_its_log_is_stopped(folder, monkeypatch):

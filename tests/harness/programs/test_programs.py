@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from detectors.upstream import programs as published
 from harness.cli.main import main
 from harness.datasets.base import open_dataset
 from harness.matrix.plan import make_plan
-from harness.programs.cell import program_cells
+from harness.programs.cell import program_cells, program_phases, record_program
 from harness.programs.run import ask
 from harness.publishing.agreement import disagreements
 from harness.records.counts import OverlapScores
@@ -26,7 +27,7 @@ from tests.checkouts import checkout_of
 from tests.harness.programs.seer import SEER, SUITE, describe, fail
 
 
-def test_a_program_has_one_row_a_dataset_scored_from_the_files_that_it_wrote(folder, capsys):
+def test_a_program_has_one_row_a_dataset_scored_from_the_files_that_it_wrote(folder, capsys, monkeypatch):
     results = folder / "results"
     assert main(["bench", str(folder / "suite.yaml"), "--results", str(results)]) == 0
     (record,) = read_records(results / "suite" / "records")
@@ -42,7 +43,7 @@ def test_a_program_has_one_row_a_dataset_scored_from_the_files_that_it_wrote(fol
     assert total.true_positives[0] == total.predictions
     assert 0 < total.labels - total.predictions <= 4
     assert record.own_timing is not None
-    assert record.own_timing.images == 6
+    assert (record.own_timing.images, record.own_timing.threads, record.own_timing.device) == (6, 1, "cpu")
     assert record.own_timing.latency_ms.p50 == pytest.approx(12.5)
     assert record.artefacts[-1].facts == {"made of": "tea leaves"}
     table = (results / "suite" / "leaderboard.md").read_text()
@@ -53,6 +54,12 @@ def test_a_program_has_one_row_a_dataset_scored_from_the_files_that_it_wrote(fol
     assert "| seer" in (results / "suite" / "leaderboard.md").read_text(), (
         "`leaderboard` knows programs as `bench` does"
     )
+    (kept,) = (results / "suite" / "cells").glob("*/predict-test/exchange")
+    assert "program.log" in os.listdir(kept)
+    assert "predictions" not in os.listdir(kept), "the archive holds them"
+    monkeypatch.setattr("harness.programs.cell.was_accepted", lambda phase: phase.name == "predict-test")
+    (cell,) = program_cells(load_suite(str(folder / "suite.yaml")))
+    assert record_program(results, cell).flags == ("predict-test: kept although the code changed since",)
 
 
 def test_what_was_asked_once_is_not_asked_again_unless_program_or_weights_change(folder, capsys):
@@ -71,6 +78,8 @@ def test_what_was_asked_once_is_not_asked_again_unless_program_or_weights_change
     with_weights = program_cells(suite)[0].id
     weights.write_bytes(b"two")
     assert len({cell.id, with_weights, program_cells(suite)[0].id}) == 3
+    asked = [program_phases(folder / "results", cell, {"roads": content}).predict["test"].key for content in "aab"]
+    assert (asked[0] == asked[1], asked[0] == asked[2]) == (True, False), "of other images under the same name"
 
 
 def test_no_path_is_part_of_an_identity(folder):
@@ -82,6 +91,7 @@ def test_no_path_is_part_of_an_identity(folder):
     moved.mkdir()
     for name in ("suite.yaml", "seer.yaml", "seer.py"):
         shutil.copy(folder / name, moved / name)
+    describe(moved, environment={"TEA": str(moved)}, start_seconds=7, seconds_per_image=1)
     assert program_cells(load_suite(str(moved / "suite.yaml")))[0].id == cell.id
 
 

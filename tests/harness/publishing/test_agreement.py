@@ -11,7 +11,7 @@ from harness.publishing.agreement import disagreements
 from harness.publishing.examine import examine
 from harness.publishing.expected import ExpectedSuite
 from harness.publishing.verify import verify
-from harness.records.record import Record, Submission, read_records
+from harness.records.record import Artefact, Record, Submission, read_records
 from tests.harness.publishing.forging import BOUNDS, MINI, RECORD, changed, evaluated, submission, trained
 from tests.harness.publishing.forging import identified as identity_changed
 
@@ -83,6 +83,7 @@ def test_what_contradicts_the_identity_is_named_by_key(record: Record, edit: Any
     assert list(disagreements(edit(record))) == said
 
 
+ORACLE = Artefact(kind="oracle", name="small", key="e" * 64, sha256="f" * 64)
 UNKNOWN = "on which split its checkpoint was chosen is not known"
 
 
@@ -94,6 +95,11 @@ UNKNOWN = "on which split its checkpoint was chosen is not known"
         ({}, {"confidence": "val-best"}, {}, ["identity.confidence"]),
         ({}, {"method_configuration": {"kind": "samiro"}}, {}, ["identity.method_configuration.kind"]),
         ({}, {"method_configuration": {}}, {}, ["identity.method_configuration.kind"]),
+        ({}, {"oracle": {"configuration": {}}}, {}, ["identity.oracle"]),
+        ({}, {}, {"throughput": ("measured here",)}, ["throughput"]),
+        ({}, {}, {"step_cost": "measured here"}, ["step_cost"]),
+        ({}, {}, {"inference_cost": ("measured here",)}, ["inference_cost"]),
+        ({}, {}, {"artefacts": (ORACLE,)}, ["artefacts.oracle"]),
         ({}, {}, {"selected_on": None}, ["selected_on"]),
         ({"selected_on": "test"}, {}, {"selected_on": "test"}, []),
         ({"selected_on": "last"}, {}, {"selected_on": None}, []),
@@ -118,7 +124,8 @@ def test_a_program_is_what_its_identity_describes(
         "command": ["see"],
     } | described
     made = identified(record, **{"recipe": {}, "detector_meta": {"program": program}} | identity)
-    made = made.model_copy(update={"training": None, "selected_on": "val", "checkpoint_sha256": "c" * 64} | shown)
+    own = {"training": None, "throughput": (), "selected_on": "val", "checkpoint_sha256": "c" * 64}
+    made = made.model_copy(update=own | shown)
     assert [line.split("'")[1] for line in disagreements(made)] == keys
     trained_here = list(disagreements(made.model_copy(update={"training": record.training})))
     assert [line.split("'")[1] for line in trained_here] == ["training", *keys]

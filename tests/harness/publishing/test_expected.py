@@ -109,3 +109,34 @@ def test_predictions_for_a_server_are_demanded_where_it_alone_has_the_labels(
     assert record_faults(submitted(record), private) == ([], [])
     (said,) = record_faults(record, private)[0]
     assert said.endswith("has no public labels")
+
+
+def test_every_seed_of_the_suite_is_a_cell_of_its_own(record: Record, suite: ExpectedSuite) -> None:
+    evaluations = suite.cells[0].evaluations
+    rows = [named(record, seed=seed) for seed in range(3)]
+    cells = tuple(ExpectedCell(identity=row.identity, evaluations=evaluations) for row in rows)
+    seeds = suite.model_copy(update={"cells": cells})
+    assert [record_faults(row, seeds) for row in rows] == [([], [])] * 3
+
+
+@pytest.mark.parametrize(
+    ("identity", "key"),
+    [
+        ({"weights": "own", "micro_batch_size": 3, "detector_meta": {"name": "mine"}}, None),
+        ({"precision": "bf16"}, "identity.precision"),
+        ({"method_configuration": {"kind": "baseline", "trick": 1}}, "identity.method_configuration.trick"),
+        ({"selection": "val-best"}, "identity.selection"),
+        ({"seed": 7}, "identity.seed"),
+    ],
+)
+def test_a_detector_from_elsewhere_brings_its_recipe_and_weights_and_nothing_else(
+    record: Record, suite: ExpectedSuite, identity: dict[str, object], key: str | None
+) -> None:
+    recipe = {"epochs": 44, "batch_size": 16}
+    owned = trained(named(record, detector="mine", recipe=recipe, **identity), steps=220)
+    wanted = suite.model_copy(update={"training_images": {"roads": 89}})
+    assert [fault.split("'")[1] for fault in record_faults(owned, wanted)[0]] == ([] if key is None else [key])
+    if key is None:
+        damaged = evaluated(trained(owned, steps=221), split="train")
+        keys = [fault.split("'")[1] for fault in record_faults(damaged, wanted)[0]]
+        assert keys == ["training.steps", "evaluations.test.split"]

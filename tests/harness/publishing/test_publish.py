@@ -1,14 +1,20 @@
-"""What `publish` writes into a README: what stands between its markers and nothing else."""
+"""What `publish` writes into a README: what stands between its markers and nothing else. Ctrl-C leaves the old or the new."""
 
 from __future__ import annotations
 
 import re
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from harness.errors import InputError
-from harness.publishing.publish import between
+from harness.matrix.plan import Plan
+from harness.publishing.publish import between, check_target, publish_tables, replaced
+from harness.publishing.sums import write_sums
+from harness.publishing.verify import Verification
+from harness.suite import load_suite
 
 BEGIN, END = "<!-- leaderboard:mini -->", "<!-- /leaderboard:mini -->"
 
@@ -26,3 +32,75 @@ def test_what_stands_between_the_markers_is_replaced_and_nothing_else() -> None:
 def test_markers_that_are_no_pair_are_refused_by_name(text: str) -> None:
     with pytest.raises(InputError, match=re.escape(f"README.md: needs the lines {BEGIN} and {END}, once each")):
         between(Path("README.md"), text, "leaderboard:mini", "new")
+
+
+@pytest.mark.parametrize("target", ["runs/local", "runs/local/mini", "runs", "link/local/mini"])
+def test_nothing_takes_the_place_of_runs_or_of_what_holds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("runs")
+    plan = Plan(load_suite("mini"), Path("runs/local"), (), ())
+    check_target(plan, Path("runs/mini"))
+    with pytest.raises(InputError, match=f"{target}: runs live there or below"):
+        check_target(plan, Path(target))
+
+
+def files_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("renames", "kept"), [(1, "old"), (2, "new")])
+def test_ctrl_c_amid_the_renames_leaves_one_whole_publication(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int, kept: str
+) -> None:
+    (tmp_path / "mini").mkdir()
+    (tmp_path / "mini/leaderboard.md").write_text("old")
+    rename, done = Path.rename, []
+
+    def interrupted(path: Path, target: Path) -> Path:
+        done.append(rename(path, target))
+        if len(done) == renames:
+            raise KeyboardInterrupt
+        return done[-1]
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with suppress(KeyboardInterrupt), replaced(tmp_path / "mini") as made:
+        made.mkdir()
+        (made / "leaderboard.md").write_text("new")
+    assert len(done) >= renames
+    assert files_in(tmp_path) == {tmp_path / "mini/leaderboard.md": kept.encode()}
+
+
+def test_tables_made_again_fill_a_readme_wherever_it_lies_or_leave_all_as_it_was(
+    two_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.publishing.publish.verify", lambda folder: Verification((), (), (), ()))
+    mini, readme = Path(shutil.copytree(two_rows, tmp_path / "my results/mini")), tmp_path / "docs/README.md"
+    readme.parent.mkdir()
+
+    def page(folder: Path, *_: object) -> Path:
+        (folder / "site").mkdir()
+        (folder / "site/index.html").write_text("the page")
+        return folder / "site/index.html"
+
+    def interrupted(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.publishing.publish.write_site", page)
+
+    for text, sums, stopped in (
+        (f"{BEGIN}\n", write_sums, InputError),
+        (f"{BEGIN}\n{END}\n", interrupted, KeyboardInterrupt),
+    ):
+        readme.write_text(text)
+        before = files_in(tmp_path)
+        monkeypatch.setattr("harness.publishing.publish.write_sums", sums)
+        with pytest.raises(stopped):
+            publish_tables(mini, readme, tmp_path)
+        assert files_in(tmp_path) == before
+    monkeypatch.setattr("harness.publishing.publish.write_sums", write_sums)
+    assert {mini / "SHA256SUMS", mini / "site/index.html", readme} <= set(publish_tables(mini, readme, tmp_path))
+    assert (mini / "site/index.html").is_file()
+    assert "](../my%20results/mini/leaderboard.md)" in readme.read_text()
+    assert "badge" not in readme.read_text()

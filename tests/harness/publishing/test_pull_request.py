@@ -14,7 +14,7 @@ import yaml
 from harness.cli.review import reviews_of_commit
 from harness.errors import InputError
 from harness.publishing.examine import Verdict
-from harness.publishing.pull_request import Refused, Submitting, extract, replaces_mark, submitting
+from harness.publishing.pull_request import Refused, Submitting, entries_of, extract, replaces_mark, submitting
 from harness.publishing.quarantine import Bounds
 from harness.publishing.review import Review
 
@@ -62,7 +62,9 @@ def taken(repository: Path, commit: str, place: Path, bounds: Bounds | None = No
 
 
 def test_a_submission_is_taken_out_byte_for_byte_as_the_commit_has_it(repository: Path, tmp_path: Path) -> None:
-    commit = committed(repository, {**GOOD, f"{ALICE}/suite.yaml": "a\r\nb\n"})
+    committed(repository, {**GOOD, f"{ALICE}/suite.yaml": "a\r\nb\n"})
+    (repository / ALICE / "suite.yaml").chmod(0o755)
+    commit = committed(repository, {})
     assert submitting(repository, "main", commit) == Submitting("mini", "alice")
     place = taken(repository, commit, tmp_path / "out")
     files = {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
@@ -75,6 +77,8 @@ def test_what_the_base_branch_did_meanwhile_is_no_change_of_the_pull_request(rep
     git(repository, "switch", "--quiet", "main")
     committed(repository, {"README.md": "more\n"})
     assert submitting(repository, "main", commit) == Submitting("mini", "alice")
+    committed(repository, {f"{ALICE}/submission.yaml": "who: another alice\n"})
+    assert submitting(repository, "main", commit) == Submitting("mini", "alice", replaces=True)
 
 
 def test_without_a_submission_there_is_nothing_to_review(repository: Path) -> None:
@@ -232,6 +236,12 @@ def test_a_path_that_leads_out_of_the_folder_is_refused(repository: Path, tmp_pa
     assert not list(tmp_path.rglob("*escaped*"))
 
 
+def test_a_name_that_a_tree_holds_twice_is_refused(repository: Path, tmp_path: Path) -> None:
+    commit = crafted(repository, "submission.yaml", "submission.yaml")
+    with pytest.raises(Refused, match=r"'submission\.yaml': is there twice"):
+        taken(repository, commit, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("bounds", "said"),
     [
@@ -245,6 +255,17 @@ def test_what_is_too_much_never_leaves_git(repository: Path, tmp_path: Path, bou
     with pytest.raises(Refused, match=said):
         taken(repository, commit, tmp_path / "out", bounds)
     assert not (tmp_path / "out").exists()
+    assert taken(repository, commit, tmp_path / "out", Bounds(files=3, file_bytes=8, total_bytes=10)).is_dir()
+
+
+def test_git_prints_no_more_and_lasts_no_longer_than_it_may(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = committed(repository, GOOD)
+    monkeypatch.setattr("harness.publishing.pull_request.GIT_BYTES", 100)
+    with pytest.raises(InputError, match="git diff: prints more than 100 bytes"):
+        submitting(repository, "main", commit)
+    monkeypatch.setattr("harness.publishing.pull_request.GIT_SECONDS", 0)
+    with pytest.raises(InputError, match="git ls-tree: not done within 0 seconds"):
+        entries_of(repository, commit, ALICE)
 
 
 def test_the_command_reviews_commits_and_says_so(
@@ -253,13 +274,14 @@ def test_the_command_reviews_commits_and_says_so(
     from harness.cli.main import main
 
     monkeypatch.chdir(repository)
-    assert main(["review", "--base", "main", "--head", "main"]) == 0
+    summary = ["--summary", str(tmp_path / "summary")]
+    assert main(["review", "--base", "main", "--head", "main", *summary]) == 0
     assert capsys.readouterr().out == "no submission is changed: nothing to review\n"
     committed(repository, {**GOOD, f"{ALICE}/adapter.py": "evil"})
-    assert main(["review", "--base", "main", "--head", "head", "--summary", str(tmp_path / "summary")]) == 1
+    assert main(["review", "--base", "main", "--head", "head", *summary]) == 1
     said = ["mini/alice: REFUSED: 1 reason", "- 'adapter.py': no part of a submission; take it away"]
     assert capsys.readouterr().out.splitlines() == said
-    assert "REFUSED" in (tmp_path / "summary").read_text()
+    assert (tmp_path / "summary").read_text().startswith("No submission is changed.\n### mini/alice\n\nREFUSED")
     committed(repository, {f"{ALICE}/adapter.py": None, "README.md": "mine\n"})
     assert main(["review", "--base", "main", "--head", "head"]) == 1
     assert capsys.readouterr().out.startswith("this/pull request: REFUSED: 1 reason\n- changes 'README.md' besides")

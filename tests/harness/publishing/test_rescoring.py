@@ -27,7 +27,7 @@ from harness.publishing.rescoring import (
     stated_width,
 )
 from harness.records.counts import OverlapScores, read_counts
-from harness.records.record import Evaluation, Record
+from harness.records.record import Evaluation, Record, read_records
 from tests.harness.publishing.forging import LABELS, MINI, PREDICTIONS, ROOT
 
 
@@ -84,6 +84,10 @@ def test_counts_of_other_images_or_of_another_metric_differ_as_a_whole(counts: A
     ]
     tusimple = next((ROOT / "results/mini-transfer/records").glob("*.on_highways.counts.npz"))
     assert different_counts(read_counts(tusimple), counts) == ["counts: of another metric than scoring gives"]
+    (_, other) = read_records(ROOT / "results/mini-transfer/records")[0].evaluations
+    assert different_scores(other, counts, "re-scored") == [
+        "evaluations.on_highways.total: scores of another metric than re-scored gives"
+    ]
 
 
 def test_predictions_in_another_order_or_of_another_metric_are_not_scored(
@@ -181,3 +185,5 @@ def test_a_licensed_dataset_is_opened_in_the_size_and_width_that_its_record_stat
             assert isinstance(found.dataset, CULane)
             assert (found.dataset.image_size, found.dataset.lane_width) == ((600, 1600), width)
             assert metric_of(found.dataset) == f"culane/official (1600x600, lanes {width} px wide)"
+        elsewhere = labels.of(licensed, scored.model_copy(update={"dataset": "highways"}))
+        assert "the record doesn't say where highways is from" in (elsewhere.doubt or "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,10 @@ import pytest
 from harness.errors import InputError
 from harness.files.stored import sha256_of_file
 from harness.publishing.demands import demands_of
+from harness.publishing.examine import Verdict
 from harness.publishing.expected import FOREIGN
 from harness.publishing.quarantine import Bounds
-from harness.publishing.review import KEPT, environment_of, review
+from harness.publishing.review import KEPT, Review, environment_of, review
 from harness.publishing.statement import SUITE_FILE
 from harness.publishing.submissions import INDEX, submissions_in, to_index
 from tests.harness.publishing.forging import ROOT, changed, identified, told
@@ -93,6 +96,46 @@ def test_the_command_says_what_came_out_and_its_exit_code_too(
     assert "| mini | alice |  |  | 0 | refused: 'notes.txt': no part of a submission; take it away |" in page
 
 
+def test_of_several_all_have_to_be_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness.cli.main import main
+
+    found = {"alice": Verdict(reasons=()), "bob": Verdict(reasons=("forged",))}
+    seconds = []
+
+    def reviewed(folder: Path, bounds: Bounds) -> Review:
+        seconds.append(bounds.seconds)
+        return Review("mini", folder.name, found[folder.name])
+
+    monkeypatch.setattr("harness.publishing.review.review", reviewed)
+    assert main(["review", "mini/alice", "mini/bob", "--seconds", "7", "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert (said["accepted"], [one["accepted"] for one in said["submissions"]]) == (False, [True, False])
+    assert seconds == [7, 7]
+    assert main(["review", "mini/alice", "--index", str(tmp_path)]) == 2
+
+
+def test_stopped_it_ends_the_examination_too(
+    alice: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness.cli.main import main
+
+    begun = []
+
+    class Stopped(subprocess.Popen[str]):
+        def communicate(self, *_: object, **__: object) -> tuple[str, str]:
+            begun.append(self)
+            assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+            os.kill(os.getpid(), signal.SIGTERM)
+            return "", ""
+
+    monkeypatch.setattr(subprocess, "Popen", Stopped)
+    assert main(["review", str(alice)]) == 130
+    assert capsys.readouterr().err == "samiro-bench: stopped\n"
+    assert [process.returncode for process in begun] == [-signal.SIGKILL]
+
+
 def test_verify_works_on_a_submission_too(alice: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from harness.cli.main import main
 
@@ -100,9 +143,10 @@ def test_verify_works_on_a_submission_too(alice: Path, capsys: pytest.CaptureFix
     assert "1 of 1 row verified" in capsys.readouterr().out
 
 
-def test_what_a_killed_submit_left_is_no_submission(tmp_path: Path) -> None:
+def test_what_a_killed_submit_left_is_no_submission_and_no_link_is_a_suite(tmp_path: Path) -> None:
     for name in ("alice", ".alice.x1"):
         (tmp_path / "mini" / name).mkdir(parents=True)
+    (tmp_path / "linked").symlink_to("mini")
     assert submissions_in(tmp_path) == [tmp_path / "mini/alice"]
 
 

@@ -121,6 +121,7 @@ def test_predictions_without_a_lane_are_alike_and_nobodys_copies(alice: Path) ->
         ({"corruption": "fog-3"}, True),
         ({"dataset_sha256": "e" * 64}, False),
         ({"split": "val"}, False),
+        ({"metric": "culane/official-2"}, False),
         ({"total": {"predictions": 10_000}}, False),
         ({"scenarios": {}}, False),
     ],

@@ -1,12 +1,15 @@
-"""What a submission's statement may say."""
+"""What a submission's statement may say, and whose submission it makes one."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from harness.errors import InputError
 from harness.files.validation import validated
-from harness.publishing.statement import Statement
+from harness.publishing.statement import STATEMENT_FILE, Statement, write_statement
+from harness.publishing.submit import check_sender
 
 STATED = {
     "suite": "mini",
@@ -31,3 +34,15 @@ def test_another_contact_is_told_in_words_what_is_wanted(contact: str) -> None:
     assert str(caught.value) == (
         f"--contact: key 'contact': {contact!r} is neither an https:// address nor one of mail"
     )
+
+
+def test_a_submission_is_replaced_by_whoever_has_both_its_name_and_its_contact(tmp_path: Path) -> None:
+    own = Statement.model_validate({**STATED, "contact": "alice@example.org", "metrics": (), "commits": ()})
+    check_sender(tmp_path, own)
+    write_statement(tmp_path, own)
+    check_sender(tmp_path, own.model_copy(update={"cells": 2}))
+    for other in ({"who": "Alicia"}, {"contact": "another.alice@example.org"}):
+        with pytest.raises(InputError, match=r"is there already, of 'Alice', alice@example\.org; give another name"):
+            check_sender(tmp_path, own.model_copy(update=other))
+    (tmp_path / STATEMENT_FILE).write_text("torn")
+    check_sender(tmp_path, own)
