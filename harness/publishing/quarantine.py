@@ -180,9 +180,8 @@ def read_strange_yaml(path: Path) -> Any:
     except (yaml.YAMLError, RecursionError, ValueError):
         return parse_yaml(text, path)  # which says what is wrong with it
     if nodes > YAML_NODES:
-        raise InputError(
-            f"{path}: {nodes} nodes with its aliases written out, and the limit is {YAML_NODES}; write it without aliases"
-        )
+        # How many may be a number of more digits than Python writes.
+        raise InputError(f"{path}: more than {YAML_NODES} nodes with its aliases written out; write it without aliases")
     return parse_yaml(text, path)
 
 

@@ -60,7 +60,8 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
             findings.append(Finding("note", "no-sheet", ".", what, "first do what the other findings say"))
         else:
             with _timed(seconds, "sheet"):
-                write_sheet(sheet, found.dataset, [frame for frame in chosen if _labelled(found, frame)] or chosen)
+                labelled = {frame for split in found.labels for frame in found.frames[split]}
+                write_sheet(sheet, found.dataset, [frame for frame in chosen if frame in labelled] or chosen)
     return Health(
         root=place.root,
         form=place.form,
@@ -101,10 +102,6 @@ def _chosen(found: Contents, images: int) -> list[Frame]:
         share = max(1, round(images * len(frames) / max(1, total))) if images else 0
         chosen += [frame for frame in sample(frames, share) if frame.image.is_file()]
     return chosen
-
-
-def _labelled(found: Contents, frame: Frame) -> bool:
-    return any(frame in found.frames[split] for split in found.labels)
 
 
 def _indices(found: Contents, root: Path, findings: list[Finding]) -> Iterator[tuple[str, LabelIndex]]:

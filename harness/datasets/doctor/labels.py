@@ -100,8 +100,7 @@ def _files(index: LabelIndex, names: Sequence[str], lanes: npt.NDArray[np.bool_]
 
 def _wrong_size(index: LabelIndex, names: Sequence[str], size: tuple[int, int]) -> list[Finding]:
     height, width = size
-    x, y = index.points.T
-    right, low = np.quantile(np.clip(x, 0, None), TYPICAL), np.quantile(y, TYPICAL)
+    right, low = np.quantile(index.points, TYPICAL, axis=0)
     if LOWEST_NEAR_END * height <= low <= HIGHEST * height and right <= HIGHEST * width:
         return []
     what = (

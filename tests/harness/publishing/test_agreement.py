@@ -70,6 +70,10 @@ def test_every_record_published_here_agrees_with_its_identity(folder: Path) -> N
             [f"key 'checkpoint_sha256' is '{'c' * 40}', no sha256"],
         ),
         (
+            lambda record: record.model_copy(update={"checkpoint_sha256": "x" * 64}),
+            [f"key 'checkpoint_sha256' is '{'x' * 56}..., no sha256"],
+        ),
+        (
             lambda record: record.model_copy(update={"selected_on": "test"}),
             ["key 'selected_on' is 'test', keys 'selection' and 'confidence' of the identity give None"],
         ),

@@ -25,9 +25,21 @@ def test_the_content_of_rendered_datasets_alone_is_fixed() -> None:
     (rendered, *_), (licensed, *_) = demands_of("mini-llamas").cells, demands_of("transfer").cells
     (key,) = demands_of("mini-llamas").labels
     assert rendered.evaluations["val"].dataset_sha256 is not None
+    assert rendered.evaluations["val"].split == "val"
     assert key == f"highways.val.{rendered.evaluations['val'].dataset_sha256[:12]}.npz"
     assert {one.dataset_sha256 for one in licensed.evaluations.values()} == {None}
     assert demands_of("transfer").labels == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "images"),
+    [("mini", {"roads": 360}), ("transfer", {"culane": 88_880, "tusimple": 3_268}), ("llamas", {"llamas": 58_269})],
+)
+def test_trainings_by_epochs_are_held_to_the_training_images_of_rendered_and_public_datasets(
+    name: str, images: dict[str, int]
+) -> None:
+    """The public ones have as many by their papers; of TuSimple's 3,626 the 358 of 31 May are for validation."""
+    assert demands_of(name).training_images == images
 
 
 @pytest.mark.parametrize(

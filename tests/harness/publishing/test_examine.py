@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.publishing.examine import LONGEST, REASONS, examine, told_of, what_is_left_out
+from harness.publishing.examine import LONGEST, REASONS, examine, stray_files, told_of, what_is_left_out
 from harness.publishing.expected import ExpectedSuite
 from harness.publishing.statement import SUITE_FILE
-from harness.records.record import Record, read_record
-from tests.harness.publishing.forging import BOUNDS, MINI, RECORD, told
+from harness.records.record import Record, Submission, read_record
+from tests.harness.publishing.forging import BOUNDS, LABELS, MINI, PREDICTIONS, RECORD, told
 
 
 def with_seeds(suite: ExpectedSuite, seeds: Sequence[int]) -> ExpectedSuite:
@@ -34,6 +34,25 @@ def test_seeds_that_a_row_lacks_are_told_whosever_detector_it_is(suite: Expected
         "resa_micro, baseline on roads: 2 of the suite's 3 seeds",
         "mine, baseline on roads: 1 of the suite's 3 seeds",
     ]
+
+
+def test_a_row_comes_with_what_it_is_scored_from_and_predictions_for_a_server_and_with_nothing_else(
+    tmp_path: Path, record: Record, suite: ExpectedSuite
+) -> None:
+    own = record.evaluations[0].model_dump(include=set(Submission.model_fields))
+    server = Submission.model_validate(own | {"name": "server", "why": "labels private"})
+    records = [record.model_copy(update={"submissions": (server,)})]
+    predicted = f"predictions/{RECORD}.server.npz"
+    needed = [f"records/{RECORD}.json", f"records/{RECORD}.test.counts.npz", PREDICTIONS, predicted, LABELS]
+    for name in [*needed, f"training/{RECORD}.jsonl"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert stray_files(tmp_path, records, suite) == []
+    (said,) = stray_files(tmp_path, records, suite.model_copy(update={"labels": {}}))
+    assert said == f"'{LABELS}': no record needs it; take it away"
+    (tmp_path / predicted).unlink()
+    (said,) = stray_files(tmp_path, records, suite)
+    assert said == f"'{predicted}': missing, though a record needs it"
 
 
 def test_strangers_lines_are_told_in_bounds() -> None:

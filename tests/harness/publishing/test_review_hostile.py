@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.errors import InputError
 from harness.publishing.examine import examine
 from harness.publishing.expected import ExpectedSuite
 from harness.publishing.labels import unpack_labels
-from harness.publishing.quarantine import Bounds
+from harness.publishing.quarantine import Bounds, read_strange_yaml
 from harness.publishing.statement import STATEMENT_FILE, SUITE_FILE
 from harness.publishing.sums import write_sums
 from tests.harness.publishing.forging import BOUNDS, LABELS, PREDICTIONS, RECORD, sealed, told
@@ -88,9 +90,9 @@ def traversing(folder: Path) -> None:
         archive.writestr("../../escaped.npy", b"x")
 
 
-def billion_laughs(path: Path) -> None:
+def billion_laughs(path: Path, digits: int = 10) -> None:
     rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, digits)]
     path.write_text("\n".join(rows))
 
 
@@ -187,6 +189,18 @@ def test_hostile_files_are_refused_in_a_line(
     assert told(found).isascii()
 
 
+def test_aliases_that_come_to_a_number_too_long_to_be_written_are_refused(tmp_path: Path) -> None:
+    """Python writes 4,300 digits, which take it a second to read here, and 640 at the least that can be set."""
+    billion_laughs(tmp_path / SUITE_FILE, digits=650)
+    written = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        with pytest.raises(InputError, match="nodes with its aliases written out"):
+            read_strange_yaml(tmp_path / SUITE_FILE)
+    finally:
+        sys.set_int_max_str_digits(written)
+
+
 def test_a_bomb_is_refused_before_anything_is_unpacked(
     alice: Path, suite: ExpectedSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +214,7 @@ def test_a_bomb_is_refused_before_anything_is_unpacked(
     [
         (Bounds(files=5), "more than 5 files"),
         (Bounds(total_bytes=1000), "bytes in all, and the limit is 1000"),
+        (Bounds(archive_bytes=1000), "the limits are 1000 bytes and"),
         (Bounds(unpacked_bytes=1000), "would unpack to"),
     ],
 )

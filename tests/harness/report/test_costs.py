@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 
-from harness.records.timings import BatchPoint, InferenceCost, Latency, StepCost
-from harness.report.cells import MEASURED_IN_FULL, Table, inference_tables, timing_tables, training_tables
+from harness.records.timings import BatchPoint, InferenceCost, Latency, OwnTiming, StepCost
+from harness.report.cells import (
+    MEASURED_IN_FULL,
+    Table,
+    inference_tables,
+    own_timing_tables,
+    timing_tables,
+    training_tables,
+)
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.site.page import to_page
 from harness.report.table_csv import to_csv
@@ -118,6 +125,21 @@ def test_every_region_and_every_peak_stands_under_its_own_name(made: Any, tmp_pa
         assert column(table, title) == [shown], title
 
 
+def test_a_program_s_own_times_stand_under_their_own_names_one_table_a_machine(made: Any, tmp_path: Path) -> None:
+    records = [
+        made.record(
+            tmp_path, made.split(), detector="seen", seed=seed, throughput=(), environment=made.environment(cores=cores),
+            own_timing=OwnTiming(protocol="program/1", device="cpu", threads=3, images=6, latency_ms=latency(10.0 + seed)),
+        )
+        for seed, cores in ((0, 64), (1, 2))
+    ]  # fmt: skip
+    slow, fast = own_timing_tables(leaderboard(records, tmp_path))
+    assert ["2 cores" in table.title for table in (slow, fast)] == [True, False]
+    assert fast.header[2:] == ("p50 ms", "p90 ms", "p95 ms", "p99 ms", "Mean ms", "Images", "Threads")
+    assert fast.rows == (("seen", "mini", "10.00", "10.10", "10.20", "10.30", "10.05", "6", "3"),)
+    assert slow.rows == (("seen", "mini", "11.00", "11.10", "11.20", "11.30", "11.05", "6", "3"),)
+
+
 def test_figures_over_seeds_are_medians_that_one_slow_seed_does_not_move(made: Any, tmp_path: Path) -> None:
     """One of three seeds was measured on a busy machine."""
     records = []
@@ -152,11 +174,13 @@ def test_figures_over_seeds_are_medians_that_one_slow_seed_does_not_move(made: A
     assert (line["timing_flags"], line["gflops_is_lower_bound"]) == ("f0; f1; f2", "true")
     (table,) = timing_tables(board)
     assert (column(table, "Cells"), column(table, "Iterations")) == (["3"], ["300"])
+    assert column(table, "Flags") == ["f0, f1, f2"]
     (table,) = inference_tables(board)
     assert (column(table, "Model ms"), column(table, "Baseline ms")) == (["11.00"], ["10.00"])
     assert (column(table, "Cells"), column(table, "Flags")) == (["3"], ["c0, c1, c2"])
     (table,) = training_tables(board)
     assert (column(table, "Micro-batch"), column(table, "Cells")) == (["4, 8, 16"], ["3"])
+    assert (column(table, "Batch"), column(table, "Steps"), column(table, "Minutes")) == (["16"], ["200"], ["0.6"])
     assert column(table, "Step × baseline") == ["≥ 1.10 (0.50 to 9.50)"]
 
 
@@ -225,8 +249,14 @@ def test_times_stand_in_one_column_only_where_all_timed_arms_share_their_key(mad
 
 
 def test_the_short_protocol_s_table_has_no_column_that_it_never_fills(made: Any, tmp_path: Path) -> None:
-    (table,) = timing_tables(leaderboard([made.record(tmp_path, made.split())], tmp_path))
+    short = made.record(tmp_path, made.split())
+    (table,) = timing_tables(leaderboard([short], tmp_path))
     assert not set(MEASURED_IN_FULL) & set(table.header)
+    resident = made.throughput(10.0, peak_resident_bytes=700 * 2**20)
+    other = made.record(tmp_path, made.split(), method="samiro", throughput=(resident,))
+    (table,) = timing_tables(leaderboard([short, other], tmp_path))
+    assert set(MEASURED_IN_FULL) & set(table.header) == {"Resident MiB"}
+    assert column(table, "Resident MiB") == ["", "700"]
 
 
 def test_what_a_method_costs_at_inference_stands_graph_by_graph(board: Leaderboard) -> None:

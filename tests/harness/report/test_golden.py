@@ -19,7 +19,7 @@ from harness.report.badge import to_badge
 from harness.report.beside import published_rows
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.published import Figure, Published
-from harness.report.published_cells import published_table
+from harness.report.published_cells import published_note, published_table
 from harness.report.tables import write_leaderboard
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -234,14 +234,18 @@ def test_figures_of_another_run_never_stand_in_one_line(boards: dict[str, Leader
     figures = [figure(), figure(metric="f1_75", value=80.0, **other)]
     lines = list(published_rows(section.key, section.columns, row, figures))
     assert [[value for value in line.values if value is not None] for line in lines] == [[90.5], [80.0]]
-    same = list(published_rows(section.key, section.columns, row, [figure(), figure(metric="f1_75", value=80.0)]))
-    assert [[value for value in line.values if value is not None] for line in same] == [[90.5, 80.0]]
+    again = figure(metric="f1_75", value=80.0, source="paper: its table 4")
+    (same,) = published_rows(section.key, section.columns, row, [figure(), again])
+    assert [value for value in same.values if value is not None] == [90.5, 80.0]
+    assert ": example/net README.md; paper: its table 4." in published_note(same)
 
 
 def test_the_headline_stands_beside_published_figures_of_a_scenario_alone(made: Any, tmp_path: Path) -> None:
     published = Published((figure(metric="night", value=80.0),), (("resa_resnet18", "RESA"),))
     (section,) = leaderboard(culane(made, tmp_path), tmp_path, published).sections
-    assert published_table(section).header == ("Detector", "Method", "Figures", "F1@50", "night", "Note")
+    table = published_table(section)
+    assert table.header == ("Detector", "Method", "Figures", "F1@50", "night", "Note")
+    assert table.rows[-1][2:] == ("reproduced - published", "", "+13.12", "")  # 93.12 less 80, as in the golden table
 
 
 def test_published_figures_change_no_rank_and_no_gain(made: Any, tmp_path: Path) -> None:

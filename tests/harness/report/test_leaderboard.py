@@ -148,13 +148,27 @@ def test_a_worse_method_is_called_worse_and_an_equal_one_not_separated(made: Any
 
 
 def test_holm_runs_over_the_detectors_of_one_method(made: Any, tmp_path: Path) -> None:
-    records = [*made.pairs(tmp_path, 3, better=0.02), *made.pairs(tmp_path, 3, detector="clrnet", better=0.02)]
+    base = made.split(images=360, clips=60)
+    records = [
+        record
+        for name in ("ufld", "clrnet")
+        for record in made.pairs(tmp_path, 3, detector=name, base=base, better=0.035)
+    ]
     gains = only_section(records, tmp_path).gains
     low, high = sorted(gains, key=lambda gain: gain.p or 0)
     assert low.p is not None
     assert high.p is not None
     assert low.adjusted_p == pytest.approx(min(1, 2 * low.p))
     assert high.adjusted_p == pytest.approx(max(min(1, 2 * low.p), high.p))
+    assert high.p < 0.05 < high.adjusted_p
+    assert {gain.verdict for gain in gains} == {"not separated"}  # what each alone would have been called better
+
+
+def test_arms_of_another_recipe_are_a_group_of_their_own(made: Any, tmp_path: Path) -> None:
+    longer = {"recipe": {"optimizer": "adamw", "steps": 2000}}
+    records = [*made.pairs(tmp_path, 1), made.record(tmp_path, made.split(), name="long", identity_changes=longer)]
+    section = only_section(records, tmp_path)
+    assert [[type(item).__name__ for item in group] for group in section.groups] == [["Row"], ["Row", "Row", "Gain"]]
 
 
 @pytest.mark.parametrize(("seeds", "told"), [(1, "no verdict: 1 seed"), (2, "no verdict: 2 seeds")])
@@ -341,7 +355,9 @@ def test_variants_of_a_method_are_one_family(made: Any, tmp_path: Path) -> None:
 def test_one_unranked_arm_is_enough_to_leave_a_gain_without_a_verdict(made: Any, tmp_path: Path, flagged: str) -> None:
     base = made.split(images=360, clips=60)
     records = [
-        record.model_copy(update={"flags": ("stale accepted",)}) if record.identity.method == flagged else record
+        record.model_copy(update={"flags": ("stale accepted",)})
+        if (record.identity.method, record.identity.seed) == (flagged, 1)
+        else record
         for record in made.pairs(tmp_path, 3, base=base, better=0.1)
     ]
     (gain,) = only_section(records, tmp_path).gains

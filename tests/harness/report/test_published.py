@@ -166,6 +166,7 @@ def test_a_whole_line_is_read(tmp_path: Path) -> None:
         ("f1_50", "F1@50", r"line 2: key 'metric': 'F1@50' is no known metric"),
         ("72.76", "high", r"line 2: key 'value': Input should be a valid number"),
         ("72.76", "nan", r"line 2: key 'value': "),
+        ("72.76", "-1", r"line 2: key 'value': Input should be greater than or equal to 0"),
         ("72.76", "7276", r"line 2: 'value' 7276\.0 is beyond 100 points"),
         ("72.76", "100.01", r"line 2: 'value' 100\.01 is beyond 100 points"),
         ("72.76", "", r"line 2: a line has a 'value', or its 'kind' is 'not available'"),
@@ -177,6 +178,7 @@ def test_a_whole_line_is_read(tmp_path: Path) -> None:
         ("a/b c.md,", "a/b c.md", r"line 2: 13 cells instead of 14"),
         ("a/b c.md,", "a/b c.md,one,two", r"line 2: 15 cells instead of 14"),
         ("a/b c.md,", 'a/b c.md,"', r"line 2: not CSV"),
+        ("detector,backbone", "backbone,detector", r"line 1: key 'the order': the columns are detector, backbone"),
         ("backbone,", "", r"line 1: key 'backbone': the columns are detector, backbone"),
         ("note\n", "note,extra\n", r"line 1: key 'extra': the columns are"),
         (f"{LINE}\n", f"{LINE}\n{LINE}\n", r"line 3: key 'metric': the figure of line 2 again"),
@@ -194,7 +196,8 @@ def test_a_damaged_file_is_refused_by_line_and_key(tmp_path: Path, old: str, new
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("RESA", "SCNN"), ("resnet18", "resnet34"), ("auto-drive,,", "auto-drive,wide,"), ("pytorch-auto-drive", "lanedet"),
+        ("RESA", "SCNN"), ("resnet18", "resnet34"), ("baseline", "samiro"), ("auto-drive,,", "auto-drive,wide,"),
+        ("pytorch-auto-drive", "lanedet"),
         (",test,", ",val,"), ("f1_50", "f1_75"), ("mean of runs", "best of runs"), ("culane/official", "culane/clrnet"),
         ("c.md", "d.md"),
     ],

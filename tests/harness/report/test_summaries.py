@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from scipy.linalg import block_diag
 
 from harness.files.stored import sha256_of_file
 from harness.records.record import counts_path
+from harness.report.cells import summary_table
 from harness.report.leaderboard import leaderboard
 from harness.report.random_effects import random_effects
 from harness.report.tables import to_markdown
@@ -37,6 +39,7 @@ def test_the_summary_tells_the_variants_of_a_method_apart(made: Any, tmp_path: P
     assert "| samiro (weight=0.1) " in summary
     assert "| samiro (weight=none) " in summary
     for variant in ("weight=0.1", "weight=none"):
+        assert page[: page.index("### Paired gains")].count(f"| samiro ({variant}) ") == 3
         assert page.count(f"| Δ samiro ({variant}) - baseline ") >= 3, (
             "a gain of each detector says which variant it is of"
         )
@@ -102,9 +105,14 @@ def test_a_gain_in_the_mean_alone_is_not_consistent(made: Any, tmp_path: Path) -
         for index, better in enumerate((0.15, 0.1, 0.1, 0.05, -0.1))
         for record in made.pairs(tmp_path, 3, detector=f"detector{index}", base=base, better=better)
     ]
-    (summary,) = leaderboard(records, tmp_path).summaries
+    board = leaderboard(records, tmp_path)
+    (summary,) = board.summaries
     assert summary.effects.mean > 0 > summary.effects.low
     assert summary.verdict == "not consistent"
+    effects, (shown,) = summary.effects, summary_table(board).rows
+    deviations = [f"{100 * value:.2f}" for value in (effects.standard_error, math.sqrt(effects.between_variance))]
+    interval = f"{100 * effects.low:+.2f} to {100 * effects.high:+.2f}"
+    assert shown == ("samiro", "5", "1", "5", f"{100 * effects.mean:+.2f}", *deviations, interval, "not consistent")
 
 
 @pytest.mark.filterwarnings("error")

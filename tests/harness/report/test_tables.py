@@ -18,6 +18,7 @@ from harness.records.record import Submission
 from harness.report.cells import score_text
 from harness.report.columns import Column
 from harness.report.leaderboard import leaderboard
+from harness.report.published_cells import gap_text
 from harness.report.rows import Score
 from harness.report.table_csv import to_csv
 from harness.report.tables import scores_to_markdown, to_markdown, write_leaderboard
@@ -47,6 +48,31 @@ def test_points_intervals_and_speeds_of_a_hand_made_board(made: Any, tmp_path: P
     told = tables_of(to_markdown(board))[1][0]
     assert told["95 % interval"] == f"{5 - half:+.2f} to {5 + half:+.2f} (clip interval alone)"
     assert (told["Seed interval"], told["p"], told["Detectable"]) == ("", "", "")
+
+
+def test_every_interval_and_p_of_a_gain_stands_under_its_own_name(made: Any, tmp_path: Path) -> None:
+    base = made.split(images=360, clips=60)
+    records = [
+        record
+        for name in ("ufld", "clrnet")
+        for record in made.pairs(tmp_path, 3, detector=name, base=base, better=0.02)
+    ]
+    board = leaderboard(records, tmp_path)
+    lines = tables_of(to_markdown(board))[1]
+    assert any(line["p"] != line["p (Holm)"] for line in lines)
+    for line, gain in zip(lines, board.sections[0].gains, strict=True):
+        difference = gain.headline
+        assert difference is not None
+        half, mean = difference.half_widths, difference.comparison.mean
+        assert half is not None
+        widths = {
+            "95 % interval": half.total, "Seed interval": half.seed, "Clip interval": half.clip, "Pooled seeds": gain.pooled_half_width,
+        }  # fmt: skip
+        assert len({line[title] for title in widths}) == len(widths)
+        for title, width in widths.items():
+            assert width is not None
+            assert line[title] == f"{100 * (mean - width):+.2f} to {100 * (mean + width):+.2f}", title
+        assert (line["p"], line["p (Holm)"]) == (f"{gain.p:.3f}", f"{gain.adjusted_p:.3f}")
 
 
 def test_the_same_records_in_any_order_give_the_same_bytes(made: Any, tmp_path: Path) -> None:
@@ -80,6 +106,8 @@ def test_unranked_rows_and_unused_pairs_are_explained_under_the_table(made: Any,
     assert "- Δ ufld, samiro: pairs not used: seed 3: no record of baseline." in text
     assert [row["Method"] for row in tables_of(text)[0]] == ["baseline †", "samiro †", "Δ samiro - baseline"]
     assert [row["#"] for row in tables_of(text)[0]] == ["", "", ""]
+    assert [row["Seeds"] for row in tables_of(text)[0]] == ["3", "4", "3"]
+    assert tables_of(text)[1][0]["Pairs"] == "3"
 
 
 def test_a_method_without_a_baseline_is_named(made: Any, tmp_path: Path) -> None:
@@ -308,3 +336,4 @@ def test_a_count_that_sums_have_moved_by_their_rounding_is_shown_whole() -> None
     column = Column("cross_fp", "cross FP ↓", "false_positives", "cross")
     shown = [score_text(column, Score(mean, None)) for mean in (-3.0000000000000004, 57.0, 53 + 1 / 3, 53.04)]
     assert shown == ["-3", "57", "53.3", "53.0"]
+    assert [gap_text(column, gap) for gap in (59.0, 866 + 2 / 3 - 1000, 0.0)] == ["+59", "-133.3", "0"]

@@ -78,15 +78,31 @@ def test_empty_labels_point_to_culanes_new_ones_and_crossings_may_have_none(cula
     for number in (4, 5):
         (culane / f"{CLIP}/{number:05d}.lines.txt").write_text("")
     assert "2 of the 2 labels of split test" in findings(culane, "empty-labels")[0][2]
-    (culane / "list/test_split/test0_normal.txt").unlink()
     (culane / "list/test_split/test8_night.txt").unlink()
+    (culane / "list/test_split/test7_cross.txt").write_text(f"{CLIP}/00005.jpg\n")
+    assert "1 of the 1 labels of split test" in findings(culane, "empty-labels")[0][2]
+    (culane / "list/test_split/test0_normal.txt").unlink()
     (culane / "list/test_split/test7_cross.txt").write_text(f"{CLIP}/00004.jpg\n{CLIP}/00005.jpg\n")
     assert findings(culane, "empty-labels") == []
 
 
+def test_empty_labels_of_other_forms_are_not_sought_among_culanes_and_rendered_ones_are_made_again(
+    tusimple: Path,
+) -> None:
+    for name in ("label_data_0313.json", "label_data_0601.json"):
+        edit(name, lambda text: text.replace("[90, 60, 40], [-2, 250, 290]", "[-2, -2, -2]"))(tusimple)
+    ((_, _, what, fix),) = findings(tusimple, "empty-labels")
+    assert what == "2 of the 2 labels of split train hold no lane"
+    assert "restore the labels" in fix
+    assert "CULane" not in fix
+    rendered(tusimple, HEIGHT, WIDTH, train=2, val=1, test=1)
+    assert "render the dataset again" in findings(tusimple, "empty-labels")[0][3]
+
+
 def test_a_known_test_list_without_its_scenarios_is_told(culane: Path) -> None:
     shutil.rmtree(culane / "list/test_split")
-    assert examine(culane).findings == ()  # one's own data needs none
+    health = examine(culane)
+    assert (health.findings, health.scenarios) == ((), {})  # one's own data needs none
     (culane / "driver_23_30frame").mkdir()
     ((severity, file, _, fix),) = findings(culane, "no-scenarios")
     assert (severity, file) == ("warning", "list/test_split")
