@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.datasets.base import Frame
 from harness.datasets.culane import write_lines_file
-from harness.datasets.images import encoded
+from harness.datasets.images import write_encoded
 from harness.lanes import Lane
 from harness.metrics.counts import LADDER
 from harness.metrics.culane import IMAGE_SIZE, LANE_WIDTH, score_images
@@ -66,7 +66,7 @@ def write_samples(root: Path, frame: tuple[int, int]) -> Samples:
     frames, labels = [], {}
     for number, rendered in enumerate(rendered_frames(size)):
         name = f"{number}.jpg"
-        (root / name).write_bytes(encoded(".jpg", rendered.image, [cv2.IMWRITE_JPEG_QUALITY, 95]))
+        write_encoded(root / name, rendered.image, [cv2.IMWRITE_JPEG_QUALITY, 95])
         write_lines_file(root / f"{number}.lines.txt", rendered.lanes)
         # Copies: an adapter that changes labels must not change those of the next one.
         labels[name] = [Lane(lane.points.copy()) for lane in rendered.lanes]

@@ -79,6 +79,16 @@ def encoded(suffix: str, image: Image, options: Sequence[int] = ()) -> bytes:
     return content.tobytes()
 
 
+def write_encoded(path: Path, image: Image, options: Sequence[int] = ()) -> None:
+    """Write an image as `encoded` has it, not atomically; errors of the system name the file."""
+    content = encoded(path.suffix, image, options)
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        # Those of writing to an open file, as a full disk's, name none.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def write_jpeg(path: Path, image: Image, quality: int) -> None:
     """Write an image, uint8 RGB (H, W, 3), atomically; quality in 1 to 100."""
     pixels = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)

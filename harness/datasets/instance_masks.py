@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.culane import label_name
-from harness.datasets.images import encoded, read_image, whole_bytes
+from harness.datasets.images import read_image, whole_bytes, write_encoded
 from harness.datasets.lines import write_lines_file
 from harness.errors import InputError
 from harness.files.whole import refuse_existing, whole_folder
@@ -116,7 +116,7 @@ def write_culane_labels(
         labels = []
         for name, (image, mask) in zip(names, pairs, strict=True):
             picture, lanes = _stretched(image, mask, size, part)
-            (folder / name).write_bytes(encoded(".png", picture))
+            write_encoded(folder / name, picture)
             write_lines_file(folder / label_name(name), lanes)
             labels.append(lanes)
         (folder / LIST).parent.mkdir()

@@ -112,11 +112,12 @@ class ClusterEngine:
                 if not ended and len(outcomes) < len(jobs):
                     time.sleep(self.poll_seconds)
         except BaseException as error:
-            if self.scheduler.survives and not isinstance(error, KeyboardInterrupt):
-                # A fault here (nobody reads the output on, a folder that vanished) is no reason to end what can be followed again.
-                with suppress(OSError):  # of standard error, where a terminal is gone
-                    told = f"{self.scheduler.name} goes on with what was submitted (jobs: {len(running)})"
-                    warnings.warn(f"{told}; the same command follows it", InputWarning, stacklevel=2)
+            if not isinstance(error, KeyboardInterrupt) and self.found_again(running):
+                # A fault here (nobody reads the output on, a mount that is gone) is no reason to end what can be followed again.
+                told = f"{self.scheduler.name} goes on with what was submitted (jobs: {len(running)})"
+                if running:
+                    with suppress(OSError):  # of standard error, where a terminal is gone
+                        warnings.warn(f"{told}; the same command follows it", InputWarning, stacklevel=2)
                 raise
             try:
                 for name, entry in running.items():
@@ -131,6 +132,25 @@ class ClusterEngine:
         """Keep what is known of the jobs in the scheduler's hands, if it is news. Where there is no room for it they go on."""
         with passing(states_file(self.folder)):
             self.keep_states(running)
+
+    def found_again(self, running: Mapping[str, Submitted]) -> bool:
+        """Whether the jobs in the scheduler's hands go on, and the next run finds them; what isn't kept of them yet is, if it can be.
+
+        Else that run would submit them once more, beside those that go on.
+        """
+        if not self.scheduler.survives:
+            return False
+        ids = {entry.id for entry in running.values()}
+        try:
+            if not ids <= self.kept_ids():
+                self.keep_states(running)
+            return ids <= self.kept_ids()
+        except (OSError, InputError):
+            return False
+
+    def kept_ids(self) -> set[str]:
+        """The ids of the jobs that are kept."""
+        return {state.id for state in read_states(states_file(self.folder)).values()}
 
     def keep_states(self, running: Mapping[str, Submitted]) -> None:
         """The same; errors of the system are the caller's."""

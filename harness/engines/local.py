@@ -130,10 +130,14 @@ class LocalEngine:
             return False
         kept = sum(place.memory_gigabytes for place in taken)
         free = "GPU" if job.resources.gpu and self.machine.gpus else "core"
+        less = (
+            "less 'training.cache_gigabytes' lets more run at once (images beyond it are decoded in each epoch), or say"
+            if job.resources.memory_gigabytes is None  # what is stated counts, whatever is kept
+            else "say"
+        )
         warnings.warn(
             f"{job.name} waits for memory, though a {free} is free: of {self.machine.memory_gigabytes:.0f} GB what runs counts for "
-            f"{kept:.0f}, and it for {memory_of(job.resources):.0f}; less 'training.cache_gigabytes' lets more run at once (images "
-            "beyond it are decoded in each epoch), or say by 'resources.memory_gigabytes' what a cell really takes",
+            f"{kept:.0f}, and it for {memory_of(job.resources):.0f}; {less} by 'resources.memory_gigabytes' what a cell really takes",
             InputWarning,
             stacklevel=2,
         )

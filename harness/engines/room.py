@@ -85,8 +85,11 @@ def memory_of(needs: Resources) -> float:
 
 def waits_for_memory(job: Job, machine: Machine, taken: Iterable[Place], threads: int) -> bool:
     """Whether main memory alone keeps a job from starting beside those that have places."""
-    places, endless = list(taken), replace(machine, memory_gigabytes=math.inf)
-    return place_for(job, machine, places, threads) is None and place_for(job, endless, places, threads) is not None
+    places = list(taken)
+    asked = sum(place.memory_gigabytes for place in places) + memory_of(job.resources)
+    if not places or asked <= machine.memory_gigabytes:
+        return False
+    return place_for(job, replace(machine, memory_gigabytes=math.inf), places, threads) is not None
 
 
 def free_gpus(machine: Machine, places: list[Place], needs: Resources) -> list[str]:

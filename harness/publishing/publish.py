@@ -97,10 +97,14 @@ def board_of(plan: Plan, records: Sequence[Record], missing: Sequence[str] = ())
 
 @contextmanager
 def replaced(target: Path) -> Iterator[Path]:
-    """Yield a path beside `target` for a new folder, which on success takes its place by a rename."""
+    """Yield a path beside `target` for a new folder, which on success takes its place by a rename.
+
+    A symbolic link is followed, and what it points to is replaced.
+    """
+    target, name = Path(os.path.realpath(target)), target.name
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        made = Path(folder) / target.name
+        made = Path(folder) / name
         yield made
         before = Path(folder) / "before"
         # Ctrl-C may come between any two of these lines, and what lies in `before` by then goes with the folder.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.datasets.images import read_image, read_size, reduction_matrix
+from harness.datasets.images import read_image, read_size, reduction_matrix, write_encoded
 from harness.errors import InputError
 from harness.lanes import apply_matrix
 
@@ -170,3 +171,12 @@ def test_real_photographs_are_whole(shared: Path) -> None:
         full = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION).shape[:2]
         assert read_size(path) == full
         assert (height, width) == tuple(-(-side // 8) for side in full)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_a_picture_that_a_full_disk_does_not_take_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(OSError, match=name) as refused:
+        write_encoded(tmp_path / name, picture(40, 80))
+    assert refused.value.errno == errno.ENOSPC

@@ -166,6 +166,22 @@ def test_where_jobs_end_with_their_run_a_run_that_ends_suddenly_cancels_them(job
     assert scheduler.cancelled == list(scheduler.running)
 
 
+def test_a_run_that_ends_suddenly_cancels_jobs_that_the_next_one_would_not_find(
+    jobs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the same command submits them again, and two of each work at once."""
+
+    def full(path: Path, states: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    scheduler = Processes()
+    monkeypatch.setattr("harness.engines.cluster.write_states", full)
+    with pytest.warns(InputWarning) as told, pytest.raises(BrokenPipeError):
+        engine(tmp_path, scheduler).run([Job("wait", partial(jobs.wait, tmp_path / "wait", 8))], Unread())
+    assert not any("follows it" in str(warning.message) for warning in told)
+    assert scheduler.cancelled == list(scheduler.running)
+
+
 def test_a_job_that_a_killed_run_left_behind_is_taken_up_again(jobs: ModuleType, tmp_path: Path) -> None:
     job, scheduler = Job("wait", partial(jobs.wait, tmp_path / "wait", 2)), Processes()
     left_behind(tmp_path, scheduler, job)

@@ -14,6 +14,7 @@ import textwrap
 import time
 import warnings
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -340,6 +341,12 @@ def test_that_memory_leaves_gpus_idle_is_told_once(jobs: ModuleType, tmp_path: P
     (warning,) = told
     text = "b waits for memory, though a GPU is free: of 8 GB what runs counts for 5, and it for 5; "
     assert str(warning.message).startswith(text)
+    assert "less 'training.cache_gigabytes'" in str(warning.message)
+    stated = [replace(job, resources=Resources(gpu=True, cache_gigabytes=1, memory_gigabytes=5)) for job in todo[:2]]
+    with pytest.warns(
+        InputWarning, match=r"and it for 5; say by 'resources\.memory_gigabytes' what a cell really takes"
+    ):
+        LocalEngine(machine, tmp_path / "logs", threads=1).run(stated, Notes())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         LocalEngine(Machine(1, 8, machine.gpus[:1]), tmp_path / "logs", threads=1).run(todo, Notes())

@@ -72,6 +72,17 @@ def test_ctrl_c_amid_the_renames_leaves_one_whole_publication(
     assert files_in(tmp_path) == {tmp_path / "mini/leaderboard.md": kept.encode()}
 
 
+def test_a_publication_behind_a_link_is_replaced_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "large/of mini").mkdir(parents=True)
+    (tmp_path / "mini").symlink_to("large/of mini")
+    with replaced(tmp_path / "mini") as made:
+        assert made.name == "mini"
+        made.mkdir()
+        (made / "leaderboard.md").write_text("new")
+    assert (tmp_path / "mini").is_symlink()
+    assert (tmp_path / "large/of mini/leaderboard.md").read_text() == "new"
+
+
 def test_tables_made_again_fill_a_readme_wherever_it_lies_or_leave_all_as_it_was(
     two_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
