@@ -11,8 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -20,7 +19,7 @@ from typing import Any, Literal, Protocol
 from harness.cell.changes import changes
 from harness.errors import InputError
 from harness.files.fingerprint import changed_files
-from harness.files.stored import remove_torn, sync_folder, write_json
+from harness.files.stored import located, remove_torn, sync_folder, write_json
 
 State = Literal["done", "partial", "stale", "missing"]
 
@@ -232,17 +231,6 @@ def clear_torn(folder: Path) -> None:
     for path in folder.glob(".*.part"):
         if path.is_dir():
             shutil.rmtree(path)
-
-
-@contextmanager
-def located(folder: Path) -> Iterator[None]:
-    """Give errors of the system that name no file, as those of writing do, the folder in which they happened."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None or error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def set_aside(folder: Path) -> Path:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from harness.datasets.base import read_bytes
 from harness.errors import InputError
-from harness.files.stored import written_aside
+from harness.files.stored import located, written_aside
 from harness.lanes import Matrix
 
 Image = npt.NDArray[np.uint8]
@@ -82,11 +82,8 @@ def encoded(suffix: str, image: Image, options: Sequence[int] = ()) -> bytes:
 def write_encoded(path: Path, image: Image, options: Sequence[int] = ()) -> None:
     """Write an image as `encoded` has it, not atomically; errors of the system name the file."""
     content = encoded(path.suffix, image, options)
-    try:
+    with located(path):
         path.write_bytes(content)
-    except OSError as error:
-        # Those of writing to an open file, as a full disk's, name none.
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_jpeg(path: Path, image: Image, quality: int) -> None:

@@ -19,6 +19,7 @@ from harness.datasets.base import Dataset, Frame, read_bytes
 from harness.datasets.lines import label_name, lines_text, parse_lines
 from harness.errors import InputError
 from harness.files.arrays import DAMAGE, Arrays, read_arrays, write_arrays
+from harness.files.stored import located
 from harness.lanes import PIXEL_FRACTION, Lane, archived_points
 
 PREDICTIONS_FILE = "predictions.npz"
@@ -84,13 +85,8 @@ def in_official_format(archive: Path, dataset: Dataset, split: str) -> Iterator[
             f"{archive}: of other images than split {split!r} of {dataset.root}; predict again or restore it"
         )
     with tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder:
-        try:
+        with located(Path(folder)):  # whoever called works in a folder of another disk, which isn't full
             dataset.write_predictions(Path(folder), frames, lanes)
-        except OSError as error:
-            if error.filename is not None or error.errno is None:
-                raise
-            # Those of writing name none, and whoever called works in a folder of another disk, which isn't full.
-            raise OSError(error.errno, error.strerror, folder) from error
         yield Path(folder)
 
 

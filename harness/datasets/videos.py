@@ -121,20 +121,19 @@ def _for_opencv(path: Path) -> Any:
     """A path as OpenCV takes it: text, but bytes where it isn't UTF-8, for such a text ends the process. InputError where this release
     takes no bytes.
     """
-    text, none = str(path), cast(Any, b"")
+    text, no_name = str(path), cast(Any, b"")
     try:
         text.encode()
-    except UnicodeEncodeError:
-        name = os.fsencode(path)
-    else:
         return text
+    except UnicodeEncodeError:
+        pass
     try:
-        cv2.VideoCapture(none, cv2.CAP_FFMPEG)
+        cv2.VideoCapture(no_name, cv2.CAP_FFMPEG)
     except cv2.error:
         raise InputError(
             f"{text!r}: OpenCV {cv2.__version__} takes no name of a video that isn't UTF-8; rename it, or install OpenCV 4.13 or newer"
         ) from None
-    return name
+    return os.fsencode(path)
 
 
 def _check_written(aside: Path, pictures: int, path: Path) -> None:

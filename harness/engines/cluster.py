@@ -114,8 +114,8 @@ class ClusterEngine:
         except BaseException as error:
             if not isinstance(error, KeyboardInterrupt) and self.found_again(running):
                 # A fault here (nobody reads the output on, a mount that is gone) is no reason to end what can be followed again.
-                told = f"{self.scheduler.name} goes on with what was submitted (jobs: {len(running)})"
                 if running:
+                    told = f"{self.scheduler.name} goes on with what was submitted (jobs: {len(running)})"
                     with suppress(OSError):  # of standard error, where a terminal is gone
                         warnings.warn(f"{told}; the same command follows it", InputWarning, stacklevel=2)
                 raise

@@ -76,9 +76,8 @@ class LocalEngine:
                     changed, paused = False, attempts.pausing()
                     for outcome in skipped(jobs, outcomes):
                         attempts.final(outcome)
-                    while (
-                        found := self.next(ready(jobs, outcomes, running.keys() | attempts.pausing()), running)
-                    ) is not None:
+                    waiting = ready(jobs, outcomes, running.keys() | attempts.pausing())
+                    while (found := self.next(waiting, running)) is not None:
                         job, place = found
                         attempts.started(job)
                         try:
@@ -86,9 +85,8 @@ class LocalEngine:
                         except OSError as error:  # no process, or no room for its log
                             attempts.ended(not_started(job, error))
                             changed = True
-                    told = told or self.tell_of_memory(
-                        ready(jobs, outcomes, running.keys() | attempts.pausing()), running
-                    )
+                        waiting = ready(jobs, outcomes, running.keys() | attempts.pausing())
+                    told = told or self.tell_of_memory(waiting, running)
                 if running or attempts.pausing():
                     ended = self.take(news, running, listener)
                     if ended is not None:

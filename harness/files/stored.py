@@ -41,22 +41,29 @@ def written_aside(path: Path) -> Iterator[Path]:
             f"{path}: {target.parent} takes no file ({error.strerror}): give a file in a folder that can be written"
         ) from error
     try:
-        yield aside
-        with open(aside, "rb+") as stream:
-            os.fsync(stream.fileno())
-        follow_umask(aside)
-        aside.replace(replaceable(target))
-        sync_folder(target.parent)
-    except OSError as error:
-        if error.filename is not None or error.errno is None:
-            raise
-        # Those of writing to an open file name none.
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        with located(path):
+            yield aside
+            with open(aside, "rb+") as stream:
+                os.fsync(stream.fileno())
+            follow_umask(aside)
+            aside.replace(replaceable(target))
+            sync_folder(target.parent)
     finally:
         try:
             aside.unlink(missing_ok=True)
         finally:
             os.close(handle)
+
+
+@contextmanager
+def located(path: Path) -> Iterator[None]:
+    """Give errors of the system that name no file, as those of writing to an open one, the file or folder in which they happened."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def follow_umask(path: Path) -> None:

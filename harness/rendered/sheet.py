@@ -17,7 +17,7 @@ TILE_WIDTH = 640
 LEAST_TILES = 9
 """Where a form has fewer scenarios, further clips of them are shown."""
 JPEG_QUALITY = 90
-COLORS = ((60, 60, 255), (60, 220, 60), (255, 120, 40), (40, 220, 255), (255, 80, 220))
+COLORS = ((255, 60, 60), (60, 220, 60), (40, 120, 255), (255, 220, 40), (220, 80, 255))
 
 
 def write_sheet(path: Path, root: Path, spec: RenderSpec) -> None:
@@ -26,7 +26,7 @@ def write_sheet(path: Path, root: Path, spec: RenderSpec) -> None:
     tiles = [_tile(dataset, frame, spec) for frame in chosen_frames(dataset)]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
-    write_jpeg(path, np.asarray(cv2.cvtColor(np.vstack(rows), cv2.COLOR_BGR2RGB), np.uint8), JPEG_QUALITY)
+    write_jpeg(path, np.vstack(rows), JPEG_QUALITY)
 
 
 def chosen_frames(dataset: Dataset) -> list[Frame]:
@@ -42,7 +42,7 @@ def chosen_frames(dataset: Dataset) -> list[Frame]:
 
 
 def _tile(dataset: Dataset, frame: Frame, spec: RenderSpec) -> Bytes:
-    image = cv2.cvtColor(read_image(frame.image), cv2.COLOR_RGB2BGR)
+    image = read_image(frame.image)
     for number, lane in enumerate(dataset.lanes(frame)):
         points = np.round(lane.points * 16).astype(np.int32)
         cv2.polylines(image, [points], False, COLORS[number % len(COLORS)], 3, cv2.LINE_AA, 4)

@@ -81,24 +81,16 @@ def test_the_end_names_the_files_that_it_wrote_and_next_steps_that_work(copy: Pa
     assert bench(copy, "--seeds", "3", "--only", "seed=0").stdout.count("paired seeds:") == 0
 
 
-def test_only_the_regularized_cell_names_an_oracle(finished: Path) -> None:
-    kinds = {
-        record.identity.method: {artefact.kind for artefact in record.artefacts}
-        for record in read_records(suite_folder(finished) / "records")
-    }
-    assert kinds == {"baseline": {"rendered"}, "samiro": {"rendered", "oracle"}}
-
-
-def test_what_an_oracle_did_not_pass_is_a_flag_of_the_cells_that_used_it_alone(finished: Path) -> None:
+def test_only_the_regularized_cell_names_an_oracle_and_is_flagged_by_what_that_did_not_pass(finished: Path) -> None:
     records = {record.identity.method: record for record in read_records(suite_folder(finished) / "records")}
+    kinds = {name: {artefact.kind for artefact in record.artefacts} for name, record in records.items()}
+    assert kinds == {"baseline": {"rendered"}, "samiro": {"rendered", "oracle"}}
     oracle = next(artefact for artefact in records["samiro"].artefacts if artefact.kind == "oracle")
-    # Four steps teach nothing that would pass.
     failed = [check for check, passed in oracle.facts["checks"].items() if not passed]
-    assert failed
-    assert records["samiro"].flags == tuple(f"oracle {oracle.name}: failed its check '{check}'" for check in failed)
-    assert records["baseline"].flags == ()
-    table = (suite_folder(finished) / "leaderboard.md").read_text()
-    assert all(flag in table for flag in records["samiro"].flags)
+    flags = tuple(f"oracle {oracle.name}: failed its check '{check}'" for check in failed)
+    assert (records["samiro"].flags, records["baseline"].flags) == (flags, ())
+    assert failed, "four steps teach nothing that would pass"
+    assert all(flag in (suite_folder(finished) / "leaderboard.md").read_text() for flag in flags)
 
 
 def test_the_harness_counts_what_the_command_line_counts(finished: Path) -> None:

@@ -62,7 +62,7 @@ def test_frames_that_have_no_labels_stay_off_the_sheet(llamas: Path, tmp_path: P
 def test_frames_of_the_sheet_are_not_looked_for_one_by_one_among_all(
     culane: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Among CULane's 88,880 training images that would take an hour where all are opened."""
+    """Where all of CULane's 88,880 training images are opened, each would be looked for among all."""
     monkeypatch.setattr(Frame, "__eq__", lambda *_: pytest.fail("a frame is compared with another"))
     examine(culane, sheet=tmp_path / "sheet.jpg")
 
