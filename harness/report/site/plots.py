@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.report.cells import bounds
@@ -23,8 +23,21 @@ PLOT_WIDTH, PLOT_HEIGHT = 640, 330
 LEFT, RIGHT, TOP, BOTTOM = 56, 24, 18, 48
 """Margins of the plot of scores against latency."""
 
-LETTER = 6.4
-"""Width of a letter of a label, roughly."""
+
+@dataclass(frozen=True)
+class Lettering:
+    """How large the letters of labels are, roughly: a letter's width, and what reaches above and below the line that it stands on."""
+
+    width: float
+    above: float
+    below: float
+
+
+NAMES = Lettering(6.4, 10, 3)
+"""At the style sheet's 11 px, on a wide window."""
+
+RANKS = Lettering(9.9, 15, 4)
+"""At the 17 px that a narrow window has, where a rank stands in for a name."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +79,14 @@ class Forest:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A row of the plot of scores against latency. label: where its name has room, else None."""
+    """A row of the plot of scores against latency. name, rank: as texts where they have room (x of the start, y, text)."""
 
     row: RowView
     x: float
     y: float
     on_front: bool
-    label: tuple[float, float, str] | None
+    name: tuple[float, float, str] | None
+    rank: tuple[float, float, str] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,10 +186,16 @@ def latency_of(rows: Sequence[RowView]) -> Latency | None:
     up = Scale(*padded([score for *_, score in timed], 0.12), PLOT_HEIGHT - BOTTOM, TOP)
     front = pareto([(row, time, score) for row, time, score in timed if row.rank.value is not None])
     placed = {row.id: (across(time), up(score)) for row, time, score in timed}
-    labels = labels_of([(row, *placed[row.id]) for row, *_ in sorted(timed, key=lambda item: -item[2])])
+    best_first = [row for row, *_ in sorted(timed, key=lambda item: -item[2])]
+    names = {row.id: f"{row.detector}, {row.method}" for row in best_first}
+    ranks = {row.id: f"#{row.rank.text}" for row in best_first if row.rank.text}
+    names_at, ranks_at = labels_of(names, placed, NAMES), labels_of(ranks, placed, RANKS)
     members = {row.id for row, *_ in front}
     return Latency(
-        points=tuple(Point(row, *placed[row.id], row.id in members, labels.get(row.id)) for row, *_ in timed),
+        points=tuple(
+            Point(row, *placed[row.id], row.id in members, names_at.get(row.id), ranks_at.get(row.id))
+            for row, *_ in timed
+        ),
         front=corners([placed[row.id] for row, *_ in front]),
         x_ticks=tuple(Tick(across(value), tick_text(value)) for value in across.ticks(6)),
         y_ticks=tuple(Tick(up(value), tick_text(value)) for value in up.ticks(5)),
@@ -211,19 +231,22 @@ def corners(points: Sequence[tuple[float, float]]) -> str:
     return "".join(steps) + f"H{PLOT_WIDTH - RIGHT}"
 
 
-def labels_of(points: Sequence[tuple[RowView, float, float]]) -> dict[str, tuple[float, float, str]]:
-    """Names beside points, where they cover neither another point nor another name, the best rows first: x of the start, y, text."""
-    taken = [(x - 6, y - 6, x + 6, y + 6) for _, x, y in points]
+def labels_of(
+    texts: Mapping[str, str], placed: Mapping[str, tuple[float, float]], lettering: Lettering
+) -> dict[str, tuple[float, float, str]]:
+    """Texts beside their points, where they cover no other point or text, the first ones first: x of the start, y, text."""
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in placed.values()]
     found = {}
-    for row, x, y in points:
-        text = f"{row.detector}, {row.method}"
-        width = LETTER * len(text)
-        for left, base in ((x + 4, y - 10), (x - 4 - width, y - 10), (x + 4, y + 18), (x - 4 - width, y + 18)):
-            box = (left, base - 10, left + width, base + 3)
+    for row, text in texts.items():
+        x, y = placed[row]
+        width = lettering.width * len(text)
+        over, under = y - 10, y + 8 + lettering.above
+        for left, base in ((x + 4, over), (x - 4 - width, over), (x + 4, under), (x - 4 - width, under)):
+            box = (left, base - lettering.above, left + width, base + lettering.below)
             inside = box[0] > LEFT and box[2] < PLOT_WIDTH - 2 and box[1] > 2 and box[3] < PLOT_HEIGHT - BOTTOM
             if inside and not any(overlap(box, other) for other in taken):
                 taken.append(box)
-                found[row.id] = (round(left, 1), round(base, 1), text)
+                found[row] = (round(left, 1), round(base, 1), text)
                 break
     return found
 

@@ -9,11 +9,14 @@ import pytest
 
 from harness.report.leaderboard import leaderboard
 from harness.report.site.page import write_page
+from harness.report.site.plots import overlap
 
 pytestmark = pytest.mark.slow
 
 RESULTS = Path(__file__).resolve().parents[4] / "results"
-MINI, ABLATION, TRANSFER = (RESULTS / suite / "site" / "index.html" for suite in ("mini", "ablation", "mini-transfer"))
+MINI, ABLATION, TRANSFER, FIELD = (
+    RESULTS / suite / "site" / "index.html" for suite in ("mini", "ablation", "mini-transfer", "field")
+)
 WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 
@@ -188,6 +191,22 @@ def test_a_phone_needs_no_scrolling_sideways(browser: Any, page: Path) -> None:
         browser.run("(() => { const d = document.getElementById('details'); return d.scrollWidth - d.clientWidth; })()")
         == 0
     )
+
+
+@pytest.mark.parametrize(("width", "kind"), [(1280, "name"), (390, "rank")])
+def test_labels_of_a_plot_cover_neither_each_other_nor_a_point(browser: Any, width: int, kind: str) -> None:
+    browser.open(FIELD, width=width)
+    boxes = """(selector) => [...document.querySelectorAll(".latency " + selector)].filter(one => one.checkVisibility()).map(one => {
+      const { left, top, right, bottom } = one.getBoundingClientRect();
+      const spare = (bottom - top) * .15;  // a line is higher than its letters
+      return [left, top + spare, right, bottom - spare];
+    })"""
+    texts = browser.run(f"({boxes})('a text')")
+    assert len(texts) == len(browser.run(f"({boxes})('a .{kind}')")) >= 10
+    apart = [(one, other) for number, one in enumerate(texts) for other in texts[:number]]
+    apart += [(one, other) for one in texts for other in browser.run(f"({boxes})('.point')")]
+    covered = [pair for pair in apart if overlap(*pair)]
+    assert covered == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
