@@ -11,11 +11,11 @@ from pathlib import Path
 
 from harness.cell.phases import Phase, run_phase
 from harness.datasets.base import Dataset, open_dataset
-from harness.datasets.culane import IMAGE_SIZE
 from harness.datasets.roots import dataset_root
 from harness.files.fingerprint import code_of
 from harness.files.locks import in_turn
 from harness.files.stored import sha256_of_json
+from harness.metrics.canvas import IMAGE_SIZE
 from harness.processes.limits import available_cores
 from harness.processes.progress import Event, Report
 from harness.pytorch.device import resolve_device

@@ -15,8 +15,9 @@ from harness.cell.phases import Phase, phase_state, set_aside
 from harness.datasets.base import reader_module
 from harness.files.fingerprint import code_of
 from harness.files.stored import sha256_of_json
+from harness.metrics.canvas import LANE_WIDTH
 from harness.rendered.spec import dataset_key
-from harness.scoring import LANE_WIDTH, SCORINGS, Scoring, scoring_on
+from harness.scoring import SCORINGS, Scoring, scoring_on
 from harness.suite import Cell, DatasetPart, EvaluationPart, ScoredCell, adapter_module, form_of
 from harness.weights.cache import weights_state
 from harness.weights.oracles import oracle_state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from rich.table import Table
 
 from harness.files.stored import cache_folder, replaceable, write_text
 from harness.metrics import culane, culane_ports, llamas, tusimple
+from harness.metrics.canvas import IMAGE_SIZE, LANE_WIDTH, metric_on
 from harness.metrics.counts import Counts, Sums
 from harness.metrics.image_lists import listed_images, read_lists
 from harness.metrics.image_matches import Progress as Report
@@ -50,6 +52,15 @@ def fit_to_write(file: Path | None) -> Path | None:
     return file
 
 
+def size_of_images(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT in pixels, such as 1280x720, as (height, width)."""
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if not match:
+        wrong = f"{text!r} isn't WIDTHxHEIGHT in pixels, such as 1280x720"
+        raise typer.BadParameter(wrong, param_hint="'--image-size'")
+    return int(match[2]), int(match[1])
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse whatever is odd about the files instead of warning.")]
 Thresholds = Annotated[
@@ -76,6 +87,12 @@ def score_culane(
     metric: Annotated[
         CulaneMetric, typer.Option(help="The C++ evaluator's counts or the Python ports'.")
     ] = CulaneMetric.official,
+    image_size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Of the images, where they aren't of CULane's 1640x590.")
+    ] = None,
+    lane_width: Annotated[
+        int, typer.Option(metavar="PIXELS", min=2, max=1000, help="How wide lanes are painted.")
+    ] = LANE_WIDTH,
     iou: Thresholds = None,
     per_image: PerImage = None,
     strict: Strict = False,
@@ -92,11 +109,24 @@ def score_culane(
     splits = read_lists(lists, listed_images if official else culane_ports.listed_images)
     shown = shown_thresholds(iou)
     score_official = partial(culane.score_images, cache=None if no_cache else cache_folder() / PACKS)
-    name, score_them = (culane.METRIC, score_official) if official else (culane_ports.METRIC, culane_ports.score_images)
+    plain, score_them = (
+        (culane.METRIC, score_official) if official else (culane_ports.METRIC, culane_ports.score_images)
+    )
+    size = IMAGE_SIZE if image_size is None else size_of_images(image_size)
+    name = metric_on(plain, size, lane_width)
     with progress_bar(sum(len(split.images) for split in splits)) as report:
 
         def score_images(images: Sequence[str]) -> tuple[Counts, tuple[Oddity, ...]]:
-            return score_them(labels, predictions, images, thresholds=shown, strict=strict, progress=report)
+            return score_them(
+                labels,
+                predictions,
+                images,
+                thresholds=shown,
+                image_size=size,
+                lane_width=lane_width,
+                strict=strict,
+                progress=report,
+            )
 
         result = count_splits(splits, score_images, strict=strict)
     if per_image is not None:

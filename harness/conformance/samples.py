@@ -14,8 +14,9 @@ from harness.datasets.base import Frame
 from harness.datasets.culane import write_lines_file
 from harness.datasets.images import write_encoded
 from harness.lanes import Lane
+from harness.metrics.canvas import IMAGE_SIZE, LANE_WIDTH
 from harness.metrics.counts import LADDER
-from harness.metrics.culane import IMAGE_SIZE, LANE_WIDTH, score_images
+from harness.metrics.culane import score_images
 from harness.rendered.frame import Frame as RenderedFrame
 from harness.rendered.frame import prepare, render_frame
 from harness.rendered.sampling import sample_scene

@@ -27,9 +27,6 @@ __all__ = ["CULane", "label_name", "lines_text", "read_list", "write_lines_file"
 LISTS = {"train": ("train.txt", "train_gt.txt"), "val": ("val.txt", "val_gt.txt"), "test": ("test.txt",)}
 """Split -> the names that its list may have, in list/; the first that is there is read."""
 
-IMAGE_SIZE = (590, 1640)
-"""(height, width) of CULane's own images in pixels."""
-
 FEWEST_POINTS = 2
 """A label of fewer points is no curve: nothing can be trained on it."""
 

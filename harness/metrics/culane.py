@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import InputError
+from harness.metrics.canvas import IMAGE_SIZE, LANE_WIDTH
 from harness.metrics.counts import Counts, columns
 from harness.metrics.image_lists import LANES_SUFFIX, lanes_file
 from harness.metrics.image_matches import ImageMatch, Painters, Progress, count_images
@@ -27,12 +28,6 @@ from harness.metrics.painted_lanes import Ious
 from harness.metrics.painted_lanes import ious as painted_ious
 
 METRIC = "culane/official"
-
-IMAGE_SIZE = (590, 1640)
-"""Height and width of CULane's images in pixels."""
-
-LANE_WIDTH = 30
-"""Width in pixels that lanes are painted with (XingangPan/SCNN, tools/lane_evaluation/run.sh)."""
 
 CRASH = "a lane that the official program crashes on"
 

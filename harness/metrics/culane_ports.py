@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import InputError
+from harness.metrics.canvas import IMAGE_SIZE, LANE_WIDTH
 from harness.metrics.counts import Counts, columns
-from harness.metrics.culane import CRASH, IMAGE_SIZE, LANE_WIDTH, check_roots
+from harness.metrics.culane import CRASH, check_roots
 from harness.metrics.image_lists import LANES_SUFFIX
 from harness.metrics.image_matches import ImageMatch, Painters, Progress, count_images
 from harness.metrics.oddities import Oddity

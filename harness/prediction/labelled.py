@@ -17,6 +17,7 @@ from harness.files.stored import sha256_of_file
 from harness.files.whole import whole_folder
 from harness.inference.detector import load_detector
 from harness.lanes import Part
+from harness.metrics.canvas import LANE_WIDTH
 from harness.prediction.frames import BrokenDetector
 from harness.prediction.outputs import Outputs
 from harness.prediction.run import predict_sources
@@ -24,7 +25,7 @@ from harness.prediction.sources import IMAGE_SUFFIXES, Source
 from harness.prediction.trained import TrainedCell
 from harness.processes.limits import available_cores
 from harness.records.counts import OverlapScores, scope_scores
-from harness.scoring import LANE_WIDTH, SCORINGS, scoring_on
+from harness.scoring import SCORINGS, scoring_on
 from harness.scoring.culane import score
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from harness.datasets.base import Dataset
-from harness.datasets.culane import IMAGE_SIZE
+from harness.metrics.canvas import metric_on
 from harness.metrics.oddities import Oddity
 from harness.records.counts import Counts
 from harness.scoring.images import Progress
@@ -48,16 +48,9 @@ class Scoring:
         return found
 
 
-LANE_WIDTH = 30
-"""Pixels that `culane/official` paints lanes wide unless a suite says otherwise: the official evaluator's own width on 1640x590."""
-
-
 def scoring_on(scoring: Scoring, image_size: tuple[int, int], lane_width: int) -> Scoring:
-    """A scoring on images of a size of their own: the metric's name says so wherever it isn't what CULane itself is scored with."""
-    if (image_size, lane_width) == (IMAGE_SIZE, LANE_WIDTH):
-        return scoring
-    height, width = image_size
-    return replace(scoring, metric=f"{scoring.metric} ({width}x{height}, lanes {lane_width} px wide)")
+    """A scoring on images of a size of their own, named for it (`metric_on`)."""
+    return replace(scoring, metric=metric_on(scoring.metric, image_size, lane_width))
 
 
 SCORINGS = {

@@ -7,7 +7,8 @@ from pathlib import Path
 from harness.datasets.base import Dataset
 from harness.datasets.culane import CULane
 from harness.files.stored import cache_folder
-from harness.metrics.culane import LANE_WIDTH, score_images
+from harness.metrics.canvas import LANE_WIDTH
+from harness.metrics.culane import score_images
 from harness.metrics.label_pack import PACKS
 from harness.metrics.oddities import Oddity, refuse
 from harness.records.counts import OverlapCounts

@@ -11,12 +11,12 @@ import pytest
 from pydantic import ValidationError
 
 from harness.cell.artefacts import open_part
-from harness.datasets.culane import IMAGE_SIZE
 from harness.errors import InputError
 from harness.metrics import culane as metric
+from harness.metrics.canvas import IMAGE_SIZE, LANE_WIDTH
 from harness.publishing.labels import LabelFacts
 from harness.publishing.rescoring import stated_width
-from harness.scoring import LANE_WIDTH, SCORINGS, scoring_on
+from harness.scoring import SCORINGS, scoring_on
 from harness.scoring.culane import score
 from harness.suite import DatasetPart, dataset_identity
 
@@ -84,7 +84,6 @@ def test_size_and_width_are_part_of_what_a_dataset_is(roads: Path) -> None:
 
 def test_the_metric_of_another_size_has_a_name_of_its_own() -> None:
     official = SCORINGS["culane"]
-    assert (IMAGE_SIZE, LANE_WIDTH) == (metric.IMAGE_SIZE, metric.LANE_WIDTH)
     assert scoring_on(official, IMAGE_SIZE, LANE_WIDTH) == official
     assert scoring_on(official, (1440, 2560), 30).metric == "culane/official (2560x1440, lanes 30 px wide)"
     assert scoring_on(official, IMAGE_SIZE, 20).metric == "culane/official (1640x590, lanes 20 px wide)"

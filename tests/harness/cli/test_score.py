@@ -121,6 +121,19 @@ def test_odd_input_warns_on_stderr_and_in_json_and_is_refused_when_strict(culane
     assert "b.lines.txt, line 2" in str(strict.exception)
 
 
+@pytest.mark.parametrize("metric", ["official", "clrnet"])
+def test_images_of_another_size_and_lanes_of_another_width_are_scored_and_named_as_such(culane, metric):
+    """Lanes that agree inside the image and part outside it, and lanes 8 px apart."""
+    for name, labelled, predicted in (("a", "300 150 300 700", "300 150 340 700"), ("b", "20 150 20 0", "28 150 28 0")):
+        (culane / "labels" / f"{name}.lines.txt").write_text(f"{labelled}\n")
+        (culane / "predictions" / f"{name}.lines.txt").write_text(f"{predicted}\n")
+    counts = {}
+    for more in ([], ["--image-size", "640x200"], ["--image-size", "640x200", "--lane-width", 9]):
+        found = json.loads(run(*culane_arguments(culane, "--json", "--metric", metric, *more)).stdout)
+        counts[found["metric"].removeprefix(f"culane/{metric}")] = found["splits"]["one"]["iou"]["0.50"]["tp"]
+    assert counts == {"": 1, " (640x200, lanes 30 px wide)": 2, " (640x200, lanes 9 px wide)": 1}
+
+
 def test_many_warnings_are_summed_up_on_stderr(culane):
     (culane / "predictions" / "b.lines.txt").write_text("\n" * 50)
     result = run(*culane_arguments(culane))
@@ -132,6 +145,10 @@ def test_bad_arguments_are_input_errors(culane):
     for wrong in ((*culane_arguments(culane), "--iou", "1.5"), (*culane_arguments(culane), culane / "one.txt")):
         assert isinstance(run(*wrong).exception, InputError)
     assert run("culane", "--metric", "other").exit_code == 2
+    for size in ("720", "1280*720", "0x720", "-1x720"):
+        refused = run(*culane_arguments(culane, "--image-size", size))
+        assert refused.exit_code == 2
+        assert "--image-size" in refused.output
 
 
 def test_ctrl_c_ends_it_with_one_line(culane):
