@@ -1,7 +1,7 @@
 """What is known of a detector before any of its weights exist: data only, no torch.
 
 A detector's metadata, inputs and published recipe are pydantic models, because suites override them key by key, records store them
-and `samiro-bench detectors list` prints them.
+and `samiro-bench detectors show` prints them.
 """
 
 from __future__ import annotations

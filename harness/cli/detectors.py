@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.cli import detectors_fetch, detectors_import, detectors_parity
+from harness.cli import detectors_fetch, detectors_import, detectors_parity, detectors_show
 from harness.cli.console import say
 from harness.cli.options import Json
 
@@ -27,6 +27,7 @@ app = typer.Typer(add_completion=False, help="The detectors, their conformance, 
 app.command("import", epilog=detectors_import.EPILOG)(detectors_import.import_published)
 app.command("fetch", epilog=detectors_fetch.EPILOG)(detectors_fetch.fetch)
 app.command("parity", epilog=detectors_parity.EPILOG)(detectors_parity.parity)
+app.command(epilog=detectors_show.EPILOG)(detectors_show.show)
 
 LISTING_WIDTH = 200
 """Columns of the listing where it doesn't go to a terminal."""

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from detectors import registry
+from detectors.meta import DetectorMeta
 from harness.cli.main import main
 from harness.conformance import battery
 from harness.conformance.battery import CheckResult
@@ -23,6 +25,27 @@ def test_list_counts_parameters_without_building_anything(capsys: pytest.Capture
     assert found["ufldv2_resnet18"]["datasets"] == ["culane", "tusimple"]
     assert found["ufldv2_resnet18"]["licence"] == "MIT"
     assert found["ufldv2_resnet18"]["year"] == 2022
+
+
+def test_show_prints_what_a_suite_that_overrides_nothing_has(capsys: pytest.CaptureFixture[str]) -> None:
+    bridge = "laneatt_resnet18_upstream"  # shown without a checkout of it
+    metas = [registry.detector_meta(name) for name in ("ufldv2_resnet18", "clrernet_dla34_ema")]
+    for meta in [*metas, registry.bridge_class(bridge).metas[bridge]]:
+        name = meta.name
+        assert main(["detectors", "show", name]) == 0
+        shown = yaml.safe_load(capsys.readouterr().out)
+        assert DetectorMeta.model_validate(shown).model_dump(mode="json") == meta.model_dump(mode="json")
+        assert main(["detectors", "show", name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == shown
+
+
+def test_show_of_one_form_has_that_alone_and_names_the_others_for_one_that_is_not_there(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["detectors", "show", "ufldv2_resnet18", "--form", "tusimple"]) == 0
+    assert list(yaml.safe_load(capsys.readouterr().out)["configurations"]) == ["tusimple"]
+    assert main(["detectors", "show", "ufldv2_resnet18", "--form", "llamas"]) == 2
+    assert "configured for culane, tusimple" in capsys.readouterr().err
 
 
 def test_list_goes_on_when_a_detector_cannot_be_had(
