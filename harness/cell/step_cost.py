@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from harness.cell.timing import kept
 from harness.cell.train import attach_method, new_detector, training_plan
 from harness.datasets.base import Dataset
 from harness.files.stored import write_json
@@ -36,7 +37,7 @@ def write_step_cost(results: Path, cell: Cell, content: str, dataset: Dataset, r
     found: dict[str, Any]
     try:
         cost = cell_step_cost(results, cell, content, dataset, report)
-        found = {"step_cost": None if cost is None else cost.model_dump(mode="json")}
+        found = {"step_cost": None if cost is None else kept(cost)}
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,9 +16,10 @@ from harness.latency.jobs import DeviceName
 from harness.latency.protocol import measure_all, native_modes
 from harness.latency.subject import Subject, loaded
 from harness.methods.attach import without_method
+from harness.processes.neighbours import node_is_shared
 from harness.processes.progress import Event, Report
 from harness.pytorch.device import resolve_device
-from harness.records.timings import InferenceCost, Throughput
+from harness.records.timings import InferenceCost, StepCost, Throughput
 from harness.suite import Cell
 from harness.throughput.cost import measure_inference_cost
 from harness.throughput.measurement import measure
@@ -47,10 +49,16 @@ def time_detector(
     else:
         measured, cost = short_protocol(cell, subject, device)
     found = {
-        "throughput": [one.model_dump(mode="json") for one in measured],
-        "inference_cost": [one.model_dump(mode="json") for one in cost],
+        "throughput": [kept(one) for one in measured],
+        "inference_cost": [kept(one) for one in cost],
     }
     write_json(folder / "throughput.json", found)
+
+
+def kept(measured: Throughput | InferenceCost | StepCost) -> dict[str, Any]:
+    """A measurement of now as phase `time` keeps it: flagged where other work may run on the node."""
+    flags = (*measured.flags, *(["shared node"] if node_is_shared() else []))
+    return measured.model_copy(update={"flags": flags}).model_dump(mode="json")
 
 
 def short_protocol(

@@ -38,8 +38,8 @@ ResourceOptions = Annotated[
     typer.Option(
         "--resources",
         metavar="EXPR",
-        help="What jobs need, key=value,key=value (cpus, memory_gigabytes, gpu_memory_gigabytes, hours, slurm.OPTION); with keys "
-        "of --only before them, of those cells alone. Over the suite's own; repeatable.",
+        help="What jobs need, key=value,key=value (cpus, memory_gigabytes, gpu_memory_gigabytes, hours, whole_node, slurm.OPTION); "
+        "with keys of --only before them, of those cells alone. Over the suite's own; repeatable.",
     ),
 ]
 

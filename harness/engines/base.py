@@ -21,7 +21,8 @@ class Resources:
     processes: into how many it splits, each with a GPU of its own if `gpu` says that it can use any. cpus: cores in all; None leaves
     them to the engine. memory_gigabytes: main memory in all; where it isn't stated, cache_gigabytes are known to be kept of it at most,
     for decoded images. gpu_memory_gigabytes: what it takes of each of its GPUs; None is a whole
-    GPU. hours: after which a scheduler may end it; None is the scheduler's default. slurm: options of sbatch by their long names.
+    GPU. hours: after which a scheduler may end it; None is the scheduler's default. whole_node: whether Slurm gives an exclusive one a
+    node of its own. slurm: options of sbatch by their long names.
     """
 
     processes: int = 1
@@ -31,6 +32,7 @@ class Resources:
     cache_gigabytes: float = 0.0
     gpu_memory_gigabytes: float | None = None
     hours: float | None = None
+    whole_node: bool = True
     slurm: Mapping[str, str | int] = field(default_factory=dict)
 
 

@@ -285,7 +285,8 @@ def key_of(job: Job) -> str:
     """A hash of what a job is, the same in every process: of its representation, without addresses in memory.
 
     And without what it needs and what images it will keep: jobs, and its training, that are done by now are no part of the next run,
-    and the same job goes on.
+    and the same job goes on. Nor does a training end where whole nodes are given up, of which it asks for none.
     """
-    told = repr(replace(job, needs=(), resources=replace(job.resources, cache_gigabytes=0.0)))
+    whole_node = job.resources.whole_node or not job.exclusive
+    told = repr(replace(job, needs=(), resources=replace(job.resources, cache_gigabytes=0.0, whole_node=whole_node)))
     return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", told).encode()).hexdigest()[:16]

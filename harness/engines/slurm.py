@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import signal
@@ -21,6 +22,7 @@ from harness.engines.cluster import SchedulerState
 from harness.engines.spool import GRACE_SECONDS, SpooledJob
 from harness.errors import InputError
 from harness.processes.faults import InfrastructureError
+from harness.processes.neighbours import SHARED_NODE
 
 MISSING = "--engine slurm: the package submitit isn't installed: pip install 'samiro-bench[slurm]'"
 
@@ -68,6 +70,8 @@ class SlurmTask:
     def __call__(self) -> None:
         """Run the job; a failed one fails for Slurm too."""
         signal.signal(signal.SIGTERM, self.terminated)
+        if not has_whole_node(self.job.job):
+            os.environ[SHARED_NODE] = "1"
         code = self.job()
         if code:
             raise SystemExit(1)
@@ -139,7 +143,7 @@ class SlurmScheduler:
             "srun_args": ["--cpu-bind=none"],
             "additional_parameters": {"requeue": True, **options},
         }
-        if job.exclusive:
+        if has_whole_node(job):
             found |= {"exclusive": True, "mem": "0"}
         else:
             found["cpus_per_task"] = needs.cpus or self.cpus * needs.processes
@@ -194,6 +198,11 @@ class SlurmScheduler:
                 return False
             time.sleep(1.0)
         return True
+
+
+def has_whole_node(job: Job) -> bool:
+    """Whether a job is alone on its node: it wants to be, and is to ask for that."""
+    return job.exclusive and job.resources.whole_node
 
 
 def scancel(*words: str) -> None:

@@ -209,6 +209,8 @@ class Needs(Part):
     """Memory on each GPU that a job uses: cells share a GPU by it. Default: a GPU to itself."""
     hours: float | None = Field(None, ge=0.1, le=10_000, allow_inf_nan=False)
     """Time limit of a job on Slurm, at which it is queued again and goes on from its checkpoint; default: 24."""
+    whole_node: bool = True
+    """Of Slurm alone: whether jobs that want to be alone (times, renderers, programs) ask for a whole node; else times are flagged."""
     slurm: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]*$")], str | int] = {}
     """Options of sbatch by their long names (`partition`, `account`, `qos`, `constraint`), and `array-parallelism`."""
 
@@ -226,9 +228,10 @@ OURS_INSTEAD = {
     "mem": "say 'memory_gigabytes'",
     "cpus-per-task": "say 'cpus'",
     "gpus-per-node": "say 'training.processes'",
+    "exclusive": "say 'whole_node'",
 }
 OURS = OURS_INSTEAD.keys() | {
-    "array", "error", "exclusive", "job-name", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output", "signal", "wckey",
+    "array", "error", "job-name", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output", "signal", "wckey",
 }  # fmt: skip
 """Options of sbatch that the engine sets itself."""
 

@@ -19,7 +19,12 @@ WHERE = {
         "harness/report/statistics.py",
         "harness/report/robustness.py",
     ),
-    "times": ("harness/throughput/measurement.py", "harness/throughput/devices.py", "harness/latency/protocol.py"),
+    "times": (
+        "harness/throughput/measurement.py",
+        "harness/throughput/devices.py",
+        "harness/latency/protocol.py",
+        "harness/cell/timing.py",
+    ),
 }
 
 
@@ -68,7 +73,7 @@ def test_reasons_and_flags_are_the_codes_own_words() -> None:
     assert all(text in code for text in unranked)
     flagged = PAGE[PAGE.index("carry a flag") : PAGE.index("`lane-latency/1-short` (one")]
     flags = [" ".join(flag.split()) for flag in re.findall(r"`([^`]+)`", flagged)]
-    assert len(flags) == 7
+    assert len(flags) == 8
     code = texts_of(WHERE["times"])
     assert [flag for flag in flags if flag not in code.splitlines()] == ["1 of 3 repeats"]
     assert {"1 of ", " repeats"} <= set(code.splitlines())

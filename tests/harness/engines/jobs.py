@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 from harness.errors import InputError, InputWarning
+from harness.processes.neighbours import node_is_shared
 from harness.processes.progress import Event, Report
 from harness.processes.stopping import after_checkpoint, stop_asked
 
@@ -59,6 +60,11 @@ def die(report: Report) -> None:
 def environment(path: Path, report: Report) -> None:
     """Write down what the engine set."""
     path.write_text(os.environ["OMP_NUM_THREADS"] + " " + os.environ.get("CUDA_VISIBLE_DEVICES", "-"))
+
+
+def neighbours(path: Path, report: Report) -> None:
+    """Write down whether others may work beside this."""
+    path.write_text(str(node_is_shared()))
 
 
 def end_parent(how: str, report: Report) -> None:

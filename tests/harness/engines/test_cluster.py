@@ -238,6 +238,12 @@ def test_a_job_is_the_same_in_every_process_and_when_what_it_needed_or_its_train
     assert first != key_of(Job("cell", same, resources=Resources(hours=2)))
 
 
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_where_whole_nodes_are_given_up_only_what_asked_for_one_is_another_job(exclusive: bool) -> None:
+    asks = Job("cell", print, exclusive=exclusive)
+    assert (key_of(asks) == key_of(replace(asks, resources=Resources(whole_node=False)))) is not exclusive
+
+
 @pytest.mark.parametrize(("engine_name", "survives"), [("slurm", True), ("processes", False)])
 def test_what_another_engine_left_or_what_ended_with_its_run_is_not_taken_up(
     tmp_path: Path, engine_name: str, survives: bool

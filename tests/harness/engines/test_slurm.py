@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import errno
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,9 +16,10 @@ import pytest
 from harness.engines import slurm
 from harness.engines.base import Job, Resources
 from harness.engines.cluster import SchedulerState
-from harness.engines.slurm import SlurmScheduler, scancel
+from harness.engines.slurm import SlurmScheduler, SlurmTask, scancel
 from harness.engines.spool import SpooledJob
 from harness.processes.faults import InfrastructureError
+from harness.processes.neighbours import SHARED_NODE
 
 
 def squeue(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str | None) -> dict[str, SchedulerState]:
@@ -62,7 +68,29 @@ def test_what_a_job_needs_is_said_in_slurms_options() -> None:
     }
     plain = {"time": 1440, "additional_parameters": {"requeue": True}}
     assert told(Job("a", print, exclusive=True)) == {**plain, "exclusive": True, "mem": "0"}
+    without = replace(two, whole_node=False)
+    assert told(Job("a", print, exclusive=True, resources=without)) == told(Job("a", print, resources=two))
     assert told(Job("a", print, resources=Resources(gpu=True, cpus=2)), gpus=False) == {**plain, "cpus_per_task": 2}
+
+
+@pytest.mark.parametrize(
+    ("task", "whole_node", "shared"),
+    [(SlurmTask, True, "False"), (SlurmTask, False, "True"), (lambda job: job, False, "False")],
+    ids=["alone", "shared", "another engine"],
+)
+def test_a_job_knows_whether_others_may_have_its_node_too(
+    jobs: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    task: Callable[[SpooledJob], Callable[[], object]],
+    whole_node: bool,
+    shared: str,
+) -> None:
+    monkeypatch.setenv(SHARED_NODE, "0")  # put back at the end
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    job = Job("a", partial(jobs.neighbours, tmp_path / "a"), exclusive=True, resources=Resources(whole_node=whole_node))
+    task(SpooledJob(job, tmp_path, tmp_path / "news", tmp_path / "log", 1))()
+    assert (tmp_path / "a").read_text() == shared
 
 
 def test_where_some_of_several_jobs_cannot_be_queued_none_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

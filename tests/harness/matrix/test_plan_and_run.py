@@ -23,7 +23,7 @@ from harness.matrix.jobs import jobs_of
 from harness.matrix.plan import make_plan, prerequisites
 from harness.matrix.recorded import failed_seeds, read_outcomes
 from harness.matrix.run import Recording, run
-from harness.suite import Cell, Choice, cells_of, load_suite
+from harness.suite import Cell, Choice, cells_of, load_suite, with_resources
 from tests.benchmarks.finished import finished
 from tests.harness.engines.notes import Notes
 
@@ -69,6 +69,19 @@ def test_nothing_runs_beside_what_is_timed_and_timing_waits_for_its_cell(tmp_pat
         assert cell in jobs[f"time {cell}"].needs
         assert jobs[cell].resources.cache_gigabytes > 0
         assert "render roads" in jobs[cell].needs
+
+
+def test_whole_nodes_are_given_up_by_all_jobs_or_by_those_of_some_cells_which_stay_alone_elsewhere(
+    tmp_path: Path,
+) -> None:
+    def shared(expression: str) -> set[str]:
+        jobs = jobs_of(make_plan(with_resources(load_suite("mini"), [expression]), tmp_path))
+        return {job.name for job in jobs if job.exclusive and not job.resources.whole_node}
+
+    every = shared("whole_node=false")
+    assert "render roads" in every
+    assert len(every) == 5
+    assert shared("method=samiro,whole_node=false") == {name for name in every if "-samiro-" in name}
 
 
 def test_no_oracle_is_made_for_cells_that_are_trained_and_no_memory_counted_for_their_images(tmp_path: Path) -> None:

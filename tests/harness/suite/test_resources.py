@@ -79,6 +79,7 @@ def test_options_of_sbatch_on_the_command_line_are_laid_over_one_by_one_for_ever
         ("hours=x", r"key 'hours'"),
         ("method=nobody,hours=3", r"no method is called 'nobody'"),
         ("slurm.time=3", r"the engine sets this option itself: say 'hours'"),
+        ("slurm.exclusive=user", r"the engine sets this option itself: say 'whole_node'"),
         ("hours=1,hours=2", r"key 'hours' stands twice"),
         ("slurm.qos=a,slurm.qos=b", r"key 'slurm\.qos' stands twice"),
         ("slrum.qos=a", r"unknown key 'slrum\.qos'"),

@@ -63,7 +63,8 @@ def test_what_does_not_leaves_the_cell_what_it_is(loading: Callable[..., Suite],
 
 
 def test_what_jobs_need_of_machines_leaves_the_cell_what_it_is(loading: Callable[..., Suite]) -> None:
-    assert ids(loading(resources={"hours": 3, "cpus": 2, "slurm": {"partition": "gpu"}})) == ids(loading())
+    needs = {"hours": 3, "cpus": 2, "whole_node": False, "slurm": {"partition": "gpu"}}
+    assert ids(loading(resources=needs)) == ids(loading())
 
 
 def test_a_recipe_that_averages_weights_makes_another_cell_and_one_that_says_not_to_doesnt(
