@@ -204,7 +204,7 @@ class Needs(Part):
     cpus: int | None = Field(None, ge=1, le=4096)
     """Cores; default: `training.threads` and `training.workers` of every process of a job, on one's own machine only the threads."""
     memory_gigabytes: float | None = Field(None, gt=0, le=100_000, allow_inf_nan=False)
-    """Main memory; default: the scheduler's, and on one's own machine it isn't counted."""
+    """Main memory; default: the scheduler's, on one's own machine `training.cache_gigabytes`, or less where all images fill less."""
     gpu_memory_gigabytes: float | None = Field(None, gt=0, le=100_000, allow_inf_nan=False)
     """Memory on each GPU that a job uses: cells share a GPU by it. Default: a GPU to itself."""
     hours: float | None = Field(None, ge=0.1, le=10_000, allow_inf_nan=False)

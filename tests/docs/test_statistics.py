@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import nct, t
 
 from harness.report.simulation.__main__ import TABLES, Part
 from harness.report.simulation.drawn import FEW_CLIPS, GRID, ONE_SEED, UNEVEN_CLIPS
 from harness.report.simulation.measured import REGIMES
 from harness.report.simulation.rivals import RIVALS
+from harness.report.statistics import Comparison, detectable_difference
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/statistics.md").read_text()
 LINES = {
@@ -68,3 +71,16 @@ def test_what_is_said_of_the_prediction_interval_is_what_its_table_shows() -> No
     best, least = max(covered["95%, 0% of 5"]), min(covered["95%, 0% of 12"])
     assert f"with 5 detectors {best} at best, with 12 at least {least}" in text
     assert f"in {max(improves)} % at most" in text
+
+
+def test_the_gains_that_seeds_alone_would_show_are_those_of_the_paired_t_test_and_of_the_leaderboard() -> None:
+    seeds, shown = (
+        [cell.strip() for cell in line.strip("|").split("|")[1:]]
+        for line in PAGE.split("<!-- seeds -->\n\n", 1)[1].split("\n\n", 1)[0].splitlines()[::2]
+    )
+    for count, multiple in zip(map(int, seeds), map(float, shown), strict=True):
+        shift, critical = multiple * count**0.5, t.ppf(0.975, count - 1)
+        assert nct.sf(critical, count - 1, shift) == pytest.approx(0.8, abs=0.01)
+        differences = np.arange(count, dtype=np.float64)
+        alike = Comparison(differences, np.zeros(60), 60.0, 1 / count, 0.0, 0.0, None)
+        assert detectable_difference(alike) == pytest.approx(multiple, abs=0.005)

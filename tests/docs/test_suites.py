@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from detectors.meta import Data
+from detectors.meta import Augmentation, Data, Recipe
 from harness.cli.main import main
 from harness.methods.config import KINDS, ORACLE_KINDS
 from harness.suite import Choice, cells_of, load_suite, suite_names, tier_of
@@ -77,6 +77,20 @@ def test_the_page_names_every_key(part: type[Data]) -> None:
     keys = [name for name, field in part.model_fields.items() if not field.exclude]
     # The only choice there is needs no explanation.
     assert [key for key in keys if not re.search(rf"\b{key}\b", PAGE) and key != "selection"] == []
+
+
+def test_the_keys_of_a_recipe_and_their_defaults_are_the_codes() -> None:
+    (table,) = re.findall(r"^`recipe` has these keys.*?\n\|[-|]+\n(.*?)\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    said: dict[str, str] = {}
+    for line in table.splitlines():
+        keys, defaults, _ = (cell.strip() for cell in line.strip("|").split("|"))
+        said |= dict(zip(re.findall(r"`(\w+)`", keys), re.split(r", (?![^\[]*\])", defaults), strict=True))
+    assert said.keys() == Recipe.model_fields.keys()
+    # Of `epochs` and `steps` one has to be given.
+    optional = {name: field for name, field in Recipe.model_fields.items() if not field.is_required()}
+    defaults = {name: field.default for name, field in optional.items() if name not in {"epochs", "steps"}}
+    assert defaults.pop("augmentation") == Augmentation.model_validate(json.loads(said.pop("augmentation")))
+    assert {key: json.loads(text) for key, text in said.items() if text != "-"} == json.loads(json.dumps(defaults))
 
 
 def test_the_page_names_every_kind_and_every_suite() -> None:
