@@ -36,8 +36,8 @@ class Lettering:
 NAMES = Lettering(6.4, 10, 3)
 """At the style sheet's 11 px, on a wide window."""
 
-RANKS = Lettering(9.9, 15, 4)
-"""At the 17 px that a narrow window has, where a rank stands in for a name."""
+RANKS = Lettering(12.6, 15, 4)
+"""At the 17 px that a narrow window has, where a rank stands in for a name: `#` is a wide letter."""
 
 
 @dataclass(frozen=True)
