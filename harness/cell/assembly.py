@@ -198,6 +198,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def hashed_files(results: Path, cell: Cell, trained: Path) -> list[Path]:
+    """The large files that a cell's record states the hash of, which a user may have freed. trained: the folder of phase `train`."""
+    checkpoint, oracle = trained / "checkpoint.safetensors", own_oracle_phase(results, cell)
+    return [checkpoint] if oracle is None else [checkpoint, oracle.folder / "oracle.safetensors"]
+
+
 def hashed(path: Path) -> str:
     """The sha256 of a file that a finished phase holds; InputError likewise."""
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from harness.cell.assembly import hashed_files
 from harness.cell.keys import made_from, records_folder
-from harness.cell.phases import accept, set_aside
+from harness.cell.phases import Phase, accept, set_aside
 from harness.errors import InputError
-from harness.matrix.plan import Plan, prerequisites
+from harness.matrix.plan import CellState, Plan, prerequisites
+from harness.suite import Cell
 
 
 def refuse_stale(plan: Plan) -> None:
@@ -20,7 +22,9 @@ def refuse_stale(plan: Plan) -> None:
 
 
 def accept_stale(plan: Plan) -> None:
-    """Keep every stale phase as it is; the records say so."""
+    """Keep every stale phase as it is; the records say so. InputError, and nothing touched, as `refuse_unrecordable` has it."""
+    for cell in outdated(plan):
+        refuse_unrecordable(plan, cell)
     # First: a record that stayed when this was killed would keep a row without its flag.
     forget_records(plan)
     for phase, _ in plan.stale:
@@ -31,26 +35,56 @@ def redo_stale(plan: Plan) -> None:
     """Move every stale phase aside, and with it the phases of its cell that were made from it.
 
     What was made from something goes before it: killed in between, this has to be asked for again, and nothing counts as done that
-    rests on what is made anew.
+    rests on what is made anew. InputError, and nothing touched, as `refuse_unrecordable` has it.
     """
+    moved = {cell.cell.id: phases_to_redo(plan, cell) for cell in plan.cells}
+    for cell in outdated(plan):
+        if not any(phase.name == "train" for phase in moved[cell.cell.id]):
+            refuse_unrecordable(plan, cell)
     forget_records(plan)
-    stale_oracles = {phase.folder for phase, state in plan.artefacts if state.state == "stale"}
-    for cell in plan.cells:
-        rests_on_stale = any(phase.folder in stale_oracles for phase in prerequisites(plan.results, cell.cell))
-        stale = {phase.name for phase, _ in cell.stale} | ({"train"} if rests_on_stale else set())
-        for phase, _ in reversed(cell.states):
-            if phase.folder.is_dir() and (phase.name in stale or stale & made_from(phase.name)):
-                set_aside(phase.folder)
+    for phases in moved.values():
+        for phase in reversed(phases):
+            set_aside(phase.folder)
     for phase, state in plan.artefacts:
         if state.state == "stale":
             set_aside(phase.folder)
 
 
+def phases_to_redo(plan: Plan, cell: CellState) -> list[Phase]:
+    """The phases of a cell that are there, and stale or made from what is stale; in order."""
+    stale_oracles = {phase.folder for phase, state in plan.artefacts if state.state == "stale"}
+    rests_on_stale = any(phase.folder in stale_oracles for phase in prerequisites(plan.results, cell.cell))
+    stale = {phase.name for phase, _ in cell.stale} | ({"train"} if rests_on_stale else set())
+    return [
+        phase
+        for phase, _ in cell.states
+        if phase.folder.is_dir() and (phase.name in stale or stale & made_from(phase.name))
+    ]
+
+
+def refuse_unrecordable(plan: Plan, cell: CellState) -> None:
+    """InputError where a cell that stays trained as it is lacks a file that its record states the hash of: it was freed."""
+    train, state = cell.states[0]
+    if not isinstance(cell.cell, Cell) or state.state not in {"done", "stale"}:
+        return
+    for path in hashed_files(plan.results, cell.cell, train.folder):
+        if not path.is_file():
+            raise InputError(
+                f"{path}: it is gone, and without it no record of {cell.cell.id} can be made in place of the one that would be moved "
+                f"aside; nothing was touched. Leave the cell out by --skip, or move {train.folder} away and run the same again: it is then "
+                "trained anew"
+            )
+
+
+def outdated(plan: Plan) -> list[CellState]:
+    """The cells whose records don't hold any more, for some of what they were made from is stale."""
+    touched = any(state.state == "stale" for _, state in plan.artefacts)
+    return [cell for cell in plan.cells if cell.stale or touched]
+
+
 def forget_records(plan: Plan) -> None:
     """Move the records of cells with stale phases to `superseded/`: they are assembled anew."""
-    touched = any(state.state == "stale" for _, state in plan.artefacts)
-    for cell in plan.cells:
-        if cell.stale or touched:
-            record = records_folder(plan.results, plan.suite.name) / f"{cell.cell.id}.json"
-            if record.is_file():
-                set_aside(record)
+    for cell in outdated(plan):
+        record = records_folder(plan.results, plan.suite.name) / f"{cell.cell.id}.json"
+        if record.is_file():
+            set_aside(record)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,12 @@ from harness.cell.run import run_cell
 from harness.cli.plan import artefact_rows
 from harness.errors import InputError
 from harness.matrix import stale
-from harness.matrix.plan import Plan, make_plan, prerequisites
+from harness.matrix.plan import CellState, Plan, make_plan, prerequisites
 from harness.matrix.stale import accept_stale, redo_stale
 from harness.suite import Choice, load_suite
 from tests.benchmarks.finished import finished
+
+Become = Callable[[Plan], None]
 
 
 def of_other_code(phase: Phase, *files: str) -> None:
@@ -38,6 +42,13 @@ def outdated(tmp_path: Path) -> Plan:
     return again(tmp_path)
 
 
+def large_files(plan: Plan) -> list[Path]:
+    """Every checkpoint, and the oracle."""
+    oracles = [phase.folder for phase, _ in plan.artefacts if phase.folder.parent.name == "oracle"]
+    checkpoints = [cell.phases.all()[0].folder / "checkpoint.safetensors" for cell in plan.cells]
+    return [*checkpoints, *(folder / "oracle.safetensors" for folder in oracles)]
+
+
 def again(results: Path) -> Plan:
     return make_plan(load_suite("mini"), results, Choice(seeds=1))
 
@@ -48,6 +59,37 @@ def test_a_plan_names_every_file_that_changed_of_an_artefact_too(tmp_path: Path)
     of_other_code(phase, *files)
     row = next(row for row in artefact_rows(again(tmp_path)) if row["state"] == "stale")
     assert (row["changed"], row["why"].endswith("harness/d.py and 2 more")) == (files, True)
+
+
+@pytest.mark.parametrize("become", [accept_stale, redo_stale])
+@pytest.mark.parametrize("which", [0, -1], ids=["checkpoint", "oracle"])
+def test_no_record_is_moved_aside_that_could_not_be_made_again(tmp_path: Path, which: int, become: Become) -> None:
+    """A row whose checkpoint was freed would be lost for good."""
+    plan = finished(tmp_path, 1)
+    for cell in plan.cells:
+        of_other_code(next(phase for phase in cell.phases.all() if phase.name == "score-test"))
+    gone = large_files(plan)[which]
+    gone.unlink()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=f"{re.escape(str(gone))}.*--skip"):
+        become(again(tmp_path))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert len(again(tmp_path).stale) == len(plan.cells)
+
+
+def test_what_is_trained_anew_needs_no_checkpoint(outdated: Plan) -> None:
+    baseline = next(cell for cell in outdated.cells if cell.stale)
+    (baseline.phases.all()[0].folder / "checkpoint.safetensors").unlink()
+    oracle = large_files(outdated)[-1]
+    oracle.unlink()
+    rested = [cell for cell in outdated.cells if any(phase.folder == oracle.parent for phase in needed(outdated, cell))]
+    redo_stale(outdated)
+    for cell in (baseline, *rested):
+        assert not cell.phases.all()[0].folder.is_dir()
+
+
+def needed(plan: Plan, cell: CellState) -> list[Phase]:
+    return prerequisites(plan.results, cell.cell)
 
 
 def killed_after(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
