@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from harness.report.arms import Arm
 from harness.report.columns import Column
-from harness.report.costs import Timing, TimingKey, machine_of
+from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, machine_of
 from harness.report.leaderboard import Leaderboard, Section, Timings, Unscored
 from harness.report.rows import Difference, Gain, Row, Score
 from harness.report.text import counted, mebibytes, number, p_text, points, significant
@@ -295,7 +295,7 @@ def training_tables(board: Leaderboard) -> list[Table]:
                 (
                     *names_of(arm),
                     number(cost.seconds_per_step, 4),
-                    step_ratio_text(cost.step_ratio, at_least=cost.step_ratio_is_lower_bound),
+                    step_ratio_text(cost),
                     number(cost.seconds / 60, 1),
                     str(cost.steps),
                     str(cost.batch_size),
@@ -307,12 +307,13 @@ def training_tables(board: Leaderboard) -> list[Table]:
     return [Table(machine, header, tuple(rows[machine]), 3) for machine in sorted(rows)]
 
 
-def step_ratio_text(ratio: tuple[float, float, float] | None, *, at_least: bool) -> str:
-    """`median (low to high)`, behind `≥` where some of the cost was left out; blank where nothing was measured."""
-    if ratio is None:
+def step_ratio_text(cost: TrainingCostOfArm) -> str:
+    """`median (low to high)`, behind `≥` where some of the cost was left out, then its flags; blank where nothing was measured."""
+    if cost.step_ratio is None:
         return ""
-    middle, low, high = (number(value, 2) for value in ratio)
-    return f"{'≥ ' if at_least else ''}{middle} ({low} to {high})"
+    middle, low, high = (number(value, 2) for value in cost.step_ratio)
+    ratio = f"{'≥ ' if cost.step_ratio_is_lower_bound else ''}{middle} ({low} to {high})"
+    return ", ".join((ratio, *cost.step_flags))
 
 
 def summary_table(board: Leaderboard) -> Table:

@@ -94,6 +94,7 @@ class TrainingCostOfArm:
 
     seconds_per_step: of the cells' median steps. seconds: of all steps. step_ratio: step time over the baseline's, the median over the
     cells that measured it, with the lowest and highest block of any; a lower bound where a record's protocol left something out.
+    step_flags: what spoke against a quiet measurement of step_ratio.
     """
 
     machine: str
@@ -106,6 +107,7 @@ class TrainingCostOfArm:
     peak_memory_bytes: int | None
     step_ratio: tuple[float, float, float] | None
     step_ratio_is_lower_bound: bool
+    step_flags: tuple[str, ...]
 
 
 def machine_of(environment: Environment, device: str) -> str:
@@ -160,7 +162,7 @@ def timing_of(key: TimingKey, runs: Sequence[Throughput]) -> Timing:
         gflops_is_lower_bound=any(run.gflops_is_lower_bound for run in runs),
         parameters=max(run.parameters for run in runs),
         peak_memory_bytes=largest(run.peak_memory_bytes for run in runs),
-        flags=tuple(sorted({flag for run in runs for flag in run.flags})),
+        flags=flags_of(runs),
         p50_range=range_of([run.p50_range_ms for run in runs if run.p50_range_ms is not None]),
         h2d_p50=middle(p50_of(run.h2d_ms) for run in runs),
         pre_p50=middle(p50_of(run.pre_ms) for run in runs),
@@ -227,7 +229,7 @@ def inference_cost(title: str, graph: str, costs: Sequence[InferenceCost]) -> In
         ratio=ratio_over(costs),
         model_ms=median(cost.model_ms for cost in costs),
         baseline_model_ms=median(cost.baseline_model_ms for cost in costs),
-        flags=tuple(sorted({flag for cost in costs for flag in cost.flags})),
+        flags=flags_of(costs),
     )
 
 
@@ -255,6 +257,7 @@ def training_cost(machine: str, records: Sequence[Record]) -> TrainingCostOfArm:
         peak_memory_bytes=largest(run.peak_memory_bytes for run in runs),
         step_ratio=ratio_over(steps) if steps else None,
         step_ratio_is_lower_bound=any(left_out_of_step_cost(record) for record in records),
+        step_flags=flags_of(steps),
     )
 
 
@@ -271,6 +274,11 @@ def ratio_over(costs: Sequence[InferenceCost] | Sequence[StepCost]) -> tuple[flo
         min(cost.ratio_low for cost in costs),
         max(cost.ratio_high for cost in costs),
     )
+
+
+def flags_of(measurements: Iterable[Throughput | InferenceCost | StepCost]) -> tuple[str, ...]:
+    """Every flag that any of the measurements carries, sorted."""
+    return tuple(sorted({flag for measured in measurements for flag in measured.flags}))
 
 
 def largest(values: Iterable[Number | None]) -> Number | None:

@@ -28,11 +28,11 @@ TIMING = (
     "post_p50_ms", "relative", "gflops", "gflops_is_lower_bound", "parameters", "inference_peak_bytes", "timing_flags",
     "p50_low_ms", "p50_high_ms", "h2d_p50_ms", "pre_p50_ms", "end_to_end_p50_ms", "images_per_second_at_16", "best_batch",
     "best_images_per_second", "inference_reserved_bytes", "inference_resident_bytes", "score_change", "inference_ratio",
-    "inference_ratio_low", "inference_ratio_high",
+    "inference_ratio_low", "inference_ratio_high", "inference_flags",
 )  # fmt: skip
 TRAINING = (
     "training_machine", "seconds_per_step", "training_seconds", "steps", "batch_size", "micro_batch_size", "training_peak_bytes",
-    "step_ratio", "step_ratio_low", "step_ratio_high",
+    "step_ratio", "step_ratio_low", "step_ratio_high", "step_flags",
 )  # fmt: skip
 PUBLISHED = (
     "published_as", "implementation", "published_variant", "published_kind", "evaluator", "published_selection", "caveats",
@@ -177,7 +177,8 @@ def timing_cells(timing: Timing) -> dict[str, str]:
 def inference_cells(cost: InferenceCostOfArm) -> dict[str, str]:
     """What an arm's method costs at inference, its network run as it is."""
     names = ("inference_ratio", "inference_ratio_low", "inference_ratio_high")
-    return {name: number(value, 4) for name, value in zip(names, cost.ratio, strict=True)}
+    ratios = {name: number(value, 4) for name, value in zip(names, cost.ratio, strict=True)}
+    return ratios | {"inference_flags": csv_text("; ".join(cost.flags))}
 
 
 def training_cells(cost: TrainingCostOfArm) -> dict[str, str]:
@@ -196,6 +197,7 @@ def training_cells(cost: TrainingCostOfArm) -> dict[str, str]:
                 ("step_ratio", "step_ratio_low", "step_ratio_high"), cost.step_ratio or (), strict=False
             )
         },
+        "step_flags": csv_text("; ".join(cost.step_flags)),
     }
 
 

@@ -85,7 +85,8 @@ CUDA graph."""
 HOW_TO_READ_TRAINING = (
     "Means over the cells, of the training steps alone: *s/step* of each cell's median step, *Minutes* of all its steps, the slow ones "
     "too. Compare within one table only. *Step × baseline* is a step's time over the baseline's, both in turns in one process: the "
-    "median of its blocks (the lowest to the highest); ≥ where its protocol, step-cost/1, left out what `lambda_mode: ratio` measures."
+    "median of its blocks (the lowest to the highest); ≥ where its protocol, step-cost/1, left out what `lambda_mode: ratio` measures; "
+    "the words behind it are flags of that measurement."
 )
 
 HOW_TO_READ_OWN_TIMES = (

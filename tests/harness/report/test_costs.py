@@ -153,7 +153,11 @@ def test_figures_over_seeds_are_medians_that_one_slow_seed_does_not_move(made: A
             seconds_per_step=p50 / 100, seconds=p50, peak_memory_bytes=int(p50), micro_batch_size=16 >> seed
         )
         beside_baseline = step_cost(
-            ratio=p50 / 10, ratio_low=p50 / 10 - 0.5, ratio_high=p50 / 10 + 0.5, protocol=f"step-cost/{1 + (seed != 1)}"
+            ratio=p50 / 10,
+            ratio_low=p50 / 10 - 0.5,
+            ratio_high=p50 / 10 + 0.5,
+            protocol=f"step-cost/{1 + (seed != 1)}",
+            flags=(f"s{seed}",),
         )
         record = made.record(
             tmp_path, made.split(), method="samiro", seed=seed, throughput=(timed,), inference_cost=costs, training=trained,
@@ -172,6 +176,7 @@ def test_figures_over_seeds_are_medians_that_one_slow_seed_does_not_move(made: A
     }  # fmt: skip
     assert {name: float(line[name]) for name in expected} == pytest.approx(expected, abs=1e-4)
     assert (line["timing_flags"], line["gflops_is_lower_bound"]) == ("f0; f1; f2", "true")
+    assert (line["inference_flags"], line["step_flags"]) == ("c0; c1; c2", "s0; s1; s2")
     (table,) = timing_tables(board)
     assert (column(table, "Cells"), column(table, "Iterations")) == (["3"], ["300"])
     assert column(table, "Flags") == ["f0, f1, f2"]
@@ -181,7 +186,7 @@ def test_figures_over_seeds_are_medians_that_one_slow_seed_does_not_move(made: A
     (table,) = training_tables(board)
     assert (column(table, "Micro-batch"), column(table, "Cells")) == (["4, 8, 16"], ["3"])
     assert (column(table, "Batch"), column(table, "Steps"), column(table, "Minutes")) == (["16"], ["200"], ["0.6"])
-    assert column(table, "Step × baseline") == ["≥ 1.10 (0.50 to 9.50)"]
+    assert column(table, "Step × baseline") == ["≥ 1.10 (0.50 to 9.50), s0, s1, s2"]
 
 
 def test_the_batch_that_takes_most_images_a_second_need_not_be_the_largest(made: Any, tmp_path: Path) -> None:
