@@ -66,6 +66,9 @@ def picture_part(text: str) -> Part:
     return Part(*map(int, match.groups()))
 
 
+LaneWidth = Annotated[
+    int, typer.Option("--lane-width", metavar="PIXELS", min=2, max=1000, help="How wide lanes are painted.")
+]
 Crop = Annotated[
     Part | None,
     typer.Option(

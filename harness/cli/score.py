@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from harness.cli.options import LaneWidth
 from harness.files.stored import cache_folder, replaceable, write_text
 from harness.metrics import culane, culane_ports, llamas, tusimple
 from harness.metrics.canvas import IMAGE_SIZE, LANE_WIDTH, metric_on
@@ -90,9 +91,7 @@ def score_culane(
     image_size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Of the images, where they aren't of CULane's 1640x590.")
     ] = None,
-    lane_width: Annotated[
-        int, typer.Option(metavar="PIXELS", min=2, max=1000, help="How wide lanes are painted.")
-    ] = LANE_WIDTH,
+    lane_width: LaneWidth = LANE_WIDTH,
     iou: Thresholds = None,
     per_image: PerImage = None,
     strict: Strict = False,

@@ -13,8 +13,9 @@ import typer
 from rich.console import Console
 
 from harness.cli.console import say
-from harness.cli.options import RESULTS, Crop, Json, Only, Results, Seeds, Skip, Tier
+from harness.cli.options import RESULTS, Crop, Json, LaneWidth, Only, Results, Seeds, Skip, Tier
 from harness.errors import InputError
+from harness.metrics.canvas import LANE_WIDTH
 
 if TYPE_CHECKING:
     from harness.prediction.labelled import Candidate, Scored
@@ -43,6 +44,7 @@ def transfer(
     skip: Skip = None,
     tier: Tier = None,
     crop: Crop = None,
+    lane_width: LaneWidth = LANE_WIDTH,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Keep transfer.md, transfer.csv and all predictions in a folder that is new."),
@@ -74,7 +76,7 @@ def transfer(
 
     chosen = chosen_device(device)
     with folder_of_predictions(out) as place, Console(stderr=True).status("") as status:
-        labelled = open_labelled(folder, split)
+        labelled = open_labelled(folder, split, lane_width)
         others = further_candidates(checkpoint or ())
         trained, left_out = trained_cells(suite, results, Choice(seeds, only or (), skip or (), tier))
         if not trained and not others:

@@ -71,8 +71,8 @@ def refuse_unrecordable(plan: Plan, cell: CellState) -> None:
         if not path.is_file():
             raise InputError(
                 f"{path}: it is gone, and without it no record of {cell.cell.id} can be made in place of the one that would be moved "
-                f"aside; nothing was touched. Leave the cell out by --skip, or move {train.folder} away and run the same again: it is then "
-                "trained anew"
+                f"aside; nothing was touched. Leave the cell out by --skip, or move {train.folder} away and run the same again: it is "
+                "trained anew then"
             )
 
 

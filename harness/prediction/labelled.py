@@ -73,12 +73,12 @@ class LabelledFolder:
 
     @property
     def metric(self) -> str:
-        """Its name, which tells the size of the images where it isn't CULane's."""
-        return scoring_on(SCORINGS["culane"], self.dataset.image_size, LANE_WIDTH).metric
+        """Its name, which tells the images' size and the lanes' width where these aren't CULane's."""
+        return scoring_on(SCORINGS["culane"], self.dataset.image_size, self.dataset.lane_width or LANE_WIDTH).metric
 
 
-def open_labelled(root: Path, split: str) -> LabelledFolder:
-    """Open a folder and look at all that scoring will need of it.
+def open_labelled(root: Path, split: str, lane_width: int) -> LabelledFolder:
+    """Open a folder, whose lanes are to be painted so many pixels wide, and look at all that scoring will need of it.
 
     Raises InputError if it isn't in CULane's layout, and for a listed image that isn't there, a label that is missing or damaged,
     images of several sizes, and labels without a single lane.
@@ -86,7 +86,7 @@ def open_labelled(root: Path, split: str) -> LabelledFolder:
     if not root.is_dir():
         what = "is a file" if root.exists() else "no such folder"
         raise InputError(f"{root}: {what}; give a folder that `samiro-bench data masks` or `data convert` wrote")
-    dataset = CULane(root)
+    dataset = CULane(root, lane_width=lane_width)
     frames = dataset.frames(split)
     for frame in frames:
         listed = dataset.root / dataset.scored_files(split)[0]

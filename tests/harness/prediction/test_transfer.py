@@ -86,6 +86,18 @@ def test_cells_are_chosen_and_a_crop_is_taken_as_elsewhere(here: Path, capsys: p
     assert (row["found"], row["missed"]) == (2, 4)
 
 
+def test_lanes_are_as_wide_as_asked_and_the_metric_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At 30 px a post that is missed by 9 px is found (IoU .5 to .55); at 20 px it isn't, at 90 px its IoU is above .75."""
+    train("posts.yaml")
+    words = ("--only", "dataset=near,seed=0", "--lane-width")
+    found = answer(capsys, *words, "20")
+    assert (found["metric"], found["rows"][0]["found"]) == ("culane/official (1640x590, lanes 20 px wide)", 0)
+    (row,) = answer(capsys, *words, "30")["rows"]
+    assert (row["found"], row["f1_75"]) == (3, 0.0)
+    (row,) = answer(capsys, *words, "90")["rows"]
+    assert (row["found"], row["f1_75"]) == (3, pytest.approx(2 / 3))
+
+
 def test_stale_cells_are_scored_and_named_and_those_without_a_checkpoint_left_out(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
