@@ -26,7 +26,7 @@ def refuse_misfits(suite: Suite, cells: Iterable[Cell]) -> None:
     rows: set[tuple[str, str, str]] = set()
     for cell in cells:
         # Cells that differ in the seed alone are of one kind, which takes longer to say.
-        row = (cell.adapter, cell.identity.dataset, cell.identity.method)
+        row = (cell.identity.detector, cell.identity.dataset, cell.identity.method)
         if row in rows or isinstance(cell.method, BaselineConfiguration):
             continue
         rows.add(row)
@@ -41,7 +41,7 @@ def refuse_misfits(suite: Suite, cells: Iterable[Cell]) -> None:
             told = str(error)
             if told.startswith(KEY) and not told.startswith(f"{KEY}training."):
                 told = f"{KEY}methods.{cell.identity.method}.{told.removeprefix(KEY)}"
-            raise InputError(f"{suite.file}: {told} (detector {cell.meta.name!r})") from error
+            raise InputError(f"{suite.file}: {told} (detector {cell.identity.detector!r})") from error
 
 
 def check_micro_batches(cell: Cell) -> None:

@@ -138,7 +138,7 @@ def memory_needs(cells: Iterable[Cell], training_images: Mapping[str, int]) -> l
     needs: dict[str, Need] = {}
     for cell in cells:
         dataset = cell.identity.dataset
-        name = f"{dataset} {cell.meta.name}"
+        name = f"{dataset} {cell.identity.detector}"
         if name not in needs and dataset in training_images:
             wanted = decoded_bytes(cell, training_images[dataset])
             allowed = round(cell.training.cache_gigabytes * GIGABYTE)

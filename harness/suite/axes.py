@@ -87,8 +87,10 @@ def fits(condition: Condition, cell: Point | Identity) -> bool:
     ) and (condition.seed is None or cell.seed in condition.seed)
 
 
-def variant_name(key: str) -> str:
-    """The name in tables of what a suite lists among its detectors: a variant's, or a program's."""
+def variant_name(suite: Suite, key: str) -> str:
+    """The name in tables of what a suite lists among its detectors: a variant's, a program's, or one of the suite's own."""
+    if suite.detectors[key].adapter is not None:
+        return key
     return read_program(Path(key)).program.name if is_program(key) else known_detector(key).meta.name
 
 
@@ -96,7 +98,7 @@ def axes_of(suite: Suite) -> Axes:
     """The axes of a suite. InputError as `find_adapter` on a detector that there isn't."""
     return Axes(
         {name: name for name in suite.datasets},
-        {key: variant_name(key) for key in suite.detectors},
+        {key: variant_name(suite, key) for key in suite.detectors},
         {name: name for name in suite.methods},
     )
 

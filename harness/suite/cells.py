@@ -13,7 +13,7 @@ from harness.methods.config import MethodConfiguration, OracleConfiguration
 from harness.records.record import Identity, identity_hash
 from harness.records.timings import ProtocolName
 from harness.rendered.spec import dataset_key
-from harness.suite.axes import Point
+from harness.suite.axes import Point, variant_name
 from harness.suite.choice import EVERYTHING, Choice, chosen_points
 from harness.suite.evaluations import evaluations_of
 from harness.suite.known import known_detector
@@ -24,6 +24,7 @@ from harness.suite.schema import (
     OraclePart,
     Suite,
     TrainingPart,
+    adapter_named,
     form_of,
     oracle_of,
 )
@@ -147,15 +148,15 @@ def cell_id(identity: Identity) -> str:
 def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
     """Resolve one point of the matrix."""
     dataset, method = suite.datasets[point.dataset], suite.methods[point.method]
-    form = form_of(dataset)
+    form, adapter = form_of(dataset), adapter_named(suite, point.detector)
     oracle_name = oracle_of(method)
     asked = None if oracle_name is None else oracle_for(suite, oracle_name, point.dataset)
     shuffled = asked is not None and asked.configuration.kind == "shuffled"
     oracle = oracle_for(suite, asked.configuration.backbone, point.dataset) if asked and shuffled else asked
     evaluations = evaluations_of(suite, point.dataset)
     identity = Identity(
-        detector=meta.name,
-        detector_meta=described(meta, form, point.detector),
+        detector=variant_name(suite, point.detector),
+        detector_meta=described(meta, form, adapter),
         form=form,
         method=point.method,
         method_configuration=method.model_dump(mode="json", by_alias=True),
@@ -180,7 +181,7 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         id=cell_id(identity),
         suite=suite.name,
         identity=identity,
-        adapter=point.detector,
+        adapter=adapter,
         meta=meta,
         form=form,
         method=method,

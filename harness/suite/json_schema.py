@@ -28,7 +28,7 @@ def suite_schema() -> dict[str, Any]:
     (pattern,) = methods.pop("patternProperties")
     methods |= methods_schema() | {"propertyNames": {"pattern": pattern}}
     definitions = schema["$defs"]
-    for name in ("DetectorPart", "FormOverrides"):
+    for name in ("DetectorPart", "NamedDetectorPart", "FormOverrides"):
         keys = definitions[name]["properties"]
         keys["recipe"] |= overrides_schema(Recipe, definitions)
         keys["input"] |= overrides_schema(InputSize, definitions)

@@ -10,7 +10,7 @@ from typing import Any
 
 from detectors.backbone_sources import BACKBONES
 from detectors.programs import read_program
-from detectors.registry import is_program, rooted
+from detectors.registry import adapter_file, detector_names, is_program, rooted
 from harness.datasets.roots import refuse_shared_variable
 from harness.errors import InputError, did_you_mean
 from harness.files.stored import expanded
@@ -21,7 +21,7 @@ from harness.suite.axes import Point, check_axes, fitting, points_of, variant_na
 from harness.suite.evaluations import evaluations_of, single_evaluations, splits_read, trained_on
 from harness.suite.known import known_detector
 from harness.suite.overrides import start_of
-from harness.suite.schema import NAME, DetectorPart, Suite, form_of, oracle_of
+from harness.suite.schema import NAME, NamedDetectorPart, Suite, adapter_named, form_of, oracle_of
 from harness.suite.tiers import check_tiers
 from harness.suite.trial import check_input, check_start
 from harness.weights.cache import rooted_weights
@@ -114,12 +114,19 @@ def method_part(path: Path, name: object, part: object) -> MethodConfiguration:
 def rooted_keys(path: Path, parts: dict[Any, Any]) -> dict[Any, Any]:
     """The entries of `detectors` with adapter files and files of weights where they lie from the suite's folder."""
     found = {
-        rooted(key, path.parent) if isinstance(key, str) else key: rooted_part(path, part)
+        rooted(key, path.parent) if isinstance(key, str) else key: rooted_adapter(path, rooted_part(path, part))
         for key, part in parts.items()
     }
     if len(found) < len(parts):
         raise InputError(f"{path}: key 'detectors': one adapter stands twice under two paths; name it once")
     return found
+
+
+def rooted_adapter(path: Path, part: Any) -> Any:
+    """One entry of `detectors`, with the file of its adapter where that lies from the suite's folder."""
+    if not (isinstance(part, dict) and isinstance(part.get("adapter"), str)):
+        return part
+    return {**part, "adapter": rooted(part["adapter"], path.parent)}
 
 
 def rooted_part(path: Path, part: Any) -> Any:
@@ -216,21 +223,46 @@ def check_splits(suite: Suite) -> None:
 
 
 def check_detectors(suite: Suite) -> None:
-    """Every detector is one that there is."""
+    """Every detector is one that there is, and a name of the suite's own is nobody else's."""
     for name, part in suite.detectors.items():
+        if part.adapter is not None:
+            check_adapter(suite, name, part.adapter)
         try:
-            variant_name(name)
+            variant = variant_name(suite, name)
         except InputError as error:
             raise InputError(f"{suite.file}: key 'detectors.{name}': {error}") from error
-        if is_program(name) and part != DetectorPart():
+        if is_program(name) and part != NamedDetectorPart():
             raise InputError(
                 f"{suite.file}: key 'detectors.{name}': a program is run as its description says: leave the overrides out"
             )
         if is_program(name) and all(method.kind != "baseline" for method in suite.methods.values()):
             raise InputError(
-                f"{suite.file}: key 'methods': {variant_name(name)} is a program, to which no method can be attached: name a "
+                f"{suite.file}: key 'methods': {variant} is a program, to which no method can be attached: name a "
                 "method of kind 'baseline' as well"
             )
+    for name in (name for name, part in suite.detectors.items() if part.adapter is not None):
+        others = [variant_name(suite, other) for other in suite.detectors if other != name]
+        if name in {*detector_names(), *others}:
+            raise InputError(
+                f"{suite.file}: key 'detectors.{name}': a detector is called {name!r} already: give another name"
+            )
+
+
+def check_adapter(suite: Suite, name: str, adapter: str) -> None:
+    """What a suite gives a detector for a name is one, and stands for an adapter that there is."""
+    key = f"detectors.{name}"
+    if not re.fullmatch(NAME, name) or is_program(name) or adapter_file(name):
+        raise InputError(
+            f"{suite.file}: key '{key}': {name!r} is no name: beside 'adapter' give one of letters from a to z, digits and _ . + -"
+        )
+    if is_program(adapter):
+        raise InputError(
+            f"{suite.file}: key '{key}.adapter': a program is run as its description says: list {adapter} itself"
+        )
+    try:
+        known_detector(adapter)
+    except InputError as error:
+        raise InputError(f"{suite.file}: key '{key}.adapter': {error}") from error
 
 
 def check_programs(suite: Suite, points: Iterable[Point]) -> None:
@@ -257,8 +289,8 @@ def check_configurations(suite: Suite) -> None:
         if start_of(suite, detector, form_of(suite.datasets[dataset])) is None:
             lacking.setdefault(dataset, []).append(detector)
     for dataset, detectors in lacking.items():
-        form, names = form_of(suite.datasets[dataset]), [known_detector(detector).meta.name for detector in detectors]
-        there = ", ".join(known_detector(detectors[0]).meta.configurations)
+        form, names = form_of(suite.datasets[dataset]), [variant_name(suite, detector) for detector in detectors]
+        there = ", ".join(known_detector(adapter_named(suite, detectors[0])).meta.configurations)
         raise InputError(
             f"{suite.file}: key 'detectors.{detectors[0]}': has no configuration for form {form!r} of dataset {dataset!r}, "
             f"but for {there}; write under 'exclude' the line `- {{dataset: {dataset}, detector: [{', '.join(names)}]}}`, "

@@ -10,7 +10,7 @@ from detectors.registry import detector_class
 from harness.errors import InputError
 from harness.files.validation import validated
 from harness.suite.known import asked_of, known_detector
-from harness.suite.schema import FormOverrides, Overrides, Suite
+from harness.suite.schema import FormOverrides, Overrides, Suite, adapter_named
 from harness.weights.cache import weights_state
 
 
@@ -29,7 +29,7 @@ def start_of(suite: Suite, detector: str, form: Form) -> Configuration | None:
 
     InputError where `like` names a form that the detector has no configuration for either.
     """
-    configurations = known_detector(detector).meta.configurations
+    configurations = known_detector(adapter_named(suite, detector)).meta.configurations
     if form in configurations:
         return configurations[form]
     for key, part in reversed(layers(suite, detector, form)):
@@ -50,7 +50,7 @@ def resolved_meta(suite: Suite, detector: str, form: Form) -> DetectorMeta:
     """
     over = [[key, part.model_dump(mode="json", exclude_unset=True)] for key, part in layers(suite, detector, form)]
     value = asked_of(
-        detector,
+        adapter_named(suite, detector),
         "resolved",
         [form, over],
         lambda: laid_over(suite, detector, form).model_dump(mode="json"),
@@ -69,7 +69,8 @@ def laid_over(suite: Suite, detector: str, form: Form) -> DetectorMeta:
     start = start_of(suite, detector, form)
     assert start is not None
     value = start.model_dump()
-    options = detector_class(detector).architecture
+    adapter = adapter_named(suite, detector)
+    options = detector_class(adapter).architecture
     for key, part in layers(suite, detector, form):
         if "steps" in part.recipe:
             value["recipe"]["epochs"] = None
@@ -83,7 +84,7 @@ def laid_over(suite: Suite, detector: str, form: Form) -> DetectorMeta:
         validated(Configuration, value, where=suite.file, under=key)
     architecture = validated(options, value["architecture"], where=suite.file, under=f"detectors.{detector}")
     value["architecture"] = architecture.model_dump(mode="json")
-    return known_detector(detector).meta.model_copy(
+    return known_detector(adapter).meta.model_copy(
         update={"configurations": {form: Configuration.model_validate(value)}}
     )
 

@@ -125,6 +125,13 @@ class DetectorPart(Overrides):
     """Overrides for one form of dataset, laid over those for all."""
 
 
+class NamedDetectorPart(DetectorPart):
+    """What a suite lists among its detectors."""
+
+    adapter: str | None = None
+    """The detector that a name of the suite's own stands for: with other overrides it is a row of its own. Default: the key."""
+
+
 class TrainingPart(Part):
     """What holds for all cells. All but `device`, `workers`, `cache_gigabytes`, `checkpoint_seconds`, `tensorboard` is identity."""
 
@@ -273,9 +280,9 @@ class Suite(Part):
     defaults: DetectorPart = DetectorPart()
     """What every detector's own overrides are laid over."""
     detectors: dict[
-        str, Annotated[DetectorPart, BeforeValidator(filled, json_schema_input_type=DetectorPart | None)]
+        str, Annotated[NamedDetectorPart, BeforeValidator(filled, json_schema_input_type=NamedDetectorPart | None)]
     ] = Field(min_length=1)
-    """Names, or path/to/file.py:Class from the suite's folder, with overrides or nothing."""
+    """Names, or path/to/file.py:Class from the suite's folder, with overrides or nothing; or names of its own, with an `adapter`."""
     methods: dict[Name, MethodConfiguration] = Field(min_length=1)
     """Names with options; `kind` defaults to the name."""
     seeds: Seeds = 1
@@ -298,6 +305,11 @@ class Suite(Part):
 def oracle_of(method: MethodConfiguration) -> str | None:
     """The name of the oracle that a method needs, None if it needs none."""
     return method.oracle if isinstance(method, RegularizedConfiguration) and method.lambda_ > 0 else None
+
+
+def adapter_named(suite: Suite, detector: str) -> str:
+    """How the registry finds a detector that a suite lists: by its key, or by what the key stands for."""
+    return suite.detectors[detector].adapter or detector
 
 
 def form_of(dataset: DatasetPart) -> Form:

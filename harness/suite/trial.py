@@ -10,7 +10,7 @@ from detectors.registry import detector_class
 from harness.errors import InputError
 from harness.suite.known import asked_of, known_detector
 from harness.suite.overrides import resolved_meta, stated_at
-from harness.suite.schema import Suite
+from harness.suite.schema import Suite, adapter_named
 from harness.weights.cache import check_file
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def check_start(suite: Suite, detector: str, form: Form) -> None:
     if not meta.configurations[form].weights.startswith(FILE):
         return
     try:
-        check_file(built(detector, meta, form))
+        check_file(built(adapter_named(suite, detector), meta, form))
     except InputError as error:
         raise InputError(f"{suite.file}: key '{stated_at(suite, detector, form, 'weights')}': {error}") from error
 
@@ -35,14 +35,15 @@ def check_input(suite: Suite, detector: str, form: Form) -> None:
     """The network of a detector whose input a suite changes can take images of that size. InputError names the key."""
     meta = resolved_meta(suite, detector, form)
     size = meta.configurations[form].input.network
-    published = known_detector(detector).meta.configurations.get(form)
+    adapter = adapter_named(suite, detector)
+    published = known_detector(adapter).meta.configurations.get(form)
     if published is not None and published.input.network == size:
         return
     key = f"{stated_at(suite, detector, form, 'input')}.network"
     if min(size) < 1:
         raise InputError(f"{suite.file}: key '{key}': {list(size)} is no height and width; give two positive numbers")
     try:
-        asked_of(detector, "runs", [meta.model_dump(mode="json"), form], lambda: runs(detector, meta, form))
+        asked_of(adapter, "runs", [meta.model_dump(mode="json"), form], lambda: runs(adapter, meta, form))
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(
@@ -51,14 +52,14 @@ def check_input(suite: Suite, detector: str, form: Form) -> None:
         ) from error
 
 
-def built(detector: str, meta: DetectorMeta, form: Form) -> Detector:
+def built(adapter: str, meta: DetectorMeta, form: Form) -> Detector:
     """A detector without memory for its weights, or one with them where it can't be had without; no generator is moved on."""
     from harness.pytorch.weightless import weightless_if_possible
 
-    return weightless_if_possible(lambda: detector_class(detector)(meta, form))
+    return weightless_if_possible(lambda: detector_class(adapter)(meta, form))
 
 
-def runs(detector: str, meta: DetectorMeta, form: Form) -> bool:
+def runs(adapter: str, meta: DetectorMeta, form: Form) -> bool:
     """True, after two black images went through a new detector in training. Raises whatever its code raises."""
     import torch
 
@@ -68,6 +69,6 @@ def runs(detector: str, meta: DetectorMeta, form: Form) -> bool:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         weightless_if_possible(
-            lambda: detector_class(detector)(meta, form).train()(torch.zeros(shape, dtype=torch.uint8))
+            lambda: detector_class(adapter)(meta, form).train()(torch.zeros(shape, dtype=torch.uint8))
         )
     return True

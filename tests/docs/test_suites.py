@@ -18,10 +18,10 @@ from harness.suite.schema import (
     Condition,
     CorruptionPart,
     DatasetPart,
-    DetectorPart,
     EvaluationPart,
     FormOverrides,
     Inclusion,
+    NamedDetectorPart,
     Suite,
     TrainingPart,
 )
@@ -29,7 +29,7 @@ from tests.docs.pages import blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/suites.md").read_text()
-EXAMPLE, TIERS = blocks(PAGE, "yaml")
+EXAMPLE, ROWS, TIERS = blocks(PAGE, "yaml")
 
 
 def test_the_example_loads_and_has_the_cells_that_the_page_counts(
@@ -48,6 +48,13 @@ def test_the_example_loads_and_has_the_cells_that_the_page_counts(
     assert [part.recipe["steps"] for part in (suite.defaults, suite.detectors["resa_micro"])] == [220, 300]
 
 
+def test_a_detector_stands_in_two_rows_as_the_page_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(EXAMPLE), **yaml.safe_load(ROWS), "include": []}, sort_keys=False))
+    steps = {cell.identity.detector: cell.identity.recipe["steps"] for cell in cells_of(load_suite(str(path)))}
+    assert steps == {"resa_micro": 220, "resa_long": 880}
+
+
 def test_the_commands_of_the_page_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,7 +71,7 @@ def test_the_commands_of_the_page_run(
     [
         Suite,
         DatasetPart,
-        DetectorPart,
+        NamedDetectorPart,
         FormOverrides,
         TrainingPart,
         EvaluationPart,
