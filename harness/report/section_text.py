@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from harness.report.arms import what_differs
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Gain, Row, baselines_of
 from harness.report.scored import SectionKey
@@ -11,6 +12,9 @@ from harness.report.statistics import EFFECTIVE_CLIPS_FOR_NORMAL_QUANTILES
 from harness.report.text import counted
 
 SELECTION = {"last": "the last step's", "val-best": "the best on the validation split"}
+CHOSEN_OF_A_DETECTOR = {"detector_meta", "recipe", "weights"}
+"""What of an identity a suite's overrides of a detector change."""
+
 CONFIDENCE = {"published": "the detector's published one", "val-best": "the best on the validation split"}
 
 
@@ -64,9 +68,25 @@ def unpaired_notes(gains: Iterable[Gain]) -> list[str]:
     return [f"Δ {gain.arm.name}: pairs not used: {'; '.join(gain.not_used)}." for gain in gains if gain.not_used]
 
 
+def own_name_notes(rows: Iterable[Row]) -> list[str]:
+    """Which detectors go by a name that their suite gave them, and in what those of one adapter differ."""
+    identities = {row.arm.detector: row.arm.records[0].identity for row in rows}
+    named = {detector: identity.detector_meta.get("name", detector) for detector, identity in identities.items()}
+    notes = []
+    for adapter in dict.fromkeys(adapter for detector, adapter in named.items() if adapter != detector):
+        alike = [detector for detector, other in named.items() if other == adapter]
+        chosen = [identities[detector].model_dump(mode="json", include=CHOSEN_OF_A_DETECTOR) for detector in alike]
+        for detector, differing in zip(alike, what_differs(chosen), strict=True):
+            own = "" if detector == adapter else f" is {adapter}"
+            notes.append(f"{detector}{own}{f' with {differing}' if differing else ''}.")
+    return notes
+
+
 def section_notes(section: Section, board: Leaderboard) -> list[str]:
-    """Why rows aren't ranked, why pairs aren't used, which methods have no baseline, which times are flagged."""
-    notes = unranked_notes(section.rows) + unpaired_notes(section.gains)
+    """Which detectors go by names of the suite's own, why rows aren't ranked, why pairs aren't used, which methods have no baseline,
+    which times are flagged.
+    """
+    notes = own_name_notes(section.rows) + unranked_notes(section.rows) + unpaired_notes(section.gains)
     compared = {id(gain.arm) for gain in section.gains}
     baselines = baselines_of([row.arm for row in section.rows])
     notes += [

@@ -115,6 +115,26 @@ def test_a_method_without_a_baseline_is_named(made: Any, tmp_path: Path) -> None
     assert "ufld, samiro: no baseline of the same detector, recipe and data, so no gain." in text
 
 
+def named_by_its_suite(made: Any, folder: Path, detector: str, seed: int, **recipe: Any) -> Any:
+    changes = {"detector_meta": {"name": "resa", "paper": "RESA"}, "recipe": {"optimizer": "sgd"} | recipe}
+    return made.record(folder, made.split(), detector=detector, seed=seed, identity_changes=changes)
+
+
+def test_detectors_under_names_of_their_suites_own_are_told_by_what_they_differ_in(made: Any, tmp_path: Path) -> None:
+    records = [named_by_its_suite(made, tmp_path, "short", seed, steps=330) for seed in range(2)]
+    alone = to_markdown(leaderboard(records, tmp_path))
+    assert re.findall(r"^- \w+ is .*$", alone, re.MULTILINE) == ["- short is resa."]
+    records.append(named_by_its_suite(made, tmp_path, "long", 0, steps=1320))
+    both = to_markdown(leaderboard([*records, made.record(tmp_path, made.split())], tmp_path))
+    assert re.findall(r"^- \w+ is .*$", both, re.MULTILINE) == [
+        "- long is resa with steps=1320.",
+        "- short is resa with steps=330.",
+    ]
+    records.append(named_by_its_suite(made, tmp_path, "resa", 0))
+    three = to_markdown(leaderboard(records, tmp_path))
+    assert "- resa with steps=none." in three
+
+
 def test_times_of_two_machines_never_share_a_table(made: Any, tmp_path: Path) -> None:
     records = [
         made.record(tmp_path, made.split()),
