@@ -38,6 +38,11 @@ class Arm:
         return f"{self.method} ({self.variant})" if self.variant else self.method
 
     @property
+    def adapter(self) -> str:
+        """The detector that it is of: `detector`, or what that stands for where it is a name of the suite's own."""
+        return str(self.records[0].identity.detector_meta.get("name", self.detector))
+
+    @property
     def name(self) -> str:
         """How messages and notes call it."""
         return f"{self.detector}, {self.full_method}"

@@ -166,6 +166,18 @@ def gain_table(section: Section) -> Table:
     return Table("Paired gains", header, tuple(rows), 2)
 
 
+def contrast_table(section: Section) -> Table:
+    """A section's gains of one method in several rows of a detector, held against each other."""
+    header = ("Method", "Gain of", "minus gain of", *(column.title for column in section.columns), "Seeds", "Seed SD")
+    rows = []
+    for contrast in section.contrasts:
+        names = (contrast.gain.arm.full_method, contrast.gain.arm.detector, contrast.other.arm.detector)
+        parts = zip(section.columns, contrast.differences, strict=True)
+        figures = (difference_text(column, part) for column, part in parts)
+        rows.append((*names, *figures, str(len(contrast.seeds)), points(contrast.seed_sd)))
+    return Table("Gains held against each other", header, tuple(rows), 3)
+
+
 def bounds(mean: float, half_width: float | None) -> str:
     """An interval in points; blank without a half-width."""
     if half_width is None:

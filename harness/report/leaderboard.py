@@ -16,6 +16,7 @@ from harness.records.record import Record
 from harness.report.arms import Arm, arms_of
 from harness.report.beside import Reproduction, reproductions
 from harness.report.columns import Column, arm_estimates, columns_of
+from harness.report.contrasts import Contrast, contrasts_of
 from harness.report.costs import (
     InferenceCostOfArm,
     Timing,
@@ -45,7 +46,7 @@ class Section(Grouped):
 
     effective_clips: how many clips of one size would weigh as much as these. timing: the one key under which all timed arms of the
     table were measured, None where there is none. reproductions: the rows that somebody published figures of, with these figures; they
-    take no part in ranks and gains.
+    take no part in ranks and gains. contrasts: gains of one method in several rows of a detector, held against each other.
     """
 
     key: SectionKey
@@ -55,6 +56,7 @@ class Section(Grouped):
     columns: tuple[Column, ...]
     timing: TimingKey | None
     reproductions: tuple[Reproduction, ...]
+    contrasts: tuple[Contrast, ...]
 
     @property
     def headline(self) -> Column:
@@ -192,6 +194,7 @@ def section_of(
         columns=columns,
         timing=common_timing([timings[arm] for arm in arms]),
         reproductions=reproductions(key, layout.images, columns, shown.rows, published),
+        contrasts=contrasts_of(gains, scored, estimates),
     )
 
 

@@ -71,7 +71,7 @@ def unpaired_notes(gains: Iterable[Gain]) -> list[str]:
 def own_name_notes(rows: Iterable[Row]) -> list[str]:
     """Which detectors go by a name that their suite gave them, and in what those of one adapter differ."""
     identities = {row.arm.detector: row.arm.records[0].identity for row in rows}
-    named = {detector: identity.detector_meta.get("name", detector) for detector, identity in identities.items()}
+    named = {row.arm.detector: row.arm.adapter for row in rows}
     notes = []
     for adapter in dict.fromkeys(adapter for detector, adapter in named.items() if adapter != detector):
         alike = [detector for detector, other in named.items() if other == adapter]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from harness.report.beside import PublishedRow
 from harness.report.columns import ALWAYS, Column
+from harness.report.contrasts import Contrast
 from harness.report.costs import InferenceCostOfArm, Timing, TrainingCostOfArm, common_timing
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Difference, Gain, Row
@@ -21,7 +22,7 @@ NAME = ("kind", "rank", "not_ranked", "detector", "method", "variant", "seeds")
 PARTS = ("", "_sd", "_low", "_high")
 GAIN = (
     "interval", "seed_low", "seed_high", "clip_low", "clip_high", "pooled_low", "pooled_high", "p", "p_holm", "verdict",
-    "detectable", "correlation", "pairs_not_used",
+    "detectable", "correlation", "pairs_not_used", "against",
 )  # fmt: skip
 TIMING = (
     "protocol", "machine", "threads", "precision", "fps", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "model_p50_ms",
@@ -64,6 +65,8 @@ def to_csv(board: Leaderboard) -> str:
         for item in section.items:
             cells = row_cells(board, section, item) if isinstance(item, Row) else gain_cells(section, item)
             writer.writerow(place | name_cells(item) | cells)
+        for contrast in section.contrasts:
+            writer.writerow(place | contrast_cells(section, contrast))
         for reproduction in section.reproductions:
             for row in reproduction.published:
                 for cells in published_cells(section, reproduction.row, row):
@@ -224,6 +227,23 @@ def gain_cells(section: Section, gain: Gain) -> dict[str, str]:
         cells |= {"interval": half.kind, **bounds("seed", comparison.mean, half.seed)}
         cells |= bounds("clip", comparison.mean, half.clip)
     return cells
+
+
+def contrast_cells(section: Section, contrast: Contrast) -> dict[str, str]:
+    """A line of a gain minus the gain in another row of the same detector, `against`."""
+    cells = name_cells(contrast.gain) | {"kind": "gain_difference", "seeds": ";".join(map(str, contrast.seeds))}
+    for column, part in zip(section.columns, contrast.differences, strict=True):
+        if part is not None:
+            cells |= difference_cells(column, part)
+    headline = contrast.differences[0]
+    if headline is not None and headline.half_widths is not None:
+        mean, half = headline.comparison.mean, headline.half_widths
+        cells |= {"interval": half.kind, **bounds("seed", mean, half.seed), **bounds("clip", mean, half.clip)}
+    arms = (contrast.gain.arm, contrast.gain.baseline, contrast.other.arm, contrast.other.baseline)
+    return cells | {
+        "against": csv_text(contrast.other.arm.detector),
+        "records": csv_text(";".join(record.id for arm in arms for record in arm.records)),
+    }
 
 
 def difference_cells(column: Column, difference: Difference) -> dict[str, str]:

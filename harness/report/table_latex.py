@@ -13,6 +13,7 @@ from harness.report.beyond_cells import HOW_TO_READ_TRANSFER, robustness_notes, 
 from harness.report.cells import (
     Table,
     chunks,
+    contrast_table,
     difference_text,
     gain_table,
     inference_tables,
@@ -54,6 +55,9 @@ def to_latex(board: Leaderboard) -> str:
         if section.gains:
             title = f"{section_title(section)}: paired gains in {section.headline.title}, in points."
             floats.append((title, tabulars(gain_table(section)), []))
+        if section.contrasts:
+            title = f"{section_title(section)}: gains held against each other, in points."
+            floats.append((title, tabulars(contrast_table(section)), []))
     floats += [(f"Transfer. {HOW_TO_READ_TRANSFER}", tabulars(table), []) for table in transfer_tables(board)]
     for found in board.robustness:
         table = robustness_table(found)

@@ -18,6 +18,7 @@ from harness.report.beyond_cells import (
 )
 from harness.report.cells import (
     Table,
+    contrast_table,
     gain_table,
     inference_tables,
     own_timing_tables,
@@ -70,6 +71,10 @@ HOW_TO_READ_FAILED = "Cells that were run and gave no result, and why."
 HOW_TO_READ_PUBLISHED = """\
 What others published of the same detector and backbone, as results/published/ has it: never ranked, and in no Δ above.
 The notes below the table name each source and what is known to differ from the measurement here, or isn't stated."""
+
+HOW_TO_READ_CONTRASTS = """\
+A method's gain in one row of a detector minus its gain in another, over the seeds of both, with intervals as above and
+no verdict: whether one of two gains is separated from zero and the other isn't doesn't answer this."""
 
 HOW_TO_READ_TIMES = """\
 Batch 1, host to device + model + post-processing, wall clock; medians over the cells. *Relative* is p50 over the p50
@@ -211,6 +216,8 @@ def gain_parts(section: Section) -> list[str]:
     parts = []
     if section.gains:
         parts += [f"### Paired gains in {section.headline.title}", HOW_TO_READ_GAINS, table_text(gain_table(section))]
+    if section.contrasts:
+        parts += ["### Gains held against each other", HOW_TO_READ_CONTRASTS, table_text(contrast_table(section))]
     if section.reproductions:
         parts += ["### Published beside reproduced", HOW_TO_READ_PUBLISHED, table_text(published_table(section))]
         parts.append("\n".join(f"{place}. {markdown(note)}" for note, place in published_notes(section).items()))

@@ -25,6 +25,7 @@ from harness.report.beyond_cells import (
 )
 from harness.report.cells import (
     Table,
+    contrast_table,
     gain_table,
     inference_tables,
     own_timing_tables,
@@ -52,6 +53,7 @@ from harness.report.site.plots import (
 )
 from harness.report.site.rows import RowView, further_places, rows_of, scenario_places
 from harness.report.tables import (
+    HOW_TO_READ_CONTRASTS,
     HOW_TO_READ_GAINS,
     HOW_TO_READ_INFERENCE,
     HOW_TO_READ_OWN_TIMES,
@@ -167,6 +169,15 @@ def further_tables(board: Leaderboard) -> tuple[Shown, ...]:
             Shown(f"Paired gains: {section_title(section)}", HOW_TO_READ_GAINS, (gain_table(section),))
             for section in board.shown
             if section.gains
+        ),
+        *(
+            Shown(
+                f"Gains held against each other: {section_title(section)}",
+                HOW_TO_READ_CONTRASTS,
+                (contrast_table(section),),
+            )
+            for section in board.shown
+            if section.contrasts
         ),
         *(
             Shown(

@@ -1,0 +1,75 @@
+"""Whether a method gains more in one row of a detector than in another: differences of gains, with the intervals of gains.
+
+That one of two gains is separated from zero and the other isn't says nothing of this: the difference has noise of its own (Gelman and
+Stern, The American Statistician 60, 2006). The rows are those that a suite makes of one adapter, as with two schedules.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from harness.report.arms import Arm
+from harness.report.estimates import Estimates, difference
+from harness.report.rows import ArmEstimates, Difference, Gain, ScoredArms
+from harness.report.statistics import compare, half_widths
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """A method's gain in one row of a detector minus its gain in another, one difference a column, over the seeds that both have."""
+
+    gain: Gain
+    other: Gain
+    seeds: tuple[int, ...]
+    differences: tuple[Difference | None, ...]
+
+    @property
+    def seed_sd(self) -> float | None:
+        """Standard deviation of the headline difference over the seeds."""
+        headline = self.differences[0]
+        return headline.comparison.seed_sd if headline else None
+
+
+def contrasts_of(gains: Mapping[Arm, Gain], scored: ScoredArms, estimates: ArmEstimates) -> tuple[Contrast, ...]:
+    """Every pair of gains of one method in two rows of one adapter, in the order of names; the row that goes by the adapter's own name
+    is the one that others are held against.
+    """
+    alike: dict[tuple[str, str], list[Gain]] = defaultdict(list)
+    for arm, gain in gains.items():
+        alike[arm.adapter, arm.full_method].append(gain)
+    found = []
+    for (adapter, _), same in sorted(alike.items()):
+        ordered = sorted(same, key=lambda gain: (gain.arm.detector != adapter, gain.arm.detector))
+        for other, gain in combinations(ordered, 2):
+            if gain.arm.detector != other.arm.detector:
+                found.append(contrast_of(gain, other, scored, estimates))
+    return tuple(found)
+
+
+def contrast_of(gain: Gain, other: Gain, scored: ScoredArms, estimates: ArmEstimates) -> Contrast:
+    """The difference of two gains in every column."""
+    seeds = tuple(seed for seed in gain.seeds if seed in other.seeds)
+    differences: list[Difference | None] = []
+    for ours, theirs in zip(
+        gain_estimates(gain, seeds, scored, estimates), gain_estimates(other, seeds, scored, estimates), strict=True
+    ):
+        if not seeds or ours is None or theirs is None:
+            differences.append(None)
+            continue
+        comparison = compare(ours, theirs)
+        differences.append(Difference(comparison, half_widths(comparison)))
+    return Contrast(gain, other, seeds, tuple(differences))
+
+
+def gain_estimates(
+    gain: Gain, seeds: Sequence[int], scored: ScoredArms, estimates: ArmEstimates
+) -> list[Estimates | None]:
+    """A gain of some of its seeds in every column; None where a score is undefined."""
+    ours, theirs = ([list(scored[arm]).index(seed) for seed in seeds] for arm in (gain.arm, gain.baseline))
+    return [
+        None if method is None or base is None else difference(method.take(ours), base.take(theirs))
+        for method, base in zip(estimates[gain.arm], estimates[gain.baseline], strict=True)
+    ]
