@@ -135,7 +135,8 @@ def priced(
         key = step_key(cell.identity.model_dump(mode="json"), machines[device])
         known = next((rate for rate in rates if key in rate.seconds), None)
         images = training_images.get(cell.identity.dataset)
-        kind = f"{cell.adapter} {cell.form} {sha256_of_json(cell.configuration.architecture)}"
+        # With its input: the layers of some detectors are as large as that.
+        kind = f"{cell.adapter} {cell.form} {sha256_of_json(cell.identity.detector_meta)}"
         if kind not in weights:
             weights[kind] = parameters(cell)
         recipe = cell.configuration.recipe

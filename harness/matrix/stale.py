@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness.cell.assembly import hashed_files
 from harness.cell.keys import made_from, records_folder
 from harness.cell.phases import Phase, accept, set_aside
@@ -39,8 +41,7 @@ def redo_stale(plan: Plan) -> None:
     """
     moved = {cell.cell.id: phases_to_redo(plan, cell) for cell in plan.cells}
     for cell in outdated(plan):
-        if not any(phase.name == "train" for phase in moved[cell.cell.id]):
-            refuse_unrecordable(plan, cell)
+        refuse_unrecordable(plan, cell, trained_anew=any(phase.name == "train" for phase in moved[cell.cell.id]))
     forget_records(plan)
     for phases in moved.values():
         for phase in reversed(phases):
@@ -52,8 +53,7 @@ def redo_stale(plan: Plan) -> None:
 
 def phases_to_redo(plan: Plan, cell: CellState) -> list[Phase]:
     """The phases of a cell that are there, and stale or made from what is stale; in order."""
-    stale_oracles = {phase.folder for phase, state in plan.artefacts if state.state == "stale"}
-    rests_on_stale = any(phase.folder in stale_oracles for phase in prerequisites(plan.results, cell.cell))
+    rests_on_stale = any(phase.folder in stale_artefacts(plan) for phase in prerequisites(plan.results, cell.cell))
     stale = {phase.name for phase, _ in cell.stale} | ({"train"} if rests_on_stale else set())
     return [
         phase
@@ -62,17 +62,30 @@ def phases_to_redo(plan: Plan, cell: CellState) -> list[Phase]:
     ]
 
 
-def refuse_unrecordable(plan: Plan, cell: CellState) -> None:
-    """InputError where a cell that stays trained as it is lacks a file that its record states the hash of: it was freed."""
+def stale_artefacts(plan: Plan) -> set[Path]:
+    """The folders of what cells share and other code made."""
+    return {phase.folder for phase, state in plan.artefacts if state.state == "stale"}
+
+
+def refuse_unrecordable(plan: Plan, cell: CellState, *, trained_anew: bool = False) -> None:
+    """InputError where a file was freed that a cell's record, or the training that comes before it, can't be made without.
+
+    A cell that stays trained as it is needs all that its record states the hash of. One that isn't trained, or is `trained_anew`, needs
+    its oracle's weights alone: of an oracle that counts as made, for one that doesn't is made first.
+    """
     train, state = cell.states[0]
-    if not isinstance(cell.cell, Cell) or state.state not in {"done", "stale"}:
+    if not isinstance(cell.cell, Cell):
         return
-    for path in hashed_files(plan.results, cell.cell, train.folder):
+    checkpoint, *oracle = hashed_files(plan.results, cell.cell, train.folder)
+    stays = state.state in {"done", "stale"} and not trained_anew
+    made = [path for path in oracle if path.parent.is_dir() and (stays or path.parent not in stale_artefacts(plan))]
+    for path in (checkpoint, *oracle) if stays else made:
         if not path.is_file():
+            away = [*([train.folder] if stays else []), *([path.parent] if path in made else [])]
             raise InputError(
                 f"{path}: it is gone, and without it no record of {cell.cell.id} can be made in place of the one that would be moved "
-                f"aside; nothing was touched. Leave the cell out by --skip, or move {train.folder} away and run the same again: it is "
-                "trained anew then"
+                "aside; nothing was touched. Leave the cell out by --skip, or move "
+                f"{' and '.join(map(str, away))} away and run the same again: it is trained anew then"
             )
 
 

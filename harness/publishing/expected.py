@@ -103,6 +103,12 @@ def cell_of(identity: Identity, suite: ExpectedSuite) -> tuple[ExpectedCell, lis
     known = identity.detector in {cell.identity.detector for cell in suite.cells}
     if not known and identity.detector in suite.detectors:
         raise Differs(f"key 'identity.detector' is {clipped(identity.detector)}, which the suite doesn't have")
+    named = identity.detector_meta.get("name")
+    if not known and isinstance(named, str) and named in suite.detectors:
+        raise Differs(
+            f"key 'identity.detector' is {clipped(identity.detector)}, a name of its own for {named}, which is this repository's: its "
+            "rows are those that the suite has"
+        )
     wanted: dict[str, Any] = {"dataset": identity.dataset, "method": identity.method}
     wanted |= {"detector": identity.detector} if known else {}
     wanted |= {"seed": identity.seed}

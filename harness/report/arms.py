@@ -39,8 +39,11 @@ class Arm:
 
     @property
     def adapter(self) -> str:
-        """The detector that it is of: `detector`, or what that stands for where it is a name of the suite's own."""
-        return str(self.records[0].identity.detector_meta.get("name", self.detector))
+        """The detector that it is of: `detector`, or what that stands for where it is a name of the suite's own; `detector` as well
+        where a stranger's record doesn't say it as a text.
+        """
+        name = self.records[0].identity.detector_meta.get("name")
+        return name if isinstance(name, str) and name else self.detector
 
     @property
     def name(self) -> str:

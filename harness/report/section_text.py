@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
+from harness.records.record import Identity
 from harness.report.arms import what_differs
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Gain, Row, baselines_of
@@ -70,16 +73,28 @@ def unpaired_notes(gains: Iterable[Gain]) -> list[str]:
 
 def own_name_notes(rows: Iterable[Row]) -> list[str]:
     """Which detectors go by a name that their suite gave them, and in what those of one adapter differ."""
-    identities = {row.arm.detector: row.arm.records[0].identity for row in rows}
+    detectors: dict[str, list[Identity]] = defaultdict(list)
+    for row in rows:
+        detectors[row.arm.detector].append(row.arm.records[0].identity)
     named = {row.arm.detector: row.arm.adapter for row in rows}
     notes = []
     for adapter in dict.fromkeys(adapter for detector, adapter in named.items() if adapter != detector):
-        alike = [detector for detector, other in named.items() if other == adapter]
-        chosen = [identities[detector].model_dump(mode="json", include=CHOSEN_OF_A_DETECTOR) for detector in alike]
-        for detector, differing in zip(alike, what_differs(chosen), strict=True):
+        alike = {detector: chosen_of(detectors[detector]) for detector, other in named.items() if other == adapter}
+        # A detector that was configured in several ways has rows that say so themselves.
+        single = {detector: chosen[0] for detector, chosen in alike.items() if len(chosen) == 1}
+        differing = dict(zip(single, what_differs([*single.values()]), strict=True))
+        for detector in alike:
             own = "" if detector == adapter else f" is {adapter}"
-            notes.append(f"{detector}{own}{f' with {differing}' if differing else ''}.")
+            with_what = f" with {differing[detector]}" if differing.get(detector) else ""
+            if own or with_what:
+                notes.append(f"{detector}{own}{with_what}.")
     return notes
+
+
+def chosen_of(identities: Iterable[Identity]) -> list[dict[str, Any]]:
+    """The different ways in which a detector was configured."""
+    found = [identity.model_dump(mode="json", include=CHOSEN_OF_A_DETECTOR) for identity in identities]
+    return [chosen for place, chosen in enumerate(found) if chosen not in found[:place]]
 
 
 def section_notes(section: Section, board: Leaderboard) -> list[str]:

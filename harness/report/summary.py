@@ -104,6 +104,7 @@ def covariance_of(comparisons: Sequence[Comparison]) -> Floats:
 
 
 def paper_of(gain: Gain) -> str:
-    """The paper that a gain's detector is from: what makes two backbones one detector."""
+    """The paper that a gain's detector is from: what makes two backbones one detector; without one its adapter's name."""
     identity = gain.arm.records[0].identity
-    return str(identity.detector_meta.get("paper") or identity.detector)
+    meta = identity.detector_meta
+    return str(meta.get("paper") or meta.get("name") or identity.detector)

@@ -170,7 +170,7 @@ def cell_of(suite: Suite, point: Point, meta: DetectorMeta) -> Cell:
         selection=suite.training.selection,
         confidence=suite.training.confidence,
         seed=point.seed,
-        **arithmetic(suite, meta, form),
+        **arithmetic(suite, point.detector, meta.configurations[form].recipe.batch_size),
     )
     names = (
         point.dataset,
@@ -202,16 +202,16 @@ def with_micro_batch(cell: Cell, size: int) -> Cell:
     return replace(cell, id=cell_id(identity), identity=identity)
 
 
-def arithmetic(suite: Suite, meta: DetectorMeta, form: Form) -> dict[str, Any]:
+def arithmetic(suite: Suite, detector: str, batch: int) -> dict[str, Any]:
     """The options of a training that change what it computes, as an identity says them; a micro-batch of a whole share is none.
 
-    InputError where its processes can't share a batch evenly.
+    detector: its key in the suite. batch: its recipe's. InputError where its processes can't share a batch evenly.
     """
-    training, batch = suite.training, meta.configurations[form].recipe.batch_size
+    training = suite.training
     if batch % training.processes:
         raise InputError(
-            f"{suite.file}: key 'training.processes': {training.processes} can't share a batch of {batch} ({meta.name}) evenly: "
-            "give a number that divides it, or the recipe another 'batch_size'"
+            f"{suite.file}: key 'training.processes': {training.processes} can't share a batch of {batch} "
+            f"({variant_name(suite, detector)}) evenly: give a number that divides it, or the recipe another 'batch_size'"
         )
     micro = training.micro_batch_size
     return {

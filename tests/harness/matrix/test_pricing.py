@@ -151,6 +151,16 @@ def test_room_on_the_disk_is_that_of_weights_and_predictions_and_meanwhile_of_mo
         assert priced([cell], {}, [], {})[cell.id].training_bytes == parameters(cell) * BYTES_A_WEIGHT * copies * 2
 
 
+def test_two_rows_of_one_detector_take_the_room_of_the_weights_of_each(tmp_path: Path) -> None:
+    text = (ROOT / "suites/smoke.yaml").read_text(encoding="utf-8")
+    names = "resa_micro:\n  resa_wide: {adapter: resa_micro, input: {network: [256, 640]}}"
+    file = tmp_path / "mine.yaml"
+    file.write_text(text.replace("ufldv2_micro:\n    recipe: {steps: 60}", names), encoding="utf-8")
+    small, wide = (cell for cell in cells_of(load_suite(str(file))) if cell.identity.method == "baseline")
+    prices = priced([small, wide], {}, [], {})
+    assert prices[wide.id].disk_bytes == parameters(wide) * BYTES_A_WEIGHT > prices[small.id].disk_bytes
+
+
 def test_a_probe_takes_steps_of_the_very_cell_and_leaves_nothing_behind(
     tmp_path: Path, cells: tuple[Cell, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,41 @@ def test_no_record_is_moved_aside_that_could_not_be_made_again(tmp_path: Path, w
     assert len(again(tmp_path).stale) == len(plan.cells)
 
 
+@pytest.mark.parametrize("become", [accept_stale, redo_stale])
+def test_a_cell_whose_oracles_weights_alone_were_freed_is_trained_anew_by_what_the_refusal_says(
+    tmp_path: Path, become: Become
+) -> None:
+    """Its training would end for want of the weights else, its record moved aside."""
+    plan = finished(tmp_path, 1)
+    for cell in plan.cells:
+        of_other_code(next(phase for phase in cell.phases.all() if phase.name == "score-test"))
+    oracle = large_files(plan)[-1]
+    oracle.unlink()
+    rest = [cell for cell in plan.cells if any(phase.folder == oracle.parent for phase in needed(plan, cell))]
+    trained = [cell.states[0][0].folder for cell in rest]
+    with pytest.raises(InputError, match=f"move {re.escape(str(trained[0]))} and {re.escape(str(oracle.parent))} away"):
+        become(again(tmp_path))
+    for folder in trained:
+        set_aside(folder)
+    with pytest.raises(InputError, match=f"move {re.escape(str(oracle.parent))} away"):
+        become(again(tmp_path))
+    assert again(tmp_path).stale
+    set_aside(oracle.parent)
+    become(again(tmp_path))
+    assert not again(tmp_path).stale
+
+
+def test_a_training_of_other_code_needs_the_weights_of_an_oracle_that_stays(tmp_path: Path) -> None:
+    plan = finished(tmp_path, 1)
+    oracle = large_files(plan)[-1]
+    cell = next(cell for cell in plan.cells if any(phase.folder == oracle.parent for phase in needed(plan, cell)))
+    of_other_code(cell.states[0][0])
+    oracle.unlink()
+    with pytest.raises(InputError, match=f"{re.escape(str(oracle))}.*move {re.escape(str(oracle.parent))} away"):
+        redo_stale(again(tmp_path))
+    assert again(tmp_path).cells[plan.cells.index(cell)].recorded
+
+
 def test_what_is_trained_anew_needs_no_checkpoint(outdated: Plan) -> None:
     baseline = next(cell for cell in outdated.cells if cell.stale)
     (baseline.phases.all()[0].folder / "checkpoint.safetensors").unlink()

@@ -122,18 +122,21 @@ def test_every_seed_of_the_suite_is_a_cell_of_its_own(record: Record, suite: Exp
 @pytest.mark.parametrize(
     ("identity", "key"),
     [
-        ({"weights": "own", "micro_batch_size": 3, "detector_meta": {"name": "mine"}}, None),
+        ({"weights": "own", "micro_batch_size": 3}, None),
         ({"precision": "bf16"}, "identity.precision"),
         ({"method_configuration": {"kind": "baseline", "trick": 1}}, "identity.method_configuration.trick"),
         ({"selection": "val-best"}, "identity.selection"),
         ({"seed": 7}, "identity.seed"),
+        # A name of one's own for a detector of this repository makes none from elsewhere of it.
+        ({"detector_meta": {"name": "resa_micro"}}, "identity.detector"),
     ],
 )
 def test_a_detector_from_elsewhere_brings_its_recipe_and_weights_and_nothing_else(
     record: Record, suite: ExpectedSuite, identity: dict[str, object], key: str | None
 ) -> None:
     recipe = {"epochs": 44, "batch_size": 16}
-    owned = trained(named(record, detector="mine", recipe=recipe, **identity), steps=220)
+    brought = {"detector": "mine", "recipe": recipe, "detector_meta": {"name": "mine"}}
+    owned = trained(named(record, **(brought | identity)), steps=220)
     wanted = suite.model_copy(update={"training_images": {"roads": 89}})
     assert [fault.split("'")[1] for fault in record_faults(owned, wanted)[0]] == ([] if key is None else [key])
     if key is None:

@@ -62,7 +62,7 @@ def test_rows_of_detectors_from_elsewhere_do_not_make_a_suite_whole(alice: Path,
         cell for cell in suite.cells if cell.identity.detector == "resa_micro" and cell.identity.method != "samiro"
     )
     two = one.model_copy(update={"identity": one.identity.model_copy(update={"seed": 1})})
-    copied(alice, identified(detector="mine"))
+    copied(alice, identified(detector="mine", detector_meta={"name": "mine"}))
     found = examine(alice, "alice", suite.model_copy(update={"cells": (one, two)}), BOUNDS)
     assert found.reasons == ()
     assert "part of the suite: 1 of 2 cells" in found.marks

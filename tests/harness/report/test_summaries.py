@@ -150,6 +150,18 @@ def test_backbones_of_one_paper_are_one_detector(made: Any, tmp_path: Path) -> N
     assert (summary.detectors, summary.effects.rows) == (2, 2)
 
 
+def test_rows_of_one_adapter_without_a_paper_are_one_detector(made: Any, tmp_path: Path) -> None:
+    records = [
+        record
+        for name, adapter in (("short", "net"), ("long", "net"), ("other", "other"))
+        for record in made.pairs(
+            tmp_path, 3, detector=name, identity_changes={"detector_meta": {"paper": "", "name": adapter}}
+        )
+    ]
+    (summary,) = leaderboard(records, tmp_path).summaries
+    assert (summary.detectors, summary.effects.rows) == (2, 2)
+
+
 def test_the_same_cells_scored_by_two_metrics_count_once_in_the_summary(made: Any, tmp_path: Path) -> None:
     records = []
     for name in ("a", "b"):

@@ -135,6 +135,26 @@ def test_detectors_under_names_of_their_suites_own_are_told_by_what_they_differ_
     assert "- resa with steps=none." in three
 
 
+def own_names_in(records: list[Any], folder: Path) -> list[str]:
+    return re.findall(r"^- \w+ is .*$", to_markdown(leaderboard(records, folder)), re.MULTILINE)
+
+
+def test_a_detector_that_was_configured_twice_is_told_by_its_rows(made: Any, tmp_path: Path) -> None:
+    records = []
+    for detector, steps in (("long", 500), ("long", 700), ("short", 90)):
+        changes = {"detector_meta": {"name": "resa", "paper": "RESA"}, "recipe": {"optimizer": "sgd", "steps": steps}}
+        name = f"{detector}-{steps}"
+        records.append(made.record(tmp_path, made.split(), detector=detector, name=name, identity_changes=changes))
+    assert own_names_in(records, tmp_path) == ["- long is resa.", "- short is resa."]
+
+
+@pytest.mark.parametrize("name", [["resa"], {"resa": 1}, 3, None, ""])
+def test_a_strangers_record_whose_detector_has_no_name_makes_a_table(made: Any, tmp_path: Path, name: object) -> None:
+    changes = {"detector_meta": {"name": name, "paper": "RESA"}}
+    record = made.record(tmp_path, made.split(), detector="seer", identity_changes=changes)
+    assert own_names_in([record], tmp_path) == []
+
+
 def test_times_of_two_machines_never_share_a_table(made: Any, tmp_path: Path) -> None:
     records = [
         made.record(tmp_path, made.split()),

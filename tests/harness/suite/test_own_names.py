@@ -55,6 +55,13 @@ def test_input_and_architecture_are_tried_on_the_adapter(loading: Loading) -> No
             loading(detectors={"narrow": {"adapter": "resa_micro"} | wrong})
 
 
+def test_a_batch_that_processes_cannot_share_is_said_to_be_of_the_row(loading: Loading) -> None:
+    odd = {"adapter": "resa_micro", "recipe": {"batch_size": 15}}
+    suite = loading(detectors={"resa_micro": None, "resa_odd": odd}, training={"processes": 2})
+    with pytest.raises(InputError, match=r"a batch of 15 \(resa_odd\) evenly"):
+        cells_of(suite)
+
+
 def test_an_adapter_file_lies_from_the_suites_folder_and_may_stand_twice(loading: Loading) -> None:
     folder = Path(loading().file).parent
     write_scaffold("my_lanes", folder)
