@@ -53,7 +53,8 @@ def redo_stale(plan: Plan) -> None:
 
 def phases_to_redo(plan: Plan, cell: CellState) -> list[Phase]:
     """The phases of a cell that are there, and stale or made from what is stale; in order."""
-    rests_on_stale = any(phase.folder in stale_artefacts(plan) for phase in prerequisites(plan.results, cell.cell))
+    needed = {phase.folder for phase in prerequisites(plan.results, cell.cell)}
+    rests_on_stale = not needed.isdisjoint(stale_artefacts(plan))
     stale = {phase.name for phase, _ in cell.stale} | ({"train"} if rests_on_stale else set())
     return [
         phase
