@@ -53,6 +53,16 @@ def reduced_resnet18(expansion: int, *, frozen_stem: bool = False) -> BackboneSo
     return BackboneSource("resnet18", options, plain_stem=stem, frozen_stem=frozen_stem, torch_start=frozen_stem)
 
 
+def micro_resnet(width: int) -> BackboneSource:
+    """A ResNet of one block a stage, `width`, 2, 4 and 8 times as many channels, for CPUs; of no paper.
+
+    timm's plain stem is 64 channels wide whatever the stages are, its deep one twice `stem_width`: here as wide as the first stage.
+    """
+    channels = tuple(width * 2**stage for stage in range(4))
+    options = {"layers": (1, 1, 1, 1), "channels": channels, "stem_type": "deep_tiered", "stem_width": width // 2}
+    return BackboneSource("resnet18", options)
+
+
 def efficientnet(size: str) -> BackboneSource:
     """With the rates of the package efficientnet_pytorch, utils.py of version 0.6.3, whose .99 is what stays of running statistics.
 
@@ -88,10 +98,8 @@ BACKBONES: dict[str, BackboneSource] = {
     ),
     "efficientnet_b0": efficientnet("b0"),
     "efficientnet_b1": efficientnet("b1"),
-    # timm's plain stem is 64 channels wide whatever the stages are, its deep one twice `stem_width`: 16 here, like the first stage.
-    "resnet_micro": BackboneSource(
-        "resnet18", {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128), "stem_type": "deep_tiered", "stem_width": 8}
-    ),
+    "resnet_micro": micro_resnet(16),
+    "resnet_micro_2x": micro_resnet(32),
     "resnet18s": reduced_resnet18(1, frozen_stem=True),
     "resnet18s_1x": reduced_resnet18(1),
     "resnet18s_2x": reduced_resnet18(2),
