@@ -167,7 +167,7 @@ def gain_table(section: Section) -> Table:
 
 
 def contrast_table(section: Section) -> Table:
-    """A section's gains of one method in several rows of a detector, held against each other."""
+    """A section's gains of one method in several rows of a paper's detector, held against each other."""
     header = ("Method", "Gain of", "minus gain of", *(column.title for column in section.columns), "Seeds", "Seed SD")
     rows = []
     for contrast in section.contrasts:

@@ -1,11 +1,13 @@
 """Whether a method gains more in one row of a detector than in another: differences of gains, with the intervals of gains.
 
 That one of two gains is separated from zero and the other isn't says nothing of this: the difference has noise of its own (Gelman and
-Stern, The American Statistician 60, 2006). The rows are those that a suite makes of one adapter, as with two schedules.
+Stern, The American Statistician 60, 2006). The rows are those of one paper's detector: on several backbones, or those that a suite
+makes of one adapter, as with two schedules.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from harness.report.arms import Arm
 from harness.report.estimates import Estimates, difference
 from harness.report.rows import ArmEstimates, Difference, Gain, ScoredArms
 from harness.report.statistics import compare, half_widths
+from harness.report.summary import paper_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,19 +37,23 @@ class Contrast:
 
 
 def contrasts_of(gains: Mapping[Arm, Gain], scored: ScoredArms, estimates: ArmEstimates) -> tuple[Contrast, ...]:
-    """Every pair of gains of one method in two rows of one adapter, in the order of names; the row that goes by the adapter's own name
-    is the one that others are held against.
-    """
+    """Every pair of gains of one method in two rows of a paper's detector: the one that stands later by `place_of` less the other."""
     alike: dict[tuple[str, str], list[Gain]] = defaultdict(list)
     for arm, gain in gains.items():
-        alike[arm.adapter, arm.full_method].append(gain)
+        alike[paper_of(gain), arm.full_method].append(gain)
     found = []
-    for (adapter, _), same in sorted(alike.items()):
-        ordered = sorted(same, key=lambda gain: (gain.arm.detector != adapter, gain.arm.detector))
-        for other, gain in combinations(ordered, 2):
+    for _, same in sorted(alike.items()):
+        for other, gain in combinations(sorted(same, key=place_of), 2):
             if gain.arm.detector != other.arm.detector:
                 found.append(contrast_of(gain, other, scored, estimates))
     return tuple(found)
+
+
+def place_of(gain: Gain) -> tuple[bool, list[tuple[int, str]]]:
+    """Rows that go by an adapter's own name first, then by name, resnet18 before resnet101."""
+    name = gain.arm.detector
+    parts = re.split(r"0*(\d+)", name)
+    return name != gain.arm.adapter, [(len(part) if place % 2 else 0, part) for place, part in enumerate(parts)]
 
 
 def contrast_of(gain: Gain, other: Gain, scored: ScoredArms, estimates: ArmEstimates) -> Contrast:

@@ -46,7 +46,7 @@ class Section(Grouped):
 
     effective_clips: how many clips of one size would weigh as much as these. timing: the one key under which all timed arms of the
     table were measured, None where there is none. reproductions: the rows that somebody published figures of, with these figures; they
-    take no part in ranks and gains. contrasts: gains of one method in several rows of a detector, held against each other.
+    take no part in ranks and gains. contrasts: gains of one method in several rows of a paper's detector, held against each other.
     """
 
     key: SectionKey

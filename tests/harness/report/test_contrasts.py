@@ -25,14 +25,21 @@ FOUND = {("short", "baseline"): 0.7, ("short", "samiro"): 0.6, ("long", "baselin
 
 
 def made_rows(
-    made: Any, folder: Path, found: dict[tuple[str, str], float], *, seeds: int = 4, adapter: str = "resa"
+    made: Any,
+    folder: Path,
+    found: dict[tuple[str, str], float],
+    *,
+    seeds: int = 4,
+    adapter: str | None = "resa",
+    paper: str = "one",
 ) -> dict[tuple[str, str], list[Any]]:
-    """Records of rows of one adapter, and the counts that they were made of."""
+    """Records of rows of one paper and one adapter, each row's own without one, and the counts that they were made of."""
     rows: dict[tuple[str, str], list[Any]] = {}
     for place, ((detector, method), share) in enumerate(found.items()):
         for seed in range(seeds):
             counts = made.noisy(made.split(240, 60), 100 * place + seed, share)
-            changes = {"detector_meta": {"name": adapter, "paper": "one"}, "recipe": {"row": detector}}
+            meta = {"name": adapter or detector, "paper": paper}
+            changes = {"detector_meta": meta, "recipe": {"row": detector}}
             record = made.record(folder, counts, detector=detector, method=method, seed=seed, identity_changes=changes)
             rows.setdefault((detector, method), []).append((record, counts))
     return rows
@@ -98,12 +105,26 @@ def test_every_pair_of_rows_of_one_adapter_is_there_and_the_adapters_own_name_is
 ) -> None:
     found = {(name, method): 0.7 for name in ("a", "resa", "z") for method in ("baseline", "samiro")}
     rows = made_rows(made, tmp_path, found, seeds=2)
-    rows |= made_rows(made, tmp_path, {("other", "baseline"): 0.7, ("other", "samiro"): 0.7}, seeds=2, adapter="other")
+    other: dict[tuple[str, str], float] = {("other", "baseline"): 0.7, ("other", "samiro"): 0.7}
+    rows |= made_rows(made, tmp_path, other, seeds=2, adapter="other", paper="another")
     table = contrast_table(section_of(rows, tmp_path))
     assert [row[:3] for row in table.rows] == [
         ("samiro", "a", "resa"),
         ("samiro", "z", "resa"),
         ("samiro", "z", "a"),
+    ]
+
+
+def test_backbones_of_one_paper_are_held_against_each_other_from_the_smallest_number_up(
+    made: Any, tmp_path: Path
+) -> None:
+    names = ("resa_resnet101", "resa_resnet18", "resa_resnet34")
+    found = {(name, method): 0.7 for name in names for method in ("baseline", "samiro")}
+    table = contrast_table(section_of(made_rows(made, tmp_path, found, seeds=2, adapter=None), tmp_path))
+    assert [row[1:3] for row in table.rows] == [
+        ("resa_resnet34", "resa_resnet18"),
+        ("resa_resnet101", "resa_resnet18"),
+        ("resa_resnet101", "resa_resnet34"),
     ]
 
 
