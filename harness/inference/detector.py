@@ -74,7 +74,13 @@ def _adapter_class(name: str, origin: dict[str, str], adapter: str | None) -> ty
             f"its detector {name!r} comes from an adapter file {origin['file']}: name that file too, as "
             f"path/to/{origin['file']}:Class; a run leaves a copy beside the checkpoint"
         )
-    found = find_adapter(adapter or name)
+    try:
+        found = find_adapter(adapter or name)
+    except InputError as error:
+        if adapter in (None, name):
+            raise
+        # A suite's own name for a detector, most likely, which no adapter goes by.
+        raise InputError(f"{error}; its detector is {name!r}") from error
     if found.meta.name != name:
         raise InputError(f"its detector is {name!r}, not {found.meta.name!r}; name the one that it was trained with")
     there = found.origin or {}

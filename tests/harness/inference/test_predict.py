@@ -282,6 +282,7 @@ def test_a_detector_of_a_file_is_rebuilt_when_the_file_is_named(from_file):
         ("{path}:MyLanes", "# more", "trained with other code: sha256 .* of .*my_lanes.py:MyLanes"),
         ("ufldv2_micro", "", "its detector is 'my_lanes', not 'ufldv2_micro'"),
         ("{path}:YourLanes", "", "did you mean 'MyLanes'"),
+        ("long", "", "unknown detector 'long': .*; its detector is 'my_lanes'"),
     ],
 )
 def test_a_detector_of_a_file_is_rebuilt_with_nothing_else(from_file, adapter, edit, message):
