@@ -70,8 +70,8 @@ def load_suite(name: str) -> Suite:
         )
     if not re.fullmatch(NAME, path.stem):
         raise InputError(
-            f"{path}: a suite is named after its file, and {path.stem!r} is no name: rename the file; a name has letters from a to z, "
-            "digits and _ . + - in it, the last three not at its beginning"
+            f"{path}: a suite is named after its file, and {path.stem!r} is no name: rename the file; a name has up to 48 letters from "
+            "a to z, digits and _ . + - in it, the last three not at its beginning"
         )
     value = read_yaml(path)
     if not isinstance(value, dict):
@@ -253,7 +253,8 @@ def check_adapter(suite: Suite, name: str, adapter: str) -> None:
     key = f"detectors.{name}"
     if not re.fullmatch(NAME, name) or is_program(name) or adapter_file(name):
         raise InputError(
-            f"{suite.file}: key '{key}': {name!r} is no name: beside 'adapter' give one of letters from a to z, digits and _ . + -"
+            f"{suite.file}: key '{key}': {name!r} is no name: beside 'adapter' give one of up to 48 letters from a to z, "
+            "digits and _ . + -"
         )
     if is_program(adapter):
         raise InputError(

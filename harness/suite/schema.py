@@ -13,7 +13,8 @@ from harness.records.timings import ProtocolName
 from harness.rendered.spec import RenderSpec
 
 Device = Literal["auto", "cpu", "cuda"]
-NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$"
+# Four names and more make a file's, which may have 255 characters.
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,47}$"
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 """A name that a suite gives: it becomes part of folders' and files' names."""
 

@@ -82,6 +82,7 @@ def test_an_adapter_file_lies_from_the_suites_folder_and_may_stand_twice(loading
         ({"resa_micro": {"adapter": "ufldv2_micro"}}, "key 'detectors.resa_micro': a detector is called"),
         ({"tea.yaml": None, "seer": LONG}, "key 'detectors.seer': a detector is called 'seer' already"),
         ({"resa long": LONG}, "key 'detectors.resa long': 'resa long' is no name"),
+        ({49 * "x": LONG}, "key 'detectors.x{49}': 'x{49}' is no name: .* of up to 48 letters"),
         ({"tea.yaml": LONG}, "key 'detectors..*tea.yaml': .* is no name"),
         ({"mine.py:Mine": LONG}, "key 'detectors..*mine.py:Mine': .* is no name"),
         ({"tea": {"adapter": "tea.yaml"}}, "key 'detectors.tea.adapter': a program is run as its description says"),
