@@ -54,16 +54,16 @@ def sentence_of(gains: list[Gain], methods: int) -> str:
         return f"No verdict on {name} yet: {one_line(why)}."
     if len(judged) == 1 and not others:
         (verdict,) = (verdict for verdict in VERDICTS if counts[verdict])
-        return unanimous(verdict, name if methods == 1 else None, compared if len(gains) > 1 else "")
+        return unanimous(verdict, name if methods == 1 else None, len(gains))
     rest = sum(counts[verdict] for verdict in others)
     parts = [*judged, *([f"without verdict in {rest}"] if rest else [])]
     return f"Of {compared}, {name.replace('The m', 'the m')} {'is' if methods == 1 else 'are'} {', '.join(parts)}."
 
 
-def unanimous(verdict: str, method: str | None, compared: str) -> str:
-    """The sentence where all comparisons have one verdict. method: None for several; compared: empty for one comparison."""
+def unanimous(verdict: str, method: str | None, comparisons: int) -> str:
+    """The sentence where all comparisons, of which there is one at least, have one verdict. method: None for several."""
     if verdict == "not separated":
-        among = f" in any of {compared}" if compared else ""
+        among = {1: "", 2: " in either comparison"}.get(comparisons, f" in any of {counted(comparisons, 'comparison')}")
         return f"{f'{method} is not' if method else 'No method is'} separated from its baseline{among}."
-    among = f" in all {compared}" if compared else ""
+    among = {1: "", 2: " in both comparisons"}.get(comparisons, f" in all {counted(comparisons, 'comparison')}")
     return f"{f'{method} is' if method else 'Every method is'} {verdict} than its baseline{among}."

@@ -188,8 +188,10 @@ def verdicts(*named: str, method: str = "samiro") -> list[Gain]:
         ([], 0, "No method was compared with a baseline."),
         (verdicts("no verdict: 1 seed"), 1, "No verdict on samiro yet: 1 seed."),
         (verdicts("not separated"), 1, "samiro is not separated from its baseline."),
-        (verdicts("not separated", "not separated"), 2, "No method is separated from its baseline in any of 2 comparisons."),
-        (verdicts("better", "better"), 1, "samiro is better than its baseline in all 2 comparisons."),
+        (verdicts("not separated", "not separated"), 2, "No method is separated from its baseline in either comparison."),
+        (3 * verdicts("not separated"), 1, "samiro is not separated from its baseline in any of 3 comparisons."),
+        (verdicts("better", "better"), 1, "samiro is better than its baseline in both comparisons."),
+        (3 * verdicts("worse"), 1, "samiro is worse than its baseline in all 3 comparisons."),
         (
             verdicts("better", "not separated", "worse", "no verdict: 1 seed"),
             1,
