@@ -1,0 +1,173 @@
+"""docs/results.md: the figures of suites `schedule` and `capacity`, which have RESA in two rows, are those of their publications."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from harness.records.record import read_records
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = (ROOT / "docs/results.md").read_text()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What the page says of a suite. heading: of its section; rows: detector in the publication -> how its line of the table begins;
+    sign: of the page's difference, which is the second row's gain minus the first's, beside the publication's.
+    """
+
+    name: str
+    heading: str
+    rows: dict[str, str]
+    sign: int
+
+    @property
+    def folder(self) -> Path:
+        """The publication."""
+        return ROOT / "results" / self.name
+
+    @property
+    def page(self) -> str:
+        """The section."""
+        return re.split(r"\n##+ ", RESULTS.partition(f"### {self.heading}\n")[2])[0]
+
+    def lines(self, kind: str) -> dict[str, dict[str, str]]:
+        """The lines of a kind in the published leaderboard, by detector."""
+        with (self.folder / "leaderboard.csv").open() as stream:
+            return {line["detector"]: line for line in csv.DictReader(stream) if line["kind"] == kind}
+
+    def row(self, start: str) -> list[str]:
+        """The cells of the page's table in a line that begins so, without emphasis."""
+        (found,) = [line for line in self.page.splitlines() if line.startswith(f"| {start} |")]
+        return [cell.strip().strip("*") for cell in found.strip("|").split("|")]
+
+
+SCHEDULE = Suite(
+    "schedule",
+    "With half the steps, and with twice as many",
+    {"resa_short": "330 steps", "resa_long": "1,320 steps"},
+    -1,  # The table takes the long schedule's gain off the short one's.
+)
+CAPACITY = Suite(
+    "capacity",
+    "On a backbone twice as wide",
+    {"resa_micro": "micro", "resa_micro_2x": "twice as wide"},
+    1,
+)
+SUITES = (SCHEDULE, CAPACITY)
+SCENARIOS = ("normal", "crowded", "dazzle", "shadow", "no_line", "arrow", "curve", "cross_fp", "night")
+ROWS = [pytest.param(suite, detector, id=detector) for suite in SUITES for detector in suite.rows]
+
+
+def told(line: dict[str, str], score: str, decimals: int, sign: int = 1) -> str:
+    """A difference as the page writes it."""
+    half = (float(line[f"{score}_high"]) - float(line[f"{score}_low"])) / 2
+    return f"{sign * float(line[score]):+.{decimals}f} ± {half:.{decimals}f}"
+
+
+@pytest.mark.parametrize(("suite", "detector"), ROWS)
+def test_scores_and_gains_are_the_published_ones(suite: Suite, detector: str) -> None:
+    gain, cells = suite.lines("gain")[detector], suite.row(suite.rows[detector])
+    assert cells[1:3] == [f"{float(suite.lines(kind)[detector]['f1_50']):.2f}" for kind in ("baseline", "method")]
+    assert cells[3] == told(gain, "f1_50", 2)
+    assert float(cells[4].removeprefix("< ")) == pytest.approx(float(gain["p_holm"]), abs=5e-4)
+    assert cells[5:8] == [told(gain, score, 1) for score in ("no_line", "curve", "f1_75")]
+    assert gain["verdict"] == "worse"
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+def test_the_difference_of_the_gains_is_the_published_one(suite: Suite) -> None:
+    (line,) = suite.lines("gain_difference").values()
+    assert [line["detector"], line["against"]] == [*suite.rows][:: suite.sign][::-1]
+    cells = suite.row("the second minus the first")
+    assert cells[3] == told(line, "f1_50", 2, suite.sign)
+    assert cells[5:8] == [told(line, score, 1, suite.sign) for score in ("no_line", "curve", "f1_75")]
+    assert f"mF1 ({told(line, 'mf1', 1, suite.sign)})" in suite.page
+
+
+@pytest.mark.parametrize(("suite", "detector"), ROWS)
+def test_what_the_oracle_is_predicted_by_and_pulls_is_that_of_the_records(suite: Suite, detector: str) -> None:
+    found = defaultdict(list)
+    for record in read_records(suite.folder / "records"):
+        if record.identity.detector == detector and record.identity.method == "samiro":
+            assert record.training is not None
+            for key, value in record.training.final_diagnostics.items():
+                found[key.partition("/")[0]].append(value)
+    r2, pull = (re.findall(r"[\d.]+", cell) for cell in suite.row(suite.rows[detector])[8:])
+    assert [f"{value:.2f}"[1:] for value in (min(found["r2"]), max(found["r2"]))] == r2
+    assert [f"{100 * value:.0f}" for value in (min(found["gradient_ratio"]), max(found["gradient_ratio"]))] == pull
+
+
+def more_loss(suite: Suite, detector: str) -> list[float]:
+    """By how many percent the detector's own loss over the last tenth of the steps is higher in SAMIRO's arm, for each seed."""
+    more = []
+    for seed in range(5):
+        own = []
+        for method in ("samiro", "baseline"):
+            (log,) = (suite.folder / "training").glob(f"hard-{detector}-{method}-s{seed}-*.jsonl")
+            steps = [json.loads(line) for line in log.read_text().splitlines()]
+            steps = [step for step in steps if "losses" in step]
+            last = [step["losses"] for step in steps if step["step"] > 0.9 * steps[-1]["step"]]
+            own.append(mean(losses["mask"] + losses["existence"] for losses in last))
+        more.append(100 * (own[0] / own[1] - 1))
+    return more
+
+
+@pytest.mark.parametrize(
+    ("suite", "detector", "least", "most"),
+    [
+        (SCHEDULE, "resa_short", 1, 16),
+        (SCHEDULE, "resa_long", 14, 23),
+        (CAPACITY, "resa_micro", 5, 11),
+        (CAPACITY, "resa_micro_2x", 5, 9),
+    ],
+)
+def test_a_detectors_own_loss_is_higher_in_all_pairs(suite: Suite, detector: str, least: int, most: int) -> None:
+    more = more_loss(suite, detector)
+    assert (round(min(more)), round(max(more))) == (least, most)
+    assert f"by {least} to {most} % " in suite.page
+
+
+def test_how_much_of_the_loss_more_steps_can_give_back_is_the_end_of_the_interval() -> None:
+    (line,) = SCHEDULE.lines("gain_difference").values()
+    assert f"rules\n  out that more than {-float(line['f1_50_low']):.1f} of the points come back" in SCHEDULE.page
+
+
+def test_how_little_the_interval_of_the_wider_backbone_excludes_zero_by_is_its_ends() -> None:
+    (line,) = CAPACITY.lines("gain_difference").values()
+    low, high = (f"{float(line[f'f1_50_{end}']):.1f}".removeprefix("0") for end in ("low", "high"))
+    assert f"by little: {low} to {high}." in CAPACITY.page
+    assert f"`normal` ({told(line, 'normal', 1)}) don't show it" in CAPACITY.page
+    clear = [name for name in SCENARIOS if float(line[f"{name}_low"]) > 0 or float(line[f"{name}_high"]) < 0]
+    assert clear == ["normal"]
+
+
+def test_what_is_added_to_the_points_that_a_baseline_lacks_is_told_for_both_widths() -> None:
+    shares = []
+    for detector in CAPACITY.rows:
+        baseline, gain = (float(CAPACITY.lines(kind)[detector]["f1_50"]) for kind in ("baseline", "gain"))
+        shares.append(f"{-100 * gain / (100 - baseline):.0f} %")
+    assert f"{shares[0]} on the narrow backbone and {shares[1]} on\n  the wide one" in CAPACITY.page
+
+
+def test_transfer_and_pull_of_both_widths_are_the_means_of_the_records() -> None:
+    found = defaultdict(list)
+    drifting = 0
+    for record in read_records(CAPACITY.folder / "records"):
+        drifting += any("drift" in timed.flags for timed in record.throughput)
+        if record.identity.method == "samiro":
+            assert record.training is not None
+            for key, value in record.training.final_diagnostics.items():
+                found[record.identity.detector, key.partition("/")[0]].append(value)
+    r2, pull = ([mean(found[detector, key]) for detector in CAPACITY.rows] for key in ("r2", "gradient_ratio"))
+    assert f"(R^2 {r2[0]:.2f} and {r2[1]:.2f} in the mean".replace("0.", ".") in CAPACITY.page
+    assert f"({100 * pull[0]:.0f} and {100 * pull[1]:.0f} %)" in CAPACITY.page
+    assert f"Of its times {drifting} in 20 carry" in CAPACITY.page
