@@ -171,3 +171,11 @@ def test_transfer_and_pull_of_both_widths_are_the_means_of_the_records() -> None
     assert f"(R^2 {r2[0]:.2f} and {r2[1]:.2f} in the mean".replace("0.", ".") in CAPACITY.page
     assert f"({100 * pull[0]:.0f} and {100 * pull[1]:.0f} %)" in CAPACITY.page
     assert f"Of its times {drifting} in 20 carry" in CAPACITY.page
+
+
+def test_the_readme_has_the_difference_and_both_losses() -> None:
+    readme = (ROOT / "README.md").read_text()
+    (line,) = CAPACITY.lines("gain_difference").values()
+    losses = [f"{-float(gain['f1_50']):.1f}" for gain in map(CAPACITY.lines("gain").get, CAPACITY.rows) if gain]
+    assert f"from {losses[0]} points to {losses[1]}](" in readme
+    assert f"by {told(line, 'f1_50', 1).removeprefix('+')}." in readme
