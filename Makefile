@@ -67,7 +67,7 @@ test: .venv/.ready-dev ## the default tests
 test-slow: .venv/.ready-dev ## the long tests
 	@.venv/bin/python -m pytest --numprocesses auto --dist loadfile -m slow
 
-conformance: .venv/.ready ## the battery that every adapter must pass, on the micro detectors
+conformance: .venv/.ready ## the battery that every adapter must pass, on the *_micro detectors
 	@$(BENCH) detectors check
 
 benchmark: .venv/.ready-dev ## the speed figures of docs/performance.md

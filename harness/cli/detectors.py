@@ -164,7 +164,7 @@ def parity_of(name: str) -> str | None:
 def check(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Names, or path/to/file.py:Class; none: every micro detector."),
+        typer.Argument(metavar="[NAME]...", help="Names, or path/to/file.py:Class; none: every *_micro detector."),
     ] = None,
     form: Annotated[str | None, typer.Option(help="One dataset form; default: all that it is configured for.")] = None,
     quick: Annotated[bool, typer.Option(help="Leave out the check that trains for long.")] = False,

@@ -43,7 +43,7 @@ class Scaffold(Detector):
     metas: ClassVar[dict[str, DetectorMeta]] = {
         "scaffold": DetectorMeta(
             name="scaffold",
-            paper="Authors: Title, venue and year",
+            paper="Authors: Scaffold, venue and year",
             year=2026,
             family="row-wise",
             backbone="resnet_micro",

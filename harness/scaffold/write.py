@@ -10,6 +10,7 @@ from pathlib import Path
 from detectors.registry import detector_names
 from harness.errors import InputError
 from harness.files.stored import write_text
+from harness.suite.schema import LONGEST_NAME
 
 TEMPLATE = Path(__file__).with_name("adapter.py")
 
@@ -73,9 +74,9 @@ def write_scaffold(name: str, folder: Path) -> tuple[Path, Path, Path]:
 
     Raises InputError for a name that no variant can have or that is taken, and where one of the files is there already.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > LONGEST_NAME:
         raise InputError(
-            f"{name!r} can't name a detector: give small letters, digits and single underscores, as my_lanes"
+            f"{name!r} can't name a detector: give small letters, digits and single underscores, {LONGEST_NAME} at most, as my_lanes"
         )
     if keyword.iskeyword(name):
         raise InputError(f"{name!r} is a word of Python's, which no module can be called; give another name")

@@ -21,7 +21,7 @@ from harness.suite.axes import Point, check_axes, fitting, points_of, variant_na
 from harness.suite.evaluations import evaluations_of, single_evaluations, splits_read, trained_on
 from harness.suite.known import known_detector
 from harness.suite.overrides import start_of
-from harness.suite.schema import NAME, NamedDetectorPart, Suite, adapter_named, form_of, oracle_of
+from harness.suite.schema import LONGEST_NAME, NAME, NamedDetectorPart, Suite, adapter_named, form_of, oracle_of
 from harness.suite.tiers import check_tiers
 from harness.suite.trial import check_input, check_start
 from harness.weights.cache import rooted_weights
@@ -70,8 +70,8 @@ def load_suite(name: str) -> Suite:
         )
     if not re.fullmatch(NAME, path.stem):
         raise InputError(
-            f"{path}: a suite is named after its file, and {path.stem!r} is no name: rename the file; a name has up to 48 letters from "
-            "a to z, digits and _ . + - in it, the last three not at its beginning"
+            f"{path}: a suite is named after its file, and {path.stem!r} is no name: rename the file; a name has up to "
+            f"{LONGEST_NAME} letters from a to z, digits and _ . + - in it, the last three not at its beginning"
         )
     value = read_yaml(path)
     if not isinstance(value, dict):
@@ -231,6 +231,11 @@ def check_detectors(suite: Suite) -> None:
             variant = variant_name(suite, name)
         except InputError as error:
             raise InputError(f"{suite.file}: key 'detectors.{name}': {error}") from error
+        if len(variant) > LONGEST_NAME:
+            raise InputError(
+                f"{suite.file}: key 'detectors.{name}': {variant!r} has more than {LONGEST_NAME} characters, too many for names of "
+                "files: give its variant or program a shorter name, or the row one of its own, with 'adapter'"
+            )
         if is_program(name) and part != NamedDetectorPart():
             raise InputError(
                 f"{suite.file}: key 'detectors.{name}': a program is run as its description says: leave the overrides out"
@@ -253,8 +258,8 @@ def check_adapter(suite: Suite, name: str, adapter: str) -> None:
     key = f"detectors.{name}"
     if not re.fullmatch(NAME, name) or is_program(name) or adapter_file(name):
         raise InputError(
-            f"{suite.file}: key '{key}': {name!r} is no name: beside 'adapter' give one of up to 48 letters from a to z, "
-            "digits and _ . + -"
+            f"{suite.file}: key '{key}': {name!r} is no name: beside 'adapter' give one of up to "
+            f"{LONGEST_NAME} letters from a to z, digits and _ . + -"
         )
     if is_program(adapter):
         raise InputError(

@@ -13,10 +13,15 @@ from harness.records.timings import ProtocolName
 from harness.rendered.spec import RenderSpec
 
 Device = Literal["auto", "cpu", "cuda"]
-# Four names and more make a file's, which may have 255 characters.
-NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,47}$"
+LONGEST_NAME = 48
+"""In characters: four names and more make that of a file, which may have 255."""
+
+NAME = rf"^[A-Za-z0-9_][A-Za-z0-9_.+-]{{0,{LONGEST_NAME - 1}}}$"
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 """A name that a suite gives: it becomes part of folders' and files' names."""
+
+ROOT = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
+"""A name in `paths.yaml`, which becomes part of no file's."""
 
 CorruptionName = Literal["fog", "rain", "blur", "defocus", "low_light", "compression", "noise"]
 """What can befall the images of an evaluation, each in severities from 1 (slight) to 5."""
@@ -74,7 +79,7 @@ class DatasetPart(Part):
             raise ValueError("give either 'rendered' (a specification) or 'form' (culane, tusimple, llamas), not both")
         if self.rendered is not None and self.root is not None:
             raise ValueError("'root' is for real datasets; a rendered one lies where the harness put it")
-        if self.root is not None and not re.fullmatch(NAME, self.root):
+        if self.root is not None and not re.fullmatch(ROOT, self.root):
             raise ValueError(
                 f"key 'root': {self.root!r} isn't a name: write `NAME: {self.root}` into paths.yaml, and `root: NAME` here"
             )

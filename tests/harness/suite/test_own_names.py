@@ -9,6 +9,7 @@ import pytest
 from harness.errors import InputError
 from harness.scaffold.write import write_scaffold
 from harness.suite import Choice, adapter_of, cells_of
+from harness.suite.load import load_suite
 from tests.harness.suite.conftest import Loading
 
 LONG = {"adapter": "resa_micro", "recipe": {"steps": 900}}
@@ -98,3 +99,21 @@ def test_a_name_that_cannot_be_is_told_with_its_key(loading: Loading, detectors:
 def test_the_rest_of_a_suite_may_not_name_an_adapter(loading: Loading) -> None:
     with pytest.raises(InputError, match=r"unknown key 'defaults\.adapter'"):
         loading(defaults={"adapter": "resa_micro"})
+
+
+def test_a_variant_whose_name_is_too_long_for_files_is_refused_unless_the_suite_gives_it_another(
+    loading: Loading, tmp_path: Path
+) -> None:
+    adapter, suite, _ = write_scaffold("my_lanes", tmp_path)
+    adapter.write_text(adapter.read_text().replace('"my_lanes"', f'"{49 * "x"}"'))
+    with pytest.raises(
+        InputError, match=r"key 'detectors\..*my_lanes\.py:MyLanes': 'x{49}' has more than 48 characters"
+    ):
+        load_suite(str(suite))
+    loading(detectors={"short": {"adapter": f"{adapter}:MyLanes"}})
+
+
+def test_a_scaffold_that_no_suite_could_be_named_after_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="48 at most"):
+        write_scaffold(49 * "x", tmp_path)
+    assert not [*tmp_path.iterdir()]
