@@ -73,8 +73,9 @@ What others published of the same detector and backbone, as results/published/ h
 The notes below the table name each source and what is known to differ from the measurement here, or isn't stated."""
 
 HOW_TO_READ_CONTRASTS = """\
-A method's gain in one row of a detector minus its gain in another, over the seeds of both, with intervals as above and
-no verdict: whether one of two gains is separated from zero and the other isn't doesn't answer this."""
+A method's gain in one row of a detector minus its gain in another, as with another schedule or on another backbone of
+its paper, over the seeds of both, with intervals as above and no verdict, not adjusted for how many there are: whether
+one of two gains is separated from zero and the other isn't doesn't answer this."""
 
 HOW_TO_READ_TIMES = """\
 Batch 1, host to device + model + post-processing, wall clock; medians over the cells. *Relative* is p50 over the p50

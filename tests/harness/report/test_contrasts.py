@@ -100,13 +100,13 @@ def test_clips_that_move_both_gains_alike_add_nothing(made: Any, tmp_path: Path)
     assert gain.half_widths.clip > 0.01
 
 
-def test_every_pair_of_rows_of_one_adapter_is_there_and_the_adapters_own_name_is_what_others_are_held_against(
+def test_every_pair_of_rows_of_a_papers_detector_is_there_and_the_adapters_own_name_is_what_others_are_held_against(
     made: Any, tmp_path: Path
 ) -> None:
     found = {(name, method): 0.7 for name in ("a", "resa", "z") for method in ("baseline", "samiro")}
     rows = made_rows(made, tmp_path, found, seeds=2)
     other: dict[tuple[str, str], float] = {("other", "baseline"): 0.7, ("other", "samiro"): 0.7}
-    rows |= made_rows(made, tmp_path, other, seeds=2, adapter="other", paper="another")
+    rows |= made_rows(made, tmp_path, other, seeds=2, paper="another")
     table = contrast_table(section_of(rows, tmp_path))
     assert [row[:3] for row in table.rows] == [
         ("samiro", "a", "resa"),
