@@ -22,7 +22,9 @@ SOURCES = {
 
 PATHS_FILE = "paths.yaml"
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")  # what a suite may call a dataset
+ROOT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+"""What a folder may be called in `paths.yaml` and by a suite's `root`."""
+
 _NEAR = 0.85  # one letter too many, too few or exchanged; "culane-night" isn't that near
 
 
@@ -96,7 +98,7 @@ def read_paths(file: Path) -> dict[str, Path]:
         raise InputError(f"{file} must map dataset names to folders, one `name: FOLDER` a line; see paths.example.yaml")
     folders = {}
     for name, folder in content.items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not ROOT_NAME.fullmatch(name):
             raise InputError(f"{file}: {name!r} can't be a dataset's name; use letters, digits and any of _ . + -")
         if name not in SOURCES and (near := get_close_matches(name.lower(), SOURCES, n=1, cutoff=_NEAR)):
             raise InputError(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from detectors.meta import Form, Weights
+from harness.datasets.roots import ROOT_NAME
 from harness.methods.config import MethodConfiguration, OracleConfiguration, RegularizedConfiguration
 from harness.records.timings import ProtocolName
 from harness.rendered.spec import RenderSpec
@@ -19,9 +19,6 @@ LONGEST_NAME = 48
 NAME = rf"^[A-Za-z0-9_][A-Za-z0-9_.+-]{{0,{LONGEST_NAME - 1}}}$"
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 """A name that a suite gives: it becomes part of folders' and files' names."""
-
-ROOT = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
-"""A name in `paths.yaml`, which becomes part of no file's."""
 
 CorruptionName = Literal["fog", "rain", "blur", "defocus", "low_light", "compression", "noise"]
 """What can befall the images of an evaluation, each in severities from 1 (slight) to 5."""
@@ -79,7 +76,7 @@ class DatasetPart(Part):
             raise ValueError("give either 'rendered' (a specification) or 'form' (culane, tusimple, llamas), not both")
         if self.rendered is not None and self.root is not None:
             raise ValueError("'root' is for real datasets; a rendered one lies where the harness put it")
-        if self.root is not None and not re.fullmatch(ROOT, self.root):
+        if self.root is not None and not ROOT_NAME.fullmatch(self.root):
             raise ValueError(
                 f"key 'root': {self.root!r} isn't a name: write `NAME: {self.root}` into paths.yaml, and `root: NAME` here"
             )

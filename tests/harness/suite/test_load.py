@@ -158,7 +158,14 @@ def test_two_datasets_with_one_variable_are_refused_where_it_is_set(
     )
 
 
-@pytest.mark.parametrize("name", ["my suite", "straße", "-x", "a\nb", "a,b", "a\udcffb"])
+def test_names_that_become_files_names_are_short_and_those_of_folders_are_what_they_are(tmp_path: Path) -> None:
+    real = {"form": "culane", "root": 49 * "r"}
+    assert load(tmp_path, changed(datasets={**MINI["datasets"], 48 * "d": real}))
+    with pytest.raises(InputError, match=r"datasets\.d{49}"):
+        load(tmp_path, changed(datasets={**MINI["datasets"], 49 * "d": real}))
+
+
+@pytest.mark.parametrize("name", ["my suite", 49 * "x", "straße", "-x", "a\nb", "a,b", "a\udcffb"])
 def test_a_file_whose_name_is_no_suites_name_is_to_be_renamed(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(MINI))
     with pytest.raises(InputError, match=r"a suite is named after its file, and .* is no name: rename the file"):
