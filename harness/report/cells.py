@@ -178,6 +178,18 @@ def contrast_table(section: Section) -> Table:
     return Table("Gains held against each other", header, tuple(rows), 3)
 
 
+def variant_table(section: Section) -> Table:
+    """The highest variant of each method on each detector, held against the others; empty where no method has several."""
+    header = ("Detector", "Highest", "minus", *(column.title for column in section.columns), "Seeds", "Seed SD")
+    rows = []
+    for lead in (lead for tries in section.tries for lead in tries.leads):
+        names = (lead.highest.detector, lead.highest.full_method, lead.other.full_method)
+        parts = zip(section.columns, lead.differences, strict=True)
+        figures = (difference_text(column, part) for column, part in parts)
+        rows.append((*names, *figures, str(len(lead.seeds)), points(lead.seed_sd)))
+    return Table("Variants held against each other", header, tuple(rows), 3)
+
+
 def bounds(mean: float, half_width: float | None) -> str:
     """An interval in points; blank without a half-width."""
     if half_width is None:

@@ -15,8 +15,7 @@ from itertools import combinations
 
 from harness.report.arms import Arm
 from harness.report.estimates import Estimates, difference
-from harness.report.rows import ArmEstimates, Difference, Gain, ScoredArms
-from harness.report.statistics import compare, half_widths
+from harness.report.rows import ArmEstimates, Difference, Gain, ScoredArms, differences_of
 from harness.report.summary import paper_of
 
 
@@ -59,24 +58,16 @@ def place_of(gain: Gain) -> tuple[bool, list[tuple[int, str]]]:
 def contrast_of(gain: Gain, other: Gain, scored: ScoredArms, estimates: ArmEstimates) -> Contrast:
     """The difference of two gains in every column."""
     seeds = tuple(seed for seed in gain.seeds if seed in other.seeds)
-    differences: list[Difference | None] = []
-    for ours, theirs in zip(
-        gain_estimates(gain, seeds, scored, estimates), gain_estimates(other, seeds, scored, estimates), strict=True
-    ):
-        if not seeds or ours is None or theirs is None:
-            differences.append(None)
-            continue
-        comparison = compare(ours, theirs)
-        differences.append(Difference(comparison, half_widths(comparison)))
-    return Contrast(gain, other, seeds, tuple(differences))
+    ours, theirs = (gain_estimates(one, seeds, scored, estimates) for one in (gain, other))
+    return Contrast(gain, other, seeds, differences_of(ours, theirs))
 
 
 def gain_estimates(
     gain: Gain, seeds: Sequence[int], scored: ScoredArms, estimates: ArmEstimates
 ) -> list[Estimates | None]:
-    """A gain of some of its seeds in every column; None where a score is undefined."""
+    """A gain of some of its seeds in every column; None where a score is undefined, or there is no seed."""
     ours, theirs = ([list(scored[arm]).index(seed) for seed in seeds] for arm in (gain.arm, gain.baseline))
     return [
-        None if method is None or base is None else difference(method.take(ours), base.take(theirs))
+        None if method is None or base is None or not seeds else difference(method.take(ours), base.take(theirs))
         for method, base in zip(estimates[gain.arm], estimates[gain.baseline], strict=True)
     ]

@@ -33,6 +33,7 @@ from harness.report.rows import Gain, Grouped, Row, gains_of, groups_of, rival_b
 from harness.report.scored import ScoredRecord, SectionKey, scored_records
 from harness.report.statistics import effective_clips
 from harness.report.summary import MethodSummary, method_summaries
+from harness.report.variants import Tries, tries_of
 
 NOTHING = Published()
 """No published figures."""
@@ -47,6 +48,7 @@ class Section(Grouped):
     effective_clips: how many clips of one size would weigh as much as these. timing: the one key under which all timed arms of the
     table were measured, None where there is none. reproductions: the rows that somebody published figures of, with these figures; they
     take no part in ranks and gains. contrasts: gains of one method in several rows of a paper's detector, held against each other.
+    tries: what was tried of each method on each detector, its variants held against each other.
     """
 
     key: SectionKey
@@ -57,6 +59,7 @@ class Section(Grouped):
     timing: TimingKey | None
     reproductions: tuple[Reproduction, ...]
     contrasts: tuple[Contrast, ...]
+    tries: tuple[Tries, ...]
 
     @property
     def headline(self) -> Column:
@@ -195,6 +198,7 @@ def section_of(
         timing=common_timing([timings[arm] for arm in arms]),
         reproductions=reproductions(key, layout.images, columns, shown.rows, published),
         contrasts=contrasts_of(gains, scored, estimates),
+        tries=tries_of(scored, estimates),
     )
 
 

@@ -11,6 +11,7 @@ from itertools import chain
 
 from harness.report.arms import Arm, why_not_paired, why_not_ranked
 from harness.report.estimates import Estimates
+from harness.report.families import Family, family_of
 from harness.report.scored import Scored
 from harness.report.statistics import (
     Comparison,
@@ -150,13 +151,13 @@ def gains_of(
 ) -> dict[Arm, Gain]:
     """The gain of every method whose baseline is there, judged. unjudged: why none of them has a verdict but only intervals.
 
-    The variants of a method are one family: who tries several pays for it.
+    The variants of a method are one family, under whatever names: who tries several pays for it.
     """
     baselines = {pairs_with: arms[0] for pairs_with, arms in baselines_of(list(scored)).items() if len(arms) == 1}
-    families: dict[str, list[Gain]] = defaultdict(list)
+    families: dict[Family, list[Gain]] = defaultdict(list)
     for arm in scored:
         if not arm.is_baseline and arm.pairs_with in baselines:
-            families[arm.method].append(gain_of(arm, baselines[arm.pairs_with], scored, estimates))
+            families[family_of(arm)].append(gain_of(arm, baselines[arm.pairs_with], scored, estimates))
     return {gain.arm: gain for family in families.values() for gain in judged(family, rows, unjudged)}
 
 
@@ -201,19 +202,29 @@ def gain_of(arm: Arm, baseline: Arm, scored: ScoredArms, estimates: ArmEstimates
             used.append(seed)
         else:
             not_used.append(f"seed {seed}: {reason}")
-    our_places, their_places = ([list(seeds).index(seed) for seed in used] for seeds in (ours, theirs))
+    ours_used, theirs_used = (
+        [part.take([list(seeds).index(seed) for seed in used]) if part is not None and used else None for part in parts]
+        for seeds, parts in ((ours, estimates[arm]), (theirs, estimates[baseline]))
+    )
+    return Gain(arm, baseline, tuple(used), tuple(not_used), differences_of(ours_used, theirs_used))
+
+
+def differences_of(
+    ours: Sequence[Estimates | None], theirs: Sequence[Estimates | None]
+) -> tuple[Difference | None, ...]:
+    """Some scores of paired seeds minus others, one a column; None where one of the two isn't defined."""
     differences: list[Difference | None] = []
-    for method, base in zip(estimates[arm], estimates[baseline], strict=True):
-        if not used or method is None or base is None:
+    for method, base in zip(ours, theirs, strict=True):
+        if method is None or base is None:
             differences.append(None)
             continue
-        comparison = compare(method.take(our_places), base.take(their_places))
+        comparison = compare(method, base)
         differences.append(Difference(comparison, half_widths(comparison)))
-    return Gain(arm, baseline, tuple(used), tuple(not_used), tuple(differences))
+    return tuple(differences)
 
 
 def judged(family: Sequence[Gain], rows: Mapping[Arm, Row], unjudged: str | None) -> list[Gain]:
-    """The gains of one method with p-values, verdicts (Holm over its ranked rows) and power."""
+    """The gains of one family with p-values, verdicts (Holm over its ranked rows) and power."""
     reasons = [why_unjudged(gain, rows, unjudged) for gain in family]
     comparisons = [gain.headline.comparison if gain.headline else None for gain in family]
     p_values = [

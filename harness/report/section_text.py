@@ -97,11 +97,30 @@ def chosen_of(identities: Iterable[Identity]) -> list[dict[str, Any]]:
     return [chosen for place, chosen in enumerate(found) if chosen not in found[:place]]
 
 
+def tries_notes(section: Section) -> list[str]:
+    """On which detectors one method had more tries than another, which a comparison of their best would reward."""
+    tried: dict[str, dict[str, int]] = defaultdict(dict)
+    for tries in section.tries:
+        if not tries.family.control:
+            tried[tries.arms[0].detector][tries.family.kind] = len(tries.arms)
+    unequal = {detector: numbers for detector, numbers in tried.items() if len(set(numbers.values())) > 1}
+    return [
+        f"{detector}: unequal numbers of variants, {', '.join(f'{kind} {number}' for kind, number in numbers.items())}: the best "
+        "of several is no match for the best of fewer."
+        for detector, numbers in unequal.items()
+    ]
+
+
 def section_notes(section: Section, board: Leaderboard) -> list[str]:
-    """Which detectors go by names of the suite's own, why rows aren't ranked, why pairs aren't used, which methods have no baseline,
-    which times are flagged.
+    """Which detectors go by names of the suite's own, why rows aren't ranked, why pairs aren't used, which methods had more tries,
+    which have no baseline, which times are flagged.
     """
-    notes = own_name_notes(section.rows) + unranked_notes(section.rows) + unpaired_notes(section.gains)
+    notes = (
+        own_name_notes(section.rows)
+        + unranked_notes(section.rows)
+        + unpaired_notes(section.gains)
+        + tries_notes(section)
+    )
     compared = {id(gain.arm) for gain in section.gains}
     baselines = baselines_of([row.arm for row in section.rows])
     notes += [

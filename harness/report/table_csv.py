@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from harness.report.arms import Arm
 from harness.report.beside import PublishedRow
 from harness.report.columns import ALWAYS, Column
 from harness.report.contrasts import Contrast
@@ -13,6 +14,7 @@ from harness.report.costs import InferenceCostOfArm, Timing, TrainingCostOfArm, 
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Difference, Gain, Row
 from harness.report.text import csv_text, number, one_line, points
+from harness.report.variants import Lead
 
 PLACE = (
     "suites", "trained_on", "dataset", "evaluation", "split", "corruption", "metric", "selection", "confidence",
@@ -67,6 +69,8 @@ def to_csv(board: Leaderboard) -> str:
             writer.writerow(place | name_cells(item) | cells)
         for contrast in section.contrasts:
             writer.writerow(place | contrast_cells(section, contrast))
+        for lead in (lead for tries in section.tries for lead in tries.leads):
+            writer.writerow(place | lead_cells(section, lead))
         for reproduction in section.reproductions:
             for row in reproduction.published:
                 for cells in published_cells(section, reproduction.row, row):
@@ -87,14 +91,19 @@ def place_cells(board: Leaderboard, section: Section) -> dict[str, str]:
 
 def name_cells(item: Row | Gain) -> dict[str, str]:
     """What a line is about."""
-    kind = "gain" if isinstance(item, Gain) else "baseline" if item.arm.is_baseline else "method"
-    arm = item.arm
+    return arm_cells(
+        "gain" if isinstance(item, Gain) else "baseline" if item.arm.is_baseline else "method", item.arm, item.seeds
+    )
+
+
+def arm_cells(kind: str, arm: Arm, seeds: Iterable[int]) -> dict[str, str]:
+    """Of which kind a line is, of which arm and over which seeds."""
     return {
         "kind": kind,
         "detector": csv_text(arm.detector),
         "method": csv_text(arm.method),
         "variant": csv_text(arm.variant),
-        "seeds": ";".join(str(seed) for seed in item.seeds),
+        "seeds": ";".join(str(seed) for seed in seeds),
     }
 
 
@@ -206,44 +215,53 @@ def training_cells(cost: TrainingCostOfArm) -> dict[str, str]:
 
 def gain_cells(section: Section, gain: Gain) -> dict[str, str]:
     """Paired differences with their intervals, and what the headline's verdict rests on."""
-    cells: dict[str, str] = {}
-    for column, difference in zip(section.columns, gain.differences, strict=True):
-        if difference is not None:
-            cells |= difference_cells(column, difference)
+    cells = difference_parts(section, gain.differences) | of_records((gain.arm, gain.baseline))
     cells |= {
         "verdict": csv_text(gain.verdict),
         "p": probability(gain.p),
         "p_holm": probability(gain.adjusted_p),
         "detectable": number(gain.detectable * section.headline.factor if gain.detectable is not None else None, 4),
         "pairs_not_used": csv_text("; ".join(gain.not_used)),
-        "records": csv_text(";".join(record.id for arm in (gain.arm, gain.baseline) for record in arm.records)),
     }
     if gain.headline is None:
         return cells
-    comparison, half = gain.headline.comparison, gain.headline.half_widths
-    cells |= {"correlation": number(comparison.correlation, 4)}
-    cells |= bounds("pooled", comparison.mean, gain.pooled_half_width)
-    if half is not None:
-        cells |= {"interval": half.kind, **bounds("seed", comparison.mean, half.seed)}
-        cells |= bounds("clip", comparison.mean, half.clip)
-    return cells
+    comparison = gain.headline.comparison
+    return (
+        cells
+        | {"correlation": number(comparison.correlation, 4)}
+        | bounds("pooled", comparison.mean, gain.pooled_half_width)
+    )
 
 
 def contrast_cells(section: Section, contrast: Contrast) -> dict[str, str]:
     """A line of a gain minus the gain in another row of the same detector, `against`."""
-    cells = name_cells(contrast.gain) | {"kind": "gain_difference", "seeds": ";".join(map(str, contrast.seeds))}
-    for column, part in zip(section.columns, contrast.differences, strict=True):
+    arms = (contrast.gain.arm, contrast.gain.baseline, contrast.other.arm, contrast.other.baseline)
+    about = arm_cells("gain_difference", contrast.gain.arm, contrast.seeds) | of_records(arms)
+    return about | difference_parts(section, contrast.differences) | {"against": csv_text(contrast.other.arm.detector)}
+
+
+def lead_cells(section: Section, lead: Lead) -> dict[str, str]:
+    """A line of a method's highest variant minus another one, `against`."""
+    about = arm_cells("variant_difference", lead.highest, lead.seeds) | of_records((lead.highest, lead.other))
+    return about | difference_parts(section, lead.differences) | {"against": csv_text(lead.other.full_method)}
+
+
+def of_records(arms: Iterable[Arm]) -> dict[str, str]:
+    """The records that a line is made from."""
+    return {"records": csv_text(";".join(record.id for arm in arms for record in arm.records))}
+
+
+def difference_parts(section: Section, differences: Sequence[Difference | None]) -> dict[str, str]:
+    """Differences with their intervals, one a column."""
+    cells: dict[str, str] = {}
+    for column, part in zip(section.columns, differences, strict=True):
         if part is not None:
             cells |= difference_cells(column, part)
-    headline = contrast.differences[0]
+    headline = differences[0]
     if headline is not None and headline.half_widths is not None:
         mean, half = headline.comparison.mean, headline.half_widths
         cells |= {"interval": half.kind, **bounds("seed", mean, half.seed), **bounds("clip", mean, half.clip)}
-    arms = (contrast.gain.arm, contrast.gain.baseline, contrast.other.arm, contrast.other.baseline)
-    return cells | {
-        "against": csv_text(contrast.other.arm.detector),
-        "records": csv_text(";".join(record.id for arm in arms for record in arm.records)),
-    }
+    return cells
 
 
 def difference_cells(column: Column, difference: Difference) -> dict[str, str]:

@@ -24,6 +24,7 @@ from harness.report.cells import (
     timing_cells,
     timing_tables,
     training_tables,
+    variant_table,
 )
 from harness.report.columns import LOWER_IS_BETTER, OVERLAP, Column
 from harness.report.leaderboard import Leaderboard, Section, Timings
@@ -58,6 +59,9 @@ def to_latex(board: Leaderboard) -> str:
         if section.contrasts:
             title = f"{section_title(section)}: gains held against each other, in points."
             floats.append((title, tabulars(contrast_table(section)), []))
+        if (variants := variant_table(section)).rows:
+            title = f"{section_title(section)}: variants of a method held against each other, in points."
+            floats.append((title, tabulars(variants), []))
     floats += [(f"Transfer. {HOW_TO_READ_TRANSFER}", tabulars(table), []) for table in transfer_tables(board)]
     for found in board.robustness:
         table = robustness_table(found)

@@ -27,6 +27,7 @@ from harness.report.cells import (
     timing_tables,
     training_tables,
     unscored_table,
+    variant_table,
 )
 from harness.report.columns import ACCURACY, EMPTY_SCENARIO, OVERLAP
 from harness.report.leaderboard import Leaderboard, Section
@@ -76,6 +77,11 @@ HOW_TO_READ_CONTRASTS = """\
 A method's gain in one row of a detector minus its gain in another, as with another schedule or on another backbone of
 its paper, over the seeds of both, with intervals as above and no verdict, not adjusted for how many there are: whether
 one of two gains is separated from zero and the other isn't doesn't answer this."""
+
+HOW_TO_READ_VARIANTS = """\
+Where a method has several variants on one detector, under whatever names: the one with the highest mean score of those
+by which rows are ranked, minus each other, over the seeds of all of them, with intervals as above and no verdict. The
+highest of several is flattered by having been picked: choose on a validation split, and test what was chosen."""
 
 HOW_TO_READ_TIMES = """\
 Batch 1, host to device + model + post-processing, wall clock; medians over the cells. *Relative* is p50 over the p50
@@ -219,6 +225,8 @@ def gain_parts(section: Section) -> list[str]:
         parts += [f"### Paired gains in {section.headline.title}", HOW_TO_READ_GAINS, table_text(gain_table(section))]
     if section.contrasts:
         parts += ["### Gains held against each other", HOW_TO_READ_CONTRASTS, table_text(contrast_table(section))]
+    if (variants := variant_table(section)).rows:
+        parts += ["### Variants held against each other", HOW_TO_READ_VARIANTS, table_text(variants)]
     if section.reproductions:
         parts += ["### Published beside reproduced", HOW_TO_READ_PUBLISHED, table_text(published_table(section))]
         parts.append("\n".join(f"{place}. {markdown(note)}" for note, place in published_notes(section).items()))

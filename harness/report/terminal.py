@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.report.beyond_cells import robustness_table, transfer_tables
-from harness.report.cells import Table, chunks, contrast_table, score_table
+from harness.report.cells import Table, chunks, contrast_table, score_table, variant_table
 from harness.report.leaderboard import Leaderboard
 from harness.report.section_text import section_title, unranked_notes
 from harness.report.text import one_line
@@ -42,7 +42,8 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
             console.print()
     robustness = [robustness_table(found) for found in board.robustness]
     contrasts = [contrast_table(section) for section in board.shown if section.contrasts]
-    for table in (*contrasts, *transfer_tables(board), *robustness):
+    variants = [table for section in board.shown if (table := variant_table(section)).rows]
+    for table in (*contrasts, *variants, *transfer_tables(board), *robustness):
         title = f"Robustness: {table.title}" if table in robustness else table.title
         console.print(Text(one_line(title), style="bold"), soft_wrap=True)
         for columns in chunks(table, range(table.text_columns, len(table.header)), page(console)):

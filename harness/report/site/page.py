@@ -32,6 +32,7 @@ from harness.report.cells import (
     summary_table,
     training_tables,
     unscored_table,
+    variant_table,
 )
 from harness.report.cells import timing_tables as latency_tables
 from harness.report.leaderboard import Leaderboard, Section
@@ -62,6 +63,7 @@ from harness.report.tables import (
     HOW_TO_READ_TIMES,
     HOW_TO_READ_TRAINING,
     HOW_TO_READ_UNSCORED,
+    HOW_TO_READ_VARIANTS,
     headlines,
     how_to_read,
 )
@@ -178,6 +180,11 @@ def further_tables(board: Leaderboard) -> tuple[Shown, ...]:
             )
             for section in board.shown
             if section.contrasts
+        ),
+        *(
+            Shown(f"Variants held against each other: {section_title(section)}", HOW_TO_READ_VARIANTS, (table,))
+            for section in board.shown
+            if (table := variant_table(section)).rows
         ),
         *(
             Shown(
