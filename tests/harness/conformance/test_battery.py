@@ -11,6 +11,7 @@ from detectors.registry import TABLE
 from harness.conformance.battery import CHECKS, CheckResult, cases, check_adapter, run_check
 from harness.conformance.subject import Arm, Demands, subject_of
 from harness.errors import InputError
+from harness.processes.faults import InfrastructureError
 from harness.scaffold.write import write_scaffold
 
 MICRO = [name for name in TABLE if name.endswith("_micro")]
@@ -385,3 +386,12 @@ def test_an_unknown_name_or_form_is_the_callers_mistake() -> None:
         check_adapter("ufldv2_mikro", "culane")
     with pytest.raises(InputError, match="no configuration for form 'llamas'"):
         check_adapter("lstr_resnet34", "llamas")
+
+
+def test_want_of_memory_is_no_broken_promise(tmp_path: Path) -> None:
+    told = "CUDA out of memory. Tried to allocate 2.00 GiB"
+    name = changed(tmp_path, ("        features =", f"        raise RuntimeError({told!r})\n        features ="))
+    with pytest.raises(InfrastructureError, match=rf"my_lanes.*check 'taps' \(adapter\): out of memory.*{told}"):
+        check_adapter(name, "culane", quick=True)
+    with pytest.raises(InfrastructureError, match=r"check 'forward and backward' \(baseline\): out of memory"):
+        one_check(name, "forward and backward", "baseline", tmp_path)
