@@ -6,18 +6,17 @@ skipped). What an adapter must promise is written in `detectors.base`; each chec
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from detectors.meta import Form
 from harness.conformance import checks
 from harness.conformance.round_trip import round_trip
 from harness.conformance.subject import Arm, Demands, NotApplicable, Subject, subject_of, told
+from harness.files.scratch import scratch_folder
 from harness.processes.faults import InfrastructureError, is_out_of_memory, worded
 from harness.pytorch.random_state import random_state, set_random_state
 from harness.training.determinism import deterministic
@@ -82,8 +81,8 @@ def check_adapter(
     were. Raises InputError where there is no such adapter or form; InfrastructureError where there was no memory for a
     check; whatever goes wrong in the adapter is a failed check.
     """
-    with tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder:
-        subject = subject_of(name, form, Path(folder), demands)
+    with scratch_folder() as folder:
+        subject = subject_of(name, form, folder, demands)
         results = []
         for check, arm in cases(quick=quick):
             results.append(run_check(subject, check, arm))

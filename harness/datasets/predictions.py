@@ -7,7 +7,6 @@ while it is read: a matrix would leave millions, and shared file systems of clus
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from harness.datasets.base import Dataset, Frame, read_bytes
 from harness.datasets.lines import label_name, lines_text, parse_lines
 from harness.errors import InputError
 from harness.files.arrays import DAMAGE, Arrays, read_arrays, write_arrays
+from harness.files.scratch import scratch_folder
 from harness.files.stored import located
 from harness.lanes import PIXEL_FRACTION, Lane, archived_points
 
@@ -76,7 +76,7 @@ def keep_predictions(folder: Path, dataset: Dataset, frames: Sequence[Frame], fo
 @contextmanager
 def in_official_format(archive: Path, dataset: Dataset, split: str) -> Iterator[Path]:
     """The folder in which the archived predictions of a split lie as its official evaluator reads them, on the machine's own disk
-    (where `tempfile` puts things) for as long as it is used. InputError for a damaged archive and one of other images.
+    (`scratch_folder`) for as long as it is used. InputError for a damaged archive and one of other images.
     """
     ids, lanes = unpack_predictions(archive)
     frames = dataset.frames(split)
@@ -84,10 +84,10 @@ def in_official_format(archive: Path, dataset: Dataset, split: str) -> Iterator[
         raise InputError(
             f"{archive}: of other images than split {split!r} of {dataset.root}; predict again or restore it"
         )
-    with tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder:
-        with located(Path(folder)):  # whoever called works in a folder of another disk, which isn't full
-            dataset.write_predictions(Path(folder), frames, lanes)
-        yield Path(folder)
+    with scratch_folder() as folder:
+        with located(folder):  # whoever called works in a folder of another disk, which isn't full
+            dataset.write_predictions(folder, frames, lanes)
+        yield folder
 
 
 def pack_predictions(path: Path, ids: Sequence[str], lanes_of_frames: Iterable[Sequence[Lane]]) -> None:

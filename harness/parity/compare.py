@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from detectors.upstream.references import REFERENCES
 from detectors.upstream.repositories import REPOSITORIES, Repository
 from detectors.upstream.running import training_without_dropout
 from harness.errors import InputError, did_you_mean
+from harness.files.scratch import scratch_folder
 from harness.inference.detector import with_confidence_threshold
 from harness.lanes import Lane
 from harness.parity.lanes import Polyline
@@ -98,7 +98,7 @@ def parity(name: str, form: Form, folder: Path, report: Callable[[Layer], None] 
     checkout = find_checkout(folder, build.repository)
     commit = checked_commit(checkout, build.repository)
     layers: list[Layer] = []
-    with _own_randomness(), tempfile.TemporaryDirectory(prefix="samiro-bench-") as scratch:
+    with _own_randomness(), scratch_folder() as scratch:
         seed_everything(SEED)
         try:
             reference = build(checkout, name, form)
@@ -107,7 +107,7 @@ def parity(name: str, form: Form, folder: Path, report: Callable[[Layer], None] 
             raise InputError(
                 f"{checkout}: its code needs the package {error.name}: install it, or name a folder that has it in PYTHONPATH"
             ) from error
-        for layer in compared_layers(reference, name, form, Path(scratch)):
+        for layer in compared_layers(reference, name, form, scratch):
             layers.append(layer)
             if report is not None:
                 report(layer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from detectors.base import Detector
 from harness.datasets.culane import FEWEST_POINTS, CULane
 from harness.errors import InputError
+from harness.files.scratch import scratch_folder
 from harness.files.stored import sha256_of_file
 from harness.files.whole import whole_folder
 from harness.inference.detector import load_detector
@@ -173,8 +173,8 @@ def score_candidate(
 def folder_of_predictions(out: Path | None) -> Iterator[Path]:
     """Yield a folder to fill, which becomes `out` as by `whole_folder`; without an `out` it is gone at the end."""
     if out is None:
-        with tempfile.TemporaryDirectory(prefix="samiro-bench-") as nowhere:
-            yield Path(nowhere)
+        with scratch_folder() as nowhere:
+            yield nowhere
         return
     with whole_folder(out, called="--out ") as folder:
         yield folder

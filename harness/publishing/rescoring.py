@@ -15,6 +15,7 @@ from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.predictions import predictions_sha256, unpack_predictions
 from harness.datasets.roots import dataset_root
 from harness.errors import InputError
+from harness.files.scratch import scratch_folder
 from harness.files.stored import canonical_json, sha256_of_file
 from harness.lanes import Lane
 from harness.metrics.canvas import LANE_WIDTH
@@ -54,7 +55,7 @@ class LabelSource:
         self._stack = ExitStack()
 
     def __enter__(self) -> LabelSource:
-        self._temporary = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        self._temporary = self._stack.enter_context(scratch_folder())
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from harness.datasets.base import Dataset, Frame
+from harness.files.scratch import scratch_folder
 from harness.lanes import Lane
 from harness.records.counts import AccuracyScores, ScopeScores, scope_scores
 from harness.scoring import SCORINGS
@@ -26,9 +25,7 @@ def score_of(
     every = dataset.frames(split)
     archived = dataset.archived(frames, lanes)
     found = {frame.id: lanes_of_frame for frame, lanes_of_frame in zip(frames, archived, strict=True)}
-    with tempfile.TemporaryDirectory() as folder:
-        dataset.write_predictions(Path(folder), every, [found.get(frame.id, ()) for frame in every])
-        counts, _ = SCORINGS[dataset.form].scorer(
-            dataset, split, Path(folder), progress=lambda images: None, workers=workers
-        )
+    with scratch_folder() as folder:
+        dataset.write_predictions(folder, every, [found.get(frame.id, ()) for frame in every])
+        counts, _ = SCORINGS[dataset.form].scorer(dataset, split, folder, progress=lambda images: None, workers=workers)
     return headline(scope_scores(counts, np.array([frame.id in found for frame in every])))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from filelock import FileLock
 
 from detectors.timm_registry import data_of, timm_name
 from harness.errors import InputError
+from harness.files.scratch import scratch_folder
 from harness.files.stored import sha256_of_file, write_text, written_aside
 from harness.pytorch.torchvision_guard import ensure_torchvision
 from harness.weights.cache import WeightsCard, cached_path, card_path, published_name, read_card
@@ -91,9 +91,9 @@ def fetch(backbone: str, progress: Progress | None = None) -> WeightsCard:
         if card is not None and sha256_of_file(cached_path(what.name)) == card.sha256:
             return card
         reasons = []
-        with tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder:
+        with scratch_folder() as folder:
             for source in what.sources:
-                file = Path(folder) / Path(urlsplit(source.url).path).name
+                file = folder / Path(urlsplit(source.url).path).name
                 try:
                     download(source.url, file, progress)
                     if not sha256_of_file(file).startswith(source.digest):
