@@ -17,7 +17,7 @@ from harness.conformance import checks
 from harness.conformance.round_trip import round_trip
 from harness.conformance.subject import Arm, Demands, NotApplicable, Subject, subject_of, told
 from harness.files.scratch import scratch_folder
-from harness.processes.faults import InfrastructureError, is_out_of_memory, worded
+from harness.processes.faults import InfrastructureError, causes, is_out_of_memory, worded
 from harness.pytorch.random_state import random_state, set_random_state
 from harness.training.determinism import deterministic
 
@@ -102,11 +102,9 @@ def run_check(subject: Subject, check: Check, arm: Arm) -> CheckResult:
         detail, outcome = str(reason), "skipped"
     except Exception as error:
         # The adapter's code may raise anything, and the table says what.
-        if is_out_of_memory(error):
+        if any(is_out_of_memory(cause) for cause in causes(error)):
             what = f"{subject.name}, check {check.name!r} ({arm})"
-            raise InfrastructureError(
-                f"{what}: out of memory, which says nothing of the adapter: {worded(error)}"
-            ) from error
+            raise InfrastructureError(f"{what}: out of memory: {worded(error)}") from error
         detail, outcome = told(error), "failed"
     return CheckResult(check.name, arm, outcome, " ".join(detail.split()), time.monotonic() - started)
 

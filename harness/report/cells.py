@@ -77,7 +77,12 @@ def figure_texts(columns: Sequence[Column], item: Row | Gain) -> list[str]:
     """A row's scores, or a gain's differences, one a column."""
     if isinstance(item, Row):
         return [score_text(column, score) for column, score in zip(columns, item.scores, strict=True)]
-    return [difference_text(column, part) for column, part in zip(columns, item.differences, strict=True)]
+    return difference_texts(columns, item.differences)
+
+
+def difference_texts(columns: Sequence[Column], differences: Sequence[Difference | None]) -> list[str]:
+    """Differences with their intervals, one a column."""
+    return [difference_text(column, part) for column, part in zip(columns, differences, strict=True)]
 
 
 def score_table(section: Section, timings: Timings) -> Table:
@@ -172,8 +177,7 @@ def contrast_table(section: Section) -> Table:
     rows = []
     for contrast in section.contrasts:
         names = (contrast.gain.arm.full_method, contrast.gain.arm.detector, contrast.other.arm.detector)
-        parts = zip(section.columns, contrast.differences, strict=True)
-        figures = (difference_text(column, part) for column, part in parts)
+        figures = difference_texts(section.columns, contrast.differences)
         rows.append((*names, *figures, str(len(contrast.seeds)), points(contrast.seed_sd)))
     return Table("Gains held against each other", header, tuple(rows), 3)
 
@@ -182,11 +186,11 @@ def variant_table(section: Section) -> Table:
     """The highest variant of each method on each detector, held against the others; empty where no method has several."""
     header = ("Detector", "Highest", "minus", *(column.title for column in section.columns), "Seeds", "Seed SD")
     rows = []
-    for lead in (lead for tries in section.tries for lead in tries.leads):
-        names = (lead.highest.detector, lead.highest.full_method, lead.other.full_method)
-        parts = zip(section.columns, lead.differences, strict=True)
-        figures = (difference_text(column, part) for column, part in parts)
-        rows.append((*names, *figures, str(len(lead.seeds)), points(lead.seed_sd)))
+    for tries in section.tries:
+        for lead in tries.leads:
+            names = (lead.highest.arm.detector, method_text(lead.highest), method_text(lead.other))
+            figures = difference_texts(section.columns, lead.differences)
+            rows.append((*names, *figures, str(len(tries.seeds)), points(lead.seed_sd)))
     return Table("Variants held against each other", header, tuple(rows), 3)
 
 

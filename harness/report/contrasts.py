@@ -15,7 +15,7 @@ from itertools import combinations
 
 from harness.report.arms import Arm
 from harness.report.estimates import Estimates, difference
-from harness.report.rows import ArmEstimates, Difference, Gain, ScoredArms, differences_of
+from harness.report.rows import ArmEstimates, Difference, Gain, ScoredArms, differences_of, sd_of_headline
 from harness.report.summary import paper_of
 
 
@@ -31,8 +31,7 @@ class Contrast:
     @property
     def seed_sd(self) -> float | None:
         """Standard deviation of the headline difference over the seeds."""
-        headline = self.differences[0]
-        return headline.comparison.seed_sd if headline else None
+        return sd_of_headline(self.differences)
 
 
 def contrasts_of(gains: Mapping[Arm, Gain], scored: ScoredArms, estimates: ArmEstimates) -> tuple[Contrast, ...]:

@@ -198,12 +198,12 @@ def section_of(
         timing=common_timing([timings[arm] for arm in arms]),
         reproductions=reproductions(key, layout.images, columns, shown.rows, published),
         contrasts=contrasts_of(gains, scored, estimates),
-        tries=tries_of(scored, estimates),
+        tries=tries_of(rows, scored, estimates),
     )
 
 
 def headline_keys(keys: Collection[SectionKey]) -> set[SectionKey]:
-    """The sections that have verdicts: of each training set and scored dataset one, so that nothing is judged twice.
+    """The sections that stand for their data: of each training set and scored dataset one, so that nothing is judged twice.
 
     It is clean, of the test split and by the official metric, where there is such a one.
     """
@@ -225,9 +225,12 @@ def headline_sections(sections: Sequence[Section]) -> list[Section]:
 
 def why_not_judged(key: SectionKey, judged: Collection[SectionKey]) -> str | None:
     """Why no gain of a section has a verdict, None if they may."""
-    if key in judged:
-        return None
-    return UNJUDGED if key.corruption else "no verdict: a further evaluation"
+    if key.corruption:
+        return UNJUDGED
+    if key not in judged:
+        return "no verdict: a further evaluation"
+    # Of LLAMAS the validation split is what is reported: the labels of its test split are private.
+    return None if key.split == "test" or key.metric.startswith("llamas/") else "no verdict: not the test split"
 
 
 def standing(group: Sequence[Row | Gain]) -> tuple[float, str, str]:

@@ -98,7 +98,7 @@ class Gain:
     @property
     def seed_sd(self) -> float | None:
         """Standard deviation of the headline difference over pairs of seeds."""
-        return self.headline.comparison.seed_sd if self.headline else None
+        return sd_of_headline(self.differences)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,8 +223,17 @@ def differences_of(
     return tuple(differences)
 
 
+def sd_of_headline(differences: Sequence[Difference | None]) -> float | None:
+    """Standard deviation of the first of some differences over pairs of seeds."""
+    headline = differences[0]
+    return headline.comparison.seed_sd if headline else None
+
+
 def judged(family: Sequence[Gain], rows: Mapping[Arm, Row], unjudged: str | None) -> list[Gain]:
-    """The gains of one family with p-values, verdicts (Holm over its ranked rows) and power."""
+    """The gains of one family with p-values, verdicts (Holm over its ranked rows) and power.
+
+    The seed variance is pooled over the rows of one name alone: variants on one detector share a baseline, and so its seeds' noise.
+    """
     reasons = [why_unjudged(gain, rows, unjudged) for gain in family]
     comparisons = [gain.headline.comparison if gain.headline else None for gain in family]
     p_values = [
@@ -232,7 +241,10 @@ def judged(family: Sequence[Gain], rows: Mapping[Arm, Row], unjudged: str | None
         for comparison, reason in zip(comparisons, reasons, strict=True)
     ]
     adjusted = iter(holm([p for p in p_values if p is not None]))
-    pool = seed_pool([comparison for comparison in comparisons if comparison])
+    named: dict[str, list[Comparison]] = defaultdict(list)
+    for gain in family:
+        named[gain.arm.method] += [gain.headline.comparison] if gain.headline else []
+    pools = {name: seed_pool(found) for name, found in named.items()}
     complete = []
     for gain, comparison, reason, p in zip(family, comparisons, reasons, p_values, strict=True):
         adjusted_p = next(adjusted) if p is not None else None
@@ -244,7 +256,7 @@ def judged(family: Sequence[Gain], rows: Mapping[Arm, Row], unjudged: str | None
                 adjusted_p=adjusted_p,
                 verdict=told,
                 detectable=detectable_difference(comparison) if comparison else None,
-                pooled_half_width=pooled_half_width(comparison, pool) if comparison else None,
+                pooled_half_width=pooled_half_width(comparison, pools[gain.arm.method]) if comparison else None,
             )
         )
     return complete

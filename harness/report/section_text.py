@@ -13,6 +13,7 @@ from harness.report.rows import Gain, Row, baselines_of
 from harness.report.scored import SectionKey
 from harness.report.statistics import EFFECTIVE_CLIPS_FOR_NORMAL_QUANTILES
 from harness.report.text import counted
+from harness.report.variants import Tries
 
 SELECTION = {"last": "the last step's", "val-best": "the best on the validation split"}
 CHOSEN_OF_A_DETECTOR = {"detector_meta", "recipe", "weights"}
@@ -98,17 +99,39 @@ def chosen_of(identities: Iterable[Identity]) -> list[dict[str, Any]]:
 
 
 def tries_notes(section: Section) -> list[str]:
-    """On which detectors one method had more tries than another, which a comparison of their best would reward."""
-    tried: dict[str, dict[str, int]] = defaultdict(dict)
+    """On which detectors one method had more tries than another, which a comparison of their best would reward; and variants that are
+    held against each other over fewer seeds than they have.
+    """
+    notes = []
+    by_detector: dict[str, list[Tries]] = defaultdict(list)
     for tries in section.tries:
-        if not tries.family.control:
-            tried[tries.arms[0].detector][tries.family.kind] = len(tries.arms)
-    unequal = {detector: numbers for detector, numbers in tried.items() if len(set(numbers.values())) > 1}
-    return [
-        f"{detector}: unequal numbers of variants, {', '.join(f'{kind} {number}' for kind, number in numbers.items())}: the best "
-        "of several is no match for the best of fewer."
-        for detector, numbers in unequal.items()
-    ]
+        by_detector[tries.rows[0].arm.pairs_with].append(tries)
+    for same in by_detector.values():
+        counted_ones = [tries for tries in same if not tries.family.control]
+        if len({len(tries.rows) for tries in counted_ones}) > 1:
+            told = (f"{tries.family.kind} {len(tries.rows)} ({names_of(tries)})" for tries in counted_ones)
+            notes.append(
+                f"{same[0].rows[0].arm.detector}: unequal numbers of variants, {'; '.join(told)}: the best of several is favoured "
+                "over the best of fewer."
+            )
+        for tries in same:
+            if len(tries.rows) > 1 and set(tries.seeds) != {seed for row in tries.rows for seed in row.seeds}:
+                seeds = f" over seeds {listed(tries.seeds)} alone: those" if tries.seeds else ": there is no seed"
+                notes.append(
+                    f"{tries.rows[0].arm.detector}: {names_of(tries)} are {'' if tries.seeds else 'not '}held against each "
+                    f"other{seeds} that all of them have, trained alike."
+                )
+    return notes
+
+
+def names_of(tries: Tries) -> str:
+    """The variants of a method."""
+    return ", ".join(row.arm.full_method for row in tries.rows)
+
+
+def listed(seeds: Iterable[int]) -> str:
+    """Seeds as text."""
+    return ", ".join(str(seed) for seed in seeds)
 
 
 def section_notes(section: Section, board: Leaderboard) -> list[str]:

@@ -69,8 +69,9 @@ def to_csv(board: Leaderboard) -> str:
             writer.writerow(place | name_cells(item) | cells)
         for contrast in section.contrasts:
             writer.writerow(place | contrast_cells(section, contrast))
-        for lead in (lead for tries in section.tries for lead in tries.leads):
-            writer.writerow(place | lead_cells(section, lead))
+        for tries in section.tries:
+            for lead in tries.leads:
+                writer.writerow(place | lead_cells(section, lead, tries.seeds))
         for reproduction in section.reproductions:
             for row in reproduction.published:
                 for cells in published_cells(section, reproduction.row, row):
@@ -240,10 +241,16 @@ def contrast_cells(section: Section, contrast: Contrast) -> dict[str, str]:
     return about | difference_parts(section, contrast.differences) | {"against": csv_text(contrast.other.arm.detector)}
 
 
-def lead_cells(section: Section, lead: Lead) -> dict[str, str]:
+def lead_cells(section: Section, lead: Lead, seeds: Iterable[int]) -> dict[str, str]:
     """A line of a method's highest variant minus another one, `against`."""
-    about = arm_cells("variant_difference", lead.highest, lead.seeds) | of_records((lead.highest, lead.other))
-    return about | difference_parts(section, lead.differences) | {"against": csv_text(lead.other.full_method)}
+    highest, other = lead.highest, lead.other
+    about = arm_cells("variant_difference", highest.arm, seeds) | of_records((highest.arm, other.arm))
+    reasons = dict.fromkeys((*highest.unranked, *other.unranked))
+    return (
+        about
+        | difference_parts(section, lead.differences)
+        | {"against": csv_text(other.arm.full_method), "not_ranked": csv_text("; ".join(reasons))}
+    )
 
 
 def of_records(arms: Iterable[Arm]) -> dict[str, str]:

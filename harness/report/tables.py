@@ -42,8 +42,8 @@ Scores are points (x 100), means over training seeds; *Seed SD* is their standar
 {headline}. A Δ row is the method minus its baseline over paired seeds (same initial weights, data order, augmentations,
 micro-batch and threads), ± the half-width of its marginal 95 % interval over training seeds and test clips (with one seed: over
 clips alone; under 10 clips there is none); *Seed SD* is then that of the paired differences. Only {headline} has a verdict, from 3
-paired seeds on, at a Holm-adjusted .05 over the table's rows of one method; the other intervals are for orientation. A blank cell
-is a figure that doesn't exist."""
+paired seeds on, at a Holm-adjusted .05 over the table's rows of one method, under whatever names, a control's oracle
+apart; the other intervals are for orientation. A blank cell is a figure that doesn't exist."""
 
 HOW_TO_READ_CROSS = "*cross FP* counts false positives on images without lanes: lower is better."
 
@@ -79,9 +79,10 @@ its paper, over the seeds of both, with intervals as above and no verdict, not a
 one of two gains is separated from zero and the other isn't doesn't answer this."""
 
 HOW_TO_READ_VARIANTS = """\
-Where a method has several variants on one detector, under whatever names: the one with the highest mean score of those
-by which rows are ranked, minus each other, over the seeds of all of them, with intervals as above and no verdict. The
-highest of several is flattered by having been picked: choose on a validation split, and test what was chosen."""
+Where a method has several variants on one detector, under whatever names: the one with the highest mean in the score
+by which rows are ranked minus each other, over the seeds that all of them have, with intervals as above and no verdict;
+rows that aren't ranked come last. The highest of several is flattered by having been picked: choose on a validation
+split, and test what was chosen."""
 
 HOW_TO_READ_TIMES = """\
 Batch 1, host to device + model + post-processing, wall clock; medians over the cells. *Relative* is p50 over the p50
@@ -109,7 +110,7 @@ HOW_TO_READ_OWN_TIMES = (
 HOW_TO_READ_SUMMARY = """\
 Random effects over the rows' gains in {headline} (REML, Hartung-Knapp), the backbones of a detector averaged: the
 prediction interval is for the gain on a new detector. *Consistently improves* means that it lies above 0, and takes at
-least 5 detectors."""
+least 5 detectors. Nothing here is adjusted for how many variants of a method there are."""
 
 
 def write_leaderboard(folder: Path, board: Leaderboard) -> tuple[Path, ...]:

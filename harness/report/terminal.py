@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich import box
 from rich.console import Console
@@ -41,9 +42,13 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
         if notes:
             console.print()
     robustness = [robustness_table(found) for found in board.robustness]
-    contrasts = [contrast_table(section) for section in board.shown if section.contrasts]
-    variants = [table for section in board.shown if (table := variant_table(section)).rows]
-    for table in (*contrasts, *variants, *transfer_tables(board), *robustness):
+    held = [
+        replace(table, title=f"{table.title}: {section_title(section)}")
+        for section in board.shown
+        for table in (contrast_table(section), variant_table(section))
+        if table.rows
+    ]
+    for table in (*held, *transfer_tables(board), *robustness):
         title = f"Robustness: {table.title}" if table in robustness else table.title
         console.print(Text(one_line(title), style="bold"), soft_wrap=True)
         for columns in chunks(table, range(table.text_columns, len(table.header)), page(console)):

@@ -11,65 +11,62 @@ import numpy as np
 from harness.report.arms import Arm, why_not_paired
 from harness.report.estimates import Estimates
 from harness.report.families import Family, family_of
-from harness.report.rows import ArmEstimates, Difference, ScoredArms, differences_of
+from harness.report.rows import ArmEstimates, Difference, Row, ScoredArms, differences_of, sd_of_headline
 from harness.report.scored import Scored
+
+DIGITS = 12
+"""Of mean scores (fractions) that are told apart: what lies beyond comes of the order in which seeds are added."""
 
 
 @dataclass(frozen=True, eq=False)
 class Lead:
-    """The variant with the highest mean headline score minus another, one difference a column, over the seeds of all variants."""
+    """The highest variant minus another, one difference a column."""
 
-    highest: Arm
-    other: Arm
-    seeds: tuple[int, ...]
+    highest: Row
+    other: Row
     differences: tuple[Difference | None, ...]
 
     @property
     def seed_sd(self) -> float | None:
         """Standard deviation of the headline difference over the seeds."""
-        headline = self.differences[0]
-        return headline.comparison.seed_sd if headline else None
+        return sd_of_headline(self.differences)
 
 
 @dataclass(frozen=True, eq=False)
 class Tries:
     """All variants of one method on one detector in one table, in the order of their names; one is none.
 
-    seeds: those that all variants have, and that make pairs. leads: the highest variant against the others, the next highest first;
-    empty where there is one variant, no such seed, or no score. Of equal variants the first in the order of names is the highest.
+    seeds: those that all variants have, and that make pairs. leads: the variant with the highest mean headline score over these seeds
+    against the others, the next highest first; empty where there is one variant, no such seed, or no score. Rows that aren't ranked
+    come behind those that are; of equal variants the first in the order of names is the higher.
     """
 
     family: Family
-    arms: tuple[Arm, ...]
+    rows: tuple[Row, ...]
     seeds: tuple[int, ...]
     leads: tuple[Lead, ...]
 
-    @property
-    def highest(self) -> Arm | None:
-        """The variant that leads, None where none does."""
-        return self.leads[0].highest if self.leads else None
 
-
-def tries_of(scored: ScoredArms, estimates: ArmEstimates) -> tuple[Tries, ...]:
+def tries_of(rows: Mapping[Arm, Row], scored: ScoredArms, estimates: ArmEstimates) -> tuple[Tries, ...]:
     """The tries of every method on every detector: a baseline is none. Those that may be compared stand together, by family."""
-    alike: dict[tuple[str, Family], list[Arm]] = defaultdict(list)
-    for arm in scored:
+    alike: dict[tuple[str, str, Family], list[Row]] = defaultdict(list)
+    for arm, row in rows.items():
         if not arm.is_baseline:
-            alike[arm.pairs_with, family_of(arm)].append(arm)
-    found = [tries(family, arms, scored, estimates) for (_, family), arms in alike.items()]
-    return tuple(sorted(found, key=lambda one: (one.arms[0].name.partition(",")[0], one.family)))
+            alike[arm.detector, arm.pairs_with, family_of(arm)].append(row)
+    return tuple(tries(family, variants, scored, estimates) for (*_, family), variants in sorted(alike.items()))
 
 
-def tries(family: Family, arms: Sequence[Arm], scored: ScoredArms, estimates: ArmEstimates) -> Tries:
+def tries(family: Family, rows: Sequence[Row], scored: ScoredArms, estimates: ArmEstimates) -> Tries:
     """Hold the variants of one method on one detector against each other."""
-    seeds = paired_seeds([scored[arm] for arm in arms])
-    taken = {arm: of_seeds(estimates[arm], [list(scored[arm]).index(seed) for seed in seeds]) for arm in arms}
-    if len(arms) < 2 or not seeds or any(parts[0] is None for parts in taken.values()):
-        return Tries(family, tuple(arms), seeds, ())
-    mean = {arm: float(np.mean(parts[0].values)) for arm, parts in taken.items() if parts[0] is not None}
-    highest, *others = sorted(arms, key=lambda arm: -mean[arm])
-    leads = (Lead(highest, arm, seeds, differences_of(taken[highest], taken[arm])) for arm in others)
-    return Tries(family, tuple(arms), seeds, tuple(leads))
+    seeds = paired_seeds([scored[row.arm] for row in rows])
+    taken = {row: of_seeds(estimates[row.arm], [list(scored[row.arm]).index(seed) for seed in seeds]) for row in rows}
+    headlines = {row: parts[0] for row, parts in taken.items() if parts[0] is not None}
+    if len(rows) < 2 or not seeds or len(headlines) < len(rows):
+        return Tries(family, tuple(rows), seeds, ())
+    mean = {row: round(float(np.mean(headline.values)), DIGITS) for row, headline in headlines.items()}
+    highest, *others = sorted(rows, key=lambda row: (bool(row.unranked), -mean[row]))
+    leads = (Lead(highest, row, differences_of(taken[highest], taken[row])) for row in others)
+    return Tries(family, tuple(rows), seeds, tuple(leads))
 
 
 def of_seeds(parts: Sequence[Estimates | None], places: list[int]) -> list[Estimates | None]:

@@ -388,10 +388,17 @@ def test_an_unknown_name_or_form_is_the_callers_mistake() -> None:
         check_adapter("lstr_resnet34", "llamas")
 
 
-def test_want_of_memory_is_no_broken_promise(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("check", "arm", "place"),
+    [
+        ("taps", "adapter", "        features ="),
+        ("hostile labels", "adapter", "        place, existence ="),
+        ("round trip", "adapter", "        place, existence ="),
+        ("forward and backward", "baseline", "        place, existence ="),
+    ],
+)
+def test_want_of_memory_is_no_broken_promise(check: str, arm: Arm, place: str, tmp_path: Path) -> None:
     told = "CUDA out of memory. Tried to allocate 2.00 GiB"
-    name = changed(tmp_path, ("        features =", f"        raise RuntimeError({told!r})\n        features ="))
-    with pytest.raises(InfrastructureError, match=rf"my_lanes.*check 'taps' \(adapter\): out of memory.*{told}"):
-        check_adapter(name, "culane", quick=True)
-    with pytest.raises(InfrastructureError, match=r"check 'forward and backward' \(baseline\): out of memory"):
-        one_check(name, "forward and backward", "baseline", tmp_path)
+    name = changed(tmp_path, (place, f"        raise RuntimeError({told!r})\n{place}"))
+    with pytest.raises(InfrastructureError, match=rf"my_lanes.*, check '{check}' \({arm}\): out of memory: .*{told}"):
+        one_check(name, check, arm, tmp_path)
