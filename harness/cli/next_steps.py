@@ -44,12 +44,20 @@ def show_next_steps(plan: Plan, with_seeds: Sequence[str], console: Console) -> 
 
 def next_steps(plan: Plan, with_seeds: Sequence[str]) -> list[tuple[str, str]]:
     """What for, and the command, the address or the file."""
+    from harness.cell.keys import scored_part
     from harness.report.statistics import SEEDS_FOR_A_VERDICT
+    from harness.scoring import is_reported
+    from harness.suite.schema import form_of
 
     page = plan.results / plan.suite.name / "site" / "index.html"
     steps = [("the page, in a browser", page.resolve().as_uri())]
     identities = [cell.identity for cell in plan.all_cells]
-    paired = len({identity.method for identity in identities}) > 1
+    judged = any(
+        is_reported(form_of(scored_part(cell, part)), part.split)
+        for cell in plan.all_cells
+        for part in cell.evaluations.values()
+    )
+    paired = judged and len({identity.method for identity in identities}) > 1
     if paired and len({identity.seed for identity in identities}) < SEEDS_FOR_A_VERDICT:
         steps.append((f"verdicts, which take {SEEDS_FOR_A_VERDICT} paired seeds", shlex.join(with_seeds)))
     drawn = lanes_command(plan)

@@ -34,6 +34,10 @@ from harness.report.scored import ScoredRecord, SectionKey, scored_records
 from harness.report.statistics import effective_clips
 from harness.report.summary import MethodSummary, method_summaries
 from harness.report.variants import Tries, tries_of
+from harness.scoring import is_reported
+
+NOT_REPORTED = "no verdict: not the test split"
+"""Why nothing is judged on a split that options are chosen on, or that was trained on."""
 
 NOTHING = Published()
 """No published figures."""
@@ -176,7 +180,7 @@ def section_of(
     published: Published,
     judged: Collection[SectionKey],
 ) -> Section:
-    """Build one section from the arms that were scored in it. `judged` are the sections that have verdicts."""
+    """Build one section from the arms that were scored in it. `judged` are the sections that stand for their data."""
     scored = {
         arm: {record.identity.seed: records[record.id][key] for record in arm.records if key in records[record.id]}
         for arm in arms
@@ -205,14 +209,17 @@ def section_of(
 def headline_keys(keys: Collection[SectionKey]) -> set[SectionKey]:
     """The sections that stand for their data: of each training set and scored dataset one, so that nothing is judged twice.
 
-    It is clean, of the test split and by the official metric, where there is such a one.
+    It is clean, of the split that is reported and by the official metric, where there is such a one.
     """
     by_dataset: dict[tuple[str, ...], list[SectionKey]] = defaultdict(list)
     for key in sorted(keys):
         if not key.corruption:
             by_dataset[key.trained_on, key.dataset, key.dataset_sha256, key.selection, key.confidence].append(key)
     return {
-        min(group, key=lambda key: (key.split != "test", "/official" not in key.metric))
+        min(
+            group,
+            key=lambda key: (not is_reported(key.metric, key.split), key.split != "val", "/official" not in key.metric),
+        )
         for group in by_dataset.values()
     }
 
@@ -229,8 +236,7 @@ def why_not_judged(key: SectionKey, judged: Collection[SectionKey]) -> str | Non
         return UNJUDGED
     if key not in judged:
         return "no verdict: a further evaluation"
-    # Of LLAMAS the validation split is what is reported: the labels of its test split are private.
-    return None if key.split == "test" or key.metric.startswith("llamas/") else "no verdict: not the test split"
+    return None if is_reported(key.metric, key.split) else NOT_REPORTED
 
 
 def standing(group: Sequence[Row | Gain]) -> tuple[float, str, str]:

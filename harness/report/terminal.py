@@ -14,7 +14,7 @@ from rich.text import Text
 from harness.report.beyond_cells import robustness_table, transfer_tables
 from harness.report.cells import Table, chunks, contrast_table, score_table, variant_table
 from harness.report.leaderboard import Leaderboard
-from harness.report.section_text import section_title, unranked_notes
+from harness.report.section_text import section_title, tries_notes, unranked_notes
 from harness.report.text import one_line
 
 STYLES = {"better": "green", "worse": "red", "not separated": "yellow"}
@@ -36,7 +36,7 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
         for columns in (totals, by_scenario):
             for fitting in chunks(table, columns, page(console)):
                 show(table, fitting, console)
-        notes = unranked_notes(section.rows)
+        notes = unranked_notes(section.rows) + tries_notes(section)
         for note in notes:
             console.print(Text(one_line(note)), soft_wrap=True)
         if notes:

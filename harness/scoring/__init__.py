@@ -34,7 +34,7 @@ class Scorer(Protocol):
 class Scoring:
     """metric: the name of the official metric. module: where its scorer lives, a function `score`, imported when first asked for.
 
-    split: the one that is scored where a suite names none.
+    split: the one that is reported, and scored where a suite names none.
     """
 
     metric: str
@@ -60,3 +60,9 @@ SCORINGS = {
     "llamas": Scoring("llamas/official", "harness.scoring.llamas", "val"),
 }
 """Form -> how it is scored."""
+
+
+def is_reported(metric: str, split: str) -> bool:
+    """Whether scores by a metric, or of a form, are reported of that split, so that nothing is chosen on it: `test`, LLAMAS's `val`."""
+    scoring = SCORINGS.get(metric.partition("/")[0])
+    return split == (scoring.split if scoring else "test")

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from harness.report.badge import VERDICTS, told
-from harness.report.leaderboard import Leaderboard, headline_sections
+from harness.report.leaderboard import NOT_REPORTED, Leaderboard, headline_sections
 from harness.report.rows import Gain
 from harness.report.text import counted, one_line
 
@@ -34,7 +34,7 @@ def claim_of(board: Leaderboard) -> Claim:
         counted(sum(len(section.rows) for section in sections), "row"),
         f"{' or '.join(map(str, seeds))} {'paired ' if gains else ''}{'seed' if seeds == [1] else 'seeds'} each",
         counted(len({section.key.dataset for section in sections}), "dataset"),
-        f"{' or '.join(map(str, clips))} test clips",
+        f"{' or '.join(map(str, clips))} {'test ' if {part.key.split for part in sections} == {'test'} else ''}clips",
     ]
     methods = tuple((name, told(members)) for name, members in sorted(by_method.items()))
     return Claim(sentence_of(gains, len(methods)), " · ".join(facts) if sections else "", methods)
@@ -51,7 +51,8 @@ def sentence_of(gains: list[Gain], methods: int) -> str:
     compared = counted(len(gains), "comparison")
     if not judged:
         why = others[0].removeprefix("no verdict: ") if len(others) == 1 else "see each row"
-        return f"No verdict on {name} yet: {one_line(why)}."
+        yet = "" if others == [NOT_REPORTED] else " yet"
+        return f"No verdict on {name}{yet}: {one_line(why)}."
     if len(judged) == 1 and not others:
         (verdict,) = (verdict for verdict in VERDICTS if counts[verdict])
         return unanimous(verdict, name if methods == 1 else None, len(gains))

@@ -11,7 +11,6 @@ from detectors.registry import TABLE
 from harness.conformance.battery import CHECKS, CheckResult, cases, check_adapter, run_check
 from harness.conformance.subject import Arm, Demands, subject_of
 from harness.errors import InputError
-from harness.processes.faults import InfrastructureError
 from harness.scaffold.write import write_scaffold
 
 MICRO = [name for name in TABLE if name.endswith("_micro")]
@@ -386,19 +385,3 @@ def test_an_unknown_name_or_form_is_the_callers_mistake() -> None:
         check_adapter("ufldv2_mikro", "culane")
     with pytest.raises(InputError, match="no configuration for form 'llamas'"):
         check_adapter("lstr_resnet34", "llamas")
-
-
-@pytest.mark.parametrize(
-    ("check", "arm", "place"),
-    [
-        ("taps", "adapter", "        features ="),
-        ("hostile labels", "adapter", "        place, existence ="),
-        ("round trip", "adapter", "        place, existence ="),
-        ("forward and backward", "baseline", "        place, existence ="),
-    ],
-)
-def test_want_of_memory_is_no_broken_promise(check: str, arm: Arm, place: str, tmp_path: Path) -> None:
-    told = "CUDA out of memory. Tried to allocate 2.00 GiB"
-    name = changed(tmp_path, (place, f"        raise RuntimeError({told!r})\n{place}"))
-    with pytest.raises(InfrastructureError, match=rf"my_lanes.*, check '{check}' \({arm}\): out of memory: .*{told}"):
-        one_check(name, check, arm, tmp_path)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.files.scratch import LOCK, PREFIX, remove_abandoned, scratch_folder
+from harness.files.scratch import CONTENT, LOCK, prefix, remove_abandoned, scratch_folder
 
 HOLDER = """
 import sys, time
@@ -32,13 +32,28 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def holder(place: Path) -> tuple[subprocess.Popen[str], Path]:
+def holder(place: Path, code: str = HOLDER) -> tuple[subprocess.Popen[str], Path]:
     """A process that holds a scratch folder in `place`, and that folder."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(place)}
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(place)}
     )
     assert process.stdout is not None
     return process, Path(process.stdout.readline().strip())
+
+
+SLOW = """
+import os, sys, time
+from harness.files import scratch
+with scratch.scratch_folder() as folder:
+    for number in range(50):
+        (folder / f"{number}.txt").write_text("1 2")
+    unlink = os.unlink
+    def slowly(*given, **named):
+        unlink(*given, **named)
+        print(folder, flush=True)
+        time.sleep(600)
+    os.unlink = slowly
+"""
 
 
 def ended(process: subprocess.Popen[str], by: signal.Signals) -> None:
@@ -78,22 +93,33 @@ def test_ctrl_c_leaves_nothing(place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
+def test_one_that_is_killed_while_it_removes_leaves_what_the_next_removes(place: Path) -> None:
+    process, folder = holder(place, SLOW)
+    ended(process, signal.SIGKILL)
+    assert 0 < len(list(folder.iterdir())) < 50
+    with scratch_folder() as other:
+        assert [path.name for path in place.iterdir()] == [other.parent.name]
+
+
 def test_what_isnt_such_a_folder_stays(place: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
-    for folder in (elsewhere, place / f"{PREFIX}other", place / "unlike"):
-        folder.mkdir()
-        (folder / "mine.txt").write_text("mine")
-    for folder in (elsewhere, place / "unlike"):
+    others_host = place / "samiro-bench-another.host-abc"
+    lockless, mine, unlike = (place / name for name in (f"{prefix()}lockless", f"{prefix()}mine", "unlike"))
+    for folder in (elsewhere, others_host, lockless, mine, unlike):
+        (folder / CONTENT).mkdir(parents=True)
+        (folder / CONTENT / "lanes.txt").write_text("1 2")
+    for folder in (elsewhere, others_host, mine, unlike):
         (folder / LOCK).touch()
-    (place / f"{PREFIX}link").symlink_to(elsewhere)
-    (place / f"{PREFIX}file").write_text("mine")
-    inside = place / f"{PREFIX}linked-lock"
+    (mine / "mine.txt").write_text("mine")
+    (place / f"{prefix()}link").symlink_to(elsewhere)
+    (place / f"{prefix()}file").write_text("mine")
+    inside = place / f"{prefix()}linked-lock"
     inside.mkdir()
     (inside / LOCK).symlink_to(elsewhere / LOCK)
     before = sorted(place.rglob("*"))
     remove_abandoned(place)
     assert sorted(place.rglob("*")) == before
-    assert (elsewhere / "mine.txt").is_file()
+    assert (elsewhere / CONTENT / "lanes.txt").is_file()
 
 
 def test_another_users_folder_stays(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from harness.records.counts import scope_scores
 from harness.report.arms import arms_of
 from harness.report.cells import variant_table
 from harness.report.families import Family, family_of
-from harness.report.leaderboard import Leaderboard, leaderboard
+from harness.report.leaderboard import Leaderboard, headline_keys, leaderboard, why_not_judged
+from harness.report.scored import SectionKey
 from harness.report.section_text import tries_notes
+from harness.report.site.claim import claim_of
 from harness.report.site.page import to_page
 from harness.report.statistics import holm
 from harness.report.table_latex import to_latex
@@ -320,7 +323,7 @@ def test_unequal_numbers_of_tries_are_told_and_controls_by_their_oracle_arent_co
     random = {"samiro_random": oracle("random:resnet_micro")}
     rows = tried(made, tmp_path, found, oracles=random, kinds={"miro": "miro"})
     told = "ufld: unequal numbers of variants, miro 1 (miro); samiro 2 (samiro, samiro_weak): the best of several is favoured"
-    for text in texts_of(leaderboard(records_of(rows), tmp_path))[:3]:
+    for text in texts_of(leaderboard(records_of(rows), tmp_path)):
         assert told in text.replace("\\_", "_")
     del rows["samiro_weak"]
     for text in texts_of(leaderboard(records_of(rows), tmp_path)):
@@ -378,3 +381,23 @@ def test_nothing_is_judged_on_a_validation_split_but_llamass(made: Any, tmp_path
         evaluation_changes={"split": "val", "metric": "llamas/official"},
     )
     assert only_section(reported, tmp_path / "llamas").gains[0].verdict == "better"
+
+
+def test_of_llamas_neither_the_training_split_is_judged_nor_another_in_its_place() -> None:
+    reported = SectionKey("roads", "roads", "val", "", "val", "llamas/official", "last", "published", "d" * 64)
+    trained = replace(reported, split="train", evaluation="fit")
+    judged = headline_keys([trained, reported])
+    assert judged == {reported}
+    assert why_not_judged(reported, judged) is None
+    assert why_not_judged(trained, {trained}) == "no verdict: not the test split"
+    chosen = replace(reported, metric="culane/official")
+    assert headline_keys([replace(chosen, split="train"), chosen]) == {chosen}
+    assert why_not_judged(chosen, {chosen}) == "no verdict: not the test split"
+
+
+def test_the_claim_of_a_validation_split_promises_no_verdict(made: Any, tmp_path: Path) -> None:
+    chosen = made.pairs(tmp_path, 3, evaluation_changes={"split": "val"})
+    claim = claim_of(leaderboard(chosen, tmp_path))
+    assert claim.sentence == "No verdict on samiro: not the test split."
+    assert claim.facts.endswith(" clips")
+    assert "test" not in claim.facts
