@@ -1,0 +1,254 @@
+"""docs/results.md: the figures of the suites that ask a question of their own are those of their publications."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from statistics import mean
+
+import pytest
+from scipy import stats
+
+from detectors.registry import find_adapter
+from harness.records.record import read_records
+from tests.docs.suite_pages import ROOT, Suite, diagnostics, more_loss, told
+
+SCHEDULE = Suite(
+    "schedule",
+    "With half the steps, and with twice as many",
+    {"resa_short": "330 steps", "resa_long": "1,320 steps"},
+    -1,  # The table takes the long schedule's gain off the short one's.
+)
+CAPACITY = Suite(
+    "capacity",
+    "On a backbone twice as wide",
+    {"resa_micro": "micro", "resa_micro_2x": "twice as wide"},
+    1,
+)
+TUNED = Suite(
+    "tuned",
+    "With lambda chosen on a validation split",
+    {"resa_micro": "RESA, lambda .003", "laneatt_micro": "LaneATT, lambda .3"},
+    0,
+)
+TWO_ROWS = (SCHEDULE, CAPACITY)
+LAMBDAS = ("0.003", "0.01", "0.03", "0.1", "0.3", "1", "3")
+SCENARIOS = ("normal", "crowded", "dazzle", "shadow", "no_line", "arrow", "curve", "cross_fp", "night")
+ROWS = [pytest.param(suite, detector, id=detector) for suite in (*TWO_ROWS, TUNED) for detector in suite.rows]
+
+
+@pytest.mark.parametrize(("suite", "detector"), ROWS)
+def test_scores_and_gains_are_the_published_ones(suite: Suite, detector: str) -> None:
+    gain, cells = suite.lines("gain")[detector], suite.row(suite.rows[detector])
+    assert cells[1:3] == [f"{float(suite.lines(kind)[detector]['f1_50']):.2f}" for kind in ("baseline", "method")]
+    assert cells[3] == told(gain, "f1_50", 2)
+    if cells[4].startswith("< "):
+        assert float(gain["p_holm"]) < float(cells[4].removeprefix("< "))
+    else:
+        decimals = len(cells[4].partition(".")[2])
+        assert decimals >= 2
+        assert cells[4] == f"{float(gain['p_holm']):.{decimals}f}".removeprefix("0")
+    assert cells[5:8] == [told(gain, score, 1) for score in ("no_line", "curve", "f1_75")]
+    assert (gain["verdict"] in ("better", "worse")) == suite.is_bold(suite.rows[detector])
+
+
+@pytest.mark.parametrize("suite", TWO_ROWS, ids=lambda suite: suite.name)
+def test_the_difference_of_the_gains_is_the_published_one(suite: Suite) -> None:
+    (line,) = suite.lines("gain_difference").values()
+    assert [line["detector"], line["against"]] == [*suite.rows][:: suite.sign][::-1]
+    cells = suite.row("the second minus the first")
+    assert cells[3] == told(line, "f1_50", 2, suite.sign)
+    assert cells[5:8] == [told(line, score, 1, suite.sign) for score in ("no_line", "curve", "f1_75")]
+    assert f"mF1 ({told(line, 'mf1', 1, suite.sign)})" in suite.page
+
+
+@pytest.mark.parametrize(("suite", "detector"), ROWS)
+def test_what_the_oracle_is_predicted_by_and_pulls_is_that_of_the_records(suite: Suite, detector: str) -> None:
+    found = diagnostics(suite)
+    r2_found, pull_found = found[detector, "r2"], found[detector, "gradient_ratio"]
+    r2, pull = (re.findall(r"[\d.]+", cell) for cell in suite.row(suite.rows[detector])[8:])
+    assert [f"{value:.2f}"[1:] for value in (min(r2_found), max(r2_found))] == r2
+    decimals = 0 if max(pull_found) > 0.02 else 1
+    assert [f"{100 * value:.{decimals}f}" for value in (min(pull_found), max(pull_found))] == pull
+
+
+@pytest.mark.parametrize(
+    ("suite", "detector", "where"),
+    [
+        (SCHEDULE, "resa_short", "with 330"),
+        (SCHEDULE, "resa_long", "with 1,320"),
+        (CAPACITY, "resa_micro", "on the narrow backbone"),
+        (CAPACITY, "resa_micro_2x", "on the wide one"),
+    ],
+)
+def test_a_detectors_own_loss_is_higher_in_all_pairs(suite: Suite, detector: str, where: str) -> None:
+    more = more_loss(suite, detector)
+    assert min(more) > 0
+    assert f"by {min(more):.0f} to {max(more):.0f} % {where}" in " ".join(suite.page.split())
+
+
+def test_how_much_of_the_loss_more_steps_can_give_back_is_the_end_of_the_interval() -> None:
+    (line,) = SCHEDULE.lines("gain_difference").values()
+    assert f"rules\n  out that more than {-float(line['f1_50_low']):.1f} of the points come back" in SCHEDULE.page
+
+
+def test_how_little_the_interval_of_the_wider_backbone_excludes_zero_by_is_its_ends() -> None:
+    (line,) = CAPACITY.lines("gain_difference").values()
+    low, high = (f"{float(line[f'f1_50_{end}']):.1f}".removeprefix("0") for end in ("low", "high"))
+    assert f"by little: {low} to {high}." in CAPACITY.page
+    assert f"`normal` ({told(line, 'normal', 1)}) don't show it" in " ".join(CAPACITY.page.split())
+    clear = [
+        name
+        for name in ("f1_75", "mf1", *SCENARIOS)
+        if float(line[f"{name}_low"]) > 0 or float(line[f"{name}_high"]) < 0
+    ]
+    assert clear == ["normal"]
+
+
+def test_what_is_added_to_the_points_that_a_baseline_lacks_is_told_for_both_widths() -> None:
+    lacking = [100 - float(CAPACITY.lines("baseline")[detector]["f1_50"]) for detector in CAPACITY.rows]
+    losses = [-float(CAPACITY.lines("gain")[detector]["f1_50"]) for detector in CAPACITY.rows]
+    narrow, wide = (100 * loss / lack for loss, lack in zip(losses, lacking, strict=True))
+    page = " ".join(CAPACITY.page.split())
+    assert f"adds {narrow:.0f} % on the narrow backbone and {wide:.0f} % on the wide one" in page
+    by_ceiling, all_of_it = losses[0] * (1 - lacking[1] / lacking[0]), losses[0] - losses[1]
+    assert f"lose {by_ceiling:.1f} of the {all_of_it:.1f} points less" in page
+    assert by_ceiling > all_of_it / 2
+    assert f"The {losses[1]:.1f} points that remain" in page
+
+
+def test_what_the_interval_is_without_pairing_is_told_beside_it() -> None:
+    scores = {
+        (record.identity.detector, record.identity.method, record.identity.seed): 100 * float(score)
+        for record in read_records(CAPACITY.folder / "records")
+        if (score := record.evaluations[0].total.f1_50) is not None
+    }
+    narrow, wide = (
+        [scores[detector, "samiro", seed] - scores[detector, "baseline", seed] for seed in range(5)]
+        for detector in CAPACITY.rows
+    )
+    correlation = stats.pearsonr(narrow, wide).statistic
+    welch = stats.ttest_ind(wide, narrow, equal_var=False)
+    low, high = (abs(end) if abs(end) < 0.05 else end for end in welch.confidence_interval())
+    page = " ".join(CAPACITY.page.split())
+    assert f"(correlation {correlation:.2f} over five)".replace("0.", ".") in page
+    assert f"seeds alone give {low:.1f} to {high:.1f} (Welch, p {welch.pvalue:.3f})".replace("p 0.", "p .") in page
+
+
+def test_how_large_the_networks_are_is_what_they_have() -> None:
+    sizes = []
+    for name in CAPACITY.rows:
+        adapter = find_adapter(name)
+        detector = adapter.detector(adapter.meta, "culane")
+        sizes.append([sum(p.numel() for p in part.parameters()) / 1e6 for part in (detector, detector.backbone)])
+    (narrow, small), (wide, large) = sizes
+    page = " ".join(CAPACITY.page.split())
+    assert f"{large:.2f} million weights instead of {small:.2f}" in page
+    assert f"{narrow:.2f} and {wide:.2f} million parameters" in page
+
+
+def test_transfer_and_pull_of_both_widths_are_the_means_of_the_records() -> None:
+    found = diagnostics(CAPACITY)
+    r2, pull = ([mean(found[detector, key]) for detector in CAPACITY.rows] for key in ("r2", "gradient_ratio"))
+    assert f"(R^2 {r2[0]:.2f} and {r2[1]:.2f} in the mean".replace("0.", ".") in CAPACITY.page
+    assert f"({100 * pull[0]:.0f} and {100 * pull[1]:.0f} %)" in CAPACITY.page
+
+
+def test_how_many_times_drift_is_told() -> None:
+    records = read_records(CAPACITY.folder / "records")
+    drifting = sum(any("drift" in timed.flags for timed in record.throughput) for record in records)
+    assert f"Of its times {drifting} in {len(records)} carry" in CAPACITY.page
+
+
+def test_the_readme_has_the_difference_and_both_losses() -> None:
+    readme = (ROOT / "README.md").read_text()
+    (line,) = CAPACITY.lines("gain_difference").values()
+    losses = [f"{-float(gain['f1_50']):.1f}" for gain in map(CAPACITY.lines("gain").get, CAPACITY.rows) if gain]
+    difference = told(line, "f1_50", 1).removeprefix("+")
+    assert f"[{losses[1]} instead of {losses[0]}](" in readme
+    assert f"less by {difference}." in readme
+    assert f"{difference} of {losses[0]} points" in CAPACITY.page
+    for page in ("method.md", "suites.md"):
+        assert f"{difference} of {losses[0]} points" in (ROOT / "docs" / page).read_text()
+
+
+@pytest.fixture(scope="module")
+def tuning() -> dict[tuple[str, str, str], dict[str, str]]:
+    """The lines of suite `tuning`, by kind, detector and method."""
+    with (ROOT / "results/tuning/leaderboard.csv").open() as stream:
+        return {(line["kind"], line["detector"], line["method"]): line for line in csv.DictReader(stream)}
+
+
+@pytest.mark.parametrize(("detector", "name"), [("resa_micro", "RESA"), ("laneatt_micro", "LaneATT")])
+def test_every_lambda_has_its_gain_on_val_and_its_pull(
+    tuning: dict[tuple[str, str, str], dict[str, str]], detector: str, name: str
+) -> None:
+    pulls = defaultdict(list)
+    for record in read_records(ROOT / "results/tuning/records"):
+        if record.identity.detector == detector and record.training is not None:
+            for key, value in record.training.final_diagnostics.items():
+                if key.startswith("gradient_ratio/"):
+                    pulls[record.identity.method].append(100 * value)
+    gains, means = [], []
+    for method in (f"samiro_{value}" for value in LAMBDAS):
+        line = tuning.get(("gain", detector, method))
+        gains.append("" if line is None else told(line, "f1_50", 1))
+        means.append("" if line is None else f"{mean(pulls[method]):.2g} %")
+    baseline = f"{float(tuning['baseline', detector, 'baseline']['f1_50']):.2f}"
+    assert TUNED.row(f"{name}, gain")[1:] == [baseline, *gains]
+    assert TUNED.row(f"{name}, pull")[1:] == ["", *means]
+
+
+@pytest.mark.parametrize("detector", TUNED.rows)
+def test_what_was_tested_is_what_was_highest_on_val(
+    tuning: dict[tuple[str, str, str], dict[str, str]], detector: str
+) -> None:
+    means = {
+        method: float(line["f1_50"])
+        for (kind, found, method), line in tuning.items()
+        if (kind, found) == ("method", detector)
+    }
+    highest = max(means, key=lambda method: means[method])
+    assert len(means) == 4
+    assert TUNED.lines("method")[detector]["method"] == highest
+    assert {found for kind, found, method in tuning if (kind, method) == ("variant_difference", highest)} >= {detector}
+    assert TUNED.rows[detector].endswith(f"lambda {highest.removeprefix('samiro_').removeprefix('0')}")
+
+
+@pytest.mark.parametrize(("detector", "name"), [("resa_micro", "RESA"), ("laneatt_micro", "LaneATT")])
+def test_a_weak_pull_leaves_a_detectors_own_loss_where_it_is(detector: str, name: str) -> None:
+    more = more_loss(TUNED, detector)
+    assert min(more) < 0 < max(more)
+    assert f"by {min(more):.0f} to {max(more):.0f} % with {name}" in " ".join(TUNED.page.split())
+
+
+def test_what_is_said_of_variants_and_intervals_is_what_the_tables_have(
+    tuning: dict[tuple[str, str, str], dict[str, str]],
+) -> None:
+    with (ROOT / "results/tuning/leaderboard.csv").open() as stream:
+        leads = {
+            (line["detector"], line["against"]): told(line, "f1_50", 1).removeprefix("+")
+            for line in csv.DictReader(stream)
+            if line["kind"] == "variant_difference"
+        }
+    page, gains = " ".join(TUNED.page.split()), TUNED.lines("gain")
+    against = {method: leads["resa_micro", f"samiro_{method}"] for method in ("0.03", "0.1")}
+    assert f".003 is ahead of .03 by {against['0.03']} and of .1 by {against['0.1']}" in page
+    assert f"LaneATT's .3 ahead of 3 by {leads['laneatt_micro', 'samiro_3']}" in page
+    assert f"lead of .3 over .1 is noise ({leads['laneatt_micro', 'samiro_0.1']})" in page
+    resa, laneatt = gains["resa_micro"], gains["laneatt_micro"]
+    room = [f"{abs(float(line[f'f1_50_{end}'])):.1f}" for end in ("high", "low") for line in (resa, laneatt)]
+    assert f"room for {room[0]} and {room[1]} points of gain and for {room[2]} and {room[3]} of loss" in page
+    assert float(resa["curve_high"]) < 0 < float(laneatt["crowded_low"])
+    assert f"`crowded` above ({told(laneatt, 'crowded', 1)})" in page
+    chosen, tested = (float(line["f1_50"]) for line in (tuning["gain", "laneatt_micro", "samiro_0.3"], laneatt))
+    assert f"by which it was picked, is {chosen:.1f}: tested it is {tested:.1f}." in page
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"RESA stands at {told(resa, 'f1_50', 1)}, LaneATT at {told(laneatt, 'f1_50', 1)}" in readme
+
+
+def test_how_many_of_the_tuned_suites_times_drift_is_told() -> None:
+    records = read_records(TUNED.folder / "records")
+    drifting = sum(any("drift" in timed.flags for timed in record.throughput) for record in records)
+    assert f"`tuned`'s {drifting} in {len(records)} carry" in " ".join(TUNED.page.split())
