@@ -202,11 +202,14 @@ def gain_of(arm: Arm, baseline: Arm, scored: ScoredArms, estimates: ArmEstimates
             used.append(seed)
         else:
             not_used.append(f"seed {seed}: {reason}")
-    ours_used, theirs_used = (
-        [part.take([list(seeds).index(seed) for seed in used]) if part is not None and used else None for part in parts]
-        for seeds, parts in ((ours, estimates[arm]), (theirs, estimates[baseline]))
-    )
+    ours_used, theirs_used = (of_seeds(estimates[one], list(scored[one]), used) for one in (arm, baseline))
     return Gain(arm, baseline, tuple(used), tuple(not_used), differences_of(ours_used, theirs_used))
+
+
+def of_seeds(parts: Sequence[Estimates | None], seeds: Sequence[int], used: Sequence[int]) -> list[Estimates | None]:
+    """An arm's scores, whose estimates are of `seeds`, of some of them alone; None where undefined, and all where none is used."""
+    places = [seeds.index(seed) for seed in used]
+    return [part.take(places) if part is not None and places else None for part in parts]
 
 
 def differences_of(

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.report.arms import Arm, why_not_paired
-from harness.report.estimates import Estimates
 from harness.report.families import Family, family_of
-from harness.report.rows import ArmEstimates, Difference, Row, ScoredArms, differences_of, sd_of_headline
+from harness.report.rows import ArmEstimates, Difference, Row, ScoredArms, differences_of, of_seeds, sd_of_headline
 from harness.report.scored import Scored
 
 DIGITS = 12
@@ -59,19 +58,14 @@ def tries_of(rows: Mapping[Arm, Row], scored: ScoredArms, estimates: ArmEstimate
 def tries(family: Family, rows: Sequence[Row], scored: ScoredArms, estimates: ArmEstimates) -> Tries:
     """Hold the variants of one method on one detector against each other."""
     seeds = paired_seeds([scored[row.arm] for row in rows])
-    taken = {row: of_seeds(estimates[row.arm], [list(scored[row.arm]).index(seed) for seed in seeds]) for row in rows}
+    taken = {row: of_seeds(estimates[row.arm], list(scored[row.arm]), seeds) for row in rows}
     headlines = {row: parts[0] for row, parts in taken.items() if parts[0] is not None}
-    if len(rows) < 2 or not seeds or len(headlines) < len(rows):
+    if len(rows) < 2 or len(headlines) < len(rows):
         return Tries(family, tuple(rows), seeds, ())
     mean = {row: round(float(np.mean(headline.values)), DIGITS) for row, headline in headlines.items()}
     highest, *others = sorted(rows, key=lambda row: (bool(row.unranked), -mean[row]))
     leads = (Lead(highest, row, differences_of(taken[highest], taken[row])) for row in others)
     return Tries(family, tuple(rows), seeds, tuple(leads))
-
-
-def of_seeds(parts: Sequence[Estimates | None], places: list[int]) -> list[Estimates | None]:
-    """Some seeds of an arm's scores."""
-    return [None if part is None else part.take(places) for part in parts]
 
 
 def paired_seeds(variants: Sequence[Mapping[int, Scored]]) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,8 @@ from harness.records.counts import scope_scores
 from harness.report.arms import arms_of
 from harness.report.cells import variant_table
 from harness.report.families import Family, family_of
-from harness.report.leaderboard import Leaderboard, headline_keys, leaderboard, why_not_judged
-from harness.report.scored import SectionKey
+from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.section_text import tries_notes
-from harness.report.site.claim import claim_of
 from harness.report.site.page import to_page
 from harness.report.statistics import holm
 from harness.report.table_latex import to_latex
@@ -364,40 +361,3 @@ def test_seeds_that_not_all_variants_have_are_told(made: Any, tmp_path: Path) ->
         "ufld: samiro_a, samiro_b are not held against each other: there is no seed that all of them have"
     )
     assert not variant_table(section).rows
-
-
-def test_nothing_is_judged_on_a_validation_split_but_llamass(made: Any, tmp_path: Path) -> None:
-    chosen = made.pairs(tmp_path, 3, base=made.split(360, 60), better=0.1, evaluation_changes={"split": "val"})
-    board = leaderboard(chosen, tmp_path)
-    ((gain,),) = (section.gains for section in board.sections)
-    assert (gain.verdict, gain.p) == ("no verdict: not the test split", None)
-    assert gain.headline is not None
-    assert gain.headline.half_widths is not None
-    reported = made.pairs(
-        tmp_path / "llamas",
-        3,
-        base=made.split(360, 60),
-        better=0.1,
-        evaluation_changes={"split": "val", "metric": "llamas/official"},
-    )
-    assert only_section(reported, tmp_path / "llamas").gains[0].verdict == "better"
-
-
-def test_of_llamas_neither_the_training_split_is_judged_nor_another_in_its_place() -> None:
-    reported = SectionKey("roads", "roads", "val", "", "val", "llamas/official", "last", "published", "d" * 64)
-    trained = replace(reported, split="train", evaluation="fit")
-    judged = headline_keys([trained, reported])
-    assert judged == {reported}
-    assert why_not_judged(reported, judged) is None
-    assert why_not_judged(trained, {trained}) == "no verdict: not the test split"
-    chosen = replace(reported, metric="culane/official")
-    assert headline_keys([replace(chosen, split="train"), chosen]) == {chosen}
-    assert why_not_judged(chosen, {chosen}) == "no verdict: not the test split"
-
-
-def test_the_claim_of_a_validation_split_promises_no_verdict(made: Any, tmp_path: Path) -> None:
-    chosen = made.pairs(tmp_path, 3, evaluation_changes={"split": "val"})
-    claim = claim_of(leaderboard(chosen, tmp_path))
-    assert claim.sentence == "No verdict on samiro: not the test split."
-    assert claim.facts.endswith(" clips")
-    assert "test" not in claim.facts
