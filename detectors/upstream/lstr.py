@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +23,7 @@ from detectors.upstream.curves import MORE_LANES_THAN_QUERIES, Polyline, drawn_c
 from detectors.upstream.isolation import Isolation, cuda_is_here, replaced, stand_in
 from detectors.upstream.reference import Difference, Frame, Reference
 from detectors.upstream.running import training_without_dropout
+from harness.files.scratch import scratch_folder
 from harness.lanes import Lane
 from harness.pytorch.torchvision_guard import ensure_torchvision
 
@@ -120,7 +120,7 @@ class LSTR(Reference):
             return nothing, None
 
         evaluator = SimpleNamespace(add_prediction=lambda *result: None, eval=lambda **options: ("", None))
-        with tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder, self.upstream:
+        with scratch_folder() as folder, self.upstream:
             file = f"{folder}/frame.png"
             cv2.imwrite(file, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
             database._db_inds, database._image_ids, database._image_file = np.arange(1), [0], [file]

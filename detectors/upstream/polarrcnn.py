@@ -7,7 +7,6 @@ What isn't upstream's: what augments, draws and evaluates; and the clipping of l
 from __future__ import annotations
 
 import json
-import tempfile
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,6 +19,7 @@ from torch import Tensor
 from detectors.meta import Form
 from detectors.upstream.isolation import Isolation, cuda_is_here, stand_in
 from detectors.upstream.reference import UpstreamModel
+from harness.files.scratch import scratch_folder
 
 Polyline = npt.NDArray[np.float64]
 
@@ -108,8 +108,8 @@ class PolarRCNN(UpstreamModel):
             places = np.array(json.loads(write(lanes, "", height, width))["lanes"]).reshape(-1, len(TUSIMPLE_ROWS))
             return [np.stack([x[x >= 0], TUSIMPLE_ROWS[x >= 0]], axis=1) for x in places]
         write = import_module("Eval.utils.eval_utils").write_output_culane_format
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "lanes.txt")
+        with scratch_folder() as folder:
+            file = folder / "lanes.txt"
             write(lanes, file, height, width, self.settings.cut_height)
             lines = file.read_text().splitlines()
         return [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in lines]

@@ -6,7 +6,6 @@ upstream's whole one, without its random changes.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +26,7 @@ from detectors.registry import detector_meta
 from detectors.upstream.isolation import Isolation, former_numpy_names, stand_in
 from detectors.upstream.reference import Difference, Frame, Reference, Unavailable
 from detectors.upstream.running import training_without_dropout
+from harness.files.scratch import scratch_folder
 from harness.lanes import Lane
 
 Polyline = npt.NDArray[np.float64]
@@ -126,10 +126,10 @@ class PolyLaneNet(Reference):
     def _samples(self, frames: Sequence[Frame], labels: Sequence[Sequence[Lane]]) -> tuple[Tensor, Tensor]:
         """Upstream's `LaneDataset` of these frames: images (B, 3, h, w) and labels (B, lanes, 3 + 2 x points)."""
         size, network = self.size.frame, self.size.network
-        with tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder, self.upstream:
+        with scratch_folder() as folder, self.upstream:
             dataset = self._dataset(
                 dataset="nolabel_dataset",
-                root=folder,
+                root=str(folder),
                 img_h=size[0],
                 img_w=size[1],
                 max_lanes=self.lanes_count,

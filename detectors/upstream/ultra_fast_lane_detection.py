@@ -7,7 +7,6 @@ drawn here, and show a lane by a pixel where it crosses the row, so that both le
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -30,6 +29,7 @@ from detectors.ufld import Architecture, label_anchors
 from detectors.upstream.isolation import Isolation, cuda_is_here, stand_in
 from detectors.upstream.reference import Difference, Frame, Reference
 from detectors.upstream.running import training_without_dropout
+from harness.files.scratch import scratch_folder
 from harness.lanes import Lane, plain_geometry
 
 Polyline = npt.NDArray[np.float64]
@@ -149,10 +149,12 @@ class UFLD(Reference):
             wrapper = import_module("evaluation.eval_wrapper")
             if self.form == "tusimple":
                 return [tusimple_lanes(wrapper.generate_tusimple_lines(image, shape, cells)) for image in logits]
-            with tempfile.TemporaryDirectory() as folder:
+            with scratch_folder() as folder:
                 names = [f"{index}.jpg" for index in range(len(logits))]
-                wrapper.generate_lines(logits, shape, names, folder, cells, localization_type="rel", flip_updown=True)
-                return culane_lanes(Path(folder), names)
+                wrapper.generate_lines(
+                    logits, shape, names, str(folder), cells, localization_type="rel", flip_updown=True
+                )
+                return culane_lanes(folder, names)
 
     def written(self, lane: Polyline) -> Polyline:
         """Upstream's whole pixels."""
@@ -226,8 +228,7 @@ class UFLD(Reference):
 @contextmanager
 def folder_of(form: Form, frame: Frame) -> Iterator[Path]:
     """A dataset's folder as upstream's data sets read it, of one image, for as long as the context lasts."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         lists = folder / "list" if form == "culane" else folder
         lists.mkdir(exist_ok=True)
         cv2.imwrite(str(folder / "frame.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))

@@ -7,7 +7,6 @@ and the rest of upstream's loader runs. Published CULane figures average test-ti
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -38,6 +37,7 @@ from detectors.upstream.ultra_fast_lane_detection import (
     transformed,
     tusimple_lanes,
 )
+from harness.files.scratch import scratch_folder
 from harness.lanes import Lane, plain_geometry
 
 ABSENT = -99999.0
@@ -216,11 +216,11 @@ class UFLDv2(Reference):
                 write = wrapper.generate_tusimple_lines
                 found = [write(*image, rows, columns, mode="4row") for image in zip(*parts, strict=True)]
                 return [tusimple_lanes(lanes) for lanes in found]
-            with tempfile.TemporaryDirectory() as folder:
+            with scratch_folder() as folder:
                 names = [f"{index}.jpg" for index in range(len(parts[0]))]
-                wrapper.generate_lines_local("CULane", *parts[:2], names, folder, "normal", row_anchor=rows)
-                wrapper.generate_lines_col_local("CULane", *parts[2:], names, folder, "normal", col_anchor=columns)
-                return culane_lanes(Path(folder), names)
+                wrapper.generate_lines_local("CULane", *parts[:2], names, str(folder), "normal", row_anchor=rows)
+                wrapper.generate_lines_col_local("CULane", *parts[2:], names, str(folder), "normal", col_anchor=columns)
+                return culane_lanes(folder, names)
 
     def written(self, lane: Polyline) -> Polyline:
         """On TuSimple upstream's whole pixels."""

@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from harness.errors import InputError
+from harness.files.scratch import scratch_folder
 from harness.latency.subject import Subject
 from harness.processes.faults import InfrastructureError
 from harness.records.counts import Stored
@@ -60,8 +59,8 @@ def run_fresh(job: Job) -> Result:
     """
     threads = str(job.threads)
     settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    with tempfile.TemporaryDirectory() as folder:
-        found = Path(folder) / "result.json"
+    with scratch_folder() as folder:
+        found = folder / "result.json"
         ended = subprocess.run(
             [sys.executable, "-P", "-m", "harness.latency.process", str(found), str(os.getpid())],
             input=job.model_dump_json(),

@@ -15,6 +15,7 @@ from harness.cell.keys import CellPhases, records_folder
 from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.predictions import PREDICTIONS_FILE, predictions_sha256, unpack_predictions
 from harness.errors import InputError
+from harness.files.scratch import scratch_folder
 from harness.files.stored import write_text
 from harness.matrix.plan import Plan, refuse_unavailable
 from harness.matrix.recorded import SuiteCells, lacking_rows
@@ -188,9 +189,9 @@ def labels_of(results: Path, name: str, spec: RenderSpec) -> Iterator[Dataset]:
     if root.is_dir():
         yield open_dataset(spec.form, root, name=name, image_size=size)
         return
-    with tempfile.TemporaryDirectory() as place:
-        label_dataset(spec, Path(place))
-        yield open_dataset(spec.form, Path(place), name=name, image_size=size)
+    with scratch_folder() as place:
+        label_dataset(spec, place)
+        yield open_dataset(spec.form, place, name=name, image_size=size)
 
 
 def rendered_here(folder: Path, results: Path) -> dict[str, Dataset]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import InputError, did_you_mean
+from harness.files.scratch import scratch_folder
 from harness.files.stored import sha256_of_json
 from harness.publishing.agreement import disagreements
 from harness.publishing.copies import copies
@@ -204,8 +204,8 @@ def checked_tables(folder: Path, records: list[Record], unread: list[str]) -> tu
         board = leaderboard(records, folder / "records", read_published(), missing=read_missing(folder))
     except InputError as error:
         return (Checked("leaderboard", "", "differs", (inside(folder, str(error)),)),)
-    with tempfile.TemporaryDirectory() as place:
-        tables = write_tables(Path(place), board)
+    with scratch_folder() as place:
+        tables = write_tables(place, board)
         lacking = (*(f"{name} can't be read" for name in unread), *(inside(folder, line) for line in board.left_out))
         return (
             *(checked_table(folder / made.name, made, lacking) for made in tables),
@@ -217,8 +217,8 @@ def checked_page(folder: Path, board: Leaderboard, left_out: tuple[str, ...]) ->
     """The page made again, of a publication that has one; its pictures and figures are only held against SHA256SUMS."""
     if not (folder / PAGE).exists():
         return ()
-    with tempfile.TemporaryDirectory() as place:
-        made = Path(place) / Path(PAGE).name
+    with scratch_folder() as place:
+        made = place / Path(PAGE).name
         try:
             made.write_text(page_of(folder, board), encoding="utf-8")
         except InputError as error:

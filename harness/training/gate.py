@@ -6,7 +6,6 @@ clips, by average precision. The test split is never looked at. Both networks se
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch.nn import functional
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.images import read_image, read_size
 from harness.errors import InputError
+from harness.files.scratch import scratch_folder
 from harness.lanes import Lane
 from harness.methods.config import OracleConfiguration
 from harness.methods.oracle import Oracle, load_oracle
@@ -97,8 +97,8 @@ def drawn(configuration: OracleConfiguration, images: Sequence[Path], seed: int,
     """The network of an oracle with the weights of a seed, batch normalisation fitted to the images, as a `random:` oracle is made."""
     given = configuration.model_dump(exclude={"name", "file"})
     untrained = OracleConfiguration(name=f"random:{configuration.backbone}", **given)
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "random.safetensors"
+    with scratch_folder() as folder:
+        out = folder / "random.safetensors"
         pretrain(untrained, images, out=out, device=device, seed=seed)
         return load_oracle(out)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import tempfile
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,6 +16,7 @@ import torch
 import torch.distributed
 
 from harness.errors import InputError
+from harness.files.scratch import scratch_folder
 from harness.processes.children import die_with_parent
 from harness.processes.faults import InfrastructureError, OutOfMemory, fault_of
 from harness.processes.progress import Event, Report
@@ -50,11 +50,11 @@ def launch(work: Work, count: int, report: Report, *, cuda: bool) -> None:
         for process in members.values():
             process.terminate()
 
-    with after_checkpoint(stop), tempfile.TemporaryDirectory(prefix="samiro-bench-") as folder:
+    with after_checkpoint(stop), scratch_folder() as folder:
         try:
             for rank in range(count):
                 receiver, sender = context.Pipe(duplex=False)
-                given = (work, Ranks(rank, count), Path(folder) / "store", devices[rank], os.getpid(), sender)
+                given = (work, Ranks(rank, count), folder / "store", devices[rank], os.getpid(), sender)
                 process: BaseProcess = context.Process(target=_main, args=given)
                 process.start()
                 sender.close()

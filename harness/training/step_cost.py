@@ -17,7 +17,6 @@ what these cost times the share of the training's forwards that measure. step-co
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from typing import Any
 import torch
 
 from detectors.base import Batch
+from harness.files.scratch import scratch_folder
 from harness.methods.base import TrainingModel
 from harness.methods.weighting import RatioWeight, measuring
 from harness.pytorch.random_state import random_state, set_random_state
@@ -83,9 +83,9 @@ def measure_step_cost(
         raise ValueError("no batch: give at least one")
     before = random_state()
     timer = ratio_timer_of(device, threads)
-    with tempfile.TemporaryDirectory() as nowhere, deterministic(threads=threads):
+    with scratch_folder() as nowhere, deterministic(threads=threads):
         try:
-            base, ours = (_warm(build, batches, plan, device, Path(nowhere)) for build in (baseline, method))
+            base, ours = (_warm(build, batches, plan, device, nowhere) for build in (baseline, method))
             start = usage()
             blocks, factors = [], []
             for batch, _ in zip(cycle(batches), range(BLOCKS), strict=False):
