@@ -109,7 +109,7 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     what = {"phase": "time", "before": before, "protocol": cell.throughput, "device": cell.training.device}
     steps = () if cell.method.kind == "baseline" else ("harness.training.step_cost",)
     whole = ("harness.latency.protocol", "harness.latency.process") if cell.throughput == "lane-latency/1" else ()
-    timing = ("harness.throughput", "harness.throughput.cost", *whole, *steps)
+    timing = ("harness.throughput.measurement", "harness.throughput.cost", *whole, *steps)
     time = phase_of(folder / "time", what, code_of(*timing, "harness.methods.attach", detector))
     return CellPhases(folder, train, threshold, predict, score, time)
 

@@ -41,16 +41,15 @@ def render(
     ] = None,
 ) -> None:
     """Render a road dataset in the format of CULane, TuSimple or LLAMAS at OUT."""
-    from harness.errors import InputError
     from harness.files.validation import validated
+    from harness.files.whole import refuse_existing
     from harness.processes.limits import available_cores
     from harness.rendered.dataset import render_dataset
     from harness.rendered.sheet import write_sheet
     from harness.rendered.spec import RenderSpec
     from harness.report.text import counted
 
-    if out.exists():
-        raise InputError(f"{out}: exists already; give a folder that doesn't, or move that one away")
+    refuse_existing(out)
     length = frames_per_clip or (None if form == "tusimple" else SHORT_CLIP)
     per_clip = {} if length is None else {"frames_per_clip": length}
     splits = {

@@ -100,11 +100,6 @@ class CULane:
             known = f"{self.root} isn't in CULane's layout: it has no folder list/"
             raise InputError(f"{known}; name the folder that holds list/ and the driver_* folders")
 
-    @property
-    def labels_root(self) -> Path:
-        """The folder below which `label_name(frame.id)` is a frame's label: what the metrics call the labels."""
-        return self.root
-
     @cached_property
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels: as given when opened, else read from the first listed image."""

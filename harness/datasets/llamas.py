@@ -277,11 +277,6 @@ class LLAMAS:
                 f"{self.root} isn't LLAMAS: no labels/train or labels/valid; name the folder that holds labels/"
             )
 
-    @property
-    def labels_root(self) -> Path:
-        """The folder of labels/valid/<clip>/<name>.json."""
-        return self.root / "labels"
-
     @cached_property
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels: as given when opened, else read from the first image."""
@@ -369,7 +364,9 @@ class LLAMAS:
     def lanes(self, frame: Frame) -> list[Lane]:
         """The labels of a frame from near to far, one point a row, lanes from left to right."""
         if frame.id not in self._rows:
-            raise InputError(f"{frame.id} has no label below {self.labels_root}; drop the frame or restore its label")
+            raise InputError(
+                f"{frame.id} has no label below {self.root / 'labels'}; drop the frame or restore its label"
+            )
         split, row = self._rows[frame.id]
         return self.labels(split).lanes(row)
 

@@ -1,7 +1,7 @@
 """A finished detector's network as an ONNX file: what is deployed, without the harness.
 
 Input `images`: uint8 RGB (batch, 3, H, W), frames cropped and resized to the network's size; normalisation is part of the graph, and
-the batch is of any size. Outputs have the names that the adapter gives them. The file's metadata says the rest: `METADATA`.
+the batch is of any size. Outputs have the names that the adapter gives them. The file's metadata says the rest: see `export_detector`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,6 @@ from harness.files.stored import sha256_of_file, written_aside
 from harness.inference.detector import load_detector
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-
-METADATA = ("detector", "checkpoint_sha256", "form", "frame", "crop", "network", "confidence_threshold", "outputs")
-"""Keys of the file's metadata, whose values are JSON. frame: (height, width) of the dataset's frames; crop: (top, left, bottom, right)
-of it that the network sees; network: (height, width) that the crop is resized to; outputs: their names, in the adapter's order."""
 
 TOLERANCE = 1e-4
 """The exported graph's outputs may differ from the network's by this, relative to an output's largest value above 1."""
@@ -57,10 +53,12 @@ def require_packages() -> None:
             ) from error
 
 
-def export_detector(
-    detector: Detector, path: Path, *, checkpoint_sha256: str, name: str | None = None
-) -> dict[str, Any]:
-    """Write a detector's network to `path`, not atomically; gives the metadata. name: of the file, in errors."""
+def export_detector(detector: Detector, path: Path, *, checkpoint_sha256: str, name: str) -> dict[str, Any]:
+    """Write a detector's network to `path`, not atomically; gives the metadata. name: of the file, in errors.
+
+    The values of the metadata are JSON. frame: (height, width) of the dataset's frames; crop: (top, left, bottom, right) of it that
+    the network sees; network: (height, width) that the crop is resized to; outputs: their names, in the adapter's order.
+    """
     detector = detector.cpu().eval()
     configuration = detector.configuration
     height, width = configuration.input.network
@@ -77,12 +75,12 @@ def export_detector(
         "confidence_threshold": configuration.recipe.confidence_threshold,
         "outputs": list(expected),
     }
-    program = _program(detector, images, list(expected), name or str(path))
+    program = _program(detector, images, list(expected), name)
     program.model.metadata_props.update({key: json.dumps(value) for key, value in facts.items()})
     program.model.producer_name = "samiro-bench"
     # One file, whatever its size up to the format's 2 GB.
     program.save(str(path), external_data=False)
-    check_exported(path, images[:1], {key: value[:1] for key, value in expected.items()}, name or str(path))
+    check_exported(path, images[:1], {key: value[:1] for key, value in expected.items()}, name)
     return facts
 
 

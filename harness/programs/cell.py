@@ -40,6 +40,7 @@ from harness.records.timings import OwnTiming
 from harness.suite import DatasetPart, EvaluationPart, Point, Suite, TrainingPart, dataset_identity, form_of
 from harness.suite.choice import EVERYTHING, Choice, chosen_points
 from harness.suite.evaluations import evaluations_of
+from harness.throughput.protocol import latency_of
 
 PREDICT = "predict.json"
 """What a finished prediction says of itself."""
@@ -196,8 +197,6 @@ def ask_program(cell: ProgramCell, dataset: Dataset, evaluation: EvaluationPart,
     )
     timing = None
     if answer.milliseconds is not None:
-        from harness.throughput.protocol import latency_of
-
         timing = OwnTiming(
             protocol="program/1",
             device=device,

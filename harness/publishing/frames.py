@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from harness.datasets.base import Dataset
-from harness.datasets.images import Image, read_image
+from harness.datasets.images import Image, encoded, read_image
 from harness.errors import InputError
 from harness.files.stored import sha256_of_text, written_aside
 from harness.publishing.labels import labels_name, laid_out, unpack_labels
@@ -201,11 +201,9 @@ def write_picture(path: Path, image: Image) -> None:
     height = round(PICTURE_WIDTH * image.shape[0] / image.shape[1])
     small = cv2.resize(image, (PICTURE_WIDTH, height), interpolation=cv2.INTER_AREA)
     flags = [cv2.IMWRITE_WEBP_QUALITY, PICTURE_QUALITY]
-    done, encoded = cv2.imencode(".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), flags)
-    if not done:
-        raise OSError(f"{path}: OpenCV could not encode the picture")
+    content = encoded(".webp", np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), np.uint8), flags)
     with written_aside(path) as aside:
-        aside.write_bytes(encoded.tobytes())
+        aside.write_bytes(content)
 
 
 def with_pictures(found: Frames, site: Path) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,9 @@ from harness.records.counts import Stored, unused
 
 ProtocolName = Literal["lane-latency/1", "lane-latency/1-short"]
 
+COMMON_SIZE = 16
+"""The batch size that is measured of every detector, so that rows compare."""
+
 
 class Latency(Stored):
     """Milliseconds over the timed iterations. iqr: the upper quartile minus the lower."""

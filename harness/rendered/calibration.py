@@ -37,15 +37,6 @@ REAL_LANES: dict[str, dict[int, float]] = {
 """Shares of the number of lanes a frame, as the files and the official evaluator count them: with lanes that have no point, of which
 the training set has many (without them: 3: 26 %, 4: 68 %)."""
 
-TOLERANCES: dict[str, tuple[float, float, float, float, float]] = {
-    "topmost row": (10, 10, 10, 10, 10),
-    "vanishing row": (4, 3, 3, 3, 4),
-    "ego width at row 720, px": (25, 10, 10, 10, 25),
-    "visible rows of a lane": (30, 10, 20, 20, 10),
-    "quadratic coefficient, px per (100 rows)^2": (5.0, 1.0, 0.5, 1.0, 5.0),
-}
-"""How far rendered quantiles may be off: a step of the rows where rows are counted, else what sets of some hundred frames vary by."""
-
 ROW_STEP = 10
 LOWER_ROWS = 150
 """The line through a lane's lower rows, from which vanishing row and ego width are taken, is fitted to this many."""

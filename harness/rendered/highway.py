@@ -123,7 +123,6 @@ def sample_highway(
         weather=weather,
         skyline=outline,
         skyline_color=outline_color,
-        junction=None,
         travel=travel,
         seams=float(g.uniform(0.1, 0.5) if concrete else g.uniform(0, 0.15)),
     )  # fmt: skip

@@ -97,7 +97,6 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
         weather=weather,
         skyline=outline,
         skyline_color=outline_color,
-        junction=junction,
         travel=travel,
         seams=float((1 - difficulty) * 0.5 if scenario == "noline" else generator.uniform(0, 0.15)),
     )

@@ -236,7 +236,6 @@ class Scene:
     weather: Weather
     skyline: npt.NDArray[np.float32]
     skyline_color: npt.NDArray[np.float32]
-    junction: tuple[float, float] | None
     travel: float
     seams: float
 

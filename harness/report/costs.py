@@ -9,7 +9,7 @@ from statistics import mean, median
 from typing import TypeVar
 
 from harness.records.record import Environment, Record
-from harness.records.timings import InferenceCost, Latency, StepCost, Throughput
+from harness.records.timings import COMMON_SIZE, InferenceCost, Latency, StepCost, Throughput
 from harness.report.arms import Arm
 from harness.report.text import counted
 
@@ -17,9 +17,6 @@ Number = TypeVar("Number", int, float)
 
 HEADLINE = "fp32-strict"
 """The mode that tables compare detectors in."""
-
-COMMON_SIZE = 16
-"""The batch size that the protocol measures of every detector."""
 
 
 @dataclass(frozen=True, order=True)

@@ -46,10 +46,6 @@ class Layout:
         return np.diff([*self.starts[self.clip_starts], self.images]).astype(np.int64)
 
 
-ScopeSums = Mapping[str, Values]
-"""Summand (`Counts.summands`) -> its sums by clip within one scope; only clips with an image in the scope."""
-
-
 @dataclass(frozen=True, eq=False)
 class Sums:
     """Sums by part of one evaluation, (Q,) or (Q, T), of each summand of its kind of counts."""
@@ -57,10 +53,6 @@ class Sums:
     layout: Layout
     kind: type[Counts]
     parts: Mapping[str, Values]
-
-    def scope(self, scenario: str | None) -> ScopeSums:
-        """The sums by clip of one scenario, of the whole split for None: (C,) or (C, T)."""
-        return {name: by_clip(self.layout, values, scenario, axis=0) for name, values in self.parts.items()}
 
     @cached_property
     def by_scenario(self) -> Mapping[str, Values]:

@@ -1,5 +1,1 @@
 """How fast a trained detector is: protocol lane-latency/1 and its short form, each measurement in the process that asks for it."""
-
-from harness.throughput.measurement import measure
-
-__all__ = ["measure"]

@@ -9,7 +9,7 @@ import torch
 
 from detectors.base import Detector
 from harness.processes.faults import is_out_of_memory
-from harness.records.timings import BatchPoint, ProtocolName
+from harness.records.timings import COMMON_SIZE, BatchPoint, ProtocolName
 from harness.throughput.devices import timer_of, timing_settings
 from harness.throughput.measurement import forget_peak, peak_memory
 from harness.throughput.modes import HEADLINE, Mode, check_mode
@@ -18,9 +18,6 @@ from harness.throughput.protocol import PROTOCOLS
 
 GAIN = 1.03
 """A batch twice as large has to bring this many times the images a second, or larger ones aren't tried."""
-
-COMMON_SIZE = 16
-"""Measured of every detector, so that rows compare."""
 
 OUT_OF_MEMORY, NO_GAIN, LARGEST = "out of memory", "gain below 3 %", "largest size"
 

@@ -52,7 +52,6 @@ def pretrain(
     clips: Sequence[str] | None = None,
     threads: int | None = None,
     workers: int = 0,
-    folder: Path | None = None,
     checkpoint_every: int = 100,
     progress: Progress | None = None,
 ) -> OracleCard:
@@ -60,8 +59,8 @@ def pretrain(
 
     out: a .safetensors file; the card becomes .json, the picture of reconstructions .png, that of the loss .loss.png. clips: of each
     image, default the name of its folder; some clips are held out to check what was learned. threads: CPU threads while this runs.
-    workers: processes that read images. folder: where the checkpoint lies until the end (every `checkpoint_every` steps), default
-    beside `out`; what lies there is gone on with. progress: called with (steps done, steps in all, loss).
+    workers: processes that read images. A checkpoint every `checkpoint_every` steps lies beside `out` until the end, and is gone on
+    with. progress: called with (steps done, steps in all, loss).
 
     `random:` oracles take no steps: their weights stay as drawn, only batch normalisation is fitted to the images. Raises
     InputError for images that are missing or broken, options that don't fit the backbone, and a checkpoint of another
@@ -81,7 +80,7 @@ def pretrain(
     data = {"images": len(training), "held_out": len(held_out), **identity_of_images(images, clip_names)}
     with deterministic(threads=threads or torch.get_num_threads()), torch.random.fork_rng(devices=[]):
         run = Pretraining(configuration, pictures, data, device=device, seed=seed, workers=workers)
-        folder = folder or checkpoint_folder(out)
+        folder = checkpoint_folder(out)
         if configuration.kind == "mim":
             run.train(folder / STATE_FILE, checkpoint_every, progress or (lambda step, total, loss: None))
         batch = checks.whole_frames(device)

@@ -122,11 +122,6 @@ class Board:
         """The run that began last."""
         return self.runs[max(self.runs)] if self.runs else None
 
-    def jobs_of(self, runs: Iterable[str]) -> list[JobView]:
-        """The jobs whose newest word is of one of these runs."""
-        wanted = set(runs)
-        return [job for job in self.jobs.values() if job.run in wanted]
-
     def seen(self, heartbeats: Mapping[str, Heartbeat], now: float) -> Board:
         """The board as it is now: what runs has its own word for where it is, and what shows no life any more is lost or queued.
 

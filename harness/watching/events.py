@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -186,11 +186,6 @@ def parsed(line: bytes) -> RunEvent | None:
         return _ADAPTER.validate_json(line)
     except ValidationError:
         return None
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema of an event."""
-    return _ADAPTER.json_schema()
 
 
 def seconds_between(first: datetime, last: datetime) -> float:

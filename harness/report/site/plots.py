@@ -84,7 +84,6 @@ class Point:
     row: RowView
     x: float
     y: float
-    on_front: bool
     name: tuple[float, float, str] | None
     rank: tuple[float, float, str] | None
 
@@ -190,12 +189,8 @@ def latency_of(rows: Sequence[RowView]) -> Latency | None:
     names = {row.id: f"{row.detector}, {row.method}" for row in best_first}
     ranks = {row.id: f"#{row.rank.text}" for row in best_first if row.rank.text}
     names_at, ranks_at = labels_of(names, placed, NAMES), labels_of(ranks, placed, RANKS)
-    members = {row.id for row, *_ in front}
     return Latency(
-        points=tuple(
-            Point(row, *placed[row.id], row.id in members, names_at.get(row.id), ranks_at.get(row.id))
-            for row, *_ in timed
-        ),
+        points=tuple(Point(row, *placed[row.id], names_at.get(row.id), ranks_at.get(row.id)) for row, *_ in timed),
         front=corners([placed[row.id] for row, *_ in front]),
         x_ticks=tuple(Tick(across(value), tick_text(value)) for value in across.ticks(6)),
         y_ticks=tuple(Tick(up(value), tick_text(value)) for value in up.ticks(5)),

@@ -181,7 +181,7 @@ def test_any_stages_and_a_multiple_of_the_learning_rate(name: str, toy: Any) -> 
 @pytest.mark.parametrize("name", ["convnext", "swin", "vit"])
 def test_a_student_of_another_layout_is_exported_with_its_attention(name: str, toy: Any, tmp_path: Path) -> None:
     detector = model_of(toy, student(name)).inference_model()
-    facts = export_detector(detector, tmp_path / "network.onnx", checkpoint_sha256="0" * 64)
+    facts = export_detector(detector, tmp_path / "network.onnx", checkpoint_sha256="0" * 64, name="network.onnx")
     assert facts["outputs"] == ["x"]
     assert facts["network"] == list(SIZE)
 

@@ -10,7 +10,7 @@ import pytest
 
 from harness.records.counts import OverlapCounts, scope_scores
 from harness.report.scored import scores_of
-from harness.report.sums import counts_digest, layout_of, sums_of
+from harness.report.sums import by_clip, counts_digest, layout_of, sums_of
 
 ARRAYS = [field.name for field in fields(OverlapCounts)]
 
@@ -28,7 +28,7 @@ def test_sums_by_clip_equal_those_made_image_by_image(made: Any) -> None:
     for scenario in (None, *sorted(set(counts.scenario.tolist()))):
         inside = [i for i in range(200) if scenario is None or counts.scenario[i] == scenario]
         clips = sorted({str(counts.clip[i]) for i in inside})
-        scope = sums.scope(scenario)
+        scope = {name: by_clip(sums.layout, values, scenario, axis=0) for name, values in sums.parts.items()}
         assert len(scope["images"]) == len(clips)
         for position, clip in enumerate(clips):
             images = [i for i in inside if counts.clip[i] == clip]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from detectors.base import Batch, Detector, Tap
 from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
 from harness.lanes import Geometry, Lane, plain_geometry
-from harness.throughput import measure
 from harness.throughput.devices import CpuTimer, Usage, timing_settings
+from harness.throughput.measurement import measure
 from harness.throughput.modes import HEADLINE, Mode
 from harness.throughput.operations import count_operations
 from harness.throughput.pipeline import Pipeline, frames_of
