@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -264,6 +265,24 @@ def read_one_by_one(
         for image, lanes, score in zip(images, read(part), values, strict=True):
             image += [(lane, score) for lane in lanes]
     return images
+
+
+def scored_by_prediction(upstream: Any, head: Any, final: Tensor) -> list[list[Scored]]:
+    """Lanes of a `head`'s last predictions, by `get_lanes` as CLRNet's code has it and what grew from it. It is to read the lanes of an
+    image one by one, with their scores; and the datasets' writers are, likewise.
+    """
+    reading = head.predictions_to_pred
+
+    def with_scores(predictions: Tensor, *image: Any) -> list[tuple[Any, float]]:
+        scores = predictions[:, :2].softmax(dim=1)[:, 1].tolist()
+        one_by_one = zip(predictions[:, None], scores, strict=True)
+        return [(lane, score) for prediction, score in one_by_one for lane in reading(prediction, *image)]
+
+    with upstream.upstream, mock.patch.object(head, "predictions_to_pred", with_scores):
+        return [
+            [(points, score) for lane, score in lanes for points in upstream.written_lanes([lane])]
+            for lanes in upstream.decoded(final.float())
+        ]
 
 
 def _lacking(error: ImportError | FileNotFoundError, checkout: Path) -> str:

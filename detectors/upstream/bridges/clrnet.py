@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detectors.clrnet import CLRNet as OurCLRNet
 from detectors.meta import DetectorMeta
-from detectors.upstream.bridge import LabelledBridge, PairedBridge, Scored, bridged
+from detectors.upstream.bridge import LabelledBridge, PairedBridge, Scored, bridged, scored_by_prediction
 from detectors.upstream.clrnet import TERMS, CLRNet, CLRNetModel
 
 
@@ -61,22 +61,10 @@ class Refinement(LabelledBridge):
         }
 
     def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
-        """`get_lanes`, which is to read the lanes of an image one by one, with their scores; and the datasets' writers, likewise."""
+        """Those of the last stage."""
         upstream = self.upstream
-        head = upstream.model.heads
-        reading = head.predictions_to_pred
-
-        def with_scores(predictions: Tensor) -> list[tuple[Any, float]]:
-            scores = predictions[:, :2].softmax(dim=1)[:, 1].tolist()
-            one_by_one = zip(predictions[:, None], scores, strict=True)
-            return [(lane, score) for prediction, score in one_by_one for lane in reading(prediction)]
-
         final = outputs if isinstance(outputs, Tensor) else outputs["predictions_lists"][-1]
-        with upstream.upstream, mock.patch.object(head, "predictions_to_pred", with_scores):
-            return [
-                [(points, score) for lane, score in lanes for points in upstream.written_lanes([lane])]
-                for lanes in upstream.decoded(final.float())
-            ]
+        return scored_by_prediction(upstream, upstream.model.heads, final)
 
 
 class UpstreamCLRNet(Refinement, PairedBridge):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
-from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,16 @@ from torch import Tensor
 from detectors.base import Tap
 from detectors.clrnet import COLOURS, CULANE_INPUT, FLIP_AND_MOVE
 from detectors.meta import Augmentation, Configuration, DetectorMeta, Normalisation, Recipe
-from detectors.upstream.bridge import NO_LICENCE, SUFFIX, Bridge, Scored, clipped_labels, resnet_taps, single
+from detectors.upstream.bridge import (
+    NO_LICENCE,
+    SUFFIX,
+    Bridge,
+    Scored,
+    clipped_labels,
+    resnet_taps,
+    scored_by_prediction,
+    single,
+)
 from detectors.upstream.repositories import REPOSITORIES
 from detectors.upstream.srlane import SRLane
 from harness.lanes import Geometry, Lane
@@ -98,19 +106,7 @@ class UpstreamSRLane(Bridge):
         return {ours: settings.get(f"{theirs}_weight", 1.0) * found[theirs] + nothing for ours, theirs in TERMS.items()}
 
     def scored_lanes(self, outputs: Any) -> list[list[Scored]]:
-        """`get_lanes`, which is to read the lanes of an image one by one, with their scores; and the dataset's writer, likewise."""
+        """Those of the last stage."""
         upstream = self.upstream
-        head = upstream.model.roi_head
-        reading = head.predictions_to_pred
-
-        def with_scores(predictions: Tensor, image: Any) -> list[tuple[Any, float]]:
-            scores = predictions[:, :2].softmax(dim=1)[:, 1].tolist()
-            one_by_one = zip(predictions[:, None], scores, strict=True)
-            return [(lane, score) for prediction, score in one_by_one for lane in reading(prediction, image)]
-
         final = outputs if isinstance(outputs, Tensor) else outputs["refined"]["predictions_lists"][-1]
-        with upstream.upstream, mock.patch.object(head, "predictions_to_pred", with_scores):
-            return [
-                [(points, score) for lane, score in lanes for points in upstream.written_lanes([lane])]
-                for lanes in upstream.decoded(final.float())
-            ]
+        return scored_by_prediction(upstream, upstream.model.roi_head, final)
