@@ -168,7 +168,7 @@ class Segmentation(AutoDrive):
                 self.test["max_lane"],
                 forward=False,
             )
-        return [[_seen(lane) for lane in lanes] for lanes in found]
+        return [[present_points(lane) for lane in lanes] for lanes in found]
 
     def written(self, lane: Polyline) -> Polyline:
         """Without the points in the map's first column."""
@@ -285,7 +285,8 @@ class BezierLaneNet(AutoDrive):
             keys = (self.test["gap"], self.test["ppl"], self.form, self.test["max_lane"])
             found = self.model.inference(outputs, self._sizes(), *keys, forward=False)
         # Elsewhere a negative x is a point beyond the frame.
-        return [[_seen(lane) if self.form == "tusimple" else np.array(lane) for lane in lanes] for lanes in found]
+        read = present_points if self.form == "tusimple" else np.array
+        return [[read(lane) for lane in lanes] for lanes in found]
 
     def drawn(self) -> tuple[Any, Any]:
         """Lanes that meet ahead, of more columns than are predicted, with less likely neighbours."""
@@ -374,7 +375,7 @@ class LSTR(AutoDrive):
                 self.test["max_lane"],
                 forward=False,
             )
-        return [[_seen(lane) for lane in lanes] for lanes in found]
+        return [[present_points(lane) for lane in lanes] for lanes in found]
 
     def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
         """`HungarianLoss`, each term summed over the decoder layers and weighted as in its sum."""
@@ -412,7 +413,7 @@ class LSTR(AutoDrive):
         return theirs, {name: value[:, None] for name, value in theirs.items()}
 
 
-def _seen(lane: Sequence[Sequence[float]]) -> Polyline:
+def present_points(lane: Any) -> Polyline:
     """The points of a written lane that are there: on TuSimple x is -2 on rows without."""
     points = np.array(lane, dtype=np.float64).reshape(-1, 2)
     return points[points[:, 0] >= 0]

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from unittest import mock
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from detectors.parts.segmentation import EXISTENCE_WEIGHT
 from detectors.resa import RESA as OurRESA
 from detectors.scnn import SCNN as OurSCNN
 from detectors.upstream.bridge import PairedBridge, Scored, bridged, single
-from detectors.upstream.pytorch_auto_drive import LSTR, RESA, SCNN, BezierLaneNet
+from detectors.upstream.pytorch_auto_drive import LSTR, RESA, SCNN, BezierLaneNet, present_points
 
 
 class Segmentation(PairedBridge):
@@ -51,7 +50,9 @@ class Segmentation(PairedBridge):
                 keys = (test["gap"], test["ppl"], test["thresh"], upstream.form, test["max_lane"])
                 found = module.lane_as_segmentation_inference(None, shown, sizes, *keys, forward=False)
         scores = shown["lane"].sigmoid().tolist()
-        return [[(seen(lane), scores[image][slot]) for slot, lane in lanes] for image, lanes in enumerate(found)]
+        return [
+            [(present_points(lane), scores[image][slot]) for slot, lane in lanes] for image, lanes in enumerate(found)
+        ]
 
 
 def by_slot(read: Callable[..., list[Any]]) -> Callable[..., list[tuple[int, Any]]]:
@@ -66,12 +67,6 @@ def by_slot(read: Callable[..., list[Any]]) -> Callable[..., list[tuple[int, Any
         return [(slot, lane) for slot in there for lane in read(**{**given, existence: np.arange(count) == slot})]
 
     return reading
-
-
-def seen(lane: Any) -> npt.NDArray[np.float64]:
-    """The points of a written lane that are there: on TuSimple x is -2 on rows without."""
-    points = np.array(lane, dtype=np.float64).reshape(-1, 2)
-    return points[points[:, 0] >= 0]
 
 
 class UpstreamRESA(Segmentation):
@@ -128,7 +123,9 @@ class UpstreamLSTR(PairedBridge):
             sizes = [test["input_size"], test["original_size"]]
             keys = (test["gap"], test["ppl"], upstream.form, test["max_lane"])
             found = model.inference(outputs, sizes, *keys, forward=False)
-        return [[(seen(lane), scores[image][query]) for query, lane in lanes] for image, lanes in enumerate(found)]
+        return [
+            [(present_points(lane), scores[image][query]) for query, lane in lanes] for image, lanes in enumerate(found)
+        ]
 
 
 class UpstreamBezierLaneNet(PairedBridge):
@@ -169,7 +166,7 @@ class UpstreamBezierLaneNet(PairedBridge):
             found = model.inference(shown, sizes, *keys, forward=False)
         scores = shown["logits"].sigmoid().tolist()
         # Only on TuSimple does a negative x say that there is no point.
-        read = seen if upstream.form == "tusimple" else np.array
+        read = present_points if upstream.form == "tusimple" else np.array
         return [[(read(lane), scores[image][column]) for column, lane in lanes] for image, lanes in enumerate(found)]
 
 
