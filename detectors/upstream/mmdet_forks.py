@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from detectors.upstream.deformable import modulated_deform_conv2d
 from detectors.upstream.isolation import bare_package, stand_in
-from detectors.upstream.openmmlab import ConvModule
+from detectors.upstream.openmmlab import ConvModule, Registry
 
 PACKAGES = (
     "mmdet",
@@ -36,25 +36,6 @@ PACKAGES = (
     "mmdet.utils",
 )
 """Of the fork itself, without what their `__init__` would import."""
-
-
-class Registry:
-    """Classes by name; `register_module` is the decorator itself, or gives it."""
-
-    def __init__(self, name: str = "") -> None:
-        self.classes: dict[str, type] = {}
-
-    def register_module(self, made: Any = None) -> Any:
-        """Registers a class under its own name, or under the one that is given."""
-        if isinstance(made, type):
-            self.classes[made.__name__] = made
-            return made
-
-        def register(other: type) -> type:
-            self.classes[made or other.__name__] = other
-            return other
-
-        return register
 
 
 def build_from_cfg(

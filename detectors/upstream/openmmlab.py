@@ -7,7 +7,7 @@ convolution with its normalisation, and the order in which a detector's parts ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Self
 
@@ -44,17 +44,20 @@ def options_of(value: Any) -> Any:
 
 
 class Registry:
-    """Classes by name, built from options that name them as `type`."""
+    """Classes by name, built from options that name them as `type`; `register_module` is the decorator itself, or gives it."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "") -> None:
         self.classes: dict[str, type] = {}
 
-    def register_module(self) -> Callable[[type], type]:
-        """The decorator that registers a class under its own name."""
-
-        def register(made: type) -> type:
+    def register_module(self, made: Any = None) -> Any:
+        """Registers a class under its own name, or under the one that is given."""
+        if isinstance(made, type):
             self.classes[made.__name__] = made
             return made
+
+        def register(other: type) -> type:
+            self.classes[made or other.__name__] = other
+            return other
 
         return register
 

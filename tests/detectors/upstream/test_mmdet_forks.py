@@ -7,25 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from detectors.upstream.mmdet_forks import Registry, bias_init_with_prob, build_from_cfg, deform_conv, mmdet_fork
-
-
-def test_a_registry_takes_classes_in_each_of_the_ways_that_forks_register_them() -> None:
-    registry = Registry("layers")
-
-    @registry.register_module
-    class Plain(nn.Identity):
-        pass
-
-    @registry.register_module()
-    class Called(nn.Identity):
-        pass
-
-    @registry.register_module("DCN")
-    class Named(nn.Identity):
-        pass
-
-    assert registry.classes == {"Plain": Plain, "Called": Called, "DCN": Named}
+from detectors.upstream.mmdet_forks import bias_init_with_prob, build_from_cfg, deform_conv, mmdet_fork
+from detectors.upstream.openmmlab import Registry
 
 
 def test_what_is_built_has_the_options_and_by_default_the_others_and_they_stay_as_they_are() -> None:

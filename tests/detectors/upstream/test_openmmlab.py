@@ -27,6 +27,24 @@ def test_options_are_read_and_set_as_attributes_and_say_what_is_missing() -> Non
         _ = options.height
 
 
+def test_a_registry_takes_classes_in_each_of_the_ways_that_forks_register_them() -> None:
+    registry = Registry("layers")
+
+    @registry.register_module
+    class Plain(nn.Identity):
+        pass
+
+    @registry.register_module()
+    class Called(nn.Identity):
+        pass
+
+    @registry.register_module("DCN")
+    class Named(nn.Identity):
+        pass
+
+    assert registry.classes == {"Plain": Plain, "Called": Called, "DCN": Named}
+
+
 def test_a_registry_builds_the_class_that_options_name_and_leaves_them_as_they_are() -> None:
     registry = Registry()
 
