@@ -75,9 +75,6 @@ class Reference(UpstreamModel):
     def make_comparable(self) -> None:
         """Change random weights whose outputs would say nothing, all alike or beyond measure. By default they are upstream's own."""
 
-    def as_tested(self) -> None:
-        """Leave out what upstream's own test doesn't compute, so that timings are fair. By default that is nothing."""
-
     @abstractmethod
     def prepared(self, frame: Frame) -> Tensor:
         """A frame through upstream's own test pipeline: float (1, 3, h, w), as its model takes it."""

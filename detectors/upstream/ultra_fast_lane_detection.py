@@ -110,10 +110,6 @@ class UFLD(Reference):
             )
         self.model.eval()
 
-    def as_tested(self) -> None:
-        """Upstream's test.py and speed_real.py have no auxiliary head."""
-        self.model.use_aux = False
-
     def prepared(self, frame: Frame) -> Tensor:
         """`get_test_loader`: what its data set reads from a file that holds the frame."""
         with self.upstream, folder_of(self.form, frame) as folder:
@@ -129,7 +125,7 @@ class UFLD(Reference):
         return import_module("data.dataloader").get_test_loader(1, str(folder), DATASETS[self.form], False).dataset
 
     def forward(self, images: Tensor) -> Any:
-        """The model's own: logits of the rows and, but for `as_tested`, of the auxiliary head."""
+        """The model's own: logits of the rows and, where it computes it, of the auxiliary head."""
         with self.upstream:
             outputs = self.model(images)
         return outputs if self.model.use_aux else (outputs, None)

@@ -61,7 +61,9 @@ def pair(
     shown = frames_for(imported(reference, name, form, folder), folder)
     randomise(reference.model, lambda: reference.forward(reference.normalised(shown.images)))
     detector = imported(reference, name, form, folder)
-    reference.as_tested()
+    if hasattr(reference.model, "use_aux"):
+        # Upstream's programs that test and that measure speed have no auxiliary head.
+        reference.model.use_aux = False
     if reference.threshold is not None:
         with torch.inference_mode():
             reference.threshold = chosen_threshold(detector, detector(shown.images), shown.size)
