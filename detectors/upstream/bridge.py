@@ -28,7 +28,7 @@ from detectors.parts.lane_rows import clipped
 from detectors.registry import find_adapter
 from detectors.upstream.checkouts import is_known, known_checkout, origin_of
 from detectors.upstream.isolation import running_on
-from detectors.upstream.reference import Reference, UpstreamModel
+from detectors.upstream.reference import Polyline, Reference, UpstreamModel
 from detectors.upstream.repositories import REPOSITORIES
 from harness.errors import InputError
 from harness.files.validation import validated
@@ -39,8 +39,6 @@ NO_LICENCE = "none: runs from your own checkout only"
 
 SUFFIX = "_upstream"
 """How the name of a bridge ends whose beginning is that of our variant of the same configuration."""
-
-Polyline = npt.NDArray[np.float64]
 
 Scored = tuple[Polyline, float]
 """A decoded lane (N, 2) in pixels of the configured frame, no shift by half a pixel taken out, and its score."""

@@ -25,11 +25,9 @@ from detectors.registry import find_adapter
 from detectors.upstream.isolation import Isolation, bare_package, replaced, stand_in
 from detectors.upstream.line_suppression import nms
 from detectors.upstream.openmmlab import Options, mmdet3
-from detectors.upstream.reference import Difference, Frame, Reference, Unavailable
+from detectors.upstream.reference import Difference, Frame, Polyline, Reference, Unavailable, polylines_of
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
-
-Polyline = npt.NDArray[np.float64]
 
 CONFIGS = "configs/clrernet"
 
@@ -141,8 +139,7 @@ class CLRerNet(Reference):
         options = self.model.bbox_head.test_cfg
         metric = import_module("libs.datasets.metrics.culane_metric").CULaneMetric
         writer = SimpleNamespace(ori_w=options.ori_img_w, ori_h=options.ori_img_h, y_step=2)
-        lines = metric.get_prediction_string(writer, lanes).splitlines()
-        return [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in lines]
+        return polylines_of(metric.get_prediction_string(writer, lanes))
 
     def written(self, lane: Polyline) -> Polyline:
         """In shares of the network's whole width."""

@@ -29,14 +29,20 @@ from detectors.registry import find_adapter
 from detectors.upstream.isolation import Isolation, replaced, stand_in
 from detectors.upstream.line_suppression import nms
 from detectors.upstream.openmmlab import ConvModule
-from detectors.upstream.reference import Difference, Frame, Reference, Unavailable, UpstreamModel
+from detectors.upstream.reference import (
+    Difference,
+    Frame,
+    Polyline,
+    Reference,
+    Unavailable,
+    UpstreamModel,
+    polylines_of,
+)
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
 
 TERMS = {"classification": "cls_loss", "regression": "reg_xytl_loss", "line": "iou_loss", "mask": "seg_loss"}
 """Our loss terms -> upstream's."""
-
-Polyline = npt.NDArray[np.float64]
 
 
 class Settings(dict[str, Any]):
@@ -142,7 +148,7 @@ class CLRNetModel(UpstreamModel):
         writer = {"culane": "CULane", "llamas": "LLAMAS"}[self.form]
         module = import_module(f"{self.package}.datasets.{self.form}")
         written = getattr(module, writer).get_prediction_string(dataset, lanes)
-        return [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in written.splitlines()]
+        return polylines_of(written)
 
 
 class CLRNet(CLRNetModel, Reference):

@@ -26,11 +26,9 @@ from detectors.meta import Form
 from detectors.registry import find_adapter
 from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, replaced
 from detectors.upstream.mmdet_forks import mmdet_fork
-from detectors.upstream.reference import Difference, Frame, Reference, Unavailable
+from detectors.upstream.reference import Difference, Frame, Polyline, Reference, Unavailable
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane
-
-Polyline = npt.NDArray[np.float64]
 
 SIZES = {"resnet18": "small", "resnet34": "medium", "resnet101": "large"}
 """What upstream calls its configurations."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from detectors.lstr import frame_of
 from detectors.meta import InputSize
-from detectors.upstream.reference import Difference
+from detectors.upstream.reference import Difference, Polyline
 from harness.lanes import Lane, plain_geometry
-
-Polyline = npt.NDArray[np.float64]
 
 MORE_LANES_THAN_QUERIES = Difference(
     "Upstream's matching leaves out the lanes that fit the queries least. Ours gives the network as many lanes as it has queries, "

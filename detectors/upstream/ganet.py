@@ -15,18 +15,15 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from detectors.meta import Form
 from detectors.upstream.isolation import Isolation, cuda_is_here, replaced
 from detectors.upstream.mmdet_forks import deform_conv, mmdet_fork
-from detectors.upstream.reference import Difference, Frame, Reference, Unavailable
+from detectors.upstream.reference import Difference, Frame, Polyline, Reference, Unavailable
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane
-
-Polyline = npt.NDArray[np.float64]
 
 NAMES = {
     "keypoint": "1_focalloss",

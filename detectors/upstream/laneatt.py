@@ -23,11 +23,9 @@ from detectors.meta import Form
 from detectors.parts.lane_rows import clipped
 from detectors.upstream.isolation import Isolation, replaced, stand_in
 from detectors.upstream.line_suppression import nms
-from detectors.upstream.reference import Difference, Frame, Reference, Unavailable
+from detectors.upstream.reference import Difference, Frame, Polyline, Reference, Unavailable, polylines_of
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane
-
-Polyline = npt.NDArray[np.float64]
 
 LENGTH = 40.0
 """Rows that lanes of random weights go on for, about as those of a trained model do: without, there would be none."""
@@ -156,7 +154,7 @@ class LaneATT(Reference):
         writer = {"culane": "CULane", "llamas": "LLAMAS"}[self.form]
         dataset = SimpleNamespace(img_h=height, img_w=width)
         written = getattr(import_module(f"lib.datasets.{self.form}"), writer).get_prediction_string(dataset, lanes)
-        return [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in written.splitlines()]
+        return polylines_of(written)
 
     def losses(self, images: Tensor, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
         """`LaneATT.loss` of targets that `LaneDataset.transform_annotation` encodes."""

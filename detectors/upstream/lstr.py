@@ -19,9 +19,9 @@ from torch import Tensor
 from detectors.lstr import Architecture
 from detectors.meta import Form
 from detectors.registry import detector_meta
-from detectors.upstream.curves import MORE_LANES_THAN_QUERIES, Polyline, drawn_curves, keep_pole_away, on_rows, seen
+from detectors.upstream.curves import MORE_LANES_THAN_QUERIES, drawn_curves, keep_pole_away, on_rows, seen
 from detectors.upstream.isolation import Isolation, cuda_is_here, replaced, stand_in
-from detectors.upstream.reference import Difference, Frame, Reference
+from detectors.upstream.reference import Difference, Frame, Polyline, Reference
 from detectors.upstream.running import training_without_dropout
 from harness.files.scratch import scratch_folder
 from harness.lanes import Lane

@@ -13,15 +13,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from detectors.meta import Form
 from detectors.upstream.isolation import Isolation, cuda_is_here, stand_in
-from detectors.upstream.reference import UpstreamModel
+from detectors.upstream.reference import Polyline, UpstreamModel, polylines_of
 from harness.files.scratch import scratch_folder
-
-Polyline = npt.NDArray[np.float64]
 
 CONFIGURATIONS: dict[str, str] = {"polarrcnn_resnet18": "r18", "polarrcnn_resnet34": "r34", "polarrcnn_dla34": "dla34"}
 """Variant -> how the names of its configurations end."""
@@ -111,8 +108,7 @@ class PolarRCNN(UpstreamModel):
         with scratch_folder() as folder:
             file = folder / "lanes.txt"
             write(lanes, file, height, width, self.settings.cut_height)
-            lines = file.read_text().splitlines()
-        return [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in lines]
+            return polylines_of(file.read_text())
 
 
 def settings_of(module: ModuleType) -> SimpleNamespace:

@@ -15,7 +15,6 @@ from unittest import mock
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 import yaml
 from torch import Tensor
@@ -24,12 +23,10 @@ from detectors.meta import Form
 from detectors.polylanenet import Architecture
 from detectors.registry import detector_meta
 from detectors.upstream.isolation import Isolation, former_numpy_names, stand_in
-from detectors.upstream.reference import Difference, Frame, Reference, Unavailable
+from detectors.upstream.reference import Difference, Frame, Polyline, Reference, Unavailable
 from detectors.upstream.running import training_without_dropout
 from harness.files.scratch import scratch_folder
 from harness.lanes import Lane
-
-Polyline = npt.NDArray[np.float64]
 
 ROWS: dict[Form, range] = {"tusimple": range(160, 720, 10), "llamas": range(300, 717)}
 """On which labels are given and lanes are written."""

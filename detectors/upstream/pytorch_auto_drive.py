@@ -26,10 +26,10 @@ from detectors.meta import Form
 from detectors.parts.masks import binary_mask, slot_mask
 from detectors.parts.segmentation import EXISTENCE_WEIGHT
 from detectors.registry import find_adapter
-from detectors.upstream.curves import MORE_LANES_THAN_QUERIES, Polyline, drawn_curves, keep_pole_away, on_rows, seen
+from detectors.upstream.curves import MORE_LANES_THAN_QUERIES, drawn_curves, keep_pole_away, on_rows, seen
 from detectors.upstream.deformable import ModulatedDeformConv2d, modulated_deform_conv2d
 from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, replaced, stand_in
-from detectors.upstream.reference import Difference, Frame, Reference
+from detectors.upstream.reference import Difference, Frame, Polyline, Reference
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
 

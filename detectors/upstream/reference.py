@@ -23,6 +23,9 @@ from harness.lanes import Lane
 Frame = npt.NDArray[np.uint8]
 """An image as its file has it: uint8 RGB (H, W, 3)."""
 
+Polyline = npt.NDArray[np.float64]
+"""Points (N, 2) of a lane: x and y in pixels."""
+
 
 class Unavailable(Exception):
     """A part of upstream's code that can't be run here; the message says why, in a clause."""
@@ -96,12 +99,12 @@ class Reference(UpstreamModel):
         """What our detector's `forward` gave, as the same named tensors."""
 
     @abstractmethod
-    def lanes(self, outputs: Any) -> list[list[npt.NDArray[np.float64]]]:
+    def lanes(self, outputs: Any) -> list[list[Polyline]]:
         """Upstream's decoding and suppression of a batch: lanes (N, 2) of each image, in pixels of the original frame as upstream
         writes them (no shift by half a pixel is taken out).
         """
 
-    def written(self, lane: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def written(self, lane: Polyline) -> Polyline:
         """A lane (N, 2) that ours decoded, in the convention of coordinates that upstream writes; ours by default.
 
         Where it is another one, `lanes` compares what this gives, and `lanes as decoded` says how far apart the conventions are.
@@ -123,3 +126,8 @@ class Reference(UpstreamModel):
         images: upstream's float input. labels: lanes of each image in original pixels, seen without augmentation. Targets are encoded
         by upstream's code where it can be run.
         """
+
+
+def polylines_of(text: str) -> list[Polyline]:
+    """The lanes of a file of CULane's layout: one a line, x and y in turns. Blank lines are none."""
+    return [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in text.splitlines() if line.strip()]

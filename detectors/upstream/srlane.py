@@ -13,16 +13,13 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from detectors.meta import Form
 from detectors.upstream.clrnet import Settings, inert
 from detectors.upstream.isolation import Isolation, stand_in
 from detectors.upstream.line_suppression import nms_of_ends
-from detectors.upstream.reference import UpstreamModel
-
-Polyline = npt.NDArray[np.float64]
+from detectors.upstream.reference import Polyline, UpstreamModel, polylines_of
 
 CONFIGURATIONS = ("configs/datasets/culane.py", "configs/models/srlane_r18.py", "configs/exp_srlane_culane.py")
 """What a configuration is put together from, the last one on top."""
@@ -86,4 +83,4 @@ class SRLane(UpstreamModel):
         """What the dataset's writer makes of lanes; inside of `upstream`."""
         dataset = SimpleNamespace(cfg=self.settings, h_samples=ROWS / self.settings.ori_img_h)
         written = import_module("srlane.datasets.culane").CULane.get_prediction_string(dataset, lanes)
-        return [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in written.splitlines()]
+        return polylines_of(written)

@@ -27,12 +27,10 @@ from detectors.parts.slots import LANES
 from detectors.registry import find_adapter
 from detectors.ufld import Architecture, label_anchors
 from detectors.upstream.isolation import Isolation, cuda_is_here, stand_in
-from detectors.upstream.reference import Difference, Frame, Reference
+from detectors.upstream.reference import Difference, Frame, Polyline, Reference, polylines_of
 from detectors.upstream.running import training_without_dropout
 from harness.files.scratch import scratch_folder
 from harness.lanes import Lane, plain_geometry
-
-Polyline = npt.NDArray[np.float64]
 
 IMAGE = Difference(
     "Upstream resizes with Pillow, whose bilinear filter is as wide as the reduction. Ours averages whole blocks of pixels first "
@@ -246,11 +244,7 @@ def transformed(images: Tensor, transforms: Sequence[Any]) -> Tensor:
 
 def culane_lanes(folder: Path, names: Sequence[str]) -> list[list[Polyline]]:
     """The lanes (N, 2) of the files that upstream wrote for images."""
-    files = [(folder / name).with_suffix(".lines.txt").read_text() for name in names]
-    return [
-        [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in text.splitlines() if line.strip()]
-        for text in files
-    ]
+    return [polylines_of((folder / name).with_suffix(".lines.txt").read_text()) for name in names]
 
 
 def tusimple_lanes(lanes: Sequence[Sequence[float]]) -> list[Polyline]:

@@ -24,12 +24,11 @@ from detectors.parts.slots import LANES
 from detectors.registry import find_adapter
 from detectors.ufldv2 import Architecture, anchors_of
 from detectors.upstream.isolation import Isolation, cuda_is_here, replaced, stand_in
-from detectors.upstream.reference import Difference, Frame, Reference
+from detectors.upstream.reference import Difference, Frame, Polyline, Reference
 from detectors.upstream.running import training_without_dropout
 from detectors.upstream.ultra_fast_lane_detection import (
     DATASETS,
     IMAGE,
-    Polyline,
     culane_lanes,
     drawn_locations,
     evaluation_stand_ins,

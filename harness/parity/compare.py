@@ -19,7 +19,7 @@ from detectors.checkpoints import import_checkpoint, renamed
 from detectors.meta import Form
 from detectors.registry import detector_class
 from detectors.upstream.checkouts import checked_commit, find_checkout
-from detectors.upstream.reference import Difference, Reference, Unavailable
+from detectors.upstream.reference import Difference, Polyline, Reference, Unavailable
 from detectors.upstream.references import REFERENCES
 from detectors.upstream.repositories import REPOSITORIES, Repository
 from detectors.upstream.running import training_without_dropout
@@ -27,7 +27,6 @@ from harness.errors import InputError, did_you_mean
 from harness.files.scratch import scratch_folder
 from harness.inference.detector import with_confidence_threshold
 from harness.lanes import Lane
-from harness.parity.lanes import Polyline
 from harness.parity.layers import (
     DISTURBANCE,
     DRAWS,

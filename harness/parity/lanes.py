@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-Polyline = npt.NDArray[np.float64]
+from detectors.upstream.reference import Polyline
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from detectors.upstream.reference import Difference
-from harness.parity.lanes import Polyline, compared
+from detectors.upstream.reference import Difference, Polyline
+from harness.parity.lanes import compared
 
 Outcome = Literal["agrees", "documented", "differs", "unavailable"]
 """Within the tolerance; beyond it, as a documented difference says; beyond what is allowed; not compared, for a reason."""

@@ -31,6 +31,7 @@ from detectors.upstream.bridge import (
     single,
 )
 from detectors.upstream.polarrcnn import PolarRCNN
+from detectors.upstream.reference import Polyline
 from detectors.upstream.repositories import REPOSITORIES
 from harness.lanes import Geometry, Lane
 
@@ -172,7 +173,7 @@ class UpstreamPolarRCNN(Bridge):
             {name: value[:, anchor : anchor + 1] for name, value in shown.items()} for anchor in range(scores.shape[1])
         )
 
-        def read(anchor: dict[str, Tensor]) -> list[list[npt.NDArray[np.float64]]]:
+        def read(anchor: dict[str, Tensor]) -> list[list[Polyline]]:
             return [upstream.written_lanes(lanes) for lanes in upstream.decoded(anchor)]
 
         with upstream.upstream:
