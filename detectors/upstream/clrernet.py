@@ -25,7 +25,7 @@ from detectors.registry import find_adapter
 from detectors.upstream.isolation import Isolation, bare_package, replaced, stand_in
 from detectors.upstream.line_suppression import nms
 from detectors.upstream.openmmlab import Options, mmdet3
-from detectors.upstream.reference import Difference, Frame, Polyline, Reference, Unavailable, polylines_of
+from detectors.upstream.reference import BILINEAR, Difference, Frame, Polyline, Reference, Unavailable, polylines_of
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
 
@@ -60,11 +60,7 @@ class CLRerNet(Reference):
     repository = "CLRerNet"
     variants: ClassVar[dict[str, tuple[Form, ...]]] = {"clrernet_dla34": ("culane",), "clrernet_dla34_ema": ("culane",)}
     differences: ClassVar[Mapping[str, Difference]] = {
-        "image": Difference(
-            "Upstream resizes with OpenCV, bilinearly and without a filter. Ours averages whole blocks of pixels first (the JPEG "
-            "decoder does it where it can) and samples bilinearly then.",
-            within=2.0,
-        ),
+        "image": BILINEAR,
         "lanes as decoded": Difference(
             "In upstream's loss an x is a share of the network's width - 1, in its decoding of the whole width, which moves lanes to "
             "the right by up to 1/799 of the frame's width. Ours means the same by an x in both.",

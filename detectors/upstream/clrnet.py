@@ -30,6 +30,7 @@ from detectors.upstream.isolation import Isolation, replaced, stand_in
 from detectors.upstream.line_suppression import nms
 from detectors.upstream.openmmlab import ConvModule
 from detectors.upstream.reference import (
+    BICUBIC,
     Difference,
     Frame,
     Polyline,
@@ -164,11 +165,7 @@ class CLRNet(CLRNetModel, Reference):
         "clrnet_dla34": ("culane", "llamas"),
     }
     differences: ClassVar[Mapping[str, Difference]] = {
-        "image": Difference(
-            "Upstream resizes bicubically (imgaug's default) without a filter. Ours averages whole blocks of pixels first (the JPEG "
-            "decoder does it where it can) and samples bilinearly then.",
-            within=6.0,
-        ),
+        "image": BICUBIC,
         "lanes as decoded": Difference(
             "In upstream's loss an x is a share of the network's width - 1, in its decoding of the whole width, which moves lanes to "
             "the right by up to 1/799 of the frame's width. Ours means the same by an x in both. On LLAMAS upstream also reads lanes "

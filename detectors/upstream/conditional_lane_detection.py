@@ -26,7 +26,7 @@ from detectors.meta import Form
 from detectors.registry import find_adapter
 from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, replaced
 from detectors.upstream.mmdet_forks import mmdet_fork
-from detectors.upstream.reference import Difference, Frame, Polyline, Reference, Unavailable
+from detectors.upstream.reference import BILINEAR, Difference, Frame, Polyline, Reference, Unavailable
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane
 
@@ -93,11 +93,7 @@ class CondLaneNet(Reference):
         ("condlanenet_resnet18", "condlanenet_resnet34", "condlanenet_resnet101"), ("culane", "tusimple")
     )
     differences: ClassVar[Mapping[str, Difference]] = {
-        "image": Difference(
-            "Upstream resizes with OpenCV, bilinearly and without a filter. Ours averages whole blocks of pixels first (the JPEG "
-            "decoder does it where it can) and samples bilinearly then.",
-            within=2.0,
-        ),
+        "image": BILINEAR,
         "loss offset": BAND,
         "losses, no lane": FEW,
         "losses, one lane": FEW,

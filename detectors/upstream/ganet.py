@@ -21,7 +21,7 @@ from torch import Tensor
 from detectors.meta import Form
 from detectors.upstream.isolation import Isolation, cuda_is_here, replaced
 from detectors.upstream.mmdet_forks import deform_conv, mmdet_fork
-from detectors.upstream.reference import Difference, Frame, Polyline, Reference, Unavailable
+from detectors.upstream.reference import BILINEAR, Difference, Frame, Polyline, Reference, Unavailable
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane
 
@@ -70,11 +70,7 @@ class GANet(Reference):
         ("ganet_resnet18", "ganet_resnet34", "ganet_resnet101"), ("culane", "tusimple")
     )
     differences: ClassVar[Mapping[str, Difference]] = {
-        "image": Difference(
-            "Upstream resizes with OpenCV, bilinearly and without a filter. Ours averages whole blocks of pixels first (the JPEG "
-            "decoder does it where it can) and samples bilinearly then.",
-            within=2.0,
-        ),
+        "image": BILINEAR,
         "lanes as decoded": Difference(
             "Upstream cuts the fractions of its points off, before they are written or read on TuSimple's rows. Ours keeps them.",
             within=1.5,

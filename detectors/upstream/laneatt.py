@@ -23,7 +23,7 @@ from detectors.meta import Form
 from detectors.parts.lane_rows import clipped
 from detectors.upstream.isolation import Isolation, replaced, stand_in
 from detectors.upstream.line_suppression import nms
-from detectors.upstream.reference import Difference, Frame, Polyline, Reference, Unavailable, polylines_of
+from detectors.upstream.reference import BICUBIC, Difference, Frame, Polyline, Reference, Unavailable, polylines_of
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane
 
@@ -75,13 +75,7 @@ class LaneATT(Reference):
     variants: ClassVar[dict[str, tuple[Form, ...]]] = dict.fromkeys(
         ("laneatt_resnet18", "laneatt_resnet34", "laneatt_resnet122"), ("culane", "tusimple", "llamas")
     )
-    differences: ClassVar[Mapping[str, Difference]] = {
-        "image": Difference(
-            "Upstream resizes bicubically (imgaug's default) without a filter. Ours averages whole blocks of pixels first (the JPEG "
-            "decoder does it where it can) and samples bilinearly then.",
-            within=6.0,
-        ),
-    }
+    differences: ClassVar[Mapping[str, Difference]] = {"image": BICUBIC}
     model: Any
 
     def __init__(self, checkout: Path, variant: str, form: Form) -> None:

@@ -23,7 +23,7 @@ from detectors.meta import Form
 from detectors.polylanenet import Architecture
 from detectors.registry import detector_meta
 from detectors.upstream.isolation import Isolation, former_numpy_names, stand_in
-from detectors.upstream.reference import Difference, Frame, Polyline, Reference, Unavailable
+from detectors.upstream.reference import Difference, Frame, Polyline, Reference, Unavailable, resized_otherwise
 from detectors.upstream.running import training_without_dropout
 from harness.files.scratch import scratch_folder
 from harness.lanes import Lane
@@ -82,11 +82,7 @@ class PolyLaneNet(Reference):
 
     repository = "PolyLaneNet"
     differences: ClassVar[Mapping[str, Difference]] = {
-        "image": Difference(
-            "Upstream resizes with OpenCV's cubic filter, over four pixels whatever the reduction. Ours averages whole blocks of "
-            "pixels first (the JPEG decoder does it where it can) and samples bilinearly then.",
-            within=3.0,
-        ),
+        "image": resized_otherwise("with OpenCV's cubic filter, over four pixels whatever the reduction", within=3.0),
         "losses, no lane": Difference(
             "Upstream takes means over no lanes, which aren't numbers. Ours are 0 there, and the confidence counts alone.",
             terms=("far", "near", "curve"),

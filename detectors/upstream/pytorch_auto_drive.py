@@ -29,17 +29,11 @@ from detectors.registry import find_adapter
 from detectors.upstream.curves import MORE_LANES_THAN_QUERIES, drawn_curves, keep_pole_away, on_rows, seen
 from detectors.upstream.deformable import ModulatedDeformConv2d, modulated_deform_conv2d
 from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, replaced, stand_in
-from detectors.upstream.reference import Difference, Frame, Polyline, Reference
+from detectors.upstream.reference import PILLOW, Difference, Frame, Polyline, Reference, resized_otherwise
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
 
-IMAGE = Difference(
-    "Upstream resizes with Pillow, whose bilinear filter is as wide as the reduction. Ours averages whole blocks of pixels first "
-    "(the JPEG decoder does it where it can) and samples bilinearly then.",
-    within=2.5,
-)
-"""Mean difference in grey levels, on frames of rendered roads."""
-
+IMAGE = resized_otherwise(PILLOW, within=2.5)
 
 MOST_POINTS = 200
 """Of a lane, where upstream learns from points; what is over of them it ignores."""

@@ -45,6 +45,23 @@ class Difference:
     terms: tuple[str, ...] = ()
 
 
+def resized_otherwise(how: str, within: float) -> Difference:
+    """How our images differ from those of an upstream that resizes as `how` says.
+
+    within: of the mean difference in grey levels, on frames of rendered roads.
+    """
+    ours = "averages whole blocks of pixels first (the JPEG decoder does it where it can) and samples bilinearly then"
+    return Difference(f"Upstream resizes {how}. Ours {ours}.", within)
+
+
+BILINEAR = resized_otherwise("with OpenCV, bilinearly and without a filter", within=2.0)
+
+BICUBIC = resized_otherwise("bicubically (imgaug's default) without a filter", within=6.0)
+
+PILLOW = "with Pillow, whose bilinear filter is as wide as the reduction"
+"""How two repositories resize, for `resized_otherwise`; each has a bound of its own."""
+
+
 class UpstreamModel(ABC):
     """An upstream model in evaluation mode on the CPU, with random weights from torch's global generator.
 

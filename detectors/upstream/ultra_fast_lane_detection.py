@@ -27,17 +27,12 @@ from detectors.parts.slots import LANES
 from detectors.registry import find_adapter
 from detectors.ufld import Architecture, label_anchors
 from detectors.upstream.isolation import Isolation, cuda_is_here, stand_in
-from detectors.upstream.reference import Difference, Frame, Polyline, Reference, polylines_of
+from detectors.upstream.reference import PILLOW, Difference, Frame, Polyline, Reference, polylines_of, resized_otherwise
 from detectors.upstream.running import training_without_dropout
 from harness.files.scratch import scratch_folder
 from harness.lanes import Lane, plain_geometry
 
-IMAGE = Difference(
-    "Upstream resizes with Pillow, whose bilinear filter is as wide as the reduction. Ours averages whole blocks of pixels first "
-    "(the JPEG decoder does it where it can) and samples bilinearly then.",
-    within=2.0,
-)
-"""Mean difference in grey levels, on frames of rendered roads."""
+IMAGE = resized_otherwise(PILLOW, within=2.0)
 
 TUSIMPLE_ROWS = range(160, 711, 10)
 """Rows that results are written on: `run_test_tusimple` of both versions, evaluation/eval_wrapper.py."""
