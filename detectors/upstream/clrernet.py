@@ -25,7 +25,7 @@ from detectors.registry import find_adapter
 from detectors.upstream.isolation import Isolation, bare_package, replaced, stand_in
 from detectors.upstream.line_suppression import nms
 from detectors.upstream.openmmlab import Options, mmdet3
-from detectors.upstream.reference import BILINEAR, Difference, Frame, Polyline, Reference, Unavailable, polylines_of
+from detectors.upstream.reference import BILINEAR, Difference, Frame, Polyline, Reference, needed, polylines_of
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane, plain_geometry
 
@@ -90,10 +90,7 @@ class CLRerNet(Reference):
     def prepared(self, frame: Frame) -> Tensor:
         """`val_al_pipeline`, then the division of its data preprocessor."""
         with self.upstream:
-            try:
-                transform = import_module("libs.datasets.pipelines.alaug").Alaug(self.pipeline)
-            except ModuleNotFoundError as error:
-                raise Unavailable(f"its transforms need the package {error.name}") from error
+            transform = needed("libs.datasets.pipelines.alaug", "its transforms need").Alaug(self.pipeline)
             image = transform({"img": np.ascontiguousarray(frame[..., ::-1]), "gt_points": []})["img"]
         return torch.from_numpy(image).permute(2, 0, 1)[None] / 255.0
 

@@ -26,7 +26,7 @@ from detectors.meta import Form
 from detectors.registry import find_adapter
 from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, replaced
 from detectors.upstream.mmdet_forks import mmdet_fork
-from detectors.upstream.reference import BILINEAR, Difference, Frame, Polyline, Reference, Unavailable
+from detectors.upstream.reference import BILINEAR, Difference, Frame, Polyline, Reference, needed
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane
 
@@ -124,10 +124,8 @@ class CondLaneNet(Reference):
     def prepared(self, frame: Frame) -> Tensor:
         """`val_al_pipeline`, then the normalisation."""
         with self.upstream:
-            try:
-                transform = import_module("mmdet.datasets.pipelines.alaug").Alaug(self.settings["val_al_pipeline"])
-            except ModuleNotFoundError as error:
-                raise Unavailable(f"its transforms need the package {error.name}") from error
+            transforms = needed("mmdet.datasets.pipelines.alaug", "its transforms need")
+            transform = transforms.Alaug(self.settings["val_al_pipeline"])
             with _without_none(transform, "_Alaug__augmentor"):
                 image = transform({"img": np.ascontiguousarray(frame[..., ::-1]), "gt_points": []})["img"]
         return self.normalised(torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1)[None])
@@ -263,10 +261,7 @@ class CondLaneNet(Reference):
     def _target(self, lanes: Sequence[Lane], places: npt.NDArray[np.int64]) -> dict[str, Any]:
         """What upstream's dataset and last step make of labels, with our draws."""
         step = dict(self.settings["train_pipeline"][-1])
-        try:
-            encoder = import_module("mmdet.datasets.pipelines.lane_formating")
-        except ModuleNotFoundError as error:
-            raise Unavailable(f"its encoder needs the package {error.name}") from error
+        encoder = needed("mmdet.datasets.pipelines.lane_formating", "its encoder needs")
         left, top, right, bottom = self.settings["crop_bbox"]
         scale = np.array(self.settings["img_scale"]) / [right - left, bottom - top]
         read = [lane.points.astype(np.float64) for lane in lanes if len(lane.points) > 1]

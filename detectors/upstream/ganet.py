@@ -21,7 +21,7 @@ from torch import Tensor
 from detectors.meta import Form
 from detectors.upstream.isolation import Isolation, cuda_is_here, replaced
 from detectors.upstream.mmdet_forks import deform_conv, mmdet_fork
-from detectors.upstream.reference import BILINEAR, Difference, Frame, Polyline, Reference, Unavailable
+from detectors.upstream.reference import BILINEAR, Difference, Frame, Polyline, Reference, Unavailable, needed
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane
 
@@ -96,10 +96,8 @@ class GANet(Reference):
         They are called one after the other: what `Alaug` says to all of them at once, not every release of albumentations takes.
         """
         with self.upstream:
-            try:
-                made = import_module("mmdet.datasets.pipelines.alaug").Alaug(self.settings["val_al_pipeline"])
-            except ModuleNotFoundError as error:
-                raise Unavailable(f"its transforms need the package {error.name}") from error
+            transforms = needed("mmdet.datasets.pipelines.alaug", "its transforms need")
+            made = transforms.Alaug(self.settings["val_al_pipeline"])
             image = np.ascontiguousarray(frame[..., ::-1])
             for transform in made.transforms:
                 image = transform(image=image)["image"]
@@ -205,11 +203,7 @@ class GANet(Reference):
 
     def _target(self, lanes: Sequence[Lane]) -> dict[str, Tensor]:
         step = dict(self.settings["train_pipeline"][-1])
-        try:
-            encoder = import_module("mmdet.datasets.pipelines.lane_formating")
-            several = import_module("shapely.geometry").MultiLineString
-        except ModuleNotFoundError as error:
-            raise Unavailable(f"its encoder needs the package {error.name}") from error
+        encoder = needed("mmdet.datasets.pipelines.lane_formating", "its encoder needs")
         if len(lanes) > 6:
             raise Unavailable("its encoder has no place for a seventh lane, and ends the training")
         left, top, right, bottom = self.settings["crop_bbox"]
@@ -221,6 +215,6 @@ class GANet(Reference):
         }
         encode = getattr(encoder, step.pop("type"))(**step)
         # Geometries of several parts could be listed before shapely 2.
-        with replaced(several, "__iter__", lambda self: iter(self.geoms))():
+        with replaced(encoder.MultiLineString, "__iter__", lambda self: iter(self.geoms))():
             encode.target(sample)
         return {name: value for name, value in sample.items() if isinstance(value, Tensor)}

@@ -9,7 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -148,3 +150,11 @@ class Reference(UpstreamModel):
 def polylines_of(text: str) -> list[Polyline]:
     """The lanes of a file of CULane's layout: one a line, x and y in turns. Blank lines are none."""
     return [np.array(line.split(), dtype=np.float64).reshape(-1, 2) for line in text.splitlines() if line.strip()]
+
+
+def needed(module: str, lacking: str) -> ModuleType:
+    """A module of upstream's code; `Unavailable`, as `lacking` says ("its encoder needs"), where a package isn't installed for it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"{lacking} the package {error.name}") from error
