@@ -24,8 +24,8 @@ from torch import Tensor
 from detectors.condlanenet import Architecture
 from detectors.meta import Form
 from detectors.registry import find_adapter
-from detectors.upstream.isolation import Isolation, bare_package, cuda_is_here, replaced
-from detectors.upstream.mmdet_forks import mmdet_fork
+from detectors.upstream.isolation import Isolation, bare_package, replaced
+from detectors.upstream.mmdet_forks import ENCODERS, PATCHES, label_encoder, labelled, mmdet_fork, normalised_as
 from detectors.upstream.reference import BILINEAR, Difference, Frame, Polyline, Reference, needed
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane
@@ -65,8 +65,7 @@ def isolated(checkout: Path) -> Isolation:
             *mmdet_fork(folder),
             bare_package("mmdet.models.dense_heads", folder / "mmdet" / "models" / "dense_heads"),
         ],
-        # A type of tensors of one device, where only the numbers' type is meant.
-        patches=[cuda_is_here, replaced(torch.cuda, "FloatTensor", torch.float32)],
+        patches=PATCHES,
     )
 
 
@@ -132,9 +131,7 @@ class CondLaneNet(Reference):
 
     def normalised(self, images: Tensor) -> Tensor:
         """`img_norm_cfg`, in OpenCV's order of channels."""
-        settings = self.settings["img_norm_cfg"]
-        mean, std = (torch.tensor(settings[name], device=images.device).view(1, 3, 1, 1) for name in ("mean", "std"))
-        return (images.flip(1).float() - mean) / std
+        return normalised_as(self.settings, images)
 
     def forward(self, images: Tensor) -> list[tuple[tuple[Tensor, ...], Seeds]]:
         """Backbone and neck of the whole batch, the head of one image after the other, which is all that it can."""
@@ -260,18 +257,10 @@ class CondLaneNet(Reference):
 
     def _target(self, lanes: Sequence[Lane], places: npt.NDArray[np.int64]) -> dict[str, Any]:
         """What upstream's dataset and last step make of labels, with our draws."""
-        step = dict(self.settings["train_pipeline"][-1])
-        encoder = needed("mmdet.datasets.pipelines.lane_formating", "its encoder needs")
-        left, top, right, bottom = self.settings["crop_bbox"]
-        scale = np.array(self.settings["img_scale"]) / [right - left, bottom - top]
-        read = [lane.points.astype(np.float64) for lane in lanes if len(lane.points) > 1]
-        sample: dict[str, Any] = {
-            "img_shape": (*self.settings["img_scale"][::-1], 3),
-            "gt_points": [((points - [left, top]) * scale).reshape(-1).tolist() for points in read],
-        }
-        encode = getattr(encoder, step.pop("type"))(**step)
-        ours = _Draws(places, sample["img_shape"][1] // step["hm_down_scale"])
-        with replaced(encoder, "random", ours)():
+        encode = label_encoder(self.settings)
+        sample = labelled(self.settings, lanes)
+        ours = _Draws(places, sample["img_shape"][1] // encode.hm_down_scale)
+        with replaced(import_module(ENCODERS), "random", ours)():
             encode.target(sample)
         return sample
 

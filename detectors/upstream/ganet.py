@@ -19,8 +19,16 @@ import torch
 from torch import Tensor
 
 from detectors.meta import Form
-from detectors.upstream.isolation import Isolation, cuda_is_here, replaced
-from detectors.upstream.mmdet_forks import deform_conv, mmdet_fork
+from detectors.upstream.isolation import Isolation, replaced
+from detectors.upstream.mmdet_forks import (
+    ENCODERS,
+    PATCHES,
+    deform_conv,
+    label_encoder,
+    labelled,
+    mmdet_fork,
+    normalised_as,
+)
 from detectors.upstream.reference import BILINEAR, Difference, Frame, Polyline, Reference, Unavailable, needed
 from detectors.upstream.running import training_without_dropout
 from harness.lanes import Lane
@@ -40,8 +48,7 @@ def isolated(checkout: Path) -> Isolation:
         checkout,
         needs=["mmdet/models/detectors/ganet.py", "tools/ganet", "configs/culane/final_exp_res18_s8.py"],
         stand_ins=mmdet_fork(checkout.resolve()),
-        # A type of tensors of one device, where only the numbers' type is meant.
-        patches=[cuda_is_here, replaced(torch.cuda, "FloatTensor", torch.float32)],
+        patches=PATCHES,
     )
 
 
@@ -105,9 +112,7 @@ class GANet(Reference):
 
     def normalised(self, images: Tensor) -> Tensor:
         """`img_norm_cfg`, in OpenCV's order of channels."""
-        settings = self.settings["img_norm_cfg"]
-        mean, std = (torch.tensor(settings[name], device=images.device).view(1, 3, 1, 1) for name in ("mean", "std"))
-        return (images.flip(1).float() - mean) / std
+        return normalised_as(self.settings, images)
 
     def forward(self, images: Tensor) -> Any:
         """The head's maps (B, C, h, w)."""
@@ -202,19 +207,11 @@ class GANet(Reference):
         return {ours: terms[theirs] for ours, theirs in NAMES.items()}
 
     def _target(self, lanes: Sequence[Lane]) -> dict[str, Tensor]:
-        step = dict(self.settings["train_pipeline"][-1])
-        encoder = needed("mmdet.datasets.pipelines.lane_formating", "its encoder needs")
+        encode = label_encoder(self.settings)
         if len(lanes) > 6:
             raise Unavailable("its encoder has no place for a seventh lane, and ends the training")
-        left, top, right, bottom = self.settings["crop_bbox"]
-        scale = np.array(self.settings["img_scale"]) / [right - left, bottom - top]
-        read = [lane.points.astype(np.float64) for lane in lanes if len(lane.points) > 1]
-        sample: dict[str, Any] = {
-            "img_shape": (*self.settings["img_scale"][::-1], 3),
-            "gt_points": [((points - [left, top]) * scale).reshape(-1).tolist() for points in read],
-        }
-        encode = getattr(encoder, step.pop("type"))(**step)
+        sample = labelled(self.settings, lanes)
         # Geometries of several parts could be listed before shapely 2.
-        with replaced(encoder.MultiLineString, "__iter__", lambda self: iter(self.geoms))():
+        with replaced(import_module(ENCODERS).MultiLineString, "__iter__", lambda self: iter(self.geoms))():
             encode.target(sample)
         return {name: value for name, value in sample.items() if isinstance(value, Tensor)}

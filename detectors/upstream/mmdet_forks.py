@@ -1,24 +1,27 @@
 """Stand-ins for what repositories need that are forks of mmdet 2.0: mmcv 0.5, and the parts of mmdet that aren't run.
 
 What they use of mmcv is short: registries of classes, a convolution with its normalisation, and starts of weights. The facts are those
-of open-mmlab/mmcv 0.5.6 (Apache-2.0).
+of open-mmlab/mmcv 0.5.6 (Apache-2.0). Their configurations have the same settings of images and labels, which are read here as well.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from detectors.upstream.deformable import modulated_deform_conv2d
-from detectors.upstream.isolation import bare_package, stand_in
+from detectors.upstream.isolation import Patch, bare_package, cuda_is_here, replaced, stand_in
 from detectors.upstream.openmmlab import ConvModule, Registry
+from detectors.upstream.reference import needed
+from harness.lanes import Lane
 
 PACKAGES = (
     "mmdet",
@@ -36,6 +39,13 @@ PACKAGES = (
     "mmdet.utils",
 )
 """Of the fork itself, without what their `__init__` would import."""
+
+# FloatTensor: a type of tensors of one device, where only the numbers' type is meant.
+PATCHES: tuple[Patch, ...] = (cuda_is_here, replaced(torch.cuda, "FloatTensor", torch.float32))
+"""With which the forks' code runs on any device."""
+
+ENCODERS = "mmdet.datasets.pipelines.lane_formating"
+"""The module of the steps that encode labels."""
 
 
 def build_from_cfg(
@@ -171,3 +181,27 @@ def mmdet_fork(checkout: Path) -> list[ModuleType]:
         stand_in("pycocotools.mask"),
         stand_in("torch.utils.tensorboard", SummaryWriter=None),
     ]
+
+
+def normalised_as(settings: Mapping[str, Any], images: Tensor) -> Tensor:
+    """uint8 RGB (B, 3, h, w) by a configuration's `img_norm_cfg`, in OpenCV's order of channels."""
+    values = (settings["img_norm_cfg"][name] for name in ("mean", "std"))
+    mean, std = (torch.tensor(value, device=images.device).view(1, 3, 1, 1) for value in values)
+    return (images.flip(1).float() - mean) / std
+
+
+def label_encoder(settings: Mapping[str, Any]) -> Any:
+    """The step of a configuration that encodes labels; inside of the fork's scope. `Unavailable` where it can't be imported."""
+    step = dict(settings["train_pipeline"][-1])
+    return getattr(needed(ENCODERS, "its encoder needs"), step.pop("type"))(**step)
+
+
+def labelled(settings: Mapping[str, Any], lanes: Sequence[Lane]) -> dict[str, Any]:
+    """Labels of two points or more as the encoder reads them: cropped and resized as a configuration says, far outside or not."""
+    left, top, right, bottom = settings["crop_bbox"]
+    scale = np.array(settings["img_scale"]) / [right - left, bottom - top]
+    read = [lane.points.astype(np.float64) for lane in lanes if len(lane.points) > 1]
+    return {
+        "img_shape": (*settings["img_scale"][::-1], 3),
+        "gt_points": [((points - [left, top]) * scale).reshape(-1).tolist() for points in read],
+    }
