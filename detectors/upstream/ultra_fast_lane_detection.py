@@ -7,6 +7,7 @@ drawn here, and show a lane by a pixel where it crosses the row, so that both le
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -64,7 +65,43 @@ def isolated(checkout: Path) -> Isolation:
     )
 
 
-class UFLD(Reference):
+class UltraFast(Reference):
+    """What the references of both versions share. `losses_of` is what `get_loss_dict` gives."""
+
+    form: Form
+    losses_of: Mapping[str, Sequence[Any]]
+    model: Any
+
+    def prepared(self, frame: Frame) -> Tensor:
+        """`get_test_loader`: what its data set reads from a file that holds the frame."""
+        with self.upstream, folder_of(self.form, frame) as folder:
+            image: Tensor = self._test_set(folder)[0][0]
+        return image[None]
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """The transforms behind its resize."""
+        with self.upstream, folder_of(self.form, np.zeros((1, 1, 3), np.uint8)) as folder:
+            return transformed(images, self._test_set(folder).img_transform.transforms[1:])
+
+    @abstractmethod
+    def _test_set(self, folder: Path) -> Any:
+        """The data set of `get_test_loader` on a folder as `folder_of` makes it; inside of `upstream`."""
+
+    def ours(self, outputs: Any) -> dict[str, Tensor]:
+        """The same."""
+        return dict(outputs)
+
+    def _weighted(self, data: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Tensor]:
+        """The terms of `get_loss_dict` that have a weight, under `names` of ours; inside of `upstream`."""
+        parts = zip(*(self.losses_of[key] for key in ("name", "op", "weight", "data_src")), strict=True)
+        return {
+            names[name]: weight * loss(*(data[source] for source in sources))
+            for name, loss, weight, sources in parts
+            if weight
+        }
+
+
+class UFLD(UltraFast):
     """`configs/culane.py` and `configs/tusimple.py`."""
 
     repository = "Ultra-Fast-Lane-Detection"
@@ -83,7 +120,6 @@ class UFLD(Reference):
             "Where lanes lie on the same pixel, upstream's masks show one of them. Ours learns all.", within=0.01
         ),
     }
-    model: Any
 
     def __init__(self, checkout: Path, variant: str, form: Form) -> None:
         self.upstream = isolated(checkout)
@@ -103,17 +139,6 @@ class UFLD(Reference):
             )
         self.model.eval()
 
-    def prepared(self, frame: Frame) -> Tensor:
-        """`get_test_loader`: what its data set reads from a file that holds the frame."""
-        with self.upstream, folder_of(self.form, frame) as folder:
-            image: Tensor = self._test_set(folder)[0][0]
-        return image[None]
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """The transforms behind its resize."""
-        with self.upstream, folder_of(self.form, np.zeros((1, 1, 3), np.uint8)) as folder:
-            return transformed(images, self._test_set(folder).img_transform.transforms[1:])
-
     def _test_set(self, folder: Path) -> Any:
         return import_module("data.dataloader").get_test_loader(1, str(folder), DATASETS[self.form], False).dataset
 
@@ -126,10 +151,6 @@ class UFLD(Reference):
     def raw(self, outputs: Any) -> dict[str, Tensor]:
         """Those of the rows; ours has an auxiliary head in training alone."""
         return {"location": outputs[0]}
-
-    def ours(self, outputs: Any) -> dict[str, Tensor]:
-        """The same."""
-        return dict(outputs)
 
     def lanes(self, outputs: Any) -> list[list[Polyline]]:
         """`generate_lines`, as `run_test` calls it, and `generate_tusimple_lines`."""
@@ -169,12 +190,7 @@ class UFLD(Reference):
     def weighted(self, logits: Tensor, places: Tensor, mask: Tensor, segmentation: Tensor) -> dict[str, Tensor]:
         """The terms of outputs and of labels as `LaneClsDataset` gives them; inside of `upstream`."""
         data = {"cls_out": logits, "cls_label": places, "seg_out": mask, "seg_label": segmentation}
-        parts = zip(*(self.losses_of[key] for key in ("name", "op", "weight", "data_src")), strict=True)
-        return {
-            TERMS[name]: weight * loss(*(data[source] for source in sources))
-            for name, loss, weight, sources in parts
-            if weight
-        }
+        return self._weighted(data, TERMS)
 
     def _targets(self, labels: Sequence[Sequence[Lane]]) -> tuple[Tensor, Tensor]:
         """What `LaneClsDataset` reads from masks, without augmentation: cells (B, rows, LANES) and the mask (B, H / 8, W / 8)."""

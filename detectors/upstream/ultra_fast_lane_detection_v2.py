@@ -24,16 +24,15 @@ from detectors.parts.slots import LANES
 from detectors.registry import find_adapter
 from detectors.ufldv2 import Architecture, anchors_of
 from detectors.upstream.isolation import Isolation, cuda_is_here, replaced, stand_in
-from detectors.upstream.reference import Difference, Frame, Polyline, Reference
+from detectors.upstream.reference import Difference, Polyline
 from detectors.upstream.running import training_without_dropout
 from detectors.upstream.ultra_fast_lane_detection import (
     DATASETS,
     IMAGE,
+    UltraFast,
     culane_lanes,
     drawn_locations,
     evaluation_stand_ins,
-    folder_of,
-    transformed,
     tusimple_lanes,
 )
 from harness.files.scratch import scratch_folder
@@ -128,7 +127,7 @@ def _with_edges(polyline: Polyline) -> Polyline:
     return polyline
 
 
-class UFLDv2(Reference):
+class UFLDv2(UltraFast):
     """`configs/culane_res*.py` and `configs/tusimple_res*.py`."""
 
     repository = "Ultra-Fast-Lane-Detection-v2"
@@ -146,7 +145,6 @@ class UFLDv2(Reference):
             terms=("row_location", "column_location", "row_expectation", "column_expectation"),
         ),
     }
-    model: Any
 
     def __init__(self, checkout: Path, variant: str, form: Form) -> None:
         meta = find_adapter(variant).meta
@@ -176,17 +174,6 @@ class UFLDv2(Reference):
             )
         self.model.eval()
 
-    def prepared(self, frame: Frame) -> Tensor:
-        """`get_test_loader`: what its data set reads from a file that holds the frame."""
-        with self.upstream, folder_of(self.form, frame) as folder:
-            image: Tensor = self._test_set(folder)[0][0]
-        return image[None]
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """The transforms behind its resize."""
-        with self.upstream, folder_of(self.form, np.zeros((1, 1, 3), np.uint8)) as folder:
-            return transformed(images, self._test_set(folder).img_transform.transforms[1:])
-
     def _test_set(self, folder: Path) -> Any:
         loader, configuration = import_module("data.dataloader").get_test_loader, self.configuration
         sizes = (configuration.crop_ratio, configuration.train_width, configuration.train_height)
@@ -200,10 +187,6 @@ class UFLDv2(Reference):
     def raw(self, outputs: Any) -> dict[str, Tensor]:
         """Locations and existence on rows and columns."""
         return {OUTPUTS[name]: value for name, value in outputs.items()}
-
-    def ours(self, outputs: Any) -> dict[str, Tensor]:
-        """The same."""
-        return dict(outputs)
 
     def lanes(self, outputs: Any) -> list[list[Polyline]]:
         """`generate_lines_local` and `generate_lines_col_local`, as `run_test` calls them, and `generate_tusimple_lines`."""
@@ -246,12 +229,7 @@ class UFLDv2(Reference):
     def weighted(self, outputs: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The terms of outputs and of labels as `TrainCollect` gives them; inside of `upstream`."""
         data = self.common.inference(lambda _: outputs, {"images": None, **labels}, DATASETS[self.form])
-        parts = zip(*(self.losses_of[key] for key in ("name", "op", "weight", "data_src")), strict=True)
-        return {
-            TERMS[name]: weight * loss(*(data[source] for source in sources))
-            for name, loss, weight, sources in parts
-            if weight
-        }
+        return self._weighted(data, TERMS)
 
     def _targets(self, labels: Sequence[Sequence[Lane]]) -> dict[str, Tensor]:
         """The labels of `TrainCollect` without augmentation."""
