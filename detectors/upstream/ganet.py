@@ -123,10 +123,6 @@ class GANet(Reference):
         """Keypoints, offsets and errors."""
         return dict(zip(("keypoint", "offset", "error"), outputs[1:], strict=True))
 
-    def ours(self, outputs: Any) -> dict[str, Tensor]:
-        """The same."""
-        return dict(outputs)
-
     def lanes(self, outputs: Any) -> list[list[Polyline]]:
         """`forward_test` of the head and the test programs' clustering, image by image, as upstream's testing is."""
         names = ("cluster_thr", "cluster_by_center_thr", "group_fast")

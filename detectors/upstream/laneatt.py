@@ -115,10 +115,6 @@ class LaneATT(Reference):
         proposals = outputs[0]
         return {"logits": proposals[..., :2], "lengths": proposals[..., 4], "places": proposals[..., 5:]}
 
-    def ours(self, outputs: Any) -> dict[str, Tensor]:
-        """The same."""
-        return dict(outputs)
-
     def lanes(self, outputs: Any) -> list[list[Polyline]]:
         """`nms`, `decode`, and the datasets' writers; for TuSimple every row, without truncation to whole pixels. Without the lanes
         that would end below the image, whose last row upstream counts from the far end.

@@ -143,10 +143,6 @@ class LSTR(Reference):
         layers = [*outputs["aux_outputs"], outputs]
         return {name: torch.stack([layer[f"pred_{name}"] for layer in layers], dim=1) for name in ("logits", "curves")}
 
-    def ours(self, outputs: Any) -> dict[str, Tensor]:
-        """The same."""
-        return dict(outputs)
-
     def lanes(self, outputs: Any) -> list[list[Polyline]]:
         """`PostProcess` and the dataset's `pred2lanes`; x is -2 on rows without a point."""
         found = []

@@ -352,10 +352,6 @@ class LSTR(AutoDrive):
         layers = [*outputs["aux"], outputs]
         return {name: torch.stack([layer[name] for layer in layers], dim=1) for name in ("logits", "curves")}
 
-    def ours(self, outputs: Any) -> dict[str, Tensor]:
-        """The same."""
-        return dict(outputs)
-
     def lanes(self, outputs: Any) -> list[list[Polyline]]:
         """`inference`, without its forward."""
         with self.upstream:

@@ -87,10 +87,6 @@ class UltraFast(Reference):
     def _test_set(self, folder: Path) -> Any:
         """The data set of `get_test_loader` on a folder as `folder_of` makes it; inside of `upstream`."""
 
-    def ours(self, outputs: Any) -> dict[str, Tensor]:
-        """The same."""
-        return dict(outputs)
-
     def _weighted(self, data: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Tensor]:
         """The terms of `get_loss_dict` that have a weight, under `names` of ours; inside of `upstream`."""
         parts = zip(*(self.losses_of[key] for key in ("name", "op", "weight", "data_src")), strict=True)
