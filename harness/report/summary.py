@@ -19,6 +19,9 @@ from harness.report.text import counted
 
 DETECTORS_FOR_A_VERDICT = 5
 
+DETECTORS_FOR_A_SUMMARY = 2
+"""One detector on several datasets tells nothing of another detector, which is what the prediction interval is about."""
+
 
 @dataclass(frozen=True)
 class MethodSummary:
@@ -33,7 +36,7 @@ class MethodSummary:
 
 
 def method_summaries(gains_by_section: Sequence[tuple[str, Sequence[Gain]]]) -> tuple[MethodSummary, ...]:
-    """Summarise every method that has judged gains in at least two rows; `gains_by_section` pairs a dataset with its gains.
+    """Summarise every method that has judged gains of at least two detectors; `gains_by_section` pairs a dataset with its gains.
 
     Detectors of one paper count as one detector with several backbones.
     """
@@ -65,7 +68,7 @@ def family_variants(families: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def summary_of(method: str, variant: str, sections: Sequence[tuple[str, Sequence[Gain]]]) -> MethodSummary | None:
-    """The summary of one configuration of a method; None for a single row."""
+    """The summary of one configuration of a method; None for a single detector."""
     means, blocks, papers = [], [], []
     for _, gains in sections:
         comparisons = [gain.headline.comparison for gain in gains if gain.headline]
@@ -78,7 +81,7 @@ def summary_of(method: str, variant: str, sections: Sequence[tuple[str, Sequence
         papers.extend(names)
     differences = np.concatenate(means)
     detectors = len(set(papers))
-    if len(differences) < 2:
+    if detectors < DETECTORS_FOR_A_SUMMARY:
         return None
     covariance = np.zeros((len(differences), len(differences)))
     start = 0

@@ -112,6 +112,10 @@ Random effects over the rows' gains in {headline} (REML, Hartung-Knapp), the bac
 prediction interval is for the gain on a new detector. *Consistently improves* means that it lies above 0, and takes at
 least 5 detectors. Nothing here is adjusted for how many variants of a method there are."""
 
+DATASETS_ARE_INDEPENDENT = (
+    "Rows of different datasets count as independent: of datasets that share frames to test on, the error is larger."
+)
+
 
 def write_leaderboard(folder: Path, board: Leaderboard) -> tuple[Path, ...]:
     """Write leaderboard.md, leaderboard.csv and leaderboard.tex into `folder`, each atomically; returns their paths."""
@@ -134,8 +138,7 @@ def to_markdown(board: Leaderboard) -> str:
         parts += score_parts(section, board) + gain_parts(section)
     parts += beyond_parts(board)
     if board.summaries:
-        read = HOW_TO_READ_SUMMARY.format(headline=headlines(board))
-        parts += ["## Methods over all rows", read, table_text(summary_table(board))]
+        parts += ["## Methods over all rows", how_to_read_summary(board), table_text(summary_table(board))]
     parts += failed_parts(board)
     if board.unscored:
         parts += ["## Not scored here", HOW_TO_READ_UNSCORED, table_text(unscored_table(board))]
@@ -207,6 +210,14 @@ def how_to_read(board: Leaderboard) -> str:
     told += [HOW_TO_READ_ACCURACY] if ACCURACY.headline in columns else []
     text = HOW_TO_READ.format(headline=headlines(board), scores=" ".join(told))
     return textwrap.fill(" ".join(text.split()), 118, break_long_words=False, break_on_hyphens=False)
+
+
+def how_to_read_summary(board: Leaderboard) -> str:
+    """What the table of methods over all rows is, in lines of 118 characters where more is to be said than usually."""
+    text = HOW_TO_READ_SUMMARY.format(headline=headlines(board))
+    if all(summary.datasets == 1 for summary in board.summaries):
+        return text
+    return f"{text}\n{DATASETS_ARE_INDEPENDENT}"
 
 
 def score_parts(section: Section, board: Leaderboard) -> list[str]:

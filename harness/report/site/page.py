@@ -59,13 +59,12 @@ from harness.report.tables import (
     HOW_TO_READ_INFERENCE,
     HOW_TO_READ_OWN_TIMES,
     HOW_TO_READ_PUBLISHED,
-    HOW_TO_READ_SUMMARY,
     HOW_TO_READ_TIMES,
     HOW_TO_READ_TRAINING,
     HOW_TO_READ_UNSCORED,
     HOW_TO_READ_VARIANTS,
-    headlines,
     how_to_read,
+    how_to_read_summary,
 )
 from harness.report.text import one_line
 
@@ -164,7 +163,7 @@ def further_tables(board: Leaderboard) -> tuple[Shown, ...]:
     found = [
         Shown(
             "Methods over all rows",
-            HOW_TO_READ_SUMMARY.format(headline=headlines(board)) if board.summaries else "",
+            how_to_read_summary(board) if board.summaries else "",
             (summary_table(board),) if board.summaries else (),
         ),
         *(

@@ -61,6 +61,29 @@ def test_a_method_over_five_detectors_gets_a_verdict_and_below_none(made: Any, t
     assert leaderboard(records[:6], tmp_path).summaries == ()
 
 
+def test_one_detector_on_several_datasets_tells_nothing_of_another_one(made: Any, tmp_path: Path) -> None:
+    base = made.split(images=120, clips=24)
+    records = [
+        record
+        for dataset in ("roads", "few", "normal")
+        for detector in ("a", "b")
+        for record in made.pairs(
+            tmp_path, 3, detector=f"{detector}_{dataset}", base=base, better=0.05,
+            identity_changes={"dataset": dataset, "detector_meta": {"paper": detector}},
+            evaluation_changes={"dataset": dataset},
+        )
+    ]  # fmt: skip
+    one = [record for record in records if record.identity.detector.startswith("a_")]
+    assert leaderboard(one, tmp_path).summaries == ()
+    board = leaderboard(records, tmp_path)
+    (summary,) = board.summaries
+    assert (summary.detectors, summary.datasets, summary.effects.rows) == (2, 3, 6)
+    assert "datasets that share frames to test on, the error is larger" in to_markdown(board)
+    board = leaderboard([record for record in records if record.identity.dataset == "few"], tmp_path)
+    assert len(board.summaries) == 1
+    assert "share frames" not in to_markdown(board)
+
+
 def test_a_method_over_two_datasets_has_the_clips_of_each_in_common_and_no_others(made: Any, tmp_path: Path) -> None:
     """Sigma in blocks: C/(C-1) u'u among the rows of a dataset, V_seed - V_int beside it on the diagonal, 0 across datasets."""
     records = []
