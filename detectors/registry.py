@@ -168,7 +168,8 @@ def find_adapter(name: str) -> Adapter:
     claims += [f"{point.value} of the package {_distribution(point)}" for point in offers]
     if not claims:
         raise InputError(
-            f"unknown detector {name!r}: {did_you_mean(name, detector_names())}; an adapter file is path/to/file.py:Class"
+            f"unknown detector {name!r}: {did_you_mean(name, detector_names())}; `samiro-bench detectors list` has all: a package "
+            "of its own has to be installed here, and an adapter file is path/to/file.py:Class"
         )
     if len(claims) > 1:
         raise InputError(

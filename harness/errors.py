@@ -35,10 +35,16 @@ def telling_warnings(tell: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
+FEW, MANY = 5, 25
+"""Names that a line of a message has at most, and from how many on it leaves some out."""
+
+
 def did_you_mean(unknown: str, known: list[str]) -> str:
-    """A closing sentence for messages on unknown names: the nearest known one, then all of them."""
+    """A closing sentence for messages on unknown names: the nearest known one, then all of them, of many the nearest alone."""
     import difflib
 
-    nearest = difflib.get_close_matches(unknown, known, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(unknown, known, n=FEW, cutoff=0.5)
     guess = f"did you mean {nearest[0]!r}? " if nearest else ""
+    if len(known) > MANY:
+        return f"{guess}{len(known)} are known{', nearest: ' if nearest else ''}{', '.join(nearest)}"
     return f"{guess}known: {', '.join(sorted(known)) or 'none'}"

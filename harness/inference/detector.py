@@ -84,6 +84,11 @@ def _adapter_class(name: str, origin: dict[str, str], adapter: str | None) -> ty
     if found.meta.name != name:
         raise InputError(f"its detector is {name!r}, not {found.meta.name!r}; name the one that it was trained with")
     there = found.origin or {}
+    if "file" in there and "file" not in origin:
+        raise InputError(
+            f"its detector {name!r} was trained by {origin.get('distribution', 'samiro-bench')}, not by an adapter file: "
+            f"name it {name}"
+        )
     if there.get("sha256") != origin.get("sha256"):
         raise InputError(
             f"its detector {name!r} was trained with other code: sha256 {origin.get('sha256', 'none'):.12}, not "

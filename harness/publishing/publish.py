@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from harness.cell.artefacts import open_part, rendering_phase
 from harness.cell.keys import CellPhases, records_folder
 from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.predictions import PREDICTIONS_FILE, predictions_sha256, unpack_predictions
-from harness.errors import InputError
+from harness.errors import InputError, InputWarning
 from harness.files.scratch import scratch_folder
 from harness.files.stored import write_text
 from harness.matrix.plan import Plan, refuse_unavailable
@@ -36,7 +37,7 @@ from harness.report.badge import badge_text
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.published import read_published
 from harness.report.tables import scores_to_markdown
-from harness.report.text import markdown
+from harness.report.text import counted, markdown
 from harness.suite import ScoredCell
 from harness.training.loop import LOG_FILE
 
@@ -63,10 +64,11 @@ def publish(plan: Plan, target: Path, readme: Path | None, whole: SuiteCells | N
 
     The folder `target` is replaced as a whole, by a rename. InputError if a cell has no record, if its archived predictions are not
     the recorded ones, if `target` holds anything that isn't a publication, or cells of the suite that aren't chosen, or if the README
-    has no markers.
+    has no markers. A warning where cells were made by other code than there is now: nobody can make them again from this one.
     """
     whole = whole or plan.expected
     refuse_unavailable(plan)
+    warn_of_stale(plan)
     records = records_of(plan)
     missing = [state.cell.id for state in plan.cells if not any(record.id == state.cell.id for record in records)]
     if missing:
@@ -85,6 +87,15 @@ def publish(plan: Plan, target: Path, readme: Path | None, whole: SuiteCells | N
     if readme is not None and page is not None:
         write_text(readme, page)
     return sorted(path for path in target.rglob("*") if path.is_file()) + ([readme] if readme else [])
+
+
+def warn_of_stale(plan: Plan) -> None:
+    """Say of how many cells other code, or other options, made what is published, and why of the first."""
+    stale = [state for state in plan.cells if state.state == "stale"]
+    if stale:
+        told = f"{len(stale)} of {counted(len(plan.cells), 'cell')} made by other code than there is now"
+        remedy = "`bench --redo-stale` makes them again, `bench --accept-stale` keeps them and flags their rows"
+        warnings.warn(f"{told}: {stale[0].cell.id}: {stale[0].why}; {remedy}", InputWarning, stacklevel=2)
 
 
 def board_of(plan: Plan, records: Sequence[Record], missing: Sequence[str] = ()) -> Leaderboard:

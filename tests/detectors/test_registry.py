@@ -24,6 +24,16 @@ def adapter(tmp_path: Path) -> Path:
     return write_scaffold("my_lanes", tmp_path)[0]
 
 
+def test_of_many_detectors_an_unknown_name_is_told_the_nearest_and_where_all_are() -> None:
+    with pytest.raises(InputError) as caught:
+        find_adapter("clrnet_resnet81")
+    told = str(caught.value)
+    assert "did you mean 'clrnet_resnet18'?" in told
+    assert f"{len(detector_names())} are known, nearest: clrnet_resnet18, " in told
+    assert "`samiro-bench detectors list` has all" in told
+    assert len(told) < 400
+
+
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """`install(distribution, module, text, **entry points)`: puts a package on the path as pip leaves it."""

@@ -352,6 +352,16 @@ def test_publish_refuses_predictions_that_are_not_the_recorded_ones(copy: Path) 
     assert not (copy / "results/tiny").exists()
 
 
+def test_publish_says_of_which_cells_the_code_has_changed_since(copy: Path) -> None:
+    stale(copy)
+    run = subprocess.run(command("publish", "tiny.yaml", "--no-readme"), cwd=copy, text=True, capture_output=True)
+    assert run.returncode == 0, run.stderr
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("warning: 1 of 2 cells made by other code than there is now: ")
+    for part in ("-baseline-s0-", "harness/training/loop.py", "--redo-stale", "--accept-stale"):
+        assert part in line
+
+
 def test_damaged_counts_are_made_again_from_the_scored_phase(copy: Path) -> None:
     before = outcome(copy)
     for path in (suite_folder(copy) / "records").glob("*.npz"):

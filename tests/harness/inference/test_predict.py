@@ -304,6 +304,16 @@ def test_a_checkpoint_of_a_package_is_not_loaded_into_a_namesake(stored):
         load_detector(path)
 
 
+def test_a_checkpoint_of_a_package_is_not_loaded_into_an_adapter_file(from_file):
+    checkpoint, path = from_file
+    stored = load_inference_checkpoint(checkpoint)
+    holder = torch.nn.Module()
+    holder.state_dict = lambda **_: stored.tensors
+    save_inference_checkpoint(checkpoint, holder, stored.facts | {"origin": {"distribution": "outside-lanes"}})
+    with pytest.raises(InputError, match="was trained by outside-lanes, not by an adapter file: name it my_lanes"):
+        load_detector(checkpoint, adapter=f"{path}:MyLanes")
+
+
 def line(x: float) -> Lane:
     return Lane(np.array([[x, 95.0], [x, 5.0]]))
 
