@@ -19,13 +19,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from harness.cli.options import LaneWidth
+from harness.datasets.images import read_size
+from harness.errors import InputError
 from harness.files.stored import cache_folder, replaceable, write_text
 from harness.metrics import culane, culane_ports, llamas, tusimple
 from harness.metrics.canvas import IMAGE_SIZE, LANE_WIDTH, metric_on
+from harness.metrics.coordinates import coordinates_of, other_pixels
 from harness.metrics.counts import Counts, Sums
-from harness.metrics.image_lists import listed_images, read_lists
+from harness.metrics.image_lists import ImageList, lanes_file, listed_images, read_lists
 from harness.metrics.image_matches import Progress as Report
 from harness.metrics.label_pack import PACKS
+from harness.metrics.lane_text import Floats
 from harness.metrics.oddities import Oddity
 from harness.metrics.splits import count_splits
 from harness.report.text import counted
@@ -36,7 +40,10 @@ SHOWN_THRESHOLDS = (0.5, 0.75)
 """IoU thresholds that are always shown."""
 
 SHOWN_WARNINGS = 10
-"""Warnings that are spelt out on stderr; --json holds them all."""
+"""Warnings that are spelt out on stderr, shared among their kinds; --json holds them all."""
+
+LOOKED_AT = 200
+"""Images whose lanes are looked at where not one was found."""
 
 
 class CulaneMetric(StrEnum):
@@ -112,6 +119,7 @@ def score_culane(
         (culane.METRIC, score_official) if official else (culane_ports.METRIC, culane_ports.score_images)
     )
     size = IMAGE_SIZE if image_size is None else size_of_images(image_size)
+    check_size(labels, splits, size, given=image_size is not None)
     name = metric_on(plain, size, lane_width)
     with progress_bar(sum(len(split.images) for split in splits)) as report:
 
@@ -133,6 +141,10 @@ def score_culane(
             per_image, (row for split, counts in result.splits.items() for row in image_rows(counts, split=split))
         )
     say_warnings(result.warnings)
+    if not result.total.sums(SHOWN_THRESHOLDS[0]).tp:
+        images = result.total.images[:: -(-len(result.total.images) // LOOKED_AT)]
+        files = ([culane.read_file(lanes_file(root, image))[0] for image in images] for root in (labels, predictions))
+        say_other_pixels(predictions, *(coordinates_of(text.points for text in texts) for texts in files))
     if as_json:
         print_json(
             {
@@ -149,6 +161,28 @@ def score_culane(
         )
     else:
         print_counts(name, result.splits, result.total, shown)
+
+
+def check_size(labels: Path, splits: Sequence[ImageList], size: tuple[int, int], *, given: bool) -> None:
+    """InputError where images lie beside the labels and aren't of CULane's size; a warning where they aren't of the size given."""
+    images = (labels / image for split in splits for image in split.images[:1])
+    image = next((file for file in images if file.is_file()), None)
+    if image is None:
+        return
+    height, width = read_size(image)
+    if (height, width) == size:
+        return
+    if not given:
+        usual = f"{IMAGE_SIZE[1]}x{IMAGE_SIZE[0]}"
+        raise InputError(f"{image}: is {width}x{height}, not CULane's {usual}: give --image-size {width}x{height}")
+    say_warning(f"{image}: is {width}x{height}, not {size[1]}x{size[0]} (WIDTHxHEIGHT) as --image-size says")
+
+
+def say_other_pixels(predictions: Path, labelled: Floats, predicted: Floats) -> None:
+    """A warning where no lane was found and the coordinates can't be those of the labels."""
+    why = other_pixels(labelled, predicted)
+    if why is not None:
+        say_warning(f"{predictions}: not a lane is found, and {why}")
 
 
 @app.command("llamas")
@@ -292,11 +326,22 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def say_warnings(warnings: Sequence[Oddity]) -> None:
-    """The first warnings on stderr, and how many there are more."""
-    for odd in warnings[:SHOWN_WARNINGS]:
-        print(f"warning: {odd}", file=sys.stderr)
-    if len(warnings) > SHOWN_WARNINGS:
-        print(f"warning: {len(warnings) - SHOWN_WARNINGS} more like these (--json lists them all)", file=sys.stderr)
+    """The first warnings of each kind on stderr, and how many there are more of it; kinds of few before those of many."""
+    kinds: dict[str, list[Oddity]] = {}
+    for odd in warnings:
+        # What is said of one file or number and of another is of one kind.
+        kinds.setdefault(re.sub(r"\S*[/\d]\S*", "", odd.what), []).append(odd)
+    shown = max(2, SHOWN_WARNINGS // max(1, len(kinds)))
+    for odd_ones in sorted(kinds.values(), key=len):
+        for odd in odd_ones[:shown]:
+            say_warning(str(odd))
+        if len(odd_ones) > shown:
+            say_warning(f"{len(odd_ones) - shown} more like these (--json lists them all)")
+
+
+def say_warning(line: str) -> None:
+    """A warning on stderr."""
+    print(f"warning: {line}", file=sys.stderr)
 
 
 def percent(ratio: float | None) -> str:

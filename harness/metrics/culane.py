@@ -8,7 +8,8 @@ strictly greater than the threshold. The figures here are those of that program 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from harness.errors import InputError
 from harness.metrics.canvas import IMAGE_SIZE, LANE_WIDTH
 from harness.metrics.counts import Counts, columns
-from harness.metrics.image_lists import LANES_SUFFIX, lanes_file
+from harness.metrics.image_lists import lanes_file
 from harness.metrics.image_matches import ImageMatch, Painters, Progress, count_images
 from harness.metrics.label_pack import LabelPack, PaintedLabel, kept_labels
 from harness.metrics.lane_text import ODDITIES, Integers, LaneText, read_lanes
@@ -26,6 +27,7 @@ from harness.metrics.oddities import Oddity
 from harness.metrics.overlaps import Painter
 from harness.metrics.painted_lanes import Ious
 from harness.metrics.painted_lanes import ious as painted_ious
+from harness.metrics.roots import check_roots
 
 METRIC = "culane/official"
 
@@ -48,9 +50,9 @@ def score_images(
     """Count the matched lanes of each image, with all cores (or `workers` threads), and note what was odd.
 
     thresholds: IoU thresholds beyond .50:.05:.95. image_size: (height, width) in pixels. cache: a folder where painted labels are kept
-    between runs (`label_pack`); the result is the same. A missing file means no lanes, and is odd. Raises InputError for a root that
-    is no folder, for a folder of labels without a label, for a lane that the official program crashes on (a segment that ends 2**31
-    rows above row 0) and, when strict, for anything odd.
+    between runs (`label_pack`); the result is the same. A missing file means no lanes, and is odd. Raises InputError for roots that
+    `check_roots` refuses, for a lane that the official program crashes on (a segment that ends 2**31 rows above row 0) and, when
+    strict, for anything odd.
     """
     check_roots(labels, predictions, images, lanes_file)
     painters = Painters(image_size, lane_width)
@@ -106,8 +108,11 @@ def read_file(file: str) -> tuple[LaneText, list[Oddity]]:
 def read_bytes(file: str) -> tuple[bytes, list[Oddity]]:
     """The bytes of a file; none, and why that is odd, where it isn't there or can't be opened."""
     try:
-        with open(file, "rb", buffering=0) as stream:
-            return stream.read(), []
+        # Opened without waiting, for a pipe that nobody writes to would never be open.
+        with open(file, "rb", buffering=0, opener=without_waiting) as stream:
+            if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return stream.read(), []
+            why = "not a regular file"
     except IsADirectoryError:
         why = "a folder, not a file"
     except (FileNotFoundError, NotADirectoryError):
@@ -117,19 +122,11 @@ def read_bytes(file: str) -> tuple[bytes, list[Oddity]]:
     return b"", [Oddity(Path(file), None, f"{why}: it counts as no lanes")]
 
 
+def without_waiting(file: str, flags: int) -> int:
+    """Open a file so that a pipe or a device doesn't keep one waiting; of a regular file it changes nothing."""
+    return os.open(file, flags | os.O_NONBLOCK)
+
+
 def odd_lines(file: str, odd: Integers) -> list[Oddity]:
     """What is odd about the lines of a file, from the numbers that `read_lanes` gave them."""
     return [Oddity(Path(file), int(line) + 1, ODDITIES[int(odd[line])]) for line in np.flatnonzero(odd)]
-
-
-def check_roots(labels: Path, predictions: Path, images: Sequence[str], lanes_file: Callable[[Path, str], str]) -> None:
-    """Raise InputError unless both roots are folders and the labels' holds a label (of one of the images, or any at all)."""
-    for root, role in ((labels, "labels"), (predictions, "predictions")):
-        if not root.is_dir():
-            raise InputError(f"{root}: no such folder: give the root of the {role}")
-    if any(os.path.isfile(lanes_file(labels, image)) for image in images):
-        return
-    for _, _, names in os.walk(labels):
-        if any(name.endswith(LANES_SUFFIX) for name in names):
-            return
-    raise InputError(f"{labels}: not a single {LANES_SUFFIX} file in this folder: give the root of the labels")

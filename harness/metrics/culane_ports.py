@@ -15,12 +15,13 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.metrics.canvas import IMAGE_SIZE, LANE_WIDTH
 from harness.metrics.counts import Counts, columns
-from harness.metrics.culane import CRASH, check_roots
+from harness.metrics.culane import CRASH
 from harness.metrics.image_lists import LANES_SUFFIX
 from harness.metrics.image_matches import ImageMatch, Painters, Progress, count_images
 from harness.metrics.oddities import Oddity
 from harness.metrics.overlaps import Polylines, polylines
 from harness.metrics.python_lanes import Points, curve, matched_ious, read_points, truncated
+from harness.metrics.roots import check_roots
 
 METRIC = "culane/clrnet"
 

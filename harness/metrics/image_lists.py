@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import posixpath
 from collections.abc import Callable, Sequence
@@ -12,6 +13,9 @@ from harness.errors import InputError
 from harness.metrics.oddities import Oddity
 
 LANES_SUFFIX = ".lines.txt"
+
+BYTE_ORDER_MARK = os.fsdecode(codecs.BOM_UTF8)
+"""What some editors write in front of the first line."""
 
 Entries = Callable[[bytes], list[str]]
 """From the bytes of a list to the image of each line; raises ValueError, worded to follow the file's name, where it can't."""
@@ -70,6 +74,10 @@ def read_list(file: Path, entries: Entries = listed_images) -> ImageList:
         if not image:
             oddities.append(Oddity(file, number, "a blank line: it is passed over"))
             continue
+        if image.startswith(BYTE_ORDER_MARK):
+            oddities.append(
+                Oddity(file, number, "a byte order mark: it is part of the image's name; save it without one")
+            )
         if "\0" in image:
             oddities.append(Oddity(file, number, "a NUL: the path of the lanes ends there"))
         if same_path(image) in seen:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -139,6 +141,54 @@ def test_many_warnings_are_summed_up_on_stderr(culane):
     result = run(*culane_arguments(culane))
     assert len(result.stderr.splitlines()) == 11
     assert "40 more" in result.stderr
+
+
+def test_a_warning_of_another_kind_is_not_lost_among_many(culane):
+    (culane / "predictions" / "b.lines.txt").write_text("\n" * 50 + "805 500 805 300\n1 2 x\n")
+    said = run(*culane_arguments(culane)).stderr.splitlines()
+    assert sum("b.lines.txt, line 52: something that is no number" in line for line in said) == 1
+    assert [line for line in said if "more like" in line] == ["warning: 45 more like these (--json lists them all)"]
+    assert len(said) <= 11
+
+
+def picture(path, width, height):
+    cv2.imwrite(str(path), np.zeros((height, width, 3), np.uint8))
+
+
+def test_images_beside_the_labels_tell_their_size(culane):
+    picture(culane / "labels" / "b.jpg", 1640, 590)
+    assert "WIDTHxHEIGHT" not in run(*culane_arguments(culane)).stderr
+    picture(culane / "labels" / "a.jpg", 1280, 720)
+    refused = run(*culane_arguments(culane))
+    assert isinstance(refused.exception, InputError)
+    assert "a.jpg: is 1280x720, not CULane's 1640x590: give --image-size 1280x720" in str(refused.exception)
+    assert run(*culane_arguments(culane, "--image-size", "1280x720")).stderr == ""
+    turned = run(*culane_arguments(culane, "--image-size", "720x1280"))
+    assert turned.exit_code == 0
+    assert "a.jpg: is 1280x720, not 720x1280 (WIDTHxHEIGHT) as --image-size says" in turned.stderr
+
+
+def test_predictions_in_other_pixels_are_told_where_nothing_is_found(culane):
+    lanes = [[(x, y) for y in range(580, 270, -5)] for x in (100, 500, 900, 1500)]
+    for root, scale in (("labels", (1.0, 1.0)), ("predictions", (800 / 1640, 288 / 590))):
+        text = "".join(" ".join(f"{x * scale[0]} {y * scale[1]}" for x, y in lane) + "\n" for lane in lanes)
+        (culane / root / "a.lines.txt").write_text(text)
+        (culane / root / "b.lines.txt").write_text(text)
+        (culane / root / "c.lines.txt").write_text("")
+    (line,) = run(*culane_arguments(culane)).stderr.splitlines()
+    assert line.startswith(f"warning: {culane / 'predictions'}: not a lane is found, and labels have x 100 to 1500 ")
+    assert "predictions have x 48.78 to 731.7" in line
+    (culane / "predictions" / "a.lines.txt").write_text((culane / "labels" / "a.lines.txt").read_text())
+    assert run(*culane_arguments(culane)).stderr == ""
+
+
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(culane):
+    (culane / "predictions" / "a.lines.txt").unlink()
+    os.mkfifo(culane / "predictions" / "a.lines.txt")
+    command = [sys.executable, "-m", "harness.cli.main", "score", *map(str, culane_arguments(culane))]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0
+    assert "a.lines.txt: not a regular file: it counts as no lanes" in ended.stderr
 
 
 def test_bad_arguments_are_input_errors(culane):

@@ -94,3 +94,9 @@ def test_another_spelling_of_a_path_is_the_same_image_and_read_as_written(tmp_pa
     split = read_list(both)
     assert split.images == ("a/1.jpg", spelling.removeprefix("/"))
     assert [(odd.line, "listed again" in odd.what) for odd in split.oddities] == [(2, True)]
+
+
+def test_a_byte_order_mark_is_said(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa.jpg\nb.jpg\n")
+    (odd,) = read_list(tmp_path / "list.txt").oddities
+    assert (odd.line, "byte order mark" in odd.what) == (1, True)
