@@ -85,7 +85,7 @@ def predict_split(
     (found,) = predict_views(
         detector,
         view_of_evaluation(detector, own, dataset, frames, evaluation),
-        len(frames),
+        [frame.id for frame in frames],
         [detector.configuration.recipe.confidence_threshold],
         replace(prediction_settings(cell, "predict", report), batch_size=evaluation.batch_size),
     )

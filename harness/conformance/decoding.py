@@ -15,6 +15,7 @@ from harness.conformance.second_device import SECOND_DEVICE, second_device
 from harness.conformance.subject import Unmet, told
 from harness.inference.detector import with_confidence_threshold
 from harness.inference.predict import decoded
+from harness.inference.soundness import fault_of
 from harness.lanes import Geometry, Lane
 
 CERTAIN = 1e-3
@@ -42,14 +43,11 @@ def check_lanes(lanes: Sequence[Sequence[Lane]], detector: Detector) -> None:
     """What `decode` promises of every lane."""
     threshold = detector.configuration.recipe.confidence_threshold
     for lane in (lane for image in lanes for lane in image):
-        if len(lane) < 2 or not np.isfinite(lane.points).all():
-            raise Unmet(f"decode gives a lane of {len(lane)} points, or with some that aren't finite")
-        if lane.score is None or not max(0.0, threshold) <= lane.score <= 1.0:
-            raise Unmet(
-                f"decode gives a lane of score {lane.score}; scores lie in [0, 1], above the threshold {threshold}"
-            )
-        if lane.points[0, 1] < lane.points[-1, 1]:
-            raise Unmet("decode gives a lane from far to near; give it from near to far")
+        fault = fault_of(lane)
+        if fault is None and lane.score is not None and lane.score < threshold:
+            fault = f"has score {lane.score}, below the threshold {threshold}"
+        if fault is not None:
+            raise Unmet(f"decode gives a lane that {fault}")
 
 
 def _by_its_own_geometry(

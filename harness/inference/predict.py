@@ -15,6 +15,7 @@ from torch import Tensor
 
 from detectors.base import Detector
 from harness.inference.detector import with_confidence_threshold
+from harness.inference.soundness import check_sound
 from harness.lanes import Geometry, Lane
 from harness.training.augmentation import FrameGeometry, planes, read_reduced, warped
 from harness.training.loading import batches_in_order
@@ -62,13 +63,16 @@ def predict_at(
 ) -> list[list[list[Lane]]]:
     """What `predict` gives at each of several confidence thresholds, by one forward of each image; the detector keeps its own."""
     view = view_of_files(images, detector.geometry_of)
-    return predict_views(detector, view, len(images), thresholds, settings)
+    return predict_views(detector, view, [str(image) for image in images], thresholds, settings)
 
 
 def predict_views(
-    detector: Detector, view: View, count: int, thresholds: Sequence[float], settings: Settings
+    detector: Detector, view: View, images: Sequence[str], thresholds: Sequence[float], settings: Settings
 ) -> list[list[list[Lane]]]:
-    """What `predict_at` gives of `count` images that are seen by `view`; lanes are in the original pixels of its geometries."""
+    """What `predict_at` gives of images, by name, that are seen by `view`; lanes are in the original pixels of its geometries.
+
+    Raises BrokenDetector, which names the image, for a lane that isn't sound.
+    """
     device, was_training, own = settings.device, detector.training, detector.meta
     metas = [with_confidence_threshold(own, threshold) for threshold in thresholds]
     detector.to(device).eval()
@@ -77,7 +81,7 @@ def predict_views(
         detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     dtype = AUTOCAST[settings.precision]
     lanes: list[list[list[Lane]]] = [[] for _ in metas]
-    done = 0
+    done, count = 0, len(images)
     pinned = device.type == "cuda"
     views = _views(view, count, batch_size=settings.batch_size, workers=settings.workers, pin_memory=pinned)
     try:
@@ -87,7 +91,9 @@ def predict_views(
                 with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                     outputs = detector(pixels)
                 for found, detector.meta in zip(lanes, metas, strict=True):
-                    found += decoded(detector, outputs, batch["geometries"])
+                    for image, its_lanes in enumerate(decoded(detector, outputs, batch["geometries"]), start=done):
+                        check_sound(its_lanes, detector, images[image])
+                        found.append(its_lanes)
                 done += len(batch["geometries"])
                 if settings.progress:
                     settings.progress(done, count)
@@ -100,15 +106,29 @@ def predict_views(
 def decoded(detector: Detector, outputs: Any, geometries: Sequence[Geometry]) -> list[list[Lane]]:
     """What a detector decodes of a batch, in memory of its own: an adapter may write its next lanes where it wrote these.
 
-    Raises ValueError where there isn't one list of lanes an image, so that no image can get another one's.
+    Raises TypeError where it gives other things than lists of lanes, and ValueError where there isn't one list an image, so that no
+    image can get another one's.
     """
     lanes = detector.decode(outputs, geometries)
+    _check_lists(lanes, type(detector).__name__)
     if len(lanes) != len(geometries):
         raise ValueError(
             f"decode of {type(detector).__name__} gives lanes of {len(lanes)} images for {len(geometries)}: give a list for "
             "each, empty where it has no lane"
         )
     return [[Lane(lane.points.copy(), lane.score) for lane in image] for image in lanes]
+
+
+def _check_lists(lanes: Any, name: str) -> None:
+    wanted = "give a list of `Lane`s for each image"
+    if not isinstance(lanes, Sequence):
+        raise TypeError(f"decode of {name} gives a {type(lanes).__name__}; {wanted}")
+    for image in lanes:
+        if not isinstance(image, Sequence):
+            raise TypeError(f"decode of {name} gives a list of {type(image).__name__}; {wanted}")
+        for lane in image:
+            if not isinstance(lane, Lane):
+                raise TypeError(f"decode of {name} gives a {type(lane).__name__} for a lane; {wanted}")
 
 
 def view_of_files(images: Sequence[Path], geometry_of: FrameGeometry) -> View:

@@ -16,13 +16,10 @@ from harness.datasets.images import Image, read_image
 from harness.datasets.videos import Video
 from harness.errors import InputError
 from harness.inference.predict import decoded
+from harness.inference.soundness import check_sound
 from harness.lanes import Geometry, Lane, Part
 from harness.prediction.sources import Source
 from harness.training.augmentation import FrameGeometry, ReducedImage, planes, read_reduced, reduced, warped
-
-
-class BrokenDetector(InputError):
-    """A detector finds what no picture can show: the fault is its own, not a picture's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +123,5 @@ def _detected(detector: Detector, batch: list[Picture], device: torch.device) ->
     with torch.inference_mode():
         found = decoded(detector, detector(pixels), [picture.geometry for picture in batch])
     for picture, lanes in zip(batch, found, strict=True):
-        if any(np.isnan(lane.points).any() for lane in lanes):
-            name = detector.meta.name
-            raise BrokenDetector(
-                f"{picture.file}: {name} gives coordinates that are no numbers; its weights are broken"
-            )
+        check_sound(lanes, detector, picture.file)
     return found

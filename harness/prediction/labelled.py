@@ -16,9 +16,9 @@ from harness.files.scratch import scratch_folder
 from harness.files.stored import sha256_of_file
 from harness.files.whole import whole_folder
 from harness.inference.detector import load_detector
+from harness.inference.soundness import BrokenDetector
 from harness.lanes import Part
 from harness.metrics.canvas import LANE_WIDTH
-from harness.prediction.frames import BrokenDetector
 from harness.prediction.outputs import Outputs
 from harness.prediction.run import predict_sources
 from harness.prediction.sources import IMAGE_SUFFIXES, Source

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import cv2
@@ -141,6 +142,72 @@ def test_lanes_stay_what_they_are_where_an_adapter_writes_the_next_ones_into_the
 def test_an_adapter_that_forgets_images_without_lanes_is_told(dots):
     with pytest.raises(ValueError, match=r"gives lanes of [0-3] images for 4: give a list for each, empty where"):
         predict(SparingDotFinder(sought=96), dots[0], Settings(CPU, batch_size=4))
+
+
+class FaultyDotFinder(DotFinder):
+    """On the one image whose dot lies furthest to the right it gives a lane of its own."""
+
+    def __init__(self, own: Lane) -> None:
+        super().__init__()
+        self.own = own
+
+    def decode(self, outputs: Tensor, geometries: Sequence[Geometry]) -> list[list[Lane]]:
+        found = super().decode(outputs, geometries)
+        found[int(outputs[:, 0].argmax())].append(self.own)
+        return found
+
+
+UPWARDS = [[5.0, 90.0], [5.0, 50.0]]
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        (Lane(np.array([[3.0, 4.0]]), 0.5), "dots decodes a lane that has 1 point; give two or more (lane 2 of 2)"),
+        (Lane(np.zeros((0, 2)), 0.5), "dots decodes a lane that has 0 points; give two or more (lane 2 of 2)"),
+        (Lane(np.array(UPWARDS[::-1]), 0.5), "dots decodes a lane that goes from far to near; give its points from"),
+        (Lane(np.array(UPWARDS), 1.5), "dots decodes a lane that has score 1.5; scores lie in [0, 1] (lane 2 of 2)"),
+        (Lane(np.array(UPWARDS)), "dots decodes a lane that has score None"),
+        (
+            Lane(np.array([*UPWARDS, [np.inf, 3]]), 0.5),
+            "dots gives coordinates that are no numbers; its weights are broken, or its decode (lane 2 of 2)",
+        ),
+    ],
+)
+def test_a_lane_that_is_not_sound_is_told_with_detector_and_image(dots, own, said):
+    paths, places = dots
+    right = max(range(9), key=lambda index: places[index][0] / cv2.imread(str(paths[index])).shape[1])
+    detector = FaultyDotFinder(own)
+    with pytest.raises(InputError, match=re.escape(said)) as caught:
+        predict(detector, paths, Settings(CPU, batch_size=9))
+    assert str(caught.value).startswith(f"{paths[right]}: ")
+    assert detector.training
+
+
+class ShapelessDotFinder(DotFinder):
+    """Gives its lanes in a shape of its own."""
+
+    def __init__(self, shape: Callable[[list[list[Lane]]], Any]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def decode(self, outputs: Tensor, geometries: Sequence[Geometry]) -> Any:
+        return self.shape(super().decode(outputs, geometries))
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        (iter, "decode of ShapelessDotFinder gives a list_iterator; give a list of `Lane`s for each image"),
+        (np.array, "gives a ndarray;"),
+        (lambda images: [lane for image in images for lane in image], "gives a list of Lane;"),
+        (lambda images: [map(id, image) for image in images], "gives a list of map;"),
+        (lambda images: [[lane.points for lane in image] for image in images], "gives a ndarray for a lane;"),
+    ],
+)
+def test_what_is_not_a_list_of_lanes_for_each_image_is_told(dots, shape, said):
+    with pytest.raises(TypeError, match=re.escape(said)):
+        predict(ShapelessDotFinder(shape), dots[0], Settings(CPU, batch_size=4))
 
 
 def test_the_mode_of_the_detector_is_put_back_and_no_gradient_taken(dots):
