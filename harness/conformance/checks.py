@@ -21,6 +21,7 @@ from harness.conformance.decoding import check_lanes
 from harness.conformance.other_process import same_in_another_process
 from harness.conformance.samples import hostile_labels
 from harness.conformance.second_device import SECOND_DEVICE, second_device
+from harness.conformance.seeds import check_seeds
 from harness.conformance.subject import CPU, Arm, NotApplicable, Subject, Unmet, told
 from harness.files.validation import validated
 from harness.inference.detector import load_detector
@@ -219,8 +220,10 @@ def batch_invariance(subject: Subject, arm: Arm) -> str:
 
 def determinism(subject: Subject, arm: Arm) -> str:
     """Built and trained twice from one seed, the weights are equal bit for bit; also where the training was killed in between, and
-    where another process builds them.
+    where another process builds them. Another seed gives other ones.
     """
+    if arm == "baseline":
+        check_seeds(subject)
     states = []
     for attempt in ("first", "second", "killed"):
         model, label = subject.model(arm, steps=2), f"determinism-{arm}-{attempt}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
@@ -13,40 +13,58 @@ import torch
 from torch import Tensor, nn
 
 from harness.conformance.subject import SEED, Subject, Unmet
-from harness.pytorch.random_state import random_state
-
-OTHER_SEED = SEED + 1
 
 LOADERS = ((nn.Module, "load_state_dict"), (torch, "load"), (np, "load"))
-"""What an adapter that starts from a file of its own calls; its weights may be the same for every seed."""
+"""What an adapter calls that starts from a file of its own; its weights may be the same for every seed."""
 
 
-def follows_the_seed(subject: Subject) -> None:
+@dataclass(frozen=True)
+class Built:
+    """What one seed gave: the weights, where building left the global generators, and whether it loaded any weights."""
+
+    weights: dict[str, Tensor]
+    generators: dict[str, Tensor]
+    loaded: bool
+
+
+def check_seeds(subject: Subject) -> None:
     """Raise Unmet where building seeds a global generator, or gives the same weights under two seeds.
 
-    Weights that nobody drew are excused: constants, and those that `__init__` loads.
+    Weights that nobody drew may be the same: constants, and those that `__init__` loads.
     """
-    (first, after), (second, after_other), loaded = *_both(subject), _loads(subject)
-    seeded = [name for name, state in after.items() if _same(state, after_other[name])]
+    first, second = built(subject, SEED), built(subject, SEED + 1)
+    seeded = [name for name, state in first.generators.items() if torch.equal(state, second.generators[name])]
     if seeded:
         raise Unmet(
-            f"building the detector seeds the global generator of {' and '.join(seeded)}: every seed would start from the same "
-            "weights; the harness seeds it before __init__, so draw from it and leave it be"
+            f"building the detector seeds the global generator of {' and '.join(seeded)}, so that seeds change nothing; the harness "
+            "seeds it before __init__: draw from it, and seed nothing"
         )
-    drawn = [name for name, value in first.items() if value.is_floating_point() and value.numel() and _varies(value)]
-    if drawn and not loaded and all(torch.equal(first[name], second[name]) for name in drawn):
+    drawn = [name for name, value in first.weights.items() if value.numel() and bool((value != value.flatten()[0]).any())]
+    same = all(torch.equal(first.weights[name], second.weights[name]) for name in drawn)
+    if drawn and same and not first.loaded:
         raise Unmet(
-            f"all weights are the same under two seeds, as {drawn[0]!r}; draw them in __init__ from torch's global generator, which the "
-            "harness seeds, by no generator with a seed of its own"
+            f"all weights are the same under two seeds, as {drawn[0]!r}; draw them in __init__ from torch's global generator, which "
+            "the harness seeds"
         )
 
 
-def _both(subject: Subject) -> Iterator[tuple[dict[str, Tensor], dict[str, Any]]]:
-    """Of a build under each of two seeds: the weights, and where it left the global generators."""
-    for seed in (SEED, OTHER_SEED):
-        weights = dict(subject.build(seed).named_parameters())
-        yield {name: value.detach() for name, value in weights.items()}, _generators()
+def built(subject: Subject, seed: int) -> Built:
+    """Build the detector under a seed."""
+    with ExitStack() as watched:
+        calls = [
+            watched.enter_context(mock.patch.object(owner, name, autospec=True, side_effect=getattr(owner, name)))
+            for owner, name in LOADERS
+        ]
+        detector = subject.build(seed)
+        loaded = any(call.called for call in calls)
+    return Built({name: value.detach() for name, value in detector.named_parameters()}, _generators(), loaded)
 
 
-def _generators() -> dict[str, Any]:
-    return {"random": random.getstate(), "numpy": np.random.get_state()[1], "torch": torch.get_rng_state()}
+def _generators() -> dict[str, Tensor]:
+    """The states of the global generators, without how far each has come: another seed gives another one."""
+    numpy: Any = np.random.get_state(legacy=True)[1]
+    return {
+        "random": torch.tensor(random.getstate()[1][:-1]),
+        "numpy": torch.from_numpy(numpy.astype(np.int64)),
+        "torch": torch.get_rng_state(),
+    }

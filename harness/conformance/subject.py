@@ -91,9 +91,9 @@ class Subject:
         """Input, architecture and recipe in this form."""
         return self.adapter.meta.configurations[self.form]
 
-    def build(self) -> Detector:
-        """A fresh detector, the same at every call."""
-        seed_everything(SEED)
+    def build(self, seed: int = SEED) -> Detector:
+        """A fresh detector, the same at every call with one seed."""
+        seed_everything(seed)
         return self.adapter.detector(self.adapter.meta, self.form)
 
     def method(self, arm: Arm) -> MethodConfiguration:

@@ -9,6 +9,7 @@ import torch
 
 from detectors.registry import TABLE
 from harness.conformance.battery import CHECKS, CheckResult, cases, check_adapter, run_check
+from harness.conformance.seeds import check_seeds
 from harness.conformance.subject import Arm, Demands, subject_of
 from harness.errors import InputError
 from harness.scaffold.write import write_scaffold
@@ -68,6 +69,12 @@ def test_every_kind_of_backbone_keeps_the_promises_of_its_taps_and_trains_with_s
 
 
 TAPS = 'backbone_taps(self.backbone, "backbone")'
+
+HEAD = "        self.head = nn.Sequential(squeezed, nn.ReLU(), nn.Flatten(), nn.Linear(32 * cells, 2 * LANES * ROWS))\n"
+OWN_SEED = """        generator = nn.init.torch.Generator().manual_seed(0)
+        for weight in self.parameters():
+            nn.init.normal_(weight, std=0.1, generator=generator)
+"""
 
 BROKEN: list[tuple[str, Arm, tuple[str, str], str]] = [
     (
@@ -263,6 +270,20 @@ BROKEN: list[tuple[str, Arm, tuple[str, str], str]] = [
         ),
         "outputs of a detector built in another process differ",
     ),
+    *(
+        (
+            "determinism",
+            "baseline",
+            ("        super().__init__(meta, form)\n", f"        super().__init__(meta, form)\n        {seeding}\n"),
+            f"building the detector seeds the global generator of {generator}, so that seeds change nothing",
+        )
+        for seeding, generator in (
+            ("nn.init.torch.manual_seed(0)", "torch"),
+            ("np.random.seed(7)", "numpy"),
+            ("__import__('random').seed(7)", "random"),
+        )
+    ),
+    ("determinism", "baseline", (HEAD, HEAD + OWN_SEED), "all weights are the same under two seeds, as 'backbone."),
 ]
 
 
@@ -281,6 +302,18 @@ def test_an_adapter_that_uses_a_published_backbone_can_start_from_its_weights(tm
     result = one_check(renamed, "metadata", "adapter", tmp_path / "again")
     assert result.outcome == "failed"
     assert "`backbone_path`" in result.detail
+
+
+LOADED = """        self.load_state_dict({name: value + 0 for name, value in self.state_dict().items()})
+"""
+
+
+def test_weights_that_the_adapter_loads_itself_or_that_are_constant_may_be_the_same_for_every_seed(tmp_path: Path) -> None:
+    constant = "        for weight in self.parameters():\n            nn.init.constant_(weight, 0.01)\n"
+    for folder, more in ((tmp_path / "loaded", OWN_SEED + LOADED), (tmp_path / "constant", constant)):
+        folder.mkdir()
+        name = changed(folder, (HEAD, HEAD + more))
+        check_seeds(subject_of(name, "culane", folder / "work"))
 
 
 def test_a_decode_that_changes_the_outputs_in_place_breaks_no_promise(tmp_path: Path) -> None:
