@@ -14,6 +14,7 @@ from typing import Literal
 
 from detectors.meta import Form
 from harness.conformance import checks
+from harness.conformance.contracts import BATCHES, BUILT, LANES, LOSSES, Contract, broken_contract
 from harness.conformance.round_trip import round_trip
 from harness.conformance.subject import Arm, Demands, NotApplicable, Subject, subject_of, told
 from harness.files.scratch import scratch_folder
@@ -34,29 +35,30 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Check:
-    """A check by name, for which arms it is made, and whether it trains for long."""
+    """A check by name, for which arms it is made, what it needs of others, and whether it trains for long."""
 
     name: str
     run: Callable[[Subject, Arm], str]
     arms: tuple[Arm, ...] = ("baseline", "samiro")
+    needs: tuple[Contract, ...] = (BUILT, BATCHES)
     long: bool = False
 
 
 CHECKS = (
-    Check("metadata", checks.metadata, ("adapter",)),
-    Check("targets", checks.targets, ("adapter",)),
-    Check("hostile labels", checks.hostile, ("adapter",)),
+    Check("metadata", checks.metadata, ("adapter",), needs=()),
+    Check("targets", checks.targets, ("adapter",), needs=(BUILT,)),
+    Check("hostile labels", checks.hostile, ("adapter",), needs=(BUILT, BATCHES, LOSSES)),
     Check("taps", checks.taps, ("adapter",)),
-    Check("round trip", round_trip, ("adapter",)),
+    Check("round trip", round_trip, ("adapter",), needs=(BUILT, BATCHES, LOSSES)),
     Check("forward and backward", checks.trains),
-    Check("empty labels", checks.empty_labels),
-    Check("state dict", checks.state_dict),
-    Check("batch invariance", checks.batch_invariance),
-    Check("determinism", checks.determinism),
-    Check("bf16", checks.bfloat16),
-    Check("one device", checks.one_device),
+    Check("empty labels", checks.empty_labels, needs=(BUILT, BATCHES, LOSSES)),
+    Check("state dict", checks.state_dict, needs=(BUILT, BATCHES, LANES)),
+    Check("batch invariance", checks.batch_invariance, needs=(BUILT, BATCHES, LANES)),
+    Check("determinism", checks.determinism, needs=(BUILT, BATCHES, LOSSES)),
+    Check("bf16", checks.bfloat16, needs=(BUILT, BATCHES, LOSSES, LANES)),
+    Check("one device", checks.one_device, needs=(BUILT, BATCHES, LOSSES, LANES)),
     Check("CPU and GPU", checks.device_agreement),
-    Check("overfits 8 images", checks.overfits, long=True),
+    Check("overfits 8 images", checks.overfits, needs=(BUILT, BATCHES, LOSSES, LANES), long=True),
 )
 """The battery, in the order in which it runs."""
 
@@ -90,7 +92,7 @@ def check_adapter(
 
 
 def run_check(subject: Subject, check: Check, arm: Arm) -> CheckResult:
-    """Make one check; whatever the adapter raises is a failed one."""
+    """Make one check; whatever the adapter raises is a failed one, but for what another check tells of."""
     started = time.monotonic()
     outcome: Literal["passed", "failed", "skipped"]
     try:
@@ -100,6 +102,10 @@ def run_check(subject: Subject, check: Check, arm: Arm) -> CheckResult:
         detail, outcome = str(reason), "skipped"
     except Exception as error:  # noqa: BLE001 - the adapter's code may raise anything, and the table says what
         detail, outcome = told(error), "failed"
+        with _quiet_settings():
+            broken = broken_contract(subject, check.needs)
+        if broken is not None:
+            detail, outcome = f"not looked at: see {broken.check}", "skipped"
     return CheckResult(check.name, arm, outcome, " ".join(detail.split()), time.monotonic() - started)
 
 

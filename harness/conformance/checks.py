@@ -17,6 +17,7 @@ from detectors.backbones import whole_network
 from detectors.base import Batch, Detector, tap_module
 from detectors.meta import Data, DetectorMeta
 from detectors.pretrained import start_backbone
+from harness.conformance.contracts import check_terms
 from harness.conformance.decoding import check_lanes
 from harness.conformance.other_process import same_in_another_process
 from harness.conformance.samples import hostile_labels
@@ -316,16 +317,10 @@ def f1_of(subject: Subject, lanes: Sequence[Sequence[Lane]]) -> float:
 
 def _finite_gradients(terms: dict[str, Tensor], module: nn.Module) -> None:
     """Terms must be finite scalars, and so must be the gradients that they give, of which there must be one."""
-    if not isinstance(terms, dict) or not terms:
-        raise Unmet(
-            f"losses gives {'no term' if isinstance(terms, dict) else f'a {type(terms).__name__}'}; give terms by name"
-        )
+    check_terms(terms)
     for name, term in terms.items():
-        if not isinstance(term, Tensor):
-            raise Unmet(f"loss term {name!r} is a {type(term).__name__}, not a tensor")
-        if term.ndim or not bool(torch.isfinite(term)):
-            shown = f"of shape {tuple(term.shape)}" if term.ndim else str(float(term.detach()))
-            raise Unmet(f"loss term {name!r} is {shown}, not a finite scalar")
+        if not bool(torch.isfinite(term)):
+            raise Unmet(f"loss term {name!r} is {float(term.detach())}, not a finite scalar")
     module.zero_grad()
     torch.stack([term.float() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
     gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}

@@ -39,7 +39,9 @@ def check_seeds(subject: Subject) -> None:
             f"building the detector seeds the global generator of {' and '.join(seeded)}, so that seeds change nothing; the harness "
             "seeds it before __init__: draw from it, and seed nothing"
         )
-    drawn = [name for name, value in first.weights.items() if value.numel() and bool((value != value.flatten()[0]).any())]
+    drawn = [
+        name for name, value in first.weights.items() if value.numel() and bool((value != value.flatten()[0]).any())
+    ]
     same = all(torch.equal(first.weights[name], second.weights[name]) for name in drawn)
     if drawn and same and not first.loaded:
         raise Unmet(
