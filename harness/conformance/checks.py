@@ -17,6 +17,7 @@ from detectors.backbones import whole_network
 from detectors.base import Batch, Detector, tap_module
 from detectors.meta import Data, DetectorMeta
 from detectors.pretrained import start_backbone
+from harness.conformance.augmented import follows_augmentation
 from harness.conformance.contracts import check_terms
 from harness.conformance.decoding import check_lanes
 from harness.conformance.other_process import same_in_another_process
@@ -65,7 +66,9 @@ def metadata(subject: Subject, arm: Arm) -> str:
 
 
 def targets(subject: Subject, arm: Arm) -> str:
-    """Targets are named arrays whose shapes and types are those of any labels; they are the same twice, and labels stay as they are."""
+    """Targets are named arrays whose shapes and types are those of any labels; they are the same twice, follow the augmentation, and
+    labels stay as they are.
+    """
     detector, samples = subject.build(), subject.samples
     geometry = detector.geometry_of(samples.size)
     shapes = None
@@ -80,6 +83,7 @@ def targets(subject: Subject, arm: Arm) -> str:
             raise Unmet("encode_targets changes the labels in place; copy them")
         if any(not np.array_equal(found[key], again[key], equal_nan=found[key].dtype.kind == "f") for key in found):
             raise Unmet("encode_targets gives other arrays for the same labels; it must not draw random numbers")
+    follows_augmentation(detector, samples)
     return "; ".join(f"{key} {kind} {shape}" for key, (shape, kind) in (shapes or {}).items())
 
 
@@ -191,8 +195,15 @@ def state_dict(subject: Subject, arm: Arm) -> str:
     save_inference_checkpoint(path, detector, facts | ({} if origin is None else {"origin": origin}))
     batch = subject.batch(detector)
     with torch.no_grad():
-        expected, found = detector(batch.images), load_detector(path, adapter=subject.name)(batch.images)
-        if any(not torch.equal(*pair) for pair in _tensor_pairs(expected, found)):
+        expected, again = detector(batch.images), detector(batch.images)
+        unlike = any(not torch.equal(*pair) for pair in _tensor_pairs(expected, again))
+        if unlike and not changed_tensors(detector, before):
+            raise Unmet(
+                "in eval mode forward gives other outputs of the same images a second time: dropout or another draw is on, or it keeps "
+                "something between calls"
+            )
+        found = load_detector(path, adapter=subject.name)(batch.images)
+        if not unlike and any(not torch.equal(*pair) for pair in _tensor_pairs(expected, found)):
             raise Unmet("the loaded detector gives other outputs: a tensor that matters isn't a parameter or buffer")
         decoded(detector, expected, batch.geometries)  # which may change the outputs in place
     if changed := changed_tensors(detector, before):

@@ -71,6 +71,8 @@ def test_every_kind_of_backbone_keeps_the_promises_of_its_taps_and_trains_with_s
 TAPS = 'backbone_taps(self.backbone, "backbone")'
 
 NETWORK_PIXELS = "self.rows.points(place * self.rows.cells)[seen]"
+ENCODE = '''        """`x`: float32 (LANES, ROWS) in network pixels, ABSENT where a lane doesn't cross the row."""
+'''
 DECODE = "        return [\n            [lane for place, exists in"
 HEAD = "        self.head = nn.Sequential(squeezed, nn.ReLU(), nn.Flatten(), nn.Linear(32 * cells, 2 * LANES * ROWS))\n"
 OWN_SEED = """        generator = nn.init.torch.Generator().manual_seed(0)
@@ -255,6 +257,28 @@ BROKEN: list[tuple[str, Arm, tuple[str, str], str]] = [
             "        self.head[0].bias.data.mul_(0.999)\n        logits: Tensor = self.head(features[-1])\n",
         ),
         "predicting changes head.0.bias",
+    ),
+    (
+        "state dict",
+        "baseline",
+        ("self.head(features[-1])", "self.head(nn.functional.dropout(features[-1], 0.1))"),
+        "in eval mode forward gives other outputs of the same images a second time: dropout or another draw is on",
+    ),
+    *(
+        ("targets", "adapter", change, f"doesn't follow an augmentation ({ignored}), which moves the image")
+        for change, ignored in (
+            (
+                (ENCODE, ENCODE + "        geometry = self.geometry_of(geometry.original)\n"),
+                "flip, rotation, shift, scale",
+            ),
+            (
+                (
+                    ENCODE,
+                    ENCODE + "        geometry.matrix[0, 1] = geometry.matrix[1, 0] = 0.0\n",
+                ),
+                "rotation",
+            ),
+        )
     ),
     (
         "batch invariance",
