@@ -61,7 +61,7 @@ def _share(detector: Detector, samples: Samples, plain: Geometry, change: Matrix
     wrong = due = 0
     for frame in samples.frames:
         lanes = samples.lanes(frame)
-        moved = [Lane(apply_matrix(change, lane.points)) for lane in lanes]
+        moved = [Lane(apply_matrix(change, lane.points).astype(np.float32)) for lane in lanes]
         expected = detector.encode_targets(moved, plain)
         wrong += _differing(detector.encode_targets(lanes, augmented), expected)
         due += _differing(detector.encode_targets(lanes, plain), expected)
@@ -75,7 +75,8 @@ def _differing(found: Targets, expected: Targets) -> int:
         if value.dtype.kind == "f":
             finite = np.abs(value[np.isfinite(value)])
             reach = RELATIVE * max(1.0, float(finite.max(initial=0.0)))
-            count += np.count_nonzero(~np.isclose(found[name], value, rtol=RELATIVE, atol=reach, equal_nan=True))
+            unlike = ~np.isclose(found[name], value, rtol=RELATIVE, atol=reach, equal_nan=True)
         else:
-            count += np.count_nonzero(found[name] != value)
+            unlike = np.asarray(found[name] != value)
+        count += int(unlike.sum())
     return count

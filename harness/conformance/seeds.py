@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -64,9 +63,9 @@ def built(subject: Subject, seed: int) -> Built:
 
 def _generators() -> dict[str, Tensor]:
     """The states of the global generators, without how far each has come: another seed gives another one."""
-    numpy: Any = np.random.get_state(legacy=True)[1]
+    _, numpy, *_ = np.random.get_state(legacy=True)
     return {
         "random": torch.tensor(random.getstate()[1][:-1]),
-        "numpy": torch.from_numpy(numpy.astype(np.int64)),
+        "numpy": torch.from_numpy(np.asarray(numpy).astype(np.int64)),
         "torch": torch.get_rng_state(),
     }

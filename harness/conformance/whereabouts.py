@@ -111,7 +111,7 @@ def whereabouts(lanes: Images, labels: Images, geometries: Sequence[Geometry], s
     likely = max(LIKELY, 2 * score(lanes))
     for words, undone in GUESSES:
         moved = [
-            [Lane(undone(lane.points.astype(np.float64), geometry)) for lane in found]
+            [Lane(undone(lane.points.astype(np.float64), geometry).astype(np.float32)) for lane in found]
             for found, geometry in zip(lanes, geometries, strict=True)
         ]
         if score(moved) >= likely:
