@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.datasets.base import Frame
 from harness.datasets.doctor.findings import Finding, Health
-from harness.datasets.doctor.forms import FORMS, Contents, broken_labels
+from harness.datasets.doctor.forms import FORMS, Contents, readable_labels
 from harness.datasets.doctor.labels import empty_findings, label_findings, order_findings
 from harness.datasets.doctor.layouts import Place, recognise
 from harness.datasets.doctor.pictures import decoded, image_findings, sample, write_sheet
 from harness.datasets.doctor.sources import IMAGE_SIZES
 from harness.datasets.doctor.splits import count_findings, shared_images
-from harness.datasets.index import LabelIndex, joined
+from harness.datasets.index import LabelIndex, index_of, joined
 from harness.datasets.rendering import rendering_spec
 from harness.errors import InputError
 
@@ -46,12 +47,12 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
         wrong, size = image_findings(opened, expected)
         findings += wrong
     with _timed(seconds, "labels"):
-        indices = dict(_indices(found, place.root, findings))
-        whole = joined(list(indices.values()))
-        names = [name for split in indices for name in found.labels[split]]
+        indices = list(_indices(found, place.root, findings))
+        whole = joined([part.index for part in indices])
+        names = [name for part in indices for name in part.names]
         findings += label_findings(whole, names, size)
-        for split, index in indices.items():
-            findings += empty_findings(place, split, index, found.labels[split], found.frames[split])
+        for part in indices:
+            findings += empty_findings(place, part.split, part.index, part.names, part.frames)
         if place.form == "culane":
             findings += order_findings(whole, names)
     if sheet is not None:
@@ -73,7 +74,7 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
         labels=len(whole),
         lanes=len(whole.lane_starts) - 1,
         decoded=len(opened),
-        findings=tuple(findings),
+        findings=tuple(dict.fromkeys(findings)),  # a broken link to a folder is one to the images and the labels in it
         seconds={step: round(value, 2) for step, value in seconds.items()},
     )
 
@@ -104,14 +105,29 @@ def _chosen(found: Contents, images: int) -> list[Frame]:
     return chosen
 
 
-def _indices(found: Contents, root: Path, findings: list[Finding]) -> Iterator[tuple[str, LabelIndex]]:
-    """The label index of each split that can be read; what can't goes to the findings."""
+@dataclass(frozen=True)
+class _Indexed:
+    """The labels of a split that can be read: their index, and the label file and the frame of each of its rows."""
+
+    split: str
+    index: LabelIndex
+    names: Sequence[str]
+    frames: Sequence[Frame]
+
+
+def _indices(found: Contents, root: Path, findings: list[Finding]) -> Iterator[_Indexed]:
+    """The labels of each split; those that can't be read go to the findings, and hide none of the others."""
     if found.dataset is None:
         return
-    for split in found.labels:
+    for split, names in found.labels.items():
+        frames = found.frames[split]
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what they say is a finding of its own
-                yield split, found.dataset.labels(split)
+                index = found.dataset.labels(split)
         except InputError:
-            findings.extend(broken_labels(found, split, root))
+            read, broken = readable_labels(found, split, root)
+            findings.extend(broken)
+            frames = tuple(frame for frame, name in zip(frames, names, strict=True) if name in read)
+            index, names = index_of(read.values()), list(read)
+        yield _Indexed(split, index, names, frames)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from harness.datasets.base import Dataset, Frame, read_bytes
 from harness.datasets.culane import LISTS, CULane, label_name, read_list
 from harness.datasets.doctor.findings import Finding, grouped
 from harness.datasets.doctor.layouts import Place
+from harness.datasets.doctor.links import absent, broken_link, broken_links
 from harness.datasets.doctor.misnamed import IMAGE_ENDINGS, misnamed
 from harness.datasets.doctor.sources import (
     CULANE_DRIVERS,
@@ -24,10 +25,11 @@ from harness.datasets.doctor.sources import (
 )
 from harness.datasets.doctor.tree import archives, entries, files_below, mangled
 from harness.datasets.lines import parse_lines
-from harness.datasets.llamas import IMAGE_SUFFIX, LLAMAS, SPLITS, read_points
+from harness.datasets.llamas import IMAGE_SUFFIX, LLAMAS, SPLITS, read_points, read_scored_points
 from harness.datasets.rendering import rendering_spec
-from harness.datasets.tusimple import LABELS, TuSimple, read_labels
+from harness.datasets.tusimple import FOLDERS, LABELS, TuSimple, read_labels
 from harness.errors import InputError
+from harness.lanes import Points
 
 LABEL_ENDING = ".lines.txt"
 
@@ -37,13 +39,13 @@ class Contents:
     """What a form's check found. dataset is None where none can be opened.
 
     frames: of the splits that can be listed. labels: split -> the label file of each of its frames, relative to the root.
-    read_label: reads one of them, by its whole path, or raises InputError, for forms with a file an image.
+    read_label: the lanes of one of them, by its split and its whole path, or InputError, for forms with a file an image.
     """
 
     dataset: Dataset | None = None
     frames: dict[str, tuple[Frame, ...]] = field(default_factory=dict)
     labels: dict[str, list[str]] = field(default_factory=dict)
-    read_label: Callable[[str], object] | None = None
+    read_label: Callable[[str, str], Sequence[Points]] | None = None
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -56,6 +58,11 @@ def refused(error: InputError, root: Path, kind: str) -> Finding:
     )
 
 
+def unexamined(finding: Finding, split: str) -> Finding:
+    """A fault of a whole split, which says that it hides what else may be wrong with it."""
+    return replace(finding, what=f"{finding.what} (nothing else of split {split} was examined)")
+
+
 def culane(place: Place) -> Contents:
     """CULane and datasets in its layout."""
     root, found = place.root, Contents(read_label=_read_lines)
@@ -65,38 +72,44 @@ def culane(place: Place) -> Contents:
             found.findings.append(Finding("error", "packed", name, "the archive isn't unpacked", f"tar xf {name}"))
     packed = {finding.file.partition(".")[0].lower() for finding in found.findings}
     if not (root / "list").is_dir():
-        if not place.findings and "list" not in packed:
+        if broken_link(root, "list"):
+            found.findings += broken_links(root, ["list"])
+        elif not place.findings and "list" not in packed:
             what, fix = (
                 "there is no folder list/",
                 place.restore(f"unpack list.tar.gz from {CULANE_PAGE} into the root"),
             )
             found.findings.append(Finding("error", "no-lists", "list", what, fix))
         return found
+    lists = sorted(str(path.relative_to(root)) for path in (root / "list").rglob("*.txt"))
+    linked = {name for name in lists if broken_link(root, name)}
+    found.findings += broken_links(root, sorted(linked))
     dataset = CULane(root)
     try:
         splits = dataset.splits()
     except InputError as error:
-        found.findings.append(refused(error, root, "no-lists"))
+        if not linked:
+            found.findings.append(refused(error, root, "no-lists"))
         return found
     found.dataset = dataset
     for split in splits:
         try:
             dataset.images(split)
         except InputError as error:
-            found.findings.append(refused(error, root, "list"))
+            found.findings.append(unexamined(refused(error, root, "list"), split))
             continue
         try:
             found.frames[split] = dataset.frames(split)
         except InputError as error:
-            found.findings.append(refused(error, root, "test-split"))
+            if not any(name.startswith("list/test_split/") for name in linked):
+                found.findings.append(refused(error, root, "test-split"))
             found.frames[split] = tuple(
                 Frame(name, root / name, None, name.rpartition("/")[0]) for name in dataset.images(split)
             )
         found.labels[split] = [label_name(frame.id) for frame in found.frames[split]]
     found.findings += _second_lists(root)
-    listed = sorted(str(path.relative_to(root)) for path in (root / "list").rglob("*.txt"))
     found.findings += grouped(
-        "warning", "crlf", [name for name in listed if b"\r" in read_bytes(root / name)],
+        "warning", "crlf", [name for name in lists if name not in linked and b"\r" in read_bytes(root / name)],
         "lists have Windows line ends", "the harness reads them, the official evaluator doesn't: sed -i 's/\\r$//' FILE",
     )  # fmt: skip
     found.findings += _culane_files(place, found, whole=len(found.frames) == len(splits), packed=packed)
@@ -126,7 +139,7 @@ def _second_lists(root: Path) -> list[Finding]:
     return findings
 
 
-def _read_lines(path: str) -> object:
+def _read_lines(split: str, path: str) -> list[Points]:
     return parse_lines(read_bytes(path), source=path)
 
 
@@ -138,7 +151,7 @@ def _culane_files(place: Place, found: Contents, *, whole: bool, packed: set[str
     there = entries(root)
     # Besides the listed folders only those that look like CULane's hold images that a list should name.
     walked = folders | {name for name, is_folder in there.items() if is_folder and name.startswith("driver_")}
-    on_disk = set(files_below(root, sorted(walked))) | {name for name, is_folder in there.items() if not is_folder}
+    on_disk = set(files_below(root, sorted(walked))) | {name for name in there if (root / name).is_file()}
     missing = sorted(images - on_disk)
     findings, called_otherwise = misnamed(root, missing, on_disk)
     missing = [name for name in missing if name not in called_otherwise]
@@ -164,15 +177,15 @@ def _culane_files(place: Place, found: Contents, *, whole: bool, packed: set[str
         "error", "case", sorted(found_case), "images of the lists differ from the files in upper and lower case",
         "rename the files as the lists have them",
     )  # fmt: skip
-    findings += grouped(
-        "error", "missing-image", [name for name in missing if name not in found_case],
+    findings += absent(
+        root, "error", "missing-image", [name for name in missing if name not in found_case],
         "images of the lists aren't there", place.restore(f"restore them from the dataset's source ({CULANE_PAGE} for CULane)"),
     )  # fmt: skip
     wanted = {name for names in found.labels.values() for name in names}
     lost = wanted - on_disk - {label_name(name) for name in called_otherwise}
     without = [name for name in sorted(lost) if name.partition("/")[0] not in explained]
-    findings += grouped(
-        "error", "missing-label", without, "images of the lists have no label file",
+    findings += absent(
+        root, "error", "missing-label", without, "images of the lists have no label file",
         place.restore(
             f"restore them (annotations_new.tar.gz of {CULANE_PAGE} for CULane); an image without lanes has an empty file"
         ),
@@ -206,7 +219,7 @@ def tusimple(place: Place) -> Contents:
     missing = [
         name
         for name in (label for labels in LABELS.values() for label in labels)
-        if not any((root / folder / name).is_file() for folder in ("", "train_set", "test_set"))
+        if not any((root / folder / name).is_file() for folder in FOLDERS)
     ]
     called_otherwise = {finding.fix.rpartition(" ")[2] for finding in place.findings if finding.kind == "case"}
     asked = _rendered_splits(root)
@@ -214,7 +227,10 @@ def tusimple(place: Place) -> Contents:
         if asked is not None and split not in asked:
             continue
         lost = [name for name in labels if name in missing and name not in called_otherwise]
-        if lost:
+        places = [f"{folder}/{name}".lstrip("/") for name in lost for folder in FOLDERS]
+        if linked := broken_links(root, places):
+            found.findings += linked
+        elif lost:
             there = [name for name in labels if name not in missing]
             only = f"; with {', '.join(there)} alone the split can't be opened" if there else ""
             what = f"the labels of split {split} aren't there ({', '.join(lost)}){only}"
@@ -236,17 +252,17 @@ def tusimple(place: Place) -> Contents:
         try:
             found.frames[split] = dataset.frames(split)
         except InputError as error:
-            found.findings.append(refused(error, root, "broken-label"))
+            found.findings.append(unexamined(refused(error, root, "broken-label"), split))
             continue
         found.labels[split] = [
             str(path.relative_to(root)) for path in dataset.label_files(split) for _ in read_labels(path)
         ]
-        absent = [os.path.relpath(frame.image, root) for frame in found.frames[split] if not frame.image.is_file()]
         archive = "test_set.zip" if split == "test" else "train_set.zip"
-        found.findings += grouped(
+        found.findings += absent(
+            root,
             "error",
             "missing-image",
-            absent,
+            [os.path.relpath(frame.image, root) for frame in found.frames[split] if not frame.image.is_file()],
             f"images of split {split} aren't there",
             place.restore(f"unpack {archive} from {TUSIMPLE_PAGE}"),
         )
@@ -262,7 +278,7 @@ def _rendered_splits(root: Path) -> set[str] | None:
 
 def llamas(place: Place) -> Contents:
     """LLAMAS; that the labels of its test split are missing is as it should be."""
-    root, found = place.root, Contents(read_label=read_points)
+    root, found = place.root, Contents(read_label=_read_markers)
     there = entries(root)
     called_otherwise = {finding.fix.rpartition(" ")[2] for finding in place.findings if finding.kind == "case"}
     for folder, archive in LLAMAS_ARCHIVES.items():
@@ -279,7 +295,7 @@ def llamas(place: Place) -> Contents:
         try:
             found.frames[split] = dataset.frames(split)
         except InputError as error:
-            found.findings.append(refused(error, root, "list"))
+            found.findings.append(unexamined(refused(error, root, "list"), split))
             continue
         if dataset.has_labels(split):
             found.labels[split] = [dataset.label_name(frame) for frame in found.frames[split]]
@@ -288,8 +304,8 @@ def llamas(place: Place) -> Contents:
         folder = f"color_images/{SPLITS[split]}"
         on_disk = set(files_below(root, [folder]))
         wanted = {frame.id for frame in found.frames[split]}
-        found.findings += grouped(
-            "error", "missing-image", sorted(wanted - on_disk), f"images of split {split} aren't there",
+        found.findings += absent(
+            root, "error", "missing-image", sorted(wanted - on_disk), f"images of split {split} aren't there",
             place.restore(f"unpack {LLAMAS_ARCHIVES['color_images']} from {LLAMAS_PAGE}"),
         )  # fmt: skip
         extra = sorted(name for name in on_disk - wanted if name.endswith(IMAGE_SUFFIX))
@@ -298,6 +314,11 @@ def llamas(place: Place) -> Contents:
             place.restore(f"unpack {LLAMAS_ARCHIVES['labels']} from {LLAMAS_PAGE}"),
         )  # fmt: skip
     return found
+
+
+def _read_markers(split: str, path: str) -> list[Points]:
+    # As the dataset does: what is scored is held to more than what is trained on.
+    return (read_points if split == "train" else read_scored_points)(path)
 
 
 def _llamas_without_labels(place: Place) -> list[Finding]:
@@ -311,7 +332,9 @@ def _llamas_without_labels(place: Place) -> list[Finding]:
         if count:
             what = f"the labels of split {split} aren't there, but {count:,} images in {images} are"
             fix = place.restore(f"unpack {LLAMAS_ARCHIVES['labels']} from {LLAMAS_PAGE} into the root")
-            findings.append(Finding("error", "no-labels", f"labels/{folder}", what, fix))
+            findings += broken_links(place.root, [f"labels/{folder}"]) or [
+                Finding("error", "no-labels", f"labels/{folder}", what, fix)
+            ]
     return findings
 
 
@@ -331,17 +354,19 @@ FORMS: dict[str, Callable[[Place], Contents]] = {
 """Form -> its check."""
 
 
-def broken_labels(found: Contents, split: str, root: Path) -> list[Finding]:
-    """All label files of a split that can't be read, though they are there."""
+def readable_labels(found: Contents, split: str, root: Path) -> tuple[dict[str, Sequence[Points]], list[Finding]]:
+    """The lanes of the label files of a split that can be read, and what is to be said of the others that are there."""
     assert found.read_label is not None
+    read: dict[str, Sequence[Points]] = {}
     broken: dict[str, str] = {}
     for name in found.labels[split]:
         try:
-            found.read_label(f"{root}/{name}")
+            read[name] = found.read_label(split, f"{root}/{name}")
         except InputError as error:
             if (root / name).is_file():
-                broken[name] = str(error).replace(f"{root}/", "").rpartition("; ")[0]
-    return grouped(
+                text = str(error).replace(f"{root}/", "")
+                broken[name] = text.rpartition("; ")[0] or text
+    return read, grouped(
         "error", "broken-label", list(broken), f"label files are refused ({next(iter(broken.values()), '')})",
         "correct them or restore them from the dataset's source",
     )  # fmt: skip

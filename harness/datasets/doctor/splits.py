@@ -8,6 +8,7 @@ from itertools import combinations
 from harness.datasets.doctor.findings import Finding, grouped
 from harness.datasets.doctor.forms import Contents
 from harness.datasets.doctor.layouts import Place
+from harness.datasets.doctor.links import broken_link
 from harness.datasets.doctor.sources import CULANE_PAGE, IMAGES, LLAMAS_ARCHIVES, LLAMAS_PAGE, SCENARIOS
 from harness.datasets.llamas import SPLITS as LLAMAS_FOLDERS
 from harness.datasets.rendering import SCENARIOS_FILE
@@ -59,14 +60,21 @@ def _missing_splits(place: Place, found: Contents, known: dict[str, int]) -> lis
     there = found.dataset.splits()
     said = {finding.file for finding in earlier if finding.kind == "no-labels"}
     expected = known or (IMAGES[place.form] if "train" not in there else {})
-    missing = [split for split in expected if split not in there and f"labels/{LLAMAS_FOLDERS[split]}" not in said]
+    file_of = {
+        split: f"list/{split}.txt" if place.form == "culane" else f"labels/{LLAMAS_FOLDERS[split]}"
+        for split in expected
+    }
+    missing = [
+        split
+        for split, file in file_of.items()
+        if split not in there and file not in said and broken_link(place.root, file) is None
+    ]
     if not missing:
         return []
     what = f"there is no split {' and no split '.join(missing)}, only {', '.join(there)}"
     whose = "" if known else "if it is the public dataset's, "
     fix = place.restore(f"nothing if you don't need it; else {whose}{SPLITS_FROM[place.form]}")
-    file = f"list/{missing[0]}.txt" if place.form == "culane" else f"labels/{LLAMAS_FOLDERS[missing[0]]}"
-    return [Finding("warning" if known else "note", "no-split", file, what, fix)]
+    return [Finding("warning" if known else "note", "no-split", file_of[missing[0]], what, fix)]
 
 
 def _no_scenarios(place: Place, found: Contents) -> list[Finding]:

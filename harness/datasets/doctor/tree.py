@@ -12,16 +12,16 @@ _DEEPEST = 8  # links may lead round in a circle
 
 
 def entries(folder: Path) -> dict[str, bool]:
-    """Name -> whether it is a folder, sorted; empty for a folder that isn't there."""
+    """Name -> whether it is a folder, sorted; empty for a folder that isn't there. A link to nothing is a name like any other."""
     try:
         with os.scandir(folder) as found:
-            return {entry.name: entry.is_dir() for entry in sorted(found, key=lambda entry: entry.name)}
+            return {entry.name: _is_folder(entry) for entry in sorted(found, key=lambda entry: entry.name)}
     except (FileNotFoundError, NotADirectoryError):
         return {}
 
 
 def files_below(root: Path, folders: Iterable[str]) -> Iterator[str]:
-    """The paths, relative to the root, of all files below some of its folders; links are followed."""
+    """The paths, relative to the root, of all files below some of its folders; links are followed, and no files if to nothing."""
     waiting = [(folder, 1) for folder in folders]
     while waiting:
         folder, depth = waiting.pop()
@@ -32,10 +32,18 @@ def files_below(root: Path, folders: Iterable[str]) -> Iterator[str]:
         with found:
             for entry in found:
                 path = f"{folder}/{entry.name}"
-                if not entry.is_dir():
+                if _is_folder(entry):
+                    if depth < _DEEPEST:
+                        waiting.append((path, depth + 1))
+                elif not entry.is_symlink() or os.path.exists(entry.path):
                     yield path
-                elif depth < _DEEPEST:
-                    waiting.append((path, depth + 1))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, say
+        return False
 
 
 def archives(folder: Path) -> list[str]:
