@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from harness.errors import InputError
 from harness.metrics.oddities import Oddity, refuse
 from harness.metrics.tusimple_lanes import accuracies, ordinary_accuracies
-from harness.metrics.tusimple_oddities import kind
+from harness.metrics.tusimple_oddities import kind, other_rows
 from harness.metrics.tusimple_text import LANE_COUNT, RUN_TIME, Lines, read_lines
 
 METRIC = "tusimple/official"
@@ -101,6 +101,7 @@ def score_file(labels: Path, predictions: Path, *, strict: bool = False) -> tupl
     line_of = {name: line for line, name in enumerate(labelled.names)}
     pairs, repeated = paired(predicted, line_of, labels)
     oddities = [*labelled.oddities, *repeated_labels(labelled, line_of), *predicted.oddities, *repeated]
+    oddities += unlike_labels(predicted, labelled, pairs)
     best, ends, certain = ordinary_accuracies(predicted, labelled, np.array(pairs))
     run_times = predicted.values[predicted.table[:, RUN_TIME]].tolist() if len(predicted.values) else []
     n_preds, start = predicted.table[:, LANE_COUNT].tolist(), 0
@@ -149,6 +150,17 @@ def paired(predicted: Lines, line_of: dict[Hashable, int], labels: Path) -> tupl
         seen.add(name)
         pairs.append(line_of[name])
     return pairs, oddities
+
+
+def unlike_labels(predicted: Lines, labelled: Lines, pairs: Sequence[int]) -> list[Oddity]:
+    """A word on predictions that say themselves at which rows they are, and say others than their label."""
+    oddities = []
+    for line, label_line in enumerate(pairs):
+        given = predicted.rows(line)
+        what = None if given is None else other_rows(given, labelled.rows(label_line))
+        if what is not None:
+            oddities.append(Oddity(predicted.file, line + 1, what))
+    return oddities
 
 
 def repeated_labels(labelled: Lines, line_of: dict[Hashable, int]) -> list[Oddity]:

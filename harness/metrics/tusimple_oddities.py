@@ -65,6 +65,25 @@ def odd_lanes(lanes: Any) -> str | None:
     return next(filter(None, map(odd_numbers, lanes)), None)
 
 
+def other_rows(given: Any, of_label: Any) -> str | None:
+    """What is odd about a prediction's own h_samples, which nobody reads, beside those of its label; None for nothing."""
+    if not isinstance(given, list) or not isinstance(of_label, list) or given == of_label:
+        return None
+    how = f"{len(given)} rows, and its label has {len(of_label)}"
+    if len(given) == len(of_label):
+        place, row, expected = next(
+            (place, *rows)
+            for place, rows in enumerate(zip(given, of_label, strict=True), start=1)
+            if rows[0] != rows[1]
+        )
+        how = f"row {place} is {_number(row)}, and its label's {_number(expected)}"
+    return f"h_samples: {how}: the official script ignores them and takes each x for one at the label's row"
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else reprlib.repr(value)
+
+
 ODD_VALUES = {"lanes": odd_lanes, "h_samples": odd_numbers, "run_time": odd_number}
 
 

@@ -66,6 +66,13 @@ class Lines:
         """The object on a line, counted from 0. Raises InputError if there is none."""
         return json_object(self.text[self.table[line, BEGIN] : self.table[line, STOP]].decode(), self.file, line)
 
+    def rows(self, line: int) -> Any:
+        """The h_samples on a line, counted from 0, as a list of floats if it is ordinary and else as they are; None if it has none."""
+        row = self.table[line]
+        if not row[ORDINARY]:
+            return self.content(line).get("h_samples")
+        return self.values[row[ROWS] : row[ROWS] + row[ROW_COUNT]].tolist() if row[ROWS] >= 0 else None
+
 
 def read_lines(file: Path, keys: Sequence[str]) -> Lines:
     """Read a file of JSON lines. Raises InputError, naming file and line, for a line that is no object with a raw_file.

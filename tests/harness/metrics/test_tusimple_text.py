@@ -181,6 +181,29 @@ def test_nothing_is_said_of_what_is_not_odd(tmp_path, line):
     assert score_file(*write(tmp_path, [line]), strict=True)[1] == ()
 
 
+ROWS_IGNORED = "the official script ignores them and takes each x for one at the label's row"
+
+
+@pytest.mark.parametrize("more", [{}, {"more": 1}], ids=["ordinary", "other"])
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [
+        ([30, 20, 10], "row 1 is 30, and its label's 10"),
+        ([10, 20, 25.5], "row 3 is 25.5, and its label's 30"),
+        ([10, 20], "2 rows, and its label has 3"),
+        ([10, 20, 30], None),
+        ([10.0, 20, 30], None),
+    ],
+)
+def test_rows_of_a_prediction_that_are_not_its_labels_are_said_and_not_counted(tmp_path, rows, what, more):
+    """As the official script has it, which never looks at them."""
+    files = write(tmp_path, [{**GOOD, **more, "h_samples": rows}])
+    counts, odd = score_file(*files)
+    assert (counts.accuracy.tolist(), counts.matched.tolist()) == ([1.0], [1])
+    said = [] if what is None else [f"{files[1]}, line 1: h_samples: {what}: {ROWS_IGNORED}"]
+    assert [str(oddity) for oddity in odd] == said
+
+
 def test_no_name_that_is_nan_is_that_of_a_label(tmp_path):
     files = write(tmp_path, [{**GOOD, "raw_file": NAN}], [{**LABEL, "raw_file": NAN}])
     with pytest.raises(InputError, match=r"pred\.json, line 1: raw_file nan is not in"):
