@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -118,7 +118,7 @@ def read_predictions(path: Path, rows_of: Mapping[str, Rows]) -> list[list[Lane]
     InputError with file and line on anything but one sound line a frame.
     """
     found: dict[str, list[Lane]] = {}
-    for number, line in enumerate(read_bytes(path).removesuffix(b"\n").split(b"\n"), start=1):
+    for number, line in _lines(path):
         try:
             entry = json.loads(line)
             name = str(entry["raw_file"]).lstrip("/") if isinstance(entry, dict) and "raw_file" in entry else ""
@@ -145,7 +145,7 @@ def read_labels(path: Path) -> list[Labelled]:
     """Read a label file strictly. Raises InputError with file and line on anything but what the format allows."""
     found = []
     lines_of: dict[str, int] = {}
-    for number, line in enumerate(read_bytes(path).removesuffix(b"\n").split(b"\n"), start=1):
+    for number, line in _lines(path):
         try:
             # As text, and every key once: json would take a byte order mark, and of two values the last.
             labelled = _labelled(json.loads(line.decode(), object_pairs_hook=_unrepeated))
@@ -157,6 +157,15 @@ def read_labels(path: Path) -> list[Labelled]:
             raise InputError(f"{path}:{number}: {labelled.raw_file} is already on line {first}; delete one of the two")
         found.append(labelled)
     return found
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file and their numbers. Raises InputError on one that is blank."""
+    text = read_bytes(path).removesuffix(b"\n")
+    for number, line in enumerate(text.split(b"\n"), start=1):
+        if text and not line.strip():
+            raise InputError(f"{path}:{number}: a blank line; delete it")
+        yield number, line
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -182,6 +191,9 @@ def _labelled(entry: object) -> Labelled:
     rows = _numbers(entry["h_samples"], "h_samples")
     if not isinstance(entry["lanes"], list):
         raise ValueError("'lanes' isn't a list")
+    for number, lane in enumerate(entry["lanes"], start=1):
+        if isinstance(lane, list) and None in lane:
+            raise ValueError(f"a value of lane {number} is null; {ABSENT} means no point")
     xs = [_numbers(lane, f"lane {number}") for number, lane in enumerate(entry["lanes"], start=1)]
     for number, lane in enumerate(xs, start=1):
         if len(lane) != len(rows):

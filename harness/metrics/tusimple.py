@@ -21,7 +21,7 @@ import numpy.typing as npt
 from harness.errors import InputError
 from harness.metrics.oddities import Oddity, refuse
 from harness.metrics.tusimple_lanes import accuracies, ordinary_accuracies
-from harness.metrics.tusimple_oddities import kind, other_rows
+from harness.metrics.tusimple_oddities import kind, meant, other_rows, worded
 from harness.metrics.tusimple_text import LANE_COUNT, RUN_TIME, Lines, read_lines
 
 METRIC = "tusimple/official"
@@ -143,7 +143,9 @@ def paired(predicted: Lines, line_of: dict[Hashable, int], labels: Path) -> tupl
     seen: set[Hashable] = set()
     for line, name in enumerate(predicted.names, start=1):
         if name not in line_of or (isinstance(name, float) and math.isnan(name)):  # no NaN is another
-            raise InputError(f"{predicted.file}, line {line}: raw_file {name!r} is not in {labels}: remove the line")
+            there = meant(name, line_of)
+            fix = "remove the line" if there is None else f"name it {there!r}, as there"
+            raise InputError(f"{predicted.file}, line {line}: raw_file {name!r} is not in {labels}: {fix}")
         if name in seen:
             what = f"{name} is predicted again: it is counted again, and another is missing"
             oddities.append(Oddity(predicted.file, line, what))
@@ -197,7 +199,8 @@ def score_lines(predicted: Lines, line: int, labelled: Lines, label_line: int) -
     try:
         return run_time, score_image(prediction["lanes"], label, run_time)
     except (ValueError, TypeError, IndexError, KeyError, ArithmeticError) as error:
-        what = f"{error}: correct the lanes here, or in {labelled.file}, line {label_line + 1}"
+        fault = worded(error, prediction["lanes"], label["lanes"])
+        what = f"{fault}: correct the lanes here, or in {labelled.file}, line {label_line + 1}"
         raise InputError(f"{predicted.file}, line {line + 1}: {' '.join(what.split())}") from error
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 COUNTED = "the official script counts with it all the same"
@@ -78,6 +78,26 @@ def other_rows(given: Any, of_label: Any) -> str | None:
         )
         how = f"row {place} is {_number(row)}, and its label's {_number(expected)}"
     return f"h_samples: {how}: the official script ignores them and takes each x for one at the label's row"
+
+
+def worded(error: Exception, *sides: Any) -> str:
+    """Why the lanes of two sides can't be compared: what was raised, but of null, which many write for no point, in words."""
+    lanes = [lane for side in sides if isinstance(side, list) for lane in side if isinstance(lane, list)]
+    null = isinstance(error, TypeError) and any(None in lane for lane in lanes)
+    return "a value is null; -2 means no point" if null else str(error)
+
+
+def meant(name: Hashable, labelled: Iterable[Hashable]) -> str | None:
+    """The label that an unknown raw_file seems to mean: with another folder in front, in other letters or with backslashes."""
+
+    def plain(text: str) -> str:
+        return "/" + text.replace("\\", "/").lower().lstrip("/")
+
+    if not isinstance(name, str) or not name.strip("/\\"):
+        return None
+    wanted = plain(name)
+    known = ((label, plain(label)) for label in labelled if isinstance(label, str) and label.strip("/\\"))
+    return next((label for label, text in known if wanted.endswith(text) or text.endswith(wanted)), None)
 
 
 def _number(value: Any) -> str:

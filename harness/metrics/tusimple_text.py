@@ -104,6 +104,8 @@ def read_lines(file: Path, keys: Sequence[str]) -> Lines:
 def json_object(text: str, file: Path, line: int) -> KeyedObject:
     """The object in a text. Raises InputError, naming file and line (counted from 0), if it is none or has no usable raw_file."""
     where = f"{file}, line {line + 1}"
+    if not text.strip():
+        raise InputError(f"{where}: a blank line: delete it")
     try:
         value = parsed(text)
     except (ValueError, RecursionError) as error:

@@ -87,6 +87,41 @@ def test_bad_lines_are_refused_and_named(tmp_path, line):
         score_file(*write(tmp_path, [line]))
 
 
+@pytest.mark.parametrize("line", [{**GOOD, "lanes": [[5, None, 7]]}, {**GOOD, "lanes": [[5, 6, 7], [None] * 3]}])
+def test_null_for_no_point_is_told_in_words(tmp_path, line):
+    with pytest.raises(InputError, match=r"pred\.json, line 1: a value is null; -2 means no point: correct the lanes"):
+        score_file(*write(tmp_path, [line]))
+    with pytest.raises(InputError, match=r"a value is null; -2 .* or in .*gt\.json, line 1"):
+        score_file(*write(tmp_path, [GOOD], [{**LABEL, "lanes": [[5, None, 7]]}]))
+
+
+def test_a_blank_line_is_to_be_deleted(tmp_path):
+    labels, predictions = write(tmp_path, [GOOD, ""], [LABEL, {**LABEL, "raw_file": "b"}])
+    with pytest.raises(InputError, match=r"pred\.json, line 2: a blank line: delete it"):
+        score_file(labels, predictions)
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("/data/clips/0530/1/20.jpg", "name it 'clips/0530/1/20.jpg', as there"),
+        ("/clips/0530/1/20.jpg", "name it 'clips/0530/1/20.jpg', as there"),
+        ("0530/1/20.jpg", "name it 'clips/0530/1/20.jpg', as there"),
+        ("Clips/0530/1/20.JPG", "name it 'clips/0530/1/20.jpg', as there"),
+        (r"clips\0530\1\20.jpg", "name it 'clips/0530/1/20.jpg', as there"),
+        (r"D:\TuSimple\clips\0530\1\20.jpg", "name it 'clips/0530/1/20.jpg', as there"),
+        ("clips/0530/2/20.jpg", "remove the line"),
+        ("xclips/0530/1/20.jpg", "remove the line"),
+        ("", "remove the line"),
+        (5, "remove the line"),
+    ],
+)
+def test_an_image_that_is_named_otherwise_than_its_label_is_told_its_name(tmp_path, name, fix):
+    label = {**LABEL, "raw_file": "clips/0530/1/20.jpg"}
+    with pytest.raises(InputError, match=rf"is not in .*gt\.json: {re.escape(fix)}$"):
+        score_file(*write(tmp_path, [{**GOOD, "raw_file": name}], [label]))
+
+
 @pytest.mark.parametrize(
     "text",
     ["200.000000000000014210854715202005", "200.000000000000014210854715202", "200.00000000000003", "20e1", "200.5"],
