@@ -126,6 +126,7 @@ HOW: dict[str, How] = {
     "samiro-bench detectors new my_lanes": Here(leaves="my_lanes.yaml"),
     "samiro-bench detectors check my_lanes.py:MyLanes --quick": Here(("my_lanes",), slow=True),
     "samiro-bench bench my_lanes.yaml": Dry(("my_lanes",)),
+    "pip install -e .": Elsewhere(NETWORK),
     "git clone https://github.com/voldemortX/pytorch-auto-drive": Elsewhere(NETWORK),
     "samiro-bench detectors parity resa_resnet18 --checkout pytorch-auto-drive": Elsewhere(UPSTREAM),
     # bridges.md, weights.md
