@@ -28,8 +28,10 @@ OPENED_IMAGES = 200
 def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES, sheet: Path | None = None) -> Health:
     """Examine a folder. form: what it should be; None finds out. images: how many are opened (0: all). sheet: a JPEG to write.
 
-    Raises InputError if the folder doesn't exist, or if a sheet is asked for and no image is there.
+    Raises InputError if the folder doesn't exist or is a file, or if a sheet is asked for and no image is there.
     """
+    if root.is_file():
+        raise InputError(f"{root} is a file; name the folder of a dataset")
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder; name the folder of a dataset")
     seconds: dict[str, float] = {}

@@ -12,7 +12,7 @@ from harness.datasets.culane import LISTS, CULane, label_name, read_list
 from harness.datasets.doctor.findings import Finding, grouped
 from harness.datasets.doctor.layouts import Place
 from harness.datasets.doctor.links import absent, broken_link, broken_links
-from harness.datasets.doctor.misnamed import IMAGE_ENDINGS, misnamed
+from harness.datasets.doctor.misnamed import IMAGE_ENDINGS, misnamed, missing_images
 from harness.datasets.doctor.sources import (
     CULANE_DRIVERS,
     CULANE_MASKS,
@@ -75,11 +75,9 @@ def culane(place: Place) -> Contents:
         if broken_link(root, "list"):
             found.findings += broken_links(root, ["list"])
         elif not place.findings and "list" not in packed:
-            what, fix = (
-                "there is no folder list/",
-                place.restore(f"unpack list.tar.gz from {CULANE_PAGE} into the root"),
-            )
-            found.findings.append(Finding("error", "no-lists", "list", what, fix))
+            what, fix = "there is no folder list/", f"unpack list.tar.gz from {CULANE_PAGE} into the root"
+            missing = Finding("error", "no-lists", "list", what, place.restore(fix))
+            found.findings.append(_predictions(root, missing) or missing)
         return found
     lists = sorted(str(path.relative_to(root)) for path in (root / "list").rglob("*.txt"))
     linked = {name for name in lists if broken_link(root, name)}
@@ -109,8 +107,9 @@ def culane(place: Place) -> Contents:
         found.labels[split] = [label_name(frame.id) for frame in found.frames[split]]
     found.findings += _second_lists(root)
     found.findings += grouped(
-        "warning", "crlf", [name for name in lists if name not in linked and b"\r" in read_bytes(root / name)],
-        "lists have Windows line ends", "the harness reads them, the official evaluator doesn't: sed -i 's/\\r$//' FILE",
+        "note", "crlf", [name for name in lists if name not in linked and b"\r" in read_bytes(root / name)],
+        "lists have Windows line ends",
+        "nothing: the harness, the official evaluator and CLRNet pass over them; for other programs: sed -i 's/\\r$//' FILE",
     )  # fmt: skip
     found.findings += _culane_files(place, found, whole=len(found.frames) == len(splits), packed=packed)
     if place.layout == "CULane" and CULANE_MASKS not in entries(root):
@@ -119,6 +118,21 @@ def culane(place: Place) -> Contents:
             Finding("note", "no-masks", CULANE_MASKS, what, "nothing: the harness makes its own targets")
         )
     return found
+
+
+def _predictions(root: Path, missing: Finding) -> Finding | None:
+    """What is to be said of a folder of lanes and no images, for as such predictions lie; None of any other."""
+    files = files_below(root, [name for name, is_folder in entries(root).items() if is_folder])
+    lanes = 0
+    for name in files:
+        if name.lower().endswith(IMAGE_ENDINGS):
+            return None
+        lanes += name.endswith(LABEL_ENDING)
+    if not lanes:
+        return None
+    what = f"{lanes:,} files of lanes, no image and no list/: it looks like a folder of predictions"
+    fix = "score them: samiro-bench score culane --labels CULANE --predictions FOLDER LIST; if it is to be CULane: "
+    return Finding("error", "predictions", ".", what, fix + missing.fix)
 
 
 def _second_lists(root: Path) -> list[Finding]:
@@ -172,14 +186,9 @@ def _culane_files(place: Place, found: Contents, *, whole: bool, packed: set[str
                 Finding("error", "nested", folder, what, f"move what is in {folder}/{folder} up into {folder}")
             )
     missing = [name for name in missing if name.partition("/")[0] not in explained]
-    found_case = mangled(on_disk, missing)
-    findings += grouped(
-        "error", "case", sorted(found_case), "images of the lists differ from the files in upper and lower case",
-        "rename the files as the lists have them",
-    )  # fmt: skip
-    findings += absent(
-        root, "error", "missing-image", [name for name in missing if name not in found_case],
-        "images of the lists aren't there", place.restore(f"restore them from the dataset's source ({CULANE_PAGE} for CULane)"),
+    findings += missing_images(
+        root, missing, on_disk, of="of the lists", named_by="lists",
+        fix=place.restore(f"restore them from the dataset's source ({CULANE_PAGE} for CULane)"),
     )  # fmt: skip
     wanted = {name for names in found.labels.values() for name in names}
     lost = wanted - on_disk - {label_name(name) for name in called_otherwise}
@@ -190,7 +199,7 @@ def _culane_files(place: Place, found: Contents, *, whole: bool, packed: set[str
             f"restore them (annotations_new.tar.gz of {CULANE_PAGE} for CULane); an image without lanes has an empty file"
         ),
     )  # fmt: skip
-    if not whole or explained or found_case or called_otherwise:
+    if not whole or explained or called_otherwise or any(finding.kind == "case" for finding in findings):
         return findings
     extra = [name for name in on_disk - images if name.lower().endswith(IMAGE_ENDINGS)]
     findings += grouped(
@@ -221,7 +230,7 @@ def tusimple(place: Place) -> Contents:
         for name in (label for labels in LABELS.values() for label in labels)
         if not any((root / folder / name).is_file() for folder in FOLDERS)
     ]
-    called_otherwise = {finding.fix.rpartition(" ")[2] for finding in place.findings if finding.kind == "case"}
+    called_otherwise = {path.rpartition("/")[2] for path in place.called_otherwise}
     asked = _rendered_splits(root)
     for split, labels in LABELS.items():
         if asked is not None and split not in asked:
@@ -257,15 +266,16 @@ def tusimple(place: Place) -> Contents:
         found.labels[split] = [
             str(path.relative_to(root)) for path in dataset.label_files(split) for _ in read_labels(path)
         ]
-        archive = "test_set.zip" if split == "test" else "train_set.zip"
-        found.findings += absent(
-            root,
-            "error",
-            "missing-image",
-            [os.path.relpath(frame.image, root) for frame in found.frames[split] if not frame.image.is_file()],
-            f"images of split {split} aren't there",
-            place.restore(f"unpack {archive} from {TUSIMPLE_PAGE}"),
-        )
+        archive = "test_set" if split == "test" else "train_set"
+        missing = [os.path.relpath(frame.image, root) for frame in found.frames[split] if not frame.image.is_file()]
+        if place.called_otherwise & {"clips", archive, f"{archive}/clips"}:
+            missing = [name for name in missing if not name.startswith("clips/")]
+        first = {name.partition("/")[0].lower() for name in missing}
+        on_disk = set(files_below(root, [name for name in entries(root) if name.lower() in first]))
+        found.findings += missing_images(
+            root, missing, on_disk, of=f"of split {split}", named_by="labels",
+            fix=place.restore(f"unpack {archive}.zip from {TUSIMPLE_PAGE}"),
+        )  # fmt: skip
     return found
 
 
@@ -280,9 +290,8 @@ def llamas(place: Place) -> Contents:
     """LLAMAS; that the labels of its test split are missing is as it should be."""
     root, found = place.root, Contents(read_label=_read_markers)
     there = entries(root)
-    called_otherwise = {finding.fix.rpartition(" ")[2] for finding in place.findings if finding.kind == "case"}
     for folder, archive in LLAMAS_ARCHIVES.items():
-        if folder not in there and folder not in called_otherwise:
+        if folder not in there and folder not in place.called_otherwise:
             what, fix = "the folder isn't there", place.restore(f"unpack {archive} from {LLAMAS_PAGE} into the root")
             found.findings.append(Finding("error", "missing-folder", folder, what, fix))
     if "labels" in there:
@@ -292,21 +301,30 @@ def llamas(place: Place) -> Contents:
     except InputError:
         return found
     for split in dataset.splits():
+        folder = f"color_images/{SPLITS[split]}"
+        on_disk = set(files_below(root, [folder]))
+        # What has no labels is listed from its images, by their ending.
+        passed_over = [] if dataset.has_labels(split) else sorted(
+            name for name in on_disk if name.lower().endswith(IMAGE_SUFFIX) and not name.endswith(IMAGE_SUFFIX)
+        )  # fmt: skip
+        found.findings += grouped(
+            "error", "case", passed_over, f"images of split {split} are passed over: they don't end in {IMAGE_SUFFIX}",
+            "rename them so that they do",
+        )  # fmt: skip
         try:
             found.frames[split] = dataset.frames(split)
         except InputError as error:
-            found.findings.append(unexamined(refused(error, root, "list"), split))
+            if not passed_over:
+                found.findings.append(unexamined(refused(error, root, "list"), split))
             continue
         if dataset.has_labels(split):
             found.labels[split] = [dataset.label_name(frame) for frame in found.frames[split]]
-        if "color_images" not in there:
+        if "color_images" not in there or folder in place.called_otherwise:
             continue
-        folder = f"color_images/{SPLITS[split]}"
-        on_disk = set(files_below(root, [folder]))
         wanted = {frame.id for frame in found.frames[split]}
-        found.findings += absent(
-            root, "error", "missing-image", sorted(wanted - on_disk), f"images of split {split} aren't there",
-            place.restore(f"unpack {LLAMAS_ARCHIVES['color_images']} from {LLAMAS_PAGE}"),
+        found.findings += missing_images(
+            root, sorted(wanted - on_disk), on_disk, of=f"of split {split}", named_by="labels",
+            fix=place.restore(f"unpack {LLAMAS_ARCHIVES['color_images']} from {LLAMAS_PAGE}"),
         )  # fmt: skip
         extra = sorted(name for name in on_disk - wanted if name.endswith(IMAGE_SUFFIX))
         found.findings += grouped(
@@ -325,7 +343,7 @@ def _llamas_without_labels(place: Place) -> list[Finding]:
     """Splits whose images are there and whose folder of labels isn't; test, whose labels are private, aside."""
     findings = []
     for split, folder in SPLITS.items():
-        if split == "test" or (place.root / "labels" / folder).is_dir():
+        if split == "test" or (place.root / "labels" / folder).is_dir() or f"labels/{folder}" in place.called_otherwise:
             continue
         images = f"color_images/{folder}"
         count = sum(name.endswith(IMAGE_SUFFIX) for name in files_below(place.root, [images]))

@@ -10,6 +10,7 @@ from harness.datasets.culane import LISTS
 from harness.datasets.doctor.findings import Finding
 from harness.datasets.doctor.sources import CULANE_DRIVERS, CULANE_MASKS, RENDER_AGAIN, TUSIMPLE_DAYS
 from harness.datasets.doctor.tree import entries, mangled
+from harness.datasets.llamas import SPLITS
 from harness.datasets.rendering import RENDERING_FILE
 from harness.datasets.tusimple import LABELS
 
@@ -24,6 +25,9 @@ LOOKED_FOR = (
     "and test_set/ (TuSimple); labels/train or color_images/train (LLAMAS); train/train.txt with train/labels (CurveLanes)"
 )
 """What `recognise` goes by, in words."""
+
+RENAME = "rename it to "
+"""How the fix of what is misspelt begins, before the path that is right."""
 
 _LONGEST_PATH = 4096
 
@@ -41,6 +45,11 @@ class Place:
     def own(self) -> bool:
         """Whether it is somebody's own dataset, which is held to no known size."""
         return self.layout in (OWN_CULANE, OWN_TUSIMPLE)
+
+    @property
+    def called_otherwise(self) -> set[str]:
+        """The paths that are there in other letters, which its findings say."""
+        return {finding.fix.removeprefix(RENAME) for finding in self.findings if finding.kind == "case"}
 
     @property
     def rendered(self) -> bool:
@@ -83,11 +92,13 @@ def _nested(root: Path, folder: Path) -> list[Finding]:
 
 
 def _misspelt(folder: Path, form: str) -> list[Finding]:
-    wrong = mangled(entries(folder), EXPECTED[form])
-    return [
-        Finding("error", "case", there, f"it is called {there}, not {name}", f"rename it to {name}")
-        for name, there in wrong.items()
-    ]
+    findings = []
+    for path in EXPECTED[form]:
+        parent, slash, name = path.rpartition("/")
+        for there in mangled(entries(folder / parent), [name]).values():
+            wrong = f"{parent}{slash}{there}"
+            findings.append(Finding("error", "case", wrong, f"it is called {wrong}, not {path}", f"{RENAME}{path}"))
+    return findings
 
 
 def _lower(folder: Path) -> dict[str, bool]:
@@ -158,8 +169,16 @@ LAYOUTS: dict[str, Callable[[Path], str | None]] = {
 
 EXPECTED: dict[str, tuple[str, ...]] = {
     "culane": ("list", CULANE_MASKS, *CULANE_DRIVERS),
-    "tusimple": ("clips", "train_set", "test_set", *TUSIMPLE_LABELS),
-    "llamas": ("labels", "color_images"),
+    "tusimple": (
+        "train_set",
+        "test_set",
+        *(f"{part}{name}" for part in ("", "train_set/", "test_set/") for name in ("clips", *TUSIMPLE_LABELS)),
+    ),
+    "llamas": tuple(
+        f"{part}{name}"
+        for part in ("labels", "color_images")
+        for name in ("", *(f"/{folder}" for folder in SPLITS.values()))
+    ),
     "curvelanes": (),
 }
-"""Form -> names in its root whose case matters."""
+"""Form -> paths below its root whose case matters."""

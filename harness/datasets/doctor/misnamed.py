@@ -1,4 +1,4 @@
-"""Images that lists call otherwise than they lie in the root: from another folder on, with backslashes, or with another ending."""
+"""Images that aren't there as they are named: from another folder on, with backslashes, another ending or other letters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 from harness.datasets.doctor.findings import Finding, grouped
+from harness.datasets.doctor.links import absent
 from harness.datasets.doctor.sources import CULANE_DRIVERS
+from harness.datasets.doctor.tree import mangled
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
@@ -47,6 +49,26 @@ def misnamed(root: Path, missing: Sequence[str], on_disk: Collection[str]) -> tu
             rf"name them as the files are called: sed -i 's#\{listed}#{there_instead}#' {IN_LISTS}",
         )  # fmt: skip
     return findings, explained
+
+
+def missing_images(
+    root: Path, names: Sequence[str], on_disk: Collection[str], *, of: str, named_by: str, fix: str
+) -> list[Finding]:
+    """What is to be said of images that aren't there by their names: called in other letters, linked to nothing, or missing.
+
+    of: whose they are, as in "of the lists". named_by: what has their names, as in "lists". fix: where missing ones come from.
+    """
+    in_other_letters = mangled(on_disk, names)
+    return [
+        *grouped(
+            "error", "case", sorted(in_other_letters), f"images {of} differ from the files in upper and lower case",
+            f"rename the files as the {named_by} have them",
+        ),
+        *absent(
+            root, "error", "missing-image", [name for name in names if name not in in_other_letters],
+            f"images {of} aren't there", fix,
+        ),
+    ]  # fmt: skip
 
 
 def _prefixes(root: Path, missing: Sequence[str]) -> list[str]:

@@ -201,3 +201,6 @@ def test_the_real_lists_hold_culanes_known_scenarios(shared: Path, tmp_path: Pat
 def test_a_folder_that_isnt_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         examine(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file is a file; name the folder of a dataset"):
+        examine(tmp_path / "file")

@@ -53,6 +53,11 @@ def move_down(root: Path) -> None:
     (root / "inside").rename(root / "roads/roads")
 
 
+def shout(name: str) -> Callable[[Path], None]:
+    """Give an image its ending in capitals."""
+    return lambda root: (root / name).rename((root / name).with_suffix(Path(name).suffix.upper())) and None
+
+
 CULANE_FAULTS = {
     "an image listed twice": (edit("list/train.txt", lambda text: text + f"/{CLIP}/00000.jpg\n"), "error", "list"),
     "an empty list": (edit("list/val.txt", lambda _: ""), "error", "list"),
@@ -64,7 +69,7 @@ CULANE_FAULTS = {
     "a scenario missing": (edit("list/test_split/test8_night.txt", lambda _: ""), "error", "test-split"),
     "a scenario twice": (edit("list/test_split/test8_night.txt", lambda t: t + f"{CLIP}/00004.jpg\n"), "error", "test-split"),
     "a scenario of an unlisted image": (edit("list/test_split/test8_night.txt", lambda t: t + "x/9.jpg\n"), "error", "test-split"),
-    "Windows line ends": (lambda root: (root / "list/val.txt").write_bytes(f"/{CLIP}/00003.jpg\r\n".encode()), "warning", "crlf"),
+    "Windows line ends": (lambda root: (root / "list/val.txt").write_bytes(f"/{CLIP}/00003.jpg\r\n".encode()), "note", "crlf"),
     "an image gone": (lambda root: (root / f"{CLIP}/00001.jpg").unlink(), "error", "missing-image"),
     "a label gone": (lambda root: (root / f"{CLIP}/00001.lines.txt").unlink(), "error", "missing-label"),
     "a folder gone": (lambda root: shutil.rmtree(root / "roads"), "error", "missing-folder"),
@@ -115,6 +120,8 @@ TUSIMPLE_FAULTS = {
     "a frame too many": (edit("label_data_0531.json", lambda text: text + text.replace("/60/", "/61/")), "warning", "count"),
     "a lane of one point": (edit("test_label.json", lambda text: text.replace("[90, 60, 40]", "[-2, -2, 40]")), "note", "short-lane"),
     "capitals": (lambda root: (root / "test_label.json").rename(root / "Test_Label.json"), "error", "case"),
+    "capital clips": (lambda root: (root / "clips").rename(root / "CLIPS"), "error", "case"),
+    "a capital ending": (shout("clips/0601/60/20.jpg"), "error", "case"),
 }  # fmt: skip
 
 
@@ -131,6 +138,10 @@ LLAMAS_FAULTS = {
     "capitals": (lambda root: (root / "labels").rename(root / "Labels"), "error", "case"),
     "no images": (lambda root: shutil.rmtree(root / "color_images"), "error", "missing-folder"),
     "an image gone": (lambda root: (root / "color_images/train/images-1/1_color_rect.png").unlink(), "error", "missing-image"),
+    "capital train labels": (lambda root: (root / "labels/train").rename(root / "labels/Train"), "error", "case"),
+    "capital train images": (lambda root: (root / "color_images/train").rename(root / "color_images/TRAIN"), "error", "case"),
+    "a capital ending": (shout("color_images/train/images-1/1_color_rect.png"), "error", "case"),
+    "a capital ending of test": (shout("color_images/test/images-1/4_color_rect.png"), "error", "case"),
     "a broken label": (edit("labels/train/images-1/1.json", lambda text: text[:-5]), "error", "broken-label"),
 }  # fmt: skip
 

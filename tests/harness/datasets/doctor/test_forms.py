@@ -72,7 +72,44 @@ def test_an_archive_beside_what_it_held_is_no_fault_and_a_drivers_alone_is_packe
 
 def test_a_list_of_a_scenario_may_have_no_windows_line_ends_either(culane: Path) -> None:
     (culane / "list/test_split/test8_night.txt").write_bytes(f"{CLIP}/00005.jpg\r\n".encode())
-    assert [one[:2] for one in findings(culane, "crlf")] == [("warning", "list/test_split/test8_night.txt")]
+    assert [one[:2] for one in findings(culane, "crlf")] == [("note", "list/test_split/test8_night.txt")]
+
+
+def test_windows_line_ends_of_a_list_are_no_fault_and_no_evaluator_is_said_to_mind_them(culane: Path) -> None:
+    (culane / "list/val.txt").write_bytes(f"/{CLIP}/00003.jpg\r\n".encode())
+    ((_, _, _, fix),) = findings(culane, "crlf")
+    assert fix.startswith("nothing: the harness, the official evaluator and CLRNet pass over them")
+    assert examine(culane).healthy
+
+
+def test_lanes_without_an_image_look_like_predictions_and_annotations(tmp_path: Path) -> None:
+    lanes = tmp_path / "driver_37_30frame/1/00000.lines.txt"
+    lanes.parent.mkdir(parents=True)
+    lanes.write_text(LABEL)
+    (finding,) = examine(tmp_path).findings
+    assert (finding.kind, finding.file) == ("predictions", ".")
+    assert "samiro-bench score culane" in finding.fix
+    assert "list.tar.gz" in finding.fix
+    write_image(lanes.with_name("00000.jpg"))
+    assert kinds(tmp_path) == [("error", "no-lists")]
+
+
+def test_a_blank_line_of_tusimples_labels_is_to_be_deleted(tusimple: Path) -> None:
+    edit("test_label.json", lambda text: text + "\n")(tusimple)
+    ((_, file, what, fix),) = findings(tusimple, "broken-label")
+    assert file == "test_label.json"
+    assert what.startswith("test_label.json:2: a blank line")
+    assert fix == "delete it"
+
+
+def test_images_of_tusimple_in_other_letters_are_not_to_be_unpacked_again(tusimple: Path) -> None:
+    (tusimple / "clips/0313-1").rename(tusimple / "clips/day")
+    edit("label_data_0313.json", lambda text: text.replace("0313-1", "Day"))(tusimple)
+    ((_, file, what, fix),) = findings(tusimple, "case")
+    assert file == "clips/Day/60/20.jpg"
+    assert what == "1 images of split train differ from the files in upper and lower case"
+    assert fix == "rename the files as the labels have them"
+    assert findings(tusimple, "missing-image") == []
 
 
 def test_a_refused_list_is_named_without_its_line(culane: Path) -> None:

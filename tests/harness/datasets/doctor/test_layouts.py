@@ -91,6 +91,15 @@ def test_tusimple_as_its_archives_unpack_is_whole_too(tusimple: Path) -> None:
     assert health.layout == "TuSimple as its archives unpack (train_set/, test_set/)"
 
 
+def test_capital_clips_in_an_archive_of_tusimple_are_to_be_renamed(tusimple: Path) -> None:
+    (tusimple / "train_set").mkdir()
+    (tusimple / "test_set/clips").mkdir(parents=True)
+    (tusimple / "clips/0530").rename(tusimple / "test_set/clips/0530")
+    (tusimple / "clips").rename(tusimple / "train_set/CLIPS")
+    (finding,) = examine(tusimple).findings
+    assert (finding.kind, finding.file, finding.fix) == ("case", "train_set/CLIPS", "rename it to train_set/clips")
+
+
 def test_a_dataset_one_folder_down_is_found_there(culane: Path) -> None:
     outer = culane.with_name("outer")
     outer.mkdir()
