@@ -46,6 +46,11 @@ def test_the_numbers_are_the_codes() -> None:
     assert [text for text in said if text not in PAGE] == []
 
 
+def test_the_page_says_what_no_lane_scores_and_why_a_row_may_differ_from_its_files() -> None:
+    assert f"`f1_clrnet` is {100 * 2 / 3:.2f} for a submission without a single lane" in PAGE
+    assert "Rows of a leaderboard score points in [1/8 px]" in PAGE
+
+
 def test_files_that_the_page_names_are_there() -> None:
     for path in re.findall(r"`((?:harness|tests)/[\w/.]+)`", PAGE):
         assert (ROOT / path).exists(), path

@@ -192,6 +192,13 @@ def test_labels_without_rows_have_no_accuracy(tmp_path):
     assert (counts.mean(counts.accuracy), counts.mean(counts.fn), odd) == (0.0, 1.0, ())
 
 
+def test_no_lane_at_all_is_two_thirds_by_clrnets_formula(tmp_path):
+    """docs/metrics.md says so, for who sees 66.67."""
+    counts, _ = score_file(*write(tmp_path, [{**GOOD, "lanes": []}]))
+    assert f"{100 * counts.f1_clrnet:.2f}" == "66.67"
+    assert counts.f1_matched == 0.0
+
+
 def test_both_f1_definitions(tmp_path):
     far = [900, 900, 900]
     counts, _ = score_file(*write(tmp_path, [{**GOOD, "lanes": [[5, 6, 7], far, far]}]))
