@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -19,19 +18,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from harness.cli.options import LaneWidth
+from harness.cli.score_warnings import say_missing, say_other_pixels, say_warning, say_warnings
 from harness.datasets.images import read_size
 from harness.errors import InputError
 from harness.files.stored import cache_folder, replaceable, write_text
 from harness.metrics import culane, culane_ports, llamas, tusimple
 from harness.metrics.canvas import IMAGE_SIZE, LANE_WIDTH, metric_on
-from harness.metrics.coordinates import coordinates_of, other_pixels
+from harness.metrics.coordinates import coordinates_of
 from harness.metrics.counts import Counts, Sums
 from harness.metrics.image_lists import ImageList, lanes_file, listed_images, read_lists
 from harness.metrics.image_matches import Progress as Report
 from harness.metrics.label_pack import PACKS
-from harness.metrics.lane_text import Floats
 from harness.metrics.oddities import Oddity
 from harness.metrics.splits import count_splits
+from harness.metrics.tusimple_points import tusimple_points
 from harness.report.text import counted
 
 app = typer.Typer(add_completion=False, help="Official metrics of predictions in files.", no_args_is_help=True)
@@ -39,11 +39,14 @@ app = typer.Typer(add_completion=False, help="Official metrics of predictions in
 SHOWN_THRESHOLDS = (0.5, 0.75)
 """IoU thresholds that are always shown."""
 
-SHOWN_WARNINGS = 10
-"""Warnings that are spelt out on stderr, shared among their kinds; --json holds them all."""
+WIDE = 400
+"""Characters of a line where standard output is no terminal."""
 
 LOOKED_AT = 200
 """Images whose lanes are looked at where not one was found."""
+
+HARDLY = 0.05
+"""TuSimple: a smaller share of the labels is matched by chance, as rows count on which both have no point."""
 
 
 class CulaneMetric(StrEnum):
@@ -140,11 +143,16 @@ def score_culane(
         write_rows(
             per_image, (row for split, counts in result.splits.items() for row in image_rows(counts, split=split))
         )
+    if official:  # the ports refuse
+        say_missing(predictions, splits, result.warnings)
     say_warnings(result.warnings)
     if not result.total.sums(SHOWN_THRESHOLDS[0]).tp:
         images = result.total.images[:: -(-len(result.total.images) // LOOKED_AT)]
-        files = ([culane.read_file(lanes_file(root, image))[0] for image in images] for root in (labels, predictions))
-        say_other_pixels(predictions, *(coordinates_of(text.points for text in texts) for texts in files))
+        labelled, predicted = (
+            coordinates_of(culane.read_file(lanes_file(root, image))[0].points for image in images)
+            for root in (labels, predictions)
+        )
+        say_other_pixels(predictions, labelled, predicted)
     if as_json:
         print_json(
             {
@@ -164,25 +172,25 @@ def score_culane(
 
 
 def check_size(labels: Path, splits: Sequence[ImageList], size: tuple[int, int], *, given: bool) -> None:
-    """InputError where images lie beside the labels and aren't of CULane's size; a warning where they aren't of the size given."""
+    """InputError where images lie beside the labels and aren't of CULane's size; a warning where they aren't of the size given.
+
+    A size that is higher than wide is taken for one the wrong way round, unless the images are so.
+    """
     images = (labels / image for split in splits for image in split.images[:1])
     image = next((file for file in images if file.is_file()), None)
-    if image is None:
+    found = None if image is None else read_size(image)
+    if found == size:
         return
-    height, width = read_size(image)
-    if (height, width) == size:
+    if size[0] > size[1]:
+        turned = f"{size[1]}x{size[0]} is higher than wide, and it is WIDTHxHEIGHT: did you mean {size[0]}x{size[1]}?"
+        raise typer.BadParameter(turned, param_hint="'--image-size'")
+    if found is None:
         return
+    height, width = found
     if not given:
         usual = f"{IMAGE_SIZE[1]}x{IMAGE_SIZE[0]}"
         raise InputError(f"{image}: is {width}x{height}, not CULane's {usual}: give --image-size {width}x{height}")
     say_warning(f"{image}: is {width}x{height}, not {size[1]}x{size[0]} (WIDTHxHEIGHT) as --image-size says")
-
-
-def say_other_pixels(predictions: Path, labelled: Floats, predicted: Floats) -> None:
-    """A warning where no lane was found and the coordinates can't be those of the labels."""
-    why = other_pixels(labelled, predicted)
-    if why is not None:
-        say_warning(f"{predictions}: not a lane is found, and {why}")
 
 
 @app.command("llamas")
@@ -235,6 +243,9 @@ def score_tusimple(
     if per_image is not None:
         write_rows(per_image, tusimple_rows(counts))
     say_warnings(warnings)
+    if counts.matched.sum() < HARDLY * counts.n_gt.sum():
+        labelled, predicted = map(coordinates_of, tusimple_points(labels, predictions, LOOKED_AT))
+        say_other_pixels(predictions, labelled, predicted, found="hardly a lane is found")
     figures = {
         "accuracy": defined(counts.mean(counts.accuracy)),
         "fp": counts.mean(counts.fp),
@@ -258,7 +269,13 @@ def score_tusimple(
     for heading in ("accuracy", "FP", "FN", "F1 (CLRNet)", "F1 (matched)", "images with negative FP"):
         table.add_column(heading, justify="right")
     table.add_row(*(percent(figure) for figure in figures.values()), str(negative))
-    Console().print(table)
+    wide_console().print(table)
+
+
+def wide_console() -> Console:
+    """Standard output; in a file or a pipe, which has no width, as wide as any table."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
 
 
 def defined(rate: float) -> float | None:
@@ -325,25 +342,6 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, allow_nan=False))
 
 
-def say_warnings(warnings: Sequence[Oddity]) -> None:
-    """The first warnings of each kind on stderr, and how many there are more of it; kinds of few before those of many."""
-    kinds: dict[str, list[Oddity]] = {}
-    for odd in warnings:
-        # What is said of one file or number and of another is of one kind.
-        kinds.setdefault(re.sub(r"\S*[/\d]\S*", "", odd.what), []).append(odd)
-    shown = max(2, SHOWN_WARNINGS // max(1, len(kinds)))
-    for odd_ones in sorted(kinds.values(), key=len):
-        for odd in odd_ones[:shown]:
-            say_warning(str(odd))
-        if len(odd_ones) > shown:
-            say_warning(f"{len(odd_ones) - shown} more like these (--json lists them all)")
-
-
-def say_warning(line: str) -> None:
-    """A warning on stderr."""
-    print(f"warning: {line}", file=sys.stderr)
-
-
 def percent(ratio: float | None) -> str:
     """A fraction in points, or a dash where it is undefined."""
     return "-" if ratio is None else f"{100 * ratio:.2f}"
@@ -365,7 +363,7 @@ def print_counts(metric: str, splits: dict[str, Counts], total: Counts, threshol
                 *(percent(ratio) for ratio in (sums.precision, sums.recall, sums.f1)),
             )
         table.add_section()
-    console = Console()
+    console = wide_console()
     console.print(table)
     console.print(f"mF1 over .50:.05:.95: {percent(total.mf1)}")
 

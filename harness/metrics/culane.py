@@ -7,8 +7,6 @@ strictly greater than the threshold. The figures here are those of that program 
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,9 +25,12 @@ from harness.metrics.oddities import Oddity
 from harness.metrics.overlaps import Painter
 from harness.metrics.painted_lanes import Ious
 from harness.metrics.painted_lanes import ious as painted_ious
+from harness.metrics.regular_files import read_regular
 from harness.metrics.roots import check_roots
 
 METRIC = "culane/official"
+
+NO_FILE = "there is no such file"
 
 CRASH = "a lane that the official program crashes on"
 
@@ -108,23 +109,14 @@ def read_file(file: str) -> tuple[LaneText, list[Oddity]]:
 def read_bytes(file: str) -> tuple[bytes, list[Oddity]]:
     """The bytes of a file; none, and why that is odd, where it isn't there or can't be opened."""
     try:
-        # Opened without waiting, for a pipe that nobody writes to would never be open.
-        with open(file, "rb", buffering=0, opener=without_waiting) as stream:
-            if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                return stream.read(), []
-            why = "not a regular file"
+        return read_regular(file), []
     except IsADirectoryError:
         why = "a folder, not a file"
     except (FileNotFoundError, NotADirectoryError):
-        why = "there is no such file"
+        why = NO_FILE
     except OSError as error:
         why = str(error.strerror)
     return b"", [Oddity(Path(file), None, f"{why}: it counts as no lanes")]
-
-
-def without_waiting(file: str, flags: int) -> int:
-    """Open a file so that a pipe or a device doesn't keep one waiting; of a regular file it changes nothing."""
-    return os.open(file, flags | os.O_NONBLOCK)
 
 
 def odd_lines(file: str, odd: Integers) -> list[Oddity]:

@@ -27,6 +27,9 @@ LANE_WIDTH = 30
 SAMPLES = 50
 """Points of the curve through a predicted lane."""
 
+IMAGE_ENDING = "_color_rect"
+"""What the dataset's images have at the end of their names, and its labels don't."""
+
 
 def count_labels(
     labels: Sequence[str],
@@ -44,11 +47,12 @@ def count_labels(
     """
     if not predictions.is_dir():
         raise InputError(f"{predictions}: no such folder: give the root of the predictions")
+    check_predictions(labels, predictions)
     painters = Painters((HEIGHT, WIDTH), LANE_WIDTH)
 
     def match(label: str) -> ImageMatch:
         annotated = read_label(Path(label))
-        file = predictions / "/".join(label.split(os.sep)[-2:]).replace(".json", LANES_SUFFIX)
+        file = prediction_file(predictions, label)
         lanes, oddities = predicted_lanes(file)
         if not annotated or not lanes:
             return ImageMatch(len(annotated), len(lanes), np.zeros(0), tuple(oddities))
@@ -63,6 +67,33 @@ def count_labels(
     return count_images(
         labels, match, thresholds=columns(thresholds), strict=strict, progress=progress, workers=workers
     )
+
+
+def prediction_file(predictions: Path, label: str) -> Path:
+    """Where the official script looks for the prediction of a label: by the last two parts of its path."""
+    return predictions / "/".join(label.split(os.sep)[-2:]).replace(".json", LANES_SUFFIX)
+
+
+def check_predictions(labels: Sequence[str], predictions: Path) -> None:
+    """InputError where a prediction is missing and shows why: it lies below a split, is named after its image, or labels are mixed."""
+    lost = next((label for label in labels if not prediction_file(predictions, label).is_file()), None)
+    if lost is None:
+        return
+    wanted = prediction_file(predictions, lost)
+    folder, recording = wanted.parent, Path(lost).parent
+    by_image = f"{wanted.name.removesuffix(LANES_SUFFIX)}{IMAGE_ENDING}{LANES_SUFFIX}"
+    below = predictions / recording.parent.name / folder.name
+    for there, fix in (
+        (folder / by_image, f"name the files without {IMAGE_ENDING}"),
+        (below / wanted.name, f"give {below.parent} as the root"),
+        (below / by_image, f"give {below.parent} as the root, and name the files without {IMAGE_ENDING}"),
+    ):
+        if there.is_file():
+            raise InputError(f"{wanted}: is missing, but {there} is there: {fix}")
+    splits = sorted({Path(label).parent.parent for label in labels})
+    if len(splits) > 1:
+        names = " and ".join(split.name for split in splits)
+        raise InputError(f"{wanted}: is missing; the labels are those of {names}: give one split, such as {splits[-1]}")
 
 
 def find_labels(folder: Path) -> list[str]:

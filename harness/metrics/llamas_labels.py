@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from harness.errors import InputError
 from harness.metrics.compiled import compiled
+from harness.metrics.regular_files import read_regular
 
 HEIGHT, WIDTH = 717, 1276
 
@@ -50,7 +51,7 @@ def read_label(file: Path) -> list[Rows]:
 def label_rows(file: Path) -> list[Rows]:
     """x in each of the 717 rows (-1: none) for l1, l0, r0 and r1, of those that the label has."""
     try:
-        content = json.loads(file.read_bytes().decode())  # as text: json would take UTF-16 and a byte order mark
+        content = json.loads(read_regular(file).decode())  # as text: json would take UTF-16 and a byte order mark
         rows = {name: sampled_rows(extended(lane)) for name, lane in named_lanes(content)}
         return [rows[name] for name in SCORED_LANES if name in rows]
     except OSError as error:

@@ -6,6 +6,7 @@ is raised here.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from scipy.interpolate import splev, splprep
 from scipy.optimize import linear_sum_assignment
 
 from harness.errors import InputError
+from harness.metrics.regular_files import read_regular
 
 Floats = npt.NDArray[np.float64]
 Points = list[tuple[float, float]]
@@ -27,7 +29,7 @@ def read_points(file: Path) -> list[Points]:
     """
     lanes: list[Points] = []
     try:
-        with open(file, encoding="utf-8") as lines:
+        with io.StringIO(read_regular(file).decode(), newline=None) as lines:
             for number, line in enumerate(lines, start=1):
                 try:
                     values = [float(word) for word in line.split()]

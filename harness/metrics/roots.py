@@ -35,6 +35,9 @@ def instead(root: Path, wanted: str, role: str) -> str:
         if root.joinpath(*parts[cut:]).is_file():
             above = os.path.join(*parts[:cut])
             return f"{os.path.join(*parts[cut:])} is there: give the folder that holds {above}, or a list without {above}{os.sep}"
+    plain = f"{wanted.removesuffix(LANES_SUFFIX)}.txt"
+    if (root / plain).is_file():
+        return f"{plain} is there: name the files ...{LANES_SUFFIX}"
     first = None
     for folder, names in folders_below(root):
         if os.path.isfile(os.path.join(folder, wanted)):

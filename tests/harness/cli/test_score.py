@@ -163,9 +163,54 @@ def test_images_beside_the_labels_tell_their_size(culane):
     assert isinstance(refused.exception, InputError)
     assert "a.jpg: is 1280x720, not CULane's 1640x590: give --image-size 1280x720" in str(refused.exception)
     assert run(*culane_arguments(culane, "--image-size", "1280x720")).stderr == ""
-    turned = run(*culane_arguments(culane, "--image-size", "720x1280"))
-    assert turned.exit_code == 0
-    assert "a.jpg: is 1280x720, not 720x1280 (WIDTHxHEIGHT) as --image-size says" in turned.stderr
+    other = run(*culane_arguments(culane, "--image-size", "1640x590"))
+    assert other.exit_code == 0
+    assert "a.jpg: is 1280x720, not 1640x590 (WIDTHxHEIGHT) as --image-size says" in other.stderr
+
+
+def test_a_size_the_wrong_way_round_is_refused_unless_the_images_are_so(culane):
+    turned = run(*culane_arguments(culane, "--image-size", "590x1640"))
+    assert turned.exit_code == 2
+    assert "did you mean 1640x590?" in " ".join(turned.output.replace("│", " ").split())
+    picture(culane / "labels" / "a.jpg", 720, 1280)
+    assert run(*culane_arguments(culane, "--image-size", "720x1280")).exit_code == 0
+
+
+def test_images_without_a_prediction_are_counted_before_they_are_named(culane):
+    (culane / "predictions" / "b.lines.txt").unlink()
+    (culane / "labels" / "a.lines.txt").unlink()
+    first, *others = run(*culane_arguments(culane)).stderr.splitlines()
+    assert first == f"warning: {culane / 'predictions'}: 1 of 3 images have no prediction file: they count as no lanes"
+    assert len(others) == 2
+
+
+def test_tables_in_files_are_not_cut(culane):
+    name = "test0_" + "normal" * 20
+    (culane / "one.txt").rename(culane / f"{name}.txt")
+    arguments = [
+        culane / f"{name}.txt" if argument == culane / "one.txt" else argument for argument in culane_arguments(culane)
+    ]
+    table = run(*arguments).stdout
+    assert name in table
+    assert "precision" in table
+
+
+@pytest.mark.parametrize("scale", [800 / 1280, 1 / 1280])
+def test_predictions_for_tusimple_in_other_pixels_are_told_and_bad_ones_are_not(tmp_path, scale):
+    rows = list(range(160, 720, 10))
+    lanes = [[start + slope * (row - 160) for row in rows] for start, slope in ((600, -1), (640, 0.2), (700, 0.9))]
+    wrong = {"scaled": [[x * scale for x in lane] for lane in lanes], "bad": [[x + 60 for x in lane] for lane in lanes]}
+    said = {}
+    for name, predicted in wrong.items():
+        with open(tmp_path / "gt.json", "w") as labels, open(tmp_path / "pred.json", "w") as predictions:
+            for image in range(3):
+                print(json.dumps({"raw_file": str(image), "lanes": lanes, "h_samples": rows}), file=labels)
+                print(json.dumps({"raw_file": str(image), "lanes": predicted, "run_time": 1}), file=predictions)
+        found = run("tusimple", "--labels", tmp_path / "gt.json", "--predictions", tmp_path / "pred.json")
+        assert found.exit_code == 0
+        said[name] = found.stderr
+    assert said["scaled"].startswith(f"warning: {tmp_path / 'pred.json'}: hardly a lane is found, and labels have x ")
+    assert said["bad"] == ""
 
 
 def test_predictions_in_other_pixels_are_told_where_nothing_is_found(culane):

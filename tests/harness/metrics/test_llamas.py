@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gzip
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -275,3 +276,44 @@ def test_a_lane_of_nan_is_a_lane_that_matches_nothing(scene):
     counts, _ = score(*scene[:2])
     assert counts.n_pred.tolist() == [1]
     assert not counts.tp.any()
+
+
+@pytest.mark.parametrize(
+    ("place", "fix"),
+    [
+        ("r/i_color_rect.lines.txt", "name the files without _color_rect"),
+        ("valid/r/i.lines.txt", "give {}/valid as the root"),
+        ("valid/r/i_color_rect.lines.txt", "give {}/valid as the root, and name the files without _color_rect"),
+    ],
+)
+def test_predictions_of_the_two_usual_other_names_are_told(scene, tmp_path, place, fix):
+    labels, predictions, prediction = scene
+    (tmp_path / "all").mkdir()
+    labels.rename(tmp_path / "all" / "valid")
+    other = predictions / place
+    other.parent.mkdir(parents=True, exist_ok=True)
+    prediction.rename(other)
+    with pytest.raises(InputError) as caught:
+        score(tmp_path / "all", predictions)
+    assert str(caught.value) == f"{prediction}: is missing, but {other} is there: {fix.format(predictions)}"
+
+
+def test_labels_of_several_splits_are_told_where_predictions_are_missing(scene, tmp_path):
+    _, predictions, prediction = scene
+    prediction.unlink()
+    (tmp_path / "all").mkdir()
+    for split in ("train", "valid"):
+        write(tmp_path / split, label(lane()))
+        (tmp_path / split / "labels").rename(tmp_path / "all" / split)
+    with pytest.raises(
+        InputError, match=r"is missing; the labels are those of train and valid: give one split, such as .*all/valid"
+    ):
+        score(tmp_path / "all", predictions)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_keeps_nobody_waiting(scene):
+    labels, predictions, prediction = scene
+    prediction.unlink()
+    os.mkfifo(prediction)
+    with pytest.raises(InputError, match="not a regular file"):
+        score(labels, predictions)

@@ -41,6 +41,11 @@ def renamed(root: Path) -> None:
         file.rename(file.with_name(file.name.replace(".lines", ".jpg.lines")))
 
 
+def plain(root: Path) -> None:
+    for file in root.rglob("*.lines.txt"):
+        file.rename(file.with_name(file.name.replace(".lines", "")))
+
+
 def emptied(root: Path) -> None:
     for file in root.rglob("*.lines.txt"):
         file.unlink()
@@ -53,6 +58,7 @@ def emptied(root: Path) -> None:
         (deeper, "it lies below {root}/out: give that as the root"),
         (shallower, "clip/00.lines.txt is there: give the folder that holds drive, or a list without drive/"),
         (renamed, "the first there is drive/clip/00.jpg.lines.txt: give a root and a list that belong together"),
+        (plain, "drive/clip/00.txt is there: name the files ....lines.txt"),
         (emptied, "not a single .lines.txt file lies in this folder"),
     ],
 )

@@ -1,0 +1,58 @@
+"""What `samiro-bench score` says on stderr about the files that it was given."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.metrics.coordinates import other_pixels
+from harness.metrics.culane import NO_FILE
+from harness.metrics.image_lists import ImageList, lanes_file
+from harness.metrics.lane_text import Floats
+from harness.metrics.oddities import Oddity
+
+SHOWN_WARNINGS = 10
+"""Warnings that are spelt out on stderr, shared among their kinds; --json holds them all."""
+
+
+def say_warnings(warnings: Sequence[Oddity]) -> None:
+    """The first warnings of each kind on stderr, and how many there are more of it; kinds of few before those of many,
+    and run_time last."""
+    kinds: dict[str, list[Oddity]] = {}
+    for odd in warnings:
+        # What is said of one file or number and of another is of one kind.
+        kinds.setdefault(re.sub(r"\S*[/\d]\S*", "", odd.what), []).append(odd)
+    shown = max(2, SHOWN_WARNINGS // max(1, len(kinds)))
+    # A detector's run_time is the same all over, and hides what is wrong with its lanes.
+    for odd_ones in sorted(kinds.values(), key=lambda them: (them[0].what.startswith("run_time"), len(them))):
+        for odd in odd_ones[:shown]:
+            say_warning(str(odd))
+        if len(odd_ones) > shown:
+            say_warning(f"{len(odd_ones) - shown} more like these (--json lists them all)")
+
+
+def say_warning(line: str) -> None:
+    """A warning on stderr."""
+    print(f"warning: {line}", file=sys.stderr)
+
+
+def say_missing(predictions: Path, splits: Sequence[ImageList], warnings: Sequence[Oddity]) -> None:
+    """A warning that says of how many images the predictions are missing, before they are said one by one."""
+    lost = {odd.file for odd in warnings if odd.what.startswith(NO_FILE)}
+    if not lost:
+        return
+    files = [Path(lanes_file(predictions, image)) for split in splits for image in split.images]
+    missing = sum(file in lost for file in files)
+    if missing:
+        say_warning(f"{predictions}: {missing} of {len(files)} images have no prediction file: they count as no lanes")
+
+
+def say_other_pixels(
+    predictions: Path, labelled: Floats, predicted: Floats, found: str = "not a lane is found"
+) -> None:
+    """A warning, where no lane was found or hardly one, if the coordinates can't be those of the labels."""
+    why = other_pixels(labelled, predicted)
+    if why is not None:
+        say_warning(f"{predictions}: {found}, and {why}")

@@ -1,0 +1,33 @@
+"""The points of TuSimple's lanes, for looking at their range; scores are counted without them (`tusimple`)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.metrics.lane_text import Floats
+from harness.metrics.tusimple_text import read_lines
+
+
+def tusimple_points(labels: Path, predictions: Path, images: int) -> tuple[list[Floats], list[Floats]]:
+    """The points of labelled and of predicted lanes, (N, 2) each, of at most so many images, evenly over files that were scored."""
+    labelled, predicted = read_lines(labels, ()), read_lines(predictions, ())
+    line_of = {name: line for line, name in enumerate(labelled.names)}
+    found: tuple[list[Floats], list[Floats]] = ([], [])
+    for line in range(0, len(predicted), -(-len(predicted) // images)):
+        label = labelled.content(line_of[predicted.names[line]])
+        for lanes, points in zip((label["lanes"], predicted.content(line)["lanes"]), found, strict=True):
+            for lane in lanes:
+                # The official script has an answer for values that are no points, too.
+                with suppress(ValueError, TypeError, OverflowError):
+                    points.append(points_of(lane, label["h_samples"]))
+    return found
+
+
+def points_of(lane: Any, rows: Any) -> Floats:
+    """A lane as points (N, 2), of the rows where it has one."""
+    points = np.stack([np.array(lane, np.float32), np.array(rows, np.float32)], axis=1)
+    return points[points[:, 0] >= 0]
