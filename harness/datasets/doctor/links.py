@@ -14,8 +14,8 @@ def broken_link(root: Path, name: str) -> str | None:
     parts = name.split("/")
     for count in range(1, len(parts) + 1):
         path = "/".join(parts[:count])
-        if not os.path.exists(root / path):
-            return path if os.path.islink(root / path) else None
+        if not os.path.exists(f"{root}/{path}"):
+            return path if os.path.islink(f"{root}/{path}") else None
     return None
 
 
