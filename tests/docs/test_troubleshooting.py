@@ -113,7 +113,8 @@ def another_size() -> list[str]:
 
 def missing_prediction() -> list[str]:
     roads()
-    return ["score", "culane", "--labels", "roads", "--predictions", "roads/list", "roads/list/test.txt"]
+    roots = ["--labels", "roads", "--predictions", "roads/list", "--image-size", "200x100"]
+    return ["score", "culane", *roots, "roads/list/test.txt"]
 
 
 def no_lists() -> list[str]:

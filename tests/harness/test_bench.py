@@ -99,10 +99,9 @@ def test_the_harness_counts_what_the_command_line_counts(finished: Path) -> None
     lists = [str(path) for path in sorted((dataset / "list/test_split").glob("*.txt"))]
     archive, predictions = cell_folder(finished, "baseline") / "predict-test/predictions.npz", finished / "lanes"
     subprocess.run(command("data", "unpack", str(archive), str(dataset), str(predictions)), check=True)
+    roots = ("--labels", str(dataset), "--predictions", str(predictions), "--image-size", "820x295")
     run = subprocess.run(
-        command(
-            "score", "culane", "--labels", str(dataset), "--predictions", str(predictions), *lists, "--json", "--strict"
-        ),
+        command("score", "culane", *roots, *lists, "--json", "--strict"),
         text=True,
         capture_output=True,
         check=True,
@@ -110,6 +109,7 @@ def test_the_harness_counts_what_the_command_line_counts(finished: Path) -> None
     said = json.loads(run.stdout)
     record = next(r for r in read_records(suite_folder(finished) / "records") if r.identity.method == "baseline")
     total = record.evaluations[0].total
+    assert said["metric"] == record.evaluations[0].metric
     assert said["iou"]["0.50"]["tp"] == total.true_positives[0]
     assert said["iou"]["0.50"]["fp"] == total.predictions - total.true_positives[0]
     assert said["iou"]["0.75"]["fn"] == total.labels - total.true_positives[5]
