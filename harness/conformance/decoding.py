@@ -39,7 +39,8 @@ def check_decoding(
     """Raise Unmet unless each image is decoded by its outputs alone, whatever was decoded before, by its own geometry, by the threshold
     that the detector has at that time, and on the device on which its outputs lie.
 
-    outputs: of several images of `size` (height, width), which decode to `lanes`. The detector is left on the second device.
+    outputs: of several images of `size` (height, width), which decode to `lanes`, also a second time (`check_again`). The detector is
+    left on the second device.
     """
     _by_outputs_alone(detector, outputs, geometries, lanes, size)
     _by_its_own_geometry(detector, outputs, geometries, lanes, size)
@@ -105,7 +106,6 @@ def _by_outputs_alone(
     lanes: Sequence[Sequence[Lane]],
     size: tuple[int, int],
 ) -> None:
-    check_again(detector, outputs, geometries, lanes)
     # What comes in between: other lanes, scores and sizes. Whether these outputs mean anything is of no account.
     others = pytree.tree_map_only(
         Tensor, lambda output: 0.9 * output.flip(0) if output.is_floating_point() and output.ndim else output, outputs

@@ -10,6 +10,8 @@ from detectors.base import Detector
 from harness.errors import InputError
 from harness.lanes import Lane
 
+NOT_FINITE = "has coordinates that are no numbers"
+
 
 class BrokenDetector(InputError):
     """A detector finds what no picture can show: the fault is its own, not a picture's."""
@@ -18,7 +20,7 @@ class BrokenDetector(InputError):
 def fault_of(lane: Lane) -> str | None:
     """What is wrong with a decoded lane, as the rest of a sentence about it; None where it is sound."""
     if not np.isfinite(lane.points).all():
-        return "has coordinates that are no numbers"
+        return NOT_FINITE
     if len(lane) < 2:
         return f"has {len(lane)} point{'s' * (len(lane) != 1)}; give two or more"
     if lane.points[0, 1] < lane.points[-1, 1]:
@@ -35,7 +37,7 @@ def check_sound(lanes: Sequence[Lane], detector: Detector, image: str) -> None:
         if fault is None:
             continue
         name, which = detector.meta.name, f"lane {number} of {len(lanes)}"
-        if not np.isfinite(lane.points).all():
+        if fault == NOT_FINITE:
             # Most often a training that diverged; there `decode` has nothing to mend.
             raise BrokenDetector(
                 f"{image}: {name} gives coordinates that are no numbers; its weights are broken, or its decode ({which})"
