@@ -45,7 +45,7 @@ def render(
     from harness.files.whole import refuse_existing
     from harness.processes.limits import available_cores
     from harness.rendered.dataset import render_dataset
-    from harness.rendered.sheet import write_sheet
+    from harness.rendered.sheet import write_rendered_sheet
     from harness.rendered.spec import RenderSpec
     from harness.report.text import counted
 
@@ -71,5 +71,5 @@ def render(
         )
     typer.echo(f"wrote {counted(train + val + test, 'frame')} to {out}")
     if sheet is not None:
-        write_sheet(sheet, out, spec)
+        write_rendered_sheet(sheet, out, spec)
         typer.echo(f"wrote {sheet}")

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import torch
 
 from detectors.base import Detector
+from harness.datasets.drawing import draw_lanes
 from harness.datasets.images import Image, write_jpeg
 from harness.datasets.videos import Video, written_video
 from harness.errors import InputError
-from harness.inference.drawing import draw_lanes
 from harness.lanes import Part
 from harness.prediction.frames import Picture, Viewer, lanes_of
 from harness.prediction.outputs import Outputs

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from detectors.base import Detector
+from harness.datasets.drawing import draw_lanes
 from harness.datasets.images import Image
 from harness.errors import InputError
-from harness.inference.drawing import draw_lanes
 from harness.lanes import Lane, Part
 from harness.prediction.frames import Viewer, lanes_of
 from harness.prediction.sources import Source

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from harness.datasets.base import Dataset, Frame
-from harness.datasets.images import Image, read_image, write_jpeg
-from harness.inference.drawing import draw_lanes
+from harness.datasets.drawing import draw_lanes
+from harness.datasets.images import Image, read_image
+from harness.datasets.sheets import tile, write_sheet
 from harness.lanes import Lane
 from harness.records.counts import UNNAMED, Counts
 
@@ -18,7 +18,6 @@ TILE_WIDTH = 640
 """Of one frame in the sheet; its height is in proportion."""
 
 COLUMNS = 3
-JPEG_QUALITY = 88
 
 
 def median_images(counts: Counts) -> dict[str, str]:
@@ -43,19 +42,11 @@ def overlay_sheet(
 ) -> None:
     """Write one JPEG with the chosen frame of every scenario: predicted lanes in colour, labels as thin white lines."""
     by_id = {frame.id: frame for frame in frames}
-    tiles = [tile(dataset, by_id[image], scenario, lanes_of[image]) for scenario, image in chosen.items()]
-    blank = np.full_like(tiles[0], 255)
-    tiles += [blank] * (-len(tiles) % COLUMNS)
-    rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
-    write_jpeg(path, np.asarray(np.vstack(rows), dtype=np.uint8), JPEG_QUALITY)
+    tiles = [overlay(dataset, by_id[image], scenario, lanes_of[image]) for scenario, image in chosen.items()]
+    write_sheet(path, tiles, COLUMNS)
 
 
-def tile(dataset: Dataset, frame: Frame, scenario: str, lanes: Sequence[Lane]) -> Image:
+def overlay(dataset: Dataset, frame: Frame, scenario: str, lanes: Sequence[Lane]) -> Image:
     """One frame with its lanes and the scenario's name."""
     drawn = draw_lanes(read_image(frame.image), lanes, dataset.lanes(frame))
-    height = round(TILE_WIDTH * drawn.shape[0] / drawn.shape[1])
-    small = cv2.resize(drawn, (TILE_WIDTH, height), interpolation=cv2.INTER_AREA)
-    told = "" if scenario == UNNAMED else scenario
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(small, told, (10, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, thickness, cv2.LINE_AA)
-    return np.asarray(small, dtype=np.uint8)
+    return tile(drawn, TILE_WIDTH, "" if scenario == UNNAMED else scenario)

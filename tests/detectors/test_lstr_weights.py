@@ -13,9 +13,9 @@ from detectors.base import normalise
 from detectors.checkpoints import import_checkpoint
 from detectors.lstr import LSTR
 from detectors.registry import detector_meta
+from harness.datasets.drawing import draw_lanes
 from harness.datasets.images import read_image
 from harness.datasets.lines import lines_text
-from harness.inference.drawing import draw_lanes
 from harness.inference.predict import Settings, network_images, predict
 from harness.lanes import Lane
 from harness.metrics.culane import score_images

@@ -15,7 +15,7 @@ from harness.datasets.doctor.findings import Finding, Health
 from harness.datasets.doctor.forms import FORMS, Contents, readable_labels
 from harness.datasets.doctor.labels import empty_findings, label_findings, order_findings
 from harness.datasets.doctor.layouts import Place, recognise
-from harness.datasets.doctor.pictures import decoded, image_findings, sample, write_sheet
+from harness.datasets.doctor.pictures import decoded, image_findings, sample, write_labelled_sheet
 from harness.datasets.doctor.sources import IMAGE_SIZES
 from harness.datasets.doctor.splits import count_findings, shared_images
 from harness.datasets.index import LabelIndex, index_of, joined
@@ -64,7 +64,7 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
         else:
             with _timed(seconds, "sheet"):
                 labelled = {frame for split in found.labels for frame in found.frames[split]}
-                write_sheet(sheet, found.dataset, [frame for frame in chosen if frame in labelled] or chosen)
+                write_labelled_sheet(sheet, found.dataset, [frame for frame in chosen if frame in labelled] or chosen)
     return Health(
         root=place.root,
         form=place.form,

@@ -12,14 +12,16 @@ import numpy as np
 
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.doctor.findings import Finding, grouped
-from harness.datasets.images import Image, read_image, write_jpeg
+from harness.datasets.drawing import draw_lanes
+from harness.datasets.images import Image, read_image
+from harness.datasets.sheets import tile, write_sheet
 from harness.errors import InputError
 
 COLUMNS = 4
 TILES = 24
 TILE_WIDTH = 480
-JPEG_QUALITY = 88
-COLOURS = ((0, 190, 255), (255, 176, 0), (120, 220, 60), (255, 84, 112), (178, 110, 255))
+CAPTION_SIZE = 0.45
+"""A frame's id is long."""
 
 
 def sample(frames: Sequence[Frame], count: int) -> list[Frame]:
@@ -73,38 +75,18 @@ def image_findings(
     return findings, size
 
 
-def write_sheet(path: Path, dataset: Dataset, frames: Sequence[Frame]) -> None:
+def write_labelled_sheet(path: Path, dataset: Dataset, frames: Sequence[Frame]) -> None:
     """Write a JPEG with up to TILES of the frames, labels drawn on them. For private use: licensed images aren't published."""
     tiles = [_tile(dataset, frame) for frame in sample(frames, TILES) if frame.image.is_file()]
     if not tiles:
         raise InputError(f"{dataset.root}: no image is there to draw a sheet of")
-    height = max(len(tile) for tile in tiles)
-    tiles = [np.pad(tile, ((0, height - len(tile)), (0, 0), (0, 0))) for tile in tiles]
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
-    rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
-    write_jpeg(path, np.vstack(rows), JPEG_QUALITY)
+    write_sheet(path, tiles, COLUMNS)
 
 
 def _tile(dataset: Dataset, frame: Frame) -> Image:
     try:
-        image = np.ascontiguousarray(read_image(frame.image))
-        lanes = dataset.lanes(frame)
+        image = draw_lanes(read_image(frame.image), dataset.lanes(frame))
     except InputError as error:
-        image, lanes = np.full((TILE_WIDTH * 9 // 16, TILE_WIDTH, 3), 90, np.uint8), []
+        image = np.full((TILE_WIDTH * 9 // 16, TILE_WIDTH, 3), 90, np.uint8)
         cv2.putText(image, str(error)[-60:], (8, 60), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 90, 90), 1, cv2.LINE_AA)
-    for number, lane in enumerate(lanes):
-        points = np.round(np.clip(lane.points, -1e5, 1e5) * 16).astype(np.int32)
-        cv2.polylines(
-            image,
-            [points[:, None]],
-            False,
-            COLOURS[number % len(COLOURS)],
-            max(2, image.shape[1] // 240),
-            cv2.LINE_AA,
-            4,
-        )
-    size = (TILE_WIDTH, round(TILE_WIDTH * image.shape[0] / image.shape[1]))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(small, frame.id[-52:], (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA)
-    return np.asarray(small, dtype=np.uint8)
+    return tile(image, TILE_WIDTH, frame.id[-52:], CAPTION_SIZE)

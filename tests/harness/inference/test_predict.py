@@ -16,7 +16,6 @@ from detectors.registry import detector_class, find_adapter
 from harness.conformance.second_device import SECOND_DEVICE, second_device
 from harness.errors import InputError
 from harness.inference.detector import load_detector
-from harness.inference.drawing import draw_lanes
 from harness.inference.predict import Settings, network_images, predict
 from harness.lanes import Geometry, Lane
 from harness.methods.attach import attach
@@ -379,28 +378,3 @@ def test_a_checkpoint_of_a_package_is_not_loaded_into_an_adapter_file(from_file)
     save_inference_checkpoint(checkpoint, holder, stored.facts | {"origin": {"distribution": "outside-lanes"}})
     with pytest.raises(InputError, match="was trained by outside-lanes, not by an adapter file: name it my_lanes"):
         load_detector(checkpoint, adapter=f"{path}:MyLanes")
-
-
-def line(x: float) -> Lane:
-    return Lane(np.array([[x, 95.0], [x, 5.0]]))
-
-
-def test_lanes_are_drawn_where_they_are_and_labels_white_on_top():
-    image = np.full((100, 480, 3), 90, np.uint8)
-    drawn = draw_lanes(image, [line(300), line(100.0)], labels=[line(100)])
-    assert (image == 90).all()
-    assert drawn[50, 100].min() > 220
-    changed = np.flatnonzero((drawn[50] != 90).any(axis=1))
-    assert set(changed) <= set(range(96, 105)) | set(range(296, 305))
-    assert {100, 300} <= set(changed)
-    first, second = draw_lanes(image, [line(100.0), line(300)])[50, [100, 300]]
-    assert first.tolist() != second.tolist()
-    assert np.array_equal(draw_lanes(image, [line(300), line(100)])[50, 100], first)
-
-
-def test_degenerate_lanes_draw_nothing_and_far_points_do_no_harm():
-    image = np.zeros((50, 100, 3), np.uint8)
-    empty, point = Lane(np.zeros((0, 2))), Lane(np.array([[5.0, 5.0]]))
-    assert (draw_lanes(image, [empty, point], labels=[empty, point]) == 0).all()
-    far = Lane(np.array([[50.0, 49.0], [50.0, 20.0], [np.nan, 3.0], [1e9, -1e9]]))
-    assert draw_lanes(image, [far])[40, 50].any()

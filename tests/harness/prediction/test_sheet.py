@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from harness.cli.main import main
+from harness.datasets.drawing import COLOURS
 from harness.errors import InputError
-from harness.inference.drawing import COLOURS
 from harness.lanes import Lane
 from harness.prediction.sheet import LABEL_WIDTH, LONGEST_SIDE, TILE, check_size, comparison_sheet
 

@@ -18,7 +18,7 @@ from harness.datasets.tusimple import TuSimple
 from harness.metrics.llamas_labels import read_label
 from harness.rendered import tusimple_form
 from harness.rendered.dataset import plan_clips, render_dataset
-from harness.rendered.sheet import chosen_frames, write_sheet
+from harness.rendered.sheet import chosen_frames, write_rendered_sheet
 from harness.rendered.spec import RenderSpec, SplitSpec, dataset_key
 
 TUSIMPLE = RenderSpec(
@@ -199,7 +199,7 @@ def test_a_sheet_shows_every_scenario(form: str, request: pytest.FixtureRequest,
     labelled = [frame for split in dataset.splits() if dataset.has_labels(split) for frame in dataset.frames(split)]
     assert {frame.scenario for frame in frames} == {frame.scenario for frame in labelled}
     assert len({frame.clip for frame in frames}) == len(frames)
-    write_sheet(tmp_path / "sheet.jpg", root, spec)
+    write_rendered_sheet(tmp_path / "sheet.jpg", root, spec)
     rows = -(-len(frames) // 3)
     sheet = cv2.imread(str(tmp_path / "sheet.jpg"))
     assert sheet.shape == (360 * rows, 1920, 3)
