@@ -19,6 +19,7 @@ from typing import Any
 
 from harness.engines.base import Job
 from harness.engines.worker_process import INTERRUPTED, thread_environment, worker_command
+from harness.files.growing import new_lines
 
 REPORT_SECONDS = 2.0
 """At most one event of a phase in this time: the file lies on a network's file system, and is read every few seconds."""
@@ -111,15 +112,11 @@ class News:
     def read(self) -> list[dict[str, Any]]:
         """The lines that are new and whole. None while the file isn't there; a torn line is passed over."""
         try:
-            with open(self.path, "rb") as stream:
-                stream.seek(self.offset)
-                text = stream.read()
+            lines, self.offset = new_lines(self.path, self.offset)
         except FileNotFoundError:
             return []
-        whole = text[: text.rfind(b"\n") + 1]
-        self.offset += len(whole)
         found = []
-        for line in whole.splitlines():
+        for line in lines:
             with suppress(ValueError):
                 found.append(json.loads(line))
         return [line for line in found if isinstance(line, dict)]

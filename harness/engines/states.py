@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
-from harness.errors import InputError
 from harness.files.stored import write_json
+from harness.files.validation import read_list
 
 
 class JobState(BaseModel):
@@ -37,15 +36,8 @@ def states_file(folder: Path) -> Path:
 
 def read_states(path: Path) -> dict[str, JobState]:
     """Job -> what was said of it last; empty where there is no file. InputError if it can't be read."""
-    try:
-        return STATES.validate_python(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{path}: not a readable list of jobs ({reason}); see that none of the suite's jobs is queued any more, then delete it"
-        ) from error
+    mending = "see that none of the suite's jobs is queued any more, then delete it"
+    return read_list(path, STATES, "jobs", mending) or {}
 
 
 def write_states(path: Path, states: Mapping[str, JobState]) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from harness.errors import InputError, did_you_mean
+from harness.files.stored import read_bounded
 
 Model = TypeVar("Model", bound=BaseModel)
+Stored = TypeVar("Stored")
 
 KEY = "key '"
 """How a message that names a key begins."""
 
+
+LIST_LIMIT = 64 << 20
+"""Bytes of what `read_list` reads: a line a job, of which a suite has some thousand."""
 
 WORDS = {
     **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
@@ -52,6 +58,23 @@ def first_complaint(model: type[BaseModel], error: ValidationError, *, under: st
         # A model's own check names a key inside the model.
         return f"{KEY}{path}.{message.removeprefix(KEY)}{shown}"
     return f"{KEY}{path}': {message}{shown}" if path else f"{message}{shown}"
+
+
+def read_list(
+    path: Path, adapter: TypeAdapter[Stored], what: str, mending: str, limit: int = LIST_LIMIT
+) -> Stored | None:
+    """What a program keeps as JSON in a small file, or None where there is no such file.
+
+    Raises InputError, which calls it a list of `what` and ends with `mending`, if it can't be read, isn't that or has more bytes than
+    `limit`.
+    """
+    try:
+        return adapter.validate_json(read_bounded(path, limit))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValidationError) as error:
+        reason = plain_complaint(error) if isinstance(error, ValidationError) else error.strerror
+        raise InputError(f"{path}: not a readable list of {what} ({reason}); {mending}") from error
 
 
 def plain_complaint(error: ValidationError) -> str:

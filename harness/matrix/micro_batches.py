@@ -8,15 +8,15 @@ folder of results; without that file all are as the suite has them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from harness.engines.base import Outcome
 from harness.errors import InputError
 from harness.files.stored import sha256_of_json, write_json
+from harness.files.validation import read_list
 from harness.matrix.fitting import check_micro_batches
 from harness.records.record import Identity
 from harness.suite import Cell, Choice, Suite, cells_of, with_micro_batch
@@ -47,15 +47,7 @@ def reductions_file(results: Path, suite: str) -> Path:
 def read_reductions(results: Path, suite: str) -> dict[str, Reduction]:
     """The reductions of a suite by `pair_key`; none where there is no file. InputError if it can't be read."""
     path = reductions_file(results, suite)
-    try:
-        return REDUCTIONS.validate_python(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{path}: not a readable list of micro-batches ({reason}); delete it, and `bench` finds out again what fits"
-        ) from error
+    return read_list(path, REDUCTIONS, "micro-batches", "delete it, and `bench` finds out again what fits") or {}
 
 
 def pair_key(identity: Identity) -> str:

@@ -8,11 +8,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from harness.cell.keys import records_folder
-from harness.errors import InputError
-from harness.files.validation import plain_complaint
+from harness.files.validation import read_list
 from harness.records.record import read_sound_records
 from harness.report.arms import row_key, variants
 from harness.suite import ScoredCell, Suite, tier_of
@@ -77,16 +76,7 @@ def outcomes_file(results: Path, suite: str) -> Path:
 
 def read_outcomes(results: Path, suite: str) -> dict[str, str]:
     """Job -> why it didn't end well when it last ran."""
-    path = outcomes_file(results, suite)
-    if not path.is_file():
-        return {}
-    try:
-        return OUTCOMES.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = plain_complaint(error) if isinstance(error, ValidationError) else error.strerror
-        raise InputError(
-            f"{path}: not a readable list of outcomes ({reason}); delete it, the next `bench` writes it"
-        ) from error
+    return read_list(outcomes_file(results, suite), OUTCOMES, "outcomes", "delete it, the next `bench` writes it") or {}
 
 
 def last_outcomes(results: Path, suite: str) -> dict[str, str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from harness.errors import InputError
-from harness.files.stored import read_bounded, write_json
-from harness.files.validation import plain_complaint
+from harness.files.stored import write_json
+from harness.files.validation import read_list
 from harness.publishing.sums import RESTORE
 
 MISSING_FILE = "missing.json"
@@ -32,10 +32,4 @@ def read_missing(folder: Path) -> tuple[str, ...]:
     path = folder / MISSING_FILE
     if path.is_symlink():
         raise InputError(f"{path}: a link, and a publication has none; {RESTORE}")
-    try:
-        return LINES.validate_json(read_bounded(path, LIMIT))
-    except FileNotFoundError:
-        return ()
-    except (OSError, ValidationError) as error:
-        reason = plain_complaint(error) if isinstance(error, ValidationError) else error.strerror
-        raise InputError(f"{path}: not a readable list of missing rows ({reason}); {RESTORE}") from None
+    return read_list(path, LINES, "missing rows", RESTORE, LIMIT) or ()

@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from harness.errors import InputError, InputWarning
+from harness.files.growing import new_lines
 
 SCHEMA = "samiro-bench-events/1"
 
@@ -167,12 +168,8 @@ class EventReader:
                 f"{self.folder}: {error.strerror}: the folder of a suite's events can't be read"
             ) from error
         for name in names:
-            with open(self.folder / name, "rb") as stream:
-                stream.seek(self.offsets.get(name, 0))
-                text = stream.read()
-            whole = text[: text.rfind(b"\n") + 1]
-            self.offsets[name] = self.offsets.get(name, 0) + len(whole)
-            for line in whole.splitlines():
+            lines, self.offsets[name] = new_lines(self.folder / name, self.offsets.get(name, 0))
+            for line in lines:
                 event = parsed(line)
                 if event is not None:
                     yield event
