@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.cell.artefacts import own_oracle_phase
 from harness.cell.keys import cell_phases, content_key, records_folder, scored_datasets, scored_part, scoring_of
-from harness.cell.phases import ScoredPhases, was_accepted
+from harness.cell.phases import ScoredPhases, flags_of_kept
 from harness.cell.run import time_cell, worked_on
 from harness.errors import InputError
 from harness.files.stored import sha256_of_file
@@ -47,7 +47,7 @@ def assemble_record(results: Path, cell: Cell) -> Record:
     training = read_json(phases.train.folder / "summary.json")
     evaluations, submissions = assemble_evaluations(results, cell, phases)
     timed = read_json(phases.time.folder / "throughput.json")
-    flags = [f"{phase.name}: kept although the code changed since" for phase in phases.all() if was_accepted(phase)]
+    flags = flags_of_kept(phases.all())
     # Trainings that were kept from before backbones had a start say nothing of one.
     artefacts = assemble_artefacts(results, cell, [training.get("weights"), training.get("oracle")])
     flags += [

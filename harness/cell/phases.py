@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -177,6 +177,11 @@ def was_accepted(phase: Phase) -> bool:
     """Whether a finished phase counts as done only because it was accepted: the code differs from what made it."""
     stored = read_phase_file(phase.folder)
     return bool(changed_files(stored["fingerprint"], phase.fingerprint)) and accepted(phase, stored)
+
+
+def flags_of_kept(phases: Iterable[Phase]) -> list[str]:
+    """What a record says of the phases that were accepted although the code changed."""
+    return [f"{phase.name}: kept although the code changed since" for phase in phases if was_accepted(phase)]
 
 
 def run_phase(phase: Phase, work: Callable[[Path], None]) -> Path:

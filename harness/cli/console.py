@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
+
+
+LISTING_WIDTH = 200
+"""Columns of a listing where it doesn't go to a terminal."""
+
+
+def listing_console() -> Console:
+    """Where a wide table goes: as wide as the terminal, and where there is none wide enough that nothing is cut."""
+    return Console(width=None if sys.stdout.isatty() else LISTING_WIDTH)
 
 
 def say(console: Console, line: str) -> None:

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.cli import detectors_fetch, detectors_import, detectors_parity, detectors_show
-from harness.cli.console import say
+from harness.cli.console import listing_console, say
 from harness.cli.options import Json
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ app.command("import", epilog=detectors_import.EPILOG)(detectors_import.import_pu
 app.command("fetch", epilog=detectors_fetch.EPILOG)(detectors_fetch.fetch)
 app.command("parity", epilog=detectors_parity.EPILOG)(detectors_parity.parity)
 app.command(epilog=detectors_show.EPILOG)(detectors_show.show)
-
-LISTING_WIDTH = 200
-"""Columns of the listing where it doesn't go to a terminal."""
 
 MICRO = "_micro"
 """How the names of the variants end that are small enough to be checked on a CPU in minutes."""
@@ -46,7 +43,7 @@ def list_detectors(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps({"detectors": rows, "upstream": bridges}))
         return
-    console = Console(width=None if sys.stdout.isatty() else LISTING_WIDTH)
+    console = listing_console()
     table = listing("detector", "family", "datasets: parameters", "licence", "parity", "year", "paper")
     for row in rows:
         if "problem" not in row:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,16 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from harness.cli.console import say
+from harness.cli.console import listing_console, say
 from harness.cli.options import Json
 
 if TYPE_CHECKING:
     from harness.weights.cache import WeightsCard
 
 app = typer.Typer(add_completion=False, help="Pretrained backbone weights and their cache.")
-
-LISTING_WIDTH = 200
-"""Columns of the listing where it doesn't go to a terminal."""
 
 
 @app.command("list", epilog="Example: samiro-bench weights list")
@@ -60,7 +56,7 @@ def list_weights(as_json: Json = False) -> None:
         held = row["cached"]
         cached = "no" if held is None else f"sha256 {held['sha256'][:12]}{'' if held['published'] else ', unconfirmed'}"
         table.add_row(row["backbone"], row["imagenet"], cached, row["licence"], row["data"], row["sources"][0])
-    console = Console(width=None if sys.stdout.isatty() else LISTING_WIDTH)
+    console = listing_console()
     console.print(table)
     say(console, f"cache: {weights_folder()}")
 

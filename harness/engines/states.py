@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, TypeAdapter
 
 from harness.files.stored import write_json
-from harness.files.validation import read_list
+from harness.files.validation import read_stored_list
 
 
 class JobState(BaseModel):
@@ -37,7 +37,7 @@ def states_file(folder: Path) -> Path:
 def read_states(path: Path) -> dict[str, JobState]:
     """Job -> what was said of it last; empty where there is no file. InputError if it can't be read."""
     mending = "see that none of the suite's jobs is queued any more, then delete it"
-    return read_list(path, STATES, "jobs", mending) or {}
+    return read_stored_list(path, STATES, "jobs", mending) or {}
 
 
 def write_states(path: Path, states: Mapping[str, JobState]) -> None:

@@ -21,7 +21,7 @@ KEY = "key '"
 
 
 LIST_LIMIT = 64 << 20
-"""Bytes of what `read_list` reads: a line a job, of which a suite has some thousand."""
+"""Bytes of what `read_stored_list` reads: a line a job, of which a suite has some thousand."""
 
 WORDS = {
     **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
@@ -60,7 +60,7 @@ def first_complaint(model: type[BaseModel], error: ValidationError, *, under: st
     return f"{KEY}{path}': {message}{shown}" if path else f"{message}{shown}"
 
 
-def read_list(
+def read_stored_list(
     path: Path, adapter: TypeAdapter[Stored], what: str, mending: str, limit: int = LIST_LIMIT
 ) -> Stored | None:
     """What a program keeps as JSON in a small file, or None where there is no such file.

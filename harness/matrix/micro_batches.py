@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from harness.engines.base import Outcome
 from harness.errors import InputError
 from harness.files.stored import sha256_of_json, write_json
-from harness.files.validation import read_list
+from harness.files.validation import read_stored_list
 from harness.matrix.fitting import check_micro_batches
 from harness.records.record import Identity
 from harness.suite import Cell, Choice, Suite, cells_of, with_micro_batch
@@ -47,7 +47,7 @@ def reductions_file(results: Path, suite: str) -> Path:
 def read_reductions(results: Path, suite: str) -> dict[str, Reduction]:
     """The reductions of a suite by `pair_key`; none where there is no file. InputError if it can't be read."""
     path = reductions_file(results, suite)
-    return read_list(path, REDUCTIONS, "micro-batches", "delete it, and `bench` finds out again what fits") or {}
+    return read_stored_list(path, REDUCTIONS, "micro-batches", "delete it, and `bench` finds out again what fits") or {}
 
 
 def pair_key(identity: Identity) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from harness.cell.keys import records_folder
-from harness.files.validation import read_list
+from harness.files.validation import read_stored_list
 from harness.records.record import read_sound_records
 from harness.report.arms import row_key, variants
 from harness.suite import ScoredCell, Suite, tier_of
@@ -76,7 +76,10 @@ def outcomes_file(results: Path, suite: str) -> Path:
 
 def read_outcomes(results: Path, suite: str) -> dict[str, str]:
     """Job -> why it didn't end well when it last ran."""
-    return read_list(outcomes_file(results, suite), OUTCOMES, "outcomes", "delete it, the next `bench` writes it") or {}
+    return (
+        read_stored_list(outcomes_file(results, suite), OUTCOMES, "outcomes", "delete it, the next `bench` writes it")
+        or {}
+    )
 
 
 def last_outcomes(results: Path, suite: str) -> dict[str, str]:

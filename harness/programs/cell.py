@@ -23,7 +23,7 @@ from harness.cell.keys import (
     score_phase,
     set_orphans_aside,
 )
-from harness.cell.phases import Phase, run_phase, was_accepted
+from harness.cell.phases import Phase, flags_of_kept, run_phase
 from harness.cell.run import worked_on
 from harness.datasets.base import Dataset, reader_module
 from harness.datasets.predictions import keep_predictions
@@ -222,7 +222,7 @@ def record_program(results: Path, cell: ProgramCell) -> Record:
     phases, own = program_phases(results, cell), form_part(cell)
     said = [read_json(phases.predict[name].folder / PREDICT) for name in cell.evaluations]
     evaluations, submissions = assemble_evaluations(results, cell, phases)
-    flags = [f"{phase.name}: kept although the code changed since" for phase in phases.all() if was_accepted(phase)]
+    flags = flags_of_kept(phases.all())
     program = Artefact(
         kind="program",
         name=cell.identity.detector,

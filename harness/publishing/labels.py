@@ -17,7 +17,7 @@ from harness.datasets.base import Dataset, open_dataset, read_bytes
 from harness.errors import InputError
 from harness.files.arrays import DAMAGE, Arrays, read_arrays, write_arrays
 from harness.files.validation import plain_complaint
-from harness.publishing.sums import RESTORE
+from harness.publishing.checksums import RESTORE
 from harness.records.counts import Stored
 from harness.rendered.dataset import label_dataset
 from harness.rendered.spec import FORMS, RenderSpec, dataset_key, gives_labels_of

@@ -11,8 +11,8 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.files.stored import read_bounded
+from harness.publishing.checksums import RESTORE
 from harness.publishing.frames import plain_file
-from harness.publishing.sums import RESTORE
 from harness.records.record import Record
 from harness.report.text import counted
 

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter
 
 from harness.errors import InputError
 from harness.files.stored import write_json
-from harness.files.validation import read_list
-from harness.publishing.sums import RESTORE
+from harness.files.validation import read_stored_list
+from harness.publishing.checksums import RESTORE
 
 MISSING_FILE = "missing.json"
 """Of a publication of chosen cells; one of the whole suite has none."""
@@ -32,4 +32,4 @@ def read_missing(folder: Path) -> tuple[str, ...]:
     path = folder / MISSING_FILE
     if path.is_symlink():
         raise InputError(f"{path}: a link, and a publication has none; {RESTORE}")
-    return read_list(path, LINES, "missing rows", RESTORE, LIMIT) or ()
+    return read_stored_list(path, LINES, "missing rows", RESTORE, LIMIT) or ()

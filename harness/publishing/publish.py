@@ -21,13 +21,13 @@ from harness.files.stored import write_text
 from harness.matrix.plan import Plan, refuse_unavailable
 from harness.matrix.recorded import SuiteCells, lacking_rows
 from harness.matrix.run import records_of
+from harness.publishing.checksums import SUMS_FILE, write_sums
 from harness.publishing.kept import check_kept
 from harness.publishing.labels import labels_name, opened, pack_labels, unpack_labels
 from harness.publishing.logs import TRAINING, copy_log, log_path
 from harness.publishing.missing import MISSING_FILE, read_missing, write_missing
 from harness.publishing.pictures import median_images, overlay_sheet
 from harness.publishing.site import SITE, write_site
-from harness.publishing.sums import SUMS_FILE, write_sums
 from harness.publishing.tables import TABLES, write_tables
 from harness.publishing.verify import verify
 from harness.records.record import Evaluation, Record, Submission, read_checked_counts, read_records, write_record

@@ -20,8 +20,8 @@ import yaml
 from harness.errors import InputError
 from harness.files.stored import read_bounded
 from harness.files.yaml import parse_yaml
+from harness.publishing.checksums import SUMS_FILE
 from harness.publishing.statement import STATEMENT_FILE, SUITE_FILE
-from harness.publishing.sums import SUMS_FILE
 from harness.publishing.tables import TABLES
 from harness.records.counts import AccuracyCounts, OverlapCounts
 

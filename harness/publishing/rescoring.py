@@ -19,8 +19,8 @@ from harness.files.scratch import scratch_folder
 from harness.files.stored import canonical_json, sha256_of_file
 from harness.lanes import Lane
 from harness.metrics.canvas import LANE_WIDTH
+from harness.publishing.checksums import RESTORE
 from harness.publishing.labels import doubt_of, labels_name, laid_out, unpack_labels
-from harness.publishing.sums import RESTORE
 from harness.records.counts import UNNAMED, Counts, ScopeScores, read_counts, scope_scores
 from harness.records.record import Evaluation, Record, Submission, counts_path
 from harness.scoring import SCORINGS, scoring_on

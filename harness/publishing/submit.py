@@ -13,6 +13,7 @@ from harness.errors import InputError
 from harness.files.validation import validated
 from harness.matrix.plan import CellState, Plan
 from harness.matrix.recorded import failed_seeds
+from harness.publishing.checksums import write_sums
 from harness.publishing.demands import demands_of
 from harness.publishing.examine import read_statement, statement_of
 from harness.publishing.expected import record_faults
@@ -20,7 +21,6 @@ from harness.publishing.publish import board_of, check_target, fill_rows, replac
 from harness.publishing.quarantine import FOLDERS, TOP, Bounds
 from harness.publishing.review import Review, review_as
 from harness.publishing.statement import SLUG, SUITE_FILE, Statement, write_statement
-from harness.publishing.sums import write_sums
 from harness.records.record import Record, read_record
 from harness.report.text import counted
 

@@ -17,6 +17,7 @@ from harness.errors import InputError, did_you_mean
 from harness.files.scratch import scratch_folder
 from harness.files.stored import sha256_of_json
 from harness.publishing.agreement import disagreements
+from harness.publishing.checksums import RESTORE, changed_files, read_sums
 from harness.publishing.copies import copies
 from harness.publishing.logs import absent_logs, log_faults
 from harness.publishing.missing import read_missing
@@ -32,7 +33,6 @@ from harness.publishing.rescoring import (
 )
 from harness.publishing.site import PAGE, page_of
 from harness.publishing.starts import unlike_starts
-from harness.publishing.sums import RESTORE, changed_files, read_sums
 from harness.publishing.tables import write_tables
 from harness.records.record import Evaluation, ReadRecord, Record, Submission, read_any_record
 from harness.records.text import read_text

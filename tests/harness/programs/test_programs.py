@@ -57,7 +57,7 @@ def test_a_program_has_one_row_a_dataset_scored_from_the_files_that_it_wrote(fol
     (kept,) = (results / "suite" / "cells").glob("*/predict-test/exchange")
     assert "program.log" in os.listdir(kept)
     assert "predictions" not in os.listdir(kept), "the archive holds them"
-    monkeypatch.setattr("harness.programs.cell.was_accepted", lambda phase: phase.name == "predict-test")
+    monkeypatch.setattr("harness.cell.phases.was_accepted", lambda phase: phase.name == "predict-test")
     (cell,) = program_cells(load_suite(str(folder / "suite.yaml")))
     assert record_program(results, cell).flags == ("predict-test: kept although the code changed since",)
 

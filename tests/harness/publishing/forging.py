@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.datasets.predictions import pack_predictions, predictions_sha256, unpack_predictions
+from harness.publishing.checksums import write_sums
 from harness.publishing.examine import Verdict, statement_of
 from harness.publishing.quarantine import Bounds
 from harness.publishing.statement import SUITE_FILE, Statement, write_statement
-from harness.publishing.sums import write_sums
 from harness.publishing.tables import write_tables
 from harness.records.record import Record, identity_hash, read_records, write_record
 from harness.report.leaderboard import leaderboard

@@ -11,8 +11,8 @@ import pytest
 
 from harness.errors import InputError
 from harness.matrix.plan import Plan
+from harness.publishing.checksums import write_sums
 from harness.publishing.publish import between, check_target, publish_tables, replaced
-from harness.publishing.sums import write_sums
 from harness.publishing.verify import Verification
 from harness.suite import load_suite
 

@@ -15,10 +15,10 @@ from harness.datasets.predictions import pack_predictions, predictions_sha256, u
 from harness.files.stored import sha256_of_file
 from harness.lanes import Lane
 from harness.publishing import examine as examining
+from harness.publishing.checksums import write_sums
 from harness.publishing.examine import examine
 from harness.publishing.expected import ExpectedSuite
 from harness.publishing.labels import unpack_labels
-from harness.publishing.sums import write_sums
 from harness.records.counts import read_counts, scope_scores, write_counts
 from harness.records.record import Evaluation, Record, read_records, write_record
 from tests.harness.publishing.forging import BOUNDS, LABELS, PREDICTIONS, changed, evaluated, sealed, told

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from harness.errors import InputError
+from harness.publishing.checksums import write_sums
 from harness.publishing.examine import examine
 from harness.publishing.expected import ExpectedSuite
 from harness.publishing.labels import unpack_labels
 from harness.publishing.quarantine import Bounds, read_strange_yaml
 from harness.publishing.statement import STATEMENT_FILE, SUITE_FILE
-from harness.publishing.sums import write_sums
 from tests.harness.publishing.forging import BOUNDS, LABELS, PREDICTIONS, RECORD, sealed, told
 
 pytestmark = pytest.mark.usefixtures("labelled_once")

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from harness.publishing import examine as examining
+from harness.publishing.checksums import write_sums
 from harness.publishing.copies import copies, known_predictions, traces
 from harness.publishing.examine import examine
 from harness.publishing.expected import FOREIGN, ExpectedSuite
 from harness.publishing.rescoring import ABSENT
 from harness.publishing.review import review
 from harness.publishing.statement import SUITE_FILE
-from harness.publishing.sums import write_sums
 from harness.records.record import Record, Submission, identity_hash, read_records, write_record
 from tests.harness.publishing.forging import (
     BOUNDS,

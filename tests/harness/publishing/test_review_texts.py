@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from harness.publishing.checksums import write_sums
 from harness.publishing.examine import Verdict, examine
 from harness.publishing.expected import ExpectedSuite
 from harness.publishing.review import Review, lines_of, to_summary
 from harness.publishing.statement import STATEMENT_FILE, Statement
 from harness.publishing.submissions import to_index
-from harness.publishing.sums import write_sums
 from tests.harness.publishing.forging import BOUNDS, changed, sealed, told
 
 pytestmark = pytest.mark.usefixtures("labelled_once")

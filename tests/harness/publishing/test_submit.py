@@ -11,10 +11,10 @@ import pytest
 
 from harness.cli.main import main
 from harness.files.yaml import read_yaml
+from harness.publishing.checksums import write_sums
 from harness.publishing.demands import demands_of
 from harness.publishing.statement import STATEMENT_FILE
 from harness.publishing.submit import PARTS
-from harness.publishing.sums import write_sums
 from harness.suite import Choice, cells_of, load_suite
 from tests.harness.example_records import measured
 

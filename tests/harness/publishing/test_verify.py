@@ -14,8 +14,8 @@ import pytest
 
 from harness.errors import InputError
 from harness.files.stored import sha256_of_file
+from harness.publishing.checksums import RESTORE, SUMS_FILE, write_sums
 from harness.publishing.publish import publish_tables
-from harness.publishing.sums import RESTORE, SUMS_FILE, write_sums
 from harness.publishing.verify import record_faults, verify
 from harness.records.counts import read_counts, write_counts
 from harness.records.record import read_any_record, write_record

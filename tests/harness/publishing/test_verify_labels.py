@@ -16,9 +16,9 @@ from harness.datasets.predictions import unpack_predictions
 from harness.errors import InputError
 from harness.files.arrays import write_arrays
 from harness.files.stored import sha256_of_file
+from harness.publishing.checksums import write_sums
 from harness.publishing.labels import laid_out, unpack_labels
 from harness.publishing.rescoring import LabelSource, scored_again
-from harness.publishing.sums import write_sums
 from harness.publishing.verify import verify
 from harness.records.counts import scope_scores, write_counts
 from harness.records.record import read_any_record, write_record

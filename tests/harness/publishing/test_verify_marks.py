@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from harness.publishing.checksums import write_sums
 from harness.publishing.copies import copies
 from harness.publishing.oracles import several_weights
 from harness.publishing.starts import unlike_starts
-from harness.publishing.sums import write_sums
 from harness.publishing.verify import verify
 from harness.records.record import Record, counts_path, read_any_record, read_records, write_record
 from tests.harness.publishing.forging import MINI, backwards, hashed_again

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.datasets.predictions import pack_predictions, predictions_sha256, unpack_predictions
+from harness.publishing.checksums import write_sums
 from harness.publishing.labels import laid_out, unpack_labels
 from harness.publishing.rescoring import ABSENT, LabelSource
-from harness.publishing.sums import write_sums
 from harness.publishing.verify import rows_of, verify
 from harness.records.record import Submission, counts_path, identity_hash, read_any_record, write_record
 from tests.harness.publishing.forging import LABELS, evaluated, hashed_again

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InputError
-from harness.publishing.sums import SUMS_FILE, changed_files, read_sums, write_sums
+from harness.publishing.checksums import SUMS_FILE, changed_files, read_sums, write_sums
 
 
 @pytest.fixture
