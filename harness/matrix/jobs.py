@@ -7,6 +7,7 @@ from functools import partial
 
 from harness.cell.artefacts import build_oracle, build_rendering, oracle_name, oracle_phase, rendering_phase
 from harness.cell.assembly import time_and_record
+from harness.cell.keys import scored_datasets
 from harness.cell.phases import phase_state
 from harness.cell.run import run_cell
 from harness.engines.base import Job, Resources
@@ -25,7 +26,14 @@ def jobs_of(plan: Plan) -> tuple[Job, ...]:
         untrained = state.states[0][1].state != "done"
         if not untrained:
             resources = replace(resources, cache_gigabytes=0.0)  # only a training keeps images
+        oracle = None
+        if isinstance(cell, Cell) and untrained and cell.oracle is not None and cell.oracle_dataset is not None:
+            oracle = oracle_phase(plan.results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
+        unmade = oracle is not None and phase_state(oracle).state != "done"
+        read = scored_datasets(cell)
         for name, part in cell.datasets.items():
+            if name not in read and not unmade:
+                continue  # the images of an oracle that is made
             job = rendering_job(plan, name, part)
             if job is not None:
                 jobs.setdefault(job.name, job)
@@ -34,27 +42,26 @@ def jobs_of(plan: Plan) -> tuple[Job, ...]:
             task = partial(run_program_cell, plan.results, cell)
             jobs[cell.id] = Job(cell.id, task, tuple(needs), exclusive=True, resources=resources)
             continue
-        if untrained and cell.oracle is not None and cell.oracle_dataset is not None:
-            phase = oracle_phase(plan.results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
-            if phase_state(phase).state != "done":
-                name = f"oracle {phase.name}"
-                task = partial(
-                    build_oracle,
-                    plan.results,
-                    oracle_name(cell),
-                    cell.oracle,
-                    cell.oracle_dataset,
-                    plan.suite.training,
-                    name,
-                )
-                jobs.setdefault(name, Job(name, task, tuple(needs), resources=resources_of(plan.suite)))
-                needs.append(name)
+        if unmade:
+            job = oracle_job(plan, cell, tuple(needs))
+            jobs.setdefault(job.name, job)
+            needs.append(job.name)
         if any(phase_state(phase).state != "done" for phase in state.phases.all()[:-1]):
             jobs[cell.id] = Job(cell.id, partial(run_cell, plan.results, cell), tuple(needs), resources=resources)
             needs.append(cell.id)
         timing, task = f"time {cell.id}", partial(time_and_record, plan.results, cell)
         jobs[timing] = Job(timing, task, tuple(needs), exclusive=True, resources=resources)
     return tuple(jobs.values())
+
+
+def oracle_job(plan: Plan, cell: Cell, needs: tuple[str, ...]) -> Job:
+    """The job that pre-trains the oracle of a cell."""
+    assert cell.oracle is not None
+    assert cell.oracle_dataset is not None
+    phase = oracle_phase(plan.results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
+    name, training = f"oracle {phase.name}", plan.suite.training
+    task = partial(build_oracle, plan.results, oracle_name(cell), cell.oracle, cell.oracle_dataset, training, name)
+    return Job(name, task, needs, resources=resources_of(plan.suite))
 
 
 def rendering_job(plan: Plan, name: str, part: DatasetPart) -> Job | None:

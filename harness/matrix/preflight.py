@@ -18,7 +18,7 @@ from harness.datasets.images import read_size
 from harness.errors import InputError
 from harness.lanes import plain_geometry
 from harness.matrix.budget import Cost, costs_of
-from harness.matrix.plan import AnyCell, Plan
+from harness.matrix.plan import AnyCell, CellState, Plan
 from harness.matrix.pricing import Price, Rates, priced, recorded_rates
 from harness.programs.cell import ProgramCell
 from harness.suite import Cell, DatasetPart, Suite
@@ -35,7 +35,7 @@ BYTES_A_PIXEL = 0.27
 class Need:
     """Something that has to be there. `detail` says what was found or, if it is missing, what to do about it."""
 
-    kind: Literal["data", "weights", "program", "disk", "memory"]
+    kind: Literal["data", "weights", "checkpoint", "program", "disk", "memory"]
     name: str
     missing: bool
     detail: str
@@ -83,7 +83,14 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
     meanwhile = max((price.training_bytes for price in prices.values()), default=0)
     disk = disk_need(plan.suite, left, plan.results, kept, meanwhile)
     return Preflight(
-        (*data, *weights_needs(untrained), *program_needs(left), *memory_needs(untrained, training_images), disk),
+        (
+            *data,
+            *weights_needs(untrained),
+            *checkpoint_needs(plan.pending),
+            *program_needs(left),
+            *memory_needs(untrained, training_images),
+            disk,
+        ),
         prices,
         recorded.problems,
         costs_of(plan, prices),
@@ -111,6 +118,24 @@ def weights_needs(cells: Iterable[Cell]) -> list[Need]:
                 detail = state.fix or f"{state.path}, sha256 {state.sha256}"
                 needs.setdefault(state.name, Need("weights", state.name, state.state == "missing", detail))
     return list(needs.values())
+
+
+def checkpoint_needs(pending: Iterable[CellState]) -> list[Need]:
+    """The checkpoints that are gone of cells that are trained, but not yet predicted or timed: freed, or left on another machine."""
+    needs = []
+    for state in pending:
+        (train, trained), *others = state.states
+        unmade = [
+            phase.name for phase, stand in others if stand.state != "done" and not phase.name.startswith("score-")
+        ]
+        checkpoint = train.folder / "checkpoint.safetensors"
+        if isinstance(state.cell, Cell) and trained.state == "done" and unmade and not checkpoint.is_file():
+            detail = (
+                f"{checkpoint} is gone, and {unmade[0]} needs it; bring it back, leave the cell out by --skip, or move {train.folder} "
+                "away: the cell is trained anew then"
+            )
+            needs.append(Need("checkpoint", state.cell.id, True, detail))
+    return needs
 
 
 def program_needs(cells: Iterable[AnyCell]) -> list[Need]:

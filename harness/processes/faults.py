@@ -38,6 +38,14 @@ LOST_LOADER = "DataLoader worker (pid"
 a process while it lived is told without an id: `Caught RuntimeError in DataLoader worker process 0`.
 """
 
+IN_LOADER = re.compile(r"^Caught \w+ in DataLoader worker process \d+\.")
+"""How torch begins to tell of an error in a process that loads data; the error itself is the last line of a traceback."""
+
+FULL_SHARED_MEMORY = re.compile(
+    r"unable to (write to file|allocate shared memory|open shared memory object)[^\n]*</?torch_"
+)
+"""How torch says that batches found no room in shared memory."""
+
 STORED_ERROR = re.compile(r"os error (\d+)|Os \{ code: (\d+)")
 """How safetensors, which is Rust, words an error of the system."""
 
@@ -71,7 +79,8 @@ class Fault:
 
 def fault_of(error: BaseException) -> Fault:
     """The fault that an exception, or what it was raised from, is."""
-    kind: FaultKind = "input" if isinstance(error, InputError) else "error"
+    # Shared memory is as large as a machine, or a container, was set up with: the same again ends the same.
+    kind: FaultKind = "input" if isinstance(error, InputError) or is_full_shared_memory(error) else "error"
     for cause in causes(error):
         if isinstance(cause, OutOfMemory):
             return Fault("memory", str(cause))
@@ -90,7 +99,12 @@ def worded(error: BaseException) -> str:
     elif isinstance(error, OSError) and error.errno is not None and error.filename:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"
     else:
-        text = f"{type(error).__name__}: {error}"
+        told = str(error)
+        text = f"{type(error).__name__}: {told}"
+        if IN_LOADER.match(told):
+            text = f"in a process that loads data: {told.strip().splitlines()[-1]}"
+        if is_full_shared_memory(error):
+            text += "; there is too little shared memory (/dev/shm) for the batches: give it more, or the suite fewer workers"
     return " ".join(text.split())
 
 
@@ -110,6 +124,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
     )
+
+
+def is_full_shared_memory(error: BaseException) -> bool:
+    """Whether an exception says that shared memory, through which batches come from the processes that load them, was full."""
+    return isinstance(error, RuntimeError | OSError) and FULL_SHARED_MEMORY.search(str(error)) is not None
 
 
 def is_lost_loader(error: BaseException) -> bool:

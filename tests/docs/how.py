@@ -146,7 +146,7 @@ HOW: dict[str, How] = {
     "make setup && .venv/bin/pip install --constraint constraints.txt --editable '.[slurm]'": Elsewhere(NETWORK),
     "samiro-bench plan paper": Here(slow=True),
     "samiro-bench plan rendered --tier A --probe": Elsewhere("times trainings of full-size detectors, on a GPU"),
-    "timeout --signal INT 500 samiro-bench bench rendered --tier A --only 'detector=resa_*,seed=0' --yes": Elsewhere(
+    "timeout --signal INT 500 samiro-bench bench rendered --tier A --only 'detector=resa_*,method=baseline,seed=0' --yes": Elsewhere(
         "trains a full-size detector, on a GPU"
     ),
     "samiro-bench bench paper --engine slurm --resources hours=12,slurm.partition=gpu-low,slurm.qos=scavenger": Dry(),

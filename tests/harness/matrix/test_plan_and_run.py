@@ -24,7 +24,7 @@ from harness.matrix.plan import make_plan, prerequisites
 from harness.matrix.recorded import failed_seeds, read_outcomes
 from harness.matrix.run import Recording, run
 from harness.suite import Cell, Choice, cells_of, load_suite, with_resources
-from tests.benchmarks.finished import finished
+from tests.benchmarks.finished import finish, finished
 from tests.harness.engines.notes import Notes
 
 
@@ -244,3 +244,16 @@ def test_an_edit_of_what_images_and_taps_come_from_makes_target_statistics_stale
         fingerprint.code_of.cache_clear()
     assert state.state == "stale"
     assert [name for name in state.changed if name.endswith(edited)] == list(state.changed) != []
+
+
+def test_the_images_of_an_oracle_that_is_made_are_not_rendered_again(tmp_path: Path) -> None:
+    suite, choice = load_suite("rendered-reduced"), Choice(seeds=1)
+    plan = make_plan(suite, tmp_path, choice)
+    everything = {job.name.split(" ")[0]: job for job in jobs_of(plan)}
+    assert "elsewhere" in {job.name.removeprefix("render ") for job in jobs_of(plan)}
+    assert "render elsewhere" in everything["oracle"].needs
+    for phase, _ in plan.artefacts:
+        if phase.folder.parent.name == "oracle":
+            finish(phase)
+    rendered = [job.name for job in jobs_of(make_plan(suite, tmp_path, choice)) if job.name.startswith("render")]
+    assert rendered == ["render hard"]

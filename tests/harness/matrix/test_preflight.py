@@ -15,7 +15,7 @@ from harness.errors import InputError
 from harness.matrix.plan import make_plan
 from harness.matrix.preflight import BYTES_A_PIXEL, data_needs, disk_need, memory_needs, preflight, splits_of
 from harness.suite import Choice, Suite, cells_of, load_suite
-from tests.benchmarks.finished import finish
+from tests.benchmarks.finished import finish, finished
 
 REAL = """
 title: Real
@@ -189,3 +189,15 @@ def test_a_crop_that_shows_nothing_of_the_frame_is_refused_by_its_key(tmp_path: 
     (tmp_path / "crop.yaml").write_text(REAL.replace("ufldv2_micro:", f"ufldv2_micro: {{input: {{crop: {crop}}}}}"))
     with pytest.raises(InputError, match=r"detectors.ufldv2_micro.input.*no part of a frame of 590x1640"):
         cells_of(load_suite(str(tmp_path / "crop.yaml")))
+
+
+def test_a_checkpoint_that_did_not_come_along_is_missed_before_anything_is_rendered(tmp_path: Path) -> None:
+    """Of a cell whose record is whole nobody needs it; one that was cut off in its time measurement would begin and fail."""
+    whole = finished(tmp_path, 1)
+    for state in whole.cells:
+        (state.states[0][0].folder / "checkpoint.safetensors").unlink()
+    cut_off = whole.cells[1]
+    shutil.rmtree(cut_off.states[-1][0].folder)
+    (need,) = preflight(make_plan(load_suite("mini"), tmp_path, Choice(seeds=1))).missing
+    assert (need.kind, need.name) == ("checkpoint", cut_off.cell.id)
+    assert f"{cut_off.states[0][0].folder}/checkpoint.safetensors is gone, and time needs it" in need.detail

@@ -103,3 +103,26 @@ def test_an_error_of_the_system_is_found_in_what_safetensors_says(tmp_path: Path
     assert full is not None
     assert full.errno == errno.ENOSPC
     assert stored_error(SafetensorError("header too large"), "x") is None
+
+
+def test_too_little_shared_memory_is_told_as_that_and_not_tried_again() -> None:
+    """The words of torch 2.13 and 2.11, from a process that loads data."""
+    traceback = (
+        "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  ...\n"
+    )
+    for said in (
+        "unable to allocate shared memory(shm) for file </torch_18544_3603287196_0>: No space left on device (28)",
+        "unable to write to file </torch_1_2_3>: No space left on device (28)",
+    ):
+        fault = fault_of(RuntimeError(f"{traceback}RuntimeError: {said}\n"))
+        assert fault.kind == "input"
+        assert fault.message.startswith(
+            f"in a process that loads data: RuntimeError: {said}; there is too little shared memory"
+        )
+
+
+def test_an_error_in_a_process_that_loads_data_is_told_by_its_own_line() -> None:
+    error = ValueError(
+        "Caught ValueError in DataLoader worker process 3.\nOriginal Traceback ...\n\nValueError: no lane\n"
+    )
+    assert fault_of(error) == Fault("error", "in a process that loads data: ValueError: no lane")
