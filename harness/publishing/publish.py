@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from harness.cell.artefacts import open_part, rendering_phase
 from harness.cell.keys import CellPhases, records_folder
 from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.predictions import PREDICTIONS_FILE, predictions_sha256, unpack_predictions
-from harness.errors import InputError, InputWarning
+from harness.errors import InputError
 from harness.files.scratch import scratch_folder
 from harness.files.stored import write_text
 from harness.matrix.plan import Plan, refuse_unavailable
@@ -63,13 +62,13 @@ def publish(plan: Plan, target: Path, readme: Path | None, whole: SuiteCells | N
     whole: all cells of the suite, where the plan has chosen ones: tables and page tell which of them are missing.
 
     The folder `target` is replaced as a whole, by a rename. InputError if a cell has no record, if its archived predictions are not
-    the recorded ones, if `target` holds anything that isn't a publication, or cells of the suite that aren't chosen, or if the README
-    has no markers. A warning where cells were made by other code than there is now: nobody can make them again from this one.
+    the recorded ones, if cells were made by other code than there is now and nobody accepted that, if `target` holds anything that
+    isn't a publication, or cells of the suite that aren't chosen, or if the README has no markers.
     """
     whole = whole or plan.expected
     refuse_unavailable(plan)
-    warn_of_stale(plan)
     records = records_of(plan)
+    refuse_unaccepted(plan, records)
     missing = [state.cell.id for state in plan.cells if not any(record.id == state.cell.id for record in records)]
     if missing:
         raise InputError(
@@ -89,13 +88,24 @@ def publish(plan: Plan, target: Path, readme: Path | None, whole: SuiteCells | N
     return sorted(path for path in target.rglob("*") if path.is_file()) + ([readme] if readme else [])
 
 
-def warn_of_stale(plan: Plan) -> None:
-    """Say of how many cells other code, or other options, made what is published, and why of the first."""
-    stale = [state for state in plan.cells if state.state == "stale"]
-    if stale:
-        told = f"{len(stale)} of {counted(len(plan.cells), 'cell')} made by other code than there is now"
-        remedy = "`bench --redo-stale` makes them again, `bench --accept-stale` keeps them and flags their rows"
-        warnings.warn(f"{told}: {stale[0].cell.id}: {stale[0].why}; {remedy}", InputWarning, stacklevel=2)
+def refuse_unaccepted(plan: Plan, records: Sequence[Record]) -> None:
+    """InputError if other code, or other options, made some of what would be published: nobody can make it again from this code, and
+    tables don't tell it. Accepted rows have a flag in their records and count as made.
+    """
+    stale = [(state.cell.id, state.why) for state in plan.cells if state.state == "stale"]
+    shared = [(phase.folder.as_posix(), state.reason) for phase, state in plan.artefacts if state.state == "stale"]
+    if not stale and not shared:
+        return
+    name, why = (stale or shared)[0]
+    commit = next((record.environment.commit for record in records if record.id == name), None)
+    what = f"{len(stale)} of {counted(len(plan.cells), 'cell')}" if stale else counted(len(shared), "shared artefact")
+    keep = "`bench --accept-stale` keeps them and flags their rows" if plan.stale else ""
+    ways = [
+        "`bench --redo-stale` makes them again",
+        *([keep] if keep else []),
+        f"or publish at the commit that they were made at{f', {commit}' if commit else ''}",
+    ]
+    raise InputError(f"{name}: {why} ({what} made by other code or options than there are now); {', '.join(ways)}")
 
 
 def board_of(plan: Plan, records: Sequence[Record], missing: Sequence[str] = ()) -> Leaderboard:

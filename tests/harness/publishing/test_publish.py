@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from harness.cell.keys import cell_phases
+from harness.cell.phases import PhaseState
 from harness.errors import InputError
-from harness.matrix.plan import Plan
+from harness.matrix.plan import CellState, Plan
 from harness.publishing.checksums import write_sums
-from harness.publishing.publish import between, check_target, publish_tables, replaced
+from harness.publishing.publish import between, check_target, publish_tables, refuse_unaccepted, replaced
 from harness.publishing.verify import Verification
-from harness.suite import load_suite
+from harness.records.record import Record
+from harness.suite import cells_of, load_suite
 
 BEGIN, END = "<!-- leaderboard:mini -->", "<!-- /leaderboard:mini -->"
 
@@ -44,6 +47,47 @@ def test_nothing_takes_the_place_of_runs_or_of_what_holds_them(
     check_target(plan, Path("runs/mini"))
     with pytest.raises(InputError, match=f"{target}: runs live there or below"):
         check_target(plan, Path(target))
+
+
+def a_plan(tmp_path: Path, *states: PhaseState, shared: PhaseState | None = None) -> Plan:
+    """A plan of cells of the mini suite whose trainings stand so."""
+    suite = load_suite("mini")
+    cells = []
+    for cell, state in zip(cells_of(suite), states, strict=False):
+        phases = cell_phases(tmp_path, cell, {"roads": "key"})
+        cells.append(CellState(cell, phases, ((phases.train, state),), recorded=True))
+    artefacts = () if shared is None else ((cells[0].phases.train, shared),)
+    return Plan(suite, tmp_path, tuple(cells), artefacts)
+
+
+@pytest.mark.parametrize(
+    ("stands", "keeps"),
+    [
+        (PhaseState("stale", "other code: harness/training/loop.py"), True),
+        (PhaseState("missing", "made with other options: seed", obsolete=True), False),
+    ],
+    ids=["of other code", "of other options"],
+)
+def test_cells_that_nobody_accepted_are_refused_with_the_first_of_them_the_reason_and_the_ways_out(
+    tmp_path: Path, record: Record, stands: PhaseState, keeps: bool
+) -> None:
+    plan = a_plan(tmp_path, PhaseState("done"), stands, stands)
+    name = plan.cells[1].cell.id
+    with pytest.raises(InputError) as caught:
+        refuse_unaccepted(plan, [record.model_copy(update={"id": name})])
+    said = str(caught.value)
+    assert said.startswith(
+        f"{name}: train: {stands.reason} (2 of 3 cells made by other code or options than there are now)"
+    )
+    assert "`bench --redo-stale` makes them again" in said
+    assert ("`bench --accept-stale` keeps them and flags their rows" in said) == keeps
+    assert said.endswith(f"or publish at the commit that they were made at, {record.environment.commit}")
+
+
+def test_an_artefact_of_other_code_that_cells_share_is_refused_and_what_is_done_is_not(tmp_path: Path) -> None:
+    refuse_unaccepted(a_plan(tmp_path, PhaseState("done"), shared=PhaseState("done")), [])
+    with pytest.raises(InputError, match=r"train: other code \(1 shared artefact made by other code"):
+        refuse_unaccepted(a_plan(tmp_path, PhaseState("done"), shared=PhaseState("stale", "other code")), [])
 
 
 def files_in(folder: Path) -> dict[Path, bytes]:
