@@ -106,6 +106,26 @@ def absent_logs(folder: Path, records: Sequence[Record]) -> list[str]:
     )
 
 
+def late_logs(folder: Path, records: Sequence[Record]) -> list[str]:
+    """A line if logs are there that don't begin at step 1, as every training's does: somebody cut them, and how it began can't be seen.
+
+    Logs that are none are passed over: `log_faults` tells them.
+    """
+    there = [record for record in records if record.training and plain_file(log_path(folder, record))]
+    late = []
+    for record in there:
+        try:
+            if not first_losses(log_path(folder, record)):
+                late.append(record.id)
+        except InputError:
+            continue
+    return (
+        [f"training log of {len(late)} of {counted(len(there), 'row')} doesn't begin at step 1, the first is {late[0]}"]
+        if late
+        else []
+    )
+
+
 def of_steps(entries: Iterator[Any]) -> list[Any]:
     """The entries that tell of a step."""
     return [entry for entry in entries if tells_of_step(entry)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from harness.publishing.logs import first_losses, log_path
 from harness.records.record import Record
 from harness.report.arms import arms_of, why_not_paired
 from harness.report.rows import baselines_of
+from harness.report.text import counted
+
+NO_START = "without a log from step 1 on"
+UNLIKE_MACHINES = "of unlike torch, CPU or device"
+NO_CPU = "of another device than a CPU"
 
 
 def unlike_starts(folder: Path, records: Sequence[Record]) -> Iterator[str]:
@@ -18,6 +24,44 @@ def unlike_starts(folder: Path, records: Sequence[Record]) -> Iterator[str]:
     Looked at are pairs that one kind of CPU and one torch trained by a method that leaves the detector's first pass as it is. There the
     losses are equal to the last bit; unlike ones are those of other weights or other data, as where seeds were named anew.
     """
+    for record, other in pairs_of(records):
+        if why_not_comparable(record, other) is not None:
+            continue
+        try:
+            ours, theirs = (first_losses(log_path(folder, one)) for one in (record, other))
+        except InputError as error:
+            yield str(error)
+            continue
+        # A loss that only the method has is its own; one that only the baseline has was renamed.
+        for name in (name for name in theirs if ours and ours.get(name) != theirs[name]):
+            yield (
+                f"{record.id} and {other.id}, said to be a pair, began with unlike losses: {name!r} of step 1 is "
+                f"{ours.get(name)} and {theirs[name]}"
+            )
+            break
+
+
+def unseen_starts(folder: Path, records: Sequence[Record]) -> list[str]:
+    """A line if some pairs can't be looked at by `unlike_starts`: how many, why, and which is the first.
+
+    Whoever named seeds anew may have brought that about. Pairs of methods that change the first pass aren't meant: the suite fixes
+    those.
+    """
+    pairs = list(pairs_of(records))
+    unseen = [(record, why) for record, other in pairs if (why := why_unseen(folder, record, other)) is not None]
+    reasons = ", ".join(f"{count} {why}" for why, count in Counter(why for _, why in unseen).items())
+    return (
+        [
+            f"how {len(unseen)} of {counted(len(pairs), 'pair')} began can't be looked at: {reasons}; the first is of "
+            f"{unseen[0][0].id}"
+        ]
+        if unseen
+        else []
+    )
+
+
+def pairs_of(records: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
+    """Each record of a method whose first pass is its baseline's, with that of the baseline that it is paired with."""
     arms, _ = arms_of(records)
     baselines = {key: same[0] for key, same in baselines_of(arms).items() if len(same) == 1}
     for arm in arms:
@@ -26,28 +70,31 @@ def unlike_starts(folder: Path, records: Sequence[Record]) -> Iterator[str]:
         others = {record.identity.seed: record for record in baselines[arm.pairs_with].records}
         for record in arm.records:
             other = others.get(record.identity.seed)
-            if other is None or why_not_paired(record, other) is not None or not begin_alike(record, other):
-                continue
-            try:
-                ours, theirs = (first_losses(log_path(folder, one)) for one in (record, other))
-            except InputError as error:
-                yield str(error)
-                continue
-            for name in (name for name in theirs if name in ours and ours[name] != theirs[name]):
-                yield (
-                    f"{record.id} and {other.id}, said to be a pair, began with unlike losses: {name!r} of step 1 is "
-                    f"{ours[name]} and {theirs[name]}"
-                )
-                break
+            if (
+                other is not None
+                and why_not_paired(record, other) is None
+                and leaves_the_first_pass(record.identity.method_configuration)
+            ):
+                yield record, other
 
 
-def begin_alike(record: Record, baseline: Record) -> bool:
-    """Whether the first losses of a pair are equal by right: on one kind of CPU, with one torch, and no gate in the stream that does
-    anything yet.
-    """
+def why_unseen(folder: Path, record: Record, baseline: Record) -> str | None:
+    """Why it can't be looked at how a pair began, None if it can."""
+    why = why_not_comparable(record, baseline)
+    if why is not None:
+        return why
+    try:
+        return None if all(first_losses(log_path(folder, one)) for one in (record, baseline)) else NO_START
+    except InputError:
+        return NO_START
+
+
+def why_not_comparable(record: Record, baseline: Record) -> str | None:
+    """Why the first losses of a pair may differ by right, None if they are equal: on one kind of CPU, with one torch."""
     one, other = record.environment, baseline.environment
-    on_one_machine = (one.device, one.cpu, one.torch) == (other.device, other.cpu, other.torch) and one.device == "CPU"
-    return on_one_machine and leaves_the_first_pass(record.identity.method_configuration)
+    if (one.device, one.cpu, one.torch) != (other.device, other.cpu, other.torch):
+        return UNLIKE_MACHINES
+    return None if one.device == "CPU" else NO_CPU
 
 
 def leaves_the_first_pass(method: Mapping[str, object]) -> bool:

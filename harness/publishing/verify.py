@@ -19,7 +19,7 @@ from harness.files.stored import sha256_of_json
 from harness.publishing.agreement import disagreements
 from harness.publishing.checksums import RESTORE, changed_files, read_sums
 from harness.publishing.copies import copies
-from harness.publishing.logs import absent_logs, log_faults
+from harness.publishing.logs import absent_logs, late_logs, log_faults
 from harness.publishing.missing import read_missing
 from harness.publishing.oracles import several_weights
 from harness.publishing.rescoring import (
@@ -32,7 +32,7 @@ from harness.publishing.rescoring import (
     scored_again,
 )
 from harness.publishing.site import PAGE, page_of
-from harness.publishing.starts import unlike_starts
+from harness.publishing.starts import unlike_starts, unseen_starts
 from harness.publishing.tables import write_tables
 from harness.records.record import Evaluation, ReadRecord, Record, Submission, read_any_record
 from harness.records.text import read_text
@@ -60,8 +60,8 @@ class Checked:
 class Verification:
     """Everything that was looked at. rows: every evaluation of every record. tables: those made again. files: only those at fault.
 
-    marks: what a reader should know though nothing differs, a line each: copies, pairs whose trainings began unlike each other,
-    trainings without a log, and oracles of several weights.
+    marks: what a reader should know though nothing differs, a line each: copies, pairs whose trainings began unlike each other
+    or where that can't be seen, trainings without a log or with one that was cut, and oracles of several weights.
     """
 
     rows: tuple[Checked, ...]
@@ -100,7 +100,14 @@ def verify(folder: Path) -> Verification:
             records.append(read.record)
             rows += rows_of(folder, path, read, labels)
     began = (inside(folder, line) for line in unlike_starts(folder, records))
-    marks = (*copies(records, {}), *began, *absent_logs(folder, records), *several_weights(records))
+    marks = (
+        *copies(records, {}),
+        *began,
+        *absent_logs(folder, records),
+        *late_logs(folder, records),
+        *unseen_starts(folder, records),
+        *several_weights(records),
+    )
     return Verification(tuple(rows), checked_tables(folder, records, unread), files, marks)
 
 

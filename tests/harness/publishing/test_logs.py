@@ -83,7 +83,10 @@ def test_rows_without_a_log_are_marked_and_differ_in_nothing(mini: Path) -> None
     hashed_again(mini)
     found = verify(mini)
     assert found.sound
-    assert found.marks == (f"no training log of 1 of 2 rows, the first is {records[1].id}",)
+    assert found.marks == (
+        f"no training log of 1 of 2 rows, the first is {records[1].id}",
+        f"how 1 of 1 pair began can't be looked at: 1 without a log from step 1 on; the first is of {records[1].id}",
+    )
     assert absent_logs(mini, [record.model_copy(update={"training": None}) for record in records]) == []
 
 

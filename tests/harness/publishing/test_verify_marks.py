@@ -13,8 +13,9 @@ import pytest
 
 from harness.publishing.checksums import write_sums
 from harness.publishing.copies import copies
+from harness.publishing.logs import late_logs
 from harness.publishing.oracles import several_weights
-from harness.publishing.starts import unlike_starts
+from harness.publishing.starts import unlike_starts, unseen_starts
 from harness.publishing.verify import verify
 from harness.records.record import Record, counts_path, read_any_record, read_records, write_record
 from tests.harness.publishing.forging import MINI, backwards, hashed_again
@@ -52,6 +53,8 @@ def test_no_publication_here_is_marked(
     records = read_records(folder / "records")
     assert copies(records, {}) == []
     assert list(unlike_starts(folder, records)) == []
+    assert unseen_starts(folder, records) == []
+    assert late_logs(folder, records) == []
     assert list(several_weights(records)) == []
 
 
@@ -139,25 +142,26 @@ def altered(record: Record, environment: Mapping[str, str], method: Mapping[str,
 
 
 @pytest.mark.parametrize(
-    ("method", "both", "compared"),
+    ("method", "both", "compared", "why"),
     [
-        ({"method": {"gate": "cbam", "attention": "none"}}, {}, True),
-        ({"method": {"gate": "cbam", "site": "regularizer"}}, {}, True),
-        ({"method": {"gate": "cbam"}}, {}, False),
-        ({"environment": {"cpu": "another"}}, {}, False),
-        ({"environment": {"torch": "another"}}, {}, False),
-        ({"environment": {"device": "a GPU"}}, {}, False),
-        ({}, {"environment": {"device": "a GPU"}}, False),
-        ({"threads": 2}, {}, False),
+        ({"method": {"gate": "cbam", "attention": "none"}}, {}, True, None),
+        ({"method": {"gate": "cbam", "site": "regularizer"}}, {}, True, None),
+        ({"method": {"gate": "cbam"}}, {}, False, None),
+        ({"environment": {"cpu": "another"}}, {}, False, "of unlike torch, CPU or device"),
+        ({"environment": {"torch": "another"}}, {}, False, "of unlike torch, CPU or device"),
+        ({"environment": {"device": "a GPU"}}, {}, False, "of unlike torch, CPU or device"),
+        ({}, {"environment": {"device": "a GPU"}}, False, "of another device than a CPU"),
+        ({"threads": 2}, {}, False, None),
     ],
     ids=[
         "no gates", "gates outside the stream", "gates that are not neutral at first", "on two machines", "of two torches",
         "of a GPU and a CPU", "of one GPU", "of other threads",
     ],
 )  # fmt: skip
-def test_first_losses_are_compared_only_where_they_are_equal_by_right(
-    two_seeds: Path, method: dict[str, Any], both: dict[str, Any], compared: bool
+def test_first_losses_are_compared_only_where_they_are_equal_by_right_and_how_many_are_not_is_told(
+    two_seeds: Path, method: dict[str, Any], both: dict[str, Any], compared: bool, why: str | None
 ) -> None:
+    """Nothing is told of pairs that the table names as none, and of methods whose first pass is their own: the suite fixes those."""
     other_losses(two_seeds)
     records = read_records(two_seeds / "records")
     assert len(list(unlike_starts(two_seeds, records))) == 2
@@ -167,13 +171,40 @@ def test_first_losses_are_compared_only_where_they_are_equal_by_right(
         for record in records
     ]
     assert len(list(unlike_starts(two_seeds, changed))) == (2 if compared else 0)
+    first = min(record.id for record in changed if record.identity.method == "samiro")
+    assert unseen_starts(two_seeds, changed) == (
+        [f"how 2 of 2 pairs began can't be looked at: 2 {why}; the first is of {first}"] if why else []
+    )
 
 
-def test_logs_that_begin_later_are_not_compared(two_seeds: Path) -> None:
-    other_losses(two_seeds)
-    for log in (two_seeds / "training").glob("*.jsonl"):
-        log.write_text(log.read_text().replace('"step": 1,', '"step": 11,', 1))
-    assert list(unlike_starts(two_seeds, read_records(two_seeds / "records"))) == []
+def test_a_log_whose_first_line_was_cut_is_marked_with_the_pairs_that_it_hides(two_seeds: Path) -> None:
+    """Seeds of one arm named anew, and the line that gives it away left out."""
+    first, second = sorted((two_seeds / "training").glob("*-samiro-*.jsonl"))
+    log = first.read_text().splitlines(keepends=True)
+    first.write_text("".join(log[1:]))
+    write_sums(two_seeds)
+    records = read_records(two_seeds / "records")
+    assert list(unlike_starts(two_seeds, records)) == []
+    told = (
+        f"training log of 1 of 4 rows doesn't begin at step 1, the first is {first.stem}",
+        f"how 1 of 2 pairs began can't be looked at: 1 without a log from step 1 on; the first is of {first.stem}",
+    )
+    found = verify(two_seeds)
+    assert found.sound
+    assert found.marks == told
+    second.write_text(second.read_text().replace('"step": 1,', '"step": 11,', 1))
+    assert late_logs(two_seeds, records)[0].startswith("training log of 2 of 4 rows")
+    assert unseen_starts(two_seeds, records)[0].startswith("how 2 of 2 pairs began can't be looked at: 2 without")
+
+
+@pytest.mark.parametrize("method", ["baseline", "samiro"])
+def test_a_first_loss_under_another_name_is_an_unlike_start(two_seeds: Path, method: str) -> None:
+    for log in (two_seeds / "training").glob(f"*-{method}-*.jsonl"):
+        first, *rest = log.read_text().splitlines()
+        log.write_text("\n".join([first.replace('"row_location"', '"rows"'), *rest]))
+    told = list(unlike_starts(two_seeds, read_records(two_seeds / "records")))
+    assert len(told) == 2
+    assert all("of step 1 is None and" in line for line in told)
 
 
 def test_unlike_first_losses_are_marked_and_nothing_else_differs(mini: Path) -> None:
@@ -194,5 +225,6 @@ def test_a_log_that_is_none_is_named(two_seeds: Path) -> None:
     log.write_text("[" * 100_000)
     (told,) = unlike_starts(two_seeds, read_records(two_seeds / "records"))
     assert told.startswith(f"{log}: not the log of a training")
+    assert late_logs(two_seeds, read_records(two_seeds / "records")) == [], "what isn't one is told as a fault"
     log.unlink()
     assert list(unlike_starts(two_seeds, read_records(two_seeds / "records"))) == []
