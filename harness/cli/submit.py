@@ -34,7 +34,8 @@ def submit(
     """Pack the finished cells of your runs of SUITE into OUT/SUITE/NAME, for a pull request; reviews it as CI will.
 
     It holds records, counts, predictions, logs of trainings, rendered labels, tables, the suite's file and a statement of who you are;
-    no images, no checkpoints, and no labels of licensed datasets. What you submit is under Apache-2.0.
+    no images, no checkpoints, and no labels of licensed datasets. What you submit is under Apache-2.0. There is no --seeds: which seeds
+    a suite has is fixed in its file, and finished cells of others are named and left out.
     """
     from harness.matrix.plan import make_plan
     from harness.publishing.submit import submit as submit_plan
@@ -54,6 +55,7 @@ def lines_of(made: Submitted) -> list[str]:
     return [
         *told(made.files),
         *(f"not finished, so left out: {cell}" for cell in made.left_out),
+        *(f"finished, but not taken: {line}" for line in made.not_taken),
         *review_lines([made.review]),
         "next, on a branch of your fork that changes nothing else:",
         f"  git switch -c {branch}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -17,8 +17,9 @@ from pydantic import Field, ValidationError
 
 from harness.errors import InputError
 from harness.files.validation import plain_complaint
-from harness.publishing.copies import copies
+from harness.publishing.copies import Known, copies
 from harness.publishing.expected import ExpectedSuite, clipped, record_faults, unlike
+from harness.publishing.incomplete import missing_faults, what_is_left_out
 from harness.publishing.labels import labels_name, unpack_labels
 from harness.publishing.logs import TRAINING
 from harness.publishing.quarantine import Bounds, archive_faults, read_strange_yaml, shown, tree_faults
@@ -37,13 +38,16 @@ LONGEST = 300
 
 
 class Task(Stored):
-    """What the examining process is asked. known: predictions of others (`harness.publishing.copies`)."""
+    """What the examining process is asked. known: predictions of others; places: when archives of its own came to the branch
+    (`harness.publishing.copies`).
+    """
 
     folder: str
     name: str
     expected: ExpectedSuite
     bounds: Bounds
-    known: dict[str, str] = Field(default={})
+    known: dict[str, Known] = Field(default={})
+    places: dict[str, int] = Field(default={})
 
 
 class Verdict(Stored):
@@ -62,11 +66,16 @@ class Verdict(Stored):
 
 
 def examine(
-    folder: Path, name: str, suite: ExpectedSuite, bounds: Bounds, known: Mapping[str, str] = MappingProxyType({})
+    folder: Path,
+    name: str,
+    suite: ExpectedSuite,
+    bounds: Bounds,
+    known: Mapping[str, Known] = MappingProxyType({}),
+    places: Mapping[str, int] = MappingProxyType({}),
 ) -> Verdict:
     """Examine the submission `name` to a suite. Each step presumes that those before it found nothing wrong.
 
-    known: predictions of others, of which copies are marked.
+    known: predictions of others, of which copies are marked. places: when its own archives came, of those that came already.
     """
     reasons = tree_faults(folder, bounds) or archive_faults(folder, bounds)
     if reasons:
@@ -85,7 +94,7 @@ def examine(
         reasons += [f"records/{record.id}.json: {fault}" for fault in faults]
         marks += found
     reasons = reasons or arms_of(records)[1] or stray_files(folder, records, suite)
-    reasons = reasons or list(label_faults(folder, suite))
+    reasons = reasons or [*label_faults(folder, suite), *missing_faults(folder, records, suite)]
     if reasons:
         return refused(reasons, who, contact)
     found_rows = verify(folder)
@@ -96,7 +105,7 @@ def examine(
         return refused(reasons, who, contact)
     unverified = [row.told[0] for row in found_rows.rows if row.outcome == "unverified"]
     marks += [f"{count} unverified here: {told}" for told, count in Counter(unverified).items()]
-    marks += [*found_rows.marks, *copies(records, known), *what_is_left_out(records, suite)]
+    marks += [*found_rows.marks, *copies(records, known, places), *what_is_left_out(records, suite)]
     return Verdict(
         reasons=(),
         marks=tuple(told_of([*dict.fromkeys(marks)])),
@@ -213,24 +222,6 @@ def label_faults(folder: Path, suite: ExpectedSuite) -> Iterator[str]:
                 yield f"labels/{path.name}: {unlike(key, getattr(facts, key), getattr(expected, key))}"
 
 
-def what_is_left_out(records: Sequence[Record], suite: ExpectedSuite) -> list[str]:
-    """What of the suite isn't in a submission: cells, and seeds of rows that are in it."""
-    there: dict[tuple[str, str, str], set[int]] = defaultdict(set)
-    for record in records:
-        there[record.identity.dataset, record.identity.detector, record.identity.method].add(record.identity.seed)
-    cells = [cell.identity for cell in suite.cells]
-    done = sum(cell.seed in there.get((cell.dataset, cell.detector, cell.method), ()) for cell in cells)
-    told = [] if done == len(cells) else [f"part of the suite: {done} of {len(cells)} cells"]
-    known = {cell.detector for cell in cells}
-    for (dataset, detector, method), seeds in there.items():
-        alike = [cell for cell in cells if (cell.dataset, cell.method) == (dataset, method)]
-        # A detector from elsewhere owes the seeds that the suite's own have.
-        whole = {cell.seed for cell in alike if cell.detector == detector or detector not in known}
-        if seeds < whole:
-            told.append(f"{detector}, {method} on {dataset}: {len(seeds)} of the suite's {len(whole)} seeds")
-    return told
-
-
 def limit(what: int, amount: int) -> None:
     """Lower a limit of this process, unless it is lower already."""
     hard = resource.getrlimit(what)[1]
@@ -244,7 +235,7 @@ def main(read: Callable[[], str] = sys.stdin.read) -> int:
     limit(resource.RLIMIT_AS, task.bounds.memory_bytes)
     limit(resource.RLIMIT_FSIZE, task.bounds.unpacked_bytes)
     limit(resource.RLIMIT_CORE, 0)
-    verdict = examine(Path(task.folder), task.name, task.expected, task.bounds, task.known)
+    verdict = examine(Path(task.folder), task.name, task.expected, task.bounds, task.known, task.places)
     print(verdict.model_dump_json())
     return 0
 

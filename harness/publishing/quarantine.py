@@ -21,11 +21,12 @@ from harness.errors import InputError
 from harness.files.stored import read_bounded
 from harness.files.yaml import parse_yaml
 from harness.publishing.checksums import SUMS_FILE
+from harness.publishing.missing import MISSING_FILE
 from harness.publishing.statement import STATEMENT_FILE, SUITE_FILE
 from harness.publishing.tables import TABLES
 from harness.records.counts import AccuracyCounts, OverlapCounts
 
-TOP = frozenset({STATEMENT_FILE, SUITE_FILE, SUMS_FILE, *TABLES})
+TOP = frozenset({STATEMENT_FILE, SUITE_FILE, SUMS_FILE, MISSING_FILE, *TABLES})
 FOLDERS = {"records": (".json", ".counts.npz"), "predictions": (".npz",), "labels": (".npz",), "training": (".jsonl",)}
 """The folders of a submission and how the names of their files end."""
 

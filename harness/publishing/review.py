@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import InputError
-from harness.publishing.copies import known_predictions
+from harness.publishing.copies import known_predictions, places_of
 from harness.publishing.demands import demands_of
 from harness.publishing.examine import Task, Verdict, refused, told_of
 from harness.publishing.quarantine import Bounds, tree_faults
@@ -70,7 +70,12 @@ def review_as(suite: str, name: str, folder: Path, bounds: Bounds) -> Review:
     if faults:
         return Review(suite, name, refused(faults))
     task = Task(
-        folder=str(place), name=name, expected=expected, bounds=bounds, known=known_predictions(RESULTS, suite, name)
+        folder=str(place),
+        name=name,
+        expected=expected,
+        bounds=bounds,
+        known=known_predictions(RESULTS, suite, name),
+        places=places_of(RESULTS, suite, name, place),
     )
     return Review(suite, name, asked(task))
 
@@ -149,6 +154,11 @@ def to_summary(reviews: Sequence[Review]) -> str:
 def marked(review: Review, mark: str) -> Review:
     """A review with a mark more, before its others."""
     return replace(review, verdict=review.verdict.model_copy(update={"marks": (mark, *review.verdict.marks)}))
+
+
+def refused_besides(review: Review, reason: str) -> Review:
+    """A review with a reason against the submission before all else that was found."""
+    return replace(review, verdict=review.verdict.model_copy(update={"reasons": (reason, *review.verdict.reasons)}))
 
 
 def refusal(suite: str, name: str, reasons: Sequence[str]) -> Review:

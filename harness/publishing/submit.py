@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +16,16 @@ from harness.matrix.plan import CellState, Plan
 from harness.matrix.recorded import failed_seeds
 from harness.publishing.checksums import write_sums
 from harness.publishing.demands import demands_of
-from harness.publishing.examine import read_statement, statement_of
-from harness.publishing.expected import record_faults
+from harness.publishing.examine import statement_of
+from harness.publishing.expected import ExpectedSuite, record_faults
+from harness.publishing.incomplete import missing_rows, row_of
+from harness.publishing.missing import write_missing
 from harness.publishing.publish import board_of, check_target, fill_rows, replaced
 from harness.publishing.quarantine import FOLDERS, TOP, Bounds
 from harness.publishing.review import Review, review_as
+from harness.publishing.senders import check_sender
 from harness.publishing.statement import SLUG, SUITE_FILE, Statement, write_statement
-from harness.records.record import Record, read_record
+from harness.records.record import Record, read_record, read_sound_records
 from harness.report.text import counted
 
 PARTS = frozenset({*TOP, *FOLDERS})
@@ -29,10 +33,13 @@ PARTS = frozenset({*TOP, *FOLDERS})
 
 @dataclass(frozen=True)
 class Submitted:
-    """A submission that was packed. left_out: the ids of cells that aren't finished. review: what CI will say of it."""
+    """A submission that was packed. left_out: the ids of cells that aren't finished. not_taken: finished cells that aren't in it, a
+    line for each reason. review: what CI will say of it.
+    """
 
     folder: Path
     left_out: tuple[str, ...]
+    not_taken: tuple[str, ...]
     review: Review
 
     @property
@@ -69,25 +76,13 @@ def submit(plan: Plan, name: str, who: str, contact: str, out: Path) -> Submitte
     check_target(plan, target, PARTS)
     check_sender(target, statement)
     with replaced(target) as folder:
-        pack(replace(plan, cells=finished), records, statement, folder)
+        pack(replace(plan, cells=finished), records, statement, missing_rows(records, expected), folder)
         found = review_as(plan.suite.name, name, folder, Bounds(seconds=None))
         if not found.accepted:
             raise InputError(f"not packed, for its review refuses it: {found.verdict.reasons[0]}")
     packed = {state.cell.id for state in finished}
-    return Submitted(target, tuple(cell.id for cell in plan.all_cells if cell.id not in packed), found)
-
-
-def check_sender(target: Path, statement: Statement) -> None:
-    """InputError if the submission that lies in `target` is somebody else's; one without a sound statement is nobody's."""
-    try:
-        before = read_statement(target)
-    except InputError:
-        return
-    if (before.who, before.contact) != (statement.who, statement.contact):
-        raise InputError(
-            f"{target}: is there already, of {before.who!a}, {before.contact}; give another name with --as, or move it "
-            "away if it is yours"
-        )
+    unfinished = tuple(cell.id for cell in plan.all_cells if cell.id not in packed)
+    return Submitted(target, unfinished, tuple(not_taken(plan, records, expected)), found)
 
 
 def finished_cells(plan: Plan) -> tuple[CellState, ...]:
@@ -107,9 +102,30 @@ def finished_cells(plan: Plan) -> tuple[CellState, ...]:
     return finished
 
 
-def pack(plan: Plan, records: Sequence[Record], statement: Statement, folder: Path) -> None:
-    """Write a submission into a new folder."""
-    fill_rows(plan, records, board_of(plan, records), folder)
+def not_taken(plan: Plan, packed: Sequence[Record], suite: ExpectedSuite) -> list[str]:
+    """The finished cells of a suite that a submission doesn't take: a line for each reason, with how many and the first.
+
+    Such are seeds beyond those that the suite has, cells of other options than its, and those that the choice leaves out.
+    """
+    done = {(*row_of(record), record.identity.seed) for record in packed}
+    folder, own = records_folder(plan.results, plan.suite.name), {record.id for record in packed}
+    others, _ = read_sound_records(path for path in sorted(folder.glob("*.json")) if path.stem not in own)
+    first: dict[str, str] = {}
+    times: Counter[str] = Counter()
+    for record in others:
+        faults, _ = record_faults(record, suite)
+        if not faults and (*row_of(record), record.identity.seed) in done:
+            continue
+        why = faults[0] if faults else "not among the cells that were chosen"
+        first.setdefault(why, record.id)
+        times[why] += 1
+    return [f"{counted(times[why], 'cell')}: {why}; the first is {name}" for why, name in first.items()]
+
+
+def pack(plan: Plan, records: Sequence[Record], statement: Statement, missing: Sequence[str], folder: Path) -> None:
+    """Write a submission into a new folder. missing: the rows that it lacks, which its tables tell."""
+    fill_rows(plan, records, board_of(plan, records, missing), folder)
+    write_missing(folder, missing)
     shutil.copyfile(plan.suite.file, folder / SUITE_FILE)
     write_statement(folder, statement)
     write_sums(folder)

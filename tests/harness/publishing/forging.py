@@ -8,7 +8,11 @@ from pathlib import Path
 
 from harness.datasets.predictions import pack_predictions, predictions_sha256, unpack_predictions
 from harness.publishing.checksums import write_sums
+from harness.publishing.demands import demands_of
 from harness.publishing.examine import Verdict, statement_of
+from harness.publishing.expected import ExpectedSuite
+from harness.publishing.incomplete import missing_rows
+from harness.publishing.missing import MISSING_FILE, read_missing, write_missing
 from harness.publishing.quarantine import Bounds
 from harness.publishing.statement import SUITE_FILE, Statement, write_statement
 from harness.publishing.tables import write_tables
@@ -36,10 +40,13 @@ def submission(target: Path, *records: str) -> Path:
     return target
 
 
-def sealed(folder: Path, **stated: object) -> None:
-    """Make tables, statement and hashes agree with the records, as a careful forger would."""
+def sealed(folder: Path, suite: ExpectedSuite | None = None, **stated: object) -> None:
+    """Make tables, what is missing of a suite (mini), statement and hashes agree with the records, as a careful forger would."""
     records = read_records(folder / "records")
-    write_tables(folder, leaderboard(records, folder / "records", read_published()))
+    lacking = missing_rows(records, suite or demands_of("mini"))
+    (folder / MISSING_FILE).unlink(missing_ok=True)
+    write_missing(folder, lacking)
+    write_tables(folder, leaderboard(records, folder / "records", read_published(), missing=lacking))
     own = {"suite": "mini", "name": "alice", "who": "Alice Example", "contact": "https://example.org/alice"}
     write_statement(folder, Statement.model_validate({**own, **statement_of(records), **stated}))
     write_sums(folder)
@@ -47,7 +54,10 @@ def sealed(folder: Path, **stated: object) -> None:
 
 def hashed_again(folder: Path) -> None:
     """Make the tables and the hashes of a publication without a page agree with its records."""
-    write_tables(folder, leaderboard(read_records(folder / "records"), folder / "records", read_published()))
+    board = leaderboard(
+        read_records(folder / "records"), folder / "records", read_published(), missing=read_missing(folder)
+    )
+    write_tables(folder, board)
     write_sums(folder)
 
 

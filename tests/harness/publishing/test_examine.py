@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.publishing.examine import LONGEST, REASONS, examine, stray_files, told_of, what_is_left_out
+import pytest
+
+from harness.publishing import examine as examining
+from harness.publishing.checksums import write_sums
+from harness.publishing.examine import LONGEST, REASONS, examine, stray_files, told_of
 from harness.publishing.expected import ExpectedSuite
+from harness.publishing.incomplete import NAMED, missing_rows, what_is_left_out
+from harness.publishing.missing import MISSING_FILE
 from harness.publishing.statement import SUITE_FILE
 from harness.records.record import Record, Submission, read_record
 from tests.harness.publishing.forging import BOUNDS, LABELS, MINI, PREDICTIONS, RECORD, told
@@ -31,9 +38,50 @@ def test_seeds_that_a_row_lacks_are_told_whosever_detector_it_is(suite: Expected
     assert what_is_left_out(of_seeds("resa_micro", range(3)), whole) == []
     assert what_is_left_out([*own, *foreign], whole) == [
         "part of the suite: 2 of 3 cells",
-        "resa_micro, baseline on roads: 2 of the suite's 3 seeds",
-        "mine, baseline on roads: 1 of the suite's 3 seeds",
+        "missing: resa_micro, baseline on roads: no record of seed 1 of 3",
+        "missing: mine, baseline on roads: no record of seeds 1, 2 of 3",
     ]
+
+
+def test_rows_that_a_submission_lacks_are_named_and_so_is_a_detector_that_isnt_there(suite: ExpectedSuite) -> None:
+    """Cherries: without the detector that a method makes worse, and without the baseline."""
+    record = of_seeds("resa_micro", (0,))
+    assert missing_rows(record, suite) == (
+        "ufldv2_micro: no record of any of its 2 cells",
+        "resa_micro, samiro on roads: no record of any seed of 1",
+    )
+    assert missing_rows(of_seeds("mine", (0,)), suite)[-1] == "mine, samiro on roads: no record of any seed of 1"
+
+
+def test_a_review_names_some_missing_rows_and_says_how_many_more_there_are(suite: ExpectedSuite) -> None:
+    (cell, *_) = suite.cells
+    named = [cell.identity.model_copy(update={"detector": f"d{number}"}) for number in range(NAMED + 3)]
+    large = suite.model_copy(update={"cells": tuple(cell.model_copy(update={"identity": one}) for one in named)})
+    told = what_is_left_out(of_seeds("d0", (0,)), large)
+    assert told[0] == f"part of the suite: 1 of {NAMED + 3} cells"
+    assert told[1:] == [
+        *(f"missing: d{number}: no record of any of its 1 cells" for number in range(1, NAMED + 1)),
+        "missing: 2 more rows, which its tables name",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        (None, "missing.json: doesn't say 'ufldv2_micro: no record"),
+        ([], "missing.json: doesn't say 'ufldv2_micro: no record"),
+        (["nothing"], "missing.json: says 'nothing', which isn't so"),
+        ({}, "missing.json: not a readable list of missing rows"),
+    ],
+)
+def test_a_submission_that_doesnt_say_which_rows_it_lacks_is_refused(
+    alice: Path, suite: ExpectedSuite, monkeypatch: pytest.MonkeyPatch, stated: object, said: str
+) -> None:
+    assert "- ufldv2_micro: no record of any of its 2 cells\n" in (alice / "leaderboard.md").read_text()
+    (alice / MISSING_FILE).unlink() if stated is None else (alice / MISSING_FILE).write_text(json.dumps(stated))
+    write_sums(alice)
+    monkeypatch.setattr(examining, "verify", pytest.fail)
+    assert said in told(examine(alice, "alice", suite, BOUNDS))
 
 
 def test_a_row_comes_with_what_it_is_scored_from_and_predictions_for_a_server_and_with_nothing_else(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,19 +15,12 @@ from harness.publishing.examine import Verdict
 from harness.publishing.pull_request import Refused, Submitting, entries_of, extract, replaces_mark, submitting
 from harness.publishing.quarantine import Bounds
 from harness.publishing.review import Review
+from tests.harness.publishing.repositories import committed, git
 
 ROOT = Path(__file__).resolve().parents[3]
 WORKFLOW = ROOT / ".github/workflows/submission.yml"
 ALICE = "results/submissions/mini/alice"
 GOOD = {f"{ALICE}/submission.yaml": "who: me\n", f"{ALICE}/records/a.json": "{}", f"{ALICE}/SHA256SUMS": ""}
-
-
-def git(repository: Path, *words: str, given: bytes | None = None) -> str:
-    settings = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "PATH": os.environ["PATH"]}
-    people = {f"GIT_{who}_{what}": "a@b.example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    done = subprocess.run(["git", *words], cwd=repository, env=settings | people, input=given, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode().strip()
 
 
 @pytest.fixture
@@ -41,17 +32,6 @@ def repository(tmp_path: Path) -> Path:
     committed(place, {"README.md": "hello\n", "results/submissions/mini/bob/submission.yaml": "who: bob\n"})
     git(place, "switch", "--quiet", "--create", "head")
     return place
-
-
-def committed(repository: Path, files: dict[str, str | None]) -> str:
-    """Commit some files; None deletes one."""
-    for name, text in files.items():
-        path = repository / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink() if text is None else path.write_text(text)
-    git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "--message", "change")
-    return git(repository, "rev-parse", "HEAD")
 
 
 def taken(repository: Path, commit: str, place: Path, bounds: Bounds | None = None) -> Path:

@@ -12,7 +12,7 @@ import pytest
 
 from harness.publishing import examine as examining
 from harness.publishing.checksums import write_sums
-from harness.publishing.copies import copies, known_predictions, traces
+from harness.publishing.copies import PUBLISHED, Known, copies, known_predictions, traces
 from harness.publishing.examine import examine
 from harness.publishing.expected import FOREIGN, ExpectedSuite
 from harness.publishing.rescoring import ABSENT
@@ -34,6 +34,8 @@ from tests.harness.publishing.forging import (
     told,
     trained,
 )
+
+ANOTHER = Known(where="mini, another", came=PUBLISHED)
 
 pytestmark = pytest.mark.usefixtures("labelled_once")
 
@@ -63,22 +65,25 @@ def test_rows_of_detectors_from_elsewhere_do_not_make_a_suite_whole(alice: Path,
     )
     two = one.model_copy(update={"identity": one.identity.model_copy(update={"seed": 1})})
     copied(alice, identified(detector="mine", detector_meta={"name": "mine"}))
-    found = examine(alice, "alice", suite.model_copy(update={"cells": (one, two)}), BOUNDS)
+    small = suite.model_copy(update={"cells": (one, two)})
+    sealed(alice, small)
+    found = examine(alice, "alice", small, BOUNDS)
     assert found.reasons == ()
     assert "part of the suite: 1 of 2 cells" in found.marks
+    assert f"missing: mine, {one.identity.method} on roads: no record of seed 1 of 2" in found.marks
     assert any(mark.startswith("equal predictions or sums under several names, 1 times") for mark in found.marks)
 
 
 def test_a_copy_of_published_or_submitted_rows_is_accepted_with_that_said(alice: Path, tmp_path: Path) -> None:
     known = known_predictions(ROOT / "results", "mini", "alice")
     (record,) = read_records(alice / "records")
-    assert known[record.evaluations[0].predictions_sha256] == f"mini, {RECORD}, test"
+    assert known[record.evaluations[0].predictions_sha256] == Known(where=f"mini, {RECORD}, test", came=PUBLISHED)
     found = review(alice)
     assert found.accepted
     said = f"predictions copied or repeated, 1 times: {RECORD}, test are mini, {RECORD}, test"
     assert said in found.verdict.marks
     shutil.copytree(alice, tmp_path / "results/submissions/mini/bob")
-    assert "submissions/mini/bob" in next(iter(known_predictions(tmp_path / "results", "mini", "alice").values()))
+    assert "submissions/mini/bob" in next(iter(known_predictions(tmp_path / "results", "mini", "alice").values())).where
     assert known_predictions(tmp_path / "results", "mini", "bob") == {}
 
 
@@ -110,8 +115,8 @@ def test_predictions_without_a_lane_are_alike_and_nobodys_copies(alice: Path) ->
     (record,) = read_records(alice / "records")
     total = record.evaluations[0].total.model_copy(update={"true_positives": (0,) * 10, "predictions": 0})
     rows = [evaluated(record, total=total)] * 2
-    assert copies(rows, {record.evaluations[0].predictions_sha256: "mini, another"}) == []
-    assert len(copies([record] * 2, {record.evaluations[0].predictions_sha256: "mini, another"})) == 2
+    assert copies(rows, {record.evaluations[0].predictions_sha256: ANOTHER}) == []
+    assert len(copies([record] * 2, {record.evaluations[0].predictions_sha256: ANOTHER})) == 2
 
 
 @pytest.mark.parametrize(
@@ -145,7 +150,7 @@ def test_copies_of_rows_in_accuracy_are_told_where_a_lane_was_found(matched: int
 
 
 def test_rows_that_have_every_sum_of_known_ones_are_told(record: Record) -> None:
-    known = {traces(record.evaluations[0])[-1]: "mini, another"}
+    known = {traces(record.evaluations[0])[-1]: ANOTHER}
     (said,) = copies([evaluated(record, predictions_sha256="b" * 64)], known)
     assert said.endswith(f"{RECORD}, test have every sum of mini, another")
 
@@ -155,7 +160,7 @@ def test_copies_of_predictions_for_a_server_are_told(alice: Path) -> None:
     kept = record.evaluations[0].model_dump(include=set(Submission.model_fields))
     submission = Submission.model_validate(kept | {"why": "labels private"})
     private = record.model_copy(update={"evaluations": (), "submissions": (submission,)})
-    (said,) = copies([private], {submission.predictions_sha256: "mini, another"})
+    (said,) = copies([private], {submission.predictions_sha256: ANOTHER})
     assert said == f"predictions copied or repeated, 1 times: {RECORD}, test are mini, another"
 
 
@@ -163,7 +168,8 @@ def test_known_predictions_are_those_of_the_suites_publication_before_others_bef
     for place in ("submissions/mini/bob", "transfer", "mini"):
         (tmp_path / place / "records").mkdir(parents=True)
         shutil.copy(ROOT / f"results/mini/records/{RECORD}.json", tmp_path / place / "records")
-        assert set(known_predictions(tmp_path, "mini", "alice").values()) == {f"{place}, {RECORD}, test"}
+        known = known_predictions(tmp_path, "mini", "alice").values()
+        assert {one.where for one in known} == {f"{place}, {RECORD}, test"}
 
 
 def test_rows_of_another_suite_are_refused_by_key(tmp_path: Path, suite: ExpectedSuite) -> None:
@@ -273,9 +279,10 @@ def test_pairs_that_began_unlike_are_accepted_with_that_said(tmp_path: Path, sui
     sealed(folder)
     found = examine(folder, "alice", suite, BOUNDS)
     assert found.reasons == ()
-    (unlike, part) = found.marks
+    (unlike, part, missing) = found.marks
     assert "said to be a pair, began with unlike losses" in unlike
     assert part == "part of the suite: 2 of 4 cells"
+    assert missing == "missing: ufldv2_micro: no record of any of its 2 cells"
 
 
 def test_records_of_another_version_are_refused_by_name(alice: Path, suite: ExpectedSuite) -> None:

@@ -15,6 +15,7 @@ from harness.publishing.checksums import write_sums
 from harness.publishing.demands import demands_of
 from harness.publishing.statement import STATEMENT_FILE
 from harness.publishing.submit import PARTS
+from harness.records.record import identity_hash, read_record, write_record
 from harness.suite import Choice, cells_of, load_suite
 from tests.harness.example_records import measured
 
@@ -105,7 +106,12 @@ def test_finished_cells_are_packed_and_accepted_and_what_to_do_next_is_said(
     assert any(line.startswith(f"wrote {record}, ") for line in lines)
     assert any(line.startswith("not finished, so left out: roads-ufldv2_micro-baseline-s1-") for line in lines)
     assert "tiny/alice: ACCEPTED: 1 of 1 row verified" in lines
-    assert "- ufldv2_micro, baseline on roads: 1 of the suite's 2 seeds" in lines
+    lacking = "ufldv2_micro, baseline on roads: no record of seed 1 of 2"
+    assert f"- missing: {lacking}" in lines
+    assert f"\n- {lacking}\n" in (folder / "leaderboard.md").read_text(), (
+        "its tables don't look like those of the whole"
+    )
+    assert json.loads((folder / "missing.json").read_text()) == [lacking]
     assert "  git add results/submissions/tiny/alice" in lines
     stated = read_yaml(folder / STATEMENT_FILE)
     assert (stated["who"], stated["cells"], stated["metrics"]) == (
@@ -187,6 +193,29 @@ def test_failed_cells_are_named_and_can_be_left_out(runs: Path, capsys: pytest.C
     assert main(["submit", "tiny", *WHO]) == 2
     assert "1 cell failed: ufldv2_micro, baseline on roads, seed 1: out of memory" in capsys.readouterr().err
     assert main(["submit", "tiny", *WHO, "--skip", "seed=1"]) == 0
+
+
+def test_finished_cells_that_are_not_taken_are_named_with_the_reason(
+    runs: Path, suites: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of `bench --seeds`, say, more seeds are there than the suite has."""
+    (path,) = (runs / "tiny/records").glob("*.json")
+    record = read_record(path)
+    for seed in (1, 2, 3):
+        identity = record.identity.model_copy(update={"seed": seed})
+        name = f"roads-ufldv2_micro-baseline-s{seed}-{identity_hash(identity)[:10]}"
+        write_record(path.parent, record.model_copy(update={"identity": identity, "id": name}))
+    assert main(["submit", "tiny", *WHO, "--only", "seed=0"]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("finished, but not taken: ")]
+    assert len(said) == 3
+    assert any(
+        "1 cell: not among the cells that were chosen; the first is roads-ufldv2_micro-baseline-s1-" in line
+        for line in said
+    )
+    for seed in (2, 3):
+        assert any(
+            f"1 cell: key 'identity.seed' is {seed}, the suite has 0, 1; the first is roads-" in line for line in said
+        )
 
 
 def test_stale_cells_are_named(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,88 @@
+"""What of its suite isn't in a submission: the suite of this repository says what should be, whatever the submission says of itself."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.matrix.recorded import listed
+from harness.publishing.expected import ExpectedSuite, clipped
+from harness.publishing.missing import MISSING_FILE, read_missing
+from harness.records.record import Record
+from harness.report.text import one_line
+
+NAMED = 8
+"""So many missing rows are named in a review, and how many there are besides. The tables name all."""
+
+
+def missing_rows(records: Sequence[Record], suite: ExpectedSuite) -> tuple[str, ...]:
+    """The rows of a suite of which records lack some seeds or all, a line each; a detector that isn't there at all has one line.
+
+    A detector from elsewhere owes what each of the suite's own has: all methods and seeds.
+    """
+    there = {(*row, record.identity.seed) for record in records for row in [row_of(record)]}
+    owed: dict[str, dict[tuple[str, str], set[int]]] = defaultdict(lambda: defaultdict(set))
+    for cell in suite.cells:
+        one = cell.identity
+        owed[one.detector][one.dataset, one.method].add(one.seed)
+    everything: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for rows in owed.values():
+        for row, seeds in rows.items():
+            everything[row] |= seeds
+    foreign = sorted({record.identity.detector for record in records} - owed.keys())
+    lines = []
+    for detector, rows in [*owed.items(), *((name, everything) for name in foreign)]:
+        done = {key for key in there if key[0] == detector}
+        if not done:
+            lines.append(f"{plain(detector)}: no record of any of its {sum(map(len, rows.values()))} cells")
+            continue
+        for (dataset, method), seeds in rows.items():
+            lacking = sorted(seed for seed in seeds if (detector, dataset, method, seed) not in done)
+            if lacking:
+                plural = "s" if len(lacking) > 1 else ""
+                which = "any seed" if len(lacking) == len(seeds) else f"seed{plural} {listed(lacking)}"
+                lines.append(f"{plain(detector)}, {method} on {dataset}: no record of {which} of {len(seeds)}")
+    return tuple(lines)
+
+
+def plain(name: str) -> str:
+    """A detector's name, which may be a stranger's, as it may stand in a line."""
+    return one_line(name)[:60]
+
+
+def row_of(record: Record) -> tuple[str, str, str]:
+    """(detector, dataset, method) of a record."""
+    return record.identity.detector, record.identity.dataset, record.identity.method
+
+
+def what_is_left_out(records: Sequence[Record], suite: ExpectedSuite) -> list[str]:
+    """What of the suite isn't in a submission: how many of its cells, and the rows by name, NAMED at most."""
+    there = {(*row_of(record), record.identity.seed) for record in records}
+    cells = [cell.identity for cell in suite.cells]
+    done = sum((cell.detector, cell.dataset, cell.method, cell.seed) in there for cell in cells)
+    rows = missing_rows(records, suite)
+    part = [] if done == len(cells) else [f"part of the suite: {done} of {len(cells)} cells"]
+    more = [f"missing: {len(rows) - NAMED} more rows, which its tables name"] if len(rows) > NAMED else []
+    return [*part, *(f"missing: {row}" for row in rows[:NAMED]), *more]
+
+
+def missing_faults(folder: Path, records: Sequence[Record], suite: ExpectedSuite) -> list[str]:
+    """What is wrong with what a submission says that it lacks: its tables say it, so it has to be so."""
+    rows = missing_rows(records, suite)
+    try:
+        stated = read_missing(folder)
+    except InputError as error:
+        return [str(error).replace(f"{folder}/", "")]
+    if stated == rows:
+        return []
+    one, other = ([line for line in lines if line not in others] for lines, others in ((stated, rows), (rows, stated)))
+    wrong = (
+        f"says {clipped(one[0])}, which isn't so"
+        if one
+        else f"doesn't say {clipped(other[0])}"
+        if other
+        else "is in another order"
+    )
+    return [f"{MISSING_FILE}: {wrong}; `samiro-bench submit` writes it, and the tables with it"]
