@@ -74,10 +74,11 @@ def review(
 
 
 def reviews_of_commit(base: str, head: str, bounds: Bounds) -> list[Review]:
-    """The review of what a commit submits; empty where that is nothing."""
+    """The review of what a commit submits; empty where that is nothing. One that changes the sender of what is there is refused."""
     from harness.publishing.pull_request import Refused, commit_of, extract, replaces_mark, submitting
-    from harness.publishing.review import marked, refusal
+    from harness.publishing.review import marked, refusal, refused_besides
     from harness.publishing.review import review as review_folder
+    from harness.publishing.senders import sender_fault, sender_of
 
     here = Path.cwd()
     base, head = commit_of(here, base), commit_of(here, head)
@@ -93,7 +94,12 @@ def reviews_of_commit(base: str, head: str, bounds: Bounds) -> list[Review]:
             where = ("this", "pull request") if found is None else (found.suite, found.name)
             return [refusal(*where, error.reasons)]
         reviewed = review_folder(folder, bounds)
-        return [marked(reviewed, replaces_mark(found)) if found.replaces else reviewed]
+        if not found.replaces:
+            return [reviewed]
+        stated = reviewed.verdict
+        fault = sender_fault(sender_of(here, base, found), stated.who, stated.contact)
+        reviewed = marked(reviewed, replaces_mark(found))
+        return [reviewed if fault is None else refused_besides(reviewed, fault)]
 
 
 def as_object(one: Review) -> dict[str, object]:
