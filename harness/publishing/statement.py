@@ -25,10 +25,12 @@ SLUG = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
 """Names of submissions: they are folders, parts of links and of branches."""
 
 CONTACT = (
-    r"https://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?([/?#][A-Za-z0-9._~/%#?&=+@-]*)?"
-    r"|[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
+    r"https://[^\W_][\w.-]*(:[0-9]{1,5})?([/?#][\w.~/%#?&=+@:;,!'()-]*)?"
+    r"|[^\W_][\w.+'&#%=/!-]*@[^\W_][\w-]*(\.[\w-]+)+"
 )
-"""Addresses of the web and of mail, of plain signs alone: they become links."""
+"""Addresses of the web and of mail, which become links: letters and digits of any script, and the signs that neither Markdown nor a
+spreadsheet takes for its own. What else an address has can be written as %XX.
+"""
 
 HEAD = "# Written by `samiro-bench submit`: who gives these rows, and what they are. docs/publish.md says what is checked.\n"
 
@@ -43,7 +45,10 @@ def visible(text: str) -> str:
 def address(text: str) -> str:
     """The text; ValueError if it is no address of the web or of mail."""
     if not re.fullmatch(CONTACT, text):
-        raise ValueError(f"{text!a:.60} is neither an https:// address nor one of mail")
+        raise ValueError(
+            f"{text!a:.60} is neither an https:// address nor one of mail of letters, digits and the signs that are safe in tables; "
+            "write others of an https:// address as %XX"
+        )
     return text
 
 
