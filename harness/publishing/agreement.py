@@ -1,4 +1,4 @@
-"""Whether what a record says of its training and its thresholds agrees with the identity that it has."""
+"""Whether what a record says of its training, its thresholds and its oracle agrees with the identity that it has."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pydantic import ValidationError
 
 from detectors.programs import ProgramForm
 from harness.publishing.expected import clipped
+from harness.publishing.oracles import oracle_disagreements
 from harness.records.record import Evaluation, Identity, Record, Submission, TrainingCost
 
 
 def disagreements(record: Record) -> Iterator[str]:
     """A line for each key that contradicts the record's identity.
 
-    Else a training of more steps, or a threshold that was chosen on the scored images, would stand under the suite's recipe.
+    Else a training of more steps, a threshold that was chosen on the scored images or another oracle would stand under the suite's.
     """
     identity = record.identity
     if not identity.recipe:
@@ -32,6 +33,7 @@ def disagreements(record: Record) -> Iterator[str]:
     if record.selected_on != chosen:
         yield f"key 'selected_on' is {record.selected_on!a}, keys 'selection' and 'confidence' of the identity give {chosen!a}"
     yield from threshold_disagreements(record, identity.recipe.get("confidence_threshold"))
+    yield from oracle_disagreements(record)
 
 
 def program_disagreements(record: Record) -> Iterator[str]:

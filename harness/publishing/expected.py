@@ -70,7 +70,8 @@ def record_faults(record: Record, suite: ExpectedSuite) -> tuple[list[str], list
             unlike("identity.micro_batch_size", record.identity.micro_batch_size, "that of the suite or less")
         )
     faults += id_faults(record)
-    return [*faults, *step_faults(record, suite), *evaluation_faults(record, cell)], marks
+    faults += [*step_faults(record, suite), *oracle_faults(record, suite), *evaluation_faults(record, cell)]
+    return faults, marks
 
 
 def step_faults(record: Record, suite: ExpectedSuite) -> Iterator[str]:
@@ -85,6 +86,28 @@ def step_faults(record: Record, suite: ExpectedSuite) -> Iterator[str]:
             f"key 'training.steps' is {clipped(training.steps)}, not {clipped(epochs)} epochs of the {images} training images "
             f"of this repository's suite in batches of {clipped(batch_size)}"
         )
+
+
+def oracle_faults(record: Record, suite: ExpectedSuite) -> Iterator[str]:
+    """An oracle that was made of a dataset's training images saw no more of them than there are."""
+    made_of = (unshuffled(record.identity) or {}).get("dataset")
+    names = {cell.identity.dataset for cell in suite.cells if cell.identity.dataset_key == made_of}
+    images = max((suite.training_images[name] for name in names if name in suite.training_images), default=None)
+    for artefact in record.artefacts if images is not None else ():
+        data = artefact.facts.get("data")
+        seen = data.get("images") if artefact.kind == "oracle" and isinstance(data, dict) else None
+        if artefact.kind == "oracle" and not (isinstance(seen, int) and 0 < seen <= images):
+            yield (
+                f"key 'artefacts.oracle.facts.data.images' is {clipped(seen)}, this repository's suite has {images} training "
+                "images that it was made of"
+            )
+
+
+def unshuffled(identity: Identity) -> dict[str, Any] | None:
+    """What an identity says of its oracle; of a shuffled one, what it says of the oracle that is shuffled. None where it has none."""
+    asked = identity.oracle
+    inner = None if asked is None else asked.get("shuffled")
+    return inner if isinstance(inner, dict) else asked
 
 
 def unlike(key: str, submitted: object, expected: object) -> str:

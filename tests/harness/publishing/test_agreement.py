@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from harness.files.stored import sha256_of_json
 from harness.publishing.agreement import disagreements
 from harness.publishing.examine import examine
-from harness.publishing.expected import ExpectedSuite
+from harness.publishing.expected import ExpectedSuite, record_faults
 from harness.publishing.verify import verify
-from harness.records.record import Artefact, Record, Submission, read_records
+from harness.records.record import Artefact, Record, Submission, read_record, read_records
 from tests.harness.publishing.forging import BOUNDS, MINI, RECORD, changed, evaluated, submission, trained
 from tests.harness.publishing.forging import identified as identity_changed
 
@@ -182,3 +183,89 @@ def test_a_threshold_tuned_on_the_scored_images_differs_and_is_refused(tmp_path:
     )
     (reason,) = examine(folder, "alice", suite, BOUNDS).reasons
     assert reason.endswith(row.told[0])
+
+
+def oracle_changed(record: Record, facts: dict[str, Any] | None = None, **update: Any) -> Record:
+    """The record with another oracle among its artefacts."""
+    made = [
+        one.model_copy(update={"facts": one.facts | (facts or {}), **update}) if one.kind == "oracle" else one
+        for one in record.artefacts
+    ]
+    return record.model_copy(update={"artefacts": tuple(made)})
+
+
+def without_oracle(record: Record) -> Record:
+    return record.model_copy(update={"artefacts": tuple(one for one in record.artefacts if one.kind != "oracle")})
+
+
+def longer(record: Record) -> Record:
+    (oracle,) = (one for one in record.artefacts if one.kind == "oracle")
+    return oracle_changed(record, {"configuration": oracle.facts["configuration"] | {"steps": 100_000}})
+
+
+NAMED = "key 'artefacts.oracle."
+
+
+@pytest.mark.parametrize(
+    ("rows", "edit", "said"),
+    [
+        ("mini/records/*-resa_micro-samiro-*", without_oracle, "key 'artefacts' has 0 oracles, but key 'identity.oracle' is one"),
+        ("mini/records/*-resa_micro-samiro-*", longer, f"{NAMED}facts.configuration.steps' is 100000, key 'identity' gives 200"),
+        (
+            "mini/records/*-resa_micro-samiro-*",
+            lambda record: oracle_changed(record, {"steps": 100_000}),
+            f"{NAMED}facts.steps' is 100000, key 'identity' gives 200",
+        ),
+        ("mini/records/*-resa_micro-samiro-*", lambda record: oracle_changed(record, name="big"), f"{NAMED}name' is 'big', key"),
+        ("mini/records/*-resa_micro-samiro-*", lambda record: oracle_changed(record, key="f" * 64), f"{NAMED}key' is 'ffff"),
+        (
+            "mini/records/*-resa_micro-samiro-*",
+            lambda record: identified(record, oracle={"shuffled": "mine"}),
+            "key 'identity.oracle' is {'shuffled': 'mine'}, which tells of none",
+        ),
+        ("ablation/records/*-samiro_shuffled-*", lambda record: oracle_changed(record, key="f" * 64), f"{NAMED}key' is 'ffff"),
+        (
+            "ablation/records/*-samiro_random-*",
+            lambda record: oracle_changed(record, {"steps": 5_000}),
+            f"{NAMED}facts.steps' is 5000, key 'identity' gives 0",
+        ),
+        ("ablation/records/*-samiro_init-*", lambda record: oracle_changed(record, key="f" * 64), f"{NAMED}key' is 'ffff"),
+        (
+            "ablation/records/*-samiro_init-*",
+            lambda record: oracle_changed(record, {"seed": 7}),
+            f"{NAMED}facts.seed' is 7, key 'identity' gives 0",
+        ),
+        (
+            "mini/records/*-resa_micro-baseline-*",
+            lambda record: record.model_copy(update={"artefacts": (*record.artefacts, ORACLE)}),
+            "key 'artefacts' has an oracle, but key 'identity.oracle' is null",
+        ),
+    ],
+)  # fmt: skip
+def test_an_oracle_that_is_not_the_identitys_is_named_by_key(rows: str, edit: Any, said: str) -> None:
+    path = sorted(MINI.parent.glob(f"{rows}.json"))[0]
+    (told,) = disagreements(edit(read_record(path)))
+    assert told.startswith(said)
+
+
+def test_an_oracle_of_published_weights_is_held_to_its_name_and_its_hash(record: Record) -> None:
+    asked = {"configuration": {"name": "timm:resnet18"}, "weights": "resnet18.a1_in1k"}
+    key = sha256_of_json({"name": "timm:resnet18", "weights": "f" * 64})
+    facts = {"weights": "resnet18.a1_in1k"}
+    oracle = Artefact(kind="oracle", name="timm:resnet18", key=key, sha256="f" * 64, facts=facts)
+    made = identified(record, oracle=asked).model_copy(update={"artefacts": (oracle,)})
+    assert list(disagreements(made)) == []
+    (other,) = disagreements(oracle_changed(made, {"weights": "another"}))
+    assert other == f"{NAMED}facts.weights' is 'another', key 'identity' gives 'resnet18.a1_in1k'"
+    (swapped,) = disagreements(oracle_changed(made, sha256="e" * 64))
+    assert swapped.startswith(f"{NAMED}key' is ")
+
+
+@pytest.mark.parametrize(("images", "faults"), [(342, 0), (360, 0), (361, 1), (0, 1), ("many", 1)])
+def test_an_oracle_of_more_images_than_the_suite_trains_on_is_refused(
+    suite: ExpectedSuite, images: Any, faults: int
+) -> None:
+    record = read_record(sorted(MINI.glob("records/*-resa_micro-samiro-*.json"))[0])
+    told, _ = record_faults(oracle_changed(record, {"data": {"images": images, "held_out": 18}}), suite)
+    assert len(told) == faults
+    assert all(f"key 'artefacts.oracle.facts.data.images' is {images!r}, this" in one for one in told)

@@ -75,6 +75,16 @@ def test_an_oracle_of_several_weights_is_marked_with_its_rows(two_seeds: Path) -
     )
 
 
+def test_an_oracle_of_unlike_weights_under_unlike_keys_is_marked(two_seeds: Path) -> None:
+    one, other = (read_any_record(path).record for path in sorted((two_seeds / "records").glob("*-samiro-*.json")))
+    own = [
+        kept.model_copy(update={"sha256": "0" * 64, "key": "1" * 64}) if kept.kind == "oracle" else kept
+        for kept in other.artefacts
+    ]
+    (told,) = several_weights([one, other.model_copy(update={"artefacts": tuple(own)})])
+    assert told.startswith("oracle mim:resnet_micro has several weights: 1 row with")
+
+
 def taken(folder: Path, name: str, donor: str, *, turned: bool = False) -> None:
     """Publish the predictions of `donor` and all that follows from them as those of `name`; turned: their lanes in another order."""
     for kind, suffix in (("records", "counts.npz"), ("predictions", "npz")):
