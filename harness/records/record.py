@@ -18,6 +18,7 @@ from harness.errors import InputError
 from harness.files.arrays import ARCHIVE_LIMIT
 from harness.files.stored import canonical_json, no_collection, read_bounded, sha256_of_json, written_aside
 from harness.files.validation import plain_complaint
+from harness.records.bounds import Amount, Measured
 from harness.records.counts import AccuracyCounts, AccuracyScores, Counts, OverlapScores, Stored, counts_in, unused
 from harness.records.text import read_text, with_hash
 from harness.records.timings import InferenceCost, OwnTiming, StepCost, Throughput
@@ -132,18 +133,18 @@ class TrainingCost(Stored):
     the validation split was chosen, in fractions of the headline metric.
     """
 
-    steps: int
-    images: int
-    batch_size: int
-    micro_batch_size: int
-    seconds: float
-    seconds_per_step: float
-    peak_memory_bytes: int | None
-    resumed: int
+    steps: Amount
+    images: Amount
+    batch_size: Amount
+    micro_batch_size: Amount
+    seconds: Measured
+    seconds_per_step: Measured
+    peak_memory_bytes: Amount | None
+    resumed: Amount
     final_losses: dict[str, float]
     final_diagnostics: dict[str, float]
-    skipped_steps: int = unused(0)
-    best_step: int | None = unused(None)
+    skipped_steps: Amount = unused(0)
+    best_step: Amount | None = unused(None)
     best_score: float | None = unused(None)
 
 
@@ -162,7 +163,7 @@ class Environment(Stored):
 
     device: str
     cpu: str
-    cores: int
+    cores: Amount
     operating_system: str
     python: str
     torch: str

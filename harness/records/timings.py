@@ -5,8 +5,11 @@ Fields that are newer than the first records are left out where they have their 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
+from pydantic import AfterValidator, model_validator
+
+from harness.records.bounds import SHORTEST, Amount, Elapsed, Measured, Positive, Ratio
 from harness.records.counts import Stored, unused
 
 ProtocolName = Literal["lane-latency/1", "lane-latency/1-short"]
@@ -18,13 +21,23 @@ COMMON_SIZE = 16
 class Latency(Stored):
     """Milliseconds over the timed iterations. iqr: the upper quartile minus the lower."""
 
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    mean: float
-    minimum: float
-    iqr: float | None = unused(None)
+    p50: Measured
+    p90: Measured
+    p95: Measured
+    p99: Measured
+    mean: Measured
+    minimum: Measured
+    iqr: Measured | None = unused(None)
+
+
+def some_time(value: Latency) -> Latency:
+    """The latency; ValueError if its median is no time at all, which rates can't be made of."""
+    if value.p50 < SHORTEST:
+        raise ValueError(f"p50 is {value.p50} ms, less than a clock of nanoseconds tells")
+    return value
+
+
+Timed = Annotated[Latency, AfterValidator(some_time)]
 
 
 class BatchPoint(Stored):
@@ -33,11 +46,11 @@ class BatchPoint(Stored):
     Peak memory: of tensors on a CUDA device, weights included, and of what torch reserved for them; None on a CPU.
     """
 
-    size: int
-    batch_ms: float
-    images_per_second: float
-    peak_memory_bytes: int | None
-    peak_reserved_bytes: int | None
+    size: Positive
+    batch_ms: Measured
+    images_per_second: Measured
+    peak_memory_bytes: Amount | None
+    peak_reserved_bytes: Amount | None
 
 
 class GpuState(Stored):
@@ -68,34 +81,34 @@ class Throughput(Stored):
 
     protocol: ProtocolName
     device: str
-    threads: int
+    threads: Amount
     precision: str
-    images: int
-    iterations: int
-    latency_ms: Latency
+    images: Amount
+    iterations: Amount
+    latency_ms: Timed
     model_ms: Latency
     post_ms: Latency
-    fps: float
-    reference_ms: tuple[float, float]
-    parameters: int
-    gflops: float | None
+    fps: Measured
+    reference_ms: tuple[Elapsed, Elapsed]
+    parameters: Amount
+    gflops: Measured | None
     gflops_is_lower_bound: bool
-    peak_memory_bytes: int | None
+    peak_memory_bytes: Amount | None
     flags: tuple[str, ...] = ()
-    repeats: int = unused(1)
-    p50_range_ms: tuple[float, float] | None = unused(None)
-    warm_iterations: int | None = unused(None)
-    cpu_ms: float | None = unused(None)
+    repeats: Amount = unused(1)
+    p50_range_ms: tuple[Measured, Measured] | None = unused(None)
+    warm_iterations: Amount | None = unused(None)
+    cpu_ms: Measured | None = unused(None)
     pre_ms: Latency | None = unused(None)
     h2d_ms: Latency | None = unused(None)
     end_to_end_ms: Latency | None = unused(None)
-    compile_seconds: float | None = unused(None)
-    peak_reserved_bytes: int | None = unused(None)
-    peak_resident_bytes: int | None = unused(None)
+    compile_seconds: Measured | None = unused(None)
+    peak_reserved_bytes: Amount | None = unused(None)
+    peak_resident_bytes: Amount | None = unused(None)
     batches: tuple[BatchPoint, ...] = unused(())
     batches_ended: str | None = unused(None)
     score_change: float | None = unused(None)
-    score_images: int | None = unused(None)
+    score_images: Amount | None = unused(None)
     gpu: tuple[GpuState, GpuState] | None = unused(None)
 
 
@@ -107,8 +120,8 @@ class OwnTiming(Stored):
 
     protocol: Literal["program/1"]
     device: str
-    threads: int
-    images: int
+    threads: Amount
+    images: Amount
     latency_ms: Latency
 
 
@@ -122,19 +135,27 @@ class StepCost(Stored):
 
     protocol: Literal["step-cost/1", "step-cost/2"]
     device: str
-    threads: int
+    threads: Amount
     precision: Literal["fp32", "bf16", "fp16"]
-    batch_size: int
-    micro_batch_size: int
-    blocks: int
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-    seconds_per_step: float
-    baseline_seconds_per_step: float
-    peak_memory_bytes: int | None
-    baseline_peak_memory_bytes: int | None
+    batch_size: Amount
+    micro_batch_size: Amount
+    blocks: Amount
+    ratio: Ratio
+    ratio_low: Ratio
+    ratio_high: Ratio
+    seconds_per_step: Measured
+    baseline_seconds_per_step: Measured
+    peak_memory_bytes: Amount | None
+    baseline_peak_memory_bytes: Amount | None
     flags: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _ratio_within(self) -> Self:
+        if not self.ratio_low <= self.ratio <= self.ratio_high:
+            raise ValueError(
+                f"key 'ratio' is {self.ratio}, not from ratio_low {self.ratio_low} to ratio_high {self.ratio_high}"
+            )
+        return self
 
 
 class InferenceCost(Stored):
@@ -148,11 +169,11 @@ class InferenceCost(Stored):
     protocol: ProtocolName
     graph: Literal["eager", "exported", "compiled", "cuda-graph"]
     device: str
-    threads: int
-    blocks: int
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-    model_ms: float
-    baseline_model_ms: float
+    threads: Amount
+    blocks: Amount
+    ratio: Ratio
+    ratio_low: Ratio
+    ratio_high: Ratio
+    model_ms: Measured
+    baseline_model_ms: Measured
     flags: tuple[str, ...] = ()

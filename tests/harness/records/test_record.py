@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from harness.errors import InputError
 from harness.files.stored import sha256_of_file
+from harness.files.validation import plain_complaint
 from harness.records.counts import AccuracyScores, scope_scores, write_counts
 from harness.records.record import (
     Record,
@@ -25,6 +27,13 @@ from harness.records.text import RECORD_LIMIT, with_hash
 from tests.harness.example_records import counts, of_tusimple, rates, record
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+STEP_COST = {
+    "protocol": "step-cost/2", "device": "cpu", "threads": 1, "precision": "fp32", "batch_size": 16, "micro_batch_size": 16,
+    "blocks": 6, "ratio": 1.2, "ratio_low": 1.1, "ratio_high": 1.3, "seconds_per_step": 0.0, "baseline_seconds_per_step": 0.0,
+    "peak_memory_bytes": None, "baseline_peak_memory_bytes": None,
+}  # fmt: skip
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -82,6 +91,58 @@ def hashed_again(path: Path, value: dict[str, Any]) -> None:
 )
 def test_a_bad_key_is_named(tmp_path: Path, edit: Any, key: str) -> None:
     assert key in told(edited(tmp_path, edit))
+
+
+@pytest.mark.parametrize(
+    ("edit", "key"),
+    [
+        (lambda value: value["throughput"][0]["latency_ms"].update(p50=0.0), "'throughput.0.latency_ms': p50 is 0.0 ms"),
+        (lambda value: value["throughput"][0]["latency_ms"].update(p50=5e-324), "'throughput.0.latency_ms': p50 is 5e-324"),
+        (lambda value: value["throughput"][0]["latency_ms"].update(p99=-1.0), "'throughput.0.latency_ms.p99' can't be -1.0"),
+        (lambda value: value["throughput"][0].update(reference_ms=[1.0, 0.0]), "'throughput.0.reference_ms.1' can't be 0.0"),
+        (lambda value: value["throughput"][0].update(parameters=10**4000), "'throughput.0.parameters' can't be 1000"),
+        (lambda value: value["throughput"][0].update(parameters=-5), "'throughput.0.parameters' can't be -5"),
+        (lambda value: value["throughput"][0].update(gflops=-1.0), "'throughput.0.gflops' can't be -1.0"),
+        (lambda value: value["throughput"][0].update(gflops=1e300), "'throughput.0.gflops' can't be 1e+300"),
+        (lambda value: value["training"].update(seconds=-1.0), "'training.seconds' can't be -1.0"),
+        (lambda value: value["training"].update(seconds_per_step=-1.0), "'training.seconds_per_step' can't be -1.0"),
+        (lambda value: value["training"].update(resumed=10**4000), "'training.resumed' can't be 1000"),
+        (lambda value: value.update(step_cost=STEP_COST | {"ratio": 0.0}), "'step_cost.ratio' can't be 0.0"),
+        (lambda value: value.update(step_cost=STEP_COST | {"ratio": 0.5}), "'step_cost': key 'ratio' is 0.5, not from"),
+    ],
+)  # fmt: skip
+def test_sizes_and_times_that_there_cannot_be_are_named(tmp_path: Path, edit: Any, key: str) -> None:
+    assert f"key {key}" in told(edited(tmp_path, edit))
+
+
+def test_what_a_clock_or_a_count_cannot_tell_is_read_as_0(tmp_path: Path) -> None:
+    def coarse(value: dict[str, Any]) -> None:
+        value["throughput"][0].update(
+            gflops=0.0, parameters=0, h2d_ms=dict.fromkeys(value["throughput"][0]["post_ms"], 0.0)
+        )
+        value["throughput"][0]["post_ms"].update(p50=0.0, minimum=0.0)
+        value["training"].update(seconds=0.0, seconds_per_step=0.0)
+        value["step_cost"] = STEP_COST
+
+    assert read_record(edited(tmp_path, coarse)).throughput[0].parameters == 0
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "results").rglob("records")), ids=lambda folder: folder.parent.name)
+def test_every_record_published_or_submitted_here_is_within_the_bounds(folder: Path) -> None:
+    assert len(read_records(folder)) == len([*folder.glob("*.json")])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a": ' + "[" * 400 + "]" * 400 + "}", "invalid JSON: recursion limit exceeded at line 1 column"),
+        ("[]", "must be a mapping"),
+    ],
+)
+def test_what_is_wrong_with_a_whole_file_is_told_in_words(text: str, said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Record.model_validate_json(text)
+    assert plain_complaint(caught.value).startswith(said)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema_version": 1}'])
