@@ -85,6 +85,9 @@ def plain_complaint(error: ValidationError) -> str:
     if complaint["type"] == "value_error":
         message = complaint["msg"].removeprefix("Value error, ")
         return f"key '{key}': {message}" if key else message
+    if not key:
+        message = WORDS.get(complaint["type"]) or complaint["msg"]
+        return f"{message[:1].lower()}{message[1:]}"
     plain = {"missing": "is missing", "extra_forbidden": "is unknown"}
     return f"key '{key}' {plain.get(complaint['type']) or f'''can't be {shown_input(complaint['input'])}'''}"
 

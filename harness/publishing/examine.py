@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from harness.errors import InputError
 from harness.files.validation import plain_complaint
 from harness.publishing.copies import Known, copies
-from harness.publishing.expected import ExpectedSuite, clipped, record_faults, unlike
+from harness.publishing.expected import ExpectedSuite, clipped, differing, record_faults, unlike
 from harness.publishing.incomplete import missing_faults, what_is_left_out
 from harness.publishing.labels import labels_name, unpack_labels
 from harness.publishing.logs import TRAINING
@@ -217,9 +217,8 @@ def label_faults(folder: Path, suite: ExpectedSuite) -> Iterator[str]:
         except InputError as error:
             yield inside(folder, str(error))
             continue
-        for key in type(facts).model_fields:
-            if getattr(facts, key) != getattr(expected, key):
-                yield f"labels/{path.name}: {unlike(key, getattr(facts, key), getattr(expected, key))}"
+        for key, one, other in differing(facts.model_dump(mode="json"), expected.model_dump(mode="json")):
+            yield f"labels/{path.name}: {unlike(key, one, other)}"
 
 
 def limit(what: int, amount: int) -> None:

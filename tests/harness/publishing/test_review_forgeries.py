@@ -110,7 +110,7 @@ def other_spec(facts: Any) -> Any:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (other_spec, "key 'spec'"),
+        (other_spec, "key 'spec.seed' is 7, this repository's suite gives"),
         (lambda facts: facts.model_copy(update={"lane_width": 300}), "key 'lane_width' is 300"),
         (lambda facts: facts.model_copy(update={"renderer": "1"}), "key 'renderer' is '1'"),
     ],
