@@ -203,9 +203,8 @@ def attach_method(
     start = held_state(detector)
     oracle, statistics = None, None
     if cell.oracle is not None:
-        assert isinstance(cell.method, RegularizedConfiguration)
         oracle = source_oracle(results, cell, detector)
-        if cell.method.normalize != "none":
+        if isinstance(cell.method, RegularizedConfiguration) and cell.method.normalize != "none":
             statistics = load_statistics(
                 build_statistics(results, cell, content, detector, oracle, frames, device, report)
             )

@@ -97,9 +97,9 @@ def answered(words: list[str]) -> int:
         kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
     )
     hold_threads()
-    app = import_module(VERBS[verb][0]).app
-    command = typer.main.get_command(app)
     try:
+        app = import_module(VERBS[verb][0]).app
+        command = typer.main.get_command(app)
         with telling_warnings(warn), ended_as_by_ctrl_c(verb in ALL_OR_NOTHING):
             result = command.main(args=rest, prog_name=f"samiro-bench {verb}", standalone_mode=False)
     except InputError as error:

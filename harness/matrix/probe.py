@@ -95,9 +95,9 @@ def probe(cell: Cell) -> float:
 def in_method(cell: Cell, detector: Detector, stream: TrainingStream, device: torch.device) -> TrainingModel:
     """A detector in its cell's method, with an oracle of random weights: what it costs doesn't depend on them."""
     oracle, statistics = None, None
-    if cell.oracle is not None and isinstance(cell.method, RegularizedConfiguration):
+    if cell.oracle is not None:
         oracle = oracle_like(cell, detector).to(device)
-        if cell.method.normalize != "none":
+        if isinstance(cell.method, RegularizedConfiguration) and cell.method.normalize != "none":
             images = next(stream.batches(0, 1)).images.to(device)
             statistics = target_statistics(oracle, tap_pairs(detector, oracle, cell.method), cell.method, [images])
     return attach(

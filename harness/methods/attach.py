@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ from harness.errors import InputError
 from harness.methods.attention import SpatialAttention, add_stream_attention
 from harness.methods.base import TrainingModel
 from harness.methods.baseline import BaselineModel
-from harness.methods.config import BaselineConfiguration, MethodConfiguration, RegularizedConfiguration
+from harness.methods.config import MethodConfiguration, RegularizedConfiguration
 from harness.methods.oracle import Oracle
 from harness.methods.pairing import tap_pairs
 from harness.methods.regularizer import Regularizer
@@ -23,6 +25,27 @@ from harness.methods.statistics import TargetStatistics
 from harness.methods.taps import select_taps
 from harness.methods.weighting import FixedWeight, RatioWeight
 from harness.pytorch.weightless import weightless
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """What a method may need besides the detector and its options: what `attach` was given, the oracle on the detector's device."""
+
+    oracle: Oracle | None
+    statistics: TargetStatistics | None
+    generator: torch.Generator
+    total_steps: int | None
+
+
+@dataclass(frozen=True)
+class Method:
+    """One kind. around: puts it around a detector. leaves: makes in a fresh detector what it leaves in one at inference.
+
+    Both are given the kind's own configuration.
+    """
+
+    around: Callable[[Detector, Any, Means], TrainingModel]
+    leaves: Callable[[Detector, Any], None]
 
 
 def attach(
@@ -40,18 +63,49 @@ def attach(
     detector's start: what a method draws comes from `generator` (of the CPU). `oracle` and `statistics` (`target_statistics`)
     are needed where L_MI is part of the loss, statistics not for `normalize: none`. total_steps: training forwards to come,
     needed by lambda_mode `ratio`. The detector is hooked and belongs to the model from here on. Raises InputError where the
-    parts don't fit.
+    parts don't fit, and for a kind that isn't one of METHODS.
     """
-    if isinstance(configuration, BaselineConfiguration):
-        return BaselineModel(detector)
+    method = method_of(configuration)
+    device = next((parameter.device for parameter in detector.parameters()), torch.device("cpu"))
+    if oracle is not None:
+        oracle.to(device)
+    means = Means(oracle, statistics, generator, total_steps)
+    return method.around(detector, configuration, means).to(device)
+
+
+def inference_model(detector: Detector, configuration: MethodConfiguration) -> Detector:
+    """A fresh detector with what the method leaves in it, ready for the state dict of a trained model's `inference_model()`.
+
+    What is left has placeholders for weights until a state dict is loaded, strictly. A detector in which nothing is left is given back
+    as it is.
+    """
+    method_of(configuration).leaves(detector, configuration)
+    return detector
+
+
+def method_of(configuration: MethodConfiguration) -> Method:
+    """How the kind of a configuration is attached: by its own name, never by that of the class it is derived from."""
+    if configuration.kind not in METHODS:
+        raise InputError(
+            f"key 'kind': nothing puts {configuration.kind!r} around a detector: give it an entry under METHODS in "
+            "harness/methods/attach.py (docs/add-a-method.md)"
+        )
+    return METHODS[configuration.kind]
+
+
+def unchanged(detector: Detector, configuration: Any) -> None:
+    """What a method does that leaves nothing in the detector."""
+
+
+def regularized(detector: Detector, configuration: RegularizedConfiguration, means: Means) -> TrainingModel:
+    """SAMIRO and its controls."""
     taps = select_taps(detector, configuration.taps)
-    device = next(detector.parameters()).device
     if configuration.lambda_ == 0:
-        add_attention(detector, configuration, generator)
-        return AttendedModel(detector, taps).to(device)
+        add_attention(detector, configuration, means.generator)
+        return AttendedModel(detector, taps)
+    oracle, statistics = means.oracle, means.statistics
     if oracle is None:
         raise InputError(f"key 'oracle': {configuration.oracle!r} isn't at hand: pre-train it, or give the file of one")
-    oracle.to(device)
     pairs = tap_pairs(detector, oracle, configuration)
     standardised = configuration.normalize != "none"
     if standardised and statistics is None:
@@ -59,7 +113,7 @@ def attach(
     regularizer = Regularizer(
         pairs, statistics.matching(pairs) if standardised and statistics is not None else None, configuration
     )
-    add_attention(detector, configuration, generator)
+    add_attention(detector, configuration, means.generator)
     inside = configuration.attention == "spatial" and configuration.site == "regularizer"
     return RegularizedModel(
         detector,
@@ -67,21 +121,15 @@ def attach(
         oracle=oracle.quickened(detector.configuration.input.network, configuration.oracle_scale),
         oracle_scale=configuration.oracle_scale,
         regularizer=regularizer,
-        gates=[SpatialAttention(configuration.gate, generator) for _ in taps.used if inside],
-        weight=_weight(configuration, total_steps),
+        gates=[SpatialAttention(configuration.gate, means.generator) for _ in taps.used if inside],
+        weight=_weight(configuration, means.total_steps),
         learning_rate=_learning_rate(configuration, detector),
-    ).to(device)
+    )
 
 
-def inference_model(detector: Detector, configuration: MethodConfiguration) -> Detector:
-    """A fresh detector with what the method leaves in it, ready for the state dict of a trained model's `inference_model()`.
-
-    The attention's weights are placeholders until a state dict is loaded, strictly. Without attention in the stream the detector is
-    given back as it is.
-    """
-    if not isinstance(configuration, BaselineConfiguration):
-        add_attention(detector, configuration, torch.Generator().manual_seed(0))
-    return detector
+def stream_attention(detector: Detector, configuration: RegularizedConfiguration) -> None:
+    """The attention that SAMIRO and its controls leave, with placeholders for weights; none where it isn't in the stream."""
+    add_attention(detector, configuration, torch.Generator().manual_seed(0))
 
 
 def add_attention(detector: Detector, configuration: RegularizedConfiguration, generator: torch.Generator) -> None:
@@ -144,3 +192,13 @@ def _learning_rate(configuration: RegularizedConfiguration, detector: Detector) 
         return configuration.learning_rate
     assert configuration.learning_rate_multiplier is not None
     return configuration.learning_rate_multiplier * detector.configuration.recipe.learning_rate
+
+
+METHODS: dict[str, Method] = {
+    "baseline": Method(lambda detector, options, means: BaselineModel(detector), leaves=unchanged),
+    "samiro": Method(regularized, leaves=stream_attention),
+    "attention_only": Method(regularized, leaves=stream_attention),
+    "miro": Method(regularized, leaves=stream_attention),
+    "feature_distillation": Method(regularized, leaves=stream_attention),
+}
+"""Kind of method -> how it is attached, and what it leaves. Each kind has an entry of its own, derived configurations too."""

@@ -6,13 +6,15 @@ which a part of the method would have no effect, or would collapse, are refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from harness.errors import InputError, did_you_mean
 from harness.files.validation import first_complaint
+
+HERE = "harness/methods/config.py"
 
 
 class Options(BaseModel):
@@ -27,7 +29,35 @@ class BaselineConfiguration(Options):
     kind: Literal["baseline"] = "baseline"
 
 
-class RegularizedConfiguration(Options):
+class OracleGuidedConfiguration(Options):
+    """Base of methods that learn from an oracle: which one, and what it is for. A kind states what else it wants for itself.
+
+    oracle: name of one of the suite's oracles. taps: paths of the detector's taps, default all that train.
+    """
+
+    oracle: str | None = None
+    taps: tuple[str, ...] | None = None
+
+    @property
+    def needed_oracle(self) -> str | None:
+        """The name of the oracle that a training of this needs, None where it needs none."""
+        return self.oracle
+
+    @field_validator("taps")
+    @classmethod
+    def _distinct_taps(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and (not value or len(set(value)) < len(value)):
+            raise ValueError("name each tap once and at least one, or leave the key out for all that train")
+        return value
+
+    @model_validator(mode="after")
+    def _has_its_oracle(self) -> Self:
+        if self.oracle is None:
+            raise ValueError("key 'oracle': missing: give the name of one of the suite's oracles")
+        return self
+
+
+class RegularizedConfiguration(OracleGuidedConfiguration):
     """The options that SAMIRO and its controls share; the kinds below differ in nothing but their defaults.
 
     oracle: name of one of the suite's oracles; only needed where `lambda` isn't 0. taps: paths of the detector's taps, default all that
@@ -42,8 +72,6 @@ class RegularizedConfiguration(Options):
     else the nearest coarser) or of the same place. oracle_scale: the oracle's resolution as a share of the detector's.
     """
 
-    oracle: str | None = None
-    taps: tuple[str, ...] | None = None
     attention: Literal["spatial", "none"] = "spatial"
     gate: Literal["2sigmoid", "cbam"] = "2sigmoid"
     site: Literal["stream", "regularizer"] = "stream"
@@ -74,12 +102,12 @@ class RegularizedConfiguration(Options):
             )
         return value
 
-    @field_validator("taps")
-    @classmethod
-    def _distinct_taps(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if value is not None and (not value or len(set(value)) < len(value)):
-            raise ValueError("name each tap once and at least one, or leave the key out for all that train")
-        return value
+    @model_validator(mode="after")
+    def _has_its_oracle(self) -> Self:
+        if self.lambda_ > 0 and self.oracle is None:
+            way_out = ", or lambda 0" if self.attends_in_stream else ""
+            raise ValueError(f"key 'oracle': missing: give the name of one of the suite's oracles{way_out}")
+        return self
 
     @model_validator(mode="after")
     def _no_void_attention(self) -> Self:
@@ -107,9 +135,6 @@ class RegularizedConfiguration(Options):
                 "key 'lambda': 0 without attention in the stream is the baseline: give a lambda above 0, attention 'spatial', or "
                 "kind 'baseline'"
             )
-        if self.lambda_ > 0 and self.oracle is None:
-            way_out = ", or lambda 0" if self.attends_in_stream else ""
-            raise ValueError(f"key 'oracle': missing: give the name of one of the suite's oracles{way_out}")
         if self.lambda_ == 0 and self.lambda_mode == "ratio":
             raise ValueError(
                 "key 'lambda': 0 can't start lambda_mode 'ratio': give a lambda above 0, or lambda_mode 'fixed'"
@@ -119,6 +144,11 @@ class RegularizedConfiguration(Options):
                 "key 'learning_rate': give exactly one of learning_rate and learning_rate_multiplier, and null for the other"
             )
         return self
+
+    @property
+    def needed_oracle(self) -> str | None:
+        """The name of the oracle, None where `lambda` is 0."""
+        return self.oracle if self.lambda_ > 0 else None
 
     @property
     def attends_in_stream(self) -> bool:
@@ -170,13 +200,23 @@ MethodConfiguration = Annotated[
 ]
 """Any method, told apart by `kind`."""
 
-KINDS: dict[str, type[BaselineConfiguration] | type[RegularizedConfiguration]] = {
-    "baseline": BaselineConfiguration,
-    "samiro": SamiroConfiguration,
-    "attention_only": AttentionOnlyConfiguration,
-    "miro": MiroConfiguration,
-    "feature_distillation": FeatureDistillationConfiguration,
-}
+
+def kinds_of(models: Iterable[type[Options]]) -> dict[str, type[Options]]:
+    """Kind of method -> its configuration. InputError where one has no `kind`, or two have the same."""
+    found: dict[str, type[Options]] = {}
+    for model in models:
+        kinds = get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
+        if len(kinds) != 1:
+            raise InputError(f'{HERE}: {model.__name__} has no kind of its own: give it `kind: Literal["..."] = "..."`')
+        if kinds[0] in found:
+            raise InputError(
+                f"{HERE}: {found[kinds[0]].__name__} and {model.__name__} are both of kind {kinds[0]!r}: rename one"
+            )
+        found[kinds[0]] = model
+    return found
+
+
+KINDS = kinds_of(get_args(get_args(MethodConfiguration)[0]))
 """Kind of method -> its configuration."""
 
 
@@ -189,13 +229,23 @@ def method_configuration(name: str, mapping: Mapping[str, Any] | None, *, under:
     kind = options.setdefault("kind", name)
     if not isinstance(kind, str) or kind not in KINDS:
         key = f"{under}.kind" if under else "kind"
-        raise InputError(f"key '{key}': unknown kind of method {kind!r}: {did_you_mean(str(kind), list(KINDS))}")
+        raise InputError(f"key '{key}': unknown kind of method {kind!r}: {way_to_a_kind(str(kind))}")
     model: Any = KINDS[kind]
     try:
         configuration: MethodConfiguration = model.model_validate(options)
     except ValidationError as error:
         raise InputError(first_complaint(model, error, under=under)) from error
     return configuration
+
+
+def way_to_a_kind(kind: str) -> str:
+    """What to do about a kind that there isn't; a file or a module is a detector's way of coming in, and no method's."""
+    if not set(kind) & set(".:/"):
+        return did_you_mean(kind, list(KINDS))
+    return (
+        "methods lie inside the repository, below harness/methods, and not in files or packages of their own "
+        f"(docs/add-a-method.md): add it there, or choose from {', '.join(KINDS)}"
+    )
 
 
 ORACLE_KINDS: dict[str, str] = {

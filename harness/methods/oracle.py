@@ -69,8 +69,13 @@ class Oracle(nn.Module):
         return round(height), round(width)
 
     def quickened(self, size: tuple[int, int], scale: float = 1.0) -> Self:
-        """A copy that is equal but for rounding and runs faster; found on noise of `size` (height, width), of use for any images."""
+        """A copy that is equal but for rounding and runs faster; found on noise of `size` (height, width), of use for any images.
+
+        One whose weights have no memory, as in a trial, is given back as it is.
+        """
         device = next(self.parameters()).device
+        if device.type == "meta":
+            return self
         # Two images, for those oracles that need another one.
         noise = torch.randint(0, 256, (2, 3, *size), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
         return folded(self, lambda oracle: oracle(noise.to(device), scale))

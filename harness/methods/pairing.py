@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from detectors.base import Detector, Tap
 from harness.errors import InputError
@@ -33,15 +34,26 @@ class TapPair:
 
 
 def tap_pairs(detector: Detector, oracle: Oracle, configuration: RegularizedConfiguration) -> tuple[TapPair, ...]:
-    """The pairs that `configuration` asks for, in the order of the detector's taps.
-
-    Costs one forward of a blank image through each network and changes neither. Raises InputError where taps don't exist, are frozen,
-    can't be registered with each other, or where depths are to be paired and their counts differ.
-    """
+    """The pairs that `configuration` asks for: `paired` with its options. InputError also where taps don't exist or are frozen."""
     taps = select_taps(detector, configuration.taps).used
-    size = detector.configuration.input.network
-    oracle_grids = oracle.grids(size, configuration.oracle_scale)
-    indices = _by_depth(taps, oracle) if configuration.pair == "depth" else [oracle.partner(tap) for tap in taps]
+    return paired(detector, oracle, taps, by=configuration.pair, oracle_scale=configuration.oracle_scale)
+
+
+def paired(
+    detector: Detector,
+    oracle: Oracle,
+    taps: tuple[Tap, ...],
+    *,
+    by: Literal["stride", "depth"] = "stride",
+    oracle_scale: float = 1.0,
+) -> tuple[TapPair, ...]:
+    """Each of a detector's taps with the oracle's that it is compared with, in the order of the detector's.
+
+    Costs one forward of a blank image through each network and changes neither. Raises InputError where taps can't be registered with
+    each other, or where depths are to be paired and their counts differ.
+    """
+    oracle_grids = oracle.grids(detector.configuration.input.network, oracle_scale)
+    indices = _by_depth(taps, oracle) if by == "depth" else [oracle.partner(tap) for tap in taps]
     return tuple(
         TapPair(tap, grid, index, oracle.taps[index], oracle_grids[index])
         for tap, grid, index in zip(taps, tap_grids(detector, taps), indices, strict=True)

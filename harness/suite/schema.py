@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from detectors.meta import Form, Weights
 from harness.datasets.roots import ROOT_NAME
-from harness.methods.config import MethodConfiguration, OracleConfiguration, RegularizedConfiguration
+from harness.methods.config import MethodConfiguration, OracleConfiguration, OracleGuidedConfiguration
 from harness.records.timings import ProtocolName
 from harness.rendered.spec import RenderSpec
 
@@ -307,7 +307,7 @@ class Suite(Part):
 
 def oracle_of(method: MethodConfiguration) -> str | None:
     """The name of the oracle that a method needs, None if it needs none."""
-    return method.oracle if isinstance(method, RegularizedConfiguration) and method.lambda_ > 0 else None
+    return method.needed_oracle if isinstance(method, OracleGuidedConfiguration) else None
 
 
 def adapter_named(suite: Suite, detector: str) -> str:
