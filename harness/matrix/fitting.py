@@ -38,9 +38,11 @@ def refuse_misfits(suite: Suite, cells: Iterable[Cell]) -> None:
             check_micro_batches(cell)
             asked_of(cell.adapter, "fits", [kind, weights_of(cell)], partial(fits, cell), "harness.matrix.trial_fit")
         except InputError as error:
-            told = str(error)
-            if told.startswith(KEY) and not told.startswith(f"{KEY}training."):
-                told = f"{KEY}methods.{cell.identity.method}.{told.removeprefix(KEY)}"
+            told, whole = str(error), f"{KEY}methods.{cell.identity.method}"
+            if not told.startswith(KEY):
+                told = f"{whole}': {told}"
+            elif not told.startswith((f"{KEY}training.", whole)):
+                told = f"{whole}.{told.removeprefix(KEY)}"
             raise InputError(f"{suite.file}: {told} (detector {cell.identity.detector!r})") from error
 
 
