@@ -30,13 +30,14 @@ WORDS = {
 """Kind of pydantic's error -> what to say instead, where it speaks of Python's types."""
 
 
-def validated(model: type[Model], value: object, *, where: str, under: str = "") -> Model:
+def validated(model: type[Model], value: object, *, where: str, under: str = "", strict: bool | None = None) -> Model:
     """`value` as `model`, or an InputError that begins with `where` (a file, or a file and a key) and names the first bad key.
 
-    under: the key at which `value` stands in the file, so that the message names the whole path.
+    under: the key at which `value` stands in the file, so that the message names the whole path. strict: False for words
+    of a command line, which has no numbers; else the model says whether it turns values into other types.
     """
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, strict=strict)
     except ValidationError as error:
         raise InputError(f"{where}: {first_complaint(model, error, under=under)}") from error
     except InputError as error:

@@ -12,15 +12,17 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from harness.errors import InputError, did_you_mean
+from harness.files.strict import lists_as_tuples
 from harness.files.validation import first_complaint
 
 HERE = "harness/methods/config.py"
 
 
 class Options(BaseModel):
-    """Base of everything here: frozen, unknown keys refused, `lambda` writable by its own name."""
+    """Base of everything here: frozen, no value taken for one of another type, unknown keys refused, `lambda` writable by its name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+    _lists_as_tuples = model_validator(mode="before")(lists_as_tuples)
 
 
 class BaselineConfiguration(Options):

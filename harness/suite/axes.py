@@ -171,7 +171,7 @@ def parse_condition(expression: str, option: str) -> Condition:
         if key in found:
             raise InputError(f"{where}: key '{key}' stands twice; for either of two give {option} twice")
         found[key] = pattern
-    return validated(Condition, found, where=where)
+    return validated(Condition, found, where=where, strict=False)
 
 
 def select(

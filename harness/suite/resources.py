@@ -33,11 +33,11 @@ def with_resources(suite: Suite, expressions: Sequence[str]) -> Suite:
         where = f"--resources {expression!r}"
         value = parsed(expression, where)
         if value.keys() & Condition.model_fields.keys():
-            part = validated(CellNeeds, value, where=where)
+            part = validated(CellNeeds, value, where=where, strict=False)
             axes_of(suite).check(part, where)
             resources = resources.model_copy(update={"cells": (*resources.cells, part)})
             continue
-        over = validated(Needs, value, where=where).model_dump(exclude_unset=True)
+        over = validated(Needs, value, where=where, strict=False).model_dump(exclude_unset=True)
         # What was said of single cells before yields as well: the command line has the last word.
         cells = tuple(part.model_copy(update=laid_over(part, over)) for part in resources.cells)
         resources = resources.model_copy(update={**laid_over(resources, over), "cells": cells})

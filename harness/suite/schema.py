@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from detectors.meta import Form, Weights
 from harness.datasets.roots import ROOT_NAME
+from harness.files.strict import lists_as_tuples
 from harness.methods.config import MethodConfiguration, OracleConfiguration, OracleGuidedConfiguration
 from harness.records.timings import ProtocolName
 from harness.rendered.spec import RenderSpec
@@ -53,9 +54,10 @@ Severity = Annotated[int, Field(ge=1, le=5)]
 
 
 class Part(BaseModel):
-    """Base of all parts of a suite: frozen, unknown keys refused."""
+    """Base of all parts of a suite: frozen, no value taken for one of another type, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    _lists_as_tuples = model_validator(mode="before")(lists_as_tuples)
 
 
 class DatasetPart(Part):
