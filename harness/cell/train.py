@@ -24,11 +24,12 @@ from harness.errors import InputError
 from harness.files.stored import write_json
 from harness.inference.predict import network_images
 from harness.inference.selection import check_selectable, split_score
-from harness.methods.attach import attach
+from harness.methods.attach import attach, inference_model
 from harness.methods.base import TrainingModel
 from harness.methods.config import RegularizedConfiguration
 from harness.methods.oracle import Oracle
 from harness.methods.pairing import tap_pairs
+from harness.methods.promises import check_deployed, check_detector_trains, trained_parameters
 from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
 from harness.processes.progress import Event, Report
 from harness.pytorch.device import resolve_device
@@ -98,7 +99,8 @@ def train_share(
         share=(ranks.rank, ranks.count),
     )
     oracle = oracle_artefact(results, cell, detector)
-    model = attach_method(results, cell, content, detector, frames, device, report)
+    generator = torch.Generator().manual_seed(method_seed(cell.identity.seed))
+    model = attach_method(results, cell, content, detector, frames, device, report, generator)
     plan = training_plan(cell, recipe.total_steps(len(frames)))
 
     def progress(step: int, total: int, loss: float) -> None:
@@ -106,6 +108,9 @@ def train_share(
 
     # Whether target statistics were taken just now or found must not move what training draws from the global generators.
     seed_everything(ranks.seed(cell.identity.seed))
+    if not ranks.first:
+        # What a method draws for its samples is each process's own; its initial weights are drawn by now, and are the same in all.
+        generator.manual_seed(ranks.seed(method_seed(cell.identity.seed)))
     validation = validation_of(cell, dataset, plan.total_steps, report)
     summary = run_training(
         model,
@@ -116,9 +121,11 @@ def train_share(
         validation=validation,
         progress=progress,
         ranks=ranks,
+        generator=generator,
     )
     if ranks.first:
-        keep_trained(cell, model, summary, weights, oracle, device, folder)
+        images = next(network_images(detector, [frame.image for frame in frames[:2]]))
+        keep_trained(cell, model, summary, weights, oracle, device, images, folder)
 
 
 def keep_trained(
@@ -128,9 +135,13 @@ def keep_trained(
     weights: Artefact | None,
     oracle: Artefact | None,
     device: torch.device,
+    images: torch.Tensor,
     folder: Path,
 ) -> None:
-    """Write what a training came to: the inference model, and what the record will say of it."""
+    """Write what a training came to: the inference model, and what the record will say of it.
+
+    images: a few, of the host. InputError where what is deployed doesn't compute of them what was trained.
+    """
     facts = {
         "detector": cell.meta.name,
         "form": cell.form,
@@ -143,7 +154,10 @@ def keep_trained(
     if file is not None:
         # Whoever edits the file later can still rebuild this detector.
         shutil.copyfile(file, folder / file.name)
-    save_inference_checkpoint(folder / "checkpoint.safetensors", model.inference_model(), facts)
+    trained = model.inference_model()
+    # Before anything is computed: a forward may leave buffers in a detector.
+    save_inference_checkpoint(folder / "checkpoint.safetensors", trained, facts)
+    check_deployed(trained, partial(deployed_detector, cell, device), images.to(device), method=cell.identity.method)
     cost = {key: value for key, value in asdict(summary).items() if key in TrainingCost.model_fields}
     summary_facts = {
         "cost": cost,
@@ -195,12 +209,13 @@ def attach_method(
     frames: tuple[Frame, ...],
     device: torch.device,
     report: Report,
+    generator: torch.Generator,
 ) -> TrainingModel:
-    """Wrap a cell's detector in its method, with the oracle and target statistics that it needs.
+    """Wrap a cell's detector in its method, with the oracle and target statistics that it needs; `generator` is the method's own.
 
-    Raises InputError where that changes the detector's weights: its pair would begin unlike it.
+    Raises InputError where that changes the detector's weights, or how they train: its pair would be unlike it in more than the method.
     """
-    start = held_state(detector)
+    start, trained = held_state(detector), trained_parameters(detector)
     oracle, statistics = None, None
     if cell.oracle is not None:
         oracle = source_oracle(results, cell, detector)
@@ -209,7 +224,6 @@ def attach_method(
                 build_statistics(results, cell, content, detector, oracle, frames, device, report)
             )
         oracle = as_seen(cell, oracle)
-    generator = torch.Generator().manual_seed(method_seed(cell.identity.seed))
     forwards = cell.configuration.recipe.total_steps(len(frames)) * math.ceil(cell.share / cell.micro_batch_size)
     model = attach(
         detector, cell.method, oracle=oracle, statistics=statistics, generator=generator, total_steps=forwards
@@ -219,6 +233,7 @@ def attach_method(
             f"method {cell.identity.method!r} changes {changed[0]} of the detector when it is put around it, so that the arms of a "
             "seed begin unlike each other: a method may add tensors, and leaves the detector's as they are"
         )
+    check_detector_trains(model, trained)
     return model
 
 
@@ -266,6 +281,14 @@ def evenly(frames: tuple[Frame, ...], count: int) -> tuple[Frame, ...]:
 def new_detector(cell: Cell) -> Detector:
     """A cell's detector with fresh weights from torch's global generator."""
     return adapter_of(cell).detector(cell.meta, cell.form)
+
+
+def deployed_detector(cell: Cell, device: torch.device) -> Detector:
+    """A cell's detector as it is deployed, without its weights, on a device and in the memory layout of the training."""
+    detector = inference_model(new_detector(cell), cell.method).to(device)
+    if cell.identity.channels_last:
+        detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return detector
 
 
 def meta_without_path(cell: Cell) -> DetectorMeta:

@@ -7,12 +7,16 @@ named loss terms, the groups that its optimizers are made of, and the model that
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from detectors.base import Batch, Detector
+from harness.pytorch.random_state import kept_random_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +33,22 @@ class ParameterGroup:
     learning_rate: float | None = None
 
 
+@contextmanager
+def apart(generator: torch.Generator) -> Iterator[None]:
+    """Around a pass of a method's own: what is drawn within from the global generators (dropout, say) comes of `generator`.
+
+    Afterwards the global generators are where they were, so that the detector's own pass draws what it draws in the baseline.
+    generator: the one that `attach` was given, of the CPU.
+    """
+    with kept_random_state(int(torch.randint(2**32, (), generator=generator))):
+        yield
+
+
 class TrainingModel(nn.Module, ABC):
-    """A detector with a method around it, while it trains. The detector is the registered submodule `detector`."""
+    """A detector with a method around it, while it trains. The detector is the registered submodule `detector`.
+
+    All that a training changes lies in parameters and persistent buffers that are there from `__init__` on: checkpoints hold no more.
+    """
 
     detector: Detector
 
@@ -45,6 +63,12 @@ class TrainingModel(nn.Module, ABC):
     @abstractmethod
     def diagnostics(self) -> dict[str, float]:
         """What the last forward showed beyond its losses (per tap R^2, MI in nats, ...), as plain numbers. May synchronise."""
+
+    def after_step(self) -> None:
+        """Called once after every step of the optimizers, without gradients: what follows the weights (an EMA teacher) is moved here.
+
+        A forward is no place for it, since a step has as many of them as micro-batches.
+        """
 
     @abstractmethod
     def inference_model(self) -> Detector:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
 
-def random_state() -> dict[str, Any]:
-    """The state of all global generators, as tensors and plain numbers."""
+def random_state(own: torch.Generator | None = None) -> dict[str, Any]:
+    """The state of all global generators, and of one more (of the CPU) where it is given, as tensors and plain numbers."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
@@ -24,11 +26,11 @@ def random_state() -> dict[str, Any]:
         },
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+    } | ({} if own is None else {"own": own.get_state()})
 
 
-def set_random_state(state: dict[str, Any]) -> None:
-    """Put the global generators where `random_state` found them.
+def set_random_state(state: dict[str, Any], own: torch.Generator | None = None) -> None:
+    """Put the global generators, and `own` where it is given, where `random_state` found them. KeyError where it found no such one.
 
     Of CUDA devices those that both then and now are visible, in their order: a process computes on the first.
     """
@@ -39,3 +41,34 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
+    if own is not None:
+        own.set_state(state["own"])
+
+
+def drawn_between(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Which of the generators (`python`, `numpy`, `torch`, `cuda`) two results of `random_state` differ in."""
+    return [name for name in ("python", "numpy", "torch", "cuda") if not _equal(before[name], after[name])]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return all(_equal(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(_equal(*pair) for pair in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+@contextmanager
+def kept_random_state(seed: int | None = None) -> Iterator[None]:
+    """Afterwards the global generators are where they were before; with a seed (below 2**32) they begin at that meanwhile."""
+    before = random_state()
+    try:
+        if seed is not None:
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+        yield
+    finally:
+        set_random_state(before)

@@ -23,6 +23,7 @@ from torch.amp.grad_scaler import GradScaler
 from detectors.base import Batch
 from harness.errors import InputError
 from harness.methods.base import TrainingModel
+from harness.methods.promises import Watch
 from harness.methods.samiro import gradient_ratios
 from harness.methods.weighting import RatioWeight, refuse_compiled_measurement
 from harness.processes.faults import OutOfMemory, is_out_of_memory
@@ -65,6 +66,7 @@ def train(
     validation: Validation | None = None,
     progress: Progress | None = None,
     ranks: Ranks = ALONE,
+    generator: torch.Generator | None = None,
 ) -> TrainingSummary:
     """Train a model to the plan's last step, from the checkpoint in `folder` where there is one.
 
@@ -72,13 +74,14 @@ def train(
     equals), in train mode; where the recipe averages weights, those of the inference model are the average. `folder` gets
     `training.jsonl` and `training.safetensors`, with validation `best.safetensors`; a folder whose training is complete gives
     model and summary back without a step. Of several processes (`ranks`) each gives its own model and its share of the batches;
-    the first alone validates, writes and tells its progress, and ends with the weights as above.
+    the first alone validates, writes and tells its progress, and ends with the weights as above. generator: the one that the method
+    was given when it was attached; its state is part of the checkpoint as those of the global ones are.
 
     Asked to stop (`harness.processes.stopping`), it leaves by KeyboardInterrupt after the step at hand and a checkpoint.
     Raises TrainingDiverged; OutOfMemory, with the size of the micro-batch; InputError where the checkpoint is broken or of another
-    training, and what the batches raise.
+    training, or the method breaks a promise (`harness.methods.promises`), and what the batches raise.
     """
-    training = _Training(model, plan, device, folder, ranks)
+    training = _Training(model, plan, device, folder, ranks, generator)
     training.restore()
     course = training.course
     if course.step < plan.total_steps or training.owes(validation):
@@ -112,16 +115,23 @@ def steps_of(model: TrainingModel, plan: TrainingPlan, *, device: torch.device, 
 
     Moves the model to `device`; nothing is written to `folder`.
     """
-    return _Training(model, plan, device, folder, ALONE).step
+    return _Training(model, plan, device, folder).step
 
 
 class _Training:
     """One training in flight: a model, its optimizers, and what has happened so far."""
 
     def __init__(
-        self, model: TrainingModel, plan: TrainingPlan, device: torch.device, folder: Path, ranks: Ranks
+        self,
+        model: TrainingModel,
+        plan: TrainingPlan,
+        device: torch.device,
+        folder: Path,
+        ranks: Ranks = ALONE,
+        generator: torch.Generator | None = None,
     ) -> None:
         self.model, self.plan, self.device, self.folder, self.ranks = model, plan, device, folder, ranks
+        self.generator = generator
         self.course = Course()
         self.log: TrainingLog | None = None
         self.saved_at, self.saved_step = time.monotonic(), 0
@@ -139,6 +149,7 @@ class _Training:
         decay = plan.recipe.ema_decay
         self.average = None if decay is None else MovingAverage(model, decay)
         self.network = ranks.network(model)
+        self.watch = Watch(model, compiled=plan.compiled)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -161,7 +172,7 @@ class _Training:
                 self.ranks.from_first(partial(self.note, entry))
                 raise TrainingDiverged(course.step, fault, reading.losses, ids)
             if last or course.step % plan.diagnostics_every == 0 or course.step in ratio_steps:
-                course.diagnostics = self.model.diagnostics()
+                course.diagnostics = self.watch.diagnostics()
                 if course.step in ratio_steps:
                     with self.in_memory(batch):
                         course.diagnostics |= self.gradient_ratios(batch)
@@ -219,12 +230,13 @@ class _Training:
             share = len(part.ids) / len(batch.ids)
             with self.ranks.accumulating(self.network, last=part is parts[-1]):
                 with self.precision():
-                    terms: dict[str, Tensor] = self.network(self.placed(part))
+                    terms = self.watch.terms(self.network, self.placed(part))
                 total = torch.stack([term.float() for term in terms.values()]).sum()
                 self.scaler.scale(total * share).backward()  # type: ignore[no-untyped-call]
             for name, term in terms.items():
                 losses[name] = losses.get(name, 0.0) + term.detach().float() * share
         norm, clipped = self.update()
+        self.watch.after_step()
         self.course.step += 1
         if self.average:
             self.average.update(self.course.step)
@@ -292,7 +304,7 @@ class _Training:
 
     def validate(self, validation: Validation) -> float:
         """Score the model without leaving a trace in its training, and keep it if it is the best so far."""
-        before = random_state()
+        before = random_state(self.generator)
         # A request to stop doesn't wait for the end of a long validation, in which there is nothing to keep.
         with at_once(), self.unmeasured(), self.average.in_place() if self.average else nullcontext():
             self.model.eval()
@@ -302,8 +314,8 @@ class _Training:
             if self.course.best_score is None or score > self.course.best_score:
                 self.course.best_step, self.course.best_score = self.course.step, score
                 if self.ranks.first:
-                    save_training_state(self.folder / BEST_FILE, {"model": self.model.state_dict()})
-        set_random_state(before)
+                    save_training_state(self.folder / BEST_FILE, {"model": self.watch.state()})
+        set_random_state(before, self.generator)
         return score
 
     def entry(self, reading: Reading) -> dict[str, Any]:
@@ -323,7 +335,7 @@ class _Training:
         """Write the checkpoint: all that the next step depends on, in every process."""
         self.note_peak_memory()
         self.saved_at, self.saved_step = time.monotonic(), self.course.step
-        random_states = self.ranks.of_all(random_state())
+        random_states = self.ranks.of_all(random_state(self.generator))
         if not self.ranks.first:
             return
         if self.log:
@@ -331,7 +343,7 @@ class _Training:
         state = {
             "arithmetic": self.arithmetic(),
             "course": asdict(self.course),
-            "model": self.model.state_dict(),
+            "model": self.watch.state(),
             "optimizers": self.optimization.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": self.average.state_dict() if self.average else {},
@@ -361,7 +373,12 @@ class _Training:
             if self.average:
                 self.average.load_state_dict(state["average"])
             self.course = Course(**state["course"])
-            set_random_state(state["random"][self.ranks.rank])
+            drawn = state["random"][self.ranks.rank]
+            if self.generator is not None and "own" not in drawn:
+                raise InputError(
+                    f"{path}: a checkpoint of earlier code, without what the method's generator drew; {advice}"
+                )
+            set_random_state(drawn, self.generator)
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: a checkpoint of another model ({reason}); {advice}") from error

@@ -49,7 +49,8 @@ def with_own_start(cell: Cell, **options: Any) -> Cell:
 def attached(cell: Cell, folder: Path) -> TrainingModel:
     frames = (Frame("a", folder / "a.jpg", "a", None),) * 32
     detector = train.new_detector(cell)
-    return train.attach_method(folder, cell, "content", detector, frames, torch.device("cpu"), lambda event: None)
+    given: Any = (frames, torch.device("cpu"), lambda event: None, torch.Generator())
+    return train.attach_method(folder, cell, "content", detector, *given)
 
 
 def doubled(detector: Detector) -> None:
