@@ -6,6 +6,7 @@ What costs anything is looked at in the first step alone. Everything is put back
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -59,7 +60,7 @@ class Watch:
                     f"{self._name}.forward: loss terms {tuple(terms)} by now, {self._names} at first: always give all"
                 )
             if not self._model.detector.training:
-                raise InputError(self._left_in_eval("it"))
+                raise InputError(self._left_in_eval("as a whole"))
             return terms
         self._own, drawn = self._alone(batch)
         modes = {path: module.training for path, module in self._model.detector.named_modules()}
@@ -73,7 +74,7 @@ class Watch:
             )
         changed = [path for path, module in self._model.detector.named_modules() if modes.get(path) != module.training]
         if changed:
-            raise InputError(self._left_in_eval(changed[0] or "it"))
+            raise InputError(self._left_in_eval(changed[0] or "as a whole"))
         if not self._compiled:
             self._refuse_drawn("forward", drawn)
         return terms
@@ -217,7 +218,7 @@ def check_deployed(trained: Detector, fresh: Callable[[], Detector], images: Ten
         try:
             deployed.load_state_dict(trained.state_dict())
         except RuntimeError as error:
-            reason = " ".join(str(error).split())
+            reason = shorten(str(error), 240, placeholder=" ...")
             raise InputError(
                 f"method {method!r}: what it trained doesn't fit what is deployed ({reason}): {fix}"
             ) from error
@@ -279,4 +280,5 @@ def _kind(value: Any) -> str:
         return "None"
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
