@@ -20,6 +20,7 @@ from harness.methods.baseline import BaselineModel
 from harness.methods.config import method_configuration
 from harness.suite import Cell, cells_of, load_suite
 from harness.suite.schema import OraclePart
+from harness.training.plan import TrainingSummary
 
 SUITE = """
 title: Start
@@ -84,6 +85,48 @@ def test_a_method_that_changes_the_detectors_start_is_refused(
     monkeypatch.setattr(train, "attach", attach)
     with pytest.raises(InputError, match=rf"method 'baseline' changes \S*{named} of the detector .* begin unlike"):
         attached(cell, tmp_path)
+
+
+def test_a_method_that_trains_a_part_of_the_detector_in_its_own_way_is_refused(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def attach(detector: Detector, *_: Any, **__: Any) -> TrainingModel:
+        next(detector.parameters()).requires_grad_(False)
+        return BaselineModel(detector)
+
+    monkeypatch.setattr(train, "attach", attach)
+    with pytest.raises(InputError, match=r"BaselineModel: freezes the detector's backbone\.\S*weight"):
+        attached(cell, tmp_path)
+
+
+SUMMARY = TrainingSummary(
+    1, 4, 4, 4, seconds=1.0, seconds_per_step=1.0, peak_memory_bytes=None, resumed=0, clip_rate=None, skipped_steps=0,
+    final_losses={}, final_diagnostics={}, best_step=None, best_score=None,
+)  # fmt: skip
+
+
+def kept(cell: Cell, model: TrainingModel, folder: Path) -> None:
+    images = torch.randint(0, 256, (2, 3, *cell.configuration.input.network), dtype=torch.uint8)
+    train.keep_trained(cell, model, SUMMARY, None, None, torch.device("cpu"), images, folder)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_training_ends_only_where_what_trained_is_what_is_deployed(
+    cell: Cell, tmp_path: Path, channels_last: bool
+) -> None:
+    cell = replace(cell, identity=cell.identity.model_copy(update={"channels_last": channels_last}))
+    model = attached(cell, tmp_path)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    kept(cell, model, tmp_path)
+    assert (tmp_path / train.SUMMARY_FILE).is_file()
+    (tmp_path / train.SUMMARY_FILE).unlink()
+    first = next(module for module in model.detector.modules() if isinstance(module, nn.Conv2d))
+    first.register_forward_hook(lambda module, inputs, output: output * 1.5)
+    with pytest.raises(InputError, match=r"method 'baseline': what it trained isn't what is deployed"):
+        kept(cell, model, tmp_path)
+    # Else it would count as done.
+    assert not (tmp_path / train.SUMMARY_FILE).exists()
 
 
 def test_an_oracle_that_changes_the_detectors_start_is_refused(
