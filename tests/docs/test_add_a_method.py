@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -9,10 +10,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from detectors import base as parts
+from harness.methods import base as bases
+from harness.methods import taps as tapped
+from harness.methods.baseline import BaselineModel
+from harness.training.loop import train
+from harness.training.plan import TrainingPlan
 from tests.docs.pages import blocks
+from tests.harness.training import toy
+from tests.harness.training.trainings import CPU, Interrupted, interrupt_at, log_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/add-a-method.md").read_text()
@@ -81,4 +92,36 @@ def test_what_the_page_names_is_there() -> None:
     base = (ROOT / "harness/methods/base.py").read_text()
     table = PAGE[PAGE.index("## What a method promises") :]
     named = re.findall(r"^\| `(\w+)\(", table, re.MULTILINE)
-    assert sorted(named) == sorted(re.findall(r"@abstractmethod\n    def (\w+)\(", base))
+    model = base[base.index("class TrainingModel") :]
+    assert sorted(named) == sorted(re.findall(r"^    def (\w+)\(", model, re.MULTILINE))
+
+
+@pytest.mark.parametrize(("name", "term"), [("ConsistencyModel", "consistency"), ("GuidedModel", "guidance")])
+def test_a_view_of_its_own_and_a_teacher_train_resume_and_leave_the_detectors_draws_alone(
+    tmp_path: Path, name: str, term: str
+) -> None:
+    (tmp_path / "images").mkdir()
+    roads = toy.Roads(tmp_path / "images")
+    (source,) = (block for block in blocks(PAGE, "python") if f"class {name}" in block)
+    known: dict[str, Any] = {**vars(parts), **vars(tapped), **vars(bases), "copy": copy, "BaselineModel": BaselineModel}
+    exec(compile(source, "docs/add-a-method.md", "exec", dont_inherit=True), known)
+
+    def run(folder: str, method: str = name, stop: int | None = None) -> list[dict[str, Any]]:
+        toy.seed_everything(0)
+        detector, generator = toy.ToyDetector(toy.meta()), torch.Generator().manual_seed(1)
+        last = generator if method == "ConsistencyModel" else 0.9
+        tap = detector.taps()[0]
+        model = BaselineModel(detector) if method == "baseline" else known[method](detector, tap, 0.1, last)
+        plan = TrainingPlan(toy.recipe(), 5, checkpoint_steps=1, log_every=1, micro_batch_size=2)
+        batches = roads.stream(detector).batches
+        toy.seed_everything(2)
+        progress = None if stop is None else interrupt_at(stop)
+        train(model, batches, plan, device=CPU, folder=tmp_path / folder, generator=generator, progress=progress)
+        return [line["losses"] for line in log_lines(tmp_path / folder) if "losses" in line]
+
+    whole, baseline = run("whole"), run("baseline", "baseline")
+    assert {key: whole[0][key] for key in baseline[0]} == baseline[0]
+    assert whole[-1][term] > 0
+    with pytest.raises(Interrupted):
+        run("parts", stop=3)
+    assert run("parts") == whole

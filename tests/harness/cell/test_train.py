@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from harness.methods.config import method_configuration
 from harness.suite import Cell, cells_of, load_suite
 from harness.suite.schema import OraclePart
 from harness.training.plan import TrainingSummary
+from harness.training.ranks import Ranks
 
 SUITE = """
 title: Start
@@ -97,6 +99,38 @@ def test_a_method_that_trains_a_part_of_the_detector_in_its_own_way_is_refused(
     monkeypatch.setattr(train, "attach", attach)
     with pytest.raises(InputError, match=r"BaselineModel: freezes the detector's backbone\.\S*weight"):
         attached(cell, tmp_path)
+
+
+def test_processes_draw_one_method_and_then_each_its_own(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[int, tuple[float, float]] = {}
+    frames = (Frame("a", tmp_path / "a.jpg", "a", None),) * 32
+    dataset: Any = SimpleNamespace(frames=lambda split: frames, lanes=None)
+
+    def attach(detector: Detector, *_: Any, generator: torch.Generator, **__: Any) -> TrainingModel:
+        drawn[len(drawn)] = (float(torch.rand((), generator=generator)), 0.0)
+        return BaselineModel(detector)
+
+    class Reached(Exception):
+        pass
+
+    def training(*_: Any, generator: torch.Generator, ranks: Ranks, **__: Any) -> None:
+        drawn[ranks.rank] = (drawn[ranks.rank][0], float(torch.rand((), generator=generator)))
+        raise Reached
+
+    monkeypatch.setattr(train, "attach", attach)
+    monkeypatch.setattr(train, "run_training", training)
+    monkeypatch.setattr(train, "make_deterministic", lambda threads: None)
+    monkeypatch.setattr(train, "TrainingStream", lambda *_, **__: SimpleNamespace(batches=None))
+    for rank in range(3):
+        with pytest.raises(Reached):
+            train.train_share(tmp_path, cell, "content", dataset, tmp_path, Ranks(rank, 3), lambda event: None)
+    assert len({initial for initial, _ in drawn.values()}) == 1
+    assert len({later for _, later in drawn.values()}) == 3
+    # The first process goes on where its initial weights ended, as a training of one process does.
+    generator = torch.Generator().manual_seed(train.method_seed(cell.identity.seed))
+    assert drawn[0] == tuple(float(torch.rand((), generator=generator)) for _ in range(2))
 
 
 SUMMARY = TrainingSummary(

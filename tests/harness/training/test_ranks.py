@@ -62,8 +62,9 @@ def test_two_processes_train_as_one_does_on_the_same_batches(toy, images, tmp_pa
     for name, value in states[0]["average"].items():
         assert torch.allclose(value, states[1]["average"][name], rtol=0, atol=1e-6), name
     # What processes draw in training is their own.
-    first, second = (state["torch"] for state in states[1]["random"])
-    assert not torch.equal(first, second)
+    for whose in ("torch", "own"):
+        first, second = (state[whose] for state in states[1]["random"])
+        assert not torch.equal(first, second)
 
 
 @pytest.mark.slow

@@ -218,6 +218,7 @@ def share(
     device = torch.device("cpu")
     train(
         trained, batches, plan, device=device, folder=folder, validation=validation, ranks=ranks,
+        generator=torch.Generator().manual_seed(ranks.seed(7)),
         progress=lambda step, total, loss: report(Event("toy", "train", step, total, "")),
     )  # fmt: skip
     torch.save(trained.state_dict(), folder / ("end.pt" if ranks.first else f"end{ranks.rank}.pt"))
