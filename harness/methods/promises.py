@@ -186,7 +186,7 @@ def check_detector_trains(model: TrainingModel, before: Mapping[str, bool]) -> N
     groups = model.parameter_groups()
     by_recipe = {id(one) for group in groups if group.optimizer == "recipe" for one in group.parameters}
     own = {id(one): group.name for group in groups if group.optimizer != "recipe" for one in group.parameters}
-    where = f"{type(model).__name__}"
+    where = type(model).__name__
     for name, parameter in model.detector.named_parameters():
         if name not in before:
             continue
@@ -229,12 +229,12 @@ def check_deployed(trained: Detector, fresh: Callable[[], Detector], images: Ten
         trained.train(training)
     if len(ours) == len(theirs) and all(_alike(*pair) for pair in zip(ours, theirs, strict=True)):
         return
-    apart = [
+    differences = [
         float((one.float() - two.float()).abs().max())
         for one, two in zip(ours, theirs, strict=False)
         if one.shape == two.shape
     ]
-    by = f"its outputs differ by up to {max(apart):.3g}" if apart else "its outputs are others"
+    by = f"its outputs differ by up to {max(differences):.3g}" if differences else "its outputs are others"
     raise InputError(f"method {method!r}: what it trained isn't what is deployed, {by} with the same tensors: {fix}")
 
 
