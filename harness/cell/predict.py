@@ -6,16 +6,20 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from detectors.base import Detector
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.predictions import keep_predictions
+from harness.datasets.sizes import check_decoded
 from harness.files.stored import write_json
 from harness.inference.detector import load_detector
 from harness.inference.predict import Settings, View, predict_views, view_of_files
 from harness.inference.selection import best_threshold, check_selectable
 from harness.inference.showing import transferred_geometry, view_of_corrupted
+from harness.lanes import Geometry
 from harness.processes.progress import Event, Report
 from harness.pytorch.device import resolve_device
 from harness.suite import Cell, EvaluationPart
@@ -99,12 +103,23 @@ def predict_split(
 def view_of_evaluation(
     detector: Detector, own: Dataset, dataset: Dataset, frames: tuple[Frame, ...], evaluation: EvaluationPart
 ) -> View:
-    """How a detector that was trained on `own` sees the frames of an evaluation, which are of `dataset`."""
+    """How a detector that was trained on `own` sees the frames of an evaluation, which are of `dataset`.
+
+    Raises InputError, as it is decoded, on an image of another size than its label is made for.
+    """
     corruption = evaluation.corruption
     geometry_of: FrameGeometry = detector.geometry_of
     if evaluation.dataset is not None:
         geometry_of = transferred_geometry(detector.configuration.input, own, dataset)
     if corruption is None:
-        return view_of_files([frame.image for frame in frames], geometry_of)
-    (severity,) = corruption.severities
-    return view_of_corrupted(frames, geometry_of, corruption=corruption.name, severity=severity, form=dataset.form)
+        view = view_of_files([frame.image for frame in frames], geometry_of)
+    else:
+        (severity,) = corruption.severities
+        view = view_of_corrupted(frames, geometry_of, corruption=corruption.name, severity=severity, form=dataset.form)
+
+    def checked(index: int) -> tuple[npt.NDArray[np.uint8], Geometry]:
+        pixels, geometry = view(index)
+        check_decoded(dataset, frames[index], geometry.original)
+        return pixels, geometry
+
+    return checked

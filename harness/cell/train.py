@@ -20,6 +20,7 @@ from harness.cell.oracle import as_seen, oracle_artefact, source_oracle
 from harness.cell.phases import phase_state, run_phase, set_aside
 from harness.cell.predict import prediction_settings
 from harness.datasets.base import Dataset, Frame
+from harness.datasets.sizes import check_decoded
 from harness.errors import InputError
 from harness.files.stored import write_json
 from harness.inference.predict import network_images
@@ -97,6 +98,7 @@ def train_share(
         pin_memory=device.type == "cuda",
         augment_on=augmenting_device(device),
         share=(ranks.rank, ranks.count),
+        check=partial(check_decoded, dataset),
     )
     oracle = oracle_artefact(results, cell, detector)
     generator = torch.Generator().manual_seed(method_seed(cell.identity.seed))

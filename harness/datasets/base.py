@@ -68,8 +68,11 @@ class Dataset(Protocol):
     def has_labels(self, split: str) -> bool:
         """Whether a split that is there can be scored here: LLAMAS keeps the labels of its test split to itself."""
 
-    def check_sizes(self, frames: Iterable[Frame]) -> None:
-        """Raise InputError on the first image that is there and of another size than labels are made for: it would score wrongly."""
+    def size_fault(self, frame: Frame, size: tuple[int, int]) -> str | None:
+        """What is wrong with an image of (height, width), given what its label is made for; None where nothing is.
+
+        `harness.datasets.sizes` says it with the file and the fix.
+        """
 
     def archived(self, frames: Sequence[Frame], lanes_of_frames: Iterable[Sequence[Lane]]) -> list[list[Lane]]:
         """Predictions as `write_predictions` will write them, so that the archive holds what is scored; scores stay."""

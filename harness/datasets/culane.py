@@ -105,18 +105,12 @@ class CULane:
         """(height, width) in pixels: as given when opened, else read from the first listed image."""
         return self._image_size or read_size(self.frames(self.splits()[0])[0].image)
 
-    def check_sizes(self, frames: Iterable[Frame]) -> None:
-        """Raise InputError on the first image that is there and isn't of the dataset's size."""
-        for frame in frames:
-            if not frame.image.is_file():
-                continue
-            size = read_size(frame.image)
-            if size != self.image_size:
-                (height, width), (expected_height, expected_width) = size, self.image_size
-                raise InputError(
-                    f"{frame.image}: {width} x {height} pixels, but the dataset's images are {expected_width} x "
-                    f"{expected_height}; say `image_size: [{height}, {width}]` in the suite, or leave other sizes out"
-                )
+    def size_fault(self, frame: Frame, size: tuple[int, int]) -> str | None:
+        """All images are of the dataset's size."""
+        if size == self.image_size:
+            return None
+        (height, width), (expected_height, expected_width) = size, self.image_size
+        return f"{width} x {height} pixels, but the dataset's images are {expected_width} x {expected_height}"
 
     def splits(self) -> tuple[str, ...]:
         """The splits that have a list. Raises InputError if none has."""

@@ -282,14 +282,10 @@ class LLAMAS:
         """(height, width) in pixels: as given when opened, else read from the first image."""
         return self._image_size or read_size(self.frames(self.splits()[0])[0].image)
 
-    def check_sizes(self, frames: Iterable[Frame]) -> None:
-        """Raise InputError on the first image that is there and isn't 1276x717, as labels and metric are."""
-        for frame in frames:
-            if frame.image.is_file() and (size := read_size(frame.image)) != (HEIGHT, WIDTH):
-                raise InputError(
-                    f"{frame.image}: {size[1]} x {size[0]} pixels, but LLAMAS's labels are for {WIDTH} x {HEIGHT}; "
-                    "restore the image from the dataset's source"
-                )
+    def size_fault(self, frame: Frame, size: tuple[int, int]) -> str | None:
+        """Images are 1276x717, as labels and metric are."""
+        fits = size == (HEIGHT, WIDTH)
+        return None if fits else f"{size[1]} x {size[0]} pixels, but LLAMAS's labels are for {WIDTH} x {HEIGHT}"
 
     def _source(self, split: str) -> Path:
         """The folder that a split is listed from: its labels, or for test without labels its images."""

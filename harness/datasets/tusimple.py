@@ -279,17 +279,11 @@ class TuSimple:
         """(height, width) in pixels: as given when opened, else read from the first listed image."""
         return self._image_size or read_size(self.frames(self.splits()[0])[0].image)
 
-    def check_sizes(self, frames: Iterable[Frame]) -> None:
-        """Raise InputError on the first image that is there and ends above a row of its label: the label is of a larger image."""
-        for frame in frames:
-            if not frame.image.is_file():
-                continue
-            (height, width), lowest = read_size(frame.image), self.labelled(frame).rows.max(initial=0)
-            if height <= lowest:
-                raise InputError(
-                    f"{frame.image}: {width} x {height} pixels, but its label goes down to row {lowest:g}; "
-                    "restore the image from the dataset's source, or scale its label"
-                )
+    def size_fault(self, frame: Frame, size: tuple[int, int]) -> str | None:
+        """An image has every row of its label: else the label is of a larger one."""
+        (height, width), lowest = size, self.labelled(frame).rows.max(initial=0)
+        fits = height > lowest
+        return None if fits else f"{width} x {height} pixels, but its label goes down to row {lowest:g}"
 
     def splits(self) -> tuple[str, ...]:
         """The splits whose label files are all there."""

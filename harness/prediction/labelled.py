@@ -11,6 +11,7 @@ import torch
 
 from detectors.base import Detector
 from harness.datasets.culane import FEWEST_POINTS, CULane
+from harness.datasets.sizes import check_sizes
 from harness.errors import InputError
 from harness.files.scratch import scratch_folder
 from harness.files.stored import sha256_of_file
@@ -94,7 +95,7 @@ def open_labelled(root: Path, split: str, lane_width: int) -> LabelledFolder:
             raise InputError(f"{listed}: {frame.id} is listed, but isn't there; restore the image or delete the line")
         if frame.image.suffix.lower() not in IMAGE_SUFFIXES:
             raise InputError(f"{listed}: {frame.id} is no image by its name; correct the line, or convert the file")
-    dataset.check_sizes(frames)
+    check_sizes(dataset, frames)
     labels = dataset.labels(split)
     lanes = [lane for row in range(len(frames)) for lane in labels.lanes(row)]
     if not any(len(lane) >= FEWEST_POINTS for lane in lanes):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness.datasets.base import Dataset
 from harness.datasets.culane import CULane
+from harness.datasets.sizes import check_sizes
 from harness.files.stored import cache_folder
 from harness.metrics.canvas import LANE_WIDTH
 from harness.metrics.culane import score_images
@@ -22,7 +23,7 @@ def score(
     assert isinstance(dataset, CULane)
     frames = dataset.frames(split)
     images = [frame.id for frame in frames]
-    dataset.check_sizes(frames)
+    check_sizes(dataset, frames)
     counted, oddities = score_images(
         dataset.root,
         predictions,

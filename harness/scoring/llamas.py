@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness.datasets.base import Dataset
 from harness.datasets.llamas import LLAMAS
+from harness.datasets.sizes import check_sizes
 from harness.metrics.llamas import count_labels
 from harness.metrics.oddities import Oddity, refuse
 from harness.records.counts import OverlapCounts
@@ -18,7 +19,7 @@ def score(
     """Score `predictions/<recording>/<name>.lines.txt` of a split that has labels; see `harness.scoring.Scorer`."""
     assert isinstance(dataset, LLAMAS)
     frames = dataset.frames(split)
-    dataset.check_sizes(frames)
+    check_sizes(dataset, frames)
     labels = [str(dataset.root / dataset.label_name(frame)) for frame in frames]
     counted, oddities = count_labels(labels, predictions, progress=progress, workers=workers)
     refuse(oddity for oddity in oddities if oddity.file.is_relative_to(predictions))

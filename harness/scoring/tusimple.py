@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.datasets.base import Dataset
+from harness.datasets.sizes import check_sizes
 from harness.datasets.tusimple import PREDICTIONS_FILE, TuSimple
 from harness.metrics.oddities import Oddity
 from harness.metrics.tusimple import score_file
@@ -23,7 +24,7 @@ def score(
     """Score `predictions/predictions.json` of a split; see `harness.scoring.Scorer`. One thread is more than fast enough."""
     assert isinstance(dataset, TuSimple)
     frames = dataset.frames(split)
-    dataset.check_sizes(frames)
+    check_sizes(dataset, frames)
     with one_file(dataset.label_files(split)) as labels:
         counted, _ = score_file(labels, predictions / PREDICTIONS_FILE, strict=True)
     progress(len(frames))

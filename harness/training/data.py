@@ -51,7 +51,8 @@ class TrainingStream:
     processes, 0 for none. cache_bytes: how much memory decoded images may fill (all workers together); what doesn't fit is
     decoded every time, with the same result. pin_memory: page-lock batches, for CUDA. augment_on: a device that makes the images
     of a batch, on which they then lie; None: the workers make them, on the host. share: (k, n) gives the k-th n-th of every batch,
-    from 0 on; n divides the batch. Raises InputError where there is no frame, or the first image can't be read.
+    from 0 on; n divides the batch. check: called with each frame that is decoded and its (height, width); raises InputError where its
+    label isn't one of such an image. Raises InputError where there is no frame, or the first image can't be read.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class TrainingStream:
         pin_memory: bool = False,
         augment_on: torch.device | None = None,
         share: tuple[int, int] = (0, 1),
+        check: Callable[[Frame, tuple[int, int]], None] | None = None,
     ) -> None:
         if not frames:
             raise InputError("there is no image to train on; check the dataset's list of its train split")
@@ -80,7 +82,8 @@ class TrainingStream:
         self._workers = workers
         self._pin_memory = pin_memory
         self._share = share
-        template = read_reduced(self.frames[0].image, detector.geometry_of)
+        self._check = check
+        template = self._decoded(0)
         self._views = views_on(augment_on, detector.configuration.input.network)
         self._cache = SharedImageCache(template, frames=len(self.frames), byte_limit=cache_bytes)
         self._cache.put(0, template)
@@ -150,8 +153,15 @@ class TrainingStream:
     def _image(self, index: int) -> ReducedImage:
         image = self._cache.get(index)
         if image is None:
-            image = read_reduced(self.frames[index].image, self._detector.geometry_of)
+            image = self._decoded(index)
             self._cache.put(index, image)
+        return image
+
+    def _decoded(self, index: int) -> ReducedImage:
+        frame = self.frames[index]
+        image = read_reduced(frame.image, self._detector.geometry_of)
+        if self._check is not None:
+            self._check(frame, image.original)
         return image
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,15 +16,16 @@ from torch import nn
 from detectors.base import Detector
 from harness.cell import train
 from harness.cell.phases import run_phase
-from harness.datasets.base import Frame
+from harness.cell.predict import view_of_evaluation
+from harness.datasets.base import Dataset, Frame, open_dataset
 from harness.errors import InputError
 from harness.methods.base import TrainingModel
 from harness.methods.baseline import BaselineModel
 from harness.methods.config import method_configuration
-from harness.suite import Cell, cells_of, load_suite
+from harness.suite import Cell, EvaluationPart, cells_of, load_suite
 from harness.suite.schema import OraclePart
 from harness.training.plan import TrainingSummary
-from harness.training.ranks import Ranks
+from harness.training.ranks import ALONE, Ranks
 
 SUITE = """
 title: Start
@@ -201,3 +204,51 @@ def test_target_statistics_of_other_code_are_taken_anew_without_asking(
     train.build_statistics(tmp_path, other, "content", *given)
     assert not stale.folder.exists()
     assert (stale.folder.parent / "superseded" / f"{stale.folder.name}-1").is_dir()
+
+
+ODD = """
+title: Odd
+datasets:
+  roads: {form: culane, image_size: [36, 64]}
+detectors:
+  ufldv2_micro: {recipe: {steps: 2, batch_size: 2}}
+methods:
+  baseline:
+training: {threads: 1, device: cpu}
+"""
+
+
+@pytest.fixture
+def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Cell, Dataset]:
+    """A cell of a dataset of 64 x 36 in which one image, of one split, became larger since the plan was made."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "odd.yaml").write_text(ODD)
+    for name, size in (("a", (36, 64)), ("b", (36, 64)), ("odd", (72, 128))):
+        assert cv2.imwrite(str(tmp_path / f"{name}.jpg"), np.zeros((*size, 3), np.uint8))
+        (tmp_path / f"{name}.lines.txt").write_text("10 30 20 10\n")
+    (tmp_path / "list").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / f"list/{split}.txt").write_text("a.jpg\nb.jpg\nodd.jpg\n")
+    (cell,) = cells_of(load_suite(str(tmp_path / "odd.yaml")))
+    return cell, open_dataset("culane", tmp_path, name="roads", image_size=(36, 64))
+
+
+ODD_IMAGE = r"odd\.jpg: 128 x 72 pixels, but the dataset's images are 64 x 36; restore the image"
+
+
+def test_an_image_of_another_size_ends_the_training_that_decodes_it(odd: tuple[Cell, Dataset], tmp_path: Path) -> None:
+    cell, dataset = odd
+    with pytest.raises(InputError, match=ODD_IMAGE):
+        train.train_share(tmp_path, cell, "content", dataset, tmp_path / "train", ALONE, lambda event: None)
+
+
+@pytest.mark.parametrize("corruption", [None, {"name": "fog", "severities": [2]}])
+def test_an_image_of_another_size_ends_the_prediction_that_decodes_it(
+    odd: tuple[Cell, Dataset], corruption: dict[str, Any] | None
+) -> None:
+    cell, dataset = odd
+    evaluation = EvaluationPart.model_validate({"split": "test", "corruption": corruption})
+    view = view_of_evaluation(train.new_detector(cell), dataset, dataset, dataset.frames("test"), evaluation)
+    assert view(0)[1].original == (36, 64)
+    with pytest.raises(InputError, match=ODD_IMAGE):
+        view(2)

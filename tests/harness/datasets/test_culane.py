@@ -12,6 +12,7 @@ import pytest
 from harness.datasets.base import open_dataset
 from harness.datasets.culane import CULane, label_name, read_list
 from harness.datasets.lines import write_lines_file
+from harness.datasets.sizes import check_sizes
 from harness.lanes import Lane
 from tests.harness.datasets.refusals import refusal
 
@@ -130,10 +131,10 @@ def test_images_of_another_height_or_width_are_refused_and_missing_ones_passed_o
     dataset = CULane(tree, image_size=(59, 164))
     frames = dataset.frames("train")
     cv2.imwrite(str(frames[0].image), np.zeros((59, 164, 3), np.uint8))
-    dataset.check_sizes(frames)
+    check_sizes(dataset, frames)
     for height, width in ((59, 165), (60, 164)):
         cv2.imwrite(str(frames[1].image), np.zeros((height, width, 3), np.uint8))
-        assert f"00030.jpg: {width} x {height} pixels" in refusal(dataset.check_sizes, frames)
+        assert f"00030.jpg: {width} x {height} pixels" in refusal(check_sizes, dataset, frames)
 
 
 def test_of_two_lists_of_a_split_the_first_name_is_read(tree: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from harness.datasets import llamas
 from harness.datasets.lines import parse_lines
 from harness.datasets.llamas import LANES, LLAMAS, clips_of, lane_rows, points_of, prediction_name, write_predictions
+from harness.datasets.sizes import check_sizes
 from harness.errors import InputError
 from harness.lanes import Lane
 from harness.metrics import llamas_labels as metric
@@ -128,9 +129,9 @@ def test_images_of_another_size_are_refused(root: Path) -> None:
     for size, fits in (((717, 1276), True), ((717, 1280), False), ((720, 1276), False)):
         cv2.imwrite(str(frames[1].image), np.zeros((*size, 3), np.uint8))
         if fits:
-            dataset.check_sizes(frames)
+            check_sizes(dataset, frames)
         else:
-            assert f"20_color_rect.png: {size[1]} x {size[0]} pixels" in refusal(dataset.check_sizes, frames)
+            assert f"20_color_rect.png: {size[1]} x {size[0]} pixels" in refusal(check_sizes, dataset, frames)
 
 
 def test_short_lanes_and_single_markers_are_dropped_and_sides_renumbered() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.datasets.predictions import pack_predictions, unpack_predictions
+from harness.datasets.sizes import check_sizes
 from harness.datasets.tusimple import (
     TuSimple,
     at_rows,
@@ -211,10 +212,10 @@ def test_an_image_has_to_have_the_lowest_row_of_its_label(tmp_path: Path, height
     cv2.imwrite(str(tmp_path / "clips/a/20.jpg"), np.zeros((height, 8, 3), np.uint8))
     dataset = TuSimple(tmp_path)
     if fits:
-        dataset.check_sizes(dataset.frames("test"))
+        check_sizes(dataset, dataset.frames("test"))
     else:
         assert "8 x 710 pixels, but its label goes down to row 710" in refusal(
-            dataset.check_sizes, dataset.frames("test")
+            check_sizes, dataset, dataset.frames("test")
         )
 
 
