@@ -59,7 +59,7 @@ def bench(
     from harness.files.locks import sole
     from harness.files.stored import remove_torn, sweep_cache
     from harness.matrix.fitting import refuse_misfits
-    from harness.matrix.plan import make_plan
+    from harness.matrix.plan import make_plan, refuse_unavailable
     from harness.matrix.preflight import preflight
     from harness.matrix.recorded import record_paths
     from harness.matrix.stale import accept_stale as keep
@@ -101,6 +101,8 @@ def bench(
         prices = looked.prices
         if lacking(plan, looked):
             return 2
+        for line in looked.warnings:
+            say(Console(stderr=True), f"warning: {line}")
         if not (yes or agreed(plan, looked, console)):
             console.print("nothing was run")
             return 0
@@ -111,6 +113,8 @@ def bench(
         if plan.pending:
             # Somebody else may have worked here since. Where nothing was left to do, nobody had anything to do either.
             plan = remade()
+        # No cell is left out in silence.
+        refuse_unavailable(plan)
         if plan.stale and not (accept_stale or redo_stale):
             refuse_stale(plan)
         if plan.stale:

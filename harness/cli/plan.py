@@ -105,7 +105,7 @@ def as_object(plan: Plan, looked: Preflight, states: Sequence[State] = ()) -> di
             for tier in tiers_of(plan, looked.costs)
         ],
         "cost": cost_object(looked.costs.values()),
-        "warnings": looked.problems,
+        "warnings": (*looked.problems, *looked.warnings),
     }
 
 
@@ -180,7 +180,7 @@ def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[
 
     told = [f"not yet: {part}" for part in not_yet(plan.suite, plan.all_cells)]
     told += [f"{need.kind}{' missing' if need.missing else ''}: {need.name}: {need.detail}" for need in looked.needs]
-    for line in [*told, *looked.problems]:
+    for line in [*told, *looked.problems, *(f"warning: {line}" for line in looked.warnings)]:
         say(console, line)
     cells = cell_rows(plan, looked.costs, states)
     unit = next((cost.unit for cost in looked.costs.values()), "hours")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -91,8 +91,8 @@ class CellState:
 class Plan:
     """All cells of a suite with their states, and the artefacts that they need.
 
-    unavailable: cells whose data isn't at hand, so that nobody can say where they stand, each with the reason in a line. given_up: ids
-    of cells that aren't to be run, for they have just failed.
+    unavailable: cells whose data isn't at hand, so that nobody can say where they stand, each with the reason in a line. problems: the
+    same reasons by dataset. given_up: ids of cells that aren't to be run, for they have just failed.
     """
 
     suite: Suite
@@ -101,6 +101,7 @@ class Plan:
     artefacts: tuple[tuple[Phase, PhaseState], ...]
     unavailable: tuple[tuple[AnyCell, str], ...] = ()
     given_up: frozenset[str] = frozenset()
+    problems: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def all_cells(self) -> tuple[AnyCell, ...]:
@@ -159,7 +160,7 @@ def make_plan(suite: Suite, results: Path, choice: Choice = EVERYTHING) -> Plan:
         for phase in prerequisites(results, cell):
             if phase.folder not in artefacts:
                 artefacts[phase.folder] = (phase, phase_state(phase))
-    return Plan(suite, results, tuple(states), tuple(artefacts.values()), tuple(unavailable))
+    return Plan(suite, results, tuple(states), tuple(artefacts.values()), tuple(unavailable), problems=problems)
 
 
 def phases_of(results: Path, cell: AnyCell, contents: Mapping[str, str]) -> CellPhases | ProgramPhases:

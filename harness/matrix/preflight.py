@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from harness.cell.artefacts import image_size_of, open_part, rendering_phase
+from harness.cell.artefacts import image_size_of, rendering_phase
 from harness.cell.phases import phase_state
-from harness.datasets.base import Dataset
-from harness.datasets.doctor.sources import IMAGES
-from harness.datasets.images import read_size
-from harness.errors import InputError
 from harness.lanes import plain_geometry
 from harness.matrix.budget import Cost, costs_of
+from harness.matrix.data import Need, data_needs, reads_of
 from harness.matrix.plan import AnyCell, CellState, Plan
 from harness.matrix.pricing import Price, Rates, priced, recorded_rates
 from harness.programs.cell import ProgramCell
-from harness.suite import Cell, DatasetPart, Suite
+from harness.suite import Cell, Suite
 from harness.training.augmentation import reduced_size
 from harness.training.cache import GIGABYTE
 from harness.weights.cache import weights_state
@@ -32,33 +27,18 @@ BYTES_A_PIXEL = 0.27
 
 
 @dataclass(frozen=True)
-class Need:
-    """Something that has to be there. `detail` says what was found or, if it is missing, what to do about it."""
-
-    kind: Literal["data", "weights", "checkpoint", "program", "disk", "memory"]
-    name: str
-    missing: bool
-    detail: str
-
-
-@dataclass(frozen=True)
-class DataNeed(Need):
-    """A dataset. images: of each split that the suite reads, counted; of a published dataset that isn't there, as published."""
-
-    images: Mapping[str, int]
-
-
-@dataclass(frozen=True)
 class Preflight:
     """All needs of a plan, and what its cells still cost. problems: lines on what couldn't be looked at.
 
-    prices: of the training of those that are to be trained. costs: of all that aren't done.
+    prices: of the training of those that are to be trained. costs: of all that aren't done. warnings: lines on what is odd, though it
+    is there.
     """
 
     needs: tuple[Need, ...]
     prices: Mapping[str, Price]
     problems: tuple[str, ...]
     costs: Mapping[str, Cost]
+    warnings: tuple[str, ...] = ()
 
     @property
     def missing(self) -> tuple[Need, ...]:
@@ -69,7 +49,7 @@ class Preflight:
 def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
     """Look at everything that a plan needs, and price its cells by a probe (if one was made) and the records of earlier ones."""
     left = [*(state.cell for state in plan.pending), *(cell for cell, _ in plan.unavailable)]
-    data = data_needs(plan.suite, left, plan.results)
+    data = data_needs(plan.suite, left, plan.results, plan.problems)
     recorded = recorded_rates(plan.results)
     untrained = plan.untrained
     training_images = {need.name: need.images["train"] for need in data if "train" in need.images}
@@ -94,6 +74,7 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
         prices,
         recorded.problems,
         costs_of(plan, prices),
+        tuple(line for need in data for line in need.warnings),
     )
 
 
@@ -181,63 +162,13 @@ def decoded_bytes(cell: Cell, images: int) -> int:
     return 3 * height * width * images
 
 
-def data_needs(suite: Suite, cells: Sequence[AnyCell], results: Path) -> list[DataNeed]:
-    """Every dataset that some cells read: a rendered one is made when it is needed, a real one has to be there with those splits."""
-    read = splits_of(cells)
-    return [data_need(name, part, read[name], results) for name, part in suite.datasets.items() if name in read]
-
-
-def splits_of(cells: Iterable[AnyCell]) -> dict[str, set[str]]:
-    """Dataset -> the splits that some cells read of it."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for cell in cells:
-        if isinstance(cell, Cell):
-            found[cell.identity.dataset].add("train")
-            if "val-best" in (cell.identity.selection, cell.identity.confidence):
-                found[cell.identity.dataset].add("val")
-            if cell.oracle is not None and cell.oracle.dataset is not None:
-                found[cell.oracle.dataset].add("train")
-        for part in cell.evaluations.values():
-            found[part.dataset or cell.identity.dataset].add(part.split)
-    return found
-
-
-def data_need(name: str, part: DatasetPart, splits: Iterable[str], results: Path) -> DataNeed:
-    """Look at one dataset: its folder, its lists, and the first image and label of each split."""
-    if part.rendered is not None:
-        images = {split: spec.frames for split, spec in part.rendered.splits.items()}
-        return DataNeed("data", name, False, "rendered when it is needed", images)
-    images = {}
-    try:
-        dataset = open_part(results, name, part)
-        for split in sorted(splits):
-            images[split] = checked_split(dataset, split)
-    except InputError as error:
-        # What the published dataset holds is enough to say what it will cost.
-        published = images or IMAGES.get(part.root or name, {})
-        return DataNeed(
-            "data", name, True, str(error), {split: published[split] for split in splits if split in published}
-        )
-    counts = ", ".join(f"{split} {count:,}" for split, count in images.items())
-    return DataNeed("data", name, False, f"{dataset.root}: {counts} images", images)
-
-
-def checked_split(dataset: Dataset, split: str) -> int:
-    """Images of a split. InputError where the first of them can't be read, or has no label where the split has any."""
-    frames = dataset.frames(split)
-    read_size(frames[0].image)
-    if dataset.has_labels(split):
-        dataset.lanes(frames[0])
-    return len(frames)
-
-
 def disk_need(suite: Suite, cells: Iterable[AnyCell], results: Path, kept: int, meanwhile: int) -> Need:
     """Room for some cells, which are to keep so many bytes, and for those of their datasets that are still to be rendered.
 
     meanwhile: bytes that the largest training takes while it runs. How many run at once is the engine's to say: there must be room for
     one of them.
     """
-    parts = [suite.datasets[name] for name in splits_of(cells)]
+    parts = [suite.datasets[name] for name in reads_of(cells)]
     specs = [part.rendered for part in parts if part.rendered is not None]
     rendered = sum(
         BYTES_A_PIXEL * spec.width * spec.height * sum(split.frames for split in spec.splits.values())

@@ -20,8 +20,8 @@ from harness.cell.assembly import assemble_record, time_and_record
 from harness.cell.run import run_cell
 from harness.datasets.base import open_dataset
 from harness.datasets.predictions import predictions_sha256, unpack_predictions
+from harness.matrix.data import data_needs
 from harness.matrix.plan import make_plan
-from harness.matrix.preflight import data_needs
 from harness.publishing.publish import publish
 from harness.publishing.verify import verify
 from harness.records.counts import AccuracyCounts, OverlapCounts, scope_scores

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from harness.cell.artefacts import open_part
 from harness.errors import InputError
+from harness.matrix.data import Reads, examined
 from harness.metrics import culane as metric
 from harness.metrics.canvas import IMAGE_SIZE, LANE_WIDTH
 from harness.publishing.labels import LabelFacts
@@ -67,8 +68,8 @@ def test_lanes_are_painted_as_wide_as_the_suite_says(roads: Path, tmp_path: Path
 
 
 def test_images_of_another_size_are_refused_before_training_and_before_scoring(roads: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.jpg: 640 x 320 pixels.*1640 x 590; say `image_size: \[320, 640\]`"):
-        open_part(tmp_path, "roads", part())
+    with pytest.raises(InputError, match=r"a\.jpg: 640 x 320 pixels.*1640 x 590 .*; say `image_size: \[320, 640\]`"):
+        examined(open_part(tmp_path, "roads", part()), Reads(scored={"test"}))
     dataset = open_part(tmp_path, "roads", part(image_size=[320, 640]))
     cv2.imwrite(str(roads / "c.jpg"), np.zeros((320, 600, 3), np.uint8))
     with pytest.raises(InputError, match=r"c\.jpg: 600 x 320"):
@@ -125,11 +126,11 @@ def resized(root: Path, pattern: str, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("form", "split", "told"),
     [
-        ("tusimple", "test", r"20\.jpg: 640 x 360 pixels, but its label goes down to row 710; restore the image"),
+        ("tusimple", "test", r"20\.jpg: 640 x 360 pixels, but its label goes down to row 710 .*; restore the images"),
         (
             "llamas",
             "val",
-            r"_color_rect\.png: 640 x 360 pixels, but LLAMAS's labels are for 1276 x 717; restore the image",
+            r"_color_rect\.png: 640 x 360 pixels, but LLAMAS's labels are for 1276 x 717 .*; restore the images",
         ),
     ],
 )
@@ -146,6 +147,6 @@ def test_resized_images_of_tusimple_and_llamas_are_refused_before_training_and_b
     resized(root, "*.jpg", (360, 640))
     resized(root, "*.png", (360, 640))
     with pytest.raises(InputError, match=told):
-        open_part(tmp_path, form, real)
+        examined(open_part(tmp_path, form, real), Reads(scored={split}))
     with pytest.raises(InputError, match=told):
         SCORINGS[form].scorer(dataset, split, tmp_path, progress=lambda done: None, workers=1)

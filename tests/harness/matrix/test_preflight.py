@@ -12,8 +12,9 @@ import pytest
 from harness.cell.artefacts import rendering_phase
 from harness.cli.main import main
 from harness.errors import InputError
+from harness.matrix.data import data_needs, reads_of
 from harness.matrix.plan import make_plan
-from harness.matrix.preflight import BYTES_A_PIXEL, data_needs, disk_need, memory_needs, preflight, splits_of
+from harness.matrix.preflight import BYTES_A_PIXEL, disk_need, memory_needs, preflight
 from harness.suite import Choice, Suite, cells_of, load_suite
 from tests.benchmarks.finished import finish, finished
 
@@ -125,7 +126,8 @@ def test_what_is_chosen_on_and_what_an_oracle_learns_from_is_needed_too(tmp_path
     for rule in ("confidence", "selection"):
         (tmp_path / "real.yaml").write_text(f"{text}training: {{{rule}: val-best}}\n")
         cells = cells_of(load_suite(str(tmp_path / "real.yaml")))
-        assert splits_of(cells) == {"culane": {"train", "val", "test"}, "others": {"train"}}
+        read = {name: reads.splits for name, reads in reads_of(cells).items()}
+        assert read == {"culane": {"train", "val", "test"}, "others": {"train"}}
 
 
 def test_bench_tells_everything_that_is_missing_and_makes_no_folder(
