@@ -31,7 +31,10 @@ LONGEST_SIDE = 20_000
 THINNEST_LANE, WIDEST_LANE = 2, 1_000
 """Pixels: beyond them a record states no size of images and no width of lanes."""
 
-ABSENT = "labels absent: counts checked, row unverified here"
+UNVERIFIED = "counts checked, row unverified here"
+ABSENT = f"labels absent: {UNVERIFIED}"
+OTHERS = f"the labels at hand aren't those that were scored: {UNVERIFIED}"
+DAMAGED = f"the labels at hand can't be read: {UNVERIFIED}"
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,15 @@ def at_hand(record: Record, evaluation: Evaluation) -> Source:
             image_size=stated_size(key.get("image_size")),
             lane_width=stated_width(key.get("lane_width")),
         )
-        content = dataset.content_key()
     except InputError as error:
         return Source(None, f"{ABSENT} ({error})")
+    try:
+        content = dataset.content_key()
+    except InputError as error:
+        return Source(None, f"{DAMAGED} ({error})")
     if content != evaluation.dataset_sha256:
-        other = f"{dataset.root} has other content: {content[:12]}, not {evaluation.dataset_sha256[:12]}"
-        return Source(None, f"{ABSENT} ({other})")
+        hashes = f"lists and labels of {dataset.root} have sha256 {content[:12]}, the record has {evaluation.dataset_sha256[:12]}"
+        return Source(None, f"{OTHERS} ({hashes})")
     return Source(dataset, None)
 
 

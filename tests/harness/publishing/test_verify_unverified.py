@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.datasets.base import open_dataset
 from harness.datasets.predictions import pack_predictions, predictions_sha256, unpack_predictions
 from harness.publishing.checksums import write_sums
 from harness.publishing.labels import laid_out, unpack_labels
-from harness.publishing.rescoring import ABSENT, LabelSource
+from harness.publishing.rescoring import ABSENT, DAMAGED, OTHERS, LabelSource
 from harness.publishing.verify import rows_of, verify
 from harness.records.record import Submission, counts_path, identity_hash, read_any_record, write_record
 from tests.harness.publishing.forging import LABELS, evaluated, hashed_again
@@ -46,7 +47,8 @@ def test_rows_of_a_licensed_dataset_are_scored_on_ones_own_copy_and_are_unverifi
     own.mkdir()
     dataset = laid_out(unpack_labels(mini / LABELS), own)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    relabelled(mini, dataset.content_key())
+    before = dataset.content_key()
+    relabelled(mini, before)
     monkeypatch.setenv("SAMIRO_BENCH_DATA_ROADS", str(own))
     assert outcomes(verify(mini)) == ["verified"] * 2
     monkeypatch.setenv("SAMIRO_BENCH_DATA_ROADS", str(tmp_path / "nowhere"))
@@ -56,7 +58,11 @@ def test_rows_of_a_licensed_dataset_are_scored_on_ones_own_copy_and_are_unverifi
     label = next(own.rglob("*.lines.txt"))
     label.write_text("1 2 3 4\n")
     monkeypatch.setenv("SAMIRO_BENCH_DATA_ROADS", str(own))
-    assert all("has other content" in row.told[0] for row in verify(mini).rows)
+    now = open_dataset("culane", own).content_key()
+    told = [row.told[0] for row in verify(mini).rows]
+    assert all(line.startswith(OTHERS) and before[:12] in line and now[:12] in line for line in told)
+    label.write_text("1,2,3,4\n")
+    assert all(row.told[0].startswith(DAMAGED) and label.name in row.told[0] for row in verify(mini).rows)
     another_lane(sorted((mini / "predictions").glob("*.npz"))[0])
     assert outcomes(verify(mini)) == ["differs", "unverified"]
 
