@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detectors.base import Detector
-from harness.cell.keys import CellPhases, records_folder
+from harness.cell.keys import CellPhases, cell_folder, cell_phases, records_folder
+from harness.cell.phases import phase_state, read_phase_file
 from harness.cell.predict import finished_detector
 from harness.errors import InputError
-from harness.matrix.plan import Plan, make_plan
+from harness.matrix.plan import AnyCell, Plan, make_plan
 from harness.records.record import read_sound_records
 from harness.suite import EVERYTHING, Cell, Choice, load_suite
 
@@ -41,7 +42,7 @@ class TrainedCell:
 def trained_cells(suite: str, results: Path, choice: Choice = EVERYTHING) -> tuple[list[TrainedCell], list[str]]:
     """The cells of a suite (its name or path) whose detectors are finished, and the names of the others, programs among them.
 
-    Reads alone; both may be empty.
+    What they were trained on needn't be at hand. Reads alone; both may be empty.
     """
     return split_by_training(make_plan(load_suite(suite), results, choice))
 
@@ -55,20 +56,36 @@ def refuse_untrained(suite: str, results: Path) -> None:
 def split_by_training(plan: Plan) -> tuple[list[TrainedCell], list[str]]:
     """What `trained_cells` gives of a plan."""
     records = records_folder(plan.results, plan.suite.name)
-    found, others = [], [cell.id for cell, _ in plan.unavailable]
-    for state in plan.cells:
-        cell, phases = state.cell, state.phases
-        stands = {phase.name: where.state for phase, where in state.states}
+    found, others = [], []
+    looked_at = [(state.cell, state.phases) for state in plan.cells]
+    for cell, phases in [*looked_at, *((cell, phases_as_trained(plan, cell)) for cell, _ in plan.unavailable)]:
         if not isinstance(cell, Cell) or not isinstance(phases, CellPhases):
             others.append(cell.id)
             continue
-        needed = {stands[name] for name in ("train", "threshold") if name in stands}
+        needed = {phase_state(phase).state for phase in (phases.train, phases.threshold) if phase is not None}
         if needed <= {"done", "stale"}:
-            recorded = recorded_sha256(records / f"{cell.id}.json") if state.recorded else None
-            found.append(TrainedCell(cell, phases, "stale" in needed, recorded))
+            record = records / f"{cell.id}.json"
+            found.append(
+                TrainedCell(cell, phases, "stale" in needed, recorded_sha256(record) if record.is_file() else None)
+            )
         else:
             others.append(cell.id)
     return found, others
+
+
+def phases_as_trained(plan: Plan, cell: AnyCell) -> CellPhases | None:
+    """The phases of a cell whose data isn't at hand, taken to be trained on the labels that its training says; None without one.
+
+    Its detector needs no data: weights, options and code are held against the suite as ever, only the labels can't be.
+    """
+    folder = cell_folder(plan.results, cell) / "train"
+    if not isinstance(cell, Cell) or not folder.is_dir():
+        return None
+    options = read_phase_file(folder).get("options")
+    content = options.get("content") if isinstance(options, dict) else None
+    if not isinstance(content, str):
+        return None
+    return cell_phases(plan.results, cell, dict.fromkeys(cell.datasets, content))
 
 
 def recorded_sha256(record: Path) -> str | None:

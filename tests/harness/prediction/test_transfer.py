@@ -143,3 +143,31 @@ def test_a_tier_takes_its_cells_alone(here: Path, capsys: pytest.CaptureFixture[
     train("posts.yaml")
     assert [row["weights_from"] for row in answer(capsys, "--tier", "A")["rows"]] == ["near"]
     assert {row["weights_from"] for row in answer(capsys, "--tier", "B")["rows"]} == {"near", "far"}
+
+
+def test_trained_detectors_need_the_data_no_more_that_they_were_trained_on(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = SUITE.replace("CONFIDENCE", "published")
+    rendered = suite[suite.index("{rendered: {seed: 7") : suite.index("  far:")].strip()
+    Path("posts.yaml").write_text(suite.replace(rendered, "{form: culane}"))
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_NEAR", str(here / "near"))
+    Path("near/list").mkdir(parents=True)
+    for split in ("train", "test"):
+        Path(f"near/list/{split}.txt").write_text(f"{split}/0.jpg\n")
+        Path(f"near/{split}").mkdir()
+        Path(f"near/{split}/0.lines.txt").write_text("10 500 20 300\n")
+    train("posts.yaml")
+    at_hand = answer(capsys)
+    Path("near").rename("unplugged")
+    assert answer(capsys) == at_hand
+    assert len(at_hand["rows"]) == 2
+    # Other code, or no training at all, is seen all the same.
+    (phase,) = Path("results/local/posts/cells").glob("near-*-s0-*/train/phase.json")
+    stored = json.loads(phase.read_text())
+    phase.write_text(json.dumps(stored | {"fingerprint": dict.fromkeys(stored["fingerprint"], "other")}))
+    (other,) = Path("results/local/posts/cells").glob("near-*-s1-*/train")
+    other.rename(other.with_name("elsewhere"))
+    found = answer(capsys)
+    assert [one["stale"] for row in found["rows"] for one in row["checkpoints"]].count(True) == 1
+    assert [name.startswith("near-") for name in found["left_out"]] == [True]
