@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from harness.cli.options import RESULTS, Results, Seeds, SuiteName, Tier
 
 if TYPE_CHECKING:
     from harness.matrix.recorded import SuiteCells
-    from harness.suite import Suite
+    from harness.suite import Choice, Suite
 
 app = typer.Typer(add_completion=False)
 
@@ -28,7 +29,10 @@ def leaderboard(
         bool, typer.Option("--figures", help="Write the page's figures as SVG and PNG too, into site/figures/.")
     ] = False,
 ) -> int:
-    """Rebuild leaderboard.{md,csv,tex} and site/index.html of SUITE and print the table. Exit code 1 if a record was left out."""
+    """Rebuild leaderboard.{md,csv,tex} and site/index.html of SUITE and print the table. Exit code 1 if a record was left out.
+
+    Rows of cells that don't hold any more are kept, with a warning.
+    """
     from harness.errors import InputError
     from harness.files.stored import no_collection
     from harness.matrix.micro_batches import current_cells, read_reductions
@@ -47,7 +51,24 @@ def leaderboard(
             beside = f" as it is now ({others} of other seeds, tiers or options lie there)" if others else ""
             raise InputError(f"{expected.records}: no record of this suite{beside}; run `samiro-bench bench {suite}`")
         later = [] if tier is None else later_tiers(loaded, tier)
+        warn_of_stale(loaded, results, choice)
         return 0 if show_leaderboard(expected, Console(), figures=figures, left_out=later) else 1
+
+
+def warn_of_stale(suite: Suite, results: Path, choice: Choice) -> None:
+    """Say on standard error which rows don't hold any more, where the runs are at hand; nothing here needs data or a sound run."""
+    from harness.errors import InputError
+    from harness.matrix.plan import make_plan
+    from harness.matrix.stale import stale_note
+
+    if not (results / suite.name / "cells").is_dir():
+        return
+    try:
+        note = stale_note(make_plan(suite, results, choice))
+    except InputError as error:
+        note = f"whether its cells still hold isn't known: {error}"
+    if note is not None:
+        say(Console(stderr=True), f"warning: {note}")
 
 
 def later_tiers(suite: Suite, tier: str) -> list[str]:

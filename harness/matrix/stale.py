@@ -9,6 +9,7 @@ from harness.cell.keys import made_from, records_folder
 from harness.cell.phases import Phase, accept, set_aside
 from harness.errors import InputError
 from harness.matrix.plan import CellState, Plan, prerequisites
+from harness.report.text import counted
 from harness.suite import Cell
 
 
@@ -21,6 +22,24 @@ def refuse_stale(plan: Plan) -> None:
             f"{phase.folder / 'phase.json'}: key 'fingerprint': {state.reason}{more}; `bench --redo-stale` moves such "
             "results aside and makes them again, `bench --accept-stale` keeps them and flags their rows"
         )
+
+
+def stale_note(plan: Plan) -> str | None:
+    """What tables of a plan's records should say of rows that don't hold any more: how many cells, why the first, and what to do.
+
+    None where all hold, as far as that can be said: of cells whose data isn't at hand it can't.
+    """
+    cells = [cell for cell in plan.cells if cell.recorded and cell.state == "stale"]
+    if not cells:
+        return None
+    count = (
+        f"{len(cells)} of {counted(len(plan.all_cells), 'cell')} {'does' if len(cells) == 1 else 'do'}n't hold any more"
+    )
+    by_code = any(cell.stale for cell in cells)
+    remedy = "`bench` makes them again" + (
+        ", what other code made with --redo-stale or --accept-stale" if by_code else ""
+    )
+    return f"{count}, and the tables are of what they showed before: {cells[0].cell.id}: {cells[0].why}; {remedy}"
 
 
 def accept_stale(plan: Plan) -> None:

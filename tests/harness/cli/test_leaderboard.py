@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,10 +15,12 @@ import pytest
 from rich.console import Console
 
 from harness.cli import leaderboard as verb
+from harness.cli.main import main
 from harness.matrix.recorded import SuiteCells
 from harness.records.record import read_records
 from harness.report.published import Published
 from harness.suite.load import SUITES, load_suite
+from tests.benchmarks.finished import finished
 
 MINI = Path(__file__).resolve().parents[3] / "results" / "mini" / "records"
 
@@ -68,3 +71,36 @@ def test_tables_of_a_tier_tell_which_tiers_they_leave_out(tmp_path: Path) -> Non
         table = (tmp_path / "mini" / "leaderboard.md").read_text()
         told = [line for line in table.splitlines() if "left out, these tables are of --tier" in line]
         assert told == [f"- tier {name}: left out, these tables are of --tier {tier}" for name in left_out]
+
+
+def rewritten(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_rows_that_do_not_hold_any_more_are_told_with_their_cause(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = (state.phases.all()[0] for state in finished(tmp_path, 1).cells[:2])
+
+    def told() -> str:
+        assert main(["leaderboard", "mini", "--seeds", "1", "--results", str(tmp_path)]) == 0
+        return capsys.readouterr().err
+
+    assert "warning" not in told()
+    rewritten(one.folder / "phase.json", key="other", options={**one.options, "content": "other labels"})
+    said = told()
+    assert (
+        f"warning: 1 of 4 cells doesn't hold any more, and the tables are of what they showed before: {one.folder.parent.name}"
+        in said
+    )
+    assert "train: made with other options: content: other labels ->" in said
+    assert "`bench` makes them again" in said
+    assert "--redo-stale" not in said
+    rewritten(other.folder / "phase.json", fingerprint={"harness/other.py": "other"})
+    said = told()
+    assert "warning: 2 of 4 cells don't hold any more" in said
+    assert "--redo-stale or --accept-stale" in said
+    (other.folder / "phase.json").write_text("{")
+    assert f"whether its cells still hold isn't known: {other.folder / 'phase.json'}" in told()
+    shutil.rmtree(tmp_path / "mini/cells")  # as where records alone were copied
+    assert "warning" not in told()
