@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.datasets.base import Frame
+from harness.datasets.doctor.contents import Contents, readable_labels
 from harness.datasets.doctor.findings import Finding, Health
-from harness.datasets.doctor.forms import FORMS, Contents, readable_labels
+from harness.datasets.doctor.forms import FORMS
 from harness.datasets.doctor.labels import empty_findings, label_findings, order_findings
 from harness.datasets.doctor.layouts import Place, recognise
 from harness.datasets.doctor.pictures import decoded, image_findings, sample, write_labelled_sheet

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from itertools import combinations
 
+from harness.datasets.doctor.contents import Contents
 from harness.datasets.doctor.findings import Finding, grouped
-from harness.datasets.doctor.forms import Contents
 from harness.datasets.doctor.layouts import Place
 from harness.datasets.doctor.links import broken_link
 from harness.datasets.doctor.sources import CULANE_PAGE, IMAGES, LLAMAS_ARCHIVES, LLAMAS_PAGE, SCENARIOS
