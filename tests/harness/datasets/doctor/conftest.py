@@ -5,22 +5,29 @@ from pathlib import Path
 import pytest
 
 from harness.datasets.doctor import sources
-from tests.harness.datasets.doctor.trees import CLIP, HEIGHT, LABEL, WIDTH, line, marker_label, write_image
+from tests.harness.datasets.doctor.trees import (
+    HEIGHT,
+    LABEL,
+    NAMES,
+    WIDTH,
+    line,
+    marker_label,
+    write_image,
+)
 
 
 @pytest.fixture
 def culane(tmp_path: Path) -> Path:
-    """Six images in CULane's layout: three to train, one val, two test in two scenarios."""
+    """Six images in CULane's layout: three of a clip to train, one val, two test of a clip and a scenario each."""
     root = tmp_path / "culane"
     (root / "list/test_split").mkdir(parents=True)
-    names = [f"{CLIP}/{number:05d}" for number in range(6)]
-    for name in names:
+    for name in NAMES:
         write_image(root / f"{name}.jpg")
         (root / f"{name}.lines.txt").write_text(LABEL)
-    for split, chosen in {"train": names[:3], "val": names[3:4], "test": names[4:]}.items():
+    for split, chosen in {"train": NAMES[:3], "val": NAMES[3:4], "test": NAMES[4:]}.items():
         (root / f"list/{split}.txt").write_text("".join(f"/{name}.jpg\n" for name in chosen))
-    (root / "list/test_split/test0_normal.txt").write_text(f"{names[4]}.jpg\n")
-    (root / "list/test_split/test8_night.txt").write_text(f"{names[5]}.jpg\n")
+    (root / "list/test_split/test0_normal.txt").write_text(f"{NAMES[4]}.jpg\n")
+    (root / "list/test_split/test8_night.txt").write_text(f"{NAMES[5]}.jpg\n")
     return root
 
 

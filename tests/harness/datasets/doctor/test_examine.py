@@ -14,6 +14,10 @@ from tests.harness.datasets.doctor.trees import (
     CLIP,
     HEIGHT,
     LABEL,
+    NAMES,
+    NIGHT_CLIP,
+    TEST_CLIP,
+    VAL_CLIP,
     WIDTH,
     edit,
     empty_train,
@@ -51,9 +55,9 @@ def test_an_image_without_label_is_an_orphan_of_llamas(llamas: Path) -> None:
 
 
 def test_shared_images_are_named_and_counted(culane: Path) -> None:
-    edit("list/val.txt", lambda text: text + f"/{CLIP}/00004.jpg\n/{CLIP}/00005.jpg\n")(culane)
+    edit("list/val.txt", lambda text: text + f"/{TEST_CLIP}/00004.jpg\n/{NIGHT_CLIP}/00005.jpg\n")(culane)
     ((severity, file, what, _),) = findings(culane, "two-splits")
-    assert (severity, file) == ("error", f"{CLIP}/00004.jpg")
+    assert (severity, file) == ("error", f"{TEST_CLIP}/00004.jpg")
     assert what.startswith("2 images are in split val and in split test")
 
 
@@ -75,14 +79,14 @@ def test_empty_labels_point_to_culanes_new_ones_and_crossings_may_have_none(cula
     assert "annotations_new.tar.gz" in fix
     first_label(LABEL)(culane)
     assert findings(culane, "empty-labels") == []
-    for number in (4, 5):
-        (culane / f"{CLIP}/{number:05d}.lines.txt").write_text("")
+    for name in NAMES[4:]:
+        (culane / f"{name}.lines.txt").write_text("")
     assert "2 of the 2 labels of split test" in findings(culane, "empty-labels")[0][2]
     (culane / "list/test_split/test8_night.txt").unlink()
-    (culane / "list/test_split/test7_cross.txt").write_text(f"{CLIP}/00005.jpg\n")
+    (culane / "list/test_split/test7_cross.txt").write_text(f"{NIGHT_CLIP}/00005.jpg\n")
     assert "1 of the 1 labels of split test" in findings(culane, "empty-labels")[0][2]
     (culane / "list/test_split/test0_normal.txt").unlink()
-    (culane / "list/test_split/test7_cross.txt").write_text(f"{CLIP}/00004.jpg\n{CLIP}/00005.jpg\n")
+    (culane / "list/test_split/test7_cross.txt").write_text(f"{TEST_CLIP}/00004.jpg\n{NIGHT_CLIP}/00005.jpg\n")
     assert findings(culane, "empty-labels") == []
 
 
@@ -183,8 +187,8 @@ def test_culanes_own_folders_are_held_to_its_known_counts(culane: Path) -> None:
 
 def test_a_missing_driver_names_its_archive(culane: Path) -> None:
     (culane / "list/val.txt").write_text("/driver_37_30frame/1/00000.jpg\n")
-    (culane / f"{CLIP}/00003.jpg").unlink()
-    (culane / f"{CLIP}/00003.lines.txt").unlink()
+    (culane / f"{VAL_CLIP}/00003.jpg").unlink()
+    (culane / f"{VAL_CLIP}/00003.lines.txt").unlink()
     (finding,) = (finding for finding in examine(culane).findings if finding.kind == "missing-folder")
     assert "driver_37_30frame.tar.gz from https://xingangpan.github.io" in finding.fix
 

@@ -13,6 +13,9 @@ from harness.datasets.doctor.examine import examine
 from tests.harness.datasets.doctor.trees import (
     CLIP,
     LABEL,
+    NIGHT_CLIP,
+    TEST_CLIP,
+    VAL_CLIP,
     edit,
     empty_train,
     first_label,
@@ -43,7 +46,7 @@ def pack(root: Path) -> None:
 def keep_only_test(root: Path) -> None:
     for split in ("train", "val"):
         (root / f"list/{split}.txt").unlink()
-    for path in (root / CLIP).glob("0000[0-3].*"):
+    for path in (root / "roads").glob("*/0000[0-3].*"):
         path.unlink()
 
 
@@ -61,15 +64,15 @@ def shout(name: str) -> Callable[[Path], None]:
 CULANE_FAULTS = {
     "an image listed twice": (edit("list/train.txt", lambda text: text + f"/{CLIP}/00000.jpg\n"), "error", "list"),
     "an empty list": (edit("list/val.txt", lambda _: ""), "error", "list"),
-    "a test image to train on": (edit("list/train.txt", lambda text: text + f"/{CLIP}/00005.jpg\n"), "error", "two-splits"),
+    "a test image to train on": (edit("list/train.txt", lambda text: text + f"/{NIGHT_CLIP}/00005.jpg\n"), "error", "two-splits"),
     "another train_gt.txt": (lambda root: (root / "list/train_gt.txt").write_text("a/0.jpg /x.png 1\n"), "warning", "lists-differ"),
     "a damaged val_gt.txt": (lambda root: (root / "list/val_gt.txt").write_text("/../a.jpg 1\n"), "warning", "list"),
     "most labels empty": (empty_train, "warning", "empty-labels"),
     "only a test list": (keep_only_test, "note", "no-split"),
     "a scenario missing": (edit("list/test_split/test8_night.txt", lambda _: ""), "error", "test-split"),
-    "a scenario twice": (edit("list/test_split/test8_night.txt", lambda t: t + f"{CLIP}/00004.jpg\n"), "error", "test-split"),
+    "a scenario twice": (edit("list/test_split/test8_night.txt", lambda t: t + f"{TEST_CLIP}/00004.jpg\n"), "error", "test-split"),
     "a scenario of an unlisted image": (edit("list/test_split/test8_night.txt", lambda t: t + "x/9.jpg\n"), "error", "test-split"),
-    "Windows line ends": (lambda root: (root / "list/val.txt").write_bytes(f"/{CLIP}/00003.jpg\r\n".encode()), "note", "crlf"),
+    "Windows line ends": (lambda root: (root / "list/val.txt").write_bytes(f"/{VAL_CLIP}/00003.jpg\r\n".encode()), "note", "crlf"),
     "an image gone": (lambda root: (root / f"{CLIP}/00001.jpg").unlink(), "error", "missing-image"),
     "a label gone": (lambda root: (root / f"{CLIP}/00001.lines.txt").unlink(), "error", "missing-label"),
     "a folder gone": (lambda root: shutil.rmtree(root / "roads"), "error", "missing-folder"),

@@ -12,6 +12,8 @@ from tests.harness.datasets.doctor.trees import (
     CLIP,
     HEIGHT,
     LABEL,
+    NIGHT_CLIP,
+    VAL_CLIP,
     WIDTH,
     edit,
     findings,
@@ -53,9 +55,9 @@ def test_rendered_images_have_the_size_that_was_asked_for(culane: Path) -> None:
 
 def test_short_lanes_are_told_of_the_right_file_where_another_split_is_broken(culane: Path) -> None:
     first_label("1 2 3\n")(culane)
-    (culane / f"{CLIP}/00003.lines.txt").write_text(LABEL + "100 100\n")
+    (culane / f"{VAL_CLIP}/00003.lines.txt").write_text(LABEL + "100 100\n")
     found = {finding.kind: finding.file for finding in examine(culane).findings}
-    assert found == {"broken-label": f"{CLIP}/00000.lines.txt", "short-lane": f"{CLIP}/00003.lines.txt"}
+    assert found == {"broken-label": f"{CLIP}/00000.lines.txt", "short-lane": f"{VAL_CLIP}/00003.lines.txt"}
 
 
 def test_an_archive_beside_what_it_held_is_no_fault_and_a_drivers_alone_is_packed(culane: Path) -> None:
@@ -71,12 +73,12 @@ def test_an_archive_beside_what_it_held_is_no_fault_and_a_drivers_alone_is_packe
 
 
 def test_a_list_of_a_scenario_may_have_no_windows_line_ends_either(culane: Path) -> None:
-    (culane / "list/test_split/test8_night.txt").write_bytes(f"{CLIP}/00005.jpg\r\n".encode())
+    (culane / "list/test_split/test8_night.txt").write_bytes(f"{NIGHT_CLIP}/00005.jpg\r\n".encode())
     assert [one[:2] for one in findings(culane, "crlf")] == [("note", "list/test_split/test8_night.txt")]
 
 
 def test_windows_line_ends_of_a_list_are_no_fault_and_no_evaluator_is_said_to_mind_them(culane: Path) -> None:
-    (culane / "list/val.txt").write_bytes(f"/{CLIP}/00003.jpg\r\n".encode())
+    (culane / "list/val.txt").write_bytes(f"/{VAL_CLIP}/00003.jpg\r\n".encode())
     ((_, _, _, fix),) = findings(culane, "crlf")
     assert fix.startswith("nothing: the harness, the official evaluator and CLRNet pass over them")
     assert examine(culane).healthy

@@ -9,7 +9,7 @@ import pytest
 
 from harness.datasets.doctor.labels import label_findings
 from harness.datasets.index import LabelIndex, index_of
-from tests.harness.datasets.doctor.trees import CLIP, HEIGHT, LABEL, WIDTH, first_label, kinds
+from tests.harness.datasets.doctor.trees import CLIP, HEIGHT, LABEL, NAMES, WIDTH, first_label, kinds
 
 LANE = np.array([[40, 159], [60, 120], [80, 90]], np.float32)
 
@@ -49,8 +49,8 @@ def test_a_file_of_several_short_lanes_is_named_once() -> None:
 
 
 def test_a_split_is_empty_where_more_than_half_of_its_labels_have_nothing_to_train_on(culane: Path) -> None:
-    for number in (0, 4):  # one of three to train on, one of two to test on
-        (culane / f"{CLIP}/{number:05d}.lines.txt").write_text("")
+    for name in (NAMES[0], NAMES[4]):  # one of three to train on, one of two to test on
+        (culane / f"{name}.lines.txt").write_text("")
     assert kinds(culane) == []
     (culane / f"{CLIP}/00001.lines.txt").write_text("100 100\n")
     assert kinds(culane) == [("note", "short-lane"), ("warning", "empty-labels")]

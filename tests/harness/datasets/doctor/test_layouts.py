@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from harness.datasets.doctor.examine import examine
-from tests.harness.datasets.doctor.trees import CLIP, in_lists, kinds, write_image
+from tests.harness.datasets.doctor.trees import VAL_CLIP, in_lists, kinds, write_image
 
 
 def test_a_dataset_is_found_two_folders_down_beside_what_an_archive_leaves(culane: Path) -> None:
@@ -58,7 +58,7 @@ def test_one_unpacked_archive_of_tusimple_is_the_root_itself(tusimple: Path) -> 
 def test_own_data_may_do_without_val(culane: Path) -> None:
     (culane / "list/val.txt").unlink()
     for ending in ("jpg", "lines.txt"):
-        (culane / f"{CLIP}/00003.{ending}").unlink()
+        (culane / f"{VAL_CLIP}/00003.{ending}").unlink()
     assert kinds(culane) == []
 
 

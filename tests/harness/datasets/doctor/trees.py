@@ -11,14 +11,19 @@ import numpy as np
 
 from harness.datasets.doctor.examine import examine
 
-CLIP = "roads/0001"
+CLIP, VAL_CLIP, TEST_CLIP, NIGHT_CLIP = "roads/0001", "roads/0002", "roads/0003", "roads/0004"
+NAMES = tuple(f"{clip}/{number:05d}" for number, clip in enumerate((CLIP, CLIP, CLIP, VAL_CLIP, TEST_CLIP, NIGHT_CLIP)))
+"""The six images of the tree in CULane's layout, without their ending."""
 WIDTH, HEIGHT = 320, 160
 LABEL = "40 159 60 120 80 90\n280 159 250 120 220 90\n"
 
 
 def write_image(path: Path, size: tuple[int, int] = (HEIGHT, WIDTH)) -> None:
+    """An image that is unlike those of other names."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((*size, 3), 90, np.uint8))
+    image = np.full((*size, 3), 90, np.uint8)
+    image[:8] = np.random.default_rng([*str(path).encode()]).integers(0, 255, (8, size[1], 3), np.uint8)
+    cv2.imwrite(str(path), image)
 
 
 def line(name: str, lanes: list[list[int]], rows: list[int]) -> str:
