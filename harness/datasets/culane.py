@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
 from harness.datasets.index import LabelIndex, cached_index, index_of, place_of, rebuilt_index, stat_signature
-from harness.datasets.lines import label_name, lines_text, parse_lines, write_lines_file
+from harness.datasets.lines import LABEL_ENDING, label_name, lines_text, parse_lines, write_lines_file
 from harness.datasets.predictions import read_predictions, write_predictions
 from harness.datasets.rendering import rendered_key
 from harness.errors import InputError, InputWarning, did_you_mean
@@ -30,6 +30,9 @@ LISTS = {"train": ("train.txt", "train_gt.txt"), "val": ("val.txt", "val_gt.txt"
 FEWEST_POINTS = 2
 """A label of fewer points is no curve: nothing can be trained on it."""
 
+_LONGEST_PATH, _LONGEST_NAME = 4095, 255
+"""In bytes, as Linux has it: whatever asks for a file of a longer path fails otherwise."""
+
 _SPLIT_FILE = re.compile(r"test\d+_(\w+)\.txt")
 
 
@@ -37,7 +40,7 @@ def read_list(path: Path) -> list[str]:
     """The image ids of a list file, in order; a leading slash and the masks and flags of a *_gt.txt are left off.
 
     Raises InputError with file and line on a path that leaves the dataset's folder, has an empty part or the part `.`, has no
-    extension, is listed twice, or has the label file of another.
+    extension, is longer than paths may be, is that of a label, is listed twice, or has the label file of another.
     """
     only_first_word = path.stem.endswith("_gt")
     listed: dict[str, tuple[str, int]] = {}
@@ -54,6 +57,15 @@ def read_list(path: Path) -> list[str]:
             raise InputError(f"{path}:{number}: {line!r} isn't a path inside the dataset; correct the line")
         if "" in parts or "." in parts:  # else one image could be listed twice
             raise InputError(f"{path}:{number}: {line!r} has a part that is empty or '.'; leave it out")
+        if len(image.encode()) > _LONGEST_PATH or max(len(part.encode()) for part in parts) > _LONGEST_NAME:
+            start = f"{line[:60]}..."
+            raise InputError(
+                f"{path}:{number}: {start!r} is longer than a path may be; write one image a line, nothing else"
+            )
+        if image.endswith(LABEL_ENDING):
+            raise InputError(
+                f"{path}:{number}: {line!r} is a label; name its image, beside which the label is looked for"
+            )
         if "." not in parts[-1]:
             raise InputError(f"{path}:{number}: {line!r} isn't an image file: it has no extension; correct the line")
         labels = label_name(image)

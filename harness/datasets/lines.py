@@ -10,6 +10,8 @@ import numpy as np
 from harness.errors import InputError
 from harness.lanes import Lane, Points, archived_points
 
+LABEL_ENDING = ".lines.txt"
+
 COORDINATE_LIMIT = 1e6
 """A label further out than this many pixels is damage, not a lane that leaves the image."""
 
@@ -18,7 +20,7 @@ _NUMBER_BYTES = b"0123456789+-.eE \t\r\n\v\f"
 
 def label_name(image: str) -> str:
     """The path of an image's .lines.txt, as the official evaluator makes it: the last extension is replaced."""
-    return image.rpartition(".")[0] + ".lines.txt"
+    return image.rpartition(".")[0] + LABEL_ENDING
 
 
 def lines_text(lanes: Sequence[Lane]) -> str:

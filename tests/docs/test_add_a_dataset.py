@@ -46,7 +46,7 @@ def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 name = f"{split}{clip}{number}.jpg"
                 ends = [(x, SIZE[0] - 1) for x in (40, 420, 840, 1230)]
                 lanes = [np.linspace((630 + 4 * number, 260), end, 12).round(2) for end in ends]
-                image = np.full((*SIZE, 3), 90 + 5 * number, np.uint8)
+                image = np.full((*SIZE, 3), 90 + 5 * len(rows), np.uint8)
                 cv2.polylines(image, [np.int32(lane) for lane in lanes], False, (255, 255, 255), 10)
                 assert cv2.imwrite(str(tmp_path / "photos" / name), image)
                 facts = {"image": name, "recording": f"{split}-{clip}", "split": split}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,12 @@ from harness.datasets.doctor.contents import Contents, refused, unexamined
 from harness.datasets.doctor.findings import Finding, grouped
 from harness.datasets.doctor.layouts import Place
 from harness.datasets.doctor.links import absent, broken_link, broken_links
-from harness.datasets.doctor.misnamed import IMAGE_ENDINGS, misnamed, missing_images
+from harness.datasets.doctor.misnamed import IMAGE_ENDINGS, joined_lines, misnamed, missing_images
 from harness.datasets.doctor.sources import CULANE_DRIVERS, CULANE_MASKS, CULANE_PAGE, culane_source
 from harness.datasets.doctor.tree import archives, entries, files_below, mangled
-from harness.datasets.lines import parse_lines
+from harness.datasets.lines import LABEL_ENDING, parse_lines
 from harness.errors import InputError
 from harness.lanes import Points
-
-LABEL_ENDING = ".lines.txt"
 
 
 def culane(place: Place) -> Contents:
@@ -125,39 +124,37 @@ def _culane_files(place: Place, found: Contents, *, whole: bool, packed: set[str
     walked = folders | {name for name, is_folder in there.items() if is_folder and name.startswith("driver_")}
     on_disk = set(files_below(root, sorted(walked))) | {name for name in there if (root / name).is_file()}
     missing = sorted(images - on_disk)
-    findings, called_otherwise = misnamed(root, missing, on_disk)
+    findings, called_otherwise = joined_lines(root, missing, on_disk)
+    told, otherwise = misnamed(root, [name for name in missing if name not in called_otherwise], on_disk)
+    findings += told
+    called_otherwise |= otherwise
     missing = [name for name in missing if name not in called_otherwise]
-    explained: set[str] = set()
-    for folder in sorted(folders):
-        if folder not in there:
-            explained.add(folder)
-            if folder not in packed and folder not in mangled(there, [folder]):
-                count = sum(name.startswith(f"{folder}/") for name in missing)
-                if not count:
-                    continue
-                what = f"the folder isn't there: {count:,} images of the lists lie in it"
-                findings.append(Finding("error", "missing-folder", folder, what, place.restore(culane_source(folder))))
-        elif entries(root / folder).get(folder):
-            explained.add(folder)
-            what = f"its images lie one folder too deep, in {folder}/{folder}"
-            findings.append(
-                Finding("error", "nested", folder, what, f"move what is in {folder}/{folder} up into {folder}")
-            )
-    missing = [name for name in missing if name.partition("/")[0] not in explained]
+    told, gone, nested = _wrong_folders(place, folders, missing, on_disk, packed)
+    findings += told
+
+    def explained(name: str) -> bool:
+        folder = name.partition("/")[0]
+        return folder in gone or (folder in nested and f"{folder}/{name}" in on_disk)
+
     findings += missing_images(
-        root, missing, on_disk, of="of the lists", named_by="lists",
-        fix=place.restore(f"restore them from the dataset's source ({CULANE_PAGE} for CULane)"),
+        root, [name for name in missing if not explained(name)], on_disk, of="of the lists", named_by="lists",
+        fix=place.restore(
+            f"restore them from the dataset's source ({CULANE_PAGE} for CULane)",
+            "restore them, or take them off the lists",
+        ),
     )  # fmt: skip
     wanted = {name for names in found.labels.values() for name in names}
     lost = wanted - on_disk - {label_name(name) for name in called_otherwise}
-    without = [name for name in sorted(lost) if name.partition("/")[0] not in explained]
+    without = [name for name in sorted(lost) if not explained(name)]
+    empty = "an image without lanes has an empty file"
     findings += absent(
         root, "error", "missing-label", without, "images of the lists have no label file",
         place.restore(
-            f"restore them (annotations_new.tar.gz of {CULANE_PAGE} for CULane); an image without lanes has an empty file"
+            f"restore them (annotations_new.tar.gz of {CULANE_PAGE} for CULane); {empty}",
+            f"write them beside their images; {empty}",
         ),
     )  # fmt: skip
-    if not whole or explained or called_otherwise or any(finding.kind == "case" for finding in findings):
+    if not whole or gone or nested or called_otherwise or any(finding.kind == "case" for finding in findings):
         return findings
     extra = [name for name in on_disk - images if name.lower().endswith(IMAGE_ENDINGS)]
     findings += grouped(
@@ -170,3 +167,27 @@ def _culane_files(place: Place, found: Contents, *, whole: bool, packed: set[str
         "labels belong to no image of the lists", "add their images to a list, or take them away",
     )  # fmt: skip
     return findings
+
+
+def _wrong_folders(
+    place: Place, folders: Collection[str], missing: Collection[str], on_disk: Collection[str], packed: Collection[str]
+) -> tuple[list[Finding], set[str], set[str]]:
+    """Findings on the first folders of lists' images, which of them aren't there, and which hold their images one folder too deep."""
+    there = entries(place.root)
+    findings, gone, nested = [], set[str](), set[str]()
+    for folder in sorted(folders):
+        inside = [name for name in missing if name.startswith(f"{folder}/")]
+        if folder not in there:
+            gone.add(folder)
+            if inside and folder not in packed and folder not in mangled(there, [folder]):
+                what = f"the folder isn't there: {len(inside):,} images of the lists lie in it"
+                fix = place.restore(
+                    culane_source(folder), f"restore the folder {folder}, or take its images off the lists"
+                )
+                findings.append(Finding("error", "missing-folder", folder, what, fix))
+        elif any(f"{folder}/{name}" in on_disk for name in inside):
+            nested.add(folder)
+            what = f"its images lie one folder too deep, in {folder}/{folder}"
+            fix = f"move what is in {folder}/{folder} up into {folder}"
+            findings.append(Finding("error", "nested", folder, what, fix))
+    return findings, gone, nested

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from harness.datasets.base import Frame
 from harness.datasets.doctor.contents import Contents, readable_labels
+from harness.datasets.doctor.copies import copied_images
 from harness.datasets.doctor.findings import Finding, Health
 from harness.datasets.doctor.forms import FORMS
-from harness.datasets.doctor.labels import empty_findings, label_findings, order_findings
+from harness.datasets.doctor.labels import double_lanes, empty_findings, label_findings, order_findings
 from harness.datasets.doctor.layouts import Place, recognise
 from harness.datasets.doctor.pictures import decoded, image_findings, sample, write_labelled_sheet
 from harness.datasets.doctor.sources import IMAGE_SIZES
-from harness.datasets.doctor.splits import count_findings, shared_images
+from harness.datasets.doctor.splits import clip_findings, count_findings, shared_images
 from harness.datasets.index import LabelIndex, index_of, joined
 from harness.datasets.rendering import rendering_spec
 from harness.errors import InputError
@@ -42,21 +43,28 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
             return Health(root, None, None)
         found = FORMS[place.form](place)
     spec = rendering_spec(place.root)
-    findings = [*place.findings, *found.findings, *count_findings(place, found, spec), *shared_images(found)]
+    findings = [*place.findings, *found.findings, *count_findings(place, found, spec)]
+    findings += [*shared_images(found), *clip_findings(place, found)]
     with _timed(seconds, "images"):
         expected = _size(place, spec)
         chosen = _chosen(found, images)
         opened = decoded(chosen)
         wrong, size = image_findings(opened, expected)
         findings += wrong
+        if place.own:
+            findings += copied_images(found, chosen)
     with _timed(seconds, "labels"):
         indices = list(_indices(found, place.root, findings))
         whole = joined([part.index for part in indices])
         names = [name for part in indices for name in part.names]
-        findings += label_findings(whole, names, size)
+        about_labels = label_findings(whole, names, size)
+        findings += about_labels
         for part in indices:
             findings += empty_findings(place, part.split, part.index, part.names, part.frames)
-        if place.form == "culane":
+        if place.own:
+            findings += double_lanes(whole, names)
+        # What is said of the order would mislead where the axes or the size are wrong.
+        if place.form == "culane" and not any(finding.severity == "error" for finding in about_labels):
             findings += order_findings(whole, names)
     if sheet is not None:
         if found.dataset is None:

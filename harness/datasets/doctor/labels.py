@@ -17,9 +17,17 @@ OUTSIDE = 1.0
 """A point further out than this many widths or heights of the image isn't a lane that leaves it."""
 
 TYPICAL = 0.99
-"""The quantile of the points that tells for which image size labels were made."""
-LOWEST_NEAR_END, HIGHEST = 0.6, 1.1
-"""Where, in heights and widths of the image, that quantile lies if the size is right."""
+"""The quantile of the points that tells how far labels reach."""
+LOWEST_NEAR_END = 0.6
+"""Labels of an image's size reach further down than this share of its height."""
+LEAVING = 0.75
+"""The quantile of the points that lies in the image if its size is right: lanes may leave it, but not most of every lane."""
+
+TOP, SHORT_OF_BOTTOM = 0.1, 0.85
+"""Labels that reach higher than the one share of the height and not as low as the other are upside down: roads end below the sky."""
+
+SWAPPED_REACH = 1.1
+"""Labels with x and y swapped reach at most so far, in heights of the image across and in widths down."""
 
 EMPTY_SHARE = 0.5
 """Of the labels of a split, at most so many are empty in a dataset of roads."""
@@ -38,9 +46,8 @@ def label_findings(index: LabelIndex, names: Sequence[str], size: tuple[int, int
     )  # fmt: skip
     if size is None or not len(index.points):
         return found
-    wrong_size = _wrong_size(index, names, size)
-    if wrong_size:
-        return found + wrong_size
+    if wrong := _wrong_axes(index, names, size) or _wrong_size(index, names, size):
+        return found + wrong
     x, y = index.points.T
     height, width = size
     out = (np.abs(x - width / 2) > (0.5 + OUTSIDE) * width) | (np.abs(y - height / 2) > (0.5 + OUTSIDE) * height)
@@ -67,7 +74,8 @@ def empty_findings(
         public += (
             f"; CULane's from before 16 April 2018 were wrong: unpack annotations_new.tar.gz of {CULANE_PAGE} over them"
         )
-    return [Finding("warning", "empty-labels", empty[0], what, place.restore(public))]
+    own = "look at them (--sheet FILE) and label their lanes, or leave out images that nobody labelled"
+    return [Finding("warning", "empty-labels", empty[0], what, place.restore(public, own))]
 
 
 def order_findings(index: LabelIndex, names: Sequence[str]) -> list[Finding]:
@@ -101,10 +109,52 @@ def _files(index: LabelIndex, names: Sequence[str], lanes: npt.NDArray[np.bool_]
 def _wrong_size(index: LabelIndex, names: Sequence[str], size: tuple[int, int]) -> list[Finding]:
     height, width = size
     right, low = np.quantile(index.points, TYPICAL, axis=0)
-    if LOWEST_NEAR_END * height <= low <= HIGHEST * height and right <= HIGHEST * width:
+    typical_x, typical_y = np.quantile(index.points, LEAVING, axis=0)
+    if LOWEST_NEAR_END * height <= low and typical_y <= height and typical_x <= width:
         return []
     what = (
         f"the images are {width} x {height}, but the labels reach to x = {right:.0f}, y = {low:.0f} (quantile {TYPICAL}): "
         "they seem made for images of another size"
     )
     return [Finding("error", "label-size", names[0], what, "scale the labels or the images (--sheet FILE shows both)")]
+
+
+def _wrong_axes(index: LabelIndex, names: Sequence[str], size: tuple[int, int]) -> list[Finding]:
+    """Labels whose x and y are swapped, or whose y is measured from below; only where no other size explains them."""
+    height, width = size
+    top = np.quantile(index.points[:, 1], 1 - TYPICAL)
+    right, low = np.quantile(index.points, TYPICAL, axis=0)
+    swapped = np.quantile(index.points[:, 1], LEAVING) > height and low <= SWAPPED_REACH * width
+    if swapped and LOWEST_NEAR_END * height <= right <= SWAPPED_REACH * height:
+        likely, fix = "x and y look swapped", "write x before y"
+    elif (
+        0 <= top < TOP * height and LOWEST_NEAR_END / 2 * height <= low < SHORT_OF_BOTTOM * height and right > width / 2
+    ):
+        likely, fix = "y looks measured from below", "write y from the top of the image down: height - 1 - y"
+    else:
+        return []
+    what = f"the images are {width} x {height}, and the labels reach to x = {right:.0f} and from y = {top:.0f} to {low:.0f}: {likely}"
+    return [Finding("error", "label-axes", names[0], what, f"{fix} (--sheet FILE shows both)")]
+
+
+def double_lanes(index: LabelIndex, names: Sequence[str]) -> list[Finding]:
+    """Lanes that a label holds twice, point for point: no prediction could match both, as the scorers have it."""
+    lengths = np.diff(index.lane_starts)
+    frames = np.repeat(np.arange(len(index)), np.diff(index.frame_starts))
+    lanes = np.flatnonzero(lengths >= 2)
+    ends = [index.points[index.lane_starts[lanes]], index.points[index.lane_starts[lanes + 1] - 1]]
+    sums = [np.bincount(_lane_of_point(index), along, len(lengths))[lanes] for along in index.points.T]
+    # Equal lanes lie beside each other in the order of these.
+    keys = np.column_stack([frames[lanes], lengths[lanes], *ends, *sums])
+    order = np.lexsort(keys.T)
+    double = np.zeros(len(lengths), np.bool_)
+    for place in np.flatnonzero((np.diff(keys[order], axis=0) == 0).all(axis=1)):
+        one, other = (
+            index.points[index.lane_starts[lane] : index.lane_starts[lane + 1]]
+            for lane in lanes[order[place : place + 2]]
+        )
+        double[lanes[order[place + 1]]] = np.array_equal(one, other)
+    return grouped(
+        "warning", "double-lane", _files(index, names, double), f"labels hold {int(double.sum()):,} lanes twice",
+        "write each lane once: of two equal ones a scorer counts one as missed",
+    )  # fmt: skip

@@ -56,9 +56,11 @@ class Place:
         """Whether it was rendered here, so that no public archive holds what is missing."""
         return (self.root / RENDERING_FILE).is_file()
 
-    def restore(self, public: str) -> str:
-        """How to get back what is missing. public: how, if it is the public dataset's."""
-        return RENDER_AGAIN if self.rendered else public
+    def restore(self, public: str, own: str | None = None) -> str:
+        """How to get back what is missing. public: how, if it is the public dataset's. own: of somebody's own, if it differs."""
+        if self.rendered:
+            return RENDER_AGAIN
+        return own if own is not None and self.own else public
 
 
 def recognise(root: Path, form: str | None = None) -> Place | None:

@@ -1,10 +1,13 @@
-"""Images that aren't there as they are named: from another folder on, with backslashes, another ending or other letters."""
+"""Images that aren't there as they are named: several on a line, from another folder on, with backslashes, another ending or case."""
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
+from harness.datasets.base import read_bytes
 from harness.datasets.doctor.findings import Finding, grouped
 from harness.datasets.doctor.links import absent
 from harness.datasets.doctor.sources import CULANE_DRIVERS
@@ -14,6 +17,46 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
 IN_LISTS = "$(find list -name '*.txt')"
 """All lists, as an argument of sed; the doctor's commands are for the dataset's root."""
+
+
+_SEPARATOR = re.compile(r"[\s,;]+")
+
+
+def joined_lines(root: Path, missing: Sequence[str], on_disk: Collection[str]) -> tuple[list[Finding], set[str]]:
+    """What is to be said of lines of lists that hold more than an image's path, and which of the missing images are such lines.
+
+    missing, on_disk: as `misnamed` takes them. A path may have a space in it: a line is more than a path where what comes before
+    the first separator is a file.
+    """
+    lines: dict[str, list[str]] = {}
+    for name in missing:
+        parts = [part.lstrip("/") for part in _SEPARATOR.split(name) if part]
+        if len(parts) > 1 and parts[0] in on_disk:
+            lines[name] = parts
+    findings = []
+    for path in sorted((root / "list").rglob("*.txt")) if lines else []:
+        read = read_bytes(path).decode(errors="replace").lstrip("\ufeff").split("\n")
+        numbers = {number: name for number, line in enumerate(read, 1) if (name := line.strip().lstrip("/")) in lines}
+        if not numbers:
+            continue
+        number, name = next(iter(numbers.items()))
+        separator = _SEPARATOR.search(name)
+        assert separator is not None
+        file, images = str(path.relative_to(root)), sum((root / part).is_file() for part in lines[name])
+        quoted = shlex.quote(file)
+        if images > 1:
+            what = f"line {number} holds {images:,} images, parted by {separator[0]!r}: a list has one image a line"
+            command = rf"tr -s ',; \t\r' '\n' < {quoted} > list.new && mv list.new {quoted}"
+        else:
+            what = (
+                f"{len(numbers):,} lines, the first is line {number}, hold more than an image, parted by {separator[0]!r}: "
+                "a list has the path alone"
+            )
+            command = f"sed -i 's#[,;[:space:]].*##' {quoted}"
+        findings.append(
+            Finding("error", "list-separator", file, what, f"write each image on a line of its own: {command}")
+        )
+    return findings, {*lines}
 
 
 def misnamed(root: Path, missing: Sequence[str], on_disk: Collection[str]) -> tuple[list[Finding], set[str]]:

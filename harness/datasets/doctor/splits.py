@@ -97,3 +97,28 @@ def shared_images(found: Contents) -> list[Finding]:
             f"take them out of one of the two: what is trained on {one} would have seen images of {other}",
         )  # fmt: skip
     return findings
+
+
+def clip_findings(place: Place, found: Contents) -> list[Finding]:
+    """Clips of somebody's own data that two splits share by different images, and a test split of one clip."""
+    # Where lists name images wrongly, their folders are no clips.
+    if not place.own or any(finding.kind.startswith("list-") for finding in found.findings):
+        return []
+    findings = []
+    for one, other in combinations(found.frames, 2):
+        both = {frame.image for frame in found.frames[one]} & {frame.image for frame in found.frames[other]}
+        seen, shared = (
+            {frame.clip for frame in found.frames[split] if frame.image not in both} for split in (one, other)
+        )
+        findings += grouped(
+            "warning", "shared-clip", sorted(clip or "." for clip in seen & shared),
+            f"clips (folders) have images in split {one} and in split {other}",
+            f"put every recording into one split: what is trained on {one} would have seen the roads of {other}",
+        )  # fmt: skip
+    clips = {frame.clip for frame in found.frames.get("test", ())}
+    if len(clips) == 1:
+        clip = clips.pop() or "."
+        what = f"all {len(found.frames['test']):,} images of split test are of one clip (folder {clip}): no interval can be"
+        fix = "put every recording into a folder of its own; a note only, if there is but one"
+        findings.append(Finding("note", "one-clip", clip, what, fix))
+    return findings

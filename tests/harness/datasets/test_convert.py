@@ -27,6 +27,12 @@ NAMES = {"train": ("d/1/0.jpg", "d/1/1.jpg", "d/2/0.jpg"), "val": ("d/3/0.jpg",)
 LANE = [[100.0, 290.0], [150.5, 200.0], [180.0, 100.0]]
 
 
+def unlike_others(name: str, size: tuple[int, int]) -> np.ndarray:
+    image = np.zeros((*size, 3), np.uint8)
+    image[:8] = np.random.default_rng([*name.encode()]).integers(0, 255, (8, size[1], 3), np.uint8)
+    return image
+
+
 def culane_tree(root: Path, lanes_of: dict[str, list[Lane]], below: str = "") -> Path:
     """below: what the images' paths begin with."""
     (root / "list/test_split").mkdir(parents=True)
@@ -35,7 +41,7 @@ def culane_tree(root: Path, lanes_of: dict[str, list[Lane]], below: str = "") ->
         (root / f"list/{split}.txt").write_text("".join(f"/{name}\n" for name in names))
         for name in names:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(root / name), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+            cv2.imwrite(str(root / name), unlike_others(name, (HEIGHT, WIDTH)))
             write_lines_file(root / label_name(name), lanes_of.get(name, [Lane(LANE)]))
     for file, name in {"test8_night": "d/4/0.jpg", "test6_curve": "d/5/0.jpg"}.items():
         (root / f"list/test_split/{file}.txt").write_text(f"{below}{name}\n")
@@ -156,7 +162,7 @@ def curvelanes_tree(root: Path) -> Path:
         for folder in ("images", "labels"):
             (root / part / folder).mkdir(parents=True)
         for number, size in enumerate(sizes):
-            cv2.imwrite(str(root / part / f"images/{number}.jpg"), np.zeros((*size, 3), np.uint8))
+            cv2.imwrite(str(root / part / f"images/{number}.jpg"), unlike_others(f"{part}{number}", size))
             lane = [{"y": "139.0", "x": "20.41"}, {"y": "60.08", "x": "78.19"}]
             (root / part / f"labels/{number}.lines.json").write_text(json.dumps({"Lines": [lane]}))
         (root / part / f"{part}.txt").write_text("".join(f"images/{number}.jpg\n" for number in range(len(sizes))))

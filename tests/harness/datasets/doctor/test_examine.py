@@ -74,6 +74,9 @@ def test_lists_that_differ_are_counted_and_equal_ones_are_not_told(culane: Path)
 
 def test_empty_labels_point_to_culanes_new_ones_and_crossings_may_have_none(culane: Path) -> None:
     empty_train(culane)
+    ((_, _, _, fix),) = findings(culane, "empty-labels")
+    assert "CULane" not in fix  # one's own labels come from nowhere else
+    (culane / "driver_23_30frame").mkdir()
     ((_, file, what, fix),) = findings(culane, "empty-labels")
     assert (file, what) == (f"{CLIP}/00000.lines.txt", "2 of the 3 labels of split train hold no lane")
     assert "annotations_new.tar.gz" in fix

@@ -33,6 +33,47 @@ def doubled(text: str) -> str:
     return "\n".join(" ".join(str(2 * float(word)) for word in row.split()) for row in text.splitlines()) + "\n"
 
 
+def points_as(change: Callable[[float, float], tuple[float, float]]) -> Callable[[str], str]:
+    def changed(text: str) -> str:
+        rows = [[float(word) for word in row.split()] for row in text.splitlines()]
+        pairs = [[change(x, y) for x, y in zip(row[::2], row[1::2], strict=True)] for row in rows]
+        return "".join(" ".join(f"{x} {y}" for x, y in row) + "\n" for row in pairs)
+
+    return changed
+
+
+swapped = points_as(lambda x, y: (y, 0.95 * x))
+upside_down = points_as(lambda x, y: (x, 159 - y))
+
+
+def part_a_clip(root: Path) -> None:
+    for ending in ("jpg", "lines.txt"):
+        (root / f"{VAL_CLIP}/00003.{ending}").rename(root / f"{CLIP}/00003.{ending}")
+    (root / "list/val.txt").write_text(f"{CLIP}/00003.jpg\n")
+
+
+def one_test_clip(root: Path) -> None:
+    for ending in ("jpg", "lines.txt"):
+        (root / f"{NIGHT_CLIP}/00005.{ending}").rename(root / f"{TEST_CLIP}/00005.{ending}")
+    for name in ("test", "test_split/test8_night"):
+        edit(f"list/{name}.txt", lambda text: text.replace(NIGHT_CLIP, TEST_CLIP))(root)
+
+
+def copy_image(name: str, split: str, link: bool = False) -> Callable[[Path], None]:
+    """Put an image onto the list of a split once more, under another name."""
+
+    def inflict(root: Path) -> None:
+        copy = root / f"{CLIP}/00099.jpg"
+        if link:
+            copy.symlink_to(root / f"{name}.jpg")
+        else:
+            shutil.copy(root / f"{name}.jpg", copy)
+        copy.with_suffix(".lines.txt").write_text(LABEL)
+        edit(f"list/{split}.txt", lambda text: text + f"{CLIP}/00099.jpg\n")(root)
+
+    return inflict
+
+
 def truncate(root: Path) -> None:
     path = root / f"{CLIP}/00001.jpg"
     path.write_bytes(path.read_bytes()[:-40])
@@ -72,6 +113,18 @@ CULANE_FAULTS = {
     "a scenario missing": (edit("list/test_split/test8_night.txt", lambda _: ""), "error", "test-split"),
     "a scenario twice": (edit("list/test_split/test8_night.txt", lambda t: t + f"{TEST_CLIP}/00004.jpg\n"), "error", "test-split"),
     "a scenario of an unlisted image": (edit("list/test_split/test8_night.txt", lambda t: t + "x/9.jpg\n"), "error", "test-split"),
+    "a clip parted among splits": (part_a_clip, "warning", "shared-clip"),
+    "one test clip": (one_test_clip, "note", "one-clip"),
+    "an image of test under another name to train on": (copy_image(f"{TEST_CLIP}/00004", "train"), "error", "two-splits"),
+    "an image of test linked to train on": (copy_image(f"{TEST_CLIP}/00004", "train", link=True), "error", "two-splits"),
+    "an image twice under two names": (copy_image(f"{CLIP}/00000", "train"), "warning", "copied-image"),
+    "labels for images in a list": (edit("list/train.txt", lambda text: text.replace(".jpg", ".lines.txt")), "error", "list"),
+    "spaces between images": (edit("list/train.txt", lambda text: " ".join(text.split())), "error", "list-separator"),
+    "commas between images": (edit("list/train.txt", lambda text: ", ".join(text.split())), "error", "list-separator"),
+    "columns beside images": (edit("list/train.txt", lambda text: text.replace(".jpg", ".jpg /m.png 1 1")), "error", "list-separator"),
+    "a lane twice": (first_label(LABEL + LABEL.splitlines()[0] + "\n"), "warning", "double-lane"),
+    "x and y swapped": (all_labels(swapped), "error", "label-axes"),
+    "y from below": (all_labels(upside_down), "error", "label-axes"),
     "Windows line ends": (lambda root: (root / "list/val.txt").write_bytes(f"/{VAL_CLIP}/00003.jpg\r\n".encode()), "note", "crlf"),
     "an image gone": (lambda root: (root / f"{CLIP}/00001.jpg").unlink(), "error", "missing-image"),
     "a label gone": (lambda root: (root / f"{CLIP}/00001.lines.txt").unlink(), "error", "missing-label"),
@@ -106,11 +159,12 @@ def test_each_fault_of_culanes_layout_has_its_finding_alone(culane: Path, name: 
     assert kinds(culane) == [(severity, kind)]
 
 
-@pytest.mark.parametrize("name", ["absolute paths", "backslashes", "another ending"])
+@pytest.mark.parametrize(
+    "name", ["absolute paths", "backslashes", "another ending", "commas between images", "columns beside images"]
+)
 def test_the_command_that_mends_lists_mends_them(culane: Path, name: str) -> None:
     CULANE_FAULTS[name][0](culane)
     (finding,) = examine(culane).findings
-    assert finding.what.startswith("6 images")
     subprocess.run(finding.fix.partition(": ")[2], shell=True, check=True, cwd=culane)
     assert examine(culane).findings == ()
 

@@ -171,6 +171,32 @@ def test_labels_that_were_rendered_are_missed_in_own_clips_too(tusimple: Path) -
     assert [one[0] for one in findings(tusimple, "no-labels")] == ["error"]
 
 
+def test_a_folder_in_a_folder_of_its_name_is_no_fault_and_hides_none(culane: Path) -> None:
+    (culane / "roads").rename(culane / "inside")
+    (culane / "roads").mkdir()
+    (culane / "inside").rename(culane / "roads/roads")
+    in_lists(lambda name: f"roads/{name}")(culane)
+    assert kinds(culane) == []
+    (culane / f"roads/{CLIP}/00001.jpg").unlink()
+    (culane / f"roads/{CLIP}/00002.lines.txt").unlink()
+    assert [(one.kind, one.file) for one in examine(culane).findings] == [
+        ("missing-image", f"roads/{CLIP}/00001.jpg"),
+        ("missing-label", f"roads/{CLIP}/00002.lines.txt"),
+    ]
+
+
+def test_what_is_missing_of_ones_own_data_is_not_looked_for_on_culanes_page(culane: Path) -> None:
+    (culane / f"{CLIP}/00001.jpg").unlink()
+    (culane / f"{CLIP}/00002.lines.txt").unlink()
+    assert not any("CULane" in finding.fix for finding in examine(culane).findings)
+
+
+def test_a_list_on_one_line_names_line_and_separator(culane: Path) -> None:
+    edit("list/train.txt", lambda text: "\n" + ", ".join(text.split()))(culane)
+    ((_, file, what, _),) = findings(culane, "list-separator")
+    assert (file, what) == ("list/train.txt", "line 2 holds 3 images, parted by ', ': a list has one image a line")
+
+
 def test_other_files_beside_llamas_images_are_none_without_label(llamas: Path) -> None:
     (llamas / "color_images/train/images-1/.DS_Store").write_bytes(b"")
     assert kinds(llamas) == []

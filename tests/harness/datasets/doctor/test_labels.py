@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.datasets.doctor.labels import label_findings
+from harness.datasets.doctor.labels import double_lanes, label_findings
 from harness.datasets.index import LabelIndex, index_of
 from tests.harness.datasets.doctor.trees import CLIP, HEIGHT, LABEL, NAMES, WIDTH, first_label, kinds
 
@@ -39,6 +39,21 @@ def test_labels_are_of_another_size_where_most_end_beside_the_image_or_high_up_i
 ) -> None:
     found = told(index_of([[LANE * np.float32([across, down])]] * 10))
     assert [kind for kind, _, _ in found] == ([] if right else ["label-size"])
+
+
+def test_lanes_that_leave_the_image_sideways_are_of_its_size_and_far_points_are_still_told() -> None:
+    leaving = np.array([[40, 159], [60, 120], [80, 100], [900, 90]], np.float32)
+    assert [kind for kind, _, _ in told(index_of([[leaving]] * 10))] == ["far-out"]
+    leaving[3, 0] = 360
+    assert told(index_of([[leaving]] * 10)) == []
+
+
+def test_a_lane_is_double_in_one_label_and_not_in_two() -> None:
+    names = ["0.lines.txt", "1.lines.txt"]
+    other = LANE + np.float32([[0, 0], [1, 0], [0, 0]])
+    assert double_lanes(index_of([[LANE, other, LANE[:1], LANE[:1]], [LANE]]), names) == []
+    (finding,) = double_lanes(index_of([[LANE], [LANE, other, LANE]]), names)
+    assert (finding.file, finding.what) == ("1.lines.txt", "1 labels hold 1 lanes twice")
 
 
 def test_a_file_of_several_short_lanes_is_named_once() -> None:
