@@ -70,8 +70,9 @@ def convert(
 ) -> list[str]:
     """Write a dataset at `out`, all of it or nothing; returns what was left out, in words, one line each.
 
-    size: take only images of this (height, width), for sources of mixed sizes. Raises InputError if `out` exists, if an image is
-    missing or can't be linked, on damaged labels, if nothing is left, and if `out` lies in the source or the source in `out`.
+    size: take only images of this (height, width), for sources of mixed sizes. Raises InputError if `out` exists, if the labelled
+    images have several sizes and none is given, or none of them has the given one, if an image is missing or can't be linked, on
+    damaged labels, if nothing is left, and if `out` lies in the source or the source in `out`.
     """
     if out.resolve().is_relative_to(source.root):
         raise InputError(f"{out}: lies in its source {source.root}, which is never written; give a folder outside")
@@ -84,13 +85,7 @@ def convert(
         if not source.has_labels(split)
     ]
     content = {split: _labelled(source, split) for split in source.splits() if source.has_labels(split)}
-    if size is not None:
-        for split, rows in content.items():
-            kept = [row for row in rows if read_size(row[0].image) == size]
-            said += [f"split {split}: {len(rows) - len(kept):,} images of another size left out"] * (
-                len(kept) < len(rows)
-            )
-            content[split] = kept
+    said += _keep_one_size(content, size, out)
     content = {split: rows for split, rows in content.items() if rows}
     if not content:
         raise InputError(
@@ -102,6 +97,32 @@ def convert(
             for frame, _ in rows:
                 _place(frame.image, folder / frame.id, images)
         said += WRITERS[to](folder, content)
+    return said
+
+
+def _keep_one_size(content: dict[str, Labelled], size: tuple[int, int] | None, out: Path) -> list[str]:
+    """Take out images of another size than the one asked for, and say so; refuse several sizes where none was asked for."""
+    sizes = {split: [read_size(frame.image) for frame, _ in rows] for split, rows in content.items()}
+    counts = Counter(found for of_split in sizes.values() for found in of_split)
+    named = ", ".join(f"{height}x{width} ({count:,})" for (height, width), count in counts.most_common(6))
+    if size is None and len(counts) > 1:
+        height, width = counts.most_common(1)[0][0]
+        raise InputError(
+            f"{out}: a dataset has one image size, but the source's images are, in height x width, {named}; say which to take, as in "
+            f"--size {height}x{width}"
+        )
+    if size is not None and counts and size not in counts:
+        swapped = "; the height comes first" if size[::-1] in counts else ""
+        raise InputError(
+            f"{out}: no labelled image is {size[0]} high and {size[1]} wide: they are, in height x width, {named}"
+            f"{swapped or '; give one of these sizes'}"
+        )
+    said = []
+    for split, rows in content.items():
+        kept = [row for row, found in zip(rows, sizes[split], strict=True) if size in (None, found)]
+        if len(kept) < len(rows):
+            said.append(f"split {split}: {len(rows) - len(kept):,} images of another size left out")
+        content[split] = kept
     return said
 
 

@@ -184,6 +184,21 @@ def test_curvelanes_becomes_culanes_layout_of_one_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("size", "what"),
+    [
+        (None, r"are, in height x width, 144x256 \(2\), 66x157 \(1\); say which to take, as in --size 144x256"),
+        ((256, 144), r"no labelled image is 256 high and 144 wide.*144x256 \(2\).*the height comes first"),
+        ((100, 200), r"no labelled image is 100 high.*give one of these sizes"),
+    ],
+)
+@pytest.mark.parametrize("to", ["culane", "tusimple"])
+def test_images_of_several_sizes_are_refused_with_the_sizes_that_there_are(tmp_path: Path, to, size, what: str) -> None:
+    with pytest.raises(InputError, match=what):
+        convert(CurveLanes(curvelanes_tree(tmp_path / "in")), tmp_path / "out", to, size=size)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("text", "what"),
     [
         ("{", "not lanes of CurveLanes"),
@@ -226,7 +241,10 @@ def test_the_command_converts_and_refuses(culane: Path, tmp_path: Path, capsys) 
         ([str(culane), "x", "--to", "culane"], "already"),
         ([str(culane), str(tmp_path / "out"), "--to", "tusimple"], "exists already"),
         ([str(culane), "x", "--to", "tusimple", "--size", "big"], "height and width"),
-        ([str(culane), str(tmp_path / "x"), "--to", "tusimple", "--size", "5x5"], "no labelled image is left"),
+        (
+            [str(culane), str(tmp_path / "x"), "--to", "tusimple", "--size", "5x5"],
+            "no labelled image is 5 high and 5 wide",
+        ),
         ([str(tmp_path / "nowhere"), "x", "--to", "culane"], "data doctor"),
     ):
         assert main(["data", "convert", *words]) == 2
