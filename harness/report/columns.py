@@ -71,8 +71,10 @@ class Family:
     empty: Kind
 
     def scenario_column(self, scenario: str) -> Column:
-        """The column of one scenario; those that CULane doesn't know are named after themselves."""
-        key, title = SCENARIOS.get(scenario, (f"scenario_{scenario}", scenario))
+        """The column of one scenario; those that CULane doesn't know are named after themselves, and told from scores so called."""
+        taken = {column.title.lower() for column in ALWAYS} if scenario not in SCENARIOS else set[str]()
+        own = f"scenario {scenario}" if scenario.lower() in taken else scenario
+        key, title = SCENARIOS.get(scenario, (f"scenario_{scenario}", own))
         return Column(key, title, self.empty if scenario == EMPTY_SCENARIO else self.headline.kind, scenario)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from detectors.meta import Form, Weights
 from harness.datasets.roots import ROOT_NAME
@@ -71,6 +71,16 @@ class DatasetPart(Part):
     """Height and width of the images of a real dataset of form culane; default: CULane's own, 590 and 1640."""
     lane_width: int | None = Field(None, ge=2, le=1000)
     """Pixels that lanes are painted wide when a real dataset of form culane is scored; default: the official 30, whatever the size."""
+
+    @field_validator("form", mode="before")
+    @classmethod
+    def _known_form(cls, value: object) -> object:
+        if value is not None and value not in get_args(Form):
+            raise ValueError(
+                f"{value!r} isn't a form: {', '.join(get_args(Form))}. Own data is written in culane's; a form of your own is added "
+                "inside this repository, as docs/add-a-dataset.md says (A format of its own)"
+            )
+        return value
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

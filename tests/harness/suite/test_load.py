@@ -117,6 +117,7 @@ def test_overrides_reach_the_recipe_and_leave_the_rest(tmp_path: Path) -> None:
         (changed(datasets={"roads": {"form": "culane", "root": "/data/CULane"}}),
          r"key 'datasets\.roads\.root': '/data/CULane' isn't a name: write `NAME: /data/CULane` into paths\.yaml, and `root: NAME`"),
         (changed(datasets={}), "datasets"),
+        (changed(datasets={"roads": {"form": "mine.py:Bezier"}}), "datasets.roads.form.*isn't a form: culane.*docs/add-a-dataset.md"),
         (changed(datasets={"roads": {}}), "datasets.roads.*'rendered'.*'form'"),
         (changed(datasets={"roads": {"rendered": {"splits": {"train": {"frames": 1, "scenarios": {"nite": 1}}}}}}),
          "nite.*did you mean 'night'"),
