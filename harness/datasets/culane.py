@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
 from harness.datasets.index import LabelIndex, cached_index, index_of, place_of, rebuilt_index, stat_signature
@@ -32,6 +34,9 @@ FEWEST_POINTS = 2
 
 _LONGEST_PATH, _LONGEST_NAME = 4095, 255
 """In bytes, as Linux has it: whatever asks for a file of a longer path fails otherwise."""
+
+EMPTY_SCENARIO = "cross"
+"""CULane's scenario whose images have no lanes: as the official evaluation does, tables count its false positives alone."""
 
 _SPLIT_FILE = re.compile(r"test\d+_(\w+)\.txt")
 
@@ -185,10 +190,18 @@ class CULane:
                     raise InputError(f"{path}: {image} isn't in {test_list}; add it there or delete it here")
                 origin[image] = path
                 scenarios[image] = path.stem.partition("_")[2]
+        folder = test_list.parent / "test_split"
         for image in images:
             if image not in scenarios:
+                others = sorted(path.name for path in folder.glob("*.txt") if not _SPLIT_FILE.fullmatch(path.name))
+                fix = "add it to the list of its scenario"
+                if others:
+                    fix = (
+                        f"rename {', '.join(others)}, which isn't read: a scenario's list is called test<number>_<scenario>.txt, "
+                        "and its name has letters, digits and _ only"
+                    )
                 raise InputError(
-                    f"{test_list}: {image} is in no file of {test_list.parent / 'test_split'}; add it to the list of its scenario"
+                    f"{test_list}: {image} is in no file of {folder}{' that is read' * bool(others)}; {fix}"
                 )
         return scenarios
 
@@ -201,7 +214,8 @@ class CULane:
         """The index of a split's labels, one row a frame of `frames(split)`, with every line of every file.
 
         Real labels hold blank lines and lanes of one point, which the official evaluator counts as lanes: the index has them, a
-        warning says how many there are, and `lanes` leaves them out. Raises InputError on a label that is missing or damaged.
+        warning says how many there are, and `lanes` leaves them out. Another says how many images of scenario cross have lanes,
+        where `frames` was called before. Raises InputError on a label that is missing or damaged.
         """
         if split not in self._indices:
             names = [label_name(image) for image in self.images(split)]
@@ -211,8 +225,21 @@ class CULane:
             if short := index.short_lanes():
                 what = f"{short} lanes of split {split} have fewer than two points: they aren't trained on, but scored"
                 warnings.warn(f"{self.root}: {what}", InputWarning, stacklevel=2)
+            if crossings := self._crossings_with_lanes(split, index):
+                warnings.warn(
+                    f"{self.root}: {crossings} images of scenario {EMPTY_SCENARIO} have lanes, but of it false positives alone are "
+                    "counted, as officially; give the scenario another name to have its F1",
+                    InputWarning,
+                    stacklevel=2,
+                )
             self._indices[split] = index
         return self._indices[split]
+
+    def _crossings_with_lanes(self, split: str, index: LabelIndex) -> int:
+        # Scenarios are known once the frames were asked for: labels alone never depend on test_split.
+        lanes = np.diff(index.frame_starts)
+        frames = self._frames.get(split, ())
+        return sum(frame.scenario == EMPTY_SCENARIO and lanes[row] > 0 for row, frame in enumerate(frames))
 
     def _read_labels(self, names: list[str]) -> LabelIndex:
         paths = [f"{self.root}/{name}" for name in names]

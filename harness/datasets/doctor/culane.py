@@ -62,6 +62,8 @@ def culane(place: Place) -> Contents:
                 Frame(name, root / name, None, name.rpartition("/")[0]) for name in dataset.images(split)
             )
         found.labels[split] = [label_name(frame.id) for frame in found.frames[split]]
+    if not any(finding.kind == "test-split" for finding in found.findings):
+        found.findings += _empty_scenarios(root, lists)
     found.findings += _second_lists(root)
     found.findings += grouped(
         "note", "crlf", [name for name in lists if name not in linked and b"\r" in read_bytes(root / name)],
@@ -90,6 +92,13 @@ def _predictions(root: Path, missing: Finding) -> Finding | None:
     what = f"{lanes:,} files of lanes, no image and no list/: it looks like a folder of predictions"
     fix = "score them: samiro-bench score culane --labels CULANE --predictions FOLDER LIST; if it is to be CULane: "
     return Finding("error", "predictions", ".", what, fix + missing.fix)
+
+
+def _empty_scenarios(root: Path, lists: Collection[str]) -> list[Finding]:
+    """Scenarios that no table will have."""
+    empty = [name for name in lists if name.startswith("list/test_split/") and not read_bytes(root / name).strip()]
+    what = "lists of scenarios are empty: no table will have them"
+    return grouped("warning", "empty-scenario", empty, what, "write the scenario's images into it, or delete it")
 
 
 def _second_lists(root: Path) -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import cv2
@@ -163,6 +164,9 @@ def test_of_two_lists_of_a_split_the_first_name_is_read(tree: Path) -> None:
         ("test.txt", "d/1.jpg\nd/./0.jpg\n", ["test.txt:2:", "'d/./0.jpg' has a part that is empty or '.'"]),
         ("test.txt", "d/1.jpg\nd//0.jpg\n", ["test.txt:2:", "'d//0.jpg' has a part that is empty or '.'"]),
         ("test.txt", "\n\n", ["test.txt", "no image is listed"]),
+        ("test.txt", "\n" + "d/1.jpg " * 600 + "\n", ["test.txt:2:", "longer than a path may be", "one image a line"]),
+        ("test.txt", "x" * 260 + ".jpg\n", ["test.txt:1:", "longer than a path may be"]),
+        ("test.txt", f"{CLIP}/00090.lines.txt\n", ["test.txt:1:", "is a label", "name its image"]),
     ],
 )
 def test_damaged_lists_are_refused_with_file_and_image(
@@ -172,6 +176,30 @@ def test_damaged_lists_are_refused_with_file_and_image(
     message = refusal(CULane(tree).frames, "test")
     for part in expected:
         assert part in message
+
+
+@pytest.mark.parametrize("scenario", ["wet-road", "wet road"])
+def test_a_scenarios_list_of_a_name_that_isnt_read_is_named_with_the_rule(tree: Path, scenario: str) -> None:
+    lists = tree / "list/test_split"
+    (lists / "test8_night.txt").rename(lists / f"test8_{scenario}.txt")
+    message = refusal(CULane(tree).frames, "test")
+    for part in (f"{CLIP}/00120.jpg is in no file of", f"rename test8_{scenario}.txt", "letters, digits and _"):
+        assert part in message
+
+
+def test_crossings_with_lanes_are_warned_of_and_others_arent(tree: Path) -> None:
+    lists = tree / "list/test_split"
+    (lists / "test8_night.txt").rename(lists / "test7_cross.txt")
+    for text, told in (("", 0), (LABEL, 1)):
+        (tree / CLIP / "00120.lines.txt").write_text(text)
+        dataset = CULane(tree)
+        dataset.frames("test")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            dataset.labels("test")
+        assert [str(one.message).partition(": ")[2][:45] for one in said] == [
+            "1 images of scenario cross have lanes, but of"
+        ] * told
 
 
 def test_a_list_that_is_no_text_is_refused(tree: Path) -> None:

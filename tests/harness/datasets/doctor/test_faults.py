@@ -74,6 +74,10 @@ def copy_image(name: str, split: str, link: bool = False) -> Callable[[Path], No
     return inflict
 
 
+def cross(root: Path) -> None:
+    (root / "list/test_split/test8_night.txt").rename(root / "list/test_split/test7_cross.txt")
+
+
 def truncate(root: Path) -> None:
     path = root / f"{CLIP}/00001.jpg"
     path.write_bytes(path.read_bytes()[:-40])
@@ -125,6 +129,8 @@ CULANE_FAULTS = {
     "a lane twice": (first_label(LABEL + LABEL.splitlines()[0] + "\n"), "warning", "double-lane"),
     "x and y swapped": (all_labels(swapped), "error", "label-axes"),
     "y from below": (all_labels(upside_down), "error", "label-axes"),
+    "a crossing with lanes": (cross, "warning", "cross-lanes"),
+    "an empty scenario": (lambda root: (root / "list/test_split/test9_fog.txt").write_text("\n"), "warning", "empty-scenario"),
     "Windows line ends": (lambda root: (root / "list/val.txt").write_bytes(f"/{VAL_CLIP}/00003.jpg\r\n".encode()), "note", "crlf"),
     "an image gone": (lambda root: (root / f"{CLIP}/00001.jpg").unlink(), "error", "missing-image"),
     "a label gone": (lambda root: (root / f"{CLIP}/00001.lines.txt").unlink(), "error", "missing-label"),
