@@ -31,7 +31,9 @@ REDUCTIONS = {
 }
 
 _JPEG = b"\xff\xd8"
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG_START = b"\x89PNG\r\n\x1a\n"
+TIFF_STARTS = (b"II*\0", b"MM\0*")
+"""How files of these formats begin."""
 _SCAN = 0xDA
 # Start-of-frame markers: C0-CF without DHT (C4), JPG (C8) and DAC (CC); ITU-T T.81, table B.1.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -116,10 +118,10 @@ def read_size(path: Path) -> tuple[int, int]:
 
 def _header_size(stream: BinaryIO) -> tuple[int, int] | None:
     start = stream.read(24)
-    if start.startswith(_PNG) and start[12:16] == b"IHDR" and len(start) == 24:
+    if start.startswith(PNG_START) and start[12:16] == b"IHDR" and len(start) == 24:
         return int.from_bytes(start[20:24], "big"), int.from_bytes(start[16:20], "big")
     if start.startswith(_JPEG):
-        for marker, place, _ in _jpeg_segments(stream):
+        for marker, place, _ in jpeg_segments(stream):
             if marker in _FRAMES:
                 stream.seek(place + 1)
                 body = stream.read(4)
@@ -127,7 +129,7 @@ def _header_size(stream: BinaryIO) -> tuple[int, int] | None:
     return None
 
 
-def _jpeg_segments(stream: BinaryIO) -> Iterator[tuple[int, int, int]]:
+def jpeg_segments(stream: BinaryIO) -> Iterator[tuple[int, int, int]]:
     """(marker, start of the body, end of the body) of each segment up to the first scan's header; ends early on damage."""
     place = 2
     while True:
@@ -150,12 +152,12 @@ def _incomplete(data: bytes) -> str | None:
     if not data:
         return "the file is empty"
     if data.startswith(_JPEG):
-        scans = [end for marker, _, end in _jpeg_segments(io.BytesIO(data)) if marker == _SCAN]
+        scans = [end for marker, _, end in jpeg_segments(io.BytesIO(data)) if marker == _SCAN]
         # Behind a scan's header FF is always followed by 0, so FF D9 can only be the end-of-image marker. Before it, an
         # embedded thumbnail may have one of its own.
         if not scans or data.rfind(b"\xff\xd9", scans[0]) < 0:
             return "truncated JPEG: it has no end-of-image marker"
-    if data.startswith(_PNG) and data.rfind(b"IEND\xaeB`\x82") < 0:
+    if data.startswith(PNG_START) and data.rfind(b"IEND\xaeB`\x82") < 0:
         return "truncated PNG: it has no end chunk"
     return None
 

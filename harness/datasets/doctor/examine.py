@@ -15,9 +15,15 @@ from harness.datasets.doctor.contents import Contents, readable_labels
 from harness.datasets.doctor.copies import copied_images
 from harness.datasets.doctor.findings import Finding, Health
 from harness.datasets.doctor.forms import FORMS
-from harness.datasets.doctor.labels import double_lanes, empty_findings, label_findings, order_findings
+from harness.datasets.doctor.labels import (
+    crossing_findings,
+    double_lanes,
+    empty_findings,
+    label_findings,
+    order_findings,
+)
 from harness.datasets.doctor.layouts import Place, recognise
-from harness.datasets.doctor.pictures import decoded, image_findings, sample, write_labelled_sheet
+from harness.datasets.doctor.pictures import decoded, header_findings, image_findings, sample, write_labelled_sheet
 from harness.datasets.doctor.sources import IMAGE_SIZES
 from harness.datasets.doctor.splits import clip_findings, count_findings, shared_images
 from harness.datasets.index import LabelIndex, index_of, joined
@@ -50,7 +56,7 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
         chosen = _chosen(found, images)
         opened = decoded(chosen)
         wrong, size = image_findings(opened, expected)
-        findings += wrong
+        findings += [*wrong, *header_findings(opened)]
         if place.own:
             findings += copied_images(found, chosen)
     with _timed(seconds, "labels"):
@@ -63,6 +69,8 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
             findings += empty_findings(place, part.split, part.index, part.names, part.frames)
         if place.own:
             findings += double_lanes(whole, names)
+            for part in indices:
+                findings += crossing_findings(part.index, part.names, part.frames)
         # What is said of the order would mislead where the axes or the size are wrong.
         if place.form == "culane" and not any(finding.severity == "error" for finding in about_labels):
             findings += order_findings(whole, names)

@@ -1,10 +1,11 @@
-"""Images that are opened: do they decode, are they of one size; and a sheet of them with their labels drawn on top."""
+"""Images that are opened: do they decode, are they of one size and read as they look; and a sheet of them with their labels."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import numpy as np
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.doctor.findings import Finding, grouped
 from harness.datasets.drawing import draw_lanes
+from harness.datasets.headers import UPRIGHT, bits_and_orientation
 from harness.datasets.images import Image, read_image
 from harness.datasets.sheets import tile, write_sheet
 from harness.errors import InputError
@@ -20,6 +22,8 @@ from harness.errors import InputError
 COLUMNS = 4
 TILES = 24
 TILE_WIDTH = 480
+DARK = 128
+"""No image by day of all bits stays below this value of 255."""
 CAPTION_SIZE = 0.45
 """A frame's id is long."""
 
@@ -40,25 +44,37 @@ def _evenly(places: Sequence[int], count: int) -> list[int]:
     return [places[number * len(places) // count] for number in range(count)]
 
 
-def decoded(frames: Sequence[Frame]) -> dict[str, tuple[int, int] | InputError]:
-    """Frame id -> (height, width) of the image, or why it can't be read."""
+@dataclass(frozen=True)
+class Picture:
+    """An opened image: (height, width), bits a channel of its file, its brightest value as it is read (of 255), its orientation tag."""
 
-    def size(frame: Frame) -> tuple[int, int] | InputError:
+    size: tuple[int, int]
+    bits: int = 8
+    brightest: int = 255
+    orientation: int = UPRIGHT
+
+
+def decoded(frames: Sequence[Frame]) -> dict[str, Picture | InputError]:
+    """Frame id -> its image, or why it can't be read."""
+
+    def opened(frame: Frame) -> Picture | InputError:
         try:
-            height, width = read_image(frame.image).shape[:2]
+            image = read_image(frame.image)
         except InputError as error:
             return error
-        return height, width
+        bits, orientation = bits_and_orientation(frame.image)
+        height, width = image.shape[:2]
+        return Picture((height, width), bits, int(image.max()) if bits > 8 else 255, orientation)
 
     with ThreadPoolExecutor() as pool:
-        return dict(zip([frame.id for frame in frames], pool.map(size, frames), strict=True))
+        return dict(zip([frame.id for frame in frames], pool.map(opened, frames), strict=True))
 
 
 def image_findings(
-    found: dict[str, tuple[int, int] | InputError], expected: tuple[int, int] | None
+    found: Mapping[str, Picture | InputError], expected: tuple[int, int] | None
 ) -> tuple[list[Finding], tuple[int, int] | None]:
     """Findings on opened images, and (height, width) of the dataset: as expected, else the commonest."""
-    sizes = Counter(size for size in found.values() if not isinstance(size, InputError))
+    sizes = Counter(picture.size for picture in found.values() if not isinstance(picture, InputError))
     size = expected or (sizes.most_common(1)[0][0] if sizes else None)
     findings = []
     broken = [name for name, fault in found.items() if isinstance(fault, InputError)]
@@ -66,13 +82,37 @@ def image_findings(
         reason = str(found[name]).partition("; restore")[0].rpartition(": ")[2]
         findings += grouped("error", "broken-image", broken, f"opened images can't be read ({reason})", "restore them")
     if size is not None:
-        odd = [name for name, other in found.items() if not isinstance(other, InputError) and other != size]
+        odd = [name for name, other in found.items() if not isinstance(other, InputError) and other.size != size]
         others = ", ".join(f"{width} x {height}" for height, width in sizes if (height, width) != size)
         findings += grouped(
             "error", "image-size", odd, f"opened images are {others}, not {size[1]} x {size[0]}",
             "one dataset has one image size: restore them, or make a dataset of each size",
         )  # fmt: skip
     return findings, size
+
+
+def header_findings(found: Mapping[str, Picture | InputError]) -> list[Finding]:
+    """Opened images of more than 8 bits a channel, and those that viewers turn: both look otherwise elsewhere."""
+    pictures = {name: picture for name, picture in found.items() if not isinstance(picture, InputError)}
+    deep = [name for name, picture in pictures.items() if picture.bits > 8]
+    brightest = max((pictures[name].brightest for name in deep), default=255)
+    findings = []
+    if brightest < DARK:
+        findings += grouped(
+            "warning", "bit-depth", deep,
+            f"opened images have 16 bits a channel, of which the upper 8 are read, and none is brighter than {brightest} of 255 then",
+            "spread their values over all 16 bits or, better, write them with 8: value >> (bits of the camera - 8)",
+        )  # fmt: skip
+    else:
+        findings += grouped(
+            "note", "bit-depth", deep, "opened images have 16 bits a channel", "nothing: the upper 8 of them are read"
+        )
+    turned = [name for name, picture in pictures.items() if picture.orientation != UPRIGHT]
+    return findings + grouped(
+        "warning", "orientation", turned,
+        "opened images have an orientation tag: viewers and programs to label with turn them, the harness reads them as stored",
+        "look whether labels lie on the lanes (--sheet FILE); then take the tag away, as exiftool -Orientation= -r . does",
+    )  # fmt: skip
 
 
 def write_labelled_sheet(path: Path, dataset: Dataset, frames: Sequence[Frame]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -10,7 +12,8 @@ import pytest
 
 from harness.datasets.base import Frame
 from harness.datasets.doctor.examine import examine
-from harness.datasets.doctor.pictures import TILE_WIDTH, image_findings, sample
+from harness.datasets.doctor.pictures import TILE_WIDTH, Picture, image_findings, sample
+from tests.harness.datasets.doctor.trees import CLIP, HEIGHT, WIDTH, findings, in_lists, kinds
 
 FRAMES = [Frame(f"{clip}/{number}.jpg", Path("x"), None, clip) for clip in "abcde" for number in range(10)]
 
@@ -41,7 +44,7 @@ def test_a_small_split_has_one_image_opened_where_its_share_is_none(culane: Path
 
 
 def test_the_size_of_a_dataset_is_that_of_most_images_or_the_known_one() -> None:
-    opened = {"odd": (180, 320), "one": (160, 320), "other": (160, 320)}
+    opened = {"odd": Picture((180, 320)), "one": Picture((160, 320)), "other": Picture((160, 320))}
     findings, size = image_findings(opened, None)
     assert size == (160, 320)
     assert [(one.kind, one.file, one.what) for one in findings] == [
@@ -79,3 +82,56 @@ def test_labels_show_on_the_sheet(culane: Path, tmp_path: Path) -> None:
     examine(culane, sheet=tmp_path / "without.jpg")
     pictures = [cv2.imread(str(tmp_path / name)).astype(int) for name in ("with.jpg", "without.jpg")]
     assert (np.abs(pictures[0] - pictures[1]).max(axis=2) > 60).sum() > 1000
+
+
+def exif(order: str, orientation: int) -> bytes:
+    """The TIFF structure of a directory of one tag."""
+    start, pack = (b"II*\0", "<") if order == "little" else (b"MM\0*", ">")
+    return start + struct.pack(f"{pack}IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize(("orientation", "told"), [(1, []), (3, [("warning", "orientation")])])
+def test_images_that_viewers_turn_are_told(culane: Path, order: str, orientation: int, told: list) -> None:
+    path = culane / f"{CLIP}/00001.jpg"
+    body = b"Exif\0\0" + exif(order, orientation)
+    path.write_bytes(b"\xff\xd8\xff\xe1" + struct.pack(">H", len(body) + 2) + body + path.read_bytes()[2:])
+    assert kinds(culane) == told
+
+
+@pytest.mark.parametrize(
+    ("ending", "brightest", "severity"), [(".png", 4095, "warning"), (".png", 65535, "note"), (".tif", 4095, "warning")]
+)
+def test_deep_images_that_are_read_dark_are_a_fault_and_others_a_note(
+    culane: Path, ending: str, brightest: int, severity: str
+) -> None:
+    for number, path in enumerate(sorted(culane.rglob("*.jpg"))):
+        image = np.random.default_rng(number).integers(0, brightest, (HEIGHT, WIDTH, 3), np.uint16)
+        image[0] = brightest
+        assert cv2.imwrite(str(path.with_suffix(ending)), image)
+        path.unlink()
+    in_lists(lambda name: name.replace(".jpg", ending))(culane)
+    ((found, _, what, _),) = findings(culane, "bit-depth")
+    assert found == severity
+    assert what.startswith("6 opened images")
+    assert kinds(culane) == [(severity, "bit-depth")]
+
+
+@pytest.mark.parametrize("tiff", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff"])
+def test_a_damaged_orientation_is_none(culane: Path, tiff: bytes) -> None:
+    path = culane / f"{CLIP}/00001.jpg"
+    body = b"Exif\0\0" + tiff
+    path.write_bytes(b"\xff\xd8\xff\xe1" + struct.pack(">H", len(body) + 2) + body + path.read_bytes()[2:])
+    assert kinds(culane) == []
+
+
+def test_an_orientation_of_a_png_is_told(culane: Path) -> None:
+    for path in [*culane.rglob("*.jpg")]:
+        assert cv2.imwrite(str(path.with_suffix(".png")), cv2.imread(str(path)))
+        path.unlink()
+    in_lists(lambda name: name.replace(".jpg", ".png"))(culane)
+    path = culane / f"{CLIP}/00001.png"
+    data, body = path.read_bytes(), b"eXIf" + exif("big", 6)
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    path.write_bytes(data[:33] + chunk + data[33:])
+    assert [one[:2] for one in findings(culane, "orientation")] == [("warning", f"{CLIP}/00001.png")]
