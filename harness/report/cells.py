@@ -13,10 +13,14 @@ from harness.report.columns import Column
 from harness.report.costs import Timing, TimingKey, TrainingCostOfArm, machine_of
 from harness.report.leaderboard import Leaderboard, Section, Timings, Unscored
 from harness.report.rows import Difference, Gain, Row, Score
+from harness.report.statistics import NOT_SEPARATED
 from harness.report.text import counted, mebibytes, number, p_text, points, significant
 
 MARK = " †"
 """Stands behind the method of a row that isn't ranked."""
+
+DOUBTFUL = " ‡"
+"""Stands behind times that can't be relied on, where no column has their flags."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +112,9 @@ def score_table(section: Section, timings: Timings) -> Table:
             rank = str(item.rank or "")
             timing = timings[item.arm].get(section.timing) if section.timing else None
         else:
-            verdict = item.verdict
+            verdict = verdict_text(item)
         scores = figure_texts(section.columns, item)
-        tail = (*timing_cells(timing), str(len(item.seeds)), points(item.seed_sd), verdict)
+        tail = (*marked_timing_cells(timing), str(len(item.seeds)), points(item.seed_sd), verdict)
         rows.append((rank, item.arm.detector, method_text(item), *scores, *tail))
     return Table("", header, tuple(rows), 3)
 
@@ -127,6 +131,25 @@ def timing_cells(timing: Timing | None) -> tuple[str, ...]:
         gflops,
         number(timing.parameters / 1e6, 3),
     )
+
+
+def marked_timing_cells(timing: Timing | None) -> tuple[str, ...]:
+    """The same, with a mark behind each time that can't be relied on: for tables that have no column of flags."""
+    *times, gflops, parameters = timing_cells(timing)
+    mark = DOUBTFUL if timing is not None and timing.doubts else ""
+    return (*(f"{time}{mark}" for time in times), gflops, parameters)
+
+
+def verdict_text(gain: Gain) -> str:
+    """A gain's verdict with what stands beside it."""
+    return f"{gain.verdict} {detectable_text(gain)}".strip()
+
+
+def detectable_text(gain: Gain) -> str:
+    """The gain that could have been detected, in points, beside `not separated`, which doesn't mean equal; blank beside all else."""
+    if gain.verdict != NOT_SEPARATED or gain.detectable is None:
+        return ""
+    return f"(detectable: {points(gain.detectable)})"
 
 
 def gain_table(section: Section) -> Table:

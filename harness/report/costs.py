@@ -18,6 +18,9 @@ Number = TypeVar("Number", int, float)
 HEADLINE = "fp32-strict"
 """The mode that tables compare detectors in."""
 
+BESIDE_THE_POINT = frozenset({"cpu", "score changed"})
+"""Flags that say something of a measurement but nothing against its times; any other does, one that nobody has heard of too."""
+
 
 @dataclass(frozen=True, order=True)
 class TimingKey:
@@ -67,6 +70,11 @@ class Timing:
     def fps(self) -> float:
         """Frames per second at batch 1."""
         return 1000.0 / self.p50
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """The flags for which the times can't be relied on, in their order: such a row is neither faster nor slower than another."""
+        return tuple(flag for flag in self.flags if flag not in BESIDE_THE_POINT)
 
 
 @dataclass(frozen=True)

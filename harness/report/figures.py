@@ -5,14 +5,16 @@ Matplotlib draws them from the same figures and verdicts as the tables; equal re
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.files.stored import written_aside
+from harness.report.cells import verdict_text
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.section_text import section_title
-from harness.report.site.plots import far_apart, in_points, pareto, timed_rows
+from harness.report.site.plots import doubts_of, far_apart, front_of, in_points, legend_of, timed_rows
 from harness.report.site.rows import RowView, rows_of, scenario_places
 from harness.sums import added_in_order
 
@@ -115,7 +117,7 @@ def gains(section: Section, rows: Sequence[RowView]) -> Figure | None:
         axes.plot([low, high], [place, place], color=INK, linewidth=1.3, solid_capstyle="butt")
         axes.plot(each, [place + 0.27] * len(each), ".", color=WEAK, markersize=4)
         axes.plot([mean], [place], "s", color=INK, markersize=4.5)
-        told = f" {plain(row.verdict)}"
+        told = f" {plain(verdict_text(row.gain))}"
         axes.text(1.0, place, told, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
     axes.set_xlabel(f"gain in {section.headline.title} over the baseline, points (95 % intervals; dots: paired seeds)")
     return figure
@@ -158,7 +160,7 @@ def scenarios(section: Section, rows: Sequence[RowView]) -> Figure | None:
 
 
 def latency(section: Section, rows: Sequence[RowView]) -> Figure | None:
-    """Scores against median latency, with the front of the ranked rows."""
+    """Scores against median latency, with the front of the ranked rows and, below, what the marks and the front are."""
     timed = timed_rows(rows)
     if not timed:
         return None
@@ -166,19 +168,22 @@ def latency(section: Section, rows: Sequence[RowView]) -> Figure | None:
     times = [time for _, time, _ in timed]
     if far_apart(times):
         axes.set_xscale("log")
-    front = pareto([point for point in timed if point[0].rank.value is not None])
+    front = front_of(timed)
     if front:
         ends = ([time for _, time, _ in front], [score for *_, score in front])
         axes.step(
             [*ends[0], max(times)], [*ends[1], ends[1][-1]], where="post", color=WEAK, linewidth=1, linestyle="--"
         )
     for row, time, score in timed:
-        axes.plot([time], [score], "o", color=INK, markersize=5, fillstyle="none" if row.arm.is_baseline else "full")
+        shape, fill = "s" if row.arm.is_baseline else "o", "none" if doubts_of(row) else "full"
+        axes.plot([time], [score], shape, color=INK, markersize=5, fillstyle=fill)
     for row, time, score in timed if len(timed) <= 12 else front:
         axes.annotate(name_of(row), (time, score), xytext=(5, 4), textcoords="offset points", fontsize=7.5)
     axes.margins(x=0.14, y=0.12)
     axes.grid(color="#dcdcd4", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_xlabel(f"p50 latency, ms ({section.timing.protocol})" if section.timing else "p50 latency, ms")
+    label = f"p50 latency, ms ({section.timing.protocol})" if section.timing else "p50 latency, ms"
+    told = textwrap.wrap(" ".join(legend_of(timed)), 90)
+    axes.set_xlabel("\n".join([label, *(plain(line) for line in told)]))
     axes.set_ylabel(f"{section.headline.title}, points")
     return figure

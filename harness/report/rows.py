@@ -14,6 +14,7 @@ from harness.report.estimates import Estimates
 from harness.report.families import Family, family_of
 from harness.report.scored import Scored
 from harness.report.statistics import (
+    SIGNIFICANCE,
     Comparison,
     HalfWidths,
     compare,
@@ -94,6 +95,11 @@ class Gain:
     def headline(self) -> Difference | None:
         """The difference that the verdict is about."""
         return self.differences[0]
+
+    @property
+    def lost_to_holm(self) -> bool:
+        """Whether p alone would have separated this gain from 0, so that its own interval excludes 0, and p after Holm doesn't."""
+        return self.p is not None and self.adjusted_p is not None and self.p < SIGNIFICANCE <= self.adjusted_p
 
     @property
     def seed_sd(self) -> float | None:

@@ -8,11 +8,11 @@ from typing import Any
 
 from harness.records.record import Identity
 from harness.report.arms import what_differs
-from harness.report.leaderboard import Leaderboard, Section
+from harness.report.leaderboard import Leaderboard, Section, Timings
 from harness.report.rows import Gain, Row, baselines_of
 from harness.report.scored import SectionKey
 from harness.report.statistics import EFFECTIVE_CLIPS_FOR_NORMAL_QUANTILES
-from harness.report.text import counted
+from harness.report.text import counted, p_text
 from harness.report.variants import Tries
 
 SELECTION = {"last": "the last step's", "val-best": "the best on the validation split"}
@@ -70,6 +70,28 @@ def unranked_notes(rows: Iterable[Row]) -> list[str]:
 def unpaired_notes(gains: Iterable[Gain]) -> list[str]:
     """Why seeds of a gain make no pairs."""
     return [f"Δ {gain.arm.name}: pairs not used: {'; '.join(gain.not_used)}." for gain in gains if gain.not_used]
+
+
+def lost_to_holm_notes(gains: Iterable[Gain]) -> list[str]:
+    """Why a gain isn't separated from 0 though its interval excludes it."""
+    return [
+        f"Δ {gain.arm.name}: its interval, of this row alone, excludes 0 (p {p_text(gain.p)}); the verdict is after Holm's adjustment "
+        f"over the rows of one method (p {p_text(gain.adjusted_p)})."
+        for gain in gains
+        if gain.lost_to_holm
+    ]
+
+
+def time_notes(section: Section, timings: Timings) -> list[str]:
+    """Which times of a section's table are flagged, marked as in the table where they can't be relied on."""
+    if section.timing is None:
+        return []
+    timed = [(row.arm.name, timings[row.arm].get(section.timing)) for row in section.rows]
+    return [
+        f"{'‡ ' if timing.doubts else ''}{name}: times flagged: {', '.join(timing.flags)}."
+        for name, timing in timed
+        if timing is not None and timing.flags
+    ]
 
 
 def own_name_notes(rows: Iterable[Row]) -> list[str]:
@@ -135,13 +157,14 @@ def listed(seeds: Iterable[int]) -> str:
 
 
 def section_notes(section: Section, board: Leaderboard) -> list[str]:
-    """Which detectors go by names of the suite's own, why rows aren't ranked, why pairs aren't used, which methods had more tries,
-    which have no baseline, which times are flagged.
+    """Which detectors go by names of the suite's own, why rows aren't ranked, why pairs aren't used, which verdicts Holm took, which
+    methods had more tries, which have no baseline, which times are flagged.
     """
     notes = (
         own_name_notes(section.rows)
         + unranked_notes(section.rows)
         + unpaired_notes(section.gains)
+        + lost_to_holm_notes(section.gains)
         + tries_notes(section)
     )
     compared = {id(gain.arm) for gain in section.gains}
@@ -152,10 +175,4 @@ def section_notes(section: Section, board: Leaderboard) -> list[str]:
         for row in section.rows
         if not row.arm.is_baseline and id(row.arm) not in compared
     ]
-    if section.timing:
-        notes += [
-            f"{row.arm.name}: times flagged: {', '.join(timing.flags)}."
-            for row in section.rows
-            if (timing := board.timings[row.arm].get(section.timing)) and timing.flags
-        ]
-    return notes
+    return notes + time_notes(section, board.timings)

@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from scipy.optimize import brentq
@@ -42,6 +42,7 @@ ROUNDING = 1e-12
 """Two scores that differ at all differ by more than this; less is floating-point noise, and counts as no difference."""
 
 Verdict = Literal["better", "worse", "not separated"]
+NOT_SEPARATED: Final = "not separated"
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +255,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def verdict(comparison: Comparison, adjusted_p: float) -> Verdict:
     """What a Holm-adjusted p-value says of a difference in a score where more is better."""
     if adjusted_p >= SIGNIFICANCE:
-        return "not separated"
+        return NOT_SEPARATED
     return "better" if comparison.mean > 0 else "worse"
 
 

@@ -14,19 +14,33 @@ from harness.report.cells import (
     Table,
     chunks,
     contrast_table,
+    detectable_text,
     difference_text,
     gain_table,
     inference_tables,
+    marked_timing_cells,
     method_text,
     own_timing_tables,
     score_text,
     summary_table,
-    timing_cells,
     timing_tables,
     training_tables,
     variant_table,
 )
 from harness.report.columns import LOWER_IS_BETTER, OVERLAP, Column
+from harness.report.how_to_read import (
+    HOW_TO_READ_CONTRASTS,
+    HOW_TO_READ_INFERENCE,
+    HOW_TO_READ_OWN_TIMES,
+    HOW_TO_READ_TIMES,
+    HOW_TO_READ_TRAINING,
+    HOW_TO_READ_VARIANTS,
+    Faults,
+    faults_of,
+    how_to_read_gains,
+    how_to_read_in_print,
+    how_to_read_summary,
+)
 from harness.report.leaderboard import Leaderboard, Section, Timings
 from harness.report.published_cells import published_note, published_notes, published_text
 from harness.report.rows import Difference, Gain, Row
@@ -47,6 +61,10 @@ CHARACTERS = 118
 """How many characters of \footnotesize, columns 6 pt apart, a page of two columns holds beside each other (about 500 pt)."""
 
 
+FAULTS_LIMIT = 12
+"""Lines of failed, unused or missing records below a table: a float that is higher than its page loses its end."""
+
+
 def to_latex(board: Leaderboard) -> str:
     """All tables of the leaderboard, each in a float of its own; what is too wide for a page stands there as several tabulars."""
     floats: list[tuple[str, list[str], list[str]]] = []
@@ -55,27 +73,28 @@ def to_latex(board: Leaderboard) -> str:
         floats.append((caption, score_tabulars(section, board.timings), section_remarks(section, board)))
         if section.gains:
             title = f"{section_title(section)}: paired gains in {section.headline.title}, in points."
-            floats.append((title, tabulars(gain_table(section)), []))
+            floats.append((title, tabulars(gain_table(section)), paragraphs([explained(how_to_read_gains([section]))])))
         if section.contrasts:
             title = f"{section_title(section)}: gains held against each other, in points."
-            floats.append((title, tabulars(contrast_table(section)), []))
+            floats.append((title, tabulars(contrast_table(section)), paragraphs([explained(HOW_TO_READ_CONTRASTS)])))
         if (variants := variant_table(section)).rows:
             title = f"{section_title(section)}: variants of a method held against each other, in points."
-            floats.append((title, tabulars(variants), []))
+            floats.append((title, tabulars(variants), paragraphs([explained(HOW_TO_READ_VARIANTS)])))
     floats += [(f"Transfer. {HOW_TO_READ_TRANSFER}", tabulars(table), []) for table in transfer_tables(board)]
     for found in board.robustness:
         table = robustness_table(found)
-        notes = [f"{latex(note)}\\par" for note in robustness_notes(found)]
+        notes = paragraphs(latex(note) for note in robustness_notes(found))
         floats.append((f"Robustness. {table.title}.", tabulars(table), notes))
     if board.summaries:
-        floats.append(("Methods over all rows: random effects, in points.", tabulars(summary_table(board)), []))
-    for title, tables in (
-        ("Latency at batch 1", timing_tables(board)),
-        ("Cost of methods at inference", inference_tables(board)),
-        ("Programs by their own clocks", own_timing_tables(board)),
-        ("Training cost", training_tables(board)),
+        title = "Methods over all rows: random effects, in points."
+        floats.append((title, tabulars(summary_table(board)), paragraphs([explained(how_to_read_summary(board))])))
+    for title, text, tables in (
+        ("Latency at batch 1", HOW_TO_READ_TIMES, timing_tables(board)),
+        ("Cost of methods at inference", HOW_TO_READ_INFERENCE, inference_tables(board)),
+        ("Programs by their own clocks", HOW_TO_READ_OWN_TIMES, own_timing_tables(board)),
+        ("Training cost", HOW_TO_READ_TRAINING, training_tables(board)),
     ):
-        floats += [(f"{title}: {table.title}.", tabulars(table), []) for table in tables]
+        floats += [(f"{title}: {table.title}.", tabulars(table), paragraphs([explained(text)])) for table in tables]
     name = "-".join(re.sub(r"[^a-z0-9]+", "-", suite.lower()).strip("-") for suite in board.suites) or "leaderboard"
     made = [float_text(*item, f"tab:{name}-{index}") for index, item in enumerate(floats, 1)]
     return "\n".join([HEAD, *made])
@@ -161,8 +180,10 @@ def row_tail(section: Section, row: Row, timings: Timings | None) -> tuple[str, 
     """Speed, size and seeds of an arm; nothing without timings."""
     if timings is None:
         return ()
-    fps, _, _, gflops, parameters = timing_cells(timings[row.arm].get(section.timing) if section.timing else None)
-    return (fps, latex(gflops), parameters, str(len(row.seeds)), points(row.seed_sd), "")
+    fps, _, _, gflops, parameters = marked_timing_cells(
+        timings[row.arm].get(section.timing) if section.timing else None
+    )
+    return (latex(fps), latex(gflops), parameters, str(len(row.seeds)), points(row.seed_sd), "")
 
 
 def gain_lines(detector: str, section: Section, shown: Sequence[int], gain: Gain, *, with_tail: bool) -> list[str]:
@@ -172,9 +193,11 @@ def gain_lines(detector: str, section: Section, shown: Sequence[int], gain: Gain
     halves = [half_width_cell(column, part) for column, part in parts]
     verdict = latex(gain.verdict.partition(":")[0])
     tail = ("", "", "", str(len(gain.seeds)), points(gain.seed_sd), verdict) if with_tail else ()
+    # Over all columns of the tail: in that of the verdict alone it would widen the table.
+    below = [rf"\multicolumn{{{len(tail)}}}{{r}}{{{latex(detectable_text(gain))}}}"] if with_tail else []
     return [
         cells_line((detector, latex(method_text(gain)), *means, *tail)),
-        cells_line(("", r"\quad 95\,\% interval", *halves, *("",) * len(tail))),
+        cells_line(("", r"\quad 95\,\% interval", *halves, *below)),
     ]
 
 
@@ -205,10 +228,30 @@ def published_lines(section: Section, shown: Sequence[int], blanks: int) -> list
 
 
 def section_remarks(section: Section, board: Leaderboard) -> list[str]:
-    """The notes under a section's table, each a paragraph."""
-    notes = [latex(note) for note in section_notes(section, board)]
+    """The notes under a section's table, each a paragraph: a paper that takes the table has no other text of ours."""
+    notes = [explained(how_to_read_in_print(section)), *(latex(note) for note in section_notes(section, board))]
+    notes += [fault_text(faults) for faults in faults_of(board)]
     notes += [f"$^{{{place}}}$ {latex(note)}" for note, place in published_notes(section).items()]
+    return paragraphs(notes)
+
+
+def paragraphs(notes: Iterable[str]) -> list[str]:
+    """Notes that are LaTeX already, each with its end."""
     return [f"{note}\\par" for note in notes]
+
+
+def fault_text(faults: Faults) -> str:
+    """Failed, unused or missing records as one paragraph."""
+    shown = [latex(line.rstrip(".")) for line in faults.lines[:FAULTS_LIMIT]]
+    rest = len(faults.lines) - len(shown)
+    more = [f"and {rest:,} more, which leaderboard.md names"] if rest else []
+    return rf"\textbf{{{faults.title}.}} {latex(faults.text)} {'; '.join([*shown, *more])}."
+
+
+def explained(text: str) -> str:
+    """One of our own texts on how to read a table, with its emphasis and code."""
+    emphasised = re.sub(r"\{\*\}(.+?)\{\*\}", r"\\emph{\1}", latex(" ".join(text.split())))
+    return re.sub(r"\\`\{\}(.+?)\\`\{\}", r"\\texttt{\1}", emphasised)
 
 
 def tabulars(table: Table) -> list[str]:

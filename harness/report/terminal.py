@@ -12,13 +12,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.report.beyond_cells import robustness_table, transfer_tables
-from harness.report.cells import Table, chunks, contrast_table, score_table, variant_table
+from harness.report.cells import DOUBTFUL, Table, chunks, contrast_table, score_table, variant_table
 from harness.report.leaderboard import Leaderboard
-from harness.report.section_text import section_title, tries_notes, unranked_notes
+from harness.report.section_text import lost_to_holm_notes, section_title, time_notes, tries_notes, unranked_notes
 from harness.report.text import one_line
 
 STYLES = {"better": "green", "worse": "red", "not separated": "yellow"}
-"""Style of a line by its last cell, the verdict."""
+"""Style of a line by the verdict that its last cell begins with."""
 
 
 def print_leaderboard(board: Leaderboard, console: Console) -> None:
@@ -36,7 +36,8 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
         for columns in (totals, by_scenario):
             for fitting in chunks(table, columns, page(console)):
                 show(table, fitting, console)
-        notes = unranked_notes(section.rows) + tries_notes(section)
+        notes = unranked_notes(section.rows) + lost_to_holm_notes(section.gains) + tries_notes(section)
+        notes += [note for note in time_notes(section, board.timings) if note.startswith(DOUBTFUL.strip())]
         for note in notes:
             console.print(Text(one_line(note)), soft_wrap=True)
         if notes:
@@ -73,7 +74,7 @@ def show(table: Table, columns: Sequence[int], console: Console) -> None:
         justify = "left" if index < table.text_columns else "right"
         grid.add_column(Text(table.header[index]), justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in table.rows:
-        style = STYLES.get(row[-1], "")
+        style = STYLES.get(row[-1].partition(" (")[0], "")
         grid.add_row(*(Text(one_line(row[index]), style=style) for index in shown))
     wide = console.options.update(max_width=10_000)
     width = console.measure(grid, options=wide).maximum

@@ -33,6 +33,7 @@ _LATEX = {
     "↓": r"$\downarrow$",
     "≥": r"$\geq$",
     "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
 }
 """How LaTeX writes what it would read as a command, an option behind a line's end, or not at all."""
 

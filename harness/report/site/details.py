@@ -17,7 +17,7 @@ from harness.report.cells import difference_text, score_text
 from harness.report.leaderboard import Section
 from harness.report.section_text import title_of
 from harness.report.site.rows import RowView, evaluation_of, minus, overlap_curve, row_id
-from harness.report.text import number, p_text, points
+from harness.report.text import number, one_line, p_text, points
 
 RECORDS = "../records"
 """Where records lie, seen from the page."""
@@ -104,6 +104,7 @@ def row_details(row: RowView, section: Section, extras: Extras, pool: Pool) -> d
         "score": row.score.text,
         "unranked": row.why_unranked,
         "verdict": row.verdict,
+        "latency": latency_details(row),
         "kind": row.verdict_kind,
         "gain": gain_details(row),
         "baseline": row_id(baseline, section.key) if baseline else None,
@@ -129,6 +130,14 @@ def row_details(row: RowView, section: Section, extras: Extras, pool: Pool) -> d
 def row_scores(row: RowView, section: Section) -> tuple[Any, ...]:
     """The scores of a row, one a column."""
     return next(found.scores for found in section.rows if found.arm is row.arm)
+
+
+def latency_details(row: RowView) -> str:
+    """The median latency in words, with the flags of its measurement; blank where a row wasn't timed."""
+    if row.timing is None:
+        return ""
+    flags = f", flagged: {', '.join(row.timing.flags)}" if row.timing.flags else ""
+    return one_line(f"{number(row.timing.p50, 2)} ms{flags}")
 
 
 def gain_details(row: RowView) -> list[list[str]]:

@@ -190,7 +190,8 @@
     const title = element("h2", { id: "details-title" }, row.title);
     const baseline = data.rows[row.baseline];
     const lead = [["Scored on", row.place], [row.headline, row.score], ...(row.unranked ? [["Not ranked", row.unranked]] : []),
-      ...(row.verdict ? [["Verdict", row.verdict]] : []), ...row.gain];
+      ...(row.verdict ? [["Verdict", row.verdict]] : []), ...row.gain,
+      ...(row.latency ? [["p50 latency", row.latency]] : [])];
     if (baseline) {
       const open = element("button", { type: "button", class: "open" }, baseline.title);
       open.addEventListener("click", () => { location.hash = `row=${row.baseline}`; });

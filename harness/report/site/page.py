@@ -26,6 +26,7 @@ from harness.report.beyond_cells import (
 from harness.report.cells import (
     Table,
     contrast_table,
+    detectable_text,
     gain_table,
     inference_tables,
     own_timing_tables,
@@ -35,7 +36,22 @@ from harness.report.cells import (
     variant_table,
 )
 from harness.report.cells import timing_tables as latency_tables
-from harness.report.leaderboard import Leaderboard, Section
+from harness.report.how_to_read import (
+    HOW_TO_READ_CONTRASTS,
+    HOW_TO_READ_INFERENCE,
+    HOW_TO_READ_OWN_TIMES,
+    HOW_TO_READ_PUBLISHED,
+    HOW_TO_READ_TIMES,
+    HOW_TO_READ_TRAINING,
+    HOW_TO_READ_UNSCORED,
+    HOW_TO_READ_VARIANTS,
+    MARKED,
+    faults_of,
+    how_to_read,
+    how_to_read_gains,
+    how_to_read_summary,
+)
+from harness.report.leaderboard import Leaderboard, Section, headline_sections
 from harness.report.published_cells import published_notes, published_table
 from harness.report.section_text import section_notes, section_text, section_title
 from harness.report.site.claim import claim_of
@@ -53,24 +69,9 @@ from harness.report.site.plots import (
     strips_of,
 )
 from harness.report.site.rows import RowView, further_places, rows_of, scenario_places
-from harness.report.tables import (
-    HOW_TO_READ_CONTRASTS,
-    HOW_TO_READ_GAINS,
-    HOW_TO_READ_INFERENCE,
-    HOW_TO_READ_OWN_TIMES,
-    HOW_TO_READ_PUBLISHED,
-    HOW_TO_READ_TIMES,
-    HOW_TO_READ_TRAINING,
-    HOW_TO_READ_UNSCORED,
-    HOW_TO_READ_VARIANTS,
-    how_to_read,
-    how_to_read_summary,
-)
 from harness.report.text import one_line
 
 HERE = Path(__file__).parent
-MARKED = re.compile(r"\*([^*]+)\*|`([^`]+)`")
-"""Emphasis and code in our own texts on how to read a table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +122,9 @@ def to_page(board: Leaderboard, extras: Extras = NO_EXTRAS) -> str:
             },
             row_count=len(rows),
             how_to_read=how_to_read(board) if board.sections else "",
-            how_to_read_gains=HOW_TO_READ_GAINS,
+            how_to_read_gains=how_to_read_gains(headline_sections(board.sections)),
             further_tables=further_tables(board),
-            faults=faults_of(board),
+            faults=tuple((faults.title, tuple(map(one_line, faults.lines))) for faults in faults_of(board)),
             data=details_of({view.number: (view.section, view.rows) for view in views}, extras),
             style=Markup(style),
             script=Markup(script),
@@ -167,7 +168,7 @@ def further_tables(board: Leaderboard) -> tuple[Shown, ...]:
             (summary_table(board),) if board.summaries else (),
         ),
         *(
-            Shown(f"Paired gains: {section_title(section)}", HOW_TO_READ_GAINS, (gain_table(section),))
+            Shown(f"Paired gains: {section_title(section)}", how_to_read_gains([section]), (gain_table(section),))
             for section in board.shown
             if section.gains
         ),
@@ -210,12 +211,6 @@ def further_tables(board: Leaderboard) -> tuple[Shown, ...]:
     return tuple(shown for shown in found if shown.tables)
 
 
-def faults_of(board: Leaderboard) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """What the figures don't rest on: failed seeds, records left out, records that are missing."""
-    told = (("Failed seeds", board.failed), ("Not used", board.left_out), ("Missing", board.missing))
-    return tuple((title, tuple(one_line(line) for line in lines)) for title, lines in told if lines)
-
-
 def policy(script: str) -> str:
     """The content-security policy: this one script, styles of the page, pictures beside it; no requests at all."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -244,6 +239,7 @@ def templates() -> Environment:
     environment.filters["marked"] = marked
     environment.filters["line"] = one_line
     environment.filters["breakable"] = breakable
+    environment.filters["detectable"] = detectable_text
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "sort_keys": False}
     return environment
 

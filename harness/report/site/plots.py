@@ -10,7 +10,7 @@ from harness.report.leaderboard import Leaderboard, Section, headline_sections
 from harness.report.rows import Gain
 from harness.report.site.rows import RowView, minus, row_id
 from harness.report.site.scale import Scale, padded, tick_text
-from harness.report.text import number
+from harness.report.text import number, one_line
 from harness.sums import added_in_order
 
 WIDTH = 300
@@ -77,11 +77,18 @@ class Forest:
     cut: bool
 
 
+TimedRow = tuple[RowView, float, float]
+"""A row, its median latency in milliseconds and its score in points."""
+
+
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A row of the plot of scores against latency. name, rank: as texts where they have room (x of the start, y, text)."""
+    """A row of the plot of scores against latency. told: it in words. name, rank: as texts where they have room (x of the start, y,
+    text).
+    """
 
     row: RowView
+    told: str
     x: float
     y: float
     name: tuple[float, float, str] | None
@@ -90,10 +97,14 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Latency:
-    """Scores against latency. front: the corners of the line through the rows that none beats in both, empty without ranked rows."""
+    """Scores against latency. front: the corners of the line through the rows that none beats in both, empty without such rows.
+
+    legend: what the marks and the line are, a sentence each.
+    """
 
     points: tuple[Point, ...]
     front: str
+    legend: tuple[str, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     logarithmic: bool
@@ -183,22 +194,25 @@ def latency_of(rows: Sequence[RowView]) -> Latency | None:
     ends = (min(times) / 1.15, max(times) * 1.15) if logarithmic else padded(times, 0.12)
     across = Scale(max(ends[0], 1e-6), ends[1], LEFT, PLOT_WIDTH - RIGHT, logarithmic)
     up = Scale(*padded([score for *_, score in timed], 0.12), PLOT_HEIGHT - BOTTOM, TOP)
-    front = pareto([(row, time, score) for row, time, score in timed if row.rank.value is not None])
+    front = front_of(timed)
     placed = {row.id: (across(time), up(score)) for row, time, score in timed}
     best_first = [row for row, *_ in sorted(timed, key=lambda item: -item[2])]
     names = {row.id: f"{row.detector}, {row.method}" for row in best_first}
     ranks = {row.id: f"#{row.rank.text}" for row in best_first if row.rank.text}
     names_at, ranks_at = labels_of(names, placed, NAMES), labels_of(ranks, placed, RANKS)
     return Latency(
-        points=tuple(Point(row, *placed[row.id], names_at.get(row.id), ranks_at.get(row.id)) for row, *_ in timed),
+        points=tuple(
+            Point(row, told(row), *placed[row.id], names_at.get(row.id), ranks_at.get(row.id)) for row, *_ in timed
+        ),
         front=corners([placed[row.id] for row, *_ in front]),
+        legend=legend_of(timed),
         x_ticks=tuple(Tick(across(value), tick_text(value)) for value in across.ticks(6)),
         y_ticks=tuple(Tick(up(value), tick_text(value)) for value in up.ticks(5)),
         logarithmic=logarithmic,
     )
 
 
-def timed_rows(rows: Sequence[RowView]) -> list[tuple[RowView, float, float]]:
+def timed_rows(rows: Sequence[RowView]) -> list[TimedRow]:
     """The rows that have both, with their median latency and their score."""
     return [(row, row.timing.p50, row.score.value) for row in rows if row.timing and row.score.value is not None]
 
@@ -208,9 +222,46 @@ def far_apart(times: Sequence[float]) -> bool:
     return max(times) > 8 * min(times)
 
 
-def pareto(rows: Sequence[tuple[RowView, float, float]]) -> list[tuple[RowView, float, float]]:
+def told(row: RowView) -> str:
+    """A row of the plot in words."""
+    doubts = f" ({', '.join(doubts_of(row))})" if doubts_of(row) else ""
+    return one_line(f"{row.detector}, {row.method}: {row.score.text} at {row.latency.text} ms{doubts}")
+
+
+def front_of(timed: Sequence[TimedRow]) -> list[TimedRow]:
+    """The Pareto front of the ranked rows whose times can be relied on: one that can't neither stands in it nor beats another."""
+    return pareto([item for item in timed if item[0].rank.value is not None and not doubts_of(item[0])])
+
+
+def doubts_of(row: RowView) -> tuple[str, ...]:
+    """What speaks against a row's times."""
+    return row.timing.doubts if row.timing else ()
+
+
+def legend_of(timed: Sequence[TimedRow]) -> tuple[str, ...]:
+    """What the marks of a plot are and what its line is, or why it has none, a sentence each; on paper as on the page."""
+    sentences = ["Squares: baselines."] if any(row.arm.is_baseline for row, *_ in timed) else []
+    doubts = sorted({doubt for row, *_ in timed for doubt in doubts_of(row)})
+    if doubts:
+        sentences.append(f"Hollow, with ‡ in the table: flagged times that can't be relied on ({', '.join(doubts)}).")
+    return (*sentences, front_text(timed))
+
+
+def front_text(timed: Sequence[TimedRow]) -> str:
+    """What the line of a plot is, or why it has none."""
+    ranked = [row for row, *_ in timed if row.rank.value is not None]
+    if front_of(timed):
+        of_which = " with times that can be relied on" if any(doubts_of(row) for row in ranked) else ""
+        return f"The line is the Pareto front of the ranked rows{of_which}: no other of them is both faster and better."
+    why = (
+        "the times of all ranked rows are flagged, so that none is known to be faster" if ranked else "no row is ranked"
+    )
+    return f"No Pareto front: {why}."
+
+
+def pareto(rows: Sequence[TimedRow]) -> list[TimedRow]:
     """The rows that no other beats in latency and score at once, from the fastest on; of equals the first."""
-    front: list[tuple[RowView, float, float]] = []
+    front: list[TimedRow] = []
     for row in sorted(rows, key=lambda item: (item[1], -item[2])):
         if not front or row[2] > front[-1][2]:
             front.append(row)

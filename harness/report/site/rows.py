@@ -10,7 +10,7 @@ from harness.records.counts import f1_score
 from harness.records.record import Evaluation, Record
 from harness.report.arms import Arm
 from harness.report.badge import VERDICTS
-from harness.report.cells import count_decimals, difference_text, method_text, score_text
+from harness.report.cells import count_decimals, difference_text, marked_timing_cells, method_text, score_text
 from harness.report.columns import LOWER_IS_BETTER, Column
 from harness.report.costs import Timing
 from harness.report.leaderboard import Leaderboard, Section
@@ -41,7 +41,9 @@ class HeatCell:
 
 @dataclass(frozen=True, eq=False)
 class RowView:
-    """One row of a section. values: the headline score of each seed, in points. scenarios: scores; changes: gains."""
+    """One row of a section. values: the headline score of each seed, in points. latency: the median, marked where it can't be relied
+    on. scenarios: scores; changes: gains.
+    """
 
     id: str
     arm: Arm
@@ -61,6 +63,7 @@ class RowView:
     verdict_kind: str
     further: tuple[Figure, ...]
     timing: Timing | None
+    latency: Figure
     scenarios: tuple[HeatCell, ...]
     changes: tuple[HeatCell, ...]
     gain: Gain | None
@@ -96,6 +99,7 @@ def rows_of(section: Section, board: Leaderboard) -> tuple[RowView, ...]:
 def row_view(row: Row, gain: Gain | None, section: Section, board: Leaderboard, shades: Shades) -> RowView:
     """One row with its gain, if there is one."""
     arm, headline = row.arm, section.headline
+    timing = board.timings[arm].get(section.timing) if section.timing else None
     meta = arm.records[0].identity.detector_meta
     return RowView(
         id=row_id(arm, section.key),
@@ -115,7 +119,8 @@ def row_view(row: Row, gain: Gain | None, section: Section, board: Leaderboard, 
         verdict=one_line(gain.verdict) if gain else "",
         verdict_kind=KINDS.get(gain.verdict, "none") if gain else "",
         further=tuple(score_figure(section.columns[place], row.scores[place]) for place in further_places(section)),
-        timing=board.timings[arm].get(section.timing) if section.timing else None,
+        timing=timing,
+        latency=Figure(marked_timing_cells(timing)[1], timing.p50 if timing else None),
         scenarios=tuple(shades.score(place, row.scores[place]) for place in scenario_places(section)),
         changes=tuple(
             shades.change(place, gain.differences[place] if gain else None) for place in scenario_places(section)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.report.estimates import Estimates, f1_estimates
+from harness.report.how_to_read import HOW_TO_READ_GAINS
 from harness.report.statistics import (
     Comparison,
     clip_quantile,
@@ -27,7 +28,6 @@ from harness.report.statistics import (
     verdict,
     why_no_verdict,
 )
-from harness.report.tables import HOW_TO_READ_GAINS
 
 
 def comparison(

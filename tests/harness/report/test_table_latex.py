@@ -131,3 +131,33 @@ def test_a_paper_with_booktabs_and_graphicx_takes_it(made: Any, tmp_path: Path, 
     (tmp_path / "leaderboard.tex").write_text(text, encoding="utf-8")
     typeset(tmp_path, PAGE)
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+
+
+def test_a_pasted_table_says_what_failed_is_missing_or_not_used(made: Any, tmp_path: Path) -> None:
+    lines = tuple(f"ufld_micro, samiro: seed {seed}" for seed in range(20))
+    board = leaderboard(
+        made.pairs(tmp_path), tmp_path, faults=["a.json: not JSON"], missing=lines, failed=["b: out of memory"]
+    )
+    (first, *others) = to_latex(board).split(r"\end{table*}")
+    assert r"\textbf{Failed seeds.} Cells that were run and gave no result, and why. b: out of memory.\par" in first
+    assert r"\textbf{Not used.} " in first
+    assert r"a.json: not JSON.\par" in first
+    assert r"ufld\_micro, samiro: seed 0; " in first
+    assert r"seed 11; and 8 more, which leaderboard.md names.\par" in first
+    assert not any(r"\textbf{Missing.}" in other for other in others)
+    assert r"\textbf{Missing.}" not in to_latex(leaderboard(made.pairs(tmp_path), tmp_path))
+
+
+def test_a_pasted_table_says_how_to_read_it() -> None:
+    text = (GOLDEN / "tusimple.tex").read_text(encoding="utf-8")
+    for told in (
+        "bold: the best of the ranked rows",
+        r"\emph{SD}: the standard deviation over seeds in accuracy",
+        "Only accuracy has a verdict, from 3 paired seeds on, at .05 after Holm's adjustment",
+        r"\emph{p (Holm)} is p after Holm's adjustment",
+        r"\texttt{lambda\_mode: ratio}",
+    ):
+        assert told in text
+    # No Markdown is left of our own texts.
+    assert "{*}" not in text
+    assert r"\`{}" not in text
