@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from harness.report.leaderboard import leaderboard
 from harness.report.site.page import write_page
@@ -191,6 +192,96 @@ def test_a_phone_needs_no_scrolling_sideways(browser: Any, page: Path) -> None:
         browser.run("(() => { const d = document.getElementById('details'); return d.scrollWidth - d.clientWidth; })()")
         == 0
     )
+
+
+@pytest.fixture(scope="module")
+def written(made: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Pages made now: of TuSimple's figures, and of scenarios that don't fit a phone."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("tusimple", "culane")}
+    bases = {"tusimple": made.rated(240, 80), "culane": made.split(240, 80)}
+    detectors = {"bezierlanenet_resnet18": 0.1, "ufld_micro": 0.0}
+    found = {}
+    for name, folder in folders.items():
+        records = [
+            record
+            for detector, better in detectors.items()
+            for record in made.pairs(
+                folder,
+                base=bases[name],
+                detector=detector,
+                better=better,
+                throughput=(made.throughput(flags=("noisy",)),),
+            )
+        ]
+        found[name] = write_page(folder, leaderboard(records, folder))
+    return found
+
+
+@pytest.mark.parametrize("name", ["tusimple", "culane"])
+@pytest.mark.parametrize("width", [320, 335, 390])
+def test_no_table_of_scores_is_wider_than_a_small_phone(
+    browser: Any, written: dict[str, Path], name: str, width: int
+) -> None:
+    browser.open(written[name], width=width, height=844)
+    assert browser.run(WIDE) == 0
+    beyond = (
+        "[...document.querySelectorAll('.board')].map(board => board.scrollWidth - board.parentElement.clientWidth)"
+    )
+    assert browser.run(beyond) == [0]
+    browser.run("document.querySelector('.board [data-sort]').click()")
+    assert browser.run(beyond) == [0]
+
+
+@pytest.mark.parametrize("width", [390, 800, 1280])
+def test_verdict_and_seed_sd_are_seen_once_at_every_width(browser: Any, written: dict[str, Path], width: int) -> None:
+    browser.open(written["culane"], width=width)
+    seen = "[...document.querySelectorAll('.board tbody *')].filter(one => one.checkVisibility())"
+    verdicts = f"{seen}.filter(one => one.matches('.verdict')).map(one => one.textContent.trim().slice(0, 15))"
+    assert sorted(browser.run(verdicts)) == ["not separated (", "▲ better"]
+    detectable = f"{seen}.filter(one => one.matches('.verdict .weak')).map(one => one.textContent.slice(0, 12))"
+    assert browser.run(detectable) == ["(detectable:"]
+    small = browser.run(f"{seen}.filter(one => one.matches('.for-w')).map(one => one.textContent)")
+    cells = browser.run(f"{seen}.filter(one => one.matches('td:nth-child(6)')).map(one => one.textContent)")
+    assert sorted(map(len, (small, cells))) == [0, 4]
+    assert all(text.startswith("SD 0.") or text.startswith("SD 1.") for text in small)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_an_edge_is_shaded_only_where_a_table_goes_on_behind_it(
+    browser: Any, written: dict[str, Path], tmp_path: Path, dark: bool
+) -> None:
+    browser.open(written["culane"], width=390, height=844, dark=dark)
+    box = "[...document.querySelectorAll('.scroll')].find(box => box.scrollWidth > box.clientWidth + 40)"
+    browser.run(f"{box}.scrollIntoView({{block: 'start'}})")
+    there = f"(() => {{ const r = {box}.getBoundingClientRect(); return [r.left, r.right, r.top]; }})()"
+    left, right, top = browser.run(there)
+
+    def edges() -> list[int]:
+        """How far the ground at both edges, beside the caption, is from the page's."""
+        browser.picture(tmp_path / "seen.png")
+        with Image.open(tmp_path / "seen.png") as picture:
+            seen = picture.convert("L")
+        places = [(2 * left + 3, 2 * top + 6), (2 * right - 3, 2 * top + 6), (2 * left - 12, 2 * top + 6)]
+        *found, ground = (seen.getpixel((int(x), int(y))) for x, y in places)
+        return [abs(value - ground) for value in found]
+
+    before = edges()
+    browser.run(f"{box}.scrollLeft = {box}.scrollWidth")
+    after = edges()
+    assert (before[0] <= 2, before[1] > 8) == (True, True)
+    assert (after[0] > 8, after[1] <= 2) == (True, True)
+
+
+def test_flagged_times_are_hollow_and_the_plot_says_so(browser: Any, written: dict[str, Path]) -> None:
+    browser.open(written["culane"])
+    fills = "[...document.querySelectorAll('.latency .point')].map(point => getComputedStyle(point).fill)"
+    assert set(browser.run(fills)) == {browser.run("getComputedStyle(document.body).backgroundColor")}
+    assert "No Pareto front" in browser.run("document.querySelector('.latency figcaption').textContent")
+    browser.run("document.querySelector('.board .open').click()")
+    told = browser.run(
+        "new Promise(done => setTimeout(() => done(document.getElementById('details').textContent), 100))"
+    )
+    assert "p50 latency10.00 ms, flagged: noisy" in told
 
 
 @pytest.mark.parametrize(("width", "kind"), [(1280, "name"), (390, "rank")])
