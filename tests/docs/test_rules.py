@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/rules.md").read_text()
 PLACES = sorted(set(re.findall(r"`(harness/[\w/]+\.py)(?::(\w+))?`", PAGE)))
 WHERE = {
-    "† ": ("harness/report/arms.py", "harness/cell/assembly.py", "detectors/programs.py"),
+    "† ": ("harness/report/arms.py", "harness/cell/assembly.py", "harness/cell/phases.py", "detectors/programs.py"),
     "no verdict": (
         "harness/report/rows.py",
         "harness/report/leaderboard.py",
