@@ -62,7 +62,6 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
     if contents is None:
         contents = {name: content_key(results, name, cell.datasets[name]) for name in scored_datasets(cell)}
     folder = cell_folder(results, cell)
-    detector = adapter_module(cell)
     identity = cell.identity.model_dump(mode="json", exclude={"confidence"})
     what: dict[str, Any] = {"phase": "train", "identity": identity, "content": contents[cell.identity.dataset]}
     weights = weights_state(cell.meta, cell.form)
@@ -70,21 +69,12 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
         what["weights"] = weights.sha256
     if cell.oracle_with_weights is not None:
         what["oracle"] = oracle_state(cell.oracle_with_weights).sha256
-    modules = [
-        "harness.training.loop",
-        "harness.training.data",
-        "harness.methods.attach",
-        "detectors.pretrained",
-        detector,
-    ]
-    choosing = ["harness.inference.selection", SCORINGS[cell.form].module, reader_module(cell.form)]
-    if cell.identity.selection == "val-best":
-        modules += choosing
-    train = phase_of(folder / "train", what, code_of(*modules, *oracle_modules(cell)))
+    code = {name: code_of(*modules) for name, modules in phase_modules(cell).items()}
+    train = phase_of(folder / "train", what, code["train"])
     threshold = None
     if cell.identity.confidence == "val-best":
         what = {"phase": "threshold", "before": train.key}
-        threshold = phase_of(folder / "threshold", what, code_of(*choosing, "harness.methods.attach", detector))
+        threshold = phase_of(folder / "threshold", what, code["threshold"])
     before = train.key if threshold is None else threshold.key
     predict, score = {}, {}
     for name, evaluation in cell.evaluations.items():
@@ -94,24 +84,41 @@ def cell_phases(results: Path, cell: Cell, contents: Mapping[str, str] | None = 
             "confidence": cell.identity.confidence,
             **evaluation_identity(evaluation, contents),
         }
-        predict[name] = phase_of(
-            folder / f"predict-{name}",
-            what,
-            code_of(
-                "harness.inference.predict",
-                "harness.methods.attach",
-                detector,
-                reader_module(form_of(scored_part(cell, evaluation))),
-                *shown_by(evaluation),
-            ),
-        )
+        predict[name] = phase_of(folder / f"predict-{name}", what, code[f"predict-{name}"])
         score[name] = score_phase(folder / f"score-{name}", cell, evaluation, predict[name])
     what = {"phase": "time", "before": before, "protocol": cell.throughput, "device": cell.training.device}
+    time = phase_of(folder / "time", what, code["time"])
+    return CellPhases(folder, train, threshold, predict, score, time)
+
+
+def phase_modules(cell: Cell) -> dict[str, tuple[str, ...]]:
+    """The modules that make each phase of a cell, by its name, in the order in which they run: its fingerprint is of their code."""
+    detector = adapter_module(cell)
+    training = (
+        "harness.training.loop",
+        "harness.training.data",
+        "harness.methods.attach",
+        "detectors.pretrained",
+        detector,
+        *oracle_modules(cell),
+    )
+    choosing = ("harness.inference.selection", SCORINGS[cell.form].module, reader_module(cell.form))
+    found = {"train": (*training, *choosing) if cell.identity.selection == "val-best" else training}
+    if cell.identity.confidence == "val-best":
+        found["threshold"] = (*choosing, "harness.methods.attach", detector)
+    for name, evaluation in cell.evaluations.items():
+        found[f"predict-{name}"] = (
+            "harness.inference.predict",
+            "harness.methods.attach",
+            detector,
+            reader_module(form_of(scored_part(cell, evaluation))),
+            *shown_by(evaluation),
+        )
+        found[f"score-{name}"] = (scoring_of(cell, evaluation).module,)
     steps = () if cell.method.kind == "baseline" else ("harness.training.step_cost",)
     whole = ("harness.latency.protocol", "harness.latency.process") if cell.throughput == "lane-latency/1" else ()
-    timing = ("harness.throughput.measurement", "harness.throughput.cost", *whole, *steps)
-    time = phase_of(folder / "time", what, code_of(*timing, "harness.methods.attach", detector))
-    return CellPhases(folder, train, threshold, predict, score, time)
+    measuring = ("harness.throughput.measurement", "harness.throughput.cost", *whole, *steps)
+    return found | {"time": (*measuring, "harness.methods.attach", detector)}
 
 
 def made_from(phase: str) -> set[str]:

@@ -21,6 +21,7 @@ from harness.cell.keys import (
     phase_of,
     records_folder,
     score_phase,
+    scoring_of,
     set_orphans_aside,
 )
 from harness.cell.phases import Phase, flags_of_kept, run_phase
@@ -148,7 +149,7 @@ def program_phases(results: Path, cell: ProgramCell, contents: Mapping[str, str]
     """The phases of a program's cell with their keys. contents: content keys of datasets by name, as for `cell_phases`."""
     if contents is None:
         contents = {name: content_key(results, name, part) for name, part in cell.datasets.items()}
-    folder = cell_folder(results, cell)
+    folder, modules = cell_folder(results, cell), program_modules(cell)
     predict, score = {}, {}
     for key, evaluation in cell.evaluations.items():
         what = {
@@ -157,10 +158,18 @@ def program_phases(results: Path, cell: ProgramCell, contents: Mapping[str, str]
             "content": contents[cell.identity.dataset],
             **evaluation_identity(evaluation, contents),
         }
-        code = code_of("harness.programs.run", reader_module(cell.form))
-        predict[key] = phase_of(folder / f"predict-{key}", what, code)
+        predict[key] = phase_of(folder / f"predict-{key}", what, code_of(*modules[f"predict-{key}"]))
         score[key] = score_phase(folder / f"score-{key}", cell, evaluation, predict[key])
     return ProgramPhases(folder, predict, score)
+
+
+def program_modules(cell: ProgramCell) -> dict[str, tuple[str, ...]]:
+    """The modules that make each phase of a program's cell, by its name (`harness.cell.keys.phase_modules`)."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, evaluation in cell.evaluations.items():
+        found[f"predict-{name}"] = ("harness.programs.run", reader_module(cell.form))
+        found[f"score-{name}"] = (scoring_of(cell, evaluation).module,)
+    return found
 
 
 def run_program_cell(results: Path, cell: ProgramCell, report: Report) -> None:
