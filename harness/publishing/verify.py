@@ -22,6 +22,7 @@ from harness.publishing.copies import copies
 from harness.publishing.logs import absent_logs, late_logs, log_faults
 from harness.publishing.missing import read_missing
 from harness.publishing.oracles import several_weights
+from harness.publishing.repeats import repeated_trainings
 from harness.publishing.rescoring import (
     LabelSource,
     Outcome,
@@ -60,8 +61,9 @@ class Checked:
 class Verification:
     """Everything that was looked at. rows: every evaluation of every record. tables: those made again. files: only those at fault.
 
-    marks: what a reader should know though nothing differs, a line each: copies, pairs whose trainings began unlike each other
-    or where that can't be seen, trainings without a log or with one that was cut, and oracles of several weights.
+    marks: what a reader should know though nothing differs, a line each: copies, trainings under several names, pairs whose trainings
+    began unlike each other or where that can't be seen, trainings without a log or with one that was cut, and oracles of several
+    weights.
     """
 
     rows: tuple[Checked, ...]
@@ -102,6 +104,7 @@ def verify(folder: Path) -> Verification:
     began = (inside(folder, line) for line in unlike_starts(folder, records))
     marks = (
         *copies(records, {}),
+        *repeated_trainings(folder, records),
         *began,
         *absent_logs(folder, records),
         *late_logs(folder, records),
