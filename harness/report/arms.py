@@ -17,6 +17,10 @@ _OF_THE_METHOD = {"method", "method_configuration", "oracle"}
 """What differs between the two arms of a pair: everything else must be equal."""
 
 
+KEYS = 3
+"""So many keys in which arms differ are named, and how many there are besides."""
+
+
 @dataclass(frozen=True, eq=False)
 class Arm:
     """A row of a leaderboard: one detector, one method, one training set; `records` are its seeds in order.
@@ -155,6 +159,37 @@ def why_not_paired(method: Record, baseline: Record) -> str | None:
         if values[0] != values[1]:
             return f"{name} differ: {values[0]} and {values[1]}"
     return None
+
+
+def why_no_baseline(arm: Arm, arms: Sequence[Arm]) -> str | None:
+    """The keys in which an arm by a method differs from the baselines of its detector and data that it can't be compared to:
+    `recipe.steps (600, baseline 60)`. None where there is no such baseline, or one that it can be compared to.
+
+    Of several baselines it is the one that differs in the fewest.
+    """
+    baselines = [
+        other
+        for other in arms
+        if other.is_baseline and (other.trained_on, other.detector) == (arm.trained_on, arm.detector)
+    ]
+    if not baselines or any(other.pairs_with == arm.pairs_with for other in baselines):
+        return None
+    keys = min((differing_keys(arm, other) for other in baselines), key=len)
+    more = [f"{len(keys) - KEYS} more"] if len(keys) > KEYS else []
+    return ", ".join([*keys[:KEYS], *more])
+
+
+def differing_keys(arm: Arm, baseline: Arm) -> list[str]:
+    """The keys of what must be equal in a pair and isn't, with what stands there in both."""
+    own, other = (
+        flat(one.records[0].identity.model_dump(mode="json", exclude=_OF_THE_SEED | _OF_THE_METHOD))
+        for one in (arm, baseline)
+    )
+    return [
+        f"{key} ({own.get(key, 'none'):.40}, baseline {other.get(key, 'none'):.40})"
+        for key in sorted({*own, *other})
+        if own.get(key) != other.get(key)
+    ]
 
 
 def backbone_weights(record: Record) -> str | None:

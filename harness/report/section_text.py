@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.records.record import Identity
-from harness.report.arms import what_differs
+from harness.report.arms import what_differs, why_no_baseline
 from harness.report.leaderboard import Leaderboard, Section, Timings
 from harness.report.rows import Gain, Row, baselines_of
 from harness.report.scored import SectionKey
@@ -168,11 +168,12 @@ def section_notes(section: Section, board: Leaderboard) -> list[str]:
         + tries_notes(section)
     )
     compared = {id(gain.arm) for gain in section.gains}
-    baselines = baselines_of([row.arm for row in section.rows])
-    notes += [
-        f"{row.arm.name}: {'two baselines' if row.arm.pairs_with in baselines else 'no baseline'} of the same detector, recipe "
-        "and data, so no gain."
-        for row in section.rows
-        if not row.arm.is_baseline and id(row.arm) not in compared
-    ]
+    arms = [row.arm for row in section.rows]
+    baselines = baselines_of(arms)
+    for row in section.rows:
+        if not row.arm.is_baseline and id(row.arm) not in compared:
+            amount = "two baselines" if row.arm.pairs_with in baselines else "no baseline"
+            unlike = why_no_baseline(row.arm, arms)
+            why = "" if unlike is None else f": {unlike}"
+            notes.append(f"{row.arm.name}: {amount} of the same detector, recipe and data, so no gain{why}.")
     return notes + time_notes(section, board.timings)

@@ -115,6 +115,21 @@ def test_a_method_without_a_baseline_is_named(made: Any, tmp_path: Path) -> None
     assert "ufld, samiro: no baseline of the same detector, recipe and data, so no gain." in text
 
 
+def test_a_method_whose_baseline_was_trained_otherwise_is_named_with_the_keys_that_differ(
+    made: Any, tmp_path: Path
+) -> None:
+    recipes = {"baseline": {"steps": 60, "optimizer": "sgd"}, "samiro": {"steps": 600, "optimizer": "sgd"}}
+    records = [
+        made.record(tmp_path, made.split(), method=method, identity_changes={"recipe": recipe})
+        for method, recipe in recipes.items()
+    ]
+    text = to_markdown(leaderboard(records, tmp_path))
+    assert (
+        "ufld, samiro: no baseline of the same detector, recipe and data, so no gain: recipe.steps (600, baseline 60)."
+        in text.replace("\\", "")
+    )
+
+
 def named_by_its_suite(made: Any, folder: Path, detector: str, seed: int, **recipe: Any) -> Any:
     changes = {"detector_meta": {"name": "resa", "paper": "RESA"}, "recipe": {"optimizer": "sgd"} | recipe}
     return made.record(folder, made.split(), detector=detector, seed=seed, identity_changes=changes)
