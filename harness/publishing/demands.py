@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 from detectors.registry import TABLE, UPSTREAM
-from harness.cell.keys import scored_part, scoring_of
+from harness.cell.keys import phase_modules, scored_part, scoring_of
 from harness.datasets.doctor.sources import IMAGES
 from harness.errors import InputError, did_you_mean
-from harness.programs.cell import program_cells
+from harness.files.fingerprint import code_of
+from harness.files.stored import sha256_of_json
+from harness.programs.cell import ProgramCell, program_cells, program_modules
 from harness.publishing.expected import ExpectedCell, ExpectedEvaluation, ExpectedSuite
 from harness.publishing.labels import LabelFacts, labels_name
 from harness.records.record import corruption_text
 from harness.rendered.spec import FORMS, dataset_key
-from harness.suite import DatasetPart, EvaluationPart, ScoredCell, cells_of, form_of, load_suite, suite_names
+from harness.suite import Cell, DatasetPart, EvaluationPart, ScoredCell, cells_of, form_of, load_suite, suite_names
 
 
 @cache
@@ -23,19 +25,37 @@ def demands_of(name: str) -> ExpectedSuite:
     if name not in suite_names():
         raise InputError(f"this repository has no suite {name[:60]!r}: {did_you_mean(name[:60], suite_names())}")
     suite = load_suite(name)
-    cells: tuple[ScoredCell, ...] = (*cells_of(suite), *program_cells(suite))
+    cells: tuple[Cell | ProgramCell, ...] = (*cells_of(suite), *program_cells(suite))
+    code = [code_behind(cell) for cell in cells]
     found = [
         ExpectedCell(
             identity=cell.identity,
             evaluations={key: expected_evaluation(cell, part) for key, part in cell.evaluations.items()},
+            code={phase: digest_of(files) for phase, files in phases.items()},
         )
-        for cell in cells
+        for cell, phases in zip(cells, code, strict=True)
     ]
     labels = {key: facts for cell in cells for part in cell.evaluations.values() for key, facts in facts_of(cell, part)}
     images = {key: known for key, part in suite.datasets.items() if (known := images_trained_on(key, part)) is not None}
     return ExpectedSuite(
-        name=name, cells=tuple(found), labels=labels, detectors=(*TABLE, *UPSTREAM), training_images=images
+        name=name,
+        cells=tuple(found),
+        labels=labels,
+        detectors=(*TABLE, *UPSTREAM),
+        training_images=images,
+        code={digest_of(files): files for phases in code for files in phases.values()},
     )
+
+
+def code_behind(cell: Cell | ProgramCell) -> dict[str, dict[str, str]]:
+    """The fingerprint that this repository's code gives each phase of a cell, by the phase's name."""
+    modules = program_modules(cell) if isinstance(cell, ProgramCell) else phase_modules(cell)
+    return {phase: code_of(*names) for phase, names in modules.items()}
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """What a suite calls a fingerprint, which many phases of its cells have in common."""
+    return sha256_of_json(files)[:16]
 
 
 def images_trained_on(name: str, part: DatasetPart) -> int | None:

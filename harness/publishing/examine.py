@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from harness.errors import InputError
 from harness.files.validation import plain_complaint
+from harness.publishing.code import code_marks
 from harness.publishing.copies import Known, copies
 from harness.publishing.expected import ExpectedSuite, clipped, differing, record_faults, unlike
 from harness.publishing.incomplete import missing_faults, what_is_left_out
@@ -27,7 +28,7 @@ from harness.publishing.statement import STATEMENT_FILE, SUITE_FILE, Statement
 from harness.publishing.verify import Checked, inside, verify
 from harness.records.counts import Stored
 from harness.records.record import Evaluation, Record, Submission, read_record
-from harness.report.arms import arms_of
+from harness.report.arms import arms_of, why_no_baseline
 from harness.report.text import one_line
 
 REASONS = 30
@@ -105,7 +106,8 @@ def examine(
         return refused(reasons, who, contact)
     unverified = [row.told[0] for row in found_rows.rows if row.outcome == "unverified"]
     marks += [f"{count} unverified here: {told}" for told, count in Counter(unverified).items()]
-    marks += [*found_rows.marks, *copies(records, known, places), *what_is_left_out(records, suite)]
+    marks += [*found_rows.marks, *copies(records, known, places), *unlike_recipes(records)]
+    marks += [*code_marks(records, suite), *what_is_left_out(records, suite)]
     return Verdict(
         reasons=(),
         marks=tuple(told_of([*dict.fromkeys(marks)])),
@@ -219,6 +221,15 @@ def label_faults(folder: Path, suite: ExpectedSuite) -> Iterator[str]:
             continue
         for key, one, other in differing(facts.model_dump(mode="json"), expected.model_dump(mode="json")):
             yield f"labels/{path.name}: {unlike(key, one, other)}"
+
+
+def unlike_recipes(records: Sequence[Record]) -> Iterator[str]:
+    """A line for each row by a method that nothing can be compared to, as the baseline that is there was made otherwise."""
+    arms, _ = arms_of(records)
+    for arm in arms:
+        unlike = None if arm.is_baseline else why_no_baseline(arm, arms)
+        if unlike is not None:
+            yield f"{arm.name}: no gain, because its baseline has other keys: {unlike}"
 
 
 def limit(what: int, amount: int) -> None:

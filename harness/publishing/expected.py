@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from harness.publishing.labels import LabelFacts
 from harness.records.counts import Stored
 from harness.records.record import Evaluation, Identity, Record, Submission, identity_hash
@@ -31,16 +33,17 @@ class ExpectedEvaluation(Stored):
 
 
 class ExpectedCell(Stored):
-    """A cell of the suite."""
+    """A cell of the suite. code: phase -> the fingerprint of the code that makes it today, as `ExpectedSuite.code` calls it."""
 
     identity: Identity
     evaluations: dict[str, ExpectedEvaluation]
+    code: dict[str, str] = Field(default={})
 
 
 class ExpectedSuite(Stored):
     """A suite as this repository has it. labels: archive -> what it has to say of itself. detectors: those of this repository.
 
-    training_images: dataset -> images that it trains on, where that is known without the dataset.
+    training_images: dataset -> images that it trains on, where that is known without the dataset. code: fingerprint -> file -> hash.
     """
 
     name: str
@@ -48,6 +51,7 @@ class ExpectedSuite(Stored):
     labels: dict[str, LabelFacts]
     detectors: tuple[str, ...]
     training_images: dict[str, int]
+    code: dict[str, dict[str, str]] = Field(default={})
 
 
 class Differs(Exception):
@@ -93,9 +97,11 @@ def oracle_faults(record: Record, suite: ExpectedSuite) -> Iterator[str]:
     made_of = (unshuffled(record.identity) or {}).get("dataset")
     names = {cell.identity.dataset for cell in suite.cells if cell.identity.dataset_key == made_of}
     images = max((suite.training_images[name] for name in names if name in suite.training_images), default=None)
-    for artefact in record.artefacts if images is not None else ():
+    if images is None:
+        return
+    for artefact in record.artefacts:
         data = artefact.facts.get("data")
-        seen = data.get("images") if artefact.kind == "oracle" and isinstance(data, dict) else None
+        seen = data.get("images") if isinstance(data, dict) else None
         if artefact.kind == "oracle" and not (isinstance(seen, int) and 0 < seen <= images):
             yield (
                 f"key 'artefacts.oracle.facts.data.images' is {clipped(seen)}, this repository's suite has {images} training "

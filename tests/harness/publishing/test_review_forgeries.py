@@ -21,7 +21,7 @@ from harness.publishing.expected import ExpectedSuite
 from harness.publishing.labels import unpack_labels
 from harness.records.counts import read_counts, scope_scores, write_counts
 from harness.records.record import Evaluation, Record, read_records, write_record
-from tests.harness.publishing.forging import BOUNDS, LABELS, PREDICTIONS, changed, evaluated, sealed, told
+from tests.harness.publishing.forging import BOUNDS, LABELS, PREDICTIONS, changed, evaluated, marks, sealed, told
 
 pytestmark = pytest.mark.usefixtures("labelled_once")
 
@@ -30,7 +30,7 @@ def test_one_sound_row_is_accepted_and_said_to_be_part_of_the_suite(alice: Path,
     found = examine(alice, "alice", suite, BOUNDS)
     assert found.reasons == ()
     assert (found.rows, found.verified, found.who) == (1, 1, "Alice Example")
-    assert found.marks == ("part of the suite: 1 of 4 cells",)
+    assert marks(found) == ["part of the suite: 1 of 4 cells"]
 
 
 def test_a_forged_score_is_refused_though_record_tables_and_sums_agree_with_it(

@@ -13,7 +13,7 @@ import pytest
 from harness.publishing import examine as examining
 from harness.publishing.checksums import write_sums
 from harness.publishing.copies import PUBLISHED, Known, copies, known_predictions, traces
-from harness.publishing.examine import examine
+from harness.publishing.examine import examine, unlike_recipes
 from harness.publishing.expected import FOREIGN, ExpectedSuite
 from harness.publishing.rescoring import ABSENT
 from harness.publishing.review import review
@@ -22,6 +22,7 @@ from harness.records.record import Record, Submission, identity_hash, read_recor
 from tests.harness.publishing.forging import (
     BOUNDS,
     LABELS,
+    MINI,
     PREDICTIONS,
     RECORD,
     ROOT,
@@ -29,6 +30,7 @@ from tests.harness.publishing.forging import (
     changed,
     evaluated,
     identified,
+    marks,
     sealed,
     submission,
     told,
@@ -279,7 +281,7 @@ def test_pairs_that_began_unlike_are_accepted_with_that_said(tmp_path: Path, sui
     sealed(folder)
     found = examine(folder, "alice", suite, BOUNDS)
     assert found.reasons == ()
-    (unlike, part, missing) = found.marks
+    (unlike, part, missing) = marks(found)
     assert "said to be a pair, began with unlike losses" in unlike
     assert part == "part of the suite: 2 of 4 cells"
     assert missing == "missing: ufldv2_micro: no record of any of its 2 cells"
@@ -290,3 +292,16 @@ def test_records_of_another_version_are_refused_by_name(alice: Path, suite: Expe
     path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3', 1))
     write_sums(alice)
     assert "key 'schema_version' is 3, this program reads 2" in told(examine(alice, "alice", suite, BOUNDS))
+
+
+def test_a_method_that_was_trained_longer_than_its_baseline_is_accepted_with_the_keys_named(
+    record: Record,
+) -> None:
+    method = next(one for one in read_records(MINI / "records") if one.id.startswith("roads-resa_micro-samiro"))
+    assert list(unlike_recipes([record, method])) == []
+    longer = identified(recipe=method.identity.recipe | {"steps": 2_200, "batch_size": 8})(method)
+    assert list(unlike_recipes([record, longer])) == [
+        "resa_micro, samiro: no gain, because its baseline has other keys: recipe.batch_size (8, baseline 16), "
+        "recipe.steps (2200, baseline 220)"
+    ]
+    assert list(unlike_recipes([longer])) == []
