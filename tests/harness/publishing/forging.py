@@ -41,10 +41,10 @@ def submission(target: Path, *records: str) -> Path:
     return target
 
 
-def sealed(folder: Path, suite: ExpectedSuite | None = None, **stated: object) -> None:
+def sealed(folder: Path, whole: ExpectedSuite | None = None, /, **stated: object) -> None:
     """Make tables, what is missing of a suite (mini), statement and hashes agree with the records, as a careful forger would."""
     records = read_records(folder / "records")
-    lacking = missing_rows(records, suite or demands_of("mini"))
+    lacking = missing_rows(records, whole or demands_of("mini"))
     (folder / MISSING_FILE).unlink(missing_ok=True)
     write_missing(folder, lacking)
     write_tables(folder, leaderboard(records, folder / "records", read_published(), missing=lacking))

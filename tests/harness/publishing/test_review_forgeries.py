@@ -30,7 +30,11 @@ def test_one_sound_row_is_accepted_and_said_to_be_part_of_the_suite(alice: Path,
     found = examine(alice, "alice", suite, BOUNDS)
     assert found.reasons == ()
     assert (found.rows, found.verified, found.who) == (1, 1, "Alice Example")
-    assert marks(found) == ["part of the suite: 1 of 4 cells"]
+    assert marks(found) == [
+        "part of the suite: 1 of 4 cells",
+        "missing: ufldv2_micro: no record of any of its 2 cells",
+        "missing: resa_micro, samiro on roads: no record of any seed of 1",
+    ]
 
 
 def test_a_forged_score_is_refused_though_record_tables_and_sums_agree_with_it(
