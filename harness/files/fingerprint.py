@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -21,8 +22,25 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PACKAGES = ("harness", "detectors")
 
+DEPENDENCIES = frozenset(
+    {
+        "cv2", "filelock", "huggingface_hub", "jinja2", "matplotlib", "numba", "numpy", "pandas", "pydantic", "rich", "safetensors",
+        "scipy", "tabulate", "timm", "torch", "torchvision", "typer", "yaml",
+    }
+)  # fmt: skip
+"""What pyproject.toml's dependencies are imported as: every installation has them, and constraints.txt pins their versions."""
+
 WITHOUT_EFFECT = frozenset({"harness/errors.py", "harness/files/validation.py", "detectors/registry.py"})
 """Files that only word messages, and the table that only finds a detector: a change there can't change a result."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source file: its name (posix, relative to the folder that its top package lies in), the hash of its code, what it imports."""
+
+    name: str
+    digest: str
+    imports: tuple[str, ...]
 
 
 def fingerprint(modules: Iterable[str]) -> dict[str, str]:
@@ -31,10 +49,15 @@ def fingerprint(modules: Iterable[str]) -> dict[str, str]:
     Covers the given modules and all they import from our packages and from their own. A given module that isn't ours has been
     imported already.
     """
+    found = {source.name: source.digest for source in sources(modules) if source.name not in WITHOUT_EFFECT}
+    return dict(sorted(found.items()))
+
+
+def sources(modules: Iterable[str]) -> Iterator[Source]:
+    """The files of the given modules and of all they import from our packages and from their own, each once."""
     waiting = list(modules)
     folders = dict.fromkeys(PACKAGES, ROOT) | outside_folders(waiting)
     seen: set[str] = set()
-    hashes: dict[str, str] = {}
     while waiting:
         module = waiting.pop()
         if module in seen:
@@ -43,12 +66,22 @@ def fingerprint(modules: Iterable[str]) -> dict[str, str]:
         path = source_of(module, folders)
         if path is None:
             continue
-        name = path.relative_to(folders[module.split(".")[0]]).as_posix()
         digest, imports = read_source(path, module)
         waiting += imports
-        if name not in WITHOUT_EFFECT:
-            hashes[name] = digest
-    return dict(sorted(hashes.items()))
+        yield Source(path.relative_to(folders[module.split(".")[0]]).as_posix(), digest, imports)
+
+
+def refuse_uncovered(modules: Iterable[str]) -> None:
+    """InputError where the code behind modules of ours imports a package that no fingerprint covers and no installation pins."""
+    covered = {*PACKAGES, *DEPENDENCIES, *sys.stdlib_module_names, ""}
+    for source in sources(modules):
+        for module in source.imports:
+            if module.split(".")[0] not in covered:
+                raise InputError(
+                    f"{source.name}: imports {module!r}, whose code no fingerprint covers, so that a change in it would make no result "
+                    "stale: put the file below harness/methods (docs/add-a-method.md), or make the package a dependency of the "
+                    "project (pyproject.toml, and DEPENDENCIES of harness/files/fingerprint.py)"
+                )
 
 
 @cache

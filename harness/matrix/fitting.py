@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from harness.errors import InputError
+from harness.files.fingerprint import refuse_uncovered
 from harness.files.stored import canonical_json
 from harness.files.validation import KEY
 from harness.methods.config import BaselineConfiguration
@@ -20,8 +21,10 @@ from harness.weights.oracles import oracle_state
 def refuse_misfits(suite: Suite, cells: Iterable[Cell]) -> None:
     """InputError, in a line with the suite's file and the key, where the method of some cell can't be put around its detector.
 
-    One cell of each kind is looked at, whatever its seed and dataset. Weights that aren't at hand are left to whoever needs them.
+    And one where methods stand on code whose changes nobody would see. One cell of each kind is looked at, whatever its seed and
+    dataset. Weights that aren't at hand are left to whoever needs them.
     """
+    refuse_uncovered(["harness.methods.attach"])
     seen: set[str] = set()
     rows: set[tuple[str, str, str]] = set()
     for cell in cells:

@@ -12,7 +12,7 @@ import pytest
 from detectors.registry import find_adapter
 from harness.errors import InputError
 from harness.files import fingerprint as module
-from harness.files.fingerprint import changed_files, fingerprint
+from harness.files.fingerprint import changed_files, fingerprint, refuse_uncovered
 from harness.matrix.plan import make_plan
 from harness.suite import Choice, load_suite
 
@@ -177,3 +177,15 @@ def test_one_code_has_one_text_under_every_version_of_python() -> None:
         f"test={a}, body=JoinedStr(values=[{padded}, {space}, FormattedValue(value={a}, conversion=114)]), "
         "orelse=Tuple(ctx=Load())))])])"
     )
+
+
+def test_code_of_a_package_that_no_fingerprint_covers_is_refused(tree: Path) -> None:
+    refuse_uncovered(["harness.a"])
+    write(tree, "harness/inner/d.py", "Z = 3\ndef f():\n    from labmethods.teacher import T\n")
+    with pytest.raises(InputError, match=r"harness/inner/d\.py: imports 'labmethods\.teacher'.*below harness/methods"):
+        refuse_uncovered(["harness.a"])
+
+
+def test_the_code_behind_methods_and_trainings_is_covered() -> None:
+    module.read_source.cache_clear()
+    refuse_uncovered(["harness.methods.attach", "harness.training.loop", "harness.training.data"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import pytest
 import torch
@@ -13,9 +14,14 @@ import yaml
 from detectors.ufldv2 import UFLDv2
 from harness.cli.main import main
 from harness.errors import InputError
+from harness.files.fingerprint import fingerprint
 from harness.matrix import trial_fit
 from harness.matrix.fitting import refuse_misfits
+from harness.methods.attach import METHODS, Means, Method, unchanged
+from harness.methods.base import TrainingModel
+from harness.methods.baseline import BaselineModel
 from harness.methods.card import OracleCard
+from harness.methods.config import OracleGuidedConfiguration
 from harness.methods.oracle import drawn_backbone, save_oracle
 from harness.suite import Suite, cells_of, load_suite
 
@@ -164,3 +170,62 @@ def test_plan_and_bench_say_so_before_anything_is_rendered(tmp_path: Path, capsy
         (line,) = capsys.readouterr().err.splitlines()
         assert "key 'methods.samiro.taps'" in line
     assert not (tmp_path / "results").exists()
+
+
+class GuidedConfiguration(OracleGuidedConfiguration):
+    """A method of its own that looks at an oracle."""
+
+    kind: Literal["guided"] = "guided"
+
+
+def guided(folder: Path, monkeypatch: pytest.MonkeyPatch, around: Any) -> None:
+    """Try a method of its own, put around a detector by `around`."""
+    monkeypatch.setitem(METHODS, "guided", Method(around, leaves=unchanged))
+    suite = loaded(folder, {"oracle": "small"})
+    (cell,) = (cell for cell in cells_of(suite) if cell.identity.method == "samiro")
+    refuse_misfits(suite, [replace(cell, method=cast(Any, GuidedConfiguration(oracle="small")))])
+
+
+def test_the_code_of_a_method_with_an_oracle_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Means] = []
+
+    def around(detector: Any, configuration: Any, means: Means) -> TrainingModel:
+        seen.append(means)
+        return BaselineModel(detector)
+
+    guided(tmp_path, monkeypatch, around)
+    (means,) = seen
+    assert means.oracle is not None
+    assert means.statistics is None, "as in a training"
+
+
+def test_what_the_constructor_of_a_method_raises_names_the_suite_the_key_and_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def around(detector: Any, configuration: Any, means: Means) -> TrainingModel:
+        raise RuntimeError("my projection\ndoesn't fit")
+
+    with pytest.raises(InputError) as caught:
+        guided(tmp_path, monkeypatch, around)
+    told = str(caught.value)
+    assert told.startswith(f"{tmp_path / 'fit.yaml'}: key 'methods.samiro': can't be put around it (RuntimeError: ")
+    assert "my projection doesn't fit; tests/harness/matrix/test_fitting.py:" in told
+
+    def refused(detector: Any, configuration: Any, means: Means) -> TrainingModel:
+        raise InputError("no tap is to my taste")
+
+    with pytest.raises(InputError, match=r"fit\.yaml: key 'methods\.samiro': no tap is to my taste"):
+        guided(tmp_path, monkeypatch, refused)
+
+
+def test_a_kind_that_nothing_attaches_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(METHODS, "samiro")
+    suite = loaded(tmp_path, {"oracle": "small"})
+    with pytest.raises(InputError, match=r"fit\.yaml: key 'methods\.samiro\.kind': .*METHODS"):
+        refuse_misfits(suite, cells_of(suite))
+
+
+def test_a_remembered_trial_is_asked_again_when_the_code_of_a_method_changes() -> None:
+    assert {"harness/methods/attach.py", "harness/methods/samiro.py"} <= set(fingerprint(["harness.matrix.trial_fit"]))
