@@ -85,3 +85,19 @@ def test_a_plan_is_what_the_identity_says(loading: Callable[..., Suite]) -> None
     plan = training_plan(cells_of(loading(training=options))[0], 7)
     assert (plan.precision, plan.channels_last, plan.compiled, plan.micro_batch_size) == ("bf16", True, True, 2)
     assert plan.total_steps == 7
+
+
+@pytest.mark.parametrize(
+    ("option", "complaint"),
+    [
+        ({"threads": True}, r"key 'training\.threads': .*integer \(it is True\)"),
+        ({"threads": "2"}, r"key 'training\.threads': .*integer \(it is '2'\)"),
+        ({"channels_last": 1}, r"key 'training\.channels_last': .*boolean \(it is 1\)"),
+        ({"cache_gigabytes": "1"}, r"key 'training\.cache_gigabytes': .*number \(it is '1'\)"),
+    ],
+)
+def test_no_option_of_a_training_is_taken_for_one_of_another_type(
+    loading: Callable[..., Suite], option: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(InputError, match=complaint):
+        loading(training=option)
