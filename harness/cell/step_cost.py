@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from harness.cell.timing import kept
-from harness.cell.train import attach_method, new_detector, training_plan
+from harness.cell.train import attach_method, method_generator, new_detector, training_plan
 from harness.datasets.base import Dataset
 from harness.files.stored import write_json
 from harness.methods.attach import attach
@@ -68,7 +68,8 @@ def cell_step_cost(results: Path, cell: Cell, content: str, dataset: Dataset, re
 
     def method() -> TrainingModel:
         seed_everything(cell.identity.seed)
-        return attach_method(results, cell, content, new_detector(cell), frames, device, report)
+        detector, generator = new_detector(cell), method_generator(cell)
+        return attach_method(results, cell, content, detector, frames, device, report, generator)
 
     stream = TrainingStream(
         frames,

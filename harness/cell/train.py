@@ -101,7 +101,7 @@ def train_share(
         check=partial(check_decoded, dataset),
     )
     oracle = oracle_artefact(results, cell, detector)
-    generator = torch.Generator().manual_seed(method_seed(cell.identity.seed))
+    generator = method_generator(cell)
     model = attach_method(results, cell, content, detector, frames, device, report, generator)
     plan = training_plan(cell, recipe.total_steps(len(frames)))
 
@@ -299,6 +299,11 @@ def meta_without_path(cell: Cell) -> DetectorMeta:
     if configuration.weights.startswith(FILE):
         configuration = configuration.model_copy(update={"weights": cell.identity.weights})
     return cell.meta.model_copy(update={"configurations": {cell.form: configuration}})
+
+
+def method_generator(cell: Cell) -> torch.Generator:
+    """The generator that a cell's method draws from, at its start."""
+    return torch.Generator().manual_seed(method_seed(cell.identity.seed))
 
 
 def method_seed(seed: int) -> int:

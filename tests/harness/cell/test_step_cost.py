@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
 from rich.console import Console
 
+from detectors.base import Batch
 from harness.cell import step_cost
 from harness.cli.display import PlainDisplay
+from harness.datasets.base import Frame
 from harness.processes.progress import Event, throttled
 from harness.suite import Cell, cells_of, load_suite
 from harness.watching.board import Board
+
+ARMS = """
+title: Arms
+datasets:
+  roads: {rendered: {seed: 7, splits: {train: {frames: 2}, test: {frames: 2}}}}
+detectors:
+  ufldv2_micro:
+methods:
+  attention_only:
+training: {threads: 1, device: cpu}
+"""
+
+
+def no_batches(first: int, last: int) -> Iterator[Batch]:
+    yield from ()
 
 
 def written(cell: Cell, folder: Path, heard: list[Event]) -> dict[str, Any]:
@@ -59,6 +78,22 @@ def test_a_log_says_that_a_cell_goes_without_the_figure_however_short_its_timing
     for event in heard:
         passed_on(event)
     assert "step cost not measured: out of memory with both arms in it" in log.getvalue().splitlines()[-1]
+
+
+def test_the_arms_are_the_cells_method_and_the_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "arms.yaml").write_text(ARMS)
+    (cell,) = cells_of(load_suite(str(tmp_path / "arms.yaml")))
+    made: list[str] = []
+
+    def measured(baseline: Any, method: Any, *_: Any, **__: Any) -> None:
+        made.extend(type(build()).__name__ for build in (baseline, method))
+
+    frames = (Frame("a", tmp_path / "a.jpg", "a", None),) * 4
+    dataset = cast(Any, SimpleNamespace(frames=lambda split: frames, lanes=None))
+    monkeypatch.setattr(step_cost, "measure_step_cost", measured)
+    monkeypatch.setattr(step_cost, "TrainingStream", lambda *_, **__: SimpleNamespace(batches=no_batches))
+    step_cost.cell_step_cost(tmp_path, cell, "content", dataset, lambda event: None)
+    assert made == ["BaselineModel", "AttendedModel"]
 
 
 def test_any_other_error_ends_the_measurement(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
