@@ -111,6 +111,7 @@ def data_need(name: str, part: DatasetPart, reads: Reads, results: Path, problem
     images = {}
     try:
         dataset = open_part(results, name, part)
+        dataset.splits()  # a folder without any says so, not which one is missing
         for split in sorted(reads.splits):
             images[split] = len(dataset.frames(split))
         warnings = examined(dataset, reads)

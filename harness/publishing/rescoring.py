@@ -31,10 +31,9 @@ LONGEST_SIDE = 20_000
 THINNEST_LANE, WIDEST_LANE = 2, 1_000
 """Pixels: beyond them a record states no size of images and no width of lanes."""
 
-UNVERIFIED = "counts checked, row unverified here"
-ABSENT = f"labels absent: {UNVERIFIED}"
-OTHERS = f"the labels at hand aren't those that were scored: {UNVERIFIED}"
-DAMAGED = f"the labels at hand can't be read: {UNVERIFIED}"
+ABSENT = "labels absent: counts checked, row unverified here"
+OTHERS = "the labels at hand aren't those that were scored: counts checked, row unverified here"
+DAMAGED = "the labels at hand can't be read: counts checked, row unverified here"
 
 
 @dataclass(frozen=True)

@@ -76,15 +76,16 @@ def suite(text: str = SUITE, **words: str) -> str:
 
 
 def roads(label: str = "1 300 2 200\n", image: bytes | None = None, listed: str = "a/0.jpg\n") -> None:
-    """A folder roads/ with one image of 100 x 200 in CULane's layout."""
+    """A folder roads/ with one image of 100 x 200 a split in CULane's layout."""
     Path("roads/list").mkdir(parents=True)
     Path("roads/a").mkdir()
     Path("paths.yaml").write_text("roads: roads\n")
-    for name in ("train", "test"):
-        Path(f"roads/list/{name}.txt").write_text(listed)
+    Path("roads/list/train.txt").write_text("a/1.jpg\n")
+    Path("roads/list/test.txt").write_text(listed)
     picture = bytes(cv2.imencode(".jpg", np.zeros((100, 200, 3), np.uint8))[1])
-    Path("roads/a/0.jpg").write_bytes(picture if image is None else image)
-    Path("roads/a/0.lines.txt").write_text(label)
+    for name in "01":
+        Path(f"roads/a/{name}.jpg").write_bytes(picture if image is None else image)
+        Path(f"roads/a/{name}.lines.txt").write_text(label)
 
 
 def with_roads(**damage: str | bytes) -> list[str]:
@@ -149,8 +150,10 @@ PROVOKED: dict[str, Callable[[], list[str]]] = {
     "no folder is known for the dataset ...": lambda: ["bench", suite()],
     "there is no such folder; correct the path or mount the disk that holds it": unmounted,
     "run ...samiro-bench weights fetch ...": weights_that_are_missing,
-    "pixels, but the dataset's images are ...; say ...image_size": another_size,
+    "pixels, but the dataset's images are ...": another_size,
     "correct the line or restore the file from its source": lambda: with_roads(label="1 2 three\n"),
+    "learnt by heart: take them off one of the two lists": lambda: with_roads(listed="a/1.jpg\n"),
+    "has a lane of two points: there is nothing to be learnt from it or found in it": lambda: with_roads(label=""),
     "has none of the lists ...": no_lists,
     "is already on line ...": lambda: with_roads(listed="a/0.jpg\na/0.jpg\n"),
     "nothing was run, for this is missing: ...": lambda: ["bench", suite(DETECTOR="resa_resnet18")],
