@@ -20,7 +20,7 @@ _EXIF_SEGMENT = 0xE1
 
 
 def bits_and_orientation(path: Path) -> tuple[int, int]:
-    """Bits a channel, and the orientation from 1 to 8; 8 and UPRIGHT where the file says nothing. Raises OSError if it can't be read."""
+    """Bits a channel, and the orientation from 1 to 8; 8 and UPRIGHT where the file says nothing. OSError if it can't be read."""
     with open(path, "rb") as stream:
         start = stream.read(32)
         if start.startswith(PNG_START) and len(start) == 32:
