@@ -63,7 +63,7 @@ def culane(place: Place) -> Contents:
             )
         found.labels[split] = [label_name(frame.id) for frame in found.frames[split]]
     if not any(finding.kind == "test-split" for finding in found.findings):
-        found.findings += _empty_scenarios(root, lists)
+        found.findings += _empty_scenarios(root, [name for name in lists if name not in linked])
     found.findings += _second_lists(root)
     found.findings += grouped(
         "note", "crlf", [name for name in lists if name not in linked and b"\r" in read_bytes(root / name)],
