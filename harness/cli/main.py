@@ -99,6 +99,9 @@ def answered(words: list[str]) -> int:
     hold_threads()
     try:
         app = import_module(VERBS[verb][0]).app
+    except InputError as error:  # of the code itself, as where a kind of method has no entry
+        return complain(str(error))
+    try:
         command = typer.main.get_command(app)
         with telling_warnings(warn), ended_as_by_ctrl_c(verb in ALL_OR_NOTHING):
             result = command.main(args=rest, prog_name=f"samiro-bench {verb}", standalone_mode=False)

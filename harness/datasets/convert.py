@@ -21,6 +21,7 @@ from harness.datasets.culane import label_name, write_lines_file
 from harness.datasets.images import read_size
 from harness.datasets.index import LabelIndex
 from harness.datasets.rendering import SCENARIOS_FILE
+from harness.datasets.sizes import sizes_of
 from harness.datasets.tusimple import at_rows, write_labels
 from harness.errors import InputError
 from harness.files.stored import write_json
@@ -102,7 +103,10 @@ def convert(
 
 def _keep_one_size(content: dict[str, Labelled], size: tuple[int, int] | None, out: Path) -> list[str]:
     """Take out images of another size than the one asked for, and say so; refuse several sizes where none was asked for."""
-    sizes = {split: [read_size(frame.image) for frame, _ in rows] for split, rows in content.items()}
+    sizes = {
+        split: [(int(height), int(width)) for height, width in sizes_of([frame for frame, _ in rows])]
+        for split, rows in content.items()
+    }
     counts = Counter(found for of_split in sizes.values() for found in of_split)
     named = ", ".join(f"{height}x{width} ({count:,})" for (height, width), count in counts.most_common(6))
     if size is None and len(counts) > 1:

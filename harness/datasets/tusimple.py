@@ -329,10 +329,12 @@ class TuSimple:
 
     def labelled(self, frame: Frame) -> Labelled:
         """A frame's line: its raw_file and rows are what a prediction file needs. Raises InputError on an unknown frame."""
-        for split in dict.fromkeys([*self._labelled, *self.splits()]):
-            found = self._read(split).get(frame.id)
-            if found is not None and self._images(split) / frame.id == frame.image:
-                return found
+        # Those that were read first: which others there are is asked of the disk, and this is called for each image that is decoded.
+        for splits in (tuple(self._labelled), self.splits()):
+            for split in splits:
+                found = self._read(split).get(frame.id)
+                if found is not None and self._images(split) / frame.id == frame.image:
+                    return found
         raise InputError(f"{frame.id} is in no label file of {self.root}; add it or drop the frame")
 
     def lanes(self, frame: Frame) -> list[Lane]:

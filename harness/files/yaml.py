@@ -63,7 +63,14 @@ class UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.2, and every editor that reads a suite by its schema, takes 1e-3 for a number; PyYAML's 1.1 wants a point in it.
-UniqueKeyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+class Dumper(yaml.SafeDumper):
+    """YAML's safe dumper, which quotes texts that `UniqueKeyLoader` would take for numbers."""
+
+
+# YAML 1.2, and every editor that reads a suite by its schema, takes 1e-3 for a number; PyYAML's 1.1 wants a point and a sign in it.
+for _kind in (UniqueKeyLoader, Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+        list("-+.0123456789"),
+    )

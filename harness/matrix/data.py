@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -70,14 +70,18 @@ class Reads:
 
 
 def data_needs(
-    suite: Suite, cells: Sequence[AnyCell], results: Path, problems: Mapping[str, str] | None = None
+    suite: Suite,
+    cells: Sequence[AnyCell],
+    results: Path,
+    problems: Mapping[str, str] | None = None,
+    trained: Collection[str] = (),
 ) -> list[DataNeed]:
     """Every dataset that some cells read: a rendered one is made when it is needed, a real one has to be there with those splits.
 
     problems: what a plan found wrong with some of them, by name, which may lie in a split that no cell reads: labels of all splits are
-    what a dataset is known by.
+    what a dataset is known by. trained: as for `reads_of`.
     """
-    read = reads_of(cells)
+    read = reads_of(cells, trained)
     return [
         data_need(name, part, read[name], results, (problems or {}).get(name))
         for name, part in suite.datasets.items()
@@ -85,15 +89,16 @@ def data_needs(
     ]
 
 
-def reads_of(cells: Iterable[AnyCell]) -> dict[str, Reads]:
-    """Dataset -> what some cells read of it."""
+def reads_of(cells: Iterable[AnyCell], trained: Collection[str] = ()) -> dict[str, Reads]:
+    """Dataset -> what some cells read of it. trained: the ids of those that need no image to train on any more."""
     found: dict[str, Reads] = defaultdict(Reads)
     for cell in cells:
         if isinstance(cell, Cell):
-            found[cell.identity.dataset].trained.add("train")
+            if cell.id not in trained:
+                found[cell.identity.dataset].trained.add("train")
             if "val-best" in (cell.identity.selection, cell.identity.confidence):
                 found[cell.identity.dataset].chosen.add("val")
-            if cell.oracle is not None and cell.oracle.dataset is not None:
+            if cell.id not in trained and cell.oracle is not None and cell.oracle.dataset is not None:
                 found[cell.oracle.dataset].trained.add("train")
         for part in cell.evaluations.values():
             found[part.dataset or cell.identity.dataset].scored.add(part.split)

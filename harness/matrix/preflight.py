@@ -49,7 +49,13 @@ class Preflight:
 def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
     """Look at everything that a plan needs, and price its cells by a probe (if one was made) and the records of earlier ones."""
     left = [*(state.cell for state in plan.pending), *(cell for cell, _ in plan.unavailable)]
-    data = data_needs(plan.suite, left, plan.results, plan.problems)
+    # The time measurement takes steps of the training.
+    trained = {
+        state.cell.id
+        for state in plan.pending
+        if all(stand.state == "done" for phase, stand in state.states if phase.name in {"train", "time"})
+    }
+    data = data_needs(plan.suite, left, plan.results, plan.problems, trained)
     recorded = recorded_rates(plan.results)
     untrained = plan.untrained
     training_images = {need.name: need.images["train"] for need in data if "train" in need.images}

@@ -11,7 +11,7 @@ import torch
 from detectors.base import Detector
 from harness.cell.oracle import as_seen, oracle_like, weighted_oracle
 from harness.errors import InputError
-from harness.files.fingerprint import ROOT
+from harness.files.fingerprint import PACKAGES, ROOT
 from harness.files.validation import KEY
 from harness.matrix.pricing import built
 from harness.methods.attach import attach
@@ -72,7 +72,9 @@ def check_networks(cell: Cell) -> None:
 def last_of_ours(error: Exception) -> str:
     """`file:line` of the last call in this repository that an error went through, or of where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if ROOT in Path(frame.filename).parents]
+    # Not all below ROOT: a virtual environment lies there as well.
+    rooms = [ROOT / name for name in (*PACKAGES, "tests")]
+    ours = [frame for frame in frames if not set(rooms).isdisjoint(Path(frame.filename).parents)]
     last = [*frames, *ours][-1]
     path = Path(last.filename)
     return f"{path.relative_to(ROOT).as_posix() if ROOT in path.parents else path}:{last.lineno}"

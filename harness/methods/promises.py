@@ -55,9 +55,11 @@ class Watch:
         if self._names is not None:
             terms = network(batch)
             self._check_terms(terms)
-            if tuple(terms) != self._names:
+            # A detector's own terms may come and go with the labels of a batch.
+            if gone := [name for name in self._names if name not in self._own and name not in terms]:
                 raise InputError(
-                    f"{self._name}.forward: loss terms {tuple(terms)} by now, {self._names} at first: always give all"
+                    f"{self._name}.forward: loss term {gone[0]!r} was there in the first step, and isn't by now: give it in all steps, "
+                    "a plain zero where it has nothing to say"
                 )
             if not self._model.detector.training:
                 raise InputError(self._left_in_eval("as a whole"))
@@ -127,7 +129,9 @@ class Watch:
         """
         detector = self._model.detector
         before, kept = random_state(), {name: buffer.clone() for name, buffer in self._model.named_buffers()}
-        names = tuple(detector.losses(detector(batch.images), batch))
+        # Compiled, the names alone are wanted, and an eager pass with gradients may need more memory than the training has.
+        with torch.set_grad_enabled(not self._compiled):
+            names = tuple(detector.losses(detector(batch.images), batch))
         after = random_state()
         set_random_state(before)
         with torch.no_grad():
@@ -212,7 +216,7 @@ def check_deployed(trained: Detector, fresh: Callable[[], Detector], images: Ten
         "let `inference_model` in harness/methods/attach.py put into a fresh detector all that the method leaves in it, as hooks, "
         "modules, buffers, and settings of modules"
     )
-    training = trained.training
+    modes = [(module, module.training) for module in trained.modules()]
     with kept_random_state(), torch.no_grad():
         deployed = fresh()
         try:
@@ -226,7 +230,8 @@ def check_deployed(trained: Detector, fresh: Callable[[], Detector], images: Ten
             [leaf for leaf in pytree.tree_leaves(one.eval()(images)) if isinstance(leaf, Tensor)]
             for one in (trained, deployed)
         )
-        trained.train(training)
+        for module, training in modes:
+            module.training = training
     if len(ours) == len(theirs) and all(_alike(*pair) for pair in zip(ours, theirs, strict=True)):
         return
     differences = [

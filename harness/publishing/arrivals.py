@@ -22,18 +22,19 @@ NOT_YET = 1 << 40
 class Arrivals:
     """The files below a folder of results as the commit at hand has them.
 
-    contents: path -> the id of its content. places: path -> in which of the branch's commits, counted from the first, it became so.
+    contents: path -> the id of its content. places: (path, id) -> in which of the branch's commits, counted from the first, it was so
+    for the first time.
     """
 
     contents: Mapping[str, str]
-    places: Mapping[str, int]
+    places: Mapping[tuple[str, str], int]
 
     def place_of(self, path: str, file: Path) -> int:
         """Since when the branch has the content of `file` at `path`: a number that grows with time, NOT_YET where it hasn't."""
         there = self.contents.get(path)
         if there is None or not file.is_file() or content_id(file, there) != there:
             return NOT_YET
-        return self.places.get(path, NOT_YET)
+        return self.places.get((path, there), NOT_YET)
 
 
 def arrivals_in(results: Path) -> Arrivals | None:
@@ -42,16 +43,19 @@ def arrivals_in(results: Path) -> Arrivals | None:
         listed = git(results, "ls-tree", "-r", "-z", "HEAD").decode("utf-8", "surrogateescape")
         told = git(
             results, "-c", "core.quotePath=false", "log", "--first-parent", "-m", "--no-renames", "--diff-filter=d",
-            "--name-only", "--relative", "--format=%x00", "HEAD", "--", ".",
+            "--raw", "--no-abbrev", "--relative", "--format=%x00", "HEAD", "--", ".",
         ).decode("utf-8", "surrogateescape")  # fmt: skip
     except (InputError, OSError):
         return None
     entries = (line.partition("\t") for line in listed.split("\0") if line)
     contents = {path: facts.split()[2] for facts, _, path in entries}
-    places: dict[str, int] = {}
-    for place, names in enumerate(reversed(told.split("\0"))):
-        # A later change of a file takes the place of an earlier one.
-        places.update((name, place) for name in names.split("\n") if name)
+    places: dict[tuple[str, str], int] = {}
+    for place, changes in enumerate(reversed(told.split("\0"))):
+        for line in changes.split("\n"):
+            facts, _, path = line.partition("\t")
+            if path:
+                # `:<mode> <mode> <id before> <id> <kind>`: what is taken away and put back keeps its place.
+                places.setdefault((path, facts.split()[3]), place)
     return Arrivals(contents, places) if contents else None
 
 

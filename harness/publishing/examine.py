@@ -20,7 +20,7 @@ from harness.files.validation import plain_complaint
 from harness.publishing.code import code_marks
 from harness.publishing.copies import Known, copies
 from harness.publishing.expected import ExpectedSuite, clipped, differing, record_faults, unlike
-from harness.publishing.incomplete import missing_faults, what_is_left_out
+from harness.publishing.incomplete import missing_faults, missing_marks, what_is_left_out
 from harness.publishing.labels import labels_name, unpack_labels
 from harness.publishing.logs import TRAINING
 from harness.publishing.quarantine import Bounds, archive_faults, read_strange_yaml, shown, tree_faults
@@ -105,9 +105,11 @@ def examine(
     if reasons:
         return refused(reasons, who, contact)
     unverified = [row.told[0] for row in found_rows.rows if row.outcome == "unverified"]
-    marks += [f"{count} unverified here: {told}" for told, count in Counter(unverified).items()]
-    marks += [*found_rows.marks, *copies(records, known, places), *unlike_recipes(records)]
-    marks += [*code_marks(records, suite), *what_is_left_out(records, suite)]
+    unscored = [f"{count} unverified here: {told}" for told, count in Counter(unverified).items()]
+    # Those of which there can be as many as a submission has rows come last: so many are told, and no flood hides a copy.
+    first = [*copies(records, known, places), *code_marks(records, suite), *what_is_left_out(records, suite)]
+    first += missing_marks(folder, records, suite)
+    marks = [*first, *unscored, *unlike_recipes(records), *found_rows.marks, *marks]
     return Verdict(
         reasons=(),
         marks=tuple(told_of([*dict.fromkeys(marks)])),

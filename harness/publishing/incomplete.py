@@ -11,7 +11,7 @@ from harness.matrix.recorded import listed
 from harness.publishing.expected import ExpectedSuite, clipped
 from harness.publishing.missing import MISSING_FILE, read_missing
 from harness.records.record import Record
-from harness.report.text import one_line
+from harness.report.text import counted, one_line
 
 NAMED = 8
 """So many missing rows are named in a review, and how many there are besides. The tables name all."""
@@ -69,20 +69,24 @@ def what_is_left_out(records: Sequence[Record], suite: ExpectedSuite) -> list[st
 
 
 def missing_faults(folder: Path, records: Sequence[Record], suite: ExpectedSuite) -> list[str]:
-    """What is wrong with what a submission says that it lacks: its tables say it, so it has to be so."""
-    rows = missing_rows(records, suite)
+    """What a submission says that it lacks though it has it, or the suite doesn't ask for it."""
     try:
         stated = read_missing(folder)
     except InputError as error:
         return [str(error).replace(f"{folder}/", "")]
-    if stated == rows:
-        return []
-    one, other = ([line for line in lines if line not in others] for lines, others in ((stated, rows), (rows, stated)))
-    wrong = (
-        f"says {clipped(one[0])}, which isn't so"
-        if one
-        else f"doesn't say {clipped(other[0])}"
-        if other
-        else "is in another order"
-    )
-    return [f"{MISSING_FILE}: {wrong}; `samiro-bench submit` writes it, and the tables with it"]
+    rows = {row_told(line) for line in missing_rows(records, suite)}
+    wrong = [line for line in stated if row_told(line) not in rows]
+    told = f"{MISSING_FILE}: says {clipped(wrong[0])}, which isn't so" if wrong else ""
+    return [f"{told}; `samiro-bench submit` writes it, and the tables with it"] if wrong else []
+
+
+def missing_marks(folder: Path, records: Sequence[Record], suite: ExpectedSuite) -> list[str]:
+    """A line if a submission's tables don't say of all rows that are missing that they are: left out, or asked for since."""
+    stated = {row_told(line) for line in read_missing(folder)}
+    silent = [line for line in missing_rows(records, suite) if row_told(line) not in stated]
+    return [f"its tables don't say of {counted(len(silent), 'row')} that records are missing"] if silent else []
+
+
+def row_told(line: str) -> str:
+    """The row that a line of `missing_rows` is about."""
+    return line.partition(": no record of ")[0]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from harness.errors import InputError
+from harness.files.scratch import scratch_folder
 from harness.publishing.examine import read_statement
 from harness.publishing.pull_request import FILE_MODES, Submitting, entries_of, git
 from harness.publishing.quarantine import YAML_LIMIT
@@ -45,11 +45,11 @@ def sender_of(repository: Path, commit: str, submission: Submitting) -> tuple[st
         for entry in entries_of(repository, commit, submission.path)
         if entry.name == STATEMENT_FILE and entry.mode in FILE_MODES and entry.size <= YAML_LIMIT
     ]
-    with tempfile.TemporaryDirectory() as place:
+    with scratch_folder() as place:
         for entry in stated[:1]:
-            (Path(place) / STATEMENT_FILE).write_bytes(git(repository, "cat-file", "blob", entry.object_id))
+            (place / STATEMENT_FILE).write_bytes(git(repository, "cat-file", "blob", entry.object_id))
         try:
-            found = read_statement(Path(place))
+            found = read_statement(place)
         except InputError:
             return None
     return found.who, found.contact

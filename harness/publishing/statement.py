@@ -10,6 +10,7 @@ import yaml
 from pydantic import AfterValidator, Field, StringConstraints
 
 from harness.files.stored import write_text
+from harness.files.yaml import Dumper
 from harness.records.counts import Stored
 
 STATEMENT_FILE = "submission.yaml"
@@ -26,9 +27,9 @@ SLUG = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
 
 CONTACT = (
     r"https://[^\W_][\w.-]*(:[0-9]{1,5})?([/?#][\w.~/%#?&=+@:;,!'()-]*)?"
-    r"|[^\W_][\w.+'&#%=/!-]*@[^\W_][\w-]*(\.[\w-]+)+"
+    r"|[\w+][\w.+'&#%=/!-]*@[^\W_][\w-]*(\.[\w-]+)+"
 )
-"""Addresses of the web and of mail, which become links: letters and digits of any script, and the signs that neither Markdown nor a
+"""Addresses of the web and of mail, which become links: letters and digits of most scripts, and the signs that neither Markdown nor a
 spreadsheet takes for its own. What else an address has can be written as %XX.
 """
 
@@ -72,5 +73,5 @@ class Statement(Stored):
 
 def write_statement(folder: Path, statement: Statement) -> None:
     """Write `submission.yaml`."""
-    body = yaml.safe_dump(statement.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=1_000)
+    body = yaml.dump(statement.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1_000)
     write_text(folder / STATEMENT_FILE, HEAD + body)

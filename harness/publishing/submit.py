@@ -108,11 +108,14 @@ def not_taken(plan: Plan, packed: Sequence[Record], suite: ExpectedSuite) -> lis
     Such are seeds beyond those that the suite has, cells of other options than its, and those that the choice leaves out.
     """
     done = {(*row_of(record), record.identity.seed) for record in packed}
+    begun = {state.cell.id for state in plan.cells} | {cell.id for cell, _ in plan.unavailable}
     folder, own = records_folder(plan.results, plan.suite.name), {record.id for record in packed}
     others, _ = read_sound_records(path for path in sorted(folder.glob("*.json")) if path.stem not in own)
     first: dict[str, str] = {}
     times: Counter[str] = Counter()
     for record in others:
+        if record.id in begun:
+            continue  # a phase or its data is lacking: told as what isn't finished
         faults, _ = record_faults(record, suite)
         if not faults and (*row_of(record), record.identity.seed) in done:
             continue

@@ -38,7 +38,8 @@ class Timing:
 
     relative: p50 over the reference model's median in the same process. fps = 1000 / p50. p50_range: lowest and highest p50 of any
     repeat. common_batch: images a second in batches of COMMON_SIZE; best_batch: the size that takes most a second, and how many, of
-    the medians over cells. What the short protocol doesn't measure is None.
+    the medians over cells. What the short protocol doesn't measure is None. flags: those of any cell. doubts: those for which the
+    medians can't be relied on, so that the row is neither faster nor slower than another.
     """
 
     key: TimingKey
@@ -56,6 +57,7 @@ class Timing:
     parameters: int
     peak_memory_bytes: int | None
     flags: tuple[str, ...]
+    doubts: tuple[str, ...]
     p50_range: tuple[float, float] | None
     h2d_p50: float | None
     pre_p50: float | None
@@ -70,11 +72,6 @@ class Timing:
     def fps(self) -> float:
         """Frames per second at batch 1."""
         return 1000.0 / self.p50
-
-    @property
-    def doubts(self) -> tuple[str, ...]:
-        """The flags for which the times can't be relied on, in their order: such a row is neither faster nor slower than another."""
-        return tuple(flag for flag in self.flags if flag not in BESIDE_THE_POINT)
 
 
 @dataclass(frozen=True)
@@ -168,6 +165,7 @@ def timing_of(key: TimingKey, runs: Sequence[Throughput]) -> Timing:
         parameters=max(run.parameters for run in runs),
         peak_memory_bytes=largest(run.peak_memory_bytes for run in runs),
         flags=flags_of(runs),
+        doubts=doubts_of(runs),
         p50_range=range_of([run.p50_range_ms for run in runs if run.p50_range_ms is not None]),
         h2d_p50=middle(p50_of(run.h2d_ms) for run in runs),
         pre_p50=middle(p50_of(run.pre_ms) for run in runs),
@@ -284,6 +282,13 @@ def ratio_over(costs: Sequence[InferenceCost] | Sequence[StepCost]) -> tuple[flo
 def flags_of(measurements: Iterable[Throughput | InferenceCost | StepCost]) -> tuple[str, ...]:
     """Every flag that any of the measurements carries, sorted."""
     return tuple(sorted({flag for measured in measurements for flag in measured.flags}))
+
+
+def doubts_of(runs: Sequence[Throughput]) -> tuple[str, ...]:
+    """The flags for which the median of some measurements can't be relied on, sorted: at least half of these carry one such."""
+    doubtful = [[flag for flag in run.flags if flag not in BESIDE_THE_POINT] for run in runs]
+    few = 2 * sum(map(bool, doubtful)) < len(runs)
+    return () if few else tuple(sorted({flag for flags in doubtful for flag in flags}))
 
 
 def largest(values: Iterable[Number | None]) -> Number | None:

@@ -27,7 +27,7 @@ apart; the other intervals are for orientation. A blank cell is a figure that do
 
 HOW_TO_READ_NOT_SEPARATED = """
 *Not separated* doesn't mean equal: *detectable*, beside it, is the true gain that these seeds and clips would have shown with 80 %
-probability, at an unadjusted .05."""
+probability, at an unadjusted .05: after Holm's adjustment a larger one can be not separated."""
 
 HOW_TO_READ_IN_PRINT = """
 Scores are points (x 100), means over training seeds; bold: the best of the ranked rows; *SD*: the standard deviation over seeds in
@@ -54,7 +54,8 @@ HOW_TO_READ_GAINS = """\
 The *95 % interval* spans seeds and clips; the *seed interval* holds the clips fixed, the *clip interval* the seeds.
 *Pooled seeds* is the interval with the seed variance pooled over the rows: for sensitivity, no verdict rests on it.
 *p (Holm)* is p after Holm's adjustment over the table's rows of one method: the verdict's.
-*Detectable* is the true gain that this many seeds and clips would have shown with 80 % probability. *Correlation* is
+*Detectable* is the true gain that this many seeds and clips would have shown with 80 % probability at an unadjusted .05:
+after Holm's adjustment a larger one can be not separated. *Correlation* is
 that of the two arms' scores over the seeds: sharing seeds narrows the seed interval only where it exceeds .58 with 3
 pairs, or .31 with 5."""
 

@@ -82,13 +82,17 @@ def lost_to_holm_notes(gains: Iterable[Gain]) -> list[str]:
     ]
 
 
+UNRELIABLE = ", so that they can't be relied on"
+"""What ‡ beside a time says."""
+
+
 def time_notes(section: Section, timings: Timings) -> list[str]:
     """Which times of a section's table are flagged, marked as in the table where they can't be relied on."""
     if section.timing is None:
         return []
     timed = [(row.arm.name, timings[row.arm].get(section.timing)) for row in section.rows]
     return [
-        f"{'‡ ' if timing.doubts else ''}{name}: times flagged: {', '.join(timing.flags)}."
+        f"{'‡ ' if timing.doubts else ''}{name}: times flagged: {', '.join(timing.flags)}{UNRELIABLE if timing.doubts else ''}."
         for name, timing in timed
         if timing is not None and timing.flags
     ]

@@ -30,7 +30,6 @@ from harness.report.cells import (
 )
 from harness.report.how_to_read import (
     HOW_TO_READ_CONTRASTS,
-    HOW_TO_READ_GAINS,
     HOW_TO_READ_INFERENCE,
     HOW_TO_READ_OWN_TIMES,
     HOW_TO_READ_PUBLISHED,
@@ -40,6 +39,7 @@ from harness.report.how_to_read import (
     HOW_TO_READ_VARIANTS,
     faults_of,
     how_to_read,
+    how_to_read_gains,
     how_to_read_summary,
 )
 from harness.report.leaderboard import Leaderboard, Section
@@ -132,7 +132,11 @@ def gain_parts(section: Section) -> list[str]:
     """What a section's scores are held against: its gains, and the published figures."""
     parts = []
     if section.gains:
-        parts += [f"### Paired gains in {section.headline.title}", HOW_TO_READ_GAINS, table_text(gain_table(section))]
+        parts += [
+            f"### Paired gains in {section.headline.title}",
+            how_to_read_gains([section]),
+            table_text(gain_table(section)),
+        ]
     if section.contrasts:
         parts += ["### Gains held against each other", HOW_TO_READ_CONTRASTS, table_text(contrast_table(section))]
     if (variants := variant_table(section)).rows:

@@ -114,5 +114,11 @@ def test_places_grow_with_the_branch_and_are_of_one_content(results: Path) -> No
     assert found.place_of("b", results / "a") == NOT_YET
     assert found.place_of("c", results / "a") == NOT_YET
     assert found.place_of("a", results / "c") == NOT_YET
+    (results / "a").unlink()
+    committed(results, {})
+    committed(results, {"a": "1"})
+    again = arrivals_in(results)
+    assert again is not None
+    assert again.place_of("a", results / "a") < again.place_of("b", results / "b"), "taken away and put back"
     (results / "new").mkdir()
     assert arrivals_in(results / "new") is None, "nothing of it is known"

@@ -11,11 +11,11 @@ import pytest
 from harness.publishing import examine as examining
 from harness.publishing.checksums import write_sums
 from harness.publishing.examine import LONGEST, REASONS, examine, stray_files, told_of
-from harness.publishing.expected import ExpectedSuite
-from harness.publishing.incomplete import NAMED, missing_rows, what_is_left_out
+from harness.publishing.expected import FOREIGN, ExpectedSuite
+from harness.publishing.incomplete import NAMED, missing_faults, missing_marks, missing_rows, what_is_left_out
 from harness.publishing.missing import MISSING_FILE
 from harness.publishing.statement import SUITE_FILE
-from harness.records.record import Record, Submission, read_record
+from harness.records.record import Record, Submission, read_record, read_records
 from tests.harness.publishing.forging import BOUNDS, LABELS, MINI, PREDICTIONS, RECORD, told
 
 
@@ -68,20 +68,42 @@ def test_a_review_names_some_missing_rows_and_says_how_many_more_there_are(suite
 @pytest.mark.parametrize(
     ("stated", "said"),
     [
-        (None, "missing.json: doesn't say 'ufldv2_micro: no record"),
-        ([], "missing.json: doesn't say 'ufldv2_micro: no record"),
         (["nothing"], "missing.json: says 'nothing', which isn't so"),
         ({}, "missing.json: not a readable list of missing rows"),
     ],
 )
-def test_a_submission_that_doesnt_say_which_rows_it_lacks_is_refused(
+def test_a_submission_that_says_it_lacks_what_it_doesnt_is_refused(
     alice: Path, suite: ExpectedSuite, monkeypatch: pytest.MonkeyPatch, stated: object, said: str
 ) -> None:
     assert "- ufldv2_micro: no record of any of its 2 cells\n" in (alice / "leaderboard.md").read_text()
-    (alice / MISSING_FILE).unlink() if stated is None else (alice / MISSING_FILE).write_text(json.dumps(stated))
+    (alice / MISSING_FILE).write_text(json.dumps(stated))
     write_sums(alice)
     monkeypatch.setattr(examining, "verify", pytest.fail)
     assert said in told(examine(alice, "alice", suite, BOUNDS))
+
+
+@pytest.mark.parametrize("stated", [None, [], ["ufldv2_micro: no record of any of its 1 cells"]])
+def test_a_suite_that_has_grown_since_takes_nothing_back_and_what_the_tables_are_silent_on_is_marked(
+    alice: Path, suite: ExpectedSuite, stated: list[str] | None
+) -> None:
+    (alice / MISSING_FILE).unlink() if stated is None else (alice / MISSING_FILE).write_text(json.dumps(stated))
+    records = read_records(alice / "records")
+    assert missing_faults(alice, records, suite) == []
+    silent = "rows" if stated is None or not stated else "row"
+    amount = 1 if stated else 2
+    assert missing_marks(alice, records, suite) == [
+        f"its tables don't say of {amount} {silent} that records are missing"
+    ]
+
+
+def test_a_flood_of_names_hides_no_copy(alice: Path, suite: ExpectedSuite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many marks are told: what each row may bring along comes after what is said once."""
+    flood = [f"{FOREIGN}: d{number}" for number in range(99)]
+    monkeypatch.setattr(examining, "record_faults", lambda record, suite: ([], flood))
+    monkeypatch.setattr(examining, "copies", lambda *given: ["predictions copied or repeated, 1 times"])
+    found = examine(alice, "alice", suite, BOUNDS)
+    assert found.marks[0] == "predictions copied or repeated, 1 times"
+    assert found.marks[-1].endswith("more")
 
 
 def test_a_row_comes_with_what_it_is_scored_from_and_predictions_for_a_server_and_with_nothing_else(

@@ -46,7 +46,7 @@ def test_code_that_a_submission_brings_or_names_is_never_imported(alice: Path, t
     finally:
         os.chdir(here)
     assert found.accepted, found.verdict.reasons
-    assert found.verdict.marks[0].startswith(FOREIGN)
+    assert any(mark.startswith(FOREIGN) for mark in found.verdict.marks)
     assert not marker.exists()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from harness.report.costs import doubts_of
 from harness.report.figures import latency
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.site.page import to_page
@@ -102,16 +103,25 @@ def test_a_mark_stands_behind_each_doubtful_time_and_before_its_note(made: Any, 
     titles = ("FPS", "p50 ms", "p99 ms")
     assert [rows["samiro"][title] for title in titles] == ["125.0 ‡", "8.00 ‡", "11.00 ‡"]
     assert not any("‡" in rows["baseline"][title] for title in titles)
-    assert "- ‡ ufld, samiro: times flagged: cpu, drift." in text
+    assert "- ‡ ufld, samiro: times flagged: cpu, drift, so that they can't be relied on." in text
     assert "- ufld, baseline: times flagged: cpu." in text
     latency_table = text.partition("## Latency")[2]
     assert "drift" in latency_table
     assert "‡" not in latency_table
     paper = to_latex(board)
     assert r"125.0 $\ddagger$" in paper
-    assert r"$\ddagger$ ufld, samiro: times flagged: cpu, drift.\par" in paper
+    assert r"$\ddagger$ ufld, samiro: times flagged: cpu, drift, so that they can't be relied on.\par" in paper
     assert ">8.00 ‡</td>" in to_page(board)
     stream = io.StringIO()
     print_leaderboard(board, Console(file=stream, width=200))
     assert "125.0 ‡" in stream.getvalue()
-    assert "‡ ufld, samiro: times flagged: cpu, drift." in stream.getvalue()
+    assert "‡ ufld, samiro: times flagged: cpu, drift, so that they can't be relied on." in stream.getvalue()
+
+
+@pytest.mark.parametrize(("doubtful", "expected"), [(1, ()), (2, ("noisy",)), (3, ("noisy",))])
+def test_a_median_is_doubtful_where_half_of_what_it_is_of_is(
+    made: Any, doubtful: int, expected: tuple[str, ...]
+) -> None:
+    """One seed of many that was disturbed doesn't move a median."""
+    runs = [made.throughput(5.0, flags=("cpu", *(["noisy"] if place < doubtful else []))) for place in range(4)]
+    assert doubts_of(runs) == expected
