@@ -54,10 +54,9 @@ HOW_TO_READ_GAINS = """\
 The *95 % interval* spans seeds and clips; the *seed interval* holds the clips fixed, the *clip interval* the seeds.
 *Pooled seeds* is the interval with the seed variance pooled over the rows: for sensitivity, no verdict rests on it.
 *p (Holm)* is p after Holm's adjustment over the table's rows of one method: the verdict's.
-*Detectable* is the true gain that this many seeds and clips would have shown with 80 % probability at an unadjusted .05:
-after Holm's adjustment a larger one can be not separated. *Correlation* is
-that of the two arms' scores over the seeds: sharing seeds narrows the seed interval only where it exceeds .58 with 3
-pairs, or .31 with 5."""
+*Detectable* is the true gain that this many seeds and clips would have shown with 80 % probability, at an unadjusted
+.05. *Correlation* is that of the two arms' scores over the seeds: sharing seeds narrows the seed interval only where it
+exceeds .58 with 3 pairs, or .31 with 5."""
 
 HOW_TO_READ_LOST_TO_HOLM = """\
 An interval that excludes 0 beside *not separated* is of its row alone; the verdict is after Holm's adjustment over the rows of one
