@@ -30,7 +30,7 @@ from harness.methods.base import TrainingModel
 from harness.methods.config import RegularizedConfiguration
 from harness.methods.oracle import Oracle
 from harness.methods.pairing import tap_pairs
-from harness.methods.promises import check_deployed, check_detector_trains, trained_parameters
+from harness.methods.promises import check_deployed, check_detector_trains, deployed_like, trained_parameters
 from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
 from harness.processes.progress import Event, Report
 from harness.pytorch.device import resolve_device
@@ -103,6 +103,10 @@ def train_share(
     oracle = oracle_artefact(results, cell, detector)
     generator = method_generator(cell)
     model = attach_method(results, cell, content, detector, frames, device, report, generator)
+    # What can be seen before the first step isn't told after the last.
+    deployed_like(
+        model.inference_model(), partial(deployed_detector, cell, torch.device("cpu")), method=cell.identity.method
+    )
     plan = training_plan(cell, recipe.total_steps(len(frames)))
 
     def progress(step: int, total: int, loss: float) -> None:

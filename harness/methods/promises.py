@@ -33,6 +33,12 @@ APART = (
 )
 
 
+DEPLOYED = (
+    "let `inference_model` in harness/methods/attach.py put into a fresh detector all that the method leaves in it, as hooks, "
+    "modules, buffers, and settings of modules"
+)
+
+
 class Watch:
     """Watches one model from before its first step on.
 
@@ -206,26 +212,29 @@ def check_detector_trains(model: TrainingModel, before: Mapping[str, bool]) -> N
             )
 
 
-def check_deployed(trained: Detector, fresh: Callable[[], Detector], images: Tensor, *, method: str) -> None:
-    """InputError where a trained model's `inference_model()` doesn't compute what is made of its tensors wherever it is deployed.
-
-    trained: its modes and the global generators are left as they were. fresh: makes a new detector, on the same device, with what
-    `harness.methods.attach.inference_model` leaves in it. images: a batch for both, in eval mode. method: the name that is told.
-    """
-    fix = (
-        "let `inference_model` in harness/methods/attach.py put into a fresh detector all that the method leaves in it, as hooks, "
-        "modules, buffers, and settings of modules"
-    )
-    modes = [(module, module.training) for module in trained.modules()]
-    with kept_random_state(), torch.no_grad():
+def deployed_like(trained: Detector, fresh: Callable[[], Detector], *, method: str) -> Detector:
+    """What is made of a model's tensors wherever it is deployed; arguments as for `check_deployed`. InputError where they don't fit."""
+    with kept_random_state():
         deployed = fresh()
         try:
             deployed.load_state_dict(trained.state_dict())
         except RuntimeError as error:
             reason = shorten(str(error), 240, placeholder=" ...")
             raise InputError(
-                f"method {method!r}: what it trained doesn't fit what is deployed ({reason}): {fix}"
+                f"method {method!r}: what it trains doesn't fit what is deployed ({reason}): {DEPLOYED}"
             ) from error
+    return deployed
+
+
+def check_deployed(trained: Detector, fresh: Callable[[], Detector], images: Tensor, *, method: str) -> None:
+    """InputError where a trained model's `inference_model()` doesn't compute what is made of its tensors wherever it is deployed.
+
+    trained: its modes and the global generators are left as they were. fresh: makes a new detector, on the same device, with what
+    `harness.methods.attach.inference_model` leaves in it. images: a batch for both, in eval mode. method: the name that is told.
+    """
+    modes = [(module, module.training) for module in trained.modules()]
+    with kept_random_state(), torch.no_grad():
+        deployed = deployed_like(trained, fresh, method=method)
         ours, theirs = (
             [leaf for leaf in pytree.tree_leaves(one.eval()(images)) if isinstance(leaf, Tensor)]
             for one in (trained, deployed)
@@ -240,7 +249,9 @@ def check_deployed(trained: Detector, fresh: Callable[[], Detector], images: Ten
         if one.shape == two.shape
     ]
     by = f"its outputs differ by up to {max(differences):.3g}" if differences else "its outputs are others"
-    raise InputError(f"method {method!r}: what it trained isn't what is deployed, {by} with the same tensors: {fix}")
+    raise InputError(
+        f"method {method!r}: what it trained isn't what is deployed, {by} with the same tensors: {DEPLOYED}"
+    )
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

@@ -136,6 +136,24 @@ def test_processes_draw_one_method_and_then_each_its_own(
     assert drawn[0] == tuple(float(torch.rand((), generator=generator)) for _ in range(2))
 
 
+def test_tensors_that_no_deployed_detector_has_are_told_before_the_first_step(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = (Frame("a", tmp_path / "a.jpg", "a", None),) * 32
+    dataset: Any = SimpleNamespace(frames=lambda split: frames, lanes=None)
+
+    def attach(detector: Detector, *_: Any, **__: Any) -> TrainingModel:
+        detector.register_parameter("left", nn.Parameter(torch.zeros(3)))
+        return BaselineModel(detector)
+
+    monkeypatch.setattr(train, "attach", attach)
+    monkeypatch.setattr(train, "run_training", pytest.fail)
+    monkeypatch.setattr(train, "make_deterministic", lambda threads: None)
+    monkeypatch.setattr(train, "TrainingStream", lambda *_, **__: SimpleNamespace(batches=None))
+    with pytest.raises(InputError, match=r"method 'baseline': what it trains doesn't fit what is deployed .*left"):
+        train.train_share(tmp_path, cell, "content", dataset, tmp_path, ALONE, lambda event: None)
+
+
 SUMMARY = TrainingSummary(
     1, 4, 4, 4, seconds=1.0, seconds_per_step=1.0, peak_memory_bytes=None, resumed=0, clip_rate=None, skipped_steps=0,
     final_losses={}, final_diagnostics={}, best_step=None, best_score=None,

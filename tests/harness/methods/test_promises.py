@@ -56,7 +56,7 @@ def test_what_is_left_in_the_trained_detector_alone_is_found(
 def test_a_tensor_that_the_deployed_detector_has_no_place_for_is_found(toy: Any, images: Tensor) -> None:
     trained = toy.detector()
     trained.register_buffer("bank", torch.zeros(4))
-    with pytest.raises(InputError, match=r"method 'mine': what it trained doesn't fit .*\"bank\".*attach\.py"):
+    with pytest.raises(InputError, match=r"method 'mine': what it trains doesn't fit .*\"bank\".*attach\.py"):
         check_deployed(trained, toy.detector, images, method="mine")
 
 
