@@ -16,6 +16,8 @@ _OF_THE_SEED = {"seed", "threads", "micro_batch_size"}
 _OF_THE_METHOD = {"method", "method_configuration", "oracle"}
 """What differs between the two arms of a pair: everything else must be equal."""
 
+_OF_A_TRAINING = ("device", "torch", "timm", "numpy", "opencv", "cuda", "cudnn")
+"""What of an environment the figures of a training depend on; where it computes on no GPU, its processor does too."""
 
 KEYS = 3
 """So many keys in which arms differ are named, and how many there are besides."""
@@ -159,6 +161,18 @@ def why_not_paired(method: Record, baseline: Record) -> str | None:
         if values[0] != values[1]:
             return f"{name} differ: {values[0]} and {values[1]}"
     return None
+
+
+def unlike_machines(method: Record, baseline: Record) -> str | None:
+    """In what the machines differ that trained the two records of a pair: `device (NVIDIA H200, baseline NVIDIA H100)`.
+
+    None if in nothing that a training's figures depend on.
+    """
+    own, other = method.environment, baseline.environment
+    on_processors = own.device.lower() == other.device.lower() == "cpu"
+    keys = (*_OF_A_TRAINING, "cpu") if on_processors else _OF_A_TRAINING
+    differ = [(key, getattr(own, key), getattr(other, key)) for key in keys]
+    return ", ".join(f"{key} ({one}, baseline {two})" for key, one, two in differ if one != two) or None
 
 
 def why_no_baseline(arm: Arm, arms: Sequence[Arm]) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.records.record import Identity
-from harness.report.arms import what_differs, why_no_baseline
+from harness.report.arms import unlike_machines, what_differs, why_no_baseline
 from harness.report.leaderboard import Leaderboard, Section, Timings
 from harness.report.rows import Gain, Row, baselines_of
 from harness.report.scored import SectionKey
@@ -70,6 +70,20 @@ def unranked_notes(rows: Iterable[Row]) -> list[str]:
 def unpaired_notes(gains: Iterable[Gain]) -> list[str]:
     """Why seeds of a gain make no pairs."""
     return [f"Δ {gain.arm.name}: pairs not used: {'; '.join(gain.not_used)}." for gain in gains if gain.not_used]
+
+
+def unlike_machine_notes(gains: Iterable[Gain]) -> list[str]:
+    """Which gains are of pairs whose two cells were trained on unlike machines, and in what those differ."""
+    notes = []
+    for gain in gains:
+        ours, theirs = ({record.identity.seed: record for record in arm.records} for arm in (gain.arm, gain.baseline))
+        unlike = [told for seed in gain.seeds if (told := unlike_machines(ours[seed], theirs[seed])) is not None]
+        if unlike:
+            notes.append(
+                f"Δ {gain.arm.name}: {len(unlike)} of {counted(len(gain.seeds), 'pair')} trained on unlike machines: "
+                f"{'; '.join(dict.fromkeys(unlike))}. What these do to a score can't be told apart from what the method does."
+            )
+    return notes
 
 
 def lost_to_holm_notes(gains: Iterable[Gain]) -> list[str]:
@@ -161,13 +175,14 @@ def listed(seeds: Iterable[int]) -> str:
 
 
 def section_notes(section: Section, board: Leaderboard) -> list[str]:
-    """Which detectors go by names of the suite's own, why rows aren't ranked, why pairs aren't used, which verdicts Holm took, which
-    methods had more tries, which have no baseline, which times are flagged.
+    """Which detectors go by names of the suite's own, why rows aren't ranked, why pairs aren't used or are of unlike machines, which
+    verdicts Holm took, which methods had more tries, which have no baseline, which times are flagged.
     """
     notes = (
         own_name_notes(section.rows)
         + unranked_notes(section.rows)
         + unpaired_notes(section.gains)
+        + unlike_machine_notes(section.gains)
         + lost_to_holm_notes(section.gains)
         + tries_notes(section)
     )

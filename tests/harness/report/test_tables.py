@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.records.record import Submission
+from harness.records.record import Submission, write_record
 from harness.report.cells import score_text
 from harness.report.columns import Column
 from harness.report.leaderboard import leaderboard
@@ -110,6 +110,34 @@ def test_unranked_rows_and_unused_pairs_are_explained_under_the_table(made: Any,
     assert tables_of(text)[1][0]["Pairs"] == "3"
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        ({"device": "NVIDIA H200"}, {"device": "NVIDIA H100"}, "device (NVIDIA H200, baseline NVIDIA H100)"),
+        ({"torch": "2.11.0"}, {}, "torch (2.11.0, baseline 2.13.0)"),
+        ({"cpu": "Other CPU"}, {}, "cpu (Other CPU, baseline Example CPU)"),
+        ({"device": "NVIDIA H200", "cpu": "Other CPU"}, {"device": "NVIDIA H200"}, None),
+        ({"python": "3.12.1", "cores": 64, "commit": "a" * 40}, {}, None),
+    ],
+    ids=str,
+)
+def test_pairs_that_unlike_machines_trained_count_and_are_told_with_what_differs(
+    made: Any, tmp_path: Path, ours: dict[str, str], theirs: dict[str, str], told: str | None
+) -> None:
+    records = made.pairs(tmp_path, 3)
+    for place, record in enumerate(records[:4]):
+        changes = theirs if record.identity.method == "baseline" else ours
+        records[place] = record.model_copy(update={"environment": made.environment(**changes)})
+        write_record(tmp_path, records[place])
+    board = leaderboard(records, tmp_path)
+    text = to_markdown(board).replace("\\", "")
+    note = f"- Δ ufld, samiro: 2 of 3 pairs trained on unlike machines: {told}. What these do to a score"
+    assert (note in text) is (told is not None)
+    assert ("unlike machines" in text) is (told is not None)
+    (gain,) = board.sections[0].gains
+    assert gain.seeds == (0, 1, 2)
+
+
 def test_a_method_without_a_baseline_is_named(made: Any, tmp_path: Path) -> None:
     text = to_markdown(leaderboard([made.record(tmp_path, made.split(), method="samiro")], tmp_path))
     assert "ufld, samiro: no baseline of the same detector, recipe and data, so no gain." in text
@@ -181,7 +209,7 @@ def test_times_of_two_machines_never_share_a_table(made: Any, tmp_path: Path) ->
     assert "no protocol and machine common to all rows" in text
     assert [len(table) for table in tables if "Relative" in table[0]] == [1, 1]
     assert [len(table) for table in tables if "s/step" in table[0]] == [1, 1]
-    assert text.count("Other CPU") == 2
+    assert text.count("Other CPU, 2 cores") == 2
 
 
 def test_short_and_full_protocols_never_share_a_table(made: Any, tmp_path: Path) -> None:
