@@ -20,6 +20,7 @@ from harness.cell.changes import changes
 from harness.errors import InputError
 from harness.files.fingerprint import changed_files
 from harness.files.stored import located, remove_torn, sync_folder, write_json
+from harness.records.environment import machine_in_use
 
 State = Literal["done", "partial", "stale", "missing"]
 
@@ -51,14 +52,16 @@ class Phase:
 class PhaseState:
     """Where a phase stands. `reason` says why what is there doesn't hold; `changed` are the source files behind that.
 
-    seconds: what a finished one took. obsolete: there is one of other options or, if it was not finished, of other code; the next
-    `bench` moves it aside and makes it anew.
+    seconds: what a finished one took. machine: where, see `machine_in_use`; None where it was made before that was written down.
+    obsolete: there is one of other options or, if it was not finished, of other code; the next `bench` moves it aside and makes
+    it anew.
     """
 
     state: State
     reason: str = ""
     changed: tuple[str, ...] = ()
     seconds: float | None = None
+    machine: str | None = None
     obsolete: bool = False
 
 
@@ -111,14 +114,14 @@ def state_among(phase: Phase, folders: Collection[str]) -> PhaseState:
     if phase.name not in folders:
         return begun_state(phase) if f"{phase.name}.part" in folders else MISSING
     stored = read_phase_file(phase.folder)
-    seconds = stored.get("seconds")
+    seconds, machine = stored.get("seconds"), stored.get("machine")
     if stored["key"] != phase.key:
         differ = changes(stored.get("options") or {}, phase.options) if stored.get("options") else []
         return PhaseState("missing", f"made with other options{told_names(differ)}", obsolete=True)
     changed = changed_files(stored["fingerprint"], phase.fingerprint)
     if changed and not accepted(phase, stored):
-        return PhaseState("stale", f"code changed since{told_names(changed)}", tuple(changed), seconds)
-    return PhaseState("done", seconds=seconds)
+        return PhaseState("stale", f"code changed since{told_names(changed)}", tuple(changed), seconds, machine)
+    return PhaseState("done", seconds=seconds, machine=machine)
 
 
 def begun_state(phase: Phase) -> PhaseState:
@@ -206,6 +209,7 @@ def run_phase(phase: Phase, work: Callable[[Path], None]) -> Path:
         "key": phase.key,
         "fingerprint": dict(phase.fingerprint),
         "seconds": round(time.monotonic() - started, 3),
+        "machine": machine_in_use(),
         "options": dict(phase.options),
     }
     write_json(phase.partial / "phase.json", content)

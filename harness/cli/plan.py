@@ -18,6 +18,7 @@ from rich.text import Text
 from harness.cli.console import say
 from harness.cli.display import DATA_MISSING
 from harness.cli.options import RESULTS, Json, Only, Results, Seeds, Skip, SuiteName, Tier
+from harness.errors import InputError
 from harness.report.text import counted
 
 if TYPE_CHECKING:
@@ -55,6 +56,12 @@ def plan(
     ] = None,
     results: Results = RESULTS,
     probe: Annotated[bool, typer.Option("--probe", help="Time a few training steps of each kind of cell.")] = False,
+    machine: Annotated[
+        str | None,
+        typer.Option(
+            "--machine", help="Price cells by the records of this GPU or processor, by its name, not of this one."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the cells and artefacts of SUITE with their states, what it needs, and what it costs; runs nothing but a probe."""
@@ -64,6 +71,8 @@ def plan(
     from harness.matrix.preflight import preflight
     from harness.suite import Choice, load_suite
 
+    if probe and machine is not None:
+        raise InputError("--probe times this machine, and --machine is about another one; give one of the two")
     with no_collection():
         made = make_plan(load_suite(suite), results, Choice(seeds, only or (), skip or (), tier))
         refuse_misfits(made.suite, made.untrained)
@@ -73,7 +82,7 @@ def plan(
 
             with Console(stderr=True).status("probing") as status:
                 probed = probed_rates(made.untrained, lambda cell: status.update(f"probing {cell}"))
-        looked = preflight(made, probed)
+        looked = preflight(made, probed, machine)
         if as_json:
             typer.echo(json.dumps(as_object(made, looked, state or ())))
         else:
@@ -92,6 +101,7 @@ def as_object(plan: Plan, looked: Preflight, states: Sequence[State] = ()) -> di
             for need in looked.needs
         ],
         "prices": {name: asdict(price) for name, price in looked.prices.items()},
+        "priced_elsewhere": [machine.name for machine in looked.elsewhere],
         "artefacts": artefact_rows(plan),
         "cells": cell_rows(plan, looked.costs, states),
         "tiers": [
@@ -215,6 +225,8 @@ def show_cost(plan: Plan, looked: Preflight, console: Console) -> None:
     from harness.suite import called
 
     say(console, cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite)))
+    for machine in looked.elsewhere:
+        say(console, f"records of {machine.name} have prices of cells without one: --machine '{machine.name}'")
 
 
 def cost_texts(row: dict[str, Any]) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """What the cells of a plan still cost: hours of GPUs (of cores, on a CPU) and room on the disk.
 
-Training is priced by records or a probe (`harness.matrix.pricing`); prediction, scoring and timing by what they took in cells of the
-same detector and dataset that are done. What neither tells has no price: nothing here guesses.
+Training is priced by records or a probe (`harness.matrix.pricing`); prediction, scoring and timing by what they took on the same
+machine in cells of the same detector and dataset that are done. What neither tells has no price: nothing here guesses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from statistics import median
 from typing import Literal
 
 from harness.matrix.plan import AnyCell, CellState, Plan
-from harness.matrix.pricing import Price, on_gpu
+from harness.matrix.pricing import Machine, Price, this_machine
 from harness.report.text import counted
 from harness.suite import Cell
 
@@ -49,41 +49,51 @@ class Cost:
         return self.training is None or self.rest is None
 
 
-def costs_of(plan: Plan, prices: Mapping[str, Price]) -> dict[str, Cost]:
-    """The cost of each cell that isn't done, by its id. prices: of those that are to be trained."""
-    took = seconds_taken(plan.cells)
-    found = {}
+def costs_of(plan: Plan, prices: Mapping[str, Price], machine: Machine | None = None) -> dict[str, Cost]:
+    """The cost of each cell that isn't done, by its id, on a machine; None: on this one. prices: of those that are to be trained."""
+    machines: dict[str, Machine] = {}
+    for cell in (*(state.cell for state in plan.pending), *(cell for cell, _ in plan.unavailable)):
+        device = cell.training.device
+        if device not in machines:
+            machines[device] = machine or this_machine(device)
+    took = {name: seconds_taken(plan.cells, name) for name in {found.name for found in machines.values()}}
+    costs = {}
     for state in plan.pending:
-        cell = state.cell
+        cell, runs_on = state.cell, machines[state.cell.training.device]
         rest: float | None = 0.0
         for phase, stand in state.states:
             if phase.name != "train" and stand.state != "done":
-                seconds = took.get((cell.identity.dataset, cell.identity.detector, phase.name))
+                seconds = took[runs_on.name].get((cell.identity.dataset, cell.identity.detector, phase.name))
                 rest = None if rest is None or seconds is None else rest + seconds
         trained = not isinstance(cell, Cell) or state.states[0][1].state == "done"
-        found[cell.id] = cost_of(cell, prices.get(cell.id), 0.0 if trained else None, rest)
-    return found | {cell.id: cost_of(cell, prices.get(cell.id), None, None) for cell, _ in plan.unavailable}
+        costs[cell.id] = cost_of(cell, runs_on, prices.get(cell.id), 0.0 if trained else None, rest)
+    return costs | {
+        cell.id: cost_of(cell, machines[cell.training.device], prices.get(cell.id), None, None)
+        for cell, _ in plan.unavailable
+    }
 
 
-def cost_of(cell: AnyCell, price: Price | None, training: float | None, rest: float | None) -> Cost:
-    """A cell's cost. training: its seconds where they need no price."""
-    processes, gpu = cell.identity.processes, on_gpu(cell.training.device)
+def cost_of(cell: AnyCell, machine: Machine, price: Price | None, training: float | None, rest: float | None) -> Cost:
+    """A cell's cost on a machine. training: its seconds where they need no price."""
+    processes = cell.identity.processes
     return Cost(
         training=training if training is not None or price is None else price.seconds,
         rest=rest,
-        devices=processes if gpu else processes * cell.training.threads,
-        unit="GPU-hours" if gpu else "CPU-hours",
+        devices=processes if machine.gpu else processes * cell.training.threads,
+        unit="GPU-hours" if machine.gpu else "CPU-hours",
         disk_bytes=0 if price is None else price.disk_bytes,
     )
 
 
-def seconds_taken(cells: Iterable[CellState]) -> dict[tuple[str, str, str], float]:
-    """(dataset, detector, phase) -> the median of what the phase took in the cells where it is done."""
+def seconds_taken(cells: Iterable[CellState], machine: str | None = None) -> dict[tuple[str, str, str], float]:
+    """(dataset, detector, phase) -> the median of what the phase took in the cells where it is done: on one machine, by its name, or on
+    whichever it was.
+    """
     found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for state in cells:
         identity = state.cell.identity
         for phase, stand in state.states:
-            if stand.state == "done" and stand.seconds is not None:
+            if stand.state == "done" and stand.seconds is not None and machine in (None, stand.machine):
                 found[identity.dataset, identity.detector, phase.name].append(stand.seconds)
     return {key: median(values) for key, values in found.items()}
 
@@ -101,7 +111,10 @@ def is_long(costs: Mapping[str, Cost], prices: Iterable[Price]) -> bool:
 
 
 def job_seconds(plan: Plan, prices: Mapping[str, Price]) -> dict[str, float]:
-    """What the jobs of a plan will take, by their names, as far as it is known; see `harness.matrix.jobs.jobs_of`."""
+    """What the jobs of a plan will take, by their names, as far as it is known; see `harness.matrix.jobs.jobs_of`.
+
+    Nobody knows on which machines a cluster runs them: what the same took on any counts.
+    """
     took, found = seconds_taken(plan.cells), {}
     for state in plan.pending:
         identity = state.cell.identity

@@ -14,7 +14,7 @@ from harness.lanes import plain_geometry
 from harness.matrix.budget import Cost, costs_of
 from harness.matrix.data import Need, data_needs, reads_of
 from harness.matrix.plan import AnyCell, CellState, Plan
-from harness.matrix.pricing import Price, Rates, priced, recorded_rates
+from harness.matrix.pricing import Machine, Price, Rates, machines_that_know, priced, recorded_machine, recorded_rates
 from harness.programs.cell import ProgramCell
 from harness.suite import Cell, Suite
 from harness.training.augmentation import reduced_size
@@ -31,7 +31,7 @@ class Preflight:
     """All needs of a plan, and what its cells still cost. problems: lines on what couldn't be looked at.
 
     prices: of the training of those that are to be trained. costs: of all that aren't done. warnings: lines on what is odd, though it
-    is there.
+    is there. elsewhere: the machines whose records have prices of those that have none.
     """
 
     needs: tuple[Need, ...]
@@ -39,6 +39,7 @@ class Preflight:
     problems: tuple[str, ...]
     costs: Mapping[str, Cost]
     warnings: tuple[str, ...] = ()
+    elsewhere: tuple[Machine, ...] = ()
 
     @property
     def missing(self) -> tuple[Need, ...]:
@@ -46,8 +47,11 @@ class Preflight:
         return tuple(need for need in self.needs if need.missing)
 
 
-def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
-    """Look at everything that a plan needs, and price its cells by a probe (if one was made) and the records of earlier ones."""
+def preflight(plan: Plan, probed: Rates | None = None, machine: str | None = None) -> Preflight:
+    """Look at everything that a plan needs, and price its cells by a probe (if one was made) and the records of earlier ones.
+
+    machine: the name of the one that the prices are of, as records have it; None: this one. InputError if no record is of it.
+    """
     left = [*(state.cell for state in plan.pending), *(cell for cell, _ in plan.unavailable)]
     # The time measurement takes steps of the training.
     trained = {
@@ -57,6 +61,7 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
     }
     data = data_needs(plan.suite, left, plan.results, plan.problems, trained)
     recorded = recorded_rates(plan.results)
+    priced_on = None if machine is None else recorded_machine(recorded, machine)
     untrained = plan.untrained
     training_images = {need.name: need.images["train"] for need in data if "train" in need.images}
     prices = priced(
@@ -64,7 +69,9 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
         training_images,
         [recorded] if probed is None else [probed, recorded],
         predicted_images(untrained, {need.name: need.images for need in data}),
+        priced_on,
     )
+    unpriced = [cell for cell in untrained if prices[cell.id].seconds is None]
     kept = sum(price.disk_bytes for price in prices.values())
     meanwhile = max((price.training_bytes for price in prices.values()), default=0)
     disk = disk_need(plan.suite, left, plan.results, kept, meanwhile)
@@ -79,8 +86,9 @@ def preflight(plan: Plan, probed: Rates | None = None) -> Preflight:
         ),
         prices,
         recorded.problems,
-        costs_of(plan, prices),
+        costs_of(plan, prices, priced_on),
         tuple(line for need in data for line in need.warnings),
+        machines_that_know(unpriced, recorded),
     )
 
 

@@ -1,4 +1,4 @@
-"""What cells will cost on this machine: training time as records or a short probe show it, and room on the disk.
+"""What cells will cost on a machine: training time as records or a short probe show it, and room on the disk.
 
 Nothing here guesses: a cell that no record is like, and that wasn't probed, has no price in time.
 """
@@ -46,12 +46,21 @@ class Price:
     steps: int | None = None
 
 
+@dataclass(frozen=True, order=True)
+class Machine:
+    """What a step's time depends on most: a GPU by its name, or the processor where there is none."""
+
+    name: str
+    gpu: bool
+
+
 @dataclass(frozen=True)
 class Rates:
-    """Seconds a training step by `step_key`. problems: records that couldn't be read, one line each."""
+    """Seconds a training step by `step_key`. machines: all that they are of. problems: records that couldn't be read, one line each."""
 
     seconds: Mapping[str, float]
     basis: Literal["records", "probe"]
+    machines: tuple[Machine, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -77,18 +86,32 @@ def network_of(oracle: Mapping[str, Any]) -> str:
     return backbone if kind in MADE_OF_IMAGES else name
 
 
-def machine_name(device: str, cpu: str) -> str:
-    """The part of a machine that a step's time depends on most: the GPU, or the processor where there is none."""
-    return cpu if device.lower() == "cpu" else device
-
-
-def this_machine(device: str) -> str:
-    """The machine name of this process for a suite's `training.device`."""
+def this_machine(device: str) -> Machine:
+    """What cells of a suite's `training.device` run on here."""
     if not on_gpu(device):
-        return cpu_name()
+        return Machine(cpu_name(), gpu=False)
     import torch
 
-    return torch.cuda.get_device_name()
+    return Machine(torch.cuda.get_device_name(), gpu=True)
+
+
+def recorded_machine(rates: Rates, name: str) -> Machine:
+    """The machine of a name that rates are of; InputError with the names that there are for any other."""
+    found = next((machine for machine in rates.machines if machine.name == name), None)
+    if found is None:
+        known = ", ".join(repr(machine.name) for machine in rates.machines) or "none at all"
+        raise InputError(f"--machine: no record of these results is of {name!r}; those that are there: {known}")
+    return found
+
+
+def machines_that_know(cells: Iterable[Cell], rates: Rates) -> tuple[Machine, ...]:
+    """The machines whose rates have a step of at least one of some cells."""
+    identities = [cell.identity.model_dump(mode="json") for cell in cells]
+    return tuple(
+        machine
+        for machine in rates.machines
+        if any(step_key(identity, machine.name) in rates.seconds for identity in identities)
+    )
 
 
 def on_gpu(device: str) -> bool:
@@ -102,6 +125,7 @@ def recorded_rates(results: Path) -> Rates:
     A record's is the mean over its steps: steps that waited for their images are as much of a training's time as any.
     """
     found: dict[str, list[float]] = defaultdict(list)
+    machines: set[Machine] = set()
     problems = []
     for path in sorted(results.glob("*/records/*.json")):
         try:
@@ -109,30 +133,39 @@ def recorded_rates(results: Path) -> Rates:
             if value["training"] is None:
                 continue  # a program's: nothing was trained
             environment = value["environment"]
-            machine = machine_name(environment["device"], environment["cpu"])
+            gpu = environment["device"].lower() != "cpu"
+            machine = Machine(environment["device" if gpu else "cpu"], gpu)
             training = value["training"]
-            found[step_key(value["identity"], machine)].append(float(training["seconds"]) / int(training["steps"]))
-        except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+            seconds = float(training["seconds"]) / int(training["steps"])
+            found[step_key(value["identity"], machine.name)].append(seconds)
+            machines.add(machine)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
             problems.append(f"{path}: no price can be read from it ({type(error).__name__}: {error})")
-    return Rates({key: median(values) for key, values in found.items()}, "records", tuple(problems))
+    return Rates(
+        {key: median(values) for key, values in found.items()}, "records", tuple(sorted(machines)), tuple(problems)
+    )
 
 
 def priced(
-    cells: Iterable[Cell], training_images: Mapping[str, int], rates: Sequence[Rates], evaluated: Mapping[str, int]
+    cells: Iterable[Cell],
+    training_images: Mapping[str, int],
+    rates: Sequence[Rates],
+    evaluated: Mapping[str, int],
+    machine: Machine | None = None,
 ) -> dict[str, Price]:
-    """The price of each cell by its id.
+    """The price of each cell by its id, on a machine; None: on this one.
 
     training_images: of each dataset by its name; one that isn't named is unknown. evaluated: how many images each cell predicts, over
     all of its evaluations, by its id. rates: the first that knows a cell's step counts.
     """
     prices: dict[str, Price] = {}
-    machines: dict[str, str] = {}
+    machines: dict[str, Machine] = {}
     weights: dict[str, int] = {}
     for cell in cells:
         device = cell.training.device
         if device not in machines:
-            machines[device] = this_machine(device)
-        key = step_key(cell.identity.model_dump(mode="json"), machines[device])
+            machines[device] = machine or this_machine(device)
+        key = step_key(cell.identity.model_dump(mode="json"), machines[device].name)
         known = next((rate for rate in rates if key in rate.seconds), None)
         images = training_images.get(cell.identity.dataset)
         # With its input: the layers of some detectors are as large as that.

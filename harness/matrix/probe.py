@@ -42,7 +42,7 @@ def probed_rates(cells: Sequence[Cell], report: Callable[[str], None] | None = N
     """
     found: dict[str, float] = {}
     for cell in cells:
-        key = step_key(cell.identity.model_dump(mode="json"), this_machine(cell.training.device))
+        key = step_key(cell.identity.model_dump(mode="json"), this_machine(cell.training.device).name)
         if key not in found:
             if report:
                 report(cell.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -56,6 +57,12 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def machine_in_use() -> str:
+    """The GPU that this process computes on by its name, the processor where it hasn't touched one: what times are told apart by."""
+    torch = sys.modules.get("torch")  # who hasn't imported it computes on no GPU, and needn't wait for the import
+    return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_initialized() else cpu_name()
 
 
 def operating_system() -> str:

@@ -162,6 +162,9 @@ HOW: dict[str, How] = {
     "samiro-bench plan paper --only 'dataset=culane,detector=resa_*' --skip seed=4 --state stale": Here(slow=True),
     "samiro-bench bench paper --dry-run": Here(slow=True),
     "samiro-bench plan paper --probe": Elsewhere("times trainings on three datasets, on a GPU"),
+    "samiro-bench plan paper --machine 'NVIDIA H200'": ByTests(
+        (f"{CLI}/test_plan.py::test_a_plan_is_priced_on_a_machine_whose_records_are_here",)
+    ),
     "samiro-bench plan paper --json": Here(slow=True),
     "samiro-bench status paper --watch": Here(),
     "samiro-bench status paper --json": Here(),

@@ -91,6 +91,33 @@ def test_every_cell_has_its_state_and_from_where_it_goes_on(folder: Path, capsys
     assert found == plan(capsys, "--dry-run", verb=("bench",))
 
 
+def test_a_plan_is_priced_on_a_machine_whose_records_are_here(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cell = make_plan(load_suite("two.yaml"), Path("results/local")).cells[0].cell
+    record = {
+        "identity": cell.identity.model_dump(mode="json"),
+        "training": {"steps": 6, "seconds": 7200.0},
+        "environment": {"device": "NVIDIA H200", "cpu": "Example CPU"},
+    }
+    path = Path("results/local/elsewhere/records/one.json")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    here = plan(capsys)
+    assert (here["priced_elsewhere"], here["cost"]["GPU-hours"]) == (["NVIDIA H200"], 0)
+    assert main(["plan", "two.yaml"]) == 0
+    assert "--machine 'NVIDIA H200'" in " ".join(capsys.readouterr().out.split())
+    there = plan(capsys, "--machine", "NVIDIA H200")
+    assert there["cost"]["GPU-hours"] == pytest.approx(
+        2 * 2.0
+    )  # both seeds of its detector; the other detector's are not known
+    assert there["priced_elsewhere"] == []
+    assert main(["plan", "two.yaml", "--machine", "NVIDIA H100"]) == 2
+    assert (
+        "no record of these results is of 'NVIDIA H100'; those that are there: 'NVIDIA H200'" in capsys.readouterr().err
+    )
+    assert main(["plan", "two.yaml", "--machine", "NVIDIA H200", "--probe"]) == 2
+    assert "give one of the two" in capsys.readouterr().err
+
+
 def test_changed_code_is_named_by_its_file(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

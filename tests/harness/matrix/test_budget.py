@@ -9,7 +9,7 @@ import pytest
 from harness.cell.phases import PhaseState
 from harness.matrix.budget import cost_line, costs_of, is_long, job_seconds
 from harness.matrix.plan import CellState, Plan, make_plan
-from harness.matrix.pricing import Price
+from harness.matrix.pricing import Machine, Price, this_machine
 from harness.suite import Choice, load_suite
 
 SECONDS = {"train": 100.0, "predict-test": 7.0, "score-test": 3.0, "time": 20.0}
@@ -20,10 +20,11 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return make_plan(load_suite("smoke"), tmp_path_factory.mktemp("results"), Choice(seeds=2))
 
 
-def with_done(state: CellState, *names: str) -> CellState:
-    """The cell with these phases done, each in its SECONDS."""
+def with_done(state: CellState, *names: str, machine: str | None = None) -> CellState:
+    """The cell with these phases done, each in its SECONDS, on a machine; None: on this one."""
+    made = machine or this_machine("cpu").name
     done = [
-        (phase, PhaseState("done", seconds=SECONDS[phase.name]) if phase.name in names else stand)
+        (phase, PhaseState("done", seconds=SECONDS[phase.name], machine=made) if phase.name in names else stand)
         for phase, stand in state.states
     ]
     return replace(state, states=tuple(done))
@@ -42,6 +43,19 @@ def test_a_cell_costs_its_training_and_what_others_like_it_took_for_the_rest(pla
     assert cost.unit == "CPU-hours"
     assert cost.hours == pytest.approx(130 / 3600 * second.cell.training.threads)
     assert first.cell.id not in costs
+
+
+def test_what_another_machine_took_is_no_price_here_but_there(plan: Plan) -> None:
+    first, second, *others = plan.cells
+    made = replace(plan, cells=(with_done(first, *SECONDS, machine="NVIDIA H200"), second, *others))
+    here, there = (
+        costs_of(made, {second.cell.id: price()}, machine)[second.cell.id]
+        for machine in (None, Machine("NVIDIA H200", gpu=True))
+    )
+    assert (here.training, here.rest, here.unit) == (100.0, None, "CPU-hours")
+    assert (there.training, there.rest, there.unit, there.devices) == (100.0, 30.0, "GPU-hours", 1)
+    # A forecast of jobs takes what there is: nobody knows on which node of a cluster they will run.
+    assert job_seconds(made, {second.cell.id: price()})[f"time {second.cell.id}"] == 20.0
 
 
 def test_of_a_trained_cell_only_what_is_left_counts(plan: Plan) -> None:

@@ -9,7 +9,18 @@ import pytest
 
 from harness.datasets.predictions import unpack_predictions
 from harness.errors import InputError
-from harness.matrix.pricing import BYTES_A_WEIGHT, Rates, parameters, priced, recorded_rates, step_key, this_machine
+from harness.matrix.pricing import (
+    BYTES_A_WEIGHT,
+    Machine,
+    Rates,
+    machines_that_know,
+    parameters,
+    priced,
+    recorded_machine,
+    recorded_rates,
+    step_key,
+    this_machine,
+)
 from harness.processes.faults import OutOfMemory
 from harness.suite import Cell, cells_of, load_suite
 
@@ -23,7 +34,7 @@ def cells() -> tuple[Cell, ...]:
 
 def record_of(cell: Cell, seconds: float, **changes: Any) -> dict[str, Any]:
     """The part of a record that prices are read from."""
-    machine = {"device": "CPU", "cpu": this_machine("cpu")} | changes
+    machine = {"device": "CPU", "cpu": this_machine("cpu").name} | changes
     return {
         "identity": cell.identity.model_dump(mode="json"),
         # Every third of its steps waited for images: that doesn't show in the median step.
@@ -62,6 +73,23 @@ def test_a_cell_is_priced_by_the_median_of_the_records_that_are_like_it(
     assert prices[baseline.id].basis == "records"
     assert prices[samiro.id].seconds is None
     assert prices[samiro.id].basis == "unknown"
+
+
+def test_cells_are_priced_on_another_machine_whose_records_are_here(tmp_path: Path, cells: tuple[Cell, ...]) -> None:
+    baseline, samiro = cells
+    write(tmp_path, "here", record_of(baseline, 9.0))
+    write(tmp_path, "there", record_of(baseline, 0.2, device="NVIDIA H200"))
+    write(tmp_path, "further", record_of(samiro, 0.2, device="NVIDIA H100"))
+    rates = recorded_rates(tmp_path)
+    there = recorded_machine(rates, "NVIDIA H200")
+    assert there == Machine("NVIDIA H200", gpu=True)
+    assert recorded_machine(rates, this_machine("cpu").name) == this_machine("cpu")
+    prices = priced(cells, {"roads": 72}, [rates], {}, there)
+    assert prices[baseline.id].seconds == pytest.approx(60 * 0.2)
+    assert prices[samiro.id].seconds is None
+    assert machines_that_know([samiro], rates) == (Machine("NVIDIA H100", gpu=True),)
+    with pytest.raises(InputError, match=r"no record of these results is of 'H200'; .*'NVIDIA H200'"):
+        recorded_machine(rates, "H200")
 
 
 def test_how_an_oracle_came_by_its_weights_and_how_hard_it_pulls_make_no_step_longer(cells: tuple[Cell, ...]) -> None:
@@ -104,7 +132,7 @@ def test_what_a_steps_time_depends_on_makes_another_key(cells: tuple[Cell, ...],
 
 def test_records_count_before_a_probe(cells: tuple[Cell, ...]) -> None:
     baseline = cells[0]
-    key = step_key(baseline.identity.model_dump(mode="json"), this_machine("cpu"))
+    key = step_key(baseline.identity.model_dump(mode="json"), this_machine("cpu").name)
     rates = [Rates({}, "records"), Rates({key: 2.0}, "records"), Rates({key: 9.0}, "probe")]
     found = priced([baseline], {"roads": 72}, rates, {})[baseline.id]
     assert (found.basis, found.steps, found.seconds) == ("records", 60, 120.0)
@@ -112,7 +140,7 @@ def test_records_count_before_a_probe(cells: tuple[Cell, ...]) -> None:
 
 def test_a_recipe_in_epochs_has_no_price_without_the_number_of_images(cells: tuple[Cell, ...]) -> None:
     baseline = cells[0]
-    rates = Rates({step_key(baseline.identity.model_dump(mode="json"), this_machine("cpu")): 2.0}, "probe")
+    rates = Rates({step_key(baseline.identity.model_dump(mode="json"), this_machine("cpu").name): 2.0}, "probe")
     assert priced([baseline], {}, [rates], {})[baseline.id].basis == "unknown"
     assert priced([baseline], {"roads": 72}, [rates], {})[baseline.id].basis == "probe"
 

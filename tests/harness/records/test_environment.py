@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.records import environment
-from harness.records.environment import commit
+from harness.records.environment import commit, cpu_name, machine_in_use
 
 
 def git(repository: Path, *words: str) -> str:
@@ -71,3 +71,13 @@ def test_without_git_there_is_none(checkout: Path, monkeypatch: pytest.MonkeyPat
     assert shutil.which("git")
     monkeypatch.setenv("PATH", "/nowhere")
     assert commit() is None
+
+
+def test_the_machine_in_use_is_the_processor_until_a_gpu_is_computed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    assert machine_in_use() == cpu_name()
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    assert machine_in_use() == cpu_name()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    assert machine_in_use() == "NVIDIA H200"
