@@ -22,6 +22,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("harness.cli.status", "what is done, what failed and why"),
     "leaderboard": ("harness.cli.leaderboard", "rebuild the tables of a suite from its records and counts"),
     "score": ("harness.cli.score", "score predictions in an official format"),
+    "compare": (
+        "harness.cli.compare",
+        "is one set of predictions better than another, by more than trainings and clips vary",
+    ),
     "predict": ("harness.cli.predict", "lanes of any images and videos, and pictures of them"),
     "overlays": (
         "harness.cli.overlays",
@@ -53,7 +57,7 @@ INTERRUPTED = 130
 READER_GONE = 141
 """Exit code where whoever read standard output has gone: 128 + SIGPIPE, as shells have it."""
 
-ALL_OR_NOTHING = ("score", "overlays", "transfer", "data", "publish", "verify", "submit", "review")
+ALL_OR_NOTHING = ("score", "compare", "overlays", "transfer", "data", "publish", "verify", "submit", "review")
 """Verbs that leave nothing when they are stopped, by Ctrl-C or by a time limit's SIGTERM."""
 
 

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from harness.cli.options import LaneWidth
-from harness.cli.score_warnings import say_missing, say_other_pixels, say_warning, say_warnings
-from harness.datasets.images import read_size
-from harness.errors import InputError
-from harness.files.stored import cache_folder, replaceable, write_text
-from harness.metrics import culane, culane_ports, llamas, tusimple
-from harness.metrics.canvas import IMAGE_SIZE, LANE_WIDTH, metric_on
+from harness.cli.score_warnings import say_missing, say_other_pixels, say_warnings
+from harness.cli.scoring_files import (
+    AsJson,
+    CulaneLabels,
+    CulaneMetric,
+    CulaneMetricOption,
+    ImageSize,
+    Lists,
+    LlamasLabels,
+    NoCache,
+    Strict,
+    TusimpleLabels,
+    as_objects,
+    count_lists,
+    culane_lists,
+    print_json,
+    progress_bar,
+    wide_console,
+)
+from harness.files.stored import replaceable, write_text
+from harness.metrics import culane, llamas, tusimple
+from harness.metrics.canvas import LANE_WIDTH
 from harness.metrics.coordinates import coordinates_of
 from harness.metrics.counts import Counts, Sums
-from harness.metrics.image_lists import ImageList, lanes_file, listed_images, read_lists
-from harness.metrics.image_matches import Progress as Report
-from harness.metrics.label_pack import PACKS
-from harness.metrics.oddities import Oddity
-from harness.metrics.splits import count_splits
+from harness.metrics.image_lists import lanes_file
 from harness.metrics.tusimple_points import tusimple_points
 from harness.report.text import counted
 
@@ -39,21 +45,11 @@ app = typer.Typer(add_completion=False, help="Official metrics of predictions in
 SHOWN_THRESHOLDS = (0.5, 0.75)
 """IoU thresholds that are always shown."""
 
-WIDE = 400
-"""Characters of a line where standard output is no terminal."""
-
 LOOKED_AT = 200
 """Images whose lanes are looked at where not one was found."""
 
 HARDLY = 0.05
 """TuSimple: a smaller share of the labels is matched by chance, as rows count on which both have no point."""
-
-
-class CulaneMetric(StrEnum):
-    """Which evaluator's figures `score culane` gives."""
-
-    official = "official"
-    clrnet = "clrnet"
 
 
 def fit_to_write(file: Path | None) -> Path | None:
@@ -63,17 +59,6 @@ def fit_to_write(file: Path | None) -> Path | None:
     return file
 
 
-def size_of_images(text: str) -> tuple[int, int]:
-    """WIDTHxHEIGHT in pixels, such as 1280x720, as (height, width)."""
-    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
-    if not match:
-        wrong = f"{text!r} isn't WIDTHxHEIGHT in pixels, such as 1280x720"
-        raise typer.BadParameter(wrong, param_hint="'--image-size'")
-    return int(match[2]), int(match[1])
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse whatever is odd about the files instead of warning.")]
 Thresholds = Annotated[
     list[float] | None, typer.Option("--iou", metavar="X", help="A further IoU threshold (repeatable).")
 ]
@@ -92,59 +77,32 @@ def score() -> None:
 
 @app.command("culane")
 def score_culane(
-    lists: Annotated[list[Path], typer.Argument(metavar="LIST...", help="Lists of images; each is a split.")],
-    labels: Annotated[Path, typer.Option(metavar="ROOT", help="Root of the labels.")],
+    lists: Lists,
+    labels: CulaneLabels,
     predictions: Annotated[Path, typer.Option(metavar="DIR", help="Root of the predictions.")],
-    metric: Annotated[
-        CulaneMetric, typer.Option(help="The C++ evaluator's counts or the Python ports'.")
-    ] = CulaneMetric.official,
-    image_size: Annotated[
-        str | None, typer.Option(metavar="WxH", help="Of the images, where they aren't of CULane's 1640x590.")
-    ] = None,
+    metric: CulaneMetricOption = CulaneMetric.official,
+    image_size: ImageSize = None,
     lane_width: LaneWidth = LANE_WIDTH,
     iou: Thresholds = None,
     per_image: PerImage = None,
     strict: Strict = False,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Neither use nor keep painted labels; the figures are the same.")
-    ] = False,
+    no_cache: NoCache = False,
     as_json: AsJson = False,
 ) -> None:
     """Score predictions in CULane's format.
 
     Example: samiro-bench score culane --labels CULane --predictions out CULane/list/test_split/*.txt
     """
-    official = metric is CulaneMetric.official
-    splits = read_lists(lists, listed_images if official else culane_ports.listed_images)
+    asked = culane_lists(lists, labels, metric=metric, image_size=image_size, lane_width=lane_width)
     shown = shown_thresholds(iou)
-    score_official = partial(culane.score_images, cache=None if no_cache else cache_folder() / PACKS)
-    plain, score_them = (
-        (culane.METRIC, score_official) if official else (culane_ports.METRIC, culane_ports.score_images)
-    )
-    size = IMAGE_SIZE if image_size is None else size_of_images(image_size)
-    check_size(labels, splits, size, given=image_size is not None)
-    name = metric_on(plain, size, lane_width)
-    with progress_bar(sum(len(split.images) for split in splits)) as report:
-
-        def score_images(images: Sequence[str]) -> tuple[Counts, tuple[Oddity, ...]]:
-            return score_them(
-                labels,
-                predictions,
-                images,
-                thresholds=shown,
-                image_size=size,
-                lane_width=lane_width,
-                strict=strict,
-                progress=report,
-            )
-
-        result = count_splits(splits, score_images, strict=strict)
+    with progress_bar(asked.images) as report:
+        result = count_lists(asked, predictions, shown, strict=strict, cached=not no_cache, progress=report)
     if per_image is not None:
         write_rows(
             per_image, (row for split, counts in result.splits.items() for row in image_rows(counts, split=split))
         )
-    if official:  # the ports refuse
-        say_missing(predictions, splits, result.warnings)
+    if metric is CulaneMetric.official:  # the ports refuse
+        say_missing(predictions, asked.splits, result.warnings)
     say_warnings(result.warnings)
     if not result.total.sums(SHOWN_THRESHOLDS[0]).tp:
         images = result.total.images[:: -(-len(result.total.images) // LOOKED_AT)]
@@ -156,7 +114,7 @@ def score_culane(
     if as_json:
         print_json(
             {
-                "metric": name,
+                "metric": asked.metric,
                 "images": len(result.total.images),
                 "iou": by_threshold(result.total, shown),
                 "mf1": result.total.mf1,
@@ -168,34 +126,12 @@ def score_culane(
             }
         )
     else:
-        print_counts(name, result.splits, result.total, shown)
-
-
-def check_size(labels: Path, splits: Sequence[ImageList], size: tuple[int, int], *, given: bool) -> None:
-    """InputError where images lie beside the labels and aren't of CULane's size; a warning where they aren't of the size given.
-
-    A size that is higher than wide is taken for one the wrong way round, unless the images are so.
-    """
-    images = (labels / image for split in splits for image in split.images[:1])
-    image = next((file for file in images if file.is_file()), None)
-    found = None if image is None else read_size(image)
-    if found == size:
-        return
-    if size[0] > size[1]:
-        turned = f"{size[1]}x{size[0]} is higher than wide, and it is WIDTHxHEIGHT: did you mean {size[0]}x{size[1]}?"
-        raise typer.BadParameter(turned, param_hint="'--image-size'")
-    if found is None:
-        return
-    height, width = found
-    if not given:
-        usual = f"{IMAGE_SIZE[1]}x{IMAGE_SIZE[0]}"
-        raise InputError(f"{image}: is {width}x{height}, not CULane's {usual}: give --image-size {width}x{height}")
-    say_warning(f"{image}: is {width}x{height}, not {size[1]}x{size[0]} (WIDTHxHEIGHT) as --image-size says")
+        print_counts(asked.metric, result.splits, result.total, shown)
 
 
 @app.command("llamas")
 def score_llamas(
-    labels: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the labels (JSON), such as labels/valid.")],
+    labels: LlamasLabels,
     predictions: Annotated[Path, typer.Option(metavar="DIR", help="Root of the predictions.")],
     iou: Thresholds = None,
     per_image: PerImage = None,
@@ -229,7 +165,7 @@ def score_llamas(
 
 @app.command("tusimple")
 def score_tusimple(
-    labels: Annotated[Path, typer.Option(metavar="FILE", help="Labels, JSON lines.")],
+    labels: TusimpleLabels,
     predictions: Annotated[Path, typer.Option(metavar="FILE", help="Predictions, JSON lines.")],
     per_image: PerImage = None,
     strict: Strict = False,
@@ -270,12 +206,6 @@ def score_tusimple(
         table.add_column(heading, justify="right")
     table.add_row(*(percent(figure) for figure in figures.values()), str(negative))
     wide_console().print(table)
-
-
-def wide_console() -> Console:
-    """Standard output; in a file or a pipe, which has no width, as wide as any table."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDE)
 
 
 def defined(rate: float) -> float | None:
@@ -332,16 +262,6 @@ def write_rows(file: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def as_objects(warnings: Sequence[Oddity]) -> list[dict[str, str | int | None]]:
-    """Warnings for JSON."""
-    return [{"file": str(odd.file), "line": odd.line, "what": odd.what} for odd in warnings]
-
-
-def print_json(value: dict[str, Any]) -> None:
-    """The one object that goes to stdout."""
-    print(json.dumps(value, allow_nan=False))
-
-
 def percent(ratio: float | None) -> str:
     """A fraction in points, or a dash where it is undefined."""
     return "-" if ratio is None else f"{100 * ratio:.2f}"
@@ -366,16 +286,3 @@ def print_counts(metric: str, splits: dict[str, Counts], total: Counts, threshol
     console = wide_console()
     console.print(table)
     console.print(f"mF1 over .50:.05:.95: {percent(total.mf1)}")
-
-
-@contextmanager
-def progress_bar(images: int) -> Iterator[Report | None]:
-    """A bar on stderr where that is a terminal; nothing elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    shape = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*shape, console=console, transient=True) as bar:
-        task = bar.add_task("scoring", total=images)
-        yield lambda done: bar.advance(task, done)

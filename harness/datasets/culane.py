@@ -41,6 +41,12 @@ EMPTY_SCENARIO = "cross"
 _SPLIT_FILE = re.compile(r"test\d+_(\w+)\.txt")
 
 
+def scenario_of_list(name: str) -> str | None:
+    """The scenario of a list in list/test_split, by its file's name; None where that isn't one of those."""
+    match = _SPLIT_FILE.fullmatch(name)
+    return match[1] if match else None
+
+
 def read_list(path: Path) -> list[str]:
     """The image ids of a list file, in order; a leading slash and the masks and flags of a *_gt.txt are left off.
 

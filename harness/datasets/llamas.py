@@ -242,7 +242,7 @@ def clips_of(images: Sequence[str]) -> list[str]:
     seen: dict[str, int] = {}
     clips = []
     for image in images:
-        recording = image.split("/")[2]
+        recording = image.split("/")[-2]
         place = seen[recording] = seen.get(recording, -1) + 1
         clips.append(f"{recording}/{place // FRAMES_OF_A_CLIP}")
     return clips

@@ -144,12 +144,15 @@ def row_of(arm: Arm, seeds: Mapping[int, Scored], estimates: Sequence[Estimates 
     reasons = dict.fromkeys(
         reason for seed in seeds.values() for reason in why_not_ranked(seed.record, seed.evaluation)
     )
-    scores: list[Score | None] = []
-    for estimate in estimates:
-        values = estimate.values if estimate is not None else None
-        sd = float(values.std(ddof=1)) if values is not None and len(values) > 1 else None
-        scores.append(Score(float(values.mean()), sd) if values is not None else None)
-    return Row(arm, tuple(seeds), tuple(scores), tuple(reasons), None)
+    return Row(arm, tuple(seeds), tuple(map(score_over_seeds, estimates)), tuple(reasons), None)
+
+
+def score_over_seeds(estimates: Estimates | None) -> Score | None:
+    """Mean and standard deviation of a score over its seeds; None where it isn't defined."""
+    if estimates is None:
+        return None
+    values = estimates.values
+    return Score(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None)
 
 
 def gains_of(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.datasets.base import Dataset
+from harness.datasets.base import Dataset, Frame
 from harness.datasets.sizes import check_sizes
 from harness.datasets.tusimple import PREDICTIONS_FILE, TuSimple
 from harness.metrics.oddities import Oddity
-from harness.metrics.tusimple import score_file
+from harness.metrics.tusimple import TusimpleCounts, score_file
 from harness.records.counts import AccuracyCounts
 from harness.scoring.images import Progress, of_images
 
@@ -28,7 +28,12 @@ def score(
     with one_file(dataset.label_files(split)) as labels:
         counted, _ = score_file(labels, predictions / PREDICTIONS_FILE, strict=True)
     progress(len(frames))
-    counts = AccuracyCounts(
+    return accuracy_counts(frames, counted), ()
+
+
+def accuracy_counts(frames: Sequence[Frame], counted: TusimpleCounts) -> AccuracyCounts:
+    """What the metric counted in the frames, in their order."""
+    return AccuracyCounts(
         **of_images(frames),
         labels=counted.n_gt.astype(np.int32),
         predictions=counted.n_pred.astype(np.int32),
@@ -37,7 +42,6 @@ def score(
         fp=counted.fp,
         fn=counted.fn,
     )
-    return counts, ()
 
 
 @contextmanager

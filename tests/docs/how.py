@@ -192,6 +192,20 @@ HOW: dict[str, How] = {
         ("tusimple",), leaves="rows.jsonl"
     ),
     "samiro-bench score llamas --labels llamas/labels/valid --predictions out --strict": Here(("llamas",)),
+    # compare.md
+    "samiro-bench compare culane --labels CULane --baseline a0 --method b0 CULane/list/test_split/test0_normal.txt": ByTests(
+        (f"{CLI}/test_compare.py::test_a_published_gain_comes_out_of_its_predictions",)
+    ),
+    "samiro-bench compare culane --labels CULane --baseline a0 --baseline a1 --baseline a2 --method b0 --method b1 --method b2 "
+    "CULane/list/test.txt --json": ByTests(
+        (f"{CLI}/test_compare.py::test_a_published_gain_comes_out_of_its_predictions",)
+    ),
+    "samiro-bench compare tusimple --labels test_label.json --baseline a0.json --method b0.json": ByTests(
+        (f"{CLI}/test_compare.py::test_lines_of_tusimple_may_stand_in_any_order",)
+    ),
+    "samiro-bench compare llamas --labels llamas/labels/valid --baseline a0 --method b0": ByTests(
+        (f"{CLI}/test_compare.py::test_clips_of_llamas_are_a_hundred_frames_of_a_recording",)
+    ),
     # page.md, rendered.md, results.md, robustness.md, statistics.md, suites.md, throughput.md
     "samiro-bench publish mini --tables": Here(("published",), slow=True, leaves="results/mini/leaderboard.md"),
     "samiro-bench data render OUT --form tusimple --train 360 --test 240 --sheet sheet.jpg": ByTests(

@@ -1,0 +1,253 @@
+"""`samiro-bench compare`: is one set of predictions better than another, by more than trainings and clips vary?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from harness.cli.options import LaneWidth
+from harness.cli.score_warnings import say_missing, say_warnings
+from harness.cli.scoring_files import (
+    AsJson,
+    CulaneLabels,
+    CulaneMetric,
+    CulaneMetricOption,
+    ImageSize,
+    Lists,
+    LlamasLabels,
+    NoCache,
+    Strict,
+    TusimpleLabels,
+    as_objects,
+    count_lists,
+    culane_lists,
+    print_json,
+    progress_bar,
+    wide_console,
+)
+from harness.errors import InputError
+from harness.metrics import llamas, tusimple
+from harness.metrics.canvas import LANE_WIDTH
+from harness.metrics.image_matches import Progress as Report
+from harness.metrics.oddities import Oddity
+from harness.records.counts import Counts
+from harness.report.claim import Claim, claim_of
+from harness.report.columns import Column
+from harness.report.rows import Difference, Score
+from harness.report.statistics import NOT_SEPARATED, SEEDS_FOR_A_VERDICT, why_no_interval
+from harness.report.text import counted, number, p_text
+from harness.scoring.files import culane_file_counts, llamas_file_counts, tusimple_file_counts
+
+app = typer.Typer(
+    add_completion=False,
+    help="Is one set of predictions better than another, by more than trainings and clips vary?",
+    no_args_is_help=True,
+)
+
+Baseline = Annotated[
+    list[Path],
+    typer.Option(
+        "--baseline", metavar="PATH", help="Predictions of a training of the baseline; repeat it, one a seed."
+    ),
+]
+Method = Annotated[
+    list[Path],
+    typer.Option(
+        "--method", metavar="PATH", help="Predictions of a training of the method; as many, in the same order."
+    ),
+]
+
+Counted = tuple[Counts, Sequence[Oddity]]
+
+
+@app.callback()
+def compare() -> None:
+    """Is one set of predictions better than another, by more than trainings and clips vary?"""
+
+
+@app.command("culane")
+def compare_culane(
+    lists: Lists,
+    labels: CulaneLabels,
+    baseline: Baseline,
+    method: Method,
+    metric: CulaneMetricOption = CulaneMetric.official,
+    image_size: ImageSize = None,
+    lane_width: LaneWidth = LANE_WIDTH,
+    strict: Strict = False,
+    no_cache: NoCache = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare predictions in CULane's format, a folder a training.
+
+    Example: samiro-bench compare culane --labels CULane --baseline a0 --baseline a1 --baseline a2 --method b0 --method b1 --method b2
+    CULane/list/test_split/*.txt
+    """
+    check_pairs(baseline, method)
+    asked = culane_lists(lists, labels, metric=metric, image_size=image_size, lane_width=lane_width)
+
+    def count(predictions: Path, report: Report | None) -> Counted:
+        result = count_lists(asked, predictions, (), strict=strict, cached=not no_cache, progress=report)
+        if metric is CulaneMetric.official:
+            say_missing(predictions, asked.splits, result.warnings)
+        return culane_file_counts(result.splits), result.warnings
+
+    answer(asked.metric, baseline, method, count, asked.images, as_json=as_json)
+
+
+@app.command("llamas")
+def compare_llamas(
+    labels: LlamasLabels, baseline: Baseline, method: Method, strict: Strict = False, as_json: AsJson = False
+) -> None:
+    """Compare predictions for LLAMAS, a folder a training.
+
+    Example: samiro-bench compare llamas --labels llamas/labels/valid --baseline a0 --method b0
+    """
+    check_pairs(baseline, method)
+    files = llamas.find_labels(labels)
+
+    def count(predictions: Path, report: Report | None) -> Counted:
+        counts, warnings = llamas.count_labels(files, predictions, strict=strict, progress=report)
+        return llamas_file_counts(files, counts), warnings
+
+    answer(llamas.METRIC, baseline, method, count, len(files), as_json=as_json)
+
+
+@app.command("tusimple")
+def compare_tusimple(
+    labels: TusimpleLabels, baseline: Baseline, method: Method, strict: Strict = False, as_json: AsJson = False
+) -> None:
+    """Compare predictions for TuSimple, a file of JSON lines a training.
+
+    Example: samiro-bench compare tusimple --labels test_label.json --baseline a0.json --method b0.json
+    """
+    check_pairs(baseline, method)
+
+    def count(predictions: Path, report: Report | None) -> Counted:
+        counts, warnings = tusimple.score_file(labels, predictions, strict=strict)
+        return tusimple_file_counts(counts, predictions), warnings
+
+    answer(tusimple.METRIC, baseline, method, count, 0, as_json=as_json)
+
+
+def check_pairs(baseline: Sequence[Path], method: Sequence[Path]) -> None:
+    """InputError unless there are as many of the one as of the other, and no path twice."""
+    if len(baseline) != len(method):
+        told = f"{counted(len(baseline), 'training')} of the baseline and {len(method)} of the method"
+        raise InputError(f"--baseline, --method: {told}: give as many of each, those of one seed at the same place")
+    seen: dict[Path, Path] = {}
+    for path in (*baseline, *method):
+        first = seen.setdefault(path.resolve(), path)
+        if first is not path:
+            raise InputError(f"{path}: given twice; each path has the predictions of one training")
+
+
+def answer(
+    metric: str,
+    baseline: Sequence[Path],
+    method: Sequence[Path],
+    count: Callable[[Path, Report | None], Counted],
+    images: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Score every path, and print what the scores come to. images: of one path, for the bar; 0: too quick for one."""
+    bar: AbstractContextManager[Report | None] = progress_bar(images * (len(baseline) + len(method)))
+    with bar as report:
+        found = {path: count(path, report) for path in (*baseline, *method)}
+    warnings = [odd for _, odd_ones in found.values() for odd in odd_ones]
+    say_warnings(warnings)
+    claim = claim_of([found[path][0] for path in baseline], [found[path][0] for path in method])
+    if as_json:
+        print_json(claim_object(metric, claim, baseline, method) | {"warnings": as_objects(warnings)})
+    else:
+        print_claim(metric, claim, baseline, method)
+
+
+def claim_object(metric: str, claim: Claim, baseline: Sequence[Path], method: Sequence[Path]) -> dict[str, Any]:
+    """A claim for JSON; fractions as fractions."""
+    return {
+        "metric": metric,
+        "images": claim.images,
+        "clips": claim.clips,
+        "effective_clips": claim.effective_clips,
+        "pairs": [{"baseline": str(one), "method": str(other)} for one, other in zip(baseline, method, strict=True)],
+        "scores": {
+            column.key: None if ours is None or theirs is None or gap is None else score_object(theirs, ours, gap)
+            for column, theirs, ours, gap in zip(
+                claim.columns, claim.baseline, claim.method, claim.differences, strict=True
+            )
+        },
+        "headline": claim.columns[0].key,
+        "verdict": claim.verdict,
+        "p": claim.p,
+        "detectable": claim.detectable,
+    }
+
+
+def score_object(baseline: Score, method: Score, gap: Difference) -> dict[str, Any]:
+    """One score of a claim for JSON."""
+    return {
+        "baseline": baseline.mean,
+        "method": method.mean,
+        "difference": gap.comparison.mean,
+        "half_width": None if gap.half_widths is None else gap.half_widths.total,
+        "seed_sd": gap.comparison.seed_sd,
+        "correlation": gap.comparison.correlation,
+    }
+
+
+def print_claim(metric: str, claim: Claim, baseline: Sequence[Path], method: Sequence[Path]) -> None:
+    """The human answer: the pairs, a table with a row a score, and the verdict in a sentence."""
+    console = wide_console()
+    for one, other in zip(baseline, method, strict=True):
+        console.print(f"pair: {other} (method), {one} (baseline)", highlight=False, markup=False)
+    table = Table(title=f"{metric}, {counted(claim.images, 'image')} in {counted(claim.clips, 'clip')}")
+    for heading in ("score", "baseline", "method", "method - baseline", "SD of the pairs"):
+        table.add_column(heading, justify="left" if heading == "score" else "right")
+    for column, theirs, ours, gap in zip(claim.columns, claim.baseline, claim.method, claim.differences, strict=True):
+        if theirs is not None and ours is not None and gap is not None:
+            table.add_row(column.title, *row_texts(column, theirs, ours, gap))
+    console.print(table)
+    for line in sentences(claim):
+        console.print(line, highlight=False, markup=False)
+
+
+def row_texts(column: Column, baseline: Score, method: Score, gap: Difference) -> tuple[str, str, str, str]:
+    """A score of both, their difference with its interval, and how that varies from pair to pair: points, or numbers of lanes."""
+
+    def text(value: float | None, *, sign: bool = False) -> str:
+        return number(None if value is None else value * column.factor, 2, sign=sign)
+
+    half = "" if gap.half_widths is None else f" ± {text(gap.half_widths.total)}"
+    mean = text(gap.comparison.mean, sign=True)
+    return text(baseline.mean), text(method.mean), f"{mean}{half}", text(gap.comparison.seed_sd)
+
+
+def sentences(claim: Claim) -> list[str]:
+    """What the table says, and how far it carries."""
+    column, gap = claim.columns[0], claim.differences[0]
+    told = f"{column.title}: {claim.verdict}"
+    if claim.p is not None:
+        told += f" (p {p_text(claim.p)})"
+    if claim.verdict == NOT_SEPARATED and claim.detectable is not None:
+        shown = number(claim.detectable * column.factor, 2)
+        told += f"; a true difference of {shown} would have been seen with a probability of 80 %"
+    lines = [told]
+    if gap is not None and (why := why_no_interval(gap.comparison)) is not None:
+        lines.append(f"no interval: {why}; a clip is a stretch of driving, whose images are no independent draws")
+    elif claim.pairs == 1:
+        lines.append(
+            "±: of these two trainings, half of the 95 % interval over clips; another training of each may say otherwise, so a verdict "
+            f"takes {SEEDS_FOR_A_VERDICT} pairs"
+        )
+    else:
+        lines.append(
+            "±: half of the 95 % interval over trainings and clips like these; the first score alone has a verdict"
+        )
+    return lines

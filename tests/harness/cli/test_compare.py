@@ -1,0 +1,196 @@
+"""`samiro-bench compare` as its users call it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from typer.testing import CliRunner, Result
+
+from harness.cli.compare import app
+from harness.datasets.predictions import unpack_predictions
+from harness.errors import InputError
+from harness.publishing.rescoring import LabelSource
+from harness.records.record import read_record
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def arms(**paths: list[Path]) -> list[object]:
+    return [word for name, given in paths.items() for path in given for word in (f"--{name}", path)]
+
+
+def test_a_published_gain_comes_out_of_its_predictions(tmp_path: Path) -> None:
+    publication = ROOT / "results/ablation"
+    folders: dict[str, list[Path]] = {"baseline": [], "miro": []}
+    with LabelSource(publication) as labels:
+        for method, given in folders.items():
+            for seed in range(3):
+                (path,) = publication.glob(f"records/roads-ufldv2_micro-{method}-s{seed}-*[0-9a-f].json")
+                record = read_record(path)
+                (evaluation,) = record.evaluations
+                dataset = labels.of(record, evaluation).dataset
+                ids, lanes = unpack_predictions(publication / "predictions" / f"{record.id}.test.npz")
+                frames = {frame.id: frame for frame in dataset.frames("test")}
+                given.append(tmp_path / f"{method}{seed}")
+                given[-1].mkdir()
+                dataset.write_predictions(given[-1], [frames[name] for name in ids], lanes)
+        lists = sorted((dataset.root / "list/test_split").glob("*.txt"))
+        common = ["culane", "--labels", dataset.root, *lists]
+        pairs = arms(baseline=folders["baseline"], method=folders["miro"])
+        found = json.loads(run(*common, *pairs, "--json").stdout)
+        text = run(*common, *pairs).stdout
+        single = run(*common, *arms(baseline=folders["baseline"][:1], method=folders["miro"][:1])).stdout
+    with (publication / "leaderboard.csv").open(encoding="utf-8") as file:
+        (row,) = (
+            row
+            for row in csv.DictReader(file)
+            if (row["kind"], row["dataset"], row["method"]) == ("gain", "roads", "miro")
+        )
+    assert (found["metric"], found["images"], found["clips"]) == (row["metric"], int(row["images"]), int(row["clips"]))
+    keys = [
+        "f1_50",
+        "normal",
+        "crowded",
+        "dazzle",
+        "shadow",
+        "no_line",
+        "arrow",
+        "curve",
+        "cross_fp",
+        "night",
+        "f1_75",
+        "mf1",
+    ]
+    assert list(found["scores"]) == keys
+    for key in keys:
+        score, factor = found["scores"][key], 1 if key == "cross_fp" else 100
+        assert factor * score["difference"] == pytest.approx(float(row[key]), abs=6e-5)
+        assert factor * score["half_width"] == pytest.approx(float(row[f"{key}_high"]) - float(row[key]), abs=2e-4)
+        assert factor * score["seed_sd"] == pytest.approx(float(row[f"{key}_sd"]), abs=6e-5)
+    assert found["p"] == pytest.approx(float(row["p"]), rel=1e-3)
+    assert found["headline"] == "f1_50"
+    assert f"{100 * found['scores']['f1_50']['difference']:+.2f} ± " in text
+    assert "F1@50: no verdict: 1 seed" in single
+    assert "another training of each may say otherwise" in single
+
+
+def tusimple_file(path: Path, found: np.ndarray, *, turned: bool = False) -> Path:
+    """Predictions of one lane an image, found or far off."""
+    lines = [
+        {"raw_file": f"clips/drive{place // 2}/{place}/20.jpg", "lanes": [[100 if hit else 900] * 4], "run_time": 1}
+        for place, hit in enumerate(found)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in (reversed(lines) if turned else lines)))
+    return path
+
+
+@pytest.fixture
+def tusimple_labels(tmp_path: Path) -> Path:
+    lines = [
+        {"raw_file": f"clips/drive{place // 2}/{place}/20.jpg", "lanes": [[100] * 4], "h_samples": [10, 20, 30, 40]}
+        for place in range(24)
+    ]
+    path = tmp_path / "labels.json"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_lines_of_tusimple_may_stand_in_any_order(tmp_path: Path, tusimple_labels: Path) -> None:
+    generator = np.random.default_rng(0)
+    hits = {name: generator.random((4, 24)) < share for name, share in (("baseline", 0.6), ("method", 0.8))}
+    given = {
+        name: [tusimple_file(tmp_path / f"{name}{seed}.json", row, turned=seed == 1) for seed, row in enumerate(rows)]
+        for name, rows in hits.items()
+    }
+    found = json.loads(run("tusimple", "--labels", tusimple_labels, *arms(**given), "--json").stdout)
+    accuracy = found["scores"]["accuracy"]
+    differences = hits["method"].mean(axis=1) - hits["baseline"].mean(axis=1)
+    assert found["clips"] == 24  # folders that aren't named after a time are clips of their own
+    assert accuracy["difference"] == pytest.approx(differences.mean())
+    assert accuracy["seed_sd"] == pytest.approx(differences.std(ddof=1))
+    # At least as wide as the paired t interval over seeds alone, which scipy knows.
+    low, high = stats.t.interval(0.95, 3, loc=differences.mean(), scale=differences.std(ddof=1) / 2)
+    assert 2 * accuracy["half_width"] >= (high - low) * (1 - 1e-9)
+    assert found["pairs"][1] == {name: str(given[name][1]) for name in ("baseline", "method")}
+
+
+def llamas_label(folder: Path, name: str) -> None:
+    ends = {"world_start": {"x": "1", "y": "1", "z": "5"}, "world_end": {"x": "1", "y": "1", "z": "9"}}
+    markers = [
+        {"pixel_start": {"x": "600", "y": "650"}, "pixel_end": {"x": "620", "y": "550"}, **ends},
+        {"pixel_start": {"x": "630", "y": "500"}, "pixel_end": {"x": "640", "y": "450"}, **ends},
+    ]
+    label = {"image_name": name, "projection_matrix": [], "lanes": [{"lane_id": "l0", "markers": markers}]}
+    (folder / f"{name}.json").write_text(json.dumps(label))
+
+
+def test_clips_of_llamas_are_a_hundred_frames_of_a_recording(tmp_path: Path) -> None:
+    lanes = {"a0": "587 716 600 650 620 550 640 450\n", "b0": "87 716 100 650 120 550 140 450\n"}
+    for recording, frames in (("one", 101), ("two", 1)):
+        for root in ("labels", *lanes):
+            (tmp_path / root / recording).mkdir(parents=True)
+        for frame in range(frames):
+            llamas_label(tmp_path / "labels" / recording, f"{frame:04}")
+            for root, text in lanes.items():
+                (tmp_path / root / recording / f"{frame:04}.lines.txt").write_text(text)
+    arguments = ["llamas", "--labels", tmp_path / "labels", "--baseline", tmp_path / "a0", "--method", tmp_path / "b0"]
+    found = json.loads(run(*arguments, "--json").stdout)
+    assert (found["metric"], found["images"], found["clips"]) == ("llamas/official", 102, 3)
+    assert found["scores"]["f1_50"] == {
+        "baseline": 1.0, "method": 0.0, "difference": -1.0, "half_width": None, "seed_sd": None, "correlation": None,
+    }  # fmt: skip
+    assert "no interval: 3 clips" in run(*arguments).stdout
+
+
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        ({"baseline": ["a", "b"], "method": ["c"]}, "2 trainings of the baseline and 1 of the method: give as many"),
+        ({"baseline": ["a"], "method": ["a"]}, "a: given twice"),
+        ({"baseline": ["a", "x/../a"], "method": ["c", "d"]}, "x/../a: given twice"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_pairs_is_refused_before_anything_is_scored(paths: dict[str, Any], told: str) -> None:
+    given = {name: [Path(path) for path in found] for name, found in paths.items()}
+    result = run("tusimple", "--labels", "nowhere.json", *arms(**given))
+    assert isinstance(result.exception, InputError)
+    assert told in str(result.exception)
+
+
+def test_an_image_that_is_there_twice_leaves_no_pair_of_another(tmp_path: Path, tusimple_labels: Path) -> None:
+    baseline = tusimple_file(tmp_path / "a.json", np.ones(24))
+    method = tmp_path / "b.json"
+    lines = baseline.read_text().splitlines(keepends=True)
+    method.write_text("".join([lines[0], *lines[:-1]]))
+    result = run("tusimple", "--labels", tusimple_labels, *arms(baseline=[baseline], method=[method]))
+    assert isinstance(result.exception, InputError)
+    assert "b.json: clips/drive0/0/20.jpg is there twice" in str(result.exception)
+
+
+def test_a_label_without_rows_has_no_accuracy_to_compare(tmp_path: Path, tusimple_labels: Path) -> None:
+    lines = tusimple_labels.read_text().splitlines(keepends=True)
+    empty = {**json.loads(lines[0]), "lanes": [[]], "h_samples": []}
+    tusimple_labels.write_text("".join([json.dumps(empty) + "\n", *lines[1:]]))
+    given = {name: [tusimple_file(tmp_path / f"{name}.json", np.ones(24))] for name in ("baseline", "method")}
+    for paths in given.values():
+        first, *others = paths[0].read_text().splitlines(keepends=True)
+        paths[0].write_text("".join([json.dumps({**json.loads(first), "lanes": [[]]}) + "\n", *others]))
+    result = run("tusimple", "--labels", tusimple_labels, *arms(**given))
+    assert isinstance(result.exception, InputError)
+    assert "has no h_samples in its label" in str(result.exception)
