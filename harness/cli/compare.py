@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from harness.cli.options import LaneWidth
-from harness.cli.score_warnings import say_missing, say_warnings
+from harness.cli.score_warnings import say_missing, say_unlike_pixels, say_unlike_tusimple_pixels, say_warnings
 from harness.cli.scoring_files import (
     AsJson,
     CulaneLabels,
@@ -95,6 +95,7 @@ def compare_culane(
         result = count_lists(asked, predictions, (), strict=strict, cached=not no_cache, progress=report)
         if metric is CulaneMetric.official:
             say_missing(predictions, asked.splits, result.warnings)
+        say_unlike_pixels(labels, predictions, result.total)
         return culane_file_counts(result.splits), result.warnings
 
     answer(asked.metric, baseline, method, count, asked.images, as_json=as_json)
@@ -130,6 +131,7 @@ def compare_tusimple(
 
     def count(predictions: Path, report: Report | None) -> Counted:
         counts, warnings = tusimple.score_file(labels, predictions, strict=strict)
+        say_unlike_tusimple_pixels(labels, predictions, counts)
         return tusimple_file_counts(counts, predictions), warnings
 
     answer(tusimple.METRIC, baseline, method, count, 0, as_json=as_json)

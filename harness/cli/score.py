@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from harness.cli.options import LaneWidth
-from harness.cli.score_warnings import say_missing, say_other_pixels, say_warnings
+from harness.cli.score_warnings import say_missing, say_unlike_pixels, say_unlike_tusimple_pixels, say_warnings
 from harness.cli.scoring_files import (
     AsJson,
     CulaneLabels,
@@ -32,24 +32,15 @@ from harness.cli.scoring_files import (
     wide_console,
 )
 from harness.files.stored import replaceable, write_text
-from harness.metrics import culane, llamas, tusimple
+from harness.metrics import llamas, tusimple
 from harness.metrics.canvas import LANE_WIDTH
-from harness.metrics.coordinates import coordinates_of
 from harness.metrics.counts import Counts, Sums
-from harness.metrics.image_lists import lanes_file
-from harness.metrics.tusimple_points import tusimple_points
 from harness.report.text import counted
 
 app = typer.Typer(add_completion=False, help="Official metrics of predictions in files.", no_args_is_help=True)
 
 SHOWN_THRESHOLDS = (0.5, 0.75)
 """IoU thresholds that are always shown."""
-
-LOOKED_AT = 200
-"""Images whose lanes are looked at where not one was found."""
-
-HARDLY = 0.05
-"""TuSimple: a smaller share of the labels is matched by chance, as rows count on which both have no point."""
 
 
 def fit_to_write(file: Path | None) -> Path | None:
@@ -104,13 +95,7 @@ def score_culane(
     if metric is CulaneMetric.official:  # the ports refuse
         say_missing(predictions, asked.splits, result.warnings)
     say_warnings(result.warnings)
-    if not result.total.sums(SHOWN_THRESHOLDS[0]).tp:
-        images = result.total.images[:: -(-len(result.total.images) // LOOKED_AT)]
-        labelled, predicted = (
-            coordinates_of(culane.read_file(lanes_file(root, image))[0].points for image in images)
-            for root in (labels, predictions)
-        )
-        say_other_pixels(predictions, labelled, predicted)
+    say_unlike_pixels(asked.labels, predictions, result.total)
     if as_json:
         print_json(
             {
@@ -179,9 +164,7 @@ def score_tusimple(
     if per_image is not None:
         write_rows(per_image, tusimple_rows(counts))
     say_warnings(warnings)
-    if counts.matched.sum() < HARDLY * counts.n_gt.sum():
-        labelled, predicted = map(coordinates_of, tusimple_points(labels, predictions, LOOKED_AT))
-        say_other_pixels(predictions, labelled, predicted, found="hardly a lane is found")
+    say_unlike_tusimple_pixels(labels, predictions, counts)
     figures = {
         "accuracy": defined(counts.mean(counts.accuracy)),
         "fp": counts.mean(counts.fp),

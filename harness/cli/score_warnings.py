@@ -1,4 +1,4 @@
-"""What `samiro-bench score` says on stderr about the files that it was given."""
+"""What `samiro-bench score` and `compare` say on stderr about the files that it was given."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.metrics.coordinates import other_pixels
-from harness.metrics.culane import NO_FILE
+from harness.metrics.coordinates import coordinates_of, other_pixels
+from harness.metrics.counts import Counts
+from harness.metrics.culane import NO_FILE, read_file
 from harness.metrics.image_lists import ImageList, lanes_file
 from harness.metrics.lane_text import Floats
 from harness.metrics.oddities import Oddity
+from harness.metrics.tusimple import TusimpleCounts
+from harness.metrics.tusimple_points import tusimple_points
 
 SHOWN_WARNINGS = 10
 """Warnings that are spelt out on stderr, shared among their kinds; --json holds them all."""
+
+LOOKED_AT = 200
+"""Images whose lanes are looked at where not one was found."""
+
+HARDLY = 0.05
+"""TuSimple: a smaller share of the labels is matched by chance, as rows count on which both have no point."""
 
 
 def say_warnings(warnings: Sequence[Oddity]) -> None:
@@ -56,3 +65,22 @@ def say_other_pixels(
     why = other_pixels(labelled, predicted)
     if why is not None:
         say_warning(f"{predictions}: {found}, and {why}")
+
+
+def say_unlike_pixels(labels: Path, predictions: Path, counts: Counts) -> None:
+    """`say_other_pixels` of files in CULane's format, where not one lane was found."""
+    if counts.tp[:, 0].any():
+        return
+    images = counts.images[:: -(-len(counts.images) // LOOKED_AT)]
+    labelled, predicted = (
+        coordinates_of(read_file(lanes_file(root, image))[0].points for image in images)
+        for root in (labels, predictions)
+    )
+    say_other_pixels(predictions, labelled, predicted)
+
+
+def say_unlike_tusimple_pixels(labels: Path, predictions: Path, counts: TusimpleCounts) -> None:
+    """`say_other_pixels` of files of TuSimple's, where hardly a lane was found."""
+    if counts.matched.sum() < HARDLY * counts.n_gt.sum():
+        labelled, predicted = map(coordinates_of, tusimple_points(labels, predictions, LOOKED_AT))
+        say_other_pixels(predictions, labelled, predicted, found="hardly a lane is found")
