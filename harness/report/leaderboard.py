@@ -49,13 +49,15 @@ Timings = Mapping[Arm, Mapping[TimingKey, Timing]]
 class Section(Grouped):
     """One table, the group with the best row first.
 
-    effective_clips: how many clips of one size would weigh as much as these. timing: the one key under which all timed arms of the
+    rendered: the images were made here, whatever the dataset is called and by whatever metric it is scored. effective_clips: how many
+    clips of one size would weigh as much as these. timing: the one key under which all timed arms of the
     table were measured, None where there is none. reproductions: the rows that somebody published figures of, with these figures; they
     take no part in ranks and gains. contrasts: gains of one method in several rows of a paper's detector, held against each other.
     tries: what was tried of each method on each detector, its variants held against each other.
     """
 
     key: SectionKey
+    rendered: bool
     images: int
     clips: int
     effective_clips: float
@@ -138,7 +140,12 @@ def leaderboard(
             members[key].append(arm)
     timings = {arm: timings_of(arm) for arm in arms}
     judged = headline_keys(members)
-    sections = tuple(section_of(key, members[key], scored, timings, published, judged) for key in sorted(members))
+    rendered = {
+        identity.dataset for identity in (arm.records[0].identity for arm in arms) if "rendered" in identity.dataset_key
+    }
+    sections = tuple(
+        section_of(key, members[key], scored, timings, published, judged, rendered) for key in sorted(members)
+    )
     told = [line.replace(f"{folder}/", "") for line in (*faults, *doubled, *broken, *rival_baselines(arms))]
     return Leaderboard(
         suites=tuple(sorted({record.suite for record in records})),
@@ -179,8 +186,11 @@ def section_of(
     timings: Timings,
     published: Published,
     judged: Collection[SectionKey],
+    rendered: Collection[str],
 ) -> Section:
-    """Build one section from the arms that were scored in it. `judged` are the sections that stand for their data."""
+    """Build one section from the arms that were scored in it. `judged` are the sections that stand for their data, `rendered` the
+    datasets that were made here.
+    """
     scored = {
         arm: {record.identity.seed: records[record.id][key] for record in arm.records if key in records[record.id]}
         for arm in arms
@@ -195,6 +205,7 @@ def section_of(
     return Section(
         groups=shown.groups,
         key=key,
+        rendered=key.dataset in rendered,
         images=layout.images,
         clips=len(layout.clip_starts),
         effective_clips=effective_clips(layout.clip_images),

@@ -38,6 +38,7 @@ def section_text(section: Section) -> str:
     """What a section's table is of."""
     key = section.key
     seeds = sorted({len(row.seeds) for row in section.rows})
+    images = "rendered image" if section.rendered else "image"
     machine = section.timing
     timed = (
         f"FPS and latency: {machine.protocol}, {machine.precision}, {counted(machine.threads, 'thread')}, "
@@ -46,7 +47,7 @@ def section_text(section: Section) -> str:
         else "FPS and latency: no protocol and machine common to all rows, see the tables below."
     )
     return (
-        f"{counted(section.images, 'image')} in {clips_text(section)} of {key.dataset} (content "
+        f"{counted(section.images, images)} in {clips_text(section)} of {key.dataset} (content "
         f"{key.dataset_sha256[:12]}), trained on {key.trained_on}, scored by {key.metric}. "
         f"Seeds a row: {' or '.join(str(number) for number in seeds)}. Checkpoint: {SELECTION[key.selection]}. Confidence "
         f"threshold: {CONFIDENCE[key.confidence]}. {timed}"

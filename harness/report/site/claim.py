@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.report.badge import VERDICTS, told
-from harness.report.leaderboard import NOT_REPORTED, Leaderboard, headline_sections
+from harness.report.leaderboard import NOT_REPORTED, Leaderboard, Section, headline_sections
 from harness.report.rows import Gain
 from harness.report.text import counted, one_line
 
@@ -33,11 +34,20 @@ def claim_of(board: Leaderboard) -> Claim:
     facts = [
         counted(sum(len(section.rows) for section in sections), "row"),
         f"{' or '.join(map(str, seeds))} {'paired ' if gains else ''}{'seed' if seeds == [1] else 'seeds'} each",
-        counted(len({section.key.dataset for section in sections}), "dataset"),
+        datasets_text(sections),
         f"{' or '.join(map(str, clips))} {'test ' if {part.key.split for part in sections} == {'test'} else ''}clips",
     ]
     methods = tuple((name, told(members)) for name, members in sorted(by_method.items()))
     return Claim(sentence_of(gains, len(methods)), " · ".join(facts) if sections else "", methods)
+
+
+def datasets_text(sections: Sequence[Section]) -> str:
+    """How many datasets there are, and how many of them are rendered: their names don't say it."""
+    names = {section.key.dataset for section in sections}
+    rendered = {section.key.dataset for section in sections if section.rendered}
+    if rendered == names:
+        return counted(len(names), "rendered dataset")
+    return counted(len(names), "dataset") + (f", {len(rendered)} rendered" if rendered else "")
 
 
 def sentence_of(gains: list[Gain], methods: int) -> str:

@@ -29,13 +29,13 @@ def test_the_text_tells_how_many_equal_clips_uneven_ones_are_as_good_as(made: An
 
     uneven, even = board("uneven", with_clips(made.split(), [25] + [1] * 11)), board("even", made.split())
     assert uneven.sections[0].effective_clips == pytest.approx(1296 / 636)
-    assert "36 images in 12 clips (as good as 2.0 equal ones) of mini" in to_markdown(uneven)
+    assert "36 rendered images in 12 clips (as good as 2.0 equal ones) of mini" in to_markdown(uneven)
     assert {line["effective_clips"] for line in csv_lines(uneven)} == {"2.0"}
     assert even.sections[0].effective_clips == 12
-    assert "36 images in 12 clips of mini" in to_markdown(even)
+    assert "36 rendered images in 12 clips of mini" in to_markdown(even)
     # 1 + 119 twos, as good as 119.5: from 50 on the quantile doesn't depend on it.
     many = board("many", with_clips(made.split(images=239), [1] + [2] * 119))
-    assert "239 images in 120 clips of mini" in to_markdown(many)
+    assert "239 rendered images in 120 clips of mini" in to_markdown(many)
 
 
 def test_every_scenario_has_the_effective_clips_of_its_own_images(made: Any, tmp_path: Path) -> None:

@@ -94,8 +94,21 @@ def test_write_leaderboard_writes_both_files(made: Any, tmp_path: Path) -> None:
 
 def test_markdown_says_what_the_table_is_of(made: Any, tmp_path: Path) -> None:
     text = to_markdown(leaderboard(made.pairs(tmp_path, 3), tmp_path))
-    for fact in ("36 images in 12 clips", "culane/official", "dddddddddddd", "lane-latency/1-short", "the last step's"):
+    for fact in (
+        "36 rendered images in 12 clips",
+        "culane/official",
+        "dddddddddddd",
+        "lane-latency/1-short",
+        "the last step's",
+    ):
         assert fact in text
+
+
+def test_images_of_a_real_dataset_are_not_said_to_be_rendered(made: Any, tmp_path: Path) -> None:
+    records = made.pairs(tmp_path, 3, identity_changes={"dataset_key": {"form": "culane"}})
+    text = to_markdown(leaderboard(records, tmp_path))
+    assert "36 images in 12 clips" in text
+    assert "rendered" not in text
 
 
 def test_unranked_rows_and_unused_pairs_are_explained_under_the_table(made: Any, tmp_path: Path) -> None:

@@ -123,10 +123,14 @@ def test_the_page_asks_nobody_for_anything(board: Leaderboard) -> None:
     text = to_page(board)
     page = Parsed(text)
     addresses = [
-        value for _, attributes in page.elements for key in ("src", "href", "action") if (value := attributes.get(key))
+        (name, value)
+        for name, attributes in page.elements
+        for key in ("src", "href", "action")
+        if (value := attributes.get(key))
     ]
     assert addresses
-    assert not [address for address in addresses if re.match(r"(?!data:,$)[a-z+.-]*:|//", address)]
+    elsewhere = [found for found in addresses if re.match(r"(?!data:,$)[a-z+.-]*:|//", found[1])]
+    assert elsewhere == [("a", "https://arxiv.org/abs/2511.10385")]  # a link, which asks when a reader does
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|import\(", text)
     (policy,) = [meta for meta in page.named("meta") if "http-equiv" in meta]
     assert "default-src 'none'" in str(policy["content"])
@@ -153,6 +157,27 @@ def test_tusimple_and_rows_without_times_have_a_page(made: Any, tmp_path: Path) 
     assert "accuracy" in text
     assert latency_of(rows_of(section, board)) is None
     assert all(not seed["curve"] for row in data_of(text)["rows"].values() for seed in row["seeds"])
+
+
+def test_rendered_datasets_are_told_at_the_top_whatever_they_are_called(made: Any, tmp_path: Path) -> None:
+    def facts(*keys: dict[str, str]) -> str:
+        records = [
+            record
+            for key, name in zip(keys, ("culane", "tusimple"), strict=False)
+            for record in made.pairs(
+                tmp_path,
+                detector=name,
+                identity_changes={"dataset": name, "dataset_key": key},
+                evaluation_changes={"dataset": name},
+            )
+        ]
+        return claim_of(leaderboard(records, tmp_path)).facts
+
+    rendered, real = {"rendered": "abc"}, {"form": "culane"}
+    assert " · 1 rendered dataset · " in facts(rendered)
+    assert " · 1 dataset · " in facts(real)
+    assert " · 2 rendered datasets · " in facts(rendered, rendered)
+    assert " · 2 datasets, 1 rendered · " in facts(rendered, real)
 
 
 def test_an_opened_row_of_another_training_set_names_it(made: Any, tmp_path: Path) -> None:
