@@ -194,6 +194,22 @@ def test_a_phone_needs_no_scrolling_sideways(browser: Any, page: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_marks_of_an_axis_are_never_cut_off(browser: Any, made: Any, tmp_path: Path, width: int) -> None:
+    records = made.pairs(tmp_path, base=made.split(240, 80))
+    board = leaderboard(records, tmp_path)
+    browser.open(write_page(tmp_path, board), width=width)
+    first = "document.querySelector('.forest th.axis text')"
+    browser.run(f"{first}.setAttribute('x', 4)")  # where the lowest mark is if it ends the axis
+    shown = (
+        f"(() => {{ const text = {first}.getBoundingClientRect(); const axis = {first}.ownerSVGElement; "
+        "return [text.left - axis.getBoundingClientRect().left, text.left, getComputedStyle(axis).overflow]; })()"
+    )
+    beyond, left, overflow = browser.run(shown)
+    assert beyond < 0 < left
+    assert overflow == "visible"
+
+
 @pytest.fixture(scope="module")
 def written(made: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pages made now: of TuSimple's figures, and of scenarios that don't fit a phone."""
@@ -215,6 +231,21 @@ def written(made: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
         ]
         found[name] = write_page(folder, leaderboard(records, folder))
     return found
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_all_text_follows_the_size_that_a_reader_has_chosen(browser: Any, written: dict[str, Path], width: int) -> None:
+    texts = "['p', '.forest td strong', '.forest .weak', '.facts']"
+    sizes = f"{texts}.map(one => parseFloat(getComputedStyle(document.querySelector(one)).fontSize))"
+    browser.open(written["culane"], width=width)
+    before = browser.run(sizes)
+    browser.call("Page.setFontSizes", fontSizes={"standard": 32})
+    try:
+        browser.open(written["culane"], width=width)
+        assert browser.run(sizes) == [2 * size for size in before]
+        assert browser.run(WIDE) == 0
+    finally:
+        browser.call("Page.setFontSizes", fontSizes={"standard": 16})
 
 
 @pytest.mark.parametrize("name", ["tusimple", "culane"])
