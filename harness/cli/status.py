@@ -215,8 +215,11 @@ def show(plan: Plan, seen: Seen, console: Console) -> None:
     rows, jobs = cell_rows(plan, seen)
     columns = (Column(header, overflow="fold") for header in ("cell", "state", "job", "how its last run ended"))
     table = Table(*columns, title=f"{plan.suite.name}: {'running' if running(plan, seen) else 'idle'}")
+    for why in dict.fromkeys(row["last"] for row in rows if row["state"] == DATA_MISSING):
+        say(console, f"{DATA_MISSING}: {why}")
     for row in rows:
-        table.add_row(*map(Text, row.values()))
+        last = "" if row["state"] == DATA_MISSING else row["last"]
+        table.add_row(*map(Text, (row["cell"], row["state"], row["job"], last)))
     console.print(table)
     for name, told in jobs.items():
         say(console, f"{name}: {told}")

@@ -101,7 +101,7 @@ HOW: dict[str, How] = {
         "times trainings on CULane, on a GPU"
     ),
     "samiro-bench bench culane --only detector=ufldv2_resnet18,seed=0": Dry(),
-    "samiro-bench status culane": Here(),
+    "samiro-bench status culane --only detector=ufldv2_resnet18,seed=0": Here(),
     "samiro-bench bench culane --engine slurm --resources hours=12,slurm.partition=gpu": Dry(),
     # add-a-*.md
     "python to_culane.py labels.jsonl photos my-roads": ByTests(

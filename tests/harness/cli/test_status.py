@@ -132,6 +132,18 @@ def test_status_of_a_suite_that_never_ran_says_so(tmp_path: Path, capsys: pytest
     assert list(tmp_path.iterdir()) == [], "whoever looks writes nothing"
 
 
+def test_missing_data_is_told_once_and_not_for_every_cell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAMIRO_BENCH_DATA_CULANE", str(tmp_path / "unmounted"))
+    assert main(["status", "culane", "--seeds", "1", "--results", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert told.count("unmounted") == 1
+    assert told.splitlines()[0].startswith("data missing: ")
+    assert told.count("data missing │") > 2
+
+
 def test_watching_follows_a_run_to_its_end(
     tmp_path: Path, cells: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
