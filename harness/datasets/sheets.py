@@ -27,7 +27,7 @@ def tile(image: Image, width: int, caption: str, caption_size: float = 0.7) -> I
 
 
 def write_sheet(path: Path, tiles: Sequence[Image], columns: int) -> None:
-    """Write tiles of one width, row by row from the left, on white; at least one tile. Fewer than `columns` make a single, shorter row."""
+    """Write tiles of one width, row by row from the left, on white; at least one tile. Fewer than `columns` make one shorter row."""
     columns = min(columns, len(tiles))
     height = max(len(tile) for tile in tiles)
     level = [np.pad(tile, ((0, height - len(tile)), (0, 0), (0, 0)), constant_values=255) for tile in tiles]

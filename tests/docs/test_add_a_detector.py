@@ -15,6 +15,7 @@ from detectors.base import Detector
 from detectors.registry import ENTRY_POINTS
 from harness.conformance.battery import CHECKS, cases
 from harness.scaffold.write import write_scaffold
+from harness.suite import cells_of, load_suite
 from tests.docs.pages import blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +59,20 @@ def test_the_page_names_every_method_check_and_the_entry_point_group() -> None:
     assert [check.name for check in CHECKS if check.name not in table] == []
     (entry,) = blocks(PAGE, "toml")
     assert tomllib.loads(entry)["project"]["entry-points"].keys() == {ENTRY_POINTS}
+
+
+def test_the_suite_for_culane_is_the_detector_with_and_without_samiro(package: Path) -> None:
+    (text,) = blocks(PAGE, "yaml")
+    (package / "my_culane.yaml").write_text(text)
+    suite, published = load_suite(str(package / "my_culane.yaml")), load_suite("culane")
+    assert suite.oracles == published.oracles
+    cells = cells_of(suite)
+    assert {(cell.identity.detector, cell.identity.method) for cell in cells} == {
+        ("my_lanes", "baseline"),
+        ("my_lanes", "samiro"),
+    }
+    assert len(cells) == 6
+    assert {cell.identity.recipe["epochs"] for cell in cells} == {12}
 
 
 @pytest.mark.slow
