@@ -140,9 +140,7 @@ def leaderboard(
             members[key].append(arm)
     timings = {arm: timings_of(arm) for arm in arms}
     judged = headline_keys(members)
-    rendered = {
-        identity.dataset for identity in (arm.records[0].identity for arm in arms) if "rendered" in identity.dataset_key
-    }
+    rendered = rendered_datasets([record for arm in arms for record in arm.records])
     sections = tuple(
         section_of(key, members[key], scored, timings, published, judged, rendered) for key in sorted(members)
     )
@@ -179,6 +177,12 @@ def unscored_of(arm: Arm) -> list[Unscored]:
     return [Unscored(arm, dataset, split, tuple(found), why) for (dataset, split, why), found in sorted(seeds.items())]
 
 
+def rendered_datasets(records: Sequence[Record]) -> set[str]:
+    """The names of the datasets that some records were trained on and that were made here, and the content of all that were."""
+    trained_on = {record.identity.dataset for record in records if "rendered" in record.identity.dataset_key}
+    return trained_on | {made.key for record in records for made in record.artefacts if made.kind == "rendered"}
+
+
 def section_of(
     key: SectionKey,
     arms: Sequence[Arm],
@@ -189,7 +193,7 @@ def section_of(
     rendered: Collection[str],
 ) -> Section:
     """Build one section from the arms that were scored in it. `judged` are the sections that stand for their data, `rendered` the
-    datasets that were made here.
+    names and contents of the datasets that were made here.
     """
     scored = {
         arm: {record.identity.seed: records[record.id][key] for record in arm.records if key in records[record.id]}
@@ -205,7 +209,7 @@ def section_of(
     return Section(
         groups=shown.groups,
         key=key,
-        rendered=key.dataset in rendered,
+        rendered=bool({key.dataset, key.dataset_sha256} & set(rendered)),
         images=layout.images,
         clips=len(layout.clip_starts),
         effective_clips=effective_clips(layout.clip_images),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.records.record import Submission, write_record
+from harness.records.record import Artefact, Submission, write_record
 from harness.report.cells import score_text
 from harness.report.columns import Column
 from harness.report.leaderboard import leaderboard
@@ -102,6 +102,17 @@ def test_markdown_says_what_the_table_is_of(made: Any, tmp_path: Path) -> None:
         "the last step's",
     ):
         assert fact in text
+
+
+def test_images_of_a_rendered_dataset_that_is_only_tested_on_are_said_to_be_so(made: Any, tmp_path: Path) -> None:
+    record = made.record(
+        tmp_path,
+        made.split(),
+        identity_changes={"dataset_key": {"form": "culane"}},
+        evaluation_changes={"dataset": "posts", "dataset_sha256": "9" * 64},
+        artefacts=(Artefact(kind="rendered", name="posts", key="9" * 64, sha256="8" * 64),),
+    )
+    assert "36 rendered images in 12 clips of posts" in to_markdown(leaderboard([record], tmp_path))
 
 
 def test_images_of_a_real_dataset_are_not_said_to_be_rendered(made: Any, tmp_path: Path) -> None:
