@@ -35,7 +35,7 @@ class Suite:
     @property
     def page(self) -> str:
         """The section."""
-        return re.split(r"\n##+ ", RESULTS.partition(f"### {self.heading}\n")[2])[0]
+        return section(self.heading)
 
     def lines(self, kind: str) -> dict[str, dict[str, str]]:
         """The lines of a kind in the published leaderboard, by detector."""
@@ -54,6 +54,11 @@ class Suite:
         """The line of the page's table that begins so."""
         (found,) = [line for line in self.page.splitlines() if line.startswith(f"| {start} |")]
         return found
+
+
+def section(heading: str) -> str:
+    """What docs/results.md has under a heading of the third rank."""
+    return re.split(r"\n##+ ", RESULTS.partition(f"### {heading}\n")[2])[0]
 
 
 def told(line: dict[str, str], score: str, decimals: int, sign: int = 1) -> str:
