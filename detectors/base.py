@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, TypeVar, final
 
 import numpy.typing as npt
 import torch
@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from detectors.meta import Configuration, Data, DetectorMeta, Form, Normalisation
+from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, plain_geometry
+
+Options = TypeVar("Options", bound=Data)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,12 @@ class Detector(nn.Module, ABC):
             # An AttributeError in here would be told of `configuration` itself.
             raise RuntimeError(f"{type(self).__name__}.__init__ has to begin with super().__init__(meta, form)")
         return self.meta.configurations[self.form]
+
+    @final
+    def options_of(self, architecture: type[Options]) -> Options:
+        """The options of the configuration's architecture as that model. InputError where one is unknown or impossible."""
+        where = f"detector {self.meta.name}, architecture for {self.form}"
+        return validated(architecture, self.configuration.architecture, where=where)
 
     @abstractmethod
     def taps(self) -> tuple[Tap, ...]:

@@ -38,7 +38,6 @@ from detectors.parts.matching import matched_pairs
 from detectors.parts.micro import micro_input, micro_recipe
 from detectors.parts.sampling import linear_sampling
 from detectors.parts.shares import shares_of
-from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far
 
 SAMPLES = 100
@@ -151,8 +150,7 @@ class BezierLaneNet(Detector):
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where the configuration's architecture has unknown or impossible options."""
         super().__init__(meta, form)
-        where = f"detector {meta.name}, architecture for {form}"
-        self.options = options = validated(Architecture, self.configuration.architecture, where=where)
+        self.options = options = self.options_of(Architecture)
         size = self.configuration.input
         self.frame = shares_of(size)
         self.backbone = build_backbone(meta.backbone, stages=options.stages)

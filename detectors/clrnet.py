@@ -55,7 +55,6 @@ from detectors.parts.line_iou import line_iou
 from detectors.parts.masks import mask_cross_entropy, slot_mask
 from detectors.parts.micro import TOPS, micro_input, micro_recipe
 from detectors.parts.pyramid import FeaturePyramid
-from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, apply_matrix, near_to_far, plain_geometry
 
 DEGREES = 180
@@ -143,8 +142,7 @@ class CLRNet(Detector):
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where the configuration's architecture has unknown or impossible options."""
         super().__init__(meta, form)
-        where = f"detector {meta.name}, architecture for {form}"
-        self.options = options = validated(self.architecture, self.configuration.architecture, where=where)
+        self.options = options = self.options_of(self.architecture)
         size = self.configuration.input
         self.rows = LaneRows(size.network, options.rows)
         self.backbone = build_backbone(meta.backbone)

@@ -44,7 +44,6 @@ from detectors.parts.lane_rows import EDGE, clipped
 from detectors.parts.lane_starts import ABSENT, drawn_around, last_of_each, radii_of, row_crossings
 from detectors.parts.micro import FRAMES, micro_input, micro_recipe
 from detectors.parts.self_attention import AttentivePyramid, normalised_convolution
-from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, apply_matrix, near_to_far, plain_geometry
 
 Floats = npt.NDArray[np.float64]
@@ -124,8 +123,7 @@ class CondLaneNet(Detector):
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where the configuration's architecture has unknown or impossible options."""
         super().__init__(meta, form)
-        where = f"detector {meta.name}, architecture for {form}"
-        self.options = options = validated(Architecture, self.configuration.architecture, where=where)
+        self.options = options = self.options_of(Architecture)
         size = self.configuration.input
         self.backbone = build_backbone(meta.backbone)
         levels = [tap for tap in self.taps() if tap.stride >= options.finest]

@@ -44,7 +44,6 @@ from detectors.parts.micro import FRAMES, micro_input, micro_recipe
 from detectors.parts.pyramid import added_downwards
 from detectors.parts.self_attention import SelfAttention
 from detectors.parts.shares import shares_of
-from harness.files.validation import validated
 from harness.lanes import Geometry, Lane
 
 WEIGHTS = {"keypoint": 1.0, "offset": 0.5, "error": 1.0, "aggregation": 0.2}
@@ -171,8 +170,7 @@ class GANet(Detector):
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where the configuration's architecture has unknown or impossible options."""
         super().__init__(meta, form)
-        where = f"detector {meta.name}, architecture for {form}"
-        self.options = options = validated(Architecture, self.configuration.architecture, where=where)
+        self.options = options = self.options_of(Architecture)
         size = self.configuration.input
         self.frame = shares_of(size)
         self.grid = size.network[0] // options.stride, size.network[1] // options.stride

@@ -39,7 +39,6 @@ from detectors.parts.lane_suppression import suppressed
 from detectors.parts.line_anchors import GRID, LineAnchors, line_anchors, published_anchors
 from detectors.parts.micro import micro_input, micro_recipe
 from detectors.parts.thin_resnet import ThinResNet
-from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
 
 FOCAL_GAMMA = 2.0
@@ -122,8 +121,7 @@ class LaneATT(Detector):
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where the configuration's architecture has unknown or impossible options."""
         super().__init__(meta, form)
-        where = f"detector {meta.name}, architecture for {form}"
-        self.options = validated(Architecture, self.configuration.architecture, where=where)
+        self.options = self.options_of(Architecture)
         options, size = self.options, self.configuration.input
         self.labels = LaneRows(size.network, options.rows)
         top, left, _, _ = size.crop

@@ -56,7 +56,6 @@ from detectors.parts.matching import matched_pairs
 from detectors.parts.micro import micro_input, micro_recipe
 from detectors.parts.row_wise import ABSENT, Anchors
 from detectors.parts.transformer import MultilayerPerceptron, Transformer, sine_positions
-from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
 
 WEIGHTS = {"lane": 3.0, "curve": 5.0, "far": 2.0, "near": 2.0}
@@ -127,8 +126,7 @@ class LSTR(Detector):
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where the configuration's architecture has unknown or impossible options."""
         super().__init__(meta, form)
-        where = f"detector {meta.name}, architecture for {form}"
-        self.options = options = validated(Architecture, self.configuration.architecture, where=where)
+        self.options = options = self.options_of(Architecture)
         self.frame = frame_of(self.configuration.input, options.rows)
         self.backbone = build_backbone(meta.backbone)
         last = self.taps()[-1]

@@ -34,7 +34,6 @@ from detectors.parts.efficientnet import EfficientStages
 from detectors.parts.lane_rows import clipped
 from detectors.parts.micro import FRAMES, micro_input, micro_recipe
 from detectors.parts.shares import shares_of
-from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far
 
 CURVE_WEIGHT = 300.0
@@ -79,8 +78,7 @@ class PolyLaneNet(Detector):
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where the configuration's architecture has unknown or impossible options."""
         super().__init__(meta, form)
-        where = f"detector {meta.name}, architecture for {form}"
-        self.options = options = validated(Architecture, self.configuration.architecture, where=where)
+        self.options = options = self.options_of(Architecture)
         self.frame = shares_of(self.configuration.input)
         self.backbone = build_backbone(meta.backbone)
         efficient = isinstance(self.backbone, EfficientStages)

@@ -44,7 +44,6 @@ from detectors.parts.row_wise import (
     shared_cells,
 )
 from detectors.parts.slots import LANES
-from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
 
 AUXILIARY_DEPTHS = (4, 3, 2)
@@ -173,8 +172,7 @@ class UFLD(Detector):
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where the configuration's architecture has unknown or impossible options."""
         super().__init__(meta, form)
-        where = f"detector {meta.name}, architecture for {form}"
-        self.options = validated(Architecture, self.configuration.architecture, where=where)
+        self.options = self.options_of(Architecture)
         options, size = self.options, self.configuration.input
         self.labels, self.places = label_anchors(size, options), decoding_anchors(size, options)
         self.backbone = build_backbone(meta.backbone)

@@ -49,7 +49,6 @@ from detectors.parts.row_wise import (
     shared_cells,
 )
 from detectors.parts.slots import LANES
-from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
 
 SMOOTHING = 0.05
@@ -133,8 +132,7 @@ class UFLDv2(Detector):
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where the configuration's architecture has unknown or impossible options."""
         super().__init__(meta, form)
-        where = f"detector {meta.name}, architecture for {form}"
-        self.options = validated(Architecture, self.configuration.architecture, where=where)
+        self.options = self.options_of(Architecture)
         self.families = anchors_of(self.configuration.input, self.options)
         self.backbone = build_backbone(meta.backbone)
         self.head = self._head()

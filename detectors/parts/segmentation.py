@@ -26,7 +26,6 @@ from detectors.base import Batch, Detector, Tap, normalise
 from detectors.meta import Data, DetectorMeta, Form, InputSize
 from detectors.parts.masks import slot_mask
 from detectors.parts.sampling import linear_sampling
-from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
 
 STRIDE = 8
@@ -80,8 +79,7 @@ class SegmentationDetector(Detector):
     def __init__(self, meta: DetectorMeta, form: Form, *, stages: int) -> None:
         """stages: of the backbone. Raises InputError where the configuration's architecture has unknown or impossible options."""
         super().__init__(meta, form)
-        where = f"detector {meta.name}, architecture for {form}"
-        self.options = validated(self.architecture, self.configuration.architecture, where=where)
+        self.options = self.options_of(self.architecture)
         size = self.configuration.input
         self.grid = (math.ceil(size.network[0] / STRIDE), math.ceil(size.network[1] / STRIDE))
         self.backbone = build_backbone(meta.backbone, stages=stages, output_stride=STRIDE)

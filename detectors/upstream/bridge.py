@@ -31,7 +31,6 @@ from detectors.upstream.isolation import running_on
 from detectors.upstream.reference import Polyline, Reference, UpstreamModel
 from detectors.upstream.repositories import REPOSITORIES
 from harness.errors import InputError
-from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, near_to_far
 
 NO_LICENCE = "none: runs from your own checkout only"
@@ -75,8 +74,7 @@ class Bridge(Detector):
     def __init__(self, meta: DetectorMeta, form: Form) -> None:
         """Raises InputError where there is no checkout, or another one, or its code needs a package that isn't installed."""
         super().__init__(meta, form)
-        where = f"detector {meta.name}, architecture for {form}"
-        validated(self.architecture, self.configuration.architecture, where=where)
+        self.options_of(self.architecture)
         checkout = known_checkout(self.reference.repository)
         try:
             built = self.build(checkout)
