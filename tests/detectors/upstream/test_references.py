@@ -45,11 +45,12 @@ def built(name: str, form: Any = None) -> tuple[Reference, Any]:
 
 def test_every_variant_with_a_reference_has_an_upstream_configuration_and_a_form_of_ours() -> None:
     for name in REFERENCES:
-        reference = reference_class(name)
+        reference, meta = reference_class(name), detector_meta(name)
+        repository = REPOSITORIES[reference.repository]
         assert name in TABLE
-        assert reference.repository in REPOSITORIES
+        assert (meta.upstream, meta.commit) == (repository.url, repository.commit), name
         assert reference.variants[name]
-        assert set(reference.variants[name]) <= set(detector_meta(name).configurations), name
+        assert set(reference.variants[name]) <= set(meta.configurations), name
 
 
 @pytest.mark.slow
