@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from harness.datasets.base import Frame
-from harness.datasets.culane import write_lines_file
 from harness.datasets.images import write_encoded
+from harness.datasets.lines import write_lines_file
 from harness.lanes import Lane
 from harness.metrics.canvas import IMAGE_SIZE, LANE_WIDTH
 from harness.metrics.counts import LADDER

@@ -17,9 +17,9 @@ from typing import Literal, Protocol
 import numpy as np
 
 from harness.datasets.base import Frame
-from harness.datasets.culane import label_name, write_lines_file
 from harness.datasets.images import read_size
 from harness.datasets.index import LabelIndex
+from harness.datasets.lines import label_name, write_lines_file
 from harness.datasets.rendering import SCENARIOS_FILE
 from harness.datasets.sizes import sizes_of
 from harness.datasets.tusimple import at_rows, write_labels

@@ -17,14 +17,12 @@ import numpy as np
 from harness.datasets.base import Frame, read_bytes
 from harness.datasets.images import read_size
 from harness.datasets.index import LabelIndex, cached_index, index_of, place_of, rebuilt_index, stat_signature
-from harness.datasets.lines import LABEL_ENDING, label_name, lines_text, parse_lines, write_lines_file
+from harness.datasets.lines import LABEL_ENDING, label_name, parse_lines
 from harness.datasets.predictions import read_predictions, write_predictions
 from harness.datasets.rendering import rendered_key
 from harness.errors import InputError, InputWarning, did_you_mean
 from harness.files.stored import sha256_of_json
 from harness.lanes import Lane, archived
-
-__all__ = ["CULane", "label_name", "lines_text", "read_list", "write_lines_file"]
 
 LISTS = {"train": ("train.txt", "train_gt.txt"), "val": ("val.txt", "val_gt.txt"), "test": ("test.txt",)}
 """Split -> the names that its list may have, in list/; the first that is there is read."""

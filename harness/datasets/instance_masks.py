@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from harness.datasets.culane import label_name
 from harness.datasets.images import read_image, whole_bytes, write_encoded
-from harness.datasets.lines import write_lines_file
+from harness.datasets.lines import label_name, write_lines_file
 from harness.errors import InputError
 from harness.files.whole import refuse_existing, whole_folder
 from harness.lanes import Lane, Part, apply_matrix, resize_matrix

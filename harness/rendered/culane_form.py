@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from harness.datasets.culane import write_lines_file
+from harness.datasets.lines import write_lines_file
 from harness.files.stored import write_text
 from harness.lanes import Lane
 from harness.rendered.clip import Clip

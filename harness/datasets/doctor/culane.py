@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.datasets.base import Frame, read_bytes
-from harness.datasets.culane import LISTS, CULane, label_name, read_list
+from harness.datasets.culane import LISTS, CULane, read_list
 from harness.datasets.doctor.contents import Contents, refused, unexamined
 from harness.datasets.doctor.findings import Finding, grouped
 from harness.datasets.doctor.layouts import Place
@@ -15,7 +15,7 @@ from harness.datasets.doctor.links import absent, broken_link, broken_links
 from harness.datasets.doctor.misnamed import IMAGE_ENDINGS, joined_lines, misnamed, missing_images
 from harness.datasets.doctor.sources import CULANE_DRIVERS, CULANE_MASKS, CULANE_PAGE, culane_source
 from harness.datasets.doctor.tree import archives, entries, files_below, mangled
-from harness.datasets.lines import LABEL_ENDING, parse_lines
+from harness.datasets.lines import LABEL_ENDING, label_name, parse_lines
 from harness.errors import InputError
 from harness.lanes import Points
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from harness.cli.main import main
 from harness.datasets import convert as conversion
 from harness.datasets.convert import convert, rows_of
-from harness.datasets.culane import CULane, label_name
+from harness.datasets.culane import CULane
 from harness.datasets.curvelanes import CurveLanes
 from harness.datasets.doctor.examine import examine
-from harness.datasets.lines import write_lines_file
+from harness.datasets.lines import label_name, write_lines_file
 from harness.datasets.tusimple import TuSimple, at_rows
 from harness.errors import InputError
 from harness.lanes import Lane

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from harness.datasets.base import open_dataset
-from harness.datasets.culane import CULane, label_name, read_list
-from harness.datasets.lines import write_lines_file
+from harness.datasets.culane import CULane, read_list
+from harness.datasets.lines import label_name, write_lines_file
 from harness.datasets.sizes import check_sizes
 from harness.lanes import Lane
 from tests.harness.datasets.refusals import refusal
