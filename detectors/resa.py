@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from detectors.meta import Augmentation, Configuration, DetectorMeta, Form, InputSize, Recipe
-from detectors.parts.micro import micro_input, micro_recipe
+from detectors.meta import Configuration, DetectorMeta, Form
 from detectors.parts.segmentation import SegmentationDetector, SegmentationOptions, channel_reduction
+from detectors.parts.segmentation_configurations import micros, on_culane, on_tusimple, published
 
 KERNEL = 9
 """Length of the aggregator's convolutions: conv_stride of ZJULearning/resa's configs."""
@@ -214,71 +214,16 @@ _PAPER = "Zheng et al.: RESA: Recurrent Feature-Shift Aggregator for Lane Detect
 _UPSTREAM = "https://github.com/voldemortX/pytorch-auto-drive"
 _COMMIT = "137e63a9e6c3cd2cfeb15e101808478d7b25ddbd"
 
-
-def _published(epochs: int, *, warmup_steps: int, learning_rate: float = 0.06, batch_size: int = 20) -> Recipe:
-    """What upstream's configs/lane_detection/resa share.
-
-    Their batch is a device's: 5 on each of four, for ResNet-101 2 on each of eight.
-    """
-    return Recipe(
-        optimizer="sgd",
-        learning_rate=learning_rate,
-        weight_decay=1e-4,
-        momentum=0.9,
-        schedule="poly",
-        power=0.9,
-        epochs=epochs,
-        warmup_steps=warmup_steps,
-        batch_size=batch_size,
-        augmentation=Augmentation(rotation=3),
-    )
-
-
-# CULane's masks are drawn 16 px wide in frames of 1640 (laneseg_label_w16), TuSimple's 15 px in frames of 1280.
-_CULANE = Configuration(
-    input=InputSize(frame=(590, 1640), crop=(0, 0, 590, 1640), network=(288, 800)),
-    weights="imagenet",
-    recipe=_published(epochs=12, warmup_steps=500),
-)
-_TUSIMPLE = Configuration(
-    input=InputSize(frame=(720, 1280), crop=(0, 0, 720, 1280), network=(360, 640)),
-    architecture={"slots": 6, "max_lanes": 5, "bottom_row": 710, "row_step": 10, "rows": 56},
-    weights="imagenet",
-    recipe=_published(epochs=50, warmup_steps=200),
-)
-_CULANE_101 = _CULANE.model_copy(
-    update={"recipe": _published(epochs=12, warmup_steps=600, learning_rate=0.048, batch_size=16)}
-)
-_TUSIMPLE_101 = _TUSIMPLE.model_copy(
-    update={"recipe": _published(epochs=50, warmup_steps=250, learning_rate=0.048, batch_size=16)}
-)
-_MICRO = Configuration(
-    input=micro_input("culane"),
-    architecture={
-        "channels": 16,
-        "iterations": 3,
-        "gain": 0.1,
-        "upsamplings": 1,
-        "existence_channels": 16,
-        "existence_hidden": 64,
-        "lane_width": 4,
-        "row_step": 10,
-        "rows": 33,
-        "blur": 5,
-    },
-    recipe=micro_recipe(learning_rate=1e-2, weight_decay=5e-2, steps=220, confidence_threshold=0.5),
-)
-_MICRO_TUSIMPLE = Configuration(
-    input=micro_input("tusimple"),
-    architecture={**_MICRO.architecture, "slots": 6, "max_lanes": 5, "bottom_row": 710, "rows": 51},
-    recipe=_MICRO.recipe,
-)
-_MICRO_LLAMAS = Configuration(
-    input=micro_input("llamas"),
-    architecture={**_MICRO.architecture, "bottom_row": 716, "rows": 42},
-    recipe=_MICRO.recipe,
-)
-_MICROS: dict[Form, Configuration] = {"culane": _MICRO, "tusimple": _MICRO_TUSIMPLE, "llamas": _MICRO_LLAMAS}
+# Upstream's batch is a device's: 5 on each of four, for ResNet-101 2 on each of eight.
+_BOTH: dict[Form, Configuration] = {
+    "culane": on_culane(published(0.06, 12, warmup_steps=500)),
+    "tusimple": on_tusimple(published(0.06, 50, warmup_steps=200)),
+}
+_BOTH_101: dict[Form, Configuration] = {
+    "culane": on_culane(published(0.048, 12, warmup_steps=600, batch_size=16)),
+    "tusimple": on_tusimple(published(0.048, 50, warmup_steps=250, batch_size=16)),
+}
+_MICRO = micros(iterations=3, gain=0.1, upsamplings=1, existence_channels=16)
 
 RESA.metas = {
     name: DetectorMeta(
@@ -293,10 +238,10 @@ RESA.metas = {
         configurations=configurations,
     )
     for name, backbone, configurations in (
-        ("resa_resnet18", "resnet18", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
-        ("resa_resnet34", "resnet34", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
-        ("resa_resnet101", "resnet101", {"culane": _CULANE_101, "tusimple": _TUSIMPLE_101}),
-        ("resa_micro", "resnet_micro", _MICROS),
-        ("resa_micro_2x", "resnet_micro_2x", _MICROS),
+        ("resa_resnet18", "resnet18", _BOTH),
+        ("resa_resnet34", "resnet34", _BOTH),
+        ("resa_resnet101", "resnet101", _BOTH_101),
+        ("resa_micro", "resnet_micro", _MICRO),
+        ("resa_micro_2x", "resnet_micro_2x", _MICRO),
     )
 }

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
-from detectors.meta import Augmentation, Configuration, DetectorMeta, Form, InputSize, Recipe
-from detectors.parts.micro import micro_input, micro_recipe
+from detectors.meta import DetectorMeta, Form
 from detectors.parts.sampling import linear_sampling
 from detectors.parts.segmentation import SegmentationDetector, SegmentationOptions, channel_reduction
+from detectors.parts.segmentation_configurations import micros, on_culane, on_llamas, on_tusimple, published
 
 KERNEL = 9
 """Length of the convolutions between slices: the paper's, and utils/models/common_models/plugins/spatial_conv.py."""
@@ -196,65 +196,12 @@ _UPSTREAM = "https://github.com/voldemortX/pytorch-auto-drive"
 _COMMIT = "137e63a9e6c3cd2cfeb15e101808478d7b25ddbd"
 
 
-def _published(learning_rate: float, epochs: int, *, warmup_steps: int = 200, batch_size: int = 20) -> Recipe:
-    """What upstream's configs/lane_detection/scnn share; they run on one device."""
-    return Recipe(
-        optimizer="sgd",
-        learning_rate=learning_rate,
-        weight_decay=1e-4,
-        momentum=0.9,
-        schedule="poly",
-        power=0.9,
-        epochs=epochs,
-        warmup_steps=warmup_steps,
-        batch_size=batch_size,
-        augmentation=Augmentation(rotation=3),
-    )
-
-
-# Masks are drawn 16 px wide in CULane's frames of 1640 (laneseg_label_w16), 15 px in TuSimple's of 1280; in LLAMAS's of 1276 by the
-# program that drew CULane's: all of them are 8 px in network pixels.
-_CULANE = Configuration(
-    input=InputSize(frame=(590, 1640), crop=(0, 0, 590, 1640), network=(288, 800)),
-    weights="imagenet",
-    recipe=_published(0.2, epochs=12),
-)
-_TUSIMPLE = Configuration(
-    input=InputSize(frame=(720, 1280), crop=(0, 0, 720, 1280), network=(360, 640)),
-    architecture={"slots": 6, "max_lanes": 5, "bottom_row": 710, "row_step": 10, "rows": 56},
-    weights="imagenet",
-    recipe=_published(0.2, epochs=50),
-)
-_LLAMAS = Configuration(
-    input=InputSize(frame=(717, 1276), crop=(0, 0, 717, 1276), network=(360, 640)),
-    architecture={"bottom_row": 716, "row_step": 1, "rows": 417},
-    weights="imagenet",
-    recipe=_published(0.1, epochs=18),
-)
-_CULANE_101 = _CULANE.model_copy(update={"recipe": _published(0.08, 12, warmup_steps=500, batch_size=8)})
-_TUSIMPLE_101 = _TUSIMPLE.model_copy(update={"recipe": _published(0.13, 50, warmup_steps=500, batch_size=8)})
-_MICRO = Configuration(
-    input=micro_input("culane"),
-    architecture={
-        "channels": 16,
-        "existence_hidden": 64,
-        "lane_width": 4,
-        "row_step": 10,
-        "rows": 33,
-        "blur": 5,
-    },
-    recipe=micro_recipe(learning_rate=1e-2, weight_decay=5e-2, steps=220, confidence_threshold=0.5),
-)
-_MICRO_TUSIMPLE = Configuration(
-    input=micro_input("tusimple"),
-    architecture={**_MICRO.architecture, "slots": 6, "max_lanes": 5, "bottom_row": 710, "rows": 51},
-    recipe=_MICRO.recipe,
-)
-_MICRO_LLAMAS = Configuration(
-    input=micro_input("llamas"),
-    architecture={**_MICRO.architecture, "bottom_row": 716, "rows": 42},
-    recipe=_MICRO.recipe,
-)
+# Upstream's trainings run on one device.
+_CULANE = on_culane(published(0.2, 12, warmup_steps=200))
+_TUSIMPLE = on_tusimple(published(0.2, 50, warmup_steps=200))
+_LLAMAS = on_llamas(published(0.1, 18, warmup_steps=200))
+_CULANE_101 = on_culane(published(0.08, 12, warmup_steps=500, batch_size=8))
+_TUSIMPLE_101 = on_tusimple(published(0.13, 50, warmup_steps=500, batch_size=8))
 
 SCNN.metas = {
     name: DetectorMeta(
@@ -272,10 +219,6 @@ SCNN.metas = {
         ("scnn_resnet18", "resnet18", {"culane": _CULANE, "tusimple": _TUSIMPLE}),
         ("scnn_resnet34", "resnet34", {"culane": _CULANE, "tusimple": _TUSIMPLE, "llamas": _LLAMAS}),
         ("scnn_resnet101", "resnet101", {"culane": _CULANE_101, "tusimple": _TUSIMPLE_101}),
-        (
-            "scnn_micro",
-            "resnet_micro",
-            {"culane": _MICRO, "tusimple": _MICRO_TUSIMPLE, "llamas": _MICRO_LLAMAS},
-        ),
+        ("scnn_micro", "resnet_micro", micros()),
     )
 }
