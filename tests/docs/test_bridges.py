@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from detectors.registry import UPSTREAM, bridge_class
-from harness.conformance.bridges import PAGE, measured_table, read_measured, read_stand_ins, repositories_table
+from harness.conformance.bridges import PAGE, read_measured
+from tests.docs.bridges_page import measured_table, read_stand_ins, repositories_table
 
 TEXT = PAGE.read_text(encoding="utf-8")
 

@@ -22,7 +22,6 @@ from detectors.upstream.bridge import Bridge
 from detectors.upstream.running import training_without_dropout
 from harness.cli.main import main
 from harness.conformance.bridges import PAGE as BRIDGES_PAGE
-from harness.conformance.bridges import bridges_by_class, read_stand_ins
 from harness.conformance.subject import Subject, subject_of
 from harness.inference.predict import Settings, predict
 from harness.lanes import Lane
@@ -31,6 +30,7 @@ from harness.parity.lanes import compared, point_distances
 from harness.training.determinism import seed_everything
 from harness.training.optimization import build_optimization
 from tests.checkouts import needs_checkouts
+from tests.docs.bridges_page import bridges_by_class, read_stand_ins
 
 SUITE = Path(__file__).parent / "bridged.yaml"
 

@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 from detectors.registry import UPSTREAM
-from harness.conformance.bridges import (
-    Measured,
-    bridges_by_class,
-    in_words,
-    measured_table,
-    read_measured,
-    read_stand_ins,
-    repositories_table,
-)
+from harness.conformance.bridges import Measured, in_words, read_measured
+from tests.docs.bridges_page import bridges_by_class, measured_table, read_stand_ins, repositories_table
 
 
 def test_what_was_measured_comes_back_from_a_page() -> None:
