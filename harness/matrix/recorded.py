@@ -127,14 +127,19 @@ def lacking_rows(expected: SuiteCells, there: Collection[str]) -> list[str]:
             continue
         identity = cells[0].identity
         row = f"{identity.detector}, {identity.method}{f' ({variant})' if variant else ''} on {identity.dataset}"
-        which = "any seed" if len(lacking) == len(cells) else f"seed{'s' if len(lacking) > 1 else ''} {listed(lacking)}"
-        lines.append(f"{row}: no record of {which} of {len(cells)}")
+        lines.append(f"{row}: {no_record(lacking, len(cells))}")
     return [*lines, *(f"tier {tier}: no record of any of its {len(cells)} cells" for tier, cells in untouched.items())]
 
 
 def recorded_names(expected: SuiteCells) -> set[str]:
     """The ids of the cells whose records are there, sound or not."""
     return {path.stem for path in record_paths(expected)}
+
+
+def no_record(seeds: list[int], count: int) -> str:
+    """What is said of a row that lacks the records of some seeds, ascending, of so many."""
+    which = "any seed" if len(seeds) == count else f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)}"
+    return f"no record of {which} of {count}"
 
 
 def listed(seeds: list[int]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.matrix.recorded import listed
+from harness.matrix.recorded import no_record
 from harness.publishing.expected import ExpectedSuite, clipped
 from harness.publishing.missing import MISSING_FILE, read_missing
 from harness.records.record import Record
@@ -41,9 +41,7 @@ def missing_rows(records: Sequence[Record], suite: ExpectedSuite) -> tuple[str, 
         for (dataset, method), seeds in rows.items():
             lacking = sorted(seed for seed in seeds if (detector, dataset, method, seed) not in done)
             if lacking:
-                plural = "s" if len(lacking) > 1 else ""
-                which = "any seed" if len(lacking) == len(seeds) else f"seed{plural} {listed(lacking)}"
-                lines.append(f"{plain(detector)}, {method} on {dataset}: no record of {which} of {len(seeds)}")
+                lines.append(f"{plain(detector)}, {method} on {dataset}: {no_record(lacking, len(seeds))}")
     return tuple(lines)
 
 
