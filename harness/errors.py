@@ -35,6 +35,11 @@ def telling_warnings(tell: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
+def why_unread(error: Exception) -> str:
+    """What was raised on a text that is none of its format, in one line."""
+    return "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+
+
 FEW, MANY = 5, 25
 """Names that a line of a message has at most, and from how many on it leaves some out."""
 

@@ -23,7 +23,7 @@ from harness.datasets.index import LabelIndex, cached_index, index_of_files, pla
 from harness.datasets.lines import COORDINATE_LIMIT, lines_text
 from harness.datasets.predictions import read_lines_files
 from harness.datasets.rendering import SCENARIOS_FILE, rendered_key, scenarios_of
-from harness.errors import InputError, did_you_mean
+from harness.errors import InputError, did_you_mean, why_unread
 from harness.files.stored import sha256_of_json
 from harness.lanes import Lane, Points, archived
 
@@ -86,8 +86,7 @@ def lane_rows(data: bytes, *, source: str) -> dict[str, npt.NDArray[np.float64]]
         rows = {name: _rows(_extended(markers, name), name) for name, markers in lanes.items()}
         return {name: rows[name] for name in LANES if name in rows}
     except (ValueError, RecursionError, OverflowError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise InputError(f"{source}: {reason}; restore the label from the dataset's source") from None
+        raise InputError(f"{source}: {why_unread(error)}; restore the label from the dataset's source") from None
 
 
 def _named_lanes(content: object) -> dict[str, list[Marker]]:

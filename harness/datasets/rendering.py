@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.datasets.base import read_bytes
-from harness.errors import InputError
+from harness.errors import InputError, why_unread
 
 RENDERING_FILE = "rendering.json"
 """What a rendered dataset has at its root; its "dataset_key" identifies the content."""
@@ -52,8 +52,9 @@ def read_scenarios(root: Path) -> dict[str, str]:
     try:
         found = json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise InputError(f"{path}: not JSON ({reason}); write one object, frame id to scenario, or delete it") from None
+        raise InputError(
+            f"{path}: not JSON ({why_unread(error)}); write one object, frame id to scenario, or delete it"
+        ) from None
     if not isinstance(found, dict):
         raise InputError(f"{path}: not an object; write frame id to scenario, or delete the file")
     for frame, scenario in found.items():

@@ -22,7 +22,7 @@ from harness.datasets.images import read_size
 from harness.datasets.index import LabelIndex, index_of
 from harness.datasets.lines import COORDINATE_LIMIT
 from harness.datasets.rendering import SCENARIOS_FILE, rendered_key, scenarios_of
-from harness.errors import InputError, did_you_mean
+from harness.errors import InputError, did_you_mean, why_unread
 from harness.files.stored import sha256_of_json, write_text
 from harness.lanes import Lane, Points, archived_points, near_to_far
 
@@ -128,8 +128,7 @@ def read_predictions(path: Path, rows_of: Mapping[str, Rows]) -> list[list[Lane]
                 )
             labelled = _labelled(entry | {"h_samples": rows_of[name].tolist()})
         except (ValueError, RecursionError, OverflowError) as error:
-            reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-            raise InputError(f"{path}:{number}: {reason}; predict again, one line an image") from None
+            raise InputError(f"{path}:{number}: {why_unread(error)}; predict again, one line an image") from None
         there = [xs >= 0 for xs in labelled.xs]
         found[name] = [
             Lane(near_to_far(np.stack([xs[seen], labelled.rows[seen]], axis=1)))
@@ -150,8 +149,9 @@ def read_labels(path: Path) -> list[Labelled]:
             # As text, and every key once: json would take a byte order mark, and of two values the last.
             labelled = _labelled(json.loads(line.decode(), object_pairs_hook=_unrepeated))
         except (ValueError, RecursionError, OverflowError) as error:
-            reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-            raise InputError(f"{path}:{number}: {reason}; restore the file from the dataset's source") from None
+            raise InputError(
+                f"{path}:{number}: {why_unread(error)}; restore the file from the dataset's source"
+            ) from None
         first = lines_of.setdefault(labelled.raw_file, number)
         if first != number:
             raise InputError(f"{path}:{number}: {labelled.raw_file} is already on line {first}; delete one of the two")

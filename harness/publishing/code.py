@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from harness.files.fingerprint import changed_files
 from harness.publishing.expected import ExpectedSuite, cell_of, clipped
+from harness.publishing.starts import pairs_of
 from harness.records.record import Evaluation, Record, Submission
 from harness.report.arms import arms_of
-from harness.report.rows import baselines_of
 from harness.report.text import counted
 
 NAMED = 3
@@ -66,12 +66,7 @@ def unlike_code(records: Sequence[Record]) -> Iterator[str]:
     Looked at are the files that both records name: a method's own are those of one arm alone.
     """
     arms, _ = arms_of(records)
-    baselines = {key: same[0] for key, same in baselines_of(arms).items() if len(same) == 1}
-    pairs: list[tuple[Record, Record]] = []
-    for arm in arms:
-        others = {} if arm.is_baseline or arm.pairs_with not in baselines else baselines[arm.pairs_with].records
-        of_seed = {record.identity.seed: record for record in others}
-        pairs += [(record, of_seed[seed]) for record in arm.records if (seed := record.identity.seed) in of_seed]
+    pairs = list(pairs_of(records))
     seeds = [(other, arm.records[0]) for arm in arms for other in arm.records[1:]]
     for what, couples in (("the arms of a pair", pairs), ("seeds of a row", seeds)):
         told = [f"{one.id} and {other.id} in {found}" for one, other in couples if (found := first_unlike(one, other))]

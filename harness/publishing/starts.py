@@ -24,7 +24,7 @@ def unlike_starts(folder: Path, records: Sequence[Record]) -> Iterator[str]:
     Looked at are pairs that one kind of CPU and one torch trained by a method that leaves the detector's first pass as it is. There the
     losses are equal to the last bit; unlike ones are those of other weights or other data, as where seeds were named anew.
     """
-    for record, other in pairs_of(records):
+    for record, other in alike_pairs(records):
         if why_not_comparable(record, other) is not None:
             continue
         try:
@@ -47,7 +47,7 @@ def unseen_starts(folder: Path, records: Sequence[Record]) -> list[str]:
     Whoever named seeds anew may have brought that about. Pairs of methods that change the first pass aren't meant: the suite fixes
     those.
     """
-    pairs = list(pairs_of(records))
+    pairs = alike_pairs(records)
     unseen = [(record, why) for record, other in pairs if (why := why_unseen(folder, record, other)) is not None]
     reasons = ", ".join(f"{count} {why}" for why, count in Counter(why for _, why in unseen).items())
     return (
@@ -61,21 +61,22 @@ def unseen_starts(folder: Path, records: Sequence[Record]) -> list[str]:
 
 
 def pairs_of(records: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
-    """Each record of a method whose first pass is its baseline's, with that of the baseline that it is paired with."""
+    """Each record of a method with that of its baseline of the same seed, where there is one baseline."""
     arms, _ = arms_of(records)
     baselines = {key: same[0] for key, same in baselines_of(arms).items() if len(same) == 1}
     for arm in arms:
-        if arm.is_baseline or arm.pairs_with not in baselines:
-            continue
-        others = {record.identity.seed: record for record in baselines[arm.pairs_with].records}
-        for record in arm.records:
-            other = others.get(record.identity.seed)
-            if (
-                other is not None
-                and why_not_paired(record, other) is None
-                and leaves_the_first_pass(record.identity.method_configuration)
-            ):
-                yield record, other
+        others = () if arm.is_baseline or arm.pairs_with not in baselines else baselines[arm.pairs_with].records
+        of_seed = {record.identity.seed: record for record in others}
+        yield from ((record, of_seed[seed]) for record in arm.records if (seed := record.identity.seed) in of_seed)
+
+
+def alike_pairs(records: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """The pairs whose difference is shown and whose method's first pass is its baseline's."""
+    return [
+        (record, other)
+        for record, other in pairs_of(records)
+        if why_not_paired(record, other) is None and leaves_the_first_pass(record.identity.method_configuration)
+    ]
 
 
 def why_unseen(folder: Path, record: Record, baseline: Record) -> str | None:
