@@ -9,11 +9,20 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from detectors.base import Batch, Detector, tap_module
+from detectors.meta import Form
+from detectors.registry import detector_class, detector_meta
 from harness.lanes import Geometry, Lane
 from tests.detectors.roads import FRAME, batch_of, crossing, noise, road
 
 Build = Callable[[int], Detector]
 """A detector from a seed."""
+
+
+def size_of(name: str, form: Form) -> tuple[int, int]:
+    """How many parameters a registered variant has, and how many entries its state dict."""
+    with torch.device("meta"):
+        detector = detector_class(name)(detector_meta(name), form)
+    return sum(parameter.numel() for parameter in detector.parameters()), len(detector.state_dict())
 
 
 def assert_taps(detector: Detector) -> None:

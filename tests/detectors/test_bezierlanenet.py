@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from detectors.base import stack_targets, tap_module
 from detectors.bezierlanenet import IGNORED, BezierLaneNet, MirrorFusion
 from detectors.meta import Form
-from detectors.registry import TABLE, detector_meta
 from harness.errors import InputError
 from harness.lanes import Lane
 from tests.detectors.promises import (
     assert_alike_in_any_batch,
     assert_one_seed_gives_one_detector,
     finite_terms,
+    size_of,
     unmoved,
 )
 from tests.detectors.roads import FRAME, HOSTILE, batch_of, distance, hostile_lanes, noise, road, turned, variant
@@ -57,16 +57,7 @@ def fitted_outputs(targets: dict[str, torch.Tensor], columns: int = COLUMNS) -> 
     ],
 )
 def test_published_variants_have_the_published_size(name: str, form: Form, parameters: int, entries: int) -> None:
-    with torch.device("meta"):
-        detector = BezierLaneNet(detector_meta(name), form)
-    assert sum(parameter.numel() for parameter in detector.parameters()) == parameters
-    assert len(detector.state_dict()) == entries
-
-
-def test_the_registered_variants_are_those_of_the_file() -> None:
-    assert {name for name, where in TABLE.items() if where.startswith("detectors.bezierlanenet:")} == set(
-        BezierLaneNet.metas
-    )
+    assert size_of(name, form) == (parameters, entries)
 
 
 @pytest.mark.parametrize(("options", "message"), [({"windows": 3}, "did you mean 'window'"), ({"window": 4}, "window")])

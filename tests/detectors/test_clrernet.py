@@ -17,7 +17,7 @@ from detectors.clrnet import CLRNet
 from detectors.parts.cross_layer import initial_priors, sampled_rows
 from detectors.parts.dynamic_assignment import LENGTH, PRESENT, START_X, START_Y, THETA, XS, present_lanes
 from detectors.parts.line_iou import LONGEST_STEP, lane_iou, lane_radii
-from detectors.registry import TABLE, detector_meta
+from detectors.registry import detector_meta
 from harness.lanes import Lane
 from tests.detectors.promises import unmoved
 from tests.detectors.roads import FRAME, batch_of
@@ -53,10 +53,6 @@ def outputs_of(lanes: Tensor, logit: float = 5.0) -> dict[str, Tensor]:
     found[:, LENGTH] /= 35
     found[:, XS] /= 319
     return {"lanes": found[None, None]}
-
-
-def test_the_registered_variants_are_those_of_the_file() -> None:
-    assert {name for name in TABLE if name.startswith("clrernet")} == set(CLRerNet.metas)
 
 
 def test_published_variants_have_the_published_number_of_parameters_and_recipe() -> None:

@@ -12,10 +12,10 @@ import torch
 
 from detectors.checkpoints import import_checkpoint
 from detectors.clrnet import CLRNet
-from detectors.registry import TABLE, detector_meta
+from detectors.registry import detector_meta
 from harness.errors import InputError
 from tests.checkouts import checkout_of
-from tests.detectors.promises import assert_alike_in_any_batch, assert_one_seed_gives_one_detector, assert_taps
+from tests.detectors.promises import assert_alike_in_any_batch, assert_one_seed_gives_one_detector, assert_taps, size_of
 from tests.detectors.roads import FRAME, batch_of, noise, road
 from tests.detectors.small.clrnet import MICRO, build
 
@@ -41,14 +41,7 @@ def test_published_recipes_move_the_view_as_upstreams_pipelines_do() -> None:
 def test_published_variants_have_the_published_number_of_parameters(
     name: str, form: Any, parameters: int, tensors: int
 ) -> None:
-    with torch.device("meta"):
-        detector = CLRNet(detector_meta(name), form)
-    assert sum(parameter.numel() for parameter in detector.parameters()) == parameters
-    assert len(detector.state_dict()) == tensors
-
-
-def test_the_registered_variants_are_those_of_the_file() -> None:
-    assert {name for name, where in TABLE.items() if where.startswith("detectors.clrnet:")} == set(CLRNet.metas)
+    assert size_of(name, form) == (parameters, tensors)
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ from detectors import ganet
 from detectors.base import stack_targets
 from detectors.ganet import Aggregation, Architecture, GANet
 from detectors.meta import Form
-from detectors.registry import TABLE, detector_meta
 from harness.errors import InputError
 from harness.lanes import Lane
 from tests.detectors.promises import (
     assert_alike_in_any_batch,
     assert_one_seed_gives_one_detector,
     finite_terms,
+    size_of,
     unmoved,
 )
 from tests.detectors.roads import FRAME, HOSTILE, batch_of, distance, hostile_lanes, noise, road, turned, variant
@@ -84,14 +84,7 @@ def test_published_recipes_move_the_view_as_upstreams_pipelines_do() -> None:
     ],
 )
 def test_published_variants_have_the_published_size(name: str, form: Form, parameters: int, entries: int) -> None:
-    with torch.device("meta"):
-        detector = GANet(detector_meta(name), form)
-    assert sum(parameter.numel() for parameter in detector.parameters()) == parameters
-    assert len(detector.state_dict()) == entries
-
-
-def test_the_registered_variants_are_those_of_the_file() -> None:
-    assert {name for name, where in TABLE.items() if where.startswith("detectors.ganet:")} == set(GANet.metas)
+    assert size_of(name, form) == (parameters, entries)
 
 
 @pytest.mark.parametrize(

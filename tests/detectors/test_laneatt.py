@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from detectors.laneatt import LaneATT
 from detectors.meta import Form
-from detectors.registry import TABLE, detector_meta
 from harness.errors import InputError
 from tests.checkouts import checkout_of
-from tests.detectors.promises import assert_taps
+from tests.detectors.promises import assert_taps, size_of
 from tests.detectors.roads import noise
 from tests.detectors.small.laneatt import DETECTOR, build
 
@@ -34,14 +32,7 @@ from tests.detectors.small.laneatt import DETECTOR, build
 def test_published_variants_have_the_published_number_of_parameters(
     name: str, form: Form, parameters: int, entries: int
 ) -> None:
-    with torch.device("meta"):
-        detector = LaneATT(detector_meta(name), form)
-    assert sum(parameter.numel() for parameter in detector.parameters()) == parameters
-    assert len(detector.state_dict()) == entries
-
-
-def test_the_registered_variants_are_those_of_the_file() -> None:
-    assert {name for name, where in TABLE.items() if where.startswith("detectors.laneatt:")} == set(LaneATT.metas)
+    assert size_of(name, form) == (parameters, entries)
 
 
 @pytest.mark.parametrize(

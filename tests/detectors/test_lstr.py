@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detectors.lstr import LSTR, curve_places
-from detectors.registry import TABLE, detector_meta
+from detectors.registry import detector_meta
 from harness.errors import InputError
 from tests.detectors.promises import (
     assert_alike_in_any_batch,
@@ -16,6 +16,7 @@ from tests.detectors.promises import (
     assert_restored_strictly,
     assert_taps,
     learned_by_heart,
+    size_of,
 )
 from tests.detectors.roads import noise, variant
 from tests.detectors.small.lstr import MICRO, build
@@ -33,14 +34,7 @@ from tests.detectors.small.lstr import MICRO, build
     ],
 )
 def test_published_variants_have_the_published_parameters(name: str, form: Any, parameters: int, entries: int) -> None:
-    with torch.device("meta"):
-        detector = LSTR(detector_meta(name), form)
-    assert sum(parameter.numel() for parameter in detector.parameters()) == parameters
-    assert len(detector.state_dict()) == entries
-
-
-def test_the_registered_variants_are_those_of_the_file() -> None:
-    assert {name for name, where in TABLE.items() if where.startswith("detectors.lstr:")} == set(LSTR.metas)
+    assert size_of(name, form) == (parameters, entries)
 
 
 def test_impossible_architectures_are_refused_by_name() -> None:

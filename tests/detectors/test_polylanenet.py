@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from detectors.base import normalise, stack_targets
 from detectors.meta import Form
-from detectors.polylanenet import ABSENT, PolyLaneNet, PolyLaneNetB0, PolyLaneNetB1
-from detectors.registry import TABLE, detector_class, detector_meta
+from detectors.polylanenet import ABSENT, PolyLaneNet, PolyLaneNetB0
+from detectors.registry import detector_meta
 from harness.errors import InputError
 from harness.lanes import Lane
 from tests.detectors.promises import (
@@ -20,6 +20,7 @@ from tests.detectors.promises import (
     assert_one_seed_gives_one_detector,
     assert_taps,
     finite_terms,
+    size_of,
 )
 from tests.detectors.roads import FRAME, HOSTILE, batch_of, crossing, hostile_lanes, noise, road, turned, variant
 
@@ -62,16 +63,7 @@ def fitted_outputs(targets: dict[str, torch.Tensor]) -> torch.Tensor:
     ],
 )
 def test_published_variants_have_the_published_size(name: str, parameters: int, entries: int) -> None:
-    with torch.device("meta"):
-        detector = detector_class(name)(detector_meta(name), "tusimple")
-    assert sum(parameter.numel() for parameter in detector.parameters()) == parameters
-    assert len(detector.state_dict()) == entries
-
-
-def test_the_registered_variants_are_those_of_the_file() -> None:
-    for build_it in (PolyLaneNet, PolyLaneNetB0, PolyLaneNetB1):
-        where = f"detectors.polylanenet:{build_it.__name__}"
-        assert {name for name, place in TABLE.items() if place == where} == set(build_it.metas)
+    assert size_of(name, "tusimple") == (parameters, entries)
 
 
 def test_published_images_have_opencvs_channel_order_and_imagenets_numbers() -> None:

@@ -71,6 +71,12 @@ def test_every_name_of_the_table_leads_to_its_own_variant(name: str) -> None:
     assert found.detector is detector_class(name)
 
 
+@pytest.mark.parametrize("place", dict.fromkeys(TABLE.values()))
+def test_the_table_has_every_variant_of_a_class(place: str) -> None:
+    names = {name for name, where in TABLE.items() if where == place}
+    assert set(detector_class(min(names)).metas) == names
+
+
 def test_listing_names_imports_no_adapter_and_no_torch() -> None:
     code = "import sys; from detectors.registry import *; detector_names(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0

@@ -11,7 +11,7 @@ from torch import nn
 
 from detectors.base import stack_targets
 from detectors.checkpoints import renamed
-from detectors.registry import TABLE, detector_meta
+from detectors.registry import detector_meta
 from detectors.scnn import SCNN, MessagePassing
 from detectors.upstream.pytorch_auto_drive import isolated
 from harness.errors import InputError
@@ -22,6 +22,7 @@ from tests.detectors.promises import (
     assert_one_seed_gives_one_detector,
     assert_taps,
     finite_terms,
+    size_of,
     unmoved,
 )
 from tests.detectors.roads import FRAME, HOSTILE, batch_of, hostile_lanes, noise, road
@@ -45,13 +46,7 @@ def build(name: str = "scnn_micro", form: Any = "culane", seed: int = 0) -> SCNN
     ],
 )
 def test_published_variants_have_the_published_number_of_parameters(name: str, form: Any, parameters: int) -> None:
-    with torch.device("meta"):
-        detector = SCNN(detector_meta(name), form)
-    assert sum(parameter.numel() for parameter in detector.parameters()) == parameters
-
-
-def test_the_registered_variants_are_those_of_the_file() -> None:
-    assert {name for name, where in TABLE.items() if where.startswith("detectors.scnn:")} == set(SCNN.metas)
+    assert size_of(name, form)[0] == parameters
 
 
 def test_the_published_backbone_is_dilated_where_upstream_dilates_it() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from detectors.checkpoints import import_checkpoint
-from detectors.registry import TABLE, detector_meta
+from detectors.registry import detector_meta
 from detectors.ufld import UFLD
 from harness.errors import InputError
 from tests.detectors.promises import assert_alike_in_any_batch, assert_taps, learned_by_heart
@@ -43,10 +43,6 @@ def test_without_the_auxiliary_head_the_number_is_that_of_upstreams_tests() -> N
     detector = published("ufld_resnet18", "culane")
     detector.auxiliary = None
     assert sum(parameter.numel() for parameter in detector.parameters()) == 44_522_192
-
-
-def test_the_registered_variants_are_those_of_the_file() -> None:
-    assert {name for name, where in TABLE.items() if where.startswith("detectors.ufld:")} == set(UFLD.metas)
 
 
 @pytest.mark.parametrize(
