@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,63 +22,25 @@ from harness.errors import InputError
 from harness.processes.progress import Event
 from harness.records.record import Record, read_records
 from tests.harness.engines.notes import Notes
+from tests.harness.tiny import TINY, command, outcome, suite_folder
 
-SUITE = """
-title: Tiny
-datasets:
-  roads:
-    rendered:
-      seed: 7
-      difficulty: 0.2
-      width: 820
-      height: 295
-      splits: {train: {frames: 18, frames_per_clip: 2}, test: {frames: 18, frames_per_clip: 2}}
-oracles:
-  small:
-    dataset: roads
-    configuration: {name: "mim:resnet_micro", steps: 4, batch_size: 4, image_size: [64, 160], recalibration_batches: 1}
-detectors:
-  ufldv2_micro:
-    recipe: {steps: 150, batch_size: 2}
-methods:
-  baseline:
-  samiro: {oracle: small}
-training: {threads: 1, device: cpu, checkpoint_seconds: 0.1}
-throughput: lane-latency/1-short
-resources: {hours: 1}
-"""
+SUITE = (
+    TINY.replace("{steps: 6, batch_size: 4}", "{steps: 150, batch_size: 2}").replace(
+        "device: cpu}", "device: cpu, checkpoint_seconds: 0.1}"
+    )
+    + "resources: {hours: 1}\n"
+)
 SETUP = Path(__file__).resolve().parents[2] / "one_node_slurm.sh"
 
 pytestmark = pytest.mark.slow
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "harness.cli.main", *words]
 
 
 def said_by(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=folder, text=True, capture_output=True, timeout=900)
 
 
-def suite_folder(folder: Path) -> Path:
-    return folder / "results/local/tiny"
-
-
 def records(folder: Path) -> dict[str, Record]:
     return {record.identity.method: record for record in read_records(suite_folder(folder) / "records")}
-
-
-def results(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Checkpoint, predictions and scores of each cell."""
-    return {
-        method: (
-            record.checkpoint_sha256,
-            record.evaluations[0].predictions_sha256,
-            record.evaluations[0].total,
-            record.training.final_losses,
-        )
-        for method, record in records(folder).items()
-    }
 
 
 def until(happens: Callable[[], object], process: subprocess.Popen[str], what: str, seconds: float = 300) -> None:
@@ -164,7 +125,7 @@ def test_slurm_jobs_that_are_told_to_stop_and_then_pre_empted_go_on_from_their_c
     told = [cell["job"] for cell in status["cells"]]
     assert status["running"]
     assert any(job.startswith(f"slurm {next(iter(states.values())).id}: RUNNING on ") for job in told), told
-    assert results(folder) == results(undisturbed)
+    assert outcome(folder) == outcome(undisturbed)
     # Pre-empted before its next checkpoint, a training goes on from the one before, and counts once.
     assert max(record.training.resumed for record in records(folder).values()) >= 1
     assert read_states(states_file(suite_folder(folder))) == {}
@@ -262,4 +223,4 @@ def test_ray_on_this_machine_gives_the_same_results_also_from_the_folder_of_anot
     python, *words = command("bench", "tiny.yaml", "--engine", "ray")
     run = said_by([python, "-P", *words], folder)  # as the program samiro-bench is started
     assert run.returncode == 0, run.stdout + run.stderr
-    assert results(folder) == results(undisturbed)
+    assert outcome(folder) == outcome(undisturbed)
