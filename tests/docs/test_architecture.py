@@ -7,6 +7,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from types import FrameType
@@ -111,6 +112,7 @@ def test_a_frame_goes_the_way_that_the_page_describes(calls: list[tuple[str, str
     assert not early
 
 
+@cache
 def rooms() -> dict[str, set[str]]:
     """Room (a package or module right below harness, or detectors as one) -> the rooms that it imports when it runs."""
     found: dict[str, set[str]] = defaultdict(set)
