@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.prediction.labelled import LabelledFolder, Scored
 from harness.records.counts import THRESHOLDS, OverlapScores
-from harness.report.cells import Table
+from harness.report.table import Table
 from harness.report.tables import table_text
 from harness.report.text import counted, csv_text, markdown, points
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from harness.report.cells import Table, difference_text, figure_texts, method_text, score_text
+from harness.report.cells import difference_text, figure_texts, method_text, score_text
 from harness.report.leaderboard import Leaderboard
 from harness.report.robustness import Robustness
 from harness.report.rows import Gain, Row
 from harness.report.section_text import title_of, unpaired_notes, unranked_notes
+from harness.report.table import Table
 from harness.report.text import points
 from harness.report.transfer import Transfer, transfer_of
 

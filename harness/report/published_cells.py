@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from harness.report.beside import PublishedRow
-from harness.report.cells import Table, count_decimals, method_text, score_text
+from harness.report.cells import count_decimals, method_text, score_text
 from harness.report.columns import Column
 from harness.report.leaderboard import Section
+from harness.report.table import Table
 from harness.report.text import counted, number
 
 

@@ -11,23 +11,23 @@ from collections.abc import Iterable, Sequence
 
 from harness.report.beyond_cells import HOW_TO_READ_TRANSFER, robustness_notes, robustness_table, transfer_tables
 from harness.report.cells import (
-    Table,
-    chunks,
     contrast_table,
     detectable_text,
     difference_text,
     gain_table,
-    inference_tables,
-    marked_timing_cells,
     method_text,
-    own_timing_tables,
     score_text,
     summary_table,
-    timing_tables,
-    training_tables,
     variant_table,
 )
 from harness.report.columns import LOWER_IS_BETTER, OVERLAP, Column
+from harness.report.cost_cells import (
+    inference_tables,
+    marked_timing_cells,
+    own_timing_tables,
+    timing_tables,
+    training_tables,
+)
 from harness.report.how_to_read import (
     HOW_TO_READ_CONTRASTS,
     HOW_TO_READ_INFERENCE,
@@ -45,6 +45,7 @@ from harness.report.leaderboard import Leaderboard, Section, Timings
 from harness.report.published_cells import published_note, published_notes, published_text
 from harness.report.rows import Difference, Gain, Row
 from harness.report.section_text import section_notes, section_text, section_title
+from harness.report.table import Table, chunks
 from harness.report.text import latex, points
 
 HEAD = r"""% Made by samiro-bench from records and counts: `samiro-bench leaderboard` writes it anew.

@@ -15,19 +15,8 @@ from harness.report.beyond_cells import (
     robustness_table,
     transfer_tables,
 )
-from harness.report.cells import (
-    Table,
-    contrast_table,
-    gain_table,
-    inference_tables,
-    own_timing_tables,
-    score_table,
-    summary_table,
-    timing_tables,
-    training_tables,
-    unscored_table,
-    variant_table,
-)
+from harness.report.cells import contrast_table, gain_table, score_table, summary_table, unscored_table, variant_table
+from harness.report.cost_cells import inference_tables, own_timing_tables, timing_tables, training_tables
 from harness.report.how_to_read import (
     HOW_TO_READ_CONTRASTS,
     HOW_TO_READ_INFERENCE,
@@ -45,6 +34,7 @@ from harness.report.how_to_read import (
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.published_cells import published_notes, published_table
 from harness.report.section_text import section_notes, section_text, section_title
+from harness.report.table import Table
 from harness.report.table_csv import to_csv
 from harness.report.table_latex import to_latex
 from harness.report.text import markdown

@@ -12,9 +12,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.report.beyond_cells import robustness_table, transfer_tables
-from harness.report.cells import DOUBTFUL, Table, chunks, contrast_table, score_table, variant_table
+from harness.report.cells import contrast_table, score_table, variant_table
+from harness.report.cost_cells import DOUBTFUL
 from harness.report.leaderboard import Leaderboard
 from harness.report.section_text import lost_to_holm_notes, section_title, time_notes, tries_notes, unranked_notes
+from harness.report.table import Table, chunks
 from harness.report.text import one_line
 
 STYLES = {"better": "green", "worse": "red", "not separated": "yellow"}

@@ -24,18 +24,15 @@ from harness.report.beyond_cells import (
     transfer_tables,
 )
 from harness.report.cells import (
-    Table,
     contrast_table,
     detectable_text,
     gain_table,
-    inference_tables,
-    own_timing_tables,
     summary_table,
-    training_tables,
     unscored_table,
     variant_table,
 )
-from harness.report.cells import timing_tables as latency_tables
+from harness.report.cost_cells import inference_tables, own_timing_tables, training_tables
+from harness.report.cost_cells import timing_tables as latency_tables
 from harness.report.how_to_read import (
     HOW_TO_READ_CONTRASTS,
     HOW_TO_READ_INFERENCE,
@@ -69,6 +66,7 @@ from harness.report.site.plots import (
     strips_of,
 )
 from harness.report.site.rows import RowView, further_places, rows_of, scenario_places
+from harness.report.table import Table
 from harness.report.text import one_line
 
 HERE = Path(__file__).parent

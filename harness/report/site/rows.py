@@ -10,8 +10,9 @@ from harness.records.counts import f1_score
 from harness.records.record import Evaluation, Record
 from harness.report.arms import Arm
 from harness.report.badge import VERDICTS
-from harness.report.cells import count_decimals, difference_text, marked_timing_cells, method_text, score_text
+from harness.report.cells import count_decimals, difference_text, method_text, score_text
 from harness.report.columns import LOWER_IS_BETTER, Column
+from harness.report.cost_cells import marked_timing_cells
 from harness.report.costs import Timing
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Difference, Gain, Row, Score

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from harness.records.timings import BatchPoint, InferenceCost, Latency, OwnTiming, StepCost
-from harness.report.cells import (
+from harness.report.cost_cells import (
     MEASURED_IN_FULL,
-    Table,
     inference_tables,
     own_timing_tables,
     timing_tables,
@@ -20,6 +19,7 @@ from harness.report.cells import (
 )
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.site.page import to_page
+from harness.report.table import Table
 from harness.report.table_csv import to_csv
 from harness.report.tables import to_markdown
 
