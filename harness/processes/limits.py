@@ -1,6 +1,7 @@
 """How much of the machine this process may use: a container or a batch system may give it less than the machine has.
 
 They hold processes to their share by control groups (cgroups(7)), of which the machine's own counts of cores and bytes know nothing.
+Slurm without them only says what a job was given.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ MOUNT_LINE = re.compile(r"^\d+ \d+ \S+ (\S+) (\S+) .*?- (cgroup2?) \S* (.*)$", r
 def available_cores() -> int:
     """The CPU cores that this process may use, at least 1: those that it is bound to, or as many as its quota of CPU time is worth.
 
+    In a job of Slurm no more than were given to it on this node, which it isn't held to everywhere.
+
     A share of a core counts for none beside whole ones: 2.5 are 2.
     """
     quotas = [quota for folder in control_groups("cpu") if (quota := quota_of(folder)) is not None]
-    return max(1, int(min([bound_cores(), *quotas])))
+    given = os.environ.get("SLURM_CPUS_ON_NODE", "")
+    return max(1, int(min([bound_cores(), *quotas, *([int(given)] if given.isdecimal() else [])])))
 
 
 def hold_threads() -> None:

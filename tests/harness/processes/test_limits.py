@@ -145,6 +145,15 @@ def test_a_limit_that_cannot_be_read_is_none(odd: str, tmp_path: Path, monkeypat
     assert (available_cores(), available_memory()) == (64, machine)
 
 
+@pytest.mark.parametrize(("given", "cores"), [("3", 3), ("128", 64), ("", 64), ("3(x2)", 64)])
+def test_a_job_of_slurm_has_the_cores_that_it_was_given_also_where_it_is_bound_to_none(
+    given: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up(tmp_path, monkeypatch, groups="0::/\n", mounts=SECOND, files={})
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", given)
+    assert available_cores() == cores
+
+
 def test_a_system_without_groups_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PROCESS", tmp_path / "nowhere")
     assert available_cores() == len(os.sched_getaffinity(0))
