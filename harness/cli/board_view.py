@@ -13,13 +13,14 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from harness.processes.progress import WAITS
 from harness.report.text import counted
 from harness.watching.board import Board, JobView
 from harness.watching.events import now, seconds_between
 from harness.watching.forecast import Forecast, duration, forecast, left_of_phase, told
 
 SHOWN = 24
-"""Running jobs that have a line of their own."""
+"""Jobs that have a line of their own: those that run, then those that say what they wait for."""
 
 FORECAST_SECONDS = 3.0
 """How often the forecast is made anew: with 10,000 cells it takes some 50 ms."""
@@ -52,6 +53,7 @@ class BoardView:
         self.board = board
         self.spinner = Spinner("dots")
         self._forecast: tuple[float, Forecast | None] = (-FORECAST_SECONDS, None)
+        self._waiting: list[str] = []
 
     def __rich__(self) -> RenderableType:
         board, moment = self.board(), now()
@@ -59,17 +61,22 @@ class BoardView:
         if time.monotonic() - made >= FORECAST_SECONDS:
             found = whole_forecast(board, moment)
             self._forecast = (time.monotonic(), found)
+            jobs = list(board.jobs.values())
+            self._waiting = [job.name for job in jobs if job.state == "queued" and job.phase == WAITS]
         head = Text.assemble((f"{self.title}: ", "bold"), summary(board, found))
         running = board.running
         table = Table.grid(padding=(0, 1))
         for job in running[:SHOWN]:
             table.add_row(self.spinner, *row(job, moment))
+        for job in map(board.jobs.__getitem__, self._waiting[: max(0, SHOWN - len(running))]):
+            if job.state == "queued":
+                table.add_row("", *row(job, moment))
         more = [Text(f"and {len(running) - SHOWN} more run")] if len(running) > SHOWN else []
         return Group(head, table, *more)
 
 
 def row(job: JobView, moment: datetime) -> tuple[RenderableType, ...]:
-    """A running job's line: name, phase, how far, a word, for how long, and the time left of its phase."""
+    """A job's line: name, phase, how far, a word, for how long, and the time left of its phase."""
     bar = ProgressBar(total=job.total or None, completed=job.step, width=16, pulse=not job.total)
     elapsed = "" if job.started is None else duration(seconds_between(job.started, moment))
     left = left_of_phase(job, moment)

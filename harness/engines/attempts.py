@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from harness.engines.base import Job, Listener, Outcome
-from harness.processes.progress import Event
+from harness.processes.progress import WAITS, Event
 
 BACK_OFF_SECONDS = (1.0, 10.0, 60.0, 300.0)
 """The pause before each attempt after the first: what a killed process, a full disk or a mount that is back in minutes needs."""
@@ -49,7 +49,7 @@ class Attempts:
         self.counts[outcome.job] = count + 1
         self.until[outcome.job] = time.monotonic() + pause
         note = f"{outcome.message}; starts again in {pause:g} s ({count + 1} of {len(self.pauses)} times)"
-        self.listener.event(Event(outcome.job, "waits", note=note))
+        self.listener.event(Event(outcome.job, WAITS, note=note))
         return True
 
     def final(self, outcome: Outcome) -> None:

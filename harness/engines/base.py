@@ -71,7 +71,7 @@ class Listener(Protocol):
     """Whoever shows what goes on."""
 
     def started(self, job: Job) -> None:
-        """A job has a process now, or a place in a scheduler's queue."""
+        """A job has a process now, or is handed to a scheduler, in whose queue it may wait (`harness.processes.progress.WAITS`)."""
 
     def event(self, event: Event) -> None:
         """News of a running job."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import signal
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,7 +22,7 @@ from harness.engines.states import JobState, read_states, states_file, write_sta
 from harness.engines.worker_process import not_started, outcome_of
 from harness.errors import InputError, InputWarning
 from harness.processes.faults import FaultKind, InfrastructureError, fault_of
-from harness.processes.progress import Event, stopping
+from harness.processes.progress import WAITS, Event, stopping
 
 SILENCE_SECONDS = 30.0
 """How long a job may be silent that its scheduler has ended or doesn't know: files take a while to show on another machine."""
@@ -31,12 +32,14 @@ SILENCE_SECONDS = 30.0
 class SchedulerState:
     """What a scheduler says of a job, in its own words; no text is no news. `over`: as it is, the job won't start (again).
 
-    decided: it is over because somebody, or a limit of the scheduler's, ended it, and not because something broke.
+    decided: it is over because somebody, or a limit of the scheduler's, ended it, and not because something broke. waits: whether it
+    has no machine (any more); None where the scheduler doesn't say.
     """
 
     text: str
     over: bool
     decided: bool = False
+    waits: bool | None = None
 
 
 class Scheduler(Protocol):
@@ -46,8 +49,11 @@ class Scheduler(Protocol):
     survives: bool
     """Whether jobs go on when the process that submitted them is gone."""
 
-    def submit(self, jobs: Sequence[SpooledJob]) -> list[str]:
-        """Queue jobs; their ids in the same order. InfrastructureError, and none queued, where it can't be reached now."""
+    def submit(self, jobs: Sequence[SpooledJob]) -> Iterable[Mapping[str, str]]:
+        """Queue jobs, some at a time; gives the ids of these by their names as soon as they are queued.
+
+        InfrastructureError where it can't be reached now: what wasn't given before isn't queued.
+        """
 
     def states(self, ids: Collection[str]) -> dict[str, SchedulerState]:
         """What it says of jobs; it may have forgotten those that ended, and then leaves them out."""
@@ -58,15 +64,21 @@ class Scheduler(Protocol):
 
 @dataclass
 class Submitted:
-    """A job in the scheduler's hands. `last`: its worker's latest news; `ending`, `code`: what it said of its end, and how it ended."""
+    """A job in the scheduler's hands. begun: when it was first heard of as running. `last`: its worker's latest news.
+
+    waits: whether it has no machine, as far as is known. told: the last state that was passed on. `ending`, `code`: what it said of its
+    end, and how it ended.
+    """
 
     job: Job
     id: str
     news: News
     log: Path
-    since: float = field(default_factory=time.monotonic)
+    begun: float | None = None
     heard: float = field(default_factory=time.monotonic)
     state: str = "submitted"
+    waits: bool = True
+    told: str = ""
     last: Event | None = None
     ending: dict[str, Any] | None = None
     code: int | None = None
@@ -103,7 +115,8 @@ class ClusterEngine:
                     self.submit(waiting, running)
                 except (OSError, InfrastructureError) as error:  # the spool, or the scheduler
                     for job in waiting:
-                        attempts.ended(not_started(job, error))
+                        if job.name not in running:
+                            attempts.ended(not_started(job, error))
                 ended = self.follow(running, listener)
                 for outcome in ended:
                     del running[outcome.job]
@@ -187,7 +200,7 @@ class ClusterEngine:
             self.scheduler.cancel(unwanted)
 
     def submit(self, jobs: Sequence[Job], running: dict[str, Submitted]) -> None:
-        """Hand jobs over, each with a fresh file of news."""
+        """Hand jobs over, each with a fresh file of news. An error leaves those `running` that were queued before it."""
         if not jobs:
             return
         tasks = []
@@ -197,10 +210,11 @@ class ClusterEngine:
                 file.parent.mkdir(parents=True, exist_ok=True)
             entry.news.path.write_bytes(b"")
             tasks.append(SpooledJob(job, Path.cwd(), entry.news.path, entry.log, self.threads))
-        for job, identifier in zip(jobs, self.scheduler.submit(tasks), strict=True):
-            running[job.name] = self.submitted(job, identifier)
-        # At once: who is killed now finds them again.
-        self.keep(running)
+        by_name = {job.name: job for job in jobs}
+        for ids in self.scheduler.submit(tasks):
+            running |= {name: self.submitted(by_name[name], identifier) for name, identifier in ids.items()}
+            # At once: who is killed now finds them again.
+            self.keep(running)
 
     def submitted(self, job: Job, identifier: str) -> Submitted:
         """A job with its files."""
@@ -234,7 +248,9 @@ class ClusterEngine:
                 warnings.warn(said["warning"], InputWarning, stacklevel=2)
             elif "attempt" in said:
                 entry.last = entry.ending = entry.code = None
-                entry.state = f"RUNNING on {said['attempt']}"
+                entry.begun = entry.begun or time.monotonic()
+                entry.state = entry.told = f"RUNNING on {said['attempt']}"
+                entry.waits = False
                 listener.event(Event(entry.job.name, "starts", note=f"on {said['attempt']}"))
             elif "exit" in said:
                 entry.code = said["exit"]
@@ -243,14 +259,18 @@ class ClusterEngine:
 
     def judged(self, entry: Submitted, state: SchedulerState | None, listener: Listener) -> Outcome | None:
         """How a job ended, None if it hasn't."""
-        seconds = time.monotonic() - entry.since
+        seconds = 0.0 if entry.begun is None else time.monotonic() - entry.begun
         if entry.code is not None:
-            return outcome_of(entry.job.name, entry.ending, entry.code, seconds, entry.log)
+            return self.ended(entry, entry.code, state, seconds)
         if state is not None and not state.over:
             entry.heard = time.monotonic()
-            if state.text and state.text != entry.state:
-                entry.state = state.text
-                listener.event(Event(entry.job.name, self.scheduler.name, note=f"{entry.id} {state.text}"))
+            entry.state = state.text or entry.state
+            entry.waits = entry.waits if state.waits is None else state.waits
+            if entry.state != entry.told:
+                entry.told = entry.state
+                told = f"{entry.id} {entry.state}"
+                phase, note = (WAITS, f"{self.scheduler.name} {told}") if entry.waits else (self.scheduler.name, told)
+                listener.event(Event(entry.job.name, phase, note=note))
             return None
         if time.monotonic() - entry.heard < self.silence_seconds:
             return None
@@ -258,6 +278,18 @@ class ClusterEngine:
         message = f"{self.scheduler.name} job {entry.id} ended without a word, and {self.scheduler.name} says: {why}"
         kind: FaultKind = "error" if state is not None and state.decided else "infrastructure"
         return Outcome(entry.job.name, "failed", seconds, kind=kind, message=message, log=str(entry.log))
+
+    def ended(self, entry: Submitted, code: int, state: SchedulerState | None, seconds: float) -> Outcome | None:
+        """How a job ended that said so. One that was killed may have met a limit of its scheduler's, which says so in a moment."""
+        outcome = outcome_of(entry.job.name, entry.ending, code, seconds, entry.log)
+        if code != -signal.SIGKILL or state is None:
+            return outcome
+        if not state.over and time.monotonic() - entry.heard < self.silence_seconds:
+            return None
+        if not state.decided:
+            return outcome
+        message = f"{outcome.message}; {self.scheduler.name} says of its job {entry.id}: it is {state.text}"
+        return replace(outcome, kind="error", message=message)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import logging
 import os
 import pickle
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
@@ -38,19 +38,19 @@ class RayScheduler:
         self.gpus = any(node.get("GPU", 0) for node in nodes)
         self.references: dict[str, Any] = {}
 
-    def submit(self, jobs: Sequence[SpooledJob]) -> list[str]:
+    def submit(self, jobs: Sequence[SpooledJob]) -> list[Mapping[str, str]]:
         """See `harness.engines.cluster.Scheduler.submit`. InputError where no machine is large enough for a job."""
         import ray
 
         # All before any starts: a job that fits nowhere would wait for ever.
         options = [self.options(job.job) for job in jobs]
         remote: Any = ray.remote  # its annotations know no options that are computed
-        run, found = away_from(os.getcwd()), []
+        run, found = away_from(os.getcwd()), {}
         for job, needs in zip(jobs, options, strict=True):
             reference = remote(max_calls=1, max_retries=RETRIES, **needs)(run).remote(pickle.dumps(job))
             self.references[reference.hex()] = reference
-            found.append(reference.hex())
-        return found
+            found[job.job.name] = reference.hex()
+        return [found]
 
     def options(self, job: Job) -> dict[str, float]:
         """What Ray is told of a job. One that has to be alone takes all cores of the largest machine that it fits."""

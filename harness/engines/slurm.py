@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import groupby
@@ -22,6 +24,7 @@ from harness.engines.cluster import SchedulerState
 from harness.engines.spool import GRACE_SECONDS, SpooledJob
 from harness.errors import InputError
 from harness.processes.faults import InfrastructureError
+from harness.processes.limits import text_of
 from harness.processes.neighbours import SHARED_NODE
 
 MISSING = "--engine slurm: the package submitit isn't installed: pip install 'samiro-bench[slurm]'"
@@ -56,6 +59,15 @@ OVER = frozenset(
 
 DECIDED = frozenset({"CANCELLED", "DEADLINE", "OUT_OF_MEMORY", "TIMEOUT"})
 """Those of them that somebody or a limit brought about, which another attempt would meet again."""
+
+MENDING = {"OUT_OF_MEMORY": "give it more 'memory_gigabytes'", "TIMEOUT": "give it more 'hours'"}
+"""What helps a job that met a limit."""
+
+OVER_MEMORY = re.compile(r"memory limit|oom-kill|out of memory", re.IGNORECASE)
+"""What Slurm's lines have where a process of a job met its limit of memory; the job itself is only FAILED, where that was a worker."""
+
+ARRAY_SIZE = 1001
+"""How many jobs an array has at most where Slurm doesn't say: its default."""
 
 UNREACHED = ("Unable to contact slurm controller", "Socket timed out", "Connection refused", "Connection timed out")
 """What sbatch says where the controller is down or busy."""
@@ -92,45 +104,48 @@ class SlurmTask:
 
 @dataclass(frozen=True)
 class SlurmScheduler:
-    """Submits from this machine. `folder`: for submitit's files, seen by every node. cpus: cores a process where none are stated."""
+    """Submits from this machine. `folder`: for submitit's files, seen by every node. cpus: cores a process where none are stated.
+
+    array_size: how many jobs an array may have.
+    """
 
     folder: Path
     suite: str
     cpus: int
     gpus: bool
+    array_size: int = ARRAY_SIZE
     name = "slurm"
     survives = True
 
-    def submit(self, jobs: Sequence[SpooledJob]) -> list[str]:
+    def submit(self, jobs: Sequence[SpooledJob]) -> Iterator[Mapping[str, str]]:
         """See `harness.engines.cluster.Scheduler.submit`. Jobs with equal needs are one array. InputError where sbatch refuses."""
+        ordered = sorted(jobs, key=lambda job: repr(self.parameters(job.job)))
+        for _, equal in groupby(ordered, key=lambda job: repr(self.parameters(job.job))):
+            group = list(equal)
+            for begin in range(0, len(group), self.array_size):
+                yield self.submit_array(group[begin : begin + self.array_size])
+
+    def submit_array(self, jobs: Sequence[SpooledJob]) -> dict[str, str]:
+        """Queue jobs with equal needs; their ids by their names."""
         from submitit import SlurmExecutor
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        order = sorted(range(len(jobs)), key=lambda index: repr(self.parameters(jobs[index].job)))
-        ids: dict[int, str] = {}
-        for _, group in groupby(order, key=lambda index: repr(self.parameters(jobs[index].job))):
-            members = list(group)
-            # -P as `harness.engines.worker_process.worker_command` has it.
-            python = f"{shlex.quote(sys.executable)} -P"
-            executor = SlurmExecutor(self.folder.resolve(), max_num_timeout=LEGS, python=python)
-            executor.update_parameters(**self.parameters(jobs[members[0]].job))
-            try:
-                with executor.batch():
-                    queued = [executor.submit(SlurmTask(jobs[index])) for index in members]
-            except BaseException as error:
-                # Else they would run unknown to anybody, beside those that are submitted in their place.
-                self.cancel(list(ids.values()))
-                if not isinstance(error, FailedJobError | FailedSubmissionError | subprocess.CalledProcessError):
-                    raise
-                reason = next((line for line in str(error).splitlines() if "error:" in line), str(error))
-                if any(word in str(error) for word in UNREACHED):
-                    raise InfrastructureError(f"sbatch can't reach the cluster ({' '.join(reason.split())})") from error
-                raise InputError(
-                    f"--engine slurm: sbatch takes no job like {jobs[members[0]].job.name} ({' '.join(reason.split())}); "
-                    "see the suite's 'resources', or --resources"
-                ) from error
-            ids |= {index: job.job_id for index, job in zip(members, queued, strict=True)}
-        return [ids[index] for index in range(len(jobs))]
+        # -P as `harness.engines.worker_process.worker_command` has it.
+        python = f"{shlex.quote(sys.executable)} -P"
+        executor = SlurmExecutor(self.folder.resolve(), max_num_timeout=LEGS, python=python)
+        executor.update_parameters(**self.parameters(jobs[0].job))
+        try:
+            with outside_of_job(), executor.batch():
+                queued = [executor.submit(SlurmTask(job)) for job in jobs]
+        except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
+            reason = next((line for line in str(error).splitlines() if "error:" in line), str(error))
+            if any(word in str(error) for word in UNREACHED):
+                raise InfrastructureError(f"sbatch can't reach the cluster ({' '.join(reason.split())})") from error
+            raise InputError(
+                f"--engine slurm: sbatch takes no job like {jobs[0].job.name} ({' '.join(reason.split())}); "
+                "see the suite's 'resources', or --resources"
+            ) from error
+        return {job.job.name: entry.job_id for job, entry in zip(jobs, queued, strict=True)}
 
     def parameters(self, job: Job) -> dict[str, Any]:
         """What submitit is told of a job."""
@@ -172,8 +187,21 @@ class SlurmScheduler:
             identifier, state, reason, nodes = line.strip().split("|", 3)
             if identifier in wanted:
                 more = f" ({reason})" if state == "PENDING" else f" on {nodes}" if nodes else ""
-                found[identifier] = SchedulerState(state + more, over=state in OVER, decided=state in DECIDED)
+                told = SchedulerState(
+                    state + more, over=state in OVER, decided=state in DECIDED, waits=state == "PENDING"
+                )
+                found[identifier] = self.explained(identifier, state, told) if told.over else told
         return found
+
+    def explained(self, identifier: str, state: str, told: SchedulerState) -> SchedulerState:
+        """What became of a job, with the last error in Slurm's own file on it, and what helps where it met a limit."""
+        file = self.folder.resolve() / f"{identifier}_0_log.err"
+        lines = [line for line in text_of(file).splitlines() if "error:" in line]
+        over_memory = [line for line in lines if OVER_MEMORY.search(line)]
+        state = "OUT_OF_MEMORY" if over_memory else state
+        said = f": {' '.join((over_memory or lines)[-1].split())} (in {file})" if lines else ""
+        mending = f"; {MENDING[state]} (the suite's 'resources', or --resources)" if state in MENDING else ""
+        return replace(told, text=told.text + said + mending, decided=state in DECIDED)
 
     def cancel(self, ids: Collection[str]) -> None:
         """See `harness.engines.cluster.Scheduler.cancel`: those that wait at once, those that run as by Ctrl-C first."""
@@ -203,6 +231,33 @@ class SlurmScheduler:
 def has_whole_node(job: Job) -> bool:
     """Whether a job is alone on its node: it wants to be, and is to ask for that."""
     return job.exclusive and job.resources.whole_node
+
+
+@contextmanager
+def outside_of_job() -> Iterator[None]:
+    """Without what Slurm told this process, where it is a job itself.
+
+    sbatch hands all of it on, and srun would take the tasks and the memory of this job for those of the new one.
+    """
+    own: dict[str, str] = {}
+    if "SLURM_JOB_ID" in os.environ:
+        names = [
+            name
+            for name in os.environ
+            if name.startswith(("SLURM_", "SLURMD_", "SRUN_")) and not name.startswith("SLURM_CONF")
+        ]
+        own = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(own)
+
+
+def array_size() -> int:
+    """How many jobs an array may have on this cluster."""
+    asked = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True)
+    told = re.search(r"^MaxArraySize\s*=\s*(\d+)", asked.stdout, re.MULTILINE)
+    return max(1, int(told[1])) if told else ARRAY_SIZE
 
 
 def scancel(*words: str) -> None:
@@ -245,4 +300,4 @@ def slurm_scheduler(folder: Path, suite: str, cpus: int, device: str) -> SlurmSc
             "--engine slurm: key 'training.device' is 'cuda', but no node of this cluster says that it has a GPU (sinfo --format=%G); "
             "say 'auto' or 'cpu'"
         )
-    return SlurmScheduler(folder, suite, cpus, gpus)
+    return SlurmScheduler(folder, suite, cpus, gpus, array_size())

@@ -17,6 +17,9 @@ class Event:
     note: str = ""
 
 
+WAITS = "waits"
+"""The phase of a job that has no process: it is in a scheduler's queue, or pauses before another attempt."""
+
 CHECKPOINTED = frozenset({"train", "pretrain"})
 """Phases that write a checkpoint when they are asked to stop, from which the next run goes on; all others begin anew."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
+from harness.processes.progress import WAITS
 from harness.watching.events import Ended, JobKind, Progress, Queued, RunEnded, RunEvent, RunStarted, Started
 from harness.watching.heartbeats import Heartbeat
 
@@ -76,14 +77,32 @@ class Board:
                 JobView(event.job, event.kind, event.alone, run=event.run, expected_seconds=event.expected_seconds)
             )
         elif isinstance(event, Started):
-            going = self._going.setdefault(event.run, set())
-            going.add(event.job)
-            self.widest[event.run] = max(self.widest[event.run], len(going))
-            self._set(replace(self._job(event.job), state="running", run=event.run, started=event.time))
+            run = self.runs.get(event.run)
+            if run is None or run.engine == "local":
+                self._begin(event)
+            else:  # a scheduler has it, and says when it runs
+                self._set(replace(self._job(event.job), state="queued", run=event.run, phase=WAITS))
         elif isinstance(event, Progress):
-            self._set(advanced(self._job(event.job), event))
+            self._advance(event)
         else:
             self._end(event)
+
+    def _begin(self, event: Started | Progress) -> None:
+        going = self._going.setdefault(event.run, set())
+        going.add(event.job)
+        self.widest[event.run] = max(self.widest[event.run], len(going))
+        self._set(replace(self._job(event.job), state="running", run=event.run, started=event.time))
+
+    def _advance(self, event: Progress) -> None:
+        """A job that waits does so until it says something else, and then runs from that moment on."""
+        job = self._job(event.job)
+        if event.phase == WAITS:
+            self._going.setdefault(event.run, set()).discard(event.job)
+            job = replace(job, state="queued", started=None)
+        elif job.phase == WAITS and job.state == "queued":
+            self._begin(event)
+            job = self.jobs[event.job]
+        self._set(advanced(job, event))
 
     def _end(self, event: Ended) -> None:
         self._going.setdefault(event.run, set()).discard(event.job)

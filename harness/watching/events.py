@@ -59,7 +59,7 @@ class Queued(_Event):
 
 
 class Started(_Event):
-    """A job has a process, or a place in a scheduler's queue."""
+    """A job has a process, or is handed to a scheduler, whose queue is the phase `waits`."""
 
     event: Literal["started"] = "started"
     job: str

@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -118,20 +118,20 @@ class Done:
         self.over: dict[str, SchedulerState] = {}
         self.submitted = 0
 
-    def submit(self, jobs: Sequence[SpooledJob]) -> list[str]:
+    def submit(self, jobs: Sequence[SpooledJob]) -> list[dict[str, str]]:
         fault = self.faults.pop(0) if self.faults else None
         if isinstance(fault, Exception):
             raise fault
-        ids = []
+        ids = {}
         for job in jobs:
             self.submitted += 1
-            ids.append(str(self.submitted))
+            ids[job.job.name] = str(self.submitted)
             if fault is None:
                 for line in ({"done": True}, {"exit": 0}):
                     say(job.news, line)
             else:
-                self.over[ids[-1]] = fault
-        return ids
+                self.over[ids[job.job.name]] = fault
+        return [ids]
 
     def states(self, ids: Sequence[str]) -> dict[str, SchedulerState]:
         return {identifier: self.over[identifier] for identifier in ids if identifier in self.over}
@@ -169,6 +169,52 @@ def test_a_job_whose_node_was_lost_is_submitted_again(tmp_path: Path) -> None:
     outcome, notes = on_cluster(tmp_path, scheduler)
     assert (outcome.state, scheduler.submitted) == ("done", 2)
     assert "it is NODE_FAIL on node7; starts again" in notes.waits[0]
+
+
+def test_only_what_was_not_queued_is_submitted_again(tmp_path: Path) -> None:
+    class Half(Done):
+        """Takes the first job, and can't be reached for the second."""
+
+        def submit(self, jobs: Sequence[SpooledJob]) -> Iterator[dict[str, str]]:  # type: ignore[override]
+            for job in jobs:
+                yield from super().submit([job])
+
+    scheduler = Half()
+    scheduler.faults = [None, InfrastructureError("sbatch can't reach the cluster")]  # type: ignore[list-item]
+    made = ClusterEngine(scheduler, tmp_path, threads=1, poll_seconds=0.01, silence_seconds=0.05, pauses=PAUSES)  # type: ignore[arg-type]
+    notes = Notes()
+    outcomes = made.run([Job("a", print), Job("b", print)], notes)
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+    assert scheduler.submitted == 2
+    assert [note.partition(":")[0] for note in notes.waits] == ["not started"]
+
+
+@pytest.mark.parametrize(
+    ("decided", "kind", "told"), [(True, "error", "done says of its job 1: it is OUT_OF_MEMORY"), (False, None, "")]
+)
+def test_of_a_process_that_was_killed_the_scheduler_is_asked_whether_it_met_a_limit(
+    tmp_path: Path, decided: bool, kind: str | None, told: str
+) -> None:
+    class Kills(Done):
+        """Kills the first attempt's process, and says what for when it was asked once more."""
+
+        asked = 0
+
+        def submit(self, jobs: Sequence[SpooledJob]) -> list[dict[str, str]]:
+            found = super().submit(jobs)
+            if self.submitted == 1:
+                jobs[0].news.write_text('{"exit": -9}\n')
+            return found
+
+        def states(self, ids: Sequence[str]) -> dict[str, SchedulerState]:
+            self.asked += 1
+            over = SchedulerState("OUT_OF_MEMORY", over=True, decided=decided)
+            return dict.fromkeys(ids, over if self.asked > 2 else SchedulerState("RUNNING", over=False, waits=False))
+
+    outcome, notes = on_cluster(tmp_path, Kills())
+    assert (outcome.state, outcome.kind) == ("failed" if decided else "done", kind)
+    assert told in outcome.message
+    assert len(notes.waits) == (0 if decided else 1)
 
 
 def test_a_job_that_somebody_cancelled_is_not(tmp_path: Path) -> None:

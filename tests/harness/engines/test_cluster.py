@@ -40,9 +40,9 @@ class Processes:
         self.batches: list[int] = []
         self.cancelled: list[str] = []
 
-    def submit(self, jobs: Sequence[SpooledJob]) -> list[str]:
+    def submit(self, jobs: Sequence[SpooledJob]) -> list[dict[str, str]]:
         self.batches.append(len(jobs))
-        return [self.start(job) for job in jobs]
+        return [{job.job.name: self.start(job) for job in jobs}]
 
     def start(self, job: SpooledJob) -> str:
         program = "import pickle, sys; sys.exit(pickle.loads(sys.stdin.buffer.read())() != 0)"

@@ -19,7 +19,7 @@ from harness.engines.cluster import ClusterEngine
 from harness.engines.slurm import slurm_scheduler
 from harness.engines.states import read_states, states_file
 from harness.errors import InputError
-from harness.processes.progress import Event
+from harness.processes.progress import WAITS, Event
 from harness.records.record import Record, read_records
 from tests.harness.engines.notes import Notes
 from tests.harness.tiny import TINY, command, outcome, suite_folder
@@ -180,7 +180,7 @@ def test_a_slurm_job_that_is_told_to_stop_then_pre_empted_then_queued_again_goes
     assert others[0] > 0
     assert counted.read_text() == "60"
     # Slurm's own words are passed on while a job waits to start again.
-    assert any("PENDING" in event.note for event in notes.events if event.phase == "slurm")
+    assert any("PENDING" in event.note for event in notes.events if event.phase == WAITS)
 
 
 def test_a_slurm_job_that_somebody_cancelled_failed_and_says_so(jobs: ModuleType, slurm: None, tmp_path: Path) -> None:
@@ -193,6 +193,24 @@ def test_a_slurm_job_that_somebody_cancelled_failed_and_says_so(jobs: ModuleType
     assert (cancelled.state, cancelled.kind) == ("failed", "error")
     assert "slurm says: it is CANCELLED" in cancelled.message
     assert bug.message == "ZeroDivisionError: ouch"
+
+
+def test_jobs_are_submitted_from_within_a_job_of_other_tasks_and_memory(
+    jobs: ModuleType, slurm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {
+        "JOB_ID": "1",
+        "NTASKS": "64",
+        "NPROCS": "64",
+        "MEM_PER_CPU": "1",
+        "CPUS_PER_TASK": "64",
+        "DISTRIBUTION": "x",
+    }
+    for name, value in own.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    (outcome,) = slurm_cluster(tmp_path).run([Job("touch", partial(jobs.touch, tmp_path / "touched"))], Notes())
+    assert outcome.state == "done", outcome
+    assert os.environ["SLURM_NTASKS"] == "64"
 
 
 def test_ctrl_c_leaves_no_job_in_slurms_queue(jobs: ModuleType, slurm: None, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,12 +32,12 @@ def squeue(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str | None) ->
 
 
 def test_states_are_squeues_and_one_that_it_forgot_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = ("7_0|RUNNING|None|node7", "7_1|NODE_FAIL|x|node8", "8|TIMEOUT|x|", "9|PENDING|Priority|", "99|FAILED|x|")
+    lines = ("7_0|RUNNING|None|node7", "7_1|NODE_FAIL|x|node8", "8|CANCELLED|x|", "9|PENDING|Priority|", "99|FAILED|x|")
     assert squeue(tmp_path, monkeypatch, "\n".join(f"echo '{line}'" for line in lines)) == {
-        "7_0": SchedulerState("RUNNING on node7", over=False),
-        "7_1": SchedulerState("NODE_FAIL on node8", over=True),
-        "8": SchedulerState("TIMEOUT", over=True, decided=True),
-        "9": SchedulerState("PENDING (Priority)", over=False),
+        "7_0": SchedulerState("RUNNING on node7", over=False, waits=False),
+        "7_1": SchedulerState("NODE_FAIL on node8", over=True, waits=False),
+        "8": SchedulerState("CANCELLED", over=True, decided=True, waits=False),
+        "9": SchedulerState("PENDING (Priority)", over=False, waits=True),
     }
 
 
@@ -93,38 +93,75 @@ def test_a_job_knows_whether_others_may_have_its_node_too(
     assert (tmp_path / "a").read_text() == shared
 
 
-def test_where_some_of_several_jobs_cannot_be_queued_none_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    submitit = pytest.importorskip("submitit", reason="submitit isn't installed: pip install 'samiro-bench[slurm]'")
-    queued: list[object] = []
-    cancelled: list[str] = []
+def spooled(folder: Path, hours: Mapping[str, float]) -> list[SpooledJob]:
+    """Jobs of these names with these needs."""
+    jobs = [Job(name, print, resources=Resources(hours=needed)) for name, needed in hours.items()]
+    return [SpooledJob(job, folder, folder, folder, 1) for job in jobs]
 
-    class Executor:
-        """Takes one array of jobs, and finds no room for the next."""
 
-        def __init__(self, *_: Any, **__: Any) -> None: ...
+def test_jobs_with_equal_needs_are_arrays_no_larger_than_slurm_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SlurmScheduler, "submit_array", lambda self, jobs: {job.job.name: "7" for job in jobs})
+    jobs = spooled(tmp_path, {"a": 1, "b": 1.5, "c": 1, "d": 1})
+    arrays = SlurmScheduler(tmp_path, "suite", 1, gpus=False, array_size=2).submit(jobs)
+    assert [list(array) for array in arrays] == [["a", "c"], ["d"], ["b"]]
 
-        def update_parameters(self, **_: Any) -> None: ...
 
-        def batch(self) -> Executor:
-            return self
+@pytest.mark.parametrize(("line", "size"), [("MaxArraySize            = 5", 5), ("MaxArraySize = 0", 1), ("", 1001)])
+def test_the_size_of_an_array_is_the_clusters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, size: int
+) -> None:
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho 'MaxStepCount = 40000\n{line}'\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert slurm.array_size() == size
 
-        def __enter__(self) -> None: ...
 
-        def __exit__(self, *_: Any) -> None: ...
+def test_of_an_array_that_is_not_queued_nothing_is_told_and_of_those_before_it_their_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(self: SlurmScheduler, jobs: Sequence[SpooledJob]) -> dict[str, str]:
+        if jobs[0].job.name == "b":
+            raise OSError(errno.ENOSPC, "No space left on device", "1.pkl")
+        return {job.job.name: "1_0" for job in jobs}
 
-        def submit(self, task: Any) -> Any:
-            queued.append(task)
-            if len(queued) > 1:
-                raise OSError(errno.ENOSPC, "No space left on device", "1.pkl")
-            return type("Submitted", (), {"job_id": "1_0"})
-
-    monkeypatch.setattr(submitit, "SlurmExecutor", Executor)
-    monkeypatch.setattr(SlurmScheduler, "cancel", lambda self, ids: cancelled.extend(ids))
-    jobs = [Job(name, print, resources=Resources(hours=hours)) for hours, name in enumerate("ab", 1)]
-    spooled = [SpooledJob(job, tmp_path, tmp_path, tmp_path, 1) for job in jobs]
+    monkeypatch.setattr(SlurmScheduler, "submit_array", submit)
+    arrays = SlurmScheduler(tmp_path, "suite", 1, gpus=False).submit(spooled(tmp_path, {"a": 1, "b": 1.5}))
+    assert next(arrays) == {"a": "1_0"}
     with pytest.raises(OSError, match="No space left"):
-        SlurmScheduler(tmp_path, "suite", 1, gpus=False).submit(spooled)
-    assert cancelled == ["1_0"]
+        next(arrays)
+
+
+OVER_MEMORY = "slurmstepd-n: error: StepId=7.0 exceeded memory limit (525553664 > 524288000), being killed"
+GROUP = "slurmstepd-n: error: Detected 1 oom-kill event(s) in StepId=7.0. Some of your processes may have been killed."
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "text", "decided"),
+    [
+        ("FAILED", ["noise", "srun: error: task 0: Killed"], ": srun: error: task 0: Killed (in {})", False),
+        (
+            "FAILED",
+            [OVER_MEMORY, "srun: error: x"],
+            f": {OVER_MEMORY} (in {{}}); give it more 'memory_gigabytes'",
+            True,
+        ),
+        ("FAILED", [GROUP], f": {GROUP} (in {{}}); give it more 'memory_gigabytes'", True),
+        ("OUT_OF_MEMORY", [], "; give it more 'memory_gigabytes'", True),
+        ("TIMEOUT", [], "; give it more 'hours'", True),
+        ("CANCELLED", [], "", True),
+    ],
+)
+def test_what_slurm_wrote_of_a_job_that_ended_is_told_with_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, said: list[str], text: str, decided: bool
+) -> None:
+    if said:
+        (tmp_path / "7_1_0_log.err").write_text("\n".join(said))
+    found = squeue(tmp_path, monkeypatch, f"echo '7_1|{state}|x|n'")["7_1"]
+    expected = f"{state} on n" + text.format(tmp_path / "7_1_0_log.err")
+    assert found.text.removesuffix(" (the suite's 'resources', or --resources)") == expected
+    assert (found.over, found.decided) == (True, decided)
 
 
 def test_scancel_is_asked_again_where_it_has_no_process_and_no_controller(

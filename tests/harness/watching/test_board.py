@@ -64,6 +64,20 @@ def test_the_board_counts_what_runs_what_is_done_and_what_failed() -> None:
     assert sum(found.tally.values()) == 4
 
 
+def test_a_job_in_a_schedulers_queue_is_queued_until_it_has_a_process_and_again_where_it_lost_it() -> None:
+    a, b, c = CELLS[:3]
+    found = board([began(engine="slurm"), *map(queued, (a, b, c)), *(started(cell, 0) for cell in (a, b, c))])
+    assert (found.tally["queued"], found.tally["running"], found.running) == (3, 0, [])
+    found.take([progress(a, 1, 0, 0, "waits"), progress(b, 1, 0, 0, "waits"), progress(b, 50, 0, 0, "starts")])
+    assert [(job.name, job.started) for job in found.running] == [(b, at(50))]
+    assert found.widest["1"] == 1
+    found.take([progress(b, 60, 5), progress(b, 70, 0, 0, "waits")])
+    assert (found.tally["queued"], found.running) == (3, [])
+    assert found.seen({}, 1000).jobs[b].state == "queued", "it waits on where nobody looks"
+    found.take([progress(b, 80, 6), ended(b, 90)])
+    assert (found.tally["queued"], found.tally["done"], found.tally["running"]) == (2, 1, 0)
+
+
 def test_a_later_run_takes_a_job_up_again() -> None:
     a = CELLS[0]
     found = board([began("1"), queued(a), started(a, 0), ended(a, 5, "failed"), began("2"), queued(a, "2")])
