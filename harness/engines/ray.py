@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -16,11 +17,15 @@ from harness.engines.cluster import SchedulerState
 from harness.engines.room import GIGABYTE
 from harness.engines.spool import GRACE_SECONDS, SpooledJob
 from harness.errors import InputError
+from harness.processes.faults import worded
 
 MISSING = "--engine ray: the package ray isn't installed: pip install 'samiro-bench[ray]'"
 
 POLL_SECONDS = 1.0
 """How often jobs are looked at."""
+
+CONNECT_SECONDS = 10.0
+"""How long the head of a cluster has to answer."""
 
 RETRIES = 20
 """How often a job starts again whose machine or process was lost; it goes on from its checkpoint."""
@@ -84,6 +89,10 @@ class RayScheduler:
             try:
                 ray.get(reference)
                 text, decided = "over", False
+            except ray.exceptions.RayTaskError as error:
+                # Not the worker's own fault, which it tells itself: it couldn't be started there.
+                why = worded(error.cause if isinstance(error.cause, Exception) else error)
+                text, decided = f"over: {why}, on {error.ip}; every machine needs the same folders and packages", False
             except ray.exceptions.RayError as error:
                 text, decided = " ".join(str(error).split())[:300], isinstance(error, ray.exceptions.TaskCancelledError)
             found[names[reference]] = SchedulerState(text, over=True, decided=decided)
@@ -119,6 +128,20 @@ def away_from(folder: str) -> Callable[[bytes], int]:
     return run
 
 
+def refuse_unheard(address: str) -> None:
+    """InputError where nobody listens at HOST:PORT, which Ray itself tries for a quarter of an hour; other forms are left to it."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--engine ray: RAY_ADDRESS={address}: nobody answers there ({error}); `ray start --head` says which address it is, and "
+            "without RAY_ADDRESS Ray is started here"
+        ) from error
+
+
 def ray_scheduler(cpus: int, device: str) -> RayScheduler:
     """Connect to Ray, or start it here. InputError, one line, where it is missing or can't be reached, or GPUs are not there."""
     if find_spec("ray") is None:
@@ -129,6 +152,7 @@ def ray_scheduler(cpus: int, device: str) -> RayScheduler:
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
+    refuse_unheard(address or "")
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
@@ -137,7 +161,8 @@ def ray_scheduler(cpus: int, device: str) -> RayScheduler:
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"--engine ray: RAY_ADDRESS={address or ''}: {reason}; start a cluster with `ray start --head`, or unset RAY_ADDRESS"
+            f"--engine ray: RAY_ADDRESS={address or ''}: {reason}; if that cluster asks for a token, say RAY_AUTH_MODE=token; else "
+            "start one with `ray start --head`, or unset RAY_ADDRESS"
         ) from error
     nodes: Any = ray.nodes  # untyped
     scheduler = RayScheduler(cpus, [node["Resources"] for node in nodes() if node["Alive"]])

@@ -155,6 +155,8 @@ HOW: dict[str, How] = {
     "samiro-bench status paper": Here(),
     "squeue --me": Elsewhere(CLUSTER),
     "tail -f results/local/paper/logs/CELL.log": Elsewhere("follows a log until it is stopped"),
+    "ray get-auth-token --generate": Elsewhere(CLUSTER),
+    "export RAY_AUTH_MODE=token": Elsewhere(CLUSTER),
     "ray start --head": Elsewhere(CLUSTER),
     "ray start --address=HEAD:6379": Elsewhere(CLUSTER),
     "RAY_ADDRESS=HEAD:6379 samiro-bench bench paper --engine ray": Elsewhere(CLUSTER),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.engines.base import Job, Resources
-from harness.engines.ray import RayScheduler, away_from
+from harness.engines.ray import RayScheduler, away_from, refuse_unheard
 from harness.engines.room import GIGABYTE
 from harness.errors import InputError
 
@@ -54,3 +55,31 @@ def test_modules_of_the_folder_that_it_is_started_in_are_not_taken(
     for _ in range(2):
         assert run(pickle.dumps(partial(int, "7"))) == 7
         assert sys.path.index(folder) == len(sys.path) - 1
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "nowhere.invalid:{}"])
+def test_an_address_at_which_nobody_listens_is_told_at_once(address: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        refuse_unheard(f"127.0.0.1:{port}")
+        refuse_unheard("auto")
+    with pytest.raises(InputError, match=r"RAY_ADDRESS=\S+: nobody answers there"):
+        refuse_unheard(address.format(port))
+
+
+def test_a_machine_on_which_a_job_cannot_start_is_told_with_what_is_missing_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ray = pytest.importorskip("ray", reason="ray isn't installed: pip install 'samiro-bench[ray]'")
+
+    def get(reference: object) -> None:
+        cause = ModuleNotFoundError("No module named 'harness'")
+        raise ray.exceptions.RayTaskError("run", "a traceback", cause, ip="node7")
+
+    monkeypatch.setattr(ray, "wait", lambda names, **_: (names, []))
+    monkeypatch.setattr(ray, "get", get)
+    scheduler = RayScheduler(3, [SMALL])
+    scheduler.references["7"] = "reference"
+    found = scheduler.states(["7"])["7"]
+    assert (found.over, found.decided) == (True, False)
+    assert found.text.startswith("over: ModuleNotFoundError: No module named 'harness', on node7; every machine needs")
