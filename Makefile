@@ -4,6 +4,10 @@ SUITE ?= mini
 SEEDS ?=
 TIER ?=
 ENGINE ?= local
+# Emptied: make itself calls the assembler AS, and a submission of that name would be packed where none is given.
+AS =
+# A word of the shell's, whatever it holds: O'Brien has an apostrophe.
+WORD = '$(subst ','\'',$(1))'
 BENCH := .venv/bin/samiro-bench
 CELLS = $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TIER),--tier $(TIER))
 # Byte-compiling all of torch and scipy up front takes longer than everything else. One import of what the harness uses compiles just
@@ -55,7 +59,7 @@ verify: .venv/.ready ## score every published row again from its predictions
 	@$(BENCH) verify "$(SUITE)"
 
 submit: .venv/.ready ## pack finished rows for a pull request: AS=name WHO='You' CONTACT=https://...
-	@$(BENCH) submit "$(SUITE)" --as '$(AS)' --who '$(WHO)' --contact '$(CONTACT)' $(if $(TIER),--tier $(TIER))
+	@$(BENCH) submit "$(SUITE)" --as $(call WORD,$(AS)) --who $(call WORD,$(WHO)) --contact $(call WORD,$(CONTACT)) $(if $(TIER),--tier $(TIER))
 
 review: .venv/.ready ## score a submission again as CI does: AS=name
 	@$(BENCH) review "results/submissions/$(SUITE)/$(AS)"

@@ -84,6 +84,20 @@ def test_make_alone_shows_every_target_once_and_where_to_begin() -> None:
         assert (ROOT / path.rstrip(".")).exists(), path
 
 
+def arguments(target: str, *given: str) -> list[str]:
+    """What a target hands to the console command, which needn't be there."""
+    options = ["-C", str(ROOT), "--no-print-directory", "--old-file", ".venv/.ready", r"BENCH=printf '%s\n'"]
+    run = subprocess.run([MAKE, *options, target, *given], text=True, capture_output=True, timeout=60, check=True)
+    return run.stdout.splitlines()
+
+
+def test_a_submission_keeps_the_name_of_its_author_and_takes_none_of_make_itself() -> None:
+    given = arguments("submit", "AS=alice", "WHO=Alice O'Brien", "CONTACT=https://example.org/alice")
+    assert given == ["submit", "mini", "--as", "alice", "--who", "Alice O'Brien", "--contact", "https://example.org/alice"]
+    # make has a variable AS of its own, the assembler.
+    assert arguments("submit") == ["submit", "mini", "--as", "", "--who", "", "--contact", ""]
+
+
 def test_python_that_is_missing_is_named(checkout: Path, tools: Path) -> None:
     said = failed(run([MAKE, "setup"], checkout, str(tools)))
     assert said == "python3 is missing: install Python 3.11 or newer, or name one with PYTHON=..."
