@@ -93,7 +93,16 @@ def arguments(target: str, *given: str) -> list[str]:
 
 def test_a_submission_keeps_the_name_of_its_author_and_takes_none_of_make_itself() -> None:
     given = arguments("submit", "AS=alice", "WHO=Alice O'Brien", "CONTACT=https://example.org/alice")
-    assert given == ["submit", "mini", "--as", "alice", "--who", "Alice O'Brien", "--contact", "https://example.org/alice"]
+    assert given == [
+        "submit",
+        "mini",
+        "--as",
+        "alice",
+        "--who",
+        "Alice O'Brien",
+        "--contact",
+        "https://example.org/alice",
+    ]
     # make has a variable AS of its own, the assembler.
     assert arguments("submit") == ["submit", "mini", "--as", "", "--who", "", "--contact", ""]
 
