@@ -135,6 +135,8 @@ def build_rendering(results: Path, spec: RenderSpec, job: str, report: Report) -
         def progress(done: int, total: int) -> None:
             report(Event(job, "render", done, total, "images"))
 
+        # The first image takes as long as hundreds after it, and nothing else would be said till then.
+        report(Event(job, "render", note="compiles the renderer, where this machine hasn't yet"))
         render_dataset(spec, folder / "dataset", workers=available_cores(), progress=progress)
 
     with locked(phase):
