@@ -20,6 +20,7 @@ KINDS: dict[FaultKind, str] = {
     "memory": "out of memory",
     "infrastructure": "infrastructure",
     "input": "input",
+    "scheduler": "scheduler",
     "error": "code",
 }
 """How kinds of faults are called."""

@@ -276,7 +276,7 @@ class ClusterEngine:
             return None
         why = f"it is {state.text}" if state is not None else "it knows the job no more"
         message = f"{self.scheduler.name} job {entry.id} ended without a word, and {self.scheduler.name} says: {why}"
-        kind: FaultKind = "error" if state is not None and state.decided else "infrastructure"
+        kind: FaultKind = "scheduler" if state is not None and state.decided else "infrastructure"
         return Outcome(entry.job.name, "failed", seconds, kind=kind, message=message, log=str(entry.log))
 
     def ended(self, entry: Submitted, code: int, state: SchedulerState | None, seconds: float) -> Outcome | None:
@@ -289,7 +289,7 @@ class ClusterEngine:
         if not state.decided:
             return outcome
         message = f"{outcome.message}; {self.scheduler.name} says of its job {entry.id}: it is {state.text}"
-        return replace(outcome, kind="error", message=message)
+        return replace(outcome, kind="scheduler", message=message)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """What kind of fault an exception is: which ones another attempt may not meet, and which ones it will.
 
 `memory`: a training didn't fit into a GPU; a smaller micro-batch may. `infrastructure`: a disk, a mount, a network, a process or a
-machine; the same again may go well. `input`: somebody's file or option. `error`: anything else, so the code.
+machine; the same again may go well. `input`: somebody's file or option. `scheduler`: a limit of a cluster's, or somebody who cancelled
+it there. `error`: anything else, so the code.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 from harness.errors import InputError
 
-FaultKind = Literal["memory", "infrastructure", "input", "error"]
+FaultKind = Literal["memory", "infrastructure", "input", "scheduler", "error"]
 
 PASSING = frozenset(
     {

@@ -190,7 +190,7 @@ def test_only_what_was_not_queued_is_submitted_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("decided", "kind", "told"), [(True, "error", "done says of its job 1: it is OUT_OF_MEMORY"), (False, None, "")]
+    ("decided", "kind", "told"), [(True, "scheduler", "done says of its job 1: it is OUT_OF_MEMORY"), (False, None, "")]
 )
 def test_of_a_process_that_was_killed_the_scheduler_is_asked_whether_it_met_a_limit(
     tmp_path: Path, decided: bool, kind: str | None, told: str
@@ -220,7 +220,7 @@ def test_of_a_process_that_was_killed_the_scheduler_is_asked_whether_it_met_a_li
 def test_a_job_that_somebody_cancelled_is_not(tmp_path: Path) -> None:
     scheduler = Done(SchedulerState("CANCELLED", over=True, decided=True))
     outcome, notes = on_cluster(tmp_path, scheduler)
-    assert (outcome.state, outcome.kind, scheduler.submitted, notes.waits) == ("failed", "error", 1, [])
+    assert (outcome.state, outcome.kind, scheduler.submitted, notes.waits) == ("failed", "scheduler", 1, [])
 
 
 @pytest.mark.parametrize(("what", "number"), [("jobs.json", errno.ENOSPC), ("news/job.jsonl", errno.ESTALE)])

@@ -190,7 +190,7 @@ def test_a_slurm_job_that_somebody_cancelled_failed_and_says_so(jobs: ModuleType
 
     todo = [Job("count", partial(jobs.count, tmp_path / "counted", 300)), Job("bug", jobs.bug)]
     cancelled, bug = slurm_cluster(tmp_path).run(todo, Notes(cancel))
-    assert (cancelled.state, cancelled.kind) == ("failed", "error")
+    assert (cancelled.state, cancelled.kind) == ("failed", "scheduler")
     assert "slurm says: it is CANCELLED" in cancelled.message
     assert bug.message == "ZeroDivisionError: ouch"
 
