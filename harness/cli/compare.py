@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from harness.cli.options import LaneWidth
@@ -36,10 +39,10 @@ from harness.metrics.canvas import LANE_WIDTH
 from harness.metrics.image_matches import Progress as Report
 from harness.metrics.oddities import Oddity
 from harness.records.counts import Counts
-from harness.report.claim import Claim, claim_of
+from harness.report.claim import Claim, claim_of, copies_among
 from harness.report.columns import Column
 from harness.report.rows import Difference, Score
-from harness.report.statistics import NOT_SEPARATED, SEEDS_FOR_A_VERDICT, why_no_interval
+from harness.report.statistics import NOT_SEPARATED, SEEDS_FOR_A_VERDICT, clips_text, why_no_interval
 from harness.report.text import counted, number, p_text
 from harness.scoring.files import culane_file_counts, llamas_file_counts, tusimple_file_counts
 
@@ -138,7 +141,7 @@ def compare_tusimple(
 
 
 def check_pairs(baseline: Sequence[Path], method: Sequence[Path]) -> None:
-    """InputError unless there are as many of the one as of the other, and no path twice."""
+    """InputError unless there are as many of the one as of the other, no path twice, and something at each."""
     if len(baseline) != len(method):
         told = f"{counted(len(baseline), 'training')} of the baseline and {len(method)} of the method"
         raise InputError(f"--baseline, --method: {told}: give as many of each, those of one seed at the same place")
@@ -147,6 +150,9 @@ def check_pairs(baseline: Sequence[Path], method: Sequence[Path]) -> None:
         first = seen.setdefault(path.resolve(), path)
         if first is not path:
             raise InputError(f"{path}: given twice; each path has the predictions of one training")
+    for path in seen.values():
+        if not path.exists():  # said before the others are scored, which may take minutes
+            raise InputError(f"{path}: no such file or folder: give the predictions of a training")
 
 
 def answer(
@@ -162,13 +168,29 @@ def answer(
     bar: AbstractContextManager[Report | None] = progress_bar(images * (len(baseline) + len(method)))
     with bar as report:
         found = {path: count(path, report) for path in (*baseline, *method)}
-    warnings = [odd for _, odd_ones in found.values() for odd in odd_ones]
+    warnings = [*copies(found), *warnings_of(found)]
     say_warnings(warnings)
     claim = claim_of([found[path][0] for path in baseline], [found[path][0] for path in method])
     if as_json:
         print_json(claim_object(metric, claim, baseline, method) | {"warnings": as_objects(warnings)})
     else:
         print_claim(metric, claim, baseline, method)
+
+
+def copies(found: Mapping[Path, Counted]) -> list[Oddity]:
+    """A word on paths whose counts are those of another in every image."""
+    paths = list(found)
+    same = copies_among([counts for counts, _ in found.values()])
+    what = "as many lanes are found as in {}, image by image: if both are of one training, give it once; p and ± take it for two"
+    return [Oddity(paths[place], None, what.format(paths[first])) for place, first in same.items()]
+
+
+def warnings_of(found: Mapping[Path, Counted]) -> list[Oddity]:
+    """What is odd about the files of all paths: of each the first, then of each the second, for only the first few are spelt out. What
+    is odd about labels and lists every path says again, and it is told once.
+    """
+    in_turn = zip_longest(*(odd_ones for _, odd_ones in found.values()))
+    return list(dict.fromkeys(odd for odd_ones in in_turn for odd in odd_ones if odd is not None))
 
 
 def claim_object(metric: str, claim: Claim, baseline: Sequence[Path], method: Sequence[Path]) -> dict[str, Any]:
@@ -209,12 +231,13 @@ def print_claim(metric: str, claim: Claim, baseline: Sequence[Path], method: Seq
     console = wide_console()
     for one, other in zip(baseline, method, strict=True):
         console.print(f"pair: {other} (method), {one} (baseline)", highlight=False, markup=False)
-    table = Table(title=f"{metric}, {counted(claim.images, 'image')} in {counted(claim.clips, 'clip')}")
+    title = f"{metric}, {counted(claim.images, 'image')} in {clips_text(claim.clips, claim.effective_clips)}"
+    table = Table(title=title)
     for heading in ("score", "baseline", "method", "method - baseline", "SD of the pairs"):
         table.add_column(heading, justify="left" if heading == "score" else "right")
     for column, theirs, ours, gap in zip(claim.columns, claim.baseline, claim.method, claim.differences, strict=True):
         if theirs is not None and ours is not None and gap is not None:
-            table.add_row(column.title, *row_texts(column, theirs, ours, gap))
+            table.add_row(escape(column.title), *row_texts(column, theirs, ours, gap))
     console.print(table)
     for line in sentences(claim):
         console.print(line, highlight=False, markup=False)
@@ -233,7 +256,7 @@ def row_texts(column: Column, baseline: Score, method: Score, gap: Difference) -
 
 def sentences(claim: Claim) -> list[str]:
     """What the table says, and how far it carries."""
-    column, gap = claim.columns[0], claim.differences[0]
+    column = claim.columns[0]
     told = f"{column.title}: {claim.verdict}"
     if claim.p is not None:
         told += f" (p {p_text(claim.p)})"
@@ -241,9 +264,16 @@ def sentences(claim: Claim) -> list[str]:
         shown = number(claim.detectable * column.factor, 2)
         told += f"; a true difference of {shown} would have been seen with a probability of 80 %"
     lines = [told]
-    if gap is not None and (why := why_no_interval(gap.comparison)) is not None:
-        lines.append(f"no interval: {why}; a clip is a stretch of driving, whose images are no independent draws")
-    elif claim.pairs == 1:
+    without: dict[str, list[str]] = defaultdict(list)
+    for other, difference in zip(claim.columns, claim.differences, strict=True):
+        if difference is not None and (why := why_no_interval(difference.comparison)) is not None:
+            without[why].append(other.title)
+    if without:
+        of_which = "; ".join(f"{why} ({', '.join(titles)})" for why, titles in without.items())
+        lines.append(f"no interval: {of_which}; a clip is a stretch of driving, whose images are no independent draws")
+    if all(difference is None or difference.half_widths is None for difference in claim.differences):
+        return lines
+    if claim.pairs == 1:
         lines.append(
             "±: of these two trainings, half of the 95 % interval over clips; another training of each may say otherwise, so a verdict "
             f"takes {SEEDS_FOR_A_VERDICT} pairs"

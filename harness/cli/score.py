@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from harness.cli.options import LaneWidth
@@ -259,7 +260,7 @@ def print_counts(metric: str, splits: dict[str, Counts], total: Counts, threshol
         for threshold in thresholds:
             sums = counts.sums(threshold)
             table.add_row(
-                name,
+                escape(name),
                 str(len(counts.images)),
                 f"> {threshold_name(threshold)}",
                 *(str(count) for count in (sums.tp, sums.fp, sums.fn)),

@@ -44,6 +44,17 @@ class Claim:
     detectable: float | None
 
 
+def copies_among(counts: Sequence[Counts]) -> dict[int, int]:
+    """Place of counts -> place of the first that are the same in every image, lanes predicted; most often copies of one file."""
+    first: dict[tuple[bytes, ...], int] = {}
+    copies = {}
+    for place, one in enumerate(counts):
+        key = tuple(values.tobytes() for values in one.summands().values())
+        if one.predictions.any() and first.setdefault(key, place) != place:
+            copies[place] = first[key]
+    return copies
+
+
 def claim_of(baseline: Sequence[Counts], method: Sequence[Counts]) -> Claim:
     """Compare as many trainings of a method as of a baseline, the first of each with the first of the other and so on.
 

@@ -11,7 +11,7 @@ from harness.report.arms import unlike_machines, what_differs, why_no_baseline
 from harness.report.leaderboard import Leaderboard, Section, Timings
 from harness.report.rows import Gain, Row, baselines_of
 from harness.report.scored import SectionKey
-from harness.report.statistics import EFFECTIVE_CLIPS_FOR_NORMAL_QUANTILES
+from harness.report.statistics import clips_text
 from harness.report.text import counted, p_text
 from harness.report.variants import Tries
 
@@ -47,20 +47,11 @@ def section_text(section: Section) -> str:
         else "FPS and latency: no protocol and machine common to all rows, see the tables below."
     )
     return (
-        f"{counted(section.images, images)} in {clips_text(section)} of {key.dataset} (content "
+        f"{counted(section.images, images)} in {clips_text(section.clips, section.effective_clips)} of {key.dataset} (content "
         f"{key.dataset_sha256[:12]}), trained on {key.trained_on}, scored by {key.metric}. "
         f"Seeds a row: {' or '.join(str(number) for number in seeds)}. Checkpoint: {SELECTION[key.selection]}. Confidence "
         f"threshold: {CONFIDENCE[key.confidence]}. {timed}"
     )
-
-
-def clips_text(section: Section) -> str:
-    """The number of clips, and where it matters of how many equal ones they have the weight."""
-    told = counted(section.clips, "clip")
-    effective = f"{section.effective_clips:.1f}"
-    if section.effective_clips >= EFFECTIVE_CLIPS_FOR_NORMAL_QUANTILES or effective == f"{section.clips:.1f}":
-        return told
-    return f"{told} (as good as {effective} equal ones)"
 
 
 def unranked_notes(rows: Iterable[Row]) -> list[str]:

@@ -157,6 +157,14 @@ def effective_clips(images: Sums) -> float:
     return float(images.sum()) ** 2 / float((images.astype(np.float64) ** 2).sum())
 
 
+def clips_text(clips: int, effective: float) -> str:
+    """A number of clips, and where it matters of how many equal ones they have the weight."""
+    told, as_good_as = counted(clips, "clip"), f"{effective:.1f}"
+    if effective >= EFFECTIVE_CLIPS_FOR_NORMAL_QUANTILES or as_good_as == f"{clips:.1f}":
+        return told
+    return f"{told} (as good as {as_good_as} equal ones)"
+
+
 def why_no_interval(comparison: Comparison) -> str | None:
     """What is wrong with the clips of a comparison that has no interval; None if it has one."""
     clips = comparison.clips

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.datasets.base import Frame
-from harness.datasets.culane import scenario_of_list
+from harness.datasets.culane import EMPTY_SCENARIO, scenario_of_list
 from harness.datasets.llamas import clips_of as llamas_clips
 from harness.datasets.tusimple import clips_of as tusimple_clips
 from harness.errors import InputError
@@ -25,12 +26,19 @@ from harness.scoring.tusimple import accuracy_counts
 
 def culane_file_counts(splits: Mapping[str, Counts]) -> OverlapCounts:
     """Of CULane's lists, by their names. A list is a scenario, unless it is the only one; a clip is the folder of its images."""
-    frames = [
-        named(same_path(image), scenario_of_list(f"{name}.txt") or name if len(splits) > 1 else None)
-        for name, counts in splits.items()
-        for image in counts.images
-    ]
+    scenarios = scenarios_of_lists(list(splits))
+    frames = [named(same_path(image), scenarios[name]) for name, counts in splits.items() for image in counts.images]
     return overlap_counts(frames, joined(list(splits.values())))
+
+
+def scenarios_of_lists(names: Sequence[str]) -> dict[str, str | None]:
+    """List -> its scenario; None for the only one, unless that is crossroads, which have no other score than their own."""
+    found = {name: scenario_of_list(f"{name}.txt") or name for name in names}
+    if len(found) == 1:
+        return {name: scenario if scenario == EMPTY_SCENARIO else None for name, scenario in found.items()}
+    # normal.txt and test0_normal.txt are two lists, and stay two scenarios.
+    lists = Counter(found.values())
+    return {name: scenario if lists[scenario] == 1 else name for name, scenario in found.items()}
 
 
 def named(image: str, scenario: str | None) -> Frame:

@@ -163,6 +163,7 @@ def test_clips_of_llamas_are_a_hundred_frames_of_a_recording(tmp_path: Path) -> 
         ({"baseline": ["a", "b"], "method": ["c"]}, "2 trainings of the baseline and 1 of the method: give as many"),
         ({"baseline": ["a"], "method": ["a"]}, "a: given twice"),
         ({"baseline": ["a", "x/../a"], "method": ["c", "d"]}, "x/../a: given twice"),
+        ({"baseline": [str(ROOT)], "method": ["nothing"]}, "nothing: no such file or folder: give the predictions"),
     ],
     ids=str,
 )
@@ -194,3 +195,88 @@ def test_a_label_without_rows_has_no_accuracy_to_compare(tmp_path: Path, tusimpl
     result = run("tusimple", "--labels", tusimple_labels, *arms(**given))
     assert isinstance(result.exception, InputError)
     assert "has no h_samples in its label" in str(result.exception)
+
+
+def test_copies_of_one_training_are_told(tmp_path: Path, tusimple_labels: Path) -> None:
+    hits = np.random.default_rng(0).random((3, 24)) < 0.5
+    given = {
+        "baseline": [tusimple_file(tmp_path / f"a{place}.json", hits[0]) for place in range(3)],
+        "method": [tusimple_file(tmp_path / f"b{place}.json", row) for place, row in enumerate(hits[1:])],
+    }
+    given["method"].append(tusimple_file(tmp_path / "b2.json", ~hits[0]))
+    arguments = ["tusimple", "--labels", tusimple_labels, *arms(**given)]
+    found = run(*arguments, "--json")
+    told = [warning for warning in json.loads(found.stdout)["warnings"] if "as many lanes are found" in warning["what"]]
+    assert [warning["file"] for warning in told] == [str(path) for path in given["baseline"][1:]]
+    assert f"a2.json: as many lanes are found as in {given['baseline'][0]}" in found.stderr
+
+
+def test_who_finds_nothing_is_no_copy(tmp_path: Path, tusimple_labels: Path) -> None:
+    nothing = {"baseline": [tmp_path / "a.json"], "method": [tmp_path / "b.json"]}
+    for (path,) in nothing.values():
+        lines = map(json.loads, tusimple_labels.read_text().splitlines())
+        found = ({"raw_file": line["raw_file"], "lanes": [], "run_time": 1} for line in lines)
+        path.write_text("".join(json.dumps(line) + "\n" for line in found))
+    assert json.loads(run("tusimple", "--labels", tusimple_labels, *arms(**nothing), "--json").stdout)["warnings"] == []
+
+
+@pytest.fixture
+def roads(tmp_path: Path) -> Path:
+    """Labels and two sets of predictions in CULane's form: 12 clips with a lane, which the method finds in none of `night`."""
+    lane = "".join(f"800 {y} " for y in range(300, 600, 20)) + "\n"
+    for place in range(12):
+        for root, text in (("labels", lane), ("a", lane), ("b", lane if place % 2 else lane.replace("800", "400"))):
+            file = tmp_path / root / f"drive{place}" / "0.lines.txt"
+            file.parent.mkdir(parents=True)
+            file.write_text(text)
+    for name, drives in (("normal", range(0, 12, 2)), ("night", range(1, 12, 2))):
+        (tmp_path / f"test0_{name}.txt").write_text("".join(f"drive{drive}/0.jpg\n" for drive in drives))
+    return tmp_path
+
+
+def culane(roads: Path, *lists: str) -> list[object]:
+    pair = arms(baseline=[roads / "a"], method=[roads / "b"])
+    return ["culane", "--labels", roads / "labels", *pair, *(roads / name for name in lists)]
+
+
+def test_crossroads_alone_have_their_false_positives(roads: Path) -> None:
+    for label in roads.glob("labels/*/*.txt"):
+        label.write_text("")
+    (roads / "test0_night.txt").rename(roads / "test7_cross.txt")
+    found = run(*culane(roads, "test7_cross.txt"), "--json")
+    scores = json.loads(found.stdout)["scores"]
+    assert (scores["f1_50"], scores["cross_fp"]["baseline"], scores["cross_fp"]["difference"]) == (None, 6, 0)
+    text = run(*culane(roads, "test0_normal.txt")).stdout  # no score at all
+    assert "F1@50: no verdict: no labels" in text
+    assert "±" not in text
+
+
+def test_two_lists_of_one_name_but_for_the_number_stay_two_scenarios(roads: Path) -> None:
+    (roads / "test0_night.txt").rename(roads / "normal.txt")
+    scores = json.loads(run(*culane(roads, "test0_normal.txt", "normal.txt"), "--json").stdout)["scores"]
+    assert [scores[key]["difference"] for key in ("f1_50", "normal", "scenario_test0_normal")] == [-0.5, 0, -1]
+
+
+def test_scores_without_an_interval_are_named_and_so_are_lists_as_they_are(roads: Path) -> None:
+    (roads / "test0_night.txt").rename(roads / "at [night].txt")
+    text = run(*culane(roads, "test0_normal.txt", "at [night].txt")).stdout
+    assert "│ at [night] │" in text
+    assert "no interval: 6 clips (normal, at [night]); a clip is" in text
+    assert "±: of these two trainings" in text
+
+
+def test_a_warning_of_labels_is_told_once_and_each_path_has_its_first(roads: Path) -> None:
+    (roads / "labels/drive0/0.lines.txt").write_text("800 500\n")
+    for place in range(12):
+        (roads / f"a/drive{place}/0.lines.txt").write_text("800 500\n")
+    (roads / "b/drive0/0.lines.txt").write_text("800 500\n")
+    found = run(*culane(roads, "test0_normal.txt", "test0_night.txt"), "--json")
+    files = [str(Path(warning["file"]).relative_to(roads)) for warning in json.loads(found.stdout)["warnings"]]
+    assert (files.count("labels/drive0/0.lines.txt"), files.count("b/drive0/0.lines.txt"), len(files)) == (1, 1, 14)
+    assert str(roads / "b/drive0/0.lines.txt") in found.stderr
+
+
+def test_of_uneven_clips_the_title_says_how_many_equal_ones_they_are(roads: Path) -> None:
+    with (roads / "test0_night.txt").open("a") as file:
+        file.write("drive1/0.jpg\n" * 10)
+    assert "22 images in 12 clips (as good as" in run(*culane(roads, "test0_normal.txt", "test0_night.txt")).stdout
