@@ -163,16 +163,16 @@ def why_not_paired(method: Record, baseline: Record) -> str | None:
     return None
 
 
-def unlike_machines(method: Record, baseline: Record) -> str | None:
+def unlike_machines(record: Record, against: Record, called: str = "baseline") -> str | None:
     """In what the machines differ that trained the two records of a pair: `device (NVIDIA H200, baseline NVIDIA H100)`.
 
-    None if in nothing that a training's figures depend on.
+    None if in nothing that a training's figures depend on. called: what the second record is.
     """
-    own, other = method.environment, baseline.environment
+    own, other = record.environment, against.environment
     on_processors = own.device.lower() == other.device.lower() == "cpu"
     keys = (*_OF_A_TRAINING, "cpu") if on_processors else _OF_A_TRAINING
     differ = [(key, getattr(own, key), getattr(other, key)) for key in keys]
-    return ", ".join(f"{key} ({one}, baseline {two})" for key, one, two in differ if one != two) or None
+    return ", ".join(f"{key} ({one}, {called} {two})" for key, one, two in differ if one != two) or None
 
 
 def why_no_baseline(arm: Arm, arms: Sequence[Arm]) -> str | None:

@@ -6,7 +6,7 @@ from harness.report.cells import difference_text, figure_texts, method_text, sco
 from harness.report.leaderboard import Leaderboard
 from harness.report.robustness import Robustness
 from harness.report.rows import Gain, Row
-from harness.report.section_text import title_of, unpaired_notes, unranked_notes
+from harness.report.section_text import title_of, unlike_machine_notes, unpaired_notes, unranked_notes
 from harness.report.table import Table
 from harness.report.text import points
 from harness.report.transfer import Transfer, transfer_of
@@ -32,7 +32,7 @@ def robustness_table(found: Robustness) -> Table:
 
 
 def robustness_notes(found: Robustness) -> list[str]:
-    """The severities of each corruption, and which rows are missing or not ranked."""
+    """The severities of each corruption, which rows are missing or not ranked, and which pairs not used or of unlike machines."""
     severities = {
         name.replace("_", " "): ", ".join(map(str, sorted(sections)))
         for name, sections in found.conditions.corrupted.items()
@@ -40,7 +40,7 @@ def robustness_notes(found: Robustness) -> list[str]:
     told = [f"{name}: severities {listed}." for name, listed in severities.items()]
     if len(set(severities.values())) == 1:
         told = [f"Severities of each corruption: {next(iter(severities.values()))}."]
-    told += unranked_notes(found.rows) + unpaired_notes(found.gains)
+    told += unranked_notes(found.rows) + unpaired_notes(found.gains) + unlike_machine_notes(found.gains)
     return [*told, *(f"{arm.name}: lacks some of these conditions." for arm in found.left_out)]
 
 

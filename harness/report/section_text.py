@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from harness.records.record import Identity
-from harness.report.arms import unlike_machines, what_differs, why_no_baseline
+from harness.report.arms import Arm, unlike_machines, what_differs, why_no_baseline
 from harness.report.leaderboard import Leaderboard, Section, Timings
 from harness.report.rows import Gain, Row, baselines_of
 from harness.report.scored import SectionKey
@@ -66,16 +66,23 @@ def unpaired_notes(gains: Iterable[Gain]) -> list[str]:
 
 def unlike_machine_notes(gains: Iterable[Gain]) -> list[str]:
     """Which gains are of pairs whose two cells were trained on unlike machines, and in what those differ."""
-    notes = []
-    for gain in gains:
-        ours, theirs = ({record.identity.seed: record for record in arm.records} for arm in (gain.arm, gain.baseline))
-        unlike = [told for seed in gain.seeds if (told := unlike_machines(ours[seed], theirs[seed])) is not None]
-        if unlike:
-            notes.append(
-                f"Δ {gain.arm.name}: {len(unlike)} of {counted(len(gain.seeds), 'pair')} trained on unlike machines: "
-                f"{'; '.join(dict.fromkeys(unlike))}. What these do to a score can't be told apart from what the method does."
-            )
-    return notes
+    told = ((gain, unlike_pairs(gain.arm, gain.baseline, gain.seeds)) for gain in gains)
+    return [
+        f"Δ {gain.arm.name}: {unlike}. What these do to a score can't be told apart from what the method does."
+        for gain, unlike in told
+        if unlike is not None
+    ]
+
+
+def unlike_pairs(arm: Arm, against: Arm, seeds: Sequence[int], called: str = "baseline") -> str | None:
+    """How many pairs of two arms were trained on unlike machines, and in what those differ; None where none was."""
+    ours, theirs = ({record.identity.seed: record for record in one.records} for one in (arm, against))
+    unlike = [told for seed in seeds if (told := unlike_machines(ours[seed], theirs[seed], called)) is not None]
+    if not unlike:
+        return None
+    return (
+        f"{len(unlike)} of {counted(len(seeds), 'pair')} trained on unlike machines: {'; '.join(dict.fromkeys(unlike))}"
+    )
 
 
 def lost_to_holm_notes(gains: Iterable[Gain]) -> list[str]:
@@ -132,7 +139,7 @@ def chosen_of(identities: Iterable[Identity]) -> list[dict[str, Any]]:
 
 def tries_notes(section: Section) -> list[str]:
     """On which detectors one method had more tries than another, which a comparison of their best would reward; and variants that are
-    held against each other over fewer seeds than they have.
+    held against each other over fewer seeds than they have, or that unlike machines trained.
     """
     notes = []
     by_detector: dict[str, list[Tries]] = defaultdict(list)
@@ -153,6 +160,13 @@ def tries_notes(section: Section) -> list[str]:
                     f"{tries.rows[0].arm.detector}: {names_of(tries)} are {'' if tries.seeds else 'not '}held against each "
                     f"other{seeds} that all of them have, trained alike."
                 )
+            for lead in tries.leads:
+                unlike = unlike_pairs(lead.highest.arm, lead.other.arm, tries.seeds, lead.other.arm.full_method)
+                if unlike is not None:
+                    notes.append(
+                        f"{lead.highest.arm.name} held against {lead.other.arm.full_method}: {unlike}. What these do to a score "
+                        "can't be told apart from what the variants do."
+                    )
     return notes
 
 

@@ -272,6 +272,11 @@ def test_severities_training_sets_and_what_is_not_ranked_or_paired_are_told(made
     assert "† ufld, samiro: not ranked: stale accepted." in robustness_notes(only_table(board))
     lacking = leaderboard(records[:-1], tmp_path)
     assert "Δ ufld, samiro: pairs not used: seed 2: no record of samiro." in robustness_notes(only_table(lacking))
+    other = records[-1].model_copy(update={"environment": made.environment(device="NVIDIA H200")})
+    write_record(tmp_path, other)
+    notes = robustness_notes(only_table(leaderboard([*records[:-1], other], tmp_path)))
+    unlike = "Δ ufld, samiro: 1 of 3 pairs trained on unlike machines: device (NVIDIA H200, baseline cpu)."
+    assert any(note.startswith(unlike) for note in notes)
 
 
 def test_other_images_under_a_corruption_are_no_part_of_it(made: Any, tmp_path: Path) -> None:

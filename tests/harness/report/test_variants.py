@@ -14,6 +14,7 @@ from scipy import stats
 
 from harness.methods.config import method_configuration
 from harness.records.counts import scope_scores
+from harness.records.record import write_record
 from harness.report.arms import arms_of
 from harness.report.cells import variant_table
 from harness.report.families import Family, family_of
@@ -361,3 +362,15 @@ def test_seeds_that_not_all_variants_have_are_told(made: Any, tmp_path: Path) ->
         "ufld: samiro_a, samiro_b are not held against each other: there is no seed that all of them have"
     )
     assert not variant_table(section).rows
+
+
+def test_variants_that_unlike_machines_trained_are_told(made: Any, tmp_path: Path) -> None:
+    rows = tried(made, tmp_path, {"baseline": 0.7, "samiro_a": 0.7, "samiro_b": 0.9})
+    record, counts = rows["samiro_a"][2]
+    other = record.model_copy(update={"environment": made.environment(device="NVIDIA H200")})
+    rows["samiro_a"][2] = (other, counts)
+    write_record(tmp_path, other)
+    (note,) = tries_notes(only_section(records_of(rows), tmp_path))
+    assert note.startswith(
+        "ufld, samiro_b held against samiro_a: 1 of 4 pairs trained on unlike machines: device (cpu, samiro_a NVIDIA H200). What"
+    )
