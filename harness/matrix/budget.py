@@ -144,10 +144,10 @@ def cost_line(plan: Plan, costs: Mapping[str, Cost], prices: Iterable[Price], su
         told += f" ({share:.0f} % training{f': {sources}' if sources else ''})"
     unpriced = sum(price.seconds is None for price in to_train)
     if unpriced:
-        told += f"; {unpriced} without a price: `samiro-bench plan {suite} --probe` times a few steps of each kind"
+        told += f"; {unpriced} without a price: `samiro-bench plan {suite} --probe` times a few steps of each kind where it is run"
     unscored = sum(cost.rest is None for cost in costs.values())
     if unscored:
-        told += f"; predicting, scoring and timing of {unscored} aren't in it: no cell like them is done yet"
+        told += f"; predicting, scoring and timing of {unscored} aren't in it: no cell like them is known to be done on such a machine"
     unbuilt = [phase.folder.parent.name for phase, stand in plan.artefacts if stand.state != "done"]
     if costs and unbuilt:
         kinds = {"rendered": ("dataset", "to render"), "oracle": ("oracle", "to make")}

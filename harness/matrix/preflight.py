@@ -71,7 +71,8 @@ def preflight(plan: Plan, probed: Rates | None = None, machine: str | None = Non
         predicted_images(untrained, {need.name: need.images for need in data}),
         priced_on,
     )
-    unpriced = [cell for cell in untrained if prices[cell.id].seconds is None]
+    # What nobody counts the steps of has no price on any machine.
+    unpriced = [cell for cell in untrained if (price := prices[cell.id]).seconds is None and price.steps is not None]
     kept = sum(price.disk_bytes for price in prices.values())
     meanwhile = max((price.training_bytes for price in prices.values()), default=0)
     disk = disk_need(plan.suite, left, plan.results, kept, meanwhile)

@@ -56,6 +56,11 @@ def test_what_another_machine_took_is_no_price_here_but_there(plan: Plan) -> Non
     assert (there.training, there.rest, there.unit, there.devices) == (100.0, 30.0, "GPU-hours", 1)
     # A forecast of jobs takes what there is: nobody knows on which node of a cluster they will run.
     assert job_seconds(made, {second.cell.id: price()})[f"time {second.cell.id}"] == 20.0
+    told = cost_line(made, {second.cell.id: here}, [price()], "smoke")
+    assert (
+        "predicting, scoring and timing of 1 aren't in it: no cell like them is known to be done on such a machine"
+        in told
+    )
 
 
 def test_of_a_trained_cell_only_what_is_left_counts(plan: Plan) -> None:

@@ -203,3 +203,24 @@ def test_a_checkpoint_that_did_not_come_along_is_missed_before_anything_is_rende
     (need,) = preflight(make_plan(load_suite("mini"), tmp_path, Choice(seeds=1))).missing
     assert (need.kind, need.name) == ("checkpoint", cut_off.cell.id)
     assert f"{cut_off.states[0][0].folder}/checkpoint.safetensors is gone, and time needs it" in need.detail
+
+
+def test_no_machine_is_offered_for_what_no_machine_has_a_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = REAL.replace("  culane:", "  own:").replace(
+        "ufldv2_micro:", "ufldv2_micro: {recipe: {epochs: 2, steps: null}}"
+    )
+    (tmp_path / "own.yaml").write_text(own)
+    results = tmp_path / "results"
+    plan = make_plan(load_suite(str(tmp_path / "own.yaml")), results)
+    (cell,) = plan.untrained
+    record = {
+        "identity": cell.identity.model_dump(mode="json"),
+        "training": {"steps": 6, "seconds": 60.0},
+        "environment": {"device": "NVIDIA H200", "cpu": "Example CPU"},
+    }
+    folder = results / "elsewhere/records"
+    folder.mkdir(parents=True)
+    (folder / "one.json").write_text(json.dumps(record))
+    found = preflight(plan)
+    assert (found.prices[cell.id].steps, found.elsewhere) == (None, ())
