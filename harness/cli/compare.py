@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -145,9 +146,9 @@ def check_pairs(baseline: Sequence[Path], method: Sequence[Path]) -> None:
     if len(baseline) != len(method):
         told = f"{counted(len(baseline), 'training')} of the baseline and {len(method)} of the method"
         raise InputError(f"--baseline, --method: {told}: give as many of each, those of one seed at the same place")
-    seen: dict[Path, Path] = {}
+    seen: dict[str, Path] = {}
     for path in (*baseline, *method):
-        first = seen.setdefault(path.resolve(), path)
+        first = seen.setdefault(os.path.realpath(path), path)
         if first is not path:
             raise InputError(f"{path}: given twice; each path has the predictions of one training")
     for path in seen.values():

@@ -170,9 +170,9 @@ def print_json(value: dict[str, Any]) -> None:
 
 @contextmanager
 def progress_bar(images: int) -> Iterator[Report | None]:
-    """A bar on stderr where that is a terminal; nothing elsewhere."""
+    """A bar on stderr where that is a terminal and there is something to count; nothing elsewhere."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not (console.is_terminal and images):
         yield None
         return
     shape = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -174,6 +174,24 @@ def test_what_makes_no_pairs_is_refused_before_anything_is_scored(paths: dict[st
     assert told in str(result.exception)
 
 
+def test_a_link_is_the_training_it_points_to_and_one_to_itself_none(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").symlink_to("a")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, told in (("b", "b: given twice"), ("loop", "loop: no such file or folder")):
+        result = run("tusimple", "--labels", "none", *arms(baseline=[tmp_path / "a"], method=[tmp_path / name]))
+        assert isinstance(result.exception, InputError)
+        assert told in str(result.exception)
+
+
+def test_tusimple_has_no_bar_for_nothing_is_counted(
+    tmp_path: Path, tusimple_labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # to rich a terminal
+    given = {name: [tusimple_file(tmp_path / f"{name}.json", np.ones(24))] for name in ("baseline", "method")}
+    assert "scoring" not in run("tusimple", "--labels", tusimple_labels, *arms(**given)).stderr
+
+
 def test_an_image_that_is_there_twice_leaves_no_pair_of_another(tmp_path: Path, tusimple_labels: Path) -> None:
     baseline = tusimple_file(tmp_path / "a.json", np.ones(24))
     method = tmp_path / "b.json"
