@@ -14,6 +14,7 @@ from typing import Literal
 
 from harness.matrix.plan import AnyCell, CellState, Plan
 from harness.matrix.pricing import Machine, Price, this_machine
+from harness.records.environment import cpu_name
 from harness.report.text import counted
 from harness.suite import Cell
 
@@ -57,13 +58,18 @@ def costs_of(plan: Plan, prices: Mapping[str, Price], machine: Machine | None = 
         if device not in machines:
             machines[device] = machine or this_machine(device)
     took = {name: seconds_taken(plan.cells, name) for name in {found.name for found in machines.values()}}
+    # What touches no GPU is filed under the processor, also beside a GPU: a program's phases, and a scoring by itself.
+    by_processor = seconds_taken(plan.cells, cpu_name()) if machine is None else {}
     costs = {}
     for state in plan.pending:
         cell, runs_on = state.cell, machines[state.cell.training.device]
         rest: float | None = 0.0
         for phase, stand in state.states:
             if phase.name != "train" and stand.state != "done":
-                seconds = took[runs_on.name].get((cell.identity.dataset, cell.identity.detector, phase.name))
+                key = (cell.identity.dataset, cell.identity.detector, phase.name)
+                seconds = took[runs_on.name].get(key)
+                if seconds is None and (phase.name.startswith("score-") or not isinstance(cell, Cell)):
+                    seconds = by_processor.get(key)
                 rest = None if rest is None or seconds is None else rest + seconds
         trained = not isinstance(cell, Cell) or state.states[0][1].state == "done"
         costs[cell.id] = cost_of(cell, runs_on, prices.get(cell.id), 0.0 if trained else None, rest)

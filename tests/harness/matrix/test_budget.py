@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ from harness.cell.phases import PhaseState
 from harness.matrix.budget import cost_line, costs_of, is_long, job_seconds
 from harness.matrix.plan import CellState, Plan, make_plan
 from harness.matrix.pricing import Machine, Price, this_machine
+from harness.records.environment import cpu_name
 from harness.suite import Choice, load_suite
 
 SECONDS = {"train": 100.0, "predict-test": 7.0, "score-test": 3.0, "time": 20.0}
@@ -61,6 +63,22 @@ def test_what_another_machine_took_is_no_price_here_but_there(plan: Plan) -> Non
         "predicting, scoring and timing of 1 aren't in it: no cell like them is known to be done on such a machine"
         in told
     )
+
+
+def test_scoring_and_programs_are_priced_by_the_processor_beside_a_gpu_too(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.matrix.budget.this_machine", lambda device: Machine("NVIDIA H200", gpu=True))
+    first, second, third, *others = plan.cells
+    done = with_done(first, *SECONDS, machine=cpu_name())
+    program = SimpleNamespace(id="program", identity=first.cell.identity, training=first.cell.training)
+    scored, asked = with_done(second, "train", "predict-test", "time"), replace(first, cell=program)  # type: ignore[arg-type]
+    made = replace(plan, cells=(done, scored, replace(asked, states=asked.states[1:]), third, *others))
+    costs = costs_of(made, {third.cell.id: price()})
+    assert costs[second.cell.id].rest == 3.0
+    assert costs["program"].rest == 30.0
+    assert costs[third.cell.id].rest is None  # nobody predicted on this GPU
+    assert costs_of(made, {}, Machine("NVIDIA H200", gpu=True))[second.cell.id].rest is None
 
 
 def test_of_a_trained_cell_only_what_is_left_counts(plan: Plan) -> None:
