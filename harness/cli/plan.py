@@ -101,6 +101,7 @@ def as_object(plan: Plan, looked: Preflight, states: Sequence[State] = ()) -> di
             for need in looked.needs
         ],
         "prices": {name: asdict(price) for name, price in looked.prices.items()},
+        "priced_on": None if looked.priced_on is None else looked.priced_on.name,
         "priced_elsewhere": [machine.name for machine in looked.elsewhere],
         "artefacts": artefact_rows(plan),
         "cells": cell_rows(plan, looked.costs, states),
@@ -225,6 +226,8 @@ def show_cost(plan: Plan, looked: Preflight, console: Console) -> None:
     from harness.suite import called
 
     say(console, cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite)))
+    if looked.priced_on is not None:
+        say(console, f"prices are of {looked.priced_on.name}, by its records here")
     for machine in looked.elsewhere:
         say(console, f"records of {machine.name} have prices of cells without one: --machine '{machine.name}'")
 

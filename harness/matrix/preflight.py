@@ -31,7 +31,8 @@ class Preflight:
     """All needs of a plan, and what its cells still cost. problems: lines on what couldn't be looked at.
 
     prices: of the training of those that are to be trained. costs: of all that aren't done. warnings: lines on what is odd, though it
-    is there. elsewhere: the machines whose records have prices of those that have none.
+    is there. elsewhere: the machines whose records have prices of those that have none. priced_on: whose prices these are,
+    where it is another machine than this.
     """
 
     needs: tuple[Need, ...]
@@ -40,6 +41,7 @@ class Preflight:
     costs: Mapping[str, Cost]
     warnings: tuple[str, ...] = ()
     elsewhere: tuple[Machine, ...] = ()
+    priced_on: Machine | None = None
 
     @property
     def missing(self) -> tuple[Need, ...]:
@@ -90,6 +92,7 @@ def preflight(plan: Plan, probed: Rates | None = None, machine: str | None = Non
         costs_of(plan, prices, priced_on),
         tuple(line for need in data for line in need.warnings),
         machines_that_know(unpriced, recorded),
+        priced_on,
     )
 
 

@@ -109,7 +109,9 @@ def test_a_plan_is_priced_on_a_machine_whose_records_are_here(folder: Path, caps
     assert there["cost"]["GPU-hours"] == pytest.approx(
         2 * 2.0
     )  # both seeds of its detector; the other detector's are not known
-    assert there["priced_elsewhere"] == []
+    assert (there["priced_elsewhere"], there["priced_on"], here["priced_on"]) == ([], "NVIDIA H200", None)
+    assert main(["plan", "two.yaml", "--machine", "NVIDIA H200"]) == 0
+    assert "prices are of NVIDIA H200, by its records here" in " ".join(capsys.readouterr().out.split())
     assert main(["plan", "two.yaml", "--machine", "NVIDIA H100"]) == 2
     assert (
         "no record of these results is of 'NVIDIA H100'; those that are there: 'NVIDIA H200'" in capsys.readouterr().err
