@@ -11,7 +11,7 @@ from harness.cell.artefacts import open_part
 from harness.cell.keys import cell_folder, cell_phases, content_key, set_orphans_aside
 from harness.cell.phases import phase_state, run_phase
 from harness.files.locks import in_turn
-from harness.processes.progress import Event, Report
+from harness.processes.progress import WAITS, Event, Report
 from harness.suite import Cell, ScoredCell
 from harness.weights.cache import required, weights_state
 from harness.weights.oracles import oracle_state
@@ -21,7 +21,7 @@ from harness.weights.oracles import oracle_state
 def worked_on(results: Path, cell: ScoredCell, report: Report) -> Iterator[None]:
     """Around work on a cell: one process at a time. One that was told to end may still write a checkpoint when the next begins."""
     lock = cell_folder(results, cell) / ".lock"
-    with in_turn(lock, lambda: report(Event(cell.id, "waits", note="for a process that is about to leave it"))):
+    with in_turn(lock, lambda: report(Event(cell.id, WAITS, note="for a process that is about to leave it"))):
         yield
 
 

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Literal
 
 from harness.matrix.plan import AnyCell, CellState, Plan
-from harness.matrix.pricing import Machine, Price, this_machine
+from harness.matrix.pricing import Machine, Price, machines_of
 from harness.records.environment import cpu_name
 from harness.report.text import counted
 from harness.suite import Cell
@@ -52,11 +52,8 @@ class Cost:
 
 def costs_of(plan: Plan, prices: Mapping[str, Price], machine: Machine | None = None) -> dict[str, Cost]:
     """The cost of each cell that isn't done, by its id, on a machine; None: on this one. prices: of those that are to be trained."""
-    machines: dict[str, Machine] = {}
-    for cell in (*(state.cell for state in plan.pending), *(cell for cell, _ in plan.unavailable)):
-        device = cell.training.device
-        if device not in machines:
-            machines[device] = machine or this_machine(device)
+    cells = (*(state.cell for state in plan.pending), *(cell for cell, _ in plan.unavailable))
+    machines = machines_of((cell.training.device for cell in cells), machine)
     took = {name: seconds_taken(plan.cells, name) for name in {found.name for found in machines.values()}}
     # What touches no GPU is filed under the processor, also beside a GPU: a program's phases, and a scoring by itself.
     by_processor = seconds_taken(plan.cells, cpu_name()) if machine is None else {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -95,6 +95,11 @@ def this_machine(device: str) -> Machine:
     return Machine(torch.cuda.get_device_name(), gpu=True)
 
 
+def machines_of(devices: Iterable[str], machine: Machine | None) -> dict[str, Machine]:
+    """What cells run on, by their suites' `training.device`: a machine, or with None this one."""
+    return {device: machine or this_machine(device) for device in set(devices)}
+
+
 def recorded_machine(rates: Rates, name: str) -> Machine:
     """The machine of a name that rates are of; InputError with the names that there are for any other."""
     found = next((machine for machine in rates.machines if machine.name == name), None)
@@ -147,7 +152,7 @@ def recorded_rates(results: Path) -> Rates:
 
 
 def priced(
-    cells: Iterable[Cell],
+    cells: Collection[Cell],
     training_images: Mapping[str, int],
     rates: Sequence[Rates],
     evaluated: Mapping[str, int],
@@ -159,13 +164,10 @@ def priced(
     all of its evaluations, by its id. rates: the first that knows a cell's step counts.
     """
     prices: dict[str, Price] = {}
-    machines: dict[str, Machine] = {}
+    machines = machines_of((cell.training.device for cell in cells), machine)
     weights: dict[str, int] = {}
     for cell in cells:
-        device = cell.training.device
-        if device not in machines:
-            machines[device] = machine or this_machine(device)
-        key = step_key(cell.identity.model_dump(mode="json"), machines[device].name)
+        key = step_key(cell.identity.model_dump(mode="json"), machines[cell.training.device].name)
         known = next((rate for rate in rates if key in rate.seconds), None)
         images = training_images.get(cell.identity.dataset)
         # With its input: the layers of some detectors are as large as that.

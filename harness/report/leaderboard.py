@@ -178,9 +178,8 @@ def unscored_of(arm: Arm) -> list[Unscored]:
 
 
 def rendered_datasets(records: Sequence[Record]) -> set[str]:
-    """The names of the datasets that some records were trained on and that were made here, and the content of all that were."""
-    trained_on = {record.identity.dataset for record in records if "rendered" in record.identity.dataset_key}
-    return trained_on | {made.key for record in records for made in record.artefacts if made.kind == "rendered"}
+    """The content of the datasets of some records that were made here, trained or only tested on."""
+    return {made.key for record in records for made in record.artefacts if made.kind == "rendered"}
 
 
 def section_of(
@@ -193,7 +192,7 @@ def section_of(
     rendered: Collection[str],
 ) -> Section:
     """Build one section from the arms that were scored in it. `judged` are the sections that stand for their data, `rendered` the
-    names and contents of the datasets that were made here.
+    content of the datasets that were made here.
     """
     scored = {
         arm: {record.identity.seed: records[record.id][key] for record in arm.records if key in records[record.id]}
@@ -209,7 +208,7 @@ def section_of(
     return Section(
         groups=shown.groups,
         key=key,
-        rendered=bool({key.dataset, key.dataset_sha256} & set(rendered)),
+        rendered=key.dataset_sha256 in rendered,
         images=layout.images,
         clips=len(layout.clip_starts),
         effective_clips=effective_clips(layout.clip_images),

@@ -14,7 +14,7 @@ from harness.cell import artefacts, assembly, run
 from harness.cell.artefacts import build_oracle, build_rendering, locked, oracle_phase, rendering_phase
 from harness.cell.assembly import time_and_record
 from harness.cell.run import run_cell, worked_on
-from harness.processes.progress import Report
+from harness.processes.progress import Event, Report
 from harness.suite import Cell, cells_of, load_suite
 
 
@@ -32,6 +32,21 @@ def work_on(kind: str, cell: Cell, folder: Path) -> tuple[object, Callable[[Repo
     return locked(oracle_phase(folder, "o", oracle, data)), partial(
         build_oracle, folder, "o", oracle, data, cell.training, "job"
     )
+
+
+def test_a_renderer_says_before_its_first_image_what_that_takes_so_long_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Event] = []
+    monkeypatch.setattr("harness.rendered.dataset.render_dataset", lambda *_, progress, **__: progress(1, 2))
+    monkeypatch.setattr(artefacts, "run_phase", lambda phase, work: work(tmp_path))
+    cell = cells_of(load_suite("mini"))[0]
+    assert cell.dataset.rendered is not None
+    build_rendering(tmp_path, cell.dataset.rendered, "job", seen.append)
+    assert [(event.phase, event.step, event.note.split()[0]) for event in seen] == [
+        ("render", 0, "compiles"),
+        ("render", 1, "images"),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["cell", "time", "render", "oracle"])

@@ -68,7 +68,7 @@ def test_what_another_machine_took_is_no_price_here_but_there(plan: Plan) -> Non
 def test_scoring_and_programs_are_priced_by_the_processor_beside_a_gpu_too(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.matrix.budget.this_machine", lambda device: Machine("NVIDIA H200", gpu=True))
+    monkeypatch.setattr("harness.matrix.pricing.this_machine", lambda device: Machine("NVIDIA H200", gpu=True))
     first, second, third, *others = plan.cells
     done = with_done(first, *SECONDS, machine=cpu_name())
     program = SimpleNamespace(id="program", identity=first.cell.identity, training=first.cell.training)

@@ -11,7 +11,16 @@ import pytest
 
 from harness.files.stored import sha256_of_file
 from harness.records.counts import AccuracyCounts, Counts, OverlapCounts, scope_scores, write_counts
-from harness.records.record import Environment, Evaluation, Identity, Record, TrainingCost, counts_path, write_record
+from harness.records.record import (
+    Artefact,
+    Environment,
+    Evaluation,
+    Identity,
+    Record,
+    TrainingCost,
+    counts_path,
+    write_record,
+)
 from harness.records.timings import Latency, Throughput
 
 SCENARIOS = ("normal", "crowd", "hlight", "shadow", "noline", "arrow", "curve", "cross", "night")
@@ -192,17 +201,20 @@ def record(
         "counts_sha256": sha256_of_file(path),
         "predictions_sha256": "e" * 64,
     }
+    known = identity(detector, method, seed, **(identity_changes or {}))
+    content = (evaluation | (evaluation_changes or {}))["dataset_sha256"]
+    rendered = Artefact(kind="rendered", name=known.dataset, key=content, sha256=content)
     values: dict[str, Any] = {
         "id": record_id,
         "suite": "mini",
-        "identity": identity(detector, method, seed, **(identity_changes or {})),
+        "identity": known,
         "fingerprints": {},
         "checkpoint_sha256": "f" * 64,
         "selected_on": None,
         "evaluations": (Evaluation(**(evaluation | (evaluation_changes or {}))),),
         "throughput": (throughput(),),
         "training": training(),
-        "artefacts": (),
+        "artefacts": (rendered,) if "rendered" in known.dataset_key else (),
         "environment": environment(),
     }
     made = Record(**(values | changes))

@@ -168,7 +168,7 @@ def test_rendered_datasets_are_told_at_the_top_whatever_they_are_called(made: An
                 tmp_path,
                 detector=name,
                 identity_changes={"dataset": name, "dataset_key": key},
-                evaluation_changes={"dataset": name},
+                evaluation_changes={"dataset": name, "dataset_sha256": name[0] * 64},
             )
         ]
         return claim_of(leaderboard(records, tmp_path)).facts
