@@ -15,7 +15,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.cli.options import LaneWidth
-from harness.cli.score_warnings import say_missing, say_unlike_pixels, say_unlike_tusimple_pixels, say_warnings
+from harness.cli.score_warnings import (
+    say_labels_themselves,
+    say_missing,
+    say_tusimple_labels_themselves,
+    say_unlike_pixels,
+    say_unlike_tusimple_pixels,
+    say_warnings,
+)
 from harness.cli.scoring_files import (
     AsJson,
     CulaneLabels,
@@ -100,6 +107,7 @@ def compare_culane(
         if metric is CulaneMetric.official:
             say_missing(predictions, asked.splits, result.warnings)
         say_unlike_pixels(labels, predictions, result.total)
+        say_labels_themselves(predictions, result.total)
         return culane_file_counts(result.splits), result.warnings
 
     answer(asked.metric, baseline, method, count, asked.images, as_json=as_json)
@@ -118,6 +126,7 @@ def compare_llamas(
 
     def count(predictions: Path, report: Report | None) -> Counted:
         counts, warnings = llamas.count_labels(files, predictions, strict=strict, progress=report)
+        say_labels_themselves(predictions, counts)
         return llamas_file_counts(files, counts), warnings
 
     answer(llamas.METRIC, baseline, method, count, len(files), as_json=as_json)
@@ -136,6 +145,7 @@ def compare_tusimple(
     def count(predictions: Path, report: Report | None) -> Counted:
         counts, warnings = tusimple.score_file(labels, predictions, strict=strict)
         say_unlike_tusimple_pixels(labels, predictions, counts)
+        say_tusimple_labels_themselves(predictions, counts)
         return tusimple_file_counts(counts, predictions), warnings
 
     answer(tusimple.METRIC, baseline, method, count, 0, as_json=as_json)

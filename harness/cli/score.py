@@ -13,7 +13,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.cli.options import LaneWidth
-from harness.cli.score_warnings import say_missing, say_unlike_pixels, say_unlike_tusimple_pixels, say_warnings
+from harness.cli.score_warnings import (
+    say_labels_themselves,
+    say_missing,
+    say_tusimple_labels_themselves,
+    say_unlike_pixels,
+    say_unlike_tusimple_pixels,
+    say_warnings,
+)
 from harness.cli.scoring_files import (
     AsJson,
     CulaneLabels,
@@ -97,6 +104,7 @@ def score_culane(
         say_missing(predictions, asked.splits, result.warnings)
     say_warnings(result.warnings)
     say_unlike_pixels(asked.labels, predictions, result.total)
+    say_labels_themselves(predictions, result.total)
     if as_json:
         print_json(
             {
@@ -135,6 +143,7 @@ def score_llamas(
     if per_image is not None:
         write_rows(per_image, image_rows(counts))
     say_warnings(warnings)
+    say_labels_themselves(predictions, counts)
     if as_json:
         print_json(
             {
@@ -166,6 +175,7 @@ def score_tusimple(
         write_rows(per_image, tusimple_rows(counts))
     say_warnings(warnings)
     say_unlike_tusimple_pixels(labels, predictions, counts)
+    say_tusimple_labels_themselves(predictions, counts)
     figures = {
         "accuracy": defined(counts.mean(counts.accuracy)),
         "fp": counts.mean(counts.fp),

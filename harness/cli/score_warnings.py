@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.metrics.coordinates import coordinates_of, other_pixels
-from harness.metrics.counts import Counts
+from harness.metrics.counts import LADDER, Counts
 from harness.metrics.culane import NO_FILE, read_file
 from harness.metrics.image_lists import ImageList, lanes_file
 from harness.metrics.lane_text import Floats
@@ -24,6 +24,12 @@ LOOKED_AT = 200
 
 HARDLY = 0.05
 """TuSimple: a smaller share of the labels is matched by chance, as rows count on which both have no point."""
+
+TOO_GOOD = 0.99
+"""F1 at IoU .95, or TuSimple's accuracy and F1: of detectors at their best .5 and .97, of labels scored as predictions 1."""
+
+FEW_LANES = 20
+"""Of so few labelled lanes a detector may find all."""
 
 
 def say_warnings(warnings: Sequence[Oddity]) -> None:
@@ -84,3 +90,19 @@ def say_unlike_tusimple_pixels(labels: Path, predictions: Path, counts: Tusimple
     if counts.matched.sum() < HARDLY * counts.n_gt.sum():
         labelled, predicted = map(coordinates_of, tusimple_points(labels, predictions, LOOKED_AT))
         say_other_pixels(predictions, labelled, predicted, found="hardly a lane is found")
+
+
+def say_labels_themselves(predictions: Path, counts: Counts) -> None:
+    """A warning where lanes agree with their labels as only labels do."""
+    best = counts.sums(LADDER[-1]).f1
+    if best is not None and best >= TOO_GOOD and counts.n_gt.sum() >= FEW_LANES:
+        told = f"F1 at IoU {LADDER[-1]:.2f} is {100 * best:.2f}, as no detector's is"
+        say_warning(f"{predictions}: {told}; are these the labels themselves, or made from them?")
+
+
+def say_tusimple_labels_themselves(predictions: Path, counts: TusimpleCounts) -> None:
+    """`say_labels_themselves` of files of TuSimple's."""
+    accuracy, found = counts.mean(counts.accuracy), counts.f1_matched
+    if found is not None and min(accuracy, found) >= TOO_GOOD and counts.n_gt.sum() >= FEW_LANES:
+        told = f"accuracy is {100 * accuracy:.2f} and F1 {100 * found:.2f}, as no detector's are"
+        say_warning(f"{predictions}: {told}; are these the labels themselves, or made from them?")

@@ -227,6 +227,35 @@ def test_predictions_in_other_pixels_are_told_where_nothing_is_found(culane):
     assert run(*culane_arguments(culane)).stderr == ""
 
 
+@pytest.mark.parametrize(("beside", "told"), [(0, True), (4, False)])
+def test_labels_that_are_scored_as_predictions_are_told_and_good_lanes_are_not(culane, beside, told):
+    for root, moved in (("labels", 0), ("predictions", beside)):
+        lanes = [" ".join(f"{x + moved} {y}" for y in range(580, 270, -10)) for x in range(100, 1500, 140)]
+        (culane / root / "a.lines.txt").write_text("\n".join(lanes))
+        (culane / root / "b.lines.txt").write_text("\n".join(lanes))
+        (culane / root / "c.lines.txt").write_text("")
+    result = run(*culane_arguments(culane))
+    assert "100.00" in result.stdout
+    said = f"warning: {culane / 'predictions'}: F1 at IoU 0.95 is 100.00, as no detector's is; are these the labels"
+    assert result.stderr.startswith(said) is told
+    assert told or result.stderr == ""
+
+
+@pytest.mark.parametrize(("beside", "told"), [(0, True), (15, False)])
+def test_the_same_of_labels_in_tusimples_format(tmp_path, beside, told):
+    rows = list(range(160, 720, 10))
+    lanes = [[start + slope * (row - 160) for row in rows] for start, slope in ((600, -1), (640, 0.2), (700, 0.9))]
+    # One row of a lane is out of reach, as none is of a label.
+    predicted = [[x + (4 * beside if row == 160 else 0) for x, row in zip(lane, rows, strict=True)] for lane in lanes]
+    with open(tmp_path / "gt.json", "w") as labels, open(tmp_path / "pred.json", "w") as predictions:
+        for image in range(8):
+            print(json.dumps({"raw_file": str(image), "lanes": lanes, "h_samples": rows}), file=labels)
+            print(json.dumps({"raw_file": str(image), "lanes": predicted, "run_time": 1}), file=predictions)
+    said = run("tusimple", "--labels", tmp_path / "gt.json", "--predictions", tmp_path / "pred.json").stderr
+    assert ("accuracy is 100.00 and F1 100.00, as no detector's are" in said) is told
+    assert told or said == ""
+
+
 def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(culane):
     (culane / "predictions" / "a.lines.txt").unlink()
     os.mkfifo(culane / "predictions" / "a.lines.txt")
