@@ -31,7 +31,8 @@ ORACLE_SEED = 0
 def rendering_phase(results: Path, spec: RenderSpec) -> Phase:
     """The phase that renders a dataset. Its version is part of the key, so it needs no fingerprint."""
     key = dataset_key(spec)
-    return Phase(results / "artefacts" / "rendered" / f"{spec.form}-{key[:12]}", key, {})
+    options = {"spec": spec.model_dump(mode="json")}
+    return Phase(results / "artefacts" / "rendered" / f"{spec.form}-{key[:12]}", key, {}, options)
 
 
 def oracle_phase(results: Path, name: str, oracle: OraclePart, dataset: DatasetPart) -> Phase:

@@ -20,6 +20,7 @@ from harness.cell.changes import changes
 from harness.errors import InputError
 from harness.files.fingerprint import changed_files
 from harness.files.stored import located, remove_torn, sync_folder, write_json
+from harness.processes.limits import available_cores
 from harness.records.environment import machine_in_use
 
 State = Literal["done", "partial", "stale", "missing"]
@@ -200,7 +201,7 @@ def run_phase(phase: Phase, work: Callable[[Path], None]) -> Path:
         raise InputError(f"{phase.folder}: {state.reason}; run `bench` with --accept-stale or --redo-stale")
     if phase.folder.is_dir():
         set_aside(phase.folder)
-    claim_partial(phase)
+    continued = claim_partial(phase)
     clear_torn(phase.partial)
     started = time.monotonic()
     with located(phase.partial):
@@ -210,6 +211,8 @@ def run_phase(phase: Phase, work: Callable[[Path], None]) -> Path:
         "fingerprint": dict(phase.fingerprint),
         "seconds": round(time.monotonic() - started, 3),
         "machine": machine_in_use(),
+        "cores": available_cores(),
+        "continued": continued,
         "options": dict(phase.options),
     }
     write_json(phase.partial / "phase.json", content)
@@ -220,18 +223,22 @@ def run_phase(phase: Phase, work: Callable[[Path], None]) -> Path:
     return phase.folder
 
 
-def claim_partial(phase: Phase) -> None:
-    """Make the `.part` folder; one that was begun with another key or other code is set aside, for it can't be continued."""
+def claim_partial(phase: Phase) -> bool:
+    """Make the `.part` folder; one that was begun with another key or other code is set aside, for it can't be continued.
+
+    Whether there is one to go on from.
+    """
     begun = {"key": phase.key, "fingerprint": dict(phase.fingerprint)}
     marker = phase.partial / "begun.json"
     if phase.partial.is_dir():
         if read_begun(phase) == begun:
-            return
+            return True
         if marker.exists() or any(not name.startswith(".") for name in os.listdir(phase.partial)):
             set_aside(phase.partial)
         # else it was made, and nothing in it, when somebody was killed
     phase.partial.mkdir(parents=True, exist_ok=True)
     write_json(marker, begun)
+    return False
 
 
 def clear_torn(folder: Path) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.engines.base import Engine, Outcome
     from harness.engines.choice import EngineName
     from harness.files.locks import Held
+    from harness.matrix.budget import BuildCosts
     from harness.matrix.plan import Plan
     from harness.matrix.preflight import Preflight
     from harness.matrix.pricing import Price
@@ -58,6 +59,7 @@ def bench(
     from harness.errors import InputError
     from harness.files.locks import sole
     from harness.files.stored import remove_torn, sweep_cache
+    from harness.matrix.budget import job_seconds
     from harness.matrix.fitting import refuse_misfits
     from harness.matrix.plan import make_plan, refuse_unavailable
     from harness.matrix.preflight import preflight
@@ -96,9 +98,10 @@ def bench(
     plan = remade()
     refuse_misfits(loaded, plan.untrained)
     prices: Mapping[str, Price] = {}
+    builds: BuildCosts = ()
     if plan.pending or plan.unavailable:
         looked = preflight(plan)
-        prices = looked.prices
+        prices, builds = looked.prices, looked.builds
         if lacking(plan, looked):
             return 2
         for line in looked.warnings:
@@ -122,8 +125,9 @@ def bench(
             plan = remade()
         cells, ready = plan.counted
         console.print(f"{loaded.name}: {counted(cells, 'cell')}, {ready} done already", highlight=False)
+        forecast = partial(job_seconds, prices=prices, builds=builds)
         engines = partial(engine_for, suite=loaded, results=results)
-        plan, outcomes = carried_out(plan, held, remade, engines, engine, prices, seeds, console)
+        plan, outcomes = carried_out(plan, held, remade, engines, engine, forecast, seeds, console)
         words = words_of(suite, choice, results, engine, resources, yes=yes)
         try:
             # The tables are of the whole suite, whichever of its cells have just run.
@@ -144,16 +148,15 @@ def carried_out(
     remade: Callable[[], Plan],
     engine_for: Callable[[EngineName], Engine],
     name: EngineName,
-    prices: Mapping[str, Price],
+    forecast: Callable[[Plan], Mapping[str, float]],
     seeds: int | None,
     console: Console,
 ) -> tuple[Plan, list[Outcome]]:
     """Run a plan, and again as long as cells run out of memory whose micro-batch can be halved; the last plan, and how all ended.
 
-    prices: of the cells that are to be trained, for the forecast. seeds: of the matrix, as for `cells_of`.
+    forecast: the seconds that its jobs will take, by their names. seeds: of the matrix, as for `cells_of`.
     """
     from harness.cli.display import Guard, Listeners, display_for
-    from harness.matrix.budget import job_seconds
     from harness.matrix.jobs import jobs_of
     from harness.matrix.micro_batches import halve
     from harness.matrix.run import run
@@ -165,7 +168,7 @@ def carried_out(
         jobs = jobs_of(plan)
         # Where nothing is left to run no cluster has to be at hand.
         engine = engine_for(name if jobs else "local")
-        expected = job_seconds(plan, prices)
+        expected = forecast(plan)
         with (
             journal(plan.results, plan.suite.name, name, jobs, plan.counted, expected) as kept,
             display_for(console, plan.suite.name, kept.board) as display,
@@ -229,7 +232,9 @@ def agreed(plan: Plan, looked: Preflight, console: Console) -> bool:
     from harness.cli.plan import show_cost
     from harness.matrix.budget import is_long
 
-    if not (console.is_terminal and sys.stdin.isatty()) or not is_long(looked.costs, looked.prices.values()):
+    if not (console.is_terminal and sys.stdin.isatty()) or not is_long(
+        looked.costs, looked.prices.values(), looked.builds
+    ):
         return True
     show_cost(plan, looked, console)
     return typer.confirm("Begin?", default=True)

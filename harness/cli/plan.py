@@ -22,9 +22,10 @@ from harness.errors import InputError
 from harness.report.text import counted
 
 if TYPE_CHECKING:
-    from harness.matrix.budget import Cost
+    from harness.matrix.budget import BuildCosts, Cost
     from harness.matrix.plan import Plan
     from harness.matrix.preflight import Preflight
+    from harness.matrix.pricing import Rates
 
 app = typer.Typer(add_completion=False)
 
@@ -55,7 +56,7 @@ def plan(
         list[State] | None, typer.Option("--state", help="Show only the cells in this state; repeatable.")
     ] = None,
     results: Results = RESULTS,
-    probe: Annotated[bool, typer.Option("--probe", help="Time a few training steps of each kind of cell.")] = False,
+    probe: Annotated[bool, typer.Option("--probe", help="Time a little of each kind of work first.")] = False,
     machine: Annotated[
         str | None,
         typer.Option(
@@ -78,15 +79,29 @@ def plan(
         refuse_misfits(made.suite, made.untrained)
         probed = None
         if probe:
-            from harness.matrix.probe import probed_rates
-
-            with Console(stderr=True).status("probing") as status:
-                probed = probed_rates(made.untrained, lambda cell: status.update(f"probing {cell}"))
+            probed = probed_here(made)
         looked = preflight(made, probed, machine)
         if as_json:
             typer.echo(json.dumps(as_object(made, looked, state or ())))
         else:
             show_plan(made, looked, Console(), state or ())
+
+
+def probed_here(plan: Plan) -> Rates:
+    """The rates that a few steps of each kind of cell, and a little of what is built before them, show on this machine."""
+    from harness.matrix.build_probe import probed_builds
+    from harness.matrix.builds import builds_of
+    from harness.matrix.pricing import Rates
+    from harness.matrix.probe import probed_rates
+
+    with Console(stderr=True).status("probing") as status:
+
+        def tell(what: str) -> None:
+            status.update(f"probing {what}")
+
+        builds = probed_builds(builds_of(plan.results, plan.pending), plan.suite.training, tell)
+        cells = probed_rates(plan.untrained, tell)
+    return Rates({**builds.seconds, **cells.seconds}, "probe")
 
 
 def as_object(plan: Plan, looked: Preflight, states: Sequence[State] = ()) -> dict[str, Any]:
@@ -103,7 +118,7 @@ def as_object(plan: Plan, looked: Preflight, states: Sequence[State] = ()) -> di
         "prices": {name: asdict(price) for name, price in looked.prices.items()},
         "priced_on": None if looked.priced_on is None else looked.priced_on.name,
         "priced_elsewhere": [machine.name for machine in looked.elsewhere],
-        "artefacts": artefact_rows(plan),
+        "artefacts": artefact_rows(plan, looked.builds),
         "cells": cell_rows(plan, looked.costs, states),
         "tiers": [
             {
@@ -130,17 +145,24 @@ def cost_object(costs: Collection[Cost]) -> dict[str, Any]:
     }
 
 
-def artefact_rows(plan: Plan) -> list[dict[str, Any]]:
-    """Name, state, reason and changed files of every artefact."""
-    return [
-        {
-            "name": f"{phase.folder.parent.name} {phase.name}",
-            "state": state.state,
-            "why": state.reason,
-            "changed": list(state.changed),
-        }
-        for phase, state in plan.artefacts
-    ]
+def artefact_rows(plan: Plan, builds: BuildCosts = ()) -> list[dict[str, Any]]:
+    """Name, state, reason, changed files and cost of every artefact."""
+    costs = {build.phase.folder: cost for build, cost in builds}
+    rows = []
+    for phase, state in plan.artefacts:
+        cost = costs.get(phase.folder)
+        unknown = phase.folder in costs and cost is None
+        rows.append(
+            {
+                "name": f"{phase.folder.parent.name} {phase.name}",
+                "state": state.state,
+                "why": state.reason,
+                "changed": list(state.changed),
+                "hours": None if unknown else 0.0 if cost is None else cost.hours,
+                "unit": None if cost is None else cost.unit,
+            }
+        )
+    return rows
 
 
 def cell_rows(plan: Plan, costs: Mapping[str, Cost], states: Sequence[State] = ()) -> list[dict[str, Any]]:
@@ -196,8 +218,8 @@ def show_plan(plan: Plan, looked: Preflight, console: Console, states: Sequence[
     cells = cell_rows(plan, looked.costs, states)
     unit = next((cost.unit for cost in looked.costs.values()), "hours")
     rows = [
-        (row["name"], row["state"], "" if row["state"] == DATA_MISSING else row["why"], *cost_texts(row))
-        for row in [*([] if states else artefact_rows(plan)), *cells]
+        (row["name"], row["state"], "" if row["state"] == DATA_MISSING else row["why"], *cost_texts(row, unit))
+        for row in [*([] if states else artefact_rows(plan, looked.builds)), *cells]
     ]
     if len(rows) > ROWS and not console.is_terminal:
         for texts in rows:
@@ -225,22 +247,23 @@ def show_cost(plan: Plan, looked: Preflight, console: Console) -> None:
     from harness.matrix.budget import cost_line
     from harness.suite import called
 
-    say(console, cost_line(plan, looked.costs, looked.prices.values(), called(plan.suite)))
+    say(console, cost_line(looked.costs, looked.prices.values(), called(plan.suite), looked.builds))
     if looked.priced_on is not None:
         say(console, f"prices are of {looked.priced_on.name}, by its records here")
     for machine in looked.elsewhere:
         say(console, f"records of {machine.name} have prices of cells without one: --machine '{machine.name}'")
 
 
-def cost_texts(row: dict[str, Any]) -> tuple[str, str]:
-    """Hours and room of a row, as a table has them."""
+def cost_texts(row: dict[str, Any], unit: str) -> tuple[str, str]:
+    """Hours and room of a row, as a table has them whose hours are of some unit."""
     from harness.matrix.budget import hours
     from harness.matrix.preflight import gigabytes
 
-    if "hours" not in row or row["state"].startswith("done"):
+    if row["hours"] == 0:
         return "", ""
-    time = "?" if row["hours"] is None else f"{'> ' if row['at_least'] else ''}{hours(row['hours'])}"
-    return time, gigabytes(row["disk_bytes"]) if row["disk_bytes"] else ""
+    time = "?" if row["hours"] is None else f"{'> ' if row.get('at_least') else ''}{hours(row['hours'])}"
+    other = f" {row['unit']}" if row["unit"] not in (None, unit) else ""
+    return f"{time}{other}", gigabytes(row["disk_bytes"]) if row.get("disk_bytes") else ""
 
 
 def states_of(plan: Plan) -> dict[str | None, Counter[str]]:

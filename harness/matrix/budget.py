@@ -1,17 +1,19 @@
 """What the cells of a plan still cost: hours of GPUs (of cores, on a CPU) and room on the disk.
 
-Training is priced by records or a probe (`harness.matrix.pricing`); prediction, scoring and timing by what they took on the same
-machine in cells of the same detector and dataset that are done. What neither tells has no price: nothing here guesses.
+Training is priced by records or a probe (`harness.matrix.pricing`), what is built before it by artefacts or a probe
+(`harness.matrix.build_pricing`); prediction, scoring and timing by what they took on the same machine in cells of the same detector
+and dataset that are done. What none of them tells has no price: nothing here guesses.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
+from harness.matrix.builds import Build, Rendering
 from harness.matrix.plan import AnyCell, CellState, Plan
 from harness.matrix.pricing import Machine, Price, machines_of
 from harness.records.environment import cpu_name
@@ -48,6 +50,10 @@ class Cost:
     def unknown(self) -> bool:
         """Whether it costs more than is known."""
         return self.training is None or self.rest is None
+
+
+BuildCosts = Sequence[tuple[Build, Cost | None]]
+"""What has to be built before cells can run, each with its cost; None: nobody knows."""
 
 
 def costs_of(plan: Plan, prices: Mapping[str, Price], machine: Machine | None = None) -> dict[str, Cost]:
@@ -106,19 +112,21 @@ LONG_STEPS = 5000
 """What takes longer, or trains for more steps of unknown length, is worth a question."""
 
 
-def is_long(costs: Mapping[str, Cost], prices: Iterable[Price]) -> bool:
-    """Whether some cells take so long that a user on a terminal is asked first."""
+def is_long(costs: Mapping[str, Cost], prices: Iterable[Price], builds: BuildCosts = ()) -> bool:
+    """Whether some cells, with what is built before them, take so long that a user on a terminal is asked first."""
     unpriced = [price.steps for price in prices if price.seconds is None]
     steps = sum(count for count in unpriced if count is not None)
-    return sum(cost.seconds for cost in costs.values()) > LONG_SECONDS or None in unpriced or steps > LONG_STEPS
+    known = [*costs.values(), *(cost for _, cost in builds if cost is not None)]
+    return sum(cost.seconds for cost in known) > LONG_SECONDS or None in unpriced or steps > LONG_STEPS
 
 
-def job_seconds(plan: Plan, prices: Mapping[str, Price]) -> dict[str, float]:
+def job_seconds(plan: Plan, prices: Mapping[str, Price], builds: BuildCosts = ()) -> dict[str, float]:
     """What the jobs of a plan will take, by their names, as far as it is known; see `harness.matrix.jobs.jobs_of`.
 
     Nobody knows on which machines a cluster runs them: what the same took on any counts.
     """
-    took, found = seconds_taken(plan.cells), {}
+    took = seconds_taken(plan.cells)
+    found = {build.job: cost.seconds for build, cost in builds if cost is not None}
     for state in plan.pending:
         identity = state.cell.identity
         left = [phase.name for phase, stand in state.states if stand.state != "done" and phase.name != "train"]
@@ -134,8 +142,8 @@ def job_seconds(plan: Plan, prices: Mapping[str, Price]) -> dict[str, float]:
     return found
 
 
-def cost_line(plan: Plan, costs: Mapping[str, Cost], prices: Iterable[Price], suite: str) -> str:
-    """What of a plan is still to be done and what that takes, in a line."""
+def cost_line(costs: Mapping[str, Cost], prices: Iterable[Price], suite: str, builds: BuildCosts = ()) -> str:
+    """What of a plan is still to be done and what that takes, in a line. suite: its name on the command line."""
     to_train = list(prices)
     told = f"to do: {counted(len(costs), 'cell')}, {len(to_train)} of them to train"
     if any(cost.seconds for cost in costs.values()):
@@ -145,20 +153,29 @@ def cost_line(plan: Plan, costs: Mapping[str, Cost], prices: Iterable[Price], su
         sources = ", ".join(f"{count} by {basis}" for basis, count in bases.items() if count)
         share = 100 * training / sum(cost.seconds for cost in costs.values())
         told += f" ({share:.0f} % training{f': {sources}' if sources else ''})"
-    unpriced = sum(price.seconds is None for price in to_train)
-    if unpriced:
-        told += f"; {unpriced} without a price: `samiro-bench plan {suite} --probe` times a few steps of each kind where it is run"
+    known = [entry for entry in builds if entry[1] is not None]
+    told += f"; before that: {told_builds(known)}" if known else ""
     unscored = sum(cost.rest is None for cost in costs.values())
     if unscored:
         told += f"; predicting, scoring and timing of {unscored} aren't in it: no cell like them is known to be done on such a machine"
-    unbuilt = [phase.folder.parent.name for phase, stand in plan.artefacts if stand.state != "done"]
-    if costs and unbuilt:
-        kinds = {"rendered": ("dataset", "to render"), "oracle": ("oracle", "to make")}
-        what = [
-            f"{counted(unbuilt.count(kind), noun)} {to_do}" for kind, (noun, to_do) in kinds.items() if kind in unbuilt
-        ]
-        told += f"; not in it: {', '.join(what)}"
+    unpriced = sum(price.seconds is None for price in to_train)
+    unknown = [entry for entry in builds if entry[1] is None]
+    without = [*([counted(unpriced, "training")] if unpriced else []), *([told_builds(unknown)] if unknown else [])]
+    if without:
+        told += f"; without a price: {', '.join(without)}; "
+        told += f"`samiro-bench plan {suite} --probe` times a little of each kind where it is run"
     return told
+
+
+def told_builds(builds: BuildCosts) -> str:
+    """How many datasets and oracles there are among some builds, and the hours that are known of either."""
+    told = []
+    for noun, to_do, renders in (("dataset", "to render", True), ("oracle", "to make", False)):
+        costs = [cost for build, cost in builds if isinstance(build, Rendering) is renders]
+        known = [cost for cost in costs if cost is not None]
+        if costs:
+            told.append(f"{counted(len(costs), noun)} {to_do}{f' ({told_hours(known)})' if known else ''}")
+    return ", ".join(told)
 
 
 def told_costs(costs: Collection[Cost]) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from harness.cell.artefacts import build_oracle, build_rendering, oracle_name, oracle_phase, rendering_phase
+from harness.cell.artefacts import build_oracle, build_rendering
 from harness.cell.assembly import time_and_record
-from harness.cell.keys import scored_datasets
 from harness.cell.phases import phase_state
 from harness.cell.run import run_cell
 from harness.engines.base import Job, Resources
+from harness.matrix.builds import Pretraining, Rendering, builds_before
 from harness.matrix.plan import AnyCell, Plan
 from harness.matrix.preflight import decoded_bytes
 from harness.programs.cell import ProgramCell, run_program_cell
-from harness.suite import Cell, DatasetPart, Suite, needs_of
+from harness.suite import Cell, Suite, needs_of
 from harness.training.cache import GIGABYTE
 
 
@@ -22,30 +22,20 @@ def jobs_of(plan: Plan) -> tuple[Job, ...]:
     """What has to run, artefacts before cells, time measurements last and alone."""
     jobs: dict[str, Job] = {}
     for state in plan.pending:
-        cell, needs, resources = state.cell, [], resources_of(plan.suite, state.cell)
-        untrained = state.states[0][1].state != "done"
-        if not untrained:
+        cell, resources = state.cell, resources_of(plan.suite, state.cell)
+        if state.states[0][1].state == "done":
             resources = replace(resources, cache_gigabytes=0.0)  # only a training keeps images
-        oracle = None
-        if isinstance(cell, Cell) and untrained and cell.oracle is not None and cell.oracle_dataset is not None:
-            oracle = oracle_phase(plan.results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
-        unmade = oracle is not None and phase_state(oracle).state != "done"
-        read = scored_datasets(cell)
-        for name, part in cell.datasets.items():
-            if name not in read and not unmade:
-                continue  # the images of an oracle that is made
-            job = rendering_job(plan, name, part)
-            if job is not None:
-                jobs.setdefault(job.name, job)
-                needs.append(job.name)
+        renderings, pretraining = builds_before(plan.results, state)
+        for rendering in renderings:
+            jobs.setdefault(rendering.job, rendering_job(plan, rendering))
+        needs = [rendering.job for rendering in renderings]
         if isinstance(cell, ProgramCell):
             task = partial(run_program_cell, plan.results, cell)
             jobs[cell.id] = Job(cell.id, task, tuple(needs), exclusive=True, resources=resources)
             continue
-        if unmade:
-            job = oracle_job(plan, cell, tuple(needs))
-            jobs.setdefault(job.name, job)
-            needs.append(job.name)
+        if pretraining is not None:
+            jobs.setdefault(pretraining.job, pretraining_job(plan, pretraining, tuple(needs)))
+            needs.append(pretraining.job)
         if any(phase_state(phase).state != "done" for phase in state.phases.all()[:-1]):
             jobs[cell.id] = Job(cell.id, partial(run_cell, plan.results, cell), tuple(needs), resources=resources)
             needs.append(cell.id)
@@ -54,23 +44,16 @@ def jobs_of(plan: Plan) -> tuple[Job, ...]:
     return tuple(jobs.values())
 
 
-def oracle_job(plan: Plan, cell: Cell, needs: tuple[str, ...]) -> Job:
-    """The job that pre-trains the oracle of a cell."""
-    assert cell.oracle is not None
-    assert cell.oracle_dataset is not None
-    phase = oracle_phase(plan.results, oracle_name(cell), cell.oracle, cell.oracle_dataset)
-    name, training = f"oracle {phase.name}", plan.suite.training
-    task = partial(build_oracle, plan.results, oracle_name(cell), cell.oracle, cell.oracle_dataset, training, name)
-    return Job(name, task, needs, resources=resources_of(plan.suite))
+def rendering_job(plan: Plan, rendering: Rendering) -> Job:
+    """The job that renders a dataset."""
+    task = partial(build_rendering, plan.results, rendering.spec, rendering.job)
+    return Job(rendering.job, task, exclusive=True, resources=replace(resources_of(plan.suite), gpu=False))
 
 
-def rendering_job(plan: Plan, name: str, part: DatasetPart) -> Job | None:
-    """The job that renders a dataset, None if there is nothing to render."""
-    if part.rendered is None or phase_state(rendering_phase(plan.results, part.rendered)).state == "done":
-        return None
-    title = f"render {name}"
-    task = partial(build_rendering, plan.results, part.rendered, title)
-    return Job(title, task, exclusive=True, resources=replace(resources_of(plan.suite), gpu=False))
+def pretraining_job(plan: Plan, made: Pretraining, needs: tuple[str, ...]) -> Job:
+    """The job that makes an oracle."""
+    task = partial(build_oracle, plan.results, made.title, made.oracle, made.dataset, plan.suite.training, made.job)
+    return Job(made.job, task, needs, resources=resources_of(plan.suite))
 
 
 def resources_of(suite: Suite, cell: AnyCell | None = None) -> Resources:

@@ -11,7 +11,9 @@ from pathlib import Path
 from harness.cell.artefacts import image_size_of, rendering_phase
 from harness.cell.phases import phase_state
 from harness.lanes import plain_geometry
-from harness.matrix.budget import Cost, costs_of
+from harness.matrix.budget import BuildCosts, Cost, costs_of
+from harness.matrix.build_pricing import built_rates, costs_of_builds
+from harness.matrix.builds import builds_of
 from harness.matrix.data import Need, data_needs, reads_of
 from harness.matrix.plan import AnyCell, CellState, Plan
 from harness.matrix.pricing import Machine, Price, Rates, machines_that_know, priced, recorded_machine, recorded_rates
@@ -30,15 +32,16 @@ BYTES_A_PIXEL = 0.27
 class Preflight:
     """All needs of a plan, and what its cells still cost. problems: lines on what couldn't be looked at.
 
-    prices: of the training of those that are to be trained. costs: of all that aren't done. warnings: lines on what is odd, though it
-    is there. elsewhere: the machines whose records have prices of those that have none. priced_on: whose prices these are,
-    where it is another machine than this.
+    prices: of the training of those that are to be trained. costs: of all that aren't done. builds: what is built before them, and its
+    costs. warnings: lines on what is odd, though it is there. elsewhere: the machines whose records have prices of those that have
+    none. priced_on: whose prices these are, where it is another machine than this.
     """
 
     needs: tuple[Need, ...]
     prices: Mapping[str, Price]
     problems: tuple[str, ...]
     costs: Mapping[str, Cost]
+    builds: BuildCosts = ()
     warnings: tuple[str, ...] = ()
     elsewhere: tuple[Machine, ...] = ()
     priced_on: Machine | None = None
@@ -62,14 +65,15 @@ def preflight(plan: Plan, probed: Rates | None = None, machine: str | None = Non
         if all(stand.state == "done" for phase, stand in state.states if phase.name in {"train", "time"})
     }
     data = data_needs(plan.suite, left, plan.results, plan.problems, trained)
-    recorded = recorded_rates(plan.results)
+    recorded, built = recorded_rates(plan.results), built_rates(plan.results)
+    before = [] if probed is None else [probed]
     priced_on = None if machine is None else recorded_machine(recorded, machine)
     untrained = plan.untrained
     training_images = {need.name: need.images["train"] for need in data if "train" in need.images}
     prices = priced(
         untrained,
         training_images,
-        [recorded] if probed is None else [probed, recorded],
+        [*before, recorded],
         predicted_images(untrained, {need.name: need.images for need in data}),
         priced_on,
     )
@@ -88,8 +92,9 @@ def preflight(plan: Plan, probed: Rates | None = None, machine: str | None = Non
             disk,
         ),
         prices,
-        recorded.problems,
+        (*recorded.problems, *built.problems),
         costs_of(plan, prices, priced_on),
+        costs_of_builds(builds_of(plan.results, plan.pending), plan.suite.training, [*before, built], priced_on),
         tuple(line for need in data for line in need.warnings),
         machines_that_know(unpriced, recorded),
         priced_on,

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from harness.cell.phases import PhaseState
-from harness.matrix.budget import cost_line, costs_of, is_long, job_seconds
+from harness.matrix.budget import Cost, cost_line, costs_of, is_long, job_seconds
+from harness.matrix.builds import builds_of
 from harness.matrix.plan import CellState, Plan, make_plan
 from harness.matrix.pricing import Machine, Price, this_machine
 from harness.records.environment import cpu_name
@@ -58,7 +59,7 @@ def test_what_another_machine_took_is_no_price_here_but_there(plan: Plan) -> Non
     assert (there.training, there.rest, there.unit, there.devices) == (100.0, 30.0, "GPU-hours", 1)
     # A forecast of jobs takes what there is: nobody knows on which node of a cluster they will run.
     assert job_seconds(made, {second.cell.id: price()})[f"time {second.cell.id}"] == 20.0
-    told = cost_line(made, {second.cell.id: here}, [price()], "smoke")
+    told = cost_line({second.cell.id: here}, [price()], "smoke")
     assert (
         "predicting, scoring and timing of 1 aren't in it: no cell like them is known to be done on such a machine"
         in told
@@ -95,17 +96,30 @@ def test_what_nobody_knows_is_told_and_not_guessed(plan: Plan) -> None:
     costs = costs_of(plan, prices)
     assert all(cost.unknown and cost.hours == 0 for cost in costs.values())
     assert job_seconds(plan, prices) == {}
-    told = cost_line(plan, costs, prices.values(), "smoke")
-    assert "without a price: `samiro-bench plan smoke --probe`" in told
+    told = cost_line(costs, prices.values(), "smoke")
+    assert f"without a price: {len(plan.cells)} trainings; `samiro-bench plan smoke --probe`" in told
     assert "hours" not in told
 
 
 def test_hours_of_the_whole_are_in_one_line(plan: Plan) -> None:
     prices = {state.cell.id: price(36_000.0) for state in plan.cells}
-    told = cost_line(plan, costs_of(plan, prices), prices.values(), "smoke")
+    told = cost_line(costs_of(plan, prices), prices.values(), "smoke")
     assert told.startswith(f"to do: {len(plan.cells)} cells, {len(plan.cells)} of them to train; ")
     assert f"{10.0 * len(plan.cells):.1f} CPU-hours (100 % training: {len(plan.cells)} by records)" in told
-    assert told.endswith("; not in it: 1 dataset to render, 1 oracle to make")
+    assert "without a price" not in told
+
+
+def test_what_is_built_before_cells_is_told_with_its_hours_or_that_nobody_knows_them(plan: Plan) -> None:
+    rendering, pretraining = builds_of(plan.results, plan.pending)
+    assert (rendering.job, pretraining.job.partition("-")[0]) == ("render roads", "oracle mim")
+    cost = Cost(training=0.0, rest=9000.0, devices=2, unit="CPU-hours", disk_bytes=0)
+    told = cost_line({}, [], "smoke", [(rendering, cost), (pretraining, None)])
+    assert (
+        "; before that: 1 dataset to render (5.0 CPU-hours); without a price: 1 oracle to make; `samiro-bench" in told
+    )
+    assert job_seconds(plan, {}, [(rendering, cost), (pretraining, None)]) == {"render roads": 9000.0}
+    assert is_long({}, [], [(rendering, cost)])
+    assert not is_long({}, [], [(rendering, replace(cost, rest=90.0)), (pretraining, None)])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,182 @@
+"""What is built before cells is what they wait for, priced by what such builds took on the same machine, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cell.artefacts import build_oracle, build_rendering
+from harness.matrix.build_pricing import built_rates, costs_of_builds
+from harness.matrix.build_probe import probed_builds
+from harness.matrix.builds import Build, Pretraining, Rendering, builds_of
+from harness.matrix.plan import make_plan
+from harness.matrix.pricing import Machine
+from harness.processes.limits import available_cores
+from harness.rendered.spec import RenderSpec
+from harness.suite import Choice, Suite, load_suite
+from tests.benchmarks.finished import finish
+
+SUITE = """
+title: Tiny
+datasets:
+  roads:
+    rendered: {form: culane, width: 328, height: 118, splits: {train: {frames: 4, frames_per_clip: 2}, test: {frames: 2}}}
+oracles:
+  small:
+    dataset: roads
+    configuration: {name: "mim:resnet_micro", steps: 2, batch_size: 2, image_size: [64, 128], recalibration_batches: 1}
+detectors:
+  ufldv2_micro:
+methods:
+  baseline:
+  samiro: {oracle: small}
+"""
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
+    path = tmp_path_factory.mktemp("suites") / "tiny.yaml"
+    path.write_text(SUITE)
+    return load_suite(str(path))
+
+
+@pytest.fixture(scope="module")
+def waiting(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> tuple[Rendering, Pretraining]:
+    """What the suite's cells wait for where nothing is there."""
+    results = tmp_path_factory.mktemp("nothing")
+    rendering, pretraining = builds_of(results, make_plan(suite, results, Choice()).pending)
+    assert isinstance(rendering, Rendering)
+    assert isinstance(pretraining, Pretraining)
+    return rendering, pretraining
+
+
+@pytest.fixture(scope="module")
+def built(suite: Suite, waiting: tuple[Rendering, Pretraining], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs in which both are there."""
+    results, (rendering, made) = tmp_path_factory.mktemp("built"), waiting
+    build_rendering(results, rendering.spec, rendering.job, lambda event: None)
+    build_oracle(results, made.title, made.oracle, made.dataset, suite.training, made.job, lambda event: None)
+    return results
+
+
+def edited(results: Path, kind: str, **changes: Any) -> None:
+    """Change keys of the one phase.json of a kind; None takes a key away."""
+    (path,) = (results / "artefacts" / kind).glob("*/phase.json")
+    stored = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in stored.items() if value is not None}))
+
+
+def larger(rendering: Rendering, frames: int) -> Rendering:
+    """The same roads with so many frames, of another seed and difficulty."""
+    spec = RenderSpec.model_validate(
+        {**rendering.spec.model_dump(), "seed": 9, "difficulty": 0.9, "splits": {"test": {"frames": frames}}}
+    )
+    return replace(rendering, spec=spec)
+
+
+def longer(made: Pretraining, **changes: Any) -> Pretraining:
+    """An oracle of other options."""
+    configuration = made.oracle.configuration.model_copy(update=changes)
+    return replace(made, oracle=made.oracle.model_copy(update={"configuration": configuration}))
+
+
+def test_cells_wait_for_their_images_and_the_oracle_that_is_made_of_them_once_each(
+    waiting: tuple[Rendering, Pretraining],
+) -> None:
+    assert [build.job.partition("-")[0] for build in waiting] == ["render roads", "oracle mim"]
+
+
+def test_nobody_waits_for_the_images_of_an_oracle_that_is_made(tmp_path: Path) -> None:
+    cells = make_plan(load_suite("tuned"), tmp_path, Choice(seeds=1)).pending
+    *renderings, oracle = builds_of(tmp_path, cells)
+    assert [build.job for build in renderings] == ["render hard", "render elsewhere"]
+    finish(oracle.phase)
+    assert [build.job for build in builds_of(tmp_path, cells)] == ["render hard"]
+
+
+def test_what_is_there_prices_what_is_like_it(
+    built: Path, suite: Suite, waiting: tuple[Rendering, Pretraining]
+) -> None:
+    rendering, made = waiting
+    edited(built, "rendered", seconds=6.0, cores=4)
+    edited(built, "oracle", seconds=3.0)
+    rates = built_rates(built)
+    assert rates.problems == ()
+    asked: list[Build] = [larger(rendering, 60), longer(made, steps=200, learning_rate=0.5), longer(made, batch_size=4)]
+    (_, frames), (_, steps), (_, unlike) = costs_of_builds(asked, suite.training, [rates])
+    assert frames is not None
+    assert steps is not None
+    # Six frames took 24 seconds of a core.
+    assert frames.hours * 3600 == pytest.approx(60 * 4)
+    assert (frames.devices, frames.unit) == (available_cores(), "CPU-hours")
+    assert steps.seconds == pytest.approx(200 * 1.5)
+    assert (steps.devices, steps.unit) == (suite.training.threads, "CPU-hours")
+    assert unlike is None
+    elsewhere = Machine("NVIDIA H200", gpu=True)
+    assert [cost for _, cost in costs_of_builds(asked, suite.training, [rates], elsewhere)] == [None] * 3
+
+
+def test_an_oracle_that_a_gpu_made_is_priced_on_such_a_gpu(
+    built: Path, suite: Suite, waiting: tuple[Rendering, Pretraining]
+) -> None:
+    name = "NVIDIA H200"
+    (card,) = (built / "artefacts" / "oracle").glob("*/oracle.json")
+    (phase,) = (built / "artefacts" / "oracle").glob("*/phase.json")
+    before = card.read_text(), phase.read_text()
+    try:
+        card.write_text(json.dumps({**json.loads(before[0]), "device": "cuda"}))
+        edited(built, "oracle", seconds=3.0, machine=name)
+        rates = built_rates(built)
+        assert Machine(name, gpu=True) in rates.machines
+        (entry,) = costs_of_builds([waiting[1]], suite.training, [rates], Machine(name, gpu=True))
+    finally:
+        card.write_text(before[0])
+        phase.write_text(before[1])
+    assert entry[1] is not None
+    assert (entry[1].seconds, entry[1].devices, entry[1].unit) == (3.0, 1, "GPU-hours")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [("rendered", {"cores": None}), ("oracle", {"continued": True}), ("oracle", {"continued": None})],
+)
+def test_what_was_not_timed_whole_is_no_price(
+    built: Path, suite: Suite, waiting: tuple[Rendering, Pretraining], kind: str, changes: dict[str, Any]
+) -> None:
+    (phase,) = (built / "artefacts" / kind).glob("*/phase.json")
+    before = phase.read_text()
+    try:
+        edited(built, kind, **changes)
+        costs = costs_of_builds(waiting, suite.training, [built_rates(built)])
+    finally:
+        phase.write_text(before)
+    assert [build.phase.folder.parent.name for build, cost in costs if cost is None] == [kind]
+
+
+def test_an_artefact_that_cannot_be_read_is_named_and_prices_nothing(built: Path) -> None:
+    (phase,) = (built / "artefacts" / "rendered").glob("*/phase.json")
+    before = phase.read_text()
+    try:
+        edited(built, "rendered", options={})
+        (problem,) = built_rates(built).problems
+    finally:
+        phase.write_text(before)
+    assert problem == f"{phase}: no price can be read from it (KeyError: 'spec')"
+
+
+def test_a_probe_prices_both_and_leaves_nothing_behind(
+    suite: Suite, waiting: tuple[Rendering, Pretraining], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    asked: list[str] = []
+    rates = probed_builds(waiting, suite.training, asked.append)
+    assert asked == [build.job for build in waiting]
+    assert rates.basis == "probe"
+    for _, cost in costs_of_builds(waiting, suite.training, [rates]):
+        assert cost is not None
+        assert cost.seconds > 0
+    assert list(tmp_path.iterdir()) == []
