@@ -160,18 +160,21 @@ def runs_told(seen: Seen) -> list[str]:
         beat = seen.heartbeats.get(f"bench {name}")
         who = f"bench on {run.host} (process {run.pid}, engine {run.engine}, since {local(run.time)})"
         if name in seen.living:
-            assert beat is not None
-            age = beat.age(time.time())
-            odd = (
-                f"; the clock there is {-age:.0f} s ahead of this machine's"
-                if beat.liveness(time.time()) == "clock"
-                else ""
-            )
-            lines.append(f"{who} is alive{odd}")
+            lines.append(f"{who} is alive")
         elif newest is not None and name == newest.run and name not in seen.told.over:
             since = f", silent for {time.time() - beat.time:.0f} s" if beat is not None else ""
             lines.append(f"{who} ended without a word{since}; the same `bench` goes on from there")
     return lines
+
+
+def clocks_told(seen: Seen) -> list[str]:
+    """A line on every host whose clock is ahead: what is killed there goes on looking alive for so long."""
+    moment = time.time()
+    ahead: dict[str, float] = {}
+    for beat in seen.heartbeats.values():
+        if beat.liveness(moment) == "clock":
+            ahead[beat.host] = max(ahead.get(beat.host, 0.0), -beat.age(moment))
+    return [f"{host}: its clock is {seconds:.0f} s ahead of this machine's" for host, seconds in sorted(ahead.items())]
 
 
 def local(moment: datetime) -> str:
@@ -223,7 +226,7 @@ def show(plan: Plan, seen: Seen, console: Console) -> None:
     console.print(table)
     for name, told in jobs.items():
         say(console, f"{name}: {told}")
-    for line in runs_told(seen):
+    for line in (*runs_told(seen), *clocks_told(seen)):
         say(console, line)
     if seen.living:
         line = summary(seen.board, whole_forecast(seen.board, now()))

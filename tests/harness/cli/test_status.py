@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from datetime import UTC, datetime
@@ -102,6 +103,18 @@ def test_a_run_whose_heart_stopped_is_not_running_and_its_jobs_are_lost(
     out = " ".join(capsys.readouterr().out.split())
     assert "bench on node (process 7, engine slurm" in out
     assert "ended without a word, silent for 120 s; the same `bench` goes on from there" in out
+
+
+def test_a_host_whose_clock_is_ahead_is_told_also_where_a_job_alone_runs_there(
+    tmp_path: Path, cells: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(tmp_path, cells)
+    beat(tmp_path, f"{BENCH}{RUN}", age=SILENT_SECONDS / 2)
+    assert main(["status", "smoke", "--results", str(tmp_path)]) == 0
+    assert "ahead" not in capsys.readouterr().out
+    beat(tmp_path, cells[2], age=-100 * SILENT_SECONDS)
+    assert main(["status", "smoke", "--results", str(tmp_path)]) == 0
+    assert re.search(r"(?m)^node: its clock is \d{4} s ahead of this machine's$", capsys.readouterr().out)
 
 
 def test_a_job_of_a_cluster_outlives_the_bench_that_submitted_it(
