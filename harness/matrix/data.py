@@ -29,7 +29,7 @@ FEWEST_POINTS = 2
 class Need:
     """Something that has to be there. `detail` says what was found or, if it is missing, what to do about it."""
 
-    kind: Literal["data", "weights", "checkpoint", "program", "disk", "memory"]
+    kind: Literal["data", "weights", "oracle", "checkpoint", "program", "disk", "memory"]
     name: str
     missing: bool
     detail: str

@@ -1,4 +1,4 @@
-"""What a plan needs before anything runs (data, weights, memory, room on the disk) and what it costs. Nothing is made."""
+"""What a plan needs before anything runs (data, weights, oracles, memory, room on the disk) and what it costs. Nothing is made."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cell.artefacts import image_size_of, rendering_phase
+from harness.cell.artefacts import image_size_of, open_part, oracle_name, oracle_phase, rendering_phase
+from harness.cell.assembly import read_json
 from harness.cell.phases import phase_state
+from harness.files.stored import sha256_of_text
 from harness.lanes import plain_geometry
 from harness.matrix.budget import BuildCosts, Cost, costs_of
 from harness.matrix.build_pricing import built_rates, costs_of_builds
@@ -86,6 +88,7 @@ def preflight(plan: Plan, probed: Rates | None = None, machine: str | None = Non
         (
             *data,
             *weights_needs(untrained),
+            *oracle_needs(plan),
             *checkpoint_needs(plan.pending),
             *program_needs(left),
             *memory_needs(untrained, training_images),
@@ -121,6 +124,34 @@ def weights_needs(cells: Iterable[Cell]) -> list[Need]:
             if state.state != "none":
                 detail = state.fix or f"{state.path}, sha256 {state.sha256}"
                 needs.setdefault(state.name, Need("weights", state.name, state.state == "missing", detail))
+    return list(needs.values())
+
+
+def oracle_needs(plan: Plan) -> list[Need]:
+    """The oracles of cells that are to be trained which were pre-trained on other images than a real dataset lists now, each once.
+
+    Their phase goes by the dataset's name; what was looked at is on the card (`identity_of_images` of harness/training/pretraining.py).
+    A picture that was replaced under its name isn't noticed, here as elsewhere.
+    """
+    needs: dict[str, Need] = {}
+    for state in plan.pending:
+        cell = state.cell
+        if not isinstance(cell, Cell) or state.states[0][1].state == "done" or cell.oracle is None:
+            continue
+        source, part = cell.oracle.dataset, cell.oracle_dataset
+        if source is None or part is None or part.rendered is not None:
+            continue
+        phase = oracle_phase(plan.results, oracle_name(cell), cell.oracle, part)
+        if phase.name in needs or phase_state(phase).state != "done":
+            continue
+        frames = open_part(plan.results, source, part).frames("train")
+        listed = sha256_of_text("\n".join(f"{frame.clip}/{frame.image.name}" for frame in frames))
+        if read_json(phase.folder / "oracle.json").get("data", {}).get("list_sha256") != listed:
+            detail = (
+                f"{phase.folder}: was pre-trained on another list of images than split train of {source} has now; move the folder "
+                "away: it is pre-trained anew then"
+            )
+            needs[phase.name] = Need("oracle", phase.name, True, detail)
     return list(needs.values())
 
 

@@ -9,13 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.cell.artefacts import rendering_phase
+from harness.cell.artefacts import open_part, rendering_phase
 from harness.cli.main import main
 from harness.errors import InputError
+from harness.files.stored import write_json
 from harness.matrix.data import data_needs, reads_of
 from harness.matrix.plan import make_plan
 from harness.matrix.preflight import BYTES_A_PIXEL, disk_need, memory_needs, preflight
 from harness.suite import Choice, Suite, cells_of, load_suite
+from harness.training.pretraining import identity_of_images
 from tests.benchmarks.finished import finish, finished
 
 REAL = """
@@ -203,6 +205,33 @@ def test_a_checkpoint_that_did_not_come_along_is_missed_before_anything_is_rende
     (need,) = preflight(make_plan(load_suite("mini"), tmp_path, Choice(seeds=1))).missing
     assert (need.kind, need.name) == ("checkpoint", cut_off.cell.id)
     assert f"{cut_off.states[0][0].folder}/checkpoint.safetensors is gone, and time needs it" in need.detail
+
+
+def test_an_oracle_of_other_images_than_its_dataset_lists_now_is_told_before_anything_is_trained(
+    culane: Path, tmp_path: Path
+) -> None:
+    made_of = "{configuration: {name: mim:resnet_micro, steps: 2, batch_size: 2}}"
+    (tmp_path / "real.yaml").write_text(f"{REAL}  samiro: {{oracle: small}}\noracles:\n  small: {made_of}\n")
+    suite = load_suite(str(tmp_path / "real.yaml"))
+    plan = make_plan(suite, tmp_path)
+    ((oracle, _),) = plan.artefacts
+    finish(oracle)
+    frames = open_part(tmp_path, "culane", suite.datasets["culane"]).frames("train")
+    data = identity_of_images([frame.image for frame in frames], [frame.clip for frame in frames])
+    write_json(oracle.folder / "oracle.json", {"data": data})
+    assert preflight(make_plan(suite, tmp_path)).missing == ()
+    train = culane / "list/train.txt"
+    second = culane / "driver_1/train.MP4/00001.jpg"
+    for ending in (".jpg", ".lines.txt"):
+        shutil.copyfile(second.with_name(f"00000{ending}"), second.with_name(f"00001{ending}"))
+    train.write_text(f"{train.read_text()}/{second.relative_to(culane)}\n")
+    (need,) = preflight(make_plan(suite, tmp_path)).missing
+    assert (need.kind, need.name) == ("oracle", oracle.name)
+    assert need.detail.startswith(
+        f"{oracle.folder}: was pre-trained on another list of images than split train of culane"
+    )
+    oracle.folder.rename(tmp_path / "away")
+    assert preflight(make_plan(suite, tmp_path)).missing == ()
 
 
 def test_no_machine_is_offered_for_what_no_machine_has_a_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
