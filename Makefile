@@ -55,7 +55,7 @@ leaderboard: .venv/.ready ## make tables and page again from the records
 publish: .venv/.ready ## copy a suite's tables, records and predictions to results/
 	@$(BENCH) publish "$(SUITE)" $(CELLS)
 
-verify: .venv/.ready ## score every published row again from its predictions
+verify: .venv/.ready ## score a suite's published rows again from their predictions
 	@$(BENCH) verify "$(SUITE)"
 
 submit: .venv/.ready ## pack finished rows for a pull request: AS=name WHO='You' CONTACT=https://...
