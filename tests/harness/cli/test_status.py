@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def test_a_run_whose_heart_stopped_is_not_running_and_its_jobs_are_lost(
     assert main(["status", "smoke", "--results", str(tmp_path)]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "bench on node (process 7, engine slurm" in out
-    assert "ended without a word, silent for 120 s; the same `bench` goes on from there" in out
+    assert re.search(r"ended without a word, silent for 1\d\d s; the same `bench` goes on from there", out)
 
 
 def test_a_host_whose_clock_is_ahead_is_told_also_where_a_job_alone_runs_there(
@@ -165,10 +165,15 @@ def test_watching_follows_a_run_to_its_end(
     begin(tmp_path, cells)
     beat(tmp_path, f"{BENCH}{RUN}")
     ends = [Ended(time=now(), run=RUN, job=cell, state="done", seconds=60.0) for cell in cells[2:]]
-    over = threading.Timer(0.5, events, (tmp_path, *ends, RunEnded(time=now(), run=RUN, why="finished")))
-    over.start()
+    looked, looks = verb.look, count(1)
+
+    def look(*seen: Any) -> verb.Seen:
+        if next(looks) == 3:
+            events(tmp_path, *ends, RunEnded(time=now(), run=RUN, why="finished"))
+        return looked(*seen)
+
+    monkeypatch.setattr(verb, "look", look)
     assert main(["status", "smoke", "--seeds", "2", "--watch", "--results", str(tmp_path)]) == 0
-    over.join()
     out = " ".join(capsys.readouterr().out.split())
     assert "smoke: 1 running, 1 queued, 1 done, 1 failed of 4 jobs; ETA" in out
     assert "idle" in out
