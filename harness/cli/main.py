@@ -13,7 +13,7 @@ from importlib.metadata import version
 from io import TextIOWrapper
 
 from harness.errors import InputError, did_you_mean, telling_warnings
-from harness.processes.faults import InfrastructureError, is_out_of_memory, worded
+from harness.processes.faults import InfrastructureError, is_full_shared_memory, is_out_of_memory, worded
 from harness.processes.limits import hold_threads
 
 VERBS: dict[str, tuple[str, str]] = {
@@ -128,6 +128,8 @@ def answered(words: list[str]) -> int:
     except BrokenPipeError:
         raise
     except (RuntimeError, MemoryError) as error:
+        if is_full_shared_memory(error):
+            return complain(f"{verb}: {worded(error)}")
         if not is_out_of_memory(error):
             raise
         complain(

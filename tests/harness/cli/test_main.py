@@ -126,6 +126,18 @@ def test_full_memory_is_one_line_that_says_what_helps(
     assert "smaller batch" in line
 
 
+def test_full_shared_memory_is_one_line_that_names_it_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)"
+    error = RuntimeError(f"Caught RuntimeError in DataLoader worker process 1.\nTraceback:\nRuntimeError: {said}\n")
+    monkeypatch.setattr(typer.main, "get_command", lambda app: Ends(error))
+    assert main(["plan", "rendered", "--probe"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("samiro-bench: plan: in a process that loads data: ")
+    assert "/dev/shm" in line
+
+
 def test_any_other_error_of_torch_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(typer.main, "get_command", lambda app: Ends(RuntimeError("CUDA error: illegal memory access")))
     with pytest.raises(RuntimeError, match="illegal"):
