@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,16 @@ from harness.matrix.build_pricing import built_rates, costs_of_builds
 from harness.matrix.builds import builds_of
 from harness.matrix.data import Need, data_needs, reads_of
 from harness.matrix.plan import AnyCell, CellState, Plan
-from harness.matrix.pricing import Machine, Price, Rates, machines_that_know, priced, recorded_machine, recorded_rates
+from harness.matrix.pricing import (
+    Machine,
+    Price,
+    Rates,
+    machines_that_know,
+    on_gpu,
+    priced,
+    recorded_machine,
+    recorded_rates,
+)
 from harness.programs.cell import ProgramCell
 from harness.suite import Cell, Suite
 from harness.training.augmentation import reduced_size
@@ -28,6 +38,12 @@ from harness.weights.oracles import oracle_state
 
 BYTES_A_PIXEL = 0.27
 """Of a rendered dataset on the disk, masks and labels included: 157 MB for the mini suite's 630 frames of 1640x590."""
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where Linux has the memory through which batches come from the processes that load them."""
+
+BATCHES_AHEAD = 2
+"""How many batches each of these may have there: torch's default `prefetch_factor`."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +114,7 @@ def preflight(plan: Plan, probed: Rates | None = None, machine: str | None = Non
         (*recorded.problems, *built.problems),
         costs_of(plan, prices, priced_on),
         costs_of_builds(builds_of(plan.results, plan.pending), plan.suite.training, [*before, built], priced_on),
-        tuple(line for need in data for line in need.warnings),
+        (*(line for need in data for line in need.warnings), *shared_memory_warnings(untrained)),
         machines_that_know(unpriced, recorded),
         priced_on,
     )
@@ -206,6 +222,29 @@ def memory_needs(cells: Iterable[Cell], training_images: Mapping[str, int]) -> l
             told += "all" if wanted <= allowed else f"{gigabytes(allowed)} and decodes the others every time"
             needs[name] = Need("memory", name, False, f"{told} (training.cache_gigabytes)")
     return list(needs.values())
+
+
+def shared_memory_warnings(cells: Iterable[Cell]) -> list[str]:
+    """A line on each detector whose batches shared memory may have no room for, as many as its loader processes have there at most.
+
+    The lanes and targets of a batch, which are small beside its images, aren't counted.
+    """
+    if not SHARED_MEMORY.is_dir():
+        return []
+    free, told = shutil.disk_usage(SHARED_MEMORY).free, {}
+    for cell in cells:
+        recipe, size = cell.configuration.recipe, cell.configuration.input
+        # A GPU makes the network's views of the decoded images itself.
+        plain = 3 * math.prod(size.network) * recipe.batch_size
+        batch = decoded_bytes(cell, recipe.batch_size) if on_gpu(cell.training.device) else plain
+        wanted, fitting = cell.training.workers * BATCHES_AHEAD * batch, free // (BATCHES_AHEAD * batch)
+        if wanted > free:
+            told[cell.identity.detector] = (
+                f"detector {cell.identity.detector}: batches of {recipe.batch_size} images from {cell.training.workers} processes that "
+                f"load them take up to {gigabytes(wanted)} of shared memory, and {SHARED_MEMORY} has {gigabytes(free)} left: give it "
+                f"more, or the suite at most {fitting} 'training.workers'"
+            )
+    return list(told.values())
 
 
 def decoded_bytes(cell: Cell, images: int) -> int:

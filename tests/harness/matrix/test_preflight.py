@@ -13,9 +13,10 @@ from harness.cell.artefacts import open_part, rendering_phase
 from harness.cli.main import main
 from harness.errors import InputError
 from harness.files.stored import write_json
+from harness.matrix import preflight as looking
 from harness.matrix.data import data_needs, reads_of
 from harness.matrix.plan import make_plan
-from harness.matrix.preflight import BYTES_A_PIXEL, disk_need, memory_needs, preflight
+from harness.matrix.preflight import BYTES_A_PIXEL, disk_need, memory_needs, preflight, shared_memory_warnings
 from harness.suite import Choice, Suite, cells_of, load_suite
 from harness.training.pretraining import identity_of_images
 from tests.benchmarks.finished import finish, finished
@@ -102,6 +103,27 @@ def test_the_memory_of_decoded_images_is_told_beside_its_limit(tmp_path: Path, a
     assert f"take {59 * 164 * 3 * 100_000 / 1e9:.1f} GB" in need.detail
     assert told in need.detail
     assert memory_needs(cells, {}) == []
+
+
+@pytest.mark.parametrize(("gpu", "image"), [(True, 590 * 1640), (False, 320 * 1600)])
+def test_shared_memory_that_may_not_hold_the_batches_is_told_beforehand(
+    gpu: bool, image: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of UFLDv2's network and batch; on a GPU the processes hand over decoded images, elsewhere the network's views of them.
+    cells = cells_of(load_suite("rendered"), Choice(1, ("detector=ufldv2_resnet18,dataset=hard",), (), "A"))
+    assert {(cell.configuration.recipe.batch_size, cell.training.workers) for cell in cells} == {(256, 8)}
+    monkeypatch.setattr(looking, "on_gpu", lambda device: gpu)
+    usage, wanted = namedtuple("usage", "total used free"), 2 * 8 * 256 * 3 * image
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1, 0, wanted))
+    assert shared_memory_warnings(cells) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1, 0, wanted // 2))
+    (line,) = shared_memory_warnings(cells)
+    assert "batches of 256 images from 8 processes" in line
+    assert f"up to {wanted / 1e9:.1f} GB" in line
+    assert "/dev/shm" in line
+    assert "at most 4 'training.workers'" in line
+    monkeypatch.setattr(looking, "SHARED_MEMORY", Path("no/such/folder"))
+    assert shared_memory_warnings(cells) == []
 
 
 def test_a_disk_without_room_is_told_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
