@@ -1,4 +1,4 @@
-"""Where images take their changes: each in a loader worker, with OpenCV, or a whole batch at once on a device, with torch.
+"""Where images take their changes: each in a loader worker, with OpenCV, or many at once on a device, with torch.
 
 Which of the two is a rule and no option: on CUDA devices it is the device, everywhere else the workers. Both sample at the same places
 and round once after each change. They differ by one grey level in less than 1 of 200 values after the warp. After a colour matrix,
@@ -87,14 +87,17 @@ class DeviceViews:
 
     def images(self, fields: dict[str, Tensor]) -> Tensor:
         """The views, on the device."""
-        parts = {name: fields[name].to(self.device, non_blocking=True) for name in DEVICE_FIELDS}
-        pixels = parts["pixels"].permute(0, 3, 1, 2).float()
-        images = warped_batch(pixels, parts["sizes"], parts["places"], parts["prolonged"], self.network)
-        images = recoloured_batch(blurred_batch(images, parts["kernels"]), parts["colours"])
-        return images.to(torch.uint8)
+        moved = {name: fields[name].to(self.device, non_blocking=True) for name in DEVICE_FIELDS}
+        first = range(0, len(fields["pixels"]), VIEWS_AT_ONCE)
+        parts = ({name: field[at : at + VIEWS_AT_ONCE] for name, field in moved.items()} for at in first)
+        return torch.cat([device_views(part, self.network) for part in parts])
 
 
 DEVICE_FIELDS = ("pixels", "sizes", "places", "prolonged", "kernels", "colours")
+
+VIEWS_AT_ONCE = 32
+"""Views are made of so many images at a time: what they take meanwhile isn't in the memory that micro-batches are halved to fit. Of
+CULane's frames at 320x1600 it is 35 MB each, 9 GB for a whole batch of UFLDv2's 256."""
 
 
 def views_on(device: torch.device | None, network: tuple[int, int]) -> Views:
@@ -105,6 +108,13 @@ def views_on(device: torch.device | None, network: tuple[int, int]) -> Views:
 def augmenting_device(device: torch.device) -> torch.device | None:
     """Where a training on `device` makes its views: there if that is a CUDA device, else in the workers."""
     return device if device.type == "cuda" else None
+
+
+def device_views(fields: dict[str, Tensor], network: tuple[int, int]) -> Tensor:
+    """Views, uint8 (B, 3, H, W), of what `DeviceViews.collated` gives, on its device."""
+    pixels = fields["pixels"].permute(0, 3, 1, 2).float()
+    images = warped_batch(pixels, fields["sizes"], fields["places"], fields["prolonged"], network)
+    return recoloured_batch(blurred_batch(images, fields["kernels"]), fields["colours"]).to(torch.uint8)
 
 
 def warped_batch(images: Tensor, sizes: Tensor, places: Tensor, prolonged: Tensor, network: tuple[int, int]) -> Tensor:

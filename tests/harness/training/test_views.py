@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from detectors.meta import Augmentation
 from harness.lanes import plain_geometry
+from harness.training import views as views_module
 from harness.training.augmentation import Change, drawn_change, reduced
 from harness.training.views import DeviceViews, HostViews, augmenting_device, views_on
 
@@ -122,6 +123,21 @@ def test_a_stream_whose_views_a_device_makes_has_the_same_batches(toy, roads, wo
         assert one.ids == other.ids
         assert all(torch.equal(one.targets[name], other.targets[name]) for name in one.targets)
         assert torch.equal(one.lanes.nan_to_num(-1), other.lanes.nan_to_num(-1))
+
+
+def test_views_that_are_made_a_few_at_a_time_are_those_of_the_whole_batch(monkeypatch):
+    made = {"warped": [], "views": []}
+    warp = views_module.warped_batch
+    monkeypatch.setattr(
+        views_module, "warped_batch", lambda images, *rest: made["warped"].append(len(images)) or warp(images, *rest)
+    )
+    views = DeviceViews(CPU, NETWORK)
+    fields = views.collated([views.prepared(*sample) for sample in samples(BLURRED, 8, sizes=(FRAME, (100, 200)))])
+    for at_once in (8, 3):
+        monkeypatch.setattr(views_module, "VIEWS_AT_ONCE", at_once)
+        made["views"].append(views.images(fields))
+    assert made["warped"] == [8, 3, 3, 2]
+    assert torch.equal(*made["views"])
 
 
 def test_the_sampler_is_torchs_own_on_every_device():
