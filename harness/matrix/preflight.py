@@ -149,7 +149,7 @@ def oracle_needs(plan: Plan) -> list[Need]:
     Their phase goes by the dataset's name; what was looked at is on the card (`identity_of_images` of harness/training/pretraining.py).
     A picture that was replaced under its name isn't noticed, here as elsewhere.
     """
-    needs: dict[str, Need] = {}
+    needs: dict[str, Need | None] = {}
     for state in plan.pending:
         cell = state.cell
         if not isinstance(cell, Cell) or state.states[0][1].state == "done" or cell.oracle is None:
@@ -158,7 +158,10 @@ def oracle_needs(plan: Plan) -> list[Need]:
         if source is None or part is None or part.rendered is not None:
             continue
         phase = oracle_phase(plan.results, oracle_name(cell), cell.oracle, part)
-        if phase.name in needs or phase_state(phase).state != "done":
+        if phase.name in needs:
+            continue
+        needs[phase.name] = None
+        if phase_state(phase).state != "done":
             continue
         frames = open_part(plan.results, source, part).frames("train")
         listed = sha256_of_text("\n".join(f"{frame.clip}/{frame.image.name}" for frame in frames))
@@ -168,7 +171,7 @@ def oracle_needs(plan: Plan) -> list[Need]:
                 "away: it is pre-trained anew then"
             )
             needs[phase.name] = Need("oracle", phase.name, True, detail)
-    return list(needs.values())
+    return [need for need in needs.values() if need is not None]
 
 
 def checkpoint_needs(pending: Iterable[CellState]) -> list[Need]:

@@ -16,7 +16,14 @@ from harness.files.stored import write_json
 from harness.matrix import preflight as looking
 from harness.matrix.data import data_needs, reads_of
 from harness.matrix.plan import make_plan
-from harness.matrix.preflight import BYTES_A_PIXEL, disk_need, memory_needs, preflight, shared_memory_warnings
+from harness.matrix.preflight import (
+    BYTES_A_PIXEL,
+    disk_need,
+    memory_needs,
+    oracle_needs,
+    preflight,
+    shared_memory_warnings,
+)
 from harness.suite import Choice, Suite, cells_of, load_suite
 from harness.training.pretraining import identity_of_images
 from tests.benchmarks.finished import finish, finished
@@ -254,6 +261,25 @@ def test_an_oracle_of_other_images_than_its_dataset_lists_now_is_told_before_any
     )
     oracle.folder.rename(tmp_path / "away")
     assert preflight(make_plan(suite, tmp_path)).missing == ()
+
+
+def test_the_images_of_an_oracle_are_listed_once_for_all_of_its_cells(
+    culane: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_of = "{configuration: {name: mim:resnet_micro, steps: 2, batch_size: 2}}"
+    (tmp_path / "real.yaml").write_text(f"{REAL}  samiro: {{oracle: small}}\noracles:\n  small: {made_of}\n")
+    plan = make_plan(load_suite(str(tmp_path / "real.yaml")), tmp_path, Choice(seeds=3))
+    ((oracle, _),) = plan.artefacts
+    finish(oracle)
+    write_json(oracle.folder / "oracle.json", {"data": {"list_sha256": "of others"}})
+    opened: list[str] = []
+    monkeypatch.setattr(looking, "open_part", lambda *part: opened.append(part[1]) or open_part(*part))
+    assert [need.name for need in oracle_needs(plan)] == [oracle.name]
+    frames = open_part(tmp_path, "culane", plan.suite.datasets["culane"]).frames("train")
+    data = identity_of_images([frame.image for frame in frames], [frame.clip for frame in frames])
+    write_json(oracle.folder / "oracle.json", {"data": data})
+    assert oracle_needs(plan) == []
+    assert opened == ["culane"] * 2
 
 
 def test_no_machine_is_offered_for_what_no_machine_has_a_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
