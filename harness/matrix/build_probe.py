@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -36,20 +37,22 @@ BATCHES = 10
 def probed_builds(
     builds: Iterable[Build], training: TrainingPart, report: Callable[[str], None] | None = None
 ) -> Rates:
-    """The rates that short builds show, see `harness.matrix.build_pricing`. report: called with each build's job before.
+    """The rates that short builds show, see `harness.matrix.build_pricing`. report: called with the job of each that is timed before.
 
     InputError, in a line, for an oracle whose options don't fit its backbone.
     """
     found: dict[str, float] = {}
     for build in builds:
-        if report:
-            report(build.job)
         if isinstance(build, Rendering):
-            found[rendering_key(build.spec, cpu_name())] = seconds_a_frame(build.spec)
+            key, measure = rendering_key(build.spec, cpu_name()), partial(seconds_a_frame, build.spec)
         else:
             configuration = build.oracle.configuration
             key = pretraining_key(configuration, training.threads, this_machine(training.device).name)
-            found[key] = seconds_a_step(configuration, training)
+            measure = partial(seconds_a_step, configuration, training)
+        if key not in found:
+            if report:
+                report(build.job)
+            found[key] = measure()
     return Rates(found, "probe")
 
 
