@@ -5,7 +5,8 @@ Each lies in `results/local/artefacts/<kind>/<name>-<key>/` and is a phase: whol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.roots import dataset_root
 from harness.files.fingerprint import code_of
 from harness.files.locks import in_turn
-from harness.files.stored import sha256_of_json
+from harness.files.stored import sha256_of_json, write_json
 from harness.metrics.canvas import IMAGE_SIZE
 from harness.processes.limits import available_cores
 from harness.processes.progress import Event, Report
@@ -26,6 +27,12 @@ from harness.weights.oracles import oracle_state
 
 ORACLE_SEED = 0
 """One oracle serves every seed of the matrix: what differs between seeds is the detector's training."""
+
+PACE_FILE = "pace.json"
+"""Beside a rendered dataset: the seconds of one core that a frame took, see `core_seconds_a_frame`."""
+
+ROUNDS = 4
+"""Of fewer clips a core in the later half, starting and ending are too large a part of what they took."""
 
 
 def rendering_phase(results: Path, spec: RenderSpec) -> Phase:
@@ -133,15 +140,34 @@ def build_rendering(results: Path, spec: RenderSpec, job: str, report: Report) -
     phase = rendering_phase(results, spec)
 
     def work(folder: Path) -> None:
+        told: list[tuple[int, float]] = []
+
         def progress(done: int, total: int) -> None:
+            told.append((done, time.monotonic()))
             report(Event(job, "render", done, total, "images"))
 
         # The first image takes as long as hundreds after it, and nothing else would be said till then.
         report(Event(job, "render", note="compiles the renderer, where this machine hasn't yet"))
-        render_dataset(spec, folder / "dataset", workers=available_cores(), progress=progress)
+        cores = available_cores()
+        render_dataset(spec, folder / "dataset", workers=cores, progress=progress)
+        pace = core_seconds_a_frame(told, cores)
+        if pace is not None:
+            write_json(folder / PACE_FILE, {"core_seconds_a_frame": pace})
 
     with locked(phase):
         run_phase(phase, work)
+
+
+def core_seconds_a_frame(told: Sequence[tuple[int, float]], cores: int) -> float | None:
+    """What a frame took one of some cores that rendered. told: how many frames were done after each clip, and when.
+
+    The later half of the clips tells: at first each process compiles the kernels, or loads them. None where that half is too small.
+    """
+    half = len(told) // 2
+    if half < ROUNDS * cores:
+        return None
+    (first, began), (last, ended) = told[half - 1], told[-1]
+    return (ended - began) * cores / (last - first)
 
 
 def build_oracle(

@@ -20,7 +20,6 @@ from harness.cell.changes import changes
 from harness.errors import InputError
 from harness.files.fingerprint import changed_files
 from harness.files.stored import located, remove_torn, sync_folder, write_json
-from harness.processes.limits import available_cores
 from harness.records.environment import machine_in_use
 
 State = Literal["done", "partial", "stale", "missing"]
@@ -211,7 +210,6 @@ def run_phase(phase: Phase, work: Callable[[Path], None]) -> Path:
         "fingerprint": dict(phase.fingerprint),
         "seconds": round(time.monotonic() - started, 3),
         "machine": machine_in_use(),
-        "cores": available_cores(),
         "continued": continued,
         "options": dict(phase.options),
     }

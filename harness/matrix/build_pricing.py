@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.cell.artefacts import PACE_FILE
+from harness.cell.assembly import read_json
 from harness.cell.phases import read_phase_file
 from harness.errors import InputError
 from harness.files.stored import sha256_of_json
@@ -54,10 +56,9 @@ def built_rates(results: Path) -> Rates:
     """What the artefacts in a folder of runs took: seconds of one core a rendered frame, seconds a step of an oracle.
 
     Of several that are alike, the largest tells: what each costs at its start is the smallest part of it. An oracle that was stopped
-    and continued tells nothing, for only its last part was timed; neither does what was built before cores were written down.
+    and continued tells nothing, for only its last part was timed; neither does a rendering of too few clips for its cores.
     """
     largest: dict[str, tuple[int, float]] = {}
-    machines: set[Machine] = set()
     problems = []
     for kind, rate in (("rendered", rendering_rate), ("oracle", pretraining_rate)):
         for path in sorted((results / "artefacts" / kind).glob("*/phase.json")):
@@ -70,23 +71,21 @@ def built_rates(results: Path) -> Rates:
                 problems.append(f"{path}: no price can be read from it ({type(error).__name__}: {reason})")
                 continue
             if found is not None:
-                key, count, seconds, machine = found
-                largest[key] = max(largest.get(key, (0, 0.0)), (count, seconds / count))
-                machines.add(machine)
-    return Rates({key: rate for key, (_, rate) in largest.items()}, "records", tuple(sorted(machines)), tuple(problems))
+                key, count, seconds = found
+                largest[key] = max(largest.get(key, (0, 0.0)), (count, seconds))
+    return Rates({key: rate for key, (_, rate) in largest.items()}, "records", problems=tuple(problems))
 
 
-Rate = tuple[str, int, float, Machine]
-"""Key, how many frames or steps, the seconds that they took, and where."""
+Rate = tuple[str, int, float]
+"""Key, how many frames or steps there were, and the seconds of one."""
 
 
 def rendering_rate(folder: Path, stored: dict[str, Any]) -> Rate | None:
     """Of a rendered dataset: seconds of one core."""
-    if "cores" not in stored:
+    if not (folder / PACE_FILE).exists():
         return None
-    spec, processor = RenderSpec.model_validate(stored["options"]["spec"]), str(stored["machine"])
-    seconds = float(stored["seconds"]) * int(stored["cores"])
-    return rendering_key(spec, processor), frames_of(spec), seconds, Machine(processor, gpu=False)
+    spec, pace = RenderSpec.model_validate(stored["options"]["spec"]), read_json(folder / PACE_FILE)
+    return rendering_key(spec, str(stored["machine"])), frames_of(spec), float(pace["core_seconds_a_frame"])
 
 
 def pretraining_rate(folder: Path, stored: dict[str, Any]) -> Rate | None:
@@ -97,9 +96,8 @@ def pretraining_rate(folder: Path, stored: dict[str, Any]) -> Rate | None:
     configuration = OracleConfiguration.model_validate(
         {key: value for key, value in card.configuration.items() if value is not None}
     )
-    machine = Machine(str(stored["machine"]), gpu=card.device != "cpu")
-    key = pretraining_key(configuration, card.threads, machine.name)
-    return key, passes_of(configuration), float(stored["seconds"]), machine
+    key, passes = pretraining_key(configuration, card.threads, str(stored["machine"])), passes_of(configuration)
+    return key, passes, float(stored["seconds"]) / passes
 
 
 def costs_of_builds(

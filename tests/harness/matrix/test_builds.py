@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.cell.artefacts import build_oracle, build_rendering
+from harness.cell import artefacts
+from harness.cell.artefacts import PACE_FILE, build_oracle, build_rendering, core_seconds_a_frame
 from harness.matrix.build_pricing import built_rates, costs_of_builds
 from harness.matrix.build_probe import probed_builds
 from harness.matrix.builds import Build, Pretraining, Rendering, builds_of
@@ -24,7 +25,11 @@ SUITE = """
 title: Tiny
 datasets:
   roads:
-    rendered: {form: culane, width: 328, height: 118, splits: {train: {frames: 4, frames_per_clip: 2}, test: {frames: 2}}}
+    rendered:
+      form: culane
+      width: 328
+      height: 118
+      splits: {train: {frames: 4, frames_per_clip: 1}, test: {frames: 4, frames_per_clip: 1}}
 oracles:
   small:
     dataset: roads
@@ -58,14 +63,16 @@ def waiting(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ren
 def built(suite: Suite, waiting: tuple[Rendering, Pretraining], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of runs in which both are there."""
     results, (rendering, made) = tmp_path_factory.mktemp("built"), waiting
-    build_rendering(results, rendering.spec, rendering.job, lambda event: None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(artefacts, "available_cores", lambda: 1)
+        build_rendering(results, rendering.spec, rendering.job, lambda event: None)
     build_oracle(results, made.title, made.oracle, made.dataset, suite.training, made.job, lambda event: None)
     return results
 
 
-def edited(results: Path, kind: str, **changes: Any) -> None:
-    """Change keys of the one phase.json of a kind; None takes a key away."""
-    (path,) = (results / "artefacts" / kind).glob("*/phase.json")
+def edited(results: Path, kind: str, file: str = "phase.json", **changes: Any) -> None:
+    """Change keys of such a file of the one artefact of a kind; None takes a key away."""
+    (path,) = (results / "artefacts" / kind).glob(f"*/{file}")
     stored = {**json.loads(path.read_text()), **changes}
     path.write_text(json.dumps({key: value for key, value in stored.items() if value is not None}))
 
@@ -102,7 +109,7 @@ def test_what_is_there_prices_what_is_like_it(
     built: Path, suite: Suite, waiting: tuple[Rendering, Pretraining]
 ) -> None:
     rendering, made = waiting
-    edited(built, "rendered", seconds=6.0, cores=4)
+    edited(built, "rendered", PACE_FILE, core_seconds_a_frame=4.0)
     edited(built, "oracle", seconds=3.0)
     rates = built_rates(built)
     assert rates.problems == ()
@@ -110,7 +117,6 @@ def test_what_is_there_prices_what_is_like_it(
     (_, frames), (_, steps), (_, unlike) = costs_of_builds(asked, suite.training, [rates])
     assert frames is not None
     assert steps is not None
-    # Six frames took 24 seconds of a core.
     assert frames.hours * 3600 == pytest.approx(60 * 4)
     assert (frames.devices, frames.unit) == (available_cores(), "CPU-hours")
     assert steps.seconds == pytest.approx(200 * 1.5)
@@ -131,7 +137,6 @@ def test_an_oracle_that_a_gpu_made_is_priced_on_such_a_gpu(
         card.write_text(json.dumps({**json.loads(before[0]), "device": "cuda"}))
         edited(built, "oracle", seconds=3.0, machine=name)
         rates = built_rates(built)
-        assert Machine(name, gpu=True) in rates.machines
         (entry,) = costs_of_builds([waiting[1]], suite.training, [rates], Machine(name, gpu=True))
     finally:
         card.write_text(before[0])
@@ -140,21 +145,38 @@ def test_an_oracle_that_a_gpu_made_is_priced_on_such_a_gpu(
     assert (entry[1].seconds, entry[1].devices, entry[1].unit) == (3.0, 1, "GPU-hours")
 
 
-@pytest.mark.parametrize(
-    ("kind", "changes"),
-    [("rendered", {"cores": None}), ("oracle", {"continued": True}), ("oracle", {"continued": None})],
-)
-def test_what_was_not_timed_whole_is_no_price(
-    built: Path, suite: Suite, waiting: tuple[Rendering, Pretraining], kind: str, changes: dict[str, Any]
+@pytest.mark.parametrize("continued", [True, None])
+def test_an_oracle_that_was_not_timed_whole_is_no_price(
+    built: Path, suite: Suite, waiting: tuple[Rendering, Pretraining], continued: bool | None
 ) -> None:
-    (phase,) = (built / "artefacts" / kind).glob("*/phase.json")
+    (phase,) = (built / "artefacts" / "oracle").glob("*/phase.json")
     before = phase.read_text()
     try:
-        edited(built, kind, **changes)
+        edited(built, "oracle", continued=continued)
         costs = costs_of_builds(waiting, suite.training, [built_rates(built)])
     finally:
         phase.write_text(before)
-    assert [build.phase.folder.parent.name for build, cost in costs if cost is None] == [kind]
+    assert [build.phase.folder.parent.name for build, cost in costs if cost is None] == ["oracle"]
+
+
+def test_a_renderer_that_compiles_first_is_as_cheap_as_one_that_did_before() -> None:
+    # Two frames a clip, and four clips a second of two cores, after two and three minutes in which these compiled.
+    compiled = [(2, 120.0), *((2 * clip, 180 + clip / 4) for clip in range(2, 55))]
+    assert core_seconds_a_frame(compiled, 2) == pytest.approx(2 / (4 * 2))
+    # With more cores there are too few rounds of them to tell.
+    assert core_seconds_a_frame(compiled, 7) is None
+
+
+def test_a_rendering_that_tells_no_pace_is_no_price(
+    built: Path, suite: Suite, waiting: tuple[Rendering, Pretraining]
+) -> None:
+    (pace,) = (built / "artefacts" / "rendered").glob(f"*/{PACE_FILE}")
+    away = pace.rename(pace.with_name("away"))
+    try:
+        costs = costs_of_builds(waiting, suite.training, [built_rates(built)])
+    finally:
+        away.rename(pace)
+    assert [build.phase.folder.parent.name for build, cost in costs if cost is None] == ["rendered"]
 
 
 def test_an_artefact_that_cannot_be_read_is_named_and_prices_nothing(built: Path) -> None:
@@ -173,8 +195,8 @@ def test_a_probe_prices_both_and_leaves_nothing_behind(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     asked: list[str] = []
-    rates = probed_builds(waiting, suite.training, asked.append)
-    assert asked == [build.job for build in waiting]
+    rates = probed_builds([*waiting, larger(waiting[0], 60)], suite.training, asked.append)
+    assert asked == [build.job for build in waiting], "each kind once"
     assert rates.basis == "probe"
     for _, cost in costs_of_builds(waiting, suite.training, [rates]):
         assert cost is not None
