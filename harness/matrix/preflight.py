@@ -161,7 +161,7 @@ def oracle_needs(plan: Plan) -> list[Need]:
         if phase.name in needs:
             continue
         needs[phase.name] = None
-        if phase_state(phase).state != "done":
+        if phase_state(phase).state not in {"done", "stale"}:  # a stale one may be accepted after this
             continue
         frames = open_part(plan.results, source, part).frames("train")
         listed = sha256_of_text("\n".join(f"{frame.clip}/{frame.image.name}" for frame in frames))

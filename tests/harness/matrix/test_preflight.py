@@ -259,6 +259,10 @@ def test_an_oracle_of_other_images_than_its_dataset_lists_now_is_told_before_any
     assert need.detail.startswith(
         f"{oracle.folder}: was pre-trained on another list of images than split train of culane"
     )
+    write_json(oracle.folder / "phase.json", {"key": oracle.key, "fingerprint": {"gone.py": "0"}})
+    stale = make_plan(suite, tmp_path)
+    assert [state.state for _, state in stale.artefacts] == ["stale"]
+    assert preflight(stale).missing == (need,), "also where --accept-stale would keep it"
     oracle.folder.rename(tmp_path / "away")
     assert preflight(make_plan(suite, tmp_path)).missing == ()
 
