@@ -39,6 +39,7 @@ detectors:
 methods:
   baseline:
   samiro: {oracle: small}
+training: {threads: 2}
 """
 
 
@@ -120,7 +121,7 @@ def test_what_is_there_prices_what_is_like_it(
     assert frames.hours * 3600 == pytest.approx(60 * 4)
     assert (frames.devices, frames.unit) == (available_cores(), "CPU-hours")
     assert steps.seconds == pytest.approx(200 * 1.5)
-    assert (steps.devices, steps.unit) == (suite.training.threads, "CPU-hours")
+    assert (steps.devices, steps.unit) == (2, "CPU-hours")
     assert unlike is None
     elsewhere = Machine("NVIDIA H200", gpu=True)
     assert [cost for _, cost in costs_of_builds(asked, suite.training, [rates], elsewhere)] == [None] * 3
