@@ -81,7 +81,7 @@ def diagnostics(suite: Suite) -> dict[tuple[str, str], list[float]]:
 def more_loss(suite: Suite, detector: str) -> list[float]:
     """By how many percent the detector's own loss over the last tenth of the steps is higher in SAMIRO's arm, for each seed."""
     more = []
-    for seed in range(5):
+    for seed in range(len(list((suite.folder / "training").glob(f"hard-{detector}-baseline-s*.jsonl")))):
         own = []
         for method in ("samiro", "baseline"):
             (log,) = (suite.folder / "training").glob(f"hard-{detector}-{method}*-s{seed}-*.jsonl")
