@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from harness.conformance.samples import write_samples
+from harness.files.scratch import scratch_folder
 from harness.matrix.build_pricing import pretraining_key, rendering_key
 from harness.matrix.builds import Build, Rendering
 from harness.matrix.pricing import Rates, this_machine
@@ -61,10 +60,10 @@ def seconds_a_frame(spec: RenderSpec) -> float:
     length = min(next(iter(spec.splits.values())).frames_per_clip, FRAMES_PER_CLIP)
     shorter = {"test": {"frames": (1 + CLIPS) * length, "frames_per_clip": length}}
     times: list[tuple[int, float]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         render_dataset(
             RenderSpec.model_validate({**spec.model_dump(), "splits": shorter}),
-            Path(folder) / "dataset",
+            folder / "dataset",
             workers=1,
             progress=lambda done, total: times.append((done, time.monotonic())),
         )
@@ -84,14 +83,14 @@ def seconds_a_step(configuration: OracleConfiguration, training: TrainingPart) -
         update={"batch_size": images, "steps": 2 * PROGRESS_EVERY, "recalibration_batches": BATCHES}
     )
     times: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        samples = write_samples(Path(folder) / "samples", IMAGE_SIZE)
+    with scratch_folder() as folder:
+        samples = write_samples(folder / "samples", IMAGE_SIZE)
         started = time.monotonic()
         pretrain(
             short,
             [frame.image for frame in samples.frames],
             clips=[frame.clip for frame in samples.frames],
-            out=Path(folder) / "oracle.safetensors",
+            out=folder / "oracle.safetensors",
             device=device,
             threads=training.threads,
             workers=training.workers,

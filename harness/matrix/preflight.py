@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cell.artefacts import image_size_of, open_part, oracle_name, oracle_phase, rendering_phase
+from harness.cell.artefacts import image_size_of, open_part, oracle_name, oracle_phase
 from harness.cell.assembly import read_json
 from harness.cell.phases import phase_state
 from harness.files.stored import sha256_of_text
 from harness.lanes import plain_geometry
 from harness.matrix.budget import BuildCosts, Cost, costs_of
-from harness.matrix.build_pricing import built_rates, costs_of_builds
-from harness.matrix.builds import builds_of
-from harness.matrix.data import Need, data_needs, reads_of
+from harness.matrix.build_pricing import built_rates, costs_of_builds, frames_of
+from harness.matrix.builds import Rendering, builds_of
+from harness.matrix.data import Need, data_needs
 from harness.matrix.plan import AnyCell, CellState, Plan
 from harness.matrix.pricing import (
     Machine,
@@ -30,7 +30,8 @@ from harness.matrix.pricing import (
     recorded_rates,
 )
 from harness.programs.cell import ProgramCell
-from harness.suite import Cell, Suite
+from harness.rendered.spec import RenderSpec
+from harness.suite import Cell
 from harness.training.augmentation import reduced_size
 from harness.training.cache import GIGABYTE
 from harness.weights.cache import weights_state
@@ -99,7 +100,8 @@ def preflight(plan: Plan, probed: Rates | None = None, machine: str | None = Non
     unpriced = [cell for cell in untrained if (price := prices[cell.id]).seconds is None and price.steps is not None]
     kept = sum(price.disk_bytes for price in prices.values())
     meanwhile = max((price.training_bytes for price in prices.values()), default=0)
-    disk = disk_need(plan.suite, left, plan.results, kept, meanwhile)
+    builds = builds_of(plan.results, plan.pending)
+    disk = disk_need(plan.results, [build.spec for build in builds if isinstance(build, Rendering)], kept, meanwhile)
     return Preflight(
         (
             *data,
@@ -113,7 +115,7 @@ def preflight(plan: Plan, probed: Rates | None = None, machine: str | None = Non
         prices,
         (*recorded.problems, *built.problems),
         costs_of(plan, prices, priced_on),
-        costs_of_builds(builds_of(plan.results, plan.pending), plan.suite.training, [*before, built], priced_on),
+        costs_of_builds(builds, plan.suite.training, [*before, built], priced_on),
         (*(line for need in data for line in need.warnings), *shared_memory_warnings(untrained)),
         machines_that_know(unpriced, recorded),
         priced_on,
@@ -258,20 +260,13 @@ def decoded_bytes(cell: Cell, images: int) -> int:
     return 3 * height * width * images
 
 
-def disk_need(suite: Suite, cells: Iterable[AnyCell], results: Path, kept: int, meanwhile: int) -> Need:
-    """Room for some cells, which are to keep so many bytes, and for those of their datasets that are still to be rendered.
+def disk_need(results: Path, renderings: Iterable[RenderSpec], kept: int, meanwhile: int) -> Need:
+    """Room for cells that are to keep so many bytes, and for the datasets that are rendered before.
 
     meanwhile: bytes that the largest training takes while it runs. How many run at once is the engine's to say: there must be room for
     one of them.
     """
-    parts = [suite.datasets[name] for name in reads_of(cells)]
-    specs = [part.rendered for part in parts if part.rendered is not None]
-    rendered = sum(
-        BYTES_A_PIXEL * spec.width * spec.height * sum(split.frames for split in spec.splits.values())
-        for spec in specs
-        if phase_state(rendering_phase(results, spec)).state != "done"
-    )
-    wanted = kept + int(rendered)
+    wanted = kept + int(sum(BYTES_A_PIXEL * spec.width * spec.height * frames_of(spec) for spec in renderings))
     place = next(folder for folder in (results.absolute(), *results.absolute().parents) if folder.is_dir())
     disk = shutil.disk_usage(place)
     if not disk.total:

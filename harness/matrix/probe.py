@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -14,6 +12,7 @@ from harness.cell.oracle import as_seen, oracle_like
 from harness.cell.train import training_plan
 from harness.conformance.samples import write_samples
 from harness.errors import InputError
+from harness.files.scratch import scratch_folder
 from harness.matrix.pricing import Rates, step_key, this_machine
 from harness.methods.attach import attach
 from harness.methods.base import TrainingModel
@@ -68,8 +67,8 @@ def probe(cell: Cell) -> float:
     images = recipe.batch_size if device.type == "cuda" else min(recipe.batch_size, IMAGES_ON_CPU)
     seed_everything(0)
     detector = adapter_of(cell).detector(cell.meta, cell.form)
-    with tempfile.TemporaryDirectory() as folder:
-        samples = write_samples(Path(folder) / "samples", cell.configuration.input.frame)
+    with scratch_folder() as folder:
+        samples = write_samples(folder / "samples", cell.configuration.input.frame)
         stream = TrainingStream(
             [samples.frames[number % len(samples.frames)] for number in range(images)],
             samples.lanes,
@@ -87,7 +86,7 @@ def probe(cell: Cell) -> float:
             stream.batches,
             replace(training_plan(cell, STEPS), recipe=recipe.model_copy(update=changes), tensorboard=False),
             device=device,
-            folder=Path(folder),
+            folder=folder,
         )
     return took.seconds_per_step * recipe.batch_size / images
 

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.cell.artefacts import open_part, rendering_phase
+from harness.cell.artefacts import open_part
 from harness.cli.main import main
 from harness.errors import InputError
 from harness.files.stored import write_json
 from harness.matrix import preflight as looking
+from harness.matrix.builds import builds_of
 from harness.matrix.data import data_needs, reads_of
 from harness.matrix.plan import make_plan
 from harness.matrix.preflight import (
@@ -134,19 +135,36 @@ def test_shared_memory_that_may_not_hold_the_batches_is_told_beforehand(
 
 
 def test_a_disk_without_room_is_told_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    smoke, place = load_suite("smoke"), tmp_path / "not" / "there" / "yet"
-    assert not disk_need(smoke, cells_of(smoke), place, 0, 0).missing
+    spec, place = load_suite("smoke").datasets["roads"].rendered, tmp_path / "not" / "there" / "yet"
+    assert spec is not None
+    assert not disk_need(place, [spec], 0, 0).missing
     wanted = BYTES_A_PIXEL * 1640 * 590 * (72 + 36)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1, 0, int(wanted + 1e6)))
-    assert not disk_need(smoke, cells_of(smoke), place, 0, 0).missing
+    assert not disk_need(place, [spec], 0, 0).missing
     for kept, meanwhile in ((2e6, 0), (0, 2e6)):
-        need = disk_need(smoke, cells_of(smoke), place, int(kept), int(meanwhile))
+        need = disk_need(place, [spec], int(kept), int(meanwhile))
         assert need.missing
         assert "--results" in need.detail
-    # What is rendered takes no more room.
-    finish(rendering_phase(place, next(iter(smoke.datasets.values())).rendered))
-    assert not disk_need(smoke, cells_of(smoke), place, int(wanted), 0).missing
+    assert not disk_need(place, [], int(wanted), 0).missing
+
+
+def test_what_is_rendered_and_what_nobody_waits_for_any_more_takes_no_more_room(tmp_path: Path) -> None:
+    suite = load_suite("tuned")
+
+    def disk() -> str:
+        (need,) = (need for need in preflight(make_plan(suite, tmp_path, Choice(1))).needs if need.kind == "disk")
+        return need.detail
+
+    def told(frames: int) -> str:
+        return f"about {BYTES_A_PIXEL * 1640 * 590 * frames / 1e9:.1f} GB"
+
+    assert disk().startswith(told(1080 + 720 + 1080))
+    hard, _, oracle = builds_of(tmp_path, make_plan(suite, tmp_path, Choice(1)).pending)
+    finish(oracle.phase)
+    assert disk().startswith(told(1080 + 720))
+    finish(hard.phase)
+    assert " GB will be kept" not in disk()
 
 
 def test_what_is_chosen_on_and_what_an_oracle_learns_from_is_needed_too(tmp_path: Path) -> None:
