@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from harness.cli.options import LaneWidth
+from harness.cli.options import LaneWidth, positive
 from harness.cli.score_warnings import (
     say_labels_themselves,
     say_missing,
@@ -50,6 +51,7 @@ from harness.records.counts import Counts
 from harness.report.claim import Claim, claim_of, copies_among
 from harness.report.columns import Column
 from harness.report.rows import Difference, Score
+from harness.report.sample_size import MOST_SEEDS, SampleSize, noise_of, sample_size, why_no_noise
 from harness.report.statistics import NOT_SEPARATED, SEEDS_FOR_A_VERDICT, clips_text, why_no_interval
 from harness.report.text import counted, number, p_text
 from harness.scoring.files import culane_file_counts, llamas_file_counts, tusimple_file_counts
@@ -73,6 +75,16 @@ Method = Annotated[
     ),
 ]
 
+Gain = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--gain",
+        metavar="POINTS",
+        parser=positive,
+        help="How many pairs would tell this true difference from 0? In points of the first score; repeatable.",
+    ),
+]
+
 Counted = tuple[Counts, Sequence[Oddity]]
 
 
@@ -90,6 +102,7 @@ def compare_culane(
     metric: CulaneMetricOption = CulaneMetric.official,
     image_size: ImageSize = None,
     lane_width: LaneWidth = LANE_WIDTH,
+    gain: Gain = None,
     strict: Strict = False,
     no_cache: NoCache = False,
     as_json: AsJson = False,
@@ -110,12 +123,17 @@ def compare_culane(
         say_labels_themselves(predictions, result.total)
         return culane_file_counts(result.splits), result.warnings
 
-    answer(asked.metric, baseline, method, count, asked.images, as_json=as_json)
+    answer(asked.metric, baseline, method, count, asked.images, gains=gain or (), as_json=as_json)
 
 
 @app.command("llamas")
 def compare_llamas(
-    labels: LlamasLabels, baseline: Baseline, method: Method, strict: Strict = False, as_json: AsJson = False
+    labels: LlamasLabels,
+    baseline: Baseline,
+    method: Method,
+    gain: Gain = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare predictions for LLAMAS, a folder a training.
 
@@ -129,12 +147,17 @@ def compare_llamas(
         say_labels_themselves(predictions, counts)
         return llamas_file_counts(files, counts), warnings
 
-    answer(llamas.METRIC, baseline, method, count, len(files), as_json=as_json)
+    answer(llamas.METRIC, baseline, method, count, len(files), gains=gain or (), as_json=as_json)
 
 
 @app.command("tusimple")
 def compare_tusimple(
-    labels: TusimpleLabels, baseline: Baseline, method: Method, strict: Strict = False, as_json: AsJson = False
+    labels: TusimpleLabels,
+    baseline: Baseline,
+    method: Method,
+    gain: Gain = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare predictions for TuSimple, a file of JSON lines a training.
 
@@ -148,7 +171,7 @@ def compare_tusimple(
         say_tusimple_labels_themselves(predictions, counts)
         return tusimple_file_counts(counts, predictions), warnings
 
-    answer(tusimple.METRIC, baseline, method, count, 0, as_json=as_json)
+    answer(tusimple.METRIC, baseline, method, count, 0, gains=gain or (), as_json=as_json)
 
 
 def check_pairs(baseline: Sequence[Path], method: Sequence[Path]) -> None:
@@ -173,9 +196,12 @@ def answer(
     count: Callable[[Path, Report | None], Counted],
     images: int,
     *,
+    gains: Sequence[float],
     as_json: bool,
 ) -> None:
-    """Score every path, and print what the scores come to. images: of one path, for the bar; 0: too quick for one."""
+    """Score every path, and print what the scores come to. images: of one path, for the bar; 0: too quick for one. gains: in points,
+    of which to tell how many pairs they take.
+    """
     bar: AbstractContextManager[Report | None] = progress_bar(images * (len(baseline) + len(method)))
     with bar as report:
         found = {path: count(path, report) for path in (*baseline, *method)}
@@ -183,9 +209,43 @@ def answer(
     say_warnings(warnings)
     claim = claim_of([found[path][0] for path in baseline], [found[path][0] for path in method])
     if as_json:
-        print_json(claim_object(metric, claim, baseline, method) | {"warnings": as_objects(warnings)})
-    else:
-        print_claim(metric, claim, baseline, method)
+        sizes = {"sample_sizes": [size_object(claim, gain) for gain in gains]} if gains else {}
+        print_json(claim_object(metric, claim, baseline, method) | sizes | {"warnings": as_objects(warnings)})
+        return
+    print_claim(metric, claim, baseline, method)
+    for gain in gains:
+        wide_console().print(size_sentence(claim, gain), highlight=False, markup=False)
+
+
+def size_of(claim: Claim, gain: float) -> SampleSize | str:
+    """How many pairs a true difference takes, in points, by these pairs as a pilot; or why they are none."""
+    difference = claim.differences[0]
+    why = "no labels" if difference is None else why_no_noise(difference.comparison)
+    if difference is None or why is not None:
+        return why or ""
+    return sample_size(noise_of(difference.comparison), gain / claim.columns[0].factor)
+
+
+def size_object(claim: Claim, gain: float) -> dict[str, Any]:
+    """That for JSON: a fraction, numbers of pairs, null where a thousand don't do, and why nothing can be said."""
+    size = size_of(claim, gain)
+    told = (
+        {"pairs": None, "cautious": None, "hidden": None, "why": size}
+        if isinstance(size, str)
+        else asdict(size) | {"why": None}
+    )
+    return {"gain": gain / claim.columns[0].factor, **told}
+
+
+def size_sentence(claim: Claim, gain: float) -> str:
+    """That for a reader."""
+    size, asked = size_of(claim, gain), f"a true difference of {gain:g}"
+    if isinstance(size, str):
+        return f"{asked}: how many pairs it takes these can't tell ({size})"
+    if size.hidden:
+        return f"{asked}: no number of pairs tells it from 0 on so few clips, which all of them share"
+    pairs, cautious = (f"over {MOST_SEEDS}" if found is None else str(found) for found in (size.pairs, size.cautious))
+    return f"{asked} takes {pairs} pairs on such clips by what these vary by, and {cautious} to be cautious (docs/statistics.md)"
 
 
 def copies(found: Mapping[Path, Counted]) -> list[Oddity]:

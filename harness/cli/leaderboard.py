@@ -33,26 +33,33 @@ def leaderboard(
 
     Rows of cells that don't hold any more are kept, with a warning.
     """
-    from harness.errors import InputError
     from harness.files.stored import no_collection
-    from harness.matrix.micro_batches import current_cells, read_reductions
-    from harness.matrix.recorded import expected_of, record_paths, strays
-    from harness.programs.cell import program_cells
-    from harness.suite import Choice, cells_of, load_suite
+    from harness.suite import Choice, load_suite
 
     choice = Choice(seeds, tier=tier)
     with no_collection():
         loaded = load_suite(suite)
-        trained = current_cells(cells_of(loaded, choice), read_reductions(results, loaded.name))
-        programs = program_cells(loaded, choice)
-        expected = expected_of(loaded, results, (*trained, *programs))
-        if not record_paths(expected):
-            others, _ = strays(expected)
-            beside = f" as it is now ({others} of other seeds, tiers or options lie there)" if others else ""
-            raise InputError(f"{expected.records}: no record of this suite{beside}; run `samiro-bench bench {suite}`")
+        expected = recorded_cells(loaded, suite, results, choice)
         later = [] if tier is None else later_tiers(loaded, tier)
         warn_of_stale(loaded, results, choice)
         return 0 if show_leaderboard(expected, Console(), figures=figures, left_out=later) else 1
+
+
+def recorded_cells(loaded: Suite, suite: str, results: Path, choice: Choice) -> SuiteCells:
+    """The cells of a suite and what of them is at hand; InputError where none has a record. suite: what the user called it."""
+    from harness.errors import InputError
+    from harness.matrix.micro_batches import current_cells, read_reductions
+    from harness.matrix.recorded import expected_of, record_paths, strays
+    from harness.programs.cell import program_cells
+    from harness.suite import cells_of
+
+    trained = current_cells(cells_of(loaded, choice), read_reductions(results, loaded.name))
+    expected = expected_of(loaded, results, (*trained, *program_cells(loaded, choice)))
+    if not record_paths(expected):
+        others, _ = strays(expected)
+        beside = f" as it is now ({others} of other seeds, tiers or options lie there)" if others else ""
+        raise InputError(f"{expected.records}: no record of this suite{beside}; run `samiro-bench bench {suite}`")
+    return expected
 
 
 def warn_of_stale(suite: Suite, results: Path, choice: Choice) -> None:

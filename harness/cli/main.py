@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "harness.cli.compare",
         "is one set of predictions better than another, by more than trainings and clips vary",
     ),
+    "seeds": ("harness.cli.seeds", "how many paired seeds a gain takes, by what a pilot's rows varied by"),
     "predict": ("harness.cli.predict", "lanes of any images and videos, and pictures of them"),
     "overlays": (
         "harness.cli.overlays",

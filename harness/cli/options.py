@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated
@@ -56,6 +57,17 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 
 RESULTS = Path("results/local")
 """Where runs live, from the folder in which the command is called."""
+
+
+def positive(text: str | float) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise typer.BadParameter(f"{str(text)!r} isn't a number above 0")
+    return value
 
 
 def picture_part(text: str) -> Part:

@@ -281,12 +281,22 @@ def detectable_difference(comparison: Comparison) -> float | None:
     no clip variance this is the power of the paired t test. None where there is no verdict, or no variance.
     """
     seed_variance, clip_variance = comparison.seed_variance or 0.0, comparison.pure_clip_variance
-    spread = math.sqrt(seed_variance + clip_variance)
-    if why_no_verdict(comparison) is not None or spread == 0:
+    if why_no_verdict(comparison) is not None or seed_variance + clip_variance == 0:
         return None
-    tail, degrees = SIGNIFICANCE / 2, comparison.seeds - 1
+    return detectable(seed_variance, clip_variance, comparison.seeds, comparison.effective_clips)
+
+
+def detectable(
+    seed_variance: float, clip_variance: float, seeds: int, effective: float, significance: float = SIGNIFICANCE
+) -> float:
+    """The true difference that is told from 0 with 80 % probability where the mean over `seeds` has these variances, not both 0.
+
+    clip_variance: what clips add beyond what the seeds' variance has of them. effective: C*. significance: two-sided.
+    """
+    spread = math.sqrt(seed_variance + clip_variance)
+    tail, degrees = significance / 2, seeds - 1
     drawn, weights = drawn_variances(degrees)
-    seed, clip = t_quantile(tail, degrees), clip_quantile(tail, comparison.effective_clips)
+    seed, clip = t_quantile(tail, degrees), clip_quantile(tail, effective)
     critical = np.sqrt(seed**2 * seed_variance * drawn + clip**2 * clip_variance)
 
     def shortfall(true: float) -> float:

@@ -127,6 +127,32 @@ def test_lines_of_tusimple_may_stand_in_any_order(tmp_path: Path, tusimple_label
     low, high = stats.t.interval(0.95, 3, loc=differences.mean(), scale=differences.std(ddof=1) / 2)
     assert 2 * accuracy["half_width"] >= (high - low) * (1 - 1e-9)
     assert found["pairs"][1] == {name: str(given[name][1]) for name in ("baseline", "method")}
+    assert "sample_sizes" not in found
+
+
+def test_gains_that_are_asked_for_are_told_with_the_pairs_that_they_take(tmp_path: Path, tusimple_labels: Path) -> None:
+    generator = np.random.default_rng(0)
+    # Each training has its own share, so that pairs vary by more than by the clips that they share.
+    hits = {name: generator.random((4, 24)) < generator.normal(0.6, 0.3, (4, 1)) for name in ("baseline", "method")}
+    given = {
+        name: [tusimple_file(tmp_path / f"{name}{seed}.json", row) for seed, row in enumerate(rows)]
+        for name, rows in hits.items()
+    }
+    asked = ["tusimple", "--labels", tusimple_labels, *arms(**given), "--gain", "40", "--gain", "1"]
+    (large, small) = json.loads(run(*asked, "--json").stdout)["sample_sizes"]
+    assert (large["gain"], small["gain"]) == (0.4, 0.01)
+    assert 3 <= large["pairs"] < large["cautious"]
+    assert large["why"] is None
+    text = run(*asked).stdout
+    assert f"a true difference of 40 takes {large['pairs']} pairs on such clips" in text
+    assert (small["pairs"], small["cautious"]) == (None, None)
+    hidden = "no number of pairs tells it from 0" if small["hidden"] else "takes over 1000 pairs"
+    assert f"a true difference of 1: {hidden}" in text or f"a true difference of 1 {hidden}" in text
+    single = arms(baseline=given["baseline"][:1], method=given["method"][:1])
+    alone = ["tusimple", "--labels", tusimple_labels, *single, "--gain", "1"]
+    assert "a true difference of 1: how many pairs it takes these can't tell (1 seed)" in run(*alone).stdout
+    (untold,) = json.loads(run(*alone, "--json").stdout)["sample_sizes"]
+    assert untold == {"gain": 0.01, "pairs": None, "cautious": None, "hidden": None, "why": "1 seed"}
 
 
 def llamas_label(folder: Path, name: str) -> None:

@@ -1,0 +1,131 @@
+"""How many paired seeds a gain takes: what an experiment has to be, by what a pilot varied by.
+
+The power is that of the verdict itself (`harness.report.statistics.detectable`). With S0 pairs in the pilot, and S pairs on k times as
+many clips of the same kind in the experiment, C* is k times the pilot's and
+
+    V_seed = (max(var(D_s) - S0 V_int, 0) + S0 V_int / k) / S        V = max(V_clip - V_int, 0) / k
+
+since a pair varies by its seed, and by what this seed makes of these clips; what all seeds make of them no number of seeds removes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from scipy.special import gammaincinv
+
+from harness.report.statistics import (
+    CLIPS_FOR_AN_INTERVAL,
+    EFFECTIVE_CLIPS_FOR_AN_INTERVAL,
+    SEEDS_FOR_A_VERDICT,
+    SIGNIFICANCE,
+    Comparison,
+    detectable,
+    why_no_verdict,
+)
+from harness.report.text import counted
+
+MOST_SEEDS = 1000
+"""Who would need more is told so, and not how many."""
+
+CAUTION = 0.8
+"""The share of pilots whose cautious number is enough. Browne (Statist. Med. 14, 1995) plans with this upper limit of the variance, for
+half of all pilots show less than the true one.
+"""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What the difference of one pair of trainings varies by, on a test set of the experiment's size.
+
+    pairs: S0, of the pilot. of_pair: what of var(D_s) is left on any number of clips. of_pair_and_clip: the rest of it. of_clip: V.
+    """
+
+    pairs: int
+    of_pair: float
+    of_pair_and_clip: float
+    of_clip: float
+    clips: float
+    effective_clips: float
+
+
+@dataclass(frozen=True)
+class SampleSize:
+    """How many pairs a gain takes: by the variance that the pilot showed, and by its upper limit; None where a thousand don't do.
+
+    hidden: whether no number does, for the clips alone hide the gain.
+    """
+
+    pairs: int | None
+    cautious: int | None
+    hidden: bool
+
+
+def why_no_noise(comparison: Comparison) -> str | None:
+    """Why a comparison is no pilot; None if it is one. That its differences vary by nothing is no noise either."""
+    why = why_no_verdict(comparison)
+    if why is None and not comparison.seed_variance and comparison.pure_clip_variance == 0:
+        why = "no variance"
+    return None if why is None else why.removeprefix("no verdict: ")
+
+
+def noise_of(comparison: Comparison, clips: float = 1.0) -> Noise:
+    """What a pilot's pairs would vary by on `clips` times its clips; of a comparison that `why_no_noise` has nothing against."""
+    seeds = comparison.seeds
+    total, shared = (comparison.seed_variance or 0.0) * seeds, comparison.interaction_variance * seeds
+    return Noise(
+        pairs=seeds,
+        of_pair=max(total - shared, 0.0),
+        of_pair_and_clip=min(shared, total) / clips,
+        of_clip=comparison.pure_clip_variance / clips,
+        clips=comparison.clips * clips,
+        effective_clips=comparison.effective_clips * clips,
+    )
+
+
+def too_few_clips(noise: Noise) -> str | None:
+    """Why there would be no interval over so many clips; None where there would be one."""
+    if noise.clips < CLIPS_FOR_AN_INTERVAL:
+        return counted(round(noise.clips), "clip")
+    if noise.effective_clips < EFFECTIVE_CLIPS_FOR_AN_INTERVAL:
+        return f"as good as {noise.effective_clips:.1f} equal clips"
+    return None
+
+
+def cautious(noise: Noise) -> Noise:
+    """The noise whose pairs vary by the upper limit of their variance, (S0 - 1) / the .2 quantile of chi^2 times the estimate."""
+    degrees = noise.pairs - 1
+    upper = degrees / (2 * float(gammaincinv(degrees / 2, 1 - CAUTION)))
+    return replace(noise, of_pair=noise.of_pair * upper, of_pair_and_clip=noise.of_pair_and_clip * upper)
+
+
+def detectable_with(noise: Noise, seeds: int, significance: float = SIGNIFICANCE) -> float:
+    """The true gain that so many pairs would show with 80 % probability."""
+    of_seeds = (noise.of_pair + noise.of_pair_and_clip) / seeds
+    return detectable(of_seeds, noise.of_clip, seeds, noise.effective_clips, significance)
+
+
+def least_detectable(noise: Noise, significance: float = SIGNIFICANCE) -> float:
+    """The true gain that no number of seeds brings `detectable_with` below: what the clips leave."""
+    if noise.of_clip == 0:
+        return 0.0
+    return detectable(0.0, noise.of_clip, MOST_SEEDS, noise.effective_clips, significance)
+
+
+def seeds_for(noise: Noise, gain: float, significance: float = SIGNIFICANCE) -> int | None:
+    """The least number of pairs, three at least, that shows a true gain with 80 % probability; None where a thousand don't."""
+    found = partial(detectable_with, noise, significance=significance)
+    low, high = SEEDS_FOR_A_VERDICT, MOST_SEEDS
+    if found(high) > gain:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if found(middle) <= gain else (middle + 1, high)
+    return low
+
+
+def sample_size(noise: Noise, gain: float, significance: float = SIGNIFICANCE) -> SampleSize:
+    """What a gain takes by a pilot's noise, as it is and with caution."""
+    hidden = gain < least_detectable(noise, significance)
+    return SampleSize(seeds_for(noise, gain, significance), seeds_for(cautious(noise), gain, significance), hidden)

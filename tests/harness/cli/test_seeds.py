@@ -1,0 +1,121 @@
+"""`samiro-bench seeds` as its users call it, on what is published here."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from harness.cli.main import main
+from harness.cli.seeds import app
+from harness.errors import InputError
+
+RESULTS = Path(__file__).resolve().parents[3] / "results"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def planned(*arguments: object) -> list[dict[str, object]]:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0
+    rows: list[dict[str, object]] = json.loads(result.stdout)["planned"]
+    return rows
+
+
+def test_every_published_gain_is_a_pilot_with_the_figures_of_its_table() -> None:
+    with (RESULTS / "undecided/leaderboard.csv").open(encoding="utf-8") as file:
+        gains = {row["detector"]: row for row in csv.DictReader(file) if row["kind"] == "gain"}
+    rows = planned(RESULTS / "undecided", "--gain", "0.5")
+    assert {row["detector"] for row in rows} == set(gains)
+    for row in rows:
+        published = gains[str(row["detector"])]
+        assert row["pairs"] == 10
+        assert row["why"] is None
+        assert 100 * float(str(row["gain"])) == pytest.approx(float(published["f1_50"]), abs=6e-5)
+        assert 100 * float(str(row["seed_sd"])) == pytest.approx(float(published["f1_50_sd"]), abs=6e-5)
+
+
+def test_the_gain_that_a_table_calls_detectable_takes_the_pairs_that_the_table_has() -> None:
+    with (RESULTS / "undecided/leaderboard.csv").open(encoding="utf-8") as file:
+        detectable = {row["detector"]: row["detectable"] for row in csv.DictReader(file) if row["kind"] == "gain"}
+    for detector, points in detectable.items():
+        # The table rounds: a little more than what it says is seen with its ten pairs.
+        rows = planned(RESULTS / "undecided", "--gain", float(points) * 1.001)
+        (sizes,) = [row["sizes"] for row in rows if row["detector"] == detector]
+        assert isinstance(sizes, list)
+        assert sizes[0]["pairs"] == 10 < sizes[0]["cautious"]
+
+
+def test_rows_of_one_seed_say_why_they_are_no_pilot() -> None:
+    result = run(RESULTS / "mini")
+    assert result.exit_code == 0
+    assert result.stdout.count("Δ samiro - baseline: 1 seed") == 2
+    assert all(row["why"] == "1 seed" and row["sizes"] == [] for row in planned(RESULTS / "mini"))
+
+
+def test_more_clips_show_what_few_hide() -> None:
+    (few,) = [row for row in planned(RESULTS / "rendered-reduced", "--gain", "1") if row["detector"] == "resa_micro"]
+    (many,) = [
+        row
+        for row in planned(RESULTS / "rendered-reduced", "--gain", "1", "--clips", "4")
+        if row["detector"] == "resa_micro"
+    ]
+    assert few["sizes"] == [{"pairs": None, "cautious": None, "hidden": True}]
+    assert isinstance(many["sizes"], list)
+    assert many["sizes"][0]["pairs"] >= 3
+    text = run(RESULTS / "rendered-reduced", "--gain", "1").stdout
+    assert "clips: the gain is below the least Δ" in text
+    assert "360 clips" in text
+
+
+def test_more_rows_take_more_pairs_for_holm_adjusts_over_them() -> None:
+    one, four = (planned(RESULTS / "undecided", "--gain", "1", "--rows", rows)[0]["sizes"] for rows in (1, 4))
+    assert isinstance(one, list)
+    assert isinstance(four, list)
+    assert one[0]["pairs"] < four[0]["pairs"]
+
+
+def test_a_record_that_was_changed_is_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "undecided"
+    shutil.copytree(RESULTS / "undecided/records", folder / "records")
+    (path,) = (folder / "records").glob("hard-laneatt_micro-samiro-s0-*[0-9a-f].json")
+    path.write_text(path.read_text(encoding="utf-8").replace('"steps": 660', '"steps": 661', 1), encoding="utf-8")
+    assert main(["seeds", str(folder), "--json"]) == 1
+    told = capsys.readouterr()
+    assert path.name in told.err
+    pairs = {row["detector"]: row["pairs"] for row in json.loads(told.out)["planned"]}
+    assert pairs == {"laneatt_micro": 9, "ufldv2_micro": 10}
+
+
+@pytest.mark.parametrize(
+    ("there", "told"), [(True, "no such folder; give the folder of a publication"), (False, "unknown suite")]
+)
+def test_what_is_no_pilot_is_refused(tmp_path: Path, there: bool, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if there:
+        (tmp_path / "nothing").mkdir()
+    assert told in str(run("nothing").exception)
+    assert isinstance(run("nothing").exception, InputError)
+
+
+def test_a_folder_without_records_and_a_suite_without_runs_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty/records").mkdir(parents=True)
+    assert "no record in it" in str(run("empty").exception)
+    assert "run `samiro-bench bench mini`" in str(run("mini").exception)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "much"])
+@pytest.mark.parametrize("option", ["--gain", "--clips"])
+def test_gains_and_clips_are_numbers_above_0(option: str, value: str) -> None:
+    result = run(RESULTS / "undecided", f"{option}={value}")
+    assert result.exit_code == 2
+    assert "a number above 0" in " ".join(result.output.replace("│", " ").split())

@@ -1,0 +1,171 @@
+"""How many paired seeds a gain takes, by closed forms and by simulation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from harness.report.estimates import Estimates
+from harness.report.sample_size import (
+    MOST_SEEDS,
+    Noise,
+    SampleSize,
+    cautious,
+    detectable_with,
+    least_detectable,
+    noise_of,
+    sample_size,
+    seeds_for,
+    too_few_clips,
+    why_no_noise,
+)
+from harness.report.statistics import Comparison, compare, detectable_difference
+
+SEEDS_ALONE = Noise(pairs=5, of_pair=1.0, of_pair_and_clip=0.0, of_clip=0.0, clips=1000, effective_clips=1000)
+CLIPS_TOO = Noise(pairs=5, of_pair=0.3, of_pair_and_clip=0.1, of_clip=0.01, clips=400, effective_clips=400)
+
+
+def pilot(
+    rng: np.random.Generator,
+    *,
+    seeds: int,
+    clips: int,
+    of_seed: float,
+    of_clip: float,
+    of_both: float,
+    gain: float = 0.0,
+) -> Comparison:
+    """A comparison of one scene a clip, whose difference varies by seed, by clip, and by what a seed makes of a clip (all SDs)."""
+    scenes = (
+        gain
+        + rng.normal(0, of_seed, (seeds, 1))
+        + rng.normal(0, of_clip, (1, clips))
+        + rng.normal(0, of_both, (seeds, clips))
+    )
+    values = scenes.mean(axis=1)
+    ours = Estimates(values, (scenes - values[:, None]) / clips, np.ones(clips))
+    return compare(ours, Estimates(np.zeros(seeds), np.zeros((seeds, clips)), np.ones(clips)))
+
+
+# G*Power 3.1, "Means: difference between two dependent means", two-sided .05, power .80: the textbook's total sample sizes.
+@pytest.mark.parametrize(("effect", "pairs"), [(0.2, 199), (0.3, 90), (0.5, 34), (0.8, 15), (1.0, 10)])
+def test_where_clips_add_nothing_pairs_are_those_of_the_paired_t_test(effect: float, pairs: int) -> None:
+    assert seeds_for(SEEDS_ALONE, effect) == pairs
+
+
+def test_holms_strictest_step_is_a_t_test_at_its_level() -> None:
+    def power(pairs: int) -> float:
+        critical = stats.t.ppf(1 - 0.05 / 4 / 2, pairs - 1)
+        shown = stats.nct(pairs - 1, 0.7 * math.sqrt(pairs))
+        return float(shown.sf(critical) + shown.cdf(-critical))
+
+    found = seeds_for(SEEDS_ALONE, 0.7, 0.05 / 4)
+    assert found is not None
+    assert power(found - 1) < 0.8 <= power(found) + 1e-4
+
+
+def test_as_many_pairs_on_as_many_clips_show_what_the_pilot_could() -> None:
+    found = pilot(np.random.default_rng(3), seeds=5, clips=60, of_seed=0.5, of_clip=1.0, of_both=2.0)
+    assert detectable_with(noise_of(found), 5) == pytest.approx(detectable_difference(found), rel=1e-12)
+
+
+def test_a_pilots_noise_is_that_of_other_seeds_and_more_clips() -> None:
+    rng = np.random.default_rng(11)
+    sizes = {"of_seed": 1.5, "of_clip": 3.0, "of_both": 4.0}
+    noises = [noise_of(pilot(rng, seeds=6, clips=40, **sizes), 3.0) for _ in range(600)]
+    assert np.mean([noise.of_pair for noise in noises]) == pytest.approx(1.5**2, rel=0.1)
+    assert np.mean([noise.of_pair_and_clip for noise in noises]) == pytest.approx(4.0**2 / 120, rel=0.1)
+    assert np.mean([noise.of_clip for noise in noises]) == pytest.approx(3.0**2 / 120, rel=0.1)
+    assert {(noise.clips, noise.effective_clips) for noise in noises} == {(120, 120)}
+
+
+def test_the_pairs_of_the_true_noise_show_the_gain_in_four_of_five_experiments() -> None:
+    clips, gain = 60, 0.35
+    true = Noise(
+        pairs=5,
+        of_pair=0.4**2,
+        of_pair_and_clip=2.0**2 / clips,
+        of_clip=0.6**2 / clips,
+        clips=clips,
+        effective_clips=clips,
+    )
+    pairs = seeds_for(true, gain)
+    assert pairs is not None
+    assert 10 < pairs < 60
+    rng, shown = np.random.default_rng(7), 0
+    for _ in range(1000):
+        found = pilot(rng, seeds=pairs, clips=clips, of_seed=0.4, of_clip=0.6, of_both=2.0, gain=gain)
+        tail = stats.t.ppf(0.975, pairs - 1) ** 2 * (found.seed_variance or 0.0)
+        shown += abs(found.mean) > math.sqrt(tail + stats.norm.ppf(0.975) ** 2 * found.pure_clip_variance)
+    assert shown / 1000 == pytest.approx(0.8, abs=4 * math.sqrt(0.8 * 0.2 / 1000))
+
+
+@pytest.mark.parametrize("pilot_pairs", [3, 5, 10])
+def test_the_cautious_number_is_enough_after_four_of_five_pilots_and_the_plain_one_after_half(pilot_pairs: int) -> None:
+    enough = seeds_for(SEEDS_ALONE, 0.5)
+    drawn = np.random.default_rng(pilot_pairs).chisquare(pilot_pairs - 1, 400) / (pilot_pairs - 1)
+    plain, careful = 0, 0
+    for variance in drawn:
+        size = sample_size(replace(SEEDS_ALONE, pairs=pilot_pairs, of_pair=float(variance)), 0.5)
+        plain += (size.pairs or MOST_SEEDS) >= (enough or 0)
+        careful += (size.cautious or MOST_SEEDS) >= (enough or 0)
+    # What is below the true variance lies below the lower quantile with one in five pilots; numbers of pairs are whole.
+    assert careful / 400 == pytest.approx(0.8, abs=0.07)
+    assert plain / 400 == pytest.approx(stats.chi2.sf(pilot_pairs - 1, pilot_pairs - 1), abs=0.09)
+
+
+def test_caution_multiplies_the_variance_of_pairs_by_its_upper_limit_and_leaves_clips_alone() -> None:
+    found = cautious(CLIPS_TOO)
+    factor = 4 / stats.chi2.ppf(0.2, 4)
+    assert (found.of_pair, found.of_pair_and_clip) == pytest.approx((0.3 * factor, 0.1 * factor))
+    assert found.of_clip == CLIPS_TOO.of_clip
+
+
+def test_what_clips_alone_hide_no_number_of_pairs_shows() -> None:
+    least = least_detectable(CLIPS_TOO)
+    assert least == pytest.approx(0.1 * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)), rel=1e-3)
+    assert sample_size(CLIPS_TOO, 0.99 * least) == SampleSize(None, None, hidden=True)
+    # Above it, and yet more than anybody trains.
+    assert sample_size(CLIPS_TOO, 1.0001 * least) == SampleSize(None, None, hidden=False)
+    assert sample_size(CLIPS_TOO, 2 * least).pairs is not None
+    assert least_detectable(SEEDS_ALONE) == 0.0
+
+
+@given(gain=st.floats(0.05, 5.0), more=st.floats(1.0, 4.0))
+def test_a_larger_gain_and_more_clips_never_take_more_pairs(gain: float, more: float) -> None:
+    def number(noise: Noise, asked: float) -> float:
+        found = seeds_for(noise, asked)
+        return math.inf if found is None else found
+
+    rich = replace(
+        CLIPS_TOO,
+        of_pair_and_clip=CLIPS_TOO.of_pair_and_clip / more,
+        of_clip=CLIPS_TOO.of_clip / more,
+        clips=CLIPS_TOO.clips * more,
+        effective_clips=CLIPS_TOO.effective_clips * more,
+    )
+    assert number(CLIPS_TOO, gain * more) <= number(CLIPS_TOO, gain)
+    assert number(rich, gain) <= number(CLIPS_TOO, gain)
+
+
+def test_less_than_three_pairs_and_arms_that_do_the_same_are_no_pilot() -> None:
+    rng = np.random.default_rng(1)
+    two = pilot(rng, seeds=2, clips=40, of_seed=1.0, of_clip=1.0, of_both=1.0)
+    same = pilot(rng, seeds=3, clips=40, of_seed=0.0, of_clip=0.0, of_both=0.0)
+    assert why_no_noise(two) == "2 seeds"
+    assert why_no_noise(same) in {"identical seeds", "no variance"}
+    assert why_no_noise(pilot(rng, seeds=3, clips=9, of_seed=1.0, of_clip=1.0, of_both=1.0)) == "9 clips"
+    assert why_no_noise(pilot(rng, seeds=3, clips=40, of_seed=1.0, of_clip=1.0, of_both=1.0)) is None
+
+
+def test_fewer_clips_than_an_interval_takes_are_told() -> None:
+    noise = noise_of(pilot(np.random.default_rng(1), seeds=3, clips=40, of_seed=1.0, of_clip=1.0, of_both=1.0), 0.2)
+    assert too_few_clips(noise) == "8 clips"
+    assert too_few_clips(replace(noise, clips=40, effective_clips=1.5)) == "as good as 1.5 equal clips"
+    assert too_few_clips(replace(noise, clips=40, effective_clips=40)) is None
