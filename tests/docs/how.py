@@ -208,6 +208,16 @@ HOW: dict[str, How] = {
     "samiro-bench compare llamas --labels llamas/labels/valid --baseline a0 --method b0": ByTests(
         (f"{CLI}/test_compare.py::test_clips_of_llamas_are_a_hundred_frames_of_a_recording",)
     ),
+    "samiro-bench compare culane --labels CULane --baseline a0 --baseline a1 --baseline a2 --method b0 --method b1 --method b2 "
+    "--gain 0.4 CULane/list/test.txt": ByTests(
+        (
+            f"{CLI}/test_compare.py::test_a_published_gain_comes_out_of_its_predictions",
+            f"{CLI}/test_compare.py::test_gains_that_are_asked_for_are_told_with_the_pairs_that_they_take",
+        )
+    ),
+    "samiro-bench seeds results/undecided --gain 0.5 --clips 2": ByTests(
+        (f"{CLI}/test_seeds.py::test_more_clips_show_what_few_hide",)
+    ),
     # page.md, rendered.md, results.md, robustness.md, statistics.md, suites.md, throughput.md
     "samiro-bench publish mini --tables": Here(("published",), slow=True, leaves="results/mini/leaderboard.md"),
     "samiro-bench data render OUT --form tusimple --train 360 --test 240 --sheet sheet.jpg": ByTests(

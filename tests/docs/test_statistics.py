@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 from scipy.stats import nct, t
 
+from harness.records.record import read_record
+from harness.report.leaderboard import leaderboard
+from harness.report.sample_size import cautious, detectable_with, noise_of
 from harness.report.simulation.__main__ import TABLES, Part
 from harness.report.simulation.drawn import FEW_CLIPS, GRID, ONE_SEED, UNEVEN_CLIPS
 from harness.report.simulation.measured import REGIMES
 from harness.report.simulation.rivals import RIVALS
 from harness.report.statistics import Comparison, detectable_difference
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/statistics.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/statistics.md").read_text()
 LINES = {
     Part.grid: len(GRID),
     Part.rivals: len(RIVALS) + 1,
@@ -84,3 +88,42 @@ def test_the_gains_that_seeds_alone_would_show_are_those_of_the_paired_t_test_an
         differences = np.arange(count, dtype=np.float64)
         alike = Comparison(differences, np.zeros(60), 60.0, 1 / count, 0.0, 0.0, None)
         assert detectable_difference(alike) == pytest.approx(multiple, abs=0.005)
+
+
+def gains_of(suite: str) -> dict[tuple[str, str], Comparison]:
+    """The headline differences of a publication, by detector and method."""
+    folder = ROOT / "results" / suite / "records"
+    board = leaderboard([read_record(path) for path in sorted(folder.glob("*.json"))], folder)
+    return {
+        (gain.arm.detector, gain.arm.method): gain.headline.comparison
+        for section in board.shown
+        for gain in section.gains
+        if gain.headline is not None
+    }
+
+
+def test_what_pilots_promised_stands_beside_what_came() -> None:
+    lines = PAGE.split("<!-- pilots -->\n\n", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    low = {"plain": 0, "cautious": 0}
+    for row, pilot, of_pilot, then, of_run, *figures in table:
+        detector, _, weight = row.partition(", lambda ")
+        key = f"{detector.lower()}_micro", f"samiro_0{weight}" if weight else "samiro"
+        first, second = (gains_of(suite.strip("`"))[key] for suite in (pilot, then))
+        assert of_pilot == f"{first.seeds}, {first.clips}"
+        assert of_run == f"{second.seeds}, {second.clips}"
+        noise = noise_of(first, second.clips / first.clips)
+        promised, careful, came = (
+            detectable_with(noise, second.seeds),
+            detectable_with(cautious(noise), second.seeds),
+            detectable_difference(second),
+        )
+        assert came is not None
+        shown = (first.seed_sd, second.seed_sd, promised, careful, came)
+        assert figures == [f"{100 * value:.2f}" for value in shown if value is not None]
+        low["plain"] += promised < came
+        low["cautious"] += careful < came
+    words = ("none", "one", "two", "three", "four", "five", "six", "seven")
+    text = " ".join(PAGE.split())
+    said = f"too low in {words[low['plain']]} of {words[len(table)]}, the cautious one in {words[low['cautious']]}"
+    assert said in text
