@@ -66,7 +66,7 @@ def bench(
     from harness.matrix.recorded import record_paths
     from harness.matrix.stale import accept_stale as keep
     from harness.matrix.stale import redo_stale as redo
-    from harness.matrix.stale import refuse_stale
+    from harness.matrix.stale import refuse_begun, refuse_stale
     from harness.programs.cell import program_cells
     from harness.report.statistics import SEEDS_FOR_A_VERDICT
     from harness.suite import Choice, cells_of, load_suite, refuse_not_yet, with_resources
@@ -123,6 +123,8 @@ def bench(
         if plan.stale:
             (keep if accept_stale else redo)(plan)
             plan = remade()
+        if not redo_stale:
+            refuse_begun(plan)
         cells, ready = plan.counted
         console.print(f"{loaded.name}: {counted(cells, 'cell')}, {ready} done already", highlight=False)
         forecast = partial(job_seconds, prices=prices, builds=builds)

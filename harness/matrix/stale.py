@@ -24,6 +24,23 @@ def refuse_stale(plan: Plan) -> None:
         )
 
 
+def refuse_begun(plan: Plan) -> None:
+    """InputError on trainings that other code brought to a checkpoint: this code can't go on with them, and would begin them anew."""
+    every = [*plan.artefacts, *(entry for cell in plan.cells for entry in cell.states)]
+    begun = [
+        (phase, state)
+        for phase, state in every
+        if state.state == "missing" and state.changed and any(phase.partial.glob("*.safetensors"))
+    ]
+    if begun:
+        phase, state = begun[0]
+        more = f" (and {counted(len(begun) - 1, 'more training')})" if len(begun) > 1 else ""
+        raise InputError(
+            f"{phase.partial}: holds a training at a checkpoint that {state.reason}{more}; `bench --redo-stale` moves it aside and "
+            "trains from the start; with the code that began it, `bench` goes on"
+        )
+
+
 def stale_note(plan: Plan) -> str | None:
     """What tables of a plan's records should say of rows that don't hold any more: how many cells, why the first, and what to do.
 

@@ -235,6 +235,22 @@ def test_accepted_results_of_other_code_are_kept_and_flagged(copy: Path) -> None
     assert bench(copy).returncode == 0
 
 
+def test_a_training_that_other_code_brought_to_a_checkpoint_is_not_begun_anew_unasked(copy: Path) -> None:
+    done = cell_folder(copy, "baseline") / "train"
+    begun = {name: json.loads((done / "phase.json").read_text())[name] for name in ("key", "fingerprint")}
+    begun["fingerprint"]["harness/training/loop.py"] = "other"
+    done.rename(done.with_name("train.part"))
+    (done.with_name("train.part") / "phase.json").unlink()
+    (done.with_name("train.part") / "begun.json").write_text(json.dumps(begun))
+    for options in ((), ("--accept-stale",)):
+        run = bench(copy, *options)
+        assert run.returncode == 2
+        assert len(run.stderr.strip().splitlines()) == 1
+        for said in ("train.part: holds a training", "harness/training/loop.py", "--redo-stale", "bench` goes on"):
+            assert said in run.stderr
+        assert (done.with_name("train.part") / "checkpoint.safetensors").is_file()
+
+
 @pytest.mark.slow
 def test_redone_results_of_other_code_are_moved_aside_and_made_again(copy: Path) -> None:
     stale(copy)

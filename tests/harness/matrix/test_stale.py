@@ -16,7 +16,7 @@ from harness.cli.plan import artefact_rows
 from harness.errors import InputError
 from harness.matrix import stale
 from harness.matrix.plan import CellState, Plan, make_plan, prerequisites
-from harness.matrix.stale import accept_stale, redo_stale
+from harness.matrix.stale import accept_stale, redo_stale, refuse_begun
 from harness.suite import Choice, load_suite
 from tests.benchmarks.finished import finished
 
@@ -207,3 +207,40 @@ def test_what_was_made_from_a_training_that_is_gone_is_not_kept_for_the_next(tmp
     assert {path.name for path in (phases[0].folder.parent / "superseded").iterdir()} == {
         f"{phase.name}-1" for phase in phases
     }
+
+
+def begun_by(phase: Phase, fingerprint: dict[str, str], *, checkpoint: bool = True) -> None:
+    """Make a finished phase one that was begun and has come to a checkpoint, or not yet."""
+    phase.folder.rename(phase.partial)
+    for path in (*phase.partial.glob("*.safetensors"), phase.partial / "phase.json"):
+        path.unlink(missing_ok=True)
+    (phase.partial / "begun.json").write_text(json.dumps({"key": phase.key, "fingerprint": fingerprint}))
+    if checkpoint:
+        (phase.partial / "training.safetensors").touch()
+
+
+def trainings(plan: Plan) -> list[Phase]:
+    return [cell.phases.all()[0] for cell in plan.cells]
+
+
+def test_trainings_and_oracles_that_other_code_brought_to_a_checkpoint_are_asked_about(tmp_path: Path) -> None:
+    plan = finished(tmp_path, 1)
+    (oracle,) = [phase for phase, _ in plan.artefacts if phase.folder.parent.name == "oracle"]
+    for phase in (oracle, *trainings(plan)[:2]):
+        begun_by(phase, dict(phase.fingerprint) | {"harness/other.py": "other"})
+    with pytest.raises(
+        InputError, match=r"begins anew, code changed since: harness/other\.py \(and 2 more trainings\)"
+    ) as told:
+        refuse_begun(again(tmp_path))
+    assert str(told.value).startswith(f"{oracle.partial}: ")
+
+
+@pytest.mark.parametrize("case", ["the same code", "no checkpoint", "other options"])
+def test_whatever_else_was_begun_is_nothing_to_ask_about(tmp_path: Path, case: str) -> None:
+    phase = trainings(finished(tmp_path, 1))[0]
+    other = dict(phase.fingerprint) | {"harness/other.py": "other"}
+    begun_by(phase, dict(phase.fingerprint) if case == "the same code" else other, checkpoint=case != "no checkpoint")
+    if case == "other options":
+        path = phase.partial / "begun.json"
+        path.write_text(json.dumps({"key": "0" * 64, "fingerprint": other}))
+    refuse_begun(again(tmp_path))
