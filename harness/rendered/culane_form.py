@@ -14,7 +14,7 @@ from harness.lanes import Lane
 from harness.rendered.clip import Clip
 from harness.rendered.frame import aim, culane_lanes, prepare, render_frame
 from harness.rendered.pictures import write_jpeg, write_png
-from harness.rendered.sampling import sample_scene
+from harness.rendered.sampling import sample_scene, sample_street
 from harness.rendered.spec import SCENARIOS, RenderSpec
 
 CLIPS_PER_DRIVER = 20
@@ -50,7 +50,7 @@ def existing(slots: list[int]) -> list[int]:
 
 def label_clip(clip: Clip, spec: RenderSpec, root: Path) -> Flags:
     """Write one clip's labels alone under `root`, without drawing anything."""
-    scene = sample_scene(clip.scenario, spec.difficulty, clip.seed, clip.frames)
+    scene, _ = sample_street(clip.scenario, spec.difficulty, clip.seed, clip.frames)
     flags = []
     (root / clip.folder).mkdir(parents=True)
     for number, image in enumerate(images(clip)):

@@ -19,7 +19,7 @@ from harness.rendered.sampling import ASPHALT, WHITE, YELLOW, patches, section
 from harness.rendered.scene import Barrier, Camera, Line, Pole, Scene
 from harness.rendered.streams import Stream, open_stream
 from harness.rendered.traffic import as_in_america, sample_traffic
-from harness.rendered.wayside import backdrop, overcast, skyline, varied
+from harness.rendered.wayside import NO_SKYLINE, Surroundings, backdrop, horizon, overcast, skyline, varied
 from harness.rendered.weather import sample_weather
 from harness.sums import added_in_order
 
@@ -68,6 +68,24 @@ def sample_highway(
     Three: the car is in an outermost lane. Four: it is between two lanes. Five: one boundary more on one side. Equal arguments give
     equal scenes.
     """
+    road, around = sample_road(recording, labelled, scenario, difficulty, seed, frames)
+    own = open_stream(seed, Stream.WAYSIDE)
+    weather = overcast(own, road.weather)
+    outline, outline_color = skyline(own, around, weather)
+    return replace(
+        road,
+        weather=weather,
+        plants=varied(own, around.style, road.plants),
+        skyline=outline,
+        skyline_color=outline_color,
+        backdrop=backdrop(own, around),
+    )
+
+
+def sample_road(
+    recording: Recording, labelled: Mapping[int, float], scenario: str, difficulty: float, seed: int, frames: int
+) -> tuple[Scene, Surroundings]:
+    """A clip's scene before anything stands behind its roadside, which is all that labels depend on, and what is to stand around it."""
     g = open_stream(seed, Stream.HIGHWAY)
     style = str(g.choice(["highway", "elevated"], p=[0.85, 0.15]))
     speed = float(g.uniform(22, 31)) * (0.35 if scenario == "crowd" else 1.0)
@@ -78,20 +96,18 @@ def sample_highway(
     boundaries = tuple((left + k * lane_width, 0) for k in range(lanes + 1))
     reach = recording.reach[0] * float(np.exp(g.normal(0, recording.reach[1])))
     reaches = [reach * (float(g.uniform(0.25, 1.0)) if g.random() < recording.fallen_short else 1.0) for _ in window]
-    # What stands behind the roadside has draws of its own, so that it can grow without moving anything else.
-    own = open_stream(seed, Stream.WAYSIDE)
-    weather = overcast(own, sample_weather(g, scenario, difficulty))
+    weather = sample_weather(g, scenario, difficulty)
     concrete = g.random() < 0.5
     inner, shoulder = float(g.uniform(0.6, 2.6)), float(g.uniform(1.2, 3.2))
     ground = section(g, style, left - inner, -left + shoulder, CONCRETE if concrete else ASPHALT)
     # Smoother than a street.
     ground = tuple((d, color, 0.55 * grain if asphalt else grain, asphalt) for d, color, grain, asphalt in ground)
     edge_left, edge_right = left - inner - 0.3, -left + shoulder + 0.4
-    outline, outline_color = skyline(g, own, style, weather)
+    around = Surroundings(style, travel, edge_left, edge_right, None, horizon(g, style))
     shape = _shape(g, recording, scenario, difficulty, travel)
     place = float(g.normal(*recording.place))
     lines = _lines(g, difficulty, boundaries)
-    return Scene(
+    road = Scene(
         scenario=scenario,
         difficulty=difficulty,
         seed=seed,
@@ -113,19 +129,20 @@ def sample_highway(
         vehicles=as_in_america(
             sample_traffic(g, scenario, difficulty, left, lanes, lane_width, ego_lane, speed, travel, style, None), seed
         ),
-        plants=varied(own, style, plants(g, scenario, style, travel, edge_left, edge_right, None)),
-        backdrop=backdrop(own, style, travel, edge_left, edge_right, None),
+        plants=plants(g, scenario, style, travel, edge_left, edge_right, None),
+        backdrop=(),
         buildings=buildings(g, style, travel, edge_left, edge_right, None),
         poles=_poles(g, style, travel, edge_left, edge_right),
         barriers=_barriers(g, style, edge_left, edge_right),
         camera=_camera(g, recording, difficulty),
         look=sample_look(MACHINE_VISION, seed),
         weather=weather,
-        skyline=outline,
-        skyline_color=outline_color,
+        skyline=NO_SKYLINE,
+        skyline_color=NO_SKYLINE,
         travel=travel,
         seams=float(g.uniform(0.1, 0.5) if concrete else g.uniform(0, 0.15)),
     )  # fmt: skip
+    return road, around
 
 
 def _lanes(g: Generator, labelled: Mapping[int, float]) -> tuple[int, int, range]:

@@ -18,7 +18,7 @@ from harness.datasets.rendering import SCENARIOS_FILE
 from harness.files.stored import write_json
 from harness.rendered.clip import Clip
 from harness.rendered.frame import Shot, aim, draw, labelled_curves, prepare
-from harness.rendered.highway import DASH, Recording, sample_highway
+from harness.rendered.highway import DASH, Recording, sample_highway, sample_road
 from harness.rendered.pictures import write_png
 from harness.rendered.road import Array, Curve
 from harness.rendered.scene import Line, Scene
@@ -65,6 +65,11 @@ def images(clip: Clip) -> list[str]:
 def scene_of(clip: Clip, difficulty: float) -> Scene:
     """The world of a clip."""
     return sample_highway(RECORDING, LABELLED, clip.scenario, difficulty, clip.seed, clip.frames)
+
+
+def road_of(clip: Clip, difficulty: float) -> Scene:
+    """The world of a clip without what stands behind its roadside, which is as much as labels take."""
+    return sample_road(RECORDING, LABELLED, clip.scenario, difficulty, clip.seed, clip.frames)[0]
 
 
 def label(scene: Scene, shot: Shot, image_name: str) -> dict[str, Any]:
@@ -128,7 +133,7 @@ def label_clip(clip: Clip, spec: RenderSpec, root: Path) -> None:
     """Write one clip's labels under `root`, without drawing anything; the test split has none in public."""
     if clip.split == "test":
         return
-    scene = scene_of(clip, spec.difficulty)
+    scene = road_of(clip, spec.difficulty)
     beside = root / clip.folder.replace("color_images", "labels", 1)
     beside.mkdir(parents=True)
     for number, name in enumerate(names(clip)):

@@ -7,6 +7,8 @@ in town, lines 10-20 cm wide), since CULane was recorded in Beijing.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from harness.rendered.look import DASHBOARD, sample_look
@@ -16,7 +18,7 @@ from harness.rendered.roadside import barriers, buildings, plants, poles, to_col
 from harness.rendered.scene import Color, Line, Mark, Scene
 from harness.rendered.streams import Stream, open_stream
 from harness.rendered.traffic import sample_traffic
-from harness.rendered.wayside import backdrop, overcast, skyline, varied
+from harness.rendered.wayside import NO_SKYLINE, Surroundings, backdrop, horizon, overcast, skyline, varied
 from harness.rendered.weather import sample_camera, sample_weather
 
 Generator = np.random.Generator
@@ -30,6 +32,23 @@ FRAME_SECONDS = 0.5
 
 def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Scene:
     """The scene of a clip of `frames` frames. Equal arguments give equal scenes."""
+    street, around = sample_street(scenario, difficulty, seed, frames)
+    own = open_stream(seed, Stream.WAYSIDE)
+    weather = overcast(own, street.weather)
+    greenery = varied(own, around.style, street.plants)
+    outline, outline_color = skyline(own, around, weather)
+    return replace(
+        street,
+        weather=weather,
+        plants=greenery,
+        skyline=outline,
+        skyline_color=outline_color,
+        backdrop=backdrop(own, around),
+    )
+
+
+def sample_street(scenario: str, difficulty: float, seed: int, frames: int) -> tuple[Scene, Surroundings]:
+    """A clip's scene before anything stands behind its roadside, which is all that labels depend on, and what is to stand around it."""
     generator = open_stream(seed, Stream.STREET)
     style = str(generator.choice(["city", "avenue", "highway", "elevated"], p=_style_shares(scenario)))
     fast = style in ("highway", "elevated")
@@ -53,9 +72,7 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
         else None
     )
     lines = _lines(generator, scenario, difficulty, boundaries, fast, shape.widening, junction)
-    # What stands behind the roadside has draws of its own, so that it can grow without moving anything else.
-    own = open_stream(seed, Stream.WAYSIDE)
-    weather = overcast(own, sample_weather(generator, scenario, difficulty))
+    weather = sample_weather(generator, scenario, difficulty)
     shoulder = float(generator.uniform(0.4, 2.6) if fast else generator.uniform(0.25, 0.7))
     ground = section(generator, style, left - (0.6 if fast else 0.35), -left + shoulder)
     edge_left, edge_right = left - (0.9 if fast else 0.6), -left + shoulder + 0.4
@@ -63,9 +80,8 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
     rails = barriers(generator, style, edge_left, edge_right, junction)
     houses = buildings(generator, style, travel, edge_left, edge_right + extra, junction)
     greenery = plants(generator, scenario, style, travel, edge_left, edge_right + extra, junction)
-    greenery = varied(own, style, greenery)
-    outline, outline_color = skyline(generator, own, style, weather)
-    return Scene(
+    around = Surroundings(style, travel, edge_left, edge_right + extra, junction, horizon(generator, style))
+    street = Scene(
         scenario=scenario,
         difficulty=difficulty,
         seed=seed,
@@ -88,18 +104,19 @@ def sample_scene(scenario: str, difficulty: float, seed: int, frames: int) -> Sc
             generator, scenario, difficulty, left, lanes, lane_width, ego_lane, speed, travel, style, junction
         ),
         plants=greenery,
-        backdrop=backdrop(own, style, travel, edge_left, edge_right + extra, junction),
+        backdrop=(),
         buildings=houses,
         poles=poles(generator, style, travel, edge_left, edge_right + extra, junction),
         barriers=rails,
         camera=sample_camera(generator, scenario, difficulty),
         look=sample_look(DASHBOARD, seed),
         weather=weather,
-        skyline=outline,
-        skyline_color=outline_color,
+        skyline=NO_SKYLINE,
+        skyline_color=NO_SKYLINE,
         travel=travel,
         seams=float((1 - difficulty) * 0.5 if scenario == "noline" else generator.uniform(0, 0.15)),
     )
+    return street, around
 
 
 def _labelled(scenario: str, ego_lane: int, lanes: int) -> tuple[tuple[int, float], ...]:

@@ -15,7 +15,7 @@ from harness.files.stored import write_json
 from harness.lanes import Lane
 from harness.rendered.clip import Clip
 from harness.rendered.frame import Shot, aim, draw, labelled_curves, prepare
-from harness.rendered.highway import Recording, sample_highway
+from harness.rendered.highway import Recording, sample_highway, sample_road
 from harness.rendered.pictures import write_jpeg
 from harness.rendered.scene import Scene
 from harness.rendered.spec import RenderSpec
@@ -77,6 +77,11 @@ def scene_of(clip: Clip, difficulty: float) -> Scene:
     return sample_highway(RECORDING, LABELLED[clip.split], clip.scenario, difficulty, clip.seed, CLIP_FRAMES)
 
 
+def road_of(clip: Clip, difficulty: float) -> Scene:
+    """The world of a clip without what stands behind its roadside, which is as much as labels take."""
+    return sample_road(RECORDING, LABELLED[clip.split], clip.scenario, difficulty, clip.seed, CLIP_FRAMES)[0]
+
+
 def labels(scene: Scene, shot: Shot) -> list[Lane]:
     """The lanes from left to right at `ROWS`, in whole pixels like the real labels, kept behind vehicles."""
     lanes = []
@@ -96,7 +101,7 @@ def labels(scene: Scene, shot: Shot) -> list[Lane]:
 
 def clip_labels(clip: Clip, spec: RenderSpec) -> list[Lane]:
     """The labels of a clip's last frame, without drawing anything."""
-    scene = scene_of(clip, spec.difficulty)
+    scene = road_of(clip, spec.difficulty)
     return labels(scene, aim(scene, CLIP_FRAMES - 1, width=spec.width, height=spec.height))
 
 

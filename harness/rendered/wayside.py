@@ -1,12 +1,12 @@
 """Draws what stands behind the roadside: brush and groves along the road, hills, houses and tree belts on the horizon.
 
-All but what `skyline` takes from its first generator comes from one of its own, so that it can grow without moving what else is in a
-scene.
+All but the `horizon` comes from a generator of its own, so that it can grow without moving what else is in a scene, and needn't be
+drawn where only labels are wanted.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,24 @@ Array = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 
 SKYLINE_BINS = 2048
+NO_SKYLINE: Floats = np.zeros((0, 0), np.float32)
+
+Horizon = tuple[Array, Array, Array, Array]
+"""Over the skyline's azimuths: slopes of hills and of houses, and noise, coarse and fine, that makes trees ragged."""
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What stands behind the roadside is drawn around this: a road's style and metres of travel, the lateral places of its edges, where
+    its junction begins and ends, and the horizon.
+    """
+
+    style: str
+    travel: float
+    left: float
+    right: float
+    junction: tuple[float, float] | None
+    horizon: Horizon
 
 
 def overcast(own: Generator, weather: Weather) -> Weather:
@@ -43,14 +61,13 @@ def varied(own: Generator, style: str, plants: tuple[Plant, ...]) -> tuple[Plant
     )
 
 
-def backdrop(
-    own: Generator, style: str, travel: float, left: float, right: float, junction: tuple[float, float] | None
-) -> tuple[Plant, ...]:
+def backdrop(own: Generator, around: Surroundings) -> tuple[Plant, ...]:
     """Brush beyond the verges and groves behind it on both sides, denser and sparser by turns, up to where the skyline takes
     over."""
+    style, travel, junction = around.style, around.travel, around.junction
     near, far = {"city": (34.0, 60.0), "avenue": (22.0, 50.0), "highway": (17.0, 42.0), "elevated": (14.0, 40.0)}[style]
     found = []
-    for side, edge in ((-1.0, -left), (1.0, right)):
+    for side, edge in ((-1.0, -around.left), (1.0, around.right)):
         phase, period = own.uniform(0, 6.28), own.uniform(60, 180)
         gaps, dry, tall = own.uniform(-0.9, 0.1), own.random(), float(own.uniform(9, 17))
         palms = own.random() < 0.25
@@ -92,20 +109,17 @@ def _fractal(g: Generator, at: Array, first: float, octaves: int, fall: float) -
 def _crowns(g: Generator, at: Array, count: int, half: tuple[float, float], height: Array) -> Array:
     """The outline of `count` trees of half widths in a range, each as high as `height` says there, more or less."""
     outline = np.zeros_like(at)
-    for middle, wide, share in zip(
-        g.uniform(at[0], at[-1], count), g.uniform(*half, count), g.uniform(0.45, 1.1, count), strict=True
-    ):
-        first, last = np.searchsorted(at, (middle - wide, middle + wide))
+    middles, wides, shares = g.uniform(at[0], at[-1], count), g.uniform(*half, count), g.uniform(0.45, 1.1, count)
+    ends = np.searchsorted(at, np.stack([middles - wides, middles + wides], axis=1))
+    for middle, wide, share, (first, last) in zip(middles, wides, shares, ends, strict=True):
         u = (at[first:last] - middle) / wide
         crown = height[first:last] * share * np.sqrt(np.maximum(1 - np.abs(u) ** 2.5, 0))
         outline[first:last] = np.maximum(outline[first:last], crown)
     return outline
 
 
-def skyline(g: Generator, own: Generator, style: str, weather: Weather) -> tuple[Floats, Floats]:
-    """Slopes (layers, azimuths) of ridges, hills, houses and belts of trees, the farthest first, and the layers' colours in the
-    weather's air (layers, 4): BGR and how strongly they are mottled."""
-    at = np.linspace(-SKYLINE_HALF, SKYLINE_HALF, SKYLINE_BINS)
+def horizon(g: Generator, style: str) -> Horizon:
+    """What of the skyline is drawn from the road's own generator."""
     hills = np.zeros(SKYLINE_BINS)
     share = np.linspace(0, 1, SKYLINE_BINS)
     for octave in range(1, 7):
@@ -117,8 +131,14 @@ def skyline(g: Generator, own: Generator, style: str, weather: Weather) -> tuple
         part = slice(max(middle - wide, 0), middle + wide)
         blocks[part] = np.maximum(blocks[part], g.uniform(0.015, 0.075) * g.uniform(0.4, 1.0))
     ragged, finer = g.random(SKYLINE_BINS) - 0.5, g.random(SKYLINE_BINS) - 0.5
-    ragged = np.convolve(ragged, np.ones(5) / 5, mode="same")
+    return hills, blocks, np.convolve(ragged, np.ones(5) / 5, mode="same"), finer
 
+
+def skyline(own: Generator, around: Surroundings, weather: Weather) -> tuple[Floats, Floats]:
+    """Slopes (layers, azimuths) of ridges, hills, houses and belts of trees, the farthest first, and the layers' colours in the
+    weather's air (layers, 4): BGR and how strongly they are mottled."""
+    style, (hills, blocks, ragged, finer) = around.style, around.horizon
+    at = np.linspace(-SKYLINE_HALF, SKYLINE_HALF, SKYLINE_BINS)
     mountainous = own.random() < {"city": 0.3, "avenue": 0.4, "highway": 0.75, "elevated": 0.5}[style]
     high = own.uniform(0.035, 0.085) if mountainous else own.uniform(0.004, 0.02)
     ridge = high * (0.75 + 0.3 * _fractal(own, at, 2.2, 8, 1.95))
