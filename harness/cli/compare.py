@@ -51,7 +51,7 @@ from harness.records.counts import Counts
 from harness.report.claim import Claim, claim_of, copies_among
 from harness.report.columns import Column
 from harness.report.rows import Difference, Score
-from harness.report.sample_size import MOST_SEEDS, SampleSize, noise_of, sample_size, why_no_noise
+from harness.report.sample_size import MOST_SEEDS, SampleSize, sample_size, why_no_noise
 from harness.report.statistics import NOT_SEPARATED, SEEDS_FOR_A_VERDICT, clips_text, why_no_interval
 from harness.report.text import counted, number, p_text
 from harness.scoring.files import culane_file_counts, llamas_file_counts, tusimple_file_counts
@@ -223,7 +223,7 @@ def size_of(claim: Claim, gain: float) -> SampleSize | str:
     why = "no labels" if difference is None else why_no_noise(difference.comparison)
     if difference is None or why is not None:
         return why or ""
-    return sample_size(noise_of(difference.comparison), gain / claim.columns[0].factor)
+    return sample_size(difference.comparison, gain / claim.columns[0].factor)
 
 
 def size_object(claim: Claim, gain: float) -> dict[str, Any]:

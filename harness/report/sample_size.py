@@ -6,11 +6,14 @@ many clips of the same kind in the experiment, C* is k times the pilot's and
     V_seed = (max(var(D_s) - S0 V_int, 0) + S0 V_int / k) / S        V = max(V_clip - V_int, 0) / k
 
 since a pair varies by its seed, and by what this seed makes of these clips; what all seeds make of them no number of seeds removes.
+V_int is known by all clips and var(D_s) by S0 pairs alone, so that caution raises var(D_s) and leaves V_int as it is; and pairs that
+differ by less than V_int says happened to agree.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from functools import partial
 
 from scipy.special import gammaincinv
@@ -31,7 +34,7 @@ MOST_SEEDS = 1000
 
 CAUTION = 0.8
 """The share of pilots whose cautious number is enough. Browne (Statist. Med. 14, 1995) plans with this upper limit of the variance, for
-half of all pilots show less than the true one.
+more than half of all pilots show less than the true one.
 """
 
 
@@ -39,10 +42,9 @@ half of all pilots show less than the true one.
 class Noise:
     """What the difference of one pair of trainings varies by, on a test set of the experiment's size.
 
-    pairs: S0, of the pilot. of_pair: what of var(D_s) is left on any number of clips. of_pair_and_clip: the rest of it. of_clip: V.
+    of_pair: what of var(D_s) is left on any number of clips. of_pair_and_clip: the rest of it. of_clip: V.
     """
 
-    pairs: int
     of_pair: float
     of_pair_and_clip: float
     of_clip: float
@@ -70,34 +72,35 @@ def why_no_noise(comparison: Comparison) -> str | None:
     return None if why is None else why.removeprefix("no verdict: ")
 
 
-def noise_of(comparison: Comparison, clips: float = 1.0) -> Noise:
-    """What a pilot's pairs would vary by on `clips` times its clips; of a comparison that `why_no_noise` has nothing against."""
+def noise_of(comparison: Comparison, clips: float = 1.0, limit: float = 1.0) -> Noise:
+    """What a pilot's pairs would vary by on `clips` times its clips; of a comparison that `why_no_noise` has nothing against.
+
+    limit: times var(D_s) as the pilot shows it, `upper_limit` for a careful plan.
+    """
     seeds = comparison.seeds
-    total, shared = (comparison.seed_variance or 0.0) * seeds, comparison.interaction_variance * seeds
+    total, shared = limit * (comparison.seed_variance or 0.0) * seeds, comparison.interaction_variance * seeds
     return Noise(
-        pairs=seeds,
         of_pair=max(total - shared, 0.0),
-        of_pair_and_clip=min(shared, total) / clips,
+        of_pair_and_clip=shared / clips,
         of_clip=comparison.pure_clip_variance / clips,
         clips=comparison.clips * clips,
         effective_clips=comparison.effective_clips * clips,
     )
 
 
+def upper_limit(pairs: int) -> float:
+    """How many times the variance that so many pairs show isn't exceeded by the true one after `CAUTION` of all pilots."""
+    degrees = pairs - 1
+    return degrees / (2 * float(gammaincinv(degrees / 2, 1 - CAUTION)))
+
+
 def too_few_clips(noise: Noise) -> str | None:
     """Why there would be no interval over so many clips; None where there would be one."""
     if noise.clips < CLIPS_FOR_AN_INTERVAL:
-        return counted(round(noise.clips), "clip")
+        return counted(math.floor(noise.clips), "clip")
     if noise.effective_clips < EFFECTIVE_CLIPS_FOR_AN_INTERVAL:
         return f"as good as {noise.effective_clips:.1f} equal clips"
     return None
-
-
-def cautious(noise: Noise) -> Noise:
-    """The noise whose pairs vary by the upper limit of their variance, (S0 - 1) / the .2 quantile of chi^2 times the estimate."""
-    degrees = noise.pairs - 1
-    upper = degrees / (2 * float(gammaincinv(degrees / 2, 1 - CAUTION)))
-    return replace(noise, of_pair=noise.of_pair * upper, of_pair_and_clip=noise.of_pair_and_clip * upper)
 
 
 def detectable_with(noise: Noise, seeds: int, significance: float = SIGNIFICANCE) -> float:
@@ -125,7 +128,10 @@ def seeds_for(noise: Noise, gain: float, significance: float = SIGNIFICANCE) -> 
     return low
 
 
-def sample_size(noise: Noise, gain: float, significance: float = SIGNIFICANCE) -> SampleSize:
-    """What a gain takes by a pilot's noise, as it is and with caution."""
+def sample_size(
+    comparison: Comparison, gain: float, clips: float = 1.0, significance: float = SIGNIFICANCE
+) -> SampleSize:
+    """What a gain takes by a pilot's noise, as it is and with caution. clips: times the pilot's."""
+    noise, careful = noise_of(comparison, clips), noise_of(comparison, clips, upper_limit(comparison.seeds))
     hidden = gain < least_detectable(noise, significance)
-    return SampleSize(seeds_for(noise, gain, significance), seeds_for(cautious(noise), gain, significance), hidden)
+    return SampleSize(seeds_for(noise, gain, significance), seeds_for(careful, gain, significance), hidden)

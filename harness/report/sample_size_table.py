@@ -76,7 +76,7 @@ def planned_row(
         named,
         gain=comparison.mean,
         seed_sd=comparison.seed_sd,
-        sizes=tuple(sample_size(noise, asked, significance) for asked in gains),
+        sizes=tuple(sample_size(comparison, asked, clips, significance) for asked in gains),
         least=least_detectable(noise, significance),
         hours_a_pair=hours_a_pair(board, gain),
     )

@@ -13,22 +13,21 @@ from scipy import stats
 
 from harness.report.estimates import Estimates
 from harness.report.sample_size import (
-    MOST_SEEDS,
     Noise,
     SampleSize,
-    cautious,
     detectable_with,
     least_detectable,
     noise_of,
     sample_size,
     seeds_for,
     too_few_clips,
+    upper_limit,
     why_no_noise,
 )
 from harness.report.statistics import Comparison, compare, detectable_difference
 
-SEEDS_ALONE = Noise(pairs=5, of_pair=1.0, of_pair_and_clip=0.0, of_clip=0.0, clips=1000, effective_clips=1000)
-CLIPS_TOO = Noise(pairs=5, of_pair=0.3, of_pair_and_clip=0.1, of_clip=0.01, clips=400, effective_clips=400)
+SEEDS_ALONE = Noise(of_pair=1.0, of_pair_and_clip=0.0, of_clip=0.0, clips=1000, effective_clips=1000)
+CLIPS_TOO = Noise(of_pair=0.3, of_pair_and_clip=0.1, of_clip=0.01, clips=400, effective_clips=400)
 
 
 def pilot(
@@ -88,7 +87,6 @@ def test_a_pilots_noise_is_that_of_other_seeds_and_more_clips() -> None:
 def test_the_pairs_of_the_true_noise_show_the_gain_in_four_of_five_experiments() -> None:
     clips, gain = 60, 0.35
     true = Noise(
-        pairs=5,
         of_pair=0.4**2,
         of_pair_and_clip=2.0**2 / clips,
         of_clip=0.6**2 / clips,
@@ -106,35 +104,56 @@ def test_the_pairs_of_the_true_noise_show_the_gain_in_four_of_five_experiments()
     assert shown / 1000 == pytest.approx(0.8, abs=4 * math.sqrt(0.8 * 0.2 / 1000))
 
 
-@pytest.mark.parametrize("pilot_pairs", [3, 5, 10])
-def test_the_cautious_number_is_enough_after_four_of_five_pilots_and_the_plain_one_after_half(pilot_pairs: int) -> None:
-    enough = seeds_for(SEEDS_ALONE, 0.5)
-    drawn = np.random.default_rng(pilot_pairs).chisquare(pilot_pairs - 1, 400) / (pilot_pairs - 1)
-    plain, careful = 0, 0
-    for variance in drawn:
-        size = sample_size(replace(SEEDS_ALONE, pairs=pilot_pairs, of_pair=float(variance)), 0.5)
-        plain += (size.pairs or MOST_SEEDS) >= (enough or 0)
-        careful += (size.cautious or MOST_SEEDS) >= (enough or 0)
-    # What is below the true variance lies below the lower quantile with one in five pilots; numbers of pairs are whole.
-    assert careful / 400 == pytest.approx(0.8, abs=0.07)
-    assert plain / 400 == pytest.approx(stats.chi2.sf(pilot_pairs - 1, pilot_pairs - 1), abs=0.09)
+@pytest.mark.parametrize("clips", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("pairs", [3, 5, 10])
+def test_the_cautious_number_is_enough_after_four_of_five_pilots_and_the_plain_one_after_half(
+    pairs: int, clips: float
+) -> None:
+    true = Noise(
+        of_pair=0.4**2,
+        of_pair_and_clip=3.0**2 / 120 / clips,
+        of_clip=0.0,
+        clips=120 * clips,
+        effective_clips=120 * clips,
+    )
+    gain = detectable_with(true, 10)
+    rng, plain, careful = np.random.default_rng(pairs), 0, 0
+    for _ in range(500):
+        found = pilot(rng, seeds=pairs, clips=120, of_seed=0.4, of_clip=0.0, of_both=3.0)
+        found = replace(found, clip_variance=0.0)
+        plain += detectable_with(noise_of(found, clips), 10) >= gain
+        careful += detectable_with(noise_of(found, clips, upper_limit(pairs)), 10) >= gain
+    assert careful / 500 == pytest.approx(0.8, abs=0.06)
+    assert plain / 500 == pytest.approx(stats.chi2.sf(pairs - 1, pairs - 1), abs=0.08)
 
 
-def test_caution_multiplies_the_variance_of_pairs_by_its_upper_limit_and_leaves_clips_alone() -> None:
-    found = cautious(CLIPS_TOO)
-    factor = 4 / stats.chi2.ppf(0.2, 4)
-    assert (found.of_pair, found.of_pair_and_clip) == pytest.approx((0.3 * factor, 0.1 * factor))
-    assert found.of_clip == CLIPS_TOO.of_clip
+def test_a_careful_plan_raises_what_few_pairs_show_and_not_what_all_clips_do() -> None:
+    found = pilot(np.random.default_rng(3), seeds=5, clips=60, of_seed=0.8, of_clip=1.0, of_both=2.0)
+    plain, careful = noise_of(found, 4.0), noise_of(found, 4.0, upper_limit(5))
+    variance = 5 * (found.seed_variance or 0.0)
+    assert upper_limit(5) == pytest.approx(4 / stats.chi2.ppf(0.2, 4))
+    assert careful.of_pair - plain.of_pair == pytest.approx((upper_limit(5) - 1) * variance)
+    assert replace(careful, of_pair=plain.of_pair) == plain
+
+
+def test_pairs_that_happen_to_agree_are_planned_with_what_clips_show_them_to_differ_by() -> None:
+    found = pilot(np.random.default_rng(3), seeds=5, clips=60, of_seed=0.0, of_clip=0.0, of_both=5.0)
+    agreed = noise_of(replace(found, seed_variance=1e-9))
+    assert agreed.of_pair == 0
+    assert agreed.of_pair_and_clip == pytest.approx(5.0**2 / 60, rel=0.2)
 
 
 def test_what_clips_alone_hide_no_number_of_pairs_shows() -> None:
     least = least_detectable(CLIPS_TOO)
     assert least == pytest.approx(0.1 * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)), rel=1e-3)
-    assert sample_size(CLIPS_TOO, 0.99 * least) == SampleSize(None, None, hidden=True)
-    # Above it, and yet more than anybody trains.
-    assert sample_size(CLIPS_TOO, 1.0001 * least) == SampleSize(None, None, hidden=False)
-    assert sample_size(CLIPS_TOO, 2 * least).pairs is not None
     assert least_detectable(SEEDS_ALONE) == 0.0
+    found = pilot(np.random.default_rng(3), seeds=5, clips=60, of_seed=0.5, of_clip=3.0, of_both=2.0)
+    least = least_detectable(noise_of(found))
+    assert sample_size(found, 0.99 * least) == SampleSize(None, None, hidden=True)
+    # Above it, and yet more than anybody trains.
+    assert sample_size(found, 1.0001 * least) == SampleSize(None, None, hidden=False)
+    assert sample_size(found, 2 * least).pairs is not None
+    assert not sample_size(found, 0.99 * least, clips=2.0).hidden
 
 
 @given(gain=st.floats(0.05, 5.0), more=st.floats(1.0, 4.0))
@@ -167,5 +186,6 @@ def test_less_than_three_pairs_and_arms_that_do_the_same_are_no_pilot() -> None:
 def test_fewer_clips_than_an_interval_takes_are_told() -> None:
     noise = noise_of(pilot(np.random.default_rng(1), seeds=3, clips=40, of_seed=1.0, of_clip=1.0, of_both=1.0), 0.2)
     assert too_few_clips(noise) == "8 clips"
+    assert too_few_clips(replace(noise, clips=9.8)) == "9 clips"
     assert too_few_clips(replace(noise, clips=40, effective_clips=1.5)) == "as good as 1.5 equal clips"
     assert too_few_clips(replace(noise, clips=40, effective_clips=40)) is None
