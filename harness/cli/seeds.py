@@ -49,7 +49,7 @@ def seeds(
     """How many paired seeds tell a gain from 0 with 80 % probability: for every row of PILOT, by what its pairs varied by.
 
     More than half of all pilots show less noise than there is; the cautious number is enough after four of five. A pilot is a run of
-    its own: what is planned by it counts none of its seeds, and fixes its own before the first run. Exit code 1 if a record was left out.
+    its own: what is planned by it counts none of its seeds, and fixes its own before it begins. Exit code 1 if a record was left out.
     """
     from harness.report.sample_size_table import notes_of, planned_rows, table_of
     from harness.report.terminal import show

@@ -119,12 +119,15 @@ def notes_of(planned: Sequence[Planned], *, clips: float, rows: int) -> list[str
     """What the tables mean, a line each."""
     if not planned:
         return ["no row of it has a baseline to be held against: a pilot has both arms, with three seeds or more"]
+    if all(row.why is not None for row in planned):
+        return ["no row of it is a pilot: what each lacks stands behind its method"]
+    on = "as many clips as the pilot's" if clips == 1 else f"{clips:g} times the pilot's clips"
     over = f", the strictest step of Holm's adjustment over {rows} rows" if rows > 1 else ""
     lines = [
         f"pairs: paired seeds, each a training of either arm, that tell a true gain from 0 with {POWER * 100:.0f} % probability at "
-        f"{SIGNIFICANCE / rows:.3g}{over}, by the SD that the pilot's pairs show; cautious: by its upper limit, which is enough after "
-        f"{CAUTION * 100:.0f} % of pilots",
-        f"on {clips:g} times the pilot's clips; least Δ: what no number of seeds gets below, for they share the clips",
+        f"{SIGNIFICANCE / rows:.3g}{over}, by what the pilot's pairs and clips vary by; cautious: by the upper limit of what pairs "
+        f"vary by, enough after {CAUTION * 100:.0f} % of pilots where clips vary as they showed",
+        f"on {on}; least Δ: the smallest gain that any number of pairs would tell, for all of them share the clips",
     ]
     if any(size.hidden for row in planned for size in row.sizes):
         lines.append("clips: the gain is below the least Δ; --clips says what more of them would do")

@@ -56,6 +56,8 @@ def test_rows_of_one_seed_say_why_they_are_no_pilot() -> None:
     result = run(RESULTS / "mini")
     assert result.exit_code == 0
     assert result.stdout.count("Δ samiro - baseline: 1 seed") == 2
+    assert "no row of it is a pilot" in result.stdout
+    assert "pairs: paired seeds" not in result.stdout
     assert all(row["why"] == "1 seed" and row["sizes"] == [] for row in planned(RESULTS / "mini"))
 
 
@@ -72,6 +74,7 @@ def test_more_clips_show_what_few_hide() -> None:
     text = run(RESULTS / "rendered-reduced", "--gain", "1").stdout
     assert "clips: the gain is below the least Δ" in text
     assert "360 clips" in text
+    assert "on as many clips as the pilot's" in text
 
 
 def test_more_rows_take_more_pairs_for_holm_adjusts_over_them() -> None:
