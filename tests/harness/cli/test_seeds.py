@@ -30,7 +30,8 @@ def planned(*arguments: object) -> list[dict[str, object]]:
 
 def test_every_published_gain_is_a_pilot_with_the_figures_of_its_table() -> None:
     with (RESULTS / "undecided/leaderboard.csv").open(encoding="utf-8") as file:
-        gains = {row["detector"]: row for row in csv.DictReader(file) if row["kind"] == "gain"}
+        table = list(csv.DictReader(file))
+    gains = {row["detector"]: row for row in table if row["kind"] == "gain"}
     rows = planned(RESULTS / "undecided", "--gain", "0.5")
     assert {row["detector"] for row in rows} == set(gains)
     for row in rows:
@@ -39,6 +40,10 @@ def test_every_published_gain_is_a_pilot_with_the_figures_of_its_table() -> None
         assert row["why"] is None
         assert 100 * float(str(row["gain"])) == pytest.approx(float(published["f1_50"]), abs=6e-5)
         assert 100 * float(str(row["seed_sd"])) == pytest.approx(float(published["f1_50_sd"]), abs=6e-5)
+        arms = [arm for arm in table if arm["detector"] == row["detector"] and arm["training_seconds"]]
+        assert len(arms) == 2
+        seconds = sum(float(arm["training_seconds"]) for arm in arms)
+        assert 3600 * float(str(row["hours_a_pair"])) == pytest.approx(seconds, rel=1e-3)
 
 
 def test_the_gain_that_a_table_calls_detectable_takes_the_pairs_that_the_table_has() -> None:

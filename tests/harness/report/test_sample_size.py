@@ -136,6 +136,16 @@ def test_a_careful_plan_raises_what_few_pairs_show_and_not_what_all_clips_do() -
     assert replace(careful, of_pair=plain.of_pair) == plain
 
 
+def test_both_numbers_are_on_as_many_clips_as_are_asked_for() -> None:
+    found = pilot(np.random.default_rng(3), seeds=5, clips=60, of_seed=0.3, of_clip=1.0, of_both=4.0)
+    plain, careful = noise_of(found, 4.0), noise_of(found, 4.0, upper_limit(5))
+    size = sample_size(found, 0.6, clips=4.0, significance=0.01)
+    assert (size.pairs, size.cautious) == (seeds_for(plain, 0.6, 0.01), seeds_for(careful, 0.6, 0.01))
+    assert size.pairs is not None
+    assert size.cautious is not None
+    assert size.pairs < size.cautious < (sample_size(found, 0.6, significance=0.01).cautious or math.inf)
+
+
 def test_pairs_that_happen_to_agree_are_planned_with_what_clips_show_them_to_differ_by() -> None:
     found = pilot(np.random.default_rng(3), seeds=5, clips=60, of_seed=0.0, of_clip=0.0, of_both=5.0)
     agreed = noise_of(replace(found, seed_variance=1e-9))
