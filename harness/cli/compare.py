@@ -229,12 +229,10 @@ def size_of(claim: Claim, gain: float) -> SampleSize | str:
 def size_object(claim: Claim, gain: float) -> dict[str, Any]:
     """That for JSON: a fraction, numbers of pairs, null where a thousand don't do, and why nothing can be said."""
     size = size_of(claim, gain)
-    told = (
-        {"pairs": None, "cautious": None, "hidden": None, "why": size}
-        if isinstance(size, str)
-        else asdict(size) | {"why": None}
-    )
-    return {"gain": gain / claim.columns[0].factor, **told}
+    if isinstance(size, SampleSize):
+        return asdict(size) | {"why": None}
+    unknown = SampleSize(gain / claim.columns[0].factor, None, None, hidden_by_clips=False)
+    return asdict(unknown) | {"hidden_by_clips": None, "why": size}
 
 
 def size_sentence(claim: Claim, gain: float) -> str:
@@ -242,7 +240,7 @@ def size_sentence(claim: Claim, gain: float) -> str:
     size, asked = size_of(claim, gain), f"a true difference of {gain:g}"
     if isinstance(size, str):
         return f"{asked}: how many pairs it takes these can't tell ({size})"
-    if size.hidden:
+    if size.hidden_by_clips:
         return f"{asked}: no number of pairs tells it from 0 on so few clips, which all of them share"
     pairs, cautious = (f"over {MOST_SEEDS}" if found is None else str(found) for found in (size.pairs, size.cautious))
     return f"{asked} takes {pairs} pairs on such clips by what these vary by, and {cautious} to be cautious (docs/statistics.md)"

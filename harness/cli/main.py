@@ -58,7 +58,7 @@ INTERRUPTED = 130
 READER_GONE = 141
 """Exit code where whoever read standard output has gone: 128 + SIGPIPE, as shells have it."""
 
-ALL_OR_NOTHING = ("score", "compare", "overlays", "transfer", "data", "publish", "verify", "submit", "review")
+ALL_OR_NOTHING = ("score", "compare", "seeds", "overlays", "transfer", "data", "publish", "verify", "submit", "review")
 """Verbs that leave nothing when they are stopped, by Ctrl-C or by a time limit's SIGTERM."""
 
 

@@ -59,7 +59,7 @@ def seeds(
     planned = planned_rows(board, [points / 100 for points in gains], clips=clips, rows=rows)
     if as_json:
         asked = {"gains": [points / 100 for points in gains], "clips": clips, "rows": rows}
-        print(json.dumps({**asked, "planned": [asdict(row) for row in planned]}, indent=1))
+        print(json.dumps({**asked, "planned": [asdict(row) for row in planned]}, indent=1, allow_nan=False))
     else:
         console = Console()
         for title in dict.fromkeys(row.table for row in planned):

@@ -6,14 +6,14 @@ many clips of the same kind in the experiment, C* is k times the pilot's and
     V_seed = (max(var(D_s) - S0 V_int, 0) + S0 V_int / k) / S        V = max(V_clip - V_int, 0) / k
 
 since a pair varies by its seed, and by what this seed makes of these clips; what all seeds make of them no number of seeds removes.
-V_int is known by all clips and var(D_s) by S0 pairs alone, so that caution raises var(D_s) and leaves V_int as it is; and pairs that
-differ by less than V_int says happened to agree.
+V_int is known by all clips and var(D_s) by S0 pairs alone: pairs that differ by less than V_int says happened to agree. Caution raises
+var(D_s) and V_clip to their upper limits, by S0 - 1 and C* - 1 degrees of freedom.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from scipy.special import gammaincinv
@@ -54,14 +54,15 @@ class Noise:
 
 @dataclass(frozen=True)
 class SampleSize:
-    """How many pairs a gain takes: by the variance that the pilot showed, and by its upper limit; None where a thousand don't do.
+    """How many pairs a gain takes: by the variances that the pilot showed, and by their upper limits; None where a thousand don't do.
 
-    hidden: whether no number does, for the clips alone hide the gain.
+    gain: a fraction. hidden_by_clips: whether no number does, for the clips alone hide the gain.
     """
 
+    gain: float
     pairs: int | None
     cautious: int | None
-    hidden: bool
+    hidden_by_clips: bool
 
 
 def why_no_noise(comparison: Comparison) -> str | None:
@@ -72,13 +73,10 @@ def why_no_noise(comparison: Comparison) -> str | None:
     return None if why is None else why.removeprefix("no verdict: ")
 
 
-def noise_of(comparison: Comparison, clips: float = 1.0, limit: float = 1.0) -> Noise:
-    """What a pilot's pairs would vary by on `clips` times its clips; of a comparison that `why_no_noise` has nothing against.
-
-    limit: times var(D_s) as the pilot shows it, `upper_limit` for a careful plan.
-    """
+def noise_of(comparison: Comparison, clips: float = 1.0) -> Noise:
+    """What a pilot's pairs would vary by on `clips` times its clips; of a comparison that `why_no_noise` has nothing against."""
     seeds = comparison.seeds
-    total, shared = limit * (comparison.seed_variance or 0.0) * seeds, comparison.interaction_variance * seeds
+    total, shared = (comparison.seed_variance or 0.0) * seeds, comparison.interaction_variance * seeds
     return Noise(
         of_pair=max(total - shared, 0.0),
         of_pair_and_clip=shared / clips,
@@ -88,9 +86,17 @@ def noise_of(comparison: Comparison, clips: float = 1.0, limit: float = 1.0) -> 
     )
 
 
-def upper_limit(pairs: int) -> float:
-    """How many times the variance that so many pairs show isn't exceeded by the true one after `CAUTION` of all pilots."""
-    degrees = pairs - 1
+def at_upper_limits(comparison: Comparison) -> Comparison:
+    """A pilot whose pairs and clips vary by the upper limits of what they show."""
+    return replace(
+        comparison,
+        seed_variance=upper_limit(comparison.seeds - 1) * (comparison.seed_variance or 0.0),
+        clip_variance=upper_limit(comparison.effective_clips - 1) * (comparison.clip_variance or 0.0),
+    )
+
+
+def upper_limit(degrees: float) -> float:
+    """How many times a variance of so many degrees of freedom the true one isn't above after `CAUTION` of all pilots."""
     return degrees / (2 * float(gammaincinv(degrees / 2, 1 - CAUTION)))
 
 
@@ -132,6 +138,10 @@ def sample_size(
     comparison: Comparison, gain: float, clips: float = 1.0, significance: float = SIGNIFICANCE
 ) -> SampleSize:
     """What a gain takes by a pilot's noise, as it is and with caution. clips: times the pilot's."""
-    noise, careful = noise_of(comparison, clips), noise_of(comparison, clips, upper_limit(comparison.seeds))
-    hidden = gain < least_detectable(noise, significance)
-    return SampleSize(seeds_for(noise, gain, significance), seeds_for(careful, gain, significance), hidden)
+    noise, careful = noise_of(comparison, clips), noise_of(at_upper_limits(comparison), clips)
+    return SampleSize(
+        gain=gain,
+        pairs=seeds_for(noise, gain, significance),
+        cautious=seeds_for(careful, gain, significance),
+        hidden_by_clips=gain < least_detectable(noise, significance),
+    )

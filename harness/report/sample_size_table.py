@@ -28,16 +28,18 @@ from harness.report.text import number, points
 class Planned:
     """What the gains that are asked for take of a row. Fractions, and hours.
 
-    table: the section that the row stands in. pairs, gain, seed_sd: of the pilot. sizes: a gain each. least: the gain that no number of
-    seeds brings what is seen below. hours_a_pair: both trainings, as the pilot's took; None where they were of several machines. why:
-    what keeps the row from being a pilot, with nothing of the rest but `pairs`; None where nothing does.
+    table: the section that the row stands in. pilot_pairs, pilot_clips, difference, seed_sd: what the pilot has and showed. sizes: a
+    gain each. least: the smallest gain that any number of pairs would tell. hours_a_pair: both trainings, as the pilot's took; None
+    where they were of several machines. why: what keeps the row from being a pilot, with nothing of the rest but its size; None where
+    nothing does.
     """
 
     table: str
     detector: str
     method: str
-    pairs: int
-    gain: float | None = None
+    pilot_pairs: int
+    pilot_clips: int
+    difference: float | None = None
     seed_sd: float | None = None
     sizes: tuple[SampleSize, ...] = ()
     least: float | None = None
@@ -48,7 +50,7 @@ class Planned:
 def planned_rows(board: Leaderboard, gains: Sequence[float], *, clips: float, rows: int) -> list[Planned]:
     """Every gain on clean images, table by table. gains: fractions. clips: times the pilot's. rows: over which Holm will adjust."""
     return [
-        planned_row(board, title_of(section), gain, gains, clips, SIGNIFICANCE / rows)
+        planned_row(board, section, gain, gains, clips, SIGNIFICANCE / rows)
         for section in board.shown
         for gain in section.gains
     ]
@@ -60,10 +62,10 @@ def title_of(section: Section) -> str:
 
 
 def planned_row(
-    board: Leaderboard, table: str, gain: Gain, gains: Sequence[float], clips: float, significance: float
+    board: Leaderboard, section: Section, gain: Gain, gains: Sequence[float], clips: float, significance: float
 ) -> Planned:
     """One of them. significance: of the first step of Holm's adjustment, which is the strictest."""
-    named = Planned(table, gain.arm.detector, method_text(gain), len(gain.seeds))
+    named = Planned(title_of(section), gain.arm.detector, method_text(gain), len(gain.seeds), section.clips)
     if gain.headline is None:
         return replace(named, why="no labels")
     comparison = gain.headline.comparison
@@ -74,7 +76,7 @@ def planned_row(
         return replace(named, why=why)
     return replace(
         named,
-        gain=comparison.mean,
+        difference=comparison.mean,
         seed_sd=comparison.seed_sd,
         sizes=tuple(sample_size(comparison, asked, clips, significance) for asked in gains),
         least=least_detectable(noise, significance),
@@ -92,8 +94,8 @@ def hours_a_pair(board: Leaderboard, gain: Gain) -> float | None:
 
 def table_of(planned: Sequence[Planned], gains: Sequence[float]) -> Table:
     """The rows of one table. gains: in points, as they were asked for."""
-    asked = [title for gain in gains for title in (f"pairs for {gain:g}", "cautious")]
-    header = ("Detector", "Method", "Pilot", "Δ", "SD of pairs", *asked, "least Δ", "h a pair")
+    asked = [title for gain in gains for title in (f"pairs for {gain:g}", f"cautious for {gain:g}")]
+    header = ("Detector", "Method", "pilot pairs", "Δ", "SD of pairs", *asked, "least Δ", "h a pair")
     return Table(
         title=planned[0].table, header=header, rows=tuple(cells_of(row, gains) for row in planned), text_columns=2
     )
@@ -102,10 +104,16 @@ def table_of(planned: Sequence[Planned], gains: Sequence[float]) -> Table:
 def cells_of(row: Planned, gains: Sequence[float]) -> tuple[str, ...]:
     """A row's cells; of one that is no pilot the reason stands behind its method."""
     if row.why is not None:
-        return (row.detector, f"{row.method}: {row.why}", str(row.pairs), *[""] * (2 * len(gains) + 4))
-    sizes = [pairs_text(pairs, size.hidden) for size in row.sizes for pairs in (size.pairs, size.cautious)]
-    shown = (points(row.gain, sign=True), points(row.seed_sd), *sizes, points(row.least), number(row.hours_a_pair, 2))
-    return (row.detector, row.method, str(row.pairs), *shown)
+        return (row.detector, f"{row.method}: {row.why}", str(row.pilot_pairs), *[""] * (2 * len(gains) + 4))
+    sizes = [pairs_text(pairs, size.hidden_by_clips) for size in row.sizes for pairs in (size.pairs, size.cautious)]
+    shown = (
+        points(row.difference, sign=True),
+        points(row.seed_sd),
+        *sizes,
+        points(row.least),
+        number(row.hours_a_pair, 2),
+    )
+    return (row.detector, row.method, str(row.pilot_pairs), *shown)
 
 
 def pairs_text(pairs: int | None, hidden: bool) -> str:
@@ -125,11 +133,11 @@ def notes_of(planned: Sequence[Planned], *, clips: float, rows: int) -> list[str
     over = f", the strictest step of Holm's adjustment over {rows} rows" if rows > 1 else ""
     lines = [
         f"pairs: paired seeds, each a training of either arm, that tell a true gain from 0 with {POWER * 100:.0f} % probability at "
-        f"{SIGNIFICANCE / rows:.3g}{over}, by what the pilot's pairs and clips vary by; cautious: by the upper limit of what pairs "
-        f"vary by, enough after {CAUTION * 100:.0f} % of pilots where clips vary as they showed",
+        f"{SIGNIFICANCE / rows:.3g}{over}, by what the pilot's pairs and clips vary by; cautious: by the upper limits of both, "
+        f"enough after about {CAUTION * 100:.0f} % of pilots",
         f"on {on}; least Δ: the smallest gain that any number of pairs would tell, for all of them share the clips",
     ]
-    if any(size.hidden for row in planned for size in row.sizes):
+    if any(size.hidden_by_clips for row in planned for size in row.sizes):
         lines.append("clips: the gain is below the least Δ; --clips says what more of them would do")
     lines.append("h a pair: hours of training, both arms, on the pilot's machine; blank where it had several")
     lines.append("a pilot's seeds are in no later mean: fix the number, then train all pairs anew (docs/rules.md)")

@@ -12,7 +12,7 @@ from scipy.stats import nct, t
 
 from harness.records.record import read_record
 from harness.report.leaderboard import leaderboard
-from harness.report.sample_size import detectable_with, noise_of, upper_limit
+from harness.report.sample_size import at_upper_limits, detectable_with, noise_of
 from harness.report.simulation.__main__ import TABLES, Part
 from harness.report.simulation.drawn import FEW_CLIPS, GRID, ONE_SEED, UNEVEN_CLIPS
 from harness.report.simulation.measured import REGIMES
@@ -123,7 +123,7 @@ def test_what_pilots_promised_stands_beside_what_came() -> None:
         more = second.clips / first.clips
         promised, careful, came = (
             detectable_with(noise_of(first, more), second.seeds),
-            detectable_with(noise_of(first, more, upper_limit(first.seeds)), second.seeds),
+            detectable_with(noise_of(at_upper_limits(first), more), second.seeds),
             detectable_difference(second),
         )
         assert came is not None

@@ -146,13 +146,13 @@ def test_gains_that_are_asked_for_are_told_with_the_pairs_that_they_take(tmp_pat
     text = run(*asked).stdout
     assert f"a true difference of 40 takes {large['pairs']} pairs on such clips" in text
     assert (small["pairs"], small["cautious"]) == (None, None)
-    hidden = "no number of pairs tells it from 0" if small["hidden"] else "takes over 1000 pairs"
+    hidden = "no number of pairs tells it from 0" if small["hidden_by_clips"] else "takes over 1000 pairs"
     assert f"a true difference of 1: {hidden}" in text or f"a true difference of 1 {hidden}" in text
     single = arms(baseline=given["baseline"][:1], method=given["method"][:1])
     alone = ["tusimple", "--labels", tusimple_labels, *single, "--gain", "1"]
     assert "a true difference of 1: how many pairs it takes these can't tell (1 seed)" in run(*alone).stdout
     (untold,) = json.loads(run(*alone, "--json").stdout)["sample_sizes"]
-    assert untold == {"gain": 0.01, "pairs": None, "cautious": None, "hidden": None, "why": "1 seed"}
+    assert untold == {"gain": 0.01, "pairs": None, "cautious": None, "hidden_by_clips": None, "why": "1 seed"}
 
 
 def llamas_label(folder: Path, name: str) -> None:

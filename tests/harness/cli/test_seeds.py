@@ -36,9 +36,9 @@ def test_every_published_gain_is_a_pilot_with_the_figures_of_its_table() -> None
     assert {row["detector"] for row in rows} == set(gains)
     for row in rows:
         published = gains[str(row["detector"])]
-        assert row["pairs"] == 10
+        assert row["pilot_pairs"] == 10
         assert row["why"] is None
-        assert 100 * float(str(row["gain"])) == pytest.approx(float(published["f1_50"]), abs=6e-5)
+        assert 100 * float(str(row["difference"])) == pytest.approx(float(published["f1_50"]), abs=6e-5)
         assert 100 * float(str(row["seed_sd"])) == pytest.approx(float(published["f1_50_sd"]), abs=6e-5)
         arms = [arm for arm in table if arm["detector"] == row["detector"] and arm["training_seconds"]]
         assert len(arms) == 2
@@ -73,7 +73,7 @@ def test_more_clips_show_what_few_hide() -> None:
         for row in planned(RESULTS / "rendered-reduced", "--gain", "1", "--clips", "4")
         if row["detector"] == "resa_micro"
     ]
-    assert few["sizes"] == [{"pairs": None, "cautious": None, "hidden": True}]
+    assert few["sizes"] == [{"gain": 0.01, "pairs": None, "cautious": None, "hidden_by_clips": True}]
     assert isinstance(many["sizes"], list)
     assert many["sizes"][0]["pairs"] >= 3
     text = run(RESULTS / "rendered-reduced", "--gain", "1").stdout
@@ -97,7 +97,7 @@ def test_a_record_that_was_changed_is_named_and_left_out(tmp_path: Path, capsys:
     assert main(["seeds", str(folder), "--json"]) == 1
     told = capsys.readouterr()
     assert path.name in told.err
-    pairs = {row["detector"]: row["pairs"] for row in json.loads(told.out)["planned"]}
+    pairs = {row["detector"]: row["pilot_pairs"] for row in json.loads(told.out)["planned"]}
     assert pairs == {"laneatt_micro": 9, "ufldv2_micro": 10}
 
 

@@ -15,13 +15,13 @@ from harness.report.estimates import Estimates
 from harness.report.sample_size import (
     Noise,
     SampleSize,
+    at_upper_limits,
     detectable_with,
     least_detectable,
     noise_of,
     sample_size,
     seeds_for,
     too_few_clips,
-    upper_limit,
     why_no_noise,
 )
 from harness.report.statistics import Comparison, compare, detectable_difference
@@ -122,23 +122,31 @@ def test_the_cautious_number_is_enough_after_four_of_five_pilots_and_the_plain_o
         found = pilot(rng, seeds=pairs, clips=120, of_seed=0.4, of_clip=0.0, of_both=3.0)
         found = replace(found, clip_variance=0.0)
         plain += detectable_with(noise_of(found, clips), 10) >= gain
-        careful += detectable_with(noise_of(found, clips, upper_limit(pairs)), 10) >= gain
+        careful += detectable_with(noise_of(at_upper_limits(found), clips), 10) >= gain
     assert careful / 500 == pytest.approx(0.8, abs=0.06)
     assert plain / 500 == pytest.approx(stats.chi2.sf(pairs - 1, pairs - 1), abs=0.08)
 
 
-def test_a_careful_plan_raises_what_few_pairs_show_and_not_what_all_clips_do() -> None:
+def test_a_careful_plan_raises_what_pairs_and_clips_show_and_not_what_both_do_together() -> None:
     found = pilot(np.random.default_rng(3), seeds=5, clips=60, of_seed=0.8, of_clip=1.0, of_both=2.0)
-    plain, careful = noise_of(found, 4.0), noise_of(found, 4.0, upper_limit(5))
-    variance = 5 * (found.seed_variance or 0.0)
-    assert upper_limit(5) == pytest.approx(4 / stats.chi2.ppf(0.2, 4))
-    assert careful.of_pair - plain.of_pair == pytest.approx((upper_limit(5) - 1) * variance)
-    assert replace(careful, of_pair=plain.of_pair) == plain
+    plain, careful = noise_of(found, 4.0), noise_of(at_upper_limits(found), 4.0)
+    of_pairs, of_clips = 4 / stats.chi2.ppf(0.2, 4), 59 / stats.chi2.ppf(0.2, 59)
+    assert careful.of_pair - plain.of_pair == pytest.approx((of_pairs - 1) * 5 * (found.seed_variance or 0.0))
+    assert careful.of_clip - plain.of_clip == pytest.approx((of_clips - 1) * (found.clip_variance or 0.0) / 4)
+    assert replace(careful, of_pair=plain.of_pair, of_clip=plain.of_clip) == plain
+
+
+def test_the_limit_of_the_clips_variance_is_not_exceeded_in_four_of_five_pilots() -> None:
+    rng, below = np.random.default_rng(5), 0
+    for _ in range(500):
+        found = at_upper_limits(pilot(rng, seeds=3, clips=20, of_seed=0.0, of_clip=3.0, of_both=0.0))
+        below += (found.clip_variance or 0.0) >= 3.0**2 / 20
+    assert below / 500 == pytest.approx(0.8, abs=0.06)
 
 
 def test_both_numbers_are_on_as_many_clips_as_are_asked_for() -> None:
     found = pilot(np.random.default_rng(3), seeds=5, clips=60, of_seed=0.3, of_clip=1.0, of_both=4.0)
-    plain, careful = noise_of(found, 4.0), noise_of(found, 4.0, upper_limit(5))
+    plain, careful = noise_of(found, 4.0), noise_of(at_upper_limits(found), 4.0)
     size = sample_size(found, 0.6, clips=4.0, significance=0.01)
     assert (size.pairs, size.cautious) == (seeds_for(plain, 0.6, 0.01), seeds_for(careful, 0.6, 0.01))
     assert size.pairs is not None
@@ -159,11 +167,11 @@ def test_what_clips_alone_hide_no_number_of_pairs_shows() -> None:
     assert least_detectable(SEEDS_ALONE) == 0.0
     found = pilot(np.random.default_rng(3), seeds=5, clips=60, of_seed=0.5, of_clip=3.0, of_both=2.0)
     least = least_detectable(noise_of(found))
-    assert sample_size(found, 0.99 * least) == SampleSize(None, None, hidden=True)
+    assert sample_size(found, 0.99 * least) == SampleSize(0.99 * least, None, None, hidden_by_clips=True)
     # Above it, and yet more than anybody trains.
-    assert sample_size(found, 1.0001 * least) == SampleSize(None, None, hidden=False)
+    assert sample_size(found, 1.0001 * least) == SampleSize(1.0001 * least, None, None, hidden_by_clips=False)
     assert sample_size(found, 2 * least).pairs is not None
-    assert not sample_size(found, 0.99 * least, clips=2.0).hidden
+    assert not sample_size(found, 0.99 * least, clips=2.0).hidden_by_clips
 
 
 @given(gain=st.floats(0.05, 5.0), more=st.floats(1.0, 4.0))
