@@ -198,20 +198,20 @@ def archive_labels(plan: Plan, records: Sequence[Record], folder: Path) -> None:
             part = state.cell.datasets[evaluation.dataset]
             target = folder / "labels" / labels_name(evaluation.dataset, evaluation.split, evaluation.dataset_sha256)
             if part.rendered is not None and not target.exists():
-                with labels_of(plan.results, evaluation.dataset, part.rendered) as dataset:
+                with labels_of(plan.results, evaluation.dataset, part.rendered, evaluation.split) as dataset:
                     pack_labels(target, dataset, evaluation.split, part.rendered)
 
 
 @contextmanager
-def labels_of(results: Path, name: str, spec: RenderSpec) -> Iterator[Dataset]:
-    """A rendered dataset whose labels can be read. Where runs came from another machine without its images, labels are made again,
-    without drawing any."""
+def labels_of(results: Path, name: str, spec: RenderSpec, split: str) -> Iterator[Dataset]:
+    """A rendered dataset whose labels of a split can be read. Where runs came from another machine without its images, these labels are
+    made again, without drawing any."""
     root, size = rendering_phase(results, spec).folder / "dataset", (spec.height, spec.width)
     if root.is_dir():
         yield open_dataset(spec.form, root, name=name, image_size=size)
         return
     with scratch_folder() as place:
-        label_dataset(spec, place)
+        label_dataset(spec, place, split)
         yield open_dataset(spec.form, place, name=name, image_size=size)
 
 

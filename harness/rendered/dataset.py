@@ -29,8 +29,8 @@ from harness.sums import added_in_order
 @dataclass(frozen=True)
 class FormWriter:
     """How a form is written. `folder` names a clip's folder from its split, number and digest; `render` writes a clip's frames
-    and returns what `finish` needs of it, a picklable value; `label` does the same without images; `finish` writes what the
-    clips of all splits share, from the splits' names, the clips, and those values by folder."""
+    and returns what `finish` needs of it, a picklable value; `label` does the same without images; `finish` writes what clips
+    share, from the names of the splits to write, the clips of all splits, and those values of the former's by folder."""
 
     folder: Callable[[str, int, str], str]
     label: Callable[[Clip, RenderSpec, Path], Any]
@@ -133,13 +133,13 @@ def render_dataset(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def label_dataset(spec: RenderSpec, root: Path) -> None:
-    """Write the lists, labels and scenarios of a whole rendered dataset into an empty folder: those that `render_dataset` writes,
-    byte for byte, without images and masks. A frame takes about 2 ms."""
+def label_dataset(spec: RenderSpec, root: Path, split: str) -> None:
+    """Write what scoring a split of a rendered dataset reads into an empty folder: lists, labels and scenarios as `render_dataset`
+    writes them, byte for byte, without images and masks, and without the labels of other splits."""
     writer = WRITERS[spec.form]
     clips = plan_clips(spec)
-    facts = {clip.folder: writer.label(clip, spec, root) for clip in clips}
-    writer.finish(list(spec.splits), clips, facts, root)
+    facts = {clip.folder: writer.label(clip, spec, root) for clip in clips if clip.split == split}
+    writer.finish([name for name in spec.splits if name == split], clips, facts, root)
 
 
 def _rendered(clips: list[Clip], spec: RenderSpec, root: Path, workers: int) -> Iterator[tuple[Clip, Any]]:

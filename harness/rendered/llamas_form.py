@@ -154,5 +154,5 @@ def render_clip(clip: Clip, spec: RenderSpec, root: Path) -> None:
 
 
 def finish(splits: list[str], clips: list[Clip], facts: dict[str, None], root: Path) -> None:
-    """Write the scenarios; LLAMAS has no lists."""
+    """Write the scenarios of all splits; LLAMAS has no lists."""
     write_json(root / SCENARIOS_FILE, {image: clip.scenario for clip in clips for image in images(clip)})

@@ -122,9 +122,9 @@ def render_clip(clip: Clip, spec: RenderSpec, root: Path) -> list[Lane]:
 
 
 def finish(splits: list[str], clips: list[Clip], lanes: dict[str, list[Lane]], root: Path) -> None:
-    """Write the label files, from the labels of each clip's folder, and the scenarios."""
+    """Write the label files, from the labels of each clip's folder, and the scenarios, which are those of all splits."""
     for name, file in LABEL_FILES.items():
-        mine = [clip for clip in clips if day(clip.split, clip.number) == name]
+        mine = [clip for clip in clips if clip.split in splits and day(clip.split, clip.number) == name]
         if mine:
             write_labels(root / file, [(labelled_image(clip), lanes[clip.folder], ROWS) for clip in mine])
     write_json(root / SCENARIOS_FILE, {labelled_image(clip): clip.scenario for clip in clips})

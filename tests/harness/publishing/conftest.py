@@ -18,15 +18,15 @@ from tests.harness.publishing.published_rows import REST
 
 
 @pytest.fixture(scope="session")
-def label_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[RenderSpec, Path], None]:
-    """`label_dataset`, which makes each dataset's labels once; later ones get copies."""
-    made: dict[str, Path] = {}
+def label_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[RenderSpec, Path, str], None]:
+    """`label_dataset`, which makes each split's labels once; later ones get copies."""
+    made: dict[tuple[str, str], Path] = {}
 
-    def label(spec: RenderSpec, root: Path) -> None:
-        key = dataset_key(spec)
+    def label(spec: RenderSpec, root: Path, split: str) -> None:
+        key = dataset_key(spec), split
         if key not in made:
             made[key] = tmp_path_factory.mktemp("labels")
-            label_dataset(spec, made[key])
+            label_dataset(spec, made[key], split)
         shutil.copytree(made[key], root, dirs_exist_ok=True)
 
     return label
@@ -34,7 +34,7 @@ def label_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[RenderSpec
 
 # Not for every module of this folder: those that ask for it take labels for granted, others are about how they are made.
 @pytest.fixture(scope="module")
-def labelled_once(label_once: Callable[[RenderSpec, Path], None]) -> Iterator[None]:
+def labelled_once(label_once: Callable[[RenderSpec, Path, str], None]) -> Iterator[None]:
     """The mini suite's labels are made once for all tests of the modules that use this."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.publishing.labels.label_dataset", label_once)

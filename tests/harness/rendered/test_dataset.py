@@ -15,10 +15,12 @@ import cv2
 import numpy as np
 import pytest
 
+from harness.datasets.base import open_dataset
 from harness.datasets.culane import CULane
+from harness.datasets.rendering import SCENARIOS_FILE
 from harness.errors import InputError
-from harness.rendered.dataset import render_dataset
-from harness.rendered.spec import RENDERER_VERSION, SCENARIOS, RenderSpec, SplitSpec, dataset_key
+from harness.rendered.dataset import label_dataset, render_dataset
+from harness.rendered.spec import RENDERER_VERSION, SCENARIOS, Form, RenderSpec, SplitSpec, dataset_key
 
 SPEC = RenderSpec(
     width=205,
@@ -139,3 +141,22 @@ def test_a_kill_leaves_no_half_dataset_and_the_next_run_sweeps_up(tmp_path: Path
     small = RenderSpec(width=64, height=64, splits={"train": SplitSpec(frames=1)})
     render_dataset(small, tmp_path / "data", workers=1)
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("form", ["culane", "tusimple", "llamas"])
+def test_what_scoring_a_split_reads_is_made_without_pixels_and_without_the_labels_of_others(
+    form: Form, split: str, tmp_path: Path
+) -> None:
+    splits = {name: SplitSpec(frames=4) for name in ("train", "val", "test")}
+    spec = RenderSpec(form=form, seed=5, splits=splits)
+    whole, labels = tmp_path / "whole", tmp_path / "labels"
+    render_dataset(spec, whole, workers=1)
+    label_dataset(spec, labels, split)
+    made = contents(labels)
+    assert made.items() <= contents(whole).items()
+    dataset = open_dataset(form, whole)
+    read = {name: set(dataset.scored_files(name)) for name in splits if (form, name) != ("llamas", "test")}
+    assert read.pop(split, set()) <= made.keys()
+    for others in read.values():
+        assert made.keys() & others <= {SCENARIOS_FILE}
