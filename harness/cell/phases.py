@@ -54,7 +54,7 @@ class PhaseState:
 
     seconds: what a finished one took. machine: where, see `machine_in_use`; None where it was made before that was written down.
     obsolete: there is one of other options or, if it was not finished, of other code; the next `bench` moves it aside and makes
-    it anew.
+    it anew, but for one of other code at a checkpoint, about which it asks.
     """
 
     state: State

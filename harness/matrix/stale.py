@@ -30,7 +30,7 @@ def refuse_begun(plan: Plan) -> None:
     begun = [
         (phase, state)
         for phase, state in every
-        if state.state == "missing" and state.changed and any(phase.partial.glob("*.safetensors"))
+        if state.state == "missing" and state.changed and any(phase.partial.rglob("*.safetensors"))
     ]
     if begun:
         phase, state = begun[0]
@@ -70,7 +70,7 @@ def accept_stale(plan: Plan) -> None:
 
 
 def redo_stale(plan: Plan) -> None:
-    """Move every stale phase aside, and with it the phases of its cell that were made from it.
+    """Move every stale phase aside, and with it the phases of its cell that were made from it; a half-way training, with its oracle.
 
     What was made from something goes before it: killed in between, this has to be asked for again, and nothing counts as done that
     rests on what is made anew. InputError, and nothing touched, as `refuse_unrecordable` has it.
@@ -82,6 +82,10 @@ def redo_stale(plan: Plan) -> None:
     for phases in moved.values():
         for phase in reversed(phases):
             set_aside(phase.folder)
+    for cell in plan.cells:
+        # By its own key and code it would go on, from steps towards the oracle that goes.
+        if rests_on_stale(plan, cell) and cell.states[0][0].partial.is_dir():
+            set_aside(cell.states[0][0].partial)
     for phase, state in plan.artefacts:
         if state.state == "stale":
             set_aside(phase.folder)
@@ -89,14 +93,18 @@ def redo_stale(plan: Plan) -> None:
 
 def phases_to_redo(plan: Plan, cell: CellState) -> list[Phase]:
     """The phases of a cell that are there, and stale or made from what is stale; in order."""
-    needed = {phase.folder for phase in prerequisites(plan.results, cell.cell)}
-    rests_on_stale = not needed.isdisjoint(stale_artefacts(plan))
-    stale = {phase.name for phase, _ in cell.stale} | ({"train"} if rests_on_stale else set())
+    stale = {phase.name for phase, _ in cell.stale} | ({"train"} if rests_on_stale(plan, cell) else set())
     return [
         phase
         for phase, _ in cell.states
         if phase.folder.is_dir() and (phase.name in stale or stale & made_from(phase.name))
     ]
+
+
+def rests_on_stale(plan: Plan, cell: CellState) -> bool:
+    """Whether a cell is trained with something shared that other code made."""
+    needed = {phase.folder for phase in prerequisites(plan.results, cell.cell)}
+    return not needed.isdisjoint(stale_artefacts(plan))
 
 
 def stale_artefacts(plan: Plan) -> set[Path]:

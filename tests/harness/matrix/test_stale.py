@@ -18,6 +18,9 @@ from harness.matrix import stale
 from harness.matrix.plan import CellState, Plan, make_plan, prerequisites
 from harness.matrix.stale import accept_stale, redo_stale, refuse_begun
 from harness.suite import Choice, load_suite
+from harness.training.loop import STATE_FILE as TRAINING
+from harness.training.pretraining import STATE_FILE as PRETRAINING
+from harness.training.pretraining import checkpoint_folder
 from tests.benchmarks.finished import finished
 
 Become = Callable[[Plan], None]
@@ -216,7 +219,14 @@ def begun_by(phase: Phase, fingerprint: dict[str, str], *, checkpoint: bool = Tr
         path.unlink(missing_ok=True)
     (phase.partial / "begun.json").write_text(json.dumps({"key": phase.key, "fingerprint": fingerprint}))
     if checkpoint:
-        (phase.partial / "training.safetensors").touch()
+        oracle = phase.folder.parent.name == "oracle"
+        state = (
+            checkpoint_folder(phase.partial / "oracle.safetensors") / PRETRAINING
+            if oracle
+            else phase.partial / TRAINING
+        )
+        state.parent.mkdir(exist_ok=True)
+        state.touch()
 
 
 def trainings(plan: Plan) -> list[Phase]:
@@ -244,3 +254,16 @@ def test_whatever_else_was_begun_is_nothing_to_ask_about(tmp_path: Path, case: s
         path = phase.partial / "begun.json"
         path.write_text(json.dumps({"key": "0" * 64, "fingerprint": other}))
     refuse_begun(again(tmp_path))
+
+
+def test_a_half_way_training_goes_with_the_oracle_that_it_was_steered_by(tmp_path: Path) -> None:
+    """By its own key and code it would go on, from steps towards other features."""
+    plan = finished(tmp_path, 1)
+    (oracle,) = [phase for phase, _ in plan.artefacts if phase.folder.parent.name == "oracle"]
+    steered = [any(phase.folder == oracle.folder for phase in needed(plan, cell)) for cell in plan.cells]
+    for phase in trainings(plan):
+        begun_by(phase, dict(phase.fingerprint))
+    of_other_code(oracle)
+    redo_stale(again(tmp_path))
+    assert {True, False} == set(steered)
+    assert [phase.partial.is_dir() for phase in trainings(plan)] == [not with_oracle for with_oracle in steered]
