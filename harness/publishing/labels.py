@@ -157,6 +157,8 @@ def doubt_of(labels: Labels, dataset_sha256: str, folder: Path) -> str | None:
     frames = sum(split.frames for split in facts.spec.splits.values())
     if frames > FRAME_LIMIT:
         return f"scored again, but the labels of {frames} frames aren't made again: the limit is {FRAME_LIMIT}"
+    if facts.split not in facts.spec.splits:
+        raise InputError(f"archived labels: their specification has no split {facts.split[:40]!r}; {RESTORE}")
     label_dataset(facts.spec, folder, facts.split)
     made = opened(facts, folder)
     names = set(made.scored_files(facts.split))
