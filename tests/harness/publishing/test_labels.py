@@ -147,3 +147,11 @@ def test_private_labels_are_not_there_to_be_archived(trees: ModuleType, tmp_path
 def test_names_that_could_leave_a_folder_are_known(name: str) -> None:
     assert not stays_inside(name)
     assert stays_inside("driver_0/clip.MP4/00000.lines.txt")
+
+
+@pytest.mark.parametrize("form", sorted(SPECS))
+def test_a_split_that_the_specification_does_not_have_is_named(form: str, tmp_path: Path) -> None:
+    spec = SPECS[form]
+    facts = LabelFacts(dataset="roads", split="night", lane_width=None, renderer=FORMS[spec.form].version, spec=spec)
+    with pytest.raises(InputError, match=r"their specification has no split 'night'; restore"):
+        doubt_of(Labels(facts, {}), dataset_key(spec), tmp_path)
