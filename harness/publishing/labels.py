@@ -23,7 +23,7 @@ from harness.rendered.dataset import label_dataset
 from harness.rendered.spec import FORMS, RenderSpec, dataset_key, gives_labels_of
 
 FRAME_LIMIT = 200_000
-"""Labels of more frames, in all splits together, aren't made again: CULane has 133,235, and a frame takes 2 ms."""
+"""Labels of more frames, in all splits together, aren't made again: CULane has 133,235, and a frame takes 4 ms."""
 
 
 class LabelFacts(Stored):
