@@ -22,6 +22,8 @@ def jobs() -> Iterator[ModuleType]:
     module = importlib.util.module_from_spec(specification)
     sys.modules["jobs"] = module
     specification.loader.exec_module(module)
-    os.environ["PYTHONPATH"] = folder
-    yield module
-    del os.environ["PYTHONPATH"], sys.modules["jobs"]
+    # Before what the variable has, which later tests of this process go on with.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
+        yield module
+    del sys.modules["jobs"]
