@@ -220,10 +220,9 @@ def answer(
 def size_of(claim: Claim, gain: float) -> SampleSize | str:
     """How many pairs a true difference takes, in points, by these pairs as a pilot; or why they are none."""
     difference = claim.differences[0]
-    why = "no labels" if difference is None else why_no_noise(difference.comparison)
-    if difference is None or why is not None:
-        return why or ""
-    return sample_size(difference.comparison, gain / claim.columns[0].factor)
+    if difference is None:
+        return "no labels"
+    return why_no_noise(difference.comparison) or sample_size(difference.comparison, gain / claim.columns[0].factor)
 
 
 def size_object(claim: Claim, gain: float) -> dict[str, Any]:
@@ -231,8 +230,8 @@ def size_object(claim: Claim, gain: float) -> dict[str, Any]:
     size = size_of(claim, gain)
     if isinstance(size, SampleSize):
         return asdict(size) | {"why": None}
-    unknown = SampleSize(gain / claim.columns[0].factor, None, None, hidden_by_clips=False)
-    return asdict(unknown) | {"hidden_by_clips": None, "why": size}
+    unknown = dict.fromkeys(("pairs", "cautious", "hidden_by_clips"))
+    return {"gain": gain / claim.columns[0].factor, **unknown, "why": size}
 
 
 def size_sentence(claim: Claim, gain: float) -> str:

@@ -135,11 +135,11 @@ def render_dataset(
 
 def label_dataset(spec: RenderSpec, root: Path, split: str) -> None:
     """Write what scoring a split of a rendered dataset reads into an empty folder: lists, labels and scenarios as `render_dataset`
-    writes them, byte for byte, without images and masks, and without the labels of other splits."""
+    writes them, byte for byte, without images and masks, and without the labels of other splits. split: one of the specification's."""
     writer = WRITERS[spec.form]
     clips = plan_clips(spec)
     facts = {clip.folder: writer.label(clip, spec, root) for clip in clips if clip.split == split}
-    writer.finish([name for name in spec.splits if name == split], clips, facts, root)
+    writer.finish([split], clips, facts, root)
 
 
 def _rendered(clips: list[Clip], spec: RenderSpec, root: Path, workers: int) -> Iterator[tuple[Clip, Any]]:

@@ -12,22 +12,18 @@ var(D_s) and V_clip to their upper limits, by S0 - 1 and C* - 1 degrees of freed
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import partial
 
 from scipy.special import gammaincinv
 
 from harness.report.statistics import (
-    CLIPS_FOR_AN_INTERVAL,
-    EFFECTIVE_CLIPS_FOR_AN_INTERVAL,
     SEEDS_FOR_A_VERDICT,
     SIGNIFICANCE,
     Comparison,
     detectable,
     why_no_verdict,
 )
-from harness.report.text import counted
 
 MOST_SEEDS = 1000
 """Who would need more is told so, and not how many."""
@@ -98,15 +94,6 @@ def at_upper_limits(comparison: Comparison) -> Comparison:
 def upper_limit(degrees: float) -> float:
     """How many times a variance of so many degrees of freedom the true one isn't above after `CAUTION` of all pilots."""
     return degrees / (2 * float(gammaincinv(degrees / 2, 1 - CAUTION)))
-
-
-def too_few_clips(noise: Noise) -> str | None:
-    """Why there would be no interval over so many clips; None where there would be one."""
-    if noise.clips < CLIPS_FOR_AN_INTERVAL:
-        return counted(math.floor(noise.clips), "clip")
-    if noise.effective_clips < EFFECTIVE_CLIPS_FOR_AN_INTERVAL:
-        return f"as good as {noise.effective_clips:.1f} equal clips"
-    return None
 
 
 def detectable_with(noise: Noise, seeds: int, significance: float = SIGNIFICANCE) -> float:

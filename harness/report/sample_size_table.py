@@ -15,11 +15,10 @@ from harness.report.sample_size import (
     least_detectable,
     noise_of,
     sample_size,
-    too_few_clips,
     why_no_noise,
 )
 from harness.report.section_text import section_title
-from harness.report.statistics import POWER, SIGNIFICANCE, clips_text
+from harness.report.statistics import POWER, SIGNIFICANCE, clips_text, lack_of_clips
 from harness.report.table import Table
 from harness.report.text import number, points
 
@@ -72,7 +71,7 @@ def planned_row(
     if (why := why_no_noise(comparison)) is not None:
         return replace(named, why=why)
     noise = noise_of(comparison, clips)
-    if (why := too_few_clips(noise)) is not None:
+    if (why := lack_of_clips(noise.clips, noise.effective_clips)) is not None:
         return replace(named, why=why)
     return replace(
         named,

@@ -167,11 +167,16 @@ def clips_text(clips: int, effective: float) -> str:
 
 def why_no_interval(comparison: Comparison) -> str | None:
     """What is wrong with the clips of a comparison that has no interval; None if it has one."""
-    clips = comparison.clips
+    return lack_of_clips(comparison.clips, comparison.effective_clips)
+
+
+def lack_of_clips(clips: float, effective: float) -> str | None:
+    """What is wrong with so many clips that weigh as much as `effective` equal ones; None where they give an interval."""
+    told = counted(math.floor(clips), "clip")
     if clips < CLIPS_FOR_AN_INTERVAL:
-        return counted(clips, "clip")
-    if comparison.effective_clips < EFFECTIVE_CLIPS_FOR_AN_INTERVAL:
-        return f"{clips} clips, as good as {comparison.effective_clips:.1f} equal ones"
+        return told
+    if effective < EFFECTIVE_CLIPS_FOR_AN_INTERVAL:
+        return f"{told}, as good as {effective:.1f} equal ones"
     return None
 
 

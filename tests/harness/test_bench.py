@@ -235,20 +235,36 @@ def test_accepted_results_of_other_code_are_kept_and_flagged(copy: Path) -> None
     assert bench(copy).returncode == 0
 
 
-def test_a_training_that_other_code_brought_to_a_checkpoint_is_not_begun_anew_unasked(copy: Path) -> None:
-    done = cell_folder(copy, "baseline") / "train"
+def half_way(folder: Path) -> Path:
+    """Make the baseline's training look as if other code had brought it to a checkpoint; its folder."""
+    done = cell_folder(folder, "baseline") / "train"
     begun = {name: json.loads((done / "phase.json").read_text())[name] for name in ("key", "fingerprint")}
     begun["fingerprint"]["harness/training/loop.py"] = "other"
-    done.rename(done.with_name("train.part"))
-    (done.with_name("train.part") / "phase.json").unlink()
-    (done.with_name("train.part") / "begun.json").write_text(json.dumps(begun))
+    part = done.rename(done.with_name("train.part"))
+    (part / "phase.json").unlink()
+    (part / "begun.json").write_text(json.dumps(begun))
+    return part
+
+
+def test_a_training_that_other_code_brought_to_a_checkpoint_is_not_begun_anew_unasked(copy: Path) -> None:
+    part = half_way(copy)
     for options in ((), ("--accept-stale",)):
         run = bench(copy, *options)
         assert run.returncode == 2
         assert len(run.stderr.strip().splitlines()) == 1
         for said in ("train.part: holds a training", "harness/training/loop.py", "--redo-stale", "bench` goes on"):
             assert said in run.stderr
-        assert (done.with_name("train.part") / "checkpoint.safetensors").is_file()
+        assert (part / "checkpoint.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_a_training_that_other_code_brought_to_a_checkpoint_is_begun_anew_where_that_is_asked_for(copy: Path) -> None:
+    before = outcome(copy)
+    half_way(copy)
+    run = bench(copy, "--redo-stale")
+    assert run.returncode == 0, run.stderr
+    assert outcome(copy) == before
+    assert (cell_folder(copy, "baseline") / "superseded/train.part-1/checkpoint.safetensors").is_file()
 
 
 @pytest.mark.slow
