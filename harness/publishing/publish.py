@@ -38,7 +38,7 @@ from harness.report.published import read_published
 from harness.report.tables import scores_to_markdown
 from harness.report.text import counted, markdown
 from harness.suite import ScoredCell
-from harness.training.loop import LOG_FILE
+from harness.training.log import LOG_FILE
 
 PUBLISHED = frozenset(
     {

@@ -11,6 +11,8 @@ from typing import Any
 from harness.files.stored import write_text
 from harness.training.board import Board
 
+LOG_FILE = "training.jsonl"
+
 
 class TrainingLog:
     """Appends to a JSONL file from `step` on: lines of later steps, which a resumed training writes again, are dropped first.

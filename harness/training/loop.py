@@ -35,7 +35,7 @@ from harness.training.board import Board
 from harness.training.checkpoint import load_training_state, save_training_state
 from harness.training.course import Course, Reading, fault_of, summary_of
 from harness.training.data import micro_batches
-from harness.training.log import TrainingLog
+from harness.training.log import LOG_FILE, TrainingLog
 from harness.training.optimization import build_optimization
 from harness.training.plan import AUTOCAST, TrainingDiverged, TrainingPlan, TrainingSummary, Validation
 from harness.training.ranks import ALONE, Ranks
@@ -45,7 +45,6 @@ RATIO_SHARES = (0.01, 0.1, 0.5, 1.0)
 
 STATE_FILE = "training.safetensors"
 BEST_FILE = "best.safetensors"
-LOG_FILE = "training.jsonl"
 BOARD_FOLDER = "tensorboard"
 
 

@@ -59,3 +59,10 @@ def test_whoever_only_looks_at_a_matrix_asks_torch_once_and_never_again(tmp_path
     ]
     assert run(looks[:1], tmp_path / "cache") == ([0], ["timm", "torch", "torchvision"]), "the first of all has to ask"
     assert run(looks, tmp_path / "cache") == ([0] * len(looks), [])
+
+
+def test_publishing_loads_nothing_heavy() -> None:
+    program = (
+        f"import sys, harness.cli.publish, harness.publishing.publish; sys.exit(bool({set(HEAVY)} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
