@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from harness.files import remembered
 
 # How long one example takes says nothing on a machine that others use too. Continuous integration judges a change, so it draws the same
 # examples each time; everywhere else they are new ones.
@@ -15,12 +18,19 @@ settings.register_profile("samiro-bench", deadline=None, derandomize="CI" in os.
 settings.load_profile("samiro-bench")
 
 
-# Tests ask in earnest: what one of them patches must not be remembered for others.
-os.environ.setdefault("SAMIRO_BENCH_REMEMBER", "0")
-
 # A script's shell has what it runs in the background ignore Ctrl-C, and so would each process that a test starts in order to stop it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def asked_in_earnest() -> Iterator[None]:
+    """What a test patches must not be remembered for others: its own process asks in earnest. Those that it starts remember, as a
+    user's do, which spares each of them an import of torch.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remembered, "_LIGHT", False)
+        yield
 
 
 @pytest.fixture(scope="session")

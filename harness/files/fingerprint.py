@@ -8,6 +8,7 @@ without docstrings, so neither comments nor prose nor formatting make a result s
 from __future__ import annotations
 
 import ast
+import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ from functools import cache
 from pathlib import Path
 
 from harness.errors import InputError
+from harness.files.known_sources import Said, known_sources
 from harness.files.stored import sha256_of_text
 
-ROOT = Path(__file__).resolve().parents[2]
+THIS = Path(__file__).resolve()
+
+ROOT = THIS.parents[2]
 """The folder that holds the packages `harness` and `detectors`."""
 
 PACKAGES = ("harness", "detectors")
@@ -69,6 +73,8 @@ def sources(modules: Iterable[str]) -> Iterator[Source]:
         digest, imports = read_source(path, module)
         waiting += imports
         yield Source(path.relative_to(folders[module.split(".")[0]]).as_posix(), digest, imports)
+    if (known := known_sources(THIS)) is not None:
+        known.keep()
 
 
 def refuse_uncovered(modules: Iterable[str]) -> None:
@@ -123,10 +129,23 @@ def source_of(module: str, folders: Mapping[str, Path]) -> Path | None:
 
 
 @cache
-def read_source(path: Path, module: str) -> tuple[str, tuple[str, ...]]:
-    """Hash of a file's code, and the modules that it may import (wherever in the file the import stands)."""
+def read_source(path: Path, module: str) -> Said:
+    """Hash of a file's code, and the modules that it may import (wherever in the file the import stands).
+
+    What the project's own files say is remembered by their bytes.
+    """
+    code = path.read_bytes()
+    known = known_sources(THIS) if path.is_relative_to(ROOT) else None
+    if known is None:
+        return parsed(code, path, module)
+    key = hashlib.sha256(f"{module} {path.name} ".encode() + code).hexdigest()
+    return known.recall(key) or known.add(key, parsed(code, path, module))
+
+
+def parsed(code: bytes, path: Path, module: str) -> Said:
+    """What `read_source` gives, from a file's bytes."""
     try:
-        tree = ast.parse(path.read_bytes(), filename=str(path))
+        tree = ast.parse(code, filename=str(path))
     except SyntaxError as error:
         raise InputError(f"{path}:{error.lineno}: {error.msg}; mend the source file") from error
     imports: list[str] = []

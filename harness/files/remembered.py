@@ -8,7 +8,6 @@ this module was, and where SAMIRO_BENCH_REMEMBER is 0. The files may be deleted 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
@@ -19,9 +18,7 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.files.fingerprint import code_of
-from harness.files.stored import cache_folder, sha256_of_json, write_json
-
-SWITCH = "SAMIRO_BENCH_REMEMBER"
+from harness.files.stored import cache_folder, remembers, sha256_of_json, write_json
 
 PACKAGES = ("torch", "torchvision", "timm", "pydantic")
 """What answers may depend on besides our own code."""
@@ -35,7 +32,7 @@ def remembered(question: str, about: Any, modules: Sequence[str], answer: Callab
     about: everything that the answer depends on besides the code of `modules` (all that they import included) and PACKAGES. What
     `answer` raises is passed on, and asked again next time.
     """
-    if not _LIGHT or os.environ.get(SWITCH) == "0":
+    if not _LIGHT or not remembers():
         return json.loads(json.dumps(answer()))
     asked = {"question": question, "about": about, "code": code_of(*modules), "packages": packages()}
     name = f"answers/{sha256_of_json(asked)}.json"

@@ -230,6 +230,11 @@ def cache_folder() -> Path:
         ) from None
 
 
+def remembers() -> bool:
+    """Whether what was found out may be read from the cache folder, and kept there: not where SAMIRO_BENCH_REMEMBER is 0."""
+    return os.environ.get("SAMIRO_BENCH_REMEMBER") != "0"
+
+
 def sweep_cache() -> None:
     """Remove what writers left in the folders of the cache folder who were killed, weights of hundreds of megabytes among it."""
     with suppress(OSError, InputError):  # there is no such folder, or it can't be read

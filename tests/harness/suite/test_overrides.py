@@ -60,7 +60,7 @@ def test_what_is_remembered_of_a_detector_is_of_its_overrides_and_form(
     loading: Callable[..., Suite], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv(remembered.SWITCH, "1")
+    monkeypatch.setenv("SAMIRO_BENCH_REMEMBER", "1")
     monkeypatch.setattr(remembered, "_LIGHT", True)
     for form, size in product(("culane", "tusimple"), (4, 8)):
         suite = loading(

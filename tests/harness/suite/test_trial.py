@@ -107,7 +107,7 @@ def test_an_input_that_was_taken_once_says_nothing_of_another(
     loading: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv(remembered.SWITCH, "1")
+    monkeypatch.setenv("SAMIRO_BENCH_REMEMBER", "1")
     monkeypatch.setattr(remembered, "_LIGHT", True)
     loading(detectors={"resa_micro": {"input": {"network": [64, 160]}}})
     assert "can't take images of 7x9" in refusal(loading, detectors={"resa_micro": {"input": {"network": [7, 9]}}})
