@@ -154,6 +154,17 @@ def contrast_table(section: Section) -> Table:
     return Table("Gains held against each other", header, tuple(rows), 3)
 
 
+def method_table(section: Section) -> Table:
+    """SAMIRO held against the other methods on each detector; empty where no detector has two methods."""
+    header = ("Detector", "Method", "minus", *(column.title for column in section.columns), "Seeds", "Seed SD")
+    rows = []
+    for found in section.method_differences:
+        names = (found.row.arm.detector, method_text(found.row), method_text(found.other))
+        figures = difference_texts(section.columns, found.differences)
+        rows.append((*names, *figures, str(len(found.seeds)), points(found.seed_sd)))
+    return Table("Methods held against each other", header, tuple(rows), 3)
+
+
 def variant_table(section: Section) -> Table:
     """The highest variant of each method on each detector, held against the others; empty where no method has several."""
     header = ("Detector", "Highest", "minus", *(column.title for column in section.columns), "Seeds", "Seed SD")

@@ -73,6 +73,11 @@ A method's gain in one row of a detector minus its gain in another, as with anot
 its paper, over the seeds of both, with intervals as above and no verdict, not adjusted for how many there are: whether
 one of two gains is separated from zero and the other isn't doesn't answer this."""
 
+HOW_TO_READ_METHODS = """\
+SAMIRO minus each other method on the same detector, or each two methods where there is no SAMIRO, over the seeds of
+both, with intervals as above and no verdict, not adjusted for how many there are. Minus *attention_only* it is what
+mutual information adds; minus a control's oracle, what an oracle's knowledge does."""
+
 HOW_TO_READ_VARIANTS = """\
 Where a method has several variants on one detector, under whatever names: the one with the highest mean in the score
 by which rows are ranked minus each other, over the seeds that all of them have, with intervals as above and no verdict;

@@ -27,6 +27,7 @@ from harness.report.costs import (
     timings_of,
     training_costs_of,
 )
+from harness.report.method_differences import MethodDifference, method_differences_of
 from harness.report.published import Published
 from harness.report.robustness import UNJUDGED, Robustness, robustness_of
 from harness.report.rows import Gain, Grouped, Row, gains_of, groups_of, rival_baselines, rows_of
@@ -53,7 +54,8 @@ class Section(Grouped):
     clips of one size would weigh as much as these. timing: the one key under which all timed arms of the
     table were measured, None where there is none. reproductions: the rows that somebody published figures of, with these figures; they
     take no part in ranks and gains. contrasts: gains of one method in several rows of a paper's detector, held against each other.
-    tries: what was tried of each method on each detector, its variants held against each other.
+    method_differences: SAMIRO held against the other methods on a detector. tries: what was tried of each method on each detector, its
+    variants held against each other.
     """
 
     key: SectionKey
@@ -65,6 +67,7 @@ class Section(Grouped):
     timing: TimingKey | None
     reproductions: tuple[Reproduction, ...]
     contrasts: tuple[Contrast, ...]
+    method_differences: tuple[MethodDifference, ...]
     tries: tuple[Tries, ...]
 
     @property
@@ -216,6 +219,7 @@ def section_of(
         timing=common_timing([timings[arm] for arm in arms]),
         reproductions=reproductions(key, layout.images, columns, shown.rows, published),
         contrasts=contrasts_of(gains, scored, estimates),
+        method_differences=method_differences_of(rows, scored, estimates),
         tries=tries_of(rows, scored, estimates),
     )
 

@@ -154,20 +154,42 @@ def tries_notes(section: Section) -> list[str]:
                 "over the best of fewer."
             )
         for tries in same:
-            if len(tries.rows) > 1 and set(tries.seeds) != {seed for row in tries.rows for seed in row.seeds}:
-                seeds = f" over seeds {listed(tries.seeds)} alone: those" if tries.seeds else ": there is no seed"
-                notes.append(
-                    f"{tries.rows[0].arm.detector}: {names_of(tries)} are {'' if tries.seeds else 'not '}held against each "
-                    f"other{seeds} that all of them have, trained alike."
-                )
+            notes += of_fewer_seeds(tries.rows, tries.seeds) if len(tries.rows) > 1 else []
             for lead in tries.leads:
-                unlike = unlike_pairs(lead.highest.arm, lead.other.arm, tries.seeds, lead.other.arm.full_method)
-                if unlike is not None:
-                    notes.append(
-                        f"{lead.highest.arm.name} held against {lead.other.arm.full_method}: {unlike}. What these do to a score "
-                        "can't be told apart from what the variants do."
-                    )
+                notes += of_unlike_machines(lead.highest, lead.other, tries.seeds)
     return notes
+
+
+def method_difference_notes(section: Section) -> list[str]:
+    """Which methods are held against each other over fewer seeds than they have, or were trained by unlike machines."""
+    notes = []
+    for found in section.method_differences:
+        notes += of_fewer_seeds((found.row, found.other), found.seeds)
+        notes += of_unlike_machines(found.row, found.other, found.seeds)
+    return notes
+
+
+def of_fewer_seeds(rows: Sequence[Row], seeds: Sequence[int]) -> list[str]:
+    """That rows are held against each other over some of their seeds alone, `seeds`, where that is so."""
+    if set(seeds) == {seed for row in rows for seed in row.seeds}:
+        return []
+    names = ", ".join(row.arm.full_method for row in rows)
+    over = f" over seeds {listed(seeds)} alone: those" if seeds else ": there is no seed"
+    return [
+        f"{rows[0].arm.detector}: {names} are {'' if seeds else 'not '}held against each other{over} that all of them have, trained "
+        "alike."
+    ]
+
+
+def of_unlike_machines(row: Row, other: Row, seeds: Sequence[int]) -> list[str]:
+    """That unlike machines trained two rows that are held against each other, where that is so."""
+    unlike = unlike_pairs(row.arm, other.arm, seeds, other.arm.full_method)
+    if unlike is None:
+        return []
+    return [
+        f"{row.arm.name} held against {other.arm.full_method}: {unlike}. What these do to a score can't be told apart from what the "
+        "trainings differ in."
+    ]
 
 
 def names_of(tries: Tries) -> str:
@@ -182,7 +204,8 @@ def listed(seeds: Iterable[int]) -> str:
 
 def section_notes(section: Section, board: Leaderboard) -> list[str]:
     """Which detectors go by names of the suite's own, why rows aren't ranked, why pairs aren't used or are of unlike machines, which
-    verdicts Holm took, which methods had more tries, which have no baseline, which times are flagged.
+    verdicts Holm took, what is held against each other over fewer seeds, which methods had more tries, which have no baseline, which
+    times are flagged.
     """
     notes = (
         own_name_notes(section.rows)
@@ -190,6 +213,7 @@ def section_notes(section: Section, board: Leaderboard) -> list[str]:
         + unpaired_notes(section.gains)
         + unlike_machine_notes(section.gains)
         + lost_to_holm_notes(section.gains)
+        + method_difference_notes(section)
         + tries_notes(section)
     )
     compared = {id(gain.arm) for gain in section.gains}

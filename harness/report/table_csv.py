@@ -14,7 +14,6 @@ from harness.report.costs import InferenceCostOfArm, Timing, TrainingCostOfArm, 
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.rows import Difference, Gain, Row
 from harness.report.text import csv_text, number, one_line, points
-from harness.report.variants import Lead
 
 PLACE = (
     "suites", "trained_on", "dataset", "evaluation", "split", "corruption", "metric", "selection", "confidence",
@@ -69,9 +68,19 @@ def to_csv(board: Leaderboard) -> str:
             writer.writerow(place | name_cells(item) | cells)
         for contrast in section.contrasts:
             writer.writerow(place | contrast_cells(section, contrast))
+        for found in section.method_differences:
+            writer.writerow(
+                place
+                | row_difference_cells(found.row, found.other, "method_difference", found.seeds)
+                | difference_parts(section, found.differences)
+            )
         for tries in section.tries:
             for lead in tries.leads:
-                writer.writerow(place | lead_cells(section, lead, tries.seeds))
+                writer.writerow(
+                    place
+                    | row_difference_cells(lead.highest, lead.other, "variant_difference", tries.seeds)
+                    | difference_parts(section, lead.differences)
+                )
         for reproduction in section.reproductions:
             for row in reproduction.published:
                 for cells in published_cells(section, reproduction.row, row):
@@ -241,14 +250,12 @@ def contrast_cells(section: Section, contrast: Contrast) -> dict[str, str]:
     return about | difference_parts(section, contrast.differences) | {"against": csv_text(contrast.other.arm.detector)}
 
 
-def lead_cells(section: Section, lead: Lead, seeds: Iterable[int]) -> dict[str, str]:
-    """A line of a method's highest variant minus another one, `against`."""
-    highest, other = lead.highest, lead.other
-    about = arm_cells("variant_difference", highest.arm, seeds) | of_records((highest.arm, other.arm))
-    reasons = dict.fromkeys((*highest.unranked, *other.unranked))
+def row_difference_cells(row: Row, other: Row, kind: str, seeds: Iterable[int]) -> dict[str, str]:
+    """What a line of one row minus another of the same detector, `against`, is of: methods, or variants of one."""
+    reasons = dict.fromkeys((*row.unranked, *other.unranked))
     return (
-        about
-        | difference_parts(section, lead.differences)
+        arm_cells(kind, row.arm, seeds)
+        | of_records((row.arm, other.arm))
         | {"against": csv_text(other.arm.full_method), "not_ranked": csv_text("; ".join(reasons))}
     )
 

@@ -15,6 +15,7 @@ from harness.report.cells import (
     detectable_text,
     difference_text,
     gain_table,
+    method_table,
     method_text,
     score_text,
     summary_table,
@@ -31,6 +32,7 @@ from harness.report.cost_cells import (
 from harness.report.how_to_read import (
     HOW_TO_READ_CONTRASTS,
     HOW_TO_READ_INFERENCE,
+    HOW_TO_READ_METHODS,
     HOW_TO_READ_OWN_TIMES,
     HOW_TO_READ_TIMES,
     HOW_TO_READ_TRAINING,
@@ -78,6 +80,9 @@ def to_latex(board: Leaderboard) -> str:
         if section.contrasts:
             title = f"{section_title(section)}: gains held against each other, in points."
             floats.append((title, tabulars(contrast_table(section)), paragraphs([explained(HOW_TO_READ_CONTRASTS)])))
+        if section.method_differences:
+            title = f"{section_title(section)}: methods held against each other, in points."
+            floats.append((title, tabulars(method_table(section)), paragraphs([explained(HOW_TO_READ_METHODS)])))
         if (variants := variant_table(section)).rows:
             title = f"{section_title(section)}: variants of a method held against each other, in points."
             floats.append((title, tabulars(variants), paragraphs([explained(HOW_TO_READ_VARIANTS)])))

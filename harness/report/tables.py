@@ -15,11 +15,20 @@ from harness.report.beyond_cells import (
     robustness_table,
     transfer_tables,
 )
-from harness.report.cells import contrast_table, gain_table, score_table, summary_table, unscored_table, variant_table
+from harness.report.cells import (
+    contrast_table,
+    gain_table,
+    method_table,
+    score_table,
+    summary_table,
+    unscored_table,
+    variant_table,
+)
 from harness.report.cost_cells import inference_tables, own_timing_tables, timing_tables, training_tables
 from harness.report.how_to_read import (
     HOW_TO_READ_CONTRASTS,
     HOW_TO_READ_INFERENCE,
+    HOW_TO_READ_METHODS,
     HOW_TO_READ_OWN_TIMES,
     HOW_TO_READ_PUBLISHED,
     HOW_TO_READ_TIMES,
@@ -129,6 +138,8 @@ def gain_parts(section: Section) -> list[str]:
         ]
     if section.contrasts:
         parts += ["### Gains held against each other", HOW_TO_READ_CONTRASTS, table_text(contrast_table(section))]
+    if section.method_differences:
+        parts += ["### Methods held against each other", HOW_TO_READ_METHODS, table_text(method_table(section))]
     if (variants := variant_table(section)).rows:
         parts += ["### Variants held against each other", HOW_TO_READ_VARIANTS, table_text(variants)]
     if section.reproductions:

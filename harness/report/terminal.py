@@ -12,10 +12,17 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.report.beyond_cells import robustness_table, transfer_tables
-from harness.report.cells import contrast_table, score_table, variant_table
+from harness.report.cells import contrast_table, method_table, score_table, variant_table
 from harness.report.cost_cells import DOUBTFUL
 from harness.report.leaderboard import Leaderboard
-from harness.report.section_text import lost_to_holm_notes, section_title, time_notes, tries_notes, unranked_notes
+from harness.report.section_text import (
+    lost_to_holm_notes,
+    method_difference_notes,
+    section_title,
+    time_notes,
+    tries_notes,
+    unranked_notes,
+)
 from harness.report.table import Table, chunks
 from harness.report.text import one_line
 
@@ -38,7 +45,8 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
         for columns in (totals, by_scenario):
             for fitting in chunks(table, columns, page(console)):
                 show(table, fitting, console)
-        notes = unranked_notes(section.rows) + lost_to_holm_notes(section.gains) + tries_notes(section)
+        notes = unranked_notes(section.rows) + lost_to_holm_notes(section.gains) + method_difference_notes(section)
+        notes += tries_notes(section)
         notes += [note for note in time_notes(section, board.timings) if note.startswith(DOUBTFUL.strip())]
         for note in notes:
             console.print(Text(one_line(note)), soft_wrap=True)
@@ -48,7 +56,7 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
     held = [
         replace(table, title=f"{table.title}: {section_title(section)}")
         for section in board.shown
-        for table in (contrast_table(section), variant_table(section))
+        for table in (contrast_table(section), method_table(section), variant_table(section))
         if table.rows
     ]
     for table in (*held, *transfer_tables(board), *robustness):

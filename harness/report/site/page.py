@@ -27,6 +27,7 @@ from harness.report.cells import (
     contrast_table,
     detectable_text,
     gain_table,
+    method_table,
     summary_table,
     unscored_table,
     variant_table,
@@ -36,6 +37,7 @@ from harness.report.cost_cells import timing_tables as latency_tables
 from harness.report.how_to_read import (
     HOW_TO_READ_CONTRASTS,
     HOW_TO_READ_INFERENCE,
+    HOW_TO_READ_METHODS,
     HOW_TO_READ_OWN_TIMES,
     HOW_TO_READ_PUBLISHED,
     HOW_TO_READ_TIMES,
@@ -178,6 +180,15 @@ def further_tables(board: Leaderboard) -> tuple[Shown, ...]:
             )
             for section in board.shown
             if section.contrasts
+        ),
+        *(
+            Shown(
+                f"Methods held against each other: {section_title(section)}",
+                HOW_TO_READ_METHODS,
+                (method_table(section),),
+            )
+            for section in board.shown
+            if section.method_differences
         ),
         *(
             Shown(f"Variants held against each other: {section_title(section)}", HOW_TO_READ_VARIANTS, (table,))
