@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
 
 from harness.methods.config import OracleConfiguration, RegularizedConfiguration
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/method.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+
+PAGE = (ROOT / "docs/method.md").read_text(encoding="utf-8")
 
 
 def test_the_page_names_every_option() -> None:
@@ -28,3 +31,18 @@ def test_the_defaults_of_an_oracle_are_the_codes() -> None:
     assert said.pop("patch_unit") == "the deepest stride"
     defaults = OracleConfiguration(name="mim:resnet18").model_dump(mode="json", exclude={"name", "file", "patch_unit"})
     assert {key: json.loads(text) for key, text in said.items()} == defaults
+
+
+def test_what_samiro_has_beyond_its_controls_in_the_ablation_is_what_its_table_says() -> None:
+    with (ROOT / "results/ablation/leaderboard.csv").open(encoding="utf-8") as stream:
+        beyond = {
+            line["against"]: f"{float(line['f1_50']):+.2f} ± {float(line['f1_50_high']) - float(line['f1_50']):.2f}"
+            for line in csv.DictReader(stream)
+            if (line["kind"], line["dataset"], line["method"]) == ("method_difference", "roads", "samiro")
+            and line["trained_on"] == "roads"
+        }
+    assert len(beyond) == 6
+    assert (
+        f"SAMIRO is {beyond['samiro_random']} from the random oracle, {beyond['samiro_shuffled']} from the shuffled one and "
+        f"{beyond['samiro_init']} from the own start (and {beyond['attention_only']} from attention alone)"
+    ) in " ".join(PAGE.split())
