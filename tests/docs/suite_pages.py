@@ -6,11 +6,13 @@ import csv
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from harness.records.record import read_records
+from harness.records.record import read_checked_counts, read_records
+from harness.report.claim import Claim, claim_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = (ROOT / "docs/results.md").read_text()
@@ -91,3 +93,27 @@ def more_loss(suite: Suite, detector: str) -> list[float]:
             own.append(mean(sum(losses.values()) - losses.get("mutual_information", 0.0) for losses in last))
         more.append(100 * (own[0] / own[1] - 1))
     return more
+
+
+def claims_of(suite: Suite, detector: str, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Claim]:
+    """Each method beside another on one detector, from the counts alone, seeds paired."""
+    folder = suite.folder / "records"
+    counts = {
+        (record.identity.method, record.identity.seed): read_checked_counts(folder, record, record.evaluations[0])
+        for record in read_records(folder)
+        if record.identity.detector == detector
+    }
+    seeds = sorted({seed for _, seed in counts})
+    return {
+        (method, beside): claim_of([counts[beside, seed] for seed in seeds], [counts[method, seed] for seed in seeds])
+        for method, beside in pairs
+    }
+
+
+def difference(claim: Claim, key: str, decimals: int) -> str:
+    """A difference of a score in points, with the half-width of its interval."""
+    (found,) = [
+        part for column, part in zip(claim.columns, claim.differences, strict=True) if column.key == key and part
+    ]
+    assert found.half_widths is not None
+    return f"{100 * found.comparison.mean:+.{decimals}f} ± {100 * found.half_widths.total:.{decimals}f}"

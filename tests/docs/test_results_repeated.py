@@ -6,10 +6,10 @@ import csv
 
 import pytest
 
-from harness.records.record import Record, read_checked_counts, read_records
-from harness.report.claim import Claim, claim_of
+from harness.records.record import Record, read_records
+from harness.report.claim import Claim
 from harness.report.statistics import holm
-from tests.docs.suite_pages import ROOT, Suite
+from tests.docs.suite_pages import ROOT, Suite, claims_of, difference
 
 REPEATED = Suite("repeated", "LaneATT's gain once more, beside attention alone", {}, 0)
 ROWS = {
@@ -25,28 +25,9 @@ def records() -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def claims(records: list[Record]) -> dict[tuple[str, str], Claim]:
-    """The three differences that the suite's file asks for, from the counts alone, seeds paired."""
-    counts = {
-        (record.identity.method, record.identity.seed): read_checked_counts(
-            REPEATED.folder / "records", record, record.evaluations[0]
-        )
-        for record in records
-    }
-    return {
-        (method, beside): claim_of(
-            [counts[beside, seed] for seed in range(10)], [counts[method, seed] for seed in range(10)]
-        )
-        for method, beside in ROWS
-    }
-
-
-def difference(claim: Claim, key: str, decimals: int) -> str:
-    (found,) = [
-        part for column, part in zip(claim.columns, claim.differences, strict=True) if column.key == key and part
-    ]
-    assert found.half_widths is not None
-    return f"{100 * found.comparison.mean:+.{decimals}f} ± {100 * found.half_widths.total:.{decimals}f}"
+def claims() -> dict[tuple[str, str], Claim]:
+    """The three differences that the suite's file asks for."""
+    return claims_of(REPEATED, "laneatt_micro", ROWS)
 
 
 def test_the_table_has_the_three_differences_and_their_p_over_the_three(claims: dict[tuple[str, str], Claim]) -> None:
