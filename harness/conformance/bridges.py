@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from detectors.meta import Form
@@ -32,8 +33,9 @@ class Measured:
         return all(passed == ran for passed, ran in self.checks.values())
 
 
-def read_measured(page: str) -> dict[tuple[str, Form], Measured]:
-    """The lines of a page that have `HEADERS`."""
+@cache
+def read_measured(page: str) -> Mapping[tuple[str, Form], Measured]:
+    """The lines of a page that have `HEADERS`, read once a process: in a listing every bridge asks for its own."""
     found: dict[tuple[str, Form], Measured] = {}
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]

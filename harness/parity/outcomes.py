@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from harness.parity.layers import Outcome
@@ -15,8 +16,12 @@ ORDER: tuple[Outcome, ...] = ("differs", "documented", "agrees", "unavailable")
 """Outcomes, from the one that counts most to the one that counts least."""
 
 
-def outcomes(page: str) -> dict[str, dict[str, Outcome]]:
-    """Variant -> form -> the outcome of its layers that counts most, of a page that `harness.parity.page.page` made."""
+@cache
+def outcomes(page: str) -> Mapping[str, Mapping[str, Outcome]]:
+    """Variant -> form -> the outcome of its layers that counts most, of a page that `harness.parity.page.page` made.
+
+    Read once a process: in a listing every detector asks for its own.
+    """
     found: dict[str, dict[str, Outcome]] = {}
     for line in page.partition("\n## ")[0].splitlines():
         detector, form, *cells = [cell.strip() for cell in line.strip("|").split("|")] + ["", ""]
