@@ -34,6 +34,20 @@ def asked_in_earnest() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache folder in which the tests that ask for `remembering` keep what they asked of torch."""
+    return tmp_path_factory.mktemp("answers")
+
+
+@pytest.fixture
+def remembering(answers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test asked of torch the next ones remember, as one user's commands do: for tests that patch no detector."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(answers))
+    monkeypatch.setenv("SAMIRO_BENCH_REMEMBER", "1")
+    monkeypatch.setattr("harness.files.remembered._LIGHT", True)
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of official results and real material, which lies beside the checkout and is never part of it."""
     named = os.environ.get("SAMIRO_BENCH_SHARED")

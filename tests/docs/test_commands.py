@@ -19,6 +19,9 @@ from tests.docs import commands
 from tests.docs.commands import ROOT
 from tests.docs.how import HOW, PAGES, WHOLE_PAGES, ByTests
 
+# The suites whose conditions are looked up stay as they are: each asks torch of its detectors once.
+pytestmark = pytest.mark.usefixtures("remembering")
+
 
 def documented() -> dict[str, list[str]]:
     """Command -> the pages that it is on, but for those that a test runs as a whole."""

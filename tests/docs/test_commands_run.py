@@ -124,25 +124,16 @@ MADE: dict[str, Callable[[], None]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def cache_of_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all commands: what one asked of torch the next remembers."""
-    return tmp_path_factory.mktemp("cache")
-
-
 def runs() -> Iterator[Any]:
     for command, how in HOW.items():
         if isinstance(how, Here | Dry):
             yield pytest.param(command, how, marks=pytest.mark.slow if how.slow else ())
 
 
+@pytest.mark.usefixtures("remembering")
 @pytest.mark.parametrize(("command", "how"), list(runs()))
-def test_a_command_runs(
-    command: str, how: Here | Dry, tmp_path: Path, cache_of_all: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_runs(command: str, how: Here | Dry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_of_all))
-    monkeypatch.setenv("SAMIRO_BENCH_REMEMBER", "1")
     for name in [name for name in os.environ if name.startswith("SAMIRO_BENCH_DATA_")]:
         monkeypatch.delenv(name)
     for need in how.needs:

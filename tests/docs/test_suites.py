@@ -27,6 +27,8 @@ from harness.suite.schema import (
 )
 from tests.docs.pages import blocks
 
+pytestmark = pytest.mark.usefixtures("remembering")
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/suites.md").read_text()
 EXAMPLE, ROWS, TIERS = blocks(PAGE, "yaml")

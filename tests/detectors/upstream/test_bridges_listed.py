@@ -49,8 +49,9 @@ def test_a_bridge_offers_the_names_that_are_registered_with_facts_of_its_reposit
     assert meta.licence == (repository.licence or NO_LICENCE)
 
 
-def test_listing_tells_third_party_code_without_a_checkout(monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+@pytest.mark.usefixtures("remembering")
+def test_listing_tells_third_party_code_without_a_checkout(monkeypatch, answers, capsys):
+    assert not list(answers.rglob("CLRNet"))
     monkeypatch.delenv(checkouts.VARIABLE, raising=False)
     assert main(["detectors", "list", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["upstream"]}
@@ -66,6 +67,7 @@ def test_listing_tells_third_party_code_without_a_checkout(monkeypatch, tmp_path
         assert "your own checkout only" in rows[name]["licence"]
 
 
+@pytest.mark.usefixtures("remembering")
 def test_listing_says_that_the_variable_names_no_folder(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv(checkouts.VARIABLE, str(tmp_path / "absent"))
     assert main(["detectors", "list", "--json"]) == 0

@@ -17,6 +17,8 @@ from harness.matrix.plan import make_plan
 from harness.programs.cell import program_cells
 from harness.suite import Choice, Suite, cells_of, load_suite, not_yet, refuse_not_yet, suite_names, tier_of
 
+pytestmark = pytest.mark.usefixtures("remembering")
+
 SPLITS = {"train": {"frames": 4}, "test": {"frames": 4}}
 
 ASKS_FOR_MUCH: dict[str, Any] = {
