@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from harness.engines.worker_process import thread_environment
 from harness.files import remembered
 
 # How long one example takes says nothing on a machine that others use too. Continuous integration judges a change, so it draws the same
@@ -17,6 +18,12 @@ from harness.files import remembered
 settings.register_profile("samiro-bench", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("samiro-bench")
 
+
+# Where tests run in as many processes as there are cores, a second thread of one waits for a core of another, and burns up to seven
+# times the processor time while it does. Set before anything imports torch; what these tests start inherits it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name, value in thread_environment(1).items():
+        os.environ.setdefault(name, value)
 
 # A script's shell has what it runs in the background ignore Ctrl-C, and so would each process that a test starts in order to stop it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -44,7 +51,7 @@ def remembering(answers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test asked of torch the next ones remember, as one user's commands do: for tests that patch no detector."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(answers))
     monkeypatch.setenv("SAMIRO_BENCH_REMEMBER", "1")
-    monkeypatch.setattr("harness.files.remembered._LIGHT", True)
+    monkeypatch.setattr(remembered, "_LIGHT", True)
 
 
 @pytest.fixture(scope="session")
