@@ -23,8 +23,9 @@ PAGE = (ROOT / "docs/add-a-detector.md").read_text()
 
 
 def run_pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Pytest in a folder outside this repository, with the plugin as an installed samiro-bench would have it."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "", "OMP_NUM_THREADS": "1"}
+    """Pytest in a folder outside this repository, with the plugin as an installed samiro-bench would have it, and no other."""
+    alone = {"PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **alone}
     command = [
         sys.executable,
         "-m",
@@ -93,23 +94,39 @@ def test_a_broken_adapter_fails_the_check_that_it_breaks(package: Path) -> None:
     assert "loss term 'place' is nan" in run.stdout
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("my_lanes.py:MyLanes", "my_lanes.py:MyLane", "did you mean 'MyLanes'"),
-        ("quick=True", "form='moon'", "no configuration for form 'moon'"),
-        ("quick=True", "quik=True", "quik"),
-        ('@pytest.mark.lane_detector("my_lanes.py:MyLanes", quick=True)\n', "", "needs @pytest.mark.lane_detector"),
-    ],
-)
-def test_a_mistake_in_the_marker_is_told_at_collection(package: Path, old: str, new: str, said: str) -> None:
-    test = package / "test_my_lanes.py"
-    assert old in test.read_text()
-    test.write_text(test.read_text().replace(old, new))
+MISTAKES = {
+    "name": ("my_lanes.py:MyLanes", "my_lanes.py:MyLane", "did you mean 'MyLanes'"),
+    "form": ("quick=True", "form='moon'", "no configuration for form 'moon'"),
+    "word": (
+        "quick=True",
+        "quik=True",
+        "@pytest.mark.lane_detector: Demands.__init__() got an unexpected keyword argument 'quik'",
+    ),
+    "none": (
+        '@pytest.mark.lane_detector("my_lanes.py:MyLanes", quick=True)\n',
+        "",
+        "needs @pytest.mark.lane_detector",
+    ),
+}
+"""Mistakes in the marker: what stands in its place, and what pytest says."""
+
+
+def test_a_mistake_in_the_marker_is_told_at_collection(package: Path) -> None:
+    right = package / "test_my_lanes.py"
+    text = right.read_text()
+    right.unlink()
+    for name, (old, new, _) in MISTAKES.items():
+        assert old in text
+        (package / f"test_{name}.py").write_text(text.replace(old, new))
     run = run_pytest(package)
     assert run.returncode == 2
-    assert said in run.stdout
     assert "Traceback" not in run.stdout
+    told = re.split(
+        r"^_+ ERROR collecting (test_\w+\.py) _+$", run.stdout.partition("short test summary")[0], flags=re.M
+    )
+    of_file = dict(zip(told[1::2], told[2::2], strict=True))
+    assert of_file.keys() == {f"test_{name}.py" for name in MISTAKES}
+    assert [name for name, (_, _, said) in MISTAKES.items() if said not in of_file[f"test_{name}.py"]] == []
 
 
 def test_the_plugin_is_registered_and_imports_nothing_heavy() -> None:

@@ -88,28 +88,37 @@ def write_suite(folder: Path, suite: str) -> None:
     write_scaffold("other_lanes", folder / "suites")[0].rename(folder / "suites/mine.py")
 
 
-def test_an_installed_detector_and_a_file_are_planned_by_name(installed: Path, tmp_path: Path) -> None:
-    write_suite(tmp_path, SUITE)
-    run = bench(tmp_path, installed, "plan", "suites/outside.yaml", "--json")
+@pytest.fixture(scope="module")
+def planned(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """A plan, as JSON, of the installed detector and of a file that prints when it is imported and when it is built."""
+    folder = tmp_path_factory.mktemp("planned")
+    write_suite(folder, SUITE)
+    mine = folder / "suites/mine.py"
+    begin = "super().__init__(meta, form)\n"
+    mine.write_text(mine.read_text().replace(begin, f"{begin}        print('built')\n") + "\nprint('imported')\n")
+    run = bench(folder, installed, "plan", "suites/outside.yaml", "--json")
     assert run.returncode == 0, run.stderr
-    cells = [cell["name"] for cell in json.loads(run.stdout)["cells"]]
+    return run
+
+
+def test_an_installed_detector_and_a_file_are_planned_by_name(planned: subprocess.CompletedProcess[str]) -> None:
+    cells = [cell["name"] for cell in json.loads(planned.stdout)["cells"]]
     assert [cell.rpartition("-")[0] for cell in cells] == [
         "roads-my_lanes-baseline-s0",
         "roads-other_lanes-baseline-s0",
     ]
+
+
+def test_a_detector_whose_package_is_not_installed_is_unknown(tmp_path: Path) -> None:
+    write_suite(tmp_path, SUITE)
     run = bench(tmp_path, tmp_path, "plan", "suites/outside.yaml")
     assert run.returncode == 2
     assert "detectors.my_lanes': unknown detector 'my_lanes'" in run.stderr
 
 
-def test_what_an_adapter_prints_stands_beside_the_json(installed: Path, tmp_path: Path) -> None:
-    write_suite(tmp_path, SUITE)
-    mine = tmp_path / "suites/mine.py"
-    begin = "super().__init__(meta, form)\n"
-    mine.write_text(mine.read_text().replace(begin, f"{begin}        print('built')\n") + "\nprint('imported')\n")
-    run = bench(tmp_path, installed, "plan", "suites/outside.yaml", "--json")
-    assert len(json.loads(run.stdout)["cells"]) == 2
-    assert {"imported", "built"} <= set(run.stderr.splitlines())
+def test_what_an_adapter_prints_stands_beside_the_json(planned: subprocess.CompletedProcess[str]) -> None:
+    assert len(json.loads(planned.stdout)["cells"]) == 2
+    assert {"imported", "built"} <= set(planned.stderr.splitlines())
 
 
 @pytest.mark.slow
