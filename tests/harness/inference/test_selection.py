@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import yaml
 
 from detectors.base import Detector, Tap
 from detectors.meta import Configuration, DetectorMeta, InputSize, Recipe
-from harness.cell import predict, timing, train
+from harness.cell import artefacts, predict, timing, train
 from harness.cell.keys import made_from
 from harness.cell.phases import phase_state
 from harness.datasets.base import open_dataset
@@ -33,6 +35,7 @@ from harness.report.arms import why_not_ranked
 from harness.scoring.headline import headline, score_of
 from harness.suite import Suite, load_suite
 from harness.suite.evaluations import splits_read
+from harness.throughput.protocol import PROTOCOLS
 from harness.training.checkpoint import load_training_state
 
 SPLIT = {"frames": 8, "frames_per_clip": 2}
@@ -65,6 +68,18 @@ def run(suite: Suite, results: Path) -> Path:
     train = plan.cells[0].phases.train
     assert phase_state(train).state == "done"
     return train.folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Frames are rendered in this process, for others start for longer than they render, and times measured once each."""
+    short = PROTOCOLS["lane-latency/1-short"]
+    counts = {name: 1 for name in vars(short) if name.endswith("iterations")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artefacts, "available_cores", lambda: 1)
+        patch.setitem(PROTOCOLS, "lane-latency/1-short", type(short)(**{**vars(short), **counts}))
+        patch.setattr("harness.throughput.measurement.reference_milliseconds", lambda *_, **__: 1.0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +140,11 @@ def test_the_checkpoint_is_of_the_best_step(runs: dict[str, Path]) -> None:
 
 
 def test_a_finished_training_keeps_nothing_to_continue_from_and_one_killed_at_its_very_end_is_not_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The frames are those of the other runs.
+    shutil.copytree(runs["last"].parents[3] / "artefacts", tmp_path / "results/artefacts", copy_function=os.link)
+
     def killed(folder: Path) -> None:
         raise KeyboardInterrupt
 
