@@ -5,6 +5,7 @@ import weakref
 
 import cv2
 import numpy as np
+import pytest
 import torch
 
 from harness.datasets.videos import Video, written_video
@@ -12,6 +13,15 @@ from harness.errors import InputError
 from harness.lanes import Part, plain_geometry
 from harness.prediction.frames import Viewer, lanes_of
 from harness.prediction.sources import find_sources
+
+
+@pytest.fixture(autouse=True)
+def nothing_older():
+    """What lives before a test is no matter of its collections, which would look through all of it each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 class Blank:
