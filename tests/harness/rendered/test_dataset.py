@@ -20,7 +20,7 @@ from harness.datasets.culane import CULane
 from harness.datasets.rendering import SCENARIOS_FILE
 from harness.errors import InputError
 from harness.rendered.dataset import label_dataset, render_dataset
-from harness.rendered.spec import RENDERER_VERSION, SCENARIOS, Form, RenderSpec, SplitSpec, dataset_key
+from harness.rendered.spec import RENDERER_VERSION, SCENARIOS, RenderSpec, SplitSpec, dataset_key
 
 SPEC = RenderSpec(
     width=205,
@@ -143,20 +143,28 @@ def test_a_kill_leaves_no_half_dataset_and_the_next_run_sweeps_up(tmp_path: Path
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
+@pytest.fixture(scope="module")
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[RenderSpec, Path]:
+    """A dataset of three splits in a form, with its pixels."""
+    spec = RenderSpec(
+        form=request.param, seed=5, splits={name: SplitSpec(frames=4) for name in ("train", "val", "test")}
+    )
+    folder = tmp_path_factory.mktemp(request.param) / "whole"
+    render_dataset(spec, folder, workers=1)
+    return spec, folder
+
+
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-@pytest.mark.parametrize("form", ["culane", "tusimple", "llamas"])
+@pytest.mark.parametrize("whole", ["culane", "tusimple", "llamas"], indirect=True)
 def test_what_scoring_a_split_reads_is_made_without_pixels_and_without_the_labels_of_others(
-    form: Form, split: str, tmp_path: Path
+    whole: tuple[RenderSpec, Path], split: str, tmp_path: Path
 ) -> None:
-    splits = {name: SplitSpec(frames=4) for name in ("train", "val", "test")}
-    spec = RenderSpec(form=form, seed=5, splits=splits)
-    whole, labels = tmp_path / "whole", tmp_path / "labels"
-    render_dataset(spec, whole, workers=1)
-    label_dataset(spec, labels, split)
-    made = contents(labels)
-    assert made.items() <= contents(whole).items()
-    dataset = open_dataset(form, whole)
-    read = {name: set(dataset.scored_files(name)) for name in splits if (form, name) != ("llamas", "test")}
+    spec, root = whole
+    label_dataset(spec, tmp_path / "labels", split)
+    made = contents(tmp_path / "labels")
+    assert made.items() <= contents(root).items()
+    dataset = open_dataset(spec.form, root)
+    read = {name: set(dataset.scored_files(name)) for name in spec.splits if (spec.form, name) != ("llamas", "test")}
     assert read.pop(split, set()) <= made.keys()
     for others in read.values():
         assert made.keys() & others <= {SCENARIOS_FILE}
