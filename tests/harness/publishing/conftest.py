@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from harness.datasets.base import Dataset
+from harness.lanes import Lane
 from harness.publishing.demands import demands_of
 from harness.publishing.expected import ExpectedSuite
-from harness.records.record import Record, read_record
+from harness.publishing.rescoring import metric_of, scored_again
+from harness.records.counts import Counts
+from harness.records.record import Evaluation, Record, read_record
 from harness.rendered.dataset import label_dataset
 from harness.rendered.spec import RenderSpec, dataset_key
 from tests.harness.publishing.forging import MINI, RECORD, hashed_again, submission
@@ -32,12 +38,30 @@ def label_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[RenderSpec
     return label
 
 
-# Not for every module of this folder: those that ask for it take labels for granted, others are about how they are made.
+@pytest.fixture(scope="session")
+def score_once() -> Callable[..., Counts]:
+    """`scored_again`, which scores equal predictions on equal labels once."""
+    made: dict[str, Counts] = {}
+
+    def score(dataset: Dataset, evaluation: Evaluation, ids: list[str], lanes: list[list[Lane]], place: Path) -> Counts:
+        asked = metric_of(dataset), evaluation.metric, evaluation.split, dataset.content_key(), ids, lanes
+        key = hashlib.sha256(pickle.dumps(asked)).hexdigest()
+        if key not in made:
+            made[key] = scored_again(dataset, evaluation, ids, lanes, place)
+        return made[key]
+
+    return score
+
+
+# Not for every module of this folder: those that ask for it take labels and scores for granted, others are about how they are made.
 @pytest.fixture(scope="module")
-def labelled_once(label_once: Callable[[RenderSpec, Path, str], None]) -> Iterator[None]:
-    """The mini suite's labels are made once for all tests of the modules that use this."""
+def labelled_once(
+    label_once: Callable[[RenderSpec, Path, str], None], score_once: Callable[..., Counts]
+) -> Iterator[None]:
+    """The mini suite's labels are made, and equal predictions scored, once for all tests of the modules that use this."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.publishing.labels.label_dataset", label_once)
+        patch.setattr("harness.publishing.verify.scored_again", score_once)
         yield
 
 
