@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from harness.cell.artefacts import build_rendering
+from harness.cell import artefacts
 from harness.suite import load_suite
 from tests.harness.programs.seer import SEER, SUITE, describe
 
@@ -21,7 +21,11 @@ def rendered(tmp_path_factory):
     describe(folder)
     spec = load_suite(str(folder / "suite.yaml")).datasets["roads"].rendered
     assert spec is not None
-    build_rendering(folder / "results", spec, "render", lambda event: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            artefacts, "available_cores", lambda: 1
+        )  # in this process: others start for longer than they render
+        artefacts.build_rendering(folder / "results", spec, "render", lambda event: None)
     return folder / "results"
 
 
