@@ -171,6 +171,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setitem(choice.ENGINES, "local", lambda suite, folder: engine)
     monkeypatch.setattr(artefacts, "available_cores", lambda: 1)
     monkeypatch.setattr(step_cost, "BLOCKS", 1)
+    monkeypatch.setattr("harness.throughput.measurement.reference_milliseconds", lambda *_, **__: 1.0)
     short = PROTOCOLS["lane-latency/1-short"]
     counts = {name: 1 for name in vars(short) if name.endswith("iterations")}
     monkeypatch.setitem(PROTOCOLS, "lane-latency/1-short", type(short)(**{**vars(short), **counts}))
