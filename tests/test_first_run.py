@@ -122,17 +122,18 @@ def test_python_that_is_too_old_is_told_by_its_version(checkout: Path, tools: Pa
     assert not (checkout / ".venv").exists()
 
 
-@pytest.mark.parametrize("module", ["venv", "ensurepip"])
-def test_python_without_venv_says_which_package_to_install(checkout: Path, tools: Path, module: str) -> None:
+def test_python_without_venv_says_which_package_to_install(checkout: Path, tools: Path) -> None:
     # Debian's python3 without python3-venv has venv but no ensurepip, and leaves a .venv without pip behind.
     missing = {
         "venv": 'if [ "$1" = -m ]; then exec $REAL -m venv_of_another_package; fi',
         "ensurepip": """if [ "$1" = -m ]; then $REAL -m venv --without-pip .venv; exec .venv/bin/python -c '
 import sys; sys.modules["ensurepip"] = None; import ensurepip' 2>&1; fi""",
     }
-    python3(tools, missing[module] + '\nexec $REAL "$@"')
-    told = run([MAKE, "setup"], checkout, str(tools))
-    assert "apt install python3-venv" in told.stderr.splitlines()[-2]
+    for module, left in (("venv", False), ("ensurepip", True)):
+        python3(tools, missing[module] + '\nexec $REAL "$@"')
+        told = run([MAKE, "setup"], checkout, str(tools))
+        assert "apt install python3-venv" in told.stderr.splitlines()[-2], module
+        assert (checkout / ".venv").exists() is left
     # Where the package came meanwhile, what was left behind is no hindrance.
     python3(tools, 'exec $REAL "$@"')
     assert "installing the packages" in run([MAKE, "setup", "INSTALL=false"], checkout, str(tools)).stdout
