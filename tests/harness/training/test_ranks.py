@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from harness.training.checkpoint import load_training_state
-from harness.training.ranks import Ranks
+from harness.training.determinism import deterministic
+from harness.training.ranks import ALONE, Ranks
 from tests.harness.training.trainings import log_lines
 
 STEPS = 6
@@ -47,10 +48,16 @@ def images(tmp_path: Path) -> Path:
 
 def test_two_processes_train_as_one_does_on_the_same_batches(toy, images, tmp_path):
     """Micro-batches of 2 in either; the toy's loss and layers look at each sample by itself."""
-    for processes in (1, 2):
-        done = run(toy, images, tmp_path / str(processes), processes)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.split() == [str(step) for step in range(1, STEPS + 1)]
+    steps = list(range(1, STEPS + 1))
+    toy.Roads(images)
+    (tmp_path / "1").mkdir()
+    told: list[int] = []
+    with deterministic(threads=1):  # here, for a process more takes longer to start than to train
+        toy.share(images, tmp_path / "1", STEPS, 0.0, {}, ALONE, lambda event: told.append(event.step))
+    assert told == steps
+    done = run(toy, images, tmp_path / "2", 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == list(map(str, steps))
     one, two = end_of(tmp_path / "1"), end_of(tmp_path / "2")
     for name, value in one.items():
         assert torch.allclose(value, two[name], rtol=0, atol=1e-6), name
