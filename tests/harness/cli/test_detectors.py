@@ -55,6 +55,7 @@ def test_list_goes_on_when_a_detector_cannot_be_had(
 
     broken = EntryPoint("broken_lanes", "nothing_of_the_kind:Lanes", registry.ENTRY_POINTS)
     monkeypatch.setattr(registry, "installed", lambda: {"broken_lanes": (broken,)})
+    monkeypatch.setattr(registry, "TABLE", {"ufldv2_micro": registry.TABLE["ufldv2_micro"]})
     assert main(["detectors", "list"]) == 0
     out = capsys.readouterr().out
     assert "ufldv2_micro" in out
