@@ -55,6 +55,20 @@ def test_the_table_has_the_four_differences_and_their_p_over_the_four(claims: di
         assert PARTS.is_bold(start) == (adjusted < 0.05)
 
 
+def test_the_publications_table_of_methods_has_what_mutual_information_adds(claims: dict[Question, Claim]) -> None:
+    with (PARTS.folder / "leaderboard.csv").open() as stream:
+        told = {
+            (line["detector"], line["method"], line["against"]): (
+                f"{float(line['f1_50']):+.2f} ± {float(line['f1_50_high']) - float(line['f1_50']):.2f}"
+            )
+            for line in csv.DictReader(stream)
+            if line["kind"] == "method_difference"
+        }
+    assert told == {
+        question: difference(claim, "f1_50", 2) for question, claim in claims.items() if question[1] == "samiro"
+    }
+
+
 def test_each_seed_loses_by_mutual_information_and_attention_alone_is_bounded_as_told(
     claims: dict[Question, Claim],
 ) -> None:
