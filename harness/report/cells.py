@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.report.columns import Column
 from harness.report.cost_cells import marked_timing_cells
 from harness.report.leaderboard import Leaderboard, Section, Timings, Unscored
-from harness.report.rows import Difference, Gain, Row, Score
+from harness.report.rows import Difference, Gain, Row, RowDifference, Score
 from harness.report.statistics import NOT_SEPARATED
 from harness.report.table import Table
 from harness.report.text import number, p_text, points
@@ -156,25 +156,24 @@ def contrast_table(section: Section) -> Table:
 
 def method_table(section: Section) -> Table:
     """SAMIRO held against the other methods on each detector; empty where no detector has two methods."""
-    header = ("Detector", "Method", "minus", *(column.title for column in section.columns), "Seeds", "Seed SD")
-    rows = []
-    for found in section.method_differences:
-        names = (found.row.arm.detector, method_text(found.row), method_text(found.other))
-        figures = difference_texts(section.columns, found.differences)
-        rows.append((*names, *figures, str(len(found.seeds)), points(found.seed_sd)))
-    return Table("Methods held against each other", header, tuple(rows), 3)
+    return row_difference_table("Methods held against each other", "Method", section, section.method_differences)
 
 
 def variant_table(section: Section) -> Table:
     """The highest variant of each method on each detector, held against the others; empty where no method has several."""
-    header = ("Detector", "Highest", "minus", *(column.title for column in section.columns), "Seeds", "Seed SD")
+    leads = [lead for tries in section.tries for lead in tries.leads]
+    return row_difference_table("Variants held against each other", "Highest", section, leads)
+
+
+def row_difference_table(title: str, of: str, section: Section, found: Sequence[RowDifference]) -> Table:
+    """Rows minus other rows of the same detector. of: the title of the column of the first."""
+    header = ("Detector", of, "minus", *(column.title for column in section.columns), "Seeds", "Seed SD")
     rows = []
-    for tries in section.tries:
-        for lead in tries.leads:
-            names = (lead.highest.arm.detector, method_text(lead.highest), method_text(lead.other))
-            figures = difference_texts(section.columns, lead.differences)
-            rows.append((*names, *figures, str(len(tries.seeds)), points(lead.seed_sd)))
-    return Table("Variants held against each other", header, tuple(rows), 3)
+    for one in found:
+        names = (one.row.arm.detector, method_text(one.row), method_text(one.other))
+        figures = difference_texts(section.columns, one.differences)
+        rows.append((*names, *figures, str(len(one.seeds)), points(one.seed_sd)))
+    return Table(title, header, tuple(rows), 3)
 
 
 def bounds(mean: float, half_width: float | None) -> str:

@@ -27,10 +27,10 @@ from harness.report.costs import (
     timings_of,
     training_costs_of,
 )
-from harness.report.method_differences import MethodDifference, method_differences_of
+from harness.report.method_differences import method_differences_of
 from harness.report.published import Published
 from harness.report.robustness import UNJUDGED, Robustness, robustness_of
-from harness.report.rows import Gain, Grouped, Row, gains_of, groups_of, rival_baselines, rows_of
+from harness.report.rows import Gain, Grouped, Row, RowDifference, gains_of, groups_of, rival_baselines, rows_of
 from harness.report.scored import ScoredRecord, SectionKey, scored_records
 from harness.report.statistics import effective_clips
 from harness.report.summary import MethodSummary, method_summaries
@@ -67,7 +67,7 @@ class Section(Grouped):
     timing: TimingKey | None
     reproductions: tuple[Reproduction, ...]
     contrasts: tuple[Contrast, ...]
-    method_differences: tuple[MethodDifference, ...]
+    method_differences: tuple[RowDifference, ...]
     tries: tuple[Tries, ...]
 
     @property

@@ -8,36 +8,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 from harness.report.arms import Arm
 from harness.report.families import Family, family_of
-from harness.report.rows import ArmEstimates, Difference, Row, ScoredArms, differences_of, of_seeds, sd_of_headline
+from harness.report.rows import ArmEstimates, Row, RowDifference, ScoredArms, differences_of, of_seeds
 from harness.report.variants import paired_seeds
 
 IN_QUESTION = Family("samiro")
 """The method that a table holds against the others where it has it."""
 
 
-@dataclass(frozen=True, eq=False)
-class MethodDifference:
-    """A row's scores minus those of another method's row on the same detector, one a column, over the seeds that make pairs."""
-
-    row: Row
-    other: Row
-    seeds: tuple[int, ...]
-    differences: tuple[Difference | None, ...]
-
-    @property
-    def seed_sd(self) -> float | None:
-        """Standard deviation of the headline difference over pairs of seeds."""
-        return sd_of_headline(self.differences)
-
-
 def method_differences_of(
     rows: Mapping[Arm, Row], scored: ScoredArms, estimates: ArmEstimates
-) -> tuple[MethodDifference, ...]:
+) -> tuple[RowDifference, ...]:
     """SAMIRO's rows minus those of every other method on the same detector, or each two methods where there is no SAMIRO, as
     `harness.report.families` tells methods apart. A baseline is none: gains are about it. Nor are two variants of one method
     (`harness.report.variants`).
@@ -61,8 +45,8 @@ def rivals(rows: Sequence[Row]) -> Iterable[tuple[Row, Row]]:
     return [(row, other) for row, other in pairs if families[row] != families[other] and (row in ours or not ours)]
 
 
-def method_difference(row: Row, other: Row, scored: ScoredArms, estimates: ArmEstimates) -> MethodDifference:
+def method_difference(row: Row, other: Row, scored: ScoredArms, estimates: ArmEstimates) -> RowDifference:
     """The difference of two rows in every column."""
     seeds = paired_seeds([scored[row.arm], scored[other.arm]])
     ours, theirs = (of_seeds(estimates[one.arm], list(scored[one.arm]), seeds) for one in (row, other))
-    return MethodDifference(row, other, seeds, differences_of(ours, theirs))
+    return RowDifference(row, other, seeds, differences_of(ours, theirs))

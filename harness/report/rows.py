@@ -108,6 +108,21 @@ class Gain:
 
 
 @dataclass(frozen=True, eq=False)
+class RowDifference:
+    """A row's scores minus those of another row of the same detector, one difference a column, over the seeds that make pairs."""
+
+    row: Row
+    other: Row
+    seeds: tuple[int, ...]
+    differences: tuple[Difference | None, ...]
+
+    @property
+    def seed_sd(self) -> float | None:
+        """Standard deviation of the headline difference over pairs of seeds."""
+        return sd_of_headline(self.differences)
+
+
+@dataclass(frozen=True, eq=False)
 class Grouped:
     """What a table shows: rows and gains, those of the arms that may be compared in a group, the baseline first."""
 

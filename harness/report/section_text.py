@@ -9,7 +9,7 @@ from typing import Any
 from harness.records.record import Identity
 from harness.report.arms import Arm, unlike_machines, what_differs, why_no_baseline
 from harness.report.leaderboard import Leaderboard, Section, Timings
-from harness.report.rows import Gain, Row, baselines_of
+from harness.report.rows import Gain, Row, RowDifference, baselines_of
 from harness.report.scored import SectionKey
 from harness.report.statistics import clips_text
 from harness.report.text import counted, p_text
@@ -156,7 +156,7 @@ def tries_notes(section: Section) -> list[str]:
         for tries in same:
             notes += of_fewer_seeds(tries.rows, tries.seeds) if len(tries.rows) > 1 else []
             for lead in tries.leads:
-                notes += of_unlike_machines(lead.highest, lead.other, tries.seeds)
+                notes += of_unlike_machines(lead)
     return notes
 
 
@@ -165,7 +165,7 @@ def method_difference_notes(section: Section) -> list[str]:
     notes = []
     for found in section.method_differences:
         notes += of_fewer_seeds((found.row, found.other), found.seeds)
-        notes += of_unlike_machines(found.row, found.other, found.seeds)
+        notes += of_unlike_machines(found)
     return notes
 
 
@@ -181,9 +181,10 @@ def of_fewer_seeds(rows: Sequence[Row], seeds: Sequence[int]) -> list[str]:
     ]
 
 
-def of_unlike_machines(row: Row, other: Row, seeds: Sequence[int]) -> list[str]:
+def of_unlike_machines(found: RowDifference) -> list[str]:
     """That unlike machines trained two rows that are held against each other, where that is so."""
-    unlike = unlike_pairs(row.arm, other.arm, seeds, other.arm.full_method)
+    row, other = found.row, found.other
+    unlike = unlike_pairs(row.arm, other.arm, found.seeds, other.arm.full_method)
     if unlike is None:
         return []
     return [

@@ -12,7 +12,7 @@ from harness.report.columns import ALWAYS, Column
 from harness.report.contrasts import Contrast
 from harness.report.costs import InferenceCostOfArm, Timing, TrainingCostOfArm, common_timing
 from harness.report.leaderboard import Leaderboard, Section
-from harness.report.rows import Difference, Gain, Row
+from harness.report.rows import Difference, Gain, Row, RowDifference
 from harness.report.text import csv_text, number, one_line, points
 
 PLACE = (
@@ -69,18 +69,10 @@ def to_csv(board: Leaderboard) -> str:
         for contrast in section.contrasts:
             writer.writerow(place | contrast_cells(section, contrast))
         for found in section.method_differences:
-            writer.writerow(
-                place
-                | row_difference_cells(found.row, found.other, "method_difference", found.seeds)
-                | difference_parts(section, found.differences)
-            )
+            writer.writerow(place | row_difference_cells(section, "method_difference", found))
         for tries in section.tries:
             for lead in tries.leads:
-                writer.writerow(
-                    place
-                    | row_difference_cells(lead.highest, lead.other, "variant_difference", tries.seeds)
-                    | difference_parts(section, lead.differences)
-                )
+                writer.writerow(place | row_difference_cells(section, "variant_difference", lead))
         for reproduction in section.reproductions:
             for row in reproduction.published:
                 for cells in published_cells(section, reproduction.row, row):
@@ -250,12 +242,14 @@ def contrast_cells(section: Section, contrast: Contrast) -> dict[str, str]:
     return about | difference_parts(section, contrast.differences) | {"against": csv_text(contrast.other.arm.detector)}
 
 
-def row_difference_cells(row: Row, other: Row, kind: str, seeds: Iterable[int]) -> dict[str, str]:
-    """What a line of one row minus another of the same detector, `against`, is of: methods, or variants of one."""
+def row_difference_cells(section: Section, kind: str, found: RowDifference) -> dict[str, str]:
+    """A line of one row minus another of the same detector, `against`: two methods, or two variants of one."""
+    row, other = found.row, found.other
     reasons = dict.fromkeys((*row.unranked, *other.unranked))
     return (
-        arm_cells(kind, row.arm, seeds)
+        arm_cells(kind, row.arm, found.seeds)
         | of_records((row.arm, other.arm))
+        | difference_parts(section, found.differences)
         | {"against": csv_text(other.arm.full_method), "not_ranked": csv_text("; ".join(reasons))}
     )
 

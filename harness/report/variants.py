@@ -10,25 +10,11 @@ import numpy as np
 
 from harness.report.arms import Arm, why_not_paired
 from harness.report.families import Family, family_of
-from harness.report.rows import ArmEstimates, Difference, Row, ScoredArms, differences_of, of_seeds, sd_of_headline
+from harness.report.rows import ArmEstimates, Row, RowDifference, ScoredArms, differences_of, of_seeds
 from harness.report.scored import Scored
 
 DIGITS = 12
 """Of mean scores (fractions) that are told apart: what lies beyond comes of the order in which seeds are added."""
-
-
-@dataclass(frozen=True, eq=False)
-class Lead:
-    """The highest variant minus another, one difference a column."""
-
-    highest: Row
-    other: Row
-    differences: tuple[Difference | None, ...]
-
-    @property
-    def seed_sd(self) -> float | None:
-        """Standard deviation of the headline difference over the seeds."""
-        return sd_of_headline(self.differences)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +29,7 @@ class Tries:
     family: Family
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
-    leads: tuple[Lead, ...]
+    leads: tuple[RowDifference, ...]
 
 
 def tries_of(rows: Mapping[Arm, Row], scored: ScoredArms, estimates: ArmEstimates) -> tuple[Tries, ...]:
@@ -64,7 +50,7 @@ def tries(family: Family, rows: Sequence[Row], scored: ScoredArms, estimates: Ar
         return Tries(family, tuple(rows), seeds, ())
     mean = {row: round(float(np.mean(headline.values)), DIGITS) for row, headline in headlines.items()}
     highest, *others = sorted(rows, key=lambda row: (bool(row.unranked), -mean[row]))
-    leads = (Lead(highest, row, differences_of(taken[highest], taken[row])) for row in others)
+    leads = (RowDifference(highest, row, seeds, differences_of(taken[highest], taken[row])) for row in others)
     return Tries(family, tuple(rows), seeds, tuple(leads))
 
 
