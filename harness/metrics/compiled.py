@@ -6,8 +6,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+ZERO = cast(int, np.int64(0))
+"""Where a count begins that goes on to another compiled function: for a written 0, numba would compile that once more."""
 
 
 def compiled(function: Function) -> Function:

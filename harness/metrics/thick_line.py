@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from harness.metrics.compiled import compiled
+from harness.metrics.compiled import ZERO, compiled
 
 Canvas = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
@@ -419,16 +419,17 @@ def painted_runs(
     """
     steps, run_ends, points = np.empty(4096, np.uint16), np.empty(len(ends), np.int64), np.empty(len(ends), np.int64)
     above, most = len(half_widths) // 2 + STAMP_REACH, most_steps(canvas, width)
-    used = start = 0
+    used = start = ZERO
     for lane in range(len(ends)):
         polyline = pixels[start : ends[lane]]
         points[lane], start = len(polyline), ends[lane]
         top, bottom = paint_polyline(canvas, bounds, width, thickness, half_widths, stamps, spans, polyline)
-        y = at = 0
+        y = at = ZERO
         while y < canvas.shape[0]:
             if used + most > len(steps):
                 grown = np.empty(2 * len(steps) + most, np.uint16)
-                grown[:used] = steps[:used]
+                for step in range(used):  # a slice's assignment takes longer to compile than all else here
+                    grown[step] = steps[step]
                 steps = grown
             used, y, at = take_runs(canvas, bounds, width, spans, above, steps, used, y, at)
         for row in range(top, bottom):

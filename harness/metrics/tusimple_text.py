@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import InputError
-from harness.metrics.compiled import compiled
+from harness.metrics.compiled import ZERO, compiled
 from harness.metrics.oddities import Oddity
 from harness.metrics.tusimple_oddities import KeyedObject, odd_parts
 
@@ -146,7 +146,7 @@ def scan(text: Bytes, keys: Bytes, powers: Floats) -> tuple[Integers, Floats]:
     for i in range(len(text)):
         lines += int(text[i] == 10)
     table, values = np.full((lines, 11), -1), np.empty(len(text) // 2 + 1)
-    begin = used = 0
+    begin = used = ZERO
     for line in range(lines):
         stop = begin
         while stop < len(text) and text[stop] != 10:
