@@ -24,6 +24,9 @@ THIS = Path(__file__).resolve()
 ROOT = THIS.parents[2]
 """The folder that holds the packages `harness` and `detectors`."""
 
+PARSER = THIS.read_text(encoding="utf-8")
+"""This module's code, read as it is imported: once the file has been edited, what this process finds isn't what the new code would."""
+
 PACKAGES = ("harness", "detectors")
 
 DEPENDENCIES = frozenset(
@@ -73,7 +76,7 @@ def sources(modules: Iterable[str]) -> Iterator[Source]:
         digest, imports = read_source(path, module)
         waiting += imports
         yield Source(path.relative_to(folders[module.split(".")[0]]).as_posix(), digest, imports)
-    if (known := known_sources(THIS)) is not None:
+    if (known := known_sources(PARSER)) is not None:
         known.keep()
 
 
@@ -135,10 +138,10 @@ def read_source(path: Path, module: str) -> Said:
     What the project's own files say is remembered by their bytes.
     """
     code = path.read_bytes()
-    known = known_sources(THIS) if path.is_relative_to(ROOT) else None
+    known = known_sources(PARSER) if path.is_relative_to(ROOT) else None
     if known is None:
         return parsed(code, path, module)
-    key = hashlib.sha256(f"{module} {path.name} ".encode() + code).hexdigest()
+    key = hashlib.sha256(f"{module} {path.name} ".encode(errors="surrogateescape") + code).hexdigest()
     return known.recall(key) or known.add(key, parsed(code, path, module))
 
 

@@ -12,10 +12,13 @@ from functools import cache
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.files.stored import cache_folder, remembers, sha256_of_text, write_json
+from harness.files.stored import cache_folder, read_bounded, remembers, sha256_of_text, write_json
 
 MOST = 4000
 """Sources that are remembered at most, a dozen states of the project's: with more the file begins anew."""
+
+LIMIT = 1 << 24
+"""Bytes of the file at most: several times what so many sources take."""
 
 DIGITS = 64
 """Of a hash in hex."""
@@ -47,24 +50,24 @@ class KnownSources:
             return
         written = entries_of(self._path)
         kept = self._new if len(written) + len(self._new) > MOST else written | self._new
-        with suppress(OSError, InputError):
+        with suppress(OSError, InputError, UnicodeError):  # the last where somebody put half a character into the file
             write_json(self._path, kept)
         self._new = {}
 
 
 def entries_of(path: Path) -> dict[str, str]:
-    """What a file of sources holds; nothing where it is missing, damaged, or isn't to be used."""
+    """What a file of sources holds; nothing where it is missing, damaged, no file at all, or isn't to be used."""
     if not remembers():
         return {}
-    with suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
+    with suppress(OSError, InputError, ValueError, RecursionError):
+        found = json.loads(read_bounded(path, LIMIT))
         if isinstance(found, dict) and all(isinstance(text, str) for text in found.values()):
             return found
     return {}
 
 
-def known_sources(parser: Path) -> KnownSources | None:
-    """The sources known to the parser in a file; None where nobody knows a cache folder, or nothing is to be remembered."""
+def known_sources(parser: str) -> KnownSources | None:
+    """The sources known to the parser with this code; None where nobody knows a cache folder, or nothing is to be remembered."""
     if not remembers():
         return None
     with suppress(InputError):
@@ -78,5 +81,5 @@ def _of_file(path: Path) -> KnownSources:
 
 
 @cache
-def _parser_key(parser: Path) -> str:
-    return sha256_of_text(f"{platform.python_version()} {parser.read_text(encoding='utf-8')}")[:32]
+def _parser_key(parser: str) -> str:
+    return sha256_of_text(f"{platform.python_version()} {parser}")[:32]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from harness.files import fingerprint as module
 from harness.files import known_sources as known
 from harness.files.fingerprint import fingerprint
-
-PARSER = Path(module.__file__)
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def test_one_text_under_two_names_is_two_sources(parsed: list[str], tmp_path: Pa
     assert {"harness/one/part.py", "harness/two/part.py"} <= set(in_a_new_process())
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": 1}', "damaged"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": 1}', "damaged", "[" * 100_000])
 def test_a_damaged_file_is_read_past_and_mended(parsed: list[str], tmp_path: Path, text: str) -> None:
     before = in_a_new_process()
     file = kept(tmp_path)
@@ -88,15 +90,76 @@ def test_a_damaged_file_is_read_past_and_mended(parsed: list[str], tmp_path: Pat
     assert len(parsed) == 6
 
 
+def test_half_a_character_in_the_file_only_costs_time(parsed: list[str], tmp_path: Path) -> None:
+    before = in_a_new_process()
+    kept(tmp_path).write_text(r'{"a": "\ud800"}')
+    assert in_a_new_process() == before
+    assert len(parsed) == 6
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "folder", "larger than any"])
+def test_what_is_no_such_file_is_not_waited_for(parsed: list[str], tmp_path: Path, what: str) -> None:
+    before = in_a_new_process()
+    file = kept(tmp_path)
+    file.unlink()
+    if what == "pipe":
+        os.mkfifo(file)
+    elif what == "device":
+        file.symlink_to("/dev/zero")
+    elif what == "folder":
+        file.mkdir()
+    else:
+        file.touch()
+        os.truncate(file, known.LIMIT + 1)
+    assert in_a_new_process() == before
+
+
 def test_another_parser_knows_nothing_of_what_this_one_found(
-    parsed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parsed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_a_new_process()
-    other = tmp_path / "fingerprint.py"
-    other.write_text(PARSER.read_text() + "# another\n")
-    monkeypatch.setattr(module, "THIS", other)
+    monkeypatch.setattr(module, "PARSER", module.PARSER + "# another\n")
     in_a_new_process()
     assert len(parsed) == 6
+
+
+def test_a_parser_that_was_edited_while_it_ran_leaves_nothing_to_the_new_one(tmp_path: Path) -> None:
+    """As where the project is updated between the start of a process and its first question."""
+    for name in ("__init__", "errors", "files/__init__", "files/fingerprint", "files/known_sources", "files/stored"):
+        copy = tmp_path / f"harness/{name}.py"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((module.ROOT / f"harness/{name}.py").read_bytes())
+    ask = "print(sorted(fingerprint.fingerprint(['harness.files.known_sources']).items()))"
+    edit = (
+        "from pathlib import Path; file = Path(fingerprint.__file__); "
+        "file.write_text(file.read_text().replace('return repr(value)', 'return repr((value, 1))'))"
+    )
+
+    def asked(code: str, remember: str) -> str:
+        environment = os.environ | {
+            "PYTHONPATH": str(tmp_path),
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+            "SAMIRO_BENCH_REMEMBER": remember,
+        }
+        command = [sys.executable, "-c", f"from harness.files import fingerprint; {code}"]
+        return subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    old = asked(f"{edit}; {ask}", "1")
+    new = asked(ask, "0")
+    assert new != old
+    assert asked(ask, "1") == new
+
+
+def test_an_adapter_in_the_project_whose_name_is_no_utf_8_has_a_fingerprint(
+    parsed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "project" / os.fsdecode(b"\xff.py")
+    file.write_text("X = 1\n")
+    adapter = ModuleType("adapter")
+    adapter.__file__ = str(file)
+    monkeypatch.setitem(sys.modules, "adapter", adapter)
+    assert list(fingerprint(["adapter"])) == [file.name]
+    assert parsed == ["adapter"]
 
 
 def test_a_cache_that_cannot_be_written_only_costs_time(parsed: list[str], tmp_path: Path) -> None:
