@@ -75,8 +75,9 @@ one of two gains is separated from zero and the other isn't doesn't answer this.
 
 HOW_TO_READ_METHODS = """\
 SAMIRO minus each other method on the same detector, or each two methods where there is no SAMIRO, over the seeds of
-both, with intervals as above and no verdict, not adjusted for how many there are. Minus *attention_only* it is what
-mutual information adds; minus a control's oracle, what an oracle's knowledge does."""
+both, with intervals as above and no verdict, not adjusted for how many there are. Where the two are configured alike in
+all else, it is what mutual information adds, minus *attention_only*, and what an oracle's knowledge does, minus a
+control's oracle; a row with another lambda, say, differs by that as well."""
 
 HOW_TO_READ_VARIANTS = """\
 Where a method has several variants on one detector, under whatever names: the one with the highest mean in the score

@@ -33,6 +33,18 @@ def test_the_defaults_of_an_oracle_are_the_codes() -> None:
     assert {key: json.loads(text) for key, text in said.items()} == defaults
 
 
+def test_that_a_row_of_another_lambda_tells_nothing_of_the_oracle_is_said_with_the_ablations_figures() -> None:
+    with (ROOT / "results/ablation/leaderboard.csv").open(encoding="utf-8") as stream:
+        below = {
+            line["method"]: f"{-float(line['f1_50']):.1f}"
+            for line in csv.DictReader(stream)
+            if (line["kind"], line["trained_on"], line["against"]) == ("method_difference", "roads", "samiro_random")
+        }
+    ratio, fixed = below["samiro_ratio"], below["samiro"]
+    said = f"is {ratio} below the drawn oracle's row, whose lambda is fixed, and SAMIRO with that lambda {fixed}."
+    assert said in " ".join((ROOT / "docs/statistics.md").read_text(encoding="utf-8").split())
+
+
 def test_what_samiro_has_beyond_its_controls_in_the_ablation_is_what_its_table_says() -> None:
     with (ROOT / "results/ablation/leaderboard.csv").open(encoding="utf-8") as stream:
         beyond = {
