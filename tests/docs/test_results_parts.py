@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import statistics
 
 import pytest
 
-from harness.records.record import read_records
+from harness.records.record import Record, read_records
 from harness.report.claim import Claim
 from harness.report.statistics import holm
 from tests.docs.suite_pages import ROOT, Suite, claims_of, difference
@@ -40,6 +41,20 @@ def half(claim: Claim) -> tuple[float, float, tuple[float, ...]]:
     assert part.half_widths is not None
     each = tuple(100 * float(value) for value in part.comparison.differences)
     return 100 * part.comparison.mean, 100 * part.half_widths.total, each
+
+
+def step_ratios(records: list[Record], method: str) -> list[str]:
+    """Of each detector what a step takes over the baseline's, as the publication's table has it: the CSV's four digits rounded again
+    can be another number."""
+    found = {
+        detector: [
+            record.step_cost.ratio
+            for record in records
+            if (record.identity.detector, record.identity.method) == (detector, method) and record.step_cost
+        ]
+        for detector in DETECTORS
+    }
+    return sorted(f"{statistics.median(ratios):.2f}" for ratios in found.values())
 
 
 def test_the_table_has_the_four_differences_and_their_p_over_the_four(claims: dict[Question, Claim]) -> None:
@@ -99,15 +114,9 @@ def test_costs_transfer_flags_and_verdicts_are_those_of_the_publication() -> Non
         for line in gains.values()
     ]
     assert f"is {said[0]} and {said[1]}, *worse* in both rows" in page
-    steps = {
-        method: sorted(
-            f"{float(line['step_ratio']):.2f}" for line in lines if (line["kind"], line["method"]) == ("method", method)
-        )
-        for method in ("attention_only", "samiro")
-    }
-    alone, whole = (" to ".join(found) for found in steps.values())
-    assert f"A step takes {alone} times the baseline's with attention alone and {whole} times with SAMIRO" in page
     records = read_records(PARTS.folder / "records")
+    alone, whole = (" to ".join(step_ratios(records, method)) for method in ("attention_only", "samiro"))
+    assert f"A step takes {alone} times the baseline's with attention alone and {whole} times with SAMIRO" in page
     drifting = sum(any("drift" in timed.flags for timed in record.throughput) for record in records)
     assert f"of the times at inference {drifting} in {len(records)} carry" in page
     told = []
