@@ -184,14 +184,18 @@ class ClusterEngine:
         """Find again what an earlier run submitted and left behind; what isn't wanted any more is cancelled."""
         wanted = {job.name: job for job in jobs}
         unwanted = []
-        for name, state in read_states(states_file(self.folder)).items():
-            if state.engine != self.scheduler.name or not self.scheduler.survives:
-                continue
+        kept = read_states(states_file(self.folder)) if self.scheduler.survives else {}
+        left = {name: state for name, state in kept.items() if state.engine == self.scheduler.name}
+        now = self.scheduler.states([state.id for state in left.values()]) if left else {}
+        for name, state in left.items():
             job = wanted.get(name)
             # One that needs what is to be made works on what was there before; one that has ended left undone what is asked for.
             same = job is not None and key_of(job) == state.key and not job.needs
             entry = self.submitted(job, state.id) if job is not None and same else None
-            if entry is not None and not has_ended(entry.news.path):
+            # One that somebody cancelled, or a limit ended, while nobody watched isn't the failure of this run, which tries it again.
+            found = now.get(state.id)
+            cancelled = found is not None and found.over and found.decided
+            if entry is not None and not cancelled and not has_ended(entry.news.path):
                 running[name] = entry
                 listener.started(entry.job)
             else:

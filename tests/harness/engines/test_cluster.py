@@ -201,6 +201,24 @@ def test_one_whose_need_is_made_again_is_cancelled_and_waits_for_it(jobs: Module
     assert scheduler.cancelled == [next(iter(scheduler.running))]
 
 
+def test_one_that_somebody_cancelled_while_nobody_watched_is_submitted_again_at_once(
+    jobs: ModuleType, tmp_path: Path
+) -> None:
+    """It is no failure of the run that follows."""
+    job, scheduler = Job("touch", partial(jobs.touch, tmp_path / "made")), Processes()
+    state = JobState(engine="processes", id="1", key=key_of(job), state="PENDING (Priority)", time="")
+    write_states(states_file(tmp_path), {"touch": state})
+    known = scheduler.states
+
+    def states(ids: Collection[str]) -> dict[str, SchedulerState]:
+        return {"1": SchedulerState("CANCELLED", over=True, decided=True)} if list(ids) == ["1"] else known(ids)
+
+    scheduler.states = states  # type: ignore[method-assign]
+    notes = Notes()
+    (outcome,) = engine(tmp_path, scheduler).run([job], notes)
+    assert (outcome.state, scheduler.batches, notes.order) == ("done", [1], ["+touch", "-touch"])
+
+
 def test_one_that_ended_while_nobody_heard_and_is_asked_for_all_the_same_runs_again(
     jobs: ModuleType, tmp_path: Path
 ) -> None:

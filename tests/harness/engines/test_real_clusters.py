@@ -18,7 +18,7 @@ from harness.engines.base import Job, Resources
 from harness.engines.cluster import ClusterEngine
 from harness.engines.slurm import slurm_scheduler
 from harness.engines.states import read_states, states_file
-from harness.errors import InputError
+from harness.errors import InputError, InputWarning
 from harness.processes.progress import WAITS, Event
 from harness.records.record import Record, read_records
 from tests.harness.engines.notes import Notes
@@ -193,6 +193,21 @@ def test_a_slurm_job_that_somebody_cancelled_failed_and_says_so(jobs: ModuleType
     assert (cancelled.state, cancelled.kind) == ("failed", "scheduler")
     assert "slurm says: it is CANCELLED" in cancelled.message
     assert bug.message == "ZeroDivisionError: ouch"
+
+
+def test_slurm_jobs_that_were_cancelled_while_nobody_watched_are_submitted_again(
+    jobs: ModuleType, slurm: None, tmp_path: Path
+) -> None:
+    def gone(event: Event) -> None:
+        raise BrokenPipeError
+
+    todo = [Job(f"count{n}", partial(jobs.count, tmp_path / f"counted{n}", 20)) for n in range(2)]
+    with pytest.raises(BrokenPipeError), pytest.warns(InputWarning, match="the same command follows it"):
+        slurm_cluster(tmp_path).run(todo, Notes(gone))
+    subprocess.run(["scancel", "--me"], check=True)
+    assert len(read_states(states_file(tmp_path))) == 2
+    outcomes = slurm_cluster(tmp_path).run(todo, Notes())
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
 
 
 def test_jobs_are_submitted_from_within_a_job_of_other_tasks_and_memory(
