@@ -24,8 +24,15 @@ from harness.errors import InputError, InputWarning
 from harness.processes.faults import FaultKind, InfrastructureError, fault_of
 from harness.processes.progress import WAITS, Event, stopping
 
+FULL_SECONDS = 15.0
+"""How often a scheduler that refused a job is asked whether it takes one more; its user's other jobs end unheard of."""
+
 SILENCE_SECONDS = 30.0
 """How long a job may be silent that its scheduler has ended or doesn't know: files take a while to show on another machine."""
+
+
+class QueueFull(Exception):
+    """A scheduler takes no more jobs of this user's now, and will when others have ended. The message is its word for it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Scheduler(Protocol):
     def submit(self, jobs: Sequence[SpooledJob]) -> Iterable[Mapping[str, str]]:
         """Queue jobs, some at a time; gives the ids of these by their names as soon as they are queued.
 
-        InfrastructureError where it can't be reached now: what wasn't given before isn't queued.
+        InfrastructureError where it can't be reached now, QueueFull where it takes no more: what wasn't given before isn't queued.
         """
 
     def states(self, ids: Collection[str]) -> dict[str, SchedulerState]:
@@ -84,6 +91,33 @@ class Submitted:
     code: int | None = None
 
 
+@dataclass
+class Queue:
+    """How many of a run's jobs its scheduler takes at once, as far as its refusals tell.
+
+    most: so many it had when it refused one more; None as long as it never did. refused_at: so many the last time, which are fewer
+    where one that has ended is still counted. until: no more are tried before, by the monotonic clock. held: jobs that were refused.
+    """
+
+    most: int | None = None
+    refused_at: int = 0
+    until: float = 0.0
+    held: set[str] = field(default_factory=set)
+
+    def fitting(self, waiting: Sequence[Job], queued: int) -> Sequence[Job]:
+        """Of the jobs that wait, those to be submitted beside so many: all, or as many as there was room for, or one, to see."""
+        if self.most is None:
+            return waiting
+        if queued >= self.refused_at and time.monotonic() < self.until:
+            return []
+        return waiting[: max(1, self.most - queued)]
+
+    def refused(self, queued: int) -> None:
+        """With so many in the queue one more was refused."""
+        self.most, self.refused_at = max(queued, self.most or 0), queued
+        self.until = time.monotonic() + FULL_SECONDS
+
+
 @dataclass(frozen=True)
 class ClusterEngine:
     """Runs jobs through a scheduler. `folder`: the suite's, where logs, news and states lie; every machine has to see it.
@@ -103,6 +137,7 @@ class ClusterEngine:
         attempts = Attempts(listener, self.pauses)
         outcomes = attempts.outcomes
         running: dict[str, Submitted] = {}
+        queue = Queue()
         try:
             self.take_up(jobs, running, listener)
             while len(outcomes) < len(jobs):
@@ -110,9 +145,13 @@ class ClusterEngine:
                     attempts.final(outcome)
                 waiting = ready(jobs, outcomes, running.keys() | attempts.pausing())
                 for job in waiting:
-                    attempts.started(job)
+                    if job.name not in queue.held:
+                        attempts.started(job)
                 try:
-                    self.submit(waiting, running)
+                    self.submit(queue.fitting(waiting, len(running)), running)
+                except QueueFull as full:
+                    queue.refused(len(running))
+                    self.hold(queue, [job for job in waiting if job.name not in running], full, listener)
                 except (OSError, InfrastructureError) as error:  # the spool, or the scheduler
                     for job in waiting:
                         if job.name not in running:
@@ -140,6 +179,14 @@ class ClusterEngine:
                 self.keep({})
             raise
         return [outcomes[job.name] for job in jobs]
+
+    def hold(self, queue: Queue, jobs: Sequence[Job], full: QueueFull, listener: Listener) -> None:
+        """Tell of jobs, once, that the scheduler has no room for them yet."""
+        note = f"{self.scheduler.name} takes no more jobs of yours now ({full}); submitted when others have ended"
+        for job in jobs:
+            if job.name not in queue.held:
+                listener.event(Event(job.name, WAITS, note=note))
+        queue.held |= {job.name for job in jobs}
 
     def keep(self, running: Mapping[str, Submitted]) -> None:
         """Keep what is known of the jobs in the scheduler's hands, if it is news. Where there is no room for it they go on."""
@@ -246,8 +293,9 @@ class ClusterEngine:
         for said in found:
             entry.heard = time.monotonic()
             if "event" in said:
-                entry.last = Event(**said["event"])
-                listener.event(entry.last)
+                event = Event(**said["event"])
+                entry.last = entry.last if event.phase == WAITS else event
+                listener.event(event)
             elif "warning" in said:
                 warnings.warn(said["warning"], InputWarning, stacklevel=2)
             elif "attempt" in said:

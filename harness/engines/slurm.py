@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -11,8 +12,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
@@ -20,12 +21,14 @@ from types import FrameType
 from typing import Any
 
 from harness.engines.base import Job
-from harness.engines.cluster import SchedulerState
-from harness.engines.spool import GRACE_SECONDS, SpooledJob
+from harness.engines.cluster import QueueFull, SchedulerState
+from harness.engines.spool import GRACE_SECONDS, News, SpooledJob, say
+from harness.engines.worker_process import STOPPED
 from harness.errors import InputError
 from harness.processes.faults import InfrastructureError
 from harness.processes.limits import text_of
 from harness.processes.neighbours import SHARED_NODE
+from harness.processes.progress import CHECKPOINTED, WAITS, Event
 
 MISSING = "--engine slurm: the package submitit isn't installed: pip install 'samiro-bench[slurm]'"
 
@@ -34,6 +37,14 @@ HOURS = 24.0
 
 LEGS = 1000
 """How often a job may meet its time limit and be queued again."""
+
+VAIN_LEGS = 3
+"""After so many legs in a row that a time limit ended in the same place, a job isn't queued again."""
+
+NEAR_LIMIT_SECONDS = 300.0
+"""A signal so near to a job's time limit is that of the limit: 90 s before, or up to a minute earlier (sbatch(1), --signal), by a clock
+that begins when Python does.
+"""
 
 POLL_SECONDS = 5.0
 """How often `squeue` is asked; once for all jobs."""
@@ -63,24 +74,46 @@ DECIDED = frozenset({"CANCELLED", "DEADLINE", "OUT_OF_MEMORY", "TIMEOUT"})
 MENDING = {"OUT_OF_MEMORY": "give it more 'memory_gigabytes'", "TIMEOUT": "give it more 'hours'"}
 """What helps a job that met a limit."""
 
+WHERE_TO_SAY = "(the suite's 'resources', or --resources)"
+"""Where one says what jobs need."""
+
 OVER_MEMORY = re.compile(r"memory limit|oom-kill|out of memory", re.IGNORECASE)
 """What Slurm's lines have where a process of a job met its limit of memory; the job itself is only FAILED, where that was a worker."""
 
 ARRAY_SIZE = 1001
 """How many jobs an array has at most where Slurm doesn't say: its default."""
 
-UNREACHED = ("Unable to contact slurm controller", "Socket timed out", "Connection refused", "Connection timed out")
-"""What sbatch says where the controller is down or busy."""
+UNREACHED = (
+    "Unable to contact slurm controller",
+    "Socket timed out",
+    "Connection refused",
+    "Connection timed out",
+    "temporarily unable to accept job",
+)
+"""What sbatch says where the controller is down or busy, or has all the jobs that it can have of anybody."""
+
+NO_MORE = re.compile(r"\w*Submit\w*Limit")
+"""Slurm's word for a limit on how many jobs a user, an account or a QOS may have in the queue (squeue(1), JOB REASON CODES)."""
 
 
+Place = tuple[str, int, int]
+"""A phase, of how many steps, and the step that it came to, where it keeps what it has done."""
+
+
+@dataclass
 class SlurmTask:
-    """What submitit calls on a node. Pickled with the job, and again with a fresh copy of it when it is queued again."""
+    """What submitit calls on a node. Pickled with the job, and again with a fresh copy of it when it is queued again.
 
-    def __init__(self, job: SpooledJob) -> None:
-        self.job = job
+    places: where its legs stood that met the time limit one after another. begun: when this one did, by the monotonic clock.
+    """
+
+    job: SpooledJob
+    places: tuple[Place, ...] = ()
+    begun: float = 0.0
 
     def __call__(self) -> None:
         """Run the job; a failed one fails for Slurm too."""
+        self.begun = time.monotonic()
         signal.signal(signal.SIGTERM, self.terminated)
         if not has_whole_node(self.job.job):
             os.environ[SHARED_NODE] = "1"
@@ -95,11 +128,29 @@ class SlurmTask:
             signal.pause()
 
     def checkpoint(self) -> Any:
-        """Slurm announced the end: stop the worker. submitit stores what this returns, and has the job queued again."""
+        """Slurm announced the end: stop the worker. submitit stores what this returns, and has the job queued again; None ends it.
+
+        That is for one that its time limit ended again and again in the same place, which would never be done.
+        """
         from submitit.helpers import DelayedSubmission
 
         self.job.stop()
-        return DelayedSubmission(SlurmTask(replace(self.job, process=None, stopped=False)))
+        job = self.job.job
+        places: tuple[Place, ...] = ()
+        if time.monotonic() - self.begun > hours_of(job) * 3600 - NEAR_LIMIT_SECONDS:
+            phase, _, _ = place = place_of(self.job.news)
+            places = (*(found for found in self.places if found == place), place)
+            limit = f"its time limit (key 'hours': {hours_of(job):g})"
+            if len(places) == VAIN_LEGS:
+                where = f"'{phase}', no further than before" if phase else "its start"
+                message = f"{limit} ended it {VAIN_LEGS} times in {where}: {MENDING['TIMEOUT']} {WHERE_TO_SAY}"
+                say(self.job.news, {"failed": message, "kind": "scheduler"})
+                say(self.job.news, {"exit": 1})
+                return None
+            again = "goes on from its checkpoint" if phase in CHECKPOINTED else f"begins {phase or 'it'} anew"
+            said = Event(job.name, WAITS, note=f"met {limit}: is queued again, and {again}")
+            say(self.job.news, {"event": asdict(said)})
+        return DelayedSubmission(SlurmTask(replace(self.job, process=None, stopped=False), places))
 
 
 @dataclass(frozen=True)
@@ -122,8 +173,17 @@ class SlurmScheduler:
         ordered = sorted(jobs, key=lambda job: repr(self.parameters(job.job)))
         for _, equal in groupby(ordered, key=lambda job: repr(self.parameters(job.job))):
             group = list(equal)
-            for begin in range(0, len(group), self.array_size):
-                yield self.submit_array(group[begin : begin + self.array_size])
+            size = self.array_size
+            while group:
+                try:
+                    queued = self.submit_array(group[:size])
+                except QueueFull:
+                    size = min(size, len(group)) // 2
+                    if not size:
+                        raise
+                    continue
+                yield queued
+                group = group[len(queued) :]
 
     def submit_array(self, jobs: Sequence[SpooledJob]) -> dict[str, str]:
         """Queue jobs with equal needs; their ids by their names."""
@@ -135,10 +195,14 @@ class SlurmScheduler:
         executor = SlurmExecutor(self.folder.resolve(), max_num_timeout=LEGS, python=python)
         executor.update_parameters(**self.parameters(jobs[0].job))
         try:
-            with outside_of_job(), executor.batch():
+            # submitit prints what sbatch says into the display; here it is told.
+            with outside_of_job(), redirect_stderr(io.StringIO()), executor.batch():
                 queued = [executor.submit(SlurmTask(job)) for job in jobs]
         except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
-            reason = next((line for line in str(error).splitlines() if "error:" in line), str(error))
+            reason = "; ".join(line for line in str(error).splitlines() if "error:" in line) or str(error)
+            remove_unqueued(self.folder)
+            if full := NO_MORE.search(str(error)):
+                raise QueueFull(full[0]) from error
             if any(word in str(error) for word in UNREACHED):
                 raise InfrastructureError(f"sbatch can't reach the cluster ({' '.join(reason.split())})") from error
             raise InputError(
@@ -153,7 +217,7 @@ class SlurmScheduler:
         options = {key: value for key, value in needs.slurm.items() if key != "array-parallelism"}
         found: dict[str, Any] = {
             "job_name": self.suite,
-            "time": round((needs.hours or HOURS) * 60),
+            "time": round(hours_of(job) * 60),
             # Without it recent versions of Slurm bind the one task that srun starts to fewer cores than the job has.
             "srun_args": ["--cpu-bind=none"],
             "additional_parameters": {"requeue": True, **options},
@@ -200,7 +264,7 @@ class SlurmScheduler:
         over_memory = [line for line in lines if OVER_MEMORY.search(line)]
         state = "OUT_OF_MEMORY" if over_memory else state
         said = f": {' '.join((over_memory or lines)[-1].split())} (in {file})" if lines else ""
-        mending = f"; {MENDING[state]} (the suite's 'resources', or --resources)" if state in MENDING else ""
+        mending = f"; {MENDING[state]} {WHERE_TO_SAY}" if state in MENDING else ""
         return replace(told, text=told.text + said + mending, decided=state in DECIDED)
 
     def cancel(self, ids: Collection[str]) -> None:
@@ -231,6 +295,31 @@ class SlurmScheduler:
 def has_whole_node(job: Job) -> bool:
     """Whether a job is alone on its node: it wants to be, and is to ask for that."""
     return job.exclusive and job.resources.whole_node
+
+
+def hours_of(job: Job) -> float:
+    """The time limit of a leg of a job."""
+    return job.resources.hours or HOURS
+
+
+def place_of(news: Path) -> Place:
+    """Where the last process of a job stood, by what it said; three blanks where it said nothing."""
+    place: Place = ("", 0, 0)
+    for said in News(news).read():
+        if "attempt" in said:
+            place = ("", 0, 0)
+        elif "event" in said and said["event"]["phase"] not in {STOPPED, WAITS}:
+            event = Event(**said["event"])
+            place = (event.phase, event.total, event.step if event.phase in CHECKPOINTED else 0)
+    return place
+
+
+def remove_unqueued(folder: Path) -> None:
+    """Remove what submitit wrote of jobs that were not queued: as many files as jobs, at each attempt."""
+    for pattern in ("[0-9a-f]" * 32 + ".pkl", ".submission_file_*.sh"):
+        for left in folder.glob(pattern):
+            if not left.is_symlink():  # as which it stays where its job is queued
+                left.unlink(missing_ok=True)
 
 
 @contextmanager

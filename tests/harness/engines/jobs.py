@@ -87,7 +87,8 @@ def count(path: Path, total: int, report: Report) -> None:
         begins.write(f"{begin}\n")
     for step in range(begin + 1, total + 1):
         time.sleep(0.2)
-        path.write_text(str(step))
+        path.with_suffix(".part").write_text(str(step))
+        path.with_suffix(".part").replace(path)  # whole, wherever it is stopped
         report(Event(path.name, "count", step, total))
 
 

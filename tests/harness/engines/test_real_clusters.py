@@ -195,6 +195,28 @@ def test_a_slurm_job_that_somebody_cancelled_failed_and_says_so(jobs: ModuleType
     assert bug.message == "ZeroDivisionError: ouch"
 
 
+def test_a_slurm_job_that_never_gets_further_within_its_time_limit_fails_and_says_so(
+    jobs: ModuleType, slurm: None, tmp_path: Path
+) -> None:
+    told: list[Event] = []
+
+    def end_leg(event: Event) -> None:
+        if event.phase == "count" and told[-1].phase != "count":
+            subprocess.run(["scancel", "--signal=USR2", queued(tmp_path, "count")], check=True)
+        told.append(event)
+
+    # With a limit of three minutes every signal may be that of the limit. The phase keeps nothing that this program knows of.
+    todo = [Job("count", partial(jobs.count, tmp_path / "counted", 3000), resources=Resources(hours=0.05))]
+    (outcome,) = slurm_cluster(tmp_path).run(todo, Notes(end_leg))
+    assert (outcome.state, outcome.kind) == ("failed", "scheduler")
+    limit = "its time limit (key 'hours': 0.05)"
+    assert outcome.message.startswith(
+        f"{limit} ended it 3 times in 'count', no further than before: give it more 'hours'"
+    )
+    again = f"met {limit}: is queued again, and begins count anew"
+    assert [event.note for event in told if event.note.startswith("met")] == [again, again]
+
+
 def test_slurm_jobs_that_were_cancelled_while_nobody_watched_are_submitted_again(
     jobs: ModuleType, slurm: None, tmp_path: Path
 ) -> None:

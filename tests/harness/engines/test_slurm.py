@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,9 +16,10 @@ import pytest
 
 from harness.engines import slurm
 from harness.engines.base import Job, Resources
-from harness.engines.cluster import SchedulerState
+from harness.engines.cluster import QueueFull, SchedulerState
 from harness.engines.slurm import SlurmScheduler, SlurmTask, scancel
-from harness.engines.spool import SpooledJob
+from harness.engines.spool import News, SpooledJob, say
+from harness.errors import InputError
 from harness.processes.faults import InfrastructureError
 from harness.processes.neighbours import SHARED_NODE
 
@@ -106,6 +108,111 @@ def test_jobs_with_equal_needs_are_arrays_no_larger_than_slurm_takes(
     jobs = spooled(tmp_path, {"a": 1, "b": 1.5, "c": 1, "d": 1})
     arrays = SlurmScheduler(tmp_path, "suite", 1, gpus=False, array_size=2).submit(jobs)
     assert [list(array) for array in arrays] == [["a", "c"], ["d"], ["b"]]
+
+
+def test_where_slurm_takes_no_array_so_large_it_gets_smaller_ones_till_it_takes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a QOS lets a user have five jobs in the queue: an array counts as all of its jobs."""
+    left = [5]
+
+    def submit(self: SlurmScheduler, jobs: Sequence[SpooledJob]) -> dict[str, str]:
+        if len(jobs) > left[0]:
+            raise QueueFull("QOSMaxSubmitJobPerUserLimit")
+        left[0] -= len(jobs)
+        return {job.job.name: "7" for job in jobs}
+
+    monkeypatch.setattr(SlurmScheduler, "submit_array", submit)
+    arrays = SlurmScheduler(tmp_path, "suite", 1, gpus=False).submit(spooled(tmp_path, dict.fromkeys("abcdefgh", 1)))
+    queued: list[str] = []
+    with pytest.raises(QueueFull, match="QOSMaxSubmit"):
+        queued.extend(name for array in arrays for name in array)
+    assert queued == list("abcde")
+
+
+REFUSED = (
+    "QOSMaxSubmitJobPerUserLimit",
+    "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+)
+NO_ROOM = (
+    "Slurm temporarily unable to accept job, sleeping and retrying",
+    "Batch job submission failed: Resource temporarily unavailable",
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "raised", "told"),
+    [
+        (REFUSED, QueueFull, "^QOSMaxSubmitJobPerUserLimit$"),
+        (("AssocGrpSubmitJobsLimit", REFUSED[1]), QueueFull, "^AssocGrpSubmitJobsLimit$"),
+        (NO_ROOM, InfrastructureError, "can't reach the cluster .*temporarily unable"),
+        (("Batch job submission failed: Invalid qos specification",), InputError, "takes no job like a .*Invalid qos"),
+    ],
+    ids=["QOS", "account", "the cluster's own limit", "an unknown QOS"],
+)
+@pytest.mark.parametrize("names", ["a", "ab"], ids=["job", "array"])
+def test_of_what_sbatch_refuses_it_is_told_what_kind_of_refusal_it_is_and_nothing_is_left_behind(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    said: Sequence[str],
+    raised: type[Exception],
+    told: str,
+    names: str,
+) -> None:
+    pytest.importorskip("submitit")
+    (tmp_path / "bin").mkdir()
+    lines = "\n".join(f'echo "sbatch: error: {line}" >&2' for line in said)
+    for program, script in (("srun", ""), ("sbatch", f"{lines}\nexit 1")):
+        (tmp_path / "bin" / program).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / program).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    scheduler = SlurmScheduler(tmp_path / "files", "suite", 1, gpus=False)
+    with pytest.raises(raised, match=told):
+        scheduler.submit_array(spooled(tmp_path, dict.fromkeys(names, 1)))
+    assert list((tmp_path / "files").iterdir()) == []
+    assert capsys.readouterr().err == ""
+
+
+def leg(folder: Path, task: SlurmTask, phase: str, step: int, seconds: float = 3500) -> SlurmTask | None:
+    """What is queued again of a job of one hour that is told to stop after so many seconds, somewhere in a phase."""
+    news = folder / "news"
+    for line in ({"attempt": "node7"}, {"event": {"job": "a", "phase": phase, "step": step, "total": 9}}):
+        say(news, line)
+    task.begun = time.monotonic() - seconds
+    again = task.checkpoint()
+    return None if again is None else again.function
+
+
+@pytest.mark.parametrize(
+    ("legs", "ends"),
+    [
+        ([("time", 3), ("time", 8), ("time", 5)], "in 'time', no further than before: give it more 'hours'"),
+        ([("train", 3), ("train", 3), ("train", 3)], "in 'train', no further"),
+        ([("train", 3), ("train", 4), ("train", 5)], None),
+        ([("time", 3), ("time", 8), ("predict", 5)], None),
+        ([("time", 3, 2000), ("time", 8, 2000), ("time", 5, 2000)], None),
+    ],
+    ids=["begins anew", "never gets further", "gets further", "gets on", "pre-empted"],
+)
+def test_what_its_time_limit_ends_again_and_again_in_the_same_place_is_not_queued_again(
+    tmp_path: Path, legs: Sequence[tuple[str, int]], ends: str | None
+) -> None:
+    pytest.importorskip("submitit")
+    job = Job("a", print, resources=Resources(hours=1))
+    task: SlurmTask | None = SlurmTask(SpooledJob(job, tmp_path, tmp_path / "news", tmp_path / "log", 1))
+    for words in legs:
+        assert task is not None
+        task = leg(tmp_path, task, *words)
+    assert (task is None) is (ends is not None)
+    said = News(tmp_path / "news").read()
+    notes = [line["event"]["note"] for line in said if line.get("event", {}).get("phase") == "waits"]
+    if ends is not None:
+        assert (said[-2]["kind"], said[-1]) == ("scheduler", {"exit": 1})
+        assert ends in said[-2]["failed"]
+        assert len(notes) == 2
+    if legs[0] == ("train", 3):
+        assert notes[0] == ("met its time limit (key 'hours': 1): is queued again, and goes on from its checkpoint")
 
 
 @pytest.mark.parametrize(("line", "size"), [("MaxArraySize            = 5", 5), ("MaxArraySize = 0", 1), ("", 1001)])
