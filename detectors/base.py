@@ -19,6 +19,7 @@ from torch.utils.data import default_collate
 from detectors.meta import Configuration, Data, DetectorMeta, Form, Normalisation
 from harness.files.validation import validated
 from harness.lanes import Geometry, Lane, plain_geometry
+from harness.pytorch.constants import constant
 
 Options = TypeVar("Options", bound=Data)
 
@@ -148,8 +149,8 @@ def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
     """uint8 RGB (B, 3, H, W) -> normalised floats of the same shape, channels in the normalisation's order."""
     if normalisation.order == "bgr":
         images = images.flip(1)
-    mean = torch.tensor(normalisation.mean, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(normalisation.std, device=images.device).view(1, 3, 1, 1)
+    mean = constant(normalisation.mean, images.device).view(1, 3, 1, 1)
+    std = constant(normalisation.std, images.device).view(1, 3, 1, 1)
     # In place: three more maps of the images' size would cost more than the arithmetic.
     return images.to(torch.float32, copy=True).div_(255.0).sub_(mean).div_(std)
 

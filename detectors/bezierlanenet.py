@@ -39,6 +39,7 @@ from detectors.parts.micro import micro_input, micro_recipe
 from detectors.parts.sampling import linear_sampling
 from detectors.parts.shares import shares_of
 from harness.lanes import Geometry, Lane, near_to_far
+from harness.pytorch.constants import constant
 
 SAMPLES = 100
 """Points of a curve that are compared with those of a label."""
@@ -248,7 +249,7 @@ class BezierLaneNet(Detector):
         # Of each label the curve that it is matched with: a product with zeros and ones, whose gradient is summed in a fixed order.
         matched = torch.einsum("bqm,bqnx->bmnx", pairs, curves)
         errors = ((samples @ matched).flatten(2) - labels).abs().sum(dim=-1) / SAMPLES
-        weight = torch.tensor(POSITIVE, device=logits.device)
+        weight = constant(POSITIVE, logits.device)
         lane = F.binary_cross_entropy_with_logits(logits, pairs.sum(dim=-1), pos_weight=weight) / POSITIVE
         mask = torch.einsum(
             "bhw,yh,xw->byx", outputs["mask"].float(), self.get_buffer("mask_rows"), self.get_buffer("mask_columns")

@@ -56,6 +56,7 @@ from detectors.parts.masks import mask_cross_entropy, slot_mask
 from detectors.parts.micro import TOPS, micro_input, micro_recipe
 from detectors.parts.pyramid import FeaturePyramid
 from harness.lanes import Geometry, Lane, apply_matrix, near_to_far, plain_geometry
+from harness.pytorch.constants import constant
 
 DEGREES = 180
 """Unit of angles in the regression, of a half-turn."""
@@ -253,8 +254,8 @@ class CLRNet(Detector):
         """Smooth L1 of start, angle and length, in rows, pixels and degrees: (N, P)."""
         strips = self.options.rows - 1
         width = self.configuration.input.network[1]
-        scales = predicted.new_tensor([strips, width - 1, DEGREES, strips])
-        units = predicted.new_tensor([strips, 1, DEGREES, 1])
+        scales = constant([strips, width - 1, DEGREES, strips], predicted.device)
+        units = constant([strips, 1, DEGREES, 1], predicted.device)
         found, wanted = predicted[..., START_Y : LENGTH + 1] * scales, learned[..., START_Y : LENGTH + 1] * units
         later = found[..., :1].detach().round().clamp(0, strips) - wanted[..., :1].round()
         wanted = torch.cat([wanted[..., :-1], self.wanted_lengths(wanted[..., -1:], later)], dim=-1)

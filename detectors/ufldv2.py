@@ -50,6 +50,7 @@ from detectors.parts.row_wise import (
 )
 from detectors.parts.slots import LANES
 from harness.lanes import Geometry, Lane, near_to_far, plain_geometry
+from harness.pytorch.constants import constant
 
 SMOOTHING = 0.05
 EXPECTATION_WEIGHT = 0.05
@@ -194,7 +195,7 @@ class UFLDv2(Detector):
         if self.options.labels == "cell":
             place = position.floor()
             indices = torch.stack([place - 1, place, place + 1], dim=1)
-            shares = logits.new_tensor([SMOOTHING, 1 - 2 * SMOOTHING, SMOOTHING]).view(1, 3, 1, 1)
+            shares = constant([SMOOTHING, 1 - 2 * SMOOTHING, SMOOTHING], logits.device).view(1, 3, 1, 1)
         else:
             place, indices, shares = shared_cells(position, cells)
         log_share = logits.log_softmax(dim=1)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from detectors.parts.line_iou import inside
+from harness.pytorch.constants import constant
 
 PRESENT, START_Y, START_X, THETA, LENGTH = 1, 2, 3, 4, 5
 """Columns of predictions and targets; column PRESENT of predictions is the logit of a lane."""
@@ -90,7 +91,7 @@ def clrnet_costs(predictions: Tensor, targets: Tensor, network: tuple[int, int])
     places without a lane mean nothing.
     """
     height, width = network
-    scale = predictions.new_tensor([height - 1, 1.0])
+    scale = constant([height - 1, 1.0], predictions.device)
     priors, lanes = predictions[:, :, None], targets[:, None]
     present = present_lanes(targets)
 
@@ -98,7 +99,7 @@ def clrnet_costs(predictions: Tensor, targets: Tensor, network: tuple[int, int])
     gaps = (priors[..., XS] * (width - 1) - lanes[..., XS]).abs()
     distance = torch.where(labelled, gaps, 0.0).sum(-1) / (labelled.sum(-1) + 1e-9)
     reach = torch.stack([priors[..., START_Y], priors[..., START_X] * (width - 1)], dim=-1)
-    start = ((reach - lanes[..., [START_Y, START_X]]) * scale).norm(dim=-1)
+    start = ((reach - lanes[..., START_Y : START_X + 1]) * scale).norm(dim=-1)
     turn = (priors[..., THETA] - lanes[..., THETA]).abs()
 
     likeness = _similarity(distance, present) * _similarity(start, present) * _similarity(turn, present)

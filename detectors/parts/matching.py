@@ -14,7 +14,7 @@ UNUSABLE = 1e9
 
 
 def matched_pairs(costs: Tensor, present: Tensor) -> Tensor:
-    """The one-to-one matching of least total cost in each of many small problems, on the host and with one transfer each way.
+    """The one-to-one matching of least total cost in each of many small problems, on the host, which waits for the device once.
 
     costs: (..., Q, M), of Q predictions and M places for labels. present: bool (..., M), which places hold a label; broadcast over
     the leading dimensions. Returns bool (..., Q, M): every label has one prediction, or every prediction one label where labels are
@@ -30,4 +30,4 @@ def matched_pairs(costs: Tensor, present: Tensor) -> Tensor:
         held = np.flatnonzero(here)
         rows, columns = linear_sum_assignment(cost[:, held])
         pair[rows, held[columns]] = True
-    return torch.from_numpy(pairs).to(costs.device).reshape(costs.shape)
+    return torch.from_numpy(pairs).to(costs.device, non_blocking=True).reshape(costs.shape)

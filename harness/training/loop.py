@@ -29,6 +29,7 @@ from harness.methods.weighting import RatioWeight, refuse_compiled_measurement
 from harness.processes.faults import OutOfMemory, is_out_of_memory
 from harness.processes.stopping import after_checkpoint, at_once, stop_asked
 from harness.pytorch.compilation import compile_in_place
+from harness.pytorch.constants import constant
 from harness.pytorch.random_state import random_state, set_random_state
 from harness.training.average import MovingAverage
 from harness.training.board import Board
@@ -240,7 +241,7 @@ class _Training:
         if self.average:
             self.average.update(self.course.step)
         # The one synchronisation of a step: all that is read of it comes over at once, and of all processes.
-        asked = norm.new_tensor([self.due(), stop_asked()]).float()
+        asked = constant([self.due(), stop_asked()], norm.device)
         shown = torch.stack([*losses.values(), norm.float(), clipped.float(), *asked])
         *values, gradient_norm, was_clipped, due, stops = self.ranks.mean(shown).tolist()
         self.course.clipped.append(was_clipped)

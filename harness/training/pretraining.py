@@ -236,7 +236,9 @@ class Pretraining:
         for group in self.optimizer.param_groups:
             group["lr"] = configuration.learning_rate * factor
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
-        visible = random_visible(len(images), self.units, configuration.mask_ratio, generator).to(self.device)
+        visible = random_visible(len(images), self.units, configuration.mask_ratio, generator)
+        # Nothing else in a step waits for the device: the host is some steps ahead of it.
+        visible = visible.to(self.device, non_blocking=True)
         loss = self.model.loss(images, visible)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from harness.pytorch.constants import constant
 from harness.training.augmentation import LUMA, WHITE, Change, ReducedImage, inside_frame, planes, view_of
 
 BILINEAR, ZEROS = 0, 0
@@ -150,7 +151,7 @@ def blurred_batch(images: Tensor, kernels: Tensor) -> Tensor:
 
 def recoloured_batch(images: Tensor, colours: Tensor) -> Tensor:
     """`augmentation.recoloured` of whole grey levels (B, 3, H, W) as floats, with matrices (B, 3, 5)."""
-    luma = images.new_tensor(LUMA)
+    luma = constant(LUMA, images.device)
     grey = (images.mean(dim=(2, 3)) * luma).sum(dim=1)
     added = colours[:, :, 3] * grey[:, None] + colours[:, :, 4] * WHITE
     channels = [
