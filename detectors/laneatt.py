@@ -35,7 +35,7 @@ from detectors.base import Batch, Detector, Tap, normalise
 from detectors.meta import Augmentation, Configuration, Data, DetectorMeta, Form, InputSize, Normalisation, Recipe
 from detectors.parts.lane_curves import curve_on_rows, seen_rows
 from detectors.parts.lane_rows import LaneRows, clipped
-from detectors.parts.lane_suppression import suppressed
+from detectors.parts.lane_suppression import suppressed, unsuppressed
 from detectors.parts.line_anchors import GRID, LineAnchors, line_anchors, published_anchors
 from detectors.parts.micro import micro_input, micro_recipe
 from detectors.parts.thin_resnet import ThinResNet
@@ -261,9 +261,7 @@ class LaneATT(Detector):
         if self.options.training_suppression is None:
             return torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
         scores, starts = logits.detach().softmax(dim=-1)[..., 1], self.get_buffer("anchor_starts").expand_as(lengths)
-        count = scores.shape[1]
-        distance = self.options.training_suppression
-        return suppressed(scores, starts, lengths, places, threshold=distance, limit=count).of(count)
+        return unsuppressed(scores, starts, lengths, places, threshold=self.options.training_suppression)
 
     def _start_rows(self) -> Tensor:
         """int64 (A,): the row that each anchor starts on."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Floats = npt.NDArray[np.float32]
@@ -20,8 +21,10 @@ Floats = npt.NDArray[np.float32]
 FAR = 1e9
 """Stands for places that aren't finite, in pixels: who shares such a row with a lane isn't close to it, who doesn't is unaffected."""
 
-BLOCK = 32, 128
-"""Least and greatest number of lanes that are decided on together."""
+SMALLEST_BLOCK = 32
+LARGEST_BLOCK = {"cpu": 128, "accelerator": 1024}
+"""Least and greatest number of lanes that are decided on together. A processor is spared comparisons with lanes that are gone; an
+accelerator would wait for the host after each block, which costs more than these."""
 
 MEMORY = {"cpu": 2**20, "accelerator": 2**26}
 """Numbers that are compared at once: what a processor's cache holds, what an accelerator's memory does."""
@@ -37,12 +40,6 @@ class Kept:
 
     indices: Tensor
     present: Tensor
-
-    def of(self, lanes: int) -> Tensor:
-        """bool (B, lanes): which of the lanes that there were are kept."""
-        places = self.indices.where(self.present, lanes)
-        kept = torch.zeros(len(places), lanes + 1, dtype=torch.bool, device=places.device)
-        return kept.scatter_(1, places, True)[:, :lanes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +60,14 @@ class _Lanes:
             self.places.gather(1, rows),
             self.covers.gather(1, rows),
         )
+
+    def part(self, first: int, last: int) -> _Lanes:
+        """The lanes first .. last - 1 of each image."""
+        return _Lanes(*(values[:, first:last] for values in (self.first, self.last, self.places, self.covers)))
+
+    def at_once(self) -> int:
+        """How many lanes can be compared with these at once."""
+        return max(1, MEMORY[_kind(self.places)] // max(1, self.places.numel()))
 
 
 @torch.no_grad()
@@ -85,25 +90,36 @@ def suppressed(
     """
     takes_part = scores.isfinite() if candidates is None else candidates & scores.isfinite()
     most = int(takes_part.sum(dim=1).max()) if takes_part.numel() else 0
-    ranked = scores.float().masked_fill(~takes_part, -torch.inf).sort(dim=1, descending=True, stable=True).indices
-    ranked = ranked[:, :most]
-    alive = takes_part.gather(1, ranked)
-    rows = ranked[..., None].expand(-1, -1, places.shape[-1])
-    lanes = _lanes(starts.gather(1, ranked), lengths.gather(1, ranked), places.gather(1, rows))
-    size = min(max(4 * limit, BLOCK[0]), BLOCK[1])
+    ranked, alive, lanes = _ranked(scores, takes_part, starts, lengths, places, most)
+    size = min(max(4 * limit, SMALLEST_BLOCK), LARGEST_BLOCK[_kind(scores)])
     kept = torch.zeros_like(ranked[:, :0])
     present = torch.zeros_like(alive[:, :0])
     for first in range(0, most, size):
-        block = torch.arange(first, min(first + size, most), device=ranked.device).expand(len(ranked), -1)
-        members = lanes.at(block)
-        stays = alive.gather(1, block)
-        if kept.shape[1]:
-            stays = stays & ~(_close(lanes.at(kept), members, threshold) & present[..., None]).any(dim=1)
-        stays = _undisturbed(stays, _close(members, members, threshold))
-        kept, present = _packed(torch.cat([kept, block], dim=1), torch.cat([present, stays], dim=1), limit)
+        stays = _block(lanes, alive, first, first + size, kept, present, threshold)
+        kept, present = _joined(kept, present, first, stays, limit)
         if kept.shape[1] == limit and bool(present.all()):
             break
     return Kept(ranked.gather(1, kept) * present, present)
+
+
+@torch.no_grad()
+def unsuppressed(scores: Tensor, starts: Tensor, lengths: Tensor, places: Tensor, *, threshold: float) -> Tensor:
+    """Which lanes `suppressed` keeps without a limit: bool (B, N).
+
+    On an accelerator the host waits a few times for up to 1,024 lanes, whatever the batch: as often as the logarithm of their chains
+    in which each one's fate hangs on the one before.
+    """
+    count = scores.shape[1]
+    ranked, alive, lanes = _ranked(scores, scores.isfinite(), starts, lengths, places, count)
+    size = LARGEST_BLOCK[_kind(scores)]
+    kept = torch.zeros_like(ranked[:, :0])
+    present = torch.zeros_like(alive[:, :0])
+    found = [present]
+    for first in range(0, count, size):
+        if first:
+            kept, present = _joined(kept, present, first - size, found[-1], count)
+        found.append(_block(lanes, alive, first, first + size, kept, present, threshold))
+    return torch.zeros_like(alive).scatter_(1, ranked, torch.cat(found, dim=1))
 
 
 def suppressed_on_host(
@@ -137,6 +153,41 @@ def suppressed_on_host(
     return kept
 
 
+def _ranked(
+    scores: Tensor, takes_part: Tensor, starts: Tensor, lengths: Tensor, places: Tensor, most: int
+) -> tuple[Tensor, Tensor, _Lanes]:
+    """The indices of the `most` best lanes that take part, best first, which of them do, and these lanes."""
+    ranked = scores.float().masked_fill(~takes_part, -torch.inf).sort(dim=1, descending=True, stable=True).indices
+    ranked = ranked[:, :most]
+    rows = ranked[..., None].expand(-1, -1, places.shape[-1])
+    lanes = _lanes(starts.gather(1, ranked), lengths.gather(1, ranked), places.gather(1, rows))
+    return ranked, takes_part.gather(1, ranked), lanes
+
+
+def _block(
+    lanes: _Lanes, alive: Tensor, first: int, last: int, kept: Tensor, present: Tensor, threshold: float
+) -> Tensor:
+    """Which of the ranked lanes first .. last - 1 stay, given those before that are kept: their ranks, and whether they are any."""
+    members, stays = lanes.part(first, last), alive[:, first:last]
+    if kept.shape[1]:
+        better, step = lanes.at(kept), members.at_once()
+        close = [
+            _close(better.part(index, index + step), members, threshold) for index in range(0, kept.shape[1], step)
+        ]
+        stays = stays & ~(torch.cat(close, dim=1) & present[..., None]).any(dim=1)
+    return _undisturbed(stays, _close_to_better(members, threshold))
+
+
+def _joined(kept: Tensor, present: Tensor, first: int, stays: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    """The kept lanes before a block that begins at rank `first`, and those of it that stay; `_packed`."""
+    block = torch.arange(first, first + stays.shape[1], device=kept.device).expand(len(kept), -1)
+    return _packed(torch.cat([kept, block], dim=1), torch.cat([present, stays], dim=1), limit)
+
+
+def _kind(values: Tensor) -> str:
+    return "cpu" if values.is_cpu else "accelerator"
+
+
 def _lanes(starts: Tensor, lengths: Tensor, places: Tensor) -> _Lanes:
     """Rounded to rows in the kernel's order of operations and its precisions."""
     count = places.shape[-1]
@@ -152,37 +203,39 @@ def _lanes(starts: Tensor, lengths: Tensor, places: Tensor) -> _Lanes:
 
 def _close(some: _Lanes, others: _Lanes, threshold: float) -> Tensor:
     """bool (B, P, Q): which of some (B, P) and others (B, Q) run closer to each other than `threshold`."""
-    portion = max(1, MEMORY["cpu" if others.places.is_cpu else "accelerator"] // max(1, others.places.numel()))
-    pairs = [
-        (places[:, :, None] - others.places[:, None])
-        .abs_()
-        .mul_(covers[:, :, None])
-        .mul_(others.covers[:, None])
-        .sum(-1)
-        for places, covers in zip(
-            torch.split(some.places, portion, 1), torch.split(some.covers, portion, 1), strict=True
-        )
-    ]
-    distance = torch.cat(pairs, dim=1)
+    apart = (some.places[:, :, None] - others.places[:, None]).abs_()
+    distance = apart.mul_(some.covers[:, :, None]).mul_(others.covers[:, None]).sum(-1)
     first = torch.maximum(some.first[:, :, None], others.first[:, None])
     last = torch.minimum(some.last[:, :, None], others.last[:, None])
     common = last - first + 1
     return (common > 0) & (distance < threshold * common)
 
 
-def _undisturbed(stays: Tensor, close: Tensor) -> Tensor:
-    """Which of the ranked lanes that `stays` (B, P) names are close to no better one that stays itself; close: (B, P, P).
+def _close_to_better(lanes: _Lanes, threshold: float) -> Tensor:
+    """bool (B, P, P): which of the ranked lanes (last) are close to which better ones (middle)."""
+    count, step = lanes.places.shape[1], lanes.at_once()
+    close = [
+        F.pad(_close(lanes.part(first, first + step), lanes.part(first, count), threshold), (first, 0))
+        for first in range(0, count, step)
+    ]
+    return torch.cat(close, dim=1).triu(1)
+
+
+def _undisturbed(stays: Tensor, better: Tensor) -> Tensor:
+    """Which of the ranked lanes that `stays` (B, P) names are close to no better one that stays itself; better: `_close_to_better`.
 
     The rule is its own fixed point: each pass settles at least the next lane that wasn't, in practice a few passes settle them all.
+    Whether they did is asked after 1, 3, 7 ... passes, since the host waits for the answer; passes too many change nothing.
     """
-    better = close.triu(1)
-    found = stays
+    found, passes = stays, 1
+    # How many disturb a lane is a product of zeros and ones, which takes a fraction of the time of `any` over (B, P, P).
+    disturbing = better.float()
     while True:
-        disturbed = (found[..., None] & better).any(dim=1)
-        following = stays & ~disturbed
-        if torch.equal(following, found):
+        for _ in range(passes):
+            before, found = found, stays & (found[:, None].float() @ disturbing == 0)[:, 0]
+        if torch.equal(before, found):
             return found
-        found = following
+        passes *= 2
 
 
 def _packed(indices: Tensor, present: Tensor, limit: int) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.parts.lane_suppression import Kept, suppressed, suppressed_on_host
+from detectors.parts import lane_suppression
+from detectors.parts.lane_suppression import Kept, suppressed, suppressed_on_host, unsuppressed
 
 ROWS = 12
 
@@ -162,12 +163,26 @@ def test_on_the_host_too_what_is_no_number_disturbs_nothing() -> None:
     assert [kept] == lists(whole) == [[1, 2, 3, 4]]
 
 
-def test_the_kept_lanes_as_a_mask_of_all() -> None:
-    arrays = drawn(5, images=3, lanes=40)
-    candidates = np.ones((3, 40), dtype=np.bool_)
-    candidates[1] = False
-    kept = suppress(arrays, 15.0, 40, candidates)
-    mask = kept.of(40)
-    assert mask.shape == (3, 40)
-    assert [torch.nonzero(row).flatten().tolist() for row in mask] == [sorted(lanes) for lanes in lists(kept)]
-    assert not mask[1].any()
+@pytest.mark.parametrize("kind", ["cpu", "accelerator"])
+@pytest.mark.parametrize("lanes", [0, 1, 40, 1100])
+def test_without_a_limit_those_are_unsuppressed_that_are_kept(
+    kind: str, lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = [torch.from_numpy(array) for array in drawn(5, images=3, lanes=lanes)]
+    tensors[0][:1, :30:7] = math.nan
+    kept = lists(suppressed(*tensors, threshold=3.0, limit=max(lanes, 1)))
+    monkeypatch.setattr(lane_suppression, "_kind", lambda values: kind)
+    mask = unsuppressed(*tensors, threshold=3.0)
+    assert mask.shape == (3, lanes)
+    assert [torch.nonzero(row).flatten().tolist() for row in mask] == [sorted(one) for one in kept]
+
+
+def test_a_chain_of_lanes_is_asked_for_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_suppression, "_kind", lambda values: "accelerator")
+    asked = []
+    monkeypatch.setattr(torch, "equal", lambda *pair, equal=torch.equal: asked.append(pair) or equal(*pair))
+    scores, ones = torch.linspace(1, 0, 300)[None], torch.ones(1, 300)
+    places = (10.0 * torch.arange(300))[None, :, None].expand(-1, -1, ROWS)
+    mask = unsuppressed(scores, 0 * ones, ROWS * ones, places, threshold=15.0)
+    assert torch.equal(mask, torch.arange(300)[None] % 2 == 0)
+    assert len(asked) <= 10
