@@ -140,6 +140,11 @@ def second_device() -> Iterator[None]:
         future.set_swap_module_params_on_conversion(before)
 
 
+def lies_there(value: Any) -> bool:
+    """Whether it is a tensor on the second device."""
+    return isinstance(value, _There)
+
+
 def _dispatch(operation: OpOverload[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operation on the values; results are there if it is asked for there, or if what it was given is."""
     tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
