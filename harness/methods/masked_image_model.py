@@ -188,10 +188,15 @@ class MaskedImageModel(nn.Module):
         return cast(Tensor, self.decoder(filled))
 
     def loss(self, images: Tensor, visible: Tensor) -> Tensor:
-        """Mean squared error on the hidden units' normalised pixels. The units' means score 1 but for units without contrast."""
+        """Mean squared error on the hidden units' normalised pixels. The units' means score 1 but for units without contrast.
+
+        visible: on the host, where it is known without a wait for the device how many units are hidden.
+        """
+        hidden = (~visible).flatten().nonzero()[:, 0].to(images.device, non_blocking=True)
+        visible = visible.to(images.device, non_blocking=True)
         target, _, _ = unit_normalised(images, self.unit)
         errors = unit_means((self(images, visible).float() - target).square(), self.unit)
-        return errors[(~visible).unsqueeze(1)].mean()
+        return errors.flatten()[hidden].mean()
 
 
 class Decoder(nn.Module):

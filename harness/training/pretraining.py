@@ -237,8 +237,6 @@ class Pretraining:
             group["lr"] = configuration.learning_rate * factor
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         visible = random_visible(len(images), self.units, configuration.mask_ratio, generator)
-        # Nothing else in a step waits for the device: the host is some steps ahead of it.
-        visible = visible.to(self.device, non_blocking=True)
         loss = self.model.loss(images, visible)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

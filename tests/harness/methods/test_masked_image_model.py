@@ -5,6 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from detectors.base import Tap
+from harness.conformance.second_device import SECOND_DEVICE, second_device
+from harness.conformance.waits import host_waits
 from harness.errors import InputError
 from harness.methods.assessment import effective_rank
 from harness.methods.masked_image_model import (
@@ -111,6 +113,16 @@ def test_every_tap_is_trained() -> None:
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert float(parameter.grad.abs().sum()) > 0, name
+
+
+def test_the_host_waits_for_nothing_in_a_step() -> None:
+    visible = random_visible(2, (1, 2), 0.6, torch.Generator().manual_seed(1))
+    with second_device():
+        model = model_on().to(SECOND_DEVICE)
+        images = drawn(1, 2, 3, 32, 64).to(SECOND_DEVICE)
+        with host_waits() as found:
+            model.loss(images, visible).backward()
+    assert not found, found
 
 
 def test_the_loss_is_of_hidden_units_alone_and_the_means_score_one() -> None:

@@ -9,6 +9,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from detectors.meta import Augmentation
+from harness.conformance.second_device import SECOND_DEVICE, second_device
+from harness.conformance.waits import host_waits
 from harness.lanes import plain_geometry
 from harness.training import views as views_module
 from harness.training.augmentation import Change, drawn_change, reduced
@@ -155,3 +157,11 @@ def test_the_sampler_is_torchs_own_on_every_device():
     # On CUDA these two are cuDNN's wherever they can be, and that refuses some batches for their size (PyTorch, issue 88380).
     assert not names & {"grid_sample", "grid_sampler"}
     assert "grid_sampler_2d" in names
+
+
+def test_the_host_waits_for_no_image_that_a_device_makes() -> None:
+    views = DeviceViews(SECOND_DEVICE, NETWORK)
+    fields = views.collated([views.prepared(*sample) for sample in samples(BLURRED, 3)])
+    with second_device(), host_waits() as found:
+        views.images(fields)
+    assert not found, found
