@@ -25,6 +25,7 @@ from harness.conformance.samples import hostile_labels
 from harness.conformance.second_device import SECOND_DEVICE, second_device
 from harness.conformance.seeds import check_seeds
 from harness.conformance.subject import CPU, Arm, NotApplicable, Subject, Unmet, told
+from harness.conformance.waits import host_waits, told_waits
 from harness.files.validation import validated
 from harness.inference.detector import load_detector
 from harness.inference.predict import Settings, decoded, predict
@@ -293,18 +294,22 @@ def bfloat16(subject: Subject, arm: Arm) -> str:
 
 
 def one_device(subject: Subject, arm: Arm) -> str:
-    """On a device that isn't the host's, losses, gradients and lanes take nothing that lies on the host. Seen without a GPU."""
+    """On a device that isn't the host's, losses, gradients and lanes take nothing that lies on the host. Seen without a GPU.
+
+    How often the forward and the losses make the host wait for that device is told, not judged.
+    """
     model = subject.model(arm)
     batch = subject.batch(model.detector, count=2)
     with second_device():
         model.to(SECOND_DEVICE)
         there = batch.to(SECOND_DEVICE)
-        terms = model(there)
+        with host_waits() as waits:
+            terms = model(there)
         _finite_gradients(terms, model)
         detector = model.inference_model().eval()
         with torch.no_grad():
             check_lanes(decoded(detector, detector(there.images), batch.geometries), detector)
-    return f"{len(terms)} losses, their gradients and the lanes"
+    return "; ".join([f"{len(terms)} losses, their gradients and the lanes", *told_waits(waits)])
 
 
 def overfits(subject: Subject, arm: Arm) -> str:

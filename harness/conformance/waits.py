@@ -49,6 +49,16 @@ def host_waits() -> Iterator[Counter[str]]:
         yield waits.found
 
 
+def told_waits(found: Counter[str]) -> list[str]:
+    """How often losses made the host wait, and where most often, in one sentence; none where it never did."""
+    if not found:
+        return []
+    (line, _), *_ = found.most_common(1)
+    place, _, operation = line.partition(" ")
+    times = "once" if found.total() == 1 else f"{found.total()} times"
+    return [f"the losses make the host wait for a GPU {times}, most often for {operation} at {Path(place).name}"]
+
+
 def _waits(operation: Any, args: Sequence[Any], named: Mapping[str, Any]) -> bool:
     if operation in ACROSS:
         return _copies(operation, args, named)

@@ -112,6 +112,17 @@ def test_outputs_may_be_lists_of_as_much_as_an_image_has(tmp_path: Path) -> None
     assert "alone and in a batch" in result.detail, result
 
 
+def test_losses_that_make_the_host_wait_for_a_gpu_are_told_and_are_no_fault(tmp_path: Path) -> None:
+    name = changed(tmp_path, ("exists.sum().clamp(min=1)", "max(exists.sum().item(), 1)"))
+    (line,) = (n for n, text in enumerate((tmp_path / "my_lanes.py").read_text().splitlines(), 1) if ".item()" in text)
+    result = one_check(name, "one device", "baseline", tmp_path)
+    assert (result.outcome, result.detail) == (
+        "passed",
+        "2 losses, their gradients and the lanes; the losses make the host wait for a GPU once, "
+        f"most often for aten._local_scalar_dense.default at my_lanes.py:{line}",
+    )
+
+
 PROBABILITIES = (
     ("return logits.view(-1, 2, LANES, ROWS)", "return logits.view(-1, 2, LANES, ROWS).sigmoid()"),
     ("place.sigmoid() - x", "place - x"),
