@@ -85,6 +85,25 @@ def unlike_pairs(arm: Arm, against: Arm, seeds: Sequence[int], called: str = "ba
     )
 
 
+def oracle_notes(rows: Iterable[Row]) -> list[str]:
+    """Which rows have seeds that were trained with unlike weights of one oracle, as where it was made again in between."""
+    notes = []
+    for row in rows:
+        seeds: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for record in row.arm.records:
+            for artefact in record.artefacts:
+                if artefact.kind == "oracle":
+                    seeds[artefact.name, artefact.key][artefact.sha256].append(record.identity.seed)
+        notes += [
+            f"{row.arm.name}: oracle {name} has several weights: "
+            f"{'; '.join(f'{sha256[:12]} at seed {listed(some)}' for sha256, some in weights.items())}. The spread over seeds is "
+            "that of oracles too."
+            for (name, _), weights in seeds.items()
+            if len(weights) > 1
+        ]
+    return notes
+
+
 def lost_to_holm_notes(gains: Iterable[Gain]) -> list[str]:
     """Why a gain isn't separated from 0 though its interval excludes it."""
     return [
@@ -205,14 +224,15 @@ def listed(seeds: Iterable[int]) -> str:
 
 def section_notes(section: Section, board: Leaderboard) -> list[str]:
     """Which detectors go by names of the suite's own, why rows aren't ranked, why pairs aren't used or are of unlike machines, which
-    verdicts Holm took, what is held against each other over fewer seeds, which methods had more tries, which have no baseline, which
-    times are flagged.
+    rows have seeds of unlike oracles, which verdicts Holm took, what is held against each other over fewer seeds, which methods had
+    more tries, which have no baseline, which times are flagged.
     """
     notes = (
         own_name_notes(section.rows)
         + unranked_notes(section.rows)
         + unpaired_notes(section.gains)
         + unlike_machine_notes(section.gains)
+        + oracle_notes(section.rows)
         + lost_to_holm_notes(section.gains)
         + method_difference_notes(section)
         + tries_notes(section)
