@@ -10,16 +10,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.cell.phases import Phase, run_phase
+from harness.cell.phases import Phase, hashed, read_json, run_phase
 from harness.datasets.base import Dataset, open_dataset
 from harness.datasets.roots import dataset_root
 from harness.files.fingerprint import code_of
 from harness.files.locks import in_turn
-from harness.files.stored import sha256_of_json, write_json
+from harness.files.stored import sha256_of_file, sha256_of_json, write_json
 from harness.metrics.canvas import IMAGE_SIZE
 from harness.processes.limits import available_cores
 from harness.processes.progress import Event, Report
 from harness.pytorch.device import resolve_device
+from harness.records.record import Artefact
 from harness.rendered.spec import RenderSpec, dataset_key
 from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, adapter_module, dataset_identity, form_of
 from harness.weights.cache import weights_state
@@ -103,11 +104,14 @@ def source_modules(cell: Cell) -> list[str]:
 
 
 def oracle_key(results: Path, cell: Cell) -> str:
-    """What the features of a cell's oracle follow from, as one hash: its pre-training, its weights, or the detector's start."""
+    """What the features of a cell's oracle follow from, as one hash: its weights, built here or given, or the detector's start.
+
+    The options of a pre-training don't tell: one that `--redo-stale` made again has the same, and weights that other code came to.
+    """
     assert cell.oracle is not None
-    configuration, pretrained = cell.oracle.configuration, own_oracle_phase(results, cell)
-    if pretrained is not None:
-        return pretrained.key
+    configuration = cell.oracle.configuration
+    if cell.oracle_dataset is not None:
+        return sha256_of_file(built_oracle(results, cell))
     if configuration.has_weights:
         return sha256_of_json({"name": configuration.name, "weights": oracle_state(configuration).sha256})
     start = {
@@ -124,6 +128,20 @@ def built_oracle(results: Path, cell: Cell) -> Path:
     phase = own_oracle_phase(results, cell)
     assert phase is not None
     return phase.folder / "oracle.safetensors"
+
+
+def built_artefact(results: Path, cell: Cell) -> Artefact:
+    """What a record states of a cell's oracle that is built, as it lies there now. InputError where it isn't as it was finished."""
+    assert cell.oracle is not None
+    phase = own_oracle_phase(results, cell)
+    assert phase is not None
+    return Artefact(
+        kind="oracle",
+        name=cell.oracle.configuration.name,
+        key=phase.key,
+        sha256=hashed(phase.folder / "oracle.safetensors"),
+        facts=read_json(phase.folder / "oracle.json"),
+    )
 
 
 @contextmanager

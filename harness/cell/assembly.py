@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cell.artefacts import own_oracle_phase
+from harness.cell.artefacts import built_artefact, own_oracle_phase
 from harness.cell.keys import cell_phases, content_key, records_folder, scored_datasets, scored_part, scoring_of
-from harness.cell.phases import ScoredPhases, flags_of_kept
+from harness.cell.phases import Phase, ScoredPhases, damaged, flags_of_kept, hashed, read_json
 from harness.cell.run import time_cell, worked_on
 from harness.errors import InputError
 from harness.files.stored import sha256_of_file
@@ -47,7 +46,7 @@ def assemble_record(results: Path, cell: Cell) -> Record:
     training = read_json(phases.train.folder / "summary.json")
     evaluations, submissions = assemble_evaluations(results, cell, phases)
     timed = read_json(phases.time.folder / "throughput.json")
-    flags = flags_of_kept(phases.all())
+    flags = kept_flags(results, cell, phases.all())
     # Trainings that were kept from before backbones had a start say nothing of one.
     artefacts = assemble_artefacts(results, cell, [training.get("weights"), training.get("oracle")])
     flags += [
@@ -75,6 +74,12 @@ def assemble_record(results: Path, cell: Cell) -> Record:
     )
     write_record(target, record)
     return record
+
+
+def kept_flags(results: Path, cell: Cell, phases: Sequence[Phase]) -> list[str]:
+    """What a record says of a cell's phases, and of the oracle that it needs, that were accepted although the code changed."""
+    oracle = own_oracle_phase(results, cell)
+    return flags_of_kept([*([] if oracle is None else [oracle]), *phases])
 
 
 def throughput_of(timed: dict[str, Any]) -> tuple[Throughput, ...]:
@@ -161,20 +166,10 @@ def assemble_submission(
 def assemble_artefacts(results: Path, cell: Cell, met: Sequence[dict[str, Any] | None]) -> tuple[Artefact, ...]:
     """The prerequisites of a cell as its record states them. met: those that training found, as it wrote them down."""
     found = [Artefact.model_validate(one) for one in met if one is not None]
-    found += rendered_artefacts(results, cell)
-    phase = own_oracle_phase(results, cell)
-    if cell.oracle is not None and phase is not None:
-        card = read_json(phase.folder / "oracle.json")
-        found.append(
-            Artefact(
-                kind="oracle",
-                name=cell.oracle.configuration.name,
-                key=phase.key,
-                sha256=hashed(phase.folder / "oracle.safetensors"),
-                facts=card,
-            )
-        )
-    return tuple(found)
+    if cell.oracle is not None and not any(artefact.kind == "oracle" for artefact in found):
+        # Trainings that were kept from before they said so of one that is built: it is taken for the one that lies there.
+        found.append(built_artefact(results, cell))
+    return (*found, *rendered_artefacts(results, cell))
 
 
 def rendered_artefacts(results: Path, cell: ScoredCell) -> Iterator[Artefact]:
@@ -187,31 +182,7 @@ def rendered_artefacts(results: Path, cell: ScoredCell) -> Iterator[Artefact]:
             yield Artefact(kind="rendered", name=name, key=key, sha256=key, facts=facts)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object that a finished phase holds. InputError, which says what to do, where it isn't there any more or was changed."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise damaged(path.parent, f"{path.name}: {error}") from error
-    if not isinstance(value, dict):
-        raise damaged(path.parent, f"{path.name} isn't a JSON object")
-    return value
-
-
 def hashed_files(results: Path, cell: Cell, trained: Path) -> list[Path]:
     """The large files that a cell's record states the hash of, which a user may have freed. trained: the folder of phase `train`."""
     checkpoint, oracle = trained / "checkpoint.safetensors", own_oracle_phase(results, cell)
     return [checkpoint] if oracle is None else [checkpoint, oracle.folder / "oracle.safetensors"]
-
-
-def hashed(path: Path) -> str:
-    """The sha256 of a file that a finished phase holds; InputError likewise."""
-    try:
-        return sha256_of_file(path)
-    except OSError as error:
-        raise damaged(path.parent, f"{path.name}: {error.strerror}") from error
-
-
-def damaged(folder: Path, why: str) -> InputError:
-    """What is said of a phase that isn't as it was finished."""
-    return InputError(f"{folder}: not as it was finished ({why}); move the folder away and run `bench` again")

@@ -1,4 +1,4 @@
-"""The oracle of a cell as a network, and what its record says of one that isn't an artefact of its own."""
+"""The oracle of a cell as a network, and what its record says of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from detectors.backbone_sources import BACKBONES
 from detectors.base import Detector
-from harness.cell.artefacts import built_oracle, oracle_key
+from harness.cell.artefacts import built_artefact, built_oracle, oracle_key
 from harness.cell.oracle_files import facts_of_file, oracle_of_weights
 from harness.methods.card import card_path
 from harness.methods.config import OracleConfiguration
@@ -57,10 +57,12 @@ def as_seen(cell: Cell, oracle: Oracle) -> Oracle:
 
 
 def oracle_artefact(results: Path, cell: Cell, detector: Detector) -> Artefact | None:
-    """What a record states of an oracle that training finds or makes for itself; None where it is built before, or there is none."""
-    if cell.oracle is None or cell.oracle_dataset is not None:
+    """What a record states of the oracle that training finds, or makes for itself; None where there is none."""
+    if cell.oracle is None:
         return None
     configuration = cell.oracle.configuration
+    if cell.oracle_dataset is not None:
+        return built_artefact(results, cell)
     if configuration.has_weights:
         return weights_artefact(results, cell)
     facts = {"what": "the detector's own start", "seed": cell.identity.seed, "weights": cell.identity.weights}
@@ -74,7 +76,7 @@ def oracle_artefact(results: Path, cell: Cell, detector: Detector) -> Artefact |
 
 
 def weights_artefact(results: Path, cell: Cell) -> Artefact:
-    """The same of an oracle whose weights lie in a file or in the cache: licence, data, and the checks on its card."""
+    """The same of one whose weights lie in a file or in the cache: licence, data, and the checks on its card."""
     assert cell.oracle is not None
     configuration = cell.oracle.configuration
     state = required(oracle_state(configuration), "oracle weights")

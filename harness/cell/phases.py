@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 from harness.cell.changes import changes
 from harness.errors import InputError
 from harness.files.fingerprint import changed_files
-from harness.files.stored import located, remove_torn, sync_folder, write_json
+from harness.files.stored import located, remove_torn, sha256_of_file, sync_folder, write_json
 from harness.records.environment import machine_in_use
 
 State = Literal["done", "partial", "stale", "missing"]
@@ -255,3 +255,27 @@ def set_aside(folder: Path) -> Path:
     while (target / f"{folder.name}-{number}").exists():
         number += 1
     return folder.rename(target / f"{folder.name}-{number}")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that a finished phase holds. InputError, which says what to do, where it isn't there any more or was changed."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path.parent, f"{path.name}: {error}") from error
+    if not isinstance(value, dict):
+        raise damaged(path.parent, f"{path.name} isn't a JSON object")
+    return value
+
+
+def hashed(path: Path) -> str:
+    """The sha256 of a file that a finished phase holds; InputError likewise."""
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise damaged(path.parent, f"{path.name}: {error.strerror}") from error
+
+
+def damaged(folder: Path, why: str) -> InputError:
+    """What is said of a phase that isn't as it was finished."""
+    return InputError(f"{folder}: not as it was finished ({why}); move the folder away and run `bench` again")

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cell.artefacts import PACE_FILE
-from harness.cell.assembly import read_json
-from harness.cell.phases import read_phase_file
+from harness.cell.phases import read_json, read_phase_file
 from harness.errors import InputError
 from harness.files.stored import sha256_of_json
 from harness.matrix.budget import BuildCosts, Cost, Unit

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cell.artefacts import image_size_of, open_part, oracle_name, oracle_phase
-from harness.cell.assembly import read_json
-from harness.cell.phases import phase_state
+from harness.cell.phases import phase_state, read_json
 from harness.files.stored import sha256_of_text
 from harness.lanes import plain_geometry
 from harness.matrix.budget import BuildCosts, Cost, costs_of

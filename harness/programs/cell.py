@@ -13,7 +13,7 @@ from detectors.meta import Form
 from detectors.programs import DescribedProgram, ProgramForm, read_program
 from detectors.registry import is_program
 from harness.cell.artefacts import open_part
-from harness.cell.assembly import assemble_evaluations, read_json, rendered_artefacts
+from harness.cell.assembly import assemble_evaluations, rendered_artefacts
 from harness.cell.keys import (
     cell_folder,
     content_key,
@@ -24,7 +24,7 @@ from harness.cell.keys import (
     scoring_of,
     set_orphans_aside,
 )
-from harness.cell.phases import Phase, flags_of_kept, run_phase
+from harness.cell.phases import Phase, flags_of_kept, read_json, run_phase
 from harness.cell.run import worked_on
 from harness.datasets.base import Dataset, reader_module
 from harness.datasets.predictions import keep_predictions

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.cell.artefacts import oracle_phase, statistics_phase
+from harness.cell.artefacts import built_artefact, built_oracle, oracle_phase, own_oracle_phase, statistics_phase
+from harness.cell.assembly import assemble_artefacts, kept_flags
 from harness.cell.keys import CellPhases, cell_phases
+from harness.cell.phases import accept
+from harness.files.stored import write_json
+from harness.records.record import Artefact
 from harness.suite import Cell, EvaluationPart, OraclePart, cells_of, load_suite
 
 CONTENTS = {"roads": "1", "others": "1"}
@@ -122,6 +126,16 @@ def pretrained(dataset: str, steps: int) -> OraclePart:
     )
 
 
+def with_built_oracle(cell: Cell, results: Path) -> Cell:
+    """The same cell with an oracle that is pre-trained before, and lies there."""
+    own = replace(cell, oracle=pretrained("roads", 2), oracle_dataset=cell.dataset)
+    weights = built_oracle(results, own)
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    write_json(weights.with_name("oracle.json"), {})
+    return own
+
+
 def with_method(cell: Cell, **changes: Any) -> Cell:
     return replace(cell, method=cell.method.model_copy(update=changes))
 
@@ -142,15 +156,52 @@ def with_method(cell: Cell, **changes: Any) -> Cell:
     ids=["seed", "detector", "taps", "normalize", "attention", "pair", "scale", "lambda", "shuffled"],
 )
 def test_target_statistics_are_shared_by_cells_whose_targets_are_the_same(
-    cells: dict[str, Cell], change: Any, same: bool
+    cells: dict[str, Cell], tmp_path: Path, change: Any, same: bool
 ) -> None:
     def key(cell: Cell, content: str = "content") -> str:
-        return statistics_phase(Path("results"), cell, content).key
+        return statistics_phase(tmp_path, cell, content).key
 
-    own_start, data = cells["samiro"], cells["samiro"].dataset
-    cell = replace(own_start, oracle=pretrained("roads", 2), oracle_dataset=data)
+    own_start = cells["samiro"]
+    cell = with_built_oracle(own_start, tmp_path)
     assert (key(change(cell)) == key(cell)) is same
     assert len({key(cell), key(cell, "other content"), key(own_start), key(of_identity(own_start, seed=7))}) == 4
+
+
+def test_target_statistics_are_of_the_weights_that_an_oracle_has_now(cells: dict[str, Cell], tmp_path: Path) -> None:
+    """Other code pre-trains an oracle of the same options to other features, whose channels vary otherwise."""
+    cell = with_built_oracle(cells["samiro"], tmp_path)
+    before = statistics_phase(tmp_path, cell, "content").key
+    built_oracle(tmp_path, cell).write_bytes(b"made again")
+    assert statistics_phase(tmp_path, cell, "content").key != before
+
+
+def test_a_record_names_the_oracle_that_was_trained_with_not_the_one_that_lies_there_now(
+    cells: dict[str, Cell], tmp_path: Path
+) -> None:
+    cell = with_built_oracle(cells["samiro"], tmp_path)
+    trained_with = built_artefact(tmp_path, cell)
+    built_oracle(tmp_path, cell).write_bytes(b"made again")
+    (said,) = stated_oracles(tmp_path, cell, trained_with.model_dump(mode="json"))
+    assert said == trained_with
+    (taken,) = stated_oracles(tmp_path, cell, None)  # of a training from before it was said
+    assert (taken.key, taken.sha256 != trained_with.sha256) == (trained_with.key, True)
+
+
+def stated_oracles(results: Path, cell: Cell, met: dict[str, Any] | None) -> list[Artefact]:
+    return [artefact for artefact in assemble_artefacts(results, cell, [None, met]) if artefact.kind == "oracle"]
+
+
+def test_a_record_says_that_its_oracle_was_kept_although_the_code_changed(
+    cells: dict[str, Cell], tmp_path: Path
+) -> None:
+    cell = with_built_oracle(cells["samiro"], tmp_path)
+    oracle = own_oracle_phase(tmp_path, cell)
+    assert oracle is not None
+    write_json(oracle.folder / "phase.json", {"key": oracle.key, "fingerprint": {"harness/other.py": "1"}})
+    assert kept_flags(tmp_path, cell, []) == []
+    accept(oracle)
+    assert kept_flags(tmp_path, cell, []) == [f"{oracle.name}: kept although the code changed since"]
+    assert kept_flags(tmp_path, cells["baseline"], []) == []
 
 
 def test_an_oracle_is_shared_where_its_options_and_images_are_the_same(cells: dict[str, Cell]) -> None:

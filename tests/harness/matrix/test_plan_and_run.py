@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.cell.artefacts import statistics_phase
+from harness.cell.artefacts import built_oracle, statistics_phase
 from harness.cell.assembly import assemble_evaluations
 from harness.cell.keys import records_folder
 from harness.cell.phases import phase_state, run_phase
@@ -201,6 +201,7 @@ def test_controls_need_no_oracle_of_their_own_and_share_what_they_can(tmp_path: 
     path = tmp_path / "controls.yaml"
     path.write_text(yaml.safe_dump(text, sort_keys=False))
     cells = cells_of(load_suite(str(path)))
+    finish_oracle(tmp_path, cells[0])
     kept = {
         (cell.identity.method, cell.identity.seed): statistics_phase(tmp_path, cell, "content").key for cell in cells
     }
@@ -213,6 +214,13 @@ def test_controls_need_no_oracle_of_their_own_and_share_what_they_can(tmp_path: 
     assert built["samiro_start"] == built["samiro_mixed_start"] == ["rendered"]
     shuffled = {cell.identity.method for cell in cells if cell.shuffled}
     assert shuffled == {"samiro_mixed", "samiro_mixed_start"}
+
+
+def finish_oracle(results: Path, cell: Cell) -> None:
+    """Have the oracle that a cell needs lie there."""
+    weights = built_oracle(results, cell)
+    weights.parent.mkdir(parents=True)
+    weights.touch()
 
 
 @pytest.mark.parametrize("edited", ["training/augmentation.py", "datasets/images.py", "detectors/ufldv2.py"])
@@ -228,6 +236,7 @@ def test_an_edit_of_what_images_and_taps_come_from_makes_target_statistics_stale
     }
     (tmp_path / "one.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
     (cell,) = cells_of(load_suite(str(tmp_path / "one.yaml")))
+    finish_oracle(tmp_path, cell)
     run_phase(statistics_phase(tmp_path, cell, "content"), lambda folder: (folder / "statistics").touch())
     assert phase_state(statistics_phase(tmp_path, cell, "content")).state == "done"
     real = fingerprint.read_source
