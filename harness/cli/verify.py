@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import Json, SuiteName
+from harness.cli.options import Json
 
 if TYPE_CHECKING:
     from harness.publishing.verify import Verification
@@ -19,7 +19,12 @@ app = typer.Typer(add_completion=False)
 
 @app.command(epilog="Example: samiro-bench verify mini")
 def verify(
-    suite: SuiteName = "mini",
+    suite: Annotated[
+        str,
+        typer.Argument(
+            metavar="[SUITE]", help="A suite's name, the path of its YAML file or of the publication itself."
+        ),
+    ] = "mini",
     published: Annotated[Path, typer.Option(help="The folder that holds the published suites.")] = Path("results"),
     as_json: Json = False,
 ) -> int:
@@ -30,13 +35,20 @@ def verify(
     """
     from harness.publishing.verify import verify as verify_folder
 
-    found = verify_folder(published / Path(suite).stem)
+    folder = publication_of(suite, published)
+    found = verify_folder(folder)
     if as_json:
-        print(json.dumps({"suite": Path(suite).stem, "sound": found.sound, **asdict(found)}, indent=1))
+        print(json.dumps({"suite": folder.name, "sound": found.sound, **asdict(found)}, indent=1))
     else:
         for line in lines_of(found):
             typer.echo(line)
     return 0 if found.sound else 1
+
+
+def publication_of(suite: str, published: Path) -> Path:
+    """The folder of the publication that is meant: that of a suite by its name or file; any other path is one itself."""
+    path = Path(suite)
+    return published / path.stem if len(path.parts) == 1 or path.suffix in {".yaml", ".yml"} else path
 
 
 def lines_of(found: Verification) -> list[str]:

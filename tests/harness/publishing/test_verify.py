@@ -158,6 +158,17 @@ def test_the_summary_names_every_row_and_the_exit_code_says_it(mini: Path, capsy
     assert "no publication is called 'minni': did you mean 'mini'? known: mini" in capsys.readouterr().err
 
 
+def test_a_path_is_the_publication_that_lies_there_not_one_of_its_name_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness.cli.main import main
+
+    (tmp_path / "mini").mkdir()
+    for path in ("mini", "nowhere/mini"):
+        assert main(["verify", str(tmp_path / path), "--published", str(MINI.parent)]) == 2
+        assert f"{tmp_path / path}: no publication" in capsys.readouterr().err
+
+
 def test_tables_and_page_are_made_again_only_from_rows_that_are_verified(mini: Path, tmp_path: Path) -> None:
     publish_tables(mini, None, tmp_path)
     before = {path: path.read_bytes() for path in mini.rglob("*") if path.is_file()}
