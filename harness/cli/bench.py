@@ -66,7 +66,7 @@ def bench(
     from harness.matrix.recorded import record_paths
     from harness.matrix.stale import accept_stale as keep
     from harness.matrix.stale import redo_stale as redo
-    from harness.matrix.stale import refuse_begun, refuse_stale
+    from harness.matrix.stale import refuse_begun, refuse_stale, stale_note
     from harness.programs.cell import program_cells
     from harness.report.statistics import SEEDS_FOR_A_VERDICT
     from harness.suite import Choice, cells_of, load_suite, refuse_not_yet, with_resources
@@ -133,7 +133,11 @@ def bench(
         words = words_of(suite, choice, results, engine, resources, yes=yes)
         try:
             # The tables are of the whole suite, whichever of its cells have just run.
-            whole = make_plan(loaded, results, Choice(seeds)) if only or skip or tier else plan
+            whole = plan
+            if only or skip or tier:
+                whole = make_plan(loaded, results, Choice(seeds))
+                if (note := stale_note(whole)) is not None:
+                    say(Console(stderr=True), f"warning: {note}")
             recorded = bool(record_paths(whole.expected))
             sound = show_leaderboard(whole.expected, console) if recorded else True
         finally:  # also where there is no room for the tables

@@ -46,17 +46,24 @@ def stale_note(plan: Plan) -> str | None:
 
     None where all hold, as far as that can be said: of cells whose data isn't at hand it can't.
     """
-    cells = [cell for cell in plan.cells if cell.recorded and cell.state == "stale"]
-    if not cells:
+    reasons = {cell.cell.id: reason for cell in plan.cells if cell.recorded and (reason := outdated_by(plan, cell))}
+    if not reasons:
         return None
-    count = (
-        f"{len(cells)} of {counted(len(plan.all_cells), 'cell')} {'does' if len(cells) == 1 else 'do'}n't hold any more"
-    )
-    by_code = any(cell.stale for cell in cells)
+    name, why = next(iter(reasons.items()))
+    count = f"{len(reasons)} of {counted(len(plan.all_cells), 'cell')} {'does' if len(reasons) == 1 else 'do'}n't hold any more"
     remedy = "`bench` makes them again" + (
-        ", what other code made with --redo-stale or --accept-stale" if by_code else ""
+        ", what other code made with --redo-stale or --accept-stale" if plan.stale else ""
     )
-    return f"{count}, and the tables are of what they showed before: {cells[0].cell.id}: {cells[0].why}; {remedy}"
+    return f"{count}, and the tables are of what they showed before: {name}: {why}; {remedy}"
+
+
+def outdated_by(plan: Plan, cell: CellState) -> str:
+    """Why a cell doesn't hold any more: what of its own doesn't, else the shared thing of other code that it was trained with."""
+    if cell.state == "stale":
+        return cell.why
+    stale = {phase.folder: state.reason for phase, state in plan.artefacts if state.state == "stale"}
+    needed = prerequisites(plan.results, cell.cell) if stale else []
+    return next((f"{phase.name}: {stale[phase.folder]}" for phase in needed if phase.folder in stale), "")
 
 
 def accept_stale(plan: Plan) -> None:

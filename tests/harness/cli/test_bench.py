@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shlex
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import leaderboard
 from harness.cli.main import main
 from harness.cli.next_steps import program
 from harness.engines.base import Listener, Outcome
@@ -18,6 +20,7 @@ from harness.engines.slurm import slurm_scheduler
 from harness.errors import InputError
 from harness.matrix import run as runs
 from harness.matrix.plan import Plan
+from tests.benchmarks.finished import finished
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, **kinds: str) -> None:
@@ -94,6 +97,17 @@ def test_the_command_that_tries_again_has_the_options_of_the_one_that_ran_and_is
     assert main(command[1:]) == 1
     again = shlex.split(capsys.readouterr().out.rstrip("\n").splitlines()[-1])
     assert again == command  # all that was chosen failed: the choice is kept
+
+
+def test_tables_of_all_cells_tell_which_of_those_that_were_not_run_do_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(leaderboard, "show_leaderboard", lambda expected, console: True)
+    other = finished(tmp_path, 1).cells[1].phases.all()[0].folder / "phase.json"
+    other.write_text(json.dumps(json.loads(other.read_text()) | {"fingerprint": {"harness/other.py": "other"}}))
+    assert main(["bench", "mini", "--seeds", "1", "--results", str(tmp_path), "--only", "method=baseline"]) == 0
+    told = "warning: 1 of 4 cells doesn't hold any more, and the tables are of what they showed before"
+    assert told in capsys.readouterr().err
 
 
 def test_what_was_left_out_is_left_out_when_it_is_tried_again(

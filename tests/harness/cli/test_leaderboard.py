@@ -81,13 +81,21 @@ def rewritten(path: Path, **changes: Any) -> None:
 def test_rows_that_do_not_hold_any_more_are_told_with_their_cause(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one, other = (state.phases.all()[0] for state in finished(tmp_path, 1).cells[:2])
+    plan = finished(tmp_path, 1)
+    one, other = (state.phases.all()[0] for state in plan.cells[:2])
+    (oracle,) = (phase for phase, _ in plan.artefacts if phase.folder.parent.name == "oracle")
 
     def told() -> str:
         assert main(["leaderboard", "mini", "--seeds", "1", "--results", str(tmp_path)]) == 0
         return capsys.readouterr().err
 
     assert "warning" not in told()
+    rewritten(oracle.folder / "phase.json", fingerprint={"harness/other.py": "other"})
+    said = told()
+    assert "warning: 2 of 4 cells don't hold any more" in said, "those that were trained with it"
+    assert f"-samiro-s0-{plan.cells[1].cell.id[-10:]}: {oracle.name}: code changed since" in said
+    assert "--redo-stale or --accept-stale" in said
+    rewritten(oracle.folder / "phase.json", fingerprint=dict(oracle.fingerprint))
     rewritten(one.folder / "phase.json", key="other", options={**one.options, "content": "other labels"})
     said = told()
     assert (
