@@ -14,6 +14,7 @@ from harness.errors import InputError
 from harness.files.validation import validated
 from harness.matrix.plan import CellState, Plan
 from harness.matrix.recorded import failed_seeds
+from harness.matrix.stale import outdated_by
 from harness.publishing.checksums import write_sums
 from harness.publishing.demands import demands_of
 from harness.publishing.examine import statement_of
@@ -88,13 +89,13 @@ def submit(plan: Plan, name: str, who: str, contact: str, out: Path) -> Submitte
 def finished_cells(plan: Plan) -> tuple[CellState, ...]:
     """The cells that are done and recorded. InputError if there is none, or if one failed or was made by other code."""
     failed = failed_seeds(plan.expected)
-    stale = [state for state in plan.cells if state.state == "stale"]
+    stale = [(state.cell.id, why) for state in plan.cells if (why := outdated_by(plan, state))]
     without = "leave it out with --skip, and say so in the pull request"
     if failed:
         raise InputError(f"{counted(len(failed), 'cell')} failed: {failed[0]}; run `bench` again, or {without}")
     if stale:
         raise InputError(
-            f"{counted(len(stale), 'stale cell')}: {stale[0].cell.id}: {stale[0].why}; run `bench` again, or {without}"
+            f"{counted(len(stale), 'stale cell')}: {stale[0][0]}: {stale[0][1]}; run `bench` again, or {without}"
         )
     finished = tuple(state for state in plan.cells if state.done and state.recorded)
     if not finished:

@@ -17,6 +17,7 @@ from harness.errors import InputError
 from harness.matrix import stale
 from harness.matrix.plan import CellState, Plan, make_plan, prerequisites
 from harness.matrix.stale import accept_stale, redo_stale, refuse_begun
+from harness.publishing.submit import finished_cells
 from harness.suite import Choice, load_suite
 from harness.training.loop import STATE_FILE as TRAINING
 from harness.training.pretraining import STATE_FILE as PRETRAINING
@@ -62,6 +63,17 @@ def test_a_plan_names_every_file_that_changed_of_an_artefact_too(tmp_path: Path)
     of_other_code(phase, *files)
     row = next(row for row in artefact_rows(again(tmp_path)) if row["state"] == "stale")
     assert (row["changed"], row["why"].endswith("harness/d.py and 2 more")) == (files, True)
+
+
+def test_what_was_trained_with_an_oracle_of_other_code_is_not_submitted(tmp_path: Path) -> None:
+    plan = finished(tmp_path, 1)
+    assert len(finished_cells(plan)) == len(plan.cells)
+    (oracle,) = (phase for phase, _ in plan.artefacts if phase.folder.parent.name == "oracle")
+    of_other_code(oracle)
+    rest = [cell.cell.id for cell in plan.cells if any(phase.folder == oracle.folder for phase in needed(plan, cell))]
+    told = f"{len(rest)} stale cells: {rest[0]}: {oracle.name}: code changed since"
+    with pytest.raises(InputError, match=re.escape(told)):
+        finished_cells(again(tmp_path))
 
 
 @pytest.mark.parametrize("become", [accept_stale, redo_stale])
