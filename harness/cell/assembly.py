@@ -79,7 +79,9 @@ def assemble_record(results: Path, cell: Cell) -> Record:
 def kept_flags(results: Path, cell: Cell, phases: Sequence[Phase]) -> list[str]:
     """What a record says of a cell's phases, and of the oracle that it needs, that were accepted although the code changed."""
     oracle = own_oracle_phase(results, cell)
-    return flags_of_kept([*([] if oracle is None else [oracle]), *phases])
+    # Its folder may be gone where a training says for itself what it was trained with.
+    shared = [] if oracle is None or not oracle.folder.is_dir() else [oracle]
+    return flags_of_kept([*shared, *phases])
 
 
 def throughput_of(timed: dict[str, Any]) -> tuple[Throughput, ...]:

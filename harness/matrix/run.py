@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from harness.cell.assembly import assemble_record
+from harness.cell.assembly import assemble_record, kept_flags
 from harness.cell.keys import records_folder
 from harness.cell.phases import Phase, phase_states, set_aside
 from harness.engines.base import Engine, Job, Listener, Outcome
@@ -21,6 +21,7 @@ from harness.processes.progress import Event
 from harness.programs.cell import ProgramCell, record_program
 from harness.records.counts import read_counts, scope_scores
 from harness.records.record import Record, read_record
+from harness.suite import Cell
 from harness.watching.heartbeats import alive_folder, kept_alive
 
 
@@ -81,7 +82,9 @@ def assemble_missing(plan: Plan, without: Collection[str]) -> list[Outcome]:
     for state in plan.cells:
         cell = state.cell
         record = records_folder(plan.results, plan.suite.name) / f"{cell.id}.json"
-        if cell.id not in without and (state.done or all_done(state.phases.all())) and not holds(record):
+        # An oracle may have been accepted where other cells, or another suite, were asked for.
+        flags = kept_flags(plan.results, cell, state.phases.all()) if isinstance(cell, Cell) and state.done else []
+        if cell.id not in without and (state.done or all_done(state.phases.all())) and not holds(record, flags):
             found.append(recorded(plan.results, cell))
     return found
 
@@ -105,8 +108,8 @@ def make_record(results: Path, cell: AnyCell) -> Record:
     return record_program(results, cell) if isinstance(cell, ProgramCell) else assemble_record(results, cell)
 
 
-def holds(path: Path) -> bool:
-    """Whether a record is there, and its counts are the ones that it names and was made from.
+def holds(path: Path, flags: Collection[str] = ()) -> bool:
+    """Whether a record is there, with some flags, and its counts are the ones that it names and was made from.
 
     One that can't be read, or was changed, is moved to `superseded/`, and a warning says why: it is assembled again.
     """
@@ -117,6 +120,8 @@ def holds(path: Path) -> bool:
     except InputError as error:
         aside = set_aside(path)
         warnings.warn(f"{error}; it lies in {aside} now and was made again from its phases", InputWarning, stacklevel=2)
+        return False
+    if not {*flags} <= {*record.flags}:
         return False
     for evaluation in record.evaluations:
         counts = path.parent / evaluation.counts_file

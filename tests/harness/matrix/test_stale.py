@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.cell.keys import made_from, set_orphans_aside
-from harness.cell.phases import Phase, claim_partial, set_aside
+from harness.cell.phases import Phase, accept, claim_partial, set_aside
 from harness.cell.run import run_cell
 from harness.cli.plan import artefact_rows
 from harness.errors import InputError
-from harness.matrix import stale
+from harness.matrix import run, stale
 from harness.matrix.plan import CellState, Plan, make_plan, prerequisites
 from harness.matrix.stale import accept_stale, redo_stale, refuse_begun
 from harness.publishing.submit import finished_cells
@@ -205,6 +205,20 @@ def test_whoever_is_killed_while_results_are_accepted_leaves_no_record_without_i
     with pytest.raises(KeyboardInterrupt):
         accept_stale(outdated)
     assert not any(cell.recorded for cell in again(outdated.results).cells)
+
+
+def test_a_row_is_flagged_whose_oracle_was_accepted_where_other_cells_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(run, "make_record", lambda results, cell: made.append(cell.id))
+    (oracle,) = (phase for phase, _ in finished(tmp_path, 1).artefacts if phase.folder.parent.name == "oracle")
+    of_other_code(oracle)
+    accept(oracle)
+    plan = again(tmp_path)
+    assert not plan.stale
+    run.assemble_missing(plan, ())
+    assert made == [cell.cell.id for cell in plan.cells if oracle.folder in {one.folder for one in needed(plan, cell)}]
 
 
 @pytest.mark.parametrize("begun", [False, True])
