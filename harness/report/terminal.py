@@ -18,6 +18,7 @@ from harness.report.leaderboard import Leaderboard
 from harness.report.section_text import (
     lost_to_holm_notes,
     method_difference_notes,
+    oracle_notes,
     section_title,
     time_notes,
     tries_notes,
@@ -45,8 +46,8 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
         for columns in (totals, by_scenario):
             for fitting in chunks(table, columns, page(console)):
                 show(table, fitting, console)
-        notes = unranked_notes(section.rows) + lost_to_holm_notes(section.gains) + method_difference_notes(section)
-        notes += tries_notes(section)
+        notes = unranked_notes(section.rows) + oracle_notes(section.rows) + lost_to_holm_notes(section.gains)
+        notes += method_difference_notes(section) + tries_notes(section)
         notes += [note for note in time_notes(section, board.timings) if note.startswith(DOUBTFUL.strip())]
         for note in notes:
             console.print(Text(one_line(note)), soft_wrap=True)

@@ -176,8 +176,10 @@ def test_a_row_whose_seeds_had_unlike_weights_of_an_oracle_says_so(made: Any, tm
             else record
             for record in records
         ]
-        text = to_markdown(leaderboard(changed, tmp_path))
-        return [line for line in text.splitlines() if "several weights" in line]
+        board, shown = leaderboard(changed, tmp_path), io.StringIO()
+        print_leaderboard(board, Console(file=shown, width=1000))
+        assert ("oracle mim:resnet18 has several weights" in shown.getvalue()) is (last == "b")
+        return [line for line in to_markdown(board).splitlines() if "several weights" in line]
 
     assert notes("a") == []
     assert notes("b") == [
