@@ -33,7 +33,9 @@ def publish(
     tables: Annotated[
         bool,
         typer.Option(
-            "--tables", help="Make only the tables and the page of OUT/SUITE again, from what is published there."
+            "--tables",
+            help="Make only the tables and the page of OUT/SUITE again, from what is published there; SUITE may be the path of a "
+            "publication, or of a submission, too.",
         ),
     ] = False,
     no_readme: Annotated[bool, typer.Option("--no-readme", help="Leave the README as it is.")] = False,
@@ -44,6 +46,7 @@ def publish(
     cell has to have its record, and cells that OUT/SUITE has already have to be chosen again. Labels of licensed datasets are never
     copied.
     """
+    from harness.cli.verify import publication_of
     from harness.matrix.plan import make_plan
     from harness.publishing.publish import publish as publish_plan
     from harness.publishing.publish import publish_tables
@@ -54,10 +57,10 @@ def publish(
         raise InputError(
             "--tables makes those of all that is published again: leave --only, --skip, --tier and --seeds out"
         )
-    loaded = load_suite(suite)
-    page = readme_page(readme, loaded.name) if not no_readme else None
-    target = out / loaded.name
-    if tables:
+    loaded = None if tables else load_suite(suite)
+    target = publication_of(suite, out)
+    page = readme_page(readme, target.name) if not no_readme else None
+    if loaded is None:
         written = publish_tables(target, page, results)
     else:
         plan = make_plan(loaded, results, Choice(seeds, only or (), skip or (), tier))

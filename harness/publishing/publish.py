@@ -27,6 +27,7 @@ from harness.publishing.logs import TRAINING, copy_log, log_path
 from harness.publishing.missing import MISSING_FILE, read_missing, write_missing
 from harness.publishing.pictures import median_images, overlay_sheet
 from harness.publishing.site import SITE, write_site
+from harness.publishing.statement import STATEMENT_FILE
 from harness.publishing.tables import TABLES, write_tables
 from harness.publishing.verify import verify
 from harness.records.record import Evaluation, Record, Submission, read_checked_counts, read_records, write_record
@@ -274,8 +275,8 @@ def publish_tables(target: Path, readme: Path | None, results: Path) -> list[Pat
     """Make the tables and the page of a publication again from what is in it, after their code changed; returns what was written.
 
     No run is needed. The page keeps its pictures of frames, and gets those it lacks of datasets whose images lie in the folder of runs
-    `results`. InputError unless every row is what its predictions and labels give, and every file but tables and page is as it
-    was published.
+    `results`; a submission has none. InputError unless every row is what its predictions and labels give, and every file but tables and
+    page is as it was published.
     """
     found = verify(target)
     tables = {table.name for table in found.tables}
@@ -289,7 +290,9 @@ def publish_tables(target: Path, readme: Path | None, results: Path) -> list[Pat
     page = None if readme is None else with_table(readme, target.name, board, target)
     with replaced(target) as made:
         shutil.copytree(target, made)
-        written = [*write_tables(made, board), write_site(made, board, rendered_here(made, results))]
+        written = list(write_tables(made, board))
+        if not (target / STATEMENT_FILE).exists():
+            written.append(write_site(made, board, rendered_here(made, results)))
         write_sums(made)
     if readme is not None and page is not None:
         write_text(readme, page)

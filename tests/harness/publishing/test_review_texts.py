@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from harness.cli.main import main
 from harness.publishing.checksums import write_sums
 from harness.publishing.examine import Verdict, examine
 from harness.publishing.expected import ExpectedSuite
 from harness.publishing.review import Review, lines_of, to_summary
 from harness.publishing.statement import STATEMENT_FILE, Statement
 from harness.publishing.submissions import to_index
-from tests.harness.publishing.forging import BOUNDS, changed, sealed, told
+from tests.harness.publishing.forging import BOUNDS, changed, sealed, told, trained
 
 pytestmark = pytest.mark.usefixtures("labelled_once")
 
@@ -85,6 +86,28 @@ def test_html_in_texts_shows_as_text(alice: Path, suite: ExpectedSuite) -> None:
         assert "<img" not in text
         assert "[x](javascript" not in text
     assert all(line.startswith(("mini/", "- ")) for line in lines_of([Review("mini", "alice", forged)]))
+
+
+def test_tables_of_another_version_are_refused_with_what_makes_them_again_from_the_rows(
+    alice: Path, suite: ExpectedSuite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, files = (alice / "leaderboard.md").read_text(), {*alice.rglob("*")}
+    (alice / "leaderboard.md").write_text(table.replace("# ", "# As an older version put it: ", 1))
+    write_sums(alice)
+    again = "samiro-bench publish results/submissions/mini/alice --tables"
+    first, *differing = examine(alice, "alice", suite, BOUNDS).reasons
+    assert first == f"its rows are sound, but not its tables; if another version packed it: `{again}`"
+    assert len(differing) == 1
+    assert "As an older version put it" in differing[0]
+    assert main(["publish", str(alice), "--tables", "--no-readme"]) == 0, capsys.readouterr().err
+    assert (alice / "leaderboard.md").read_text() == table
+    assert {*alice.rglob("*")} == files, "a submission has no page"
+    assert examine(alice, "alice", suite, BOUNDS).reasons == ()
+    changed(alice, lambda record: trained(record, images=1))
+    assert again not in told(examine(alice, "alice", suite, BOUNDS)), (
+        "rows that aren't sound are more than their tables"
+    )
+    assert main(["publish", str(alice), "--tables", "--no-readme"]) == 2
 
 
 def test_the_page_of_submissions_says_whether_all_rows_were_verified() -> None:
