@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -15,13 +16,13 @@ import torch
 from detectors.base import Detector
 from detectors.meta import FILE, DetectorMeta
 from detectors.registry import adapter_file
-from harness.cell.artefacts import locked, open_part, statistics_phase
+from harness.cell.artefacts import built_oracle, locked, open_part, statistics_phase
 from harness.cell.oracle import as_seen, oracle_artefact, source_oracle
-from harness.cell.phases import phase_state, run_phase, set_aside
+from harness.cell.phases import hashed, phase_state, read_json, run_phase, set_aside
 from harness.cell.predict import prediction_settings
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.sizes import check_decoded
-from harness.errors import InputError
+from harness.errors import InputError, InputWarning
 from harness.files.stored import write_json
 from harness.inference.predict import network_images
 from harness.inference.selection import check_selectable, split_score
@@ -53,6 +54,9 @@ from harness.weights.cache import start_detector
 SUMMARY_FILE = "summary.json"
 """Of phase `train`."""
 
+ORACLE_FILE = "begun_with.json"
+"""In an unfinished training: which weights of an oracle it was begun with."""
+
 
 def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Report, folder: Path) -> None:
     """Phase `train`: writes checkpoint.safetensors (the inference model), the log and, last of all, summary.json; what it could be
@@ -61,12 +65,24 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         # It was killed between its end and the phase's.
         drop_state(folder)
         return
+    if cell.oracle_dataset is not None:
+        begin_with(built_oracle(results, cell), folder)
     processes = cell.identity.processes
     if processes == 1:
         train_share(results, cell, content, dataset, folder, ALONE, report)
         return
     cuda = resolve_device(cell.training.device) == "cuda"
     launch(partial(train_in_process, results, cell, content, folder), processes, report, cuda=cuda)
+
+
+def begin_with(oracle: Path, folder: Path) -> None:
+    """Note which weights of an oracle a training in `folder` goes by. One that was begun with others, before the oracle was made again
+    for other cells, begins anew, and a warning says so: half of it would follow features that no oracle has."""
+    marker, weights = folder / ORACLE_FILE, {"sha256": hashed(oracle)}
+    if marker.is_file() and read_json(marker) != weights:
+        drop_state(folder)
+        warnings.warn(f"{folder}: begins anew, for {oracle} was made again since it began", InputWarning, stacklevel=2)
+    write_json(marker, weights)
 
 
 def train_in_process(results: Path, cell: Cell, content: str, folder: Path, ranks: Ranks, report: Report) -> None:
@@ -177,7 +193,7 @@ def keep_trained(
 
 def drop_state(folder: Path) -> None:
     """Remove what only an unfinished training needs: several times what its checkpoint takes."""
-    for name in (STATE_FILE, BEST_FILE):
+    for name in (STATE_FILE, BEST_FILE, ORACLE_FILE):
         (folder / name).unlink(missing_ok=True)
 
 

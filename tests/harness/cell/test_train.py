@@ -15,10 +15,11 @@ from torch import nn
 
 from detectors.base import Detector
 from harness.cell import train
+from harness.cell.artefacts import built_oracle
 from harness.cell.phases import run_phase
 from harness.cell.predict import view_of_evaluation
 from harness.datasets.base import Dataset, Frame, open_dataset
-from harness.errors import InputError
+from harness.errors import InputError, InputWarning
 from harness.methods.base import TrainingModel
 from harness.methods.baseline import BaselineModel
 from harness.methods.config import method_configuration
@@ -222,6 +223,41 @@ def test_target_statistics_of_other_code_are_taken_anew_without_asking(
     train.build_statistics(tmp_path, other, "content", *given)
     assert not stale.folder.exists()
     assert (stale.folder.parent / "superseded" / f"{stale.folder.name}-1").is_dir()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_training_that_began_with_other_weights_of_its_oracle_begins_anew(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle = OraclePart.model_validate({"configuration": {"name": "mim:resnet_micro", "steps": 1}, "dataset": "roads"})
+    own = replace(with_own_start(cell), oracle=oracle, oracle_dataset=cell.dataset)
+    weights = built_oracle(tmp_path, own)
+    weights.parent.mkdir(parents=True)
+    folder = tmp_path / "train"
+    folder.mkdir()
+    found = []
+
+    def share(*_: Any) -> None:
+        found.append((folder / train.STATE_FILE).exists())
+        (folder / train.STATE_FILE).touch()
+
+    def begin() -> None:
+        given: Any = ("content", None, print, folder)
+        train.train(tmp_path, own, *given)
+
+    monkeypatch.setattr(train, "train_share", share)
+    weights.write_bytes(b"one")
+    begin()
+    begin()
+    weights.write_bytes(b"made again")
+    with pytest.warns(
+        InputWarning, match=r"train: begins anew, for .*oracle\.safetensors was made again since it began"
+    ):
+        begin()
+    begin()
+    assert found == [False, True, False, True]
+    train.drop_state(folder)
+    assert not list(folder.iterdir()), "a finished training keeps nothing of it"
 
 
 ODD = """
