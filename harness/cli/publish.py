@@ -50,6 +50,7 @@ def publish(
     from harness.matrix.plan import make_plan
     from harness.publishing.publish import publish as publish_plan
     from harness.publishing.publish import publish_tables
+    from harness.publishing.statement import is_submission
     from harness.suite import Choice, load_suite
 
     chosen = bool(only or skip or tier or seeds)
@@ -59,7 +60,7 @@ def publish(
         )
     loaded = None if tables else load_suite(suite)
     target = publication_of(suite, out)
-    page = readme_page(readme, target.name) if not no_readme else None
+    page = None if no_readme or is_submission(target) else readme_page(readme, target.name)
     if loaded is None:
         written = publish_tables(target, page, results)
     else:

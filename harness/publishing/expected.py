@@ -12,6 +12,7 @@ from pydantic import Field
 
 from harness.publishing.labels import LabelFacts
 from harness.records.counts import Stored
+from harness.records.oracles import unshuffled
 from harness.records.record import Evaluation, Identity, Record, Submission, identity_hash
 
 FOREIGN = "not this repository's detector"
@@ -107,13 +108,6 @@ def oracle_faults(record: Record, suite: ExpectedSuite) -> Iterator[str]:
                 f"key 'artefacts.oracle.facts.data.images' is {clipped(seen)}, this repository's suite has {images} training "
                 "images that it was made of"
             )
-
-
-def unshuffled(identity: Identity) -> dict[str, Any] | None:
-    """What an identity says of its oracle; of a shuffled one, what it says of the oracle that is shuffled. None where it has none."""
-    asked = identity.oracle
-    inner = None if asked is None else asked.get("shuffled")
-    return inner if isinstance(inner, dict) else asked
 
 
 def unlike(key: str, submitted: object, expected: object) -> str:

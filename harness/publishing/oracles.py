@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.files.stored import canonical_json, sha256_of_json
-from harness.publishing.expected import clipped, differing, unshuffled
+from harness.files.stored import sha256_of_json
+from harness.publishing.expected import clipped, differing
+from harness.records.oracles import unlike_weights, unshuffled
 from harness.records.record import Artefact, Record
 from harness.report.text import counted
 
@@ -71,22 +71,10 @@ def expected(
 
 
 def several_weights(records: Sequence[Record]) -> Iterator[str]:
-    """A line for each oracle of which rows have unlike weights, as where each of two machines pre-trained its own.
-
-    Seeds then differ by their oracle too: the spread over them is that of both.
-    """
-    rows: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        asked = unshuffled(record.identity) or {}
-        for artefact in record.artefacts:
-            if artefact.kind == "oracle":
-                # The start of a detector is another one with each seed, as its key says.
-                own = artefact.key if asked.get("configuration") == {"name": "init"} else canonical_json(asked)
-                rows[artefact.name, own][artefact.sha256].append(record.id)
-    for (name, _), weights in rows.items():
-        if len(weights) > 1:
-            told = (
-                f"{counted(len(ids), 'row')} with {sha256[:12]}, the first is {ids[0]}"
-                for sha256, ids in weights.items()
-            )
-            yield f"oracle {name} has several weights: {'; '.join(told)}"
+    """A line for each oracle of which rows have unlike weights."""
+    for name, weights in unlike_weights(records):
+        told = (
+            f"{counted(len(rows), 'row')} with {sha256[:12]}, the first is {rows[0].id}"
+            for sha256, rows in weights.items()
+        )
+        yield f"oracle {name} has several weights: {'; '.join(told)}"

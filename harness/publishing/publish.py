@@ -27,7 +27,7 @@ from harness.publishing.logs import TRAINING, copy_log, log_path
 from harness.publishing.missing import MISSING_FILE, read_missing, write_missing
 from harness.publishing.pictures import median_images, overlay_sheet
 from harness.publishing.site import SITE, write_site
-from harness.publishing.statement import STATEMENT_FILE
+from harness.publishing.statement import is_submission
 from harness.publishing.tables import TABLES, write_tables
 from harness.publishing.verify import verify
 from harness.records.record import Evaluation, Record, Submission, read_checked_counts, read_records, write_record
@@ -291,7 +291,7 @@ def publish_tables(target: Path, readme: Path | None, results: Path) -> list[Pat
     with replaced(target) as made:
         shutil.copytree(target, made)
         written = list(write_tables(made, board))
-        if not (target / STATEMENT_FILE).exists():
+        if not is_submission(target):
             written.append(write_site(made, board, rendered_here(made, results)))
         write_sums(made)
     if readme is not None and page is not None:

@@ -36,6 +36,11 @@ spreadsheet takes for its own. What else an address has can be written as %XX.
 HEAD = "# Written by `samiro-bench submit`: who gives these rows, and what they are. docs/publish.md says what is checked.\n"
 
 
+def is_submission(folder: Path) -> bool:
+    """Whether a publication is somebody's submission: those have neither a page nor a place in the README."""
+    return (folder / STATEMENT_FILE).exists()
+
+
 def visible(text: str) -> str:
     """The text; ValueError if something in it can't be seen or turns its direction."""
     if not text.isprintable():

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from harness.records.oracles import unlike_weights
 from harness.records.record import Identity
 from harness.report.arms import Arm, unlike_machines, what_differs, why_no_baseline
 from harness.report.leaderboard import Leaderboard, Section, Timings
@@ -89,18 +90,14 @@ def oracle_notes(rows: Iterable[Row]) -> list[str]:
     """Which rows have seeds that were trained with unlike weights of one oracle, as where it was made again in between."""
     notes = []
     for row in rows:
-        seeds: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for record in row.arm.records:
-            for artefact in record.artefacts:
-                if artefact.kind == "oracle":
-                    seeds[artefact.name, artefact.key][artefact.sha256].append(record.identity.seed)
-        notes += [
-            f"{row.arm.name}: oracle {name} has several weights: "
-            f"{'; '.join(f'{sha256[:12]} at seed {listed(some)}' for sha256, some in weights.items())}. The spread over seeds is "
-            "that of oracles too."
-            for (name, _), weights in seeds.items()
-            if len(weights) > 1
-        ]
+        for name, weights in unlike_weights(row.arm.records):
+            told = (
+                f"{sha256[:12]} at seed {listed(record.identity.seed for record in records)}"
+                for sha256, records in weights.items()
+            )
+            notes.append(
+                f"{row.arm.name}: oracle {name} has several weights: {'; '.join(told)}. The spread over seeds is that of oracles too."
+            )
     return notes
 
 

@@ -89,8 +89,11 @@ def test_html_in_texts_shows_as_text(alice: Path, suite: ExpectedSuite) -> None:
 
 
 def test_tables_of_another_version_are_refused_with_what_makes_them_again_from_the_rows(
-    alice: Path, suite: ExpectedSuite, capsys: pytest.CaptureFixture[str]
+    alice: Path, suite: ExpectedSuite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(shown := "<!-- leaderboard:alice -->\nof a suite of that name\n<!-- /leaderboard:alice -->\n")
+    words = ["publish", str(alice), "--tables", "--readme", str(readme)]
     table, files = (alice / "leaderboard.md").read_text(), {*alice.rglob("*")}
     (alice / "leaderboard.md").write_text(table.replace("# ", "# As an older version put it: ", 1))
     write_sums(alice)
@@ -99,7 +102,8 @@ def test_tables_of_another_version_are_refused_with_what_makes_them_again_from_t
     assert first == f"its rows are sound, but not its tables; if another version packed it: `{again}`"
     assert len(differing) == 1
     assert "As an older version put it" in differing[0]
-    assert main(["publish", str(alice), "--tables", "--no-readme"]) == 0, capsys.readouterr().err
+    assert main(words) == 0, capsys.readouterr().err
+    assert readme.read_text() == shown
     assert (alice / "leaderboard.md").read_text() == table
     assert {*alice.rglob("*")} == files, "a submission has no page"
     assert examine(alice, "alice", suite, BOUNDS).reasons == ()
@@ -107,7 +111,7 @@ def test_tables_of_another_version_are_refused_with_what_makes_them_again_from_t
     assert again not in told(examine(alice, "alice", suite, BOUNDS)), (
         "rows that aren't sound are more than their tables"
     )
-    assert main(["publish", str(alice), "--tables", "--no-readme"]) == 2
+    assert main(words) == 2
 
 
 def test_the_page_of_submissions_says_whether_all_rows_were_verified() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.records.record import Artefact, Record, Submission, write_record
+from harness.records.record import Artefact, Submission, write_record
 from harness.report.cells import score_text
 from harness.report.columns import Column
 from harness.report.leaderboard import leaderboard
@@ -160,32 +160,6 @@ def test_pairs_that_unlike_machines_trained_count_and_are_told_with_what_differs
     assert ("unlike machines" in text) is (told is not None)
     (gain,) = board.sections[0].gains
     assert gain.seeds == (0, 1, 2)
-
-
-def test_a_row_whose_seeds_had_unlike_weights_of_an_oracle_says_so(made: Any, tmp_path: Path) -> None:
-    records = made.pairs(tmp_path, 3)
-
-    def towards(record: Record, weights: str) -> Record:
-        oracle = Artefact(kind="oracle", name="mim:resnet18", key="k" * 64, sha256=weights * 64)
-        return record.model_copy(update={"artefacts": (oracle,)})
-
-    def notes(last: str) -> list[str]:
-        changed = [
-            towards(record, last if record.identity.seed == 2 else "a")
-            if record.identity.method == "samiro"
-            else record
-            for record in records
-        ]
-        board, shown = leaderboard(changed, tmp_path), io.StringIO()
-        print_leaderboard(board, Console(file=shown, width=1000))
-        assert ("oracle mim:resnet18 has several weights" in shown.getvalue()) is (last == "b")
-        return [line for line in to_markdown(board).splitlines() if "several weights" in line]
-
-    assert notes("a") == []
-    assert notes("b") == [
-        "- ufld, samiro: oracle mim:resnet18 has several weights: aaaaaaaaaaaa at seed 0, 1; bbbbbbbbbbbb at seed 2. The spread over "
-        "seeds is that of oracles too."
-    ]
 
 
 def test_a_method_without_a_baseline_is_named(made: Any, tmp_path: Path) -> None:

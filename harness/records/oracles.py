@@ -1,0 +1,36 @@
+"""Whether records that name one oracle were trained with the same weights of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from harness.files.stored import canonical_json
+from harness.records.record import Identity, Record
+
+
+def unshuffled(identity: Identity) -> dict[str, Any] | None:
+    """What an identity says of its oracle; of a shuffled one, what it says of the oracle that is shuffled. None where it has none."""
+    asked = identity.oracle
+    inner = None if asked is None else asked.get("shuffled")
+    return inner if isinstance(inner, dict) else asked
+
+
+def unlike_weights(records: Iterable[Record]) -> Iterator[tuple[str, dict[str, list[Record]]]]:
+    """Each oracle of which records have unlike weights, as where each of two machines pre-trained its own: its name, and the records
+    by the sha256 of their weights.
+
+    Seeds then differ by their oracle too: the spread over them is that of both.
+    """
+    found: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        asked = unshuffled(record.identity) or {}
+        for artefact in record.artefacts:
+            if artefact.kind == "oracle":
+                # The start of a detector is another one with each seed, as its key says.
+                own = artefact.key if asked.get("configuration") == {"name": "init"} else canonical_json(asked)
+                found[artefact.name, own][artefact.sha256].append(record)
+    for (name, _), weights in found.items():
+        if len(weights) > 1:
+            yield name, dict(weights)
