@@ -100,6 +100,7 @@ BACKBONES: dict[str, BackboneSource] = {
     "efficientnet_b1": efficientnet("b1"),
     "resnet_micro": micro_resnet(16),
     "resnet_micro_2x": micro_resnet(32),
+    "resnet_micro_4x": micro_resnet(64),
     "resnet18s": reduced_resnet18(1, frozen_stem=True),
     "resnet18s_1x": reduced_resnet18(1),
     "resnet18s_2x": reduced_resnet18(2),

@@ -68,6 +68,7 @@ TABLE: dict[str, str] = {
     "polylanenet_resnet50": "detectors.polylanenet:PolyLaneNet",
     "resa_micro": "detectors.resa:RESA",
     "resa_micro_2x": "detectors.resa:RESA",
+    "resa_micro_4x": "detectors.resa:RESA",
     "resa_resnet101": "detectors.resa:RESA",
     "resa_resnet18": "detectors.resa:RESA",
     "resa_resnet34": "detectors.resa:RESA",

@@ -24,6 +24,7 @@ CHANNELS = {
     "convnext_tiny": (96, 192, 384, 768),
     "resnet_micro": (16, 32, 64, 128),
     "resnet_micro_2x": (32, 64, 128, 256),
+    "resnet_micro_4x": (64, 128, 256, 512),
     "resnet18s": (16, 32, 64, 128),
     "resnet18s_1x": (16, 32, 64, 128),
     "resnet18s_2x": (32, 64, 128, 256),
