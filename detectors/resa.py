@@ -13,8 +13,8 @@ decoding, and where they depart from upstream's, are those of `detectors.parts.s
 `resa_micro` is the same code with other numbers, for budgets of a few hundred steps on a CPU. Its maps have stride 4, and what the
 aggregator adds counts a tenth: with the published weight of 2, a network that starts at random learns where lanes usually lie and
 hardly looks at the image (F1@50 .17 after 220 steps of 16 on rendered roads, at stride 2, 4 iterations and 32 channels).
-`resa_micro_2x` and `resa_micro_4x` are `resa_micro` on a backbone of two and four times the channels, the latter as wide as ResNet-18, and
-nothing else, to tell what a wider network changes.
+`resa_micro_2x` and `resa_micro_4x` are `resa_micro` on a backbone of two and four times the channels, the latter as wide as
+ResNet-18, and nothing else, to tell what a wider network changes.
 """
 
 from __future__ import annotations

@@ -49,7 +49,10 @@ def test_every_column_of_the_files_is_described() -> None:
 
 def test_backbones_are_spelled_as_the_registry_spells_them() -> None:
     # Nobody published figures of these.
-    assert set(OWN_BACKBONES) - {"resnet_micro", "resnet_micro_2x", "resnet_micro_4x", "resnet18s_1x", "efficientnet_b1"} <= BACKBONES
+    assert (
+        set(OWN_BACKBONES) - {"resnet_micro", "resnet_micro_2x", "resnet_micro_4x", "resnet18s_1x", "efficientnet_b1"}
+        <= BACKBONES
+    )
 
 
 def test_every_detector_of_a_paper_has_published_figures_and_small_ones_have_none() -> None:
