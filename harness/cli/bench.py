@@ -133,13 +133,10 @@ def bench(
         words = words_of(suite, choice, results, engine, resources, yes=yes)
         try:
             # The tables are of the whole suite, whichever of its cells have just run.
-            whole = plan
-            if only or skip or tier:
-                whole = make_plan(loaded, results, Choice(seeds))
-                if (note := stale_note(whole)) is not None:
-                    say(Console(stderr=True), f"warning: {note}")
+            whole = make_plan(loaded, results, Choice(seeds)) if only or skip or tier else plan
+            outdated = [note] if whole is not plan and (note := stale_note(whole)) is not None else []
             recorded = bool(record_paths(whole.expected))
-            sound = show_leaderboard(whole.expected, console) if recorded else True
+            sound = show_leaderboard(whole.expected, console, outdated=outdated) if recorded else True
         finally:  # also where there is no room for the tables
             code = show_failures(outcomes, plan, words, choice.only, console)
         if code is None and sound and recorded:

@@ -31,7 +31,7 @@ def leaderboard(
 ) -> int:
     """Rebuild leaderboard.{md,csv,tex} and site/index.html of SUITE and print the table. Exit code 1 if a record was left out.
 
-    Rows of cells that don't hold any more are kept, with a warning.
+    Rows of cells that don't hold any more are kept, with a warning that the tables tell as well.
     """
     from harness.files.stored import no_collection
     from harness.suite import Choice, load_suite
@@ -41,8 +41,8 @@ def leaderboard(
         loaded = load_suite(suite)
         expected = recorded_cells(loaded, suite, results, choice)
         later = [] if tier is None else later_tiers(loaded, tier)
-        warn_of_stale(loaded, results, choice)
-        return 0 if show_leaderboard(expected, Console(), figures=figures, left_out=later) else 1
+        outdated = told_of_stale(loaded, results, choice)
+        return 0 if show_leaderboard(expected, Console(), figures=figures, left_out=later, outdated=outdated) else 1
 
 
 def recorded_cells(loaded: Suite, suite: str, results: Path, choice: Choice) -> SuiteCells:
@@ -62,20 +62,19 @@ def recorded_cells(loaded: Suite, suite: str, results: Path, choice: Choice) -> 
     return expected
 
 
-def warn_of_stale(suite: Suite, results: Path, choice: Choice) -> None:
-    """Say on standard error which rows don't hold any more, where the runs are at hand; nothing here needs data or a sound run."""
+def told_of_stale(suite: Suite, results: Path, choice: Choice) -> list[str]:
+    """What to say of rows that don't hold any more, where the runs are at hand; nothing here needs data or a sound run."""
     from harness.errors import InputError
     from harness.matrix.plan import make_plan
     from harness.matrix.stale import stale_note
 
     if not (results / suite.name / "cells").is_dir():
-        return
+        return []
     try:
         note = stale_note(make_plan(suite, results, choice))
     except InputError as error:
         note = f"whether its cells still hold isn't known: {error}"
-    if note is not None:
-        say(Console(stderr=True), f"warning: {note}")
+    return [] if note is None else [note]
 
 
 def later_tiers(suite: Suite, tier: str) -> list[str]:
@@ -87,11 +86,16 @@ def later_tiers(suite: Suite, tier: str) -> list[str]:
 
 
 def show_leaderboard(
-    expected: SuiteCells, console: Console, *, figures: bool = False, left_out: Sequence[str] = ()
+    expected: SuiteCells,
+    console: Console,
+    *,
+    figures: bool = False,
+    left_out: Sequence[str] = (),
+    outdated: Sequence[str] = (),
 ) -> bool:
     """Write tables and page of a suite's records, print the tables, and name the files; whether every record could be used.
 
-    left_out: what of the suite isn't among the cells, a line each, which the tables tell.
+    left_out: what of the suite isn't among the cells, a line each, and outdated: which rows don't hold any more. The tables tell both.
 
     What is wrong with the others goes to standard error, a line each.
     """
@@ -115,6 +119,7 @@ def show_leaderboard(
         faults=[*faults, *misplaced],
         missing=[*missing_seeds(expected), *left_out],
         failed=failed_seeds(expected),
+        outdated=outdated,
     )
     drawn = write_figures(folder / "site" / "figures", board) if figures else []
     written = (*write_leaderboard(folder, board), write_page(folder / "site", board), *drawn)
@@ -126,7 +131,7 @@ def show_leaderboard(
     if not published.figures and any(record.identity.dataset_key.get("real") for record in records):
         console.print("published figures: results/published isn't at hand", highlight=False)
     told = Console(stderr=True)
-    for line in board.missing:
+    for line in (*board.missing, *board.outdated):
         say(told, f"warning: {line}")
     for line in board.left_out:
         say(told, f"samiro-bench: not used: {place}/{line}")

@@ -50,6 +50,10 @@ HOW_TO_READ_LEFT_OUT = "Records on which no figure of this page rests, and why."
 
 HOW_TO_READ_MISSING = "Rows without records of all the seeds that the suite has, and which of them are lacking."
 
+HOW_TO_READ_OUTDATED = (
+    "Rows of cells whose code, options, data or oracle are others since: they are of what was there before."
+)
+
 HOW_TO_READ_GAINS = """\
 The *95 % interval* spans seeds and clips; the *seed interval* holds the clips fixed, the *clip interval* the seeds.
 *Pooled seeds* is the interval with the seed variance pooled over the rows: for sensitivity, no verdict rests on it.
@@ -170,10 +174,11 @@ class Faults:
 
 
 def faults_of(board: Leaderboard) -> tuple[Faults, ...]:
-    """The seeds that failed, the records that are left out and those that are missing, as far as there are any."""
+    """The seeds that failed, the records that are left out, that are missing or don't hold any more, as far as there are any."""
     found = (
         Faults("Failed seeds", HOW_TO_READ_FAILED, board.failed),
         Faults("Not used", HOW_TO_READ_LEFT_OUT, board.left_out),
         Faults("Missing", HOW_TO_READ_MISSING, board.missing),
+        Faults("Outdated", HOW_TO_READ_OUTDATED, board.outdated),
     )
     return tuple(faults for faults in found if faults.lines)

@@ -93,7 +93,7 @@ class Leaderboard:
 
     robustness: what is left under corruptions, a table a split. left_out: what is wrong with the records that no figure rests on, a
     line each. missing: seeds of rows that have no record. failed: cells that were run and ended without a record, a line each with the
-    reason.
+    reason. outdated: which records are of cells that don't hold any more.
     """
 
     suites: tuple[str, ...]
@@ -107,6 +107,7 @@ class Leaderboard:
     left_out: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
 
     @property
     def shown(self) -> tuple[Section, ...]:
@@ -123,11 +124,13 @@ def leaderboard(
     faults: Sequence[str] = (),
     missing: Sequence[str] = (),
     failed: Sequence[str] = (),
+    outdated: Sequence[str] = (),
 ) -> Leaderboard:
     """Build the leaderboard of some records whose counts lie in `folder`; the order of the records doesn't matter.
 
     `published` figures stand beside the rows of the datasets that they are about. failed: what ended without a record
-    (`harness.matrix.recorded.failed_seeds`), which the leaderboard reports.
+    (`harness.matrix.recorded.failed_seeds`), which the leaderboard reports. outdated: what it reports of records that don't hold any
+    more (`harness.matrix.stale.stale_note`).
 
     Records that are there twice are left out, and so are those whose counts are missing, broken, changed after they were recorded,
     at odds with the recorded scores, or of other images or labels than those of most records under one content hash. What is wrong
@@ -160,6 +163,7 @@ def leaderboard(
         left_out=tuple(sorted(told)),
         missing=tuple(missing),
         failed=tuple(failed),
+        outdated=tuple(outdated),
     )
 
 

@@ -45,7 +45,7 @@ def test_published_figures_that_are_not_at_hand_are_told_beside_real_data(
     made: Any = SimpleNamespace(identity=SimpleNamespace(dataset_key={"real": "culane"} if real else {"rendered": "a"}))
     monkeypatch.setattr("harness.records.record.read_sound_records", lambda paths: ([made], []))
     monkeypatch.setattr(
-        "harness.report.leaderboard.leaderboard", lambda *_, **__: SimpleNamespace(missing=(), left_out=())
+        "harness.report.leaderboard.leaderboard", lambda *_, **__: SimpleNamespace(missing=(), left_out=(), outdated=())
     )
     monkeypatch.setattr("harness.report.published.read_published", Published)
     monkeypatch.setattr("harness.report.tables.write_leaderboard", lambda *_: ())
@@ -89,12 +89,20 @@ def test_rows_that_do_not_hold_any_more_are_told_with_their_cause(
         assert main(["leaderboard", "mini", "--seeds", "1", "--results", str(tmp_path)]) == 0
         return capsys.readouterr().err
 
+    def tables() -> dict[str, str]:
+        written = (tmp_path / "mini" / name for name in ("leaderboard.md", "leaderboard.tex", "site/index.html"))
+        return {path.name: path.read_text() for path in written}
+
     assert "warning" not in told()
+    assert not any("Outdated" in text for text in tables().values())
     rewritten(oracle.folder / "phase.json", fingerprint={"harness/other.py": "other"})
     said = told()
     assert "warning: 2 of 4 cells don't hold any more" in said, "those that were trained with it"
     assert f"-samiro-s0-{plan.cells[1].cell.id[-10:]}: {oracle.name}: code changed since" in said
     assert "--redo-stale or --accept-stale" in said
+    for name, text in tables().items():
+        assert "Outdated" in text, name
+        assert "2 of 4 cells don't hold any more" in text.replace("&#39;", "'").replace("\n", " "), name
     rewritten(oracle.folder / "phase.json", fingerprint=dict(oracle.fingerprint))
     rewritten(one.folder / "phase.json", key="other", options={**one.options, "content": "other labels"})
     said = told()
