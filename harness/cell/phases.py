@@ -116,8 +116,7 @@ def state_among(phase: Phase, folders: Collection[str]) -> PhaseState:
     stored = read_phase_file(phase.folder)
     seconds, machine = stored.get("seconds"), stored.get("machine")
     if stored["key"] != phase.key:
-        differ = changes(stored.get("options") or {}, phase.options) if stored.get("options") else []
-        return PhaseState("missing", f"made with other options{told_names(differ)}", obsolete=True)
+        return PhaseState("missing", f"made with other options{told_options(stored, phase)}", obsolete=True)
     changed = changed_files(stored["fingerprint"], phase.fingerprint)
     if changed and not accepted(phase, stored):
         return PhaseState("stale", f"code changed since{told_names(changed)}", tuple(changed), seconds, machine)
@@ -127,10 +126,12 @@ def state_among(phase: Phase, folders: Collection[str]) -> PhaseState:
 def begun_state(phase: Phase) -> PhaseState:
     """Where a phase stands that was begun and not finished: to be continued, if it is the same that would be begun now."""
     begun = read_begun(phase)
-    if begun == {"key": phase.key, "fingerprint": dict(phase.fingerprint)}:
+    if goes_on(begun, phase):
         return PhaseState("partial")
     if begun is None or begun.get("key") != phase.key:
-        return PhaseState("missing", "begins anew: what was begun has other options", obsolete=True)
+        return PhaseState(
+            "missing", f"begins anew: what was begun has other options{told_options(begun, phase)}", obsolete=True
+        )
     changed = changed_files(begun.get("fingerprint", {}), phase.fingerprint)
     return PhaseState("missing", f"begins anew, code changed since{told_names(changed)}", tuple(changed), obsolete=True)
 
@@ -142,6 +143,17 @@ def read_begun(phase: Phase) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def goes_on(begun: Mapping[str, Any] | None, phase: Phase) -> bool:
+    """Whether what was begun is what would be begun now: the same options, and the same code."""
+    return begun is not None and (begun.get("key"), begun.get("fingerprint")) == (phase.key, dict(phase.fingerprint))
+
+
+def told_options(stored: Mapping[str, Any] | None, phase: Phase) -> str:
+    """A colon and which options of a stored phase are others now; nothing where it doesn't say what they were."""
+    options = (stored or {}).get("options")
+    return told_names(changes(options, phase.options)) if options else ""
 
 
 def told_names(differ: Sequence[str]) -> str:
@@ -226,16 +238,15 @@ def claim_partial(phase: Phase) -> bool:
 
     Whether there is one to go on from.
     """
-    begun = {"key": phase.key, "fingerprint": dict(phase.fingerprint)}
     marker = phase.partial / "begun.json"
     if phase.partial.is_dir():
-        if read_begun(phase) == begun:
+        if goes_on(read_begun(phase), phase):
             return True
         if marker.exists() or any(not name.startswith(".") for name in os.listdir(phase.partial)):
             set_aside(phase.partial)
         # else it was made, and nothing in it, when somebody was killed
     phase.partial.mkdir(parents=True, exist_ok=True)
-    write_json(marker, begun)
+    write_json(marker, {"key": phase.key, "fingerprint": dict(phase.fingerprint), "options": dict(phase.options)})
     return False
 
 

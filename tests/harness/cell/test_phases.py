@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -165,14 +166,29 @@ def test_what_was_begun_with_other_code_or_options_is_not_called_partial(phase: 
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        run_phase(phase, fails)
+        run_phase(replace(phase, options={"steps": 200}), fails)
     for other, why in (
-        (replace(phase, fingerprint={"harness/a.py": "2"}), "code changed since: harness/a.py"),
-        (replace(phase, key="key-2"), "what was begun has other options"),
+        (replace(phase, fingerprint={"harness/a.py": "2"}), "begins anew, code changed since: harness/a.py"),
+        (
+            replace(phase, key="key-2", options={"steps": 400}),
+            "begins anew: what was begun has other options: steps: 200 -> 400",
+        ),
     ):
         state = phase_state(other)
         assert (state.state, state.obsolete) == ("missing", True)
-        assert why in state.reason
+        assert state.reason == why
+
+
+def test_what_was_begun_before_its_options_were_written_down_goes_on(phase: Phase) -> None:
+    phase.partial.mkdir(parents=True)
+    begun = {"key": phase.key, "fingerprint": dict(phase.fingerprint)}
+    (phase.partial / "begun.json").write_text(json.dumps(begun))
+    assert phase_state(phase).state == "partial"
+    state = phase_state(replace(phase, key="key-2", options={"steps": 400}))
+    assert state.reason == "begins anew: what was begun has other options"
+    run_phase(phase, write_result)
+    assert phase_state(phase).state == "done"
+    assert not (phase.folder.parent / "superseded").exists()
 
 
 def test_states_of_many_phases_are_those_of_each_and_say_what_they_took(phase: Phase) -> None:
