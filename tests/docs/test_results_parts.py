@@ -142,4 +142,4 @@ def test_readme_and_method_page_have_the_four(claims: dict[Question, Claim]) -> 
     assert costs in method
     levels = holm([claim.p for claim in claims.values() if claim.p is not None])
     assert f"(p by Holm over four questions {p_text(levels[0])} and {p_text(levels[2])})" in readme
-    assert f"which is {told[1]} and {told[3]}." in readme
+    assert f"which is {told[1]} and {told[3]} |" in readme
