@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import version
 from io import TextIOWrapper
+from pathlib import Path
 
 from harness.errors import InputError, did_you_mean, telling_warnings
 from harness.processes.faults import InfrastructureError, is_full_shared_memory, is_out_of_memory, worded
@@ -222,5 +223,18 @@ def console() -> None:
     sys.exit(code)
 
 
+def hand_on_checkout() -> None:
+    """Have the processes that this starts run the code that this runs.
+
+    `python -m` finds it in the folder that it is started in. They look for nothing there (`harness.engines.worker_process`), and would
+    run what is installed: nothing, or another checkout.
+    """
+    checkout = Path(__file__).resolve().parents[2]
+    if not sys.flags.safe_path and Path(sys.path[0]).resolve() == checkout:
+        others = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(checkout), *([others] if others else [])])
+
+
 if __name__ == "__main__":
+    hand_on_checkout()
     console()

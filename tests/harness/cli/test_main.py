@@ -185,3 +185,24 @@ def test_it_says_which_release_it_is(capsys: pytest.CaptureFixture[str]) -> None
     release = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"samiro-bench {release}\n"
+
+
+STARTED = """
+import runpy, subprocess, sys
+from contextlib import suppress
+sys.argv = ["samiro-bench", "--help"]
+with suppress(SystemExit):
+    runpy.run_module("harness.cli.main", run_name="__main__")
+from harness.engines.worker_process import worker_command
+python, safe_path, *_ = worker_command()
+subprocess.run([python, safe_path, "-c", "import harness; print(harness.__file__)"], check=True)
+"""
+
+
+def test_the_module_in_a_clone_has_its_processes_run_the_clone_and_not_what_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "harness").mkdir()
+    (tmp_path / "harness" / "__init__.py").touch()  # of another checkout
+    command = [sys.executable, "-c", STARTED]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, env=environment)
+    assert run.stdout.splitlines()[-1:] == [str(CHECKOUT / "harness" / "__init__.py")], run.stderr
