@@ -18,7 +18,7 @@ from harness.files.locks import in_turn
 from harness.files.stored import sha256_of_file, sha256_of_json, write_json
 from harness.metrics.canvas import IMAGE_SIZE
 from harness.processes.limits import available_cores
-from harness.processes.progress import Event, Report
+from harness.processes.progress import WAITS, Event, Report
 from harness.pytorch.device import resolve_device
 from harness.records.record import Artefact
 from harness.rendered.spec import RenderSpec, dataset_key
@@ -145,9 +145,10 @@ def built_artefact(results: Path, cell: Cell) -> Artefact:
 
 
 @contextmanager
-def locked(phase: Phase) -> Iterator[None]:
-    """Hold the lock of an artefact; whoever comes second waits and then finds it done."""
-    with in_turn(phase.folder.with_name(f".{phase.folder.name}.lock")):
+def locked(phase: Phase, job: str, report: Report) -> Iterator[None]:
+    """Hold the lock of an artefact; whoever comes second, from whatever suite of the folder, says that it waits, and finds it done."""
+    waits = Event(job, WAITS, note=f"for another process, which makes {phase.folder}")
+    with in_turn(phase.folder.with_name(f".{phase.folder.name}.lock"), lambda: report(waits)):
         yield
 
 
@@ -172,7 +173,7 @@ def build_rendering(results: Path, spec: RenderSpec, job: str, report: Report) -
         if pace is not None:
             write_json(folder / PACE_FILE, {"core_seconds_a_frame": pace})
 
-    with locked(phase):
+    with locked(phase, job, report):
         run_phase(phase, work)
 
 
@@ -218,7 +219,7 @@ def build_oracle(
             progress=progress,
         )
 
-    with locked(phase):
+    with locked(phase, job, report):
         run_phase(phase, work)
 
 

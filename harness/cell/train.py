@@ -16,9 +16,9 @@ import torch
 from detectors.base import Detector
 from detectors.meta import FILE, DetectorMeta
 from detectors.registry import adapter_file
-from harness.cell.artefacts import built_oracle, locked, open_part, statistics_phase
+from harness.cell.artefacts import built_oracle, locked, open_part, own_oracle_phase, statistics_phase
 from harness.cell.oracle import as_seen, oracle_artefact, source_oracle
-from harness.cell.phases import hashed, phase_state, read_json, run_phase, set_aside
+from harness.cell.phases import Phase, hashed, phase_state, read_json, run_phase, set_aside
 from harness.cell.predict import prediction_settings
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.sizes import check_decoded
@@ -65,7 +65,8 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         # It was killed between its end and the phase's.
         drop_state(folder)
         return
-    if cell.oracle_dataset is not None:
+    if (oracle := own_oracle_phase(results, cell)) is not None:
+        refuse_replaced(oracle)
         begin_with(built_oracle(results, cell), folder)
     processes = cell.identity.processes
     if processes == 1:
@@ -73,6 +74,16 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
         return
     cuda = resolve_device(cell.training.device) == "cuda"
     launch(partial(train_in_process, results, cell, content, folder), processes, report, cuda=cuda)
+
+
+def refuse_replaced(oracle: Phase) -> None:
+    """InputError where a cell's oracle, which a plan saw, isn't there any more as this code makes it: another run shares the folder."""
+    state = phase_state(oracle)
+    if state.state != "done":
+        raise InputError(
+            f"{oracle.folder}: {state.reason or 'it is gone'}: another run in this folder of results, of another checkout perhaps, had "
+            "it made anew meanwhile; run `bench` again when that has ended, and give checkouts of unlike code a --results folder each"
+        )
 
 
 def begin_with(oracle: Path, folder: Path) -> None:
@@ -286,7 +297,11 @@ def build_statistics(
         save_statistics(taken, folder / "statistics.safetensors")
 
     phase = statistics_phase(results, cell, content)
-    with locked(phase):
+    if phase_state(phase).state == "done":
+        return (
+            phase.folder / "statistics.safetensors"
+        )  # without its lock, for those of another user may be there only to be read
+    with locked(phase, cell.id, report):
         if phase_state(phase).state == "stale":
             # Seconds of work that no command names: other code's are made anew without asking.
             set_aside(phase.folder)

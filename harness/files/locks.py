@@ -94,8 +94,7 @@ def sole(folder: Path, beat_seconds: float = BEAT_SECONDS) -> Iterator[Held]:
     except Timeout:
         raise refused(folder, read_holder(folder)) from None
     except (OSError, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{folder}: cannot be written or locked ({reason}); give another --results folder") from error
+        raise unlockable(folder, error) from error
     try:
         refuse_other_host(folder, beat_seconds)
         write_text(holder_of(folder), myself().model_dump_json() + "\n")
@@ -139,6 +138,13 @@ def refused(folder: Path, holder: Holder | None) -> InputError:
     return InputError(
         f"{folder}: another `bench` works on this suite now{who}; wait for it, or give another --results folder"
     )
+
+
+def unlockable(path: Path, error: OSError | NotImplementedError) -> InputError:
+    """What is said where a folder can't be written or a file not be locked: whoever made it may be another."""
+    reason = getattr(error, "strerror", None) or error
+    shared = ", or share this one (docs/reliability.md, Two at once)" if isinstance(error, PermissionError) else ""
+    return InputError(f"{path}: cannot be written or locked ({reason}); give another --results folder{shared}")
 
 
 def refuse_other_host(folder: Path, beat_seconds: float) -> None:
@@ -192,17 +198,17 @@ def in_turn(path: Path, waits: Callable[[], None] | None = None) -> Iterator[Non
 
     waits: called once by whoever has to wait. A process that was told to end, or whose `bench` was killed, holds it until it has ended.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             if waits is not None:
                 waits()
             lock.acquire()
-    except NotImplementedError as error:
-        raise InputError(f"{path}: cannot be locked ({error}); give another --results folder") from error
+    except (PermissionError, NotImplementedError) as error:
+        raise unlockable(path, error) from error
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ class Event:
 
 WAITS = "waits"
 """The phase of a job that has no process: it is in a scheduler's queue, or pauses before another attempt; or of one that waits
-for another process to leave its cell."""
+for another process to leave its cell, or to make what both need."""
 
 CHECKPOINTED = frozenset({"train", "pretrain"})
 """Phases that write a checkpoint when they are asked to stop, from which the next run goes on; all others begin anew."""

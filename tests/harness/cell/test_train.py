@@ -15,8 +15,8 @@ from torch import nn
 
 from detectors.base import Detector
 from harness.cell import train
-from harness.cell.artefacts import built_oracle
-from harness.cell.phases import run_phase
+from harness.cell.artefacts import built_oracle, own_oracle_phase
+from harness.cell.phases import Phase, run_phase
 from harness.cell.predict import view_of_evaluation
 from harness.datasets.base import Dataset, Frame, open_dataset
 from harness.errors import InputError, InputWarning
@@ -211,6 +211,17 @@ def test_a_value_that_is_no_number_is_no_change(cell: Cell, tmp_path: Path, monk
     assert attached(cell, tmp_path).inference_model().state_dict()["measured"].isnan()
 
 
+def test_target_statistics_that_are_there_are_used_without_a_lock_that_may_be_another_users(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = with_own_start(cell)
+    taken = run_phase(train.statistics_phase(tmp_path, other, "content"), lambda folder: None)
+    monkeypatch.setattr(train, "tap_pairs", lambda *_: [])
+    monkeypatch.setattr(train, "locked", lambda *_: pytest.fail("it asks for the lock"))
+    given: Any = (None, None, (), torch.device("cpu"), print)
+    assert train.build_statistics(tmp_path, other, "content", *given).parent == taken
+
+
 def test_target_statistics_of_other_code_are_taken_anew_without_asking(
     cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,14 +236,42 @@ def test_target_statistics_of_other_code_are_taken_anew_without_asking(
     assert (stale.folder.parent / "superseded" / f"{stale.folder.name}-1").is_dir()
 
 
+def with_built_oracle(cell: Cell) -> Cell:
+    """The cell in a method whose oracle is pre-trained on its own images."""
+    oracle = OraclePart.model_validate({"configuration": {"name": "mim:resnet_micro", "steps": 1}, "dataset": "roads"})
+    return replace(with_own_start(cell), oracle=oracle, oracle_dataset=cell.dataset)
+
+
+def oracle_of(cell: Cell, results: Path) -> Phase:
+    """The phase of such an oracle."""
+    phase = own_oracle_phase(results, cell)
+    assert phase is not None
+    return phase
+
+
+def test_an_oracle_that_another_run_had_made_by_other_code_meanwhile_is_not_trained_by(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = with_built_oracle(cell)
+    phase, given = oracle_of(own, tmp_path), ("content", None, print, tmp_path / "train")
+    monkeypatch.setattr(train, "train_share", lambda *_: pytest.fail("it trains"))
+    run_phase(
+        replace(phase, fingerprint={"harness/other.py": "1"}), lambda folder: (folder / "oracle.safetensors").touch()
+    )
+    with pytest.raises(InputError, match=r"code changed since: .*: another run in this folder of results"):
+        train.train(tmp_path, own, *given)  # type: ignore[arg-type]
+    phase.folder.rename(tmp_path / "aside")
+    with pytest.raises(InputError, match="it is gone: another run in this folder of results"):
+        train.train(tmp_path, own, *given)  # type: ignore[arg-type]
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_training_that_began_with_other_weights_of_its_oracle_begins_anew(
     cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    oracle = OraclePart.model_validate({"configuration": {"name": "mim:resnet_micro", "steps": 1}, "dataset": "roads"})
-    own = replace(with_own_start(cell), oracle=oracle, oracle_dataset=cell.dataset)
+    own = with_built_oracle(cell)
+    run_phase(oracle_of(own, tmp_path), lambda folder: None)
     weights = built_oracle(tmp_path, own)
-    weights.parent.mkdir(parents=True)
     folder = tmp_path / "train"
     folder.mkdir()
     found = []

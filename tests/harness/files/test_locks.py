@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,19 @@ def test_work_is_done_in_turn_and_whoever_waits_says_so(tmp_path: Path) -> None:
         order.append("second")
     thread.join()
     assert order == ["waits", "first", "second"]
+
+
+@pytest.mark.parametrize("hold", [sole, lambda folder: in_turn(folder / ".lock")])
+def test_what_is_another_users_is_refused_with_the_way_out(
+    hold: Callable[[Path], AbstractContextManager[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "a lock")
+
+    monkeypatch.setattr(FileLock, "acquire", denied)  # root, as in containers, is denied nothing
+    told = r"cannot be written or locked \(Permission denied\); give another --results folder, or share this one"
+    with pytest.raises(InputError, match=told), hold(tmp_path):
+        pass
 
 
 def test_a_folder_that_was_lost_meanwhile_is_told_also_if_another_lies_there(tmp_path: Path) -> None:
