@@ -44,6 +44,11 @@ FEW, MANY = 5, 25
 """Names that a line of a message has at most, and from how many on it leaves some out."""
 
 
+def mending(error: Exception, otherwise: str) -> str:
+    """What to do about a file that can't be read: `otherwise`, unless it is kept from this user, whose neighbour that would cost it."""
+    return "have whoever made it let you read it" if isinstance(error, PermissionError) else otherwise
+
+
 def did_you_mean(unknown: str, known: list[str]) -> str:
     """A closing sentence for messages on unknown names: the nearest known one, then all of them, of many the nearest alone."""
     import difflib

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from harness.cell.changes import changes
-from harness.errors import InputError
+from harness.errors import InputError, mending
 from harness.files.fingerprint import changed_files
 from harness.files.stored import located, remove_torn, sha256_of_file, sync_folder, write_json
 from harness.records.environment import machine_in_use
@@ -170,9 +170,8 @@ def read_phase_file(folder: Path) -> dict[str, Any]:
         if not isinstance(value["key"], str) or not isinstance(value["fingerprint"], dict):
             raise TypeError("keys 'key' and 'fingerprint' are a text and a mapping")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"{path}: not a readable phase file ({error}); move the folder {folder} away and run `bench` again"
-        ) from error
+        what_to_do = mending(error, f"move the folder {folder} away and run `bench` again")
+        raise InputError(f"{path}: not a readable phase file ({error}); {what_to_do}") from error
     result: dict[str, Any] = value
     return result
 

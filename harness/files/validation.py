@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from harness.errors import InputError, did_you_mean
+from harness.errors import InputError, did_you_mean, mending
 from harness.files.stored import read_bounded
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -62,11 +62,11 @@ def first_complaint(model: type[BaseModel], error: ValidationError, *, under: st
 
 
 def read_stored_list(
-    path: Path, adapter: TypeAdapter[Stored], what: str, mending: str, limit: int = LIST_LIMIT
+    path: Path, adapter: TypeAdapter[Stored], what: str, advice: str, limit: int = LIST_LIMIT
 ) -> Stored | None:
     """What a program keeps as JSON in a small file, or None where there is no such file.
 
-    Raises InputError, which calls it a list of `what` and ends with `mending`, if it can't be read, isn't that or has more bytes than
+    Raises InputError, which calls it a list of `what` and ends with `advice`, if it can't be read, isn't that or has more bytes than
     `limit`.
     """
     try:
@@ -75,7 +75,7 @@ def read_stored_list(
         return None
     except (OSError, ValidationError) as error:
         reason = plain_complaint(error) if isinstance(error, ValidationError) else error.strerror
-        raise InputError(f"{path}: not a readable list of {what} ({reason}); {mending}") from error
+        raise InputError(f"{path}: not a readable list of {what} ({reason}); {mending(error, advice)}") from error
 
 
 def plain_complaint(error: ValidationError) -> str:

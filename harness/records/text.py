@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InputError, why_unread
+from harness.errors import InputError, mending, why_unread
 from harness.files.stored import read_bounded
 
 SCHEMA_VERSION = 2
@@ -57,9 +57,8 @@ def read_text(path: Path) -> RecordText:
             return RecordText(body, None if made == recorded else changed(recorded, made))
         return _laid_out_otherwise(json.loads(data.decode(), object_pairs_hook=keys_once), path)
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: not a readable record ({why_unread(error)}); restore it or delete it and run `bench` again"
-        ) from error
+        what_to_do = mending(error, "restore it or delete it and run `bench` again")
+        raise InputError(f"{path}: not a readable record ({why_unread(error)}); {what_to_do}") from error
 
 
 def changed(recorded: str, made: str) -> str:

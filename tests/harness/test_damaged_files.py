@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from harness.cell.phases import read_phase_file
 from harness.datasets import culane as culane_form
@@ -20,6 +23,7 @@ from harness.datasets.predictions import pack_predictions, unpack_predictions
 from harness.datasets.rendering import read_scenarios, rendered_key
 from harness.datasets.roots import read_paths
 from harness.errors import InputError
+from harness.files.validation import read_stored_list
 from harness.lanes import Lane
 from harness.metrics import culane, culane_ports, image_lists
 from harness.metrics import llamas as llamas_metric
@@ -31,6 +35,7 @@ from harness.suite.load import SUITES, load_suite
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = next((ROOT / "results" / "mini" / "records").glob("*.json"))
 
+NUMBERS = TypeAdapter(list[int])
 LINES = b"100 589 180.5 480 260.25 370 330 280\n800 589 790 480 780.125 370\n"
 LIST = b"/a/b.jpg /laneseg/b.png 1 1 0 0\n/a/c.jpg /laneseg/c.png 0 1 1 0\n"
 IMAGES = b"/a/b.jpg\na/c.jpg\n"
@@ -245,3 +250,30 @@ def test_a_damaged_index_is_built_afresh(tmp_path, monkeypatch, count):
     for _ in range(count):
         path.write_bytes(damaged(content, generator))
         index_is_whole(path)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_record,
+        lambda path: read_phase_file(path.parent),
+        lambda path: read_stored_list(path, NUMBERS, "numbers", "delete it"),
+    ],
+)
+def test_nobody_is_told_to_delete_or_move_what_is_only_kept_from_them(
+    read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object, **__: object) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # Root, as in containers, is denied nothing.
+    for reading in (
+        "harness.files.validation.read_bounded",
+        "harness.records.text.read_bounded",
+        "pathlib.Path.read_text",
+    ):
+        monkeypatch.setattr(reading, denied)
+    with pytest.raises(
+        InputError, match=r"phase\.json: .*Permission denied.*\); have whoever made it let you read it$"
+    ):
+        read(tmp_path / "phase.json")
