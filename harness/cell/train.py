@@ -298,9 +298,8 @@ def build_statistics(
 
     phase = statistics_phase(results, cell, content)
     if phase_state(phase).state == "done":
-        return (
-            phase.folder / "statistics.safetensors"
-        )  # without its lock, for those of another user may be there only to be read
+        # Without their lock: those of another user may be there only to be read.
+        return phase.folder / "statistics.safetensors"
     with locked(phase, cell.id, report):
         if phase_state(phase).state == "stale":
             # Seconds of work that no command names: other code's are made anew without asking.
