@@ -29,7 +29,7 @@ def leaderboard(
         bool, typer.Option("--figures", help="Write the page's figures as SVG and PNG too, into site/figures/.")
     ] = False,
 ) -> int:
-    """Rebuild leaderboard.{md,csv,tex} and site/index.html of SUITE and print the table. Exit code 1 if a record was left out.
+    """Print the table of SUITE and rebuild leaderboard.{md,csv,tex} and site/index.html. Exit code 1 if a record was left out.
 
     Rows of cells that don't hold any more are kept, with a warning that the tables tell as well.
     """
@@ -93,7 +93,7 @@ def show_leaderboard(
     left_out: Sequence[str] = (),
     outdated: Sequence[str] = (),
 ) -> bool:
-    """Write tables and page of a suite's records, print the tables, and name the files; whether every record could be used.
+    """Print the tables of a suite's records, write them and the page, and name the files; whether every record could be used.
 
     left_out: what of the suite isn't among the cells, a line each, and outdated: which rows don't hold any more. The tables tell both.
 
@@ -121,9 +121,10 @@ def show_leaderboard(
         failed=failed_seeds(expected),
         outdated=outdated,
     )
+    # Before anything is written, for whoever may only read the folder.
+    print_leaderboard(board, console)
     drawn = write_figures(folder / "site" / "figures", board) if figures else []
     written = (*write_leaderboard(folder, board), write_page(folder / "site", board), *drawn)
-    print_leaderboard(board, console)
     if others:
         console.print(
             f"{others} records of other seeds, tiers or options lie beside them and were left alone", highlight=False

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from harness.cli import leaderboard as verb
 from harness.cli.main import main
+from harness.errors import InputError
 from harness.matrix.recorded import SuiteCells
 from harness.records.record import read_records
 from harness.report.published import Published
@@ -54,6 +55,20 @@ def test_published_figures_that_are_not_at_hand_are_told_beside_real_data(
     monkeypatch.setattr("harness.matrix.recorded.strays", lambda expected: (0, []))
     assert verb.show_leaderboard(SuiteCells("suite", tmp_path, ()), Console())
     assert ("published figures: results/published isn't at hand" in capsys.readouterr().out) is told
+
+
+def test_whoever_may_only_read_the_results_sees_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object) -> tuple[Path, ...]:
+        raise InputError("leaderboard.md: the folder takes no file")
+
+    shutil.copytree(MINI, tmp_path / "mini" / "records")
+    monkeypatch.setattr("harness.report.tables.write_leaderboard", refused)
+    assert main(["leaderboard", "mini", "--results", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert "ufldv2_micro" in shown.out
+    assert "takes no file" in shown.err
 
 
 def test_tables_of_a_tier_tell_which_tiers_they_leave_out(tmp_path: Path) -> None:
