@@ -18,6 +18,11 @@ from harness.files.stored import read_bounded, written_aside
 ARCHIVE_LIMIT = 1 << 30
 """An archive that says it unpacks to more bytes than this is refused: the predictions of CULane's 34,680 images need about 20 MB."""
 
+RATIO = 300
+"""How many times its size an archive of more than RATIO_FROM bytes may unpack to; ours come to some thirty."""
+
+RATIO_FROM = 4 << 20
+
 SHARED_LIMIT = 16 << 20
 """Bytes of an array that is kept for the next archive; the names of CULane's test images have 8 MB."""
 
@@ -66,6 +71,8 @@ def arrays_of(data: bytes) -> Arrays:
     total = sum(member.file_size for member in members)
     if total > ARCHIVE_LIMIT:
         raise ValueError(f"it would unpack to {total} bytes, of which {ARCHIVE_LIMIT} are the limit")
+    if swollen(total, len(data)):
+        raise ValueError(f"it would unpack from {len(data)} to {total} bytes, and the limit is {RATIO} times its size")
     arrays: Arrays = {}
     for member in members:
         name = member.filename.removesuffix(".npy")
@@ -76,6 +83,11 @@ def arrays_of(data: bytes) -> Arrays:
         array = _shared_array if member.file_size <= SHARED_LIMIT else _array
         arrays[name] = array(_member(data, member), member.compress_type, member.file_size, member.CRC)
     return arrays
+
+
+def swollen(unpacked: int, stored: int) -> bool:
+    """Whether an archive would unpack to more than any of so many bytes that was written here: a bomb of a megabyte fills a machine."""
+    return unpacked > RATIO_FROM and unpacked > RATIO * stored
 
 
 def _member(data: bytes, member: zipfile.ZipInfo) -> bytes:
@@ -89,13 +101,22 @@ def _array(stored: bytes, method: int, size: int, crc: int) -> npt.NDArray[np.ge
     if method == zipfile.ZIP_STORED:
         data = stored
     elif method == zipfile.ZIP_DEFLATED:
-        # No more than the size that the archive states: that was bounded before.
-        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, size) if size else b""
+        data = _inflated(stored, size)
     else:
         raise ValueError("a member is compressed by another method than deflate")
     if len(data) != size or zlib.crc32(data) != crc:
         raise ValueError("a member isn't what the archive says of it")
     return _parsed(data)
+
+
+def _inflated(stored: bytes, size: int) -> bytes:
+    """What a deflate stream unpacks to: no more than `size` bytes, which were bounded before, and nothing is hidden behind it."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = stream.decompress(stored, size) if size else b""
+    rest = stream.decompress(stream.unconsumed_tail, 1)
+    if rest or not stream.eof or stream.unused_data:
+        raise ValueError("a member has bytes beside its array")
+    return data
 
 
 _shared_array = lru_cache(maxsize=16)(_array)

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from harness.errors import InputError
+from harness.files.arrays import RATIO, swollen
 from harness.files.stored import read_bounded
 from harness.files.yaml import parse_yaml
 from harness.publishing.checksums import SUMS_FILE
@@ -45,13 +46,8 @@ YAML_LIMIT = 256 << 10
 YAML_NODES = 50_000
 """Nodes of a YAML file with its aliases written out: the largest suite has some hundreds."""
 
-RATIO = 300
-"""How many times its size an archive of more than RATIO_FROM bytes may unpack to; ours come to some ten."""
-
 ARCHIVE_OVERHEAD = 512
 """Bytes beside the content that an archive may have for each array and for itself: names and headers take some 200."""
-
-RATIO_FROM = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -165,7 +161,7 @@ def _unpacked(path: Path, names: frozenset[str], bounds: Bounds) -> int:
     if hidden > ARCHIVE_OVERHEAD * (1 + len(members)):
         raise InputError(f"holds {hidden} bytes beside its arrays; pack it again with `samiro-bench submit`")
     size = sum(member.file_size for member in members)
-    if size > bounds.archive_bytes or (size > RATIO_FROM and size > RATIO * stored):
+    if size > bounds.archive_bytes or swollen(size, stored):
         raise InputError(
             f"would unpack from {stored} to {size} bytes; the limits are {bounds.archive_bytes} bytes and {RATIO} times its size"
         )

@@ -259,6 +259,18 @@ def test_a_bomb_isnt_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         unpack_predictions(path)
 
 
+def test_an_archive_that_unpacks_to_hundreds_of_times_its_size_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line feed a name: a megabyte of them would take ten gigabytes as names."""
+    path = tmp_path / "predictions.npz"
+    arrays = {"ids": np.full(5 << 20, ord("\n"), np.uint8), "lanes": np.zeros(1, np.int32)}
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    monkeypatch.setattr("harness.files.arrays._member", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(InputError, match="and the limit is 300 times its size"):
+        unpack_predictions(path)
+
+
 def test_a_missing_archive_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"predictions\.npz is missing"):
         unpack_predictions(tmp_path / "predictions.npz")

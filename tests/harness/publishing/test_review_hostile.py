@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import sys
 import zipfile
 from collections.abc import Callable
@@ -135,6 +136,20 @@ def stuffed(before: bool) -> Callable[[Path], None]:
     return edit
 
 
+def stuffed_stream(folder: Path) -> None:
+    """Predictions whose last array has a photograph behind the end of its deflate stream, of which its size in the archive tells."""
+    data, photograph = (folder / PREDICTIONS).read_bytes(), b"photograph" * 900
+    end = data.rindex(b"PK\x05\x06")
+    directory = struct.unpack_from("<I", data, end + 16)[0]
+    last = data.rindex(b"PK\x01\x02")
+    body, tail = bytearray(data[:directory] + photograph), bytearray(data[directory:])
+    (size,) = struct.unpack_from("<I", tail, last - directory + 20)
+    struct.pack_into("<I", tail, last - directory + 20, size + len(photograph))
+    struct.pack_into("<I", tail, end - directory + 16, directory + len(photograph))
+    (folder / PREDICTIONS).write_bytes(body + tail)
+    write_sums(folder)
+
+
 HOSTILE = [
     (bomb(200), "would unpack from"),
     (bomb(64), "300 times its size"),
@@ -172,6 +187,7 @@ HOSTILE = [
     (headed("<U1", "(1000000000000,)"), "cannot reshape"),
     (stuffed(before=True), "bytes beside its arrays"),
     (stuffed(before=False), "bytes beside its arrays"),
+    (stuffed_stream, "a member has bytes beside its array"),
     (lambda folder: write(folder / "leaderboard.md", "<script>"), "was changed"),
     (forged_table, "leaderboard.csv: line "),
     (photograph_among_labels, "photograph.jpg isn't what the specification gives"),
