@@ -14,6 +14,9 @@ from harness.files.stored import read_bounded
 LIMIT = 1 << 24
 """Bytes of a file that people write, and more than that: a larger one is something else."""
 
+NODES = 1_000_000
+"""Nodes of a file that people write, its aliases written out: ten lines of them come to billions, of which a message would tell."""
+
 MERGE = "tag:yaml.org,2002:merge"
 """What YAML calls a key `<<`, which takes another mapping's keys."""
 
@@ -29,10 +32,15 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(text, path)
 
 
-def parse_yaml(text: str, path: Path) -> Any:
-    """The same of the text of the file `path`."""
+def parse_yaml(text: str, path: Path, most: int = NODES) -> Any:
+    """The same of the text of the file `path`. most: how many nodes it may have with its aliases written out."""
     try:
-        return yaml.load(text, Loader=UniqueKeyLoader)
+        loader = UniqueKeyLoader(text)
+        node = loader.get_single_node()
+        if node is not None and _written_out(node, most, {}) > most:
+            # How many may be a number of more digits than Python writes.
+            raise InputError(f"{path}: more than {most} nodes with its aliases written out; write it without aliases")
+        return None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
@@ -41,6 +49,20 @@ def parse_yaml(text: str, path: Path) -> Any:
         raise InputError(f"{path}: nested too deeply for YAML; write it with fewer brackets") from None
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML: {error}".replace("\n", " ")) from error
+
+
+def _written_out(node: yaml.Node, most: int, sizes: dict[int, int]) -> int:
+    """How many nodes a node comes to once every alias is written out; a node within itself counts as more than `most`."""
+    if id(node) in sizes:
+        return sizes[id(node)]
+    sizes[id(node)] = most + 1
+    below: list[yaml.Node] = []
+    if isinstance(node, yaml.SequenceNode):
+        below = node.value
+    elif isinstance(node, yaml.MappingNode):
+        below = [part for pair in node.value for part in pair]
+    sizes[id(node)] = 1 + sum(_written_out(part, most, sizes) for part in below)
+    return sizes[id(node)]
 
 
 class UniqueKeyLoader(yaml.SafeLoader):

@@ -15,8 +15,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from harness.errors import InputError
 from harness.files.arrays import RATIO, swollen
 from harness.files.stored import read_bounded
@@ -170,27 +168,4 @@ def _unpacked(path: Path, names: frozenset[str], bounds: Bounds) -> int:
 
 def read_strange_yaml(path: Path) -> Any:
     """Safe-load a stranger's YAML. InputError if it is large, also with its aliases written out, or no YAML."""
-    text = read_bounded(path, YAML_LIMIT).decode("utf-8", "replace")
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        nodes = _written_out(node, {}) if node is not None else 0
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return parse_yaml(text, path)  # which says what is wrong with it
-    if nodes > YAML_NODES:
-        # How many may be a number of more digits than Python writes.
-        raise InputError(f"{path}: more than {YAML_NODES} nodes with its aliases written out; write it without aliases")
-    return parse_yaml(text, path)
-
-
-def _written_out(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """How many nodes a node comes to once every alias is written out; a node within itself counts as more than any limit."""
-    if id(node) in sizes:
-        return sizes[id(node)]
-    sizes[id(node)] = YAML_NODES + 1
-    below: list[yaml.Node] = []
-    if isinstance(node, yaml.SequenceNode):
-        below = node.value
-    elif isinstance(node, yaml.MappingNode):
-        below = [part for pair in node.value for part in pair]
-    sizes[id(node)] = 1 + sum(_written_out(part, sizes) for part in below)
-    return sizes[id(node)]
+    return parse_yaml(read_bounded(path, YAML_LIMIT).decode("utf-8", "replace"), path, YAML_NODES)
