@@ -29,7 +29,7 @@ from harness.publishing.pictures import median_images, overlay_sheet
 from harness.publishing.site import SITE, write_site
 from harness.publishing.statement import is_submission
 from harness.publishing.tables import TABLES, write_tables
-from harness.publishing.verify import verify
+from harness.publishing.verify import links, verify
 from harness.records.record import Evaluation, Record, Submission, read_checked_counts, read_records, write_record
 from harness.rendered.dataset import label_dataset
 from harness.rendered.spec import RenderSpec
@@ -278,6 +278,10 @@ def publish_tables(target: Path, readme: Path | None, results: Path) -> list[Pat
     `results`; a submission has none. InputError unless every row is what its predictions and labels give, and every file but tables and
     page is as it was published.
     """
+    # Also of a table, which is made again: what it leads to, be it a disk or a device without end, would be copied.
+    linked = sorted(links(target))
+    if linked:
+        raise InputError(f"{target / linked[0]}: a link, and a publication has none; take it away")
     found = verify(target)
     tables = {table.name for table in found.tables}
     fault = next(

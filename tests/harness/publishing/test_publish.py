@@ -127,6 +127,19 @@ def test_a_publication_behind_a_link_is_replaced_where_it_lies(tmp_path: Path) -
     assert (tmp_path / "large/of mini/leaderboard.md").read_text() == "new"
 
 
+@pytest.mark.parametrize("name", ["badge.svg", "leaderboard.tex", "site/index.html"])
+def test_tables_that_are_links_are_refused_before_what_they_lead_to_is_copied(
+    two_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    mini = Path(shutil.copytree(two_rows, tmp_path / "mini"))
+    (mini / name).unlink(missing_ok=True)
+    (mini / name).parent.mkdir(exist_ok=True)
+    (mini / name).symlink_to("/dev/zero")
+    monkeypatch.setattr("shutil.copytree", lambda *_: pytest.fail("copied"))
+    with pytest.raises(InputError, match=f"{name}: a link, and a publication has none"):
+        publish_tables(mini, None, tmp_path)
+
+
 def test_tables_made_again_fill_a_readme_wherever_it_lies_or_leave_all_as_it_was(
     two_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
