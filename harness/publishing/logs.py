@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -60,7 +61,11 @@ def losses_of(path: Path) -> tuple[tuple[int, float], ...]:
 def losses_in(steps: Sequence[Any]) -> tuple[tuple[int, float], ...]:
     """The loss over the steps that entries tell of; what they raise who are none shows a log to be none (`log_entries`)."""
     found = [(int(entry["step"]), entry["loss"]) for entry in steps]
-    return tuple((step, float(loss)) for step, loss in found if loss is not None)
+    losses = tuple((step, float(loss)) for step, loss in found if loss is not None)
+    if not all(math.isfinite(loss) for _, loss in losses):
+        # A training writes null for it; the page's script could read none of the page's figures any more.
+        raise ValueError("a loss in it is no finite number")
+    return losses
 
 
 def first_losses(path: Path) -> dict[str, float]:
@@ -85,10 +90,14 @@ def log_faults(folder: Path, record: Record) -> list[str]:
             steps = of_steps(entries)
             losses_in(steps)
             last = (steps or [{}])[-1]
-            found = {"step": last.get("step"), "losses": last.get("losses")}
+            found = {name: last.get(name) for name in ("step", "losses")} | {"diagnostics": last.get("diagnostics", {})}
     except InputError as error:
         return [str(error)]
-    recorded = {} if training is None else {"step": training.steps, "losses": training.final_losses}
+    recorded = (
+        {}
+        if training is None
+        else {"step": training.steps, "losses": training.final_losses, "diagnostics": training.final_diagnostics}
+    )
     unlike = [key for key in recorded if found[key] != recorded[key]]
     return [
         f"{path}: not the log of this training: its last entry has {key} {found[key]}, the record {recorded[key]}; {RESTORE}"

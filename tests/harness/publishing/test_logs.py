@@ -77,6 +77,28 @@ def test_a_loss_that_differs_in_its_last_digit_is_found_and_refused_of_a_submiss
     assert "not the log of this training: its last entry has losses" in reason
 
 
+def test_diagnostics_that_the_log_does_not_end_with_differ(mini: Path) -> None:
+    """What a method's R^2 towards its oracle came to, for one."""
+    (record,) = [one for one in read_records(mini / "records") if one.identity.method == "samiro"]
+    assert record.training is not None
+    diagnostics = record.training.final_diagnostics
+    name = next(name for name in diagnostics if name.startswith("r2/"))
+    edited(mini, record, diagnostics=diagnostics | {name: 0.99})
+    (fault,) = log_faults(mini, record)
+    assert "not the log of this training: its last entry has diagnostics {" in fault
+
+
+@pytest.mark.parametrize("loss", ["NaN", "Infinity", "1e999"])
+def test_a_loss_that_is_no_finite_number_is_refused_since_no_page_could_be_read_with_it(mini: Path, loss: str) -> None:
+    record, _ = read_records(mini / "records")
+    path = log_path(mini, record)
+    _, *others = path.read_text().splitlines()
+    path.write_text("\n".join([f'{{"step": 1, "losses": {{}}, "loss": {loss}}}', *others]))
+    hashed_again(mini)
+    (fault,) = log_faults(mini, record)
+    assert "not the log of a training (a loss in it is no finite number)" in fault
+
+
 def test_rows_without_a_log_are_marked_and_differ_in_nothing(mini: Path) -> None:
     records = read_records(mini / "records")
     log_path(mini, records[1]).unlink()
