@@ -36,7 +36,9 @@ def demands_of(name: str) -> ExpectedSuite:
         for cell, phases in zip(cells, code, strict=True)
     ]
     labels = {key: facts for cell in cells for part in cell.evaluations.values() for key, facts in facts_of(cell, part)}
-    images = {key: known for key, part in suite.datasets.items() if (known := images_trained_on(key, part)) is not None}
+    images = {
+        key: known for key, part in suite.datasets.items() if (known := images_in(key, part, "train")) is not None
+    }
     return ExpectedSuite(
         name=name,
         cells=tuple(found),
@@ -58,25 +60,27 @@ def digest_of(files: Mapping[str, str]) -> str:
     return sha256_of_json(files)[:16]
 
 
-def images_trained_on(name: str, part: DatasetPart) -> int | None:
-    """How many images the training split of a dataset has: a rendered one says it, of public ones it is known."""
+def images_in(name: str, part: DatasetPart, split: str) -> int | None:
+    """How many images a split of a dataset has: a rendered one says it, of public ones it is known."""
     if part.rendered is None:
-        return IMAGES.get(part.root or name, {}).get("train")
-    train = part.rendered.splits.get("train")
-    return None if train is None else train.frames
+        return IMAGES.get(part.root or name, {}).get(split)
+    rendered = part.rendered.splits.get(split)
+    return None if rendered is None else rendered.frames
 
 
 def expected_evaluation(cell: ScoredCell, part: EvaluationPart) -> ExpectedEvaluation:
     """One evaluation of a cell."""
     scored, corruption = scored_part(cell, part), part.corruption
+    dataset = part.dataset or cell.identity.dataset
     return ExpectedEvaluation(
-        dataset=part.dataset or cell.identity.dataset,
+        dataset=dataset,
         dataset_sha256=None if scored.rendered is None else dataset_key(scored.rendered),
         split=part.split,
         corruption=None if corruption is None else corruption_text(corruption.name, corruption.severities[0]),
         metric=scoring_of(cell, part).metric,
         # LLAMAS's, which only its server has; a rendered split has its labels.
         private=scored.rendered is None and form_of(scored) == "llamas" and part.split == "test",
+        images=images_in(dataset, scored, part.split),
     )
 
 

@@ -23,7 +23,10 @@ SHOWN = 60
 
 
 class ExpectedEvaluation(Stored):
-    """How a cell is evaluated. dataset_sha256: None of a dataset whose content this repository doesn't fix. private: has no labels."""
+    """How a cell is evaluated. dataset_sha256: None of a dataset whose content this repository doesn't fix. private: has no labels.
+
+    images: how many the split has, where that is known without the dataset: nobody scores here again what a licensed one gave.
+    """
 
     dataset: str
     dataset_sha256: str | None
@@ -31,6 +34,7 @@ class ExpectedEvaluation(Stored):
     corruption: str | None
     metric: str
     private: bool
+    images: int | None = None
 
 
 class ExpectedCell(Stored):
@@ -184,6 +188,8 @@ def evaluation_faults(record: Record, cell: ExpectedCell) -> Iterator[str]:
                 and not (key == "metric" and one is None)
             ):
                 yield unlike(f"evaluations.{found.name}.{key}", one, other)
+        if isinstance(found, Evaluation) and expected.images not in (None, found.total.images):
+            yield unlike(f"evaluations.{found.name}.total.images", found.total.images, expected.images)
 
 
 def differing(one: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness.publishing.demands import demands_of, expected_evaluation
-from harness.publishing.expected import record_faults
+from harness.publishing.expected import evaluation_faults, record_faults
 from harness.publishing.labels import unpack_labels
-from harness.records.record import read_records
+from harness.records.record import Record, read_records
 from harness.suite import cells_of, load_suite
 from tests.harness.publishing.forging import ROOT
 
@@ -40,6 +40,18 @@ def test_trainings_by_epochs_are_held_to_the_training_images_of_rendered_and_pub
 ) -> None:
     """The public ones have as many by their papers; of TuSimple's 3,626 the 358 of 31 May are for validation."""
     assert demands_of(name).training_images == images
+
+
+def test_a_row_on_some_of_a_public_splits_images_is_no_row_of_its_suite(record: Record) -> None:
+    """Nobody scores it again where the labels aren't at hand: one easy image would give an F1 of 100."""
+    (expected, *_) = demands_of("culane").cells
+    one = record.evaluations[0].model_copy(
+        update={"dataset": "culane", "metric": expected.evaluations["test"].metric, "split": "test"}
+    )
+    (fault,) = evaluation_faults(record.model_copy(update={"evaluations": (one,)}), expected)
+    assert fault == "key 'evaluations.test.total.images' is 270, this repository's suite gives 34680"
+    whole = one.model_copy(update={"total": one.total.model_copy(update={"images": 34_680})})
+    assert [*evaluation_faults(record.model_copy(update={"evaluations": (whole,)}), expected)] == []
 
 
 @pytest.mark.parametrize(
