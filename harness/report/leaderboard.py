@@ -185,8 +185,12 @@ def unscored_of(arm: Arm) -> list[Unscored]:
 
 
 def rendered_datasets(records: Sequence[Record]) -> set[str]:
-    """The content of the datasets of some records that were made here, trained or only tested on."""
-    return {made.key for record in records for made in record.artefacts if made.kind == "rendered"}
+    """The content of the datasets of some records that were made here, trained or only tested on.
+
+    Of the one that was trained on the identity says so as well, which nobody changes unnoticed.
+    """
+    made = {made.key for record in records for made in record.artefacts if made.kind == "rendered"}
+    return made | {str(key) for record in records if (key := record.identity.dataset_key.get("rendered")) is not None}
 
 
 def section_of(

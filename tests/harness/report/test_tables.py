@@ -115,6 +115,14 @@ def test_images_of_a_rendered_dataset_that_is_only_tested_on_are_said_to_be_so(m
     assert "36 rendered images in 12 clips of posts" in to_markdown(leaderboard([record], tmp_path))
 
 
+def test_images_of_a_rendered_dataset_are_said_to_be_so_without_an_artefact(made: Any, tmp_path: Path) -> None:
+    """Whoever takes it out of a record makes them no photographs."""
+    content = "d" * 64
+    changes = {"identity_changes": {"dataset_key": {"rendered": content}}, "artefacts": ()}
+    record = made.record(tmp_path, made.split(), evaluation_changes={"dataset_sha256": content}, **changes)
+    assert "36 rendered images in 12 clips" in to_markdown(leaderboard([record], tmp_path))
+
+
 def test_images_of_a_real_dataset_are_not_said_to_be_rendered(made: Any, tmp_path: Path) -> None:
     records = made.pairs(tmp_path, 3, identity_changes={"dataset_key": {"form": "culane"}})
     text = to_markdown(leaderboard(records, tmp_path))
