@@ -112,7 +112,7 @@ def examine(
     # Those of which there can be as many as a submission has rows come last: so many are told, and no flood hides a copy.
     first = [*copies(records, known, places), *code_marks(records, suite), *what_is_left_out(records, suite)]
     first += missing_marks(folder, records, suite)
-    marks = [*first, *unscored, *unlike_recipes(records), *found_rows.marks, *marks]
+    marks = [*first, *unscored, *found_rows.marks, *marks, *unlike_recipes(records)]
     return Verdict(
         reasons=(),
         marks=tuple(told_of([*dict.fromkeys(marks)])),

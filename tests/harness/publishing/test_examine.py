@@ -106,6 +106,15 @@ def test_a_flood_of_names_hides_no_copy(alice: Path, suite: ExpectedSuite, monke
     assert found.marks[-1].endswith("more")
 
 
+def test_rows_without_a_gain_hide_no_mark_of_whose_detector_it_is(
+    alice: Path, suite: ExpectedSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = f"{FOREIGN}: 'mine'"
+    monkeypatch.setattr(examining, "record_faults", lambda record, suite: ([], [mark]))
+    monkeypatch.setattr(examining, "unlike_recipes", lambda records: (f"mine{number}: no gain" for number in range(99)))
+    assert mark in examine(alice, "alice", suite, BOUNDS).marks
+
+
 def test_a_row_comes_with_what_it_is_scored_from_and_predictions_for_a_server_and_with_nothing_else(
     tmp_path: Path, record: Record, suite: ExpectedSuite
 ) -> None:
