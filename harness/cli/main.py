@@ -16,6 +16,7 @@ from pathlib import Path
 from harness.errors import InputError, did_you_mean, telling_warnings
 from harness.processes.faults import InfrastructureError, is_full_shared_memory, is_out_of_memory, worded
 from harness.processes.limits import hold_threads
+from harness.report.text import escaped
 
 VERBS: dict[str, tuple[str, str]] = {
     "bench": ("harness.cli.bench", "run the matrix of a suite, resume what is there, write its leaderboard"),
@@ -163,8 +164,8 @@ def ended_as_by_ctrl_c(wanted: bool) -> Iterator[None]:
 
 
 def warn(message: str) -> None:
-    """A warning as a line on standard error."""
-    print(f"warning: {message}", file=sys.stderr)
+    """A warning as a line on standard error, in which no foreign name is a command to the terminal."""
+    print(f"warning: {escaped(message)}", file=sys.stderr)
 
 
 def overview() -> str:
@@ -176,8 +177,8 @@ def overview() -> str:
 
 
 def complain(message: str) -> int:
-    """One line on standard error; exit code 2."""
-    print(f"samiro-bench: {' '.join(message.split())}", file=sys.stderr)
+    """One line on standard error, in which no foreign name is a command to the terminal; exit code 2."""
+    print(f"samiro-bench: {escaped(' '.join(message.split()))}", file=sys.stderr)
     return 2
 
 

@@ -15,6 +15,7 @@ from harness.metrics.lane_text import Floats
 from harness.metrics.oddities import Oddity
 from harness.metrics.tusimple import TusimpleCounts
 from harness.metrics.tusimple_points import tusimple_points
+from harness.report.text import escaped
 
 SHOWN_WARNINGS = 10
 """Warnings that are spelt out on stderr, shared among their kinds; --json holds them all."""
@@ -49,8 +50,8 @@ def say_warnings(warnings: Sequence[Oddity]) -> None:
 
 
 def say_warning(line: str) -> None:
-    """A warning on stderr."""
-    print(f"warning: {line}", file=sys.stderr)
+    """A warning on stderr, in which no foreign name is a command to the terminal."""
+    print(f"warning: {escaped(line)}", file=sys.stderr)
 
 
 def say_missing(predictions: Path, splits: Sequence[ImageList], warnings: Sequence[Oddity]) -> None:

@@ -46,6 +46,11 @@ def one_line(text: str) -> str:
     return (text if text.isprintable() else _CONTROLS.sub(" ", text)).strip()
 
 
+def escaped(text: str) -> str:
+    r"""Text in which line breaks, control characters and others that can't be seen are written as `\x1b`: names can be found."""
+    return text if text.isprintable() else _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 @lru_cache(maxsize=CACHED)
 def markdown(text: str) -> str:
     """Text that shows as itself in a cell or a sentence of GitHub's Markdown."""

@@ -181,6 +181,20 @@ def test_bad_words_are_answered_in_one_line_with_exit_code_2(tmp_path: Path, wor
     assert len(run.stderr.strip().splitlines()) == 1
 
 
+def test_names_of_files_are_no_commands_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x1b]0;title\x07\u202egpj"
+    (tmp_path / "list.txt").write_text(f"{name}.jpg\n", encoding="utf-8")
+    words = ["score", "culane", "--labels", str(tmp_path), "--predictions", str(tmp_path / "none")]
+    (tmp_path / "none").mkdir()
+    assert main([*words, str(tmp_path / "list.txt")]) == 2
+    (tmp_path / f"{name}.lines.txt").write_text("1 500 2 400 3 300\n")
+    assert main([*words, str(tmp_path / "list.txt")]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("samiro-bench: ")
+    assert told[-1].startswith("warning: ")
+    assert all(r"a\x1b]0;title\x07\u202egpj.lines.txt" in line for line in (told[0], told[-1]))
+
+
 def test_it_says_which_release_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     release = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
     assert main(["--version"]) == 0
