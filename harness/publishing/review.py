@@ -98,7 +98,12 @@ def asked(task: Task) -> Verdict:
         try:
             said, complaints = process.communicate(task.model_dump_json(), timeout=seconds)
         except subprocess.TimeoutExpired:
-            return refused([f"not examined within {seconds} seconds; submit fewer rows at a time (`--only`)"])
+            return refused(
+                [
+                    f"not examined within {seconds} seconds; submit fewer rows at a time (`--only`), or give a busy machine more "
+                    "time (`review --seconds`)"
+                ]
+            )
         finally:
             end(process)
     try:
