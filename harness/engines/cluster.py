@@ -144,18 +144,21 @@ class ClusterEngine:
                 for outcome in skipped(jobs, outcomes):
                     attempts.final(outcome)
                 waiting = ready(jobs, outcomes, running.keys() | attempts.pausing())
-                for job in waiting:
+                # The others haven't been tried, so nothing is told of them, and no fault of the scheduler's is theirs.
+                tried = queue.fitting(waiting, len(running))
+                for job in tried:
                     if job.name not in queue.held:
                         attempts.started(job)
                 try:
-                    self.submit(queue.fitting(waiting, len(running)), running)
+                    self.submit(tried, running)
                 except QueueFull as full:
                     queue.refused(len(running))
-                    self.hold(queue, [job for job in waiting if job.name not in running], full, listener)
+                    self.hold(queue, [job for job in tried if job.name not in running], full, listener)
                 except (OSError, InfrastructureError) as error:  # the spool, or the scheduler
-                    for job in waiting:
+                    for job in tried:
                         if job.name not in running:
                             attempts.ended(not_started(job, error))
+                queue.held -= running.keys()
                 ended = self.follow(running, listener)
                 for outcome in ended:
                     del running[outcome.job]

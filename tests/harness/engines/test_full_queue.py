@@ -11,6 +11,7 @@ from harness.engines import cluster
 from harness.engines.base import Job
 from harness.engines.cluster import ClusterEngine, Queue, QueueFull, SchedulerState, has_ended
 from harness.engines.spool import SpooledJob, say
+from harness.processes.faults import InfrastructureError
 from tests.harness.engines.notes import Notes
 
 
@@ -71,3 +72,45 @@ def test_a_full_queue_is_tried_with_one_job_more_after_a_while(monkeypatch: pyte
     assert [len(queue.fitting(waiting, queued)) for queued in (3, 2)] == [0, 2]
     now[0] += 61
     assert len(queue.fitting(waiting, 3)) == 1
+
+
+class Slow(Limited):
+    """One of its jobs ends whenever it is asked for the third time. `busy`: it can't be reached at every third call of `submit`."""
+
+    def __init__(self, *, busy: bool = False) -> None:
+        super().__init__()
+        self.busy, self.asked = busy, 0
+
+    def submit(self, jobs: Sequence[SpooledJob]) -> Iterator[dict[str, str]]:
+        if self.busy and len(self.batches) % 3 == 2:
+            self.batches.append(len(jobs))
+            raise InfrastructureError("sbatch can't reach the cluster (Socket timed out)")
+        return super().submit(jobs)
+
+    def states(self, ids: Collection[str]) -> dict[str, SchedulerState]:
+        self.asked += 1
+        if self.asked % 3 == 0:
+            super().states(ids)
+        return {identifier: SchedulerState("RUNNING", over=False) for identifier in ids}
+
+
+def test_of_jobs_that_become_ready_while_the_queue_is_full_nothing_is_told_before_they_are_submitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of the times of cells that have ended: that they start would be written down at each look at the queue."""
+    monkeypatch.setattr(cluster, "FULL_SECONDS", 600)
+    notes, todo = Notes(), [Job(name, print) for name in "abc"]
+    todo += [Job(f"time {name}", print, needs=(name,)) for name in "abc"]
+    outcomes = ClusterEngine(Slow(), tmp_path, threads=1, poll_seconds=0.01).run(todo, notes)
+    assert [outcome.state for outcome in outcomes] == ["done"] * 6
+    assert sorted(order for order in notes.order if order[0] == "+") == sorted(f"+{job.name}" for job in todo)
+
+
+def test_a_scheduler_that_is_not_reached_now_and_then_costs_no_attempt_of_jobs_that_wait_for_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue may be full for days, and one job is tried every quarter of a minute."""
+    monkeypatch.setattr(cluster, "FULL_SECONDS", 0)
+    made = ClusterEngine(Slow(busy=True), tmp_path, threads=1, poll_seconds=0.001, pauses=(0.001,) * 2)
+    outcomes = made.run([Job(str(number), print) for number in range(12)], Notes())
+    assert [outcome.state for outcome in outcomes] == ["done"] * 12
