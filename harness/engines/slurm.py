@@ -138,8 +138,9 @@ class SlurmTask:
         job = self.job.job
         places: tuple[Place, ...] = ()
         if time.monotonic() - self.begun > hours_of(job) * 3600 - NEAR_LIMIT_SECONDS:
-            phase, _, _ = place = place_of(self.job.news)
-            places = (*(found for found in self.places if found == place), place)
+            place, got_on = place_of(self.job.news)
+            phase, _, _ = place
+            places = (*(found for found in self.places if found == place and not got_on), place)
             limit = f"its time limit (key 'hours': {hours_of(job):g})"
             if len(places) == VAIN_LEGS:
                 where = f"'{phase}', no further than before" if phase else "its start"
@@ -302,16 +303,22 @@ def hours_of(job: Job) -> float:
     return job.resources.hours or HOURS
 
 
-def place_of(news: Path) -> Place:
-    """Where the last process of a job stood, by what it said; three blanks where it said nothing."""
-    place: Place = ("", 0, 0)
+def place_of(news: Path) -> tuple[Place, bool]:
+    """Where the last process of a job stood, by what it said, three blanks where it said nothing; and whether something ended in it
+    before, as the predictions or scores of another evaluation, which the next one finds done.
+    """
+    place, ended = ("", 0, 0), False
+    last: Event | None = None
     for said in News(news).read():
         if "attempt" in said:
-            place = ("", 0, 0)
+            place, ended, last = ("", 0, 0), False, None
         elif "event" in said and said["event"]["phase"] not in {STOPPED, WAITS}:
             event = Event(**said["event"])
-            place = (event.phase, event.total, event.step if event.phase in CHECKPOINTED else 0)
-    return place
+            if last is not None:
+                again = event.total == last.total and event.step < last.step
+                ended = ended or event.phase != last.phase or again
+            place, last = (event.phase, event.total, event.step if event.phase in CHECKPOINTED else 0), event
+    return place, ended
 
 
 def remove_unqueued(folder: Path) -> None:

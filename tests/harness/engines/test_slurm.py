@@ -174,36 +174,49 @@ def test_of_what_sbatch_refuses_it_is_told_what_kind_of_refusal_it_is_and_nothin
     assert capsys.readouterr().err == ""
 
 
-def leg(folder: Path, task: SlurmTask, phase: str, step: int, seconds: float = 3500) -> SlurmTask | None:
-    """What is queued again of a job of one hour that is told to stop after so many seconds, somewhere in a phase."""
+def leg(folder: Path, task: SlurmTask, *places: tuple[str, int], seconds: float = 3500) -> SlurmTask | None:
+    """What is queued again of a job of one hour that is told to stop after so many seconds, in the last of some places."""
     news = folder / "news"
-    for line in ({"attempt": "node7"}, {"event": {"job": "a", "phase": phase, "step": step, "total": 9}}):
-        say(news, line)
+    say(news, {"attempt": "node7"})
+    for phase, step in places:
+        say(news, {"event": {"job": "a", "phase": phase, "step": step, "total": 9}})
     task.begun = time.monotonic() - seconds
     again = task.checkpoint()
     return None if again is None else again.function
 
 
 @pytest.mark.parametrize(
-    ("legs", "ends"),
+    ("legs", "seconds", "ends"),
     [
-        ([("time", 3), ("time", 8), ("time", 5)], "in 'time', no further than before: give it more 'hours'"),
-        ([("train", 3), ("train", 3), ("train", 3)], "in 'train', no further"),
-        ([("train", 3), ("train", 4), ("train", 5)], None),
-        ([("time", 3), ("time", 8), ("predict", 5)], None),
-        ([("time", 3, 2000), ("time", 8, 2000), ("time", 5, 2000)], None),
+        ([[("time", 3)], [("time", 8)], [("time", 5)]], 3500, "in 'time', no further than before: give it more 'hours'"),
+        ([[("train", 3)]] * 3, 3500, "in 'train', no further"),
+        ([[("train", 9), ("predict", 3)], [("predict", 8)], [("predict", 5)]], 3500, "in 'predict', no further"),
+        ([[("train", 3)], [("train", 4)], [("train", 5)]], 3500, None),
+        ([[("time", 3)], [("time", 8)], [("predict", 5)]], 3500, None),
+        ([[("predict", 9), ("score", 9), ("predict", 5)]] * 3, 3500, None),
+        ([[("score", 9), ("score", 3)]] * 3, 3500, None),
+        ([[("time", 3)], [("time", 8)], [("time", 5)]], 2000, None),
     ],
-    ids=["begins anew", "never gets further", "gets further", "gets on", "pre-empted"],
+    ids=[
+        "begins anew",
+        "never gets further",
+        "one evaluation is too long",
+        "gets further",
+        "gets on",
+        "evaluations one by one",
+        "scores one by one",
+        "pre-empted",
+    ],
 )
 def test_what_its_time_limit_ends_again_and_again_in_the_same_place_is_not_queued_again(
-    tmp_path: Path, legs: Sequence[tuple[str, int]], ends: str | None
+    tmp_path: Path, legs: Sequence[Sequence[tuple[str, int]]], seconds: float, ends: str | None
 ) -> None:
     pytest.importorskip("submitit")
     job = Job("a", print, resources=Resources(hours=1))
     task: SlurmTask | None = SlurmTask(SpooledJob(job, tmp_path, tmp_path / "news", tmp_path / "log", 1))
-    for words in legs:
+    for places in legs:
         assert task is not None
-        task = leg(tmp_path, task, *words)
+        task = leg(tmp_path, task, *places, seconds=seconds)
     assert (task is None) is (ends is not None)
     said = News(tmp_path / "news").read()
     notes = [line["event"]["note"] for line in said if line.get("event", {}).get("phase") == "waits"]
@@ -211,7 +224,7 @@ def test_what_its_time_limit_ends_again_and_again_in_the_same_place_is_not_queue
         assert (said[-2]["kind"], said[-1]) == ("scheduler", {"exit": 1})
         assert ends in said[-2]["failed"]
         assert len(notes) == 2
-    if legs[0] == ("train", 3):
+    if legs[0] == [("train", 3)]:
         assert notes[0] == ("met its time limit (key 'hours': 1): is queued again, and goes on from its checkpoint")
 
 
