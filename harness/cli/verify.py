@@ -48,7 +48,9 @@ def verify(
 def publication_of(suite: str, published: Path) -> Path:
     """The folder of the publication that is meant: that of a suite by its name or file; any other path is one itself."""
     path = Path(suite)
-    return published / path.stem if len(path.parts) == 1 or path.suffix in {".yaml", ".yml"} else path
+    if path.suffix in {".yaml", ".yml"}:
+        return published / path.stem
+    return published / suite if path.name == suite else path
 
 
 def lines_of(found: Verification) -> list[str]:

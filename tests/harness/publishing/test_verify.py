@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.cli.verify import publication_of
 from harness.errors import InputError
 from harness.files.stored import sha256_of_file
 from harness.publishing.checksums import RESTORE, SUMS_FILE, write_sums
@@ -167,6 +168,21 @@ def test_a_path_is_the_publication_that_lies_there_not_one_of_its_name_elsewhere
     for path in ("mini", "nowhere/mini"):
         assert main(["verify", str(tmp_path / path), "--published", str(MINI.parent)]) == 2
         assert f"{tmp_path / path}: no publication" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("mini", "results/mini"),
+        ("lr0.1", "results/lr0.1"),
+        ("mine/lr0.1.yaml", "results/lr0.1"),
+        ("results/submissions/mini/alice", "results/submissions/mini/alice"),
+        ("./mini", "mini"),
+        (".", "."),
+    ],
+)
+def test_a_name_or_a_file_means_what_is_published_of_that_suite(said: str, meant: str) -> None:
+    assert publication_of(said, Path("results")) == Path(meant)
 
 
 def test_tables_and_page_are_made_again_only_from_rows_that_are_verified(mini: Path, tmp_path: Path) -> None:
