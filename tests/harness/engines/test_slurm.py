@@ -188,7 +188,11 @@ def leg(folder: Path, task: SlurmTask, *places: tuple[str, int], seconds: float 
 @pytest.mark.parametrize(
     ("legs", "seconds", "ends"),
     [
-        ([[("time", 3)], [("time", 8)], [("time", 5)]], 3500, "in 'time', no further than before: give it more 'hours'"),
+        (
+            [[("time", 3)], [("time", 8)], [("time", 5)]],
+            3500,
+            "in 'time', no further than before: give it more 'hours'",
+        ),
         ([[("train", 3)]] * 3, 3500, "in 'train', no further"),
         ([[("train", 9), ("predict", 3)], [("predict", 8)], [("predict", 5)]], 3500, "in 'predict', no further"),
         ([[("train", 3)], [("train", 4)], [("train", 5)]], 3500, None),
