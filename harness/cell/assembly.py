@@ -188,3 +188,9 @@ def hashed_files(results: Path, cell: Cell, trained: Path) -> list[Path]:
     """The large files that a cell's record states the hash of, which a user may have freed. trained: the folder of phase `train`."""
     checkpoint, oracle = trained / "checkpoint.safetensors", own_oracle_phase(results, cell)
     return [checkpoint] if oracle is None else [checkpoint, oracle.folder / "oracle.safetensors"]
+
+
+def states_its_oracle(trained: Path) -> bool:
+    """Whether a training wrote down which oracle it had; then its record is made without the oracle's weights."""
+    summary = trained / "summary.json"
+    return summary.is_file() and read_json(summary).get("oracle") is not None

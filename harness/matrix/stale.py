@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.cell.assembly import hashed_files
+from harness.cell.assembly import hashed_files, states_its_oracle
 from harness.cell.keys import made_from, records_folder
 from harness.cell.phases import Phase, accept, set_aside
 from harness.errors import InputError
@@ -122,14 +122,16 @@ def stale_artefacts(plan: Plan) -> set[Path]:
 def refuse_unrecordable(plan: Plan, cell: CellState, *, trained_anew: bool = False) -> None:
     """InputError where a file was freed that a cell's record, or the training that comes before it, can't be made without.
 
-    A cell that stays trained as it is needs all that its record states the hash of. One that isn't trained, or is `trained_anew`, needs
-    its oracle's weights alone: of an oracle that counts as made, for one that doesn't is made first.
+    A cell that stays trained as it is needs all that its record states the hash of, but for an oracle that its training states. One that
+    isn't trained, or is `trained_anew`, needs its oracle's weights alone: of an oracle that counts as made, for one that doesn't is made
+    first.
     """
     train, state = cell.states[0]
     if not isinstance(cell.cell, Cell):
         return
     checkpoint, *oracle = hashed_files(plan.results, cell.cell, train.folder)
     stays = state.state in {"done", "stale"} and not trained_anew
+    oracle = [] if stays and states_its_oracle(train.folder) else oracle
     made = [path for path in oracle if path.parent.is_dir() and (stays or path.parent not in stale_artefacts(plan))]
     for path in (checkpoint, *oracle) if stays else made:
         if not path.is_file():

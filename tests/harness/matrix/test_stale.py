@@ -14,6 +14,7 @@ from harness.cell.phases import Phase, accept, claim_partial, set_aside
 from harness.cell.run import run_cell
 from harness.cli.plan import artefact_rows
 from harness.errors import InputError
+from harness.files.stored import write_json
 from harness.matrix import run, stale
 from harness.matrix.plan import CellState, Plan, make_plan, prerequisites
 from harness.matrix.stale import accept_stale, redo_stale, refuse_begun
@@ -116,11 +117,25 @@ def test_a_cell_whose_oracles_weights_alone_were_freed_is_trained_anew_by_what_t
     assert not again(tmp_path).stale
 
 
+@pytest.mark.parametrize("become", [accept_stale, redo_stale])
+def test_a_cell_whose_training_states_its_oracle_needs_the_oracles_weights_no_more(
+    tmp_path: Path, become: Become
+) -> None:
+    plan = finished(tmp_path, 1)
+    for cell in plan.cells:
+        of_other_code(next(phase for phase in cell.phases.all() if phase.name == "score-test"))
+        write_json(cell.states[0][0].folder / "summary.json", {"oracle": {"kind": "oracle"}})
+    large_files(plan)[-1].unlink()
+    become(again(tmp_path))
+    assert not again(tmp_path).stale
+
+
 def test_a_training_of_other_code_needs_the_weights_of_an_oracle_that_stays(tmp_path: Path) -> None:
     plan = finished(tmp_path, 1)
     oracle = large_files(plan)[-1]
     cell = next(cell for cell in plan.cells if any(phase.folder == oracle.parent for phase in needed(plan, cell)))
     of_other_code(cell.states[0][0])
+    write_json(cell.states[0][0].folder / "summary.json", {"oracle": {"kind": "oracle"}})
     oracle.unlink()
     with pytest.raises(InputError, match=f"{re.escape(str(oracle))}.*move {re.escape(str(oracle.parent))} away"):
         redo_stale(again(tmp_path))
