@@ -96,6 +96,11 @@ NO_MORE = re.compile(r"\w*Submit\w*Limit")
 """Slurm's word for a limit on how many jobs a user, an account or a QOS may have in the queue (squeue(1), JOB REASON CODES)."""
 
 
+CHOICES = "SQUEUE_"
+"""How variables begin by which people choose what squeue shows them (squeue(1), ENVIRONMENT VARIABLES): jobs left out would count as
+forgotten, and be submitted again.
+"""
+
 Place = tuple[str, int, int]
 """A phase, of how many steps, and the step that it came to, where it keeps what it has done."""
 
@@ -243,14 +248,18 @@ class SlurmScheduler:
                 capture_output=True,
                 text=True,
                 check=True,
+                env={name: value for name, value in os.environ.items() if not name.startswith(CHOICES)},
             )
         except (OSError, subprocess.CalledProcessError):  # also where this machine has no process for it now
             return {identifier: SchedulerState("squeue doesn't answer", over=False) for identifier in ids}
         wanted = set(ids)
         found = {}
         for line in asked.stdout.splitlines():
-            identifier, state, reason, nodes = line.strip().split("|", 3)
-            if identifier in wanted:
+            identifier, _, rest = line.strip().partition("|")
+            if (
+                identifier in wanted
+            ):  # and no headline, as older versions have one a cluster where SLURM_CLUSTERS names some
+                state, reason, nodes = rest.split("|", 2)
                 more = f" ({reason})" if state == "PENDING" else f" on {nodes}" if nodes else ""
                 told = SchedulerState(
                     state + more, over=state in OVER, decided=state in DECIDED, waits=state == "PENDING"

@@ -43,6 +43,14 @@ def test_states_are_squeues_and_one_that_it_forgot_is_left_out(tmp_path: Path, m
     }
 
 
+def test_what_people_let_squeue_show_them_hides_no_job_and_a_headline_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQUEUE_PARTITION", "debug")
+    script = 'echo "CLUSTER: north"; [ -n "$SQUEUE_PARTITION" ] || echo "8|RUNNING|None|node7"'
+    assert list(squeue(tmp_path, monkeypatch, script)) == ["8"]
+
+
 @pytest.mark.parametrize("script", ["exit 1", None], ids=["it fails", "no process for it"])
 def test_while_squeue_does_not_answer_all_jobs_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None
