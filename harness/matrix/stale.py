@@ -58,9 +58,13 @@ def stale_note(plan: Plan) -> str | None:
 
 
 def outdated_by(plan: Plan, cell: CellState) -> str:
-    """Why a cell doesn't hold any more: what of its own doesn't, else the shared thing of other code that it was trained with."""
+    """Why a cell doesn't hold any more: what of its own doesn't, else the shared thing of other code that it was trained with; no text
+    where it holds, or isn't begun.
+    """
     if cell.state == "stale":
         return cell.why
+    if cell.state == "missing":
+        return ""
     stale = {phase.folder: state.reason for phase, state in plan.artefacts if state.state == "stale"}
     needed = prerequisites(plan.results, cell.cell) if stale else []
     return next((f"{phase.name}: {stale[phase.folder]}" for phase in needed if phase.folder in stale), "")
@@ -122,9 +126,9 @@ def stale_artefacts(plan: Plan) -> set[Path]:
 def refuse_unrecordable(plan: Plan, cell: CellState, *, trained_anew: bool = False) -> None:
     """InputError where a file was freed that a cell's record, or the training that comes before it, can't be made without.
 
-    A cell that stays trained as it is needs all that its record states the hash of, but for an oracle that its training states. One that
-    isn't trained, or is `trained_anew`, needs its oracle's weights alone: of an oracle that counts as made, for one that doesn't is made
-    first.
+    A cell that stays trained as it is needs all that its record states the hash of, but for an oracle that its training states. One
+    that isn't trained, or is `trained_anew`, needs its oracle's weights alone: of an oracle that counts as made, for one that doesn't
+    is made first.
     """
     train, state = cell.states[0]
     if not isinstance(cell.cell, Cell):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def test_what_was_trained_with_an_oracle_of_other_code_is_not_submitted(tmp_path
     told = f"{len(rest)} stale cells: {rest[0]}: {oracle.name}: code changed since"
     with pytest.raises(InputError, match=re.escape(told)):
         finished_cells(again(tmp_path))
+    for cell in plan.cells:
+        if cell.cell.id in rest:
+            shutil.rmtree(cell.phases.folder)
+    others = [cell.cell.id for cell in finished_cells(again(tmp_path))]
+    assert others == [cell.cell.id for cell in plan.cells if cell.cell.id not in rest], (
+        "nobody's that isn't trained is in the way"
+    )
 
 
 @pytest.mark.parametrize("become", [accept_stale, redo_stale])
