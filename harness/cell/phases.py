@@ -249,6 +249,14 @@ def claim_partial(phase: Phase) -> bool:
     return False
 
 
+def begin_anew(folder: Path) -> Path:
+    """Move what there is of an unfinished phase aside, and make its `.part` folder again, for the same; returns where it went."""
+    aside = set_aside(folder)
+    folder.mkdir()
+    shutil.copyfile(aside / "begun.json", folder / "begun.json")
+    return aside
+
+
 def clear_torn(folder: Path) -> None:
     """Remove what writers left in a `.part` folder that were killed before they renamed it (`written_aside`, rendered datasets)."""
     remove_torn(folder)

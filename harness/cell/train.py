@@ -18,7 +18,7 @@ from detectors.meta import FILE, DetectorMeta
 from detectors.registry import adapter_file
 from harness.cell.artefacts import built_oracle, locked, open_part, own_oracle_phase, statistics_phase
 from harness.cell.oracle import as_seen, oracle_artefact, source_oracle
-from harness.cell.phases import Phase, hashed, phase_state, read_json, run_phase, set_aside
+from harness.cell.phases import Phase, begin_anew, phase_state, read_json, run_phase, set_aside
 from harness.cell.predict import prediction_settings
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.sizes import check_decoded
@@ -29,7 +29,7 @@ from harness.inference.selection import check_selectable, split_score
 from harness.methods.attach import attach, inference_model
 from harness.methods.base import TrainingModel
 from harness.methods.config import RegularizedConfiguration
-from harness.methods.oracle import Oracle
+from harness.methods.oracle import Oracle, load_card
 from harness.methods.pairing import tap_pairs
 from harness.methods.promises import check_deployed, check_detector_trains, deployed_like, trained_parameters
 from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_statistics, target_statistics
@@ -88,11 +88,13 @@ def refuse_replaced(oracle: Phase) -> None:
 
 def begin_with(oracle: Path, folder: Path) -> None:
     """Note which weights of an oracle a training in `folder` goes by. One that was begun with others, before the oracle was made again
-    for other cells, begins anew, and a warning says so: half of it would follow features that no oracle has."""
-    marker, weights = folder / ORACLE_FILE, {"sha256": hashed(oracle)}
+    for other cells, begins anew, and a warning says so: half of it would follow features that no oracle has. InputError where the
+    weights aren't those of their card, which are nobody's reason to begin anew.
+    """
+    marker, weights = folder / ORACLE_FILE, {"sha256": load_card(oracle).sha256}
     if marker.is_file() and read_json(marker) != weights:
-        drop_state(folder)
-        warnings.warn(f"{folder}: begins anew, for {oracle} was made again since it began", InputWarning, stacklevel=2)
+        told = f"{folder}: begins anew, for {oracle} was made again since it began"
+        warnings.warn(f"{told}; what it had come to lies in {begin_anew(folder)}", InputWarning, stacklevel=2)
     write_json(marker, weights)
 
 

@@ -50,7 +50,7 @@ def stated(artefact: Artefact) -> dict[str, Any]:
 def expected(
     record: Record, artefact: Artefact, asked: Mapping[str, Any], configuration: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What the identity gives of the same (`harness.cell.artefacts.oracle_key`)."""
+    """What the identity gives of the same (`harness.cell.oracle.oracle_artefact`)."""
     identity, name = record.identity, configuration.get("name")
     if "dataset" in asked:
         steps = configuration.get("steps") if str(name).startswith("mim:") else 0

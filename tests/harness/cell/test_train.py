@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,8 +21,10 @@ from harness.cell.phases import Phase, run_phase
 from harness.cell.predict import view_of_evaluation
 from harness.datasets.base import Dataset, Frame, open_dataset
 from harness.errors import InputError, InputWarning
+from harness.files.stored import sha256_of_file
 from harness.methods.base import TrainingModel
 from harness.methods.baseline import BaselineModel
+from harness.methods.card import OracleCard, card_path
 from harness.methods.config import method_configuration
 from harness.suite import Cell, EvaluationPart, cells_of, load_suite
 from harness.suite.schema import OraclePart
@@ -274,7 +277,28 @@ def test_a_training_that_began_with_other_weights_of_its_oracle_begins_anew(
     weights = built_oracle(tmp_path, own)
     folder = tmp_path / "train"
     folder.mkdir()
+    (folder / "begun.json").touch()
     found = []
+
+    def made(content: bytes) -> None:
+        weights.write_bytes(content)
+        card = OracleCard(
+            name="mim:resnet_micro",
+            backbone="resnet_micro",
+            sha256=sha256_of_file(weights),
+            configuration={},
+            data={},
+            seed=0,
+            steps=1,
+            threads=1,
+            device="cpu",
+            torch="",
+            seconds=0.0,
+            normalisation=own.meta.normalisation,
+            taps=(),
+            checks={},
+        )
+        card_path(weights).write_text(card.model_dump_json())
 
     def share(*_: Any) -> None:
         found.append((folder / train.STATE_FILE).exists())
@@ -285,18 +309,24 @@ def test_a_training_that_began_with_other_weights_of_its_oracle_begins_anew(
         train.train(tmp_path, own, *given)
 
     monkeypatch.setattr(train, "train_share", share)
-    weights.write_bytes(b"one")
+    made(b"one")
     begin()
     begin()
-    weights.write_bytes(b"made again")
-    with pytest.warns(
-        InputWarning, match=r"train: begins anew, for .*oracle\.safetensors was made again since it began"
-    ):
+    weights.write_bytes(b"o")
+    with pytest.raises(InputError, match=r"oracle\.safetensors: sha256 is .*, but its card"):
+        begin()  # of which the restored weights are the ones that it began with
+    made(b"one")
+    begin()
+    made(b"made again")
+    aside = tmp_path / "superseded/train-1"
+    told = rf"train: begins anew, for .*oracle\.safetensors was made again since it began; .* lies in {re.escape(str(aside))}$"
+    with pytest.warns(InputWarning, match=told):
         begin()
     begin()
-    assert found == [False, True, False, True]
+    assert found == [False, True, True, False, True]
+    assert (aside / train.STATE_FILE).exists()
     train.drop_state(folder)
-    assert not list(folder.iterdir()), "a finished training keeps nothing of it"
+    assert [path.name for path in folder.iterdir()] == ["begun.json"], "a finished training keeps nothing of it"
 
 
 ODD = """
