@@ -20,7 +20,7 @@ from harness.processes.faults import worded
 from harness.processes.progress import Event
 from harness.programs.cell import ProgramCell, record_program
 from harness.records.counts import read_counts, scope_scores
-from harness.records.record import Record, read_record
+from harness.records.record import Record, read_record, write_record
 from harness.suite import Cell
 from harness.watching.heartbeats import alive_folder, kept_alive
 
@@ -82,10 +82,13 @@ def assemble_missing(plan: Plan, without: Collection[str]) -> list[Outcome]:
     for state in plan.cells:
         cell = state.cell
         record = records_folder(plan.results, plan.suite.name) / f"{cell.id}.json"
-        # An oracle may have been accepted where other cells, or another suite, were asked for.
-        flags = kept_flags(plan.results, cell, state.phases.all()) if isinstance(cell, Cell) and state.done else []
-        if cell.id not in without and (state.done or all_done(state.phases.all())) and not holds(record, flags):
+        if cell.id in without or not (state.done or all_done(state.phases.all())):
+            continue
+        if not holds(record):
             found.append(recorded(plan.results, cell))
+        elif isinstance(cell, Cell) and state.done:
+            # An oracle may have been accepted where other cells, or another suite, were asked for.
+            flag(record, kept_flags(plan.results, cell, state.phases.all()))
     return found
 
 
@@ -108,8 +111,16 @@ def make_record(results: Path, cell: AnyCell) -> Record:
     return record_program(results, cell) if isinstance(cell, ProgramCell) else assemble_record(results, cell)
 
 
-def holds(path: Path, flags: Collection[str] = ()) -> bool:
-    """Whether a record is there, with some flags, and its counts are the ones that it names and was made from.
+def flag(path: Path, flags: Sequence[str]) -> None:
+    """Write a record anew with the flags that it lacks. All else of it stays: what it was made from may have been freed since."""
+    record = read_record(path)
+    lacking = [text for text in flags if text not in record.flags]
+    if lacking:
+        write_record(path.parent, record.model_copy(update={"flags": (*lacking, *record.flags)}))
+
+
+def holds(path: Path) -> bool:
+    """Whether a record is there, and its counts are the ones that it names and was made from.
 
     One that can't be read, or was changed, is moved to `superseded/`, and a warning says why: it is assembled again.
     """
@@ -120,8 +131,6 @@ def holds(path: Path, flags: Collection[str] = ()) -> bool:
     except InputError as error:
         aside = set_aside(path)
         warnings.warn(f"{error}; it lies in {aside} now and was made again from its phases", InputWarning, stacklevel=2)
-        return False
-    if not {*flags} <= {*record.flags}:
         return False
     for evaluation in record.evaluations:
         counts = path.parent / evaluation.counts_file
