@@ -105,12 +105,16 @@ class Queue:
     held: set[str] = field(default_factory=set)
 
     def fitting(self, waiting: Sequence[Job], queued: int) -> Sequence[Job]:
-        """Of the jobs that wait, those to be submitted beside so many: all, or as many as there was room for, or one, to see."""
+        """Of the jobs that wait, those to be submitted beside so many: all, or as many as there was room for, or one, to see.
+
+        Where more were taken since, as when others' jobs had filled it, twice as many are tried every time.
+        """
         if self.most is None:
             return waiting
         if queued >= self.refused_at and time.monotonic() < self.until:
             return []
-        return waiting[: max(1, self.most - queued)]
+        beyond = queued - self.most
+        return waiting[: -beyond if beyond < 0 else beyond + 1]
 
     def refused(self, queued: int) -> None:
         """With so many in the queue one more was refused."""

@@ -256,9 +256,8 @@ class SlurmScheduler:
         found = {}
         for line in asked.stdout.splitlines():
             identifier, _, rest = line.strip().partition("|")
-            if (
-                identifier in wanted
-            ):  # and no headline, as older versions have one a cluster where SLURM_CLUSTERS names some
+            # Older versions have a headline for each cluster that SLURM_CLUSTERS names.
+            if identifier in wanted:
                 state, reason, nodes = rest.split("|", 2)
                 more = f" ({reason})" if state == "PENDING" else f" on {nodes}" if nodes else ""
                 told = SchedulerState(

@@ -74,6 +74,21 @@ def test_a_full_queue_is_tried_with_one_job_more_after_a_while(monkeypatch: pyte
     assert len(queue.fitting(waiting, 3)) == 1
 
 
+def test_a_queue_that_others_had_filled_takes_hundreds_again_within_a_few_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: now[0])
+    waiting, queue, queued = [Job(str(number), print) for number in range(300)], Queue(), 2
+    queue.refused(queued)
+    now[0] += 61
+    tried = []
+    while queued < 302:
+        tried.append(len(queue.fitting(waiting[queued - 2 :], queued)))
+        queued += tried[-1]
+    assert tried == [1, 2, 4, 8, 16, 32, 64, 128, 45]
+
+
 class Slow(Limited):
     """One of its jobs ends whenever it is asked for the third time. `busy`: it can't be reached at every third call of `submit`."""
 
