@@ -65,9 +65,7 @@ def outdated_by(plan: Plan, cell: CellState) -> str:
         return cell.why
     if cell.state == "missing":
         return ""
-    stale = {phase.folder: state.reason for phase, state in plan.artefacts if state.state == "stale"}
-    needed = prerequisites(plan.results, cell.cell) if stale else []
-    return next((f"{phase.name}: {stale[phase.folder]}" for phase in needed if phase.folder in stale), "")
+    return next((f"{name}: {why}" for name, why in stale_needs(plan, cell).items()), "")
 
 
 def accept_stale(plan: Plan) -> None:
@@ -95,7 +93,7 @@ def redo_stale(plan: Plan) -> None:
             set_aside(phase.folder)
     for cell in plan.cells:
         # By its own key and code it would go on, from steps towards the oracle that goes.
-        if rests_on_stale(plan, cell) and cell.states[0][0].partial.is_dir():
+        if stale_needs(plan, cell) and cell.states[0][0].partial.is_dir():
             set_aside(cell.states[0][0].partial)
     for phase, state in plan.artefacts:
         if state.state == "stale":
@@ -104,7 +102,7 @@ def redo_stale(plan: Plan) -> None:
 
 def phases_to_redo(plan: Plan, cell: CellState) -> list[Phase]:
     """The phases of a cell that are there, and stale or made from what is stale; in order."""
-    stale = {phase.name for phase, _ in cell.stale} | ({"train"} if rests_on_stale(plan, cell) else set())
+    stale = {phase.name for phase, _ in cell.stale} | ({"train"} if stale_needs(plan, cell) else set())
     return [
         phase
         for phase, _ in cell.states
@@ -112,15 +110,16 @@ def phases_to_redo(plan: Plan, cell: CellState) -> list[Phase]:
     ]
 
 
-def rests_on_stale(plan: Plan, cell: CellState) -> bool:
-    """Whether a cell is trained with something shared that other code made."""
-    needed = {phase.folder for phase in prerequisites(plan.results, cell.cell)}
-    return not needed.isdisjoint(stale_artefacts(plan))
+def stale_needs(plan: Plan, cell: CellState) -> dict[str, str]:
+    """What a cell is trained with that cells share and other code made: its name, and why it is stale."""
+    stale = stale_artefacts(plan)
+    needed = prerequisites(plan.results, cell.cell) if stale else []
+    return {phase.name: stale[phase.folder] for phase in needed if phase.folder in stale}
 
 
-def stale_artefacts(plan: Plan) -> set[Path]:
-    """The folders of what cells share and other code made."""
-    return {phase.folder for phase, state in plan.artefacts if state.state == "stale"}
+def stale_artefacts(plan: Plan) -> dict[Path, str]:
+    """The folders of what cells share and other code made, and why."""
+    return {phase.folder: state.reason for phase, state in plan.artefacts if state.state == "stale"}
 
 
 def refuse_unrecordable(plan: Plan, cell: CellState, *, trained_anew: bool = False) -> None:
