@@ -131,7 +131,5 @@ def test_what_pilots_promised_stands_beside_what_came() -> None:
         assert figures == [f"{100 * value:.2f}" for value in shown if value is not None]
         low["plain"] += promised < came
         low["cautious"] += careful < came
-    words = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
     text = " ".join(PAGE.split())
-    said = f"too low in {words[low['plain']]} of {words[len(table)]}, the cautious one in {words[low['cautious']]}"
-    assert said in text
+    assert f"too low in {low['plain']} of {len(table)}, the cautious one in {low['cautious']}." in text
