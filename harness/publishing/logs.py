@@ -90,7 +90,9 @@ def log_faults(folder: Path, record: Record) -> list[str]:
             steps = of_steps(entries)
             losses_in(steps)
             last = (steps or [{}])[-1]
-            found = {name: last.get(name) for name in ("step", "losses")} | {"diagnostics": last.get("diagnostics", {})}
+            # A record leaves out what isn't finite, for which a log has null.
+            finite = {name: value for name, value in last.get("diagnostics", {}).items() if value is not None}
+            found = {name: last.get(name) for name in ("step", "losses")} | {"diagnostics": finite}
     except InputError as error:
         return [str(error)]
     recorded = (

@@ -88,6 +88,13 @@ def test_diagnostics_that_the_log_does_not_end_with_differ(mini: Path) -> None:
     assert "not the log of this training: its last entry has diagnostics {" in fault
 
 
+def test_a_diagnostic_that_was_not_finite_is_null_in_the_log_and_in_no_record(mini: Path) -> None:
+    record, _ = read_records(mini / "records")
+    assert record.training is not None
+    edited(mini, record, diagnostics=record.training.final_diagnostics | {"gradient_ratio/stem": None})
+    assert log_faults(mini, record) == []
+
+
 @pytest.mark.parametrize("loss", ["NaN", "Infinity", "1e999"])
 def test_a_loss_that_is_no_finite_number_is_refused_since_no_page_could_be_read_with_it(mini: Path, loss: str) -> None:
     record, _ = read_records(mini / "records")
