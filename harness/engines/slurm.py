@@ -244,7 +244,7 @@ class SlurmScheduler:
         """See `harness.engines.cluster.Scheduler.states`. Asks squeue, which needs no accounting; while it fails, all go on."""
         try:
             asked = subprocess.run(
-                ["squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i|%T|%r|%N"],
+                ["squeue", "--me", "--all", "--array", "--noheader", "--states=all", "--format=%i|%T|%r|%N"],
                 capture_output=True,
                 text=True,
                 check=True,
@@ -253,11 +253,12 @@ class SlurmScheduler:
         except (OSError, subprocess.CalledProcessError):  # also where this machine has no process for it now
             return {identifier: SchedulerState("squeue doesn't answer", over=False) for identifier in ids}
         wanted = set(ids)
-        found = {}
+        found: dict[str, SchedulerState] = {}
         for line in asked.stdout.splitlines():
             identifier, _, rest = line.strip().partition("|")
-            # Older versions have a headline for each cluster that SLURM_CLUSTERS names.
-            if identifier in wanted:
+            # Older versions have a headline for each cluster that SLURM_CLUSTERS names. With --all, which also shows hidden partitions,
+            # a federation has a job twice: where it is, and as revoked where it was submitted.
+            if identifier in wanted and (identifier not in found or found[identifier].over):
                 state, reason, nodes = rest.split("|", 2)
                 more = f" ({reason})" if state == "PENDING" else f" on {nodes}" if nodes else ""
                 told = SchedulerState(

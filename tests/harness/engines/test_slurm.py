@@ -51,6 +51,19 @@ def test_what_people_let_squeue_show_them_hides_no_job_and_a_headline_is_none(
     assert list(squeue(tmp_path, monkeypatch, script)) == ["8"]
 
 
+def test_jobs_in_a_hidden_partition_are_seen_and_one_that_runs_in_another_cluster_of_a_federation_is_not_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQUEUE_ALL", "1")
+    lines = ("8|REVOKED|x|", "8|RUNNING|None|node7", "9|PENDING|Priority|", "9|REVOKED|x|")
+    shown = "; ".join(f"echo '{line}'" for line in lines)
+    script = f'case " $* " in *" --all "*) all=1;; esac; [ -z "$all$SQUEUE_ALL" ] || {{ {shown}; }}'
+    assert squeue(tmp_path, monkeypatch, script) == {
+        "8": SchedulerState("RUNNING on node7", over=False, waits=False),
+        "9": SchedulerState("PENDING (Priority)", over=False, waits=True),
+    }
+
+
 @pytest.mark.parametrize("script", ["exit 1", None], ids=["it fails", "no process for it"])
 def test_while_squeue_does_not_answer_all_jobs_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None
