@@ -77,12 +77,15 @@ def train(results: Path, cell: Cell, content: str, dataset: Dataset, report: Rep
 
 
 def refuse_replaced(oracle: Phase) -> None:
-    """InputError where a cell's oracle, which a plan saw, isn't there any more as this code makes it: another run shares the folder."""
+    """InputError where a cell's oracle, which a plan saw, isn't there any more as this code makes it: the code was edited meanwhile, or
+    another run shares the folder.
+    """
     state = phase_state(oracle)
     if state.state != "done":
         raise InputError(
-            f"{oracle.folder}: {state.reason or 'it is gone'}: another run in this folder of results, of another checkout perhaps, had "
-            "it made anew meanwhile; run `bench` again when that has ended, and give checkouts of unlike code a --results folder each"
+            f"{oracle.folder}: {state.reason or 'it is gone'}, and when this run began it was as it should be: meanwhile the code was "
+            "edited, or another run in this folder of results had it made anew; run `bench` again when that has ended, and give "
+            "checkouts of unlike code a --results folder each"
         )
 
 

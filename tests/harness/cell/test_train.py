@@ -261,10 +261,10 @@ def test_an_oracle_that_another_run_had_made_by_other_code_meanwhile_is_not_trai
     run_phase(
         replace(phase, fingerprint={"harness/other.py": "1"}), lambda folder: (folder / "oracle.safetensors").touch()
     )
-    with pytest.raises(InputError, match=r"code changed since: .*: another run in this folder of results"):
+    with pytest.raises(InputError, match=r"code changed since: .*: meanwhile the code was edited, or another run in"):
         train.train(tmp_path, own, *given)  # type: ignore[arg-type]
     phase.folder.rename(tmp_path / "aside")
-    with pytest.raises(InputError, match="it is gone: another run in this folder of results"):
+    with pytest.raises(InputError, match=r"it is gone, and when .* another run in this folder of results"):
         train.train(tmp_path, own, *given)  # type: ignore[arg-type]
 
 
