@@ -152,7 +152,7 @@ def stuffed_stream(folder: Path) -> None:
 
 HOSTILE = [
     (bomb(200), "would unpack from"),
-    (bomb(64), "300 times its size"),
+    (bomb(64), "500 times its size"),
     (linked, "a symbolic link"),
     (linked_folder, "'records': a symbolic link"),
     (lambda folder: os.mkfifo(folder / "records/pipe.json"), "a pipe, a socket or a device"),
