@@ -220,6 +220,7 @@ def leg(folder: Path, task: SlurmTask, *places: tuple[str, int], seconds: float 
         ([[("time", 3)], [("time", 8)], [("predict", 5)]], 3500, None),
         ([[("predict", 9), ("score", 9), ("predict", 5)]] * 3, 3500, None),
         ([[("score", 9), ("score", 3)]] * 3, 3500, None),
+        ([[("score", 3), ("predict", 5)]] * 3, 3500, None),
         ([[("time", 3)], [("time", 8)], [("time", 5)]], 2000, None),
     ],
     ids=[
@@ -230,6 +231,7 @@ def leg(folder: Path, task: SlurmTask, *places: tuple[str, int], seconds: float 
         "gets on",
         "evaluations one by one",
         "scores one by one",
+        "another phase",
         "pre-empted",
     ],
 )
