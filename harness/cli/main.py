@@ -231,7 +231,7 @@ def hand_on_checkout() -> None:
     run what is installed: nothing, or another checkout.
     """
     checkout = Path(__file__).resolve().parents[2]
-    if not sys.flags.safe_path and Path(sys.path[0]).resolve() == checkout:
+    if Path(sys.path[0]).resolve() == checkout:
         others = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join([str(checkout), *([others] if others else [])])
 

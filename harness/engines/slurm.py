@@ -95,10 +95,9 @@ UNREACHED = (
 NO_MORE = re.compile(r"\w*Submit\w*Limit")
 """Slurm's word for a limit on how many jobs a user, an account or a QOS may have in the queue (squeue(1), JOB REASON CODES)."""
 
-
-CHOICES = "SQUEUE_"
-"""How variables begin by which people choose what squeue shows them (squeue(1), ENVIRONMENT VARIABLES): jobs left out would count as
-forgotten, and be submitted again.
+CHOICES = ("SQUEUE_", "SCANCEL_")
+"""How variables begin by which people choose what squeue shows them and scancel ends, or asks about first (their manual pages,
+ENVIRONMENT VARIABLES): jobs left out would count as forgotten and be submitted again, or go on.
 """
 
 Place = tuple[str, int, int]
@@ -248,7 +247,7 @@ class SlurmScheduler:
                 capture_output=True,
                 text=True,
                 check=True,
-                env={name: value for name, value in os.environ.items() if not name.startswith(CHOICES)},
+                env=without_choices(),
             )
         except (OSError, subprocess.CalledProcessError):  # also where this machine has no process for it now
             return {identifier: SchedulerState("squeue doesn't answer", over=False) for identifier in ids}
@@ -365,6 +364,11 @@ def array_size() -> int:
     return max(1, int(told[1])) if told else ARRAY_SIZE
 
 
+def without_choices() -> dict[str, str]:
+    """The environment of this process without what its user chose for squeue and scancel."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(CHOICES)}
+
+
 def scancel(*words: str) -> None:
     """Ask Slurm to end jobs; where it can't be asked now (no process to be had, no controller), again for a while.
 
@@ -373,7 +377,7 @@ def scancel(*words: str) -> None:
     deadline = time.monotonic() + CANCEL_SECONDS
     while True:
         try:
-            asked = subprocess.run(["scancel", *words], capture_output=True, text=True)
+            asked = subprocess.run(["scancel", *words], capture_output=True, text=True, env=without_choices())
             unreached = " ".join(asked.stderr.split()) if any(word in asked.stderr for word in UNREACHED) else ""
         except OSError as error:
             unreached = str(error)

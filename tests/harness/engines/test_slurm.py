@@ -311,6 +311,19 @@ def test_what_slurm_wrote_of_a_job_that_ended_is_told_with_what_helps(
     assert (found.over, found.decided) == (True, decided)
 
 
+def test_what_people_let_scancel_spare_or_ask_them_about_is_ended_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "scancel"
+    program.write_text(f'#!/bin/sh\necho "$*$SCANCEL_INTERACTIVE$SCANCEL_PARTITION" > {tmp_path}/asked\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("SCANCEL_INTERACTIVE", "true")
+    monkeypatch.setenv("SCANCEL_PARTITION", "debug")
+    scancel("7", "8")
+    assert (tmp_path / "asked").read_text() == "7 8\n"
+
+
 def test_scancel_is_asked_again_where_it_has_no_process_and_no_controller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
