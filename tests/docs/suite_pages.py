@@ -58,6 +58,21 @@ class Suite:
         return found
 
 
+CAPACITY = Suite(
+    "capacity",
+    "On a backbone twice as wide",
+    {"resa_micro": "micro", "resa_micro_2x": "twice as wide"},
+    1,
+)
+WIDER = Suite(
+    "wider",
+    "On a backbone four times as wide",
+    {"resa_micro": "micro", "resa_micro_4x": "four times as wide"},
+    1,
+)
+SCENARIOS = ("normal", "crowded", "dazzle", "shadow", "no_line", "arrow", "curve", "cross_fp", "night")
+
+
 def section(heading: str) -> str:
     """What docs/results.md has under a heading of the third rank."""
     return re.split(r"\n##+ ", RESULTS.partition(f"### {heading}\n")[2])[0]
