@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from harness.errors import InputError
 from harness.files.stored import expanded
 from harness.lanes import Part
 
@@ -87,3 +88,11 @@ Crop = Annotated[
         "--crop", metavar="WxH+X+Y", parser=picture_part, help="The part of each picture to take for a frame."
     ),
 ]
+
+
+def height_and_width(text: str) -> tuple[int, int]:
+    """HEIGHTxWIDTH in pixels, such as 128x320. InputError for anything else."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match:
+        raise InputError(f"--size {text!r}: isn't HEIGHTxWIDTH in pixels, such as 128x320")
+    return int(match[1]), int(match[2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from harness.cli.console import bar_on_stderr
-from harness.cli.options import Json
+from harness.cli.options import Json, height_and_width
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,14 +29,6 @@ BAR = (
     TextColumn("{task.fields[told]}"),
     TimeRemainingColumn(),
 )
-
-
-def height_and_width(text: str) -> tuple[int, int]:
-    """HEIGHTxWIDTH in pixels, such as 128x320. InputError for anything else."""
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match:
-        raise InputError(f"--size {text!r}: isn't HEIGHTxWIDTH in pixels, such as 128x320")
-    return int(match[1]), int(match[2])
 
 
 def pretrain(
@@ -190,15 +182,14 @@ def checked(
     from harness.files.stored import write_text
     from harness.methods.card import card_path
     from harness.methods.oracle import load_oracle
-    from harness.training.gate import CHECK, probe_gate
+    from harness.training.gate import CHECK, drawn, labelled_frames, probe_gate
 
-    dataset = open_dataset(form, labels)
+    labelled = labelled_frames(open_dataset(form, labels), configuration.image_size)
     with Console(stderr=True).status("probing") as status:
         found = probe_gate(
             load_oracle(out),
-            configuration,
-            files,
-            dataset,
+            partial(drawn, configuration, files, device=device),
+            labelled,
             device=device,
             progress=lambda done, total: status.update(f"probing, seed {done + 1} of {total}"),
         )

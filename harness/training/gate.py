@@ -16,15 +16,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 
+from detectors.base import normalise
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.images import read_image, read_size
 from harness.errors import InputError
 from harness.files.scratch import scratch_folder
 from harness.lanes import Lane
 from harness.methods.config import OracleConfiguration
-from harness.methods.oracle import Oracle, load_oracle
+from harness.methods.oracle import Oracle, drawn_backbone, load_oracle, oracle_taps
 from harness.methods.registration import Grid
+from harness.methods.timm_networks import TimmOracle, drawn_timm_oracle
 from harness.training.pretraining import pretrain
 from harness.training.pretraining_images import evenly_spread, held_out_split, resized
 
@@ -62,26 +65,23 @@ class Labelled:
 
 def probe_gate(
     oracle: Oracle,
-    configuration: OracleConfiguration,
-    images: Sequence[Path],
-    dataset: Dataset,
+    counterpart: Callable[[int], Oracle],
+    labelled: Labelled,
     *,
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Average precision of the probes on each tap of the oracle and of its `random:` counterparts, and whether the gate is passed.
+    """Average precision of the probes on each tap of the oracle and of its counterparts, and whether the gate is passed.
 
-    images: those that batch normalisation of the counterparts is fitted to, as the oracle's was. It is passed where the mean over taps
-    is above the counterpart's with every seed. Raises InputError for a dataset without labelled training images.
+    counterpart: gives the same network with the weights that a seed draws. It is passed where the mean over taps is above the
+    counterpart's with every seed.
     """
-    size = configuration.image_size
-    labelled = labelled_frames(dataset, size)
     found: dict[str, dict[str, list[float]]] = {tap.path: {"oracle": [], "random": []} for tap in oracle.taps}
     for done, seed in enumerate(SEEDS):
         if progress is not None:
             progress(done, len(SEEDS))
-        for name, network in (("oracle", oracle), ("random", drawn(configuration, images, seed, device))):
-            for tap, value in zip(oracle.taps, precisions(network.to(device), labelled, size, seed), strict=True):
+        for name, network in (("oracle", oracle), ("random", counterpart(seed))):
+            for tap, value in zip(oracle.taps, precisions(network.to(device), labelled, seed), strict=True):
                 found[tap.path][name].append(value)
     means = {name: np.mean([values[name] for values in found.values()], axis=0) for name in ("oracle", "random")}
     return {
@@ -94,13 +94,31 @@ def probe_gate(
 
 
 def drawn(configuration: OracleConfiguration, images: Sequence[Path], seed: int, device: torch.device) -> Oracle:
-    """The network of an oracle with the weights of a seed, batch normalisation fitted to the images, as a `random:` oracle is made."""
+    """A backbone of ours with the weights of a seed, batch normalisation fitted to the images, as a `random:` oracle is made."""
     given = configuration.model_dump(exclude={"name", "file"})
     untrained = OracleConfiguration(name=f"random:{configuration.backbone}", **given)
     with scratch_folder() as folder:
         out = folder / "random.safetensors"
         pretrain(untrained, images, out=out, device=device, seed=seed)
         return load_oracle(out)
+
+
+def drawn_like(oracle: Oracle, backbone: str, labelled: Labelled, seed: int, device: torch.device) -> Oracle:
+    """The network of an oracle of any kind with the weights of a seed, its batch normalisation fitted to the frames of the probes.
+
+    backbone: what one of ours is called; timm's networks know their own name.
+    """
+    if isinstance(oracle, TimmOracle):
+        like: Oracle = drawn_timm_oracle(oracle.name, seed)
+    else:
+        network = drawn_backbone(backbone, seed)
+        like = Oracle(network, oracle_taps(network), oracle.normalisation)
+    like.to(device)
+    fitting = torch.ones(len(labelled.images), dtype=torch.bool)
+    fitting[list(labelled.judging)] = False
+    batches = torch.split(labelled.images[fitting], BATCH)
+    update_bn((normalise(batch.to(device), oracle.normalisation) for batch in batches), like.backbone)
+    return like
 
 
 def labelled_frames(dataset: Dataset, size: tuple[int, int]) -> Labelled:
@@ -125,8 +143,9 @@ def labelled_frames(dataset: Dataset, size: tuple[int, int]) -> Labelled:
     return Labelled(pixels, tuple(lanes), tuple(judging))
 
 
-def precisions(oracle: Oracle, labelled: Labelled, size: tuple[int, int], seed: int) -> list[float]:
+def precisions(oracle: Oracle, labelled: Labelled, seed: int) -> list[float]:
     """Average precision of a probe on each tap, on the judging frames."""
+    height, width = labelled.images.shape[2:]
     device = next(oracle.parameters()).device
     batches = [
         [feature.float().cpu() for feature in oracle(batch.to(device))] for batch in torch.split(labelled.images, BATCH)
@@ -134,7 +153,7 @@ def precisions(oracle: Oracle, labelled: Labelled, size: tuple[int, int], seed: 
     judging = torch.zeros(len(labelled.images), dtype=torch.bool)
     judging[list(labelled.judging)] = True
     values = []
-    for index, grid in enumerate(oracle.grids(size)):
+    for index, grid in enumerate(oracle.grids((height, width))):
         features = torch.cat([batch[index] for batch in batches]).permute(0, 2, 3, 1)
         labels = torch.from_numpy(np.stack([lane_cells(lanes, grid) for lanes in labelled.lanes]))
         generator = torch.Generator().manual_seed(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -105,7 +106,7 @@ def test_probes_are_judged_on_frames_that_they_were_not_fitted_to(monkeypatch: p
     images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 3, 8, 12)
     # Of frame 3 alone the first column of cells has a lane.
     lanes = tuple((Lane(np.array([[1, 7], [1, 0]], np.float32)),) * (number == 3) for number in range(5))
-    precisions(Numbers(), module.Labelled(images, lanes, (1, 3)), (8, 12), 0)  # type: ignore[arg-type]
+    precisions(Numbers(), module.Labelled(images, lanes, (1, 3)), 0)  # type: ignore[arg-type]
     (fitted, no_lane), (judged, marks) = given
     assert sorted(fitted.flatten().tolist()) == [0.0] * 6 + [2.0] * 6 + [4.0] * 6
     assert sorted(judged.flatten().tolist()) == [1.0] * 6 + [3.0] * 6
@@ -146,16 +147,14 @@ def test_the_gate_is_passed_where_the_mean_over_taps_is_higher_with_every_seed(
     networks = {name: SimpleNamespace(name=name, taps=taps, to=lambda device: None) for name in ("oracle", "random")}
     for network in networks.values():
         network.to = lambda device, network=network: network
-    monkeypatch.setattr(module, "labelled_frames", lambda dataset, size: SimpleNamespace(images=range(7)))
-    monkeypatch.setattr(module, "drawn", lambda *given: networks["random"])
 
-    def given(network: Any, labelled: Any, size: Any, seed: int) -> list[float]:
+    def given(network: Any, labelled: Any, seed: int) -> list[float]:
         # One of the oracle's taps is worse than the other network's: the mean counts.
         return [0.1, 0.9] if network.name == "oracle" else [drawn[seed]] * 2
 
     monkeypatch.setattr(module, "precisions", given)
     found = probe_gate(
-        networks["oracle"], OracleConfiguration(name="mim:resnet_micro"), [], None, device=CPU  # type: ignore[arg-type]
+        networks["oracle"], lambda seed: networks["random"], SimpleNamespace(images=range(7)), device=CPU  # type: ignore
     )  # fmt: skip
     assert found["passed"] is passed
     assert found["means"] == {"oracle": [0.5] * 3, "random": list(drawn)}
@@ -179,18 +178,18 @@ def test_the_gate_lets_an_oracle_pass_that_sees_lanes_and_stops_one_that_does_no
     labelled = module.labelled_frames(dataset, (64, 96))  # type: ignore[arg-type]
     assert len(labelled.judging) == 4
     # Brightness is all there is to see here, so a drawn network sees it; one whose first layer is zero sees nothing.
-    assert precisions(oracle, labelled, (64, 96), 0)[0] > 0.5
+    assert precisions(oracle, labelled, 0)[0] > 0.5
     with torch.no_grad():
         oracle.backbone.conv1[0].weight.zero_()
-    found = probe_gate(oracle, configuration, images, dataset, device=CPU)  # type: ignore[arg-type]
+    counterpart = partial(module.drawn, configuration, images, device=CPU)
+    found = probe_gate(oracle, counterpart, labelled, device=CPU)
     assert not found["passed"]
     assert list(found["average_precision"]) == [tap.path for tap in oracle.taps]
     assert [len(values["random"]) for values in found["average_precision"].values()] == [3] * 4
     assert all(one < other for one, other in zip(found["means"]["oracle"], found["means"]["random"], strict=True))
     # The other way round: against counterparts that see nothing.
     blind, sighted = oracle, module.load_oracle(out)
-    monkeypatch.setattr(module, "drawn", lambda *arguments: blind)
-    assert probe_gate(sighted, configuration, images, dataset, device=CPU)["passed"]  # type: ignore[arg-type]
+    assert probe_gate(sighted, lambda seed: blind, labelled, device=CPU)["passed"]
 
 
 def test_a_dataset_without_lanes_is_no_use_for_probes(tmp_path: Path) -> None:
