@@ -63,7 +63,7 @@ def predict(
     """Find the lanes in images and videos, in pixels of each, whatever its size.
 
     A detector sees the share of each picture that it saw of its dataset's frames, stretched to its input. Where pictures have
-    another shape or horizon than those, --crop a part that has the same: it matters much (docs/results.md). Lanes stay in pixels of
+    another shape or horizon than those, --crop a part that has the same: it matters much (docs/real-frames.md). Lanes stay in pixels of
     the whole picture.
 
     NAME is a file's path below the folder that was given, or its bare name; where two would share one, all get their paths below the

@@ -224,7 +224,7 @@ HOW: dict[str, How] = {
     "samiro-bench seeds results/undecided --gain 0.5 --clips 2": ByTests(
         (f"{CLI}/test_seeds.py::test_more_clips_show_what_few_hide",)
     ),
-    # page.md, rendered.md, results.md, robustness.md, statistics.md, suites.md, throughput.md
+    # page.md, rendered.md, real-frames.md, robustness.md, statistics.md, suites.md, throughput.md
     "samiro-bench publish mini --tables": Here(("published",), slow=True, leaves="results/mini/leaderboard.md"),
     "samiro-bench data render OUT --form tusimple --train 360 --test 240 --sheet sheet.jpg": ByTests(
         (f"{CLI}/test_data_render.py::test_every_form_is_rendered_and_shown_on_a_sheet",)

@@ -1,4 +1,4 @@
-"""What the tests of docs/results.md ask of a suite's section and of its publication."""
+"""What the tests of docs/results.md and docs/follow-ups.md ask of a suite's section and of its publication."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.records.record import read_checked_counts, read_records
 from harness.report.claim import Claim, claim_of
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = (ROOT / "docs/results.md").read_text()
+FOLLOW_UPS, RESULTS = ((ROOT / f"docs/{page}.md").read_text() for page in ("follow-ups", "results"))
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ SCENARIOS = ("normal", "crowded", "dazzle", "shadow", "no_line", "arrow", "curve
 
 
 def section(heading: str) -> str:
-    """What docs/results.md has under a heading of the third rank."""
-    return re.split(r"\n##+ ", RESULTS.partition(f"### {heading}\n")[2])[0]
+    """What the two pages have under a heading of the second rank."""
+    return re.split(r"\n##+ ", f"{FOLLOW_UPS}\n{RESULTS}".partition(f"\n## {heading}\n")[2])[0]
 
 
 def told(line: dict[str, str], score: str, decimals: int, sign: int = 1) -> str:

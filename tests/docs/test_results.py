@@ -1,4 +1,4 @@
-"""docs/results.md: the figures of the suites that ask a question of their own are those of their publications."""
+"""docs/follow-ups.md: the figures of the suites that ask a question of their own are those of their publications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results.md on suite `parts`: its four differences, what was expected of them, and what the pages make of them."""
+"""docs/follow-ups.md on suite `parts`: its four differences, what was expected of them, and what the pages make of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results.md on suite `repeated`: its three differences, what they cost, and what the pages make of them."""
+"""docs/follow-ups.md on suite `repeated`: its three differences, what they cost, and what the pages make of them."""
 
 from __future__ import annotations
 

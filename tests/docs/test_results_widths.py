@@ -1,4 +1,4 @@
-"""docs/results.md on suites `capacity` and `wider`: what a wider backbone changes, and what the pages make of it."""
+"""docs/follow-ups.md on suites `capacity` and `wider`: what a wider backbone changes, and what the pages make of it."""
 
 from __future__ import annotations
 
@@ -117,6 +117,6 @@ def test_the_readme_has_the_difference_of_the_widest_backbone_and_both_losses() 
     (line,) = WIDER.lines("gain_difference").values()
     losses = [f"{-float(gain['f1_50']):.1f}" for gain in map(WIDER.lines("gain").get, WIDER.rows) if gain]
     wider = told(line, "f1_50", 1).removeprefix("+")
-    assert f"[{losses[1]} instead of {losses[0]}](docs/results.md#on-a-backbone-four" in readme
+    assert f"[{losses[1]} instead of {losses[0]}](docs/follow-ups.md#on-a-backbone-four" in readme
     assert f"less by {wider}, as had been expected |" in readme
     assert f"By {wider} of {losses[0]} points" in (ROOT / "docs/suites.md").read_text()
