@@ -9,7 +9,7 @@ CULANE_SHARES = ((1.78, 0.36), (2.78, 0.455))
 were cut at the top; 16:9 frames in its layout are taken to show what dash cameras show. The renderer places its horizon there."""
 
 TUSIMPLE_SHARE = 238 / 720
-"""The row where straight lines through the two lanes beside the camera meet: the median over TuSimple's 6,400 labelled frames."""
+"""The row where straight lines through the two lanes beside the camera meet: the median over TuSimple's 6,407 labelled frames."""
 
 LLAMAS_SHARE = 312 / 717
 """The renderer's; real labels weren't measured. CLRNet (configs/clrnet/clr_dla34_llamas.py) cuts LLAMAS's frames at row 300."""
