@@ -41,7 +41,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "harness.cli.detectors",
         "what detectors there are, conformance, a scaffold for a new one, import of checkpoints",
     ),
-    "oracle": ("harness.cli.oracle", "oracles: pre-train one on a folder of images, probe what they know of lanes, and what there are"),
+    "oracle": (
+        "harness.cli.oracle",
+        "oracles: pre-train one on a folder of images, probe what they know of lanes, and what there are",
+    ),
     "weights": ("harness.cli.weights", "pretrained backbone weights: what there are, and into the cache with them"),
     "data": ("harness.cli.data", "render, examine, index and convert datasets"),
     "publish": ("harness.cli.publish", "copy a suite's records and tables to results/<suite>/ and the README"),

@@ -57,9 +57,9 @@ def transfer(
 
     The same as `predict` and `score culane` of each: nothing is trained, and what a detector sees is what `predict` would show it.
     Where pictures have another shape or horizon than the training frames, crop them by `data masks --crop`, labels with them
-    (docs/real-frames.md); --crop here shows a part of each picture and scores on all of it. Cells that aren't trained yet, and programs,
-    are left out and named; so are those that other code trained, which are scored all the same. A cell whose weights are damaged is
-    named too, and the exit code is 1 then.
+    (docs/real-frames.md); --crop here shows a part of each picture and scores on all of it. Cells that aren't trained yet, and
+    programs, are left out and named; so are those that other code trained, which are scored all the same. A cell whose weights are
+    damaged is named too, and the exit code is 1 then.
     """
     from harness.inference.detector import chosen_device
     from harness.prediction.labelled import (

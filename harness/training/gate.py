@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,15 @@ def probe_gate(
     counterpart: gives the same network with the weights that a seed draws. It is passed where the mean over taps is above the
     counterpart's with every seed.
     """
-    found: dict[str, dict[str, list[float]]] = {tap.path: {"oracle": [], "random": []} for tap in oracle.taps}
+    own = precisions(oracle.to(device), labelled, SEEDS)
+    found = {
+        tap.path: {"oracle": values, "random": list[float]()} for tap, values in zip(oracle.taps, own, strict=True)
+    }
     for done, seed in enumerate(SEEDS):
         if progress is not None:
             progress(done, len(SEEDS))
-        for name, network in (("oracle", oracle), ("random", counterpart(seed))):
-            for tap, value in zip(oracle.taps, precisions(network.to(device), labelled, seed), strict=True):
-                found[tap.path][name].append(value)
+        for tap, values in zip(oracle.taps, precisions(counterpart(seed).to(device), labelled, (seed,)), strict=True):
+            found[tap.path]["random"] += values
     means = {name: np.mean([values[name] for values in found.values()], axis=0) for name in ("oracle", "random")}
     return {
         "images": len(labelled.images),
@@ -143,30 +146,61 @@ def labelled_frames(dataset: Dataset, size: tuple[int, int]) -> Labelled:
     return Labelled(pixels, tuple(lanes), tuple(judging))
 
 
-def precisions(oracle: Oracle, labelled: Labelled, seed: int) -> list[float]:
-    """Average precision of a probe on each tap, on the judging frames."""
+def precisions(oracle: Oracle, labelled: Labelled, seeds: Sequence[int]) -> list[list[float]]:
+    """Average precision of probes on the judging frames: a list a tap, a number a seed, which draws the cells.
+
+    The oracle looks once at each frame, and of what it sees only the drawn cells are kept: whole maps of 240 frames take gigabytes.
+    """
     height, width = labelled.images.shape[2:]
     device = next(oracle.parameters()).device
-    batches = [
-        [feature.float().cpu() for feature in oracle(batch.to(device))] for batch in torch.split(labelled.images, BATCH)
+    drawn_cells = [[cells_of(labelled, grid, seed) for seed in seeds] for grid in oracle.grids((height, width))]
+    for first in range(0, len(labelled.images), BATCH):
+        features = oracle(labelled.images[first : first + BATCH].to(device))
+        for feature, of_tap in zip(features, drawn_cells, strict=True):
+            rows = feature.float().cpu().permute(0, 2, 3, 1).flatten(1, 2)
+            for cells in chain.from_iterable(of_tap):
+                cells.take(rows, first)
+    return [
+        [average_precision(*scores_of(fitted.rows(), judged.rows())) for fitted, judged in of_tap]
+        for of_tap in drawn_cells
     ]
-    judging = torch.zeros(len(labelled.images), dtype=torch.bool)
+
+
+@dataclass(eq=False)
+class Cells:
+    """Cells of a tap's map that were drawn, (N,): of which frame and where in it, whether a lane passes, and in time their features."""
+
+    frames: Tensor
+    places: Tensor
+    marks: Tensor
+    features: Tensor | None = None
+
+    def take(self, rows: Tensor, first: int) -> None:
+        """Keep what is asked for of some frames' features (frames, places, channels), the first of which is number `first`."""
+        if self.features is None:
+            self.features = rows.new_zeros(len(self.frames), rows.shape[2])
+        here = (self.frames >= first) & (self.frames < first + len(rows))
+        self.features[here] = rows[self.frames[here] - first, self.places[here]]
+
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """(N, channels) features, and (N,) 1 where a lane passes, else 0."""
+        assert self.features is not None
+        return self.features, self.marks
+
+
+def cells_of(labelled: Labelled, grid: Grid, seed: int) -> tuple[Cells, Cells]:
+    """At most CELLS cells each, drawn evenly: those that a probe is fitted to, and those of the judging frames."""
+    labels = torch.from_numpy(np.stack([lane_cells(lanes, grid) for lanes in labelled.lanes])).flatten(1)
+    judging = torch.zeros(len(labels), dtype=torch.bool)
     judging[list(labelled.judging)] = True
-    values = []
-    for index, grid in enumerate(oracle.grids((height, width))):
-        features = torch.cat([batch[index] for batch in batches]).permute(0, 2, 3, 1)
-        labels = torch.from_numpy(np.stack([lane_cells(lanes, grid) for lanes in labelled.lanes]))
-        generator = torch.Generator().manual_seed(seed)
-        fitted, judged = (sampled(features[part], labels[part], generator) for part in (~judging, judging))
-        values.append(average_precision(*scores_of(fitted, judged)))
-    return values
-
-
-def sampled(features: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """At most CELLS cells, drawn evenly: (N, D) features and (N,) labels."""
-    rows, marks = features.flatten(0, 2), labels.flatten().float()
-    kept = torch.randperm(len(rows), generator=generator)[:CELLS]
-    return rows[kept], marks[kept]
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for part in (~judging, judging):
+        numbers = part.nonzero().flatten()
+        drawn = torch.randperm(len(numbers) * labels.shape[1], generator=generator)[:CELLS]
+        frames, places = numbers[drawn // labels.shape[1]], drawn % labels.shape[1]
+        parts.append(Cells(frames, places, labels[frames, places].float()))
+    return parts[0], parts[1]
 
 
 def scores_of(fitted: tuple[Tensor, Tensor], judged: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -180,6 +180,9 @@ HOW: dict[str, How] = {
     "samiro-bench oracle pretrain photos --backbone resnet18 --out photos.safetensors --steps 5000 --check --labels CULANE": ByTests(
         (f"{CLI}/test_oracle.py::test_what_fails_a_check_or_diverges_ends_with_exit_code_one",)
     ),
+    "samiro-bench oracle probe timm:convnextv2_nano.fcmae --labels /data/CULane --size 288x800": ByTests(
+        (f"{CLI}/test_oracle_probe.py::test_every_oracle_has_a_line_with_its_taps_beside_the_drawn_networks",)
+    ),
     "samiro-bench oracle probe photos.safetensors timm:convnextv2_nano.fcmae --labels CULANE": ByTests(
         (f"{CLI}/test_oracle_probe.py::test_every_oracle_has_a_line_with_its_taps_beside_the_drawn_networks",)
     ),

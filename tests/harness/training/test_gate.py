@@ -106,7 +106,7 @@ def test_probes_are_judged_on_frames_that_they_were_not_fitted_to(monkeypatch: p
     images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 3, 8, 12)
     # Of frame 3 alone the first column of cells has a lane.
     lanes = tuple((Lane(np.array([[1, 7], [1, 0]], np.float32)),) * (number == 3) for number in range(5))
-    precisions(Numbers(), module.Labelled(images, lanes, (1, 3)), 0)  # type: ignore[arg-type]
+    precisions(Numbers(), module.Labelled(images, lanes, (1, 3)), (0,))  # type: ignore[arg-type]
     (fitted, no_lane), (judged, marks) = given
     assert sorted(fitted.flatten().tolist()) == [0.0] * 6 + [2.0] * 6 + [4.0] * 6
     assert sorted(judged.flatten().tolist()) == [1.0] * 6 + [3.0] * 6
@@ -148,9 +148,10 @@ def test_the_gate_is_passed_where_the_mean_over_taps_is_higher_with_every_seed(
     for network in networks.values():
         network.to = lambda device, network=network: network
 
-    def given(network: Any, labelled: Any, seed: int) -> list[float]:
+    def given(network: Any, labelled: Any, seeds: tuple[int, ...]) -> list[list[float]]:
         # One of the oracle's taps is worse than the other network's: the mean counts.
-        return [0.1, 0.9] if network.name == "oracle" else [drawn[seed]] * 2
+        values = ([0.1], [0.9]) if network.name == "oracle" else ([drawn[seed] for seed in seeds],) * 2
+        return [list(value) * (3 if network.name == "oracle" else 1) for value in values]
 
     monkeypatch.setattr(module, "precisions", given)
     found = probe_gate(
@@ -178,7 +179,7 @@ def test_the_gate_lets_an_oracle_pass_that_sees_lanes_and_stops_one_that_does_no
     labelled = module.labelled_frames(dataset, (64, 96))  # type: ignore[arg-type]
     assert len(labelled.judging) == 4
     # Brightness is all there is to see here, so a drawn network sees it; one whose first layer is zero sees nothing.
-    assert precisions(oracle, labelled, 0)[0] > 0.5
+    assert precisions(oracle, labelled, (0,))[0][0] > 0.5
     with torch.no_grad():
         oracle.backbone.conv1[0].weight.zero_()
     counterpart = partial(module.drawn, configuration, images, device=CPU)
