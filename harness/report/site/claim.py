@@ -77,4 +77,4 @@ def unanimous(verdict: str, method: str | None, comparisons: int) -> str:
         among = {1: "", 2: " in either comparison"}.get(comparisons, f" in any of {counted(comparisons, 'comparison')}")
         return f"{f'{method} is not' if method else 'No method is'} separated from its baseline{among}."
     among = {1: "", 2: " in both comparisons"}.get(comparisons, f" in all {counted(comparisons, 'comparison')}")
-    return f"{f'{method} is' if method else 'Every method is'} {verdict} than its baseline{among}."
+    return f"{f'{method} is {verdict} than its baseline' if method else f'The methods are {verdict} than their baselines'}{among}."

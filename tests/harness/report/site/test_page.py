@@ -222,6 +222,7 @@ def verdicts(*named: str, method: str = "samiro") -> list[Gain]:
             1,
             "Of 4 comparisons, samiro is better in 1, worse in 1, not separated in 1, without verdict in 1.",
         ),
+        (verdicts("better", "better"), 2, "The methods are better than their baselines in both comparisons."),
         (verdicts("worse", "not separated"), 2, "Of 2 comparisons, the methods are worse in 1, not separated in 1."),
     ],
 )  # fmt: skip
