@@ -12,9 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from harness.files.stored import written_aside
 from harness.report.cells import verdict_text
+from harness.report.columns import COUNTED
 from harness.report.leaderboard import Leaderboard, Section
 from harness.report.section_text import section_title
-from harness.report.site.plots import doubts_of, far_apart, front_of, in_points, legend_of, timed_rows
+from harness.report.site.plots import (
+    BOTTOM,
+    LEFT,
+    PLOT_HEIGHT,
+    PLOT_WIDTH,
+    RIGHT,
+    TOP,
+    doubts_of,
+    front_of,
+    in_points,
+    latency_axes,
+    latency_of,
+    legend_of,
+    timed_rows,
+)
 from harness.report.site.rows import RowView, rows_of, scenario_places
 from harness.sums import added_in_order
 
@@ -26,6 +41,9 @@ KINDS = ("gains", "seeds", "scenarios", "latency")
 ENDINGS = ("svg", "png")
 ROWS_LIMIT = 60
 """Rows that one figure shows, the first of the table; its title says so where there are more."""
+
+NAME_SIZE = 7.0
+"""Of a name beside its point, in points: as large against the axes as on the page, where names are placed."""
 
 INK, WEAK = "#1c1c19", "#8a8a82"
 STYLE: dict[Any, Any] = {
@@ -154,32 +172,48 @@ def scenarios(section: Section, rows: Sequence[RowView]) -> Figure | None:
             axes.text(column, place, cell.text, ha="center", va="center", fontsize=7.5, color=INK)
     axes.set_yticks(range(len(shown)), [name_of(row) for row in shown])
     axes.set_xticks(range(len(titles)), titles, rotation=30, ha="right")
+    counts = [
+        f"{plain(section.columns[place].title)}: counts"
+        for place in scenario_places(section)
+        if section.columns[place].kind in COUNTED
+    ]
+    axes.set_xlabel("; ".join([f"{section.headline.title}, points", *counts, "the darker, the better"]))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
 
 
 def latency(section: Section, rows: Sequence[RowView]) -> Figure | None:
-    """Scores against median latency, with the front of the ranked rows and, below, what the marks and the front are."""
-    timed = timed_rows(rows)
-    if not timed:
+    """Scores against median latency, with the front of the ranked rows and, below, what the marks and the front are.
+
+    Axes are the page's, and names stand where they do there: beside their points, as far as they cover nothing.
+    """
+    from matplotlib.patheffects import withStroke
+
+    placed = latency_of(rows)
+    if placed is None:
         return None
+    timed = timed_rows(rows)
     figure, axes = new(section, len(timed), len(timed), height=3.6)
-    times = [time for _, time, _ in timed]
-    if far_apart(times):
+    across, up = latency_axes(timed)
+    if across.logarithmic:
         axes.set_xscale("log")
+    axes.set(xlim=(across.low, across.high), ylim=(up.low, up.high))
     front = front_of(timed)
     if front:
         ends = ([time for _, time, _ in front], [score for *_, score in front])
         axes.step(
-            [*ends[0], max(times)], [*ends[1], ends[1][-1]], where="post", color=WEAK, linewidth=1, linestyle="--"
+            [*ends[0], across.high], [*ends[1], ends[1][-1]], where="post", color=WEAK, linewidth=1, linestyle="--"
         )
     for row, time, score in timed:
         shape, fill = "s" if row.arm.is_baseline else "o", "none" if doubts_of(row) else "full"
         axes.plot([time], [score], shape, color=INK, markersize=5, fillstyle=fill)
-    for row, time, score in timed if len(timed) <= 12 else front:
-        axes.annotate(name_of(row), (time, score), xytext=(5, 4), textcoords="offset points", fontsize=7.5)
-    axes.margins(x=0.14, y=0.12)
+    for point in placed.points:
+        if point.name is not None:
+            x, y, text = point.name
+            at = (x - LEFT) / (PLOT_WIDTH - RIGHT - LEFT), (PLOT_HEIGHT - BOTTOM - y) / (PLOT_HEIGHT - BOTTOM - TOP)
+            name = axes.text(*at, plain(text), transform=axes.transAxes, fontsize=NAME_SIZE)
+            name.set_path_effects([withStroke(linewidth=2, foreground="white")])  # a line behind it stays behind it
     axes.grid(color="#dcdcd4", linewidth=0.6)
     axes.set_axisbelow(True)
     label = f"p50 latency, ms ({section.timing.protocol})" if section.timing else "p50 latency, ms"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,10 @@ NAMES = Lettering(6.4, 10, 3)
 
 RANKS = Lettering(12.6, 15, 4)
 """At the 17 px that a narrow window has, where a rank stands in for a name: `#` is a wide letter."""
+
+
+APART = 2.0
+"""How many times farther than its own point every other is from a label: one that stands over another's point is read as that one's."""
 
 
 @dataclass(frozen=True)
@@ -189,11 +194,7 @@ def latency_of(rows: Sequence[RowView]) -> Latency | None:
     timed = timed_rows(rows)
     if not timed:
         return None
-    times = [time for _, time, _ in timed]
-    logarithmic = far_apart(times)
-    ends = (min(times) / 1.15, max(times) * 1.15) if logarithmic else padded(times, 0.12)
-    across = Scale(max(ends[0], 1e-6), ends[1], LEFT, PLOT_WIDTH - RIGHT, logarithmic)
-    up = Scale(*padded([score for *_, score in timed], 0.12), PLOT_HEIGHT - BOTTOM, TOP)
+    across, up = latency_axes(timed)
     front = front_of(timed)
     placed = {row.id: (across(time), up(score)) for row, time, score in timed}
     best_first = [row for row, *_ in sorted(timed, key=lambda item: -item[2])]
@@ -208,8 +209,17 @@ def latency_of(rows: Sequence[RowView]) -> Latency | None:
         legend=legend_of(timed),
         x_ticks=tuple(Tick(across(value), tick_text(value)) for value in across.ticks(6)),
         y_ticks=tuple(Tick(up(value), tick_text(value)) for value in up.ticks(5)),
-        logarithmic=logarithmic,
+        logarithmic=across.logarithmic,
     )
+
+
+def latency_axes(timed: Sequence[TimedRow]) -> tuple[Scale, Scale]:
+    """The axes of latency and of scores, over the plot's pixels."""
+    times = [time for _, time, _ in timed]
+    logarithmic = far_apart(times)
+    ends = (min(times) / 1.15, max(times) * 1.15) if logarithmic else padded(times, 0.12)
+    across = Scale(max(ends[0], 1e-6), ends[1], LEFT, PLOT_WIDTH - RIGHT, logarithmic)
+    return across, Scale(*padded([score for *_, score in timed], 0.12), PLOT_HEIGHT - BOTTOM, TOP)
 
 
 def timed_rows(rows: Sequence[RowView]) -> list[TimedRow]:
@@ -280,7 +290,9 @@ def corners(points: Sequence[tuple[float, float]]) -> str:
 def labels_of(
     texts: Mapping[str, str], placed: Mapping[str, tuple[float, float]], lettering: Lettering
 ) -> dict[str, tuple[float, float, str]]:
-    """Texts beside their points, where they cover no other point or text, the first ones first: x of the start, y, text."""
+    """Texts beside their points, where they cover no other point or text and seem to be of none, the first ones first: x of the start,
+    y, text.
+    """
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in placed.values()]
     found = {}
     for row, text in texts.items():
@@ -290,11 +302,19 @@ def labels_of(
         for left, base in ((x + 4, over), (x - 4 - width, over), (x + 4, under), (x - 4 - width, under)):
             box = (left, base - lettering.above, left + width, base + lettering.below)
             inside = box[0] > LEFT and box[2] < PLOT_WIDTH - 2 and box[1] > 2 and box[3] < PLOT_HEIGHT - BOTTOM
-            if inside and not any(overlap(box, other) for other in taken):
+            own = distance(placed[row], box)
+            apart = all(distance(at, box) >= APART * own for name, at in placed.items() if name != row)
+            if inside and apart and not any(overlap(box, other) for other in taken):
                 taken.append(box)
                 found[row] = (round(left, 1), round(base, 1), text)
                 break
     return found
+
+
+def distance(point: tuple[float, float], box: tuple[float, float, float, float]) -> float:
+    """From a point to the nearest of a box (left, top, right, bottom)."""
+    (x, y), (left, top, right, bottom) = point, box
+    return math.hypot(max(left - x, 0.0, x - right), max(top - y, 0.0, y - bottom))
 
 
 def overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:

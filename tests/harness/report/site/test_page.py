@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from harness.report.badge import VERDICTS
-from harness.report.figures import figure_names, write_figures
+from harness.report.figures import figure_names, latency, scenarios, write_figures
 from harness.report.leaderboard import Leaderboard, leaderboard
 from harness.report.rows import Gain
 from harness.report.site.claim import claim_of, sentence_of
 from harness.report.site.page import to_page
-from harness.report.site.plots import forest_of, latency_of, pareto
+from harness.report.site.plots import NAMES, distance, forest_of, labels_of, latency_of, overlap, pareto
 from harness.report.site.rows import rows_of
 from harness.report.site.scale import Scale
 
@@ -248,6 +248,19 @@ def test_the_front_holds_the_rows_that_none_beats_in_both() -> None:
     assert [str(name) for name, *_ in pareto(rows)] == ["fast", "middle", "slow"]
 
 
+def test_a_name_stands_by_its_own_point_and_by_no_other() -> None:
+    placed = {"first": (300.0, 100.0), "below": (250.0, 108.0), "lone": (500.0, 200.0)}
+    found = labels_of({row: f"{row}, of some method" for row in placed}, placed, NAMES)
+    for row, (x, y, text) in found.items():
+        box = (x, y - NAMES.above, x + NAMES.width * len(text), y + NAMES.below)
+        own, *others = sorted(placed, key=lambda name: distance(placed[name], box))
+        assert own == row
+        assert all(distance(placed[other], box) > 1.9 * distance(placed[own], box) for other in others)
+    assert "lone" in found
+    crowd = {f"d{number}": (300.0 + 9 * number, 100.0) for number in range(9)}
+    assert not {f"d{number}" for number in range(1, 8)} & set(labels_of({row: 20 * "x" for row in crowd}, crowd, NAMES))
+
+
 def test_marks_of_an_axis_are_round_and_within_it() -> None:
     assert Scale(-8.7, 0.3, 0, 100).ticks() == (-8.0, -6.0, -4.0, -2.0, 0.0)
     assert Scale(0.9, 120.0, 0, 100, logarithmic=True).ticks() == (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
@@ -273,6 +286,44 @@ def test_an_interval_that_dwarfs_all_gains_is_cut_off_and_marked(
         assert 4.0 <= line.low <= line.mean <= line.high <= 296.0
     pair = next(line for line in forest.lines if len(line.dots) == 2)
     assert pair.cut_low or pair.cut_high
+
+
+def test_names_in_a_figure_for_papers_cover_neither_each_other_nor_a_point(made: Any, tmp_path: Path) -> None:
+    base = made.split(images=240, clips=80)
+    times = {"scnn_micro": 5.0, "ganet_micro": 5.05, "laneatt_micro": 5.1, "clrnet_micro": 9.0}
+    board = leaderboard(
+        [
+            record
+            for detector, p50 in times.items()
+            for record in made.pairs(tmp_path, base=base, detector=detector, throughput=(made.throughput(p50=p50),))
+        ],
+        tmp_path,
+    )
+    (section,) = board.sections
+    rows = rows_of(section, board)
+    figure = latency(section, rows)
+    assert figure is not None
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [tuple(text.get_window_extent().extents) for text in axes.texts]
+    points = [axes.transData.transform((row.timing.p50, row.score.value)) for row in rows if row.timing]
+    boxes += [(x - 2, y - 2, x + 2, y + 2) for x, y in points]
+    assert len(axes.texts) >= 2
+    assert [
+        (one, other)
+        for number, one in enumerate(boxes[: len(axes.texts)])
+        for other in boxes[number + 1 :]
+        if overlap(one, other)
+    ] == []
+
+
+def test_the_figure_of_scenarios_says_what_its_numbers_are(board: Leaderboard) -> None:
+    (section,) = board.sections
+    figure = scenarios(section, rows_of(section, board))
+    assert figure is not None
+    told = figure.axes[0].get_xlabel()
+    assert told.startswith("F1@50, points")
+    assert told.endswith("the darker, the better")
 
 
 def test_figures_for_papers_are_svg_and_png_of_every_kind(board: Leaderboard, tmp_path: Path) -> None:
