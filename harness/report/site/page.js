@@ -96,9 +96,9 @@
   const folded = (title, ...content) => element("details", {}, element("summary", {}, title), ...content);
   const headed = (title, ...content) => [element("h3", {}, title), ...content];
   const table = (caption, header, body) => {
-    const cell = (name, text, index) => element(name, index ? { class: "n" } : {}, text);
-    const head = header.map((text, index) => { const made = cell("th", text, index); made.scope = "col"; return made; });
-    const lines = body.map((line) => element("tr", {}, ...line.map((text, index) => cell("td", text, index))));
+    const head = header.map((text, index) => element("th", { scope: "col", ...(index ? { class: "n" } : {}) }, text));
+    const lines = body.map(([name, ...figures]) => element("tr", {}, element("th", { scope: "row" }, name),
+      ...figures.map((text) => element("td", { class: "n" }, text))));
     return element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": caption },
       element("table", { class: "plain" }, element("caption", {}, caption), element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines)));
   };

@@ -74,9 +74,10 @@ class ForestLine:
 
 @dataclass(frozen=True)
 class Forest:
-    """All judged gains of a page on one axis, in points."""
+    """All judged gains of a page on one axis, in points. headlines: the scores that they are gains in."""
 
     lines: tuple[ForestLine, ...]
+    headlines: tuple[str, ...]
     ticks: tuple[Tick, ...]
     zero: float
     cut: bool
@@ -143,7 +144,8 @@ def forest_of(board: Leaderboard) -> Forest | None:
     scale = Scale(low, high, 4.0, WIDTH - 4.0)
     lines = tuple(forest_line(section, gain, scale) for section, gain in found)
     ticks = tuple(Tick(scale(value), tick_text(value)) for value in scale.ticks())
-    return Forest(lines, ticks, scale(0.0), any(line.cut_low or line.cut_high for line in lines))
+    headlines = tuple(sorted({line.headline for line in lines}))
+    return Forest(lines, headlines, ticks, scale(0.0), any(line.cut_low or line.cut_high for line in lines))
 
 
 def in_points(gain: Gain) -> tuple[float, float, float, list[float]]:

@@ -210,6 +210,62 @@ def test_marks_of_an_axis_are_never_cut_off(browser: Any, made: Any, tmp_path: P
     assert overflow == "visible"
 
 
+@pytest.mark.parametrize("width", [320, 390, 700, 761, 900, 1024, 1100, 1440])
+def test_letters_of_the_axis_of_gains_can_be_read_at_every_width(
+    browser: Any, written: dict[str, Path], width: int
+) -> None:
+    browser.open(written["culane"], width=width)
+    size = (
+        "(() => { const text = document.querySelector('.forest th.axis text'); "
+        "return parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a; })()"
+    )
+    assert 9 <= browser.run(size) <= 18
+    assert browser.run("document.querySelector('.forest td.axis svg').getBoundingClientRect().width") >= 240
+    assert browser.run(WIDE) == 0
+
+
+@pytest.mark.parametrize("width", [800, 1280])
+def test_what_is_gone_to_is_never_behind_the_bar(browser: Any, written: dict[str, Path], width: int) -> None:
+    browser.open(written["culane"], width=width, height=700)
+    bar = "document.getElementById('filters').getBoundingClientRect().bottom"
+    browser.press("Tab", 9)
+    browser.press("Enter", 13, "\r")
+    title = "document.querySelector('[data-section] h2').getBoundingClientRect().top"
+    assert browser.run(f"new Promise(done => setTimeout(() => done({title} - {bar}), 100))") >= 0
+    browser.run("window.scrollTo(0, document.body.scrollHeight)")
+    browser.run("[...document.querySelectorAll('.latency a')].at(-1).focus()")
+    for _ in range(30):
+        browser.press("Tab", 9, shift=True)
+        if browser.run("document.activeElement.closest('#filters') !== null"):
+            break
+        if browser.run("document.activeElement.matches('button')"):
+            assert browser.run(f"document.activeElement.getBoundingClientRect().top - {bar}") >= 0
+    else:
+        pytest.fail("the bar was never reached")
+
+
+def test_which_map_is_shown_is_seen_in_forced_colours(browser: Any, written: dict[str, Path]) -> None:
+    browser.open(written["culane"])
+    browser.call("Emulation.setEmulatedMedia", features=[{"name": "forced-colors", "value": "active"}])
+    grounds = "[...document.querySelectorAll('.switch button')].map(one => getComputedStyle(one).backgroundColor)"
+    on, off = browser.run(grounds)[:2]
+    assert on != off
+
+
+def test_a_row_is_announced_by_its_detector_and_its_method(browser: Any, written: dict[str, Path]) -> None:
+    browser.open(written["culane"])
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    heads = [node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "rowheader"]
+    detectors = ("bezierlanenet_resnet18", "ufld_micro")
+    for name in (f"{detector}, {method}" for detector in detectors for method in ("baseline", "samiro")):
+        assert sum(head.startswith(name) for head in heads) == 1
+    browser.run("document.querySelectorAll('details').forEach(one => one.open = true)")
+    browser.run("document.querySelector('.board .open').click()")
+    tables = "[...document.querySelectorAll('.plain')]"
+    assert browser.run(f"{tables}.length") >= 3
+    assert browser.run(f"{tables}.every(one => [...one.tBodies[0].rows].every(row => row.cells[0].scope === 'row'))")
+
+
 @pytest.fixture(scope="module")
 def written(made: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pages made now: of TuSimple's figures, and of scenarios that don't fit a phone."""
@@ -341,6 +397,15 @@ def test_all_text_has_enough_contrast(browser: Any, dark: bool) -> None:
     assert browser.run(CONTRAST) == []
     browser.run("document.querySelector('.board .open').click()")
     assert browser.run(f"new Promise(done => setTimeout(() => done({CONTRAST}), 100))") == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_hint_in_the_search_is_as_dark_as_other_weak_text(
+    browser: Any, written: dict[str, Path], dark: bool
+) -> None:
+    browser.open(written["culane"], dark=dark)
+    hint = browser.run("getComputedStyle(document.querySelector('[name=text]'), '::placeholder').color")
+    assert hint == browser.run("getComputedStyle(document.querySelector('.facts')).color")
 
 
 def test_tables_have_captions_and_buttons_have_names(browser: Any) -> None:

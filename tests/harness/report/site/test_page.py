@@ -261,6 +261,23 @@ def test_a_name_stands_by_its_own_point_and_by_no_other() -> None:
     assert not {f"d{number}" for number in range(1, 8)} & set(labels_of({row: 20 * "x" for row in crowd}, crowd, NAMES))
 
 
+def test_the_plot_of_gains_names_the_score_that_its_points_are_of(
+    board: Leaderboard, made: Any, tmp_path: Path
+) -> None:
+    assert "Method minus baseline in points of F1@50, with" in to_page(board)
+    others = made.pairs(
+        tmp_path,
+        detector="laneatt",
+        base=made.rated(240, 80),
+        identity_changes={"dataset": "us"},
+        evaluation_changes={"dataset": "us", "dataset_sha256": "a" * 64},
+    )
+    both = [*made.pairs(tmp_path, base=made.split(240, 80)), *others]
+    page = to_page(leaderboard(both, tmp_path))
+    assert "in points of F1@50 or accuracy, with" in page
+    assert ", accuracy</span>" in page
+
+
 def test_marks_of_an_axis_are_round_and_within_it() -> None:
     assert Scale(-8.7, 0.3, 0, 100).ticks() == (-8.0, -6.0, -4.0, -2.0, 0.0)
     assert Scale(0.9, 120.0, 0, 100, logarithmic=True).ticks() == (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
