@@ -22,8 +22,8 @@ Scores are points (x 100), means over training seeds; *Seed SD* is their standar
 {headline}. A Δ row is the method minus its baseline over paired seeds (same initial weights, data order, augmentations,
 micro-batch and threads), ± the half-width of its marginal 95 % interval over training seeds and test clips (with one seed: over
 clips alone; under 10 clips there is none); *Seed SD* is then that of the paired differences. Only {headline} has a verdict, from 3
-paired seeds on, at a Holm-adjusted .05 over the table's rows of one method, under whatever names, a control's oracle
-apart; the other intervals are for orientation. A blank cell is a figure that doesn't exist."""
+paired seeds on, at a Holm-adjusted .05 over the table's rows of one method, under whatever names (those
+towards a control's oracle by themselves); the other intervals are for orientation. A blank cell is a figure that doesn't exist."""
 
 HOW_TO_READ_NOT_SEPARATED = """
 *Not separated* doesn't mean equal: *detectable*, beside it, is the true gain that these seeds and clips would have shown with 80 %
