@@ -59,7 +59,7 @@ def test_the_difference_of_the_gains_is_the_published_one(suite: Suite) -> None:
     cells = suite.row("the second minus the first")
     assert cells[3] == told(line, "f1_50", 2, suite.sign)
     assert cells[5:8] == [told(line, score, 1, suite.sign) for score in ("no_line", "curve", "f1_75")]
-    assert f"mF1 ({told(line, 'mf1', 1, suite.sign)})" in suite.page
+    assert f"mF1 ({told(line, 'mf1', 1, suite.sign)})" in " ".join(suite.page.split())
 
 
 @pytest.mark.parametrize(("suite", "detector"), ROWS)
@@ -91,7 +91,8 @@ def test_a_detectors_own_loss_is_higher_in_all_pairs(suite: Suite, detector: str
 
 def test_how_much_of_the_loss_more_steps_can_give_back_is_the_end_of_the_interval() -> None:
     (line,) = SCHEDULE.lines("gain_difference").values()
-    assert f"rules\n  out that more than {-float(line['f1_50_low']):.1f} of the points come back" in SCHEDULE.page
+    page = " ".join(SCHEDULE.page.split())
+    assert f"rules out that more than {-float(line['f1_50_low']):.1f} of the points come back" in page
 
 
 @pytest.mark.parametrize(
@@ -246,9 +247,9 @@ def test_what_is_left_of_all_verdicts_at_once_is_told() -> None:
         "on 44 gains",
         "Three are *better*, all of LaneATT, one of them of attention alone; twelve are *worse*; 31 of the means are below zero",
         "UFLDv2's with ten seeds (p < .001), and six of RESA's (.010 to .027)",
-        "RESA's on the widest backbone (.057), CondLaneNet's in the reduced suite (.12), UFLDv2's with five seeds (.16), "
-        "RESA's with 330 steps (.23)",
-        "that of the ablation's steered lambda (.33) and LaneATT's gains (.35 and more) don't",
+        "These don't remain: RESA's on the widest backbone (.057), CondLaneNet's in the reduced suite (.12), UFLDv2's with "
+        "five seeds (.16), RESA's with 330 steps (.23), that of the ablation's steered lambda (.33) and LaneATT's gains "
+        "(.35 and more).",
     ):
         assert said in page
 
