@@ -95,13 +95,13 @@ def diagnostics(suite: Suite) -> dict[tuple[str, str], list[float]]:
     return found
 
 
-def more_loss(suite: Suite, detector: str) -> list[float]:
+def more_loss(suite: Suite, detector: str, variant: str = "samiro*") -> list[float]:
     """By how many percent the detector's own loss over the last tenth of the steps is higher in SAMIRO's arm, for each seed."""
     more = []
     for seed in range(len(list((suite.folder / "training").glob(f"hard-{detector}-baseline-s*.jsonl")))):
         own = []
-        for method in ("samiro", "baseline"):
-            (log,) = (suite.folder / "training").glob(f"hard-{detector}-{method}*-s{seed}-*.jsonl")
+        for method in (variant, "baseline"):
+            (log,) = (suite.folder / "training").glob(f"hard-{detector}-{method}-s{seed}-*.jsonl")
             steps = [json.loads(line) for line in log.read_text().splitlines()]
             steps = [step for step in steps if "losses" in step]
             last = [step["losses"] for step in steps if step["step"] > 0.9 * steps[-1]["step"]]
