@@ -10,6 +10,7 @@ from harness.conformance.waits import host_waits
 from harness.errors import InputError
 from harness.methods.assessment import effective_rank
 from harness.methods.masked_image_model import (
+    Decoder,
     MaskedImageModel,
     Visibility,
     VisibleBatchNorm2d,
@@ -60,8 +61,9 @@ def test_a_single_visible_unit_sees_what_it_would_see_alone_on_black() -> None:
         assert torch.equal(first, second)
 
 
-def test_batch_normalisation_is_that_of_the_visible_positions_alone() -> None:
-    plain, replaced = nn.BatchNorm2d(6), nn.BatchNorm2d(6)
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_batch_normalisation_is_that_of_the_visible_positions_alone(momentum: float | None) -> None:
+    plain, replaced = nn.BatchNorm2d(6, momentum=momentum), nn.BatchNorm2d(6, momentum=momentum)
     for layer in (plain, replaced):
         with torch.no_grad():
             layer.weight.copy_(drawn(8, 6))
@@ -81,6 +83,7 @@ def test_batch_normalisation_is_that_of_the_visible_positions_alone() -> None:
     assert float(output.detach().permute(0, 2, 3, 1)[~places].abs().max()) == 0.0
     torch.testing.assert_close(replaced.running_mean, plain.running_mean)
     torch.testing.assert_close(replaced.running_var, plain.running_var)
+    assert replaced.num_batches_tracked == plain.num_batches_tracked == 1
     upstream = drawn(2, 2, 6, 4, 12)
     (output * upstream).sum().backward()
     (expected[0, :, :, 0].T * upstream.permute(0, 2, 3, 1)[places]).sum().backward()
@@ -100,6 +103,35 @@ def test_with_everything_visible_the_encoder_is_the_plain_backbone() -> None:
     assert list(state) == list(masked.state_dict())
     for name, value in masked.state_dict().items():
         assert torch.equal(value, state[name]), name
+
+
+def test_the_decoder_is_given_what_is_seen_and_a_taps_token_for_what_is_hidden() -> None:
+    model = model_on().eval()
+    given: list[Tensor] = []
+
+    class Noting(nn.Module):
+        def forward(self, features: list[Tensor]) -> Tensor:
+            given.extend(features)
+            return features[0]
+
+    model.decoder = Noting()  # type: ignore[assignment]
+    images, visible = drawn(1, 1, 3, 64, 64), torch.tensor([[[True, False], [False, True]]])
+    with torch.no_grad():
+        plain = model.backbone(images)
+        model(images, visible)
+        seen = model.features(images, visible)
+        for stride, filled, feature, token in zip((4, 8, 16, 32), given, seen, model.tokens, strict=True):
+            assert torch.equal(filled, torch.where(enlarged(visible, 32 // stride), feature, token))
+            assert float(token.abs().min()) > 0
+        # What was hidden from it is hidden no more.
+        for one, other in zip(plain, model.backbone(images), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_the_decoder_is_as_wide_as_asked_at_the_coarsest_stage_and_half_as_wide_at_each_finer_one() -> None:
+    taps = [Tap(f"stage{stride}", 8, stride) for stride in (4, 8, 16, 32)]
+    for width, widths in ((256, [32, 64, 128, 256]), (64, [16, 16, 32, 64])):
+        assert [lateral.out_channels for lateral in Decoder(taps, width).laterals] == widths
 
 
 def test_every_tap_is_trained() -> None:

@@ -81,11 +81,9 @@ LAYERS: list[Any] = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.sampled_from(range(len(LAYERS))), min_size=1, max_size=4))
-def test_a_cell_lies_at_the_centroid_of_the_pixels_it_sees(picked: list[int]) -> None:
-    # With equal positive weights a cell's gradient is symmetric around its centre: that is where it lies.
-    network = Chain(*[LAYERS[index]() for index in picked]).double()
+def check_centroid(network: nn.Module) -> None:
+    """With equal positive weights a cell's gradient is symmetric around its centre: that is where it lies."""
+    network = network.double()
     for parameter in network.parameters():
         nn.init.constant_(parameter, 0.1)
     images = torch.ones(1, 3, 96, 96, dtype=torch.float64, requires_grad=True)
@@ -104,6 +102,22 @@ def test_a_cell_lies_at_the_centroid_of_the_pixels_it_sees(picked: list[int]) ->
     )
     expected = (lattice.offset[0] + lattice.stride[0] * row, lattice.offset[1] + lattice.stride[1] * column)
     assert centre == pytest.approx(expected, abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(range(len(LAYERS))), min_size=1, max_size=4))
+def test_a_cell_lies_at_the_centroid_of_the_pixels_it_sees(picked: list[int]) -> None:
+    check_centroid(Chain(*[LAYERS[index]() for index in picked]))
+
+
+class PadColumns(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.pad(x, (3, 0))
+
+
+@pytest.mark.parametrize("layer", [PadColumns, lambda: nn.Conv2d(3, 3, 4, padding="same", bias=False)])
+def test_cells_of_padded_columns_and_of_kernels_without_a_middle_lie_at_their_centroid(layer: Any) -> None:
+    check_centroid(Chain(layer()))
 
 
 def test_a_wrongly_stated_stride_is_refused() -> None:
@@ -194,5 +208,9 @@ def test_merged_neighbours_lie_at_their_centre_and_other_counts_are_left() -> No
     assert merged(lattice, (8, 16), (64, 128)) == Lattice((8, 8), (3.5, 3.5))
     assert merged(lattice, (16, 32), (64, 128)) == lattice
     assert merged(lattice, (8, 32), (64, 128)) == lattice
+    # 7 of 16 are fewer, but no pair of them.
+    assert merged(lattice, (7, 14), (64, 128)) == lattice
+    # A side that is no multiple of the stride has one cell more.
+    assert merged(lattice, (9, 17), (66, 130)) == Lattice((8, 8), (3.5, 3.5))
     # An odd count is padded before it is merged.
     assert merged(lattice, (8, 16), (60, 128)) == Lattice((8, 8), (3.5, 3.5))

@@ -251,6 +251,14 @@ def test_explained_variance_and_information_are_those_of_a_gaussian_channel() ->
     assert terms.explained() == pytest.approx(0.75, abs=0.01)
 
 
+def test_gates_of_any_precision_weigh_in_single_precision() -> None:
+    regularizer = make_regularizer(unit_statistics(), mi_attention="weight")
+    gates = drawn(3, 2, 1, 4, 6).exp().bfloat16()
+    wide = gates.double()
+    expected = (wide / wide.mean((2, 3), keepdim=True)).float()
+    torch.testing.assert_close(regularizer.weights(gates), expected, rtol=1e-6, atol=1e-6)
+
+
 def test_what_is_explained_is_a_share_of_all_variance_and_information_a_mean_over_channels() -> None:
     # Errors of 1 and 3 in variances of 8 and 4.
     terms = PairTerms(torch.zeros(()), torch.tensor([1.0, 3.0]), torch.tensor([8.0, 4.0]))
@@ -303,6 +311,24 @@ def test_normalizations_are_torchs(kind: Any, reference: Callable[[Tensor], Tens
     torch.testing.assert_close(normalized(features, kind), reference(features), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("kind", "reference"),
+    [
+        ("channel_layernorm", lambda x: nn.functional.layer_norm(x.permute(0, 2, 3, 1), (8,)).permute(0, 3, 1, 2)),
+        ("l2", lambda x: x / (x.square().mean(1, keepdim=True) + 1e-5).sqrt()),
+        ("batch_standardize", lambda x: nn.functional.batch_norm(x, None, None, training=True)),
+    ],
+)
+def test_features_without_contrast_are_not_blown_up_by_a_normalization(
+    kind: Any, reference: Callable[[Tensor], Tensor]
+) -> None:
+    # At this size torch's epsilon is ten times their variance.
+    faint = drawn(1, 3, 8, 4, 6) * 1e-3
+    torch.testing.assert_close(normalized(faint, kind), reference(faint), atol=1e-6, rtol=1e-4)
+    nothing = torch.zeros(3, 8, 4, 6)
+    assert torch.equal(normalized(nothing, kind), nothing)
+
+
 def test_fixed_attention_has_mean_one_in_each_image() -> None:
     gates = fixed_attention(drawn(1, 3, 8, 4, 6) * torch.tensor([1.0, 5.0, 0.1]).view(3, 1, 1, 1))
     assert gates.mean((1, 2, 3)) == pytest.approx(torch.ones(3))
@@ -310,6 +336,8 @@ def test_fixed_attention_has_mean_one_in_each_image() -> None:
     # Amounts of 1 and 3, and of 2 and 0.
     gates = fixed_attention(torch.tensor([[[[1.0, -2.0]], [[-3.0, 0.0]]]]))
     assert gates.flatten().tolist() == pytest.approx([4 / 3, 2 / 3])
+    # Where the oracle sees nothing at all, nothing counts.
+    assert fixed_attention(torch.zeros(1, 2, 1, 2)).flatten().tolist() == [0.0, 0.0]
 
 
 def test_a_plain_sigmoid_starts_near_a_half_and_two_sigmoid_at_one() -> None:

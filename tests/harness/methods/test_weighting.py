@@ -139,6 +139,16 @@ def test_gradients_of_large_maps_in_half_precision_are_not_rounded_to_zero() -> 
     assert float(plain.float().norm()) < 0.5 * wanted, "or this test shows nothing"
 
 
+def test_a_half_precision_gradient_neither_vanishes_beside_a_full_one_nor_overflows_in_its_norm() -> None:
+    half, full = torch.ones(16).half().requires_grad_(), torch.ones(4, requires_grad=True)
+    # 16 gradients of 1e-8, which float16 has no number for, and 4 of 3.
+    norms = gradient_norms(1e-8 * half.float().sum() + 3 * full.sum(), [half, full])
+    assert [float(norm) for norm in norms] == pytest.approx([4e-8, 6.0], rel=1e-2)
+    # Of 16 gradients of 10 that are scaled to 40,960 meanwhile: float16 ends at 65,504.
+    (norm,) = gradient_norms(10 * half.float().sum(), [half])
+    assert float(norm) == pytest.approx(40.0)
+
+
 def test_a_tap_that_a_loss_does_not_depend_on_has_a_gradient_of_zero() -> None:
     used, unused = torch.ones(4, requires_grad=True), torch.ones(2, requires_grad=True)
     assert [float(norm) for norm in gradient_norms(3 * used.sum(), [used, unused])] == [6.0, 0.0]

@@ -122,6 +122,22 @@ def test_a_checkpoint_of_another_training_is_refused(toy, roads, tmp_path):
             train(toy.model(), no_batches, plan, device=CPU, folder=tmp_path / "run")
 
 
+def test_a_checkpoint_is_continued_by_plans_that_give_the_same_weights_alone(toy):
+    plan = TrainingPlan(toy.recipe(), 4)
+    for change in (
+        {"total_steps": 5},
+        {"precision": "fp16"},
+        {"micro_batch_size": 2},
+        {"channels_last": True},
+        {"compiled": True},
+        {"recipe": toy.recipe(ema_decay=0.9)},
+    ):
+        assert replace(plan, **change).arithmetic() != plan.arithmetic(), change
+    # What is written, and when, changes none; a micro-batch of four is the whole batch.
+    for change in ({"micro_batch_size": 4}, {"checkpoint_steps": 1}, {"log_every": 1}, {"tensorboard": True}):
+        assert replace(plan, **change).arithmetic() == plan.arithmetic(), change
+
+
 def test_a_checkpoint_of_another_model_is_refused(toy, roads, tmp_path):
     toy.run(tmp_path / "images", tmp_path / "run", steps=4)
     other = toy.ToyModel(toy.ToyDetector(toy.meta((16, 32))))
