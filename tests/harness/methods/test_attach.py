@@ -15,6 +15,7 @@ from harness.methods.base import TrainingModel
 from harness.methods.config import method_configuration
 from harness.methods.pairing import tap_pairs
 from harness.methods.statistics import target_statistics
+from harness.methods.taps import tap_grids
 
 Attached = Callable[..., Any]
 
@@ -261,6 +262,25 @@ def test_a_tap_that_never_fires_is_an_error(toy: ModuleType, attached: Attached)
         build(attached, {"kind": "samiro", "oracle": "o"}, detector=detector)
 
 
+class Twin(torch.nn.Module):
+    """Gives what it is given twice."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x, x
+
+
+def test_a_tap_is_a_tensor_and_something_before_it_trains_where_it_says_so(toy: ModuleType, attached: Attached) -> None:
+    detector = toy.detector()
+    detector.stages[0].requires_grad_(False)
+    with pytest.raises(InputError, match=r"'stages\.0': states that it trains, but nothing upstream of it does"):
+        build(attached, {"kind": "samiro", "oracle": "o"}, detector=detector)
+    detector = toy.detector(path="twin")
+    detector.twin = Twin()
+    detector.stages[0].register_forward_hook(lambda module, inputs, output: detector.twin(output)[0])
+    with pytest.raises(InputError, match=r"'twin': gives a tuple, not a tensor"):
+        build(attached, {"kind": "samiro", "oracle": "o"}, detector=detector)
+
+
 def test_a_detector_that_starts_to_call_a_stage_twice_is_caught_in_training(
     toy: ModuleType, attached: Attached
 ) -> None:
@@ -329,6 +349,9 @@ def test_probing_taps_leaves_the_detector_as_it_was(toy: ModuleType, attached: A
     assert detector.training
     assert not detector.stages[0].training
     assert detector.stages[0].normalization.num_batches_tracked == 0
+    probed = toy.detector()
+    tap_grids(probed, probed.taps())
+    assert not any(module._forward_hooks for module in probed.modules())
 
 
 def test_a_detector_without_a_training_stage_is_refused(toy: ModuleType) -> None:

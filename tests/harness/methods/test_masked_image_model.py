@@ -93,6 +93,16 @@ def test_batch_normalisation_is_that_of_the_visible_positions_alone(momentum: fl
     torch.testing.assert_close(replaced.bias.grad, plain.bias.grad, atol=1e-4, rtol=1e-4)
 
 
+def test_a_single_visible_position_has_no_variance_and_leaves_statistics_that_are_numbers() -> None:
+    visibility, replaced = Visibility(), nn.BatchNorm2d(6)
+    visibility.show(torch.tensor([[[False, True]]]))
+    x = drawn(1, 1, 6, 1, 2)
+    VisibleBatchNorm2d(replaced, visibility)(x * visibility.mask(x))
+    torch.testing.assert_close(replaced.running_mean, 0.1 * x[0, :, 0, 1])
+    # Nine tenths of the 1 that it began with, and nothing.
+    torch.testing.assert_close(replaced.running_var, torch.full((6,), 0.9))
+
+
 def test_with_everything_visible_the_encoder_is_the_plain_backbone() -> None:
     plain, masked = drawn_backbone("resnet_micro", 0), drawn_backbone("resnet_micro", 0)
     masked_encoder(masked, "resnet_micro")
