@@ -78,6 +78,10 @@ class Lattice:
         """After interpolation to 1 / ratio (y, x) of the cells, outer edges onto outer edges."""
         return self._moved(ratio, [(step - 1) / 2 for step in ratio])
 
+    def aligned(self, ratio: Sequence[float]) -> Lattice:
+        """After interpolation by which `ratio` (y, x) of a cell lies between neighbours, the corners' centres onto each other."""
+        return self._moved(ratio, (0, 0))
+
     def _moved(self, steps: Sequence[float], shifts: Sequence[float]) -> Lattice:
         (stride_y, stride_x), (offset_y, offset_x) = self.stride, self.offset
         return Lattice(
@@ -203,7 +207,10 @@ def _padding(before: Lattice, result: Any, args: tuple[Any, ...], kwargs: dict[s
 
 def _interpolation(before: Lattice, result: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lattice:
     source = _argument(args, kwargs, 0, "input", None)
-    return before.resized([a / b for a, b in zip(source.shape[-2:], result.shape[-2:], strict=True)])
+    sides = [*zip(source.shape[-2:], result.shape[-2:], strict=True)]
+    if _argument(args, kwargs, 4, "align_corners", None):
+        return before.aligned([(a - 1) / max(b - 1, 1) for a, b in sides])
+    return before.resized([a / b for a, b in sides])
 
 
 def _slicing(before: Lattice, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lattice:

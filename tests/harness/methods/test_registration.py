@@ -214,3 +214,38 @@ def test_merged_neighbours_lie_at_their_centre_and_other_counts_are_left() -> No
     assert merged(lattice, (9, 17), (66, 130)) == Lattice((8, 8), (3.5, 3.5))
     # An odd count is padded before it is merged.
     assert merged(lattice, (8, 16), (60, 128)) == Lattice((8, 8), (3.5, 3.5))
+
+
+@pytest.mark.parametrize("size", [(7, 15), (8, 20), (1, 40)])
+@pytest.mark.parametrize("aligned", [False, True])
+def test_cells_of_an_interpolation_lie_where_it_takes_the_places_of_its_source(
+    aligned: bool, size: tuple[int, int]
+) -> None:
+    images = torch.zeros(1, 3, 32, 80)
+    tracer, out = traced(
+        lambda x: functional.interpolate(
+            functional.conv2d(x, torch.ones(1, 3, 8, 8), stride=8), size, mode="bilinear", align_corners=aligned
+        ),
+        images,
+    )
+    lattice = tracer.lattice(out)
+    assert lattice is not None
+    places = 8 * torch.arange(10.0) + 3.5
+    seen = functional.interpolate(places.expand(1, 1, 4, 10), size, mode="bilinear", align_corners=aligned)[0, 0, 0]
+    told = lattice.offset[1] + lattice.stride[1] * torch.arange(float(size[1]))
+    # Beyond the outermost centres of the source interpolation repeats them.
+    inside = (seen > places[0]) & (seen < places[-1])
+    assert inside.sum() > size[1] // 2
+    torch.testing.assert_close(told[inside], seen[inside])
+
+
+def test_a_tap_behind_an_interpolation_of_aligned_corners_is_refused() -> None:
+    """Its cells lie 3.7 px apart where the shape says 4: half a cell aside at the edges."""
+    tracer, out = traced(
+        lambda x: functional.interpolate(
+            functional.conv2d(x, torch.ones(1, 3, 8, 8), stride=8), scale_factor=2, mode="bilinear", align_corners=True
+        ),
+        torch.zeros(1, 3, 64, 64),
+    )
+    with pytest.raises(InputError, match=r"lie 3\.73333 x 3\.73333 px apart"):
+        grid_of(tracer.lattice(out), (16, 16), stride=4, name="tap")
