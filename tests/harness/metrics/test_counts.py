@@ -23,6 +23,11 @@ def test_ratios():
     assert sums.f1 == pytest.approx(0.6)
 
 
+def test_of_as_many_lanes_found_as_invented_and_missed_all_ratios_are_a_half():
+    sums = Sums(tp=2, fp=2, fn=2)
+    assert (sums.precision, sums.recall, sums.f1) == (0.5, 0.5, 0.5)
+
+
 @pytest.mark.parametrize("sums", [Sums(0, 0, 0), Sums(0, 2, 0), Sums(0, 0, 2), Sums(0, 2, 2)])
 def test_undefined_ratios_are_none(sums):
     assert sums.f1 is None

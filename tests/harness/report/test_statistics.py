@@ -164,6 +164,17 @@ def test_under_ten_clips_there_is_no_interval_no_verdict_and_no_power() -> None:
     assert half_widths(comparison([0.1, 0.2, 0.3], clip_sd=0.05, clips=10)) is not None
 
 
+def test_one_clip_tells_nothing_of_clips_and_keeps_the_difference_of_the_seeds() -> None:
+    """As a scenario that was filmed on one road: shown, without an interval."""
+    images, still = np.array([7]), np.zeros((3, 1))
+    method = Estimates(np.array([0.5, 0.6, 0.7]), still, images)
+    result = compare(method, Estimates(np.array([0.4, 0.4, 0.4]), still, images))
+    assert (result.clips, result.clip_variance, result.interaction_variance) == (1, None, 0.0)
+    assert (result.mean, result.seed_sd) == pytest.approx((0.2, 0.1))
+    assert half_widths(result) is None
+    assert (p_value(result), why_no_verdict(result)) == (None, "no verdict: 1 clip")
+
+
 def test_one_seed_has_the_clip_interval_alone() -> None:
     one = comparison([0.1], clip_sd=0.05)
     half = half_widths(one)
@@ -196,6 +207,11 @@ def test_rounding_is_no_variance() -> None:
     assert variance(np.array([0.1 + 0.2, 0.3, 0.3])) == 0.0
     assert variance(np.array([0.3, 0.3, 0.3 + 5e-13])) == 0.0
     assert variance(np.array([0.3, 0.3, 0.3 + 1e-9])) > 0.0
+
+
+def test_differences_and_clips_of_whatever_size_beyond_rounding_have_the_same_p() -> None:
+    for unit in (1e-10, 1e-7, 1.0):
+        assert p_value(comparison([2 * unit] * 3, clip_sd=unit)) == pytest.approx(2 * stats.norm.sf(2.0), rel=1e-9)
 
 
 def test_overwhelming_differences_have_a_tiny_p_rather_than_an_error() -> None:
