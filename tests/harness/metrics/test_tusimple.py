@@ -199,6 +199,16 @@ def test_no_lane_at_all_is_two_thirds_by_clrnets_formula(tmp_path):
     assert counts.f1_matched == 0.0
 
 
+def test_where_there_is_no_lane_to_find_no_f1_is_made_of_false_ones(tmp_path):
+    """FP is 1 and FN 0, so that CLRNet's true positives are 0 of 0; and the pooled F1 is 0 of one lane, or of none at all."""
+    empty = [{"raw_file": "a", "lanes": [], "h_samples": [10, 20, 30]}]
+    counts, _ = score_file(*write(tmp_path, [GOOD], empty))
+    assert (counts.mean(counts.fp), counts.mean(counts.fn)) == (1.0, 0.0)
+    assert (counts.f1_clrnet, counts.f1_matched) == (None, 0.0)
+    counts, _ = score_file(*write(tmp_path, [{**GOOD, "lanes": []}], empty))
+    assert (counts.f1_clrnet, counts.f1_matched) == (1.0, None)
+
+
 def test_both_f1_definitions(tmp_path):
     far = [900, 900, 900]
     counts, _ = score_file(*write(tmp_path, [{**GOOD, "lanes": [[5, 6, 7], far, far]}]))
