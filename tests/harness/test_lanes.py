@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from harness.lanes import (
     Geometry,
     Lane,
+    Part,
     apply_matrix,
     archived,
     archived_points,
@@ -75,6 +76,22 @@ def test_an_augmented_geometry_is_inverted(points, angle, tilt) -> None:
     turn = np.array([[np.cos(angle), -np.sin(angle), 30.0], [np.sin(angle), np.cos(angle), -20.0], [tilt, 0.0, 1.0]])
     geometry = Geometry((590, 1640), (0, 0, 590, 1640), (320, 800), turn @ resize_matrix((0, 0, 590, 1640), (320, 800)))
     np.testing.assert_allclose(geometry.to_original(geometry.to_network(points)), points, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("part", "fits"),
+    [
+        (Part(width=200, height=100, left=0, top=0), True),
+        (Part(width=150, height=60, left=50, top=40), True),
+        (Part(width=150, height=61, left=50, top=40), False),
+        (Part(width=151, height=60, left=50, top=40), False),
+        (Part(width=1, height=1, left=199, top=99), True),
+        (Part(width=0, height=60, left=50, top=40), False),
+        (Part(width=150, height=0, left=50, top=40), False),
+    ],
+)
+def test_a_part_fits_where_all_its_edges_lie_in_the_picture(part: Part, fits: bool) -> None:
+    assert part.fits((100, 200)) == fits
 
 
 def test_apply_matrix_keeps_the_shape() -> None:
