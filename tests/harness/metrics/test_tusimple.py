@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.errors import InputError
 from harness.metrics.tusimple import score_file, score_image
 from harness.metrics.tusimple_lanes import accuracies, careful_accuracies, fitted_slope, official_slope
-from tests.harness.metrics.tusimple_files import GOOD, write
+from tests.harness.metrics.tusimple_files import GOOD, LABEL, write
 
 
 @pytest.fixture(scope="session")
@@ -207,6 +207,21 @@ def test_where_there_is_no_lane_to_find_no_f1_is_made_of_false_ones(tmp_path):
     assert (counts.f1_clrnet, counts.f1_matched) == (None, 0.0)
     counts, _ = score_file(*write(tmp_path, [{**GOOD, "lanes": []}], empty))
     assert (counts.f1_clrnet, counts.f1_matched) == (1.0, None)
+
+
+def test_both_f1_are_those_of_all_images_together(tmp_path):
+    far, two = [900, 900, 900], [[5, 6, 7], [500, 510, 520]]
+    labels = [LABEL, {**LABEL, "raw_file": "b", "lanes": two}]
+    half = {**GOOD, "lanes": [[5, 6, 7], far]}
+    counts, _ = score_file(*write(tmp_path, [half, {**GOOD, "raw_file": "b"}], labels))
+    # FP 1/2 and 0, FN 0 and 1/2: CLRNet's precision is .75, and so is its recall, .75 / (.75 + .25). Matched are 2 of 3 and 3 lanes.
+    assert (counts.f1_clrnet, counts.f1_matched) == pytest.approx((0.75, 2 * 2 / (3 + 3)))
+    counts, _ = score_file(*write(tmp_path, [half]))
+    # FP .5 and FN 0.
+    assert (counts.f1_clrnet, counts.f1_matched) == pytest.approx((2 * 0.5 / 1.5, 2 * 1 / (1 + 2)))
+    counts, _ = score_file(*write(tmp_path, [{**GOOD, "lanes": [far]}]))
+    # FP and FN are 1: precision and recall are 0, and CLRNet divides by their sum.
+    assert (counts.f1_clrnet, counts.f1_matched) == (None, 0.0)
 
 
 def test_both_f1_definitions(tmp_path):
