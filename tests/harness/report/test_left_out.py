@@ -6,6 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+
 from harness.records.counts import write_counts
 from harness.records.record import counts_path
 from harness.report.leaderboard import Leaderboard, leaderboard
@@ -45,6 +48,22 @@ def test_a_scenarios_score_that_is_not_what_the_counts_give_is_left_out(made: An
     assert board(night=night.model_copy(update={"f1_50": night.f1_50 + 1e-14})).left_out == ()
 
 
+def test_a_score_where_the_counts_give_none_and_none_where_they_give_one_are_left_out(
+    made: Any, tmp_path: Path
+) -> None:
+    record = made.record(tmp_path, made.noisy(made.split(), 1))
+    (evaluation,) = record.evaluations
+    cross, night = evaluation.scenarios["cross"], evaluation.scenarios["night"]
+    assert cross.f1_50 is None  # nothing is labelled there
+    for name, forged in (
+        ("cross", cross.model_copy(update={"f1_50": 0.5})),
+        ("night", night.model_copy(update={"f1_50": None})),
+    ):
+        changed = evaluation.model_copy(update={"scenarios": evaluation.scenarios | {name: forged}})
+        board = leaderboard([record.model_copy(update={"evaluations": (changed,)})], tmp_path)
+        assert_left_out(board, rf"key 'evaluations\.test\.scenarios\.{name}\.f1_50' says {forged.f1_50}, but .* gives ")
+
+
 def test_a_record_or_an_evaluation_that_stands_twice_is_left_out(made: Any, tmp_path: Path) -> None:
     record = made.record(tmp_path, made.noisy(made.split(), 1))
     assert_left_out(leaderboard([record, record], tmp_path), r"mini-ufld-baseline-s0\.json: given twice")
@@ -68,6 +87,21 @@ def test_counts_with_the_recorded_hash_but_other_images_than_most_are_left_out(m
     board = leaderboard(records, tmp_path)
     assert_left_out(board, r"samiro-s0\.json: .* of other images, clips or scenarios than those of mini-ufld-baseline")
     assert [row.seeds for row in board.sections[0].rows] == [(0, 1)]
+
+
+@pytest.mark.parametrize("name", ["clip", "scenario"])
+def test_counts_of_the_same_images_in_other_clips_or_scenarios_than_most_are_left_out(
+    made: Any, tmp_path: Path, name: str
+) -> None:
+    """No score shows other clips, only every interval. That a baseline is read first gives it no more weight."""
+    split = made.split()
+    other = replace(split, **{name: np.roll(getattr(split, name), 1)})
+    records = [
+        made.record(tmp_path, other),
+        *(made.record(tmp_path, split, method="samiro", seed=seed) for seed in range(2)),
+    ]
+    board = leaderboard(records, tmp_path)
+    assert_left_out(board, r"baseline-s0\.json: .* of other images, clips or scenarios than those of mini-ufld-samiro")
 
 
 def test_of_two_splits_that_differ_neither_is_known_to_be_right(made: Any, tmp_path: Path) -> None:
