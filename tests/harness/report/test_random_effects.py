@@ -83,6 +83,12 @@ def test_rows_among_and_in_which_nothing_varies_show_their_gain_without_an_error
     assert (result.rows, result.standard_error, result.between_variance) == (rows, 0.0, 0.0)
 
 
+def test_rows_that_differ_by_rounding_alone_do_not_differ() -> None:
+    result = random_effects(np.array([0.1 + 0.2, 0.3, 0.3]), np.zeros((3, 3)))
+    assert (result.mean, result.standard_error, result.between_variance) == (pytest.approx(0.3), 0.0, 0.0)
+    assert result.low == result.mean == result.high
+
+
 def test_clip_covariance_of_two_rows_by_hand() -> None:
     covariance = clip_covariance([np.array([0.1, -0.1]), np.array([0.2, -0.2])])
     assert covariance == pytest.approx(np.array([[0.04, 0.08], [0.08, 0.16]]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ from harness.records.record import counts_path
 from harness.report.cells import summary_table
 from harness.report.leaderboard import leaderboard
 from harness.report.random_effects import random_effects
+from harness.report.summary import family_variants
 from harness.report.tables import to_markdown
 
 
@@ -43,6 +45,12 @@ def test_the_summary_tells_the_variants_of_a_method_apart(made: Any, tmp_path: P
         assert page.count(f"| Δ samiro ({variant}) - baseline ") >= 3, (
             "a gain of each detector says which variant it is of"
         )
+
+
+def test_a_method_is_told_apart_from_its_own_variants_and_not_from_other_methods() -> None:
+    families = [("miro", {"weight": 1}), ("samiro", {"weight": 1}), ("samiro", {"weight": 2})]
+    told = family_variants([(method, json.dumps(configuration)) for method, configuration in families])
+    assert told == ["", "weight=1", "weight=2"]
 
 
 def test_a_method_over_five_detectors_gets_a_verdict_and_below_none(made: Any, tmp_path: Path) -> None:
