@@ -187,7 +187,7 @@ def test_labels_without_rows_have_no_accuracy(tmp_path):
     counts, odd = score_file(*write(tmp_path, [{**GOOD, "lanes": [[]]}], [label]))
     assert np.isnan(counts.mean(counts.accuracy))
     assert (counts.matched.tolist(), counts.fn.tolist()) == ([1], [0.0])  # no NaN is below the share that makes a match
-    assert "undefined" in odd[0].what
+    assert (odd[0].line, "undefined" in odd[0].what) == (1, True)
     counts, odd = score_file(*write(tmp_path, [{**GOOD, "lanes": []}], [label]))
     assert (counts.mean(counts.accuracy), counts.mean(counts.fn), odd) == (0.0, 1.0, ())
 
