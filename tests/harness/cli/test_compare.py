@@ -320,6 +320,23 @@ def test_crossroads_alone_have_their_false_positives(roads: Path) -> None:
     assert "±" not in text
 
 
+def test_the_only_list_is_all_there_is_and_no_scenario_of_it(roads: Path) -> None:
+    scores = json.loads(run(*culane(roads, "test0_normal.txt"), "--json").stdout)["scores"]
+    assert list(scores) == ["f1_50", "f1_75", "mf1"]
+
+
+def test_a_clip_of_culane_is_the_folder_of_its_images_and_none_above(roads: Path) -> None:
+    """As in driver_23_30frame/05151640_0419.MP4/00000.jpg, where a driver has many clips."""
+    for root in ("labels", "a", "b"):
+        (roads / root / "driver").mkdir()
+        for drive in (roads / root).glob("drive[0-9]*"):
+            drive.rename(roads / root / "driver" / drive.name)
+    lists = ["test0_normal.txt", "test0_night.txt"]
+    for name in lists:
+        (roads / name).write_text((roads / name).read_text().replace("drive", "driver/drive"))
+    assert json.loads(run(*culane(roads, *lists), "--json").stdout)["clips"] == 12
+
+
 def test_two_lists_of_one_name_but_for_the_number_stay_two_scenarios(roads: Path) -> None:
     (roads / "test0_night.txt").rename(roads / "normal.txt")
     scores = json.loads(run(*culane(roads, "test0_normal.txt", "normal.txt"), "--json").stdout)["scores"]

@@ -23,6 +23,10 @@ def labels() -> Floats:
             "other pixels, such as those of a network's input?",
         ),
         (lambda points: points / np.float32([1640, 590]), "other pixels"),
+        (lambda points: points * np.float32([600 / 1640, 320 / 590]), "other pixels"),  # x now ends where y did
+        (lambda points: points * np.float32([800 / 1640, 1]), "other pixels"),
+        (lambda points: points * np.float32([1, 288 / 590]), "other pixels"),
+        (lambda points: points * np.float32([1, 1080 / 590]), "other pixels"),
         (lambda points: points[:, ::-1], "x and y exchanged?"),
         (lambda points: (points - np.float32([0, 240])) * np.float32([800 / 1640, 320 / 350]), "other pixels"),
     ],
