@@ -93,6 +93,6 @@ Crop = Annotated[
 def height_and_width(text: str) -> tuple[int, int]:
     """HEIGHTxWIDTH in pixels, such as 128x320. InputError for anything else."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match:
+    if not match or not all(map(int, match.groups())):
         raise InputError(f"--size {text!r}: isn't HEIGHTxWIDTH in pixels, such as 128x320")
     return int(match[1]), int(match[2])

@@ -71,6 +71,9 @@ def probe_oracles(
     used = chosen_device(device)
     labelled = labelled_frames(open_dataset(form, labels), height_and_width(size))
     named = [probed(word, labelled, used) for word in oracles]
+    for one in named:
+        if min(labelled.images.shape[2:]) < (coarsest := max(tap.stride for tap in one.oracle.taps)):
+            raise InputError(f"--size {size}: {one.name} has cells of {coarsest} px: give sides of that and more")
     rows = []
     with Console(stderr=True).status("probing") as status:
         for one in named:

@@ -63,6 +63,13 @@ class Labelled:
     lanes: tuple[tuple[Lane, ...], ...]
     judging: tuple[int, ...]
 
+    @property
+    def judges(self) -> Tensor:
+        """Which frames probes are judged on, bool; to the others they are fitted."""
+        marks = torch.zeros(len(self.images), dtype=torch.bool)
+        marks[list(self.judging)] = True
+        return marks
+
 
 def probe_gate(
     oracle: Oracle,
@@ -77,6 +84,8 @@ def probe_gate(
     counterpart: gives the same network with the weights that a seed draws. It is passed where the mean over taps is above the
     counterpart's with every seed.
     """
+    if progress is not None:
+        progress(0, len(SEEDS))
     own = precisions(oracle.to(device), labelled, SEEDS)
     found = {
         tap.path: {"oracle": values, "random": list[float]()} for tap, values in zip(oracle.taps, own, strict=True)
@@ -117,9 +126,7 @@ def drawn_like(oracle: Oracle, backbone: str, labelled: Labelled, seed: int, dev
         network = drawn_backbone(backbone, seed)
         like = Oracle(network, oracle_taps(network), oracle.normalisation)
     like.to(device)
-    fitting = torch.ones(len(labelled.images), dtype=torch.bool)
-    fitting[list(labelled.judging)] = False
-    batches = torch.split(labelled.images[fitting], BATCH)
+    batches = torch.split(labelled.images[~labelled.judges], BATCH)
     update_bn((normalise(batch.to(device), oracle.normalisation) for batch in batches), like.backbone)
     return like
 
@@ -191,11 +198,9 @@ class Cells:
 def cells_of(labelled: Labelled, grid: Grid, seed: int) -> tuple[Cells, Cells]:
     """At most CELLS cells each, drawn evenly: those that a probe is fitted to, and those of the judging frames."""
     labels = torch.from_numpy(np.stack([lane_cells(lanes, grid) for lanes in labelled.lanes])).flatten(1)
-    judging = torch.zeros(len(labels), dtype=torch.bool)
-    judging[list(labelled.judging)] = True
     generator = torch.Generator().manual_seed(seed)
     parts = []
-    for part in (~judging, judging):
+    for part in (~labelled.judges, labelled.judges):
         numbers = part.nonzero().flatten()
         drawn = torch.randperm(len(numbers) * labels.shape[1], generator=generator)[:CELLS]
         frames, places = numbers[drawn // labels.shape[1]], drawn % labels.shape[1]

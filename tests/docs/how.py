@@ -183,6 +183,10 @@ HOW: dict[str, How] = {
     "samiro-bench oracle probe timm:convnextv2_nano.fcmae --labels /data/CULane --size 288x800": ByTests(
         (f"{CLI}/test_oracle_probe.py::test_every_oracle_has_a_line_with_its_taps_beside_the_drawn_networks",)
     ),
+    "samiro-bench oracle probe results/local/artefacts/oracle/*/oracle.safetensors --labels "
+    "results/local/artefacts/rendered/culane-419968419d22/dataset": ByTests(
+        (f"{CLI}/test_oracle_probe.py::test_every_oracle_has_a_line_with_its_taps_beside_the_drawn_networks",)
+    ),
     "samiro-bench oracle probe photos.safetensors timm:convnextv2_nano.fcmae --labels CULANE": ByTests(
         (f"{CLI}/test_oracle_probe.py::test_every_oracle_has_a_line_with_its_taps_beside_the_drawn_networks",)
     ),

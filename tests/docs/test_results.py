@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter, defaultdict
-from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
 
+from harness.publishing.starts import alike_pairs, unlike_starts, unseen_starts
 from harness.records.record import read_records
 from tests.docs.suite_pages import CAPACITY, ROOT, SCENARIOS, WIDER, Suite, diagnostics, more_loss, section, told
 
@@ -298,31 +297,10 @@ def test_what_ten_seeds_showed_is_what_the_tables_and_logs_have() -> None:
 
 
 def test_in_how_many_pairs_both_cells_began_with_equal_losses_is_counted() -> None:
-    """A pair's identities are alike but for the method; both logs begin with the detector's losses at step 1."""
     pairs = 0
     for folder in sorted((ROOT / "results").glob("*/records")):
-        logs = {path.stem: path for path in (folder.parent / "training").glob("*.jsonl")}
-        baselines: dict[str, str] = {}
-        methods: list[tuple[str, str]] = []
-        for path in folder.glob("*.json"):
-            identity = json.loads(path.read_text())["identity"]
-            method = identity.pop("method")
-            alike = {key: value for key, value in identity.items() if key not in ("method_configuration", "oracle")}
-            if method == "baseline":
-                baselines[json.dumps(alike, sort_keys=True)] = path.stem
-            else:
-                methods.append((json.dumps(alike, sort_keys=True), path.stem))
-        for key, stem in methods:
-            if key in baselines and {stem, baselines[key]} <= logs.keys():
-                assert first_losses(logs[stem]) == first_losses(logs[baselines[key]]), stem
-                pairs += 1
+        records = read_records(folder)
+        assert not [*unlike_starts(folder.parent, records), *unseen_starts(folder.parent, records)]
+        pairs += len(alike_pairs(records))
     page = " ".join((ROOT / "docs/verify.md").read_text().split())
     assert f"equal to the last bit. In all {pairs} pairs published here they are." in page
-
-
-def first_losses(log: Path) -> dict[str, float]:
-    """The detector's own at the first step that a training's log has."""
-    with log.open() as stream:
-        step = next(entry for line in stream if "losses" in (entry := json.loads(line)))
-    assert step["step"] == 1
-    return {name: value for name, value in step["losses"].items() if name != "mutual_information"}

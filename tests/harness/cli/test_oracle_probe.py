@@ -171,3 +171,15 @@ def test_a_dataset_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Cap
     assert main(words(tmp_path / "nowhere", made(tmp_path / "own.safetensors"))) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "nowhere" in line
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [("0x160", "isn't HEIGHTxWIDTH"), ("16x160", "has cells of 32 px: give sides of that and more")]
+)
+def test_a_size_at_which_nothing_can_be_seen_is_refused(
+    size: str, said: str, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [size if word == "64x160" else word for word in words(labels, made(tmp_path / "own.safetensors"))]
+    assert main(asked) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
