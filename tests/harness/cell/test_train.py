@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -375,3 +376,52 @@ def test_an_image_of_another_size_ends_the_prediction_that_decodes_it(
     assert view(0)[1].original == (36, 64)
     with pytest.raises(InputError, match=ODD_IMAGE):
         view(2)
+
+
+def drawn() -> tuple[float, float, float]:
+    """A number of each of the generators that are everybody's."""
+    return float(torch.rand(())), float(np.random.rand()), random.random()
+
+
+def started(
+    cell: Cell, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch, *, draws: int, seed: int = 0
+) -> dict[str, Any]:
+    """What a training of some seed starts from whose method draws so many numbers from everybody's generators."""
+    found: dict[str, Any] = {}
+
+    def attach(detector: Detector, *_: Any, **__: Any) -> TrainingModel:
+        for _ in range(draws):
+            drawn()
+        return BaselineModel(detector)
+
+    class Reached(Exception):
+        pass
+
+    def training(model: TrainingModel, batches: Any, *_: Any, **__: Any) -> None:
+        found["weights"] = [float(value.sum()) for value in model.inference_model().state_dict().values()]
+        found["draws"] = drawn()
+        seen = list(batches(0, 5))
+        found["order"] = [batch.ids for batch in seen]
+        found["augmentations"] = [geometry.matrix.tolist() for batch in seen for geometry in batch.geometries]
+        raise Reached
+
+    monkeypatch.setattr(train, "attach", attach)
+    monkeypatch.setattr(train, "run_training", training)
+    monkeypatch.setattr(train, "make_deterministic", lambda threads: None)
+    of_seed = replace(cell, identity=cell.identity.model_copy(update={"seed": seed}))
+    with pytest.raises(Reached):
+        train.train_share(folder, of_seed, "content", dataset, folder, ALONE, lambda event: None)
+    return found
+
+
+def test_the_arms_of_a_seed_have_weights_order_augmentations_and_draws_in_common_and_no_two_seeds_have(
+    odd: tuple[Cell, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell, dataset = odd
+    (tmp_path / "list/train.txt").write_text("a.jpg\nb.jpg\n")
+    torch.manual_seed(7)
+    baseline = started(cell, dataset, tmp_path, monkeypatch, draws=0)
+    torch.manual_seed(8)  # whatever a process did before
+    assert started(cell, dataset, tmp_path, monkeypatch, draws=5) == baseline
+    other = started(cell, dataset, tmp_path, monkeypatch, draws=0, seed=1)
+    assert [name for name, value in other.items() if value == baseline[name]] == []
