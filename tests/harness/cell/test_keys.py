@@ -17,6 +17,7 @@ from harness.cell.phases import accept
 from harness.files.stored import write_json
 from harness.records.record import Artefact
 from harness.suite import Cell, EvaluationPart, OraclePart, cells_of, load_suite
+from harness.weights.cache import WeightsState
 
 CONTENTS = {"roads": "1", "others": "1"}
 EVERYTHING = {"train", "predict-test", "score-test", "predict-far", "score-far", "time"}
@@ -81,6 +82,20 @@ def test_a_key_covers_what_its_phase_depends_on(
     before = {phase.name: phase.key for phase in phases(cells["baseline"]).all()}
     after = {phase.name: phase.key for phase in phases(change(cells["baseline"]), CONTENTS | contents).all()}
     assert {name for name, key in after.items() if before.get(name) != key} == expected
+
+
+def test_all_of_a_cell_follows_from_the_weights_that_its_published_oracle_has_now(
+    cells: dict[str, Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They keep their name, whatever file was given for them."""
+    oracle = OraclePart.model_validate({"configuration": {"name": "timm:test_vit"}})
+    cell = replace(cells["samiro"], oracle=oracle)
+    keys = []
+    for sha256 in ("1", "2"):
+        given = WeightsState("test_vit.r160_in1k", "present", sha256=sha256)
+        monkeypatch.setattr("harness.cell.keys.oracle_state", lambda _, given=given: given)
+        keys.append({phase.name: phase.key for phase in phases(cell).all()})
+    assert {name for name, key in keys[0].items() if key != keys[1][name]} == EVERYTHING
 
 
 def test_a_chosen_threshold_is_between_training_and_prediction(cells: dict[str, Cell]) -> None:
