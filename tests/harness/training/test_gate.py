@@ -64,6 +64,12 @@ def test_cells_are_those_that_a_lane_passes_through() -> None:
     assert np.array_equal(lane_cells([straight], Grid(Axis(4, 8, 0), Axis(6, 8, 0)))[0], [0, 1, 0, 0, 0, 0])
 
 
+def test_a_lane_passes_over_no_pixel_from_its_first_to_its_last() -> None:
+    points = module.dense(np.array([[3, 31], [10, 9], [10, 4]], np.float32))
+    assert np.abs(np.diff(points, axis=0)).max() <= 1
+    assert [points[0].tolist(), points[-1].tolist()] == [[3, 31], [10, 4]]
+
+
 def test_average_precision_is_the_textbooks() -> None:
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5])
     assert average_precision(scores, torch.tensor([1.0, 0, 1, 0, 0])) == pytest.approx((1 + 2 / 3) / 2)
