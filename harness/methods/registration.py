@@ -128,8 +128,8 @@ def merged(lattice: Lattice | None, shape: tuple[int, int], size: tuple[int, int
     Patch merging (Swin, Liu et al., ICCV 2021) puts k x k neighbouring cells into the channels of one, which lies at their centre. No
     operation that is followed shows that, but there are k times fewer cells than the trace has, along both axes.
     """
-    if lattice is None:
-        return None
+    if lattice is None or not all(lattice.stride):
+        return lattice
     traced = [math.ceil(side / step) for side, step in zip(size, lattice.stride, strict=True)]
     factors = {round(count / there) for count, there in zip(traced, shape, strict=True)}
     factor = factors.pop()

@@ -214,6 +214,8 @@ def test_merged_neighbours_lie_at_their_centre_and_other_counts_are_left() -> No
     assert merged(lattice, (9, 17), (66, 130)) == Lattice((8, 8), (3.5, 3.5))
     # An odd count is padded before it is merged.
     assert merged(lattice, (8, 16), (60, 128)) == Lattice((8, 8), (3.5, 3.5))
+    # Cells that all lie at one place, as a map of one cell that corners are aligned to, have no neighbours.
+    assert merged(Lattice((0, 0), (0, 0)), (16, 32), (64, 128)) == Lattice((0, 0), (0, 0))
 
 
 @pytest.mark.parametrize("size", [(7, 15), (8, 20), (1, 40)])
