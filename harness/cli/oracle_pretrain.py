@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from harness.methods.card import OracleCard
     from harness.methods.config import OracleConfiguration
+    from harness.training.gate import Labelled
 
 EPILOG = "Example: samiro-bench oracle pretrain photos --backbone resnet18 --out oracle.safetensors --steps 5000"
 
@@ -69,9 +70,11 @@ def pretrain(
     held-out images: as they are, what the network sees, its reconstruction, OpenCV's inpainting, the patches' means; FILE.loss.png the
     loss against what these score. A suite takes FILE as `{name: mim:NAME, file: FILE}`. Exit code 1 where a check on the card fails.
     """
+    from harness.datasets.base import open_dataset
     from harness.files.validation import validated
     from harness.inference.detector import chosen_device
     from harness.methods.config import OracleConfiguration
+    from harness.training.gate import labelled_frames
     from harness.training.pretraining_images import images_below
 
     if check != (labels is not None):
@@ -92,14 +95,16 @@ def pretrain(
     files = images_below(images, smallest=deepest_stride(backbone))
     clips = [path.parent.relative_to(images).as_posix() for path in files]
     card = finished(out, configuration, seed, files, clips)
+    # Before hours of training: what is wrong with the labels is told now.
+    labelled = None if labels is None else labelled_frames(open_dataset(form, labels), configuration.image_size)
     if card is None:
         try:
             card = trained(configuration, files, clips, out, used, seed=seed, threads=threads, workers=workers)
         except FloatingPointError as error:
             typer.echo(f"samiro-bench: {error}", err=True)
             return 1
-    if labels is not None:
-        card = checked(card, configuration, files, out, labels, form, used)
+    if labelled is not None:
+        card = checked(card, configuration, files, out, labelled, used)
     if as_json:
         typer.echo(card.model_dump_json())
     else:
@@ -173,18 +178,15 @@ def checked(
     configuration: OracleConfiguration,
     files: list[Path],
     out: Path,
-    labels: Path,
-    form: str,
+    labelled: Labelled,
     device: torch.device,
 ) -> OracleCard:
     """The card with what the gate found, written anew."""
-    from harness.datasets.base import open_dataset
     from harness.files.stored import write_text
     from harness.methods.card import card_path
     from harness.methods.oracle import load_oracle
-    from harness.training.gate import CHECK, drawn, labelled_frames, probe_gate
+    from harness.training.gate import CHECK, drawn, probe_gate
 
-    labelled = labelled_frames(open_dataset(form, labels), configuration.image_size)
     with Console(stderr=True).status("probing") as status:
         found = probe_gate(
             load_oracle(out),

@@ -112,6 +112,7 @@ def prepared(case: str, folder: Path) -> Path:
         ("fine", ("--size", "64"), "isn't HEIGHTxWIDTH"),
         ("fine", ("--mask-ratio", "1"), "mask_ratio"),
         ("fine", ("--check",), "--check and --labels ROOT belong together"),
+        ("fine", ("--check", "--labels", "nowhere"), "nowhere isn't in CULane's layout"),
         ("fine", ("--out", "oracle.pth"), "ends in .safetensors"),
     ],
 )
