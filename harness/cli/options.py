@@ -90,9 +90,13 @@ Crop = Annotated[
 ]
 
 
+LONGEST_SIDE = 4096
+"""In pixels, of an image that a network looks at: a digit too many would ask for more memory than there is."""
+
+
 def height_and_width(text: str) -> tuple[int, int]:
     """HEIGHTxWIDTH in pixels, such as 128x320. InputError for anything else."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match or not all(map(int, match.groups())):
-        raise InputError(f"--size {text!r}: isn't HEIGHTxWIDTH in pixels, such as 128x320")
+    if not match or not all(1 <= int(side) <= LONGEST_SIDE for side in match.groups()):
+        raise InputError(f"--size {text!r}: isn't HEIGHTxWIDTH in pixels up to {LONGEST_SIDE}, such as 128x320")
     return int(match[1]), int(match[2])

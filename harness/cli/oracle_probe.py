@@ -96,12 +96,15 @@ def tell(status: Status, name: str, done: int, total: int) -> None:
 def probed(word: str, labelled: Labelled, device: torch.device) -> Probed:
     """The oracle that FILE, NAME or NAME=FILE stands for. InputError for one that isn't there, or isn't one by itself."""
     from harness.cell.oracle import weighted_oracle
+    from harness.files.stored import expanded
     from harness.files.validation import validated
     from harness.methods.config import OracleConfiguration
     from harness.methods.oracle import load_oracle
     from harness.training.gate import drawn_like
 
     name, sign, file = word.partition("=")
+    if Path(word).is_dir():
+        raise InputError(f"{word}: that is a folder, give the file in it")
     if Path(word).is_file():
         oracle = load_oracle(Path(word))
         assert oracle.card is not None
@@ -113,7 +116,8 @@ def probed(word: str, labelled: Labelled, device: torch.device) -> Probed:
     else:
         if sign and not file:
             raise InputError(f"{word}: write NAME=FILE, such as supervised:resnet18=checkpoint.safetensors")
-        values = {"name": name, "file": file} if sign else {"name": name}
+        # The shell leaves a `~` behind the sign as it is.
+        values = {"name": name, "file": str(expanded(file))} if sign else {"name": name}
         configuration = validated(OracleConfiguration, values, where=word)
         if not configuration.has_weights:
             raise InputError(

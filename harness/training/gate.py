@@ -6,6 +6,7 @@ clips, by average precision. The test split is never looked at. Both networks se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -126,17 +127,23 @@ def drawn_like(oracle: Oracle, backbone: str, labelled: Labelled, seed: int, dev
         network = drawn_backbone(backbone, seed)
         like = Oracle(network, oracle_taps(network), oracle.normalisation)
     like.to(device)
-    batches = torch.split(labelled.images[~labelled.judges], BATCH)
+    fitting = labelled.images[~labelled.judges]
+    # Shared out evenly: a network that pools its maps to a cell can't be fitted to a last batch of a single frame.
+    batches = torch.tensor_split(fitting, math.ceil(len(fitting) / BATCH))
     update_bn((normalise(batch.to(device), oracle.normalisation) for batch in batches), like.backbone)
     return like
 
 
 def labelled_frames(dataset: Dataset, size: tuple[int, int]) -> Labelled:
-    """At most IMAGES labelled frames of the training split at `size`. InputError where none has a lane, or they are of one clip."""
+    """At most IMAGES labelled frames of the training split at `size`. InputError where none has a lane, or they are too few."""
     frames: Sequence[Frame] = dataset.frames("train")
     frames = [frames[index] for index in evenly_spread(range(len(frames)), IMAGES)]
-    if len(frames) < 2:
-        raise InputError(f"{dataset.root}: {len(frames)} training images are too few for probes: give at least 2")
+    _, judging = held_out_split([frame.clip for frame in frames], JUDGING_SHARE, len(frames))
+    if (fitting := len(frames) - len(judging)) < 2:
+        raise InputError(
+            f"{dataset.root}: {len(frames)} training images are too few for probes: {fitting} of them would be left to fit one to; "
+            "give more, of several clips"
+        )
     shown, lanes = [], []
     for frame in frames:
         height, width = read_size(frame.image)
@@ -148,7 +155,6 @@ def labelled_frames(dataset: Dataset, size: tuple[int, int]) -> Labelled:
         )
     if not any(lanes):
         raise InputError(f"{dataset.root}: no training image has a lane: give a dataset with labels")
-    _, judging = held_out_split([frame.clip for frame in frames], JUDGING_SHARE, len(frames))
     pixels = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2).contiguous()
     return Labelled(pixels, tuple(lanes), tuple(judging))
 
@@ -196,15 +202,24 @@ class Cells:
 
 
 def cells_of(labelled: Labelled, grid: Grid, seed: int) -> tuple[Cells, Cells]:
-    """At most CELLS cells each, drawn evenly: those that a probe is fitted to, and those of the judging frames."""
+    """At most CELLS cells each, drawn evenly: those that a probe is fitted to, and those of the judging frames.
+
+    Raises InputError where a lane passes through none or all of either: average precision would be 0 or 100 %, whatever the oracle is.
+    """
     labels = torch.from_numpy(np.stack([lane_cells(lanes, grid) for lanes in labelled.lanes])).flatten(1)
     generator = torch.Generator().manual_seed(seed)
     parts = []
-    for part in (~labelled.judges, labelled.judges):
+    for part, what in ((~labelled.judges, "fitted to"), (labelled.judges, "judged on")):
         numbers = part.nonzero().flatten()
         drawn = torch.randperm(len(numbers) * labels.shape[1], generator=generator)[:CELLS]
         frames, places = numbers[drawn // labels.shape[1]], drawn % labels.shape[1]
-        parts.append(Cells(frames, places, labels[frames, places].float()))
+        marks = labels[frames, places]
+        if marks.all() or not marks.any():
+            raise InputError(
+                f"a lane passes through {'all' if marks.any() else 'none'} of the {len(marks)} cells of {grid.rows.stride:g} px that a "
+                f"probe is {what}: give a dataset with more labelled training images, or look at them larger"
+            )
+        parts.append(Cells(frames, places, marks.float()))
     return parts[0], parts[1]
 
 

@@ -149,6 +149,19 @@ def test_a_drawn_network_has_its_batch_normalisation_from_the_frames_that_probes
     assert not any(torch.equal(one, two) for one, two in ((weights[0], weights[1]), (weights[1], weights[2])))
 
 
+@pytest.mark.parametrize("batch", [4, 7])
+def test_no_drawn_network_is_fitted_to_a_batch_of_a_single_frame(
+    batch: int, labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks that normalise what they pooled to one cell, such as ResNeSt, refuse one."""
+    monkeypatch.setattr(gate, "BATCH", batch)
+    labelled = labelled_frames(open_dataset("culane", labels), SIZE)
+    seen: list[int] = []
+    monkeypatch.setattr(gate, "update_bn", lambda batches, network: seen.extend(map(len, batches)))
+    drawn_like(drawn_timm_oracle("test_resnet", seed=3), "", labelled, 1, CPU)
+    assert seen == [4, 4]
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [
@@ -158,6 +171,8 @@ def test_a_drawn_network_has_its_batch_normalisation_from_the_frames_that_probes
         ("mom:resnet_micro", "names no kind of oracle"),
         ("timm:test_resnet=", "write NAME=FILE"),
         ("timm:test_resnet=gone.safetensors", "gone.safetensors"),
+        ("timm:test_resnet=~/gone.safetensors", f"{Path.home()}/gone.safetensors"),
+        (str(Path(__file__).parent), "that is a folder, give the file in it"),
         ("timm:test_resnet", "weights fetch timm:test_resnet"),
     ],
 )
@@ -174,7 +189,12 @@ def test_a_dataset_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("size", "said"), [("0x160", "isn't HEIGHTxWIDTH"), ("16x160", "has cells of 32 px: give sides of that and more")]
+    ("size", "said"),
+    [
+        ("0x160", "isn't HEIGHTxWIDTH"),
+        ("99999999x160", "isn't HEIGHTxWIDTH in pixels up to 4096"),
+        ("16x160", "has cells of 32 px: give sides of that and more"),
+    ],
 )
 def test_a_size_at_which_nothing_can_be_seen_is_refused(
     size: str, said: str, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

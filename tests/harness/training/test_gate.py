@@ -110,14 +110,30 @@ def test_probes_are_judged_on_frames_that_they_were_not_fitted_to(monkeypatch: p
     monkeypatch.setattr(module, "scores_of", kept)
     monkeypatch.setattr(module, "BATCH", 2)
     images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 3, 8, 12)
-    # Of frame 3 alone the first column of cells has a lane.
-    lanes = tuple((Lane(np.array([[1, 7], [1, 0]], np.float32)),) * (number == 3) for number in range(5))
+    # Of frames 2 and 3 alone the first column of cells has a lane.
+    lanes = tuple((Lane(np.array([[1, 7], [1, 0]], np.float32)),) * (number in (2, 3)) for number in range(5))
     precisions(Numbers(), module.Labelled(images, lanes, (1, 3)), (0,))  # type: ignore[arg-type]
-    (fitted, no_lane), (judged, marks) = given
+    (fitted, of_fitted), (judged, of_judged) = given
     assert sorted(fitted.flatten().tolist()) == [0.0] * 6 + [2.0] * 6 + [4.0] * 6
     assert sorted(judged.flatten().tolist()) == [1.0] * 6 + [3.0] * 6
-    assert not no_lane.any()
-    assert judged[marks.bool()].flatten().tolist() == [3.0, 3.0]
+    assert fitted[of_fitted.bool()].flatten().tolist() == [2.0, 2.0]
+    assert judged[of_judged.bool()].flatten().tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "with_lanes", "said"),
+    [
+        ((1,), {0, 2, 4}, "a lane passes through none of the 12 cells of 4 px that a probe is judged on"),
+        ((1,), {1, 3}, "a lane passes through none of the 18 cells of 4 px that a probe is fitted to"),
+        ((1, 5, 9), {0, 1, 2, 3, 4}, "a lane passes through all of the 18 cells of 4 px that a probe is fitted to"),
+    ],
+)
+def test_cells_that_are_all_alike_give_no_precision(columns: tuple[int, ...], with_lanes: set[int], said: str) -> None:
+    columns_of_lanes = tuple(Lane(np.array([[column, 7], [column, 0]], np.float32)) for column in columns)
+    lanes = tuple(columns_of_lanes if number in with_lanes else () for number in range(5))
+    labelled = module.Labelled(torch.zeros(5, 3, 8, 12, dtype=torch.uint8), lanes, (1, 3))
+    with pytest.raises(InputError, match=said):
+        module.cells_of(labelled, Grid(Axis(2, 4, 1.5), Axis(3, 4, 1.5)), seed=0)
 
 
 def test_a_probe_scores_new_cells_in_the_units_that_it_was_fitted_in() -> None:
@@ -204,3 +220,6 @@ def test_a_dataset_without_lanes_is_no_use_for_probes(tmp_path: Path) -> None:
         module.labelled_frames(Painted(tmp_path, empty=True), (64, 96))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="too few"):
         module.labelled_frames(Painted(tmp_path, count=1), (64, 96))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="2 training images are too few for probes: 1 of them would be left"):
+        module.labelled_frames(Painted(tmp_path, count=2), (64, 96))  # type: ignore[arg-type]
+    assert len(module.labelled_frames(Painted(tmp_path, count=3), (64, 96)).judging) == 1  # type: ignore[arg-type]
