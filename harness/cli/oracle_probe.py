@@ -129,14 +129,13 @@ def probed(word: str, labelled: Labelled, device: torch.device) -> Probed:
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> Table:
-    """A line an oracle, in percent: the mean over taps with the range of its seeds, that of the drawn networks, and each tap."""
+    """A row an oracle, in percent: the mean over taps with the range of its seeds, that of the drawn networks, and each tap.
+
+    On a narrow terminal it is the oracle's path that is broken, and never a figure.
+    """
+    figures = ("mean over taps", "as drawn", "gate", "taps by stride\n(as drawn)")
     table = Table(
-        Column("oracle", no_wrap=True),
-        "mean over taps",
-        "as drawn",
-        "gate",
-        "taps: stride, as drawn in brackets",
-        box=SIMPLE_HEAD,
+        Column("oracle", overflow="fold"), *(Column(title, no_wrap=True) for title in figures), box=SIMPLE_HEAD
     )
     for row in rows:
         taps = [
@@ -144,11 +143,11 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
             for stride, values in zip(row["strides"], row["average_precision"].values(), strict=True)
         ]
         means = [
-            f"{in_percent(values)} ({in_percent([min(values)])} to {in_percent([max(values)])})"
+            f"{in_percent(values)}\n{in_percent([min(values)])} to {in_percent([max(values)])}"
             for values in (row["means"]["oracle"], row["means"]["random"])
         ]
         gate = "passed" if row["passed"] else "FAILED"
-        table.add_row(*map(Text, (row["oracle"], *means, gate, ", ".join(taps))))
+        table.add_row(*map(Text, (row["oracle"], *means, gate, "\n".join(taps))))
     return table
 
 

@@ -100,19 +100,35 @@ def test_every_oracle_has_a_line_with_its_taps_beside_the_drawn_networks(
     assert own["average_precision"].keys() == blind["average_precision"].keys()
     assert own["means"]["random"] == blind["means"]["random"]
     assert len(foreign["strides"]) == len(foreign["average_precision"])
-    console = Console(width=250, file=StringIO())
-    console.print(table_of(found["oracles"]))
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    (line,) = [line for line in said.splitlines() if "blind.safetensors" in line]
-    assert "FAILED" in line
-    first, *_ = blind["average_precision"].values()
-    assert f"4: {percent(first['oracle'])} ({percent(first['random'])})" in line
-    means = blind["means"]["oracle"]
-    assert f"{percent(means)} ({percent([min(means)])} to {percent([max(means)])})" in line
 
 
-def percent(values: list[float]) -> str:
-    return f"{100 * sum(values) / len(values):.1f}"
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_narrow_terminal_breaks_paths_and_no_figure(width: int) -> None:
+    paths = [f"results/local/artefacts/oracle/{name}-7eef9d0ad681/oracle.safetensors" for name in ("mim-a", "random-b")]
+    taps = {f"layer{number}": {"oracle": [0.12, 0.13, 0.17], "random": [0.1, 0.11, 0.12]} for number in range(1, 5)}
+    taps["layer4"] = {"oracle": [0.9, 0.9, 0.9], "random": [0.85, 0.85, 0.85]}
+    means = {"oracle": [0.315, 0.3178, 0.3249], "random": [0.2599, 0.2664, 0.2806]}
+    rows = [
+        {
+            "oracle": path,
+            "strides": [4, 8, 16, 32],
+            "average_precision": taps,
+            "means": means,
+            "passed": path == paths[0],
+        }
+        for path in paths
+    ]
+    console = Console(width=width, file=StringIO())
+    console.print(table_of(rows))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    said = "\n".join(lines)
+    # The mean over seeds, their range, and taps.
+    for figure in ("31.9", "31.5 to 32.5", "26.9", "26.0 to 28.1", "4: 14.0 (11.0)", "32: 90.0 (85.0)"):
+        assert said.count(figure) >= len(paths), figure
+    assert [said.count(word) for word in ("passed", "FAILED")] == [1, 1]
+    start = next(line.index("mean over taps") for line in lines if "mean over taps" in line)
+    joined = "".join(line[:start].strip() for line in lines)
+    assert all(path in joined for path in paths)
 
 
 def test_all_that_pass_end_with_exit_code_zero(
