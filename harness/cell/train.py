@@ -10,7 +10,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from detectors.base import Detector
@@ -36,6 +35,7 @@ from harness.methods.statistics import STATISTICS_IMAGES, load_statistics, save_
 from harness.processes.progress import Event, Report
 from harness.pytorch.device import resolve_device
 from harness.pytorch.held_state import changed_tensors, held_state
+from harness.pytorch.random_state import METHODS, seed_apart
 from harness.records.environment import environment
 from harness.records.record import Artefact, TrainingCost
 from harness.suite import Cell, adapter_of
@@ -347,4 +347,4 @@ def method_generator(cell: Cell) -> torch.Generator:
 
 def method_seed(seed: int) -> int:
     """The seed of a method's own generator, which is none that a detector or the data draws from."""
-    return int(np.random.default_rng([seed, 0x5A]).integers(2**62))
+    return seed_apart(seed, METHODS)

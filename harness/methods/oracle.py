@@ -20,6 +20,7 @@ from harness.files.stored import sha256_of_file, write_text, written_aside
 from harness.methods.card import OracleCard, card_path
 from harness.methods.folding import channels_last_is_safe, folded
 from harness.methods.registration import Grid, PixelTracer, blank_images, grid_of, merged
+from harness.pytorch.random_state import ORACLES, seed_apart
 
 
 class Oracle(nn.Module):
@@ -110,9 +111,9 @@ class Oracle(nn.Module):
 
 
 def drawn_backbone(name: str, seed: int) -> nn.Module:
-    """A backbone with the random weights of `seed`; torch's global generator is left as it was."""
+    """A backbone with an oracle's random weights of `seed`, which no detector starts with; torch's global generator stays as it is."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_apart(seed, ORACLES))
         return build_backbone(name)
 
 

@@ -19,6 +19,7 @@ from detectors.timm_registry import timm_with
 from harness.errors import InputError
 from harness.methods.oracle import Oracle
 from harness.methods.registration import Grid
+from harness.pytorch.random_state import ORACLES, seed_apart
 
 FINEST = 4
 """Stride of the finest tap of a network of several strides; stems at 1 and 2 are left out, as `features_only` of ResNets is used."""
@@ -95,9 +96,9 @@ def timm_oracle(name: str, tensors: Mapping[str, Tensor], *, where: Path) -> Tim
 
 
 def drawn_timm_oracle(name: str, seed: int) -> TimmOracle:
-    """The same network with the random weights of `seed`, to see what it costs; torch's global generator is left as it was."""
+    """The same network with random weights of an oracle's `seed`; torch's global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_apart(seed, ORACLES))
         return oracle_of(name, built(name))
 
 

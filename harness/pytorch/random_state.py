@@ -1,4 +1,4 @@
-"""The global random generators, all of them: kept and put back."""
+"""The global random generators, all of them, kept and put back; and seeds for draws that must be none of theirs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
+
+METHODS, ORACLES = 0x5A, 0x0C
+"""Whose draws `seed_apart` gives a seed to."""
+
+
+def seed_apart(seed: int, whose: int) -> int:
+    """A seed for draws that are none of those that `seed` itself gives detectors and data, nor those of another `whose`.
+
+    One seed given to torch twice gives two networks that begin with the same layers the same weights.
+    """
+    return int(np.random.default_rng([seed, whose]).integers(2**62))
 
 
 def random_state(own: torch.Generator | None = None) -> dict[str, Any]:

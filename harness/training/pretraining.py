@@ -27,6 +27,7 @@ from harness.methods.config import OracleConfiguration
 from harness.methods.masked_image_model import MaskedImageModel, random_visible
 from harness.methods.oracle import Oracle, drawn_backbone, oracle_taps, save_oracle
 from harness.processes.stopping import after_checkpoint, stop_asked
+from harness.pytorch.random_state import ORACLES, seed_apart
 from harness.training.checkpoint import load_training_state, save_training_state
 from harness.training.determinism import deterministic
 from harness.training.loading import batches_in_order
@@ -159,7 +160,9 @@ class Pretraining:
         self.configuration, self.pictures, self.device, self.seed = configuration, pictures, device, seed
         self.workers = workers
         self.normalisation = Normalisation()
-        self.identity = sha256_of_json([configuration.model_dump(mode="json"), data, seed, device.type])
+        self.identity = sha256_of_json(
+            [configuration.model_dump(mode="json"), data, seed_apart(seed, ORACLES), device.type]
+        )
         backbone = drawn_backbone(configuration.backbone, seed)
         torch.manual_seed(seed)
         self.model, self.units = masked_model(configuration, backbone)

@@ -9,10 +9,13 @@ from torch import Tensor, nn
 
 from detectors.base import Tap
 from detectors.meta import Normalisation
+from detectors.registry import detector_class, detector_meta, detector_names
 from harness.errors import InputError
 from harness.files.stored import sha256_of_file
 from harness.methods.card import OracleCard, card_path
 from harness.methods.oracle import Oracle, drawn_backbone, load_oracle, oracle_taps, save_oracle
+from harness.methods.timm_networks import built, drawn_timm_oracle
+from harness.training.determinism import seed_everything
 
 
 def make_card(**changes: object) -> OracleCard:
@@ -147,3 +150,27 @@ def test_seeds_draw_different_weights_and_equal_seeds_equal_ones() -> None:
     one, same, other = (drawn_backbone("resnet_micro", seed).state_dict()["conv1.0.weight"] for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+def filters(network: nn.Module) -> set[bytes]:
+    """The weights of every convolution, as they lie in memory."""
+    return {value.numpy().tobytes() for value in network.state_dict().values() if value.dim() == 4}
+
+
+@pytest.mark.parametrize("name", [name for name in detector_names() if name.endswith("_micro")])
+def test_an_oracle_begins_with_no_weights_that_a_detector_of_its_backbone_begins_with(name: str) -> None:
+    """Features that an oracle shares with a detector from the start are no prior from outside, and only that seed would have them."""
+    meta = detector_meta(name)
+    oracles = [filters(drawn_backbone(meta.backbone, seed)) for seed in range(3)]
+    for seed in range(5):
+        seed_everything(seed)
+        detector = filters(detector_class(name)(meta, next(iter(meta.configurations))))
+        assert len(detector) > 5
+        assert [seed for seed, oracle in enumerate(oracles) if oracle & detector] == []
+
+
+def test_a_drawn_network_of_timm_begins_with_no_weights_that_torch_draws_from_its_seed() -> None:
+    oracle = filters(drawn_timm_oracle("test_resnet", seed=0))
+    torch.manual_seed(0)
+    assert len(oracle) > 5
+    assert not oracle & filters(built("test_resnet"))
