@@ -50,8 +50,9 @@ class Reconstruction(Part):
 class OracleCard(Part):
     """All that is known of an oracle's weights.
 
-    data: what it was pre-trained on. losses: mean training loss of each tenth of the steps. checks: by name, whether each passed.
-    probe: what `oracle pretrain --check` found, None until it was run.
+    data: what it was pre-trained on. drawn_apart: whether its first weights are none that a detector starts with; older cards don't
+    have it, and their oracles began as a detector on their backbone does at that seed. losses: mean training loss of each tenth of the
+    steps. checks: by name, whether each passed. probe: what `oracle pretrain --check` found, None until it was run.
     """
 
     name: str
@@ -61,6 +62,7 @@ class OracleCard(Part):
     configuration: dict[str, Any]
     data: dict[str, Any]
     seed: int
+    drawn_apart: bool = False
     steps: int
     threads: int
     device: str

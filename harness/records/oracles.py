@@ -1,4 +1,4 @@
-"""Whether records that name one oracle were trained with the same weights of it."""
+"""What records say of the weights of their oracles: whether those are the same, and where they began."""
 
 from __future__ import annotations
 
@@ -34,3 +34,19 @@ def unlike_weights(records: Iterable[Record]) -> Iterator[tuple[str, dict[str, l
     for (name, _), weights in found.items():
         if len(weights) > 1:
             yield name, dict(weights)
+
+
+def began_as_its_oracle(record: Record) -> bool:
+    """Whether a record's oracle began with the very weights that its detector began with, as one that was drawn with the training's own
+    seed did before oracles were drawn apart. A network that is the detector's start on purpose (`init`) isn't meant.
+
+    Such a pair has features in common from the start, so that its seed isn't one like the others.
+    """
+    identity = record.identity
+    return identity.weights == "none" and any(
+        artefact.kind == "oracle"
+        and artefact.facts.get("backbone") == identity.detector_meta.get("backbone")
+        and artefact.facts.get("seed") == identity.seed
+        and not artefact.facts.get("drawn_apart")
+        for artefact in record.artefacts
+    )

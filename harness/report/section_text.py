@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.records.oracles import unlike_weights
+from harness.records.oracles import began_as_its_oracle, unlike_weights
 from harness.records.record import Identity
 from harness.report.arms import Arm, unlike_machines, what_differs, why_no_baseline
 from harness.report.leaderboard import Leaderboard, Section, Timings
@@ -87,8 +87,19 @@ def unlike_pairs(arm: Arm, against: Arm, seeds: Sequence[int], called: str = "ba
 
 
 def oracle_notes(rows: Iterable[Row]) -> list[str]:
-    """Which rows have seeds that were trained with unlike weights of one oracle, as where it was made again in between."""
-    notes = []
+    """Which rows have seeds that were trained with unlike weights of one oracle, as where it was made again in between, and which have
+    seeds at which oracle and detector began as one.
+    """
+    rows = list(rows)
+    shared: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for row in rows:
+        if seeds := tuple(sorted(record.identity.seed for record in row.arm.records if began_as_its_oracle(record))):
+            shared[seeds].append(row.arm.name)
+    notes = [
+        f"{'; '.join(names)}: at seed {listed(seeds)} the oracle was drawn with the weights that the detector starts from, so that the "
+        "two have features in common as at no other seed."
+        for seeds, names in shared.items()
+    ]
     for row in rows:
         for name, weights in unlike_weights(row.arm.records):
             told = (

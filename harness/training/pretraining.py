@@ -99,6 +99,7 @@ def pretrain(
             configuration=configuration.model_dump(mode="json"),
             data=data,
             seed=seed,
+            drawn_apart=True,
             steps=configuration.steps if configuration.kind == "mim" else 0,
             threads=torch.get_num_threads(),
             device=device.type,

@@ -1,4 +1,4 @@
-"""Tables tell where the seeds of a row had unlike weights of one oracle."""
+"""Tables tell where the seeds of a row had unlike weights of one oracle, and where an oracle began as its detector."""
 
 from __future__ import annotations
 
@@ -43,3 +43,38 @@ def test_a_row_whose_seeds_had_unlike_weights_of_an_oracle_says_so(
     assert [line for line in to_markdown(board).splitlines() if "several weights" in line] == told
     print_leaderboard(board, Console(file=shown, width=1000))
     assert ("oracle mim:resnet18 has several weights" in shown.getvalue()) is bool(told)
+
+
+SHARED = (
+    "- ufld, samiro: at seed 0 the oracle was drawn with the weights that the detector starts from, so that the two have features in "
+    "common as at no other seed."
+)
+
+
+@pytest.mark.parametrize(
+    ("facts", "weights", "told"),
+    [
+        ({"backbone": "resnet_micro", "seed": 0}, "none", [SHARED]),
+        ({"backbone": "resnet_micro", "seed": 0, "drawn_apart": True}, "none", []),
+        ({"backbone": "resnet_micro_4x", "seed": 0}, "none", []),
+        ({"backbone": "resnet_micro", "seed": 7}, "none", []),
+        ({"backbone": "resnet_micro", "seed": 0}, "imagenet", []),
+        ({"what": "the detector's own start", "seed": 0}, "none", []),
+    ],
+    ids=["drawn alike", "drawn apart", "another backbone", "another seed", "trained weights", "the start on purpose"],
+)
+def test_a_row_whose_oracle_began_with_the_weights_of_its_detector_says_at_which_seed(
+    made: Any, tmp_path: Path, facts: dict[str, Any], weights: str, told: list[str]
+) -> None:
+    records = []
+    for record in made.pairs(tmp_path, 3):
+        meta = record.identity.detector_meta | {"backbone": "resnet_micro"}
+        identity = record.identity.model_copy(update={"detector_meta": meta, "weights": weights})
+        artefacts = record.artefacts
+        if identity.method == "samiro":
+            artefacts = (Artefact(kind="oracle", name="mim:some", key="k" * 64, sha256="a" * 64, facts=facts),)
+        records.append(record.model_copy(update={"identity": identity, "artefacts": artefacts}))
+    board, shown = leaderboard(records, tmp_path), io.StringIO()
+    assert [line for line in to_markdown(board).splitlines() if "features in common" in line] == told
+    print_leaderboard(board, Console(file=shown, width=1000))
+    assert ("features in common" in shown.getvalue()) is bool(told)
