@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.optimize import brentq
 
 from harness.report.estimates import Estimates
 from harness.report.sample_size import (
@@ -66,6 +67,17 @@ def test_holms_strictest_step_is_a_t_test_at_its_level() -> None:
     found = seeds_for(SEEDS_ALONE, 0.7, 0.05 / 4)
     assert found is not None
     assert power(found - 1) < 0.8 <= power(found) + 1e-4
+
+
+def test_a_thousand_pairs_are_the_most_that_are_named() -> None:
+    def power(effect: float, pairs: int) -> float:
+        return float(stats.nct(pairs - 1, effect * math.sqrt(pairs)).sf(stats.t.ppf(0.975, pairs - 1)))
+
+    effects = {
+        pairs: brentq(lambda effect, n: power(effect, n) - 0.8, 0.05, 0.2, args=(pairs,)) for pairs in (999, 1000, 1001)
+    }
+    assert seeds_for(SEEDS_ALONE, (effects[999] + effects[1000]) / 2) == 1000
+    assert seeds_for(SEEDS_ALONE, (effects[1000] + effects[1001]) / 2) is None
 
 
 def test_as_many_pairs_on_as_many_clips_show_what_the_pilot_could() -> None:
@@ -200,6 +212,23 @@ def test_less_than_three_pairs_and_arms_that_do_the_same_are_no_pilot() -> None:
     assert why_no_noise(compare(one, one)) == "no variance"
     assert why_no_noise(pilot(rng, seeds=3, clips=9, of_seed=1.0, of_clip=1.0, of_both=1.0)) == "9 clips"
     assert why_no_noise(pilot(rng, seeds=3, clips=40, of_seed=1.0, of_clip=1.0, of_both=1.0)) is None
+
+
+def test_a_pilot_whose_pairs_or_whose_clips_alone_vary_is_one() -> None:
+    rng = np.random.default_rng(1)
+    gains, of_seeds, of_clips = rng.normal(0, 1, 4), rng.normal(0, 1, 4), rng.normal(0, 1, 40)
+    none, images = np.zeros((4, 40)), np.ones(40)
+    baseline = Estimates(of_seeds, none, images)
+    pairs = compare(Estimates(of_seeds + gains, none, images), baseline)
+    shared = np.tile((of_clips - of_clips.mean()) / 40, (4, 1))
+    clips = compare(Estimates(of_seeds + 0.5, shared, images), baseline)
+    assert why_no_noise(pairs) is None is why_no_noise(clips)
+    by_pairs, by_clips = gains.var(ddof=1), of_clips.var(ddof=1) / 40
+    assert noise_of(pairs) == Noise(pytest.approx(by_pairs), 0.0, 0.0, 40, 40)
+    assert noise_of(clips) == Noise(0.0, 0.0, pytest.approx(by_clips), 40, 40)
+    upper_pairs, upper_clips = 3 / stats.chi2.ppf(0.2, 3) * by_pairs, 39 / stats.chi2.ppf(0.2, 39) * by_clips
+    assert noise_of(at_upper_limits(pairs)) == Noise(pytest.approx(upper_pairs), 0.0, 0.0, 40, 40)
+    assert noise_of(at_upper_limits(clips)) == Noise(0.0, 0.0, pytest.approx(upper_clips), 40, 40)
 
 
 def test_fewer_clips_than_an_interval_takes_are_told() -> None:
