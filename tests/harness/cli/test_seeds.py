@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from harness.cli.main import main
-from harness.cli.seeds import app
+from harness.cli.seeds import app, pilot_board
 from harness.errors import InputError
+from harness.report.sample_size_table import cells_of, hours_a_pair, planned_rows, table_of
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
 
@@ -80,6 +82,49 @@ def test_more_clips_show_what_few_hide() -> None:
     assert "clips: the gain is below the least Δ" in text
     assert "360 clips" in text
     assert "on as many clips as the pilot's" in text
+
+
+def test_the_tables_cells_are_the_figures_in_points_and_blank_where_there_is_none() -> None:
+    board = pilot_board(str(RESULTS / "undecided"), RESULTS)
+    gains = (0.5, 2.0)
+    rows = planned_rows(board, [points / 100 for points in gains], clips=1.0, rows=1)
+    table = table_of(rows, gains)
+    assert table.header[2:] == (
+        "pilot pairs", "Δ", "SD of pairs", "pairs for 0.5", "cautious for 0.5", "pairs for 2", "cautious for 2", "least Δ", "h a pair",
+    )  # fmt: skip
+    for row, cells in zip(rows, table.rows, strict=True):
+        sizes = [str(number) for size in row.sizes for number in (size.pairs, size.cautious)]
+        assert row.difference is not None
+        assert cells[2:4] == ("10", f"{100 * row.difference:+.2f}")
+        figures = [float(cells[4]), float(cells[-2]), float(cells[-1])]
+        assert figures == pytest.approx([100 * (row.seed_sd or 0), 100 * (row.least or 0), row.hours_a_pair], abs=0.005)
+        assert [cell for cell in cells[5:-2] if cell not in ("clips", "> 1000")] == [
+            size for size in sizes if size != "None"
+        ]
+        hidden = replace(
+            row, hours_a_pair=None, sizes=(replace(row.sizes[0], pairs=None, cautious=None, hidden_by_clips=True),)
+        )
+        assert cells_of(hidden, gains[:1])[5:] == ("clips", "clips", cells[-2], "")
+        far = replace(hidden, sizes=(replace(hidden.sizes[0], hidden_by_clips=False),))
+        assert cells_of(far, gains[:1])[5:7] == ("> 1000", "> 1000")
+        none = cells_of(replace(row, why="9 clips"), gains)
+        assert len(none) == len(table.header)
+        assert (none[1], none[2], set(none[3:])) == (f"{row.method}: 9 clips", "10", {""})
+
+
+def test_a_pair_has_hours_only_where_one_machine_trained_both_arms() -> None:
+    board = pilot_board(str(RESULTS / "undecided"), RESULTS)
+    gain = board.shown[0].gains[0]
+    (ours,), (theirs,) = board.training[gain.arm], board.training[gain.baseline]
+    assert hours_a_pair(board, gain) == pytest.approx((ours.seconds + theirs.seconds) / 3600)
+    elsewhere = replace(ours, machine="another")
+    for costs in ((elsewhere,), (ours, elsewhere), ()):
+        assert hours_a_pair(replace(board, training={**board.training, gain.arm: costs}), gain) is None
+
+
+def test_too_few_clips_for_an_interval_are_no_plan() -> None:
+    rows = planned(RESULTS / "undecided", "--clips", "0.01")
+    assert {(row["why"], row["pilot_pairs"], row["least"]) for row in rows} == {("7 clips", 10, None)}
 
 
 def test_more_rows_take_more_pairs_for_holm_adjusts_over_them() -> None:
