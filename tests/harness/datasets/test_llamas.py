@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.datasets import llamas
@@ -287,6 +287,21 @@ def test_a_lane_that_scoring_has_no_two_rows_of_is_refused_in_the_split_that_is_
     assert message == f"{path}: a lane with fewer than two rows from 300 down: remove it" == refusal(read_label, path)
 
 
+@pytest.mark.parametrize(("end", "rows"), [((0, 180), 1), ((1, 179), 2)])
+def test_two_rows_of_a_lane_that_none_is_scored_of_are_a_fault_and_one_is_no_lane(
+    root: Path, end: tuple[int, int], rows: int
+) -> None:
+    beside = [marker((-100, 280), end, -1), marker((-50, 130), (-90, 80), 12)]
+    path = root.resolve() / "labels/valid" / CLIP / "10.json"
+    path.write_text(json.dumps(label(l0=STRAIGHT, r0=beside)))
+    found = lane_rows(path.read_bytes(), source="x")["r0"]
+    assert (found >= 0).sum() == rows
+    if rows == 1:
+        assert len(read_label(path)) == len(LLAMAS(root).labels("val").lanes(0)) == 1
+    else:
+        assert refusal(LLAMAS(root).labels, "val") == refusal(read_label, path)
+
+
 pixels = st.integers(-20, 1300)
 
 
@@ -303,3 +318,86 @@ def test_any_markers_are_read_or_refused(found) -> None:
     for x in rows.values():
         there = np.flatnonzero(~np.isnan(x))
         assert len(there) == 0 or len(there) == there[-1] - there[0] + 1
+
+
+Dash = tuple[int, int, int, int, float]
+
+
+def official_rows(lanes: dict[str, list[Dash]]) -> dict[str, list[float]]:
+    """Lane -> x of every row, -1 where there is none, from dashes (x, y, x, y, depth): the official rules, one after the other.
+
+    ValueError for a lane without a slanted dash.
+    """
+    found = {}
+    for side in "lr":
+        kept = [name for name in sorted(lanes) if name[0] == side and len(lanes[name]) >= 2]
+        for place, name in enumerate(one for one in kept if np.ptp([dash[1] for dash in lanes[one]]) >= 20):
+            dashes = lanes[name]
+            slanted = [dash for dash in dashes if dash[0] != dash[2] and dash[1] != dash[3]]
+            x, y, end_x, end_y, depth = min(slanted, key=lambda dash: dash[4])
+            if depth >= 0:
+                border = x + (716 - y) * ((end_x - x) / (end_y - y)), 716.0
+                if not 0 <= border[0] <= 1276:
+                    edge = 0 if border[0] < 0 else 1276
+                    border = edge, y + (edge - x) * ((end_y - y) / (end_x - x))
+                dashes = [(round(border[0]), round(border[1]), x, y, 1.0), *dashes]
+            pixels: list[list[int]] = [[] for _ in range(717)]
+            for x, y, end_x, end_y, _ in dashes:
+                pixels[y].append(x)
+                if y - end_y > 2:
+                    for step in range(y - end_y + 1):
+                        pixels[y - step].append(round(x + (end_x - x) / (y - end_y) * step))
+            rows = [sum(xs) / len(xs) if xs else -1.0 for xs in pixels]
+            seen = [row for row in range(717) if rows[row] != -1]
+            for row in range(seen[0], seen[-1]):
+                if rows[row] == -1:
+                    below = next(other for other in seen if other > row)
+                    rows[row] = rows[row - 1] + (rows[below] - rows[row - 1]) / (below - row + 1)
+            found[f"{side}{place}"] = rows
+    return {name: found[name] for name in ("l1", "l0", "r0", "r1") if name in found}
+
+
+dashes = st.tuples(
+    st.integers(0, 1276),
+    st.integers(0, 716),
+    st.integers(-90, 90),
+    st.integers(-3, 90),
+    st.just(0.0) | st.floats(-1, 90),
+).map(lambda drawn: (drawn[0], drawn[1], drawn[0] + drawn[2], max(drawn[1] - drawn[3], 0), drawn[4]))
+lane_names = st.tuples(st.sampled_from("lr"), st.integers(0, 9)).map(lambda drawn: f"{drawn[0]}{drawn[1]}")
+
+
+# Starts 20 and 19 rows apart; a depth of 0; last rows 0.4 px on either side of either border, where the side is ten times as far.
+@example(
+    lanes={
+        "l0": [(400, 600, 410, 595, 0.0), (420, 580, 425, 575, 5.0)],
+        "r0": [(700, 600, 710, 595, 4.0), (720, 581, 725, 575, 5.0)],
+    }
+)
+@example(
+    lanes={
+        "l0": [(10, 620, 20, 520, 4.0), (30, 500, 35, 480, 8.0)],
+        "l1": [(10, 612, 20, 512, 4.0), (30, 500, 35, 480, 8.0)],
+        "r0": [(1266, 620, 1256, 520, 4.0), (1240, 500, 1230, 480, 8.0)],
+        "r1": [(1266, 612, 1256, 512, 4.0), (1240, 500, 1230, 480, 8.0)],
+    }
+)
+@given(lanes=st.dictionaries(lane_names, st.lists(dashes, min_size=1, max_size=4), min_size=1, max_size=4))
+def test_datasets_and_metric_make_the_official_rows_of_any_dashes(
+    lanes: dict[str, list[Dash]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "dashes.json"
+    file.write_text(
+        json.dumps(
+            label(**{name: [marker(dash[:2], dash[2:4], dash[4]) for dash in found] for name, found in lanes.items()})
+        )
+    )
+    try:
+        expected = official_rows(lanes)
+    except ValueError:
+        assert "slanted" in refusal(metric.label_rows, file)
+        assert "slanted" in refusal(lane_rows, file.read_bytes(), source="x")
+        return
+    assert [rows.tolist() for rows in metric.label_rows(file)] == list(expected.values())
+    read = lane_rows(file.read_bytes(), source="x")
+    assert {name: np.nan_to_num(rows, nan=-1.0).tolist() for name, rows in read.items()} == expected
