@@ -144,6 +144,7 @@ def changed(path, value):
         changed(["lanes", 0, "markers"], []),
         changed(["lanes", 0, "markers", 0, "pixel_start", "y"], "650.5"),
         changed(["lanes", 0, "markers", 0, "pixel_start", "y"], "900"),
+        changed(["lanes", 0, "markers", 0, "pixel_end", "y"], "-718"),
         changed(["lanes", 0, "markers", 0, "pixel_start", "x"], "9" * 400),
         changed(["lanes", 0, "markers", 0, "world_end"], {"z": "9.0"}),
         "\ufeff" + json.dumps(label(lane())),
@@ -162,6 +163,11 @@ def changed(path, value):
 def test_labels_that_the_scripts_fail_on_are_refused(tmp_path, content):
     with pytest.raises(InputError, match=r"i\.json: "):
         read_label(write(tmp_path, copy.deepcopy(content)))
+
+
+def test_a_row_above_the_image_is_one_from_the_bottom_as_in_pythons_lists(tmp_path):
+    (rows,) = label_rows(write(tmp_path, changed(["lanes", 0, "markers", 0, "pixel_end", "y"], "-717")))
+    assert (rows >= 0).all()
 
 
 @pytest.fixture
