@@ -300,6 +300,7 @@ GOOD = {"raw_file": "clips/a/20.jpg", "lanes": [[-2, 5]], "h_samples": [700, 710
         ("[" * 100_000, "nested too deeply"),
         (json.dumps({**GOOD, "lanes": [[-2, 5, 6]]}), "lane 1 has 3 values for 2 h_samples"),
         (json.dumps({**GOOD, "lanes": [[-2, "5"]]}), "lane 1 isn't a list of numbers"),
+        (json.dumps({**GOOD, "lanes": [5]}), "lane 1 isn't a list of numbers"),
         (json.dumps({**GOOD, "lanes": [[-2, None]]}), "a value of lane 1 is null; -2 means no point"),
         (json.dumps({**GOOD, "lanes": [[-2, True]]}), "lane 1 isn't a list of numbers"),
         (json.dumps({**GOOD, "lanes": [[-2, float("nan")]]}), "further out"),
@@ -322,6 +323,16 @@ def test_damaged_lines_are_refused_with_file_and_line(tmp_path: Path, line: str,
     message = refusal(read_labels, path)
     assert message.startswith(f"{path}:2: ")
     assert what in message
+
+
+@pytest.mark.parametrize("line", ['{"lanes": []}', "5", '"raw_file"', '["raw_file"]'])
+def test_a_prediction_of_no_image_is_refused_with_file_and_line(tmp_path: Path, line: str) -> None:
+    write_labels(tmp_path / "test_label.json", [("clips/a/20.jpg", [], ROWS)])
+    path = tmp_path / "predictions.json"
+    path.write_text(line + "\n")
+    dataset = TuSimple(tmp_path)
+    message = refusal(dataset.read_predictions, tmp_path, dataset.frames("test"))
+    assert message.startswith(f"{path}:1: raw_file '' is none of the images")
 
 
 def test_a_file_cut_off_is_refused_at_its_last_line(root: Path) -> None:
