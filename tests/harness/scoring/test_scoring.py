@@ -169,6 +169,20 @@ def test_the_two_label_files_of_tusimples_training_set_are_scored_as_one(trees: 
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_predictions_of_fewer_or_more_images_than_there_are_frames_are_refused(
+    trees: ModuleType, tmp_path: Path, form: str
+) -> None:
+    dataset = tree(trees, form, tmp_path / "data")
+    frames = dataset.frames(SCORINGS[form].split)
+    lanes = predictions(dataset, SCORINGS[form].split)
+    for unequal in (lanes[:-1], [*lanes, []]):
+        with pytest.raises(ValueError, match="argument 2 is"):
+            dataset.archived(frames, unequal)
+        with pytest.raises(ValueError, match="argument 2 is"):
+            dataset.write_predictions(tmp_path / "out", frames, unequal)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_prediction_that_is_missing_is_refused(trees: ModuleType, tmp_path: Path, form: str) -> None:
     dataset = tree(trees, form, tmp_path / "data")
     scored(dataset, predictions(dataset, SCORINGS[form].split), tmp_path / "out")
