@@ -58,6 +58,19 @@ def test_what_is_no_mask_of_instances_is_refused():
         mask_lanes(np.arange(SIZE[0] * SIZE[1]).reshape(SIZE).astype(np.uint8))
 
 
+def test_twenty_values_are_lanes_and_one_in_two_places_of_half_its_rows_too():
+    mask = np.zeros((80, 100), np.uint8)
+    mask[:, ::5] = np.arange(1, 21)
+    assert len(mask_lanes(mask)) == 20
+    # As where a value reaches the left border and is seen beside it.
+    twice = np.zeros((80, 100), np.uint8)
+    twice[:, :3] = twice[:40, 50:53] = 1
+    assert len(mask_lanes(twice)) == 1
+    twice[40, 50:53] = 1
+    with pytest.raises(ValueError, match="several places in most of its rows"):
+        mask_lanes(twice)
+
+
 def test_what_is_written_is_a_dataset_of_stretched_images_and_labels(folder, tmp_path):
     written = write_culane_labels(find_masks(folder), tmp_path / "out")
     dataset = CULane(tmp_path / "out")
