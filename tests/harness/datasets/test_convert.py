@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -216,11 +217,39 @@ def test_damaged_labels_of_curvelanes_are_refused(tmp_path: Path, text: str, wha
         CurveLanes(root).labels("val")
 
 
-def test_nothing_is_left_behind_when_it_fails(culane: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("images", ["link", "copy", "symlink"])
+def test_nothing_is_left_behind_when_it_fails(culane: Path, tmp_path: Path, images) -> None:
+    dataset = CULane(culane, image_size=(HEIGHT, WIDTH))
     (culane / "d/5/0.jpg").unlink()
     with pytest.raises(InputError, match="is missing; restore it"):
-        convert(CULane(culane), tmp_path / "made/out", "culane")
+        convert(dataset, tmp_path / "made/out", "culane", images=images)
     assert {path.name for path in tmp_path.iterdir()} <= {"culane"}
+
+
+def test_images_that_cant_be_linked_are_refused(culane: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_another_disk(source: Path, path: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(conversion.os, "link", of_another_disk)
+    with pytest.raises(InputError, match=r"by link \(Invalid cross-device link\); try --images copy"):
+        convert(CULane(culane), tmp_path / "out", "culane")
+
+
+def test_scenarios_that_culane_hasnt_are_kept_behind_its_own(culane: Path, tmp_path: Path) -> None:
+    (culane / "list/test_split/test6_curve.txt").rename(culane / "list/test_split/test0_rain.txt")
+    assert convert(CULane(culane), tmp_path / "out", "culane") == []
+    assert [frame.scenario for frame in CULane(tmp_path / "out").frames("test")] == ["night", "rain"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_tusimples_form_trains_on_two_images_at_least(culane: Path, tmp_path: Path, count: int) -> None:
+    (culane / "list/train.txt").write_text("".join(f"{name}\n" for name in NAMES["train"][:count]))
+    if count == 2:
+        assert convert(CULane(culane), tmp_path / "out", "tusimple") == []
+        assert [frame.id for frame in TuSimple(tmp_path / "out").frames("train")] == list(NAMES["train"][:2])
+    else:
+        with pytest.raises(InputError, match="split train has one image: TuSimple's form needs two to train on"):
+            convert(CULane(culane), tmp_path / "out", "tusimple")
 
 
 @pytest.mark.parametrize("images", ["copy", "symlink"])
