@@ -64,7 +64,7 @@ def test_a_repeated_point_leaves_only_the_last_pixel_of_the_curve():
 
 
 def test_what_an_integer_cannot_hold_becomes_the_least_integer():
-    for value in (np.nan, np.inf, -np.inf, 1e12, -1e12, 2.0**31):
+    for value in (np.nan, np.inf, -np.inf, 1e12, -1e12, 2.0**31, -(2.0**31) - 256):
         assert rounded(np.float32(value)) == INT_MIN
     assert rounded(np.float32(-(2.0**31))) == INT_MIN
     for value in (2.0**31 - 128, 128 - 2.0**31):
