@@ -205,6 +205,14 @@ def test_predictions_and_submissions_lie_where_the_evaluator_looks(root: Path, t
     assert parse_lines(data, source="x")[0].tolist() == [[284.0, 716.0], [300.0, 700.0]]
 
 
+def test_the_files_of_a_score_are_the_labels_and_the_scenarios_where_there_are_any(root: Path) -> None:
+    labels = [f"labels/valid/{CLIP}/{name}.json" for name in ("10", "20")]
+    assert LLAMAS(root).scored_files("val") == labels
+    assert "private" in refusal(LLAMAS(root).scored_files, "test")
+    (root / "scenarios.json").write_text("{}")
+    assert LLAMAS(root).scored_files("train")[0] == "scenarios.json"
+
+
 def test_an_edited_label_changes_the_content_key(root: Path) -> None:
     key = LLAMAS(root).content_key()
     assert LLAMAS(root, rehash=True).content_key() == key
