@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from harness.cli.main import main
 from harness.cli.seeds import app, pilot_board
 from harness.errors import InputError
-from harness.report.sample_size_table import cells_of, hours_a_pair, planned_rows, table_of
+from harness.report.sample_size_table import cells_of, hours_a_pair, notes_of, planned_row, planned_rows, table_of
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
 
@@ -89,6 +89,7 @@ def test_the_tables_cells_are_the_figures_in_points_and_blank_where_there_is_non
     gains = (0.5, 2.0)
     rows = planned_rows(board, [points / 100 for points in gains], clips=1.0, rows=1)
     table = table_of(rows, gains)
+    assert (table.title, table.text_columns) == (rows[0].table, 2)
     assert table.header[2:] == (
         "pilot pairs", "Δ", "SD of pairs", "pairs for 0.5", "cautious for 0.5", "pairs for 2", "cautious for 2", "least Δ", "h a pair",
     )  # fmt: skip
@@ -96,8 +97,8 @@ def test_the_tables_cells_are_the_figures_in_points_and_blank_where_there_is_non
         sizes = [str(number) for size in row.sizes for number in (size.pairs, size.cautious)]
         assert row.difference is not None
         assert cells[2:4] == ("10", f"{100 * row.difference:+.2f}")
-        figures = [float(cells[4]), float(cells[-2]), float(cells[-1])]
-        assert figures == pytest.approx([100 * (row.seed_sd or 0), 100 * (row.least or 0), row.hours_a_pair], abs=0.005)
+        figures = (100 * (row.seed_sd or 0), 100 * (row.least or 0), row.hours_a_pair)
+        assert (cells[4], *cells[-2:]) == tuple(f"{figure:.2f}" for figure in figures)
         assert [cell for cell in cells[5:-2] if cell not in ("clips", "> 1000")] == [
             size for size in sizes if size != "None"
         ]
@@ -120,6 +121,26 @@ def test_a_pair_has_hours_only_where_one_machine_trained_both_arms() -> None:
     elsewhere = replace(ours, machine="another")
     for costs in ((elsewhere,), (ours, elsewhere), ()):
         assert hours_a_pair(replace(board, training={**board.training, gain.arm: costs}), gain) is None
+
+
+def test_notes_say_what_was_asked_for_and_what_there_is() -> None:
+    board = pilot_board(str(RESULTS / "undecided"), RESULTS)
+    row, *_ = planned_rows(board, [0.005], clips=1.0, rows=1)
+    plain = notes_of([row], clips=1.0, rows=1)
+    assert "80 % probability at 0.05, by what" in plain[0]
+    assert plain[1].startswith("on as many clips as the pilot's; ")
+    assert [line.partition(":")[0] for line in plain[2:]] == ["h a pair", "a pilot's seeds are in no later mean"]
+    hidden = replace(row, sizes=(replace(row.sizes[0], hidden_by_clips=True),))
+    asked = notes_of([replace(row, why="9 clips", sizes=()), hidden], clips=2.0, rows=2)
+    assert "at 0.025, the strictest step of Holm's adjustment over 2 rows, by what" in asked[0]
+    assert asked[1].startswith("on 2 times the pilot's clips; ")
+    assert asked[2].startswith("clips: the gain is below the least Δ")
+    assert len(asked) == len(plain) + 1
+    assert "no row of it is a pilot" in notes_of([replace(row, why="9 clips")], clips=1.0, rows=1)[0]
+    assert "no row of it has a baseline" in notes_of([], clips=1.0, rows=1)[0]
+    section = board.shown[0]
+    unlabelled = replace(section.gains[0], differences=(None,) * len(section.gains[0].differences))
+    assert planned_row(board, section, unlabelled, [0.005], 1.0, 0.05).why == "no labels"
 
 
 def test_too_few_clips_for_an_interval_are_no_plan() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,29 @@ def test_the_highest_is_that_of_the_seeds_that_all_variants_have(made: Any, tmp_
     assert means["samiro_a"] > means["samiro_b"]
     (row,) = variant_table(section).rows
     assert (row[1], row[2], row[-2]) == ("samiro_b", "samiro_a", "4")
+
+
+def test_the_highest_is_that_of_f1_at_50_whatever_is_highest_at_stricter_overlaps(made: Any, tmp_path: Path) -> None:
+    rows = tried(made, tmp_path, {"baseline": 0.7, "samiro_a": 0.6, "samiro_b": 0.8})
+    for place, (record, counts) in enumerate(rows["samiro_b"]):
+        coarse = counts.true_positives.copy()
+        coarse[:, 1:] = 0
+        changes = record.identity.model_dump(include={"method_configuration", "oracle"})
+        counts = replace(counts, true_positives=coarse)
+        made_again = made.record(tmp_path, counts, method="samiro_b", seed=place, identity_changes=changes)
+        rows["samiro_b"][place] = (made_again, counts)
+    strict = {name: np.mean([scope_scores(counts).mf1 for _, counts in found]) for name, found in rows.items()}
+    scores = scores_of(rows)
+    assert scores["samiro_a"].mean() < scores["samiro_b"].mean()
+    assert strict["samiro_a"] > strict["samiro_b"]
+    (row,) = variant_table(only_section(records_of(rows), tmp_path)).rows
+    assert row[1:3] == ("samiro_b", "samiro_a")
+
+
+def test_a_seed_that_one_of_three_variants_lacks_counts_in_none(made: Any, tmp_path: Path) -> None:
+    rows = tried(made, tmp_path, LAMBDAS)
+    del rows["samiro_none"][1]
+    assert [row[-2] for row in variant_table(only_section(records_of(rows), tmp_path)).rows] == ["3", "3"]
 
 
 def test_seeds_that_were_trained_under_unequal_conditions_dont_count(made: Any, tmp_path: Path) -> None:
