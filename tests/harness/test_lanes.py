@@ -94,6 +94,15 @@ def test_a_part_fits_where_all_its_edges_lie_in_the_picture(part: Part, fits: bo
     assert part.fits((100, 200)) == fits
 
 
+@given(crop=crops(), network=sizes, left=st.integers(0, 900), top=st.integers(0, 900), points=clouds)
+def test_a_part_of_a_picture_is_shown_as_a_frame_that_begins_at_its_corner(crop, network, left, top, points) -> None:
+    inside = plain_geometry((590, 1640), crop, network)
+    whole = Part(1640, 590, left, top).geometry(inside, (1500, 2600))
+    np.testing.assert_allclose(whole.to_network(np.add(points, (left, top))), inside.to_network(points), atol=1e-6)
+    assert (whole.original, whole.network) == ((1500, 2600), network)
+    assert whole.crop == (crop[0] + top, crop[1] + left, crop[2] + top, crop[3] + left)
+
+
 def test_apply_matrix_keeps_the_shape() -> None:
     assert apply_matrix(np.eye(3), np.zeros((4, 5, 2))).shape == (4, 5, 2)
     assert apply_matrix(np.eye(3), np.zeros((0, 2))).shape == (0, 2)
