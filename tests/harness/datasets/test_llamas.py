@@ -295,17 +295,17 @@ def test_a_lane_that_scoring_has_no_two_rows_of_is_refused_in_the_split_that_is_
     assert message == f"{path}: a lane with fewer than two rows from 300 down: remove it" == refusal(read_label, path)
 
 
-@pytest.mark.parametrize(("end", "rows"), [((0, 180), 1), ((1, 179), 2)])
+@pytest.mark.parametrize(("end", "rows", "lanes"), [((0, 180), 1, 1), ((1, 179), 2, None), ((1, 549), 2, 2)])
 def test_two_rows_of_a_lane_that_none_is_scored_of_are_a_fault_and_one_is_no_lane(
-    root: Path, end: tuple[int, int], rows: int
+    root: Path, end: tuple[int, int], rows: int, lanes: int | None
 ) -> None:
-    beside = [marker((-100, 280), end, -1), marker((-50, 130), (-90, 80), 12)]
+    beside = [marker((-100, end[1] + 101), end, -1), marker((-50, end[1] - 49), (-90, end[1] - 99), 12)]
     path = root.resolve() / "labels/valid" / CLIP / "10.json"
     path.write_text(json.dumps(label(l0=STRAIGHT, r0=beside)))
     found = lane_rows(path.read_bytes(), source="x")["r0"]
     assert (found >= 0).sum() == rows
-    if rows == 1:
-        assert len(read_label(path)) == len(LLAMAS(root).labels("val").lanes(0)) == 1
+    if lanes:
+        assert len(read_label(path)) == len(LLAMAS(root).labels("val").lanes(0)) == lanes
     else:
         assert refusal(LLAMAS(root).labels, "val") == refusal(read_label, path)
 
