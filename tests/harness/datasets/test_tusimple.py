@@ -333,6 +333,12 @@ def test_a_prediction_of_no_image_is_refused_with_file_and_line(tmp_path: Path, 
     dataset = TuSimple(tmp_path)
     message = refusal(dataset.read_predictions, tmp_path, dataset.frames("test"))
     assert message.startswith(f"{path}:1: raw_file '' is none of the images")
+    path.write_text(line_text("/clips/a/20.jpg", [], ROWS, run_time=0))
+    assert dataset.read_predictions(tmp_path, dataset.frames("test")) == [[]]
+    write_labels(tmp_path / "test_label.json", [(f"clips/{name}/20.jpg", [], ROWS) for name in "ab"])
+    two = TuSimple(tmp_path)
+    message = refusal(two.read_predictions, tmp_path, two.frames("test"))
+    assert message == f"{path}: 1 of 2 images have no line, the first is clips/b/20.jpg"
 
 
 def test_a_file_cut_off_is_refused_at_its_last_line(root: Path) -> None:
