@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -110,6 +111,16 @@ def test_a_prediction_that_repeats_a_point_is_scored(trees: ModuleType, tmp_path
     repeating = [[Lane(np.repeat(lane.points, 2, axis=0), lane.score) for lane in found] for found in lanes]
     counts = scored(dataset, dataset.archived(dataset.frames(split), repeating), tmp_path / "repeating")
     assert scope_scores(counts) == scope_scores(scored(dataset, lanes, tmp_path / "plain"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_images_that_the_labels_arent_made_for_are_never_scored(trees: ModuleType, tmp_path: Path, form: str) -> None:
+    dataset = tree(trees, form, tmp_path / "data")
+    frame = dataset.frames(SCORINGS[form].split)[3]
+    frame.image.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(frame.image), np.zeros((295, 820, 3), np.uint8))
+    with pytest.raises(InputError, match=rf"{frame.image.name}: 820 x 295 pixels, but "):
+        scored(dataset, predictions(dataset, SCORINGS[form].split), tmp_path / "out")
 
 
 def test_culanes_labels_are_painted_once(trees: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
