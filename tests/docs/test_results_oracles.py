@@ -1,9 +1,12 @@
-"""docs/follow-ups.md on suite `oracles`: three gains, two differences, what was expected of them, and what the pages make of them."""
+"""docs/follow-ups.md on the suites that ask what RESA is pulled towards, `oracles` and `drawn`: gains, differences, and what the
+pages make of them."""
 
 from __future__ import annotations
 
 import csv
-from statistics import median
+from dataclasses import dataclass
+from functools import cache
+from statistics import fmean, median
 
 import pytest
 
@@ -12,48 +15,92 @@ from harness.report.claim import Claim
 from harness.report.statistics import holm
 from tests.docs.suite_pages import ROOT, Suite, claims_of, difference, more_loss, told
 
-ORACLES = Suite("oracles", "Towards three oracles", {}, 0)
-VARIANTS = {"samiro": "small oracle", "samiro_drawn": "network as drawn", "samiro_larger": "larger oracle"}
-QUESTIONS = {
-    ("samiro_drawn", "samiro"): "network as drawn, beside the small oracle",
-    ("samiro_larger", "samiro"): "larger oracle, beside the small one",
-}
+
+@dataclass(frozen=True)
+class Towards:
+    """A suite and its two tables. variants: method -> how the line of its gain begins; questions: a method and the one beside it ->
+    how the line of their difference begins."""
+
+    suite: Suite
+    variants: dict[str, str]
+    questions: dict[tuple[str, str], str]
 
 
-@pytest.fixture(scope="module")
-def lines() -> dict[tuple[str, str], dict[str, str]]:
-    """The lines of the published leaderboard, by kind and method."""
-    with (ORACLES.folder / "leaderboard.csv").open() as stream:
+ORACLES = Towards(
+    Suite("oracles", "Towards three oracles", {}, 0),
+    {"samiro": "small oracle", "samiro_drawn": "network as drawn", "samiro_larger": "larger oracle"},
+    {
+        ("samiro_drawn", "samiro"): "network as drawn, beside the small oracle",
+        ("samiro_larger", "samiro"): "larger oracle, beside the small one",
+    },
+)
+DRAWN = Towards(
+    Suite("drawn", "Towards networks as drawn", {}, 0),
+    {"samiro": "narrow network", "samiro_wide": "wide network", "samiro_weaker": "narrow network, lambda .066"},
+    {
+        ("samiro_wide", "samiro"): "wide network, beside the narrow one",
+        ("samiro_weaker", "samiro"): "lambda .066, beside .1",
+    },
+)
+
+
+@cache
+def lines_of(name: str) -> dict[tuple[str, str], dict[str, str]]:
+    """The lines of a published leaderboard, by kind and method."""
+    with (ROOT / "results" / name / "leaderboard.csv").open() as stream:
         return {(line["kind"], line["method"]): line for line in csv.DictReader(stream)}
 
 
-@pytest.fixture(scope="module")
-def records() -> list[Record]:
-    return read_records(ORACLES.folder / "records")
+@cache
+def records_of(name: str) -> list[Record]:
+    return read_records(ROOT / "results" / name / "records")
 
 
-@pytest.fixture(scope="module")
-def claims() -> dict[tuple[str, str], Claim]:
+@cache
+def claims_of_suite(name: str) -> dict[tuple[str, str], Claim]:
     """The two differences that the suite's file asks for."""
-    return claims_of(ORACLES, "resa_micro", QUESTIONS)
+    (towards,) = [towards for towards in (ORACLES, DRAWN) if towards.suite.name == name]
+    return claims_of(towards.suite, "resa_micro", towards.questions)
 
 
-def shown(records: list[Record], method: str, kind: str) -> list[float]:
+def levels_of(name: str) -> list[tuple[float, float]]:
+    """p of each of the two, and adjusted over both."""
+    levels = [claim.p for claim in claims_of_suite(name).values() if claim.p is not None]
+    assert len(levels) == 2
+    return list(zip(levels, holm(levels), strict=True))
+
+
+def shown(name: str, method: str, kind: str) -> list[float]:
     """A diagnostic of all taps and seeds at the last step."""
     return [
         value
-        for record in records
+        for record in records_of(name)
         if record.identity.method == method and record.training
         for key, value in record.training.final_diagnostics.items()
         if key.partition("/")[0] == kind
     ]
 
 
-@pytest.mark.parametrize("method", VARIANTS)
-def test_gains_transfer_and_pull_are_those_of_the_publication(
-    method: str, lines: dict[tuple[str, str], dict[str, str]], records: list[Record]
-) -> None:
-    gain, cells = lines["gain", method], ORACLES.row(VARIANTS[method])
+def step_ratio(name: str, method: str) -> float:
+    """How many times the baseline's time a step takes, the median over seeds."""
+    return median(
+        record.step_cost.ratio for record in records_of(name) if record.identity.method == method and record.step_cost
+    )
+
+
+def drifting(name: str) -> str:
+    """In how many of the records a time at inference carries the flag."""
+    records = records_of(name)
+    return f"{sum(any('drift' in timed.flags for timed in record.throughput) for record in records)} in {len(records)}"
+
+
+@pytest.mark.parametrize(
+    ("towards", "method"), [(towards, method) for towards in (ORACLES, DRAWN) for method in towards.variants]
+)
+def test_gains_transfer_and_pull_are_those_of_the_publication(towards: Towards, method: str) -> None:
+    suite, start = towards.suite, towards.variants[method]
+    lines, cells = lines_of(suite.name), suite.row(start)
+    gain = lines["gain", method]
     assert cells[1:3] == [
         f"{float(lines[kind, name]['f1_50']):.2f}" for kind, name in (("baseline", "baseline"), ("method", method))
     ]
@@ -61,16 +108,18 @@ def test_gains_transfer_and_pull_are_those_of_the_publication(
     p = float(gain["p_holm"])
     assert cells[4] == ("< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0"))
     assert cells[5:8] == [told(gain, score, 1) for score in ("no_line", "curve", "f1_75")]
-    r2, pull = (shown(records, method, kind) for kind in ("r2", "gradient_ratio"))
+    r2, pull = (shown(suite.name, method, kind) for kind in ("r2", "gradient_ratio"))
     assert cells[8] == f"{min(r2):.2f} to {max(r2):.2f}".replace("0.", ".")
     assert cells[9] == f"{100 * min(pull):.0f} to {100 * max(pull):.0f} %"
-    assert (gain["verdict"] in ("better", "worse")) == ORACLES.is_bold(VARIANTS[method])
+    assert (gain["verdict"] in ("better", "worse")) == suite.is_bold(start)
 
 
-def test_the_two_questions_have_their_p_over_the_two(claims: dict[tuple[str, str], Claim]) -> None:
-    levels = [claim.p for claim in claims.values() if claim.p is not None]
-    for (pair, claim), p, adjusted in zip(claims.items(), levels, holm(levels), strict=True):
-        cells = ORACLES.row(QUESTIONS[pair])
+@pytest.mark.parametrize("towards", [ORACLES, DRAWN])
+def test_the_two_questions_have_their_p_over_the_two(towards: Towards) -> None:
+    suite = towards.suite
+    claims = claims_of_suite(suite.name)
+    for (pair, claim), (p, adjusted) in zip(claims.items(), levels_of(suite.name), strict=True):
+        cells = suite.row(towards.questions[pair])
         scores = [score[0] for score in (claim.baseline, claim.method)]
         assert cells[1:3] == [f"{100 * score.mean:.2f}" for score in scores if score is not None]
         assert cells[3] == difference(claim, "f1_50", 2)
@@ -78,12 +127,12 @@ def test_the_two_questions_have_their_p_over_the_two(claims: dict[tuple[str, str
         assert decimals >= 2
         assert cells[4:6] == [f"{value:.{decimals}f}".removeprefix("0") for value in (p, adjusted)]
         assert cells[6:] == [difference(claim, key, 1) for key in ("no_line", "curve", "f1_75")]
-        assert ORACLES.is_bold(QUESTIONS[pair]) == (adjusted < 0.05)
+        assert suite.is_bold(towards.questions[pair]) == (adjusted < 0.05)
 
 
-def test_what_the_questions_came_to_is_told_with_its_bounds(claims: dict[tuple[str, str], Claim]) -> None:
-    page = " ".join(ORACLES.page.split())
-    drawn, larger = claims.values()
+def test_what_the_questions_of_oracles_came_to_is_told_with_its_bounds() -> None:
+    page = " ".join(ORACLES.suite.page.split())
+    drawn, larger = claims_of_suite("oracles").values()
     found, other = larger.differences[0], drawn.differences[0]
     assert found is not None
     assert other is not None
@@ -95,41 +144,34 @@ def test_what_the_questions_came_to_is_told_with_its_bounds(claims: dict[tuple[s
     assert f"allows {ends[0]:.1f} points in favour of the small one and {ends[1]:.1f} against it." in page
 
 
-def test_losses_costs_and_flags_are_those_of_the_publication(
-    lines: dict[tuple[str, str], dict[str, str]], records: list[Record]
-) -> None:
-    page = " ".join(ORACLES.page.split())
+def test_losses_costs_and_flags_of_oracles_are_those_of_the_publication() -> None:
+    page, lines = " ".join(ORACLES.suite.page.split()), lines_of("oracles")
     gain = lines["gain", "samiro_larger"]
-    assert {lines["gain", method]["verdict"] for method in VARIANTS} == {"worse"}
+    assert {lines["gain", method]["verdict"] for method in ORACLES.variants} == {"worse"}
     assert f"SAMIRO is {told(gain, 'f1_50', 1)} from the baseline, *worse*" in page
     assert f"In F1@75 it loses {told(gain, 'f1_75', 1).lstrip('-')}." in page
-    more = {method: more_loss(ORACLES, "resa_micro", method) for method in VARIANTS}
-    assert min(map(min, more.values())) > 0
-    small, drawn, larger = (f"by {min(values):.0f} to {max(values):.0f} %" for values in more.values())
+    more = [more_loss(ORACLES.suite, "resa_micro", method) for method in ORACLES.variants]
+    assert min(map(min, more)) > 0
+    small, drawn, larger = (f"by {min(values):.0f} to {max(values):.0f} %" for values in more)
     assert (
         f"{small} towards the small oracle, {drawn} towards the network as drawn and {larger} towards the larger"
         in page
     )
-    ratios = [
-        median(record.step_cost.ratio for record in records if record.identity.method == method and record.step_cost)
-        for method in ("samiro", "samiro_larger")
-    ]
+    ratios = [step_ratio("oracles", method) for method in ("samiro", "samiro_larger")]
     assert (
         f"A step takes {ratios[0]:.2f} times the baseline's towards the small oracle and {ratios[1]:.2f} times" in page
     )
-    drifting = sum(any("drift" in timed.flags for timed in record.throughput) for record in records)
-    assert f"of the times at inference {drifting} in {len(records)} carry" in page
+    assert f"of the times at inference {drifting('oracles')} carry" in page
 
 
-def test_other_pages_have_what_came(
-    claims: dict[tuple[str, str], Claim], lines: dict[tuple[str, str], dict[str, str]]
-) -> None:
+def test_other_pages_have_what_came_of_oracles() -> None:
+    lines = lines_of("oracles")
     pages = {
         name: " ".join((ROOT / name).read_text().split()) for name in ("README.md", "docs/method.md", "docs/suites.md")
     }
     losses = [f"{-float(lines['gain', method]['f1_50']):.1f}" for method in ("samiro_larger", "samiro")]
-    drawn, larger = (difference(claim, "f1_50", 1) for claim in claims.values())
-    levels = holm([claim.p for claim in claims.values() if claim.p is not None])
+    drawn, larger = (difference(claim, "f1_50", 1) for claim in claims_of_suite("oracles").values())
+    levels = [adjusted for _, adjusted in levels_of("oracles")]
     assert f"[loses {losses[0]} instead of {losses[1]}](" in pages["README.md"]
     assert (
         f"less by {larger.lstrip('+')}; between a network as drawn and the small oracle no difference is seen ({drawn})"
@@ -142,3 +184,48 @@ def test_other_pages_have_what_came(
     )
     for page in ("docs/method.md", "docs/suites.md"):
         assert f"{losses[0]} points instead of {losses[1]}" in pages[page]
+
+
+def test_what_the_questions_of_drawn_came_to_is_told_with_its_bounds() -> None:
+    page = " ".join(DRAWN.suite.page.split())
+    wide, weaker = claims_of_suite("drawn").values()
+    found = wide.differences[0]
+    assert found is not None
+    assert found.half_widths is not None
+    assert f"RESA loses less by {difference(wide, 'f1_50', 1).lstrip('+')} than towards the narrow one." in page
+    ends = [100 * (found.comparison.mean + sign * found.half_widths.total) for sign in (-1, 1)]
+    assert f"it reaches from {ends[0]:.1f} to {ends[1]:.1f}" in page
+    larger = claims_of_suite("oracles")["samiro_larger", "samiro"].differences[0]
+    assert larger is not None
+    assert ends[0] < 0 < 100 * larger.comparison.mean < ends[1]
+    assert f"the {100 * larger.comparison.mean:.1f} points by which the larger oracle was cheaper" in page
+    assert f"it loses less by {difference(weaker, 'f1_50', 1).lstrip('+')}**" in page
+    assert min(adjusted for _, adjusted in levels_of("drawn")) > 0.05
+    narrow, other, small = (fmean(shown("drawn", method, "gradient_ratio")) for method in DRAWN.variants)
+    assert f"came out as planned, {small / narrow:.2f} of that with .1".replace("0.", ".") in page
+    assert f"by {100 * other:.1f} % instead of {100 * narrow:.1f} %" in page
+    assert f"which pulls by {100 * small:.1f} %" in page
+    ((_, between),) = claims_of(DRAWN.suite, "resa_micro", [("samiro_wide", "samiro_weaker")]).items()
+    assert f"it loses less by {difference(between, 'f1_50', 1).lstrip('+')}. The suite didn't ask" in page
+
+
+def test_losses_costs_and_flags_of_drawn_are_those_of_the_publication() -> None:
+    page, lines = " ".join(DRAWN.suite.page.split()), lines_of("drawn")
+    gains = {method: lines["gain", method] for method in DRAWN.variants}
+    assert {line["verdict"] for line in gains.values()} == {"worse"}
+    at_75 = sorted(-float(line["f1_75"]) for line in gains.values())
+    assert f"in F1@75 by {at_75[0]:.1f} to {at_75[-1]:.1f}." in page
+    larger = told(lines_of("oracles")["gain", "samiro_larger"], "f1_50", 1).lstrip("-")
+    assert (
+        f"Towards the larger oracle RESA lost {larger}, towards a network of the same width as drawn it loses" in page
+    )
+    assert f"it loses {told(gains['samiro_wide'], 'f1_50', 1).lstrip('-')} here." in page
+    more = [more_loss(DRAWN.suite, "resa_micro", method) for method in DRAWN.variants]
+    assert min(map(min, more)) > 0
+    narrow, wide, weaker = (f"by {min(values):.0f} to {max(values):.0f} %" for values in more)
+    assert (
+        f"{narrow} towards the narrow network, {wide} towards the wide one and {weaker} with the smaller lambda" in page
+    )
+    ratios = [f"{step_ratio('drawn', method):.2f}" for method in DRAWN.variants]
+    assert f"A step takes {ratios[0]}, {ratios[1]} and {ratios[2]} times the baseline's" in page
+    assert f"of the times at inference {drifting('drawn')} carry" in page
