@@ -47,20 +47,21 @@ def test_neither_torch_nor_the_suites_are_needed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "digit"),
+    ("key", "digits"),
     [
         ('"f1_50": 0.', "1"),
         ('"confidence_threshold": 0.', "4"),
-        ('"p50": ', "9"),
-        ('"seconds": ', "9"),
+        # Whatever was measured.
+        ('"p50": ', "98"),
+        ('"seconds": ', "98"),
         ('"published",\n  "seed": ', "1"),
     ],
 )
-def test_a_changed_digit_of_a_record_is_found(mini: Path, key: str, digit: str) -> None:
+def test_a_changed_digit_of_a_record_is_found(mini: Path, key: str, digits: str) -> None:
     path = mini / "records" / f"{RECORD}.json"
     text = path.read_text()
     at = text.rindex(key) + len(key)
-    assert text[at] != digit
+    digit = next(digit for digit in digits if digit != text[at])
     path.write_text(text[:at] + digit + text[at + 1 :])
     found = verify(mini)
     assert outcomes(found) == ["differs", *["verified"] * (len(found.rows) - 1)]
