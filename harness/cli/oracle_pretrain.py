@@ -138,6 +138,11 @@ def finished(
         raise InputError(
             f"{out}: an oracle of other options or another seed lies there: give another --out, or move it away"
         )
+    if not card.drawn_apart:
+        raise InputError(
+            f"{out}: an oracle lies there that an earlier version began with the weights that a detector on its backbone begins with: "
+            "give another --out, or move it away (`oracle probe` tells what it knows)"
+        )
     # Cards from before bytes were counted have the hash alone.
     if any(card.data.get(key, value) != value for key, value in identity_of_images(files, clips).items()):
         raise InputError(f"{out}: an oracle of other images lies there: give another --out, or move it away")

@@ -110,15 +110,17 @@ def more_loss(suite: Suite, detector: str, variant: str = "samiro*") -> list[flo
     return more
 
 
-def claims_of(suite: Suite, detector: str, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Claim]:
-    """Each method beside another on one detector, from the counts alone, seeds paired."""
+def claims_of(
+    suite: Suite, detector: str, pairs: Iterable[tuple[str, str]], first: int = 0
+) -> dict[tuple[str, str], Claim]:
+    """Each method beside another on one detector, from the counts alone, seeds paired, from the seed `first` on."""
     folder = suite.folder / "records"
     counts = {
         (record.identity.method, record.identity.seed): read_checked_counts(folder, record, record.evaluations[0])
         for record in read_records(folder)
         if record.identity.detector == detector
     }
-    seeds = sorted({seed for _, seed in counts})
+    seeds = sorted({seed for _, seed in counts if seed >= first})
     return {
         (method, beside): claim_of([counts[beside, seed] for seed in seeds], [counts[method, seed] for seed in seeds])
         for method, beside in pairs

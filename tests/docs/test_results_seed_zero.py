@@ -11,7 +11,7 @@ from harness.records.oracles import began_as_its_oracle
 from harness.records.record import Record, read_checked_counts, read_records
 from harness.report.claim import Claim, claim_of
 from harness.report.statistics import holm
-from tests.docs.suite_pages import ROOT, difference, section
+from tests.docs.suite_pages import ROOT, Suite, claims_of, difference, section
 
 PAGE = section("Seed 0, where oracle and detector began alike")
 NAMES = {
@@ -215,14 +215,7 @@ def of_seeds(suite: str, detector: str, method: str, beside: str, first: int) ->
 
 def held_against(suite: str, detector: str, method: str, beside: str, first: int) -> Claim:
     """One method beside another over the seeds from `first` on."""
-    folder = ROOT / "results" / suite / "records"
-    counts = {
-        (record.identity.method, record.identity.seed): read_checked_counts(folder, record, record.evaluations[0])
-        for record in read_records(folder)
-        if record.identity.detector == detector
-    }
-    seeds = sorted({seed for _, seed in counts})[first:]
-    return claim_of([counts[beside, seed] for seed in seeds], [counts[method, seed] for seed in seeds])
+    return claims_of(Suite(suite, "", {}, 0), detector, [(method, beside)], first)[method, beside]
 
 
 def test_differences_without_seed_zero_are_those_of_the_publications() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.files.stored import sha256_of_file
+from harness.methods.card import card_path
 from harness.training.pretraining import STATE_FILE
 
 SMALL = (
@@ -64,6 +65,11 @@ def test_a_folder_of_images_becomes_an_oracle_with_card_and_pictures(
     assert out.stat().st_mtime_ns == stamp, "what is finished isn't made again"
     assert main(words(tmp_path / "photos", out, "--seed", "1")) == 2
     assert "other options or another seed" in capsys.readouterr().err
+    kept = card_path(out).read_text()
+    card_path(out).write_text(json.dumps({**json.loads(kept), "drawn_apart": False}))
+    assert main(words(tmp_path / "photos", out)) == 2
+    assert "began with the weights that a detector on its backbone begins with" in capsys.readouterr().err
+    card_path(out).write_text(kept)
     assert main(words(photos(tmp_path / "others", count=9), out)) == 2
     assert "an oracle of other images lies there" in capsys.readouterr().err
     repainted = photos(tmp_path / "repainted", size=(80, 120))
