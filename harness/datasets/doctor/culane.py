@@ -44,7 +44,7 @@ def culane(place: Place) -> Contents:
         splits = dataset.splits()
     except InputError as error:
         if not linked:
-            found.findings.append(refused(error, root, "no-lists"))
+            found.findings.append(replace(refused(error, root, "no-lists"), file="list"))
         return found
     found.dataset = dataset
     for split in splits:

@@ -43,6 +43,12 @@ def test_a_whole_tree_has_no_finding(culane: Path, tusimple: Path, llamas: Path)
         assert health.decoded == sum(images.values())
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_reading_labels_warns_of_is_a_finding_alone(culane: Path) -> None:
+    first_label(LABEL + "100 100\n")(culane)
+    assert kinds(culane) == [("note", "short-lane")]
+
+
 def test_images_of_culane_without_their_drivers_folder_are_missed_there(culane: Path) -> None:
     in_lists(lambda name: f"/driver_23_30frame/{name}")(culane)
     assert ("error", "missing-folder") in kinds(culane)

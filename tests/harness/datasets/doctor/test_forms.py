@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,64 @@ def test_lanes_without_an_image_look_like_predictions_and_annotations(tmp_path: 
     assert kinds(tmp_path) == [("error", "no-lists")]
 
 
+def test_a_drivers_folder_that_is_empty_yet_holds_no_predictions(tmp_path: Path) -> None:
+    (tmp_path / "driver_37_30frame/1").mkdir(parents=True)
+    assert kinds(tmp_path) == [("error", "no-lists")]
+
+
+def test_a_folder_of_lists_without_the_list_of_any_split_is_told(culane: Path) -> None:
+    for path in (culane / "list").glob("*.txt"):
+        path.rename(path.with_name(f"my_{path.name}"))
+    (finding,) = examine(culane).findings
+    assert (finding.severity, finding.kind, finding.file) == ("error", "no-lists", "list")
+    assert "none of the lists train.txt, train_gt.txt, val.txt" in finding.what
+    assert finding.fix == "restore them from the dataset's source"
+
+
+def test_tusimple_without_any_label_is_told_of_each_split(tusimple: Path) -> None:
+    for path in tusimple.glob("*.json"):
+        path.unlink()
+    told = ["label_data_0313.json", "label_data_0531.json", "test_label.json"]
+    assert [one[:2] for one in findings(tusimple, "no-labels")] == [("error", name) for name in told]
+    assert len(examine(tusimple).findings) == 3
+
+
+def test_llamas_without_any_label_is_told(llamas: Path) -> None:
+    shutil.rmtree(llamas / "color_images/test")
+    shutil.rmtree(llamas / "labels/valid")
+    shutil.rmtree(llamas / "labels/train")
+    assert [(one.kind, one.file) for one in examine(llamas).findings] == [
+        ("no-labels", "labels/train"),
+        ("no-labels", "labels/valid"),
+    ]
+    (llamas / "labels").rmdir()
+    assert [(one.kind, one.file) for one in examine(llamas).findings] == [("missing-folder", "labels")]
+
+
+def test_an_empty_folder_of_llamas_labels_is_told_and_what_it_hides(llamas: Path) -> None:
+    shutil.rmtree(llamas / "labels/valid/images-1")
+    ((severity, file, what, fix),) = findings(llamas, "list")
+    assert (severity, file) == ("error", "labels/valid")
+    assert what.endswith("so there is no split val (nothing else of split val was examined)")
+    assert fix == "restore it from the source"
+    assert kinds(llamas) == [("error", "list")]
+
+
+@pytest.mark.parametrize("name", ["roads", "list"])
+def test_a_file_in_the_place_of_a_folder_holds_nothing(culane: Path, name: str) -> None:
+    """As git for Windows leaves a link to a folder: a file with its target."""
+    shutil.rmtree(culane / name)
+    (culane / name).write_text("/elsewhere")
+    told = {"roads": ["missing-image", "missing-label"], "list": ["no-lists"]}[name]
+    assert [one.kind for one in examine(culane).findings] == told
+
+
+def test_a_file_in_the_place_of_clips_holds_none(tusimple: Path) -> None:
+    shutil.rmtree(tusimple / "clips")
+    (tusimple / "clips").write_text("/elsewhere")
+    assert kinds(tusimple) == [("error", "missing-image")] * 3
+
+
 def test_a_blank_line_of_tusimples_labels_is_to_be_deleted(tusimple: Path) -> None:
     edit("test_label.json", lambda text: text + "\n")(tusimple)
     ((_, file, what, fix),) = findings(tusimple, "broken-label")
@@ -182,6 +241,19 @@ def test_a_folder_in_a_folder_of_its_name_is_no_fault_and_hides_none(culane: Pat
     assert [(one.kind, one.file) for one in examine(culane).findings] == [
         ("missing-image", f"roads/{CLIP}/00001.jpg"),
         ("missing-label", f"roads/{CLIP}/00002.lines.txt"),
+    ]
+
+
+def test_what_is_missing_in_a_folder_too_deep_is_told_beside_it(culane: Path) -> None:
+    (culane / "roads").rename(culane / "inside")
+    (culane / "roads").mkdir()
+    (culane / "inside").rename(culane / "roads/roads")
+    (culane / f"roads/{CLIP}/00001.jpg").unlink()
+    (culane / f"roads/{CLIP}/00002.lines.txt").unlink()
+    assert [(one.kind, one.file) for one in examine(culane).findings] == [
+        ("nested", "roads"),
+        ("missing-image", f"{CLIP}/00001.jpg"),
+        ("missing-label", f"{CLIP}/00002.lines.txt"),
     ]
 
 

@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 
 from harness.datasets.base import Frame
+from harness.datasets.doctor import copies
+from harness.datasets.doctor.contents import Contents
+from harness.datasets.doctor.copies import copied_images
 from harness.datasets.doctor.examine import examine
 from harness.datasets.doctor.pictures import TILE_WIDTH, Picture, image_findings, sample
+from harness.errors import InputError
 from tests.harness.datasets.doctor.trees import CLIP, HEIGHT, WIDTH, findings, in_lists, kinds
 
 FRAMES = [Frame(f"{clip}/{number}.jpg", Path("x"), None, clip) for clip in "abcde" for number in range(10)]
@@ -82,6 +86,42 @@ def test_labels_show_on_the_sheet(culane: Path, tmp_path: Path) -> None:
     examine(culane, sheet=tmp_path / "without.jpg")
     pictures = [cv2.imread(str(tmp_path / name)).astype(int) for name in ("with.jpg", "without.jpg")]
     assert (np.abs(pictures[0] - pictures[1]).max(axis=2) > 60).sum() > 1000
+
+
+def test_a_label_that_is_refused_is_said_on_its_tile_of_the_sheet(culane: Path, tmp_path: Path) -> None:
+    (culane / f"{CLIP}/00000.lines.txt").write_text("1 2 3\n")
+    assert kinds(culane, sheet=tmp_path / "sheet.jpg") == [("error", "broken-label")]
+    tile = cv2.imread(str(tmp_path / "sheet.jpg")).astype(int)[:, :TILE_WIDTH]
+    assert np.count_nonzero(tile[..., 2] - tile[..., 0] > 100) > 50, "in red"
+
+
+def test_a_sheet_of_images_that_arent_there_is_refused(culane: Path, tmp_path: Path) -> None:
+    for path in culane.rglob("*.jpg"):
+        path.unlink()
+    with pytest.raises(InputError, match="no image is there to draw a sheet of"):
+        examine(culane, sheet=tmp_path / "sheet.jpg")
+
+
+def test_of_images_that_are_compared_those_that_were_opened_come_first_and_no_more_than_may_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def frame(name: str, content: bytes) -> Frame:
+        (tmp_path / name).write_bytes(content)
+        return Frame(name, tmp_path / name, None, "")
+
+    short, long = ([frame(f"{number}-{size}", b"x" * size) for number in (1, 2)] for size in (50, 60))
+    found = Contents(frames={"train": (*short, *long)})
+    for limit, opened, told in (
+        (99, short, []),
+        (100, short, ["2-50"]),
+        (120, long, ["2-60"]),
+        (220, long, ["2-50", "2-60"]),
+    ):
+        monkeypatch.setattr(copies, "COMPARED_BYTES", limit)
+        copied = copied_images(found, opened[1:])
+        assert [(one.kind, one.file, one.what[:9]) for one in copied] == [
+            ("copied-image", name, f"{len(told)} images ") for name in told[:1]
+        ]
 
 
 def exif(order: str, orientation: int) -> bytes:
