@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from harness.errors import InputError
 from harness.files.stored import write_text
@@ -128,7 +128,7 @@ def read_holder(folder: Path) -> Holder | None:
     """Who said last that it holds a folder and didn't take it back; None where nobody did, or it can't be read."""
     try:
         return Holder.model_validate_json(holder_of(folder).read_text(encoding="utf-8"))
-    except (OSError, ValueError, ValidationError):
+    except (OSError, ValueError):  # also pydantic's
         return None
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -18,9 +21,10 @@ from harness.datasets import culane
 from harness.datasets import index as index_module
 from harness.datasets.base import read_bytes
 from harness.datasets.culane import CULane
-from harness.datasets.index import cached_index, index_of, index_of_files, index_path
-from harness.errors import InputError
+from harness.datasets.index import NotStoredWarning, cached_index, index_of, index_of_files, index_path
+from harness.errors import InputError, InputWarning
 from harness.lanes import near_to_far
+from harness.processes.children import die_with_parent
 
 frames_of_lanes = st.lists(
     st.lists(
@@ -101,8 +105,37 @@ def test_files_are_indexed_in_their_order_in_one_process_or_several(many: int, m
         index_of_files([*paths, "/x/1234"], numbered)
 
 
+@pytest.mark.parametrize(
+    ("cores", "many", "daemon", "alone"),
+    [(1, 1, False, True), (2, 9, False, True), (2, 1, True, True), (2, 8, False, False)],
+)
+def test_other_processes_read_where_there_are_cores_and_many_files_and_where_they_may_be_begun(
+    cores: int, many: int, daemon: bool, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Asked(Exception):
+        pass
+
+    def asked(*_: object, initializer: object, initargs: object) -> None:
+        assert (initializer, initargs) == (die_with_parent, (signal.SIGKILL, os.getpid()))
+        raise Asked
+
+    monkeypatch.setattr(index_module, "available_cores", lambda: cores)
+    monkeypatch.setattr(index_module, "_MANY_FILES", many)
+    monkeypatch.setattr(index_module, "ProcessPoolExecutor", asked)
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", daemon)
+    paths = [f"/x/{number}" for number in range(8)]
+    if alone:
+        assert len(index_of_files(paths, numbered)) == 8
+    else:
+        with pytest.raises(Asked):
+            index_of_files(paths, numbered)
+
+
 def test_no_file_makes_an_empty_index() -> None:
-    assert len(index_of_files([], numbered)) == 0
+    for index in (index_of_files([], numbered), index_of([[]]), index_of([])):
+        assert (index.lane_starts.tolist(), index.points.shape) == ([0], (0, 2))
+        assert index.lane_starts.dtype == index.frame_starts.dtype == np.int64
+    assert [len(index_of_files([], numbered)), len(index_of([[]]))] == [0, 1]
 
 
 def test_a_cached_index_opens_no_label(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +263,27 @@ def test_a_cache_that_cant_be_written_is_a_warning(tree: Path, tmp_path: Path) -
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.warns(UserWarning, match="can't be stored"):
         assert len(CULane(tree).labels("train")) == 2
+
+
+def test_a_disk_that_fills_up_while_an_index_is_written_is_a_warning(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(index_module, "_write", full)
+    with pytest.warns(NotStoredWarning, match=r"can't be stored in .* \(No space left on device\)"):
+        assert len(CULane(tree).labels("train")) == 2
+
+
+def test_a_cache_that_cant_be_read_is_a_warning_and_the_labels_are_read(tree: Path, reads: list[str]) -> None:
+    content = CULane(tree).labels("train").content
+    (path,) = index_path("x").parent.iterdir()
+    path.unlink()
+    path.mkdir()
+    with pytest.warns(InputWarning, match=r"\.index can't be read \(.*Is a directory"):
+        assert CULane(tree).labels("train").content == content
+    assert len(reads) == 4
 
 
 def test_a_stale_index_is_replaced_not_left_beside(tree: Path) -> None:

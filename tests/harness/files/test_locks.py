@@ -102,6 +102,16 @@ def test_one_that_works_on_another_host_is_told_though_its_lock_is_not_seen(tmp_
         beats.join()
 
 
+def test_one_that_holds_a_folder_is_seen_to_from_a_host_that_doesnt_see_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sole(tmp_path, BEAT):
+        monkeypatch.setattr(socket, "gethostname", lambda: "node7")
+        with pytest.raises(InputError, match="another `bench` works on this suite now"):
+            locks.refuse_other_host(tmp_path, 20 * BEAT)
+    locks.refuse_other_host(tmp_path, BEAT)
+
+
 def test_a_holder_goes_on_beating_when_a_mount_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended, tried = threading.Event(), []
 
@@ -114,6 +124,12 @@ def test_a_holder_goes_on_beating_when_a_mount_is_back(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "utime", utime)
     locks.beat(tmp_path, ended, 0.01)
     assert len(tried) == 2
+
+
+def test_a_look_at_a_folder_that_nobody_held_leaves_nothing_there(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    assert not is_held(tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_look_at_a_lock_refuses_nobody(tmp_path: Path) -> None:
@@ -146,6 +162,37 @@ def test_work_is_done_in_turn_and_whoever_waits_says_so(tmp_path: Path) -> None:
     assert order == ["waits", "first", "second"]
 
 
+@pytest.mark.parametrize("left", [b"", b'{"host": "node7"', b"\xff\xfe"])
+def test_what_a_killed_holder_wrote_by_half_keeps_nobody_away(left: bytes, tmp_path: Path) -> None:
+    holder_of(tmp_path).write_bytes(left)
+    with sole(tmp_path):
+        holder = locks.read_holder(tmp_path)
+        assert holder is not None
+        assert holder.process == os.getpid()
+
+
+@pytest.mark.parametrize("error", [KeyError("uid not found"), OSError("no username")])
+def test_a_user_without_a_name_is_told_by_number(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise error
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert f" of user {os.getuid()} on " in str(locks.myself())
+
+
+@pytest.mark.parametrize("hold", [sole, lambda folder: in_turn(folder / ".lock")])
+def test_a_disk_that_knows_no_locks_is_refused_with_the_way_out(
+    hold: Callable[[Path], AbstractContextManager[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise NotImplementedError("this file system has no flock")
+
+    monkeypatch.setattr(FileLock, "acquire", unknown)
+    told = r"cannot be written or locked \(this file system has no flock\); give another --results folder$"
+    with pytest.raises(InputError, match=told), hold(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize("hold", [sole, lambda folder: in_turn(folder / ".lock")])
 def test_what_is_another_users_is_refused_with_the_way_out(
     hold: Callable[[Path], AbstractContextManager[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -166,6 +213,10 @@ def test_a_folder_that_was_lost_meanwhile_is_told_also_if_another_lies_there(tmp
         folder.rename(tmp_path / "mount")
         with pytest.raises(InputError, match="vanished while this worked in it"):
             held.refuse_vanished()
+        folder.write_text("a file")
+        with pytest.raises(InputError, match="vanished while this worked in it"):
+            held.refuse_vanished()
+        folder.unlink()
         folder.mkdir()
         (folder / ".bench.lock").touch()
         with pytest.raises(InputError, match="vanished while this worked in it"):

@@ -1,0 +1,41 @@
+"""A dataset is opened as it is asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.datasets.base import open_dataset
+from harness.errors import InputError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/train.txt").write_text("a.jpg\n")
+    (tmp_path / "a.lines.txt").write_text("1 20 3 10\n")
+    return tmp_path
+
+
+def test_name_size_and_width_of_lanes_are_those_that_were_asked_for(root: Path) -> None:
+    dataset = open_dataset("culane", root, name="mine", image_size=(10, 20), lane_width=12)
+    assert (dataset.name, dataset.form, dataset.image_size) == ("mine", "culane", (10, 20))
+    assert getattr(dataset, "lane_width", 0) == 12
+    assert open_dataset("culane", root).name == "culane"
+
+
+def test_labels_are_read_afresh_where_that_is_asked_for(root: Path) -> None:
+    label = root / "a.lines.txt"
+    os.utime(label, ns=(10**18, 10**18))
+    old = open_dataset("culane", root).content_key()
+    label.write_text("1 20 4 10\n")
+    os.utime(label, ns=(10**18, 10**18))
+    assert open_dataset("culane", root).content_key() == old
+    assert open_dataset("culane", root, rehash=True).content_key() != old
+
+
+def test_a_form_that_is_unknown_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown dataset format 'culan'; did you mean 'culane'"):
+        open_dataset("culan", tmp_path)
