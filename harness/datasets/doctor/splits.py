@@ -11,7 +11,8 @@ from harness.datasets.doctor.layouts import Place
 from harness.datasets.doctor.links import broken_link
 from harness.datasets.doctor.sources import CULANE_PAGE, IMAGES, LLAMAS_ARCHIVES, LLAMAS_PAGE, SCENARIOS
 from harness.datasets.llamas import SPLITS as LLAMAS_FOLDERS
-from harness.datasets.rendering import SCENARIOS_FILE
+from harness.datasets.rendering import RENDERING_FILE, SCENARIOS_FILE
+from harness.errors import InputError
 
 SPLITS_FROM = {
     "culane": f"unpack list.tar.gz from {CULANE_PAGE} into the root",
@@ -25,9 +26,7 @@ def count_findings(place: Place, found: Contents, spec: dict[str, object] | None
     known: dict[str, int] = {}
     scenarios: dict[str, int] = {}
     if spec is not None:
-        splits = spec.get("splits")
-        for split, part in splits.items() if isinstance(splits, dict) else ():
-            known[split] = part["frames"]
+        known = _rendered_counts(place, spec)
     elif not place.own:
         known = IMAGES.get(place.form, {})
         scenarios = SCENARIOS if place.form == "culane" else {}
@@ -50,6 +49,20 @@ def count_findings(place: Place, found: Contents, spec: dict[str, object] | None
                     Finding("warning", "count", "list/test_split", what, "restore the list from the source")
                 )
     return findings
+
+
+def _rendered_counts(place: Place, spec: dict[str, object]) -> dict[str, int]:
+    """Split -> the images that a rendered dataset was asked for."""
+    splits = spec.get("splits")
+    counts = {}
+    for split, part in splits.items() if isinstance(splits, dict) else ():
+        count = part.get("frames") if isinstance(part, dict) else None
+        if not isinstance(count, int):
+            raise InputError(
+                f"{place.root / RENDERING_FILE}: the spec has no number of frames of split {split}; render the dataset again"
+            )
+        counts[split] = count
+    return counts
 
 
 def _missing_splits(place: Place, found: Contents, known: dict[str, int]) -> list[Finding]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from harness.datasets.doctor import sources
-from tests.harness.datasets.doctor.trees import HEIGHT, WIDTH, findings
+from harness.datasets.doctor.examine import examine
+from harness.errors import InputError
+from tests.harness.datasets.doctor.trees import HEIGHT, WIDTH, edit, findings, rendered
 
 
 @pytest.fixture
@@ -28,6 +31,16 @@ def test_scenarios_of_another_size_than_culanes_are_told(public: Path, monkeypat
         ((severity, file, what, _),) = findings(public, "count")
         assert (severity, file) == ("warning", "list/test_split")
         assert what == f"scenario night has 1 images instead of {known}"
+
+
+@pytest.mark.parametrize("part", [5, {}, {"frames": "3"}])
+def test_a_rendered_split_without_a_count_is_refused_by_name(culane: Path, part: object) -> None:
+    rendered(culane, HEIGHT, WIDTH)
+    edit("rendering.json", lambda text: text.replace('"splits": {}', f'"splits": {json.dumps({"train": part})}'))(
+        culane
+    )
+    with pytest.raises(InputError, match=r"rendering\.json: the spec has no number of frames of split train; render"):
+        examine(culane)
 
 
 def test_broken_scenarios_are_told_once(public: Path) -> None:
