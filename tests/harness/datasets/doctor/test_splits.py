@@ -10,7 +10,7 @@ import pytest
 from harness.datasets.doctor import sources
 from harness.datasets.doctor.examine import examine
 from harness.errors import InputError
-from tests.harness.datasets.doctor.trees import HEIGHT, WIDTH, edit, findings, rendered
+from tests.harness.datasets.doctor.trees import CLIP, HEIGHT, NAMES, WIDTH, edit, findings, rendered
 
 
 @pytest.fixture
@@ -31,6 +31,16 @@ def test_scenarios_of_another_size_than_culanes_are_told(public: Path, monkeypat
         ((severity, file, what, _),) = findings(public, "count")
         assert (severity, file) == ("warning", "list/test_split")
         assert what == f"scenario night has 1 images instead of {known}"
+
+
+@pytest.mark.parametrize("clip", [CLIP, ""])
+def test_the_clip_that_two_splits_share_is_named_also_if_it_is_the_root(culane: Path, clip: str) -> None:
+    for split, number in (("train", 0), ("val", 3)):
+        name = f"{clip}/{number:05d}".lstrip("/")
+        for ending in ("jpg", "lines.txt"):
+            (culane / f"{NAMES[number]}.{ending}").rename(culane / f"{name}.{ending}")
+        edit(f"list/{split}.txt", lambda text, number=number, name=name: text.replace(NAMES[number], name))(culane)
+    assert [one[:2] for one in findings(culane, "shared-clip")] == [("warning", clip or ".")]
 
 
 @pytest.mark.parametrize("part", [5, {}, {"frames": "3"}])
