@@ -281,3 +281,10 @@ def test_the_horizon_lies_where_each_form_has_it() -> None:
     assert horizon_of("llamas", (717, 1276)) * 717 == pytest.approx(312)
     assert horizon_of("culane", (590, 1640)) == pytest.approx(0.455, abs=1e-3)
     assert horizon_of("culane", (720, 1280)) == pytest.approx(0.36, abs=1e-2)
+
+
+def test_the_horizon_of_culanes_layout_lies_between_those_of_wide_and_of_narrow_frames() -> None:
+    for width, share in ((1000, 0.36), (1780, 0.36), (2280, 0.4075), (2030, 0.38375), (2780, 0.455), (4000, 0.455)):
+        assert horizon_of("culane", (1000, width)) == pytest.approx(share, abs=1e-9)
+    with pytest.raises(KeyError):
+        horizon_of("curvelanes", (720, 1280))
