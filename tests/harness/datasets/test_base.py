@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.datasets.base import open_dataset
+from harness.datasets.base import FORMS, open_dataset, reader_module
 from harness.errors import InputError
 
 
@@ -34,6 +34,11 @@ def test_labels_are_read_afresh_where_that_is_asked_for(root: Path) -> None:
     os.utime(label, ns=(10**18, 10**18))
     assert open_dataset("culane", root).content_key() == old
     assert open_dataset("culane", root, rehash=True).content_key() != old
+
+
+def test_each_form_is_read_by_a_module_of_its_own() -> None:
+    modules = [reader_module(form) for form in FORMS]
+    assert modules == ["harness.datasets.culane", "harness.datasets.tusimple", "harness.datasets.llamas"]
 
 
 def test_a_form_that_is_unknown_is_refused_with_the_nearest(tmp_path: Path) -> None:
