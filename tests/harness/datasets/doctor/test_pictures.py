@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -122,6 +124,19 @@ def test_of_images_that_are_compared_those_that_were_opened_come_first_and_no_mo
         assert [(one.kind, one.file, one.what[:9]) for one in copied] == [
             ("copied-image", name, f"{len(told)} images ") for name in told[:1]
         ]
+
+
+def test_an_image_that_cant_be_read_hides_no_copies_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kept_from_us(path: Path, mode: str) -> BinaryIO:
+        if path.name == "1":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return path.open("rb")
+
+    frames = tuple(Frame(name, tmp_path / name, None, "") for name in "123")
+    for frame in frames:
+        frame.image.write_bytes(b"the same")
+    monkeypatch.setattr(copies, "open", kept_from_us, raising=False)  # root, as in containers, is denied nothing
+    assert [one.file for one in copied_images(Contents(frames={"train": frames}), [])] == ["3"]
 
 
 def exif(order: str, orientation: int) -> bytes:
