@@ -263,6 +263,16 @@ def test_what_is_missing_of_ones_own_data_is_not_looked_for_on_culanes_page(cula
     assert not any("CULane" in finding.fix for finding in examine(culane).findings)
 
 
+def test_images_and_labels_that_are_missing_beside_the_lists_are_told(culane: Path) -> None:
+    for path in [*(culane / "roads").glob("*/*")]:
+        path.rename(culane / path.name)
+    in_lists(lambda name: name.rpartition("/")[2])(culane)
+    (culane / "00001.jpg").unlink()
+    (culane / "00002.lines.txt").unlink()
+    found = [(one.kind, one.file) for one in examine(culane).findings if one.severity == "error"]
+    assert found == [("missing-image", "00001.jpg"), ("missing-label", "00002.lines.txt")]
+
+
 def test_a_list_on_one_line_names_line_and_separator(culane: Path) -> None:
     edit("list/train.txt", lambda text: "\n" + ", ".join(text.split()))(culane)
     ((_, file, what, _),) = findings(culane, "list-separator")

@@ -112,7 +112,8 @@ def test_of_images_that_are_compared_those_that_were_opened_come_first_and_no_mo
         return Frame(name, tmp_path / name, None, "")
 
     short, long = ([frame(f"{number}-{size}", b"x" * size) for number in (1, 2)] for size in (50, 60))
-    found = Contents(frames={"train": (*short, *long)})
+    alone = frame("0-40", b"x" * 40)  # of its size there is no other, so it isn't read
+    found = Contents(frames={"train": (alone, *short, *long)})
     for limit, opened, told in (
         (99, short, []),
         (100, short, ["2-50"]),
@@ -120,7 +121,7 @@ def test_of_images_that_are_compared_those_that_were_opened_come_first_and_no_mo
         (220, long, ["2-50", "2-60"]),
     ):
         monkeypatch.setattr(copies, "COMPARED_BYTES", limit)
-        copied = copied_images(found, opened[1:])
+        copied = copied_images(found, [alone, opened[1]])
         assert [(one.kind, one.file, one.what[:9]) for one in copied] == [
             ("copied-image", name, f"{len(told)} images ") for name in told[:1]
         ]
