@@ -271,6 +271,31 @@ def test_images_and_labels_that_are_missing_beside_the_lists_are_told(culane: Pa
     (culane / "00002.lines.txt").unlink()
     found = [(one.kind, one.file) for one in examine(culane).findings if one.severity == "error"]
     assert found == [("missing-image", "00001.jpg"), ("missing-label", "00002.lines.txt")]
+    assert [one[:2] for one in findings(culane, "one-clip")] == [("note", ".")]
+
+
+def test_a_list_named_from_elsewhere_hides_no_missing_image_of_another(culane: Path) -> None:
+    edit("list/train.txt", lambda text: text.replace("/roads", "/data/set/roads"))(culane)
+    (culane / f"{VAL_CLIP}/00003.jpg").unlink()
+    assert [(one.kind, one.file, one.what[:9]) for one in examine(culane).findings] == [
+        ("list-folder", f"data/set/{CLIP}/00000.jpg", "3 images "),
+        ("missing-image", f"{VAL_CLIP}/00003.jpg", "1 images "),
+    ]
+
+
+def test_a_missing_folder_says_how_many_images_lay_in_it(culane: Path) -> None:
+    (culane / f"{CLIP}/00001.jpg").unlink()
+    edit("list/val.txt", lambda text: text + "other/1.jpg\nother/2.jpg\n")(culane)
+    found = {one.kind: (one.file, one.what) for one in examine(culane).findings}
+    assert found["missing-folder"] == ("other", "the folder isn't there: 2 images of the lists lie in it")
+    assert found["missing-image"] == (f"{CLIP}/00001.jpg", "1 images of the lists aren't there")
+
+
+def test_culanes_masks_are_missed_only_where_they_arent(culane: Path) -> None:
+    (culane / "driver_23_30frame").mkdir()
+    assert len(findings(culane, "no-masks")) == 1
+    (culane / "laneseg_label_w16").mkdir()
+    assert findings(culane, "no-masks") == []
 
 
 def test_a_list_on_one_line_names_line_and_separator(culane: Path) -> None:

@@ -41,6 +41,24 @@ def test_labels_are_of_another_size_where_most_end_beside_the_image_or_high_up_i
     assert [kind for kind, _, _ in found] == ([] if right else ["label-size"])
 
 
+@pytest.mark.parametrize(
+    ("ys", "kind"),
+    [
+        ((159, 60, 5), []),
+        ((135, 60, 5), ["label-axes"]),
+        ((137, 60, 5), []),
+        ((135, 60, 17), []),
+        ((50, 20, 5), ["label-axes"]),
+        ((46, 20, 5), ["label-size"]),
+    ],
+)
+def test_labels_are_upside_down_where_they_reach_the_top_and_not_the_bottom(
+    ys: tuple[int, ...], kind: list[str]
+) -> None:
+    lane = np.array([[40, ys[0]], [160, ys[1]], [300, ys[2]]], np.float32)
+    assert [one for one, _, _ in told(index_of([[lane]] * 100))] == kind
+
+
 def test_lanes_that_leave_the_image_sideways_are_of_its_size_and_far_points_are_still_told() -> None:
     leaving = np.array([[40, 159], [60, 120], [80, 100], [900, 90]], np.float32)
     assert [kind for kind, _, _ in told(index_of([[leaving]] * 10))] == ["far-out"]
