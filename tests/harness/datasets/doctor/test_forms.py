@@ -298,6 +298,13 @@ def test_culanes_masks_are_missed_only_where_they_arent(culane: Path) -> None:
     assert findings(culane, "no-masks") == []
 
 
+def test_a_missing_image_whose_path_has_a_space_is_no_line_of_several(culane: Path) -> None:
+    (culane / "roads").rename(culane / "my roads")
+    in_lists(lambda name: f"my {name}")(culane)
+    (culane / f"my {CLIP}/00001.jpg").unlink()
+    assert [(one.kind, one.file) for one in examine(culane).findings] == [("missing-image", f"my {CLIP}/00001.jpg")]
+
+
 def test_a_list_on_one_line_names_line_and_separator(culane: Path) -> None:
     edit("list/train.txt", lambda text: "\n" + ", ".join(text.split()))(culane)
     ((_, file, what, _),) = findings(culane, "list-separator")
@@ -305,5 +312,6 @@ def test_a_list_on_one_line_names_line_and_separator(culane: Path) -> None:
 
 
 def test_other_files_beside_llamas_images_are_none_without_label(llamas: Path) -> None:
-    (llamas / "color_images/train/images-1/.DS_Store").write_bytes(b"")
+    for split in ("train", "test"):
+        (llamas / f"color_images/{split}/images-1/.DS_Store").write_bytes(b"")
     assert kinds(llamas) == []
