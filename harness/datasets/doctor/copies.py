@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -12,18 +13,21 @@ from harness.datasets.base import Frame
 from harness.datasets.doctor.contents import Contents
 from harness.datasets.doctor.findings import Finding, grouped
 
-COMPARED_BYTES = 256 * 2**20
-"""So much is read, at most, of images that have the size of others: those that were opened anyway come first."""
+GLANCE_BYTES = 4096
+"""So much of the middle is compared first, of images that have the size of others; only those alike there are read to the end."""
+
+File = tuple[int, int]
+"""Its device and inode."""
 
 Copies = list[tuple[str, Frame]]
 """Frames of one content, each with its split."""
 
 
-def copied_images(found: Contents, opened: Sequence[Frame]) -> list[Finding]:
+def copied_images(found: Contents) -> list[Finding]:
     """Images with the same bytes or the same file behind them (links), where their paths differ."""
     across: dict[tuple[str, str], list[tuple[Frame, Frame]]] = {}
     within: dict[str, list[tuple[Frame, Frame]]] = {}
-    for copies in _copies(found, {frame.image for frame in opened}):
+    for copies in _copies(found):
         first: dict[str, Frame] = {}
         for split, frame in copies:
             if split in first:
@@ -53,10 +57,10 @@ def _example(pairs: Sequence[tuple[Frame, Frame]]) -> str:
     return f"{other.id} is {one.id}"
 
 
-def _copies(found: Contents, first: set[Path]) -> Iterator[Copies]:
+def _copies(found: Contents) -> Iterator[Copies]:
     """The groups of frames with one content and several paths."""
-    by_file: dict[tuple[int, int], Copies] = {}
-    sizes: dict[int, dict[tuple[int, int], Path]] = {}
+    by_file: dict[File, Copies] = {}
+    sizes: dict[int, dict[File, Path]] = {}
     for split, frames in found.frames.items():
         for frame in frames:
             try:
@@ -66,22 +70,33 @@ def _copies(found: Contents, first: set[Path]) -> Iterator[Copies]:
             file = (stat.st_dev, stat.st_ino)
             by_file.setdefault(file, []).append((split, frame))
             sizes.setdefault(stat.st_size, {}).setdefault(file, frame.image)
-    left = COMPARED_BYTES
-    alike = [files for files in sizes.items() if len(files[1]) > 1]
-    for size, files in sorted(alike, key=lambda files: first.isdisjoint(files[1].values())):
-        left -= size * len(files)
-        if left < 0:
-            break
-        same: dict[bytes, tuple[int, int]] = {}
-        for file, path in files.items():
-            try:
-                with open(path, "rb") as stream:
-                    digest = hashlib.file_digest(stream, "blake2b").digest()
-            except OSError:  # as above
-                continue
-            kept = same.setdefault(digest, file)
-            if kept != file:
-                by_file[kept] += by_file.pop(file)
+    for size, files in sizes.items():
+        for alike in _groups(files, partial(_middle, size=size)):
+            for kept, *others in _groups(alike, _digest):
+                for other in others:
+                    by_file[kept] += by_file.pop(other)
     for copies in by_file.values():
         if len({frame.image for _, frame in copies}) > 1:
             yield copies
+
+
+def _groups(files: dict[File, Path], key: Callable[[Path], bytes]) -> Iterator[dict[File, Path]]:
+    """Those of the files that have their key in common with others."""
+    groups: dict[bytes, dict[File, Path]] = {}
+    for file, path in files.items() if len(files) > 1 else ():
+        try:
+            groups.setdefault(key(path), {})[file] = path
+        except OSError:  # can't be read, which is a finding of its own where it's opened
+            continue
+    yield from (group for group in groups.values() if len(group) > 1)
+
+
+def _middle(path: Path, size: int) -> bytes:
+    with open(path, "rb", buffering=0) as stream:
+        stream.seek(max(0, (size - GLANCE_BYTES) // 2))
+        return stream.read(GLANCE_BYTES)
+
+
+def _digest(path: Path) -> bytes:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "blake2b").digest()

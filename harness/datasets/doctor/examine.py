@@ -58,7 +58,7 @@ def examine(root: Path, form: str | None = None, *, images: int = OPENED_IMAGES,
         wrong, size = image_findings(opened, expected)
         findings += [*wrong, *header_findings(opened)]
         if place.own:
-            findings += copied_images(found, chosen)
+            findings += copied_images(found)
     with _timed(seconds, "labels"):
         indices = list(_indices(found, place.root, findings))
         whole = joined([part.index for part in indices])

@@ -104,31 +104,38 @@ def test_a_sheet_of_images_that_arent_there_is_refused(culane: Path, tmp_path: P
         examine(culane, sheet=tmp_path / "sheet.jpg")
 
 
-def test_of_images_that_are_compared_those_that_were_opened_come_first_and_no_more_than_may_be_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_of_one_size_are_told_apart_by_all_their_bytes_however_many_there_are(tmp_path: Path) -> None:
+    """Uncompressed images are all of one size; those that differ outside the middle are no copies."""
+
     def frame(name: str, content: bytes) -> Frame:
         (tmp_path / name).write_bytes(content)
         return Frame(name, tmp_path / name, None, "")
 
-    short, long = ([frame(f"{number}-{size}", b"x" * size) for number in (1, 2)] for size in (50, 60))
-    alone = frame("0-40", b"x" * 40)  # of its size there is no other, so it isn't read
-    found = Contents(frames={"train": (alone, *short, *long)})
-    for limit, opened, told in (
-        (99, short, []),
-        (100, short, ["2-50"]),
-        (120, long, ["2-60"]),
-        (220, long, ["2-50", "2-60"]),
-    ):
-        monkeypatch.setattr(copies, "COMPARED_BYTES", limit)
-        copied = copied_images(found, [alone, opened[1]])
-        assert [(one.kind, one.file, one.what[:9]) for one in copied] == [
-            ("copied-image", name, f"{len(told)} images ") for name in told[:1]
-        ]
+    size = 3 * copies.GLANCE_BYTES
+    first, last = bytearray(size), bytearray(size)
+    first[0] = last[-1] = 1
+    frames = [frame(name, content) for name, content in (("1", bytes(size)), ("2", first), ("3", last), ("4", first))]
+    frames += [frame(f"{number}", b"%08d" % number * (size // 8)) for number in range(100, 140)]
+    frames.append(frame("again", b"%08d" % 120 * (size // 8)))
+    (found,) = copied_images(Contents(frames={"train": tuple(frames)}))
+    assert (found.kind, found.file, found.what[:9]) == ("copied-image", "4", "2 images ")
+
+
+def test_only_images_that_look_alike_in_the_middle_are_read_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    monkeypatch.setattr(copies, "_digest", lambda path: read.append(path.name) or path.read_bytes())
+    contents = {"alone": b"long", "1": b"abc", "2": b"abc", "other": b"xyz"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    frames = tuple(Frame(name, tmp_path / name, None, "") for name in contents)
+    assert [one.file for one in copied_images(Contents(frames={"train": frames}))] == ["2"]
+    assert read == ["1", "2"]
 
 
 def test_an_image_that_cant_be_read_hides_no_copies_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def kept_from_us(path: Path, mode: str) -> BinaryIO:
+    def kept_from_us(path: Path, mode: str, **buffering: int) -> BinaryIO:
         if path.name == "1":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return path.open("rb")
@@ -137,7 +144,7 @@ def test_an_image_that_cant_be_read_hides_no_copies_of_others(tmp_path: Path, mo
     for frame in frames:
         frame.image.write_bytes(b"the same")
     monkeypatch.setattr(copies, "open", kept_from_us, raising=False)  # root, as in containers, is denied nothing
-    assert [one.file for one in copied_images(Contents(frames={"train": frames}), [])] == ["3"]
+    assert [one.file for one in copied_images(Contents(frames={"train": frames}))] == ["3"]
 
 
 def exif(order: str, orientation: int) -> bytes:
