@@ -27,7 +27,7 @@ from harness.datasets.doctor.pictures import decoded, header_findings, image_fin
 from harness.datasets.doctor.sources import IMAGE_SIZES
 from harness.datasets.doctor.splits import clip_findings, count_findings, shared_images
 from harness.datasets.index import LabelIndex, index_of, joined
-from harness.datasets.rendering import rendering_spec
+from harness.datasets.rendering import RENDERING_FILE, rendering_spec
 from harness.errors import InputError
 
 OPENED_IMAGES = 200
@@ -109,7 +109,11 @@ def _size(place: Place, spec: dict[str, object] | None) -> tuple[int, int] | Non
     """(height, width) that the images must have; None where any size will do."""
     if spec is not None:
         height, width = spec.get("height"), spec.get("width")
-        return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+        if not (isinstance(height, int) and isinstance(width, int)):
+            raise InputError(
+                f"{place.root / RENDERING_FILE}: the spec has no height and width; render the dataset again"
+            )
+        return height, width
     return None if place.own else IMAGE_SIZES.get(place.form)
 
 

@@ -53,6 +53,13 @@ def test_a_rendered_split_without_a_count_is_refused_by_name(culane: Path, part:
         examine(culane)
 
 
+def test_a_rendering_without_a_size_is_refused_by_name(culane: Path) -> None:
+    rendered(culane, HEIGHT, WIDTH)
+    edit("rendering.json", lambda text: text.replace('"height"', '"heigth"'))(culane)
+    with pytest.raises(InputError, match=r"rendering\.json: the spec has no height and width; render"):
+        examine(culane)
+
+
 def test_broken_scenarios_are_told_once(public: Path) -> None:
     (public / "list/test_split/test8_night.txt").write_text("")
     assert len(findings(public, "test-split")) == 1
