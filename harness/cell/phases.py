@@ -101,12 +101,14 @@ def phase_states(phases: Sequence[Phase]) -> tuple[PhaseState, ...]:
 
 
 def folders_in(folder: str) -> set[str]:
-    """The names of the folders in a folder; none where it isn't there."""
+    """The names of the folders in a folder; none where it isn't there. InputError where this user may not look into it."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries if entry.is_dir()}
     except (FileNotFoundError, NotADirectoryError):
         return set()
+    except PermissionError as error:
+        raise InputError(f"{folder}: its results can't be seen ({error.strerror}); {mending(error, '')}") from error
 
 
 def state_among(phase: Phase, folders: Collection[str]) -> PhaseState:

@@ -13,7 +13,7 @@ from harness.cli.board_view import BoardView, summary, whole_forecast
 from harness.cli.console import say
 from harness.engines.base import Job, Listener, Outcome
 from harness.files.locks import Held
-from harness.processes.progress import Event
+from harness.processes.progress import WAITS, Event
 from harness.watching.board import Board
 from harness.watching.events import now
 from harness.watching.forecast import duration, left_of_phase
@@ -100,9 +100,10 @@ class PlainDisplay:
         self.say(f"{job.name}: starts")
 
     def event(self, event: Event) -> None:
-        """Say where a phase stands, not too often."""
+        """Say where a phase stands, not too often; what a job waits for every time, for it is told when it changes alone."""
         moment = time.monotonic()
-        if self.phases.get(event.job) == event.phase and moment - self.spoken[event.job] < LINE_SECONDS:
+        same = self.phases.get(event.job) == event.phase and event.phase != WAITS
+        if same and moment - self.spoken[event.job] < LINE_SECONDS:
             return
         self.phases[event.job] = event.phase
         self.spoken[event.job] = moment

@@ -99,6 +99,7 @@ def show_leaderboard(
 
     What is wrong with the others goes to standard error, a line each.
     """
+    from harness.errors import InputError
     from harness.matrix.recorded import failed_seeds, missing_seeds, record_paths, strays
     from harness.records.record import read_sound_records
     from harness.report.figures import write_figures
@@ -123,8 +124,16 @@ def show_leaderboard(
     )
     # Before anything is written, for whoever may only read the folder.
     print_leaderboard(board, console)
-    drawn = write_figures(folder / "site" / "figures", board) if figures else []
-    written = (*write_leaderboard(folder, board), write_page(folder / "site", board), *drawn)
+    try:
+        drawn = write_figures(folder / "site" / "figures", board) if figures else []
+        written = (*write_leaderboard(folder, board), write_page(folder / "site", board), *drawn)
+    except InputError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise InputError(
+            f"{folder}: takes no file ({error.__cause__.strerror}): the tables above are whole, and written nowhere; for files and "
+            f"the page copy {place} to MINE/{expected.suite}/records, and give --results MINE"
+        ) from error
     if others:
         console.print(
             f"{others} records of other seeds, tiers or options lie beside them and were left alone", highlight=False

@@ -144,7 +144,9 @@ def answered(words: list[str]) -> int:
         )
         return 1
     except OSError as error:
-        return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        denied = isinstance(error, PermissionError)
+        return complain(f"{told}; have whoever made it let you, or name another one" if denied else told)
     # typer itself turns Ctrl-C into this exit code, and says nothing.
     if result == INTERRUPTED:
         return interrupted(verb)

@@ -66,7 +66,7 @@ class Scheduler(Protocol):
         """What it says of jobs; it may have forgotten those that ended, and then leaves them out."""
 
     def cancel(self, ids: Collection[str]) -> None:
-        """End jobs, whether they wait or run; returns when they have ended."""
+        """End jobs, whether they wait or run; returns when they have ended. InfrastructureError where some can't be ended from here."""
 
 
 @dataclass

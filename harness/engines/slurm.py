@@ -92,6 +92,14 @@ UNREACHED = (
 )
 """What sbatch says where the controller is down or busy, or has all the jobs that it can have of anybody."""
 
+DENIED = re.compile(r"error on job id (\S+): Access/permission denied")
+"""What scancel says of a job of another user's, also of one that has ended."""
+
+HELD = re.compile(r"held", re.IGNORECASE)
+"""What Slurm's reasons have for a job that somebody holds, or that it holds itself because a node couldn't start it (squeue(1)): it is
+in nobody's way, and waits for ever.
+"""
+
 NO_MORE = re.compile(r"\w*Submit\w*Limit")
 """Slurm's word for a limit on how many jobs a user, an account or a QOS may have in the queue (squeue(1), JOB REASON CODES)."""
 
@@ -260,6 +268,8 @@ class SlurmScheduler:
             if identifier in wanted and (identifier not in found or found[identifier].over):
                 state, reason, nodes = rest.split("|", 2)
                 more = f" ({reason})" if state == "PENDING" else f" on {nodes}" if nodes else ""
+                if state == "PENDING" and HELD.search(reason):
+                    more += f"; it waits until somebody releases it: scontrol release {identifier}"
                 told = SchedulerState(
                     state + more, over=state in OVER, decided=state in DECIDED, waits=state == "PENDING"
                 )
@@ -277,11 +287,14 @@ class SlurmScheduler:
         return replace(told, text=told.text + said + mending, decided=state in DECIDED)
 
     def cancel(self, ids: Collection[str]) -> None:
-        """See `harness.engines.cluster.Scheduler.cancel`: those that wait at once, those that run as by Ctrl-C first."""
+        """See `harness.engines.cluster.Scheduler.cancel`: those that wait at once, those that run as by Ctrl-C first.
+
+        InfrastructureError where some are another user's, once the others have ended.
+        """
         if not ids:
             return
         scancel("--state=PENDING", *ids)
-        scancel("--signal=INT", *ids)
+        denied = DENIED.findall(scancel("--signal=INT", *ids))
         try:
             over = self.all_over(ids, GRACE_SECONDS)
         except KeyboardInterrupt:
@@ -290,6 +303,11 @@ class SlurmScheduler:
         if not over:
             scancel(*ids)
             self.all_over(ids, CANCEL_SECONDS)
+        if left := going_on(denied):
+            raise InfrastructureError(
+                f"{self.folder.parent}: jobs of this suite that another user submitted go on, for Slurm lets you cancel none of them; "
+                f"have that user or an administrator do so (scancel {' '.join(left)}), then the same command goes on from there"
+            )
 
     def all_over(self, ids: Collection[str], seconds: float) -> bool:
         """Wait until none waits or runs any more, so long at most; whether that is so."""
@@ -369,8 +387,18 @@ def without_choices() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(CHOICES)}
 
 
-def scancel(*words: str) -> None:
-    """Ask Slurm to end jobs; where it can't be asked now (no process to be had, no controller), again for a while.
+def going_on(ids: Collection[str]) -> list[str]:
+    """Of jobs of other users, which `squeue --me` leaves out, those that haven't ended; one that is kept from this user counts too."""
+    if not ids:
+        return []
+    words = ["squeue", f"--jobs={','.join(ids)}", "--all", "--array", "--noheader", "--states=all", "--format=%i|%T"]
+    asked = subprocess.run(words, capture_output=True, text=True, env=without_choices())
+    told = dict(line.strip().split("|", 1) for line in asked.stdout.splitlines() if "|" in line)
+    return [identifier for identifier in ids if told.get(identifier) not in OVER]
+
+
+def scancel(*words: str) -> str:
+    """Ask Slurm to end jobs; where it can't be asked now (no process to be had, no controller), again for a while. Its complaints.
 
     InfrastructureError if it can't be asked at all: then they go on, and whoever starts again finds them.
     """
@@ -382,7 +410,7 @@ def scancel(*words: str) -> None:
         except OSError as error:
             unreached = str(error)
         if not unreached:
-            return
+            return asked.stderr
         if time.monotonic() > deadline:
             raise InfrastructureError(
                 f"scancel can't reach the cluster ({unreached}): jobs go on that were to be cancelled"

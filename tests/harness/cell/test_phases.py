@@ -37,6 +37,22 @@ def test_a_finished_phase_is_done_and_not_run_again(phase: Phase) -> None:
     assert (phase.folder / "result.txt").read_text() == "42"
 
 
+def test_results_that_are_kept_from_this_user_are_neither_missing_nor_an_error_of_the_system(
+    phase: Phase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root is denied nothing."""
+
+    def denied(folder: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", folder)
+
+    monkeypatch.setattr("harness.cell.phases.os.scandir", denied)
+    told = (
+        f"^{phase.folder.parent}: its results can't be seen .Permission denied.; have whoever made it let you read it$"
+    )
+    with pytest.raises(InputError, match=told):
+        phase_states([phase])
+
+
 def test_work_that_fails_leaves_a_partial_phase_which_is_continued(phase: Phase) -> None:
     def fails(folder: Path) -> None:
         (folder / "half.txt").write_text("half")

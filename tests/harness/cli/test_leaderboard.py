@@ -61,14 +61,18 @@ def test_whoever_may_only_read_the_results_sees_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused(*_: object) -> tuple[Path, ...]:
-        raise InputError("leaderboard.md: the folder takes no file")
+        raise InputError("give a file elsewhere") from PermissionError(13, "Permission denied")
 
     shutil.copytree(MINI, tmp_path / "mini" / "records")
     monkeypatch.setattr("harness.report.tables.write_leaderboard", refused)
     assert main(["leaderboard", "mini", "--results", str(tmp_path)]) == 2
     shown = capsys.readouterr()
     assert "ufldv2_micro" in shown.out
-    assert "takes no file" in shown.err
+    folder = tmp_path / "mini"
+    assert shown.err.startswith(
+        f"samiro-bench: {folder}: takes no file (Permission denied): the tables above are whole"
+    )
+    assert f"copy {folder}/records to MINE/mini/records, and give --results MINE" in shown.err
 
 
 def test_tables_of_a_tier_tell_which_tiers_they_leave_out(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -136,6 +137,16 @@ def test_full_shared_memory_is_one_line_that_names_it_and_no_traceback(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("samiro-bench: plan: in a process that loads data: ")
     assert "/dev/shm" in line
+
+
+def test_what_is_only_kept_from_this_user_is_named_with_what_helps(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    denied = PermissionError(errno.EACCES, "Permission denied", "/data/list")
+    monkeypatch.setattr(typer.main, "get_command", lambda app: Ends(denied))
+    assert main(["plan", "culane"]) == 2
+    told = "/data/list: Permission denied; have whoever made it let you, or name another one"
+    assert capsys.readouterr().err == f"samiro-bench: {told}\n"
 
 
 def test_any_other_error_of_torch_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from harness.engines.cluster import ClusterEngine, SchedulerState, Submitted, ke
 from harness.engines.spool import News, SpooledJob, say
 from harness.engines.states import JobState, read_states, states_file, write_states
 from harness.errors import InputWarning
+from harness.processes.faults import InfrastructureError
 from harness.processes.progress import Event
 from tests.harness.engines.notes import Notes
 
@@ -156,6 +157,27 @@ def left_behind(folder: Path, scheduler: Processes, job: Job) -> None:
     ):
         engine(folder, scheduler).run([job], Unread())
     assert scheduler.cancelled == []
+
+
+def test_jobs_that_could_not_be_cancelled_are_found_by_the_next_run(jobs: ModuleType, tmp_path: Path) -> None:
+    """As those of another user, which go on."""
+    job, scheduler = Job("wait", partial(jobs.wait, tmp_path / "wait", 2)), Processes()
+    left_behind(tmp_path, scheduler, job)
+
+    class Stopped(Notes):
+        def event(self, event: Event) -> None:
+            if event.phase != "stops":
+                raise KeyboardInterrupt
+
+    def refused(ids: Collection[str]) -> None:
+        raise InfrastructureError("they are another user's")
+
+    cancel, scheduler.cancel = scheduler.cancel, refused  # type: ignore[method-assign]
+    with pytest.raises(InfrastructureError):
+        engine(tmp_path, scheduler).run([job], Stopped())
+    scheduler.cancel = cancel  # type: ignore[method-assign]
+    (outcome,) = engine(tmp_path, scheduler).run([job], Notes())
+    assert (outcome.state, scheduler.batches) == ("done", [1])
 
 
 def test_where_jobs_end_with_their_run_a_run_that_ends_suddenly_cancels_them(jobs: ModuleType, tmp_path: Path) -> None:

@@ -324,6 +324,43 @@ def test_what_people_let_scancel_spare_or_ask_them_about_is_ended_unasked(
     assert (tmp_path / "asked").read_text() == "7 8\n"
 
 
+@pytest.mark.parametrize(
+    ("listed", "left"),
+    [("8|RUNNING", "8"), ("8|CANCELLED", None), ("", "8")],
+    ids=["it goes on", "it has ended", "squeue doesn't show other users' jobs"],
+)
+def test_a_job_of_another_user_that_goes_on_is_told_once_the_others_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str, left: str | None
+) -> None:
+    """Else it would be forgotten, and the same work be submitted beside it."""
+    denied = "scancel: error: Kill job error on job id 8: Access/permission denied"
+    others = f"case \"$*\" in *--jobs=8*) echo '{listed}';; *) echo '7|CANCELLED|None|';; esac"
+    for name, script in (
+        ("scancel", f'echo "$*" >> {tmp_path}/asked; echo "{denied}" >&2; exit 210'),
+        ("squeue", others),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    scheduler = SlurmScheduler(tmp_path / "suite" / "slurm", "suite", 1, gpus=True)
+    if left is None:
+        scheduler.cancel(["7", "8"])
+    else:
+        told = rf"suite: jobs of this suite that another user submitted go on.*\(scancel {left}\)"
+        with pytest.raises(InfrastructureError, match=told):
+            scheduler.cancel(["7", "8"])
+    assert (tmp_path / "asked").read_text() == "--state=PENDING 7 8\n--signal=INT 7 8\n"
+
+
+@pytest.mark.parametrize("reason", ["launch failed requeued held", "JobHeldUser"])
+def test_a_job_that_would_wait_for_ever_is_told_with_what_releases_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    state = squeue(tmp_path, monkeypatch, f"echo '9|PENDING|{reason}|'")["9"]
+    assert state.text == f"PENDING ({reason}); it waits until somebody releases it: scontrol release 9"
+    assert state.waits
+
+
 def test_scancel_is_asked_again_where_it_has_no_process_and_no_controller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
