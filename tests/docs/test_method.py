@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from pathlib import Path
 
+import pytest
+
+from detectors.meta import Normalisation
+from detectors.registry import detector_class, detector_meta
 from harness.methods.config import OracleConfiguration, RegularizedConfiguration
+from harness.methods.oracle import Oracle, drawn_backbone, oracle_taps
+from harness.methods.regularizer import VARIANCES
+from harness.training.optimization import learning_rate_factor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,3 +66,26 @@ def test_what_samiro_has_beyond_its_controls_in_the_ablation_is_what_its_table_s
         f"SAMIRO is {beyond['samiro_random']} from the random oracle, {beyond['samiro_shuffled']} from the shuffled one and "
         f"{beyond['samiro_init']} from the own start (and {beyond['attention_only']} from attention alone)"
     ) in " ".join(PAGE.split())
+
+
+@pytest.mark.parametrize("name", ["resa_micro", "scnn_micro", "laneatt_micro"])
+def test_the_detectors_that_never_meet_an_oracles_deeper_stages_are_those_that_the_page_names(name: str) -> None:
+    backbone = drawn_backbone("resnet_micro", seed=0)
+    oracle = Oracle(backbone, oracle_taps(backbone), Normalisation())
+    assert {oracle.partner(tap) for tap in detector_class(name)(detector_meta(name), "culane").taps()} == {0, 1}
+
+
+def test_how_far_the_variance_comes_in_a_training_of_a_micro_variant_is_as_the_page_says() -> None:
+    recipe = detector_class("resa_micro")(detector_meta("resa_micro"), "culane").configuration.recipe
+    learning_rate = RegularizedConfiguration(oracle="any").learning_rate
+    assert learning_rate is not None
+
+    def reached(variance: str, steps: int, *, direction: int) -> float:
+        start, floor = VARIANCES[variance]
+        way = learning_rate * sum(learning_rate_factor(recipe, step, steps) for step in range(steps))
+        return math.log1p(math.exp(math.log(math.expm1(start - floor)) + direction * way)) + floor
+
+    assert reached("unit", 220, direction=-1) == pytest.approx(0.8, abs=0.05)
+    assert reached("unit", 660, direction=-1) == pytest.approx(0.5, abs=0.05)
+    assert reached("miro", 220, direction=-1) == pytest.approx(0.07, abs=0.005)
+    assert reached("miro", 220, direction=1) == pytest.approx(0.14, abs=0.005)
