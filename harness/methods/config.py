@@ -71,7 +71,7 @@ class RegularizedConfiguration(OracleGuidedConfiguration):
     is 1 and not learned. lambda: weight of the sum over taps; 0 only with attention in the stream. lambda_mode: `ratio` steers
     lambda so that its gradient is a tenth of the detector's at the taps. learning_rate: of P and the variances, with an AdamW of
     their own; or learning_rate_multiplier times the recipe's. pair: the oracle's tap of the same stride (else the nearest finer,
-    else the nearest coarser) or of the same place. oracle_scale: the oracle's resolution as a share of the detector's.
+    else the nearest coarser) or of the same place in order. oracle_scale: the oracle's resolution as a share of the detector's.
     """
 
     attention: Literal["spatial", "none"] = "spatial"

@@ -50,7 +50,7 @@ def paired(
     """Each of a detector's taps with the oracle's that it is compared with, in the order of the detector's.
 
     Costs one forward of a blank image through each network and changes neither. Raises InputError where taps can't be registered with
-    each other, or where depths are to be paired and their counts differ.
+    each other, or where depths are to be paired and the detector has more of them than the oracle.
     """
     oracle_grids = oracle.grids(detector.configuration.input.network, oracle_scale)
     indices = _by_depth(taps, oracle) if by == "depth" else [oracle.partner(tap) for tap in taps]
@@ -61,9 +61,9 @@ def paired(
 
 
 def _by_depth(taps: tuple[Tap, ...], oracle: Oracle) -> list[int]:
-    if len(taps) != len(oracle.taps):
+    if len(taps) > len(oracle.taps):
         raise InputError(
-            f"key 'pair': 'depth' needs equal counts, but there are {len(taps)} taps of the detector and {len(oracle.taps)} "
-            "of the oracle: name as many under 'taps', or give pair 'stride'"
+            f"key 'pair': 'depth' needs an oracle tap for each, but there are {len(taps)} taps of the detector and "
+            f"{len(oracle.taps)} of the oracle: name fewer under 'taps', or give pair 'stride'"
         )
     return list(range(len(taps)))

@@ -14,6 +14,7 @@ from detectors.meta import Normalisation
 from detectors.registry import detector_class, detector_meta
 from harness.methods.config import OracleConfiguration, RegularizedConfiguration
 from harness.methods.oracle import Oracle, drawn_backbone, oracle_taps
+from harness.methods.pairing import paired
 from harness.methods.regularizer import VARIANCES
 from harness.training.optimization import learning_rate_factor
 
@@ -89,3 +90,16 @@ def test_how_far_the_variance_comes_in_a_training_of_a_micro_variant_is_as_the_p
     assert reached("unit", 660, direction=-1) == pytest.approx(0.5, abs=0.05)
     assert reached("miro", 220, direction=-1) == pytest.approx(0.07, abs=0.005)
     assert reached("miro", 220, direction=1) == pytest.approx(0.14, abs=0.005)
+
+
+def test_by_depth_resas_third_stage_meets_the_oracles_third_on_the_coarser_grid() -> None:
+    detector = detector_class("resa_micro")(detector_meta("resa_micro"), "culane")
+    backbone = drawn_backbone("resnet_micro", seed=0)
+    oracle = Oracle(backbone, oracle_taps(backbone), Normalisation())
+    pairs = paired(detector, oracle, detector.taps(), by="depth")
+    assert [(pair.index, pair.tap.stride, pair.oracle_tap.stride) for pair in pairs] == [
+        (0, 4, 4),
+        (1, 8, 8),
+        (2, 8, 16),
+    ]
+    assert pairs[2].common == pairs[2].oracle_grid
