@@ -16,7 +16,10 @@ EDGES = (0.02, 0.98)
 """The quantiles that a range is told by: a few points far outside are no sign."""
 
 APART = 1.3
-"""Upper edges whose ratio is beyond this are of other pixels: the closest usual case is 590 rows cut and resized to 288 or 320."""
+"""Upper edges whose ratio is beyond this are of other pixels: a close usual case is 590 rows cut and resized to 288 or 320."""
+
+STRETCHED = 1.5
+"""So are upper edges whose ratios across and down are so far apart: 1640 x 590 against 1280 x 720 is .78 and 1.22."""
 
 
 def coordinates_of(lanes: Iterable[Any]) -> Floats:
@@ -32,7 +35,7 @@ def other_pixels(labels: Floats, predictions: Floats) -> str | None:
         return None
     (labelled, predicted), told = (np.quantile(points, EDGES, axis=0) for points in (labels, predictions)), []
     ratios = np.abs(predicted[1]) / np.maximum(np.abs(labelled[1]), 1.0)
-    if (ratios <= APART).all() and (ratios >= 1 / APART).all():
+    if (ratios <= APART).all() and (ratios >= 1 / APART).all() and ratios.max() <= STRETCHED * ratios.min():
         return None
     for points, whose in ((labelled, "labels"), (predicted, "predictions")):
         (left, top), (right, bottom) = points

@@ -27,6 +27,10 @@ def labels() -> Floats:
         (lambda points: points * np.float32([800 / 1640, 1]), "other pixels"),
         (lambda points: points * np.float32([1, 288 / 590]), "other pixels"),
         (lambda points: points * np.float32([1, 1080 / 590]), "other pixels"),
+        (
+            lambda points: points * np.float32([1280 / 1640, 720 / 590]),
+            "other pixels",
+        ),  # neither edge is far away by itself
         (lambda points: points[:, ::-1], "x and y exchanged?"),
         (lambda points: (points - np.float32([0, 240])) * np.float32([800 / 1640, 320 / 350]), "other pixels"),
     ],
