@@ -21,6 +21,9 @@ from harness.suite import Cell, DatasetPart, Suite
 FEWEST_CLIPS = 10
 """Of a test split: below it no table has an interval (`harness.report.statistics`, which takes too long to import for a plan)."""
 
+MOST_LANES = {"culane": 4, "tusimple": 5}
+"""Form -> so many lanes an image the public labels have at most, and most detectors find. LLAMAS's metric counts four of any number."""
+
 FEWEST_POINTS = 2
 """Of a lane that can be found."""
 
@@ -151,7 +154,8 @@ def examined(dataset: Dataset, reads: Reads) -> list[str]:
         if one in reads.trained and other in reads.scored
     ]
     few = [few_clips(dataset, split) for split in sorted(reads.scored)]
-    return [line for line in [*shared, *few] if line is not None]
+    many = [many_lanes(dataset, split) for split in sorted(reads.trained | reads.scored)]
+    return [line for line in [*shared, *few, *many] if line is not None]
 
 
 def check_labels(dataset: Dataset, split: str) -> None:
@@ -213,4 +217,20 @@ def few_clips(dataset: Dataset, split: str) -> str | None:
     return (
         f"{dataset.name}: the images of split {split} are of {number}, and below {FEWEST_CLIPS} there is no interval and no verdict; "
         "put every recording into a folder of its own (docs/add-a-dataset.md)"
+    )
+
+
+def many_lanes(dataset: Dataset, split: str) -> str | None:
+    """What to say of a split some of whose images have more lanes than most detectors find; None where none has."""
+    most = MOST_LANES.get(dataset.form)
+    if most is None or not dataset.has_labels(split):
+        return None
+    index = dataset.labels(split)
+    lanes = np.append(0, np.cumsum(np.diff(index.lane_starts) >= FEWEST_POINTS))[index.frame_starts]
+    found = np.diff(lanes)
+    if (above := int((found > most).sum())) == 0:
+        return None
+    return (
+        f"{dataset.name}: {above:,} of the {len(found):,} images of split {split} have more than {most} lanes, up to {found.max()}: "
+        f"most detectors find {most} at most, and each further lane is missed (docs/add-a-dataset.md#how-many-lanes)"
     )

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
+from detectors.registry import TABLE, detector_meta
 from harness.cli.main import main
 from harness.datasets.base import open_dataset
 from harness.errors import InputError
-from harness.matrix.data import FEWEST_CLIPS, DataNeed, Reads, data_needs, examined
+from harness.matrix.data import FEWEST_CLIPS, MOST_LANES, DataNeed, Reads, data_needs, examined
 from harness.matrix.plan import make_plan
 from harness.report.statistics import CLIPS_FOR_AN_INTERVAL
 from harness.suite import cells_of, load_suite
@@ -165,6 +166,26 @@ def test_a_test_split_of_too_few_clips_for_an_interval_is_told(roads: Path) -> N
     listed(roads, "test", "test_0/0.jpg")
     (line,) = needed(roads).warnings
     assert "of one clip" in line
+
+
+def test_more_lanes_than_detectors_find_are_told_of_splits_that_are_learnt_from_and_scored(roads: Path) -> None:
+    lanes = "".join(f"{x} 30 {x + 5} 10\n" for x in (5, 15, 25, 35, 45, 55))
+    label = roads / "test_3/0.lines.txt"
+    label.write_text(lanes[: lanes.index("45")] + "45 30\n")
+    assert needed(roads).warnings == (), "a lane of one point isn't found by anybody"
+    label.write_text(lanes)
+    (line,) = needed(roads).warnings
+    assert line.startswith("roads: 1 of the 10 images of split test have more than 4 lanes, up to 6: ")
+    (roads / "train_0/0.lines.txt").write_text(lanes)
+    assert [" split train " in line for line in needed(roads).warnings] == [False, True]
+
+
+def test_as_many_lanes_as_are_told_of_are_what_detectors_are_published_with() -> None:
+    for form, most in MOST_LANES.items():
+        for name in TABLE:
+            configuration = detector_meta(name).configurations.get(form)
+            if configuration is not None and "max_lanes" in configuration.architecture:
+                assert configuration.architecture["max_lanes"] == most, (name, form)
 
 
 def test_warnings_are_told_by_plan_and_by_its_json(
