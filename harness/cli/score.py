@@ -17,6 +17,7 @@ from harness.cli.score_warnings import (
     say_labels_themselves,
     say_missing,
     say_tusimple_labels_themselves,
+    say_tusimple_without_points,
     say_unlike_pixels,
     say_unlike_tusimple_pixels,
     say_warnings,
@@ -174,6 +175,7 @@ def score_tusimple(
     if per_image is not None:
         write_rows(per_image, tusimple_rows(counts))
     say_warnings(warnings)
+    say_tusimple_without_points(labels, predictions)
     say_unlike_tusimple_pixels(labels, predictions, counts)
     say_tusimple_labels_themselves(predictions, counts)
     figures = {

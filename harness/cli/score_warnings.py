@@ -14,7 +14,7 @@ from harness.metrics.image_lists import ImageList, lanes_file
 from harness.metrics.lane_text import Floats
 from harness.metrics.oddities import Oddity
 from harness.metrics.tusimple import TusimpleCounts
-from harness.metrics.tusimple_points import tusimple_points
+from harness.metrics.tusimple_points import lanes_without_points, tusimple_points
 from harness.report.text import escaped
 
 SHOWN_WARNINGS = 10
@@ -91,6 +91,20 @@ def say_unlike_tusimple_pixels(labels: Path, predictions: Path, counts: Tusimple
     if counts.matched.sum() < HARDLY * counts.n_gt.sum():
         labelled, predicted = map(coordinates_of, tusimple_points(labels, predictions, LOOKED_AT))
         say_other_pixels(predictions, labelled, predicted, found="hardly a lane is found")
+
+
+def say_tusimple_without_points(labels: Path, predictions: Path) -> None:
+    """A warning of lanes in files of TuSimple's that have no point at any row, and of labels without a lane."""
+    for file in (labels, predictions):
+        pointless, lanes = lanes_without_points(file)
+        if pointless:
+            many = f"{pointless} of {lanes} lanes have no point at any row"
+            say_warning(f"{file}: {many}: the official script counts each as a lane; leave lanes out that aren't there")
+        if not lanes and file is labels:
+            unlabelled = "test_tasks_0627.json has none, the test labels are test_label.json"
+            say_warning(
+                f"{file}: not an image has a lane, so that nothing can be found: are these labels? {unlabelled}"
+            )
 
 
 def say_labels_themselves(predictions: Path, counts: Counts) -> None:

@@ -1,4 +1,4 @@
-"""The points of TuSimple's lanes, for looking at their range; scores are counted without them (`tusimple`)."""
+"""The points of TuSimple's lanes, for looking at them; scores are counted without them (`tusimple`)."""
 
 from __future__ import annotations
 
@@ -25,6 +25,20 @@ def tusimple_points(labels: Path, predictions: Path, images: int) -> tuple[list[
                 with suppress(ValueError, TypeError, OverflowError):
                     points.append(points_of(lane, label["h_samples"]))
     return found
+
+
+def lanes_without_points(file: Path) -> tuple[int, int]:
+    """How many lanes of a file that was scored have no point at any row, and how many there are in all."""
+    lines, pointless, lanes = read_lines(file, ()), 0, 0
+    for number in range(len(lines)):
+        found = lines.content(number).get("lanes")
+        # What isn't a list of numbers has been told of.
+        for lane in found if isinstance(found, list) else ():
+            lanes += 1
+            pointless += (
+                bool(lane) and isinstance(lane, list) and all(type(x) in (int, float) and not x >= 0 for x in lane)
+            )
+    return pointless, lanes
 
 
 def points_of(lane: Any, rows: Any) -> Floats:

@@ -72,6 +72,7 @@ def tusimple(place: Place) -> Contents:
         found.labels[split] = [
             str(path.relative_to(root)) for path in dataset.label_files(split) for _ in read_labels(path)
         ]
+        found.findings += _lanes_without_points(dataset, split)
         archive = "test_set" if split == "test" else "train_set"
         missing = [os.path.relpath(frame.image, root) for frame in found.frames[split] if not frame.image.is_file()]
         if place.called_otherwise & {"clips", archive, f"{archive}/clips"}:
@@ -83,6 +84,22 @@ def tusimple(place: Place) -> Contents:
             fix=place.restore(f"unpack {archive}.zip from {TUSIMPLE_PAGE}"),
         )  # fmt: skip
     return found
+
+
+def _lanes_without_points(dataset: TuSimple, split: str) -> list[Finding]:
+    """Lanes of TuSimple's form that are absent at every row: those of a scored split are scored, the training never sees them."""
+    pointless = {
+        str(path.relative_to(dataset.root)): sum(int((one.xs < 0).all(axis=1).sum()) for one in read_labels(path))
+        for path in dataset.label_files(split)
+    }
+    files = [file for file, lanes in pointless.items() if lanes]
+    what = f"label files of split {split} hold {sum(pointless.values()):,} lanes without a point"
+    if split == "train":
+        return grouped(
+            "note", "short-lane", files, what, "nothing: they are left out of training; 537 public labels are such"
+        )
+    fix = "leave them out: the official script counts each as a lane, and a prediction of few points as one that agrees with it"
+    return grouped("warning", "short-lane", files, what, fix)
 
 
 def _rendered_splits(root: Path) -> set[str] | None:

@@ -258,6 +258,43 @@ def test_the_same_of_labels_in_tusimples_format(tmp_path, beside, told):
     assert told or said == ""
 
 
+@pytest.fixture
+def tusimple(tmp_path):
+    """Writes labels and predictions of two images, each with the lanes given; gives the arguments that score them."""
+    rows = list(range(160, 720, 10))
+    there, absent = [[x + row for row in rows] for x in (100, 300)], [-2] * len(rows)
+
+    def write(labelled, predicted):
+        for name, lanes in (("gt", labelled), ("pred", predicted)):
+            with open(tmp_path / f"{name}.json", "w") as file:
+                for image in range(2):
+                    both = there[: lanes[0]] + [absent] * lanes[1]
+                    print(
+                        json.dumps({"raw_file": str(image), "lanes": both, "h_samples": rows, "run_time": 0}), file=file
+                    )
+        return ("tusimple", "--labels", tmp_path / "gt.json", "--predictions", tmp_path / "pred.json")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("labelled", "predicted", "told"),
+    [((2, 0), (2, 0), None), ((2, 1), (2, 0), "gt.json: 2 of 6 lanes"), ((2, 0), (2, 3), "pred.json: 6 of 10 lanes")],
+)
+def test_tusimples_lanes_without_a_point_are_told_because_they_are_scored(tusimple, labelled, predicted, told):
+    said = run(*tusimple(labelled, predicted)).stderr
+    assert ("have no point at any row: the official script counts each as a lane" in said) is (told is not None)
+    assert told is None or told in said
+
+
+def test_tusimples_labels_without_a_lane_are_told_to_be_none(tusimple):
+    result = run(*tusimple((0, 0), (2, 0)))
+    assert result.exit_code == 0
+    assert "gt.json: not an image has a lane" in result.stderr
+    assert "test_label.json" in result.stderr
+    assert "not an image has a lane" not in run(*tusimple((2, 0), (0, 0))).stderr, "a detector may find none"
+
+
 def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(culane):
     (culane / "predictions" / "a.lines.txt").unlink()
     os.mkfifo(culane / "predictions" / "a.lines.txt")

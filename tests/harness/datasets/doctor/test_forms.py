@@ -211,6 +211,15 @@ def test_short_lanes_of_tusimple_are_told_of_the_file_that_holds_them(tusimple: 
     assert [one[1] for one in findings(tusimple, "short-lane")] == ["label_data_0601.json"]
 
 
+def test_lanes_of_tusimple_without_a_point_are_told_and_matter_where_they_are_scored(tusimple: Path) -> None:
+    for name in ("label_data_0601.json", "test_label.json"):
+        edit(name, lambda text: text.replace("[90, 60, 40]", "[-2, -2, -2]"))(tusimple)
+    found = {file: (severity, what) for severity, file, what, _ in findings(tusimple, "short-lane")}
+    assert found["label_data_0601.json"] == ("note", "1 label files of split train hold 1 lanes without a point")
+    assert found["test_label.json"] == ("warning", "1 label files of split test hold 1 lanes without a point")
+    assert len(found) == 2
+
+
 @pytest.mark.parametrize(("day", "archive"), [("0530", "test_set.zip"), ("0531", "train_set.zip")])
 def test_missing_images_of_tusimple_are_in_the_archive_of_their_split(tusimple: Path, day: str, archive: str) -> None:
     (tusimple / f"clips/{day}/60/20.jpg").unlink()
