@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,7 @@ class LocalEngine:
         running: dict[str, Running] = {}
         news: News = queue.Queue()
         changed, paused, told = True, set[str](), False
+        needed = {name for job in jobs for name in job.needs}
         try:
             while len(outcomes) < len(jobs):
                 # What a running job says of itself changes nothing of what may start: with thousands that wait that isn't cheap to see.
@@ -77,7 +78,7 @@ class LocalEngine:
                     for outcome in skipped(jobs, outcomes):
                         attempts.final(outcome)
                     waiting = ready(jobs, outcomes, running.keys() | attempts.pausing())
-                    while (found := self.next(waiting, running)) is not None:
+                    while (found := self.next(waiting, running, needed)) is not None:
                         job, place = found
                         attempts.started(job)
                         try:
@@ -97,17 +98,24 @@ class LocalEngine:
             raise
         return [outcomes[job.name] for job in jobs]
 
-    def next(self, waiting: Sequence[Job], running: Mapping[str, Running]) -> tuple[Job, Place] | None:
-        """The next job to start of those that may, and its place: the first that fits, an exclusive one only when it is all alone."""
+    def next(
+        self, waiting: Sequence[Job], running: Mapping[str, Running], needed: Collection[str]
+    ) -> tuple[Job, Place] | None:
+        """The next job to start of those that may, and its place: the first that fits, an exclusive one only when it is all alone.
+
+        Exclusive ones that others need come before all others: later, cores would idle until the last of what runs had ended.
+        """
         if any(entry.job.exclusive for entry in running.values()):
             return None
         taken = [entry.place for entry in running.values()]
-        for job in waiting:
-            if not job.exclusive and (place := place_for(job, self.machine, taken, self.threads)) is not None:
-                return job, place
-        if taken or not waiting:
-            return None
-        alone = next((job for job in waiting if job.exclusive), waiting[0])
+        alone = None if taken else next((job for job in waiting if job.exclusive and job.name in needed), None)
+        if alone is None:
+            for job in waiting:
+                if not job.exclusive and (place := place_for(job, self.machine, taken, self.threads)) is not None:
+                    return job, place
+            if taken or not waiting:
+                return None
+            alone = next((job for job in waiting if job.exclusive), waiting[0])
         place = place_for(alone, self.machine, (), self.threads)
         if place is None:
             raise InputError(

@@ -19,29 +19,29 @@ from harness.training.cache import GIGABYTE
 
 
 def jobs_of(plan: Plan) -> tuple[Job, ...]:
-    """What has to run, artefacts before cells, time measurements last and alone."""
-    jobs: dict[str, Job] = {}
+    """What has to run: what cells share, so that none waits long for it, then cells, and time measurements alone."""
+    builds, jobs = dict[str, Job](), dict[str, Job]()
     for state in plan.pending:
         cell, resources = state.cell, resources_of(plan.suite, state.cell)
         if state.states[0][1].state == "done":
             resources = replace(resources, cache_gigabytes=0.0)  # only a training keeps images
         renderings, pretraining = builds_before(plan.results, state)
         for rendering in renderings:
-            jobs.setdefault(rendering.job, rendering_job(plan, rendering))
+            builds.setdefault(rendering.job, rendering_job(plan, rendering))
         needs = [rendering.job for rendering in renderings]
         if isinstance(cell, ProgramCell):
             task = partial(run_program_cell, plan.results, cell)
             jobs[cell.id] = Job(cell.id, task, tuple(needs), exclusive=True, resources=resources)
             continue
         if pretraining is not None:
-            jobs.setdefault(pretraining.job, pretraining_job(plan, pretraining, tuple(needs)))
+            builds.setdefault(pretraining.job, pretraining_job(plan, pretraining, tuple(needs)))
             needs.append(pretraining.job)
         if any(phase_state(phase).state != "done" for phase in state.phases.all()[:-1]):
             jobs[cell.id] = Job(cell.id, partial(run_cell, plan.results, cell), tuple(needs), resources=resources)
             needs.append(cell.id)
         timing, task = f"time {cell.id}", partial(time_and_record, plan.results, cell)
         jobs[timing] = Job(timing, task, tuple(needs), exclusive=True, resources=resources)
-    return tuple(jobs.values())
+    return (*builds.values(), *jobs.values())
 
 
 def rendering_job(plan: Plan, rendering: Rendering) -> Job:

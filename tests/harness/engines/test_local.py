@@ -73,6 +73,25 @@ def test_an_exclusive_job_runs_alone(jobs: ModuleType, tmp_path: Path) -> None:
         assert other_end <= begin or other_begin >= end
 
 
+def test_exclusive_jobs_that_others_need_come_before_all_others_and_those_that_none_needs_after_them(
+    jobs: ModuleType, tmp_path: Path
+) -> None:
+    """Renderings and time measurements: a rendering behind trainings would leave cores idle until the last of them has ended."""
+    touch = partial(partial, jobs.touch)
+    todo = [
+        Job("render", touch(tmp_path / "render"), exclusive=True),
+        Job("train", touch(tmp_path / "train"), needs=("render",)),
+        Job("time", touch(tmp_path / "time"), needs=("train",), exclusive=True),
+        Job("train again", touch(tmp_path / "again"), needs=("render",)),
+        Job("render elsewhere", touch(tmp_path / "elsewhere"), exclusive=True),
+        Job("train there", touch(tmp_path / "there"), needs=("render elsewhere",)),
+    ]
+    notes = Notes()
+    engine(tmp_path).run(todo, notes)
+    begun = [entry[1:] for entry in notes.order if entry[0] == "+"]
+    assert begun == ["render", "render elsewhere", "train", "train again", "train there", "time"]
+
+
 def test_a_failed_job_skips_those_behind_it_and_no_others(jobs: ModuleType, tmp_path: Path) -> None:
     todo = [
         Job("broken", jobs.bad_input),

@@ -55,6 +55,7 @@ def test_two_oracles_of_one_backbone_are_two_jobs_and_each_cell_waits_for_its_ow
     assert waits["samiro"] != waits["samiro_big"]
     assert all("render roads" in found for found in needs.values())
     assert all("render roads" in jobs[name].needs for name in oracles)
+    assert {*list(jobs)[:3]} == {"render roads", *oracles}, "what many wait for is begun first"
 
 
 def test_nothing_runs_beside_what_is_timed_and_timing_waits_for_its_cell(tmp_path: Path) -> None:
