@@ -21,6 +21,7 @@ from harness.cli.score_warnings import (
     say_missing,
     say_tusimple_labels_themselves,
     say_tusimple_without_points,
+    say_tusimple_zeros,
     say_unlike_pixels,
     say_unlike_tusimple_pixels,
     say_warnings,
@@ -170,6 +171,7 @@ def compare_tusimple(
         counts, warnings = tusimple.score_file(labels, predictions, strict=strict)
         say_tusimple_without_points(labels, predictions)
         say_unlike_tusimple_pixels(labels, predictions, counts)
+        say_tusimple_zeros(labels, predictions, counts)
         say_tusimple_labels_themselves(predictions, counts)
         return tusimple_file_counts(counts, predictions), warnings
 

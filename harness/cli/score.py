@@ -18,6 +18,7 @@ from harness.cli.score_warnings import (
     say_missing,
     say_tusimple_labels_themselves,
     say_tusimple_without_points,
+    say_tusimple_zeros,
     say_unlike_pixels,
     say_unlike_tusimple_pixels,
     say_warnings,
@@ -177,6 +178,7 @@ def score_tusimple(
     say_warnings(warnings)
     say_tusimple_without_points(labels, predictions)
     say_unlike_tusimple_pixels(labels, predictions, counts)
+    say_tusimple_zeros(labels, predictions, counts)
     say_tusimple_labels_themselves(predictions, counts)
     figures = {
         "accuracy": defined(counts.mean(counts.accuracy)),

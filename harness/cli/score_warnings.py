@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from harness.metrics.coordinates import coordinates_of, other_pixels
 from harness.metrics.counts import LADDER, Counts
 from harness.metrics.culane import NO_FILE, read_file
@@ -25,6 +27,9 @@ LOOKED_AT = 200
 
 HARDLY = 0.05
 """TuSimple: a smaller share of the labels is matched by chance, as rows count on which both have no point."""
+
+MANY_ZEROS = 0.1
+"""TuSimple: the share of points at x = 0 above which they are taken for absent ones. Of the 319,219 points of the public test labels, 8 are there."""
 
 TOO_GOOD = 0.99
 """F1 at IoU .95, or TuSimple's accuracy and F1: of detectors at their best .5 and .97, of labels scored as predictions 1."""
@@ -91,6 +96,16 @@ def say_unlike_tusimple_pixels(labels: Path, predictions: Path, counts: Tusimple
     if counts.matched.sum() < HARDLY * counts.n_gt.sum():
         labelled, predicted = map(coordinates_of, tusimple_points(labels, predictions, LOOKED_AT))
         say_other_pixels(predictions, labelled, predicted, found="hardly a lane is found")
+
+
+def say_tusimple_zeros(labels: Path, predictions: Path, counts: TusimpleCounts) -> None:
+    """A warning where few lanes are found in a file of TuSimple's, and many points are at the left edge to the pixel."""
+    if counts.matched.sum() < counts.n_gt.sum() / 2:
+        predicted = coordinates_of(tusimple_points(labels, predictions, LOOKED_AT)[1])
+        zeros = float(np.mean(predicted[:, 0] == 0)) if len(predicted) else 0.0
+        if zeros > MANY_ZEROS:
+            told = f"{zeros:.0%} of its points are at x = 0: where a lane is absent, TuSimple's format has -2"
+            say_warning(f"{predictions}: few lanes are found, and {told}")
 
 
 def say_tusimple_without_points(labels: Path, predictions: Path) -> None:

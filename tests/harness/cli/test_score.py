@@ -287,6 +287,21 @@ def test_tusimples_lanes_without_a_point_are_told_because_they_are_scored(tusimp
     assert told is None or told in said
 
 
+@pytest.mark.parametrize(("absent", "told"), [(0, True), (-2, False)])
+def test_zeros_in_the_place_of_absent_points_are_told_where_they_lose_the_lanes(tmp_path, absent, told):
+    rows = list(range(160, 720, 10))
+    lanes = [[-2] * 30 + [start + row for row in rows[30:]] for start in (100, 300)]
+    for name, gone, moved in (("gt", -2, 0), ("pred", absent, 0 if told else 40)):
+        there = [[gone if x == -2 else x + moved for x in lane] for lane in lanes]
+        line = {"raw_file": "1", "lanes": there, "h_samples": rows, "run_time": 0}
+        (tmp_path / f"{name}.json").write_text(json.dumps(line))
+    result = run("tusimple", "--labels", tmp_path / "gt.json", "--predictions", tmp_path / "pred.json")
+    assert result.exit_code == 0
+    said = "pred.json: few lanes are found, and 54% of its points are at x = 0: where a lane is absent"
+    assert (said in result.stderr) is told
+    assert told or "x = 0" not in result.stderr
+
+
 def test_tusimples_labels_without_a_lane_are_told_to_be_none(tusimple):
     result = run(*tusimple((0, 0), (2, 0)))
     assert result.exit_code == 0
