@@ -29,7 +29,7 @@ HARDLY = 0.05
 """TuSimple: a smaller share of the labels is matched by chance, as rows count on which both have no point."""
 
 MANY_ZEROS = 0.1
-"""TuSimple: the share of points at x = 0 above which they are taken for absent ones. Of the 319,219 points of the public test labels, 8 are there."""
+"""TuSimple: above this share, points at x = 0 are taken for absent ones. Of the 319,219 of the public test labels, 8 are there."""
 
 TOO_GOOD = 0.99
 """F1 at IoU .95, or TuSimple's accuracy and F1: of detectors at their best .5 and .97, of labels scored as predictions 1."""
