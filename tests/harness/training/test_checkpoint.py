@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -136,6 +138,31 @@ def test_weights_alone_are_no_training_state(tmp_path):
     save_inference_checkpoint(tmp_path / "a", network(), FACTS)
     with pytest.raises(InputError, match="a: not a readable training checkpoint"):
         load_training_state(tmp_path / "a")
+
+
+def test_two_tensors_that_would_lie_at_one_path_are_refused(tmp_path):
+    """Else both would come back as the one that was written last."""
+    for state in ({"a/b": torch.zeros(1), "a": {"b": torch.ones(1)}}, {0: torch.zeros(1), "0": torch.ones(1)}):
+        with pytest.raises(TypeError, match=r"two tensors lie at '(a/b|0)'"):
+            save_training_state(tmp_path / "a", state)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_write_that_the_system_does_not_let_through_is_an_error_of_the_system(tmp_path, monkeypatch):
+    """A full disk, as safetensors tells of it, is answered as one is that any other file met."""
+
+    def full(tensors, path, metadata):
+        raise SafetensorError('Error while serializing: Io(Os { code: 28, kind: StorageFull, message: "" })')
+
+    monkeypatch.setattr("harness.training.checkpoint.save_file", full)
+    for write in (
+        lambda path: save_training_state(path, {"step": 1}),
+        lambda path: save_inference_checkpoint(path, network(), FACTS),
+    ):
+        with pytest.raises(OSError, match="No space left") as raised:
+            write(tmp_path / "a")
+        assert raised.value.errno == errno.ENOSPC
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_write_leaves_the_old_state(tmp_path, monkeypatch):
