@@ -119,6 +119,26 @@ def test_rates_and_times_of_a_line_are_means_over_the_steps_since_the_last_multi
         assert lines[step]["clip_rate"] == pytest.approx(sum(clipped) / len(steps))
 
 
+@pytest.mark.parametrize(
+    ("precision", "channels_last", "computed"),
+    [("fp32", False, torch.float32), ("bf16", False, torch.bfloat16), ("fp16", True, torch.float16)],
+)
+def test_a_step_computes_in_the_precision_and_the_layout_of_the_plan_and_in_train_mode(
+    toy, roads, tmp_path, precision, channels_last, computed
+):
+    seen = []
+
+    def note(module, taken, given):
+        layouts = [tensor.is_contiguous(memory_format=torch.channels_last) for tensor in (taken[0], module.weight)]
+        seen.append((given.dtype, *layouts, module.training))
+
+    model = toy.model().eval()
+    model.detector.stem[0].register_forward_hook(note)
+    plan = TrainingPlan(toy.recipe(), 1, precision=precision, channels_last=channels_last)
+    train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
+    assert seen[0] == (computed, channels_last, channels_last, True)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_accumulated_gradients_equal_those_of_the_whole_batch(toy, roads, tmp_path, size):
     weights, losses = [], []
@@ -233,6 +253,17 @@ def test_gradient_ratios_are_of_one_micro_batch_in_the_precision_of_the_training
     summary = train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
     assert seen == [(2, True)] * 2
     assert summary.final_diagnostics["gradient_ratio/stem"] == 0.25
+
+
+def test_gradients_whose_ratio_does_not_fit_into_memory_are_told_as_a_step_is(toy, roads, tmp_path, monkeypatch):
+    def full(model, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(loop, "gradient_ratios", full)
+    model = toy.model()
+    plan = TrainingPlan(toy.recipe(), 2, micro_batch_size=2)
+    with pytest.raises(OutOfMemory, match=r"in micro-batches of 2: CUDA out of memory\."):
+        train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from harness.methods.oracle import Oracle
 from harness.processes import stopping
 from harness.publishing.logs import losses_of
 from harness.training import loop
-from harness.training.checkpoint import load_training_state
+from harness.training.checkpoint import load_training_state, save_training_state
 from harness.training.determinism import seed_everything
 from harness.training.loop import train
 from harness.training.plan import TrainingPlan, Validation
@@ -145,6 +145,32 @@ def test_a_checkpoint_of_another_model_is_refused(toy, roads, tmp_path):
         train(other, no_batches, TrainingPlan(toy.recipe(), 4), device=CPU, folder=tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("arithmetic"), "a checkpoint of another training, its 'recipe' differs"),
+        (
+            lambda state: state["arithmetic"].update(processes=2),
+            "a checkpoint of another training, its 'processes' differs",
+        ),
+        (lambda state: state["course"].update(laps=3), "a checkpoint of another model .*'laps'"),
+        (lambda state: state.pop("average"), "a checkpoint of another model .*'average'"),
+        (lambda state: state["optimizers"]["recipe"]["param_groups"].pop(), "a checkpoint of another model"),
+    ],
+)
+def test_a_checkpoint_of_other_code_is_refused_in_a_line_that_says_what_helps(toy, roads, tmp_path, change, message):
+    plan = TrainingPlan(toy.recipe(ema_decay=0.9), 1)
+    model = toy.model()
+    train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
+    path = tmp_path / "training.safetensors"
+    state = load_training_state(path)
+    change(state)
+    save_training_state(path, state)
+    advice = "train in another folder, or delete it to train again"
+    with pytest.raises(InputError, match=rf"training\.safetensors: {message}[^\n]*; {advice}$"):
+        train(toy.model(), no_batches, plan, device=CPU, folder=tmp_path)
+
+
 def test_a_broken_checkpoint_is_named(toy, roads, tmp_path):
     toy.run(tmp_path / "images", tmp_path / "run", steps=4)
     path = tmp_path / "run" / "training.safetensors"
@@ -263,6 +289,48 @@ def test_a_validation_that_a_stop_left_out_is_made_up_for(toy, roads, tmp_path, 
     assert same_weights(whole, resumed)
     lines = [line for line in log_lines(tmp_path / "parts") if "validation" in line]
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
+
+
+def test_a_validation_begins_with_a_checkpoint_of_its_step_and_is_none_again_once_it_is_done(toy, roads, tmp_path):
+    begun = []
+
+    def score(model):
+        begun.append(load_training_state(tmp_path / "training.safetensors")["course"]["step"])
+        return 1.0 / begun[-1]
+
+    def training(batches, score):
+        model = toy.model()
+        batches = batches or roads.stream(model.detector).batches
+        plan = TrainingPlan(toy.recipe(), 5)
+        summary = train(model, batches, plan, device=CPU, folder=tmp_path, validation=Validation(2, score))
+        return model, summary
+
+    def never(model):
+        raise AssertionError("a validation that was done was done again")
+
+    trained, told = training(None, score)
+    again, told_again = training(no_batches, never)
+    assert begun == [2, 4, 5]
+    assert same_weights(trained, again)
+    assert told_again == told
+    assert (told.best_step, told.resumed) == (2, 0)
+
+
+def test_a_request_to_stop_in_the_midst_of_a_validation_does_not_wait_for_its_end(toy, roads, tmp_path, monkeypatch):
+    monkeypatch.setattr(stopping, "_REQUEST", stopping._Request())
+    ended = []
+
+    def score(model):
+        stopping.ask_to_stop()
+        ended.append(True)
+        return 1.0
+
+    model = toy.model()
+    batches, plan = roads.stream(model.detector).batches, TrainingPlan(toy.recipe(), 4)
+    with pytest.raises(KeyboardInterrupt):
+        train(model, batches, plan, device=CPU, folder=tmp_path, validation=Validation(2, score))
+    assert not ended
+    assert load_training_state(tmp_path / "training.safetensors")["course"]["step"] == 2
 
 
 def test_the_losses_of_a_resumed_and_validated_training_can_be_published(toy, roads, tmp_path):
