@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -88,6 +90,40 @@ def test_a_machine_that_gets_slower_does_not_tell_in_the_difference_of_the_arms(
     )
     assert (found.ratio, found.ratio_low, found.ratio_high) == (1.0, 1.0, 1.0)
     assert found.peak_memory_bytes is None
+
+
+def test_a_cost_says_what_it_is_of_and_which_arm_took_how_much_memory(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments, peaks, threads = iter(("before", "after")), iter((100, 300)), []
+
+    @contextmanager
+    def peak(device: torch.device) -> Iterator[list[int]]:
+        found: list[int] = []
+        yield found
+        found.append(next(peaks))
+
+    def timed(first: Any, second: Any, timer: Machine) -> tuple[list[int], list[int]]:
+        threads.append(torch.get_num_threads())
+        return [1, 1], [2, 2]
+
+    monkeypatch.setattr(step_cost, "_peak_memory", peak)
+    monkeypatch.setattr(step_cost, "turns", timed)
+    monkeypatch.setattr(step_cost, "usage", lambda: next(moments))
+    monkeypatch.setattr(step_cost, "noise_flags", lambda device, start, end: [f"from {start} to {end}"])
+    found = measure_step_cost(
+        lambda: machine.arm("base", 1),  # type: ignore[arg-type, return-value]
+        lambda: machine.arm("method", 1),  # type: ignore[arg-type, return-value]
+        ["one"],  # type: ignore[list-item]
+        SimpleNamespace(recipe=SimpleNamespace(batch_size=8), precision="bf16", micro_batch_size=2),  # type: ignore[arg-type]
+        device=CPU,
+        threads=3,
+    )
+    assert (found.batch_size, found.micro_batch_size, found.precision, found.threads) == (8, 2, "bf16", 3)
+    assert (found.baseline_peak_memory_bytes, found.peak_memory_bytes) == (100, 300)
+    assert found.flags == ("from before to after",)
+    # What the protocol's name stands for.
+    assert (found.protocol, WARM_STEPS, threads) == ("step-cost/2", 2, [3] * 6)
 
 
 def cost_of(machine: Machine, plan: TrainingPlan, *, total: int) -> StepCost:
