@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from harness.datasets.predictions import unpack_predictions
 from harness.errors import InputError
@@ -21,8 +23,12 @@ from harness.matrix.pricing import (
     step_key,
     this_machine,
 )
+from harness.methods.base import TrainingModel
+from harness.methods.samiro import RegularizedModel
 from harness.processes.faults import OutOfMemory
 from harness.suite import Cell, cells_of, load_suite
+from harness.training.determinism import deterministic
+from harness.training.plan import TrainingPlan
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -88,6 +94,8 @@ def test_cells_are_priced_on_another_machine_whose_records_are_here(tmp_path: Pa
     assert prices[baseline.id].seconds == pytest.approx(60 * 0.2)
     assert prices[samiro.id].seconds is None
     assert machines_that_know([samiro], rates) == (Machine("NVIDIA H100", gpu=True),)
+    # One that knows a single cell of several is worth being named.
+    assert set(machines_that_know(cells, rates)) == set(rates.machines)
     with pytest.raises(InputError, match=r"no record of these results is of 'H200'; .*'NVIDIA H200'"):
         recorded_machine(rates, "H200")
 
@@ -154,6 +162,34 @@ def test_a_record_that_cannot_be_read_is_named_and_the_others_count(tmp_path: Pa
     assert "broken.json" in problem
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training": {"steps": 0, "seconds": 9.0}},
+        {"training": {"steps": 30}},
+        {"training": [30, 9.0]},
+        {"environment": {"device": None}},
+        {"identity": {}},
+    ],
+    ids=str,
+)
+def test_a_record_without_what_a_price_needs_is_named_and_the_others_count(
+    tmp_path: Path, cells: tuple[Cell, ...], changes: dict[str, Any]
+) -> None:
+    write(tmp_path, "whole", record_of(cells[0], 0.25))
+    write(tmp_path, "strange", record_of(cells[0], 0.5) | changes)
+    rates = recorded_rates(tmp_path)
+    assert list(rates.seconds.values()) == [0.25]
+    (problem,) = rates.problems
+    assert "strange.json: no price can be read from it" in problem
+
+
+def test_a_record_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "some suite" / "records" / "a folder.json").mkdir(parents=True)
+    (problem,) = recorded_rates(tmp_path).problems
+    assert "a folder.json" in problem
+
+
 def test_a_programs_record_tells_no_price_and_is_no_problem(tmp_path: Path, cells: tuple[Cell, ...]) -> None:
     record = record_of(cells[0], 0.25)
     write(tmp_path, "a program's", record | {"identity": record["identity"] | {"recipe": {}}, "training": None})
@@ -174,7 +210,11 @@ def test_room_on_the_disk_is_that_of_weights_and_predictions_and_meanwhile_of_mo
         taken = archive.stat().st_size + counts.stat().st_size
         assert 1000 * taken / len(unpack_predictions(archive)[0]) < many.disk_bytes - few.disk_bytes < 4096 * 1000
     # sgd: the weights and one moment, and perhaps their moving average.
-    for changes, copies in (({"optimizer": "sgd"}, 2), ({"optimizer": "sgd", "ema_decay": 0.9}, 3)):
+    for changes, copies in (
+        ({"optimizer": "sgd"}, 2),
+        ({"optimizer": "sgd", "ema_decay": 0.9}, 3),
+        ({"optimizer": "adam"}, 3),
+    ):
         cell = with_recipe(cells[0], changes)
         assert priced([cell], {}, [], {})[cell.id].training_bytes == parameters(cell) * BYTES_A_WEIGHT * copies * 2
 
@@ -212,6 +252,32 @@ def test_a_probe_takes_steps_of_the_very_cell_and_leaves_nothing_behind(
     assert list(rates.seconds.values()) == pytest.approx(found)
     prices = priced(cells, {"roads": 72}, [rates], {})
     assert all(price.basis == "probe" and price.seconds and price.seconds > 0 for price in prices.values())
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["baseline", "samiro"])
+def test_a_probe_trains_the_cells_method_by_its_plan_on_its_threads_and_tells_of_whole_batches(
+    cells: tuple[Cell, ...], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    from harness.matrix import probe
+
+    def noted(model: TrainingModel, batches: Any, plan: TrainingPlan, **options: Any) -> Any:
+        assert isinstance(model, RegularizedModel) == (number == 1)
+        assert torch.get_num_threads() == 3
+        assert (plan.total_steps, plan.precision, plan.tensorboard) == (probe.STEPS, "bf16", False)
+        recipe = cell.configuration.recipe.model_dump() | {"steps": probe.STEPS, "epochs": None}
+        assert plan.recipe.model_dump() == recipe | {"batch_size": probe.IMAGES_ON_CPU, "warmup_steps": 0}
+        assert len(next(batches(0, 1)).ids) == probe.IMAGES_ON_CPU
+        return SimpleNamespace(seconds_per_step=0.5)
+
+    monkeypatch.setattr(probe, "train", noted)
+    cell = with_recipe(cells[number], {"warmup_steps": 9})
+    cell = replace(
+        cell,
+        identity=cell.identity.model_copy(update={"precision": "bf16"}),
+        training=cell.training.model_copy(update={"threads": 3, "tensorboard": True, "workers": 0}),
+    )
+    with deterministic(threads=1):  # what a probe sets stays, for its process is one of its own
+        assert probe.probe(cell) == 0.5 * cell.configuration.recipe.batch_size / probe.IMAGES_ON_CPU
 
 
 @pytest.mark.parametrize(
