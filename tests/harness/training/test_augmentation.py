@@ -52,6 +52,24 @@ def test_draws_stay_in_their_ranges_about_the_centre_of_the_crop(seed):
     assert abs(math.degrees(math.atan2(-upright[0], upright[1]))) <= 10 + 1e-9
 
 
+def test_draws_fill_their_ranges_to_both_ends_each_by_itself():
+    base = plain((200, 480))(FRAME)
+    upright = EVERYTHING.model_copy(update={"flip": 0.0})
+    centre = np.array([239.5, 139.5])
+    drawn = []
+    for seed in range(400):
+        moved = augmented_geometry(base, upright, np.random.default_rng(seed)).matrix
+        matrix = np.linalg.inv(base.matrix) @ moved
+        right, down = (apply_matrix(matrix, centre) - centre) / (480, 240)
+        turn = math.degrees(math.atan2(matrix[1, 0], matrix[0, 0]))
+        drawn.append((turn / 10, (math.sqrt(np.linalg.det(matrix)) - 1) / 0.2, right / 0.1, down / 0.1))
+    shares = np.array(drawn)
+    assert shares.min(axis=0) == pytest.approx(-1, abs=0.03)
+    assert shares.max(axis=0) == pytest.approx(1, abs=0.03)
+    assert shares.mean(axis=0) == pytest.approx(0, abs=0.1)
+    assert np.abs(np.corrcoef(shares.T) - np.eye(4)).max() < 0.2
+
+
 @given(seed=st.integers(0, 2**32))
 def test_in_the_view_draws_stay_in_their_ranges_about_its_centre_whatever_crop_and_resize_do(seed):
     height, width = 100, 480
@@ -63,6 +81,16 @@ def test_in_the_view_draws_stay_in_their_ranges_about_its_centre_whatever_crop_a
     assert matrix[:2, 0] @ matrix[:2, 1] == pytest.approx(0.0, abs=1e-9), "a turn of the view, no shear"
     upright = matrix[:2, :2] @ [0, 1]
     assert abs(math.degrees(math.atan2(-upright[0], upright[1]))) <= 10 + 1e-9
+
+
+@pytest.mark.parametrize(("in_view", "centre"), [(False, (269.5, 139.5)), (True, (149.5, 49.5))])
+def test_flips_turns_and_scales_leave_the_centre_of_the_crop_or_of_the_view_where_it_is(in_view, centre):
+    base = plain((100, 300), crop=(40, 60, 240, 480))(FRAME)
+    changes = Augmentation(flip=0.5, rotation=10, scale=0.2, in_view=in_view)
+    there = np.array(centre) if in_view else base.to_network(centre)
+    for seed in range(20):
+        matrix = augmented_geometry(base, changes, np.random.default_rng(seed)).matrix @ np.linalg.inv(base.matrix)
+        assert apply_matrix(matrix, there) == pytest.approx(there)
 
 
 def test_one_setting_does_not_change_the_draw_of_another():
@@ -136,6 +164,21 @@ def test_a_later_setting_leaves_the_other_draws_as_they_are(changed):
         else:
             assert np.array_equal(before.colours, after.colours)
     assert (5 < spared < 35) == ("colour_probability" in changed)
+
+
+def test_whether_geometry_and_colours_change_and_a_blur_comes_is_drawn_apart_and_so_is_the_lift():
+    """Else the samples that are spared one change would be those that are spared the others."""
+    base = plain((200, 480))(FRAME)
+    half = Augmentation(
+        rotation=10, geometric_probability=0.5, blur=0.5, blur_sigma=2.0, lift=0.2, colour_probability=0.5
+    )
+    lifted = half.model_copy(update={"colour_probability": 1.0})
+    found = []
+    for seed in range(400):
+        one, other = (drawn_change(base, given, np.random.default_rng([7, seed])) for given in (half, lifted))
+        still = np.array_equal(one.geometry.matrix, base.matrix)
+        found.append((still, one.kernel is None, one.colours is None, other.colours[0, 4]))
+    assert np.abs(np.corrcoef(np.array(found, dtype=float).T) - np.eye(4)).max() < 0.2
 
 
 def test_a_share_of_the_samples_keeps_its_geometry_but_for_the_flip():

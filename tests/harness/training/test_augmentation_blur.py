@@ -73,6 +73,20 @@ def test_a_streak_spreads_a_dot_evenly_along_its_direction(angle, axis):
     assert middle.max() - middle.min() <= 3
 
 
+def test_streaks_lie_in_every_direction():
+    slants = []
+    for seed in range(200):
+        kernel = sample_blur(Augmentation(blur=1.0, blur_length=20.0), np.random.default_rng(seed))
+        offsets = np.arange(len(kernel)) - len(kernel) // 2
+        down, across, both = (
+            float((kernel * product).sum())
+            for product in (offsets[:, None] ** 2, offsets**2, offsets[:, None] * offsets)
+        )
+        slants.append((down > across, both > 0))
+    # Steep or flat, and rising or falling.
+    assert np.mean(slants, axis=0) == pytest.approx(0.5, abs=0.15)
+
+
 def test_a_blur_needs_how_often_and_how_much():
     for half in ({"blur": 0.5}, {"blur_sigma": 1.0}, {"blur_length": 3.0}):
         with pytest.raises(ValueError, match="give both or neither"):

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from detectors.meta import Augmentation
 from harness.lanes import apply_matrix, plain_geometry
-from harness.training.augmentation import ReducedImage, augmented_geometry, planes, read_reduced, reduced_size, warped
+from harness.training.augmentation import (
+    ReducedImage,
+    augmented_geometry,
+    planes,
+    read_reduced,
+    reduced,
+    reduced_size,
+    warped,
+)
 from tests.harness.training.augmentations import CROPPED, EVERYTHING, FRAME, picture, plain
 
 
@@ -164,6 +172,19 @@ def test_reduction_averages_whole_blocks(tmp_path, network, block):
     means = noise.reshape(height, block[0], width, block[1], 3).mean(axis=(1, 3))
     assert reduced.shape == means.shape
     assert np.abs(reduced - means).max() <= 1
+
+
+@pytest.mark.parametrize(("network", "block"), [((80, 192), 2), ((66, 158), 3)])
+def test_the_last_blocks_of_a_side_that_they_do_not_divide_are_of_the_frames_own_pixels(network, block):
+    height, width = size = (239, 475)
+    noise = np.random.default_rng(0).integers(100, 256, (*size, 3), dtype=np.uint8)
+    whole = np.pad(noise, ((0, -height % block), (0, -width % block), (0, 0)), mode="edge")
+    assert all(side > given for side, given in zip(whole.shape, size, strict=False))
+    rows, columns = whole.shape[0] // block, whole.shape[1] // block
+    means = whole.reshape(rows, block, columns, block, 3).mean(axis=(1, 3))
+    found = reduced(noise, plain(network, crop=(40, 0, *size))).pixels
+    assert found.shape == means.shape
+    assert np.abs(found - means).max() <= 1
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
