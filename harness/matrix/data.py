@@ -232,5 +232,5 @@ def many_lanes(dataset: Dataset, split: str) -> str | None:
         return None
     return (
         f"{dataset.name}: {above:,} of the {len(found):,} images of split {split} have more than {most} lanes, up to {found.max()}: "
-        f"most detectors find {most} at most, and each further lane is missed (docs/add-a-dataset.md#how-many-lanes)"
+        f"most detectors learn and find {most} at most, so that further lanes are missed (docs/add-a-dataset.md#how-many-lanes)"
     )

@@ -50,20 +50,21 @@ def paired(
     """Each of a detector's taps with the oracle's that it is compared with, in the order of the detector's.
 
     Costs one forward of a blank image through each network and changes neither. Raises InputError where taps can't be registered with
-    each other, or where depths are to be paired and the detector has more of them than the oracle.
+    each other, or where depths are to be paired and places don't tell which meet: there must be as many
+    taps as the oracle has, or all of a detector that has fewer.
     """
     oracle_grids = oracle.grids(detector.configuration.input.network, oracle_scale)
-    indices = _by_depth(taps, oracle) if by == "depth" else [oracle.partner(tap) for tap in taps]
+    indices = _by_depth(taps, len(detector.taps()), oracle) if by == "depth" else [oracle.partner(tap) for tap in taps]
     return tuple(
         TapPair(tap, grid, index, oracle.taps[index], oracle_grids[index])
         for tap, grid, index in zip(taps, tap_grids(detector, taps), indices, strict=True)
     )
 
 
-def _by_depth(taps: tuple[Tap, ...], oracle: Oracle) -> list[int]:
-    if len(taps) > len(oracle.taps):
+def _by_depth(taps: tuple[Tap, ...], all_taps: int, oracle: Oracle) -> list[int]:
+    if len(taps) > len(oracle.taps) or len(taps) < min(all_taps, len(oracle.taps)):
         raise InputError(
-            f"key 'pair': 'depth' needs an oracle tap for each, but there are {len(taps)} taps of the detector and "
-            f"{len(oracle.taps)} of the oracle: name fewer under 'taps', or give pair 'stride'"
+            f"key 'pair': 'depth' needs as many taps as the oracle has, or all of a detector that has fewer, but there are {len(taps)} "
+            f"taps of the detector and {len(oracle.taps)} of the oracle: name others under 'taps', or give pair 'stride'"
         )
     return list(range(len(taps)))

@@ -241,6 +241,7 @@ def test_only_named_taps_are_used(toy: ModuleType, attached: Attached) -> None:
         ({"path": "unused"}, {}, "unused"),
         ({}, {"taps": ["stages.9"]}, "has no tap 'stages.9'"),
         ({}, {"pair": "depth"}, "3 taps of the detector and 2 of the oracle"),
+        ({}, {"pair": "depth", "taps": ["stages.2"]}, "1 taps of the detector and 2 of the oracle"),
         ({}, {"projection": "identity"}, "'identity' needs equal channels"),
         ({}, {"oracle_scale": 0.3}, "whole number of pixels"),
         ({}, {"lambda_mode": "ratio"}, "total_steps"),
