@@ -169,7 +169,7 @@ def compare_tusimple(
 
     def count(predictions: Path, report: Report | None) -> Counted:
         counts, warnings = tusimple.score_file(labels, predictions, strict=strict)
-        say_tusimple_without_points(labels, predictions)
+        say_tusimple_without_points(labels, predictions, counts)
         say_unlike_tusimple_pixels(labels, predictions, counts)
         say_tusimple_zeros(labels, predictions, counts)
         say_tusimple_labels_themselves(predictions, counts)

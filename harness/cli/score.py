@@ -176,7 +176,7 @@ def score_tusimple(
     if per_image is not None:
         write_rows(per_image, tusimple_rows(counts))
     say_warnings(warnings)
-    say_tusimple_without_points(labels, predictions)
+    say_tusimple_without_points(labels, predictions, counts)
     say_unlike_tusimple_pixels(labels, predictions, counts)
     say_tusimple_zeros(labels, predictions, counts)
     say_tusimple_labels_themselves(predictions, counts)

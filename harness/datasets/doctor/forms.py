@@ -16,7 +16,7 @@ from harness.datasets.doctor.sources import CURVELANES_PAGE, LLAMAS_ARCHIVES, LL
 from harness.datasets.doctor.tree import entries, files_below
 from harness.datasets.llamas import IMAGE_SUFFIX, LLAMAS, SPLITS, read_points, read_scored_points
 from harness.datasets.rendering import rendering_spec
-from harness.datasets.tusimple import FOLDERS, LABELS, TuSimple, read_labels
+from harness.datasets.tusimple import FOLDERS, LABELS, Labelled, TuSimple, read_labels
 from harness.errors import InputError
 from harness.lanes import Points
 
@@ -69,10 +69,9 @@ def tusimple(place: Place) -> Contents:
         except InputError as error:
             found.findings.append(unexamined(refused(error, root, "broken-label"), split))
             continue
-        found.labels[split] = [
-            str(path.relative_to(root)) for path in dataset.label_files(split) for _ in read_labels(path)
-        ]
-        found.findings += _lanes_without_points(dataset, split)
+        labels = {str(path.relative_to(root)): read_labels(path) for path in dataset.label_files(split)}
+        found.labels[split] = [file for file, images in labels.items() for _ in images]
+        found.findings += _lanes_without_points(labels, split)
         archive = "test_set" if split == "test" else "train_set"
         missing = [os.path.relpath(frame.image, root) for frame in found.frames[split] if not frame.image.is_file()]
         if place.called_otherwise & {"clips", archive, f"{archive}/clips"}:
@@ -86,12 +85,9 @@ def tusimple(place: Place) -> Contents:
     return found
 
 
-def _lanes_without_points(dataset: TuSimple, split: str) -> list[Finding]:
+def _lanes_without_points(labels: dict[str, list[Labelled]], split: str) -> list[Finding]:
     """Lanes of TuSimple's form that are absent at every row: those of a scored split are scored, the training never sees them."""
-    pointless = {
-        str(path.relative_to(dataset.root)): sum(int((one.xs < 0).all(axis=1).sum()) for one in read_labels(path))
-        for path in dataset.label_files(split)
-    }
+    pointless = {file: sum(int((one.xs < 0).all(axis=1).sum()) for one in images) for file, images in labels.items()}
     files = [file for file, lanes in pointless.items() if lanes]
     what = f"label files of split {split} hold {sum(pointless.values()):,} lanes without a point"
     if split == "train":
