@@ -69,9 +69,9 @@ def tusimple(place: Place) -> Contents:
         except InputError as error:
             found.findings.append(unexamined(refused(error, root, "broken-label"), split))
             continue
-        labels = {str(path.relative_to(root)): read_labels(path) for path in dataset.label_files(split)}
-        found.labels[split] = [file for file, images in labels.items() for _ in images]
-        found.findings += _lanes_without_points(labels, split)
+        labelled = {str(path.relative_to(root)): read_labels(path) for path in dataset.label_files(split)}
+        found.labels[split] = [file for file, images in labelled.items() for _ in images]
+        found.findings += _lanes_without_points(labelled, split)
         archive = "test_set" if split == "test" else "train_set"
         missing = [os.path.relpath(frame.image, root) for frame in found.frames[split] if not frame.image.is_file()]
         if place.called_otherwise & {"clips", archive, f"{archive}/clips"}:
