@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -142,12 +143,21 @@ def open_dataset(
     return dataset
 
 
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""How the text begins that stands in place of a file of Git LFS that wasn't fetched (github.com/git-lfs/git-lfs, docs/spec.md)."""
+
+
 def read_bytes(path: Path | str) -> bytes:
-    """The bytes of a file of a dataset; InputError if it is missing or unreadable."""
+    """The bytes of a file of a dataset; InputError if it is missing, unreadable, UTF-16 text or a pointer in place of the file."""
     try:
         with open(path, "rb") as stream:
-            return stream.read()
+            data = stream.read()
     except FileNotFoundError:
         raise InputError(f"{path} is missing; restore it from the dataset's source, or take it off the list") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read ({error}); check the path and its permissions") from None
+    if data.startswith(POINTER):
+        raise InputError(f"{path}: a pointer of Git LFS in place of the file; fetch it by `git lfs pull`")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # no image of a known format begins so
+        raise InputError(f"{path}: UTF-16 text; save it as UTF-8, or restore it from the dataset's source")
+    return data

@@ -312,6 +312,7 @@ class LLAMAS:
                 for clip in clips
                 for file in sorted(clip.iterdir())
                 if file.name.endswith(ending)
+                and not file.name.startswith(".")  # macOS's archivers leave ._NAME beside each
             ]
             if not names:
                 raise InputError(

@@ -170,6 +170,15 @@ def test_splits_frames_and_lanes(root: Path) -> None:
     assert "did you mean 'val'?" in refusal(dataset.frames, "valid")
 
 
+def test_what_macos_leaves_beside_every_file_is_no_frame(root: Path) -> None:
+    plain = {split: LLAMAS(root).frames(split) for split in LLAMAS(root).splits()}
+    for path in [path for path in root.rglob("*") if path.is_file() or path.parent.name in ("train", "valid", "test")]:
+        (path.parent / f"._{path.name}").write_bytes(b"\0\x05\x16\x07")
+    for split in plain:
+        assert LLAMAS(root).frames(split) == plain[split], split
+    assert len(list(root.rglob("._*.json"))) == 4
+
+
 def test_a_clip_is_a_hundred_consecutive_frames_of_a_recording() -> None:
     images = [
         f"color_images/valid/{name}/{frame:05d}.png" for name, size in (("a", 250), ("b", 3)) for frame in range(size)
@@ -271,15 +280,17 @@ def test_damaged_labels_are_refused_with_lane_and_marker(root: Path, content: An
         (json.dumps(broken(world_end=STRAIGHT[0]["world_start"])), "a marker without depth"),
         (json.dumps({"lanes": []}), "'projection_matrix'"),
         ("\ufeff" + json.dumps(label(l0=STRAIGHT)), "Unexpected UTF-8 BOM"),
-        (json.dumps(label(l0=STRAIGHT)).encode("utf-16"), "'utf-8' codec can't decode"),
+        (json.dumps(label(l0=STRAIGHT)).encode("utf-16"), "UTF-16 text"),
     ],
 )
 def test_labels_that_scoring_refuses_are_refused_when_read(root: Path, content: str | bytes, what: str) -> None:
     path = root.resolve() / "labels/valid" / CLIP / "10.json"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    for refused in (refusal(LLAMAS(root).labels, "val"), refusal(read_label, path)):
-        assert refused.startswith(f"{path}: ")
-        assert what in refused
+    read, scored = refusal(LLAMAS(root).labels, "val"), refusal(read_label, path)
+    assert read.startswith(f"{path}: ")
+    assert scored.startswith(f"{path}: ")
+    assert what in read
+    assert what.replace("UTF-16 text", "'utf-8' codec can't decode") in scored
 
 
 @pytest.mark.parametrize("lowest", [60, 300])

@@ -198,3 +198,12 @@ def test_an_orientation_of_a_png_is_told(culane: Path) -> None:
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     path.write_bytes(data[:33] + chunk + data[33:])
     assert [one[:2] for one in findings(culane, "orientation")] == [("warning", f"{CLIP}/00001.png")]
+
+
+def test_pointers_in_place_of_images_are_told_with_what_fetches_them(culane: Path) -> None:
+    for image in culane.rglob("*.jpg"):
+        image.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n")
+    ((severity, _, what, _),) = findings(culane, "broken-image")
+    assert severity == "error"
+    assert "6 opened images can't be read (a pointer of Git LFS" in what
+    assert "`git lfs pull`" in what
