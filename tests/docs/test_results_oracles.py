@@ -1,5 +1,5 @@
-"""docs/follow-ups.md on the suites that ask what RESA is pulled towards, `oracles` and `drawn`: gains, differences, and what the
-pages make of them."""
+"""docs/follow-ups.md on the suites that ask what RESA is pulled towards and how, `oracles`, `drawn` and `stages`: their gains and
+differences, and what the pages make of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from harness.records.record import Record, read_records
 from harness.report.claim import Claim
 from harness.report.statistics import holm
-from tests.docs.suite_pages import ROOT, Suite, claims_of, difference, more_loss, told
+from tests.docs.suite_pages import ROOT, SCENARIOS, Suite, claims_of, difference, more_loss, told
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,15 @@ DRAWN = Towards(
         ("samiro_weaker", "samiro"): "lambda .066, beside .1",
     },
 )
+STAGES = Towards(
+    Suite("stages", "By depth, and without the regularizer in the attention", {}, 0),
+    {"samiro": "as it was", "samiro_depth": "by depth", "samiro_weight": "attention without it"},
+    {
+        ("samiro_depth", "samiro"): "by depth, beside by stride",
+        ("samiro_weight", "samiro"): "attention without it, beside with it",
+    },
+)
+ALL = (ORACLES, DRAWN, STAGES)
 
 
 @cache
@@ -59,7 +68,7 @@ def records_of(name: str) -> list[Record]:
 @cache
 def claims_of_suite(name: str) -> dict[tuple[str, str], Claim]:
     """The two differences that the suite's file asks for."""
-    (towards,) = [towards for towards in (ORACLES, DRAWN) if towards.suite.name == name]
+    (towards,) = [towards for towards in ALL if towards.suite.name == name]
     return claims_of(towards.suite, "resa_micro", towards.questions)
 
 
@@ -94,9 +103,7 @@ def drifting(name: str) -> str:
     return f"{sum(any('drift' in timed.flags for timed in record.throughput) for record in records)} in {len(records)}"
 
 
-@pytest.mark.parametrize(
-    ("towards", "method"), [(towards, method) for towards in (ORACLES, DRAWN) for method in towards.variants]
-)
+@pytest.mark.parametrize(("towards", "method"), [(towards, method) for towards in ALL for method in towards.variants])
 def test_gains_transfer_and_pull_are_those_of_the_publication(towards: Towards, method: str) -> None:
     suite, start = towards.suite, towards.variants[method]
     lines, cells = lines_of(suite.name), suite.row(start)
@@ -114,7 +121,7 @@ def test_gains_transfer_and_pull_are_those_of_the_publication(towards: Towards, 
     assert (gain["verdict"] in ("better", "worse")) == suite.is_bold(start)
 
 
-@pytest.mark.parametrize("towards", [ORACLES, DRAWN])
+@pytest.mark.parametrize("towards", ALL)
 def test_the_two_questions_have_their_p_over_the_two(towards: Towards) -> None:
     suite = towards.suite
     claims = claims_of_suite(suite.name)
@@ -229,3 +236,77 @@ def test_losses_costs_and_flags_of_drawn_are_those_of_the_publication() -> None:
     ratios = [f"{step_ratio('drawn', method):.2f}" for method in DRAWN.variants]
     assert f"A step takes {ratios[0]}, {ratios[1]} and {ratios[2]} times the baseline's" in page
     assert f"of the times at inference {drifting('drawn')} carry" in page
+
+
+def test_what_the_questions_of_stages_came_to_is_told_with_its_bounds() -> None:
+    page = " ".join(STAGES.suite.page.split())
+    depth, weight = claims_of_suite("stages").values()
+    lost = float(lines_of("stages")["gain", "samiro"]["f1_50"])
+    told_of = [difference(claim, "f1_50", 1).lstrip("+") for claim in (depth, weight)]
+    assert (
+        f"By depth it loses less by {told_of[0]} and with an attention that the regularizer doesn't train by {told_of[1]}, where it "
+        f"loses {told(lines_of('stages')['gain', 'samiro'], 'f1_50', 1).lstrip('-')}." in page
+    )
+    highest = []
+    for claim in (depth, weight):
+        found = claim.differences[0]
+        assert found is not None
+        assert found.half_widths is not None
+        highest.append(100 * (found.comparison.mean + found.half_widths.total))
+        if claim is depth:
+            lowest = 100 * (found.comparison.mean - found.half_widths.total)
+    assert f"The intervals end at {highest[0]:.1f} and {highest[1]:.1f}, a quarter of the loss and less." in page
+    assert max(highest) < -lost / 4
+    assert 1 < highest[0] < 2
+    assert highest[1] < 1.5
+    method = " ".join((ROOT / "docs/method.md").read_text().split())
+    assert f"then, to within {-lowest:.1f} more and {highest[0]:.1f} points less." in method
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    levels = [f"{adjusted:.2f}".removeprefix("0") for _, adjusted in levels_of("stages")]
+    assert f"[less by {told_of[0]} with stages of the same depth and by {told_of[1]}](" in readme
+    assert f"(p by Holm {levels[0]} and {levels[1]})" in readme
+
+
+def test_losses_transfer_costs_and_flags_of_stages_are_those_of_the_publication() -> None:
+    page, lines = " ".join(STAGES.suite.page.split()), lines_of("stages")
+    gains = [lines["gain", method] for method in STAGES.variants]
+    assert {line["verdict"] for line in gains} == {"worse"}
+    assert all(float(line[score]) < 0 for line in gains for score in SCENARIOS if score != "cross_fp")
+    scores = {
+        (record.identity.method, record.identity.seed): float(score)
+        for record in records_of("stages")
+        if (score := record.evaluations[0].total.f1_50) is not None
+    }
+    assert all(scores[method, seed] < scores["baseline", seed] for method in STAGES.variants for seed in range(5))
+    at_75 = sorted(-float(line["f1_75"]) for line in gains)
+    assert f"and in F1@75, by {at_75[0]:.1f} to {at_75[-1]:.1f}." in page
+    more = [more_loss(STAGES.suite, "resa_micro", method) for method in STAGES.variants]
+    assert min(map(min, more)) > 0
+    before, depth, weight = (f"{min(values):.0f} to {max(values):.0f} %" for values in more)
+    assert f"by {before} as it was, by {depth} by depth and by {weight} with the attention left alone." in page
+    ratios = [f"{step_ratio('stages', method):.2f}" for method in STAGES.variants]
+    assert f"A step takes {ratios[0]}, {ratios[1]} and {ratios[2]} times the baseline's" in page
+    assert f"of the times at inference {drifting('stages')} carry" in page
+    by_stage = {
+        method: [
+            [record.training.final_diagnostics[f"r2/backbone.layer{stage}"] for stage in (1, 2, 3)]
+            for record in sorted(records_of("stages"), key=lambda record: record.identity.seed)
+            if record.identity.method == method and record.training
+        ]
+        for method in ("samiro", "samiro_depth")
+    }
+    depth, stride = (
+        f"{min(third):.2f} to {max(third):.2f}".replace("0.", ".")
+        for third in ([seed[2] for seed in by_stage[method]] for method in ("samiro_depth", "samiro"))
+    )
+    assert f"R^2 of the third stage is {depth} by depth and {stride} by stride." in page
+    assert all(
+        abs(one[stage] - other[stage]) < 0.02 for one, other in zip(*by_stage.values(), strict=True) for stage in (0, 1)
+    )
+    (apart,) = [
+        line
+        for line in csv.DictReader((ROOT / "results/apart/leaderboard.csv").open())
+        if (line["kind"], line["detector"]) == ("gain", "resa_micro")
+    ]
+    first = gains[0]
+    assert f"repeats `apart`'s ({told(apart, 'f1_50', 1)}) on other roads: {told(first, 'f1_50', 1)}, a little" in page
