@@ -34,6 +34,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "harness.cli.overlays",
         "what every trained detector of a suite finds in the same images, on one page",
     ),
+    "attention": (
+        "harness.cli.attention",
+        "what the trained detectors of a suite weigh by their spatial attention, in figures and pictures",
+    ),
     "transfer": ("harness.cli.transfer", "how every trained detector of a suite does on a labelled folder"),
     "throughput": ("harness.cli.throughput", "how fast a checkpoint's detector is, by protocol lane-latency/1"),
     "export": ("harness.cli.export", "a checkpoint's network as an ONNX file, which runs without this program"),

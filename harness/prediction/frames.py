@@ -82,6 +82,16 @@ class Viewer:
                 yield fault
 
 
+def pictures_of(detector: Detector, sources: Iterable[Source], part: Part | None) -> list[Picture]:
+    """All image files as a detector sees them. InputError for the first that can't be read or is smaller than the part."""
+    pictures = []
+    for picture in Viewer(detector.geometry_of, part).images(sources):
+        if isinstance(picture, InputError):
+            raise picture
+        pictures.append(picture)
+    return pictures
+
+
 def _itself(frame: Image) -> Image:
     return frame
 
