@@ -258,8 +258,15 @@ HOW: dict[str, How] = {
     "samiro-bench overlays mini FRAMES/image_*.png --crop 1280x460+0+13 --out overlays.jpg": Elsewhere(
         "takes trained cells: tests/harness/test_bench.py draws those of a tiny suite"
     ),
-    "samiro-bench attention stages 'results/local/artefacts/rendered/culane-bfb8218223bb/dataset/driver_test_*/*0_*/00000.jpg' "
-    "--out attention": Elsewhere("takes trained cells: tests/harness/prediction/test_attention.py stores some"),
+    **dict.fromkeys(
+        [
+            "samiro-bench attention stages "
+            "'results/local/artefacts/rendered/culane-bfb8218223bb/dataset/driver_test_*/*0_*/00000.jpg' --out attention",
+            "samiro-bench attention apart "
+            "'results/local/artefacts/rendered/culane-080bd101444c/dataset/driver_test_*/*0_*/00000.jpg'",
+        ],
+        Elsewhere("takes trained cells: tests/harness/prediction/test_attention.py stores some"),
+    ),
     "samiro-bench bench mini-robustness": Dry(),
     "samiro-bench bench mini-transfer": Dry(),
     "python -m harness.report.simulation grid": Elsewhere(
