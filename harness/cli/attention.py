@@ -54,15 +54,12 @@ def attention(
     from harness.prediction.attention import attention_gates
     from harness.prediction.attention_sheet import draw_attention
     from harness.prediction.frames import pictures_of
-    from harness.prediction.sources import find_sources
+    from harness.prediction.sources import find_images
     from harness.prediction.trained import first_of, left_out_note, refuse_untrained, trained_cells
     from harness.report.terminal import show
     from harness.suite import Choice
 
-    sources = find_sources(images)
-    video = next((source for source in sources if source.is_video), None)
-    if video is not None:
-        raise InputError(f"{video.path} is a video; give images")
+    sources = find_images(images)
     trained, left_out = trained_cells(suite, results, Choice(seeds, only or (), skip or (), tier))
     if not trained:
         refuse_untrained(suite, results)

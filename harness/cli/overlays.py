@@ -43,16 +43,13 @@ def overlays(
     from harness.datasets.images import read_image, write_jpeg
     from harness.inference.detector import chosen_device
     from harness.prediction.sheet import check_size, comparison_sheet, lanes_in
-    from harness.prediction.sources import find_sources
+    from harness.prediction.sources import find_images
     from harness.prediction.trained import left_out_note, refuse_untrained, trained_cells
     from harness.suite import Choice
 
     if out.suffix.lower() not in {".jpg", ".jpeg"}:
         raise InputError(f"--out {out}: the page is a JPEG; give a name that ends in .jpg")
-    sources = find_sources(images)
-    video = next((source for source in sources if source.is_video), None)
-    if video is not None:
-        raise InputError(f"{video.path} is a video; give images, `samiro-bench predict --overlay` draws on videos")
+    sources = find_images(images)
     pictures = [read_image(source.path) for source in sources]
     trained, left_out = trained_cells(suite, results, Choice(seeds, only or (), tier=tier))
     if not trained:

@@ -64,6 +64,15 @@ def find_sources(words: Sequence[str], root: Path | None = None) -> list[Source]
     return _named(paths, lambda path: path.relative_to(folder_of[path]))
 
 
+def find_images(words: Sequence[str]) -> list[Source]:
+    """`find_sources` where no video can be shown: InputError for one."""
+    sources = find_sources(words)
+    for source in sources:
+        if source.is_video:
+            raise InputError(f"{source.path} is a video; give images, `samiro-bench predict --overlay` draws on videos")
+    return sources
+
+
 def _files(word: str) -> list[tuple[Path, Path]]:
     """Files, absolute, and the folder below which each is named."""
     path = Path(os.path.abspath(word))
