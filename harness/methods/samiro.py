@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -141,32 +142,54 @@ class RegularizedModel(AttendedModel):
         return found
 
 
-def gradient_ratios(model: TrainingModel, batch: Batch) -> dict[str, float]:
-    """The norm of d(lambda L_MI)/dz over that of dL_detector/dz at each tap, by path; empty for a method without a regularizer.
+@dataclass(frozen=True)
+class GradientRatios:
+    """The norm of the gradient of lambda L_MI over that of the detector's losses.
+
+    taps: with respect to the features of each tap, by its path. weights: with respect to the weights that L_MI reaches of the
+    `detector` and of its `attention`, each taken together; a group that only one of the two reaches is left out. The two may be an
+    order of magnitude apart: what all cells of a map share adds up in a weight, and the detector's gradients largely cancel there.
+    """
+
+    taps: dict[str, float]
+    weights: dict[str, float]
+
+
+def gradient_ratios(model: TrainingModel, batch: Batch) -> GradientRatios:
+    """How much the regularizer pulls over how much the detector's losses do; empty for a method without a regularizer.
 
     Takes one forward and two backward passes of its own, and changes nothing: buffers and all random generators are put back, gradients
     aren't touched. A training loop calls it on the bare model (not its DDP wrapper) at 1, 10, 50 and 100 % of the steps.
     """
     if not isinstance(model, RegularizedModel):
-        return {}
+        return GradientRatios({}, {})
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    groups = {group.name: group.parameters for group in model.parameter_groups() if group.optimizer == "recipe"}
+    parameters = [parameter for group in groups.values() for parameter in group]
     # numpy's and python's too: what a detector draws from them in its losses has to stay what it is in the baseline.
     before = random_state()
     try:
         with torch.enable_grad():
             evidence = model.evidence(batch)
-            detector = gradient_norms(torch.stack([*evidence.losses.values()]).sum(), evidence.outputs)
-            regularizer = gradient_norms(evidence.mutual_information, evidence.outputs)
+            tensors = [*evidence.outputs, *parameters]
+            detector = gradient_norms(torch.stack([*evidence.losses.values()]).sum(), tensors)
+            regularizer = gradient_norms(evidence.mutual_information, tensors)
     finally:
         set_random_state(before)
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             buffer.copy_(kept[name])
     weight = model.weight.current()
-    return {
-        tap.path: weight * float(upper) / max(float(lower), 1e-20)
-        for tap, upper, lower in zip(model.taps.used, regularizer, detector, strict=True)
-    }
+    pulls = [(weight * float(upper), float(lower)) for upper, lower in zip(regularizer, detector, strict=True)]
+    taps = {tap.path: upper / max(lower, 1e-20) for tap, (upper, lower) in zip(model.taps.used, pulls, strict=False)}
+    of_parameter = dict(zip(map(id, parameters), pulls[len(evidence.outputs) :], strict=True))
+    weights = {}
+    for name, group in groups.items():
+        reached = [pull for parameter in group if (pull := of_parameter[id(parameter)])[0] > 0]
+        upper, lower = (math.hypot(*norms) for norms in zip(*reached, strict=True)) if reached else (0.0, 0.0)
+        if lower > 0:
+            weights[name] = upper / lower
+    return GradientRatios(taps, weights)
 
 
 def trained(modules: Iterable[nn.Module]) -> tuple[nn.Parameter, ...]:

@@ -282,11 +282,12 @@ class _Training:
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def gradient_ratios(self, batch: Batch) -> dict[str, float]:
-        """How much the method pulls at each tap, over how much the detector's losses do, for the first micro-batch of a batch."""
+        """How much the method pulls over how much the detector's losses do, for the first micro-batch of a batch, as diagnostics."""
         part = next(micro_batches(batch, self.plan.micro_batch_size or len(batch.ids)))
         with self.unmeasured(), self.precision():
             found = gradient_ratios(self.model, self.placed(part))
-        return {f"gradient_ratio/{path}": value for path, value in found.items()}
+        at_taps = {f"gradient_ratio/{path}": value for path, value in found.taps.items()}
+        return at_taps | {f"weight_gradient_ratio/{group}": value for group, value in found.weights.items()}
 
     @contextmanager
     def unmeasured(self) -> Iterator[None]:

@@ -75,8 +75,8 @@ class TrainingSummary:
     went through: work lost to a kill isn't in it. seconds_per_step: the median. peak_memory_bytes: of tensors on a CUDA device,
     None on a CPU. resumed: how often it was continued. clip_rate: share of steps whose gradient was clipped, None without
     clipping. skipped_steps: those without an update, because fp16 gradients overflowed. final_losses and final_diagnostics: of the
-    last step, those that are finite; with a regularizer, `gradient_ratio/<tap>` among them is the norm of its gradient over that of
-    the detector's losses. best_step, best_score: None without validation.
+    last step, those that are finite; with a regularizer, `gradient_ratio/<tap>` and `weight_gradient_ratio/<group>` among them are
+    those of `harness.methods.samiro.GradientRatios`. best_step, best_score: None without validation.
     """
 
     steps: int

@@ -43,11 +43,11 @@ DRAWN = Towards(
     },
 )
 STAGES = Towards(
-    Suite("stages", "By depth, and without the regularizer in the attention", {}, 0),
-    {"samiro": "as it was", "samiro_depth": "by depth", "samiro_weight": "attention without it"},
+    Suite("stages", "By depth, and with the gates out of the regularizer's terms", {}, 0),
+    {"samiro": "as it was", "samiro_depth": "by depth", "samiro_weight": "gates out of it"},
     {
         ("samiro_depth", "samiro"): "by depth, beside by stride",
-        ("samiro_weight", "samiro"): "attention without it, beside with it",
+        ("samiro_weight", "samiro"): "gates out of it, beside in it",
     },
 )
 ALL = (ORACLES, DRAWN, STAGES)
@@ -244,7 +244,7 @@ def test_what_the_questions_of_stages_came_to_is_told_with_its_bounds() -> None:
     lost = float(lines_of("stages")["gain", "samiro"]["f1_50"])
     told_of = [difference(claim, "f1_50", 1).lstrip("+") for claim in (depth, weight)]
     assert (
-        f"By depth it loses less by {told_of[0]} and with an attention that the regularizer doesn't train by {told_of[1]}, where it "
+        f"By depth it loses less by {told_of[0]} and with the gates out of the regularizer's terms by {told_of[1]}, where it "
         f"loses {told(lines_of('stages')['gain', 'samiro'], 'f1_50', 1).lstrip('-')}." in page
     )
     highest = []
@@ -283,7 +283,7 @@ def test_losses_transfer_costs_and_flags_of_stages_are_those_of_the_publication(
     more = [more_loss(STAGES.suite, "resa_micro", method) for method in STAGES.variants]
     assert min(map(min, more)) > 0
     before, depth, weight = (f"{min(values):.0f} to {max(values):.0f} %" for values in more)
-    assert f"by {before} as it was, by {depth} by depth and by {weight} with the attention left alone." in page
+    assert f"by {before} as it was, by {depth} by depth and by {weight} with the gates out of the terms." in page
     ratios = [f"{step_ratio('stages', method):.2f}" for method in STAGES.variants]
     assert f"A step takes {ratios[0]}, {ratios[1]} and {ratios[2]} times the baseline's" in page
     assert f"of the times at inference {drifting('stages')} carry" in page

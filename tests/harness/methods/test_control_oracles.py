@@ -145,5 +145,5 @@ def test_diagnostics_and_gradient_ratios_work_with_the_controls(
         for pair in model.regularizer.pairs:
             pair.projection.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
     model(toy.batch())
-    assert all(value > 0 for value in gradient_ratios(model, toy.batch()).values())
+    assert all(value > 0 for value in gradient_ratios(model, toy.batch()).taps.values())
     assert {f"r2/stages.{place}" for place in range(3)} <= set(model.diagnostics())

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.methods.samiro import gradient_ratios
+from harness.methods.attention import attention_modules
+from harness.methods.samiro import GradientRatios, gradient_ratios
 from harness.methods.weighting import WARM_UP_FORWARDS, RatioWeight, gradient_norms, mean_of_all, measuring
 from tests.harness.methods.test_attach import Attached, build, total
 
@@ -29,12 +30,14 @@ def test_gradient_ratios_change_nothing_and_grow_with_lambda(toy: ModuleType, at
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], value) for name, value in small.state_dict().items())
     assert all(parameter.grad is None for parameter in small.parameters())
-    assert list(found) == ["stages.0", "stages.1", "stages.2"]
-    assert all(value > 0 for value in found.values())
-    assert {name: 10 * value for name, value in found.items()} == pytest.approx(tenfold)
+    assert list(found.taps) == ["stages.0", "stages.1", "stages.2"]
+    assert list(found.weights) == ["detector", "attention"]
+    for ratios, larger in ((found.taps, tenfold.taps), (found.weights, tenfold.weights)):
+        assert all(value > 0 for value in ratios.values())
+        assert {name: 10 * value for name, value in ratios.items()} == pytest.approx(larger)
     with torch.no_grad():
         assert gradient_ratios(small, toy.batch()) == found
-    assert gradient_ratios(attached("baseline"), toy.batch()) == {}
+    assert gradient_ratios(attached("baseline"), toy.batch()) == GradientRatios({}, {})
 
 
 def test_gradient_ratios_leave_what_a_detector_draws_from_numpy_and_python(toy: ModuleType, attached: Attached) -> None:
@@ -66,8 +69,60 @@ def test_gradient_ratios_are_those_of_separate_backward_passes(toy: ModuleType, 
     information = losses.pop("mutual_information")
     (upper,) = torch.autograd.grad(information, kept[0], retain_graph=True)
     (lower,) = torch.autograd.grad(total(losses), kept[0])
-    fresh = gradient_ratios(model, toy.batch())["stages.2"]
+    fresh = gradient_ratios(model, toy.batch()).taps["stages.2"]
     assert fresh == pytest.approx(float(upper.norm() / lower.norm()), rel=1e-4)
+
+
+def test_gradient_ratios_of_weights_are_those_of_the_weights_that_the_regularizer_reaches(
+    toy: ModuleType, attached: Attached
+) -> None:
+    model = build(attached, {"kind": "samiro", "oracle": "o", "lambda": 0.5})
+    with torch.no_grad():
+        for pair in model.regularizer.pairs:
+            pair.projection.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
+    found = gradient_ratios(model, toy.batch())
+    losses = model(toy.batch())
+    information = losses.pop("mutual_information")
+    own = dict(model.detector.named_parameters())
+    groups = {
+        "attention": [value for name, value in own.items() if name.startswith("spatial_attention")],
+        # The head comes after the last tap.
+        "detector": [value for name, value in own.items() if name.startswith("stages")],
+    }
+    assert any(not name.startswith(("spatial_attention", "stages")) for name in own)
+    for name, parameters in groups.items():
+        upper = torch.autograd.grad(information, parameters, retain_graph=True)
+        lower = torch.autograd.grad(total(losses), parameters, retain_graph=True)
+        norms = [torch.cat([gradient.flatten() for gradient in gradients]).norm() for gradients in (upper, lower)]
+        assert found.weights[name] == pytest.approx(float(norms[0] / norms[1]), rel=1e-4), name
+
+
+def with_drawn_projections(attached: Attached, **options: Any) -> Any:
+    model = build(attached, {"kind": "samiro", "oracle": "o", **options})
+    with torch.no_grad():
+        for pair in model.regularizer.pairs:
+            pair.projection.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
+    return model
+
+
+def test_attention_in_the_regularizer_alone_has_no_ratio(toy: ModuleType, attached: Attached) -> None:
+    model = with_drawn_projections(attached, site="regularizer")
+    assert list(gradient_ratios(model, toy.batch()).weights) == ["detector"]
+
+
+@pytest.mark.parametrize("mi_attention", ["weight", "off"])
+def test_gates_out_of_the_terms_are_reached_by_those_of_deeper_stages_alone(
+    toy: ModuleType, attached: Attached, mi_attention: str
+) -> None:
+    model = with_drawn_projections(attached, mi_attention=mi_attention)
+    gates = [module.convolution.weight for module in attention_modules(model.detector)]
+    information = model(toy.batch())["mutual_information"]
+    first, second, last = torch.autograd.grad(information, gates, allow_unused=True)
+    assert first is not None
+    assert first.norm() > 0
+    assert second is not None
+    assert second.norm() > 0
+    assert last is None
 
 
 def test_ratio_mode_sets_the_gradient_ratio_to_a_tenth_after_its_warm_up_and_resumes(
@@ -108,7 +163,7 @@ def test_ratio_mode_keeps_to_a_tenth_while_the_projection_grows_from_zero(toy: M
     for step in range(220):
         batch = toy.batch(step % 7)
         if step % 10 == 5:
-            ratios.append(max(gradient_ratios(model, batch).values()))
+            ratios.append(max(gradient_ratios(model, batch).taps.values()))
         losses = model(batch)
         for optimizer in optimizers:
             optimizer.zero_grad()

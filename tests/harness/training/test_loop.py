@@ -16,6 +16,7 @@ from harness.errors import InputError
 from harness.methods.attach import attach
 from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle
+from harness.methods.samiro import GradientRatios
 from harness.processes.faults import OutOfMemory
 from harness.training import loop
 from harness.training.checkpoint import load_training_state
@@ -245,14 +246,15 @@ def test_gradient_ratios_are_of_one_micro_batch_in_the_precision_of_the_training
 
     def noted(model, batch):
         seen.append((len(batch.ids), torch.is_autocast_enabled("cpu")))
-        return {"stem": 0.25}
+        return GradientRatios({"stem": 0.25}, {"detector": 3.0})
 
     monkeypatch.setattr(loop, "gradient_ratios", noted)
     model = toy.model()
     plan = TrainingPlan(toy.recipe(), 2, precision="bf16", micro_batch_size=2)
     summary = train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
     assert seen == [(2, True)] * 2
-    assert summary.final_diagnostics["gradient_ratio/stem"] == 0.25
+    found = {name: value for name, value in summary.final_diagnostics.items() if "gradient_ratio" in name}
+    assert found == {"gradient_ratio/stem": 0.25, "weight_gradient_ratio/detector": 3.0}
 
 
 def test_gradients_whose_ratio_does_not_fit_into_memory_are_told_as_a_step_is(toy, roads, tmp_path, monkeypatch):
