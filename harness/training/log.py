@@ -17,12 +17,13 @@ LOG_FILE = "training.jsonl"
 class TrainingLog:
     """Appends to a JSONL file from `step` on: lines of later steps, which a resumed training writes again, are dropped first.
 
+    owed: the key of entries of `step` itself that it writes again as well, since a kill came before the checkpoint that notes them.
     board: where entries are shown as well. Close the log at the end.
     """
 
-    def __init__(self, path: Path, *, step: int, board: Board | None = None) -> None:
+    def __init__(self, path: Path, *, step: int, owed: str | None = None, board: Board | None = None) -> None:
         self._path, self._board = path, board
-        write_text(path, "".join(line + "\n" for line in _lines_until(path, step)))
+        write_text(path, "".join(line + "\n" for line in _lines_until(path, step, owed)))
 
     def close(self) -> None:
         """Close the board; the file is closed after every line."""
@@ -42,8 +43,8 @@ class TrainingLog:
             os.fsync(stream.fileno())
 
 
-def _lines_until(path: Path, step: int) -> list[str]:
-    """The whole lines of steps up to `step`; what a kill left half-written is later than any checkpoint."""
+def _lines_until(path: Path, step: int, owed: str | None) -> list[str]:
+    """The whole lines of steps up to `step`, but what of it is owed; what a kill left half-written is later than any checkpoint."""
     if step == 0 or not path.exists():
         return []
     kept = []
@@ -54,7 +55,8 @@ def _lines_until(path: Path, step: int) -> list[str]:
             break
         if entry["step"] > step:
             break
-        kept.append(line)
+        if entry["step"] < step or owed not in entry:
+            kept.append(line)
     return kept
 
 

@@ -84,8 +84,9 @@ def train(
     training = _Training(model, plan, device, folder, ranks, generator)
     training.restore()
     course = training.course
-    if course.step < plan.total_steps or training.owes(validation):
-        log = _log(plan, folder, course.step) if ranks.first else None
+    owed = "validation" if training.owes(validation) else None
+    if course.step < plan.total_steps or owed:
+        log = _log(plan, folder, course.step, owed) if ranks.first else None
         # Closing the generator ends its workers now, whatever ended the loop.
         with closing(log) if log else nullcontext(), closing(batches(course.step, plan.total_steps)) as coming:
             training.log = log
@@ -101,9 +102,9 @@ def train(
     return summary_of(plan, course, ranks)
 
 
-def _log(plan: TrainingPlan, folder: Path, step: int) -> TrainingLog:
+def _log(plan: TrainingPlan, folder: Path, step: int, owed: str | None) -> TrainingLog:
     board = Board(folder / BOARD_FOLDER, step=step) if plan.tensorboard else None
-    return TrainingLog(folder / LOG_FILE, step=step, board=board)
+    return TrainingLog(folder / LOG_FILE, step=step, owed=owed, board=board)
 
 
 def _silent(step: int, total: int, loss: float) -> None:
@@ -161,7 +162,7 @@ class _Training:
         self.make_up(validation)
         started = time.perf_counter()
         for batch in batches:
-            with self.in_memory(batch):
+            with self.in_memory(batch, course.step + 1):
                 reading = self.step(batch)
             course.seconds.append(time.perf_counter() - started)
             last = course.step == plan.total_steps
@@ -174,7 +175,7 @@ class _Training:
             if last or course.step % plan.diagnostics_every == 0 or course.step in ratio_steps:
                 course.diagnostics = self.watch.diagnostics()
                 if course.step in ratio_steps:
-                    with self.in_memory(batch):
+                    with self.in_memory(batch, course.step):
                         course.diagnostics |= self.gradient_ratios(batch)
                 self.note(self.entry(reading) | {"diagnostics": course.diagnostics})
             elif course.step == 1 or course.step % plan.log_every == 0:
@@ -208,8 +209,8 @@ class _Training:
             self.log.write({"step": self.course.step, **entry})
 
     @contextmanager
-    def in_memory(self, batch: Batch) -> Iterator[None]:
-        """Around what a batch takes of the device's memory: OutOfMemory, in one line, where it doesn't fit."""
+    def in_memory(self, batch: Batch, step: int) -> Iterator[None]:
+        """Around what the batch of a step takes of the device's memory: OutOfMemory, in one line, where it doesn't fit."""
         try:
             yield
         except (RuntimeError, MemoryError) as error:
@@ -217,7 +218,7 @@ class _Training:
                 raise
             size = min(len(batch.ids), self.plan.micro_batch_size or len(batch.ids))
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise OutOfMemory(self.course.step + 1, size, reason) from error
+            raise OutOfMemory(step, size, reason) from error
 
     def step(self, batch: Batch) -> Reading:
         """One optimizer step on one batch, in micro-batches."""

@@ -264,7 +264,7 @@ def test_gradients_whose_ratio_does_not_fit_into_memory_are_told_as_a_step_is(to
     monkeypatch.setattr(loop, "gradient_ratios", full)
     model = toy.model()
     plan = TrainingPlan(toy.recipe(), 2, micro_batch_size=2)
-    with pytest.raises(OutOfMemory, match=r"in micro-batches of 2: CUDA out of memory\."):
+    with pytest.raises(OutOfMemory, match=r"at step 1 in micro-batches of 2: CUDA out of memory\."):
         train(model, roads.stream(model.detector).batches, plan, device=CPU, folder=tmp_path)
 
 

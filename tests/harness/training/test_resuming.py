@@ -316,6 +316,33 @@ def test_a_validation_begins_with_a_checkpoint_of_its_step_and_is_none_again_onc
     assert (told.best_step, told.resumed) == (2, 0)
 
 
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_kill_between_a_validation_and_its_checkpoint_leaves_one_line_of_it(toy, roads, tmp_path, monkeypatch, step):
+    def training(folder):
+        model = toy.model()
+        batches, validation = roads.stream(model.detector).batches, Validation(2, lambda model: 0.5)
+        train(model, batches, TrainingPlan(toy.recipe(), 4), device=CPU, folder=folder, validation=validation)
+
+    def killed(training):
+        if training.course.validated == step:
+            raise Interrupted
+        kept(training)
+
+    training(tmp_path / "whole")
+    kept = loop._Training.save
+    monkeypatch.setattr(loop._Training, "save", killed)
+    with pytest.raises(Interrupted):
+        training(tmp_path / "parts")
+    assert log_lines(tmp_path / "parts")[-1] == {"step": step, "validation": 0.5}
+    monkeypatch.setattr(loop._Training, "save", kept)
+    training(tmp_path / "parts")
+    wanted, found = (
+        [line for line in log_lines(tmp_path / name) if "validation" in line] for name in ("whole", "parts")
+    )
+    assert found == wanted
+    assert [line["step"] for line in found] == [2, 4]
+
+
 def test_a_request_to_stop_in_the_midst_of_a_validation_does_not_wait_for_its_end(toy, roads, tmp_path, monkeypatch):
     monkeypatch.setattr(stopping, "_REQUEST", stopping._Request())
     ended = []
