@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.cell.artefacts import built_artefact, own_oracle_phase
+from harness.cell.checkpoint import CHECKPOINT_FILE, SUMMARY_FILE, checkpoint_sha256
 from harness.cell.keys import cell_phases, content_key, records_folder, scored_datasets, scored_part, scoring_of
-from harness.cell.phases import Phase, ScoredPhases, damaged, flags_of_kept, hashed, read_json
+from harness.cell.phases import Phase, ScoredPhases, damaged, flags_of_kept, read_json
 from harness.cell.run import time_cell, worked_on
 from harness.errors import InputError
 from harness.files.stored import sha256_of_file
@@ -43,7 +44,7 @@ def assemble_record(results: Path, cell: Cell) -> Record:
     """
     phases = cell_phases(results, cell)
     target = records_folder(results, cell.suite)
-    training = read_json(phases.train.folder / "summary.json")
+    training = read_json(phases.train.folder / SUMMARY_FILE)
     evaluations, submissions = assemble_evaluations(results, cell, phases)
     timed = read_json(phases.time.folder / "throughput.json")
     flags = kept_flags(results, cell, phases.all())
@@ -60,7 +61,7 @@ def assemble_record(results: Path, cell: Cell) -> Record:
         suite=cell.suite,
         identity=cell.identity,
         fingerprints={phase.name: read_json(phase.folder / "phase.json")["fingerprint"] for phase in phases.all()},
-        checkpoint_sha256=hashed(phases.train.folder / "checkpoint.safetensors"),
+        checkpoint_sha256=checkpoint_sha256(phases.train.folder),
         selected_on="val" if "val-best" in (cell.identity.selection, cell.identity.confidence) else None,
         evaluations=evaluations,
         submissions=submissions,
@@ -186,11 +187,11 @@ def rendered_artefacts(results: Path, cell: ScoredCell) -> Iterator[Artefact]:
 
 def hashed_files(results: Path, cell: Cell, trained: Path) -> list[Path]:
     """The large files that a cell's record states the hash of, which a user may have freed. trained: the folder of phase `train`."""
-    checkpoint, oracle = trained / "checkpoint.safetensors", own_oracle_phase(results, cell)
+    checkpoint, oracle = trained / CHECKPOINT_FILE, own_oracle_phase(results, cell)
     return [checkpoint] if oracle is None else [checkpoint, oracle.folder / "oracle.safetensors"]
 
 
 def states_its_oracle(trained: Path) -> bool:
     """Whether a training wrote down which oracle it had; then its record is made without the oracle's weights."""
-    summary = trained / "summary.json"
+    summary = trained / SUMMARY_FILE
     return summary.is_file() and read_json(summary).get("oracle") is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import numpy.typing as npt
 import torch
 
 from detectors.base import Detector
+from harness.cell.checkpoint import finished_checkpoint
+from harness.cell.phases import damaged, read_json
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.predictions import keep_predictions
 from harness.datasets.sizes import check_decoded
@@ -34,7 +35,7 @@ def choose_threshold(cell: Cell, trained: Path, dataset: Dataset, report: Report
     """Phase `threshold`: writes threshold.json, the confidence threshold that scores best on the validation split, and all others."""
     make_deterministic(threads=cell.training.threads)
     check_selectable(dataset, "training.confidence")
-    detector = load_detector(trained / "checkpoint.safetensors", adapter=cell.adapter)
+    detector = load_detector(finished_checkpoint(trained), adapter=cell.adapter)
     settings = prediction_settings(cell, "choose a threshold", report)
     chosen = best_threshold(detector, dataset, settings, threads=cell.training.threads)
     write_json(folder / THRESHOLD_FILE, asdict(chosen))
@@ -57,15 +58,17 @@ def prediction_settings(cell: Cell, phase: str, report: Report) -> Settings:
 
 def finished_detector(cell: Cell, trained: Path, chosen: Path | None) -> Detector:
     """A cell's detector as it is scored and timed: its checkpoint, with the threshold that phase `threshold` left in `chosen`."""
-    checkpoint, threshold = trained / "checkpoint.safetensors", chosen_threshold(chosen)
-    return load_detector(checkpoint, adapter=cell.adapter, confidence_threshold=threshold)
+    threshold = chosen_threshold(chosen)
+    return load_detector(finished_checkpoint(trained), adapter=cell.adapter, confidence_threshold=threshold)
 
 
 def chosen_threshold(chosen: Path | None) -> float | None:
     """The threshold that phase `threshold` left in its folder; None without such a phase."""
     if chosen is None:
         return None
-    threshold: float = json.loads((chosen / THRESHOLD_FILE).read_text(encoding="utf-8"))["threshold"]
+    threshold = read_json(chosen / THRESHOLD_FILE).get("threshold")
+    if not isinstance(threshold, float):
+        raise damaged(chosen, f"{THRESHOLD_FILE} has no threshold")
     return threshold
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from harness.cell.checkpoint import finished_checkpoint
 from harness.cell.predict import chosen_threshold
 from harness.datasets.base import Dataset
 from harness.files.stored import write_json
@@ -38,7 +39,7 @@ def time_detector(
     """
     report(Event(cell.id, "time", 0, 1, cell.throughput))
     subject = Subject(
-        checkpoint=trained / "checkpoint.safetensors",
+        checkpoint=finished_checkpoint(trained),
         adapter=cell.adapter,
         confidence_threshold=chosen_threshold(chosen),
         images=tuple(frame.image for frame in stratified(dataset, split, TIMED_IMAGES)),

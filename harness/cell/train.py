@@ -16,6 +16,7 @@ from detectors.base import Detector
 from detectors.meta import FILE, DetectorMeta
 from detectors.registry import adapter_file
 from harness.cell.artefacts import built_oracle, locked, open_part, own_oracle_phase, statistics_phase
+from harness.cell.checkpoint import CHECKPOINT_FILE, SUMMARY_FILE
 from harness.cell.oracle import as_seen, oracle_artefact, source_oracle
 from harness.cell.phases import Phase, begin_anew, phase_state, read_json, run_phase, set_aside
 from harness.cell.predict import prediction_settings
@@ -50,9 +51,6 @@ from harness.training.plan import TrainingPlan, TrainingSummary, Validation
 from harness.training.ranks import ALONE, Ranks
 from harness.training.views import augmenting_device
 from harness.weights.cache import start_detector
-
-SUMMARY_FILE = "summary.json"
-"""Of phase `train`."""
 
 ORACLE_FILE = "begun_with.json"
 """In an unfinished training: which weights of an oracle it was begun with."""
@@ -194,10 +192,11 @@ def keep_trained(
         shutil.copyfile(file, folder / file.name)
     trained = model.inference_model()
     # Before anything is computed: a forward may leave buffers in a detector.
-    save_inference_checkpoint(folder / "checkpoint.safetensors", trained, facts)
+    saved = save_inference_checkpoint(folder / CHECKPOINT_FILE, trained, facts)
     check_deployed(trained, partial(deployed_detector, cell, device), images.to(device), method=cell.identity.method)
     cost = {key: value for key, value in asdict(summary).items() if key in TrainingCost.model_fields}
     summary_facts = {
+        "checkpoint_sha256": saved,
         "cost": cost,
         "environment": environment(str(device)).model_dump(),
         "weights": None if weights is None else weights.model_dump(mode="json"),

@@ -10,12 +10,14 @@ from typing import Literal
 
 import numpy as np
 
-from harness.cell.artefacts import open_part
+from harness.cell.artefacts import open_part, rendering_phase
+from harness.cell.phases import damaged
 from harness.datasets.base import Dataset, Frame
 from harness.datasets.doctor.sources import IMAGES
 from harness.datasets.sizes import ImageFiles, image_files, refuse_odd_sizes
 from harness.errors import InputError
 from harness.matrix.plan import AnyCell
+from harness.rendered.spec import RenderSpec
 from harness.suite import Cell, DatasetPart, Suite
 
 FEWEST_CLIPS = 10
@@ -114,8 +116,7 @@ def data_need(name: str, part: DatasetPart, reads: Reads, results: Path, problem
     problem: why nobody can say what it is known by, None where somebody can.
     """
     if part.rendered is not None:
-        images = {split: spec.frames for split, spec in part.rendered.splits.items()}
-        return DataNeed("data", name, False, "rendered when it is needed", images)
+        return rendered_need(name, part, part.rendered, results)
     images = {}
     try:
         dataset = open_part(results, name, part)
@@ -133,6 +134,20 @@ def data_need(name: str, part: DatasetPart, reads: Reads, results: Path, problem
         )
     counts = ", ".join(f"{split} {count:,}" for split, count in images.items())
     return DataNeed("data", name, False, f"{dataset.root}: {counts} images", images, tuple(warnings))
+
+
+def rendered_need(name: str, part: DatasetPart, spec: RenderSpec, results: Path) -> DataNeed:
+    """A dataset that is rendered when it is needed; one that is there already has to have all frames that its lists were made with."""
+    images, phase = {split: wanted.frames for split, wanted in spec.splits.items()}, rendering_phase(results, spec)
+    if phase.folder.is_dir():
+        try:
+            dataset = open_part(results, name, part)
+            for split, count in images.items():
+                if (found := len(dataset.frames(split))) != count:
+                    raise InputError(f"split {split} of {count:,} images lists {found:,}")
+        except InputError as error:
+            return DataNeed("data", name, True, str(damaged(phase.folder, str(error).partition("; ")[0])), images)
+    return DataNeed("data", name, False, "rendered when it is needed", images)
 
 
 def examined(dataset: Dataset, reads: Reads) -> list[str]:

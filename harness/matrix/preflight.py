@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cell.artefacts import image_size_of, open_part, oracle_name, oracle_phase
+from harness.cell.checkpoint import CHECKPOINT_FILE
 from harness.cell.phases import phase_state, read_json
 from harness.files.stored import sha256_of_text
 from harness.lanes import plain_geometry
@@ -183,7 +184,7 @@ def checkpoint_needs(pending: Iterable[CellState]) -> list[Need]:
         unmade = [
             phase.name for phase, stand in others if stand.state != "done" and not phase.name.startswith("score-")
         ]
-        checkpoint = train.folder / "checkpoint.safetensors"
+        checkpoint = train.folder / CHECKPOINT_FILE
         if isinstance(state.cell, Cell) and trained.state == "done" and unmade and not checkpoint.is_file():
             detail = (
                 f"{checkpoint} is gone, and {unmade[0]} needs it; bring it back, leave the cell out by --skip, or move {train.folder} "

@@ -130,5 +130,5 @@ def load_statistics(path: Path) -> TargetStatistics:
             return TargetStatistics(pairs, int(names["images"]))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise InputError(
-            f"{path}: not target statistics ({' '.join(str(error).split())}): delete it, it is made anew"
+            f"{path}: not target statistics ({' '.join(str(error).split())}); delete its folder, which is made anew"
         ) from error

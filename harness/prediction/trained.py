@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detectors.base import Detector
+from harness.cell.checkpoint import CHECKPOINT_FILE
 from harness.cell.keys import CellPhases, cell_folder, cell_phases, records_folder
 from harness.cell.phases import phase_state, read_phase_file
 from harness.cell.predict import finished_detector
@@ -31,7 +32,7 @@ class TrainedCell:
     @property
     def checkpoint(self) -> Path:
         """The file of its weights."""
-        return self.phases.train.folder / "checkpoint.safetensors"
+        return self.phases.train.folder / CHECKPOINT_FILE
 
     def detector(self) -> Detector:
         """Its detector as it is scored: with the threshold that was chosen for it, where the suite has one chosen."""

@@ -96,7 +96,7 @@ def train(
             with after_checkpoint():
                 training.run(coming, validation, progress if progress and ranks.first else _silent)
     if course.best_step is not None and ranks.first:
-        model.load_state_dict(load_training_state(folder / BEST_FILE)["model"])
+        model.load_state_dict(_best_state(folder)["model"])
     elif training.average:
         training.average.put_in_place()
     return summary_of(plan, course, ranks)
@@ -105,6 +105,17 @@ def train(
 def _log(plan: TrainingPlan, folder: Path, step: int, owed: str | None) -> TrainingLog:
     board = Board(folder / BOARD_FOLDER, step=step) if plan.tensorboard else None
     return TrainingLog(folder / LOG_FILE, step=step, owed=owed, board=board)
+
+
+def _best_state(folder: Path) -> dict[str, Any]:
+    try:
+        return load_training_state(folder / BEST_FILE)
+    except InputError as error:
+        # The training's own checkpoint is of a later step, and goes on believing in this file.
+        reason = str(error).partition("; ")[0]
+        raise InputError(
+            f"{reason}; these weights are in no other file: delete the folder {folder} to train again"
+        ) from None
 
 
 def _silent(step: int, total: int, loss: float) -> None:

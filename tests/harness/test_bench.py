@@ -271,6 +271,24 @@ def test_redone_results_of_other_code_are_moved_aside_and_made_again(copy: Path)
     assert (cell_folder(copy, "baseline") / "superseded/train-1/checkpoint.safetensors").is_file()
 
 
+@pytest.mark.slow
+def test_a_checkpoint_that_is_not_the_trainings_gets_no_record_and_is_made_again_by_what_the_refusal_says(
+    copy: Path,
+) -> None:
+    before, train = outcome(copy), cell_folder(copy, "baseline") / "train"
+    shutil.copyfile(cell_folder(copy, "samiro") / "train/checkpoint.safetensors", train / "checkpoint.safetensors")
+    for record in (suite_folder(copy) / "records").glob("*-baseline-*"):
+        record.unlink()
+    run = bench(copy)
+    assert run.returncode == 2
+    told = "not as it was finished (checkpoint.safetensors isn't the one that its training ended with); move the folder away and"
+    assert f"cells/{train.parent.name}/train: {told}" in run.stderr
+    assert set(outcome(copy)) == {"samiro"}
+    train.rename(copy / "away")
+    assert bench(copy).returncode == 0
+    assert outcome(copy) == before
+
+
 @pytest.mark.parametrize(
     "damage",
     ["missing", pytest.param("truncated", marks=pytest.mark.slow), pytest.param("label", marks=pytest.mark.slow)],

@@ -9,6 +9,8 @@ from typing import Any, cast
 import pytest
 
 from harness.cell import step_cost, timing
+from harness.cell.checkpoint import CHECKPOINT_FILE, SUMMARY_FILE
+from harness.files.stored import write_json
 from harness.processes.neighbours import SHARED_NODE
 from harness.records.record import read_records
 from harness.suite import cells_of, load_suite
@@ -21,6 +23,8 @@ def test_times_of_a_shared_node_are_flagged_until_they_are_taken_again_on_a_whol
 ) -> None:
     record = next(record for record in read_records(RECORDS) if record.step_cost and record.inference_cost)
     cell = next(cell for cell in cells_of(load_suite("mini")) if cell.identity.method == record.identity.method)
+    (tmp_path / CHECKPOINT_FILE).write_bytes(b"weights")
+    write_json(tmp_path / SUMMARY_FILE, {})
     monkeypatch.setattr(timing, "stratified", lambda *_: ())
     for protocol in ("short_protocol", "whole_protocol"):
         monkeypatch.setattr(timing, protocol, lambda *_: (list(record.throughput), record.inference_cost))

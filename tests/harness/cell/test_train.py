@@ -18,6 +18,7 @@ from torch import nn
 from detectors.base import Detector
 from harness.cell import train
 from harness.cell.artefacts import built_oracle, own_oracle_phase
+from harness.cell.checkpoint import CHECKPOINT_FILE, SUMMARY_FILE, checkpoint_sha256
 from harness.cell.phases import Phase, run_phase
 from harness.cell.predict import view_of_evaluation
 from harness.datasets.base import Dataset, Frame, open_dataset
@@ -179,14 +180,14 @@ def test_a_training_ends_only_where_what_trained_is_what_is_deployed(
     if channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kept(cell, model, tmp_path)
-    assert (tmp_path / train.SUMMARY_FILE).is_file()
-    (tmp_path / train.SUMMARY_FILE).unlink()
+    assert checkpoint_sha256(tmp_path) == sha256_of_file(tmp_path / CHECKPOINT_FILE)
+    (tmp_path / SUMMARY_FILE).unlink()
     first = next(module for module in model.detector.modules() if isinstance(module, nn.Conv2d))
     first.register_forward_hook(lambda module, inputs, output: output * 1.5)
     with pytest.raises(InputError, match=r"method 'baseline': what it trained isn't what is deployed"):
         kept(cell, model, tmp_path)
     # Else it would count as done.
-    assert not (tmp_path / train.SUMMARY_FILE).exists()
+    assert not (tmp_path / SUMMARY_FILE).exists()
 
 
 def test_an_oracle_that_changes_the_detectors_start_is_refused(

@@ -3,19 +3,21 @@ from __future__ import annotations
 import json
 import shutil
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from harness.cell.artefacts import open_part
+from harness.cell import artefacts
+from harness.cell.artefacts import build_rendering, open_part, rendering_phase
 from harness.cli.main import main
 from harness.errors import InputError
 from harness.files.stored import write_json
 from harness.matrix import preflight as looking
 from harness.matrix.builds import builds_of
-from harness.matrix.data import data_needs, reads_of
+from harness.matrix.data import Need, data_needs, reads_of
 from harness.matrix.plan import make_plan
 from harness.matrix.preflight import (
     BYTES_A_PIXEL,
@@ -95,6 +97,43 @@ def test_rendered_data_is_made_and_never_missing(tmp_path: Path) -> None:
     (need,) = data_needs(smoke, cells_of(smoke), tmp_path)
     assert not need.missing
     assert need.images == {"train": 72, "test": 36}
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda path: path.write_text("".join(path.open().readlines()[:-2])), "split train of 4 images lists 2"),
+        (lambda path: shutil.rmtree(path.parent), "list"),
+        (lambda path: path.write_text("/driver_1"), "list/train.txt"),
+    ],
+)
+def test_rendered_data_that_lost_frames_since_is_refused_and_made_anew_by_what_the_refusal_says(
+    tmp_path: Path, damage: Callable[[Path], None], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artefacts, "available_cores", lambda: 1)  # other processes start for longer than they render
+    spec = "{seed: 7, width: 820, height: 295, splits: {train: {frames: 4}, test: {frames: 2}}}"
+    (tmp_path / "roads.yaml").write_text(REAL.replace("{form: culane, image_size: [59, 164]}", f"{{rendered: {spec}}}"))
+    suite = load_suite(str(tmp_path / "roads.yaml"))
+    rendered = suite.datasets["culane"].rendered
+    assert rendered is not None
+
+    def need() -> Need:
+        (found,) = data_needs(suite, cells_of(suite), tmp_path)
+        return found
+
+    build_rendering(tmp_path, rendered, "job", lambda event: None)
+    assert not need().missing
+    folder = rendering_phase(tmp_path, rendered).folder
+    damage(folder / "dataset/list/train.txt")
+    refused = need()
+    assert refused.missing
+    assert refused.detail.startswith(f"{folder}: not as it was finished (")
+    assert told in refused.detail
+    assert refused.detail.endswith("; move the folder away and run `bench` again")
+    folder.rename(tmp_path / "away")
+    assert not need().missing
+    build_rendering(tmp_path, rendered, "job", lambda event: None)
+    assert not need().missing
 
 
 @pytest.mark.parametrize(
@@ -248,6 +287,7 @@ def test_a_checkpoint_that_did_not_come_along_is_missed_before_anything_is_rende
     for state in whole.cells:
         (state.states[0][0].folder / "checkpoint.safetensors").unlink()
     cut_off = whole.cells[1]
+    shutil.rmtree(tmp_path / "artefacts/rendered")
     shutil.rmtree(cut_off.states[-1][0].folder)
     (need,) = preflight(make_plan(load_suite("mini"), tmp_path, Choice(seeds=1))).missing
     assert (need.kind, need.name) == ("checkpoint", cut_off.cell.id)

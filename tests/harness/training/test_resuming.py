@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -341,6 +342,29 @@ def test_a_kill_between_a_validation_and_its_checkpoint_leaves_one_line_of_it(to
     )
     assert found == wanted
     assert [line["step"] for line in found] == [2, 4]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:100])])
+def test_best_weights_that_were_lost_are_named_and_trained_again_by_what_the_refusal_says(toy, roads, tmp_path, damage):
+    folder = tmp_path / "run"
+
+    def training():
+        model = toy.model()
+        batches, validation = roads.stream(model.detector).batches, Validation(2, lambda model: 0.5)
+        train(model, batches, TrainingPlan(toy.recipe(), 4), device=CPU, folder=folder, validation=validation)
+        return model
+
+    folder.mkdir()
+    trained = training()
+    damage(folder / "best.safetensors")
+    with pytest.raises(InputError) as refused:
+        training()
+    told = str(refused.value)
+    assert told.startswith(f"{folder / 'best.safetensors'}: not a readable training checkpoint (")
+    assert told.endswith(f"; these weights are in no other file: delete the folder {folder} to train again")
+    shutil.rmtree(folder)
+    folder.mkdir()
+    assert same_weights(training(), trained)
 
 
 def test_a_request_to_stop_in_the_midst_of_a_validation_does_not_wait_for_its_end(toy, roads, tmp_path, monkeypatch):
