@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -239,6 +240,23 @@ def test_target_statistics_of_other_code_are_taken_anew_without_asking(
     train.build_statistics(tmp_path, other, "content", *given)
     assert not stale.folder.exists()
     assert (stale.folder.parent / "superseded" / f"{stale.folder.name}-1").is_dir()
+
+
+def test_damaged_target_statistics_are_refused_with_what_has_them_made_anew(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = with_own_start(cell)
+    phase = train.statistics_phase(tmp_path, other, "content")
+    run_phase(phase, lambda folder: None)
+    monkeypatch.setattr(train, "tap_pairs", lambda *_: [])
+    given: Any = (None, None, (), torch.device("cpu"), print)
+    with pytest.raises(InputError, match=r"statistics\.safetensors: .*; delete its folder, which is made anew"):
+        train.load_statistics(train.build_statistics(tmp_path, other, "content", *given))
+    shutil.rmtree(phase.folder)
+    begun = []
+    monkeypatch.setattr(train, "run_phase", lambda phase, work: begun.append(work) or phase.folder)
+    train.build_statistics(tmp_path, other, "content", *given)
+    assert begun
 
 
 def with_built_oracle(cell: Cell) -> Cell:
