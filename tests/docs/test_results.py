@@ -274,6 +274,12 @@ def test_what_is_left_of_all_verdicts_at_once_is_told() -> None:
         "(.38 and more).",
     ):
         assert said in page
+    readme = re.sub(r"\]\(\S*\)", "", " ".join((ROOT / "README.md").read_text().split()).replace("[", ""))
+    assert "In all publications together, twenty-four losses have the verdict *worse*." in readme
+    assert (
+        "over all verdicts at once, fourteen of them remain, all of RESA or UFLDv2; LaneATT's gains, the only ones"
+        in readme
+    )
 
 
 def test_what_ten_seeds_showed_is_what_the_tables_and_logs_have() -> None:
