@@ -187,6 +187,10 @@ HOW: dict[str, How] = {
     "results/local/artefacts/rendered/culane-419968419d22/dataset": ByTests(
         (f"{CLI}/test_oracle_probe.py::test_every_oracle_has_a_line_with_its_taps_beside_the_drawn_networks",)
     ),
+    "samiro-bench oracle probe results/local/artefacts/oracle/*/oracle.safetensors --labels "
+    "results/local/artefacts/rendered/culane-e93a71ac6823/dataset": ByTests(
+        (f"{CLI}/test_oracle_probe.py::test_every_oracle_has_a_line_with_its_taps_beside_the_drawn_networks",)
+    ),
     "samiro-bench oracle probe photos.safetensors timm:convnextv2_nano.fcmae --labels CULANE": ByTests(
         (f"{CLI}/test_oracle_probe.py::test_every_oracle_has_a_line_with_its_taps_beside_the_drawn_networks",)
     ),
