@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from detectors.registry import find_adapter
+from harness.cell.checkpoint import CHECKPOINT_FILE, SUMMARY_FILE
 from harness.cell.keys import cell_phases
 from harness.cell.phases import run_phase
 from harness.cli.main import main
+from harness.files.stored import write_json
 from harness.suite import cells_of, load_suite
 from harness.training.checkpoint import save_inference_checkpoint
 from tests.harness.prediction.brightest import brightest
@@ -56,7 +58,12 @@ def train(suite: str, *, chosen: float | None = None, without: tuple[str, int] |
         phases = cell_phases(Path("results/local"), cell)
         if key == without:
             continue
-        run_phase(phases.train, lambda folder, key=key: store(folder / "checkpoint.safetensors", SHIFTS[key]))  # type: ignore[misc]
+
+        def trained(folder: Path, add: float = SHIFTS[key]) -> None:
+            store(folder / CHECKPOINT_FILE, add)
+            write_json(folder / SUMMARY_FILE, {})
+
+        run_phase(phases.train, trained)
         if phases.threshold is not None and chosen is not None:
             text = json.dumps({"threshold": chosen})
             run_phase(phases.threshold, lambda folder, text=text: (folder / "threshold.json").write_text(text))  # type: ignore[misc]

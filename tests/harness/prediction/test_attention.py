@@ -14,9 +14,11 @@ import torch
 
 from detectors.base import Detector, tap_module
 from detectors.registry import find_adapter
+from harness.cell.checkpoint import CHECKPOINT_FILE, SUMMARY_FILE
 from harness.cell.keys import cell_phases
 from harness.cell.phases import run_phase
 from harness.cli.main import main
+from harness.files.stored import write_json
 from harness.methods.attach import inference_model
 from harness.methods.attention import attention_modules
 from harness.methods.config import method_configuration
@@ -151,7 +153,8 @@ def trained(photos: Path) -> None:
         }  # fmt: skip
 
         def store(folder: Path, detector: Detector = detector, facts: dict[str, Any] = facts) -> None:
-            save_inference_checkpoint(folder / "checkpoint.safetensors", detector, facts)
+            save_inference_checkpoint(folder / CHECKPOINT_FILE, detector, facts)
+            write_json(folder / SUMMARY_FILE, {})
 
         run_phase(cell_phases(Path("results/local"), cell).train, store)
 
