@@ -17,6 +17,7 @@ from harness.datasets.doctor.sources import IMAGES
 from harness.datasets.sizes import ImageFiles, image_files, refuse_odd_sizes
 from harness.errors import InputError
 from harness.matrix.plan import AnyCell
+from harness.matrix.renderings import refuse_edited
 from harness.rendered.spec import RenderSpec
 from harness.suite import Cell, DatasetPart, Suite
 
@@ -137,14 +138,11 @@ def data_need(name: str, part: DatasetPart, reads: Reads, results: Path, problem
 
 
 def rendered_need(name: str, part: DatasetPart, spec: RenderSpec, results: Path) -> DataNeed:
-    """A dataset that is rendered when it is needed; one that is there already has to have all frames that its lists were made with."""
+    """A dataset that is rendered when it is needed; one that is there already has to list what was rendered."""
     images, phase = {split: wanted.frames for split, wanted in spec.splits.items()}, rendering_phase(results, spec)
     if phase.folder.is_dir():
         try:
-            dataset = open_part(results, name, part)
-            for split, count in images.items():
-                if (found := len(dataset.frames(split))) != count:
-                    raise InputError(f"split {split} of {count:,} images lists {found:,}")
+            refuse_edited(open_part(results, name, part), images)
         except InputError as error:
             return DataNeed("data", name, True, str(damaged(phase.folder, str(error).partition("; ")[0])), images)
     return DataNeed("data", name, False, "rendered when it is needed", images)

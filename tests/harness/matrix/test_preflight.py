@@ -102,7 +102,10 @@ def test_rendered_data_is_made_and_never_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda path: path.write_text("".join(path.open().readlines()[:-2])), "split train of 4 images lists 2"),
+        (
+            lambda path: path.write_text("".join(path.open().readlines()[:-2])),
+            "list/train.txt: 4 images were rendered for split train, 2 are listed",
+        ),
         (lambda path: shutil.rmtree(path.parent), "list"),
         (lambda path: path.write_text("/driver_1"), "list/train.txt"),
     ],
