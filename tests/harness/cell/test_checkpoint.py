@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness.cell import predict
 from harness.cell.checkpoint import CHECKPOINT_FILE, SUMMARY_FILE, checkpoint_sha256, finished_checkpoint
-from harness.cell.predict import THRESHOLD_FILE, chosen_threshold
+from harness.cell.phases import Phase, run_phase
+from harness.cell.predict import THRESHOLD_FILE, choose_threshold, chosen_threshold, finished_detector
+from harness.cell.timing import time_detector
 from harness.errors import InputError
 from harness.files.stored import sha256_of_file, write_json
+from harness.suite import Cell, cells_of, load_suite
 
 
 @pytest.fixture
@@ -42,14 +48,50 @@ def test_another_checkpoint_is_refused_with_the_folder_that_is_to_be_made_again(
     assert str(refused.value).endswith("; move the folder away and run `bench` again")
 
 
+def chooses(cell: Cell, trained: Path, folder: Path) -> None:
+    nobody: Any = None
+    choose_threshold(cell, trained, nobody, print, folder)
+
+
+def predicts(cell: Cell, trained: Path, folder: Path) -> None:
+    finished_detector(cell, trained, None)
+
+
+def times(cell: Cell, trained: Path, folder: Path) -> None:
+    nobody: Any = None
+    time_detector(cell, trained, None, nobody, "test", print, folder)
+
+
+@pytest.mark.parametrize("phase", [chooses, predicts, times])
+def test_no_phase_uses_another_checkpoint(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: Callable[[Cell, Path, Path], None]
+) -> None:
+    monkeypatch.setattr(predict, "make_deterministic", lambda threads: None)
+    monkeypatch.setattr(predict, "check_selectable", lambda *_: None)
+    (trained / CHECKPOINT_FILE).write_bytes(b"other weights")
+    with pytest.raises(InputError, match="isn't the one that its training ended with"):
+        phase(cells_of(load_suite("mini"))[0], trained, tmp_path)
+
+
 def test_a_training_of_before_that_did_not_say_its_checkpoint_goes_on_with_the_one_that_is_there(trained: Path) -> None:
     write_json(trained / SUMMARY_FILE, {"cost": {}})
     assert finished_checkpoint(trained) == trained / CHECKPOINT_FILE
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"threshold": "high"}'])
-def test_a_damaged_threshold_is_refused_with_the_folder_that_is_to_be_made_again(tmp_path: Path, text: str) -> None:
-    (tmp_path / THRESHOLD_FILE).write_text(text)
-    with pytest.raises(InputError, match=r"not as it was finished \(threshold.json.*move the folder away") as refused:
-        chosen_threshold(tmp_path)
-    assert str(tmp_path) in str(refused.value)
+def test_a_damaged_threshold_is_refused_and_chosen_again_by_what_the_refusal_says(tmp_path: Path, text: str) -> None:
+    phase = Phase(tmp_path / "threshold", "key", {})
+
+    def chosen() -> float | None:
+        return chosen_threshold(
+            run_phase(phase, lambda folder: write_json(folder / THRESHOLD_FILE, {"threshold": 0.5}))
+        )
+
+    assert chosen() == 0.5
+    (phase.folder / THRESHOLD_FILE).write_text(text)
+    with pytest.raises(InputError, match=r"not as it was finished \(threshold.json.*") as refused:
+        chosen()
+    assert str(refused.value).startswith(f"{phase.folder}: ")
+    assert str(refused.value).endswith("; move the folder away and run `bench` again")
+    phase.folder.rename(tmp_path / "away")
+    assert chosen() == 0.5

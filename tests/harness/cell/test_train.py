@@ -242,21 +242,22 @@ def test_target_statistics_of_other_code_are_taken_anew_without_asking(
     assert (stale.folder.parent / "superseded" / f"{stale.folder.name}-1").is_dir()
 
 
+@pytest.mark.parametrize("kept", [0, 200])
 def test_damaged_target_statistics_are_refused_with_what_has_them_made_anew(
-    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cell: Cell, tmp_path: Path, kept: int
 ) -> None:
     other = with_own_start(cell)
-    phase = train.statistics_phase(tmp_path, other, "content")
-    run_phase(phase, lambda folder: None)
-    monkeypatch.setattr(train, "tap_pairs", lambda *_: [])
-    given: Any = (None, None, (), torch.device("cpu"), print)
-    with pytest.raises(InputError, match=r"statistics\.safetensors: .*; delete its folder, which is made anew"):
-        train.load_statistics(train.build_statistics(tmp_path, other, "content", *given))
-    shutil.rmtree(phase.folder)
-    begun = []
-    monkeypatch.setattr(train, "run_phase", lambda phase, work: begun.append(work) or phase.folder)
-    train.build_statistics(tmp_path, other, "content", *given)
-    assert begun
+    assert cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((59, 164, 3), np.uint8))
+    attached(other, tmp_path)
+    (file,) = (tmp_path / "artefacts/statistics").glob("*/statistics.safetensors")
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(InputError) as refused:
+        attached(other, tmp_path)
+    assert str(refused.value).startswith(f"{file}: not target statistics (")
+    assert str(refused.value).endswith("; delete its folder, which is made anew")
+    shutil.rmtree(file.parent)
+    attached(other, tmp_path)
+    assert train.load_statistics(file).images == 32
 
 
 def with_built_oracle(cell: Cell) -> Cell:

@@ -344,7 +344,9 @@ def test_a_kill_between_a_validation_and_its_checkpoint_leaves_one_line_of_it(to
     assert [line["step"] for line in found] == [2, 4]
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:100])])
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:100]), lambda path: path.write_bytes(b"")]
+)
 def test_best_weights_that_were_lost_are_named_and_trained_again_by_what_the_refusal_says(toy, roads, tmp_path, damage):
     folder = tmp_path / "run"
 
