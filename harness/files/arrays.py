@@ -29,14 +29,13 @@ RATIO_FROM = 16 << 20
 SHARED_LIMIT = 16 << 20
 """Bytes of an array that is kept for the next archive; the names of CULane's test images have 8 MB."""
 
-# What zipfile and numpy raise on damaged or hostile bytes, as fuzzing and their sources show.
+# What zipfile and numpy raise on damaged or hostile bytes, as fuzzing and their sources show. That memory is full says nothing of them.
 DAMAGE = (
     OSError,
     ValueError,
     KeyError,
     EOFError,
     RuntimeError,
-    MemoryError,
     OverflowError,
     SyntaxError,
     struct.error,
@@ -139,7 +138,10 @@ def _header(data: bytes) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-    shape, fortran, dtype = read_header(stream)
+    try:
+        shape, fortran, dtype = read_header(stream)
+    except MemoryError:  # Python's word for an expression that is nested too deeply; there is no header of many bytes
+        raise ValueError("an array's header is nested too deeply") from None
     # numpy takes True for a length.
     if dtype.hasobject or fortran or not all(type(length) is int for length in shape):
         raise ValueError("an array in it is of a kind that no writer here makes")

@@ -307,3 +307,25 @@ def test_where_there_is_no_room_for_what_is_laid_out_that_place_is_named(
         pass
     assert Path(full.value.filename).parents[1] == tmp_path / "local"
     assert list((tmp_path / "local").iterdir()) == []
+
+
+def test_full_memory_is_not_told_as_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "predictions.npz"
+    pack_predictions(path, ["a.jpg"], [[Lane([[1, 2], [3, 4]])]])
+    monkeypatch.setattr("harness.files.arrays.read_bounded", full)
+    with pytest.raises(MemoryError):
+        unpack_predictions(path)
+
+
+def full(*_: object) -> bytes:
+    raise MemoryError
+
+
+def test_a_header_that_is_nested_too_deeply_is_damage(tmp_path: Path) -> None:
+    """Python says of it that memory is full."""
+    path = tmp_path / "predictions.npz"
+    pack_predictions(path, ["a.jpg"], [[Lane([[1, 2], [3, 4]])]])
+    header = b"-" * 9000 + b"1\n"
+    rebuilt(path, ids=b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(InputError, match="nested too deeply"):
+        unpack_predictions(path)

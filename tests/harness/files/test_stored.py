@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from harness.errors import InputError
 from harness.files.stored import (
     canonical_json,
     follow_umask,
+    read_bounded,
     remove_torn,
     sha256_of_file,
     sha256_of_json,
@@ -293,3 +295,13 @@ def test_hashes_are_plain_sha256(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256_of_text("abc") == sha256_of_file(tmp_path / "file") == expected
     assert sha256_of_text("ä") == hashlib.sha256(b"\xc3\xa4").hexdigest()
+
+
+def test_a_small_file_takes_no_room_for_the_limit_of_large_ones(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"small")
+    tracemalloc.start()
+    try:
+        assert read_bounded(tmp_path / "a", 1 << 30) == b"small"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
