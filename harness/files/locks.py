@@ -119,7 +119,8 @@ def myself() -> Holder:
         user = getpass.getuser()
     except (OSError, KeyError):  # a container's user may have no name
         user = f"user {os.getuid()}"
-    command = " ".join(["samiro-bench", *sys.argv[1:]])
+    # A word that isn't UTF-8, such as the path of a suite, is named as well as it can be.
+    command = os.fsencode(" ".join(["samiro-bench", *sys.argv[1:]])).decode(errors="replace")
     now = datetime.now().astimezone().isoformat(" ", "seconds")
     return Holder(host=socket.gethostname(), process=os.getpid(), user=user, since=now, command=command)
 

@@ -51,6 +51,16 @@ def test_a_folder_whose_path_is_not_utf_8_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_holder_whose_command_is_not_utf_8_is_told_as_well_as_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["samiro-bench", "bench", os.fsdecode(b"Stra\xdfe/mine.yaml")])
+    with sole(tmp_path / "suite"):
+        holder = locks.read_holder(tmp_path / "suite")
+    assert holder is not None
+    assert holder.command == "samiro-bench bench Stra\ufffde/mine.yaml"
+
+
 def test_the_second_is_told_who_holds_the_folder_and_a_killed_holder_holds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
