@@ -45,8 +45,15 @@ FEW, MANY = 5, 25
 
 
 def mending(error: Exception, otherwise: str) -> str:
-    """What to do about a file that can't be read: `otherwise`, unless it is kept from this user, whose neighbour that would cost it."""
-    return "have whoever made it let you read it" if isinstance(error, PermissionError) else otherwise
+    """What to do about a file that can't be read: `otherwise`, which may cost it, only where its content or its absence is the reason.
+
+    What the system kept from being read may be whole: another user's, one on a mount that was lost, one file too many.
+    """
+    if isinstance(error, PermissionError):
+        return "have whoever made it let you read it"
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return "it may be whole: see to what keeps it from being read, then run the same again"
+    return otherwise
 
 
 def did_you_mean(unknown: str, known: list[str]) -> str:

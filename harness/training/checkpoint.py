@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from harness.errors import InputError
+from harness.errors import InputError, mending
 from harness.files.stored import canonical_json, sha256_of_file, written_aside
 from harness.processes.faults import stored_error
 
@@ -44,17 +45,33 @@ def save_training_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_training_state(path: Path) -> dict[str, Any]:
-    """Read a training's state onto the host. InputError on a file that isn't one."""
+    """Read a training's state onto the host. InputError on a file that isn't one or can't be read."""
     try:
-        with safe_open(path, framework="pt", device="cpu") as stored:
+        with opened(path) as stored:
             structure = json.loads((stored.metadata() or {})[STATE_KEY])
             state = _put_together(structure, stored.get_tensor)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: not a readable training checkpoint ({reason}); delete it to train again") from None
+        reason = reason_of(error)
+        what_to_do = mending(error, "delete it to train again")
+        raise InputError(f"{path}: not a readable training checkpoint ({reason}); {what_to_do}") from error
     if not isinstance(state, dict):
         raise InputError(f"{path}: not a training checkpoint; delete it to train again")
     return state
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, open on the host. OSError as the system has it: to safetensors, every file that it can't open is missing."""
+    with open(path, "rb"):
+        pass
+    with safe_open(path, framework="pt", device="cpu") as stored:
+        yield stored
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file can't be read, in a line: the system's own words without the path, which messages begin with."""
+    told = error.strerror if isinstance(error, OSError) and error.strerror else str(error).strip()
+    return told.splitlines()[0] if told else type(error).__name__
 
 
 def _taken_apart(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
@@ -117,20 +134,21 @@ def store(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> N
 
 
 def load_inference_checkpoint(path: Path) -> InferenceCheckpoint:
-    """Read an inference checkpoint. InputError on a file that is missing, broken, or of another program."""
+    """Read an inference checkpoint. InputError on a file that is missing, broken, of another program, or can't be read."""
     try:
-        with safe_open(path, framework="pt", device="cpu") as stored:
+        with opened(path) as stored:
             metadata = stored.metadata() or {}
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError:
         raise InputError(f"{path} is missing; give the checkpoint of a finished cell") from None
     except (SafetensorError, OSError) as error:
-        if path.is_file() and _begins_as_torch_writes(path):
+        if isinstance(error, SafetensorError) and _begins_as_torch_writes(path):
             raise InputError(
                 f"{path}: a file as torch writes it, not a checkpoint of this program; make one of it by "
                 f"`samiro-bench detectors import NAME {path} --out {path.stem}.safetensors`"
             ) from None
-        raise InputError(f"{path}: not a readable safetensors file ({error}); copy it again or train again") from None
+        what_to_do = mending(error, "copy it again or train again")
+        raise InputError(f"{path}: not a readable safetensors file ({reason_of(error)}); {what_to_do}") from error
     try:
         facts = json.loads(metadata[METADATA_KEY])
     except KeyError:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from harness.errors import InputError
+from harness.processes.faults import fault_of
 from harness.training.checkpoint import (
     load_inference_checkpoint,
     load_training_state,
@@ -179,3 +181,33 @@ def test_a_failed_write_leaves_the_old_state(tmp_path, monkeypatch):
         save_training_state(tmp_path / "a", {"step": 2})
     assert load_training_state(tmp_path / "a") == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EACCES, "have whoever made it let you read it"),
+        (errno.EMFILE, "it may be whole: "),
+        (errno.ESTALE, "it may be whole: "),
+    ],
+)
+@pytest.mark.parametrize("read", [load_training_state, load_inference_checkpoint])
+def test_nobody_is_told_that_a_checkpoint_which_the_system_withholds_is_missing_or_to_be_deleted(
+    tmp_path, monkeypatch, read, number, advice
+):
+    """safetensors calls every file that it can't open missing."""
+
+    def withheld(path, *_):
+        raise OSError(number, os.strerror(number), path)
+
+    (tmp_path / "a").write_bytes(b"PK")
+    monkeypatch.setattr("builtins.open", withheld)
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / "a")
+    told = str(caught.value)
+    assert f"({os.strerror(number)}); {advice}" in told
+    assert "missing" not in told
+    assert "again or" not in told
+    assert "delete" not in told
+    passing = number != errno.EACCES
+    assert fault_of(caught.value).kind == ("infrastructure" if passing else "input")
