@@ -14,7 +14,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from harness.errors import InputError, did_you_mean, telling_warnings
-from harness.processes.faults import InfrastructureError, is_full_shared_memory, is_out_of_memory, worded
+from harness.processes.faults import InfrastructureError, is_full_shared_memory, is_out_of_memory, is_unmapped, worded
 from harness.processes.limits import hold_threads
 from harness.report.text import escaped
 
@@ -137,8 +137,8 @@ def answered(words: list[str]) -> int:
         raise
     except BrokenPipeError:
         raise
-    except (RuntimeError, MemoryError) as error:
-        if is_full_shared_memory(error):
+    except (RuntimeError, MemoryError, ImportError) as error:
+        if is_full_shared_memory(error) or is_unmapped(error):
             return complain(f"{verb}: {worded(error)}")
         if not is_out_of_memory(error):
             raise
@@ -148,6 +148,10 @@ def answered(words: list[str]) -> int:
         )
         return 1
     except OSError as error:
+        if is_unmapped(error):
+            return complain(f"{verb}: {worded(error)}")
+        if error.filename is None:
+            sys.stdout.flush()  # where it is what can't be written, this raises that once more, and `main` says so
         told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         denied = isinstance(error, PermissionError)
         return complain(f"{told}; have whoever made it let you, or name another one" if denied else told)
@@ -222,6 +226,8 @@ def open_standard_streams() -> None:
 def console() -> None:
     """Entry point of the console script."""
     open_standard_streams()
+    if os.environ.get("COLUMNS") == "0":  # of a terminal that knows no size; tables would be as wide, so empty
+        del os.environ["COLUMNS"]
     for stream in (sys.stdout, sys.stderr):
         # A terminal or pipe of another encoding shows `?` for a sign that it doesn't know; no run ends for that.
         if isinstance(stream, TextIOWrapper):

@@ -54,7 +54,7 @@ def outcome_of(job: str, ending: Mapping[str, Any] | None, code: int, seconds: f
         return Outcome(job, "failed", seconds, kind=said["kind"], message=said["failed"], log=str(log))
     how = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     if code == -signal.SIGKILL:
-        how += ", perhaps because the machine's memory was short"
+        how += ", perhaps because memory was short: see what else fills it, or say by 'resources.memory_gigabytes' what a job takes"
     lost = code < 0 or code in {INTERRUPTED, UNHEARD}
     kind: FaultKind = "infrastructure" if lost else "error"
     return Outcome(job, "failed", seconds, kind=kind, message=f"its process {how}", log=str(log))

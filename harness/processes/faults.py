@@ -47,6 +47,9 @@ FULL_SHARED_MEMORY = re.compile(
 )
 """How torch says that batches found no room in shared memory."""
 
+UNMAPPED = "failed to map segment from shared object"
+"""How the system says that a library found no room in memory, or lies where nothing may be run."""
+
 STORED_ERROR = re.compile(r"os error (\d+)|Os \{ code: (\d+)")
 """How safetensors, which is Rust, words an error of the system."""
 
@@ -80,8 +83,9 @@ class Fault:
 
 def fault_of(error: BaseException) -> Fault:
     """The fault that an exception, or what it was raised from, is."""
-    # Shared memory is as large as a machine, or a container, was set up with: the same again ends the same.
-    kind: FaultKind = "input" if isinstance(error, InputError) or is_full_shared_memory(error) else "error"
+    # Shared memory, limits and mounts are as a machine, or a container, was set up with them: the same again ends the same.
+    given = isinstance(error, InputError) or is_full_shared_memory(error) or is_unmapped(error)
+    kind: FaultKind = "input" if given else "error"
     for cause in causes(error):
         if isinstance(cause, OutOfMemory):
             return Fault("memory", str(cause))
@@ -106,6 +110,10 @@ def worded(error: BaseException) -> str:
             text = f"in a process that loads data: {told.strip().splitlines()[-1]}"
         if is_full_shared_memory(error):
             text += "; there is too little shared memory (/dev/shm) for the batches: give it more, or the suite fewer workers"
+        if is_unmapped(error):
+            text += (
+                "; there is too little memory for it (`ulimit -v` shows a limit), or it lies on a mount that is noexec"
+            )
     return " ".join(text.split())
 
 
@@ -130,6 +138,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_full_shared_memory(error: BaseException) -> bool:
     """Whether an exception says that shared memory, through which batches come from the processes that load them, was full."""
     return isinstance(error, RuntimeError | OSError) and FULL_SHARED_MEMORY.search(str(error)) is not None
+
+
+def is_unmapped(error: BaseException) -> bool:
+    """Whether an exception says that a library of the system's couldn't be loaded, though it is there."""
+    return isinstance(error, ImportError | OSError) and UNMAPPED in str(error)
 
 
 def is_lost_loader(error: BaseException) -> bool:

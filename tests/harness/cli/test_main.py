@@ -57,12 +57,24 @@ def test_a_reader_that_goes_ends_it_in_silence_as_sigpipe_does(words: list[str])
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("words", [["--help"], ["bench", "--help"], ["env", "--json"]])
-def test_a_full_disk_below_standard_output_is_one_line(words: list[str]) -> None:
+@pytest.mark.parametrize("unbuffered", [True, False])
+def test_a_full_disk_below_standard_output_is_one_line(words: list[str], unbuffered: bool) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1" if unbuffered else ""}
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "harness.cli.main", *words]
-        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT)
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT, env=environment)
     (line,) = run.stderr.splitlines()
     assert (run.returncode, line.endswith("No space left on device")) == (2, True)
+    # What a stream without a buffer couldn't write is gone, so that nobody can try it again to see which stream it was.
+    assert unbuffered or line.startswith("samiro-bench: standard output can't be written: ")
+
+
+@pytest.mark.parametrize("width", ["0", "200"])
+def test_tables_are_shown_where_the_terminal_knows_no_size(width: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "harness.cli.main", "plan", "smoke", "--results", str(tmp_path)]
+    environment = {**os.environ, "COLUMNS": width}
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT, env=environment, check=True)
+    assert "ufldv2_micro-samiro" in run.stdout
 
 
 CLOSED = """
@@ -137,6 +149,18 @@ def test_full_shared_memory_is_one_line_that_names_it_and_no_traceback(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("samiro-bench: plan: in a process that loads data: ")
     assert "/dev/shm" in line
+
+
+def test_a_library_that_finds_no_room_in_memory_is_one_line_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in (ImportError, OSError):  # of a module of Python's, and of what torch loads itself
+        error = kind("libcrypto.so.1.1: failed to map segment from shared object")
+        monkeypatch.setattr(typer.main, "get_command", lambda app, error=error: Ends(error))
+        assert main(["plan", "culane"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"samiro-bench: plan: {kind.__name__}: libcrypto.so.1.1: failed to map")
+        assert "too little memory" in line
 
 
 def test_what_is_only_kept_from_this_user_is_named_with_what_helps(

@@ -121,6 +121,13 @@ def test_too_little_shared_memory_is_told_as_that_and_not_tried_again() -> None:
         )
 
 
+def test_a_library_that_cannot_be_loaded_is_told_with_its_causes_and_not_tried_again() -> None:
+    fault = fault_of(ImportError("cv2.abi3.so: failed to map segment from shared object"))
+    assert fault.kind == "input"
+    assert "`ulimit -v`" in fault.message
+    assert "noexec" in fault.message
+
+
 def test_an_error_in_a_process_that_loads_data_is_told_by_its_own_line() -> None:
     error = ValueError(
         "Caught ValueError in DataLoader worker process 3.\nOriginal Traceback ...\n\nValueError: no lane\n"
