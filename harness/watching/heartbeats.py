@@ -70,6 +70,7 @@ def beating(path: Path, what: str, seconds: float = BEAT_SECONDS) -> Iterator[Ca
     A beat that can't be written (a full disk, a folder that vanished) is left out: work never ends for it.
     """
     started, last, over = time.time(), Event(what, ""), threading.Event()
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
     beats = 0
 
     def beat() -> None:
@@ -88,7 +89,6 @@ def beating(path: Path, what: str, seconds: float = BEAT_SECONDS) -> Iterator[Ca
             note=last.note,
         )
         # Replaced whole, but not fsynced: it is worth nothing after a crash.
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             aside.write_text(said.model_dump_json())
@@ -112,6 +112,7 @@ def beating(path: Path, what: str, seconds: float = BEAT_SECONDS) -> Iterator[Ca
         thread.join(timeout=seconds)
         with suppress(OSError):
             path.unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)  # of a beat that found no room
 
 
 def kept_alive(job: Job, folder: Path) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -74,6 +75,17 @@ def test_work_goes_on_where_no_beat_can_be_written(tmp_path: Path) -> None:
     with beating(tmp_path / "alive" / "a.json", "a", 0.01):
         pass
     assert read_heartbeats(tmp_path / "alive") == {}
+
+
+def test_beats_that_find_no_room_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with beating(tmp_path / "alive" / "a.json", "a", 0.01):
+        pass
+    assert list((tmp_path / "alive").iterdir()) == []
 
 
 def test_what_is_no_heartbeat_is_passed_over(tmp_path: Path) -> None:
