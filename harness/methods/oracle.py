@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,6 +17,7 @@ from detectors.base import Tap, normalise
 from detectors.meta import Normalisation
 from harness.errors import InputError
 from harness.files.stored import sha256_of_file, write_text, written_aside
+from harness.files.tensors import write_tensors
 from harness.methods.card import OracleCard, card_path
 from harness.methods.folding import channels_last_is_safe, folded
 from harness.methods.registration import Grid, PixelTracer, blank_images, grid_of, merged
@@ -129,8 +130,10 @@ def save_oracle(backbone: nn.Module, card: OracleCard, path: Path) -> OracleCard
     """
     try:
         with written_aside(path) as aside:
-            save_file({name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}, aside)
-    except (OSError, SafetensorError) as error:
+            write_tensors(
+                {name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}, aside
+            )
+    except OSError as error:
         raise InputError(
             f"{path}: can't be written ({' '.join(str(error).split())}): make room and run it again"
         ) from error

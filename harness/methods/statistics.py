@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from harness.errors import InputError
 from harness.files.stored import written_aside
+from harness.files.tensors import opened_tensors, write_tensors
 from harness.methods.config import RegularizedConfiguration
 from harness.methods.normalization import resampled_target
 from harness.methods.oracle import Oracle
@@ -110,13 +110,13 @@ def save_statistics(statistics: TargetStatistics, path: Path) -> None:
         tensors[f"{place}.mean"], tensors[f"{place}.variance"] = pair.mean, pair.variance
         names[f"{place}.tap"], names[f"{place}.oracle_tap"] = pair.tap, pair.oracle_tap
     with written_aside(path) as aside:
-        save_file(tensors, aside, names)
+        write_tensors(tensors, aside, names)
 
 
 def load_statistics(path: Path) -> TargetStatistics:
     """Read what `save_statistics` wrote. Raises InputError for a file that is missing, damaged or something else."""
     try:
-        with safe_open(path, "pt") as stream:
+        with opened_tensors(path) as stream:
             names = stream.metadata() or {}
             pairs = tuple(
                 PairStatistics(

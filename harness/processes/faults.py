@@ -29,6 +29,9 @@ PASSING = frozenset(
 )  # fmt: skip
 """Errors of the system that may be over in a while: disks and mounts, room, and networks."""
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of the system that say that a disk is full, or what one may have of it."""
+
 NO_MEMORY = re.compile(r"out of memory|can't allocate memory|_ALLOC(ATION)?_FAILED", re.IGNORECASE)
 """How torch says it where it has no exception of its own for it: of CUDA's libraries (cuBLAS; cuDNN, from version 9 on in the longer
 form) and of a CPU's memory.
@@ -138,6 +141,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_full_shared_memory(error: BaseException) -> bool:
     """Whether an exception says that shared memory, through which batches come from the processes that load them, was full."""
     return isinstance(error, RuntimeError | OSError) and FULL_SHARED_MEMORY.search(str(error)) is not None
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an exception, or what it was raised from, says that there was no room on a disk, or no more was allowed."""
+    return any(isinstance(cause, OSError) and cause.errno in FULL for cause in causes(error))
 
 
 def is_unmapped(error: BaseException) -> bool:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from harness.errors import InputError, mending
 from harness.files.stored import canonical_json, sha256_of_file, written_aside
-from harness.processes.faults import stored_error
+from harness.files.tensors import opened_tensors, write_tensors
 
 METADATA_KEY = "samiro_bench"
 """The one metadata entry of an inference checkpoint: the JSON text of its facts."""
@@ -41,13 +39,13 @@ def save_training_state(path: Path, state: dict[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     structure = json.dumps(_taken_apart(state, "", tensors))
     with written_aside(path) as aside:
-        store(tensors, aside, {STATE_KEY: structure})
+        write_tensors(tensors, aside, {STATE_KEY: structure})
 
 
 def load_training_state(path: Path) -> dict[str, Any]:
     """Read a training's state onto the host. InputError on a file that isn't one or can't be read."""
     try:
-        with opened(path) as stored:
+        with opened_tensors(path) as stored:
             structure = json.loads((stored.metadata() or {})[STATE_KEY])
             state = _put_together(structure, stored.get_tensor)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -57,15 +55,6 @@ def load_training_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise InputError(f"{path}: not a training checkpoint; delete it to train again")
     return state
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """A safetensors file, open on the host. OSError as the system has it: to safetensors, every file that it can't open is missing."""
-    with open(path, "rb"):
-        pass
-    with safe_open(path, framework="pt", device="cpu") as stored:
-        yield stored
 
 
 def reason_of(error: Exception) -> str:
@@ -118,25 +107,14 @@ def save_inference_checkpoint(path: Path, detector: nn.Module, facts: dict[str, 
     # safetensors refuses tensors that share memory or aren't contiguous; a copy is neither.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in detector.state_dict().items()}
     with written_aside(path) as aside:
-        store(tensors, aside, {METADATA_KEY: canonical_json(facts)})
+        write_tensors(tensors, aside, {METADATA_KEY: canonical_json(facts)})
     return sha256_of_file(path)
-
-
-def store(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file. OSError, as every other writer raises it, where the system doesn't let it."""
-    try:
-        save_file(tensors, path, metadata=metadata)
-    except SafetensorError as error:
-        fault = stored_error(error, str(path))
-        if fault is None:
-            raise
-        raise fault from error
 
 
 def load_inference_checkpoint(path: Path) -> InferenceCheckpoint:
     """Read an inference checkpoint. InputError on a file that is missing, broken, of another program, or can't be read."""
     try:
-        with opened(path) as stored:
+        with opened_tensors(path) as stored:
             metadata = stored.metadata() or {}
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError:

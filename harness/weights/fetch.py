@@ -17,7 +17,9 @@ from filelock import FileLock
 from detectors.timm_registry import data_of, timm_name
 from harness.errors import InputError
 from harness.files.scratch import scratch_folder
-from harness.files.stored import sha256_of_file, write_text, written_aside
+from harness.files.stored import located, sha256_of_file, write_text, written_aside
+from harness.files.tensors import write_tensors
+from harness.processes.faults import is_full_disk
 from harness.pytorch.torchvision_guard import ensure_torchvision
 from harness.weights.cache import WeightsCard, cached_path, card_path, published_name, read_card
 
@@ -83,7 +85,8 @@ def published(backbone: str) -> Published:
 def fetch(backbone: str, progress: Progress | None = None) -> WeightsCard:
     """Get published weights into the cache unless they are there, and give their card.
 
-    InputError that names the ways out where no source can be reached, after PATIENCE seconds of silence each.
+    InputError that names the ways out where no source can be reached, after PATIENCE seconds of silence each. OSError where there is
+    no room for them here, which no other source changes.
     """
     what = published(backbone)
     with _locked(what.name):
@@ -100,6 +103,8 @@ def fetch(backbone: str, progress: Progress | None = None) -> WeightsCard:
                         raise InputError("what came isn't the published file")
                     return _store(backbone, what, file, source=source.url, published=True)
                 except (OSError, HTTPException, InputError) as error:
+                    if is_full_disk(error):
+                        raise
                     reason = getattr(error, "reason", None) or str(error) or type(error).__name__
                     reasons.append(f"{urlsplit(source.url).hostname}: {reason}")
     raise InputError(f"{what.name} cannot be fetched ({'; '.join(reasons)}): {ways_out(backbone, what)}")
@@ -144,7 +149,8 @@ def download(url: str, file: Path, progress: Progress | None = None) -> None:
         total = int(announced) if announced else None
         done = 0
         while piece := answer.read(PIECE):
-            stream.write(piece)
+            with located(file):
+                stream.write(piece)
             done += len(piece)
             if progress is not None:
                 progress(done, total)
@@ -154,8 +160,6 @@ def download(url: str, file: Path, progress: Progress | None = None) -> None:
 
 def _store(backbone: str, what: Published, file: Path, *, source: str, published: bool) -> WeightsCard:
     """Check that a file holds the weights of a backbone, and put it into the cache. The lock is held."""
-    from safetensors.torch import save_file
-
     from detectors.backbones import build_backbone
     from detectors.checkpoints import read_state
     from detectors.pretrained import is_counter, start_network
@@ -169,7 +173,7 @@ def _store(backbone: str, what: Published, file: Path, *, source: str, published
     target = cached_path(what.name)
     before = read_card(target)
     with written_aside(target) as aside:
-        save_file({name: tensors[name].contiguous().clone() for name in sorted(tensors)}, aside)
+        write_tensors({name: tensors[name].contiguous().clone() for name in sorted(tensors)}, aside)
         card = WeightsCard(
             name=what.name,
             backbone=backbone,

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -161,6 +162,23 @@ def test_a_library_that_finds_no_room_in_memory_is_one_line_and_no_traceback(
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"samiro-bench: plan: {kind.__name__}: libcrypto.so.1.1: failed to map")
         assert "too little memory" in line
+
+
+def test_where_no_temporary_file_can_be_made_the_variable_is_named_that_says_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+
+    class Needs(Ends):
+        def main(self, **_: object) -> None:
+            tempfile.gettempdir()
+
+    monkeypatch.setattr(typer.main, "get_command", lambda app: Needs(OSError()))
+    assert main(["predict", "some"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "['/nowhere']" in line
+    assert line.endswith(": set TMPDIR to a folder that can be written")
 
 
 def test_what_is_only_kept_from_this_user_is_named_with_what_helps(

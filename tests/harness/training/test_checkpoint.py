@@ -156,7 +156,7 @@ def test_a_write_that_the_system_does_not_let_through_is_an_error_of_the_system(
     def full(tensors, path, metadata):
         raise SafetensorError('Error while serializing: Io(Os { code: 28, kind: StorageFull, message: "" })')
 
-    monkeypatch.setattr("harness.training.checkpoint.save_file", full)
+    monkeypatch.setattr("harness.files.tensors.save_file", full)
     for write in (
         lambda path: save_training_state(path, {"step": 1}),
         lambda path: save_inference_checkpoint(path, network(), FACTS),
@@ -176,7 +176,7 @@ def test_a_failed_write_leaves_the_old_state(tmp_path, monkeypatch):
         Path(path).write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("harness.training.checkpoint.save_file", half)
+    monkeypatch.setattr("harness.files.tensors.save_file", half)
     with pytest.raises(OSError, match="disk full"):
         save_training_state(tmp_path / "a", {"step": 2})
     assert load_training_state(tmp_path / "a") == {"step": 1}

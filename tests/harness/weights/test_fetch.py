@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 import threading
 import time
@@ -129,6 +130,21 @@ def test_a_source_that_fails_is_told_and_the_next_one_asked(
     assert not cached_path(NAME).exists()
     offered(Source(f"{server}/{name}", digest), Source(f"{server}/resnet18.safetensors", ""))
     assert fetch("resnet18").source == f"{server}/resnet18.safetensors"
+
+
+def test_no_room_for_a_download_is_told_with_its_file_and_not_as_a_network_that_is_missing(
+    server: str, offered: Callable[..., None]
+) -> None:
+    offered(Source(f"{server}/resnet18.safetensors", ""), Source(f"{no_server()}/resnet18.pth", ""))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            fetch("resnet18")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(raised.value.filename).endswith("/resnet18.safetensors")
+    assert not cached_path(NAME).exists()
 
 
 def test_a_download_that_breaks_off_is_none(server: str, offered: Callable[..., None]) -> None:
