@@ -14,7 +14,14 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from harness.errors import InputError, did_you_mean, telling_warnings
-from harness.processes.faults import InfrastructureError, is_full_shared_memory, is_out_of_memory, is_unmapped, worded
+from harness.processes.faults import (
+    InfrastructureError,
+    fault_of,
+    is_full_shared_memory,
+    is_out_of_memory,
+    is_unmapped,
+    worded,
+)
 from harness.processes.limits import hold_threads
 from harness.report.text import escaped
 
@@ -143,11 +150,12 @@ def answered(words: list[str]) -> int:
     except (RuntimeError, MemoryError, ImportError) as error:
         if is_full_shared_memory(error) or is_unmapped(error):
             return complain(f"{verb}: {worded(error)}")
-        if not is_out_of_memory(error):
+        fault = fault_of(error)
+        if fault.kind != "infrastructure":
             raise
+        advice = f"see what else fills it, or give a smaller batch or --device cpu where `samiro-bench {verb} --help` has them"
         complain(
-            f"{verb}: out of memory ({worded(error)}): see what else fills it, or give a smaller batch or --device cpu where "
-            f"`samiro-bench {verb} --help` has them"
+            f"{verb}: " + (f"out of memory ({fault.message}): {advice}" if is_out_of_memory(error) else fault.message)
         )
         return 1
     except OSError as error:

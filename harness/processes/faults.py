@@ -37,6 +37,9 @@ NO_MEMORY = re.compile(r"out of memory|can't allocate memory|_ALLOC(ATION)?_FAIL
 form) and of a CPU's memory.
 """
 
+NO_THREAD = "can't start new thread"
+"""How Python says that no more threads are allowed. They count as processes do, whose errors are the system's."""
+
 LOST_LOADER = "DataLoader worker (pid"
 """How torch, which has no exception of its own for it, begins to say that a process that loads data was killed. What went wrong in such
 a process while it lived is told without an id: `Caught RuntimeError in DataLoader worker process 0`.
@@ -93,7 +96,7 @@ def fault_of(error: BaseException) -> Fault:
         if isinstance(cause, OutOfMemory):
             return Fault("memory", str(cause))
         lost = isinstance(cause, InfrastructureError | BrokenExecutor) or is_lost_loader(cause)
-        if lost or is_out_of_memory(cause):
+        if lost or is_out_of_memory(cause) or is_denied_thread(cause):
             kind = "infrastructure"
         if isinstance(cause, OSError) and cause.errno in PASSING:
             kind = "infrastructure"
@@ -106,6 +109,10 @@ def worded(error: BaseException) -> str:
         text = str(error)
     elif isinstance(error, OSError) and error.errno is not None and error.filename:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    elif isinstance(error, BrokenExecutor):
+        text = (
+            "a process that did part of the work was killed, perhaps because memory was short: see what else fills it"
+        )
     else:
         told = str(error)
         text = f"{type(error).__name__}: {told}"
@@ -113,6 +120,8 @@ def worded(error: BaseException) -> str:
             text = f"in a process that loads data: {told.strip().splitlines()[-1]}"
         if is_full_shared_memory(error):
             text += "; there is too little shared memory (/dev/shm) for the batches: give it more, or the suite fewer workers"
+        if is_denied_thread(error):
+            text += "; no more threads and processes are allowed here (`ulimit -u`, or a container's limit): allow more"
         if is_unmapped(error):
             text += (
                 "; there is too little memory for it (`ulimit -v` shows a limit), or it lies on a mount that is noexec"
@@ -141,6 +150,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_full_shared_memory(error: BaseException) -> bool:
     """Whether an exception says that shared memory, through which batches come from the processes that load them, was full."""
     return isinstance(error, RuntimeError | OSError) and FULL_SHARED_MEMORY.search(str(error)) is not None
+
+
+def is_denied_thread(error: BaseException) -> bool:
+    """Whether an exception says that this process, its user or its container may have no more threads."""
+    return isinstance(error, RuntimeError) and NO_THREAD in str(error)
 
 
 def is_full_disk(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from pathlib import Path
 
@@ -162,6 +163,29 @@ def test_a_library_that_finds_no_room_in_memory_is_one_line_and_no_traceback(
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"samiro-bench: plan: {kind.__name__}: libcrypto.so.1.1: failed to map")
         assert "too little memory" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (BrokenProcessPool("A process in the process pool was terminated abruptly"), "memory was short"),
+        (RuntimeError("can't start new thread"), "`ulimit -u`"),
+    ],
+)
+def test_what_the_machine_took_away_is_one_line_with_the_cause_and_no_traceback(
+    error: Exception, cause: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(typer.main, "get_command", lambda app: Ends(error))
+    assert main(["data", "render"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("samiro-bench: data: ")
+    assert cause in line
+
+
+def test_an_error_of_the_code_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typer.main, "get_command", lambda app: Ends(RuntimeError("shapes differ")))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        main(["plan"])
 
 
 def test_where_no_temporary_file_can_be_made_the_variable_is_named_that_says_where(

@@ -73,6 +73,7 @@ def test_code_and_data_are_what_they_are() -> None:
         MemoryError(),
         RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed."),
         BrokenProcessPool("A process in the process pool was terminated abruptly"),
+        RuntimeError("can't start new thread"),
         InfrastructureError("process 1 of the 2 of a training was ended by signal SIGKILL"),
     ],
 )
@@ -126,6 +127,11 @@ def test_a_library_that_cannot_be_loaded_is_told_with_its_causes_and_not_tried_a
     assert fault.kind == "input"
     assert "`ulimit -v`" in fault.message
     assert "noexec" in fault.message
+
+
+def test_a_lost_process_of_a_pool_and_a_thread_that_is_not_allowed_are_told_with_their_causes() -> None:
+    assert "memory was short" in fault_of(BrokenProcessPool("terminated abruptly")).message
+    assert "`ulimit -u`" in fault_of(RuntimeError("can't start new thread")).message
 
 
 def test_an_error_in_a_process_that_loads_data_is_told_by_its_own_line() -> None:
