@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from harness.processes.faults import stored_error
+STORED_ERROR = re.compile(r"os error (\d+)|Os \{ code: (\d+)")
+"""How safetensors, which is Rust, words an error of the system."""
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -32,3 +35,10 @@ def opened_tensors(path: Path) -> Iterator[Any]:
         pass
     with safe_open(path, framework="pt", device="cpu") as stored:
         yield stored
+
+
+def stored_error(error: Exception, path: str) -> OSError | None:
+    """The error of the system that safetensors met at `path`, None if it was something else."""
+    found = STORED_ERROR.search(str(error))
+    number = 0 if found is None else int(found[1] or found[2])
+    return OSError(number, os.strerror(number), path) if number else None

@@ -56,9 +56,6 @@ FULL_SHARED_MEMORY = re.compile(
 UNMAPPED = "failed to map segment from shared object"
 """How the system says that a library found no room in memory, or lies where nothing may be run."""
 
-STORED_ERROR = re.compile(r"os error (\d+)|Os \{ code: (\d+)")
-"""How safetensors, which is Rust, words an error of the system."""
-
 
 class InfrastructureError(Exception):
     """A process, machine or service went away that work depends on. The message is one line."""
@@ -170,10 +167,3 @@ def is_unmapped(error: BaseException) -> bool:
 def is_lost_loader(error: BaseException) -> bool:
     """Whether an exception says that a process that loads data was killed. torch raises it wherever the program is at that moment."""
     return isinstance(error, RuntimeError) and LOST_LOADER in str(error)
-
-
-def stored_error(error: Exception, path: str) -> OSError | None:
-    """The error of the system that safetensors met at `path`, None if it was something else."""
-    found = STORED_ERROR.search(str(error))
-    number = 0 if found is None else int(found[1] or found[2])
-    return OSError(number, os.strerror(number), path) if number else None

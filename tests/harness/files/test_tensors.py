@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from harness.files import tensors
-from harness.files.tensors import opened_tensors, write_tensors
+from harness.files.tensors import opened_tensors, stored_error, write_tensors
 from harness.methods.card import OracleCard
 from harness.methods.oracle import drawn_backbone, save_oracle
 from harness.methods.statistics import TargetStatistics, save_statistics
@@ -53,3 +54,17 @@ def test_a_file_of_tensors_that_cannot_be_opened_is_told_in_the_words_of_the_sys
     monkeypatch.setattr("builtins.open", withheld)
     with pytest.raises(OSError, match="Too many open files"), opened_tensors(tmp_path / "a"):
         pass
+
+
+def test_an_error_of_the_system_is_found_in_what_safetensors_says(tmp_path: Path) -> None:
+    with pytest.raises(SafetensorError) as raising:
+        save_file({"a": torch.zeros(3)}, tmp_path / "missing" / "x.safetensors")
+    found = stored_error(raising.value, "x.safetensors")
+    assert found is not None
+    assert (found.errno, found.filename) == (errno.ENOENT, "x.safetensors")
+    full = stored_error(
+        SafetensorError('Error while serializing: Io(Os { code: 28, kind: StorageFull, message: "" })'), "x"
+    )
+    assert full is not None
+    assert full.errno == errno.ENOSPC
+    assert stored_error(SafetensorError("header too large"), "x") is None

@@ -6,13 +6,12 @@ import errno
 import os
 import pickle
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 import pytest
 import torch
 
 from harness.errors import InputError
-from harness.processes.faults import Fault, InfrastructureError, OutOfMemory, fault_of, stored_error
+from harness.processes.faults import Fault, InfrastructureError, OutOfMemory, fault_of
 
 
 def raised(error: Exception, cause: Exception | None = None) -> Exception:
@@ -87,23 +86,6 @@ def test_a_training_that_is_out_of_memory_says_with_which_micro_batch_also_from_
     assert fault_of(raised(error, torch.OutOfMemoryError("CUDA out of memory."))) == Fault(
         "memory", "out of memory at step 3 in micro-batches of 16: CUDA out of memory."
     )
-
-
-def test_an_error_of_the_system_is_found_in_what_safetensors_says(tmp_path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    with pytest.raises(SafetensorError) as raising:
-        save_file({"a": torch.zeros(3)}, tmp_path / "missing" / "x.safetensors")
-    found = stored_error(raising.value, "x.safetensors")
-    assert found is not None
-    assert (found.errno, found.filename) == (errno.ENOENT, "x.safetensors")
-    full = stored_error(
-        SafetensorError('Error while serializing: Io(Os { code: 28, kind: StorageFull, message: "" })'), "x"
-    )
-    assert full is not None
-    assert full.errno == errno.ENOSPC
-    assert stored_error(SafetensorError("header too large"), "x") is None
 
 
 def test_too_little_shared_memory_is_told_as_that_and_not_tried_again() -> None:
