@@ -183,8 +183,11 @@ def heard(job: JobView, beat: Heartbeat) -> JobView:
 
 
 def advanced(job: JobView, event: Progress) -> JobView:
-    """A job after news of its progress; a new phase starts a clock of its own."""
+    """A job after news of its progress; a new phase starts a clock of its own, once it counts its steps.
+
+    What comes before, such as compiling, says nothing of how long they take.
+    """
     moved = replace(job, phase=event.phase, step=event.step, total=event.total, note=event.note)
-    if event.phase == job.phase:
+    if event.phase == job.phase and job.total:
         return moved
     return replace(moved, phase_started=event.time, first_step=event.step)

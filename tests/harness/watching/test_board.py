@@ -155,6 +155,14 @@ def test_a_running_phase_is_forecast_at_its_own_pace_from_where_it_was_resumed()
     assert forecast(found.jobs.values(), {}, 1, at(20), alone_waits=True).seconds == pytest.approx(40)
 
 
+def test_what_a_phase_does_before_it_counts_has_no_part_in_its_pace() -> None:
+    """Compiling the renderer takes as long as hundreds of images."""
+    compiles = Progress(time=at(0), run="1", job=CELLS[0], phase="train", note="compiles")
+    news = [started(CELLS[0], 0), compiles, progress(CELLS[0], 100, 2), progress(CELLS[0], 110, 12)]
+    found = board([began(), queued(CELLS[0]), *news])
+    assert left_of_phase(found.jobs[CELLS[0]], at(110)) == pytest.approx(88)  # 10 steps in 10 s, 88 are left
+
+
 def test_nothing_is_guessed() -> None:
     found = board([began(), queued(CELLS[0]), queued("oracle small", kind="oracle"), started(CELLS[0], 0)])
     left = forecast(found.jobs.values(), {"render roads": 99.0}, 1, at(5), alone_waits=True)
