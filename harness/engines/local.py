@@ -142,8 +142,8 @@ class LocalEngine:
             else "say"
         )
         warnings.warn(
-            f"{job.name} waits for memory, though a {free} is free: of {self.machine.memory_gigabytes:.0f} GB what runs counts for "
-            f"{kept:.0f}, and it for {memory_of(job.resources):.0f}; {less} by 'resources.memory_gigabytes' what a cell really takes",
+            f"{job.name} waits for memory, though a {free} is free: of {self.machine.memory_gigabytes:.3g} GB what runs counts for "
+            f"{kept:.3g}, and it for {memory_of(job.resources):.3g}; {less} by 'resources.memory_gigabytes' what a cell really takes",
             InputWarning,
             stacklevel=2,
         )

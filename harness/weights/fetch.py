@@ -18,7 +18,6 @@ from detectors.timm_registry import data_of, timm_name
 from harness.errors import InputError
 from harness.files.scratch import scratch_folder
 from harness.files.stored import located, sha256_of_file, write_text, written_aside
-from harness.files.tensors import write_tensors
 from harness.processes.faults import is_full_disk
 from harness.pytorch.torchvision_guard import ensure_torchvision
 from harness.weights.cache import WeightsCard, cached_path, card_path, published_name, read_card
@@ -163,6 +162,7 @@ def _store(backbone: str, what: Published, file: Path, *, source: str, published
     from detectors.backbones import build_backbone
     from detectors.checkpoints import read_state
     from detectors.pretrained import is_counter, start_network
+    from harness.files.tensors import write_tensors
     from harness.methods.timm_networks import timm_oracle
 
     tensors = {name: value for name, value in read_state(file).items() if not is_counter(name)}

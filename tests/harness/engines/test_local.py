@@ -350,6 +350,13 @@ def test_ctrl_c_twice_stops_at_once(jobs: ModuleType, tmp_path: Path) -> None:
     assert not (tmp_path / "kept").exists()
 
 
+def test_memory_below_a_gigabyte_is_told_in_figures_that_say_something(jobs: ModuleType, tmp_path: Path) -> None:
+    part = Resources(memory_gigabytes=0.5)
+    todo = [Job(name, partial(jobs.touch, tmp_path / name), resources=part) for name in "ab"]
+    with pytest.warns(InputWarning, match=r"of 0\.684 GB what runs counts for 0\.5, and it for 0\.5; "):
+        LocalEngine(Machine(2, 0.68359), tmp_path / "logs", threads=1).run(todo, Notes())
+
+
 def test_that_memory_leaves_gpus_idle_is_told_once(jobs: ModuleType, tmp_path: Path) -> None:
     large = Resources(gpu=True, cache_gigabytes=5)
     todo = [Job(name, partial(jobs.touch, tmp_path / name), resources=large) for name in "abc"]

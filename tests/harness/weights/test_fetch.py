@@ -22,6 +22,7 @@ from harness.cli.main import main
 from harness.errors import InputError
 from harness.files.stored import sha256_of_file
 from harness.matrix.needed_weights import backbones_of
+from harness.pytorch.torchvision_guard import ensure_torchvision
 from harness.weights import fetch as module
 from harness.weights.cache import WeightsCard, cached_path, card_path
 from harness.weights.fetch import Published, Source, add, fetch, published
@@ -69,6 +70,7 @@ def no_server() -> str:
 
 
 def test_what_is_published_names_the_file_of_torchvision_and_its_hash() -> None:
+    ensure_torchvision()
     from torchvision.models import ResNet18_Weights, ResNet34_Weights
 
     for backbone, theirs in (("resnet18", ResNet18_Weights), ("resnet34", ResNet34_Weights)):
