@@ -282,7 +282,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise damaged(path.parent, f"{path.name}: {error}") from error
+        raise damaged(path.parent, f"{path.name}: {error}", error) from error
     if not isinstance(value, dict):
         raise damaged(path.parent, f"{path.name} isn't a JSON object")
     return value
@@ -293,9 +293,10 @@ def hashed(path: Path) -> str:
     try:
         return sha256_of_file(path)
     except OSError as error:
-        raise damaged(path.parent, f"{path.name}: {error.strerror}") from error
+        raise damaged(path.parent, f"{path.name}: {error.strerror}", error) from error
 
 
-def damaged(folder: Path, why: str) -> InputError:
-    """What is said of a phase that isn't as it was finished."""
-    return InputError(f"{folder}: not as it was finished ({why}); move the folder away and run `bench` again")
+def damaged(folder: Path, why: str, error: Exception | None = None) -> InputError:
+    """What is said of a phase that isn't as it was finished. error: what reading it met, which may be no fault of the phase."""
+    anew = "move the folder away and run `bench` again"
+    return InputError(f"{folder}: not as it was finished ({why}); {anew if error is None else mending(error, anew)}")

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from harness.errors import InputError
+from harness.errors import InputError, mending
 from harness.files.stored import written_aside
 from harness.files.tensors import opened_tensors, write_tensors
 from harness.methods.config import RegularizedConfiguration
@@ -129,6 +129,5 @@ def load_statistics(path: Path) -> TargetStatistics:
             )
             return TargetStatistics(pairs, int(names["images"]))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{path}: not target statistics ({' '.join(str(error).split())}); delete its folder, which is made anew"
-        ) from error
+        what_to_do = mending(error, "delete its folder, which is made anew")
+        raise InputError(f"{path}: not target statistics ({' '.join(str(error).split())}); {what_to_do}") from error

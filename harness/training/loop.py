@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from detectors.base import Batch
-from harness.errors import InputError
+from harness.errors import InputError, mending
 from harness.methods.base import TrainingModel
 from harness.methods.promises import Watch
 from harness.methods.samiro import gradient_ratios
@@ -112,10 +112,9 @@ def _best_state(folder: Path) -> dict[str, Any]:
         return load_training_state(folder / BEST_FILE)
     except InputError as error:
         # The training's own checkpoint is of a later step, and goes on believing in this file.
-        reason = str(error).partition("; ")[0]
-        raise InputError(
-            f"{reason}; these weights are in no other file: delete the folder {folder} to train again"
-        ) from None
+        reason, cause = str(error).partition("; ")[0], error.__cause__
+        lost = f"these weights are in no other file: delete the folder {folder} to train again"
+        raise InputError(f"{reason}; {mending(cause, lost) if isinstance(cause, Exception) else lost}") from cause
 
 
 def _silent(step: int, total: int, loss: float) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.cell import predict
+from harness.cell import phases, predict
 from harness.cell.checkpoint import CHECKPOINT_FILE, SUMMARY_FILE, checkpoint_sha256, finished_checkpoint
 from harness.cell.phases import Phase, run_phase
 from harness.cell.predict import THRESHOLD_FILE, choose_threshold, chosen_threshold, finished_detector
@@ -76,6 +77,20 @@ def test_no_phase_uses_another_checkpoint(
 def test_a_training_of_before_that_did_not_say_its_checkpoint_goes_on_with_the_one_that_is_there(trained: Path) -> None:
     write_json(trained / SUMMARY_FILE, {"cost": {}})
     assert finished_checkpoint(trained) == trained / CHECKPOINT_FILE
+
+
+def test_a_file_that_the_system_withholds_costs_no_finished_phase(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def withheld(path: Path, *_: object, **__: object) -> str:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(phases, "sha256_of_file", withheld)
+    monkeypatch.setattr(Path, "read_text", withheld)
+    for read in (finished_checkpoint, chosen_threshold):
+        with pytest.raises(InputError, match=r"Too many open files.*it may be whole: see to what keeps it") as refused:
+            read(trained)
+        assert "move" not in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"threshold": "high"}'])

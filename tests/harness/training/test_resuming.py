@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -22,7 +23,7 @@ from harness.methods.config import method_configuration
 from harness.methods.oracle import Oracle
 from harness.processes import stopping
 from harness.publishing.logs import losses_of
-from harness.training import loop
+from harness.training import checkpoint, loop
 from harness.training.checkpoint import load_training_state, save_training_state
 from harness.training.determinism import seed_everything
 from harness.training.loop import train
@@ -367,6 +368,25 @@ def test_best_weights_that_were_lost_are_named_and_trained_again_by_what_the_ref
     shutil.rmtree(folder)
     folder.mkdir()
     assert same_weights(training(), trained)
+
+
+def test_best_weights_that_the_system_withholds_are_not_to_be_deleted(toy, roads, tmp_path, monkeypatch):
+    def training():
+        model = toy.model()
+        batches, validation = roads.stream(model.detector).batches, Validation(2, lambda model: 0.5)
+        train(model, batches, TrainingPlan(toy.recipe(), 4), device=CPU, folder=tmp_path, validation=validation)
+
+    def withheld(path):
+        if path.name == "best.safetensors":
+            raise OSError(errno.EMFILE, "Too many open files", str(path))
+        return opened(path)
+
+    training()
+    opened = checkpoint.opened_tensors
+    monkeypatch.setattr(checkpoint, "opened_tensors", withheld)
+    with pytest.raises(InputError, match=r"best\.safetensors: .*Too many open files.*; it may be whole") as refused:
+        training()
+    assert "delete" not in str(refused.value)
 
 
 def test_a_request_to_stop_in_the_midst_of_a_validation_does_not_wait_for_its_end(toy, roads, tmp_path, monkeypatch):
