@@ -26,9 +26,6 @@ from harness.suite import Cell, DatasetPart, OraclePart, TrainingPart, adapter_m
 from harness.weights.cache import weights_state
 from harness.weights.oracles import oracle_state
 
-ORACLE_SEED = 0
-"""One oracle serves every seed of the matrix: what differs between seeds is the detector's training."""
-
 PACE_FILE = "pace.json"
 """Beside a rendered dataset: the seconds of one core that a frame took, see `core_seconds_a_frame`."""
 
@@ -213,7 +210,6 @@ def build_oracle(
             clips=[frame.clip for frame in frames],
             out=folder / "oracle.safetensors",
             device=torch.device(resolve_device(training.device)),
-            seed=ORACLE_SEED,
             threads=training.threads,
             workers=training.workers,
             progress=progress,

@@ -46,7 +46,7 @@ def pretrain(
     recalibration_batches: Annotated[
         int, typer.Option(min=1, help="Unmasked batches to which batch normalisation is fitted at the end.")
     ] = 200,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first weights, crops and masks.")] = 0,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option()] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; part of what makes a result bit-equal.")
@@ -89,17 +89,18 @@ def pretrain(
         "mask_ratio": mask_ratio,
         "decoder_width": decoder_width,
         "recalibration_batches": recalibration_batches,
+        "seed": seed,
     }
     configuration = validated(OracleConfiguration, values, where="oracle pretrain")
     used = chosen_device(device)
     files = images_below(images, smallest=deepest_stride(backbone))
     clips = [path.parent.relative_to(images).as_posix() for path in files]
-    card = finished(out, configuration, seed, files, clips)
+    card = finished(out, configuration, files, clips)
     # Before hours of training: what is wrong with the labels is told now.
     labelled = None if labels is None else labelled_frames(open_dataset(form, labels), configuration.image_size)
     if card is None:
         try:
-            card = trained(configuration, files, clips, out, used, seed=seed, threads=threads, workers=workers)
+            card = trained(configuration, files, clips, out, used, threads=threads, workers=workers)
         except FloatingPointError as error:
             typer.echo(f"samiro-bench: {error}", err=True)
             return 1
@@ -120,9 +121,7 @@ def deepest_stride(backbone: str) -> int:
     return max(tap.stride for tap in oracle_taps(drawn_backbone(backbone, seed=0)))
 
 
-def finished(
-    out: Path, configuration: OracleConfiguration, seed: int, files: list[Path], clips: list[str]
-) -> OracleCard | None:
+def finished(out: Path, configuration: OracleConfiguration, files: list[Path], clips: list[str]) -> OracleCard | None:
     """The card of what lies at `out` already, None where nothing whole does. InputError where that was made otherwise or of others.
 
     Where the checkpoint is still there, a run ended between writing the weights and their card, which is written last.
@@ -134,7 +133,8 @@ def finished(
     if not out.exists() or (checkpoint_folder(out).is_dir() and not card_path(out).exists()):
         return None
     card = load_card(out)
-    if (card.configuration, card.seed) != (configuration.model_dump(mode="json"), seed):
+    # Cards from before a configuration had a seed have it beside that alone.
+    if card.configuration | {"seed": card.seed} != configuration.model_dump(mode="json") | {"seed": configuration.seed}:
         raise InputError(
             f"{out}: an oracle of other options or another seed lies there: give another --out, or move it away"
         )
@@ -156,7 +156,6 @@ def trained(
     out: Path,
     device: torch.device,
     *,
-    seed: int,
     threads: int | None,
     workers: int,
 ) -> OracleCard:
@@ -171,7 +170,6 @@ def trained(
             clips=clips,
             out=out,
             device=device,
-            seed=seed,
             threads=threads,
             workers=workers,
             progress=lambda step, total, loss: bar.update(task, completed=step, total=total, told=f"loss {loss:.3f}"),

@@ -23,7 +23,7 @@ from harness.records.environment import cpu_name
 from harness.rendered.spec import RenderSpec
 from harness.suite import TrainingPart
 
-COSTLESS = ("file", "steps", "learning_rate", "weight_decay", "betas", "warmup_share", "mask_ratio", "flip")
+COSTLESS = ("file", "steps", "learning_rate", "weight_decay", "betas", "warmup_share", "mask_ratio", "flip", "seed")
 """Options of an oracle on which the time of one of its steps doesn't depend."""
 
 

@@ -284,7 +284,8 @@ class OracleConfiguration(Options):
     fewer `recalibration_batches`. image_size: (height, width) of the crops. mask_ratio: share of units hidden, a unit being
     `patch_unit` pixels square (default: the backbone's deepest stride). crop_scale: range of a crop's share of the image's area.
     decoder_width: channels at the decoder's coarsest stage, halved at each finer one. held_out: share of the clips that are kept for
-    checking what was learned, in at most `held_out_images` images.
+    checking what was learned, in at most `held_out_images` images. seed: of its own first
+    weights, crops and masks; it serves every seed of the matrix, so that what differs between those is the detector's training.
     """
 
     name: str
@@ -304,6 +305,8 @@ class OracleConfiguration(Options):
     recalibration_batches: int = Field(200, ge=1)
     held_out: float = Field(0.05, gt=0, lt=1)
     held_out_images: int = Field(32, ge=1)
+    # It came after the first records, whose identities have none: at its default dumps leave it out.
+    seed: int = Field(0, ge=0, lt=2**31, exclude_if=lambda seed: seed == 0)
 
     @field_validator("name")
     @classmethod

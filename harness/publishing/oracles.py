@@ -55,7 +55,12 @@ def expected(
     if "dataset" in asked:
         steps = configuration.get("steps") if str(name).startswith("mim:") else 0
         key = sha256_of_json(asked)
-        return {"name": name, "key": key, "facts.configuration": dict(configuration), "facts.steps": steps}
+        own = {
+            "facts.configuration": dict(configuration),
+            "facts.steps": steps,
+            "facts.seed": configuration.get("seed", 0),
+        }
+        return {"name": name, "key": key, **own}
     if "weights" in asked:
         key = sha256_of_json({"name": name, "weights": artefact.sha256})
         return {"name": name, "key": key, "facts.weights": asked["weights"]}

@@ -108,11 +108,11 @@ def probe_gate(
 
 def drawn(configuration: OracleConfiguration, images: Sequence[Path], seed: int, device: torch.device) -> Oracle:
     """A backbone of ours with the weights of a seed, batch normalisation fitted to the images, as a `random:` oracle is made."""
-    given = configuration.model_dump(exclude={"name", "file"})
-    untrained = OracleConfiguration(name=f"random:{configuration.backbone}", **given)
+    given = configuration.model_dump(exclude={"name", "file", "seed"})
+    untrained = OracleConfiguration(name=f"random:{configuration.backbone}", seed=seed, **given)
     with scratch_folder() as folder:
         out = folder / "random.safetensors"
-        pretrain(untrained, images, out=out, device=device, seed=seed)
+        pretrain(untrained, images, out=out, device=device)
         return load_oracle(out)
 
 

@@ -49,7 +49,6 @@ def pretrain(
     *,
     out: Path,
     device: torch.device,
-    seed: int = 0,
     clips: Sequence[str] | None = None,
     threads: int | None = None,
     workers: int = 0,
@@ -76,11 +75,11 @@ def pretrain(
     training, held_out = held_out_split(clip_names, configuration.held_out, configuration.held_out_images)
     if not training or not held_out:
         raise InputError(f"oracle {configuration.name!r}: {len(images)} images are too few: give at least 2")
-    pictures = Pictures([images[i] for i in training], configuration, seed)
-    checks = Pictures([images[i] for i in held_out], configuration, seed)
+    pictures = Pictures([images[i] for i in training], configuration)
+    checks = Pictures([images[i] for i in held_out], configuration)
     data = {"images": len(training), "held_out": len(held_out), **identity_of_images(images, clip_names)}
     with deterministic(threads=threads or torch.get_num_threads()), torch.random.fork_rng(devices=[]):
-        run = Pretraining(configuration, pictures, data, device=device, seed=seed, workers=workers)
+        run = Pretraining(configuration, pictures, data, device=device, workers=workers)
         folder = checkpoint_folder(out)
         if configuration.kind == "mim":
             run.train(folder / STATE_FILE, checkpoint_every, progress or (lambda step, total, loss: None))
@@ -98,7 +97,7 @@ def pretrain(
             backbone=configuration.backbone,
             configuration=configuration.model_dump(mode="json"),
             data=data,
-            seed=seed,
+            seed=configuration.seed,
             drawn_apart=True,
             steps=configuration.steps if configuration.kind == "mim" else 0,
             threads=torch.get_num_threads(),
@@ -155,17 +154,21 @@ class Pretraining:
         data: dict[str, object],
         *,
         device: torch.device,
-        seed: int,
         workers: int,
     ) -> None:
-        self.configuration, self.pictures, self.device, self.seed = configuration, pictures, device, seed
+        self.configuration, self.pictures, self.device = configuration, pictures, device
         self.workers = workers
         self.normalisation = Normalisation()
         self.identity = sha256_of_json(
-            [configuration.model_dump(mode="json"), data, seed_apart(seed, ORACLES), device.type]
+            [
+                configuration.model_dump(mode="json", exclude={"seed"}),
+                data,
+                seed_apart(configuration.seed, ORACLES),
+                device.type,
+            ]
         )
-        backbone = drawn_backbone(configuration.backbone, seed)
-        torch.manual_seed(seed)
+        backbone = drawn_backbone(configuration.backbone, configuration.seed)
+        torch.manual_seed(configuration.seed)
         self.model, self.units = masked_model(configuration, backbone)
         self.model.to(device)
         self.optimizer = torch.optim.AdamW(
@@ -224,7 +227,7 @@ class Pretraining:
 
     def trained_backbone(self) -> nn.Module:
         """The weights in a backbone as it is without a mask."""
-        backbone = drawn_backbone(self.configuration.backbone, self.seed)
+        backbone = drawn_backbone(self.configuration.backbone, self.configuration.seed)
         backbone.load_state_dict(self.model.backbone.state_dict())
         return backbone
 
@@ -239,7 +242,7 @@ class Pretraining:
         factor = learning_rate_factor(self.step, configuration.steps, configuration.warmup_share)
         for group in self.optimizer.param_groups:
             group["lr"] = configuration.learning_rate * factor
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        generator = torch.Generator().manual_seed(configuration.seed * 1_000_003 + self.step)
         visible = random_visible(len(images), self.units, configuration.mask_ratio, generator)
         loss = self.model.loss(images, visible)
         self.optimizer.zero_grad()

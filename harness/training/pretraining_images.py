@@ -71,13 +71,13 @@ def is_mask(folder: Path) -> bool:
 class Pictures:
     """A list of image files as a source of random crops of one size."""
 
-    def __init__(self, files: Sequence[Path], configuration: OracleConfiguration, seed: int) -> None:
+    def __init__(self, files: Sequence[Path], configuration: OracleConfiguration) -> None:
         self.files = list(files)
         self.size = configuration.image_size
         self.crop_scale = configuration.crop_scale
         self.flip = configuration.flip
         self.batch_size = configuration.batch_size
-        self.seed = seed
+        self.seed = configuration.seed
         # At this size the smallest crop still has as many pixels as it is resized to.
         enlarged = 1 / math.sqrt(self.crop_scale[0])
         self.kept_size = (math.ceil(self.size[0] * enlarged), math.ceil(self.size[1] * enlarged))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,30 @@ def test_nobody_waits_for_the_images_of_an_oracle_that_is_made(tmp_path: Path) -
     assert [build.job for build in builds_of(tmp_path, cells)] == ["render hard"]
 
 
+def test_an_oracle_is_made_with_the_seed_that_the_suite_gives_it_and_another_seed_is_another_oracle(
+    suite: Suite, waiting: tuple[Rendering, Pretraining], built: Path, tmp_path: Path
+) -> None:
+    _, made = waiting
+    path = tmp_path / "seeds.yaml"
+    path.write_text(
+        SUITE.replace("recalibration_batches: 1}", "recalibration_batches: 1, seed: 5}").replace("small", "other")
+    )
+    (other,) = (cell for cell in make_plan(load_suite(str(path)), tmp_path, Choice()).pending if cell.oracle)
+    (first,) = (cell for cell in make_plan(suite, tmp_path, Choice()).pending if cell.oracle)
+    assert "seed" not in first.identity.oracle["configuration"], (
+        "identities of before there was the option stay the same"
+    )
+    assert other.identity.oracle["configuration"] == first.identity.oracle["configuration"] | {"seed": 5}
+    shutil.copytree(built / "artefacts" / "rendered", tmp_path / "artefacts" / "rendered")
+    build_oracle(tmp_path, "other", other.oracle, made.dataset, suite.training, "oracle", lambda event: None)
+    cards = [
+        json.loads(next((results / "artefacts" / "oracle").glob("*/oracle.json")).read_text())
+        for results in (built, tmp_path)
+    ]
+    assert [card["seed"] for card in cards] == [0, 5]
+    assert cards[0]["sha256"] != cards[1]["sha256"]
+
+
 def test_what_is_there_prices_what_is_like_it(
     built: Path, suite: Suite, waiting: tuple[Rendering, Pretraining]
 ) -> None:
@@ -114,7 +139,11 @@ def test_what_is_there_prices_what_is_like_it(
     edited(built, "oracle", seconds=3.0)
     rates = built_rates(built)
     assert rates.problems == ()
-    asked: list[Build] = [larger(rendering, 60), longer(made, steps=200, learning_rate=0.5), longer(made, batch_size=4)]
+    asked: list[Build] = [
+        larger(rendering, 60),
+        longer(made, steps=200, learning_rate=0.5, seed=5),
+        longer(made, batch_size=4),
+    ]
     (_, frames), (_, steps), (_, unlike) = costs_of_builds(asked, suite.training, [rates])
     assert frames is not None
     assert steps is not None

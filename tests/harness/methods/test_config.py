@@ -155,6 +155,9 @@ def test_a_missing_oracle_is_not_answered_with_a_lambda_that_is_refused() -> Non
         ({"name": "mim:resnet_micro", "crop_scale": [0.9, 0.4]}, "key 'crop_scale'"),
         ({"name": "mim:resnet_micro", "mask_ratio": 1.0}, "less than 1"),
         ({"name": "mim:resnet_micro", "betas": [0.9, 1.0]}, "key 'betas'"),
+        ({"name": "init", "seed": 3}, "key 'seed': means nothing for 'init'"),
+        ({"name": "mim:resnet_micro", "file": "a.pth", "seed": 3}, "key 'seed': means nothing"),
+        ({"name": "mim:resnet_micro", "seed": -1}, "greater than or equal to 0"),
         ({"name": "mim:resnet_micro", "step": 3}, "(?s)step.*not permitted"),
     ],
 )

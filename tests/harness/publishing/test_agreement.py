@@ -229,6 +229,11 @@ NAMED = "key 'artefacts.oracle."
             lambda record: oracle_changed(record, {"steps": 5_000}),
             f"{NAMED}facts.steps' is 5000, key 'identity' gives 0",
         ),
+        (
+            "ablation/records/*-samiro_random-*",
+            lambda record: oracle_changed(record, {"seed": 7}),
+            f"{NAMED}facts.seed' is 7, key 'identity' gives 0",
+        ),
         ("ablation/records/*-samiro_init-*", lambda record: oracle_changed(record, key="f" * 64), f"{NAMED}key' is 'ffff"),
         (
             "ablation/records/*-samiro_init-*",

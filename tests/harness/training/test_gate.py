@@ -195,8 +195,8 @@ def test_the_gate_lets_an_oracle_pass_that_sees_lanes_and_stops_one_that_does_no
         name="mim:resnet_micro", steps=1, batch_size=4, image_size=(64, 96), recalibration_batches=1, decoder_width=16
     )
     out = tmp_path / "random.safetensors"
-    random = configuration.model_copy(update={"name": "random:resnet_micro"})
-    pretrain(random, images, out=out, device=CPU, seed=9)
+    random = configuration.model_copy(update={"name": "random:resnet_micro", "seed": 9})
+    pretrain(random, images, out=out, device=CPU)
     oracle = module.load_oracle(out)
     labelled = module.labelled_frames(dataset, (64, 96))  # type: ignore[arg-type]
     assert len(labelled.judging) == 4

@@ -89,7 +89,7 @@ def test_pre_training_writes_weights_a_card_and_a_picture(images: list[Path], tm
 
 def test_one_seed_gives_one_oracle_and_another_another(images: list[Path], tmp_path: Path) -> None:
     hashes = [
-        pretrain(options(), images, out=tmp_path / f"{name}.safetensors", device=CPU, seed=seed, threads=1).sha256
+        pretrain(options(seed=seed), images, out=tmp_path / f"{name}.safetensors", device=CPU, threads=1).sha256
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     assert hashes[0] == hashes[1] != hashes[2]
@@ -141,13 +141,15 @@ def test_a_checkpoint_of_another_pre_training_is_refused(
         pretrain(options(), images, out=out, device=CPU, threads=1)
     with pytest.raises(InputError, match="another pre-training"):
         pretrain(options(learning_rate=2e-3), images, out=out, device=CPU, threads=1)
+    with pytest.raises(InputError, match="another pre-training"):
+        pretrain(options(seed=1), images, out=out, device=CPU, threads=1)
 
 
 def test_every_step_hides_other_units_and_a_seed_the_same_ones_again(images: list[Path]) -> None:
     def seen(seed: int) -> list[torch.Tensor]:
         """What is visible in the first three steps: (4, 2, 3) each."""
-        given = options(image_size=(64, 96), batch_size=4)
-        run = Pretraining(given, Pictures(images, given, seed), {}, device=CPU, seed=seed, workers=0)
+        given = options(image_size=(64, 96), batch_size=4, seed=seed)
+        run = Pretraining(given, Pictures(images, given), {}, device=CPU, workers=0)
         loss, found, rates = run.model.loss, [], []
 
         def kept(batch: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
@@ -170,7 +172,7 @@ def test_every_step_hides_other_units_and_a_seed_the_same_ones_again(images: lis
 
 
 def test_a_card_has_the_mean_loss_of_each_tenth_of_the_steps(images: list[Path]) -> None:
-    run = Pretraining(options(steps=20), Pictures(images, options(), 0), {}, device=CPU, seed=0, workers=0)
+    run = Pretraining(options(steps=20), Pictures(images, options()), {}, device=CPU, workers=0)
     run.losses, run.step = torch.arange(20.0), 20
     assert run.mean_losses() == tuple(2 * tenth + 0.5 for tenth in range(10))
 
@@ -194,7 +196,8 @@ def test_a_random_oracle_keeps_its_drawn_weights_and_fits_batch_normalisation(
     from harness.methods.oracle import drawn_backbone
 
     out = tmp_path / "random.safetensors"
-    card = pretrain(options(name="random:resnet_micro"), images, out=out, device=CPU, seed=3, threads=1)
+    card = pretrain(options(name="random:resnet_micro", seed=3), images, out=out, device=CPU, threads=1)
+    assert (card.seed, card.configuration["seed"]) == (3, 3)
     assert (card.steps, card.losses, card.reconstruction, card.checks) == (0, (), None, {})
     fresh, stored = drawn_backbone("resnet_micro", 3).state_dict(), load_file(out)
     for name, value in stored.items():
@@ -204,7 +207,7 @@ def test_a_random_oracle_keeps_its_drawn_weights_and_fits_batch_normalisation(
 
 
 def test_recalibration_gives_the_mean_statistics_of_unmasked_batches(images: list[Path]) -> None:
-    run = Pretraining(options(), Pictures(images, options(), 0), {}, device=CPU, seed=0, workers=0)
+    run = Pretraining(options(), Pictures(images, options()), {}, device=CPU, workers=0)
     run.recalibrate()
     batches = list(run._batches(6, 8))
     outputs = [run.model.backbone.conv1[0](batch) for batch in batches]
@@ -298,8 +301,8 @@ def test_images_are_decoded_once_by_all_workers_together(images: list[Path], wor
             )
         )
 
-    reference = crops(Pictures(images, options(), seed=0), 16, 32)
-    pictures = Pictures(images, options(), seed=0)
+    reference = crops(Pictures(images, options()), 16, 32)
+    pictures = Pictures(images, options())
     crops(pictures, 0, 16)
     for path in images:
         path.unlink()
