@@ -62,7 +62,7 @@ def check_micro_batches(cell: Cell) -> None:
 def kind_of(cell: Cell) -> str:
     """What decides whether a method fits, as a text."""
     identity = cell.identity
-    oracle = None if cell.oracle is None else cell.oracle.configuration.model_dump(mode="json")
+    oracle = None if cell.oracle is None else cell.oracle.configuration.model_dump(mode="json", exclude={"seed"})
     known = [cell.adapter, cell.form, identity.detector_meta, identity.method, identity.method_configuration]
     return canonical_json([*known, oracle, cell.shuffled, cell.micro_batch_size, identity.compiled])
 

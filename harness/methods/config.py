@@ -285,7 +285,7 @@ class OracleConfiguration(Options):
     `patch_unit` pixels square (default: the backbone's deepest stride). crop_scale: range of a crop's share of the image's area.
     decoder_width: channels at the decoder's coarsest stage, halved at each finer one. held_out: share of the clips that are kept for
     checking what was learned, in at most `held_out_images` images. seed: of its own first
-    weights, crops and masks; it serves every seed of the matrix, so that what differs between those is the detector's training.
+    weights, crops and masks.
     """
 
     name: str

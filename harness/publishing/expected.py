@@ -12,7 +12,7 @@ from pydantic import Field
 
 from harness.publishing.labels import LabelFacts
 from harness.records.counts import Stored
-from harness.records.oracles import unshuffled
+from harness.records.oracles import own_oracle
 from harness.records.record import Evaluation, Identity, Record, Submission, identity_hash
 
 FOREIGN = "not this repository's detector"
@@ -99,7 +99,7 @@ def step_faults(record: Record, suite: ExpectedSuite) -> Iterator[str]:
 
 def oracle_faults(record: Record, suite: ExpectedSuite) -> Iterator[str]:
     """An oracle that was made of a dataset's training images saw no more of them than there are."""
-    made_of = (unshuffled(record.identity) or {}).get("dataset")
+    made_of = (own_oracle(record.identity) or {}).get("dataset")
     names = {cell.identity.dataset for cell in suite.cells if cell.identity.dataset_key == made_of}
     images = max((suite.training_images[name] for name in names if name in suite.training_images), default=None)
     if images is None:

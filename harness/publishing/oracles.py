@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.files.stored import sha256_of_json
 from harness.publishing.expected import clipped, differing
-from harness.records.oracles import unlike_weights, unshuffled
+from harness.records.oracles import own_oracle, unlike_weights
 from harness.records.record import Artefact, Record
 from harness.report.text import counted
 
@@ -19,7 +19,7 @@ def oracle_disagreements(record: Record) -> Iterator[str]:
     would stand under the suite's.
     """
     found = [artefact for artefact in record.artefacts if artefact.kind == "oracle"]
-    asked = unshuffled(record.identity)
+    asked = own_oracle(record.identity)
     if asked is None:
         if found:
             yield "key 'artefacts' has an oracle, but key 'identity.oracle' is null"

@@ -10,11 +10,27 @@ from harness.files.stored import canonical_json
 from harness.records.record import Identity, Record
 
 
-def unshuffled(identity: Identity) -> dict[str, Any] | None:
-    """What an identity says of its oracle; of a shuffled one, what it says of the oracle that is shuffled. None where it has none."""
+def own_oracle(identity: Identity) -> dict[str, Any] | None:
+    """What an identity says of its oracle; of a shuffled one, what it says of the oracle that is shuffled. None where it has none.
+
+    Where each seed has one of its own, it is that of the identity's seed, said as one that serves all is.
+    """
     asked = identity.oracle
     inner = None if asked is None else asked.get("shuffled")
-    return inner if isinstance(inner, dict) else asked
+    said = inner if isinstance(inner, dict) else asked
+    if said is None or not said.get("per_seed") or not isinstance(said.get("configuration"), dict):
+        return said
+    seed = {"seed": identity.seed} if identity.seed else {}
+    return {key: value for key, value in said.items() if key != "per_seed"} | {
+        "configuration": said["configuration"] | seed
+    }
+
+
+def has_one_a_seed(identity: Identity) -> bool:
+    """Whether each seed has an oracle of its own."""
+    asked = identity.oracle or {}
+    inner = asked.get("shuffled")
+    return bool((inner if isinstance(inner, dict) else asked).get("per_seed"))
 
 
 def unlike_weights(records: Iterable[Record]) -> Iterator[tuple[str, dict[str, list[Record]]]]:
@@ -25,7 +41,7 @@ def unlike_weights(records: Iterable[Record]) -> Iterator[tuple[str, dict[str, l
     """
     found: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        asked = unshuffled(record.identity) or {}
+        asked = own_oracle(record.identity) or {}
         for artefact in record.artefacts:
             if artefact.kind == "oracle":
                 # The start of a detector is another one with each seed, as its key says.

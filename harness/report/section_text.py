@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.records.oracles import began_as_its_oracle, unlike_weights
+from harness.records.oracles import began_as_its_oracle, has_one_a_seed, unlike_weights
 from harness.records.record import Identity
 from harness.report.arms import Arm, unlike_machines, what_differs, why_no_baseline
 from harness.report.leaderboard import Leaderboard, Section, Timings
@@ -87,8 +87,8 @@ def unlike_pairs(arm: Arm, against: Arm, seeds: Sequence[int], called: str = "ba
 
 
 def oracle_notes(rows: Iterable[Row]) -> list[str]:
-    """Which rows have seeds that were trained with unlike weights of one oracle, as where it was made again in between, and which have
-    seeds at which oracle and detector began as one.
+    """Which rows have seeds that were trained with unlike weights of one oracle, as where it was made again in between, which have
+    seeds at which oracle and detector began as one, and which have an oracle for each seed on purpose.
     """
     rows = list(rows)
     shared: dict[tuple[int, ...], list[str]] = defaultdict(list)
@@ -109,6 +109,10 @@ def oracle_notes(rows: Iterable[Row]) -> list[str]:
             notes.append(
                 f"{row.arm.name}: oracle {name} has several weights: {'; '.join(told)}. The spread over seeds is that of oracles too."
             )
+    if own := [row.arm.name for row in rows if any(has_one_a_seed(record.identity) for record in row.arm.records)]:
+        notes.append(
+            f"{'; '.join(own)}: each seed has an oracle of its own: the spread over seeds is that of oracles too."
+        )
     return notes
 
 

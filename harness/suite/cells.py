@@ -134,9 +134,10 @@ def cells_of(suite: Suite, choice: Choice = EVERYTHING) -> tuple[Cell, ...]:
 
 
 def of_seed(cell: Cell, seed: int) -> Cell:
-    """The cell that differs in its seed alone: everything else is resolved once for all seeds."""
+    """The cell that differs in its seed, and in what has a seed for each, alone: everything else is resolved once for all seeds."""
     identity = cell.identity.model_copy(update={"seed": seed})
-    return replace(cell, id=cell_id(identity), identity=identity)
+    oracle = None if cell.oracle is None else cell.oracle.of_seed(seed)
+    return replace(cell, id=cell_id(identity), identity=identity, oracle=oracle)
 
 
 def cell_id(identity: Identity) -> str:
@@ -243,10 +244,11 @@ def oracle_identity(suite: Suite, oracle: OraclePart, dataset: str) -> dict[str,
     """What identifies an oracle of a cell that trains on `dataset`."""
     configuration = oracle.configuration
     if oracle.dataset is not None:
-        return {
+        made = {
             "configuration": configuration.model_dump(mode="json", exclude={"file"}),
             "dataset": dataset_identity(oracle.dataset, suite.datasets[oracle.dataset]),
         }
+        return made | {"per_seed": True} if oracle.per_seed else made
     if configuration.kind == "shuffled":
         return {"shuffled": oracle_identity(suite, oracle_for(suite, configuration.backbone, dataset), dataset)}
     named = {"configuration": {"name": configuration.name}}

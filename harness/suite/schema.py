@@ -102,15 +102,29 @@ class OraclePart(Part):
 
     dataset: str | None = None
     """Whose training split the harness makes it from; default: that of the dataset which a cell trains on."""
+    per_seed: bool = False
+    """Whether each seed of the matrix has one of its own, made with that seed; else one oracle serves them all."""
     configuration: OracleConfiguration
 
     @model_validator(mode="after")
     def _images_for_a_purpose(self) -> Self:
-        if self.dataset is not None and not self.configuration.made_of_images:
+        given = [key for key in ("dataset", "per_seed") if getattr(self, key)]
+        if given and not self.configuration.made_of_images:
             raise ValueError(
-                f"key 'dataset': {self.configuration.name!r} isn't made from a dataset's images: leave it out"
+                f"key '{given[0]}': {self.configuration.name!r} isn't made from a dataset's images: leave it out"
+            )
+        if self.per_seed and "seed" in self.configuration.model_fields_set:
+            raise ValueError(
+                "key 'configuration.seed': with 'per_seed' the matrix gives the seeds: leave one of them out"
             )
         return self
+
+    def of_seed(self, seed: int) -> OraclePart:
+        """The one oracle that a seed of the matrix has."""
+        if not self.per_seed:
+            return self
+        own = self.configuration.model_copy(update={"seed": seed})
+        return self.model_copy(update={"configuration": own, "per_seed": False})
 
 
 class Overrides(Part):

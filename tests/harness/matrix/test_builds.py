@@ -12,14 +12,18 @@ import pytest
 
 from harness.cell import artefacts
 from harness.cell.artefacts import PACE_FILE, build_oracle, build_rendering, core_seconds_a_frame
+from harness.files.stored import sha256_of_json
 from harness.matrix.build_pricing import built_rates, costs_of_builds
 from harness.matrix.build_probe import probed_builds
 from harness.matrix.builds import Build, Pretraining, Rendering, builds_of
+from harness.matrix.fitting import kind_of
 from harness.matrix.plan import make_plan
 from harness.matrix.pricing import Machine
 from harness.processes.limits import available_cores
+from harness.records.oracles import has_one_a_seed, own_oracle
 from harness.rendered.spec import RenderSpec
-from harness.suite import Choice, Suite, load_suite
+from harness.report.arms import row_key
+from harness.suite import Cell, Choice, Suite, load_suite
 from tests.benchmarks.finished import finish
 
 SUITE = """
@@ -87,6 +91,13 @@ def larger(rendering: Rendering, frames: int) -> Rendering:
     return replace(rendering, spec=spec)
 
 
+def towards_oracle(suite: Suite, results: Path) -> Cell:
+    """The one cell of a suite that has an oracle."""
+    states = make_plan(suite, results, Choice()).pending
+    (cell,) = (state.cell for state in states if isinstance(state.cell, Cell) and state.cell.oracle)
+    return cell
+
+
 def longer(made: Pretraining, **changes: Any) -> Pretraining:
     """An oracle of other options."""
     configuration = made.oracle.configuration.model_copy(update=changes)
@@ -115,8 +126,8 @@ def test_an_oracle_is_made_with_the_seed_that_the_suite_gives_it_and_another_see
     path.write_text(
         SUITE.replace("recalibration_batches: 1}", "recalibration_batches: 1, seed: 5}").replace("small", "other")
     )
-    (other,) = (cell for cell in make_plan(load_suite(str(path)), tmp_path, Choice()).pending if cell.oracle)
-    (first,) = (cell for cell in make_plan(suite, tmp_path, Choice()).pending if cell.oracle)
+    other = towards_oracle(load_suite(str(path)), tmp_path)
+    first = towards_oracle(suite, tmp_path)
     assert "seed" not in first.identity.oracle["configuration"], (
         "identities of before there was the option stay the same"
     )
@@ -129,6 +140,28 @@ def test_an_oracle_is_made_with_the_seed_that_the_suite_gives_it_and_another_see
     ]
     assert [card["seed"] for card in cards] == [0, 5]
     assert cards[0]["sha256"] != cards[1]["sha256"]
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_each_seed_can_have_an_oracle_of_its_own_under_one_row(shuffled: bool, tmp_path: Path) -> None:
+    path = tmp_path / "per_seed.yaml"
+    one = SUITE.replace("training:", "seeds: 3\ntraining:")
+    if shuffled:
+        one = one.replace("detectors:", "  mixed: {configuration: {name: 'shuffled:small'}}\ndetectors:")
+        one = one.replace("oracle: small", "oracle: mixed")
+    path.write_text(one.replace("  small:\n", "  small:\n    per_seed: true\n"))
+    states = make_plan(load_suite(str(path)), tmp_path, Choice()).pending
+    cells = [state.cell for state in states if isinstance(state.cell, Cell) and state.cell.oracle]
+    assert len({row_key(cell.identity) for cell in cells}) == 1
+    assert [cell.oracle.configuration.seed for cell in cells if cell.oracle] == [0, 1, 2]
+    made = [build for build in builds_of(tmp_path, states) if isinstance(build, Pretraining)]
+    assert [build.oracle.configuration.seed for build in made] == [0, 1, 2]
+    assert len({build.job for build in made}) == 3
+    # What a record of each says of its oracle is what that one was made by, as if it served all.
+    for cell, build in zip(cells, made, strict=True):
+        assert sha256_of_json(own_oracle(cell.identity)) == build.phase.key
+        assert has_one_a_seed(cell.identity)
+    assert len({kind_of(cell) for cell in cells}) == 1, "whether a method fits is tried once for all seeds"
 
 
 def test_what_is_there_prices_what_is_like_it(

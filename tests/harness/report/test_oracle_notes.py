@@ -45,6 +45,20 @@ def test_a_row_whose_seeds_had_unlike_weights_of_an_oracle_says_so(
     assert ("oracle mim:resnet18 has several weights" in shown.getvalue()) is bool(told)
 
 
+def test_a_row_with_an_oracle_for_each_seed_says_what_its_spread_is(made: Any, tmp_path: Path) -> None:
+    own = {"configuration": {"name": "mim:resnet18"}, "dataset": {"rendered": "d"}, "per_seed": True}
+    records = [
+        record
+        if record.identity.method != "samiro"
+        else towards(record, "abc"[record.identity.seed], "abc"[record.identity.seed]).model_copy(
+            update={"identity": record.identity.model_copy(update={"oracle": own})}
+        )
+        for record in made.pairs(tmp_path, 3)
+    ]
+    told = [line for line in to_markdown(leaderboard(records, tmp_path)).splitlines() if "of oracles too" in line]
+    assert told == ["- ufld, samiro: each seed has an oracle of its own: the spread over seeds is that of oracles too."]
+
+
 SHARED = (
     "- ufld, samiro: at seed 0 the oracle was drawn with the weights that the detector starts from, so that the two have features in "
     "common as at no other seed."

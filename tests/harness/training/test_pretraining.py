@@ -260,14 +260,14 @@ def test_clips_are_held_out_whole_and_by_name_alone() -> None:
 
 
 def test_an_epoch_shows_every_image_once_and_crops_stay_inside(images: list[Path]) -> None:
-    pictures = Pictures(images, options(), 5)
+    pictures = Pictures(images, options(seed=5))
     for epoch in range(2):
         assert sorted(pictures._index(epoch * 16 + place) for place in range(16)) == list(range(16))
     crop = pictures.crop(3)
     assert crop.shape == (64, 96, 3)
     assert crop.dtype == np.uint8
-    assert np.array_equal(crop, Pictures(images, options(), 5).crop(3))
-    assert not np.array_equal(crop, Pictures(images, options(), 6).crop(3))
+    assert np.array_equal(crop, Pictures(images, options(seed=5)).crop(3))
+    assert not np.array_equal(crop, Pictures(images, options(seed=6)).crop(3))
 
 
 @pytest.mark.parametrize(("crop_scale", "flip"), [((0.25, 0.25), 0.0), ((0.25, 0.25), 1.0), ((0.4, 1.0), 0.5)])
@@ -277,7 +277,7 @@ def test_crops_have_the_share_of_the_area_that_is_asked_for_and_as_many_are_mirr
     """Of a ramp a crop shows where it was taken from: a quarter of the area is half of the width."""
     path = tmp_path / "ramp.png"
     cv2.imwrite(str(path), np.broadcast_to(np.arange(192, dtype=np.uint8)[None, :, None], (128, 192, 3)))
-    pictures = Pictures([path], options(crop_scale=crop_scale, flip=flip), 3)
+    pictures = Pictures([path], options(crop_scale=crop_scale, flip=flip, seed=3))
     ends = np.array([pictures.crop(position)[32, [0, -1], 0] for position in range(200)], float)
     shares = (np.abs(ends[:, 1] - ends[:, 0]) / 192 * 96 / 95) ** 2
     assert crop_scale[0] - 0.03 < shares.min()
@@ -314,7 +314,7 @@ def test_whole_frames_are_the_frames_at_the_networks_size(tmp_path: Path) -> Non
     ramp = np.stack([x, y, np.zeros_like(x)], 2).astype(np.uint8)
     path = tmp_path / "ramp.png"
     cv2.imwrite(str(path), cv2.cvtColor(ramp, cv2.COLOR_RGB2BGR))
-    frames = Pictures([path], options(), 0).whole_frames(CPU)
+    frames = Pictures([path], options()).whole_frames(CPU)
     assert frames.shape == (1, 3, 64, 96)
     # Outer edges lie on outer edges: pixel i of the half-sized image is centred at 2 i + 0.5.
     assert frames[0, 0, 10].numpy() == pytest.approx(2 * np.arange(96) + 0.5, abs=1.6)
