@@ -15,7 +15,7 @@ from torch.nn import functional
 from detectors.backbones import backbone_taps, build_backbone
 from detectors.base import Tap, normalise
 from detectors.meta import Normalisation
-from harness.errors import InputError
+from harness.errors import InputError, mending
 from harness.files.stored import sha256_of_file, write_text, written_aside
 from harness.files.tensors import write_tensors
 from harness.methods.card import OracleCard, card_path
@@ -151,7 +151,7 @@ def load_oracle(path: Path) -> Oracle:
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path}: not the weights of {card.backbone!r} ({reason}): delete it, it is made anew"
+            f"{path}: not the weights of {card.backbone!r} ({reason}): {mending(error, 'delete it, it is made anew')}"
         ) from error
     return Oracle(backbone, oracle_taps(backbone), card.normalisation, card)
 
@@ -164,7 +164,7 @@ def load_card(path: Path) -> OracleCard:
         found = sha256_of_file(path)
     except OSError as error:
         raise InputError(
-            f"{error.filename}: {error.strerror}: pre-train the oracle, or give the file of one"
+            f"{error.filename}: {error.strerror}: {mending(error, 'pre-train the oracle, or give the file of one')}"
         ) from error
     except ValidationError as error:
         raise InputError(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from types import ModuleType
 
@@ -135,6 +136,25 @@ def test_damaged_or_foreign_files_are_refused_in_one_line(stored: Path, tmp_path
     card = card_path(stored)
     card.write_text("{}")
     with pytest.raises(InputError, match="not an oracle's card"):
+        load_oracle(stored)
+
+
+def test_an_oracle_that_the_system_withholds_is_not_to_be_made_anew(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def withheld(path: Path, *args: object, **options: object) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", withheld)
+        with pytest.raises(
+            InputError, match="Stale file handle: it may be whole: see to what keeps it from being read"
+        ):
+            load_oracle(stored)
+    monkeypatch.setattr("harness.methods.oracle.load_file", withheld)
+    with pytest.raises(
+        InputError, match=r"Stale file handle.*\): it may be whole: see to what keeps it from being read"
+    ):
         load_oracle(stored)
 
 
