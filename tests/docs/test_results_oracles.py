@@ -1,5 +1,5 @@
-"""docs/follow-ups.md on the suites that ask what RESA is pulled towards and how, `oracles`, `drawn`, `stages` and `pretrained`: their
-gains and differences, and what the pages make of them."""
+"""docs/follow-ups.md on the suites that ask what RESA is pulled towards and how, `oracles`, `drawn`, `stages`, `pretrained` and
+`widths`: their gains and differences, and what the pages make of them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,12 @@ PRETRAINED = Towards(
     {"samiro": "as drawn", "samiro_pretrained": "pre-trained"},
     {("samiro_pretrained", "samiro"): "pre-trained, beside as drawn"},
 )
-ALL = (ORACLES, DRAWN, STAGES, PRETRAINED)
+WIDTHS = Towards(
+    Suite("widths", "Towards narrow and wide networks, one for each seed", {}, 0),
+    {"samiro": "narrow networks", "samiro_wide": "wide networks"},
+    {("samiro_wide", "samiro"): "wide, beside narrow"},
+)
+ALL = (ORACLES, DRAWN, STAGES, PRETRAINED, WIDTHS)
 
 
 @cache
@@ -389,3 +394,54 @@ def test_the_ratios_of_the_page_on_the_method_are_those_of_the_published_logs() 
         told_of += [f"{min(values):.2f} to {max(values):.2f}".replace("0.", ".") for values in (taps, weights)]
     assert f"ratio at RESA's taps is {told_of[0]} at the last step, and in the detector's weights {told_of[1]};" in page
     assert f"halfway it is {told_of[2]} and {told_of[3]}." in page
+
+
+def test_what_the_question_of_widths_came_to_is_told_with_its_bounds() -> None:
+    page = " ".join(WIDTHS.suite.page.split())
+    (claim,) = claims_of_suite("widths").values()
+    found, less = claim.differences[0], difference(claim, "f1_50", 1).lstrip("+")
+    assert found is not None
+    assert found.half_widths is not None
+    assert f"RESA loses less by {less}, with six of the eight seeds." in page
+    assert (found.comparison.differences > 0).sum() == 6
+    ends = [100 * (found.comparison.mean + sign * found.half_widths.total) for sign in (-1, 1)]
+    assert f"from {ends[0]:.1f} to {ends[1]:.1f}: it isn't told from zero, and it rules out the 3.6 points" in page
+    assert ends[0] < 0 < 100 * found.comparison.mean < ends[1] < 3.6
+    (larger,) = [one for pair, one in claims_of_suite("oracles").items() if pair[0] == "samiro_larger"]
+    assert difference(larger, "f1_50", 1).startswith("+3.6 ")
+    pulls = [100 * fmean(shown("widths", method, "gradient_ratio")) for method in ("samiro_wide", "samiro")]
+    assert f"by {pulls[0]:.1f} % where the narrow ones pull by {pulls[1]:.1f} %" in page
+    narrow, wide = (told(lines_of("widths")["gain", method], "f1_50", 1).lstrip("-") for method in WIDTHS.variants)
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"hardly, it loses [{wide} instead of {narrow}](" in readme
+    assert f"), less by {less} (p {claim.p:.2f})".replace("p 0.", "p .") in readme
+    assert (
+        f"[Hardly](follow-ups.md#towards-narrow-and-wide-networks-one-for-each-seed): less is lost by {less}"
+        in " ".join((ROOT / "docs/suites.md").read_text().split())
+    )
+    assert f"with eight networks of each width, it is {less}." in " ".join(DRAWN.suite.page.split())
+
+
+def test_every_seed_of_widths_has_networks_of_its_own_and_loses_towards_both() -> None:
+    page, lines, records = " ".join(WIDTHS.suite.page.split()), lines_of("widths"), records_of("widths")
+    weights = [one.sha256 for record in records for one in record.artefacts if one.kind == "oracle"]
+    assert len(set(weights)) == len(weights) == 16
+    scores = {(record.identity.method, record.identity.seed): record.evaluations[0].total.f1_50 for record in records}
+    lost = [
+        [100 * (scores["baseline", seed] - scores[method, seed]) for seed in range(8)]  # type: ignore[operator]
+        for method in WIDTHS.variants
+    ]
+    ranges = [f"by {min(values):.1f} to {max(values):.1f}" for values in lost]
+    assert f"every pair loses, {ranges[0]} points towards the narrow ones and {ranges[1]} towards the wide ones" in page
+    assert min(map(min, lost)) > 0
+    gains = [lines["gain", method] for method in WIDTHS.variants]
+    assert {line["verdict"] for line in gains} == {"worse"}
+    at_75 = [told(line, "f1_75", 1).lstrip("-") for line in gains]
+    assert f"in F1@75 by {at_75[0]} and {at_75[1]}." in page
+    narrow, wide = (more_loss(WIDTHS.suite, "resa_micro", method) for method in WIDTHS.variants)
+    assert min(narrow + wide) > 0
+    assert f"by {min(narrow):.0f} to {max(narrow):.0f} % towards the narrow networks" in page
+    assert f"by {min(wide):.0f} to {max(wide):.0f} % towards the wide ones" in page
+    ratios = [f"{step_ratio('widths', method):.2f}" for method in WIDTHS.variants]
+    assert f"A step takes {ratios[0]} and {ratios[1]} times the baseline's" in page
+    assert f"of the times at inference {drifting('widths')} carry" in page
