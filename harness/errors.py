@@ -47,8 +47,11 @@ FEW, MANY = 5, 25
 def mending(error: Exception, otherwise: str) -> str:
     """What to do about a file that can't be read: `otherwise`, which may cost it, only where its content or its absence is the reason.
 
-    What the system kept from being read may be whole: another user's, one on a mount that was lost, one file too many.
+    What the system kept from being read may be whole: another user's, one on a mount that was lost, one file too many. An InputError
+    is told by what it was raised from.
     """
+    if isinstance(error, InputError) and isinstance(error.__cause__, Exception):
+        return mending(error.__cause__, otherwise)
     if isinstance(error, PermissionError):
         return "have whoever made it let you read it"
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):

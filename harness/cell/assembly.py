@@ -122,7 +122,7 @@ def assemble_evaluation(
     try:
         counts = read_counts(folder / COUNTS_FILE)
     except InputError as error:
-        raise damaged(folder, str(error).partition("; ")[0]) from error
+        raise damaged(folder, str(error).partition("; ")[0], error) from error
     path = counts_path(records_folder(results, cell.suite), cell.id, name)
     write_counts(path, counts)
     scenarios = sorted(set(counts.scenario.tolist()) - {UNNAMED})

@@ -155,7 +155,7 @@ def read_bytes(path: Path | str) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{path} is missing; restore it from the dataset's source, or take it off the list") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read ({error}); check the path and its permissions") from None
+        raise InputError(f"{path} can't be read ({error}); check the path and its permissions") from error
     if data.startswith(POINTER):
         raise InputError(f"{path}: a pointer of Git LFS in place of the file; fetch it by `git lfs pull`")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # no image of a known format begins so

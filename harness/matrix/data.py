@@ -144,7 +144,8 @@ def rendered_need(name: str, part: DatasetPart, spec: RenderSpec, results: Path)
         try:
             refuse_edited(open_part(results, name, part), images)
         except InputError as error:
-            return DataNeed("data", name, True, str(damaged(phase.folder, str(error).partition("; ")[0])), images)
+            told = damaged(phase.folder, str(error).partition("; ")[0], error)
+            return DataNeed("data", name, True, str(told), images)
     return DataNeed("data", name, False, "rendered when it is needed", images)
 
 

@@ -112,9 +112,9 @@ def _best_state(folder: Path) -> dict[str, Any]:
         return load_training_state(folder / BEST_FILE)
     except InputError as error:
         # The training's own checkpoint is of a later step, and goes on believing in this file.
-        reason, cause = str(error).partition("; ")[0], error.__cause__
+        reason = str(error).partition("; ")[0]
         lost = f"these weights are in no other file: delete the folder {folder} to train again"
-        raise InputError(f"{reason}; {mending(cause, lost) if isinstance(cause, Exception) else lost}") from cause
+        raise InputError(f"{reason}; {mending(error, lost)}") from error
 
 
 def _silent(step: int, total: int, loss: float) -> None:

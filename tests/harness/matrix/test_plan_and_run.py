@@ -23,6 +23,7 @@ from harness.matrix.jobs import jobs_of
 from harness.matrix.plan import make_plan, prerequisites
 from harness.matrix.recorded import failed_seeds, read_outcomes
 from harness.matrix.run import Recording, run
+from harness.records import counts
 from harness.suite import Cell, Choice, cells_of, load_suite, with_resources
 from tests.benchmarks.finished import finish, finished
 from tests.harness.engines.notes import Notes
@@ -178,6 +179,21 @@ def test_counts_that_are_gone_are_not_taken_for_labels_that_are_private(tmp_path
         InputError, match=r"score-test: not as it was finished \(there is neither counts.npz nor submission.zip"
     ):
         assemble_evaluations(tmp_path, state.cell, state.phases)
+
+
+def test_counts_that_the_system_withholds_cost_no_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = finished(tmp_path, 1).cells[0]
+    assert isinstance(state.cell, Cell)
+
+    def withheld(path: Path, limit: int) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    (state.phases.score["test"].folder / "counts.npz").touch()
+    (state.phases.predict["test"].folder / "predict.json").write_text("{}")
+    monkeypatch.setattr(counts, "read_bounded", withheld)
+    with pytest.raises(InputError, match=r"score-test: .*Too many open files.*; it may be whole: ") as refused:
+        assemble_evaluations(tmp_path, state.cell, state.phases)
+    assert "move" not in str(refused.value)
 
 
 def test_controls_need_no_oracle_of_their_own_and_share_what_they_can(tmp_path: Path) -> None:

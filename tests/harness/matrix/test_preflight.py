@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
@@ -99,6 +101,10 @@ def test_rendered_data_is_made_and_never_missing(tmp_path: Path) -> None:
     assert need.images == {"train": 72, "test": 36}
 
 
+def withheld(path: Path, mode: str) -> None:
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
@@ -127,6 +133,11 @@ def test_rendered_data_that_lost_frames_since_is_refused_and_made_anew_by_what_t
     build_rendering(tmp_path, rendered, "job", lambda event: None)
     assert not need().missing
     folder = rendering_phase(tmp_path, rendered).folder
+    with monkeypatch.context() as lost_mount:
+        lost_mount.setattr("harness.datasets.base.open", withheld, raising=False)
+        assert need().detail.endswith(
+            "; it may be whole: see to what keeps it from being read, then run the same again"
+        )
     damage(folder / "dataset/list/train.txt")
     refused = need()
     assert refused.missing
