@@ -84,7 +84,7 @@ class ScoredPhases(Protocol):
 
 
 def phase_state(phase: Phase) -> PhaseState:
-    """Where a phase stands. InputError if its phase.json can't be read."""
+    """Where a phase stands. InputError if its phase.json can't be read, or what it was begun with is withheld."""
     return state_among(
         phase, {name for name in (phase.name, phase.partial.name) if (phase.folder.parent / name).is_dir()}
     )
@@ -139,11 +139,14 @@ def begun_state(phase: Phase) -> PhaseState:
 
 
 def read_begun(phase: Phase) -> dict[str, Any] | None:
-    """What an unfinished phase was begun with; None where nothing readable says so."""
+    """What an unfinished phase was begun with; None where nothing readable says so. InputError where the system withholds what does."""
+    path = phase.partial / "begun.json"
     try:
-        found = json.loads((phase.partial / "begun.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}); {mending(error, '')}") from error
     return found if isinstance(found, dict) else None
 
 

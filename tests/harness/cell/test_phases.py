@@ -67,6 +67,29 @@ def test_work_that_fails_leaves_a_partial_phase_which_is_continued(phase: Phase)
     assert seen == ["half"]
 
 
+def test_a_partial_phase_whose_options_the_system_withholds_is_not_begun_anew(
+    phase: Phase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(folder: Path) -> None:
+        (folder / "half.txt").write_text("half")
+        raise RuntimeError("power cut")
+
+    def withheld(path: Path, *_: object, **__: object) -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    with pytest.raises(RuntimeError):
+        run_phase(phase, fails)
+    with monkeypatch.context() as system:
+        system.setattr(Path, "read_text", withheld)
+        for look in (phase_state, lambda phase: run_phase(phase, write_result)):
+            with pytest.raises(
+                InputError, match=r"begun\.json: can't be read \(Too many open files\); it may be whole: "
+            ):
+                look(phase)
+    assert (phase.partial / "half.txt").read_text() == "half"
+    assert phase_state(phase).state == "partial"
+
+
 def test_a_partial_phase_of_other_code_is_set_aside_not_continued(phase: Phase) -> None:
     def fails(folder: Path) -> None:
         (folder / "half.txt").write_text("half")
