@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from detectors.base import Detector
 from detectors.meta import Form
 from detectors.registry import detector_class, detector_meta
-from harness.errors import InputError, did_you_mean
+from harness.errors import InputError, did_you_mean, mending
+from harness.files.tensors import read_tensors
 
 CONTAINERS = ("model", "state_dict", "net")
 """Keys under which training programs put the state dict beside other things."""
@@ -57,7 +57,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict in a file of torch or safetensors, without containers, common prefixes and a profiler's counters."""
     try:
         stored = (
-            load_file(path)
+            read_tensors(path)
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
@@ -73,7 +73,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     ) as error:  # for broken files torch raises a dozen unrelated types, struct.error and IndexError among them
         # With the type: some say a number and no word more, some nothing at all.
         reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
-        raise InputError(f"{path}: not readable as weights ({reason}); copy it again") from error
+        raise InputError(f"{path}: not readable as weights ({reason}); {mending(error, 'copy it again')}") from error
     # At most so deep: a hostile file may hold itself.
     for _ in CONTAINERS:
         if isinstance(stored, Mapping):

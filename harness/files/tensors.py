@@ -37,6 +37,12 @@ def opened_tensors(path: Path) -> Iterator[Any]:
         yield stored
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, on the host. OSError and SafetensorError as `opened_tensors`."""
+    with opened_tensors(path) as stored:
+        return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
+
+
 def stored_error(error: Exception, path: str) -> OSError | None:
     """The error of the system that safetensors met at `path`, None if it was something else."""
     found = STORED_ERROR.search(str(error))

@@ -8,7 +8,6 @@ from typing import Self
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,10 +16,11 @@ from detectors.base import Tap, normalise
 from detectors.meta import Normalisation
 from harness.errors import InputError, mending
 from harness.files.stored import sha256_of_file, write_text, written_aside
-from harness.files.tensors import write_tensors
+from harness.files.tensors import read_tensors, write_tensors
 from harness.methods.card import OracleCard, card_path
 from harness.methods.folding import channels_last_is_safe, folded
 from harness.methods.registration import Grid, PixelTracer, blank_images, grid_of, merged
+from harness.processes.faults import is_out_of_memory
 from harness.pytorch.random_state import ORACLES, seed_apart
 
 
@@ -147,12 +147,12 @@ def load_oracle(path: Path) -> Oracle:
     card = load_card(path)
     backbone = drawn_backbone(card.backbone, seed=0)
     try:
-        backbone.load_state_dict(load_file(path))
+        backbone.load_state_dict(read_tensors(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path}: not the weights of {card.backbone!r} ({reason}): {mending(error, 'delete it, it is made anew')}"
-        ) from error
+        if is_out_of_memory(error):
+            raise
+        reason, what_to_do = " ".join(str(error).split())[:200], mending(error, "delete it, it is made anew")
+        raise InputError(f"{path}: not the weights of {card.backbone!r} ({reason}): {what_to_do}") from error
     return Oracle(backbone, oracle_taps(backbone), card.normalisation, card)
 
 
@@ -163,9 +163,8 @@ def load_card(path: Path) -> OracleCard:
         card = OracleCard.model_validate_json(beside.read_bytes())
         found = sha256_of_file(path)
     except OSError as error:
-        raise InputError(
-            f"{error.filename}: {error.strerror}: {mending(error, 'pre-train the oracle, or give the file of one')}"
-        ) from error
+        what_to_do = mending(error, "pre-train the oracle, or give the file of one")
+        raise InputError(f"{error.filename}: {error.strerror}: {what_to_do}") from error
     except ValidationError as error:
         raise InputError(
             f"{beside}: not an oracle's card ({error.errors()[0]['msg']}): delete it, it is made anew"

@@ -32,9 +32,11 @@ PASSING = frozenset(
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors of the system that say that a disk is full, or what one may have of it."""
 
-NO_MEMORY = re.compile(r"out of memory|can't allocate memory|_ALLOC(ATION)?_FAILED", re.IGNORECASE)
+NO_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|_ALLOC(ATION)?_FAILED|unable to mmap .*cannot allocate memory", re.IGNORECASE
+)
 """How torch says it where it has no exception of its own for it: of CUDA's libraries (cuBLAS; cuDNN, from version 9 on in the longer
-form) and of a CPU's memory.
+form), of a CPU's memory, and of a file that finds no room in it.
 """
 
 NO_THREAD = "can't start new thread"

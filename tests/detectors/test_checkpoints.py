@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import math
+import os
 import pickle
 from argparse import Namespace
 from pathlib import Path
@@ -135,6 +137,23 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path, weights: dict[st
             import_checkpoint(NAME, FORM, path)
         assert "\n" not in str(raised.value)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
+def test_weights_that_the_system_withholds_are_neither_missing_nor_to_be_copied_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """safetensors calls every file that it can't open missing."""
+
+    def withheld(path: Path, *_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    (tmp_path / name).write_bytes(b"")
+    monkeypatch.setattr("builtins.open", withheld)
+    with pytest.raises(InputError, match=r"Too many open files.*; it may be whole: ") as refused:
+        read_state(tmp_path / name)
+    assert "missing" not in str(refused.value)
+    assert "copy it" not in str(refused.value)
 
 
 def test_a_form_that_a_variant_lacks_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -13,9 +14,11 @@ from detectors.meta import Normalisation
 from detectors.registry import detector_class, detector_meta, detector_names
 from harness.errors import InputError
 from harness.files.stored import sha256_of_file
+from harness.methods import oracle as module
 from harness.methods.card import OracleCard, card_path
 from harness.methods.oracle import Oracle, drawn_backbone, load_oracle, oracle_taps, save_oracle
 from harness.methods.timm_networks import built, drawn_timm_oracle
+from harness.processes.faults import fault_of
 from harness.training.determinism import seed_everything
 
 
@@ -139,31 +142,41 @@ def test_damaged_or_foreign_files_are_refused_in_one_line(stored: Path, tmp_path
         load_oracle(stored)
 
 
-def test_an_oracle_that_the_system_withholds_is_not_to_be_made_anew(
-    stored: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def withheld(path: Path, *args: object, **options: object) -> bytes:
-        raise OSError(errno.ESTALE, "Stale file handle", str(path))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", withheld)
-        with pytest.raises(
-            InputError, match="Stale file handle: it may be whole: see to what keeps it from being read"
-        ):
-            load_oracle(stored)
-    monkeypatch.setattr("harness.methods.oracle.load_file", withheld)
-    with pytest.raises(
-        InputError, match=r"Stale file handle.*\): it may be whole: see to what keeps it from being read"
-    ):
-        load_oracle(stored)
-
-
 def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "oracle.safetensors"
     save_oracle(drawn_backbone("resnet_micro", 3), make_card(backbone="resnet18"), path)
     with pytest.raises(InputError, match="not the weights of 'resnet18'") as caught:
         load_oracle(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reader", ["sha256_of_file", "read_tensors"])
+@pytest.mark.parametrize(
+    ("number", "advice"), [(errno.EACCES, "have whoever made it let you"), (errno.ESTALE, "it may be whole")]
+)
+def test_nobody_is_told_to_make_an_oracle_anew_that_the_system_withholds(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, reader: str, number: int, advice: str
+) -> None:
+    def withheld(path: Path) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(module, reader, withheld)
+    with pytest.raises(InputError, match=rf"{os.strerror(number)}.*: {advice}") as refused:
+        load_oracle(stored)
+    assert "pre-train" not in str(refused.value)
+    assert "delete" not in str(refused.value)
+
+
+def test_an_oracle_that_finds_no_room_in_memory_is_not_told_as_damaged(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> None:
+        raise RuntimeError(f"unable to mmap 300000080 bytes from file <{path}>: Cannot allocate memory (12)")
+
+    monkeypatch.setattr(module, "read_tensors", full)
+    with pytest.raises(RuntimeError, match="unable to mmap") as raised:
+        load_oracle(stored)
+    assert fault_of(raised.value).kind == "infrastructure"
 
 
 def test_seeds_draw_different_weights_and_equal_seeds_equal_ones() -> None:

@@ -73,6 +73,7 @@ def test_code_and_data_are_what_they_are() -> None:
         RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed."),
         BrokenProcessPool("A process in the process pool was terminated abruptly"),
         RuntimeError("can't start new thread"),
+        RuntimeError("unable to mmap 300000080 bytes from file </a.safetensors>: Cannot allocate memory (12)"),
         InfrastructureError("process 1 of the 2 of a training was ended by signal SIGKILL"),
     ],
 )
