@@ -20,6 +20,7 @@ from harness.processes.faults import (
     is_full_shared_memory,
     is_out_of_memory,
     is_unmapped,
+    is_without_temporary,
     worded,
 )
 from harness.processes.limits import hold_threads
@@ -73,9 +74,6 @@ INTERRUPTED = 130
 
 READER_GONE = 141
 """Exit code where whoever read standard output has gone: 128 + SIGPIPE, as shells have it."""
-
-NO_TEMPORARY = "No usable temporary directory"
-"""How Python begins to say that no folder for temporary files can be written: none of those that it names, or all are full."""
 
 ALL_OR_NOTHING = ("score", "compare", "seeds", "overlays", "transfer", "data", "publish", "verify", "submit", "review")
 """Verbs that leave nothing when they are stopped, by Ctrl-C or by a time limit's SIGTERM."""
@@ -159,13 +157,11 @@ def answered(words: list[str]) -> int:
         )
         return 1
     except OSError as error:
-        if is_unmapped(error):
+        if is_unmapped(error) or is_without_temporary(error):
             return complain(f"{verb}: {worded(error)}")
         if error.filename is None:
             sys.stdout.flush()  # where it is what can't be written, this raises that once more, and `main` says so
         told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        if NO_TEMPORARY in told:
-            return complain(f"{error.strerror}: set TMPDIR to a folder that can be written")
         denied = isinstance(error, PermissionError)
         return complain(f"{told}; have whoever made it let you, or name another one" if denied else told)
     # typer itself turns Ctrl-C into this exit code, and says nothing.

@@ -58,6 +58,9 @@ FULL_SHARED_MEMORY = re.compile(
 UNMAPPED = "failed to map segment from shared object"
 """How the system says that a library found no room in memory, or lies where nothing may be run."""
 
+NO_TEMPORARY = "No usable temporary directory"
+"""How Python begins to say that no folder for temporary files can be written: none of those that it names, or all are full."""
+
 
 class InfrastructureError(Exception):
     """A process, machine or service went away that work depends on. The message is one line."""
@@ -89,8 +92,8 @@ class Fault:
 def fault_of(error: BaseException) -> Fault:
     """The fault that an exception, or what it was raised from, is."""
     # Shared memory, limits and mounts are as a machine, or a container, was set up with them: the same again ends the same.
-    given = isinstance(error, InputError) or is_full_shared_memory(error) or is_unmapped(error)
-    kind: FaultKind = "input" if given else "error"
+    told = is_full_shared_memory(error) or is_unmapped(error) or is_without_temporary(error)
+    kind: FaultKind = "input" if told or isinstance(error, InputError) else "error"
     for cause in causes(error):
         if isinstance(cause, OutOfMemory):
             return Fault("memory", str(cause))
@@ -108,6 +111,8 @@ def worded(error: BaseException) -> str:
         text = str(error)
     elif isinstance(error, OSError) and error.errno is not None and error.filename:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    elif isinstance(error, OSError) and is_without_temporary(error):
+        text = f"{error.strerror}: set TMPDIR to a folder that can be written"
     elif isinstance(error, BrokenExecutor):
         text = (
             "a process that did part of the work was killed, perhaps because memory was short: see what else fills it"
@@ -164,6 +169,11 @@ def is_full_disk(error: BaseException) -> bool:
 def is_unmapped(error: BaseException) -> bool:
     """Whether an exception says that a library of the system's couldn't be loaded, though it is there."""
     return isinstance(error, ImportError | OSError) and UNMAPPED in str(error)
+
+
+def is_without_temporary(error: BaseException) -> bool:
+    """Whether an exception says that there is no folder for temporary files."""
+    return isinstance(error, OSError) and NO_TEMPORARY in str(error)
 
 
 def is_lost_loader(error: BaseException) -> bool:

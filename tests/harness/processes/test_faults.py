@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import tempfile
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -110,6 +111,17 @@ def test_a_library_that_cannot_be_loaded_is_told_with_its_causes_and_not_tried_a
     assert fault.kind == "input"
     assert "`ulimit -v`" in fault.message
     assert "noexec" in fault.message
+
+
+def test_a_job_that_finds_no_folder_for_temporary_files_names_the_variable_that_says_where(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+    with pytest.raises(FileNotFoundError) as raised:
+        tempfile.gettempdir()
+    told = "No usable temporary directory found in ['/nowhere']: set TMPDIR to a folder that can be written"
+    assert fault_of(raised.value) == Fault("input", told)
 
 
 def test_a_lost_process_of_a_pool_and_a_thread_that_is_not_allowed_are_told_with_their_causes() -> None:
