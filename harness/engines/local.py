@@ -142,8 +142,8 @@ class LocalEngine:
             else "say"
         )
         warnings.warn(
-            f"{job.name} waits for memory, though a {free} is free: of {self.machine.memory_gigabytes:.3g} GB what runs counts for "
-            f"{kept:.3g}, and it for {memory_of(job.resources):.3g}; {less} by 'resources.memory_gigabytes' what a cell really takes",
+            f"{job.name} waits for memory, though a {free} is free: of {figure(self.machine.memory_gigabytes)} GB what runs counts for "
+            f"{figure(kept)}, and it for {figure(memory_of(job.resources))}; {less} by 'resources.memory_gigabytes' what a cell really takes",
             InputWarning,
             stacklevel=2,
         )
@@ -192,6 +192,11 @@ class LocalEngine:
         del running[name]
         seconds = time.monotonic() - entry.started
         return outcome_of(name, entry.ending, code, seconds, entry.log)
+
+
+def figure(gigabytes: float) -> str:
+    """Gigabytes as people say them: of terabytes all digits, of little as many as say something."""
+    return f"{gigabytes:,.0f}" if gigabytes >= 100 else f"{gigabytes:.3g}"
 
 
 def read_lines(name: str, stream: IO[bytes], news: News) -> None:

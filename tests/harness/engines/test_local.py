@@ -357,6 +357,13 @@ def test_memory_below_a_gigabyte_is_told_in_figures_that_say_something(jobs: Mod
         LocalEngine(Machine(2, 0.68359), tmp_path / "logs", threads=1).run(todo, Notes())
 
 
+def test_terabytes_of_memory_are_told_in_plain_figures(jobs: ModuleType, tmp_path: Path) -> None:
+    part = Resources(memory_gigabytes=1500)
+    todo = [Job(name, partial(jobs.touch, tmp_path / name), resources=part) for name in "ab"]
+    with pytest.warns(InputWarning, match=r"of 2,015 GB what runs counts for 1,500, and it for 1,500; "):
+        LocalEngine(Machine(2, 2015.4), tmp_path / "logs", threads=1).run(todo, Notes())
+
+
 def test_that_memory_leaves_gpus_idle_is_told_once(jobs: ModuleType, tmp_path: Path) -> None:
     large = Resources(gpu=True, cache_gigabytes=5)
     todo = [Job(name, partial(jobs.touch, tmp_path / name), resources=large) for name in "abc"]
