@@ -143,7 +143,8 @@ class LocalEngine:
         )
         warnings.warn(
             f"{job.name} waits for memory, though a {free} is free: of {figure(self.machine.memory_gigabytes)} GB what runs counts for "
-            f"{figure(kept)}, and it for {figure(memory_of(job.resources))}; {less} by 'resources.memory_gigabytes' what a cell really takes",
+            f"{figure(kept)}, and it for {figure(memory_of(job.resources))}; {less} by 'resources.memory_gigabytes' what a cell really "
+            "takes",
             InputWarning,
             stacklevel=2,
         )

@@ -108,7 +108,7 @@ class OraclePart(Part):
 
     @model_validator(mode="after")
     def _images_for_a_purpose(self) -> Self:
-        given = [key for key in ("dataset", "per_seed") if getattr(self, key)]
+        given = [key for key in ("dataset", "per_seed") if getattr(self, key) not in (None, False)]
         if given and not self.configuration.made_of_images:
             raise ValueError(
                 f"key '{given[0]}': {self.configuration.name!r} isn't made from a dataset's images: leave it out"
